@@ -1,0 +1,59 @@
+//! The command line as a library, so that tests can run it in process.
+
+mod progress;
+mod simulate;
+mod source;
+mod trace;
+
+use std::io::Write;
+
+use clap::{Args, Parser, Subcommand};
+use source::{Source, WorkloadArgs};
+
+/// What should stay in fast memory, how much of it does my model need, and which policy should decide?
+#[derive(Debug, Parser)]
+#[command(name = "accel", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run policies over a trace and compare them.
+    #[command(visible_alias = "sim")]
+    Simulate(simulate::Simulate),
+    /// Make and inspect traces.
+    #[command(subcommand)]
+    Trace(trace::Trace),
+    /// Print the recipe that the flags describe, as JSON or as a link to the page.
+    Recipe(Recipe),
+}
+
+#[derive(Debug, Args)]
+struct Recipe {
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    #[command(flatten)]
+    experiment: source::ExperimentArgs,
+    /// Print a link that opens the experiment on the page at this address.
+    #[arg(long, value_name = "URL")]
+    link: Option<String>,
+}
+
+/// Runs a parsed command line and writes its answer to `out`.
+pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Simulate(command) => command.run(out),
+        Command::Trace(command) => command.run(out),
+        Command::Recipe(command) => {
+            let recipe = Source { recipe: None, trace: None, format: None, workload: command.workload }
+                .recipe(&command.experiment)?;
+            match command.link {
+                None => writeln!(out, "{}", recipe.to_json()?)?,
+                Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,
+            }
+            Ok(())
+        }
+    }
+}

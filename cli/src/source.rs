@@ -1,0 +1,232 @@
+//! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use accel_core::policy::PolicyKind;
+use accel_core::recipe::{FRAGMENT, Recipe};
+use accel_core::trace::Trace;
+use accel_core::trace::format::{self, Format};
+use accel_core::units::parse_bytes;
+use accel_core::workload::config::{Dtype, ModelConfig};
+use accel_core::workload::presets::PRESETS;
+use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
+use accel_core::workload::transformer::Inference;
+use accel_core::workload::{FileSource, ModelRef, Workload};
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+/// One source of accesses.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// A recipe: a JSON file, - for standard input, or a link copied from the page.
+    #[arg(long, value_name = "FILE|LINK", group = "source")]
+    pub(crate) recipe: Option<String>,
+    /// A trace file. With --recipe, the file that the recipe names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Format of the trace file; told from its content if left out.
+    #[arg(long, value_name = "NAME", requires = "trace")]
+    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) workload: WorkloadArgs,
+}
+
+/// A workload described by flags.
+#[derive(Debug, Args)]
+pub(crate) struct WorkloadArgs {
+    /// A model: a preset's name (mistral-7b, llama-2-7b, gpt2-large) or a Hugging Face config.json.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "recipe")]
+    model: Option<String>,
+    /// The prototype's random workload of a model type: Transformer, CNN, MLP or MoE.
+    #[arg(long, value_name = "TYPE", conflicts_with_all = ["recipe", "model"])]
+    synthetic: Option<String>,
+    /// Sequences in a batch.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<u32>,
+    /// Tokens of each prompt (model).
+    #[arg(long, value_name = "N", requires = "model")]
+    prompt_tokens: Option<u64>,
+    /// Tokens decoded after the prompt (model).
+    #[arg(long, value_name = "N", requires = "model")]
+    decode_tokens: Option<u64>,
+    /// Number format of the weights, such as int4 (model).
+    #[arg(long, value_name = "TYPE", requires = "model")]
+    weight_dtype: Option<String>,
+    /// Number format of the KV cache (model).
+    #[arg(long, value_name = "TYPE", requires = "model")]
+    kv_dtype: Option<String>,
+    /// The largest block that moves as one, such as 4MiB (model).
+    #[arg(long, value_name = "SIZE", requires = "model")]
+    tile: Option<String>,
+    /// Layers (synthetic).
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    num_layers: Option<u32>,
+    /// Sequence length; recorded, not used by the synthetic generator.
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    seq_length: Option<u32>,
+    /// Probability of each of five possible reuses (synthetic).
+    #[arg(long, value_name = "P", requires = "synthetic", allow_negative_numbers = true)]
+    reuse_probability: Option<f64>,
+    /// The most tensors taken of each layer (synthetic).
+    #[arg(long, value_name = "N", requires = "synthetic")]
+    max_tensors_per_layer: Option<u32>,
+    /// Order of reuses: interleaved or burst (synthetic).
+    #[arg(long, value_name = "NAME", requires = "synthetic")]
+    pattern: Option<String>,
+    /// Seed of everything drawn by chance.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// Memory and policies.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ExperimentArgs {
+    /// Capacity of fast memory, such as 128MiB.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    capacity: Option<String>,
+    /// Policies to compare, separated by commas, or all.
+    #[arg(long, value_name = "LIST")]
+    policy: Option<String>,
+}
+
+/// Applies a flag where it was given.
+fn set<T>(slot: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *slot = value;
+    }
+}
+
+impl WorkloadArgs {
+    fn workload(&self) -> anyhow::Result<Option<Workload>> {
+        if let Some(model) = &self.model {
+            let mut inference = Inference { model: model_ref(model)?, ..Inference::default() };
+            set(&mut inference.batch_size, self.batch_size.map(u64::from));
+            set(&mut inference.prompt_tokens, self.prompt_tokens);
+            set(&mut inference.decode_tokens, self.decode_tokens);
+            let dtype = |flag, name: &Option<String>| name.as_deref().map(|n| Dtype::from_name(flag, n)).transpose();
+            inference.weight_dtype = dtype("weight_dtype", &self.weight_dtype)?;
+            inference.kv_dtype = dtype("kv_dtype", &self.kv_dtype)?;
+            set(&mut inference.tile_bytes, self.tile.as_deref().map(|t| parse_bytes("tile_bytes", t)).transpose()?);
+            return Ok(Some(Workload::Model(inference)));
+        }
+        if let Some(model_type) = &self.synthetic {
+            let mut synthetic = Synthetic { model_type: ModelType::from_name(model_type)?, ..Synthetic::default() };
+            set(&mut synthetic.num_layers, self.num_layers);
+            set(&mut synthetic.batch_size, self.batch_size);
+            set(&mut synthetic.seq_length, self.seq_length);
+            set(&mut synthetic.reuse_probability, self.reuse_probability);
+            set(&mut synthetic.max_tensors_per_layer, self.max_tensors_per_layer);
+            set(&mut synthetic.pattern, self.pattern.as_deref().map(Pattern::from_name).transpose()?);
+            return Ok(Some(Workload::Synthetic(synthetic)));
+        }
+        if self.batch_size.is_some() {
+            bail!("--batch-size belongs to --model or --synthetic: name one of them");
+        }
+        Ok(None)
+    }
+}
+
+/// A preset by name, or a configuration by file.
+fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
+    let path = Path::new(model);
+    if path.is_file() {
+        return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, &read(path)?)?)));
+    }
+    let looks_like_a_file = path.extension().is_some_and(|e| e == "json") || model.contains(std::path::MAIN_SEPARATOR);
+    if looks_like_a_file {
+        bail!("{model}: no such file. Give a config.json, or one of {}", preset_names());
+    }
+    Ok(ModelRef::Preset(model.to_owned()))
+}
+
+fn preset_names() -> String {
+    PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Source {
+    /// The experiment that the flags describe.
+    pub(crate) fn recipe(&self, experiment: &ExperimentArgs) -> anyhow::Result<Recipe> {
+        let mut recipe = match (&self.recipe, self.workload.workload()?, &self.trace) {
+            (Some(recipe), _, _) => read_recipe(recipe)?,
+            (None, Some(_), Some(_)) => bail!("--trace cannot be combined with --model or --synthetic: choose one"),
+            (None, Some(workload), None) => {
+                // The default capacity fits the default model; the prototype's fits its workload.
+                let memory = match workload {
+                    Workload::Synthetic(_) => accel_core::memory::Memory::default(),
+                    Workload::Model(_) | Workload::File(_) => Recipe::default().memory,
+                };
+                Recipe { workload, memory, ..Recipe::default() }
+            }
+            (None, None, Some(path)) => Recipe {
+                workload: Workload::File(FileSource {
+                    name: path.display().to_string(),
+                    format: self.format.as_deref().map(Format::from_name).transpose()?,
+                }),
+                memory: accel_core::memory::Memory::default(),
+                ..Recipe::default()
+            },
+            (None, None, None) => {
+                bail!("nothing to run. Give --recipe FILE, --trace FILE, --model NAME|config.json or --synthetic TYPE")
+            }
+        };
+        set(&mut recipe.seed, self.workload.seed);
+        if let Some(capacity) = &experiment.capacity {
+            recipe.memory.capacity_bytes = parse_bytes("capacity_bytes", capacity)?;
+        }
+        if let Some(policies) = &experiment.policy {
+            recipe.policies = PolicyKind::parse_list(policies)?;
+        }
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The trace file of the recipe, where its workload is one.
+    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, Format)>> {
+        let Workload::File(source) = &recipe.workload else {
+            if let (Some(path), Some(_)) = (&self.trace, &self.recipe) {
+                bail!("the recipe makes its own trace; leave --trace {} out", path.display());
+            }
+            return Ok(None);
+        };
+        let path = match (&self.trace, &self.recipe) {
+            (Some(path), _) => path.clone(),
+            // Next to the recipe, as the page saves them.
+            (None, Some(recipe)) => Path::new(recipe).with_file_name(&source.name),
+            (None, None) => PathBuf::from(&source.name),
+        };
+        let format = self.format.as_deref().map(Format::from_name).transpose()?.or(source.format);
+        let (trace, format) = read_trace(&path, format)?;
+        for warning in trace.warnings() {
+            eprintln!("warning: {}: {warning}", path.display());
+        }
+        Ok(Some((trace, format)))
+    }
+}
+
+/// Reads a trace file, in `format` or the one its content tells.
+fn read_trace(path: &Path, format: Option<Format>) -> anyhow::Result<(Trace, Format)> {
+    let name = path.display().to_string();
+    let bytes = read(path)?;
+    let format = match format {
+        Some(format) => format,
+        None => format::detect(&name, &bytes)?,
+    };
+    Ok((format::read(format, &name, &bytes)?, format))
+}
+
+fn read_recipe(source: &str) -> anyhow::Result<Recipe> {
+    if source.contains(&format!("#{FRAGMENT}")) || source.starts_with(FRAGMENT) {
+        return Ok(Recipe::from_fragment(source)?);
+    }
+    if source == "-" {
+        let mut json = Vec::new();
+        std::io::stdin().read_to_end(&mut json).context("standard input")?;
+        return Ok(Recipe::from_json("standard input", &json)?);
+    }
+    Ok(Recipe::from_json(source, &read(Path::new(source))?)?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}

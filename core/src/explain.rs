@@ -1,0 +1,123 @@
+//! What the numbers mean, in words.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::PolicyKind;
+use crate::sim::Report;
+use crate::trace::Summary;
+use crate::units::{format_bytes, format_count};
+
+/// How far apart the uses of a tensor are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reuse {
+    /// Accesses that are not the first use of their tensor.
+    pub reuses: u64,
+    /// Reuses whose stack distance is at most the capacity.
+    pub within_capacity: u64,
+    /// Half of all reuses have at most this stack distance in bytes (within 1 %).
+    pub median_stack_distance_bytes: u64,
+}
+
+/// Differences in hit ratio below this are called none.
+const SAME: f64 = 0.01;
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
+}
+
+/// Sentences that say how the policies differ, and why.
+pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report]) -> Vec<String> {
+    let Some(first) = runs.first() else { return Vec::new() };
+    let capacity = first.capacity_bytes;
+    let mut out = Vec::new();
+
+    let first_uses = trace.accesses - reuse.reuses;
+    let ceiling = format!(
+        "{} of {} accesses are first uses, which no policy can hit",
+        percent(first_uses, trace.accesses),
+        format_count(trace.accesses)
+    );
+    if trace.unique_bytes <= capacity {
+        out.push(format!(
+            "Everything fits: the trace touches {} and fast memory holds {}. {ceiling}; all others hit, whatever the policy.",
+            format_bytes(trace.unique_bytes),
+            format_bytes(capacity)
+        ));
+        return out;
+    }
+    out.push(format!(
+        "The trace touches {}, fast memory holds {}. {ceiling}.",
+        format_bytes(trace.unique_bytes),
+        format_bytes(capacity)
+    ));
+    if reuse.reuses > 0 {
+        out.push(format!(
+            "Half of the {} reuses come after {} of other data or less; for {} of them, what passes in between fits.",
+            format_count(reuse.reuses),
+            format_bytes(reuse.median_stack_distance_bytes),
+            percent(reuse.within_capacity, reuse.reuses)
+        ));
+    }
+    out.extend(compare(reuse, runs));
+
+    let bypassed = first.bypassed;
+    if bypassed > 0 {
+        out.push(format!(
+            "{} accesses are to tensors larger than fast memory: they are bypassed, and count as misses.",
+            format_count(bypassed)
+        ));
+    }
+    out
+}
+
+/// The byte hit ratios against each other: bytes are what DRAM delivers.
+fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
+    if runs.len() < 2 {
+        return None;
+    }
+    let by_bytes = |a: &&Report, b: &&Report| a.byte_hit_ratio().total_cmp(&b.byte_hit_ratio());
+    let (best, worst) = (runs.iter().max_by(by_bytes)?, runs.iter().min_by(by_bytes)?);
+    let show =
+        |run: &Report| format!("{} hits {:.1} % of the bytes", run.policy.info().title, 100.0 * run.byte_hit_ratio());
+    if best.byte_hit_ratio() - worst.byte_hit_ratio() < SAME {
+        return Some(format!(
+            "The policies differ by less than one point ({}): here capacity decides, not the policy.",
+            show(best)
+        ));
+    }
+    let lru = runs.iter().find(|r| r.policy == PolicyKind::Lru);
+    let looping = reuse.within_capacity * 2 < reuse.reuses;
+    let why = match lru {
+        Some(lru) if lru.policy != best.policy && looping => {
+            ": most tensors come round again only after more has passed than fits, so LRU puts each one out \
+             shortly before its next use, while a policy that leaves part of them in place keeps hitting that part"
+        }
+        Some(lru) if lru.policy == best.policy => ": recent use tells well what is needed next",
+        _ => "",
+    };
+    Some(format!("{}, {}{why}.", show(best), show(worst)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::recipe::Recipe;
+    use crate::run::{Unattended, run};
+    use crate::units::GIB;
+
+    #[test]
+    fn the_default_experiment_says_why_the_policies_differ() {
+        let outcome = run(&Recipe::default(), &mut Unattended).unwrap();
+        let text = outcome.explanation.join(" ");
+        assert!(text.contains("ML hits") && text.contains("LRU puts each one out"), "{text}");
+    }
+
+    #[test]
+    fn a_memory_that_holds_everything_needs_no_policy() {
+        let mut recipe = Recipe::default();
+        recipe.memory.capacity_bytes = 64 * GIB;
+        let outcome = run(&recipe, &mut Unattended).unwrap();
+        assert!(outcome.explanation[0].starts_with("Everything fits"));
+        let first_uses = outcome.trace.accesses - outcome.reuse.reuses;
+        assert!(outcome.runs.iter().all(|r| r.misses == first_uses));
+    }
+}

@@ -1,0 +1,89 @@
+//! A binary heap of tensors that knows where each one stands, so that keys can change.
+
+/// Marks a tensor that is not in the heap.
+const ABSENT: u32 = u32::MAX;
+
+/// The tensor with the greatest key on top.
+#[derive(Debug)]
+pub(super) struct IndexedHeap<K> {
+    /// Tensors with their keys, in heap order.
+    items: Vec<(K, u32)>,
+    /// Where each tensor stands in `items`.
+    places: Vec<u32>,
+}
+
+impl<K: PartialOrd + Copy> IndexedHeap<K> {
+    /// An empty heap for tensors `0..tensors`.
+    pub(super) fn new(tensors: usize) -> Self {
+        Self { items: Vec::new(), places: vec![ABSENT; tensors] }
+    }
+
+    /// The key of `tensor`, which must be in the heap.
+    pub(super) fn key(&self, tensor: u32) -> K {
+        self.items[self.places[tensor as usize] as usize].0
+    }
+
+    /// Adds `tensor`, or changes its key.
+    pub(super) fn set(&mut self, tensor: u32, key: K) {
+        let place = match self.places[tensor as usize] {
+            ABSENT => {
+                self.items.push((key, tensor));
+                self.items.len() - 1
+            }
+            place => {
+                self.items[place as usize].0 = key;
+                place as usize
+            }
+        };
+        let place = self.sift_up(place);
+        self.sift_down(place);
+    }
+
+    /// Takes out the tensor with the greatest key. The heap must not be empty.
+    pub(super) fn pop(&mut self) -> u32 {
+        let (_, top) = self.items.swap_remove(0);
+        self.places[top as usize] = ABSENT;
+        if !self.items.is_empty() {
+            self.sift_down(0);
+        }
+        top
+    }
+
+    fn sift_up(&mut self, mut at: usize) -> usize {
+        let item = self.items[at];
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if self.items[parent].0 >= item.0 {
+                break;
+            }
+            self.place(at, self.items[parent]);
+            at = parent;
+        }
+        self.place(at, item);
+        at
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        let item = self.items[at];
+        loop {
+            let mut child = 2 * at + 1;
+            if child >= self.items.len() {
+                break;
+            }
+            if child + 1 < self.items.len() && self.items[child + 1].0 > self.items[child].0 {
+                child += 1;
+            }
+            if self.items[child].0 <= item.0 {
+                break;
+            }
+            self.place(at, self.items[child]);
+            at = child;
+        }
+        self.place(at, item);
+    }
+
+    fn place(&mut self, at: usize, item: (K, u32)) {
+        self.items[at] = item;
+        self.places[item.1 as usize] = at as u32;
+    }
+}

@@ -1,0 +1,139 @@
+//! One experiment as one value. The URL, the worker, REST and the command line all carry it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Place};
+use crate::memory::Memory;
+use crate::policy::PolicyKind;
+use crate::units::GIB;
+use crate::workload::Workload;
+use crate::workload::transformer::Inference;
+
+/// What precedes the recipe in a link's fragment: `#r=…`.
+pub const FRAGMENT: &str = "r=";
+
+/// An experiment: the same recipe gives the same numbers everywhere, for ever.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What is read, in which order.
+    pub workload: Workload,
+    /// Fast memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// The policies to compare, at least one.
+    #[serde(default = "default_policies")]
+    pub policies: Vec<PolicyKind>,
+    /// The seed of everything drawn by chance.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_policies() -> Vec<PolicyKind> {
+    vec![PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Ml]
+}
+
+/// The seed of a recipe that names none.
+pub fn default_seed() -> u64 {
+    42
+}
+
+/// Mistral-7B decoding in 8 GiB: the weights do not fit, and the policies differ visibly.
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            workload: Workload::Model(Inference::default()),
+            memory: Memory { capacity_bytes: 8 * GIB },
+            policies: default_policies(),
+            seed: default_seed(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Fails on the first field that is out of range, without making the trace.
+    pub fn check(&self) -> Result<(), Error> {
+        self.memory.check()?;
+        if self.policies.is_empty() {
+            return Err(Error::field("policies", "empty", "there is nothing to compare", "Choose at least one policy"));
+        }
+        match &self.workload {
+            Workload::Synthetic(synthetic) => synthetic.check(),
+            Workload::Model(inference) => inference.check().map(|_| ()),
+            Workload::File(_) => Ok(()),
+        }
+    }
+
+    /// Reads a recipe from JSON; `input` is named in the errors.
+    pub fn from_json(input: &str, json: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(json).map_err(|e| {
+            let place = Place::LineColumn(e.line() as u64, e.column() as u64);
+            let problem = e.to_string();
+            // serde_json repeats the place at the end of its message.
+            let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
+            Error::input(input, place, problem, "Copy the recipe from the page, or print one with `accel recipe`")
+        })
+    }
+
+    /// The recipe as JSON for people.
+    pub fn to_json(&self) -> Result<String, Error> {
+        serde_json::to_string_pretty(self).map_err(|e| Error::Internal(e.to_string()))
+    }
+
+    /// The fragment of a link that reopens this experiment, without the `#`.
+    pub fn to_fragment(&self) -> Result<String, Error> {
+        let json = serde_json::to_vec(self).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(format!("{FRAGMENT}{}", URL_SAFE_NO_PAD.encode(json)))
+    }
+
+    /// Reads a link, its fragment, or the part after `r=`.
+    pub fn from_fragment(link: &str) -> Result<Self, Error> {
+        let fragment = link.rsplit('#').next().unwrap_or(link).trim();
+        let encoded = fragment.strip_prefix(FRAGMENT).unwrap_or(fragment);
+        let json = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).map_err(|e| {
+            Error::input("link", Place::Whole, format!("not a recipe: {e}"), "Copy the whole link again")
+        })?;
+        Self::from_json("link", &json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::synthetic::Synthetic;
+    use crate::workload::{ModelRef, presets::PRESETS};
+
+    #[test]
+    fn links_reopen_the_recipe() {
+        let mut recipes = vec![Recipe::default()];
+        recipes.push(Recipe {
+            workload: Workload::Synthetic(Synthetic::default()),
+            seed: u64::MAX,
+            ..Recipe::default()
+        });
+        let config = PRESETS[1].config();
+        let inference = Inference { model: ModelRef::Config(Box::new(config)), ..Inference::default() };
+        recipes.push(Recipe { workload: Workload::Model(inference), ..Recipe::default() });
+        for recipe in recipes {
+            let link = format!("https://example.org/page/#{}", recipe.to_fragment().unwrap());
+            assert_eq!(Recipe::from_fragment(&link).unwrap(), recipe);
+            assert_eq!(Recipe::from_json("r", recipe.to_json().unwrap().as_bytes()).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn broken_recipes_name_the_place() {
+        let error = Recipe::from_fragment("#r=%%%").unwrap_err().to_string();
+        assert!(error.starts_with("link, whole input: not a recipe"), "{error}");
+        let text = br#"{"workload":{"kind":"synthetic","num_layer":3}}"#;
+        let error = Recipe::from_json("r.json", text).unwrap_err().to_string();
+        assert!(error.contains("unknown field `num_layer`, expected one of"), "{error}");
+        let text = br#"{"workload":{"kind":"synthetic"},"policies":["mru2"]}"#;
+        assert!(Recipe::from_json("r.json", text).unwrap_err().to_string().contains("no such policy"));
+        let recipe = Recipe { memory: Memory { capacity_bytes: 0 }, ..Recipe::default() };
+        assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));
+        assert!(Recipe { policies: vec![], ..Recipe::default() }.check().is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! How evictable an access leaves its tensor: a score from 0 (keep) to 1 (evict first).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::trace::Trace;
+
+/// What a scorer sees of an access. Features come from the past alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Features {
+    /// Size of the tensor in bytes.
+    pub bytes: u64,
+    /// Earlier uses of the tensor: the prototype's `reuse_distance`.
+    pub uses: u32,
+    /// Stride in elements.
+    pub stride: u32,
+}
+
+/// The features of every access, in order.
+pub fn features(trace: &Trace) -> impl Iterator<Item = Features> + '_ {
+    let mut uses = vec![0u32; trace.tensors().len()];
+    trace.accesses().iter().map(move |&t| {
+        let tensor = &trace.tensors()[t as usize];
+        let earlier = uses[t as usize];
+        uses[t as usize] += 1;
+        Features { bytes: tensor.bytes, uses: earlier, stride: tensor.stride }
+    })
+}
+
+/// Who made a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scorer {
+    /// The prototype's weighted sum, [`heuristic`].
+    Heuristic,
+}
+
+impl Scorer {
+    /// The name in reports and headers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heuristic => "heuristic",
+        }
+    }
+}
+
+/// A score for every access, and who made them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// One score an access, each from 0 to 1.
+    pub values: Arc<[f64]>,
+    /// Who made them.
+    pub scorer: Scorer,
+}
+
+/// Weights of size, reuse and stride in the heuristic (the prototype's).
+pub const WEIGHTS: [f64; 3] = [0.4, 0.5, 0.1];
+/// Added to each column's maximum before dividing by it (the prototype's).
+pub const EPSILON: f64 = 1e-8;
+
+/// The prototype's heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by its column's
+/// maximum + 1e-8. Sizes are taken in MB, as in the prototype's records.
+pub fn heuristic(trace: &Trace) -> Scores {
+    let columns = |f: Features| [f.bytes as f64 / 1e6, f64::from(f.uses), f64::from(f.stride)];
+    let mut most = [0.0f64; 3];
+    for row in features(trace).map(columns) {
+        for (most, value) in most.iter_mut().zip(row) {
+            *most = most.max(value);
+        }
+    }
+    let score = |row: [f64; 3]| {
+        let [size, reuse, stride]: [f64; 3] = std::array::from_fn(|i| WEIGHTS[i] * (row[i] / (most[i] + EPSILON)));
+        size + reuse + stride
+    };
+    Scores { values: features(trace).map(columns).map(score).collect(), scorer: Scorer::Heuristic }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::trace;
+
+    #[test]
+    fn heuristic_by_hand() {
+        let scores = heuristic(&trace(&[4_000_000, 8_000_000], &[0, 1, 0]));
+        assert_eq!(scores.scorer, Scorer::Heuristic);
+        let e = EPSILON;
+        let stride = 0.1 * (1.0 / (1.0 + e));
+        let expected = [
+            0.4 * (4.0 / (8.0 + e)) + stride,
+            0.4 * (8.0 / (8.0 + e)) + stride,
+            0.4 * (4.0 / (8.0 + e)) + 0.5 * (1.0 / (1.0 + e)) + stride,
+        ];
+        for (got, want) in scores.values.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-12, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn scores_lie_between_0_and_1() {
+        let scores = heuristic(&trace(&[0, 1, u64::MAX / 16], &[0, 1, 2, 2, 1, 0, 0]));
+        assert!(scores.values.iter().all(|s| (0.0..=1.0).contains(s)), "{scores:?}");
+    }
+}

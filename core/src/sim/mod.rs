@@ -1,0 +1,245 @@
+//! The engine: it alone owns capacity, hits and counting.
+
+pub mod timeline;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::memory::prototype_time;
+use crate::policy::{Policy, PolicyKind, Setup, Visitor};
+use crate::trace::Trace;
+use timeline::{Buckets, Timeline};
+
+/// What happened, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Accesses that found their tensor resident.
+    pub hits: u64,
+    /// Accesses that did not.
+    pub misses: u64,
+    /// Bytes of the hits.
+    pub hit_bytes: u64,
+    /// Bytes of the misses.
+    pub miss_bytes: u64,
+    /// Tensors put out to make room.
+    pub evictions: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted.
+    pub bypassed: u64,
+}
+
+/// Watches a run; the methods do nothing unless overridden.
+pub trait Observer {
+    /// Access `now` found `tensor` resident.
+    fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let _ = (now, tensor, bytes);
+    }
+    /// Access `now` did not.
+    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let _ = (now, tensor, bytes);
+    }
+    /// `tensor` becomes resident.
+    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let _ = (now, tensor, bytes);
+    }
+    /// `tensor` leaves.
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let _ = (now, tensor, bytes);
+    }
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blind;
+impl Observer for Blind {}
+
+/// A tensor's size, and whether it is resident.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    bytes: u64,
+    resident: bool,
+}
+
+/// A memory of one level under the policy `P`.
+///
+/// On a hit the policy is told. On a miss, a tensor larger than the capacity is bypassed; else tensors
+/// are evicted while used + size > capacity, and it is inserted.
+#[derive(Debug)]
+pub struct Engine<P> {
+    policy: P,
+    capacity: u64,
+    used: u64,
+    slots: Vec<Slot>,
+    counts: Counts,
+}
+
+impl<P: Policy> Engine<P> {
+    /// An empty memory.
+    pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            policy: P::new(setup)?,
+            capacity: setup.capacity_bytes,
+            used: 0,
+            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, resident: false }).collect(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Bytes resident now.
+    pub fn used_bytes(&self) -> u64 {
+        self.used
+    }
+
+    /// Runs `accesses`, the first of which is number `start` of the trace.
+    #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
+    pub fn advance<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+        let mut counts = self.counts;
+        for (i, &tensor) in accesses.iter().enumerate() {
+            let now = start + i;
+            let Slot { bytes, resident } = self.slots[tensor as usize];
+            if resident {
+                counts.hits += 1;
+                counts.hit_bytes += bytes;
+                self.policy.hit(tensor, now);
+                observer.hit(now, tensor, bytes);
+                continue;
+            }
+            counts.misses += 1;
+            counts.miss_bytes += bytes;
+            observer.miss(now, tensor, bytes);
+            if bytes > self.capacity {
+                counts.bypassed += 1;
+                continue;
+            }
+            while bytes > self.capacity - self.used {
+                let victim = self.policy.evict();
+                let slot = &mut self.slots[victim as usize];
+                slot.resident = false;
+                self.used -= slot.bytes;
+                counts.evictions += 1;
+                observer.evict(now, victim, slot.bytes);
+            }
+            self.slots[tensor as usize].resident = true;
+            self.used += bytes;
+            self.policy.insert(tensor, now);
+            observer.insert(now, tensor, bytes);
+        }
+        self.counts = counts;
+    }
+}
+
+/// The result of one policy, in the terms of the command line's JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The policy.
+    pub policy: PolicyKind,
+    /// Capacity in bytes.
+    pub capacity_bytes: u64,
+    /// Accesses: hits + misses.
+    pub accesses: u64,
+    /// Accesses that found their tensor resident.
+    pub hits: u64,
+    /// Accesses that did not.
+    pub misses: u64,
+    /// Bytes of the hits.
+    pub hit_bytes: u64,
+    /// Bytes of the misses: what DRAM delivers.
+    pub miss_bytes: u64,
+    /// Tensors put out to make room.
+    pub evictions: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted.
+    pub bypassed: u64,
+    /// Time of all accesses in ms, by the prototype's constants.
+    pub total_latency_ms: f64,
+    /// The part of it that waits for DRAM bandwidth, in ms.
+    pub bandwidth_wait_ms: f64,
+}
+
+impl Report {
+    /// Hits as a share of accesses, 0..=1.
+    pub fn hit_ratio(&self) -> f64 {
+        self.hits as f64 / self.accesses.max(1) as f64
+    }
+
+    /// Bytes hit as a share of bytes requested, 0..=1.
+    pub fn byte_hit_ratio(&self) -> f64 {
+        self.hit_bytes as f64 / (self.hit_bytes + self.miss_bytes).max(1) as f64
+    }
+
+    fn new(policy: PolicyKind, capacity_bytes: u64, counts: Counts) -> Self {
+        let time = prototype_time(counts.hits, counts.miss_bytes);
+        Self {
+            policy,
+            capacity_bytes,
+            accesses: counts.hits + counts.misses,
+            hits: counts.hits,
+            misses: counts.misses,
+            hit_bytes: counts.hit_bytes,
+            miss_bytes: counts.miss_bytes,
+            evictions: counts.evictions,
+            bypassed: counts.bypassed,
+            total_latency_ms: time.total_latency_ms,
+            bandwidth_wait_ms: time.bandwidth_wait_ms,
+        }
+    }
+}
+
+/// A run that can be continued in steps, whatever its policy.
+pub trait Simulation: Send {
+    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
+    fn advance(&mut self, trace: &Trace, start: usize, end: usize);
+    /// The numbers so far, and what was watched.
+    fn finish(self: Box<Self>) -> (Report, Timeline);
+}
+
+struct Watched<P> {
+    kind: PolicyKind,
+    engine: Engine<P>,
+    timeline: Timeline,
+}
+
+impl<P: Policy> Simulation for Watched<P> {
+    fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
+        self.engine.advance(&trace.accesses()[start..end], start, &mut self.timeline);
+    }
+
+    fn finish(self: Box<Self>) -> (Report, Timeline) {
+        let report = Report::new(self.kind, self.engine.capacity, self.engine.counts());
+        (report, self.timeline)
+    }
+}
+
+/// Starts a run of the policy `kind`, watched in `buckets`.
+pub fn start(kind: PolicyKind, setup: &Setup<'_>, buckets: &Buckets) -> Result<Box<dyn Simulation>, Error> {
+    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, &'a Buckets);
+    impl Visitor for Start<'_, '_> {
+        type Output = Result<Box<dyn Simulation>, Error>;
+        fn visit<P: Policy + 'static>(self) -> Self::Output {
+            let Self(kind, setup, buckets) = self;
+            Ok(Box::new(Watched { kind, engine: Engine::<P>::new(setup)?, timeline: Timeline::new(buckets) }))
+        }
+    }
+    kind.dispatch(Start(kind, setup, buckets))
+}
+
+/// Runs the policy `kind` over the whole trace without watching it: the fastest way to the numbers.
+pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
+    struct Whole<'a, 'b>(PolicyKind, &'a Setup<'b>, &'a Trace);
+    impl Visitor for Whole<'_, '_> {
+        type Output = Result<Report, Error>;
+        fn visit<P: Policy + 'static>(self) -> Self::Output {
+            let Self(kind, setup, trace) = self;
+            let mut engine = Engine::<P>::new(setup)?;
+            engine.advance(trace.accesses(), 0, &mut Blind);
+            Ok(Report::new(kind, setup.capacity_bytes, engine.counts()))
+        }
+    }
+    kind.dispatch(Whole(kind, setup, trace))
+}
+
+#[cfg(test)]
+mod tests;

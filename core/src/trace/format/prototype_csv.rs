@@ -1,0 +1,274 @@
+//! The prototype's records as CSV: `tensor_id,size_mb,reuse_distance,stride,op,model_type[,eviction_score]`.
+//!
+//! Columns are found by name, in any order. `reuse_distance` is the prototype's: the number of earlier
+//! uses of the tensor (0, 1, 2 …). It is recomputed from the order of the records; a score is not read back.
+
+use rustc_hash::FxHashMap;
+
+use crate::error::{Error, Place};
+use crate::score::Scores;
+use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
+
+/// The columns every file has.
+pub const COLUMNS: [&str; 6] = ["tensor_id", "size_mb", "reuse_distance", "stride", "op", "model_type"];
+/// The column of a scored trace.
+pub const SCORE_COLUMN: &str = "eviction_score";
+
+/// Bytes in a record's megabyte.
+const MB: f64 = 1e6;
+
+/// Whether the first line of `bytes` has a `tensor_id` column.
+pub fn looks_like(bytes: &[u8]) -> bool {
+    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = &line[..line.len().min(4096)];
+    String::from_utf8_lossy(line).split(',').any(|name| clean(name) == COLUMNS[0])
+}
+
+fn clean(name: &str) -> &str {
+    name.trim_start_matches('\u{feff}').trim().trim_matches('"')
+}
+
+/// One record of a trace as the prototype's REST answers and CSV files show it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Record {
+    /// The tensor's name.
+    pub tensor_id: String,
+    /// Its size in MB (10^6 bytes).
+    pub size_mb: f64,
+    /// Earlier uses of this tensor: 0, 1, 2 …
+    pub reuse_distance: u32,
+    /// Stride in elements.
+    pub stride: u32,
+    /// The operation.
+    pub op: String,
+    /// The family of model.
+    pub model_type: String,
+    /// Score from 0 (keep) to 1 (evict first), in a scored trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_score: Option<f64>,
+}
+
+/// The records of a trace, in order, with their scores if given.
+pub fn records<'a>(trace: &'a Trace, scores: Option<&'a Scores>) -> impl Iterator<Item = Record> + 'a {
+    let mut uses = vec![0u32; trace.tensors().len()];
+    trace.accesses().iter().zip(trace.ops()).enumerate().map(move |(i, (&t, op))| {
+        let tensor = &trace.tensors()[t as usize];
+        let reuse_distance = uses[t as usize];
+        uses[t as usize] += 1;
+        Record {
+            tensor_id: tensor.name.clone(),
+            size_mb: tensor.bytes as f64 / MB,
+            reuse_distance,
+            stride: tensor.stride,
+            op: op.name().to_owned(),
+            model_type: trace.model_type().to_owned(),
+            eviction_score: scores.map(|s| s.values[i]),
+        }
+    })
+}
+
+/// Builds a trace from records one at a time; CSV rows and JSON arrays both come through here.
+#[derive(Debug)]
+pub struct FromRecords<'a> {
+    input: &'a str,
+    builder: TraceBuilder,
+    index: FxHashMap<String, u32>,
+}
+
+impl<'a> FromRecords<'a> {
+    /// An empty trace; `input` is named in the errors.
+    pub fn new(input: &'a str, model_type: &str) -> Self {
+        Self { input, builder: TraceBuilder::new(model_type), index: FxHashMap::default() }
+    }
+
+    /// Appends `record`, found at `place`.
+    pub fn push(&mut self, record: &Record, place: Place) -> Result<(), Error> {
+        let bad = |problem: String, cure: &str| Error::input(self.input, place.clone(), problem, cure);
+        let bytes = (record.size_mb * MB).round();
+        // NaN and infinity are in no range.
+        if !(1.0..9e18).contains(&bytes) {
+            return Err(bad(
+                format!("size_mb is {}", record.size_mb),
+                "Write a positive, finite number of megabytes, at least 0.000001",
+            ));
+        }
+        if record.tensor_id.is_empty() {
+            return Err(bad("tensor_id is empty".into(), "Give every record the name of its tensor"));
+        }
+        let op = Op::from_name(&record.op).ok_or_else(|| {
+            let names = Op::ALL.map(Op::name).join(", ");
+            bad(format!("op is \"{}\"", record.op), &format!("Use one of {names}"))
+        })?;
+        let bytes = bytes as u64;
+        let tensor = match self.index.get(&record.tensor_id) {
+            Some(&tensor) => {
+                let known = self.builder.tensor_mut(tensor).bytes;
+                if known != bytes {
+                    return Err(bad(
+                        format!(
+                            "tensor {} has {bytes} bytes here and {known} bytes in an earlier record",
+                            record.tensor_id
+                        ),
+                        "Give each size its own tensor_id",
+                    ));
+                }
+                tensor
+            }
+            None => {
+                let tensor = self.builder.tensor(Tensor {
+                    name: record.tensor_id.clone(),
+                    bytes,
+                    layer: layer_of(&record.tensor_id),
+                    stride: record.stride,
+                    kind: kind_of(&record.tensor_id),
+                })?;
+                self.index.insert(record.tensor_id.clone(), tensor);
+                tensor
+            }
+        };
+        self.builder.access(tensor, op)
+    }
+
+    /// The trace.
+    pub fn finish(self) -> Result<Trace, Error> {
+        self.builder.finish(self.input)
+    }
+}
+
+/// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
+fn layer_of(name: &str) -> Option<u32> {
+    name.rsplit_once('_').and_then(|(_, layer)| layer.parse().ok())
+}
+
+/// The kind of a tensor named as the prototype names them.
+fn kind_of(name: &str) -> Kind {
+    match name.rsplit_once('_').map_or(name, |(kind, _)| kind) {
+        "weights" | "expert_weights" => Kind::Weights,
+        "Q" | "K" | "V" | "output" | "activations" => Kind::Activations,
+        _ => Kind::Object,
+    }
+}
+
+/// Reads records from CSV text.
+pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(false).from_reader(bytes);
+    let headers = reader.headers().map_err(|e| csv_error(input, &e))?.clone();
+    let column = |wanted: &str| headers.iter().position(|name| clean(name) == wanted);
+    let mut at = [0usize; COLUMNS.len()];
+    for (slot, name) in at.iter_mut().zip(COLUMNS) {
+        *slot = column(name).ok_or_else(|| {
+            let found = headers.iter().map(clean).collect::<Vec<_>>().join(",");
+            Error::input(
+                input,
+                Place::Line(1),
+                format!("there is no column {name} (found: {found})"),
+                format!("The first line must name the columns {}", COLUMNS.join(",")),
+            )
+        })?;
+    }
+    let known = |name: &str| COLUMNS.contains(&name) || name == SCORE_COLUMN;
+    if let Some(other) = headers.iter().map(clean).find(|name| !known(name)) {
+        return Err(Error::input(
+            input,
+            Place::Line(1),
+            format!("there is an unknown column \"{other}\""),
+            format!("Remove it: the columns are {} and, if scored, {SCORE_COLUMN}", COLUMNS.join(",")),
+        ));
+    }
+
+    let mut trace: Option<FromRecords<'_>> = None;
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(|e| csv_error(input, &e))? {
+        let line = row.position().map_or(0, csv::Position::line);
+        let field = |i: usize| &row[at[i]];
+        let number = |i: usize, cure: &str| {
+            let problem = || format!("{} is \"{}\", not a number", COLUMNS[i], field(i));
+            field(i).parse::<f64>().map_err(|_| Error::input(input, Place::Line(line), problem(), cure))
+        };
+        let whole = |i: usize| {
+            let value = number(i, "Write a whole number")?;
+            if value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value) {
+                return Ok(value as u32);
+            }
+            let problem = format!("{} is {value}", COLUMNS[i]);
+            Err(Error::input(input, Place::Line(line), problem, "Write a whole number from 0 to 4294967295"))
+        };
+        let record = Record {
+            tensor_id: field(0).to_owned(),
+            size_mb: number(1, "Write a positive number of megabytes, such as 4")?,
+            reuse_distance: whole(2)?,
+            stride: whole(3)?,
+            op: field(4).to_owned(),
+            model_type: field(5).to_owned(),
+            eviction_score: None,
+        };
+        trace.get_or_insert_with(|| FromRecords::new(input, &record.model_type)).push(&record, Place::Line(line))?;
+    }
+    trace.unwrap_or_else(|| FromRecords::new(input, "")).finish()
+}
+
+fn csv_error(input: &str, error: &csv::Error) -> Error {
+    let place = error.position().map_or(Place::Whole, |p| Place::Line(p.line()));
+    let (problem, cure) = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            (format!("{len} fields where the first line has {expected_len}"), "Give every line the same columns")
+        }
+        csv::ErrorKind::Utf8 { .. } => ("the text is not UTF-8".to_owned(), "Save the file as UTF-8"),
+        _ => (error.to_string(), "Check that the file is complete"),
+    };
+    Error::input(input, place, problem, cure)
+}
+
+/// Writes the trace as CSV, with the scores as a last column if given.
+pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    for record in records(trace, scores) {
+        writer.serialize(record).map_err(|e| Error::Internal(e.to_string()))?;
+    }
+    writer.into_inner().map_err(|e| Error::Internal(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::format::{Format, detect};
+
+    const GOOD: &str = "tensor_id,size_mb,reuse_distance,stride,op,model_type\n\
+                        Q_0,4,0,1,matmul,Transformer\nK_0,8,0,1,attention,Transformer\nQ_0,4,1,1,relu,Transformer\n";
+
+    #[test]
+    fn round_trip() {
+        assert_eq!(detect("t", GOOD.as_bytes()).unwrap(), Format::PrototypeCsv);
+        let trace = read("t", GOOD.as_bytes()).unwrap();
+        assert_eq!(trace.tensors()[1].bytes, 8_000_000);
+        assert_eq!(trace.accesses(), [0, 1, 0]);
+        assert_eq!(trace.tensors()[0].layer, Some(0));
+        assert_eq!(read("t", &write(&trace, None).unwrap()).unwrap(), trace);
+    }
+
+    #[test]
+    fn broken_files_name_the_line_and_the_cure() {
+        let head = "tensor_id,size_mb,reuse_distance,stride,op,model_type\n";
+        for (text, wanted) in [
+            (String::from("a,b\n1,2\n"), "line 1: there is no column tensor_id (found: a,b)"),
+            (format!("{head}Q,4,0,1,matmul\n"), "line 2: 5 fields where the first line has 6"),
+            (format!("{head}Q,4,0,1,matmul,T\nQ,NaN,0,1,matmul,T\n"), "line 3: size_mb is NaN"),
+            (format!("{head}Q,-4,0,1,matmul,T\n"), "line 2: size_mb is -4"),
+            (format!("{head}Q,inf,0,1,matmul,T\n"), "line 2: size_mb is inf"),
+            (format!("{head}Q,0,0,1,matmul,T\n"), "line 2: size_mb is 0"),
+            (format!("{head}Q,x,0,1,matmul,T\n"), "line 2: size_mb is \"x\", not a number"),
+            (format!("{head}Q,4,-1,1,matmul,T\n"), "line 2: reuse_distance is -1"),
+            (format!("{head}Q,4,0,1.5,matmul,T\n"), "line 2: stride is 1.5"),
+            (format!("{head}Q,4,0,1,gemm,T\n"), "line 2: op is \"gemm\""),
+            (format!("{head}Q,4,0,1,matmul,T\nQ,8,0,1,matmul,T\n"), "line 3: tensor Q has 8000000 bytes here"),
+            (format!("{head},4,0,1,matmul,T\n"), "line 2: tensor_id is empty"),
+            (head.replace("model_type", "model_type,color") + "Q,4,0,1,matmul,T,red\n", "unknown column \"color\""),
+            (head.to_owned(), "the trace has no accesses"),
+        ] {
+            let error = read("t.csv", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("t.csv, ") && error.contains(wanted), "{text:?} gave {error}");
+        }
+        let error = read("t.csv", b"tensor_id,size_mb,reuse_distance,stride,op,model_type\n\xff,4,0,1,matmul,T\n");
+        assert!(error.unwrap_err().to_string().contains("not UTF-8"));
+    }
+}

@@ -1,0 +1,343 @@
+//! A trace: a table of tensors and the order in which they are used.
+
+pub mod format;
+pub mod reuse;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Place};
+
+/// The most accesses a trace holds in memory; longer ones are refused with the cure.
+pub const MAX_ACCESSES: usize = 200_000_000;
+
+/// What a tensor is to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Parameters, read and never written during inference.
+    Weights,
+    /// Keys and values of past tokens.
+    KvCache,
+    /// Intermediate results.
+    Activations,
+    /// Unknown: an object of an imported trace.
+    Object,
+}
+
+impl Kind {
+    /// Every kind, in the order in which charts show them.
+    pub const ALL: [Self; 4] = [Self::Weights, Self::KvCache, Self::Activations, Self::Object];
+
+    /// The name people read.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::KvCache => "KV cache",
+            Self::Activations => "activations",
+            Self::Object => "objects",
+        }
+    }
+}
+
+/// The operation that uses a tensor. The first five are the prototype's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Matrix multiplication.
+    Matmul,
+    /// Attention scores and their weighted sum.
+    Attention,
+    /// Convolution.
+    Conv,
+    /// An activation function.
+    Relu,
+    /// Routing of tokens to experts.
+    Gating,
+    /// Look-up of embedding rows.
+    Embedding,
+    /// Layer or RMS normalisation.
+    Norm,
+    /// A residual addition.
+    Add,
+    /// A request of a storage or cache trace.
+    Request,
+}
+
+impl Op {
+    /// Every operation.
+    pub const ALL: [Self; 9] = [
+        Self::Matmul,
+        Self::Attention,
+        Self::Conv,
+        Self::Relu,
+        Self::Gating,
+        Self::Embedding,
+        Self::Norm,
+        Self::Add,
+        Self::Request,
+    ];
+
+    /// The name in records and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Matmul => "matmul",
+            Self::Attention => "attention",
+            Self::Conv => "conv",
+            Self::Relu => "relu",
+            Self::Gating => "gating",
+            Self::Embedding => "embedding",
+            Self::Norm => "norm",
+            Self::Add => "add",
+            Self::Request => "request",
+        }
+    }
+
+    /// The operation of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.name() == name)
+    }
+}
+
+/// A named object with a size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name, unique in the trace.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The layer it belongs to, where there is one.
+    pub layer: Option<u32>,
+    /// The stride in elements with which it is read (1 = contiguous).
+    pub stride: u32,
+    /// What it is to the model.
+    pub kind: Kind,
+}
+
+/// A point in a trace that deserves a name, such as the first decoded token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Index of the first access after the mark.
+    pub at: u64,
+    /// What begins there.
+    pub label: String,
+}
+
+/// A table of tensors and the sequence of their uses.
+///
+/// Every access names a tensor of the table, and the bytes of all accesses together fit in 64 bits; the
+/// engine relies on both, so they hold from [`TraceBuilder::finish`] on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    tensors: Vec<Tensor>,
+    accesses: Vec<u32>,
+    ops: Vec<Op>,
+    marks: Vec<Mark>,
+    model_type: String,
+    warnings: Vec<String>,
+    requested_bytes: u64,
+}
+
+impl Trace {
+    /// The tensors, in order of first mention.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Indices into [`tensors`](Self::tensors), in order of use.
+    pub fn accesses(&self) -> &[u32] {
+        &self.accesses
+    }
+
+    /// The operation of each access.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Named points, in order.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// The family of model, as the prototype's records name it; empty where unknown.
+    pub fn model_type(&self) -> &str {
+        &self.model_type
+    }
+
+    /// What the reader should know about how the trace was made.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The size of each tensor in bytes.
+    pub fn sizes(&self) -> Vec<u64> {
+        self.tensors.iter().map(|t| t.bytes).collect()
+    }
+
+    /// Number of accesses, tensors and bytes.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            accesses: self.accesses.len() as u64,
+            tensors: self.tensors.len() as u64,
+            requested_bytes: self.requested_bytes,
+            // Cannot overflow: every tensor is used at least once, so this is at most requested_bytes.
+            unique_bytes: self.tensors.iter().map(|t| t.bytes).sum(),
+        }
+    }
+}
+
+/// The size of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Number of accesses.
+    pub accesses: u64,
+    /// Number of distinct tensors.
+    pub tensors: u64,
+    /// Bytes of all accesses.
+    pub requested_bytes: u64,
+    /// Bytes of all distinct tensors.
+    pub unique_bytes: u64,
+}
+
+/// Collects a trace and checks it.
+#[derive(Debug, Default)]
+pub struct TraceBuilder {
+    trace: Trace,
+    used: Vec<bool>,
+}
+
+impl TraceBuilder {
+    /// An empty trace of a model of family `model_type` (may be empty).
+    pub fn new(model_type: impl Into<String>) -> Self {
+        Self { trace: Trace { model_type: model_type.into(), ..Trace::default() }, used: Vec::new() }
+    }
+
+    /// Adds a tensor and returns its index.
+    pub fn tensor(&mut self, tensor: Tensor) -> Result<u32, Error> {
+        let index = u32::try_from(self.trace.tensors.len()).ok().filter(|i| *i < u32::MAX);
+        let index = index.ok_or_else(|| Error::TooLarge {
+            problem: "the trace has more than 2^32 - 1 tensors".into(),
+            cure: "Use larger tiles, or split the trace".into(),
+        })?;
+        self.trace.tensors.push(tensor);
+        self.used.push(false);
+        Ok(index)
+    }
+
+    /// The tensor at `index`, to amend what a later record tells of it.
+    pub(crate) fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
+        &mut self.trace.tensors[index as usize]
+    }
+
+    /// Appends a use of `tensor` by `op`.
+    pub fn access(&mut self, tensor: u32, op: Op) -> Result<(), Error> {
+        if self.trace.accesses.len() >= MAX_ACCESSES {
+            return Err(Error::TooLarge {
+                problem: format!("the workload makes more than {MAX_ACCESSES} accesses"),
+                cure: "Use larger tiles, fewer tokens or a smaller batch".into(),
+            });
+        }
+        self.used[tensor as usize] = true;
+        self.trace.accesses.push(tensor);
+        self.trace.ops.push(op);
+        Ok(())
+    }
+
+    /// Names the point before the next access.
+    pub fn mark(&mut self, label: impl Into<String>) {
+        self.trace.marks.push(Mark { at: self.trace.accesses.len() as u64, label: label.into() });
+    }
+
+    /// Records something the reader should know.
+    pub fn warn(&mut self, warning: impl Into<String>) {
+        self.trace.warnings.push(warning.into());
+    }
+
+    /// Number of accesses so far.
+    pub fn len(&self) -> usize {
+        self.trace.accesses.len()
+    }
+
+    /// Whether there is no access yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks and returns the trace; `input` is named in the errors.
+    pub fn finish(mut self, input: &str) -> Result<Trace, Error> {
+        if self.is_empty() {
+            return Err(Error::input(input, Place::Whole, "the trace has no accesses", "Give at least one record"));
+        }
+        if let Some(unused) = self.used.iter().position(|used| !used) {
+            return Err(Error::Internal(format!("tensor {} is never used", self.trace.tensors[unused].name)));
+        }
+        let tensors = &self.trace.tensors;
+        let total = self.trace.accesses.iter().try_fold(0u64, |sum, t| sum.checked_add(tensors[*t as usize].bytes));
+        self.trace.requested_bytes = total.ok_or_else(|| {
+            Error::input(
+                input,
+                Place::Whole,
+                "the sizes of all accesses add up to more than 2^64 - 1 bytes",
+                "Check the unit of the sizes: they are read as bytes (or MB in the prototype's records)",
+            )
+        })?;
+        self.trace.tensors.shrink_to_fit();
+        self.trace.accesses.shrink_to_fit();
+        self.trace.ops.shrink_to_fit();
+        Ok(self.trace)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A trace of tensors `0..sizes.len()` in the given order; tensors never used are left out.
+    pub(crate) fn trace(sizes: &[u64], order: &[u32]) -> Trace {
+        let mut builder = TraceBuilder::new("");
+        let mut index = vec![None; sizes.len()];
+        for &t in order {
+            let at = *index[t as usize].get_or_insert_with(|| {
+                builder
+                    .tensor(Tensor {
+                        name: t.to_string(),
+                        bytes: sizes[t as usize],
+                        layer: None,
+                        stride: 1,
+                        kind: Kind::Object,
+                    })
+                    .unwrap()
+            });
+            builder.access(at, Op::Request).unwrap();
+        }
+        builder.finish("test").unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_trace_is_refused() {
+        let error = TraceBuilder::new("").finish("x.csv").unwrap_err();
+        assert_eq!(error.to_string(), "x.csv, whole input: the trace has no accesses. Give at least one record");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let mut builder = TraceBuilder::new("");
+        let big = Tensor { name: "a".into(), bytes: u64::MAX, layer: None, stride: 1, kind: Kind::Object };
+        let a = builder.tensor(big).unwrap();
+        builder.access(a, Op::Request).unwrap();
+        builder.access(a, Op::Request).unwrap();
+        assert!(builder.finish("x").unwrap_err().to_string().contains("2^64"));
+    }
+
+    #[test]
+    fn op_names_round_trip() {
+        for op in Op::ALL {
+            assert_eq!(Op::from_name(op.name()), Some(op));
+            assert_eq!(serde_json::to_string(&op).unwrap(), format!("\"{}\"", op.name()));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! When a tensor was last used and how much else was used since.
+
+use super::Trace;
+
+/// Marks an access without an earlier (or later) use of the same tensor.
+pub const NEVER: u32 = u32::MAX;
+
+/// For each access, the index of the previous access to the same tensor, or [`NEVER`].
+pub fn previous_use(trace: &Trace) -> Vec<u32> {
+    let mut last = vec![NEVER; trace.tensors().len()];
+    let step = |(i, t): (usize, &u32)| std::mem::replace(&mut last[*t as usize], i as u32);
+    trace.accesses().iter().enumerate().map(step).collect()
+}
+
+/// Stack distances in bytes, access by access: the sizes of the distinct tensors used since the last use of
+/// the same tensor, that tensor included.
+///
+/// With equal sizes LRU hits exactly the reuses whose stack distance is at most the capacity; with
+/// unequal sizes, nearly so.
+///
+/// A Fenwick tree over the accesses holds the size of each tensor at its latest use: O(log n) an access.
+#[derive(Debug)]
+pub struct StackDistances {
+    latest: Fenwick,
+    last: Vec<u32>,
+    now: usize,
+}
+
+impl StackDistances {
+    /// Before the first of `accesses` uses of `tensors` tensors.
+    pub fn new(tensors: usize, accesses: usize) -> Self {
+        Self { latest: Fenwick::new(accesses), last: vec![NEVER; tensors], now: 0 }
+    }
+
+    /// The next access is to `tensor` of `bytes`; returns its stack distance, or none on first use.
+    pub fn access(&mut self, tensor: u32, bytes: u64) -> Option<u64> {
+        let now = self.now;
+        self.now += 1;
+        let last = std::mem::replace(&mut self.last[tensor as usize], now as u32);
+        let distance = (last != NEVER).then(|| {
+            let since = self.latest.prefix(now).wrapping_sub(self.latest.prefix(last as usize));
+            self.latest.add(last as usize, bytes.wrapping_neg());
+            since
+        });
+        self.latest.add(now, bytes);
+        distance
+    }
+}
+
+/// Counts of values on a logarithmic scale: quantiles within 1 % of the true value.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    counts: Vec<u64>,
+    total: u64,
+}
+
+/// Leading bits of a value that choose its bin: 2^7 bins for each power of two.
+const BIN_BITS: u32 = 7;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: vec![0; 64 << BIN_BITS], total: 0 }
+    }
+}
+
+impl Histogram {
+    /// Counts `value`.
+    pub fn add(&mut self, value: u64) {
+        let shift = (u64::BITS - value.leading_zeros()).saturating_sub(BIN_BITS + 1);
+        self.counts[((shift as usize) << BIN_BITS) + (value >> shift) as usize] += 1;
+        self.total += 1;
+    }
+
+    /// The value below which a share `q` (0..=1) of the values lies; none without values.
+    pub fn quantile(&self, q: f64) -> Option<u64> {
+        let rank = (q * self.total as f64) as u64;
+        let mut seen = 0;
+        let bin = self.counts.iter().position(|count| {
+            seen += count;
+            *count > 0 && seen > rank.min(self.total - 1)
+        })?;
+        let shift = (bin >> BIN_BITS).saturating_sub(usize::from(bin >= 1 << (BIN_BITS + 1)));
+        let leading = (bin - (shift << BIN_BITS)) as u64;
+        Some(leading << shift)
+    }
+}
+
+/// Prefix sums under point updates; arithmetic wraps, so a value is taken back by adding its negative.
+#[derive(Debug)]
+struct Fenwick(Vec<u64>);
+
+impl Fenwick {
+    fn new(len: usize) -> Self {
+        Self(vec![0; len + 1])
+    }
+
+    fn add(&mut self, index: usize, value: u64) {
+        let mut i = index + 1;
+        while i < self.0.len() {
+            self.0[i] = self.0[i].wrapping_add(value);
+            i += i & i.wrapping_neg();
+        }
+    }
+
+    /// The sum of the values at `0..end`.
+    fn prefix(&self, end: usize) -> u64 {
+        let mut sum = 0u64;
+        let mut i = end;
+        while i > 0 {
+            sum = sum.wrapping_add(self.0[i]);
+            i -= i & i.wrapping_neg();
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::trace::testing::trace;
+
+    fn naive(trace: &Trace) -> Vec<u64> {
+        let accesses = trace.accesses();
+        let mut out = Vec::new();
+        for now in 0..accesses.len() {
+            if let Some(last) = (0..now).rev().find(|i| accesses[*i] == accesses[now]) {
+                let distinct: BTreeSet<u32> = accesses[last..now].iter().copied().collect();
+                out.push(distinct.iter().map(|t| trace.tensors()[*t as usize].bytes).sum());
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_definition(
+            sizes in prop::collection::vec(0u64..100, 8),
+            order in prop::collection::vec(0u32..8, 1..80),
+        ) {
+            let trace = trace(&sizes, &order);
+            let mut stack = StackDistances::new(trace.tensors().len(), trace.accesses().len());
+            let sizes = trace.sizes();
+            let got: Vec<u64> =
+                trace.accesses().iter().filter_map(|t| stack.access(*t, sizes[*t as usize])).collect();
+            prop_assert_eq!(got, naive(&trace));
+        }
+
+        #[test]
+        fn quantiles_are_within_a_percent(mut values in prop::collection::vec(any::<u64>(), 1..50), q in 0.0f64..1.0) {
+            for (i, v) in values.iter_mut().enumerate() {
+                *v >>= i % 64;
+            }
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|v| histogram.add(*v));
+            values.sort_unstable();
+            let exact = values[((q * values.len() as f64) as usize).min(values.len() - 1)];
+            let got = histogram.quantile(q).unwrap();
+            prop_assert!(got <= exact && exact - got <= exact / 100, "{got} {exact}");
+        }
+    }
+}

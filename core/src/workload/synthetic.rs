@@ -1,0 +1,280 @@
+//! The prototype's random workload: a few tensors a layer, sizes and reuses drawn by chance.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_range;
+use crate::error::Error;
+use crate::rng::Rng;
+use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
+use crate::units::MB;
+
+/// Sizes drawn for a tensor, in MB, each with the same probability (the prototype's).
+pub const SIZES_MB: [u64; 4] = [4, 8, 16, 32];
+/// Strides drawn for a tensor of a CNN (the prototype's); 1 for every other model.
+pub const CNN_STRIDES: [u32; 3] = [1, 2, 4];
+/// Reuses of a tensor are Binomial(`MAX_REUSES`, reuse_probability) (the prototype's).
+pub const MAX_REUSES: u32 = 5;
+/// Operations drawn for an access (the prototype's).
+pub const OPS: [Op; 5] = [Op::Matmul, Op::Attention, Op::Conv, Op::Relu, Op::Gating];
+/// Probability that a reuse waits for one layer more in the interleaved pattern (ours: half of the
+/// reuses stay in their layer, a quarter fall in the next one, and so on).
+const CARRY: f64 = 0.5;
+
+/// A family of models, as the prototype names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ModelType {
+    /// Q, K, V and output of each layer.
+    #[default]
+    Transformer,
+    /// Weights, activations and output of each layer.
+    #[serde(rename = "CNN")]
+    Cnn,
+    /// Weights and activations of each layer.
+    #[serde(rename = "MLP")]
+    Mlp,
+    /// Expert weights and activations of each layer.
+    MoE,
+}
+
+impl ModelType {
+    /// Every family.
+    pub const ALL: [Self; 4] = [Self::Transformer, Self::Cnn, Self::Mlp, Self::MoE];
+
+    /// The prototype's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transformer => "Transformer",
+            Self::Cnn => "CNN",
+            Self::Mlp => "MLP",
+            Self::MoE => "MoE",
+        }
+    }
+
+    /// The family of that name; case does not matter.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|m| m.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::field("model_type", format!("\"{name}\""), "no such model type", format!("Choose one of {names}"))
+        })
+    }
+
+    /// The tensors of a layer.
+    fn tensors(self) -> &'static [(&'static str, Kind)] {
+        match self {
+            Self::Transformer => &[
+                ("Q", Kind::Activations),
+                ("K", Kind::Activations),
+                ("V", Kind::Activations),
+                ("output", Kind::Activations),
+            ],
+            Self::Cnn => {
+                &[("weights", Kind::Weights), ("activations", Kind::Activations), ("output", Kind::Activations)]
+            }
+            Self::Mlp => &[("weights", Kind::Weights), ("activations", Kind::Activations)],
+            Self::MoE => &[("expert_weights", Kind::Weights), ("activations", Kind::Activations)],
+        }
+    }
+}
+
+/// In which order reuses come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// Reuses fall later in the layer and in following layers.
+    #[default]
+    Interleaved,
+    /// A tensor's accesses come back to back, as the prototype wrote them: every policy gets the same hits.
+    Burst,
+}
+
+impl Pattern {
+    /// Every pattern.
+    pub const ALL: [Self; 2] = [Self::Interleaved, Self::Burst];
+
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interleaved => "interleaved",
+            Self::Burst => "burst",
+        }
+    }
+
+    /// The pattern of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::field("pattern", format!("\"{name}\""), "no such pattern", format!("Choose one of {names}"))
+        })
+    }
+}
+
+/// The prototype's sliders.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Synthetic {
+    /// Family of models.
+    pub model_type: ModelType,
+    /// Layers, 1..=1024.
+    pub num_layers: u32,
+    /// Batch size, 1..=4096. Recorded for compatibility: the prototype's generator does not use it.
+    pub batch_size: u32,
+    /// Sequence length, 1..=131072. Recorded for compatibility: the prototype's generator does not use it.
+    pub seq_length: u32,
+    /// Probability of each of five possible reuses of a tensor, 0..=1.
+    pub reuse_probability: f64,
+    /// The most tensors taken of each layer, 1..=1024.
+    pub max_tensors_per_layer: u32,
+    /// In which order reuses come.
+    pub pattern: Pattern,
+}
+
+impl Default for Synthetic {
+    fn default() -> Self {
+        Self {
+            model_type: ModelType::Transformer,
+            num_layers: 12,
+            batch_size: 32,
+            seq_length: 128,
+            reuse_probability: 0.3,
+            max_tensors_per_layer: 16,
+            pattern: Pattern::Interleaved,
+        }
+    }
+}
+
+impl Synthetic {
+    /// Fails on the first field that is out of range.
+    pub fn check(&self) -> Result<(), Error> {
+        check_range("num_layers", self.num_layers, 1..=1024)?;
+        check_range("batch_size", self.batch_size, 1..=4096)?;
+        check_range("seq_length", self.seq_length, 1..=131_072)?;
+        check_range("reuse_probability", self.reuse_probability, 0.0..=1.0)?;
+        check_range("max_tensors_per_layer", self.max_tensors_per_layer, 1..=1024)
+    }
+
+    /// Draws the trace of `seed`.
+    pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
+        self.check()?;
+        let mut rng = Rng::new(seed, "synthetic");
+        let mut builder = TraceBuilder::new(self.model_type.name());
+        let kinds = self.model_type.tensors();
+        let kinds = &kinds[..kinds.len().min(self.max_tensors_per_layer as usize)];
+        let layers = self.num_layers as usize;
+        // For each layer, its accesses with their position within the layer (0..1).
+        let mut slots: Vec<Vec<(f64, u32)>> = vec![Vec::new(); layers];
+        for layer in 0..layers {
+            for (i, &(name, kind)) in kinds.iter().enumerate() {
+                let tensor = builder.tensor(Tensor {
+                    name: format!("{name}_{layer}"),
+                    bytes: rng.pick(&SIZES_MB) * MB,
+                    layer: Some(layer as u32),
+                    stride: if self.model_type == ModelType::Cnn { rng.pick(&CNN_STRIDES) } else { 1 },
+                    kind,
+                })?;
+                let first = i as f64 / kinds.len() as f64;
+                slots[layer].push((first, tensor));
+                let reuses = (0..MAX_REUSES).filter(|_| rng.unit() < self.reuse_probability).count();
+                for _ in 0..reuses {
+                    let (at, position) = match self.pattern {
+                        Pattern::Burst => (layer, first),
+                        Pattern::Interleaved => {
+                            let mut at = layer;
+                            while at + 1 < layers && rng.unit() < CARRY {
+                                at += 1;
+                            }
+                            let earliest = if at == layer { first } else { 0.0 };
+                            (at, earliest + rng.unit() * (1.0 - earliest))
+                        }
+                    };
+                    slots[at].push((position, tensor));
+                }
+            }
+        }
+        for mut slot in slots {
+            // Stable: a first use stays before reuses at the same position, and a burst stays together.
+            slot.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (_, tensor) in slot {
+                builder.access(tensor, rng_op(&mut rng))?;
+            }
+        }
+        builder.finish("synthetic workload")
+    }
+}
+
+fn rng_op(rng: &mut Rng) -> Op {
+    rng.pick(&OPS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn burst_keeps_a_tensor_together() {
+        let synthetic = Synthetic { pattern: Pattern::Burst, reuse_probability: 0.9, ..Synthetic::default() };
+        let trace = synthetic.trace(1).unwrap();
+        let mut runs = trace.accesses().to_vec();
+        runs.dedup();
+        assert_eq!(runs.len(), trace.tensors().len());
+    }
+
+    #[test]
+    fn interleaved_and_burst_draw_reuses_from_the_same_law() {
+        for pattern in Pattern::ALL {
+            let synthetic = Synthetic { num_layers: 1024, pattern, ..Synthetic::default() };
+            let trace = synthetic.trace(3).unwrap();
+            let reuses = trace.accesses().len() - trace.tensors().len();
+            let mean = reuses as f64 / trace.tensors().len() as f64;
+            assert!((mean - 1.5).abs() < 0.08, "{mean}");
+        }
+    }
+
+    #[test]
+    fn every_family_has_the_prototypes_tensors() {
+        for (model_type, names) in [
+            (ModelType::Transformer, "Q_0 K_0 V_0 output_0"),
+            (ModelType::Cnn, "weights_0 activations_0 output_0"),
+            (ModelType::Mlp, "weights_0 activations_0"),
+            (ModelType::MoE, "expert_weights_0 activations_0"),
+        ] {
+            let trace = Synthetic { model_type, num_layers: 1, ..Synthetic::default() }.trace(0).unwrap();
+            let got: Vec<&str> = trace.tensors().iter().map(|t| t.name.as_str()).collect();
+            assert_eq!(got.join(" "), names);
+        }
+    }
+
+    #[test]
+    fn out_of_range_names_field_and_range() {
+        let error = Synthetic { num_layers: 0, ..Synthetic::default() }.trace(0).unwrap_err();
+        assert_eq!(error.to_string(), "num_layers is 0: out of range. Choose a value from 1 to 1024");
+        for p in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(Synthetic { reuse_probability: p, ..Synthetic::default() }.trace(0).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_in_range_makes_a_trace(
+            layers in 1u32..40, p in 0.0f64..=1.0, seed: u64, most in 1u32..6, which in 0usize..4, burst: bool,
+        ) {
+            let synthetic = Synthetic {
+                model_type: ModelType::ALL[which],
+                num_layers: layers,
+                reuse_probability: p,
+                max_tensors_per_layer: most,
+                pattern: Pattern::ALL[usize::from(burst)],
+                ..Synthetic::default()
+            };
+            let trace = synthetic.trace(seed).unwrap();
+            prop_assert_eq!(&trace, &synthetic.trace(seed).unwrap());
+            let mut uses = vec![0u32; trace.tensors().len()];
+            for t in trace.accesses() {
+                uses[*t as usize] += 1;
+            }
+            prop_assert!(uses.iter().all(|u| (1..=MAX_REUSES + 1).contains(u)));
+            prop_assert!(trace.tensors().iter().all(|t| SIZES_MB.contains(&(t.bytes / MB))));
+        }
+    }
+}
