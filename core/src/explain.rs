@@ -98,6 +98,46 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
     Some(format!("{}, {}{why}.", show(best), show(worst)))
 }
 
+/// How a number is to be read, by the prototype's guide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// Neither good nor bad.
+    Fair,
+    /// Worth a change.
+    Bad,
+}
+
+/// The grades of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grades {
+    /// Hit rate: over 80 % is good, under 50 % bad.
+    pub hit_rate: Grade,
+    /// Total latency: under 10 ms is good, over 100 ms bad.
+    pub latency: Grade,
+    /// Evictions: more than half as many as accesses is thrashing.
+    pub evictions: Grade,
+    /// Bandwidth wait: under 20 % of the latency is good, over 70 % a bandwidth bottleneck.
+    pub bandwidth: Grade,
+}
+
+/// Grades a run by the prototype's guide.
+pub fn grades(run: &Report) -> Grades {
+    let at_most = |value: f64, good: f64, bad: f64| match value {
+        v if v < good => Grade::Good,
+        v if v > bad => Grade::Bad,
+        _ => Grade::Fair,
+    };
+    let wait = run.bandwidth_wait_ms / run.total_latency_ms.max(f64::MIN_POSITIVE);
+    Grades {
+        hit_rate: at_most(1.0 - run.hit_ratio(), 0.2, 0.5),
+        latency: at_most(run.total_latency_ms, 10.0, 100.0),
+        evictions: if 2 * run.evictions > run.accesses { Grade::Bad } else { Grade::Fair },
+        bandwidth: at_most(wait, 0.2, 0.7),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::recipe::Recipe;

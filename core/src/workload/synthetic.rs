@@ -1,5 +1,7 @@
 //! The prototype's random workload: a few tensors a layer, sizes and reuses drawn by chance.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_range;
@@ -16,6 +18,17 @@ pub const CNN_STRIDES: [u32; 3] = [1, 2, 4];
 pub const MAX_REUSES: u32 = 5;
 /// Operations drawn for an access (the prototype's).
 pub const OPS: [Op; 5] = [Op::Matmul, Op::Attention, Op::Conv, Op::Relu, Op::Gating];
+/// Allowed numbers of layers.
+pub const NUM_LAYERS: RangeInclusive<u32> = 1..=1024;
+/// Allowed batch sizes.
+pub const BATCH_SIZE: RangeInclusive<u32> = 1..=4096;
+/// Allowed sequence lengths.
+pub const SEQ_LENGTH: RangeInclusive<u32> = 1..=131_072;
+/// Allowed reuse probabilities.
+pub const REUSE_PROBABILITY: RangeInclusive<f64> = 0.0..=1.0;
+/// Allowed limits of tensors taken of each layer.
+pub const MAX_TENSORS_PER_LAYER: RangeInclusive<u32> = 1..=1024;
+
 /// Probability that a reuse waits for one layer more in the interleaved pattern (ours: half of the
 /// reuses stay in their layer, a quarter fall in the next one, and so on).
 const CARRY: f64 = 0.5;
@@ -114,15 +127,15 @@ impl Pattern {
 pub struct Synthetic {
     /// Family of models.
     pub model_type: ModelType,
-    /// Layers, 1..=1024.
+    /// Layers, [`NUM_LAYERS`].
     pub num_layers: u32,
-    /// Batch size, 1..=4096. Recorded for compatibility: the prototype's generator does not use it.
+    /// Batch size, [`BATCH_SIZE`]. Recorded for compatibility: the prototype's generator does not use it.
     pub batch_size: u32,
-    /// Sequence length, 1..=131072. Recorded for compatibility: the prototype's generator does not use it.
+    /// Sequence length, [`SEQ_LENGTH`]. Recorded for compatibility: the prototype's generator does not use it.
     pub seq_length: u32,
-    /// Probability of each of five possible reuses of a tensor, 0..=1.
+    /// Probability of each of five possible reuses of a tensor, [`REUSE_PROBABILITY`].
     pub reuse_probability: f64,
-    /// The most tensors taken of each layer, 1..=1024.
+    /// The most tensors taken of each layer, [`MAX_TENSORS_PER_LAYER`].
     pub max_tensors_per_layer: u32,
     /// In which order reuses come.
     pub pattern: Pattern,
@@ -145,11 +158,11 @@ impl Default for Synthetic {
 impl Synthetic {
     /// Fails on the first field that is out of range.
     pub fn check(&self) -> Result<(), Error> {
-        check_range("num_layers", self.num_layers, 1..=1024)?;
-        check_range("batch_size", self.batch_size, 1..=4096)?;
-        check_range("seq_length", self.seq_length, 1..=131_072)?;
-        check_range("reuse_probability", self.reuse_probability, 0.0..=1.0)?;
-        check_range("max_tensors_per_layer", self.max_tensors_per_layer, 1..=1024)
+        check_range("num_layers", self.num_layers, NUM_LAYERS)?;
+        check_range("batch_size", self.batch_size, BATCH_SIZE)?;
+        check_range("seq_length", self.seq_length, SEQ_LENGTH)?;
+        check_range("reuse_probability", self.reuse_probability, REUSE_PROBABILITY)?;
+        check_range("max_tensors_per_layer", self.max_tensors_per_layer, MAX_TENSORS_PER_LAYER)
     }
 
     /// Draws the trace of `seed`.
@@ -194,15 +207,11 @@ impl Synthetic {
             // Stable: a first use stays before reuses at the same position, and a burst stays together.
             slot.sort_by(|a, b| a.0.total_cmp(&b.0));
             for (_, tensor) in slot {
-                builder.access(tensor, rng_op(&mut rng))?;
+                builder.access(tensor, rng.pick(&OPS))?;
             }
         }
         builder.finish("synthetic workload")
     }
-}
-
-fn rng_op(rng: &mut Rng) -> Op {
-    rng.pick(&OPS)
 }
 
 #[cfg(test)]

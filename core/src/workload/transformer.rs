@@ -21,6 +21,9 @@ use crate::error::Error;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 use crate::units::MIB;
 
+/// The most accesses a run may make.
+pub const MAX_ACCESSES: usize = 50_000_000;
+
 /// One run of a model: its shapes, its load and how its tensors are stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -217,7 +220,7 @@ impl<'a> Run<'a> {
     fn tiles(&mut self, name: String, bytes: u64, layer: Option<u32>, kind: Kind) -> Result<Tiles, Error> {
         let tile = self.spec.tile_bytes;
         let count = bytes.div_ceil(tile);
-        if count > crate::trace::MAX_ACCESSES as u64 {
+        if count > MAX_ACCESSES as u64 {
             return Err(Error::TooLarge {
                 problem: format!("{name} falls into {count} tiles"),
                 cure: "Choose a larger tile_bytes, or check the sizes in the configuration".into(),
@@ -254,6 +257,12 @@ impl<'a> Run<'a> {
     }
 
     fn touch(&mut self, tiles: &Tiles, op: Op) -> Result<(), Error> {
+        if self.builder.len() > MAX_ACCESSES {
+            return Err(Error::TooLarge {
+                problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
+                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
+            });
+        }
         tiles.clone().try_for_each(|tile| self.builder.access(tile, op))
     }
 

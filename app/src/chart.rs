@@ -1,0 +1,227 @@
+//! Charts as SVG text, drawn with plotters at the size and in the colours of the page.
+
+use std::ops::Range;
+
+use accel_core::run::Charts;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Why a chart could not be drawn.
+type Failure = DrawingAreaErrorKind<std::io::Error>;
+
+/// Colours of a theme.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Palette {
+    text: RGBColor,
+    grid: RGBColor,
+    empty: RGBColor,
+    full: RGBColor,
+    series: [RGBColor; 6],
+}
+
+/// On white. The series are those of Okabe and Ito, told apart by all common kinds of colour vision.
+const LIGHT: Palette = Palette {
+    text: RGBColor(71, 78, 92),
+    grid: RGBColor(226, 229, 236),
+    empty: RGBColor(238, 241, 247),
+    full: RGBColor(16, 78, 139),
+    series: [
+        RGBColor(0, 114, 178),
+        RGBColor(213, 94, 0),
+        RGBColor(0, 158, 115),
+        RGBColor(204, 121, 167),
+        RGBColor(145, 108, 0),
+        RGBColor(86, 180, 233),
+    ],
+};
+
+/// On near-black: the same hues, lighter.
+const DARK: Palette = Palette {
+    text: RGBColor(174, 182, 196),
+    grid: RGBColor(48, 54, 66),
+    empty: RGBColor(33, 38, 48),
+    full: RGBColor(120, 190, 255),
+    series: [
+        RGBColor(86, 170, 230),
+        RGBColor(240, 140, 60),
+        RGBColor(50, 200, 155),
+        RGBColor(225, 160, 200),
+        RGBColor(215, 180, 70),
+        RGBColor(150, 215, 250),
+    ],
+};
+
+impl Palette {
+    /// The colours of the dark or the light theme.
+    pub(crate) fn of(dark: bool) -> Self {
+        if dark { DARK } else { LIGHT }
+    }
+
+    /// The colour of series `i` as CSS.
+    pub(crate) fn series_css(&self, i: usize) -> String {
+        let RGBColor(r, g, b) = self.series[i % self.series.len()];
+        format!("rgb({r} {g} {b})")
+    }
+
+    /// The colour of a share 0..=1 of a row that is resident.
+    fn shade(&self, share: f64) -> RGBColor {
+        let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * share).round() as u8;
+        RGBColor(mix(self.empty.0, self.full.0), mix(self.empty.1, self.full.1), mix(self.empty.2, self.full.2))
+    }
+}
+
+/// Room for the labels left of and below a heatmap, and above it, in pixels.
+const LABELS: i32 = 118;
+const AXIS: i32 = 34;
+const TOP: i32 = 18;
+const RIGHT: i32 = 8;
+const ROW_HEIGHT: i32 = 14;
+const TEXT: i32 = 12;
+
+/// Where the cells of a heatmap lie in a drawing of `width` pixels with `rows` rows.
+pub(crate) fn heatmap_area(width: u32, rows: usize) -> (Range<f64>, Range<f64>) {
+    let bottom = TOP + ROW_HEIGHT * rows as i32;
+    (f64::from(LABELS)..f64::from(width as i32 - RIGHT), f64::from(TOP)..f64::from(bottom))
+}
+
+/// Shades of a heatmap: enough to see, few enough that equal neighbours are drawn as one.
+const SHADES: f64 = 24.0;
+
+/// Which tensors are resident when: one row a group, one column a stretch of the trace.
+pub(crate) fn heatmap(
+    charts: &Charts,
+    run: usize,
+    grouping: usize,
+    width: u32,
+    palette: &Palette,
+) -> Result<String, Failure> {
+    let (Some(timeline), Some(groups)) = (charts.timelines.get(run), charts.groupings.get(grouping)) else {
+        return Ok(String::new());
+    };
+    let Some(rows) = timeline.resident.get(grouping) else { return Ok(String::new()) };
+    let columns = timeline.hits.len().max(1);
+    let (across, down) = heatmap_area(width, rows.len());
+    let height = down.end as u32 + AXIS as u32;
+    let x = |column: usize| (across.start + (across.end - across.start) * column as f64 / columns as f64) as i32;
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let text = text_style(palette);
+        let label = text.pos(Pos::new(HPos::Right, VPos::Center));
+        for (i, (row, bytes)) in rows.iter().zip(&groups.bytes).enumerate() {
+            let top = TOP + ROW_HEIGHT * i as i32;
+            area.draw(&Text::new(groups.labels[i].clone(), (LABELS - 8, top + ROW_HEIGHT / 2), label.clone()))?;
+            let shade = |column: usize| (SHADES * row[column] as f64 / (*bytes).max(1) as f64).round();
+            let mut start = 0;
+            for column in 1..=columns {
+                if column == columns || shade(column) != shade(start) {
+                    let colour = palette.shade((shade(start) / SHADES).min(1.0));
+                    let cell = [(x(start), top), (x(column), top + ROW_HEIGHT - 1)];
+                    area.draw(&Rectangle::new(cell, colour.filled()))?;
+                    start = column;
+                }
+            }
+        }
+        let bottom = down.end as i32;
+        draw_marks(&area, charts, columns, &x, TOP, bottom, palette)?;
+        draw_access_axis(&area, charts, columns, &x, bottom, palette)?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// Height of the chart of hit rates in pixels.
+const LINES_HEIGHT: u32 = 230;
+
+/// Hit rate over time, one line a run.
+pub(crate) fn hit_rates(charts: &Charts, accesses: u64, width: u32, palette: &Palette) -> Result<String, Failure> {
+    let columns = charts.timelines.first().map_or(1, |t| t.hits.len().max(1));
+    let left = 48;
+    let bottom = LINES_HEIGHT as i32 - AXIS;
+    let across = f64::from(left)..f64::from(width as i32 - RIGHT);
+    let x = |column: usize| (across.start + (across.end - across.start) * column as f64 / columns as f64) as i32;
+    let y = |rate: f64| bottom - (f64::from(bottom - TOP) * rate).round() as i32;
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, LINES_HEIGHT)).into_drawing_area();
+        let label = text_style(palette).pos(Pos::new(HPos::Right, VPos::Center));
+        for quarter in 0..=4 {
+            let at = y(f64::from(quarter) / 4.0);
+            area.draw(&PathElement::new([(left, at), (across.end as i32, at)], palette.grid))?;
+            area.draw(&Text::new(format!("{} %", quarter * 25), (left - 6, at), label.clone()))?;
+        }
+        draw_marks(&area, charts, columns, &x, TOP, bottom, palette)?;
+        for (i, timeline) in charts.timelines.iter().enumerate() {
+            let per = charts.accesses_per_column;
+            let rate = |(column, hits): (usize, &u32)| {
+                let in_column = per.min(accesses - per * column as u64).max(1);
+                f64::from(*hits) / in_column as f64
+            };
+            let rates: Vec<f64> = timeline.hits.iter().enumerate().map(rate).collect();
+            let middle = |column: usize| (x(column) + x(column + 1)) / 2;
+            let points: Vec<(i32, i32)> = rates.iter().enumerate().map(|(c, r)| (middle(c), y(*r))).collect();
+            let colour = palette.series[i % palette.series.len()];
+            area.draw(&PathElement::new(points, colour.stroke_width(2)))?;
+        }
+        draw_access_axis(&area, charts, columns, &x, bottom, palette)?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn text_style(palette: &Palette) -> TextStyle<'static> {
+    TextStyle { color: palette.text.to_backend_color(), ..("system-ui, sans-serif", TEXT).into_font().into() }
+}
+
+/// A line with its name at each named point of the trace.
+fn draw_marks(
+    area: &Area<'_>,
+    charts: &Charts,
+    columns: usize,
+    x: &dyn Fn(usize) -> i32,
+    top: i32,
+    bottom: i32,
+    palette: &Palette,
+) -> Result<(), Failure> {
+    let mut free_from = i32::MIN;
+    for mark in &charts.marks {
+        let column = (mark.at / charts.accesses_per_column.max(1)) as usize;
+        let at = x(column.min(columns));
+        area.draw(&PathElement::new([(at, top), (at, bottom)], palette.text.mix(0.5)))?;
+        // Names that would run into the one before are left out; their lines stay.
+        if at >= free_from {
+            let style = text_style(palette).pos(Pos::new(HPos::Left, VPos::Bottom));
+            area.draw(&Text::new(mark.label.clone(), (at + 2, top - 2), style))?;
+            free_from = at + 8 * mark.label.len() as i32 + 8;
+        }
+    }
+    Ok(())
+}
+
+/// The axis of access numbers.
+fn draw_access_axis(
+    area: &Area<'_>,
+    charts: &Charts,
+    columns: usize,
+    x: &dyn Fn(usize) -> i32,
+    bottom: i32,
+    palette: &Palette,
+) -> Result<(), Failure> {
+    area.draw(&PathElement::new([(x(0), bottom), (x(columns), bottom)], palette.grid))?;
+    for quarter in 0..=4 {
+        let column = columns * quarter / 4;
+        let position = match quarter {
+            0 => HPos::Left,
+            4 => HPos::Right,
+            _ => HPos::Center,
+        };
+        let style = text_style(palette).pos(Pos::new(position, VPos::Top));
+        let access = accel_core::units::format_count(charts.accesses_per_column * column as u64);
+        area.draw(&Text::new(access, (x(column), bottom + 4), style))?;
+    }
+    let style = text_style(palette).pos(Pos::new(HPos::Center, VPos::Top));
+    area.draw(&Text::new("access", (x(columns / 2), bottom + 18), style))
+}

@@ -1,0 +1,241 @@
+//! The form: what the user typed, as text, and the recipe it stands for.
+
+use accel_core::error::Error;
+use accel_core::memory::Memory;
+use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::recipe::{FRAGMENT, Recipe};
+use accel_core::units::{GIB, MB, MIB, parse_bytes};
+use accel_core::workload::config::{Dtype, ModelConfig};
+use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
+use accel_core::workload::transformer::Inference;
+use accel_core::workload::{FileSource, ModelRef, Workload};
+use leptos::prelude::*;
+
+/// The value of the model choice that stands for a pasted configuration.
+pub(crate) const CUSTOM: &str = "config.json";
+
+/// Which workload the form shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Model,
+    Synthetic,
+    File,
+}
+
+/// Every field as the user typed it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) source: RwSignal<Source>,
+    pub(crate) model: RwSignal<String>,
+    pub(crate) config: RwSignal<String>,
+    pub(crate) model_batch: RwSignal<String>,
+    pub(crate) prompt_tokens: RwSignal<String>,
+    pub(crate) decode_tokens: RwSignal<String>,
+    pub(crate) weight_dtype: RwSignal<String>,
+    pub(crate) kv_dtype: RwSignal<String>,
+    pub(crate) tile: RwSignal<String>,
+    pub(crate) model_type: RwSignal<String>,
+    pub(crate) num_layers: RwSignal<String>,
+    pub(crate) batch_size: RwSignal<String>,
+    pub(crate) seq_length: RwSignal<String>,
+    pub(crate) reuse_probability: RwSignal<String>,
+    pub(crate) max_tensors: RwSignal<String>,
+    pub(crate) pattern: RwSignal<String>,
+    pub(crate) file: RwSignal<Option<FileSource>>,
+    pub(crate) capacity: RwSignal<String>,
+    pub(crate) policies: RwSignal<Vec<PolicyKind>>,
+    pub(crate) seed: RwSignal<String>,
+}
+
+impl Form {
+    /// A form that shows `recipe`.
+    pub(crate) fn new(recipe: &Recipe) -> Self {
+        let text = || RwSignal::new(String::new());
+        let form = Self {
+            source: RwSignal::new(Source::Model),
+            model: text(),
+            config: text(),
+            model_batch: text(),
+            prompt_tokens: text(),
+            decode_tokens: text(),
+            weight_dtype: text(),
+            kv_dtype: text(),
+            tile: text(),
+            model_type: text(),
+            num_layers: text(),
+            batch_size: text(),
+            seq_length: text(),
+            reuse_probability: text(),
+            max_tensors: text(),
+            pattern: text(),
+            file: RwSignal::new(None),
+            capacity: text(),
+            policies: RwSignal::new(Vec::new()),
+            seed: text(),
+        };
+        form.set_synthetic(&Synthetic::default());
+        form.set_inference(&Inference::default());
+        form.set(recipe);
+        form
+    }
+
+    /// Shows `recipe`.
+    pub(crate) fn set(&self, recipe: &Recipe) {
+        match &recipe.workload {
+            Workload::Model(inference) => {
+                self.source.set(Source::Model);
+                self.set_inference(inference);
+            }
+            Workload::Synthetic(synthetic) => {
+                self.source.set(Source::Synthetic);
+                self.set_synthetic(synthetic);
+            }
+            Workload::File(file) => {
+                self.source.set(Source::File);
+                self.file.set(Some(file.clone()));
+            }
+        }
+        self.capacity.set(exact_size(recipe.memory.capacity_bytes));
+        self.policies.set(recipe.policies.clone());
+        self.seed.set(recipe.seed.to_string());
+    }
+
+    fn set_inference(&self, inference: &Inference) {
+        match &inference.model {
+            ModelRef::Preset(name) => self.model.set(name.clone()),
+            ModelRef::Config(config) => {
+                self.model.set(CUSTOM.into());
+                // A configuration always serialises; an empty box would only ask for it again.
+                self.config.set(serde_json::to_string_pretty(config).unwrap_or_default());
+            }
+        }
+        self.model_batch.set(inference.batch_size.to_string());
+        self.prompt_tokens.set(inference.prompt_tokens.to_string());
+        self.decode_tokens.set(inference.decode_tokens.to_string());
+        let name = |dtype: Option<Dtype>| dtype.map_or("", Dtype::name).to_owned();
+        self.weight_dtype.set(name(inference.weight_dtype));
+        self.kv_dtype.set(name(inference.kv_dtype));
+        self.tile.set(exact_size(inference.tile_bytes));
+    }
+
+    fn set_synthetic(&self, synthetic: &Synthetic) {
+        self.model_type.set(synthetic.model_type.name().into());
+        self.num_layers.set(synthetic.num_layers.to_string());
+        self.batch_size.set(synthetic.batch_size.to_string());
+        self.seq_length.set(synthetic.seq_length.to_string());
+        self.reuse_probability.set(synthetic.reuse_probability.to_string());
+        self.max_tensors.set(synthetic.max_tensors_per_layer.to_string());
+        self.pattern.set(synthetic.pattern.name().into());
+    }
+
+    /// The recipe that the fields stand for, or what is wrong with the first bad field.
+    pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
+        let workload = match self.source.get() {
+            Source::Model => Workload::Model(self.inference()?),
+            Source::Synthetic => Workload::Synthetic(self.synthetic()?),
+            Source::File => Workload::File(self.file.get().ok_or_else(|| {
+                Error::field(
+                    "file",
+                    "empty",
+                    "no trace file was chosen",
+                    "Drop a trace file on the page, or choose one",
+                )
+            })?),
+        };
+        let recipe = Recipe {
+            workload,
+            memory: Memory { capacity_bytes: parse_bytes("capacity_bytes", &self.capacity.get())? },
+            policies: self.policies.get(),
+            seed: number("seed", &self.seed.get())?,
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn inference(&self) -> Result<Inference, Error> {
+        let model = match self.model.get() {
+            custom if custom == CUSTOM => {
+                let config = ModelConfig::from_json(CUSTOM, self.config.get().as_bytes()).map_err(|e| {
+                    // Whatever is wrong with the pasted text belongs beside the text.
+                    Error::field("config", "not usable", e.to_string(), "")
+                })?;
+                ModelRef::Config(Box::new(config))
+            }
+            preset => ModelRef::Preset(preset),
+        };
+        let dtype = |field, name: String| (!name.is_empty()).then(|| Dtype::from_name(field, &name)).transpose();
+        Ok(Inference {
+            model,
+            batch_size: number("batch_size", &self.model_batch.get())?,
+            prompt_tokens: number("prompt_tokens", &self.prompt_tokens.get())?,
+            decode_tokens: number("decode_tokens", &self.decode_tokens.get())?,
+            weight_dtype: dtype("weight_dtype", self.weight_dtype.get())?,
+            kv_dtype: dtype("kv_dtype", self.kv_dtype.get())?,
+            tile_bytes: parse_bytes("tile_bytes", &self.tile.get())?,
+        })
+    }
+
+    fn synthetic(&self) -> Result<Synthetic, Error> {
+        Ok(Synthetic {
+            model_type: ModelType::from_name(&self.model_type.get())?,
+            num_layers: number("num_layers", &self.num_layers.get())?,
+            batch_size: number("batch_size", &self.batch_size.get())?,
+            seq_length: number("seq_length", &self.seq_length.get())?,
+            reuse_probability: number("reuse_probability", &self.reuse_probability.get())?,
+            max_tensors_per_layer: number("max_tensors_per_layer", &self.max_tensors.get())?,
+            pattern: Pattern::from_name(&self.pattern.get())?,
+        })
+    }
+
+    /// Ticks or unticks `policy`; the order stays that of the table.
+    pub(crate) fn toggle(&self, policy: PolicyKind) {
+        let on = self.policies.with_untracked(|chosen| chosen.contains(&policy));
+        self.policies.update(|chosen| {
+            *chosen = POLICIES
+                .iter()
+                .map(|row| row.kind)
+                .filter(|kind| if *kind == policy { !on } else { chosen.contains(kind) })
+                .collect();
+        });
+    }
+
+    /// Shows the text of a dropped or pasted `config.json`.
+    pub(crate) fn show_config(&self, text: String) {
+        self.config.set(text);
+        self.model.set(CUSTOM.into());
+        self.source.set(Source::Model);
+    }
+}
+
+/// Reads a number; the error names `field`.
+fn number<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error> {
+    text.trim().parse().map_err(|_| {
+        let shown = if text.trim().is_empty() { "empty".to_owned() } else { format!("\"{text}\"") };
+        Error::field(field, shown, "not a number this field can hold", "Write a number in the range shown")
+    })
+}
+
+/// A size as text that reads back as the same number of bytes.
+fn exact_size(bytes: u64) -> String {
+    for (unit, factor) in [("GiB", GIB), ("MiB", MIB), ("MB", MB)] {
+        if bytes > 0 && bytes.is_multiple_of(factor) {
+            return format!("{}{unit}", bytes / factor);
+        }
+    }
+    bytes.to_string()
+}
+
+/// The recipe in the address bar: none where there is no fragment.
+pub(crate) fn recipe_from_address() -> Option<Result<Recipe, Error>> {
+    let hash = window().location().hash().unwrap_or_default();
+    let fragment = hash.trim_start_matches('#');
+    fragment.starts_with(FRAGMENT).then(|| Recipe::from_fragment(fragment))
+}
+
+/// Puts `recipe` into the address bar, so that the link reopens it.
+pub(crate) fn show_in_address(recipe: &Recipe) -> Result<(), Error> {
+    let fragment = recipe.to_fragment()?;
+    let failed = |_| Error::Internal("the browser refuses to change the address".into());
+    let history = window().history().map_err(failed)?;
+    history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&format!("#{fragment}"))).map_err(failed)
+}

@@ -1,0 +1,19 @@
+//! The page and its worker, one WASM binary: with a window it is the page, without one the worker.
+
+#![allow(unreachable_pub, reason = "leptos makes the types of component properties public")]
+
+mod chart;
+mod engine;
+mod form;
+mod page;
+mod protocol;
+mod worker;
+
+fn main() {
+    console_error_panic_hook::set_once();
+    if web_sys::window().is_some() {
+        leptos::mount::mount_to_body(page::Page);
+    } else {
+        worker::start();
+    }
+}

@@ -1,0 +1,106 @@
+//! Files: dropped anywhere on the page, or chosen.
+
+use accel_core::recipe::Recipe;
+use accel_core::units::format_bytes;
+use accel_core::workload::FileSource;
+use js_sys::Uint8Array;
+use leptos::html::Input;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use leptos_use_drop_zone::{UseDropZoneOptions, UseDropZoneReturn, use_drop_zone_with_options};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::File;
+
+use super::App;
+use crate::form::Source;
+
+/// The largest trace file taken: its copy in the worker and the parsed trace must fit in 4 GiB.
+const MOST_BYTES: f64 = 1e9;
+/// The largest file that may be a configuration or recipe.
+const MOST_JSON_BYTES: f64 = 4e6;
+
+/// Takes files dropped anywhere, and shows where they will land.
+#[component]
+pub(crate) fn DropAnywhere() -> impl IntoView {
+    let app = expect_context::<App>();
+    let target = document().body().map(web_sys::EventTarget::from);
+    let over = target.map(|body| {
+        let options = UseDropZoneOptions::default().on_drop(move |event| {
+            if let Some(file) = event.files.into_iter().next() {
+                take(app, file);
+            }
+        });
+        let UseDropZoneReturn { is_over_drop_zone, .. } = use_drop_zone_with_options(body, options);
+        is_over_drop_zone
+    });
+    view! {
+        <Show when=move || over.is_some_and(|over| over.get())>
+            <div class="drop" aria-hidden="true">"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
+        </Show>
+    }
+}
+
+/// Chooses a trace file.
+#[component]
+pub(crate) fn FilePicker() -> impl IntoView {
+    let app = expect_context::<App>();
+    let input = NodeRef::<Input>::new();
+    let chosen = move |_| {
+        let files = input.get_untracked().and_then(|input| input.files());
+        if let Some(file) = files.and_then(|files| files.get(0)) {
+            take(app, file);
+        }
+    };
+    view! { <input type="file" id="file" node_ref=input on:change=chosen /> }
+}
+
+/// Reads `file` and shows what it is: a recipe, a configuration or a trace.
+fn take(app: App, file: File) {
+    app.notice.set(None);
+    if file.size() > MOST_BYTES {
+        app.notice.set(Some(format!(
+            "{} has {}, more than the page can hold. Use the command line: accel simulate --trace {0}",
+            file.name(),
+            format_bytes(file.size() as u64)
+        )));
+        return;
+    }
+    spawn_local(async move {
+        match JsFuture::from(file.array_buffer()).await {
+            Ok(buffer) => sort(app, file.name(), Uint8Array::new(&buffer)),
+            Err(_) => app.notice.set(Some(format!("{} cannot be read. Was it moved or changed?", file.name()))),
+        }
+    });
+}
+
+fn sort(app: App, name: String, bytes: Uint8Array) {
+    let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&bytes) == Some(b'{');
+    if !json {
+        app.engine.set_file(name.clone(), bytes);
+        app.form.file.set(Some(FileSource { name, format: None }));
+        app.form.source.set(Source::File);
+        app.run();
+        return;
+    }
+    let text = bytes.to_vec();
+    let is_recipe = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("workload").is_some());
+    if !is_recipe {
+        // Broken JSON lands in the box too: that is where its error is shown.
+        app.form.show_config(String::from_utf8_lossy(&text).into_owned());
+        app.run();
+        return;
+    }
+    match Recipe::from_json(&name, &text) {
+        Ok(recipe) => {
+            app.form.set(&recipe);
+            app.run();
+        }
+        Err(error) => app.notice.set(Some(error.to_string())),
+    }
+}
+
+/// The first byte that is not white space, looked for in the first few.
+fn first_letter(bytes: &Uint8Array) -> Option<u8> {
+    let head = bytes.subarray(0, bytes.length().min(64)).to_vec();
+    head.into_iter().find(|b| !b.is_ascii_whitespace())
+}

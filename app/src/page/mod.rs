@@ -1,0 +1,209 @@
+//! The page: a form on one side, results on the other.
+
+mod field;
+mod files;
+mod memory;
+mod results;
+mod workload;
+
+use accel_core::recipe::Recipe;
+use leptos::ev;
+use leptos::prelude::*;
+use leptos_use_clipboard::{UseClipboardReturn, use_clipboard};
+use leptos_use_color_mode::{ColorMode, UseColorModeReturn, use_color_mode};
+use leptos_use_event_listener::use_event_listener;
+
+use crate::chart::Palette;
+use crate::engine::{Engine, Phase};
+use crate::form::{Form, recipe_from_address, show_in_address};
+
+/// What every part of the page may use.
+#[derive(Clone, Copy)]
+pub(crate) struct App {
+    pub(crate) form: Form,
+    pub(crate) engine: Engine,
+    /// The recipe that the form stands for, or what is wrong with it.
+    pub(crate) recipe: Memo<Result<Recipe, accel_core::error::Error>>,
+    /// Colours of the charts.
+    pub(crate) palette: Memo<Palette>,
+    /// What went wrong outside the form: an unreadable link, a refused file.
+    pub(crate) notice: RwSignal<Option<String>>,
+}
+
+impl App {
+    /// Runs what the form says; a bad field is shown where it stands.
+    pub(crate) fn run(self) {
+        self.notice.set(None);
+        if let Ok(recipe) = self.recipe.get_untracked() {
+            if let Err(error) = show_in_address(&recipe) {
+                self.notice.set(Some(error.to_string()));
+            }
+            self.engine.run(recipe);
+        }
+    }
+
+    /// Shows and runs the recipe of the address, if there is one.
+    fn open_address(self) {
+        match recipe_from_address() {
+            Some(Ok(recipe)) => {
+                self.form.set(&recipe);
+                self.run();
+            }
+            Some(Err(error)) => self.notice.set(Some(format!("The link cannot be opened: {error}"))),
+            None => {}
+        }
+    }
+}
+
+/// The whole page.
+#[component]
+pub(crate) fn Page() -> impl IntoView {
+    let UseColorModeReturn { mode, set_mode, .. } = use_color_mode();
+    let form = Form::new(&Recipe::default());
+    let app = App {
+        form,
+        engine: Engine::new(),
+        recipe: Memo::new(move |_| form.recipe()),
+        palette: Memo::new(move |_| Palette::of(mode.get() == ColorMode::Dark)),
+        notice: RwSignal::new(None),
+    };
+    provide_context(app);
+    match recipe_from_address() {
+        Some(_) => app.open_address(),
+        // The first visit opens on an experiment; the address stays clean until something is chosen.
+        None => app.engine.run(Recipe::default()),
+    }
+    let _ = use_event_listener(window(), ev::hashchange, move |_| app.open_address());
+
+    let toggle = move |_| set_mode.set(if mode.get() == ColorMode::Dark { ColorMode::Light } else { ColorMode::Dark });
+    view! {
+        <a class="skip" href="#results" on:click=|event| { event.prevent_default(); focus_results(); }>"Skip to the results"</a>
+        <header class="top">
+            <div>
+                <h1>"Accelerator Optimization Copilot"</h1>
+                <p>"What should stay in fast memory, how much of it does your model need, and which policy should decide?"</p>
+            </div>
+            <div class="actions">
+                <CopyLink />
+                <button type="button" class="quiet" on:click=toggle>
+                    {move || if mode.get() == ColorMode::Dark { "Light theme" } else { "Dark theme" }}
+                </button>
+            </div>
+        </header>
+        <main>
+            <form class="panel" aria-label="Experiment" on:submit=move |event| { event.prevent_default(); app.run(); }>
+                <workload::WorkloadForm />
+                <memory::MemoryForm />
+                <RunBar />
+            </form>
+            <results::Results />
+        </main>
+        <footer>
+            "Everything is computed in this page: nothing is uploaded. Units: MB = 10⁶ bytes, MiB = 2²⁰ bytes."
+        </footer>
+        <files::DropAnywhere />
+    }
+}
+
+fn focus_results() {
+    if let Some(results) = document().get_element_by_id("results") {
+        results.scroll_into_view();
+    }
+}
+
+/// Copies a link that reopens the experiment in the form.
+#[component]
+fn CopyLink() -> impl IntoView {
+    let app = expect_context::<App>();
+    let UseClipboardReturn { is_supported, copied, copy, .. } = use_clipboard();
+    let click = move |_| {
+        if let Ok(recipe) = app.recipe.get_untracked() {
+            match show_in_address(&recipe) {
+                Ok(()) => copy(&window().location().href().unwrap_or_default()),
+                Err(error) => app.notice.set(Some(error.to_string())),
+            }
+        }
+    };
+    let bad = move || app.recipe.with(Result::is_err);
+    view! {
+        <button type="button" class="quiet" disabled=bad on:click=click title="A link that reopens this experiment with the same numbers">
+            {move || match (copied.get(), is_supported.get()) {
+                (true, _) => "Link copied",
+                (false, true) => "Copy link",
+                (false, false) => "Put link in the address bar",
+            }}
+        </button>
+    }
+}
+
+/// Run, Cancel, progress, and what went wrong.
+#[component]
+fn RunBar() -> impl IntoView {
+    let app = expect_context::<App>();
+    let running = move || app.engine.phase.with(|phase| matches!(phase, Phase::Running { .. }));
+    let bad = move || app.recipe.with(Result::is_err);
+    let changed = move || {
+        let shown = app.engine.answer.with(|a| a.as_ref().map(|a| a.recipe.clone()));
+        !running() && app.recipe.with(|r| r.as_ref().is_ok_and(|r| shown.is_some_and(|shown| shown != *r)))
+    };
+    view! {
+        <div class="run">
+            <button type="submit" id="run" disabled=bad>"Run"</button>
+            <button type="button" id="cancel" class="quiet" disabled=move || !running() on:click=move |_| app.engine.cancel()>
+                "Cancel"
+            </button>
+            <Progress />
+        </div>
+        <Show when=changed>
+            <p class="hint" id="stale">"The results are those of the last run. Press Run for these settings."</p>
+        </Show>
+        <FormError />
+    }
+}
+
+#[component]
+fn Progress() -> impl IntoView {
+    let app = expect_context::<App>();
+    let state = move || {
+        app.engine.phase.with(|phase| match phase {
+            Phase::Running { done, total, what } => (Some((*done, *total)), format!("Running: {what}")),
+            Phase::Failed(_) | Phase::Idle => (None, String::new()),
+            Phase::Done => (
+                None,
+                app.engine.answer.with(|a| a.as_ref().map_or(String::new(), |a| format!("Done in {:.0} ms", a.run_ms))),
+            ),
+        })
+    };
+    let bar = move || {
+        state().0.map(|(done, total)| match total {
+            // Until the trace is made, nobody knows how much there is to do.
+            0 => view! { <progress aria-label="Progress"></progress> }.into_any(),
+            total => view! { <progress aria-label="Progress" max=total.to_string() value=done.to_string()></progress> }
+                .into_any(),
+        })
+    };
+    view! {
+        <div class="progress">
+            {bar}
+            <span role="status" id="status">{move || state().1}</span>
+        </div>
+    }
+}
+
+/// Errors that belong to no single field: of the run, of a link, of a file.
+#[component]
+fn FormError() -> impl IntoView {
+    let app = expect_context::<App>();
+    let message = move || {
+        let of_run = app.engine.phase.with(|phase| match phase {
+            Phase::Failed(accel_core::error::Error::Cancelled) => Some("The run was cancelled.".to_owned()),
+            Phase::Failed(error) => Some(error.to_string()),
+            _ => None,
+        });
+        let of_form = app.recipe.with(|r| r.as_ref().err().filter(|e| !field::has_a_place(e)).map(ToString::to_string));
+        app.notice.get().or(of_form).or(of_run)
+    };
+    view! {
+        <div role="alert" id="error" class="error">{message}</div>
+    }
+}

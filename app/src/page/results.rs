@@ -1,0 +1,494 @@
+//! What came out: words, numbers, charts, scores and the test of the generator.
+
+use std::sync::Arc;
+
+use accel_core::explain::{Grade, grades};
+use accel_core::run::{Order, Outcome};
+use accel_core::sim::Report;
+use accel_core::units::{format_bytes, format_count};
+use accel_core::validate::{Fit, Validation};
+use leptos::ev::PointerEvent;
+use leptos::html::Div;
+use leptos::prelude::*;
+use leptos_use_element_size::{UseElementSizeReturn, use_element_size};
+
+use super::App;
+use crate::chart;
+use crate::engine::{Answer, Phase};
+
+/// All results of the last finished run.
+#[component]
+pub(crate) fn Results() -> impl IntoView {
+    let app = expect_context::<App>();
+    let state = move || {
+        app.engine.phase.with(|phase| match phase {
+            Phase::Idle => "idle",
+            Phase::Running { .. } => "running",
+            Phase::Done => "done",
+            Phase::Failed(_) => "failed",
+        })
+    };
+    view! {
+        <section id="results" aria-label="Results" data-state=state>
+            {move || app.engine.answer.get().map_or_else(
+                || view! { <p class="hint">"The first results are on their way."</p> }.into_any(),
+                |answer| view! { <Outcomes answer /> }.into_any(),
+            )}
+        </section>
+    }
+}
+
+#[component]
+fn Outcomes(answer: Answer) -> impl IntoView {
+    let outcome = answer.outcome;
+    let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
+    let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
+    let summary = outcome.trace;
+    let model = outcome.model.as_ref().map(|m| {
+        format!(
+            " The model has {} parameters ({}); a token adds {} of KV cache.",
+            format_count(m.parameters),
+            format_bytes(m.weight_bytes),
+            format_bytes(m.kv_bytes_per_token)
+        )
+    });
+    view! {
+        <section class="panel" id="answer">
+            <h2>"What happens"</h2>
+            <div class="words" id="explanation">{words}</div>
+            {warnings}
+            <p class="hint">
+                <span id="summary">{format!(
+                    "{} accesses to {} tensors, {} requested, {} unique.",
+                    format_count(summary.accesses),
+                    format_count(summary.tensors),
+                    format_bytes(summary.requested_bytes),
+                    format_bytes(summary.unique_bytes),
+                )}</span>
+                {model}
+            </p>
+            <Metrics outcome=Arc::clone(&outcome) capacity_bytes=answer.recipe.memory.capacity_bytes />
+        </section>
+        <HitRates outcome=Arc::clone(&outcome) />
+        <Occupancy outcome=Arc::clone(&outcome) />
+        <Scores outcome=Arc::clone(&outcome) />
+        <ValidationPanel validation=outcome.validation.clone() />
+        <Json outcome />
+    }
+}
+
+/// Reads a grade off a report, with a word for a bad one.
+type Grading = fn(&Report) -> (Grade, &'static str);
+
+/// A column of the table: its head, what it means, and how it is read off a report.
+struct Column {
+    key: &'static str,
+    head: &'static str,
+    about: &'static str,
+    show: fn(&Report) -> String,
+    /// The number behind the text; the best run is marked by it.
+    value: fn(&Report) -> f64,
+    more_is_better: bool,
+    grade: Option<Grading>,
+}
+
+fn milliseconds(value: f64) -> String {
+    let hundredths = (value * 100.0).round() as u64;
+    format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
+}
+
+const COLUMNS: [Column; 9] = [
+    Column {
+        key: "hit_rate",
+        head: "Hit rate",
+        about: "Hits in percent of accesses. Over 80 % is good, under 50 % bad.",
+        show: |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
+        value: Report::hit_ratio,
+        more_is_better: true,
+        grade: Some(|r| (grades(r).hit_rate, "")),
+    },
+    Column {
+        key: "byte_hit_rate",
+        head: "Byte hit rate",
+        about: "Bytes hit in percent of bytes requested: what DRAM does not have to deliver.",
+        show: |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
+        value: Report::byte_hit_ratio,
+        more_is_better: true,
+        grade: None,
+    },
+    Column {
+        key: "hits",
+        head: "Hits",
+        about: "Accesses that found their tensor in fast memory.",
+        show: |r| format_count(r.hits),
+        value: |r| r.hits as f64,
+        more_is_better: true,
+        grade: None,
+    },
+    Column {
+        key: "misses",
+        head: "DRAM accesses",
+        about: "Accesses that did not.",
+        show: |r| format_count(r.misses),
+        value: |r| r.misses as f64,
+        more_is_better: false,
+        grade: None,
+    },
+    Column {
+        key: "miss_bytes",
+        head: "DRAM traffic",
+        about: "Bytes that DRAM delivers.",
+        show: |r| format_bytes(r.miss_bytes),
+        value: |r| r.miss_bytes as f64,
+        more_is_better: false,
+        grade: None,
+    },
+    Column {
+        key: "evictions",
+        head: "Evictions",
+        about: "Tensors put out to make room. More than half as many as accesses is thrashing.",
+        show: |r| format_count(r.evictions),
+        value: |r| r.evictions as f64,
+        more_is_better: false,
+        grade: Some(|r| (grades(r).evictions, "thrashing")),
+    },
+    Column {
+        key: "bypassed",
+        head: "Bypassed",
+        about: "Misses of tensors larger than fast memory, which are never admitted.",
+        show: |r| format_count(r.bypassed),
+        value: |r| r.bypassed as f64,
+        more_is_better: false,
+        grade: None,
+    },
+    Column {
+        key: "total_latency_ms",
+        head: "Total latency",
+        about: "0.01 ms a hit; 0.1 ms per MB plus size / 32 GB/s a miss (the prototype's constants). Under 10 ms is good, over 100 ms bad.",
+        show: |r| milliseconds(r.total_latency_ms),
+        value: |r| r.total_latency_ms,
+        more_is_better: false,
+        grade: Some(|r| (grades(r).latency, "")),
+    },
+    Column {
+        key: "bandwidth_wait_ms",
+        head: "Bandwidth wait",
+        about: "The part of the latency that waits for DRAM bandwidth. Under 20 % is good, over 70 % a bottleneck.",
+        show: |r| milliseconds(r.bandwidth_wait_ms),
+        value: |r| r.bandwidth_wait_ms,
+        more_is_better: false,
+        grade: Some(|r| (grades(r).bandwidth, "bottleneck")),
+    },
+];
+
+/// The policies side by side: one column a policy, so that a phone shows them whole.
+#[component]
+fn Metrics(outcome: Arc<Outcome>, capacity_bytes: u64) -> impl IntoView {
+    let app = expect_context::<App>();
+    let runs = &outcome.runs;
+    let heads = runs
+        .iter()
+        .enumerate()
+        .map(|(i, run)| {
+            let info = run.policy.info();
+            let colour = move || app.palette.get().series_css(i);
+            view! { <th scope="col" title=info.about><span class="dot" style:background=colour></span>{info.title}</th> }
+        })
+        .collect_view();
+    let rows = COLUMNS
+        .iter()
+        .map(|column| {
+            let best = runs.iter().map(column.value).fold(None, |best: Option<f64>, v| {
+                Some(best.map_or(v, |b| if column.more_is_better { b.max(v) } else { b.min(v) }))
+            });
+            let differs = runs.iter().any(|r| Some((column.value)(r)) != best);
+            let cells = runs
+                .iter()
+                .map(|run| {
+                    let (grade, word) = column.grade.map_or((Grade::Fair, ""), |grade| grade(run));
+                    let class = match grade {
+                        Grade::Good => "good",
+                        Grade::Bad => "bad",
+                        Grade::Fair => "",
+                    };
+                    let note = (grade == Grade::Bad && !word.is_empty()).then(|| view! { <small>{word}</small> });
+                    let value = (column.value)(run);
+                    view! {
+                        <td class=class class:best=differs && Some(value) == best
+                            data-policy=run.policy.name() data-metric=column.key data-value=value.to_string()>
+                            {(column.show)(run)} {note}
+                        </td>
+                    }
+                })
+                .collect_view();
+            view! { <tr><th scope="row" title=column.about>{column.head}</th>{cells}</tr> }
+        })
+        .collect_view();
+    view! {
+        <div class="scroll" tabindex="0" role="region" aria-label="Metrics by policy">
+            <table id="metrics">
+                <caption>{format!("Capacity {} ({} bytes). The best of each row is bold.", format_bytes(capacity_bytes), format_count(capacity_bytes))}</caption>
+                <thead><tr><td></td>{heads}</tr></thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </div>
+    }
+}
+
+/// The width to draw at: that of the place, in steps, so that dragging a window does not redraw every pixel.
+fn drawing_width(place: NodeRef<Div>) -> Memo<u32> {
+    let UseElementSizeReturn { width, .. } = use_element_size(place);
+    Memo::new(move |_| ((width.get() / 20.0).floor() as u32 * 20).clamp(0, 1600))
+}
+
+/// A chart's SVG, or why there is none.
+fn drawn<E: std::fmt::Display>(svg: Result<String, E>) -> String {
+    svg.unwrap_or_else(|error| format!("<p>The chart could not be drawn: {error}</p>"))
+}
+
+#[component]
+fn HitRates(outcome: Arc<Outcome>) -> impl IntoView {
+    let app = expect_context::<App>();
+    let place = NodeRef::<Div>::new();
+    let width = drawing_width(place);
+    let legend = outcome
+        .runs
+        .iter()
+        .enumerate()
+        .map(|(i, run)| {
+            let colour = move || app.palette.get().series_css(i);
+            view! { <li><span class="dot" style:background=colour></span>{run.policy.info().title}</li> }
+        })
+        .collect_view();
+    let svg = move || match width.get() {
+        0 => String::new(),
+        width => drawn(chart::hit_rates(&outcome.charts, outcome.trace.accesses, width, &app.palette.get())),
+    };
+    view! {
+        <section class="panel">
+            <h2>"Hit rate over time"</h2>
+            <ul class="legend">{legend}</ul>
+            <div class="chart" id="hit-rates" node_ref=place role="img" aria-label="Hit rate of each policy over the trace" inner_html=svg></div>
+        </section>
+    }
+}
+
+#[component]
+fn Occupancy(outcome: Arc<Outcome>) -> impl IntoView {
+    let app = expect_context::<App>();
+    let place = NodeRef::<Div>::new();
+    let width = drawing_width(place);
+    let run = RwSignal::new(0usize);
+    let grouping = RwSignal::new(0usize);
+    let reading = RwSignal::new(String::new());
+    let charts = Arc::clone(&outcome);
+    let svg = move || match width.get() {
+        0 => String::new(),
+        width => drawn(chart::heatmap(&charts.charts, run.get(), grouping.get(), width, &app.palette.get())),
+    };
+    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect(), run);
+    let groupings = choices(outcome.charts.groupings.iter().map(|g| format!("by {}", g.by)).collect(), grouping);
+    let point = move |event: PointerEvent| {
+        let Some(place) = place.get_untracked() else { return };
+        let frame = place.get_bounding_client_rect();
+        let (x, y) = (f64::from(event.client_x()) - frame.left(), f64::from(event.client_y()) - frame.top());
+        reading.set(read_cell(&outcome, run.get_untracked(), grouping.get_untracked(), width.get_untracked(), x, y));
+    };
+    view! {
+        <section class="panel">
+            <h2>"What is in fast memory when"</h2>
+            <div class="bar">
+                <select id="heatmap-policy" aria-label="Policy" on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))>{policies}</select>
+                <select id="heatmap-rows" aria-label="Rows" on:change:target=move |e| grouping.set(e.target().value().parse().unwrap_or(0))>{groupings}</select>
+                <span class="ramp" aria-hidden="true">"absent" <i></i> "all resident"</span>
+            </div>
+            <div class="chart" id="heatmap" node_ref=place role="img" aria-label="Share of each group of tensors that is resident, over the trace"
+                on:pointermove=point on:pointerleave=move |_| reading.set(String::new()) inner_html=svg></div>
+            <p class="hint reading">{move || match reading.get() {
+                text if text.is_empty() => "Point at a cell to read it.".to_owned(),
+                text => text,
+            }}</p>
+        </section>
+    }
+}
+
+fn choices(names: Vec<String>, chosen: RwSignal<usize>) -> impl IntoView {
+    names
+        .into_iter()
+        .enumerate()
+        .map(|(i, name)| view! { <option value=i.to_string() prop:selected=move || chosen.get() == i>{name}</option> })
+        .collect_view()
+}
+
+/// The cell of the heatmap at a point of the drawing, in words; empty beside the cells.
+fn read_cell(outcome: &Outcome, run: usize, grouping: usize, width: u32, x: f64, y: f64) -> String {
+    let charts = &outcome.charts;
+    let (Some(timeline), Some(groups)) = (charts.timelines.get(run), charts.groupings.get(grouping)) else {
+        return String::new();
+    };
+    let (across, down) = chart::heatmap_area(width, groups.labels.len());
+    if !across.contains(&x) || !down.contains(&y) {
+        return String::new();
+    }
+    let column = ((x - across.start) / (across.end - across.start) * timeline.hits.len() as f64) as usize;
+    let row = ((y - down.start) / (down.end - down.start) * groups.labels.len() as f64) as usize;
+    let cell = timeline.resident.get(grouping).and_then(|rows| rows.get(row)?.get(column));
+    let (Some(resident), Some(label), Some(bytes)) = (cell, groups.labels.get(row), groups.bytes.get(row)) else {
+        return String::new();
+    };
+    let after = ((column as u64 + 1) * charts.accesses_per_column).min(outcome.trace.accesses);
+    format!(
+        "{label} after access {}: {} of {} resident ({:.0} %).",
+        format_count(after),
+        format_bytes(*resident),
+        format_bytes(*bytes),
+        100.0 * *resident as f64 / (*bytes).max(1) as f64
+    )
+}
+
+/// Rows of the score table shown at once.
+const PAGE_ROWS: u64 = 20;
+
+#[component]
+fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
+    let app = expect_context::<App>();
+    let order = RwSignal::new(Order::Score);
+    let start = RwSignal::new(0u64);
+    let accesses = outcome.trace.accesses;
+    Effect::new(move |_| app.engine.ask_records(order.get(), start.get(), PAGE_ROWS));
+    let rows = move || {
+        app.engine.records.get().into_iter().map(|(access, r)| {
+            let score = r.eviction_score.unwrap_or_default();
+            let verdict = match score {
+                s if s < 0.3 => "keep",
+                s if s < 0.6 => "moderate",
+                _ => "evict first",
+            };
+            view! {
+                <tr>
+                    <td>{format_count(access)}</td>
+                    <td class="name">{r.tensor_id}</td>
+                    <td>{format!("{:.3}", r.size_mb)}</td>
+                    <td>{r.reuse_distance}</td>
+                    <td>{r.stride}</td>
+                    <td class="name">{r.op}</td>
+                    <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=score.to_string()></meter> {format!("{score:.3}")}</td>
+                    <td class="name">{verdict}</td>
+                </tr>
+            }
+        }).collect_view()
+    };
+    let last_start = (accesses.saturating_sub(1)) / PAGE_ROWS * PAGE_ROWS;
+    let range = move || {
+        format!(
+            "{}–{} of {}",
+            format_count(start.get() + 1),
+            format_count((start.get() + PAGE_ROWS).min(accesses)),
+            format_count(accesses)
+        )
+    };
+    let by = move |which: Order| {
+        move |_| {
+            order.set(which);
+            start.set(0);
+        }
+    };
+    view! {
+        <section class="panel">
+            <h2>"Eviction scores"</h2>
+            <p class="hint">
+                {format!("Made by the {} scorer: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. ", outcome.scorer.name())}
+                "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
+            </p>
+            <div class="bar">
+                <label class="tick"><input type="radio" name="order" prop:checked=move || order.get() == Order::Score on:change=by(Order::Score) />"highest first"</label>
+                <label class="tick"><input type="radio" name="order" prop:checked=move || order.get() == Order::Access on:change=by(Order::Access) />"as the trace runs"</label>
+            </div>
+            <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">
+                <table id="scores">
+                    <thead><tr>
+                        <th scope="col">"Access"</th><th scope="col" class="name">"Tensor"</th><th scope="col">"Size MB"</th>
+                        <th scope="col" title="Earlier uses of this tensor, as the prototype counts them">"Reuse distance"</th>
+                        <th scope="col">"Stride"</th><th scope="col" class="name">"Operation"</th><th scope="col">"Score"</th><th scope="col" class="name">"Reads as"</th>
+                    </tr></thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+            <div class="bar">
+                <button type="button" class="quiet" disabled=move || start.get() == 0 on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
+                <span>{range}</span>
+                <button type="button" class="quiet" disabled={move || start.get() >= last_start} on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
+            </div>
+        </section>
+    }
+}
+
+#[component]
+fn ValidationPanel(validation: Option<Validation>) -> impl IntoView {
+    let body = match validation {
+        None => view! {
+            <p>"This trace is computed from shapes or read from a file, not drawn by chance: there is no law of its own that it could miss. The synthetic workload is tested here against its generator."</p>
+        }
+        .into_any(),
+        Some(v) => view! {
+            <p id="interpretation">{v.interpretation}</p>
+            <div class="fits">
+                <FitTable title="Reuses of a tensor (chi-square)" fit=v.reuse />
+                <FitTable title="Sizes (Kolmogorov–Smirnov, exact for a discrete law)" fit=v.size />
+            </div>
+        }
+        .into_any(),
+    };
+    view! {
+        <section class="panel" id="validation">
+            <h2>"Validation"</h2>
+            {body}
+        </section>
+    }
+}
+
+#[component]
+fn FitTable(title: &'static str, fit: Fit) -> impl IntoView {
+    let p_value = fit.p_value.map_or("too few tensors to tell".to_owned(), |p| format!("p = {p:.4}"));
+    let most = fit.observed.iter().map(|o| *o as f64).chain(fit.expected.iter().copied()).fold(1.0, f64::max);
+    let rows = fit
+        .categories
+        .into_iter()
+        .zip(fit.observed)
+        .zip(fit.expected)
+        .map(|((category, observed), expected)| {
+            let bar = format!("width:{:.1}%", 100.0 * observed as f64 / most);
+            let tick = format!("left:{:.1}%", 100.0 * expected / most);
+            view! {
+                <tr><th scope="row">{category}</th><td>{format_count(observed)}</td><td>{format!("{expected:.1}")}</td>
+                <td class="bars"><i style=bar></i><b style=tick></b></td></tr>
+            }
+        })
+        .collect_view();
+    view! {
+        <div>
+            <h3>{title}</h3>
+            <p class="hint">{format!("{}: statistic {:.4}{}, {p_value}.", fit.claim, fit.statistic, fit.degrees_of_freedom.map_or(String::new(), |d| format!(", {d} degrees of freedom")))}</p>
+            <table><thead><tr><td></td><th scope="col">"seen"</th><th scope="col">"expected"</th><td></td></tr></thead><tbody>{rows}</tbody></table>
+        </div>
+    }
+}
+
+/// The whole outcome for scripts and reports; written out only when opened.
+#[component]
+fn Json(outcome: Arc<Outcome>) -> impl IntoView {
+    let app = expect_context::<App>();
+    let open = RwSignal::new(false);
+    let recipe = move || app.engine.answer.with(|a| a.as_ref().and_then(|a| a.recipe.to_json().ok()));
+    let text = Memo::new(
+        move |_| if open.get() { serde_json::to_string(&*outcome).unwrap_or_default() } else { String::new() },
+    );
+    view! {
+        <details class="panel" on:toggle:target=move |event| open.set(event.target().open())>
+            <summary>"Recipe and results as JSON"</summary>
+            <p class="hint">"Run the recipe on the command line: accel simulate --recipe FILE"</p>
+            <textarea id="recipe-json" readonly rows="12" aria-label="Recipe" prop:value=recipe></textarea>
+            <textarea id="outcome-json" readonly rows="6" aria-label="Results" prop:value=move || text.get()></textarea>
+        </details>
+    }
+}

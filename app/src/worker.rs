@@ -1,0 +1,155 @@
+//! The worker: runs recipes in short steps, so that it hears a cancel between them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use accel_core::error::{Error, Place};
+use accel_core::recipe::Recipe;
+use accel_core::run::{Finished, Job};
+use accel_core::trace::format;
+use accel_core::workload::{FileSource, Workload};
+use js_sys::Promise;
+use wasm_bindgen::prelude::Closure;
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+
+use crate::protocol::{Reply, Request, pack, unpack};
+
+/// How long a step should take: short enough to cancel at once, long enough to cost nothing.
+const STEP_MS: f64 = 50.0;
+/// Accesses of the first step, before the speed is known.
+const FIRST_STEP: usize = 1 << 14;
+
+/// What the worker remembers between messages.
+#[derive(Default)]
+struct Memory {
+    file: RefCell<Option<(String, Vec<u8>)>>,
+    finished: RefCell<Option<Finished>>,
+    /// The newest run; an older one stops when it sees another number here.
+    newest: Cell<u32>,
+}
+
+/// Listens, and tells the page so.
+pub(crate) fn start() {
+    let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return };
+    let memory = Rc::new(Memory::default());
+    let listener = {
+        let scope = scope.clone();
+        Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            hear(&scope, &memory, event.data());
+        })
+    };
+    scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
+    listener.forget(); // Lives as long as the worker.
+    say(&scope, &Reply::Ready);
+}
+
+fn say(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
+    match pack(reply, None).map(|message| scope.post_message(&message)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => leptos::logging::error!("the page cannot be reached: {error:?}"),
+        Err(error) => leptos::logging::error!("{error}"),
+    }
+}
+
+fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) {
+    let (request, bytes) = match unpack::<Request>(data) {
+        Ok(message) => message,
+        Err(error) => return say(scope, &Reply::Failed { id: memory.newest.get(), error }),
+    };
+    match request {
+        Request::File { name } => {
+            *memory.file.borrow_mut() = bytes.map(|bytes| (name, bytes.to_vec()));
+        }
+        Request::Cancel => {
+            memory.newest.set(0);
+        }
+        Request::Run { id, recipe } => {
+            memory.newest.set(id);
+            let (scope, memory) = (scope.clone(), Rc::clone(memory));
+            spawn_local(async move {
+                let started = now();
+                match run(&scope, &memory, id, &recipe).await {
+                    Ok(finished) => {
+                        let outcome = Box::new(finished.outcome.clone());
+                        *memory.finished.borrow_mut() = Some(finished);
+                        say(&scope, &Reply::Done { id, outcome, run_ms: now() - started });
+                    }
+                    Err(error) => say(&scope, &Reply::Failed { id, error }),
+                }
+            });
+        }
+        Request::Records { order, start, count } => {
+            if let Some(finished) = memory.finished.borrow_mut().as_mut() {
+                say(scope, &Reply::Records { rows: finished.records(order, start as usize, count as usize) });
+            }
+        }
+    }
+}
+
+async fn run(scope: &DedicatedWorkerGlobalScope, memory: &Memory, id: u32, recipe: &Recipe) -> Result<Finished, Error> {
+    // The last trace is not needed any more, and two may not fit.
+    *memory.finished.borrow_mut() = None;
+    say(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
+    let file = match &recipe.workload {
+        Workload::File(source) => Some(read_file(memory, source)?),
+        Workload::Synthetic(_) | Workload::Model(_) => None,
+    };
+    let mut job = Job::new(recipe, file)?;
+    let mut accesses = FIRST_STEP;
+    while !job.is_done() {
+        let (done, total, what) = job.progress();
+        say(scope, &Reply::Progress { id, done, total, what: what.into() });
+        breathe(scope).await;
+        if memory.newest.get() != id {
+            return Err(Error::Cancelled);
+        }
+        let before = now();
+        job.step(accesses)?;
+        accesses = next_step(accesses, now() - before);
+    }
+    job.finish()
+}
+
+/// Accesses that should take [`STEP_MS`], given how long the last step took; at most eight times as many.
+fn next_step(accesses: usize, took_ms: f64) -> usize {
+    let factor = (STEP_MS / took_ms.max(0.1)).clamp(0.125, 8.0);
+    ((accesses as f64 * factor) as usize).max(FIRST_STEP)
+}
+
+fn read_file(memory: &Memory, source: &FileSource) -> Result<accel_core::trace::Trace, Error> {
+    let file = memory.file.borrow();
+    let Some((name, bytes)) = file.as_ref().filter(|(name, _)| *name == source.name) else {
+        return Err(Error::input(
+            &source.name,
+            Place::Whole,
+            "this experiment reads a file that the page does not have",
+            "Drop the file on the page, or choose it under Trace file",
+        ));
+    };
+    let found = match source.format {
+        Some(format) => format,
+        None => format::detect(name, bytes)?,
+    };
+    format::read(found, name, bytes)
+}
+
+/// Lets waiting messages in.
+async fn breathe(scope: &DedicatedWorkerGlobalScope) {
+    let promise = Promise::new(&mut |resolve, _| {
+        // Without a timer the promise is resolved at once: slower to cancel, still right.
+        if scope.set_timeout_with_callback(&resolve).is_err() {
+            let _ = resolve.call0(&JsValue::UNDEFINED);
+        }
+    });
+    let _ = JsFuture::from(promise).await;
+}
+
+/// Milliseconds of a steady clock.
+fn now() -> f64 {
+    js_sys::Reflect::get(&js_sys::global(), &"performance".into())
+        .ok()
+        .and_then(|p| p.dyn_into::<web_sys::Performance>().ok())
+        .map_or_else(js_sys::Date::now, |p| p.now())
+}

@@ -1,0 +1,10 @@
+//! The native server as a library: [`app::router`] makes the whole service, so tests run it in process.
+//!
+//! - [`prototype`]: the prototype's endpoints with their exact requests and keys.
+//! - [`recipes`]: any recipe, run on the server.
+//! - [`app`]: health, documentation, the static page, limits and logs around them.
+
+pub mod app;
+pub mod error;
+pub mod prototype;
+pub mod recipes;

@@ -1,0 +1,357 @@
+//! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
+
+use std::ops::RangeInclusive;
+
+use accel_core::error::{Error, Place};
+use accel_core::memory::{PROTOTYPE_CAPACITY_BYTES, prototype_time};
+use accel_core::policy::{PolicyKind, Setup};
+use accel_core::recipe::default_seed;
+use accel_core::score::{Scores, heuristic};
+use accel_core::sim::simulate;
+use accel_core::trace::Trace;
+use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
+use accel_core::units::parse_bytes;
+use accel_core::validate;
+use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::Query;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{ApiError, Refusal};
+
+/// The response header that names who made the scores.
+pub const SCORER_HEADER: &str = "x-scorer";
+/// The response header that says why it was not the scorer one might expect.
+pub const FALLBACK_HEADER: &str = "x-fallback-reason";
+/// Why the heuristic scores: no other scorer is part of the server yet.
+const NO_MODEL: &str = "no model is loaded";
+
+/// The prototype's endpoints.
+pub fn router() -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(generate_trace))
+        .routes(routes!(predict_schedule))
+        .routes(routes!(simulate_policy))
+        .routes(routes!(validate_trace))
+}
+
+/// A synthetic workload. Every field has a default.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
+pub struct TraceRequest {
+    /// Family of models.
+    #[schema(default = "Transformer", example = "Transformer", pattern = "Transformer|CNN|MLP|MoE")]
+    model_type: String,
+    /// Layers.
+    #[schema(default = 12, minimum = 1, maximum = 1024)]
+    num_layers: u32,
+    /// Batch size; recorded, not used by this generator.
+    #[schema(default = 32, minimum = 1, maximum = 4096)]
+    batch_size: u32,
+    /// Sequence length; recorded, not used by this generator.
+    #[schema(default = 128, minimum = 1, maximum = 131072)]
+    seq_length: u32,
+    /// Probability of each of five possible reuses of a tensor.
+    #[schema(default = 0.3, minimum = 0.0, maximum = 1.0)]
+    reuse_probability: f64,
+    /// The most tensors taken of each layer.
+    #[schema(default = 16, minimum = 1, maximum = 1024)]
+    max_tensors_per_layer: u32,
+    /// `interleaved` or `burst`.
+    #[schema(default = "interleaved", example = "interleaved", pattern = "interleaved|burst")]
+    pattern: String,
+    /// Seed of everything drawn by chance.
+    #[schema(default = 42)]
+    seed: u64,
+}
+
+/// One access of a trace.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the core's record in the documentation")]
+pub struct TraceRecord {
+    /// The tensor's name, `{type}_{layer}`.
+    #[schema(example = "Q_0")]
+    tensor_id: String,
+    /// Size in MB (10^6 bytes).
+    #[schema(example = 8.0)]
+    size_mb: f64,
+    /// Earlier uses of this tensor: 0, 1, 2 …
+    reuse_distance: u32,
+    /// Stride in elements.
+    #[schema(example = 1)]
+    stride: u32,
+    /// The operation.
+    #[schema(example = "matmul")]
+    op: String,
+    /// Family of models.
+    #[schema(example = "Transformer")]
+    model_type: String,
+    /// From 0 (keep) to 1 (evict first); in scored traces only.
+    eviction_score: Option<f64>,
+}
+
+/// What a policy did, in the prototype's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Metrics {
+    /// Accesses that found their tensor in the cache.
+    #[serde(rename = "cache_hits (count)")]
+    cache_hits: u64,
+    /// Accesses that went to DRAM; with the hits, all accesses.
+    #[serde(rename = "dram_accesses (count)")]
+    dram_accesses: u64,
+    /// Time of all accesses, one after the other.
+    #[serde(rename = "total_latency (ms)")]
+    total_latency: f64,
+    /// Tensors put out to make room.
+    #[serde(rename = "evictions (count)")]
+    evictions: u64,
+    /// The part of the latency that waits for DRAM bandwidth.
+    #[serde(rename = "bandwidth_wait_time (ms)")]
+    bandwidth_wait_time: f64,
+    /// Hits in percent of accesses, with two decimals.
+    #[serde(rename = "cache_hit_rate (%)")]
+    cache_hit_rate: f64,
+    /// The policy.
+    #[schema(example = "lru")]
+    policy: &'static str,
+    /// Capacity in bytes.
+    capacity_bytes: u64,
+    /// Bytes of the hits.
+    hit_bytes: u64,
+    /// Bytes of the misses: what DRAM delivers.
+    miss_bytes: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted.
+    bypassed: u64,
+}
+
+/// Whether a trace matches the laws of its generator.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ValidationAnswer {
+    /// p-value of the reuse counts against Binomial(5, reuse_probability); null where the trace is too small.
+    #[serde(rename = "reuse_distribution_p_value (chi-square)")]
+    reuse_p_value: Option<f64>,
+    /// Exact p-value of the tensor sizes against 4, 8, 16, 32 MB with equal probability.
+    #[serde(rename = "tensor_size_distribution_p_value (KS-test)")]
+    size_p_value: Option<f64>,
+    /// The verdict in words.
+    interpretation: String,
+}
+
+/// A workload to make, or the records of a trace that `/generate-trace` or a file gave.
+struct Input {
+    trace: Trace,
+    /// The probability that the request claims; none for records.
+    reuse_probability: Option<f64>,
+}
+
+impl Input {
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        // An empty body asks for the defaults, as `{}` does.
+        let value = if body.trim_ascii().is_empty() { Value::Object(Map::new()) } else { json(body)? };
+        match value {
+            Value::Object(fields) => {
+                let (synthetic, seed) = trace_request(&fields).map_err(ApiError::body)?;
+                let trace = synthetic.trace(seed).map_err(ApiError::body)?;
+                Ok(Self { trace, reuse_probability: Some(synthetic.reuse_probability) })
+            }
+            Value::Array(rows) => {
+                Ok(Self { trace: from_records(rows).map_err(ApiError::body)?, reuse_probability: None })
+            }
+            other => Err(ApiError::body(Error::input(
+                "body",
+                Place::Whole,
+                format!("expected an object or a list of records, found {other}"),
+                "Send {\"model_type\":\"Transformer\",…} or the answer of /generate-trace",
+            ))),
+        }
+    }
+}
+
+/// Reads JSON of any shape.
+fn json(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body).map_err(|e| {
+        let place = Place::LineColumn(e.line() as u64, e.column() as u64);
+        ApiError::body(Error::input("body", place, format!("not JSON: {e}"), "Send a JSON object, such as {}"))
+    })
+}
+
+fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
+    let mut trace: Option<FromRecords<'_>> = None;
+    for (i, row) in rows.into_iter().enumerate() {
+        let place = Place::Item(i as u64);
+        let record: Record = serde_json::from_value(row).map_err(|e| {
+            let cure = "Send records as /generate-trace answers them";
+            Error::input("body", place.clone(), format!("not a record: {e}"), cure)
+        })?;
+        trace.get_or_insert_with(|| FromRecords::new("body", &record.model_type)).push(&record, place)?;
+    }
+    trace.unwrap_or_else(|| FromRecords::new("body", "")).finish()
+}
+
+/// Reads a TraceRequest field by field, so that a refusal names the field, its value and the allowed range.
+fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error> {
+    const FIELDS: [&str; 8] = [
+        "model_type",
+        "num_layers",
+        "batch_size",
+        "seq_length",
+        "reuse_probability",
+        "max_tensors_per_layer",
+        "pattern",
+        "seed",
+    ];
+    if let Some((field, value)) = fields.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
+        return Err(Error::field(field, value, "unknown field", format!("The fields are {}", FIELDS.join(", "))));
+    }
+    let text = |name: &str| match fields.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(other) => Err(Error::field(name, other, "not a text", "Send a JSON string")),
+    };
+    let whole = |name: &str, slot: &mut u32, range: RangeInclusive<u32>| {
+        let Some(value) = fields.get(name) else { return Ok(()) };
+        let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
+        *slot = number.ok_or_else(|| {
+            let cure = format!("Choose a whole number from {} to {}", range.start(), range.end());
+            Error::field(name, value, "out of range", cure)
+        })?;
+        Ok(())
+    };
+    let mut spec = Synthetic::default();
+    if let Some(name) = text("model_type")? {
+        spec.model_type = ModelType::from_name(name)?;
+    }
+    if let Some(name) = text("pattern")? {
+        spec.pattern = Pattern::from_name(name)?;
+    }
+    whole("num_layers", &mut spec.num_layers, synthetic::NUM_LAYERS)?;
+    whole("batch_size", &mut spec.batch_size, synthetic::BATCH_SIZE)?;
+    whole("seq_length", &mut spec.seq_length, synthetic::SEQ_LENGTH)?;
+    whole("max_tensors_per_layer", &mut spec.max_tensors_per_layer, synthetic::MAX_TENSORS_PER_LAYER)?;
+    if let Some(value) = fields.get("reuse_probability") {
+        spec.reuse_probability = value
+            .as_f64()
+            .ok_or_else(|| Error::field("reuse_probability", value, "not a number", "Choose a value from 0 to 1"))?;
+    }
+    let seed = match fields.get("seed") {
+        None => default_seed(),
+        Some(value) => value.as_u64().ok_or_else(|| {
+            Error::field("seed", value, "not a whole number", "Choose a value from 0 to 18446744073709551615")
+        })?,
+    };
+    spec.check()?;
+    Ok((spec, seed))
+}
+
+/// The headers that say who made the scores.
+fn scorer_headers(scores: &Scores) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(name) = scores.scorer.name().parse() {
+        headers.insert(SCORER_HEADER, name);
+    }
+    if let Ok(reason) = NO_MODEL.parse() {
+        headers.insert(FALLBACK_HEADER, reason);
+    }
+    headers
+}
+
+/// Draw a synthetic trace.
+#[utoipa::path(
+    post, path = "/generate-trace", tag = "prototype",
+    request_body(content = TraceRequest, description = "The workload; `{}` for the defaults"),
+    responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
+)]
+async fn generate_trace(body: Bytes) -> Result<Json<Vec<Record>>, ApiError> {
+    let Input { trace, .. } = Input::read(&body)?;
+    Ok(Json(records(&trace, None).collect()))
+}
+
+/// Score every access of a trace.
+#[utoipa::path(
+    post, path = "/predict-schedule", tag = "prototype",
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses(
+        (status = 200, description = "The trace with scores", body = [TraceRecord], headers(
+            ("x-scorer" = String, description = "Who made the scores"),
+            ("x-fallback-reason" = String, description = "Why it was not a model"),
+        )),
+        (status = 422, body = Refusal),
+    )
+)]
+async fn predict_schedule(body: Bytes) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
+    let Input { trace, .. } = Input::read(&body)?;
+    let scores = heuristic(&trace);
+    Ok((scorer_headers(&scores), Json(records(&trace, Some(&scores)).collect())))
+}
+
+/// How to simulate.
+#[derive(Debug, Deserialize, IntoParams)]
+struct SimulateQuery {
+    /// The policy; case does not matter.
+    #[param(default = "LRU", example = "LRU")]
+    policy: Option<String>,
+    /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
+    #[param(example = "64MB")]
+    capacity: Option<String>,
+}
+
+/// Run a policy over a trace.
+#[utoipa::path(
+    post, path = "/simulate", tag = "prototype", params(SimulateQuery),
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses((status = 200, body = Metrics), (status = 422, body = Refusal))
+)]
+async fn simulate_policy(
+    Query(query): Query<SimulateQuery>,
+    body: Bytes,
+) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
+    let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
+    let capacity_bytes = match &query.capacity {
+        None => PROTOTYPE_CAPACITY_BYTES,
+        Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
+    };
+    accel_core::memory::Memory { capacity_bytes }.check().map_err(ApiError::query)?;
+    let Input { trace, .. } = Input::read(&body)?;
+    let scores = heuristic(&trace);
+    let sizes = trace.sizes();
+    let setup = Setup { sizes: &sizes, capacity_bytes, scores: Some(&scores) };
+    let report = simulate(policy, &setup, &trace).map_err(ApiError::body)?;
+    let time = prototype_time(report.hits, report.miss_bytes);
+    let headers = if policy.info().scored { scorer_headers(&scores) } else { HeaderMap::new() };
+    let metrics = Metrics {
+        cache_hits: report.hits,
+        dram_accesses: report.misses,
+        total_latency: time.total_latency_ms,
+        evictions: report.evictions,
+        bandwidth_wait_time: time.bandwidth_wait_ms,
+        cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
+        policy: policy.name(),
+        capacity_bytes,
+        hit_bytes: report.hit_bytes,
+        miss_bytes: report.miss_bytes,
+        bypassed: report.bypassed,
+    };
+    Ok((headers, Json(metrics)))
+}
+
+/// Test a trace against the laws of its generator.
+#[utoipa::path(
+    post, path = "/validate-trace", tag = "prototype",
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses((status = 200, body = ValidationAnswer), (status = 422, body = Refusal))
+)]
+async fn validate_trace(body: Bytes) -> Result<Json<ValidationAnswer>, ApiError> {
+    let Input { trace, reuse_probability } = Input::read(&body)?;
+    let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;
+    Ok(Json(ValidationAnswer {
+        reuse_p_value: validation.reuse.p_value,
+        size_p_value: validation.size.p_value,
+        interpretation: validation.interpretation,
+    }))
+}

@@ -1,0 +1,109 @@
+//! Building the page and the programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::exe;
+use crate::shell::{Shell, step};
+use crate::tools::Tools;
+
+/// How wasm-opt optimises: for size, and the engine is already optimised for speed by the compiler.
+const WASM_OPT: [&str; 2] = ["-Os", "--strip-debug"];
+/// The features that rustc's WASM uses; older optimisers must be told.
+const WASM_FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+];
+
+/// Builds the page and returns its folder.
+pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf> {
+    // As Trunk.toml says.
+    let page = shell.root.join("target").join("page");
+    step("building the page", || {
+        shell.command("trunk").arg("build").env("PATH", &tools.path).env("NO_COLOR", "true").run()
+    })?;
+    let modules = files_ending(&page, ".wasm")?;
+    if let Some(wasm_opt) = &tools.wasm_opt {
+        step("optimising the page's WASM", || modules.iter().try_for_each(|file| optimise(shell, wasm_opt, file)))?;
+    }
+    let mut gzipped = 0;
+    for file in [modules, files_ending(&page, ".js")?].concat() {
+        gzipped += gzipped_bytes(&file)?;
+    }
+    println!("  page and worker: {:.1} KB gzipped", gzipped as f64 / 1000.0);
+    Ok(page)
+}
+
+/// Optimises `module` in place. The result is kept: trunk names the module by its content.
+fn optimise(shell: &Shell, wasm_opt: &Path, module: &Path) -> anyhow::Result<()> {
+    let name = module.file_name().context("a module without a name")?;
+    let cache = shell.root.join("target").join("wasm-opt");
+    fs::create_dir_all(&cache)?;
+    let optimised = cache.join(name);
+    if !optimised.is_file() {
+        let unfinished = cache.join("unfinished.wasm");
+        shell.command(wasm_opt).arg(module).args(WASM_OPT).args(WASM_FEATURES).arg("-o").arg(&unfinished).run()?;
+        fs::rename(unfinished, &optimised)?;
+    }
+    fs::copy(optimised, module)?;
+    Ok(())
+}
+
+fn files_ending(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn gzipped_bytes(file: &Path) -> anyhow::Result<usize> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    std::io::copy(&mut fs::File::open(file)?, &mut encoder)?;
+    Ok(encoder.finish()?.len())
+}
+
+/// Builds the programs and returns their folder.
+pub(crate) fn build_binaries(shell: &Shell) -> anyhow::Result<PathBuf> {
+    step("building the server and the command line", || {
+        shell.cargo(["build", "--release", "--locked", "--package", "infer-server", "--package", "accel-cli"]).run()
+    })?;
+    Ok(shell.target().join("release"))
+}
+
+/// Puts the page and the programs into `dist/`.
+pub(crate) fn dist(shell: &Shell, tools: &Tools) -> anyhow::Result<()> {
+    let page = build_page(shell, tools)?;
+    let binaries = build_binaries(shell)?;
+    let dist = shell.root.join("dist");
+    step("filling dist/", || {
+        if dist.is_dir() {
+            fs::remove_dir_all(&dist).context("cannot empty dist/")?;
+        }
+        fs::create_dir_all(dist.join("page"))?;
+        fs::create_dir_all(dist.join("bin"))?;
+        for entry in fs::read_dir(&page)? {
+            let entry = entry?;
+            fs::copy(entry.path(), dist.join("page").join(entry.file_name()))?;
+        }
+        for name in ["accel", "infer-server"] {
+            fs::copy(binaries.join(exe(name)), dist.join("bin").join(exe(name)))?;
+        }
+        Ok(())
+    })?;
+    println!("  dist/page is the static page: any file server can host it, from any folder.");
+    println!("  dist/bin/infer-server serves it together with the API; dist/bin/accel is the command line.");
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask`: sets up what is missing, builds, serves, tests. Every command may be repeated, and is
+//! quick when there is nothing to do.
+
+mod build;
+mod shell;
+mod tools;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::build::{build_binaries, build_page, dist};
+use crate::shell::{Shell, step};
+use crate::tools::Tools;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the page and the server, and serve both at http://127.0.0.1:8000.
+    Serve {
+        /// Arguments for the server, such as --port 9000.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        server: Vec<String>,
+    },
+    /// Run every test, those in a browser included.
+    Test {
+        /// Arguments for `cargo test`, such as the name of a test.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        cargo: Vec<String>,
+    },
+    /// Measure the engine.
+    Bench {
+        /// Arguments for the benchmark, such as a name to filter by.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        divan: Vec<String>,
+    },
+    /// Check formatting, lints and documentation.
+    Lint,
+    /// Put the static page and the release binaries into dist/.
+    Dist,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    // xtask lies one folder below the root of the project.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+    let shell = Shell::new(root);
+    match cli.command {
+        Command::Serve { server } => serve(&shell, &server),
+        Command::Test { cargo } => test(&shell, &cargo),
+        Command::Bench { divan } => {
+            shell.cargo(["bench", "--package", "accel-core", "--bench", "engine", "--"]).args(divan).run()
+        }
+        Command::Lint => lint(&shell),
+        Command::Dist => dist(&shell, &Tools::for_the_page(&shell)?),
+    }
+}
+
+fn serve(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    let page = build_page(shell, &Tools::for_the_page(shell)?)?;
+    let server = build_binaries(shell)?.join(exe("infer-server"));
+    println!("→ serving at http://127.0.0.1:8000 unless told otherwise (Ctrl-C stops)");
+    shell.command(&server).arg("--page").arg(&page).args(arguments).run()
+}
+
+fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    let tools = Tools::for_the_page(shell)?;
+    let browser = tools::browser(shell)?;
+    let page = build_page(shell, &tools)?;
+    step("testing", || {
+        shell
+            .cargo(["test", "--workspace", "--exclude", "accel-app", "--features", "accel-tests/browser"])
+            .env("ACCEL_PAGE", &page)
+            .env("CHROME", &browser.chrome)
+            .env("CHROMEDRIVER", &browser.driver)
+            .args(arguments)
+            .run()
+    })
+}
+
+fn lint(shell: &Shell) -> anyhow::Result<()> {
+    tools::wasm_target(shell)?;
+    step("checking the format", || shell.cargo(["fmt", "--all", "--check"]).run())?;
+    step("checking the native crates", || {
+        let native =
+            ["clippy", "--workspace", "--exclude", "accel-app", "--all-targets", "--features", "accel-tests/browser"];
+        shell.cargo(native).args(["--", "--deny", "warnings"]).run()
+    })?;
+    step("checking the page", || {
+        let page = ["clippy", "--package", "accel-app", "--target", tools::WASM];
+        shell.cargo(page).args(["--", "--deny", "warnings"]).run()
+    })?;
+    step("checking the documentation", || {
+        let doc = ["doc", "--workspace", "--exclude", "accel-app", "--no-deps", "--document-private-items"];
+        shell.cargo(doc).env("RUSTDOCFLAGS", "--deny warnings").run()
+    })
+}
+
+/// The file name of a program on this system.
+fn exe(name: &str) -> String {
+    format!("{name}{}", std::env::consts::EXE_SUFFIX)
+}
