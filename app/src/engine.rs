@@ -6,14 +6,13 @@ use std::time::Duration;
 use accel_core::error::Error;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Order, Outcome};
-use accel_core::trace::format::prototype_csv::Record;
 use js_sys::{Array, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{Blob, BlobPropertyBag, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
 
-use crate::protocol::{Reply, Request, pack, unpack};
+use crate::protocol::{Reply, Request, Scored, pack, unpack};
 
 /// How long a worker may take to hear a cancel before it is replaced.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -50,7 +49,7 @@ pub(crate) struct Engine {
     /// The newest finished run.
     pub(crate) answer: RwSignal<Option<Answer>>,
     /// The scored accesses asked for last.
-    pub(crate) records: RwSignal<Vec<(u64, Record)>>,
+    pub(crate) records: RwSignal<Vec<Scored>>,
     inner: StoredValue<Inner, LocalStorage>,
 }
 
@@ -91,16 +90,20 @@ impl Engine {
 
     /// Runs `recipe`, in place of what may be running.
     pub(crate) fn run(self, recipe: Recipe) {
+        let json = match recipe.to_json() {
+            Ok(json) => json,
+            Err(error) => return self.phase.set(Phase::Failed(error)),
+        };
         let id = self
             .inner
             .try_update_value(|inner| {
                 inner.id += 1;
-                inner.recipe = Some(recipe.clone());
+                inner.recipe = Some(recipe);
                 inner.id
             })
             .unwrap_or_default();
         self.phase.set(Phase::Running { done: 0, total: 0, what: "trace".into() });
-        self.send(Request::Run { id, recipe: Box::new(recipe) });
+        self.send(Request::Run { id, recipe: json });
     }
 
     /// Stops the run; a worker that does not answer is replaced.

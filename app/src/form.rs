@@ -82,7 +82,7 @@ impl Form {
     /// Shows `recipe`.
     pub(crate) fn set(&self, recipe: &Recipe) {
         match &recipe.workload {
-            Workload::Model(inference) => {
+            Workload::Inference(inference) => {
                 self.source.set(Source::Model);
                 self.set_inference(inference);
             }
@@ -131,7 +131,7 @@ impl Form {
     /// The recipe that the fields stand for, or what is wrong with the first bad field.
     pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
         let workload = match self.source.get() {
-            Source::Model => Workload::Model(self.inference()?),
+            Source::Model => Workload::Inference(self.inference()?),
             Source::Synthetic => Workload::Synthetic(self.synthetic()?),
             Source::File => Workload::File(self.file.get().ok_or_else(|| {
                 Error::field(

@@ -7,6 +7,7 @@ mod engine;
 mod form;
 mod page;
 mod protocol;
+mod theme;
 mod worker;
 
 fn main() {

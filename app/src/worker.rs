@@ -7,6 +7,7 @@ use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Finished, Job};
 use accel_core::trace::format;
+use accel_core::trace::format::prototype_csv::Record;
 use accel_core::workload::{FileSource, Workload};
 use js_sys::Promise;
 use wasm_bindgen::prelude::Closure;
@@ -14,7 +15,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{Reply, Request, pack, unpack};
+use crate::protocol::{Reply, Request, Scored, pack, unpack};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;
@@ -82,21 +83,32 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
         }
         Request::Records { order, start, count } => {
             if let Some(finished) = memory.finished.borrow_mut().as_mut() {
-                say(scope, &Reply::Records { rows: finished.records(order, start as usize, count as usize) });
+                let records = finished.records(order, start as usize, count as usize);
+                let row = |(access, r): (u64, Record)| Scored {
+                    access,
+                    tensor: r.tensor_id,
+                    size_mb: r.size_mb,
+                    reuse_distance: r.reuse_distance,
+                    stride: r.stride,
+                    op: r.op,
+                    score: r.eviction_score.unwrap_or_default(),
+                };
+                say(scope, &Reply::Records { rows: records.into_iter().map(row).collect() });
             }
         }
     }
 }
 
-async fn run(scope: &DedicatedWorkerGlobalScope, memory: &Memory, id: u32, recipe: &Recipe) -> Result<Finished, Error> {
+async fn run(scope: &DedicatedWorkerGlobalScope, memory: &Memory, id: u32, recipe: &str) -> Result<Finished, Error> {
     // The last trace is not needed any more, and two may not fit.
     *memory.finished.borrow_mut() = None;
     say(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
+    let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
     let file = match &recipe.workload {
         Workload::File(source) => Some(read_file(memory, source)?),
-        Workload::Synthetic(_) | Workload::Model(_) => None,
+        Workload::Synthetic(_) | Workload::Inference(_) => None,
     };
-    let mut job = Job::new(recipe, file)?;
+    let mut job = Job::new(&recipe, file)?;
     let mut accesses = FIRST_STEP;
     while !job.is_done() {
         let (done, total, what) = job.progress();

@@ -108,7 +108,7 @@ impl WorkloadArgs {
             inference.weight_dtype = dtype("weight_dtype", &self.weight_dtype)?;
             inference.kv_dtype = dtype("kv_dtype", &self.kv_dtype)?;
             set(&mut inference.tile_bytes, self.tile.as_deref().map(|t| parse_bytes("tile_bytes", t)).transpose()?);
-            return Ok(Some(Workload::Model(inference)));
+            return Ok(Some(Workload::Inference(inference)));
         }
         if let Some(model_type) = &self.synthetic {
             let mut synthetic = Synthetic { model_type: ModelType::from_name(model_type)?, ..Synthetic::default() };
@@ -154,7 +154,7 @@ impl Source {
                 // The default capacity fits the default model; the prototype's fits its workload.
                 let memory = match workload {
                     Workload::Synthetic(_) => accel_core::memory::Memory::default(),
-                    Workload::Model(_) | Workload::File(_) => Recipe::default().memory,
+                    Workload::Inference(_) | Workload::File(_) => Recipe::default().memory,
                 };
                 Recipe { workload, memory, ..Recipe::default() }
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why something could not be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Error {
     /// A field of a recipe or request holds a value that is not allowed.
     #[error("{field} is {value}: {problem}. {cure}")]

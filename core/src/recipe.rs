@@ -44,7 +44,7 @@ pub fn default_seed() -> u64 {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            workload: Workload::Model(Inference::default()),
+            workload: Workload::Inference(Inference::default()),
             memory: Memory { capacity_bytes: 8 * GIB },
             policies: default_policies(),
             seed: default_seed(),
@@ -61,7 +61,7 @@ impl Recipe {
         }
         match &self.workload {
             Workload::Synthetic(synthetic) => synthetic.check(),
-            Workload::Model(inference) => inference.check().map(|_| ()),
+            Workload::Inference(inference) => inference.check().map(|_| ()),
             Workload::File(_) => Ok(()),
         }
     }
@@ -115,7 +115,7 @@ mod tests {
         });
         let config = PRESETS[1].config();
         let inference = Inference { model: ModelRef::Config(Box::new(config)), ..Inference::default() };
-        recipes.push(Recipe { workload: Workload::Model(inference), ..Recipe::default() });
+        recipes.push(Recipe { workload: Workload::Inference(inference), ..Recipe::default() });
         for recipe in recipes {
             let link = format!("https://example.org/page/#{}", recipe.to_fragment().unwrap());
             assert_eq!(Recipe::from_fragment(&link).unwrap(), recipe);
@@ -127,10 +127,10 @@ mod tests {
     fn broken_recipes_name_the_place() {
         let error = Recipe::from_fragment("#r=%%%").unwrap_err().to_string();
         assert!(error.starts_with("link, whole input: not a recipe"), "{error}");
-        let text = br#"{"workload":{"kind":"synthetic","num_layer":3}}"#;
+        let text = br#"{"workload":{"synthetic":{"num_layer":3}}}"#;
         let error = Recipe::from_json("r.json", text).unwrap_err().to_string();
         assert!(error.contains("unknown field `num_layer`, expected one of"), "{error}");
-        let text = br#"{"workload":{"kind":"synthetic"},"policies":["mru2"]}"#;
+        let text = br#"{"workload":{"synthetic":{}},"policies":["mru2"]}"#;
         assert!(Recipe::from_json("r.json", text).unwrap_err().to_string().contains("no such policy"));
         let recipe = Recipe { memory: Memory { capacity_bytes: 0 }, ..Recipe::default() };
         assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));

@@ -263,7 +263,7 @@ impl Job {
         let summary = self.trace.summary();
         let validation = match &self.recipe.workload {
             Workload::Synthetic(s) => Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?),
-            Workload::Model(_) | Workload::File(_) => None,
+            Workload::Inference(_) | Workload::File(_) => None,
         };
         let outcome = Outcome {
             trace: summary,
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_file_recipe_without_its_file_says_so() {
-        let json = br#"{"workload":{"kind":"file","name":"x.csv"}}"#;
+        let json = br#"{"workload":{"file":{"name":"x.csv"}}}"#;
         let recipe = Recipe::from_json("r", json).unwrap();
         assert!(run(&recipe, &mut Unattended).unwrap_err().to_string().contains("Give the file along"));
     }

@@ -44,7 +44,7 @@ impl Progress for UntilStopped {
 #[utoipa::path(
     post, path = "/v1/run", tag = "recipes",
     request_body(content = Object, description = "A recipe, as the page's link, `accel recipe` and files hold it",
-        example = json!({"workload": {"kind": "model", "model": "mistral-7b"}, "memory": {"capacity_bytes": 8589934592u64},
+        example = json!({"workload": {"inference": {"model": "mistral-7b"}}, "memory": {"capacity_bytes": 8589934592u64},
                          "policies": ["lru", "fifo", "ml"], "seed": 42})),
     responses(
         (status = 200, description = "The outcome: trace, runs, explanation, validation, charts", body = Object),

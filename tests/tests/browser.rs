@@ -1,1 +1,437 @@
+//! The page as a user meets it, in headless Chromium.
+//!
+//! `cargo xtask test` builds the page and names it in ACCEL_PAGE, the browser in CHROME and its driver in
+//! CHROMEDRIVER. The page is served from a sub-path by a plain file server, without any backend.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use accel_core::policy::PolicyKind;
+use accel_core::recipe::Recipe;
+use accel_core::run::{Outcome, Unattended, run};
+use accel_core::units::format_count;
+use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
+use accel_core::workload::transformer::Inference;
+use accel_core::workload::{ModelRef, Workload, presets::PRESETS};
+use accel_tests::{accel, root, shared_data};
+use axum::Router;
+use serde_json::Value;
+use thirtyfour::prelude::*;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+/// A browser with a page to show.
+struct Browser {
+    driver: WebDriver,
+    page: String,
+    _process: Child,
+    _profile: tempfile::TempDir,
+}
+
+fn required(variable: &str) -> PathBuf {
+    let value = std::env::var_os(variable);
+    value.unwrap_or_else(|| panic!("{variable} is not set. Run the browser tests with `cargo xtask test`")).into()
+}
+
+/// Serves the built page under /some/folder/, as a static host would.
+async fn serve_page() -> SocketAddr {
+    let page = tower_http::services::ServeDir::new(required("ACCEL_PAGE"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().nest_service("/some/folder", page);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+impl Browser {
+    async fn start(width: u32, height: u32, dark: bool) -> Self {
+        let address = serve_page().await;
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let process = Command::new(required("CHROMEDRIVER"))
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver starts");
+        let profile = tempfile::tempdir().unwrap();
+        let mut capabilities = DesiredCapabilities::chrome();
+        capabilities.set_binary(required("CHROME").to_str().unwrap()).unwrap();
+        let profile_argument = format!("--user-data-dir={}", profile.path().display());
+        let size = format!("--window-size={width},{height}");
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            if dark { "--force-dark-mode" } else { "--lang=en" },
+            &profile_argument,
+            &size,
+        ] {
+            capabilities.add_arg(argument).unwrap();
+        }
+        let url = format!("http://127.0.0.1:{port}");
+        let started = Instant::now();
+        let driver = loop {
+            match WebDriver::new(&url, capabilities.clone()).await {
+                Ok(driver) => break driver,
+                Err(error) if started.elapsed() > Duration::from_secs(30) => panic!("no browser: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        Self { driver, page: format!("http://{address}/some/folder/"), _process: process, _profile: profile }
+    }
+
+    async fn open(&self, fragment: &str) {
+        // A page is not loaded again for another fragment alone.
+        self.driver.goto("about:blank").await.unwrap();
+        self.driver.goto(format!("{}{fragment}", self.page)).await.unwrap();
+    }
+
+    async fn find(&self, css: &str) -> WebElement {
+        self.driver.query(By::Css(css)).first().await.unwrap()
+    }
+
+    async fn script(&self, script: &str) -> Value {
+        self.driver.execute(script, vec![]).await.unwrap().json().clone()
+    }
+
+    /// Waits until the script returns true.
+    async fn wait_for(&self, what: &str, script: &str) {
+        let started = Instant::now();
+        while self.script(script).await != Value::Bool(true) {
+            if started.elapsed() > Duration::from_secs(30) {
+                let body = self.script("return document.body.innerText").await;
+                panic!("waited in vain for {what}. The page reads: {body}");
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    async fn wait_for_results(&self) {
+        self.wait_for("results", "return document.querySelector('#results')?.dataset.state === 'done'").await;
+    }
+
+    /// What the page hands to scripts as JSON.
+    async fn outcome_json(&self) -> String {
+        self.script("document.querySelector('#results > details').open = true; return true").await;
+        self.wait_for("JSON", "return document.querySelector('#outcome-json').value.length > 0").await;
+        self.script("return document.querySelector('#outcome-json').value").await.as_str().unwrap().to_owned()
+    }
+
+    /// The text of a cell of the metrics, without notes.
+    async fn metric(&self, policy: &str, metric: &str) -> (String, f64) {
+        let cell = self.find(&format!("td[data-policy='{policy}'][data-metric='{metric}']")).await;
+        let text = self.script(&format!(
+            "return document.querySelector(\"td[data-policy='{policy}'][data-metric='{metric}']\").firstChild.textContent"
+        ));
+        let value = cell.attr("data-value").await.unwrap().unwrap().parse().unwrap();
+        (text.await.as_str().unwrap().to_owned(), value)
+    }
+
+    async fn type_into(&self, id: &str, text: &str) {
+        let script = format!(
+            "const e = document.getElementById('{id}'); e.value = {text:?};
+             e.dispatchEvent(new Event('input', {{bubbles: true}})); e.dispatchEvent(new Event('change', {{bubbles: true}})); return true"
+        );
+        self.script(&script).await;
+    }
+
+    async fn screenshot(&self, name: &str) {
+        let folder =
+            std::env::var_os("ACCEL_SCREENSHOTS").map_or_else(|| root().join("target/screenshots"), PathBuf::from);
+        std::fs::create_dir_all(&folder).unwrap();
+        self.driver.screenshot(&folder.join(name)).await.unwrap();
+    }
+
+    async fn end(self) {
+        self.driver.quit().await.unwrap();
+    }
+}
+
+/// The recipes that native and WASM must agree on, bit for bit.
+fn recipes() -> Vec<Recipe> {
+    let mut recipes = vec![Recipe::default()];
+    for preset in PRESETS {
+        let inference = Inference {
+            model: ModelRef::Config(Box::new(preset.config())),
+            batch_size: 2,
+            prompt_tokens: 33,
+            decode_tokens: 3,
+            ..Inference::default()
+        };
+        let mut recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+        recipe.memory.capacity_bytes = 1_234_567_891;
+        recipes.push(recipe);
+    }
+    for (i, model_type) in ModelType::ALL.into_iter().enumerate() {
+        for (pattern, reuse_probability, num_layers) in
+            [(Pattern::Interleaved, 0.3, 12), (Pattern::Interleaved, 0.123_456_789, 500), (Pattern::Burst, 0.9, 48)]
+        {
+            let synthetic = Synthetic { model_type, pattern, reuse_probability, num_layers, ..Synthetic::default() };
+            let mut recipe =
+                Recipe { workload: Workload::Synthetic(synthetic), seed: 1000 + i as u64, ..Recipe::default() };
+            recipe.memory.capacity_bytes = 64_000_000 * (1 + i as u64);
+            recipes.push(recipe);
+        }
+    }
+    recipes
+}
+
+#[tokio::test]
+async fn run_on_the_mistral_preset_shows_the_numbers_of_the_command_line() {
+    let browser = Browser::start(1280, 1000, false).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    // The first experiment explains itself, and its policies differ.
+    let words = browser.find("#explanation").await.text().await.unwrap();
+    assert!(words.contains("ML hits") && words.contains("LRU puts each one out"), "{words}");
+
+    browser.type_into("model", "mistral-7b").await;
+    browser.type_into("capacity_bytes", "6GB").await;
+    browser.wait_for("the note on changed settings", "return !!document.querySelector('#stale')").await;
+    browser.find("#run").await.click().await.unwrap();
+    browser
+        .wait_for("new results", "return document.querySelector('caption').innerText.includes('6,000,000,000 bytes')")
+        .await;
+    browser.wait_for_results().await;
+
+    let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
+    let printed = accel(["simulate", "--recipe", &fragment, "--json"]).unwrap();
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["runs"].as_array().unwrap().len(), 3);
+    for run in printed["runs"].as_array().unwrap() {
+        let policy = run["policy"].as_str().unwrap();
+        for metric in ["hits", "misses", "evictions", "bypassed"] {
+            let expected = run[metric].as_u64().unwrap();
+            assert_eq!(
+                browser.metric(policy, metric).await,
+                (format_count(expected), expected as f64),
+                "{policy} {metric}"
+            );
+        }
+        for metric in ["miss_bytes", "total_latency_ms", "bandwidth_wait_ms"] {
+            assert_eq!(browser.metric(policy, metric).await.1, run[metric].as_f64().unwrap(), "{policy} {metric}");
+        }
+        assert_eq!(run["capacity_bytes"], 6_000_000_000u64);
+    }
+    let summary = browser.find("#summary").await.text().await.unwrap();
+    assert!(summary.contains(&format_count(printed["trace"]["accesses"].as_u64().unwrap())), "{summary}");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn native_and_wasm_agree_bit_for_bit() {
+    let browser = Browser::start(1280, 1000, false).await;
+    for recipe in recipes() {
+        browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+        browser.wait_for_results().await;
+        let native = run(&recipe, &mut Unattended).unwrap();
+        let native = serde_json::to_string(&native).unwrap();
+        assert!(browser.outcome_json().await == native, "different outcomes for {}", recipe.to_json().unwrap());
+    }
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_page_is_quick_and_never_freezes() {
+    let browser = Browser::start(1280, 1000, false).await;
+    for preset in PRESETS {
+        let inference = Inference { model: ModelRef::Preset(preset.name.into()), ..Inference::default() };
+        let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+        browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+        // The observer hears of long tasks from the start of the page on.
+        browser
+            .script(
+                "window.long = []; new PerformanceObserver(list => window.long.push(...list.getEntries().map(e => [e.startTime, e.duration])))
+                 .observe({type: 'longtask', buffered: true}); return true",
+            )
+            .await;
+        browser.wait_for_results().await;
+        let usable = browser
+            .script(
+                "return performance.getEntriesByType('mark').filter(m => m.name === 'usable').map(m => m.startTime)[0]",
+            )
+            .await;
+        browser.find("#run").await.click().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        browser.wait_for_results().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let long = browser.script("return window.long").await;
+        println!("{}: usable after {usable} ms, long tasks [start, ms]: {long}", preset.name);
+        assert!(usable.as_f64().unwrap() < 2000.0, "usable after {usable} ms");
+    }
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn bad_input_shows_what_is_wrong_beside_the_field() {
+    let browser = Browser::start(1280, 1000, false).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    for (field, text, wanted) in [
+        ("capacity_bytes", "0", "A memory without capacity holds nothing"),
+        ("capacity_bytes", "-3MB", "finite number"),
+        ("capacity_bytes", "lots", "The unit is not one of"),
+        ("prompt_tokens", "0", "Out of range. Choose a value from 1 to 131072"),
+        ("prompt_tokens", "NaN", "Not a number"),
+        ("decode_tokens", "9999999", "Out of range"),
+        ("batch_size", "", "Not a number"),
+        ("seed", "-1", "Not a number"),
+    ] {
+        let before = browser.script(&format!("return document.getElementById('{field}').value")).await;
+        browser.type_into(field, text).await;
+        let problem = browser.find(&format!("#{field}-problem")).await.text().await.unwrap();
+        assert!(problem.contains(wanted), "{field} = {text:?} shows {problem:?}");
+        assert!(browser.find("#run").await.attr("disabled").await.unwrap().is_some());
+        browser.type_into(field, before.as_str().unwrap()).await;
+        assert_eq!(browser.find(&format!("#{field}-problem")).await.text().await.unwrap(), "");
+    }
+    browser.type_into("model", "config.json").await;
+    browser.type_into("config", "{\"model_type\": \"mixtral\"}").await;
+    let problem = browser.find("#config-problem").await.text().await.unwrap();
+    assert!(problem.contains("\"mixtral\" is not supported"), "{problem}");
+    let config = serde_json::to_string(&PRESETS[2].config()).unwrap();
+    browser.type_into("config", &config).await;
+    assert_eq!(browser.find("#config-problem").await.text().await.unwrap(), "");
+    browser.find("#run").await.click().await.unwrap();
+    browser
+        .wait_for("GPT-2", "return document.querySelector('#answer').innerText.includes('774,030,080 parameters')")
+        .await;
+
+    for policy in ["lru", "fifo", "ml"] {
+        browser.find(&format!("#policy-{policy}")).await.click().await.unwrap();
+    }
+    let problem = browser.find("#policies-problem").await.text().await.unwrap();
+    assert!(problem.contains("Choose at least one policy"), "{problem}");
+
+    browser.open("#r=garbage").await;
+    browser
+        .wait_for(
+            "the link's error",
+            "return document.querySelector('#error').innerText.includes('link cannot be opened')",
+        )
+        .await;
+    browser.end().await;
+}
+
+/// Hands `content` to the page as if it were dropped on it.
+async fn drop_file(browser: &Browser, name: &str, content: &[u8]) {
+    let bytes = content.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+    browser
+        .script(&format!(
+            "const data = new DataTransfer(); data.items.add(new File([new Uint8Array([{bytes}])], {name:?}));
+             window.dispatchEvent(new DragEvent('drop', {{dataTransfer: data, bubbles: true, cancelable: true}})); return true"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn files_may_be_dropped_anywhere() {
+    let browser = Browser::start(1280, 1000, false).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+
+    let csv = accel(["trace", "generate", "--synthetic", "CNN"]).unwrap();
+    drop_file(&browser, "cnn.csv", csv.as_bytes()).await;
+    let accesses = format_count(csv.lines().count() as u64 - 1);
+    browser
+        .wait_for(
+            "the CSV",
+            &format!("return document.querySelector('#summary').innerText.startsWith('{accesses} accesses')"),
+        )
+        .await;
+
+    if let Some(file) = shared_data("block_io.oracleGeneral.bin") {
+        let bytes = std::fs::read(file).unwrap();
+        // Only the first records: the whole file would be a very long script.
+        let head = &bytes[..24 * 2000];
+        drop_file(&browser, "head.bin", head).await;
+        browser
+            .wait_for(
+                "the binary trace",
+                "return document.querySelector('#summary').innerText.startsWith('2,000 accesses')",
+            )
+            .await;
+    }
+
+    drop_file(&browser, "cut.bin", &[0u8; 49]).await;
+    browser
+        .wait_for("an error", "return document.querySelector('#error').innerText.includes('cut.bin, byte 48')")
+        .await;
+    drop_file(&browser, "broken.json", b"{\"hidden_size\": }").await;
+    browser
+        .wait_for("an error", "return document.querySelector('#config-problem')?.innerText.includes('line 1, column')")
+        .await;
+    let config = serde_json::to_string(&PRESETS[1].config()).unwrap();
+    drop_file(&browser, "config.json", config.as_bytes()).await;
+    browser
+        .wait_for("Llama", "return document.querySelector('#answer').innerText.includes('6,738,415,616 parameters')")
+        .await;
+    let recipe = Recipe { policies: vec![PolicyKind::Fifo], ..Recipe::default() };
+    drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
+    browser.wait_for("the recipe", "return document.querySelectorAll('#metrics thead th').length === 1").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_long_run_shows_progress_and_can_be_cancelled() {
+    let browser = Browser::start(1280, 1000, false).await;
+    let inference = Inference { decode_tokens: 400, tile_bytes: 1 << 20, ..Inference::default() };
+    let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser
+        .wait_for(
+            "progress",
+            "const p = document.querySelector('progress[value]'); return !!p && p.position > 0 && p.position <= 1",
+        )
+        .await;
+    browser.find("#cancel").await.click().await.unwrap();
+    browser.wait_for("the end", "return document.querySelector('#error').innerText.includes('cancelled')").await;
+    // And the worker takes the next run.
+    browser.type_into("decode_tokens", "1").await;
+    browser.find("#run").await.click().await.unwrap();
+    browser.wait_for_results().await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn scores_charts_validation_and_both_themes() {
+    for (name, width, height, dark) in [
+        ("desktop-light", 1280, 2100, false),
+        ("desktop-dark", 1280, 2100, true),
+        ("phone-light", 500, 3600, false),
+        ("phone-dark", 500, 3600, true),
+    ] {
+        let browser = Browser::start(width, height, false).await;
+        browser.open("").await;
+        browser.wait_for_results().await;
+        if dark {
+            browser.script("[...document.querySelectorAll('button')].find(b => b.innerText === 'Dark theme').click(); return true").await;
+            browser.wait_for("the dark theme", "return document.documentElement.className === 'dark'").await;
+        }
+        browser.wait_for("charts", "return document.querySelectorAll('#heatmap svg rect').length > 100 && !!document.querySelector('#hit-rates svg')").await;
+        browser.wait_for("scores", "return document.querySelectorAll('#scores tbody tr').length === 20").await;
+        let overflow =
+            browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        assert_eq!(overflow, 0, "{name} scrolls sideways");
+        browser.screenshot(&format!("{name}.png")).await;
+        browser.end().await;
+    }
+    let browser = Browser::start(1280, 2100, false).await;
+    let recipe = Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() };
+    let expected: Outcome = run(&recipe, &mut Unattended).unwrap();
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    let verdict = browser.find("#interpretation").await.text().await.unwrap();
+    assert_eq!(verdict, expected.validation.unwrap().interpretation);
+    browser.screenshot("synthetic.png").await;
+    browser.end().await;
+}

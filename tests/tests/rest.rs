@@ -1,1 +1,305 @@
+//! The REST contract: exact keys, right statuses, errors that name field, value and range.
+#![allow(missing_docs, clippy::unwrap_used)]
 
+use accel_core::recipe::Recipe;
+use accel_core::run::{Outcome, Unattended, run};
+use accel_tests::{accel, get, post, send, service};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use infer_server::app::{Config, Health, router};
+use serde_json::{Value, json};
+
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn sorted<const N: usize>(mut names: [&str; N]) -> Vec<&str> {
+    names.sort_unstable();
+    names.to_vec()
+}
+
+const RECORD: [&str; 6] = ["tensor_id", "size_mb", "reuse_distance", "stride", "op", "model_type"];
+
+#[tokio::test]
+async fn generate_trace_answers_the_prototypes_records() {
+    for (model_type, tensors) in [("Transformer", 4), ("CNN", 3), ("MLP", 2), ("MoE", 2)] {
+        let request = json!({"model_type": model_type, "num_layers": 5, "reuse_probability": 0.0});
+        let answer = post("/generate-trace", request.to_string()).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let records = answer.json().unwrap();
+        let records = records.as_array().unwrap();
+        assert_eq!(records.len(), 5 * tensors);
+        for record in records {
+            assert_eq!(keys(record), sorted(RECORD));
+            assert!([4.0, 8.0, 16.0, 32.0].contains(&record["size_mb"].as_f64().unwrap()));
+            let ops = ["matmul", "attention", "conv", "relu", "gating"];
+            assert!(ops.contains(&record["op"].as_str().unwrap()));
+            let strides: &[u64] = if model_type == "CNN" { &[1, 2, 4] } else { &[1] };
+            assert!(strides.contains(&record["stride"].as_u64().unwrap()));
+            assert_eq!(record["model_type"], model_type);
+            assert_eq!(record["reuse_distance"], 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_field_has_a_default_and_the_seed_decides() {
+    let defaults = json!({"model_type": "Transformer", "num_layers": 12, "batch_size": 32, "seq_length": 128,
+        "reuse_probability": 0.3, "max_tensors_per_layer": 16, "pattern": "interleaved", "seed": 42});
+    let full = post("/generate-trace", defaults.to_string()).await.unwrap();
+    for body in ["{}", ""] {
+        assert_eq!(post("/generate-trace", body).await.unwrap().text, full.text);
+    }
+    assert_ne!(post("/generate-trace", r#"{"seed": 1}"#).await.unwrap().text, full.text);
+}
+
+#[tokio::test]
+async fn burst_counts_reuses_up_from_0() {
+    let answer = post("/generate-trace", r#"{"pattern": "burst", "reuse_probability": 1}"#).await.unwrap();
+    let records = answer.json().unwrap();
+    for (i, record) in records.as_array().unwrap().iter().enumerate() {
+        assert_eq!(record["reuse_distance"], i % 6);
+    }
+}
+
+#[tokio::test]
+async fn predict_schedule_adds_scores_and_says_whose() {
+    let answer = post("/predict-schedule", "{}").await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["x-scorer"], "heuristic");
+    assert_eq!(answer.headers["x-fallback-reason"], "no model is loaded");
+    let scored = answer.json().unwrap();
+    let mut plain = post("/generate-trace", "{}").await.unwrap().json().unwrap();
+    let most = |name: &str| {
+        let values = scored.as_array().unwrap().iter().map(|r| r[name].as_f64().unwrap());
+        values.fold(0.0, f64::max) + 1e-8
+    };
+    let (size, reuse, stride) = (most("size_mb"), most("reuse_distance"), most("stride"));
+    for (record, plain) in scored.as_array().unwrap().iter().zip(plain.as_array_mut().unwrap()) {
+        let f = |name: &str| record[name].as_f64().unwrap();
+        let expected = 0.4 * f("size_mb") / size + 0.5 * f("reuse_distance") / reuse + 0.1 * f("stride") / stride;
+        assert!((f("eviction_score") - expected).abs() < 1e-12);
+        plain["eviction_score"] = record["eviction_score"].clone();
+        assert_eq!(record, plain);
+    }
+}
+
+const METRICS: [&str; 6] = [
+    "cache_hits (count)",
+    "dram_accesses (count)",
+    "total_latency (ms)",
+    "evictions (count)",
+    "bandwidth_wait_time (ms)",
+    "cache_hit_rate (%)",
+];
+
+#[tokio::test]
+async fn simulate_answers_the_prototypes_metrics_first() {
+    let accesses = post("/generate-trace", "{}").await.unwrap().json().unwrap().as_array().unwrap().len() as u64;
+    for policy in ["LRU", "fifo", "Ml"] {
+        let answer = post(&format!("/simulate?policy={policy}"), "{}").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        // The order of the keys is part of the answer, which a map would not show.
+        let places: Vec<usize> = METRICS.iter().map(|key| answer.text.find(key).unwrap()).collect();
+        assert!(places.is_sorted() && places[5] < answer.text.find("\"policy\"").unwrap());
+        let metrics = answer.json().unwrap();
+        let n = |key: &str| metrics[key].as_u64().unwrap();
+        assert_eq!(n("cache_hits (count)") + n("dram_accesses (count)"), accesses);
+        let rate = metrics["cache_hit_rate (%)"].as_f64().unwrap();
+        let exact = 100.0 * n("cache_hits (count)") as f64 / accesses as f64;
+        assert!((rate - exact).abs() <= 0.005 + 1e-9, "{rate} {exact}");
+        assert!((rate * 100.0 - (rate * 100.0).round()).abs() < 1e-9);
+        let miss_mb = n("miss_bytes") as f64 / 1e6;
+        let latency = n("cache_hits (count)") as f64 * 0.01 + miss_mb * 0.1 + miss_mb / 32.0;
+        assert!((metrics["total_latency (ms)"].as_f64().unwrap() - latency).abs() < 1e-9 * latency);
+        assert!((metrics["bandwidth_wait_time (ms)"].as_f64().unwrap() - miss_mb / 32.0).abs() < 1e-9 * miss_mb);
+        assert_eq!(n("capacity_bytes"), 64_000_000);
+        assert_eq!(answer.headers.get("x-scorer").is_some(), policy == "Ml");
+    }
+}
+
+#[tokio::test]
+async fn records_may_be_sent_back() {
+    let trace = post("/generate-trace", r#"{"seed": 9}"#).await.unwrap().text;
+    let scored = post("/predict-schedule", trace.clone()).await.unwrap().text;
+    for body in [trace, scored] {
+        let from_records = post("/simulate?policy=ml", body).await.unwrap();
+        let from_request = post("/simulate?policy=ml", r#"{"seed": 9}"#).await.unwrap();
+        assert_eq!(from_records.text, from_request.text);
+    }
+}
+
+#[tokio::test]
+async fn validate_trace_answers_the_prototypes_keys() {
+    let wanted = sorted([
+        "reuse_distribution_p_value (chi-square)",
+        "tensor_size_distribution_p_value (KS-test)",
+        "interpretation",
+    ]);
+    let answer = post("/validate-trace", r#"{"num_layers": 48}"#).await.unwrap().json().unwrap();
+    assert_eq!(keys(&answer), wanted);
+    for key in &wanted[1..] {
+        assert!((0.0..=1.0).contains(&answer[*key].as_f64().unwrap()), "{answer}");
+    }
+    let trace = post("/generate-trace", r#"{"num_layers": 48}"#).await.unwrap().text;
+    let estimated = post("/validate-trace", trace).await.unwrap().json().unwrap();
+    assert_eq!(estimated[wanted[2]], answer[wanted[2]]);
+}
+
+#[tokio::test]
+async fn bad_requests_name_field_value_and_range() {
+    for (path, body, field, message) in [
+        (
+            "/generate-trace",
+            r#"{"num_layers": 0}"#,
+            "num_layers",
+            "num_layers is 0: out of range. Choose a value from 1 to 1024",
+        ),
+        ("/generate-trace", r#"{"num_layers": 1025}"#, "num_layers", "from 1 to 1024"),
+        ("/generate-trace", r#"{"num_layers": 1e99}"#, "num_layers", "from 1 to 1024"),
+        ("/generate-trace", r#"{"num_layers": "12"}"#, "num_layers", "num_layers is \"12\""),
+        ("/generate-trace", r#"{"num_layers": null}"#, "num_layers", "num_layers is null"),
+        ("/generate-trace", r#"{"batch_size": 4097}"#, "batch_size", "batch_size is 4097"),
+        ("/generate-trace", r#"{"batch_size": -1}"#, "batch_size", "batch_size is -1"),
+        ("/generate-trace", r#"{"seq_length": 131073}"#, "seq_length", "from 1 to 131072"),
+        ("/generate-trace", r#"{"seq_length": 1.5}"#, "seq_length", "seq_length is 1.5"),
+        ("/generate-trace", r#"{"reuse_probability": 1.01}"#, "reuse_probability", "from 0 to 1"),
+        ("/generate-trace", r#"{"reuse_probability": []}"#, "reuse_probability", "not a number"),
+        ("/generate-trace", r#"{"model_type": "RNN"}"#, "model_type", "Choose one of Transformer, CNN, MLP, MoE"),
+        ("/generate-trace", r#"{"pattern": "zigzag"}"#, "pattern", "Choose one of interleaved, burst"),
+        ("/generate-trace", r#"{"seed": -1}"#, "seed", "seed is -1"),
+        ("/generate-trace", r#"{"num_layer": 3}"#, "num_layer", "unknown field. The fields are model_type, num_layers"),
+        ("/simulate?policy=MRU2", "{}", "policy", "no such policy. Choose from lru, fifo"),
+        ("/simulate?policy=lru&capacity=0", "{}", "capacity_bytes", "holds nothing"),
+        ("/simulate?policy=lru&capacity=-5MB", "{}", "capacity", "finite number, zero or more"),
+        ("/simulate", r#"[{"tensor_id":"a"}]"#, "0", "not a record"),
+        (
+            "/predict-schedule",
+            r#"[{"tensor_id":"a","size_mb":-1,"reuse_distance":0,"stride":1,"op":"conv","model_type":"x"}]"#,
+            "0",
+            "size_mb is -1",
+        ),
+    ] {
+        let answer = post(path, body).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {body}: {}", answer.text);
+        let json = answer.json().unwrap();
+        let error = json["error"].as_str().unwrap();
+        assert!(error.contains(message), "{path} {body}: {error}");
+        assert_eq!(json["detail"][0]["loc"][1], field, "{path} {body}: {json}");
+        assert_eq!(json["detail"][0]["msg"], error);
+    }
+    for body in ["{", "[", "3", "[]", "\u{0}", "{\"num_layers\": NaN}"] {
+        let answer = post("/generate-trace", body).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+    }
+    let deep = "[".repeat(100_000);
+    assert_eq!(post("/generate-trace", deep).await.unwrap().status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413() {
+    let service = router(&Config { body_limit_bytes: 1000, ..Config::default() }, Health::default());
+    let request = Request::post("/generate-trace").body(Body::from(vec![b' '; 1001])).unwrap();
+    assert_eq!(send(service, request).await.unwrap().status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn predict_compile_is_left_out_rather_than_faked() {
+    assert_eq!(post("/predict-compile", "{}").await.unwrap().status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_recipe_gives_the_same_outcome_as_in_core() {
+    let recipe = Recipe::default();
+    let answer = post("/v1/run", recipe.to_json().unwrap()).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    let outcome: Outcome = serde_json::from_str(&answer.text).unwrap();
+    let expected = run(&recipe, &mut Unattended).unwrap();
+    assert_eq!(outcome.runs, expected.runs);
+    assert_eq!(answer.text, serde_json::to_string(&expected).unwrap());
+    // And the command line prints the same numbers.
+    let printed: Value =
+        serde_json::from_str(&accel(["simulate", "--model", "mistral-7b", "--json"]).unwrap()).unwrap();
+    assert_eq!(printed["runs"], answer.json().unwrap()["runs"]);
+
+    let bad = post("/v1/run", r#"{"workload":{"inference":{"model":"gpt-9"}}}"#).await.unwrap();
+    assert_eq!(bad.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(bad.text.contains("no such preset"), "{}", bad.text);
+    let huge = r#"{"workload":{"inference":{"model":"mistral-7b","batch_size":4096,"prompt_tokens":30000,"tile_bytes":1024}}}"#;
+    let huge = post("/v1/run", huge).await.unwrap();
+    assert_eq!(huge.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(huge.text.contains("tile"), "{}", huge.text);
+}
+
+#[tokio::test]
+async fn more_runs_than_allowed_are_told_to_come_back() {
+    let service = router(&Config { runs: 0, ..Config::default() }, Health::default());
+    let request = Request::post("/v1/run").body(Body::from(Recipe::default().to_json().unwrap())).unwrap();
+    let answer = send(service, request).await.unwrap();
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn health_documentation_and_a_missing_page() {
+    assert_eq!(get("/health/live").await.unwrap().json().unwrap()["status"], "live");
+    assert_eq!(get("/health/ready").await.unwrap().json().unwrap()["status"], "ready");
+    let health = Health::default();
+    let service = router(&Config::default(), health.clone());
+    health.drain();
+    let answer = send(service, Request::get("/health/ready").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    let api = get("/openapi.json").await.unwrap().json().unwrap();
+    let paths = keys(&api["paths"]);
+    for path in ["/generate-trace", "/predict-schedule", "/simulate", "/validate-trace", "/v1/run", "/health/live"] {
+        assert!(paths.contains(&path), "{path} is not documented: {paths:?}");
+    }
+    let docs = get("/docs/").await.unwrap();
+    assert!(docs.status.is_success() && docs.text.contains("swagger"), "{docs:?}");
+    assert!(get("/docs").await.unwrap().status.is_redirection());
+    let page = get("/").await.unwrap();
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    assert!(page.text.contains("cargo xtask serve"));
+}
+
+#[tokio::test]
+async fn the_page_is_served_where_there_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "<p>here").unwrap();
+    let config = Config { page: Some(folder.path().to_owned()), ..Config::default() };
+    for path in ["/", "/index.html"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = send(router(&config, Health::default()), request).await.unwrap();
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "<p>here"));
+        assert_eq!(answer.headers["cache-control"], "no-cache");
+    }
+    let outside = Request::get("/../Cargo.toml").body(Body::empty()).unwrap();
+    assert!(!send(router(&config, Health::default()), outside).await.unwrap().status.is_success());
+}
+
+#[tokio::test]
+async fn cors_answers_listed_origins_only() {
+    let origins = vec!["https://example.org".parse().unwrap()];
+    let service = router(&Config { cors_origins: origins, ..Config::default() }, Health::default());
+    for (origin, allowed) in [("https://example.org", true), ("https://evil.example", false)] {
+        let request = Request::builder()
+            .method("OPTIONS")
+            .uri("/simulate")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-private-network", "true")
+            .body(Body::empty())
+            .unwrap();
+        let answer = send(service.clone(), request).await.unwrap();
+        assert_eq!(answer.headers.get("access-control-allow-origin").is_some(), allowed, "{origin}");
+        if allowed {
+            assert_eq!(answer.headers["access-control-allow-private-network"], "true");
+        }
+    }
+    let plain = send(
+        self::service(),
+        Request::get("/health/live").header("origin", "https://example.org").body(Body::empty()).unwrap(),
+    );
+    assert!(plain.await.unwrap().headers.get("access-control-allow-origin").is_none());
+}

@@ -4,10 +4,10 @@ use accel_core::recipe::Recipe;
 use accel_core::units::format_bytes;
 use accel_core::workload::FileSource;
 use js_sys::Uint8Array;
+use leptos::ev;
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use leptos_use_drop_zone::{UseDropZoneOptions, UseDropZoneReturn, use_drop_zone_with_options};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::File;
 
@@ -23,18 +23,28 @@ const MOST_JSON_BYTES: f64 = 4e6;
 #[component]
 pub(crate) fn DropAnywhere() -> impl IntoView {
     let app = expect_context::<App>();
-    let target = document().body().map(web_sys::EventTarget::from);
-    let over = target.map(|body| {
-        let options = UseDropZoneOptions::default().on_drop(move |event| {
-            if let Some(file) = event.files.into_iter().next() {
-                take(app, file);
-            }
-        });
-        let UseDropZoneReturn { is_over_drop_zone, .. } = use_drop_zone_with_options(body, options);
-        is_over_drop_zone
+    let over = RwSignal::new(false);
+    // Without this the browser would leave the page to show the file.
+    let _ = window_event_listener(ev::dragover, move |event| {
+        event.prevent_default();
+        over.set(true);
+    });
+    // Leaving the window has no target to go to; moving between elements does.
+    let _ = window_event_listener(ev::dragleave, move |event| {
+        if event.related_target().is_none() {
+            over.set(false);
+        }
+    });
+    let _ = window_event_listener(ev::drop, move |event| {
+        event.prevent_default();
+        over.set(false);
+        let files = event.data_transfer().and_then(|data| data.files());
+        if let Some(file) = files.and_then(|files| files.get(0)) {
+            take(app, file);
+        }
     });
     view! {
-        <Show when=move || over.is_some_and(|over| over.get())>
+        <Show when=move || over.get()>
             <div class="drop" aria-hidden="true">"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
         </Show>
     }

@@ -6,16 +6,18 @@ mod memory;
 mod results;
 mod workload;
 
+use std::time::Duration;
+
 use accel_core::recipe::Recipe;
 use leptos::ev;
 use leptos::prelude::*;
-use leptos_use_clipboard::{UseClipboardReturn, use_clipboard};
-use leptos_use_color_mode::{ColorMode, UseColorModeReturn, use_color_mode};
-use leptos_use_event_listener::use_event_listener;
+use leptos::task::spawn_local;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::chart::Palette;
 use crate::engine::{Engine, Phase};
 use crate::form::{Form, recipe_from_address, show_in_address};
+use crate::theme::Theme;
 
 /// What every part of the page may use.
 #[derive(Clone, Copy)]
@@ -58,13 +60,13 @@ impl App {
 /// The whole page.
 #[component]
 pub(crate) fn Page() -> impl IntoView {
-    let UseColorModeReturn { mode, set_mode, .. } = use_color_mode();
+    let theme = Theme::new();
     let form = Form::new(&Recipe::default());
     let app = App {
         form,
         engine: Engine::new(),
         recipe: Memo::new(move |_| form.recipe()),
-        palette: Memo::new(move |_| Palette::of(mode.get() == ColorMode::Dark)),
+        palette: Memo::new(move |_| Palette::of(theme.dark())),
         notice: RwSignal::new(None),
     };
     provide_context(app);
@@ -73,9 +75,8 @@ pub(crate) fn Page() -> impl IntoView {
         // The first visit opens on an experiment; the address stays clean until something is chosen.
         None => app.engine.run(Recipe::default()),
     }
-    let _ = use_event_listener(window(), ev::hashchange, move |_| app.open_address());
+    let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
 
-    let toggle = move |_| set_mode.set(if mode.get() == ColorMode::Dark { ColorMode::Light } else { ColorMode::Dark });
     view! {
         <a class="skip" href="#results" on:click=|event| { event.prevent_default(); focus_results(); }>"Skip to the results"</a>
         <header class="top">
@@ -85,8 +86,7 @@ pub(crate) fn Page() -> impl IntoView {
             </div>
             <div class="actions">
                 <CopyLink />
-                <button type="button" class="quiet" on:click=toggle>
-                    {move || if mode.get() == ColorMode::Dark { "Light theme" } else { "Dark theme" }}
+                <button type="button" class="quiet" on:click=move |_| theme.toggle()>{move || if theme.dark() { "Light theme" } else { "Dark theme" }}
                 </button>
             </div>
         </header>
@@ -115,23 +115,25 @@ fn focus_results() {
 #[component]
 fn CopyLink() -> impl IntoView {
     let app = expect_context::<App>();
-    let UseClipboardReturn { is_supported, copied, copy, .. } = use_clipboard();
+    let label = RwSignal::new("Copy link");
     let click = move |_| {
-        if let Ok(recipe) = app.recipe.get_untracked() {
-            match show_in_address(&recipe) {
-                Ok(()) => copy(&window().location().href().unwrap_or_default()),
-                Err(error) => app.notice.set(Some(error.to_string())),
-            }
+        let Ok(recipe) = app.recipe.get_untracked() else { return };
+        if let Err(error) = show_in_address(&recipe) {
+            return app.notice.set(Some(error.to_string()));
         }
+        spawn_local(async move {
+            let link = window().location().href().unwrap_or_default();
+            // Browsers refuse the clipboard to pages served without encryption from other machines.
+            let secure = window().is_secure_context();
+            let copied = secure && JsFuture::from(window().navigator().clipboard().write_text(&link)).await.is_ok();
+            label.set(if copied { "Link copied" } else { "Link is in the address bar" });
+            set_timeout(move || label.set("Copy link"), Duration::from_secs(3));
+        });
     };
     let bad = move || app.recipe.with(Result::is_err);
     view! {
         <button type="button" class="quiet" disabled=bad on:click=click title="A link that reopens this experiment with the same numbers">
-            {move || match (copied.get(), is_supported.get()) {
-                (true, _) => "Link copied",
-                (false, true) => "Copy link",
-                (false, false) => "Put link in the address bar",
-            }}
+            {label}
         </button>
     }
 }

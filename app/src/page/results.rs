@@ -357,22 +357,21 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
     let accesses = outcome.trace.accesses;
     Effect::new(move |_| app.engine.ask_records(order.get(), start.get(), PAGE_ROWS));
     let rows = move || {
-        app.engine.records.get().into_iter().map(|(access, r)| {
-            let score = r.eviction_score.unwrap_or_default();
-            let verdict = match score {
+        app.engine.records.get().into_iter().map(|r| {
+            let verdict = match r.score {
                 s if s < 0.3 => "keep",
                 s if s < 0.6 => "moderate",
                 _ => "evict first",
             };
             view! {
                 <tr>
-                    <td>{format_count(access)}</td>
-                    <td class="name">{r.tensor_id}</td>
+                    <td>{format_count(r.access)}</td>
+                    <td class="name">{r.tensor}</td>
                     <td>{format!("{:.3}", r.size_mb)}</td>
                     <td>{r.reuse_distance}</td>
                     <td>{r.stride}</td>
                     <td class="name">{r.op}</td>
-                    <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=score.to_string()></meter> {format!("{score:.3}")}</td>
+                    <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=r.score.to_string()></meter> {format!("{:.3}", r.score)}</td>
                     <td class="name">{verdict}</td>
                 </tr>
             }

@@ -32,7 +32,6 @@ pub struct Fit {
     /// The statistic: chi-square or D.
     pub statistic: f64,
     /// Degrees of freedom, for chi-square.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degrees_of_freedom: Option<u32>,
     /// Probability of a statistic at least this large if the claim holds; none where the trace is too small.
     pub p_value: Option<f64>,

@@ -16,12 +16,12 @@ use transformer::Inference;
 
 /// Where an experiment's trace comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Workload {
     /// The prototype's random workload.
     Synthetic(Synthetic),
     /// Inference with a Transformer.
-    Model(Inference),
+    Inference(Inference),
     /// A trace file. The recipe names it; whoever runs the recipe brings the bytes.
     File(FileSource),
 }
@@ -42,7 +42,7 @@ impl Workload {
     pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
         match self {
             Self::Synthetic(synthetic) => synthetic.trace(seed),
-            Self::Model(inference) => inference.trace(),
+            Self::Inference(inference) => inference.trace(),
             Self::File(file) => Err(Error::input(
                 &file.name,
                 Place::Whole,
@@ -55,7 +55,7 @@ impl Workload {
     /// Facts of the model, where the workload is one.
     pub fn model_facts(&self) -> Result<Option<config::Facts>, Error> {
         match self {
-            Self::Model(inference) => inference.facts().map(Some),
+            Self::Inference(inference) => inference.facts().map(Some),
             Self::Synthetic(_) | Self::File(_) => Ok(None),
         }
     }

@@ -1,0 +1,175 @@
+//! The program `accel` as a user runs it.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn accel(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_accel")).args(arguments).output().unwrap()
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = accel(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout(arguments)).unwrap()
+}
+
+fn refusal(arguments: &[&str]) -> String {
+    let output = accel(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+fn keys(value: &Value) -> Vec<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn simulate_prints_the_agreed_json() {
+    let answer = json(&["simulate", "--synthetic", "cnn", "--capacity", "100MB", "--policy", "lru,fifo", "--json"]);
+    assert_eq!(keys(&answer), ["runs", "trace"]);
+    assert_eq!(keys(&answer["trace"]), ["accesses", "requested_bytes", "tensors", "unique_bytes"]);
+    let names = "accesses bandwidth_wait_ms bypassed capacity_bytes evictions hit_bytes hits miss_bytes misses policy total_latency_ms";
+    for run in answer["runs"].as_array().unwrap() {
+        assert_eq!(keys(run).join(" "), names);
+        assert_eq!(run["capacity_bytes"], 100_000_000);
+        assert_eq!(run["hits"].as_u64().unwrap() + run["misses"].as_u64().unwrap(), answer["trace"]["accesses"]);
+    }
+    assert_eq!(json(&["simulate", "--synthetic", "MLP", "--policy", "all", "--json"])["scorer"], "heuristic");
+}
+
+#[test]
+fn recipes_links_and_trace_files_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let flags = ["--synthetic", "MoE", "--num-layers", "40", "--reuse-probability", "0.7", "--seed", "7"];
+    let with = |head: &[&str], tail: &[&str]| json(&[head, &flags, tail].concat());
+    let direct = with(&["simulate"], &["--json"]);
+
+    let recipe = stdout(&[&["recipe"], &flags[..]].concat());
+    std::fs::write(path("recipe.json"), &recipe).unwrap();
+    assert_eq!(json(&["simulate", "--recipe", &path("recipe.json"), "--json"]), direct);
+
+    let link = stdout(&[&["recipe", "--link", "http://127.0.0.1:8000/"], &flags[..]].concat());
+    assert!(link.starts_with("http://127.0.0.1:8000/#r="));
+    assert_eq!(json(&["simulate", "--recipe", link.trim(), "--json"]), direct);
+
+    for (name, format) in [("t.csv", "prototype-csv"), ("t.bin", "oracleGeneral")] {
+        let file = path(name);
+        let output = accel(&[&["trace", "generate", "--to", format, "--output", &file], &flags[..]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let from_file = json(&["simulate", "--trace", &file, "--policy", "lru,fifo", "--json"]);
+        assert_eq!(from_file["trace"], direct["trace"]);
+        assert_eq!(from_file["runs"][0], direct["runs"][0]);
+        assert_eq!(from_file["runs"][1], direct["runs"][1]);
+        // A recipe may name the file beside it.
+        let recipe = format!(r#"{{"workload":{{"file":{{"name":"{name}"}}}},"policies":["lru","fifo"]}}"#);
+        std::fs::write(path("file.json"), recipe).unwrap();
+        assert_eq!(json(&["simulate", "--recipe", &path("file.json"), "--json"]), from_file);
+    }
+    let printed = stdout(&[&["trace", "generate"], &flags[..]].concat());
+    assert_eq!(printed, std::fs::read_to_string(path("t.csv")).unwrap());
+}
+
+#[test]
+fn info_counts() {
+    let info = json(&["trace", "info", "--model", "llama-2-7b", "--decode-tokens", "1", "--json"]);
+    assert_eq!(info["model"]["parameters"], 6_738_415_616u64);
+    assert_eq!(info["model"]["kv_bytes_per_token"], 2 * 32 * 4096 * 2);
+    assert!(stdout(&["trace", "info", "--model", "gpt2-large"]).contains("parameters       774,030,080"));
+}
+
+#[test]
+fn a_recipe_may_come_from_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_accel"))
+        .args(["simulate", "--recipe", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), br#"{"workload":{"synthetic":{}}}"#).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn refusals_name_input_place_and_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let csv = file("wrong.csv", b"tensor_id,size\nQ,4\n");
+    let cut = file("cut.bin", &[0; 50]);
+    let empty = file("empty.csv", b"");
+    let nan = file("nan.csv", b"tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ,NaN,0,1,conv,CNN\n");
+    let text = file("notes.txt", b"hello, this is no trace at all, but it is more than 24 bytes long");
+    let broken = file("broken.json", b"{\"workload\":\n  3}");
+    for (arguments, wanted) in [
+        (vec!["simulate"], "nothing to run. Give --recipe FILE"),
+        (vec!["simulate", "--trace", &csv], "wrong.csv, line 1: there is no column size_mb"),
+        (
+            vec!["simulate", "--trace", &cut, "--format", "oracleGeneral"],
+            "cut.bin, byte 48: the last record has 2 of 24 bytes",
+        ),
+        (vec!["simulate", "--trace", &empty], "the file is empty"),
+        (vec!["simulate", "--trace", &nan], "nan.csv, line 2: size_mb is NaN"),
+        (
+            vec!["simulate", "--trace", &text],
+            "the format cannot be told from the content. Name it (one of prototype-csv",
+        ),
+        (vec!["simulate", "--trace", "/nowhere.csv"], "cannot read /nowhere.csv: No such file"),
+        (
+            vec!["simulate", "--trace", &csv, "--format", "parquet"],
+            "no such format. Choose one of prototype-csv, oracle-general",
+        ),
+        (vec!["simulate", "--recipe", &broken], "broken.json, line 2, column"),
+        (vec!["simulate", "--recipe", "x#r=!!"], "not a recipe"),
+        (vec!["simulate", "--model", "gpt-9"], "no such preset. Choose one of mistral-7b"),
+        (vec!["simulate", "--model", "nowhere/config.json"], "no such file. Give a config.json, or one of mistral-7b"),
+        (vec!["simulate", "--model", &broken], "key `model_type`: the key is missing"),
+        (
+            vec!["simulate", "--model", "mistral-7b", "--capacity", "0"],
+            "capacity_bytes is 0: a memory without capacity",
+        ),
+        (vec!["simulate", "--model", "mistral-7b", "--capacity", "-4MB"], "finite number, zero or more"),
+        (vec!["simulate", "--model", "mistral-7b", "--capacity", "NaN"], "capacity_bytes is \"NaN\""),
+        (
+            vec!["simulate", "--model", "mistral-7b", "--policy", "lru,mru2"],
+            "no such policy. Choose from lru, fifo, ml",
+        ),
+        (vec!["simulate", "--synthetic", "RNN"], "Choose one of Transformer, CNN, MLP, MoE"),
+        (vec!["simulate", "--synthetic", "CNN", "--reuse-probability", "-0.5"], "Choose a value from 0 to 1"),
+        (vec!["simulate", "--synthetic", "CNN", "--reuse-probability", "NaN"], "Choose a value from 0 to 1"),
+        (vec!["simulate", "--model", "gpt2-large", "--prompt-tokens", "2000"], "the model has 1024 positions"),
+        (
+            vec!["trace", "generate", "--model", "mistral-7b", "--tile", "64GiB", "--to", "oracleGeneral"],
+            "Use smaller tiles",
+        ),
+    ] {
+        let text = refusal(&arguments);
+        assert!(text.contains(wanted), "{arguments:?} gave {text}");
+    }
+    assert!(Path::new(&csv).is_file());
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_accel"))
+        .args(["trace", "generate", "--synthetic", "CNN", "--num-layers", "1024"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
