@@ -10,6 +10,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// Why a chart could not be drawn.
 type Failure = DrawingAreaErrorKind<std::io::Error>;
 
+/// Colours of lines; the style sheet has the same for the marks beside the names.
+pub(crate) const SERIES: usize = 6;
+
 /// Colours of a theme.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Palette {
@@ -17,7 +20,7 @@ pub(crate) struct Palette {
     grid: RGBColor,
     empty: RGBColor,
     full: RGBColor,
-    series: [RGBColor; 6],
+    series: [RGBColor; SERIES],
 }
 
 /// On white. The series are those of Okabe and Ito, told apart by all common kinds of colour vision.
@@ -56,12 +59,6 @@ impl Palette {
     /// The colours of the dark or the light theme.
     pub(crate) fn of(dark: bool) -> Self {
         if dark { DARK } else { LIGHT }
-    }
-
-    /// The colour of series `i` as CSS.
-    pub(crate) fn series_css(&self, i: usize) -> String {
-        let RGBColor(r, g, b) = self.series[i % self.series.len()];
-        format!("rgb({r} {g} {b})")
     }
 
     /// The colour of a share 0..=1 of a row that is resident.
@@ -161,7 +158,7 @@ pub(crate) fn hit_rates(charts: &Charts, accesses: u64, width: u32, palette: &Pa
             let rates: Vec<f64> = timeline.hits.iter().enumerate().map(rate).collect();
             let middle = |column: usize| (x(column) + x(column + 1)) / 2;
             let points: Vec<(i32, i32)> = rates.iter().enumerate().map(|(c, r)| (middle(c), y(*r))).collect();
-            let colour = palette.series[i % palette.series.len()];
+            let colour = palette.series[i % SERIES];
             area.draw(&PathElement::new(points, colour.stroke_width(2)))?;
         }
         draw_access_axis(&area, charts, columns, &x, bottom, palette)?;

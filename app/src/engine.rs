@@ -33,6 +33,8 @@ pub(crate) enum Phase {
 /// A finished run.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
+    /// The number of the run.
+    pub(crate) id: u32,
     /// What was run.
     pub(crate) recipe: Recipe,
     /// What came out.
@@ -180,7 +182,7 @@ impl Engine {
             Reply::Done { id, outcome, run_ms } if id == newest => {
                 if let Some(recipe) = self.inner.try_update_value(|inner| inner.recipe.take()).flatten() {
                     self.records.set(Vec::new());
-                    self.answer.set(Some(Answer { recipe, outcome: Arc::new(*outcome), run_ms }));
+                    self.answer.set(Some(Answer { id, recipe, outcome: Arc::new(*outcome), run_ms }));
                 }
                 self.phase.set(Phase::Done);
             }

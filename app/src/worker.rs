@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Finished, Job};
+use accel_core::run::{Job, Outcome, Scored};
 use accel_core::trace::format;
 use accel_core::trace::format::prototype_csv::Record;
 use accel_core::workload::{FileSource, Workload};
@@ -15,7 +15,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use crate::protocol::{Reply, Request, Scored, pack, unpack};
+use crate::protocol::{self, Reply, Request, pack, unpack};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;
@@ -26,7 +26,7 @@ const FIRST_STEP: usize = 1 << 14;
 #[derive(Default)]
 struct Memory {
     file: RefCell<Option<(String, Vec<u8>)>>,
-    finished: RefCell<Option<Finished>>,
+    scored: RefCell<Option<Scored>>,
     /// The newest run; an older one stops when it sees another number here.
     newest: Cell<u32>,
 }
@@ -72,9 +72,9 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
             spawn_local(async move {
                 let started = now();
                 match run(&scope, &memory, id, &recipe).await {
-                    Ok(finished) => {
-                        let outcome = Box::new(finished.outcome.clone());
-                        *memory.finished.borrow_mut() = Some(finished);
+                    Ok((outcome, scored)) => {
+                        let outcome = Box::new(outcome);
+                        *memory.scored.borrow_mut() = Some(scored);
                         say(&scope, &Reply::Done { id, outcome, run_ms: now() - started });
                     }
                     Err(error) => say(&scope, &Reply::Failed { id, error }),
@@ -82,9 +82,9 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
             });
         }
         Request::Records { order, start, count } => {
-            if let Some(finished) = memory.finished.borrow_mut().as_mut() {
-                let records = finished.records(order, start as usize, count as usize);
-                let row = |(access, r): (u64, Record)| Scored {
+            if let Some(scored) = memory.scored.borrow_mut().as_mut() {
+                let records = scored.records(order, start as usize, count as usize);
+                let row = |(access, r): (u64, Record)| protocol::Scored {
                     access,
                     tensor: r.tensor_id,
                     size_mb: r.size_mb,
@@ -99,9 +99,14 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
     }
 }
 
-async fn run(scope: &DedicatedWorkerGlobalScope, memory: &Memory, id: u32, recipe: &str) -> Result<Finished, Error> {
+async fn run(
+    scope: &DedicatedWorkerGlobalScope,
+    memory: &Memory,
+    id: u32,
+    recipe: &str,
+) -> Result<(Outcome, Scored), Error> {
     // The last trace is not needed any more, and two may not fit.
-    *memory.finished.borrow_mut() = None;
+    *memory.scored.borrow_mut() = None;
     say(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
     let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
     let file = match &recipe.workload {

@@ -50,7 +50,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
             let recipe = Source { recipe: None, trace: None, format: None, workload: command.workload }
                 .recipe(&command.experiment)?;
             match command.link {
-                None => writeln!(out, "{}", recipe.to_json()?)?,
+                None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,
                 Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,
             }
             Ok(())

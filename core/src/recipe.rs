@@ -77,15 +77,14 @@ impl Recipe {
         })
     }
 
-    /// The recipe as JSON for people.
+    /// The recipe as JSON.
     pub fn to_json(&self) -> Result<String, Error> {
-        serde_json::to_string_pretty(self).map_err(|e| Error::Internal(e.to_string()))
+        serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))
     }
 
     /// The fragment of a link that reopens this experiment, without the `#`.
     pub fn to_fragment(&self) -> Result<String, Error> {
-        let json = serde_json::to_vec(self).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok(format!("{FRAGMENT}{}", URL_SAFE_NO_PAD.encode(json)))
+        Ok(format!("{FRAGMENT}{}", URL_SAFE_NO_PAD.encode(self.to_json()?)))
     }
 
     /// Reads a link, its fragment, or the part after `r=`.

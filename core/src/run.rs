@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::{self, Report, Simulation};
-use crate::trace::format::prototype_csv::{Record, records};
+use crate::trace::format::prototype_csv::{Record, record};
 use crate::trace::reuse::{Histogram, StackDistances};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
@@ -80,18 +80,16 @@ pub struct Outcome {
     pub charts: Charts,
 }
 
-/// An outcome with the trace behind it, for questions about single accesses.
+/// The trace behind an outcome, for questions about single accesses.
 #[derive(Debug)]
-pub struct Finished {
-    /// The outcome.
-    pub outcome: Outcome,
+pub struct Scored {
     trace: Trace,
     scores: Scores,
     /// Accesses by falling score, sorted when first asked for.
     ranked: Option<Vec<u32>>,
 }
 
-/// The order of [`Finished::records`].
+/// The order of [`Scored::records`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
@@ -102,12 +100,7 @@ pub enum Order {
     Score,
 }
 
-impl Finished {
-    /// The trace.
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
+impl Scored {
     /// The scored records `start..start + count` in `order`, each with its access number.
     pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
         let accesses = self.trace.accesses().len();
@@ -124,17 +117,7 @@ impl Finished {
                 ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
             }
         };
-        let Some(&last) = wanted.iter().max() else { return Vec::new() };
-        let mut slots: Vec<Option<Record>> = vec![None; wanted.len()];
-        let mut places: Vec<(usize, usize)> = wanted.iter().copied().zip(0..).collect();
-        places.sort_unstable();
-        let mut places = places.into_iter().peekable();
-        for (now, record) in records(&self.trace, Some(&self.scores)).take(last + 1).enumerate() {
-            if let Some((_, slot)) = places.next_if(|(access, _)| *access == now) {
-                slots[slot] = Some(record);
-            }
-        }
-        wanted.into_iter().zip(slots).filter_map(|(now, slot)| Some((now as u64, slot?))).collect()
+        wanted.into_iter().map(|access| (access as u64, record(&self.trace, &self.scores, access))).collect()
     }
 }
 
@@ -253,8 +236,8 @@ impl Job {
         Ok(())
     }
 
-    /// The outcome, once [`is_done`](Self::is_done).
-    pub fn finish(mut self) -> Result<Finished, Error> {
+    /// The outcome and what is behind it, once [`is_done`](Self::is_done).
+    pub fn finish(mut self) -> Result<(Outcome, Scored), Error> {
         if !self.is_done() {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
@@ -281,7 +264,7 @@ impl Job {
                 timelines,
             },
         };
-        Ok(Finished { outcome, trace: self.trace, scores: self.scores, ranked: None })
+        Ok((outcome, Scored { trace: self.trace, scores: self.scores, ranked: None }))
     }
 }
 
@@ -303,7 +286,7 @@ pub fn run_with(recipe: &Recipe, file: Option<Trace>, progress: &mut dyn Progres
         }
         job.step(STEP)?;
     }
-    Ok(job.finish()?.outcome)
+    Ok(job.finish()?.0)
 }
 
 #[cfg(test)]
@@ -328,7 +311,7 @@ mod tests {
                 last = done;
                 job.step(step).unwrap();
             }
-            assert_eq!(job.finish().unwrap().outcome, whole);
+            assert_eq!(job.finish().unwrap().0, whole);
         }
     }
 
@@ -349,8 +332,8 @@ mod tests {
         while !job.is_done() {
             job.step(1 << 20).unwrap();
         }
-        let mut finished = job.finish().unwrap();
-        let count = finished.outcome.trace.accesses as usize;
+        let (outcome, mut finished) = job.finish().unwrap();
+        let count = outcome.trace.accesses as usize;
         let all = finished.records(Order::Access, 0, count);
         assert_eq!(all.len(), count);
         assert!(all.iter().enumerate().all(|(i, (now, _))| *now == i as u64));

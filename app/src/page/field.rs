@@ -37,7 +37,7 @@ fn problem(app: App, name: &'static str) -> Option<String> {
         Err(Error::Field { field, problem, cure, .. }) if field == name => {
             let mut text = problem.clone();
             if let Some(first) = text.get(..1) {
-                text.replace_range(..1, &first.to_uppercase());
+                text.replace_range(..1, &first.to_ascii_uppercase());
             }
             Some(if cure.is_empty() { text } else { format!("{text}. {cure}.") })
         }
@@ -47,9 +47,15 @@ fn problem(app: App, name: &'static str) -> Option<String> {
 
 /// The line under a field that says what is wrong with it.
 #[component]
-pub(crate) fn Problem(name: &'static str) -> impl IntoView {
+pub(crate) fn Problem(
+    /// The name in errors.
+    name: &'static str,
+    /// The name of the field's element.
+    #[prop(default = name)]
+    id: &'static str,
+) -> impl IntoView {
     let app = expect_context::<App>();
-    view! { <p class="problem" id=format!("{name}-problem") role="alert">{move || problem(app, name)}</p> }
+    view! { <p class="problem" id=format!("{id}-problem") role="alert">{move || problem(app, name)}</p> }
 }
 
 /// How far a slider goes.
@@ -65,6 +71,9 @@ pub(crate) struct Slider {
 pub(crate) fn Input(
     /// The name in errors.
     name: &'static str,
+    /// The element's own name, where two fields share the name in errors.
+    #[prop(default = name)]
+    id: &'static str,
     /// What people read.
     label: &'static str,
     value: RwSignal<String>,
@@ -77,10 +86,10 @@ pub(crate) fn Input(
     let invalid = move || problem(app, name).is_some().to_string();
     view! {
         <div class="field">
-            <label for=name>{label}</label>
+            <label for=id>{label}</label>
             <input
-                id=name type="text" inputmode=if slider.is_some() { "decimal" } else { "text" } autocomplete="off" spellcheck="false"
-                aria-invalid=invalid aria-describedby=format!("{name}-problem")
+                id=id type="text" inputmode=if slider.is_some() { "decimal" } else { "text" } autocomplete="off" spellcheck="false"
+                aria-invalid=invalid aria-describedby=format!("{id}-problem")
                 prop:value=move || value.get()
                 on:input:target=move |event| value.set(event.target().value())
             />
@@ -92,7 +101,7 @@ pub(crate) fn Input(
                 />
             })}
             {(!hint.is_empty()).then(|| view! { <p class="hint">{hint}</p> })}
-            <Problem name />
+            <Problem name id />
         </div>
     }
 }

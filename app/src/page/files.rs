@@ -44,9 +44,7 @@ pub(crate) fn DropAnywhere() -> impl IntoView {
         }
     });
     view! {
-        <Show when=move || over.get()>
-            <div class="drop" aria-hidden="true">"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
-        </Show>
+        <div class="drop" aria-hidden="true" hidden=move || !over.get()>"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
     }
 }
 

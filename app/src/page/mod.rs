@@ -14,7 +14,6 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen_futures::JsFuture;
 
-use crate::chart::Palette;
 use crate::engine::{Engine, Phase};
 use crate::form::{Form, recipe_from_address, show_in_address};
 use crate::theme::Theme;
@@ -26,8 +25,8 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     /// The recipe that the form stands for, or what is wrong with it.
     pub(crate) recipe: Memo<Result<Recipe, accel_core::error::Error>>,
-    /// Colours of the charts.
-    pub(crate) palette: Memo<Palette>,
+    /// Dark or light.
+    pub(crate) theme: Theme,
     /// What went wrong outside the form: an unreadable link, a refused file.
     pub(crate) notice: RwSignal<Option<String>>,
 }
@@ -66,7 +65,7 @@ pub(crate) fn Page() -> impl IntoView {
         form,
         engine: Engine::new(),
         recipe: Memo::new(move |_| form.recipe()),
-        palette: Memo::new(move |_| Palette::of(theme.dark())),
+        theme,
         notice: RwSignal::new(None),
     };
     provide_context(app);
@@ -156,9 +155,7 @@ fn RunBar() -> impl IntoView {
             </button>
             <Progress />
         </div>
-        <Show when=changed>
-            <p class="hint" id="stale">"The results are those of the last run. Press Run for these settings."</p>
-        </Show>
+        <p class="hint" id="stale" hidden=move || !changed()>"The results are those of the last run. Press Run for these settings."</p>
         <FormError />
     }
 }
@@ -166,28 +163,27 @@ fn RunBar() -> impl IntoView {
 #[component]
 fn Progress() -> impl IntoView {
     let app = expect_context::<App>();
-    let state = move || {
+    let idle = move || app.engine.phase.with(|phase| !matches!(phase, Phase::Running { .. }));
+    // Until the trace is made nobody knows how much there is to do: a bar without a value says so.
+    let share = move || {
         app.engine.phase.with(|phase| match phase {
-            Phase::Running { done, total, what } => (Some((*done, *total)), format!("Running: {what}")),
-            Phase::Failed(_) | Phase::Idle => (None, String::new()),
-            Phase::Done => (
-                None,
-                app.engine.answer.with(|a| a.as_ref().map_or(String::new(), |a| format!("Done in {:.0} ms", a.run_ms))),
-            ),
+            Phase::Running { done, total, .. } if *total > 0 => Some((*done as f64 / *total as f64).to_string()),
+            _ => None,
         })
     };
-    let bar = move || {
-        state().0.map(|(done, total)| match total {
-            // Until the trace is made, nobody knows how much there is to do.
-            0 => view! { <progress aria-label="Progress"></progress> }.into_any(),
-            total => view! { <progress aria-label="Progress" max=total.to_string() value=done.to_string()></progress> }
-                .into_any(),
+    let status = move || {
+        app.engine.phase.with(|phase| match phase {
+            Phase::Running { what, .. } => format!("Running: {what}"),
+            Phase::Done => {
+                app.engine.answer.with(|a| a.as_ref().map_or(String::new(), |a| format!("Done in {:.0} ms", a.run_ms)))
+            }
+            Phase::Failed(_) | Phase::Idle => String::new(),
         })
     };
     view! {
         <div class="progress">
-            {bar}
-            <span role="status" id="status">{move || state().1}</span>
+            <progress aria-label="Progress" max="1" hidden=idle value=share></progress>
+            <span role="status" id="status">{status}</span>
         </div>
     }
 }

@@ -7,14 +7,14 @@ use accel_core::run::{Order, Outcome};
 use accel_core::sim::Report;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::validate::{Fit, Validation};
-use leptos::ev::PointerEvent;
+use leptos::ev::{self, PointerEvent};
 use leptos::html::Div;
 use leptos::prelude::*;
-use leptos_use_element_size::{UseElementSizeReturn, use_element_size};
 
 use super::App;
-use crate::chart;
+use crate::chart::{self, Palette};
 use crate::engine::{Answer, Phase};
+use crate::protocol::Scored;
 
 /// All results of the last finished run.
 #[component]
@@ -30,10 +30,11 @@ pub(crate) fn Results() -> impl IntoView {
     };
     view! {
         <section id="results" aria-label="Results" data-state=state>
-            {move || app.engine.answer.get().map_or_else(
-                || view! { <p class="hint">"The first results are on their way."</p> }.into_any(),
-                |answer| view! { <Outcomes answer /> }.into_any(),
-            )}
+            <p class="hint" hidden=move || app.engine.answer.with(Option::is_some)>"The first results are on their way."</p>
+            // Keyed by the run: results are built anew for each, and never compared with the last ones.
+            <For each=move || app.engine.answer.get() key=|answer| answer.id let(answer)>
+                <Outcomes answer />
+            </For>
         </section>
     }
 }
@@ -181,18 +182,21 @@ const COLUMNS: [Column; 9] = [
     },
 ];
 
+/// The mark of a run's line in the charts.
+fn dot(run: usize) -> String {
+    format!("dot s{}", run % chart::SERIES)
+}
+
 /// The policies side by side: one column a policy, so that a phone shows them whole.
 #[component]
 fn Metrics(outcome: Arc<Outcome>, capacity_bytes: u64) -> impl IntoView {
-    let app = expect_context::<App>();
     let runs = &outcome.runs;
     let heads = runs
         .iter()
         .enumerate()
         .map(|(i, run)| {
             let info = run.policy.info();
-            let colour = move || app.palette.get().series_css(i);
-            view! { <th scope="col" title=info.about><span class="dot" style:background=colour></span>{info.title}</th> }
+            view! { <th scope="col" title=info.about><span class=dot(i)></span>{info.title}</th> }
         })
         .collect_view();
     let rows = COLUMNS
@@ -235,10 +239,25 @@ fn Metrics(outcome: Arc<Outcome>, capacity_bytes: u64) -> impl IntoView {
     }
 }
 
-/// The width to draw at: that of the place, in steps, so that dragging a window does not redraw every pixel.
-fn drawing_width(place: NodeRef<Div>) -> Memo<u32> {
-    let UseElementSizeReturn { width, .. } = use_element_size(place);
-    Memo::new(move |_| ((width.get() / 20.0).floor() as u32 * 20).clamp(0, 1600))
+/// The width to draw at: that of `place`, in steps, so that dragging a window does not redraw every pixel.
+fn drawing_width(place: NodeRef<Div>) -> RwSignal<u32> {
+    let width = RwSignal::new(0);
+    let measure = move || {
+        if let Some(place) = place.get_untracked() {
+            let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
+            if wide != width.get_untracked() {
+                width.set(wide);
+            }
+        }
+    };
+    // Once when the place is there, and whenever the window changes.
+    Effect::new(move |_| {
+        place.track();
+        measure();
+    });
+    let listener = window_event_listener(ev::resize, move |_| measure());
+    on_cleanup(move || listener.remove());
+    width
 }
 
 /// A chart's SVG, or why there is none.
@@ -256,13 +275,14 @@ fn HitRates(outcome: Arc<Outcome>) -> impl IntoView {
         .iter()
         .enumerate()
         .map(|(i, run)| {
-            let colour = move || app.palette.get().series_css(i);
-            view! { <li><span class="dot" style:background=colour></span>{run.policy.info().title}</li> }
+            view! { <li><span class=dot(i)></span>{run.policy.info().title}</li> }
         })
         .collect_view();
     let svg = move || match width.get() {
         0 => String::new(),
-        width => drawn(chart::hit_rates(&outcome.charts, outcome.trace.accesses, width, &app.palette.get())),
+        width => {
+            drawn(chart::hit_rates(&outcome.charts, outcome.trace.accesses, width, &Palette::of(app.theme.dark())))
+        }
     };
     view! {
         <section class="panel">
@@ -284,10 +304,12 @@ fn Occupancy(outcome: Arc<Outcome>) -> impl IntoView {
     let charts = Arc::clone(&outcome);
     let svg = move || match width.get() {
         0 => String::new(),
-        width => drawn(chart::heatmap(&charts.charts, run.get(), grouping.get(), width, &app.palette.get())),
+        width => {
+            drawn(chart::heatmap(&charts.charts, run.get(), grouping.get(), width, &Palette::of(app.theme.dark())))
+        }
     };
-    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect(), run);
-    let groupings = choices(outcome.charts.groupings.iter().map(|g| format!("by {}", g.by)).collect(), grouping);
+    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect());
+    let groupings = choices(outcome.charts.groupings.iter().map(|g| format!("by {}", g.by)).collect());
     let point = move |event: PointerEvent| {
         let Some(place) = place.get_untracked() else { return };
         let frame = place.get_bounding_client_rect();
@@ -312,12 +334,8 @@ fn Occupancy(outcome: Arc<Outcome>) -> impl IntoView {
     }
 }
 
-fn choices(names: Vec<String>, chosen: RwSignal<usize>) -> impl IntoView {
-    names
-        .into_iter()
-        .enumerate()
-        .map(|(i, name)| view! { <option value=i.to_string() prop:selected=move || chosen.get() == i>{name}</option> })
-        .collect_view()
+fn choices(names: Vec<String>) -> impl IntoView {
+    names.into_iter().enumerate().map(|(i, name)| view! { <option value=i.to_string()>{name}</option> }).collect_view()
 }
 
 /// The cell of the heatmap at a point of the drawing, in words; empty beside the cells.
@@ -356,26 +374,24 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
     Effect::new(move |_| app.engine.ask_records(order.get(), start.get(), PAGE_ROWS));
-    let rows = move || {
-        app.engine.records.get().into_iter().map(|r| {
-            let verdict = match r.score {
-                s if s < 0.3 => "keep",
-                s if s < 0.6 => "moderate",
-                _ => "evict first",
-            };
-            view! {
-                <tr>
-                    <td>{format_count(r.access)}</td>
-                    <td class="name">{r.tensor}</td>
-                    <td>{format!("{:.3}", r.size_mb)}</td>
-                    <td>{r.reuse_distance}</td>
-                    <td>{r.stride}</td>
-                    <td class="name">{r.op}</td>
-                    <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=r.score.to_string()></meter> {format!("{:.3}", r.score)}</td>
-                    <td class="name">{verdict}</td>
-                </tr>
-            }
-        }).collect_view()
+    let row = |r: Scored| {
+        let verdict = match r.score {
+            s if s < 0.3 => "keep",
+            s if s < 0.6 => "moderate",
+            _ => "evict first",
+        };
+        view! {
+            <tr>
+                <td>{format_count(r.access)}</td>
+                <td class="name">{r.tensor}</td>
+                <td>{format!("{:.3}", r.size_mb)}</td>
+                <td>{r.reuse_distance.to_string()}</td>
+                <td>{r.stride.to_string()}</td>
+                <td class="name">{r.op}</td>
+                <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=r.score.to_string()></meter>{format!(" {:.3}", r.score)}</td>
+                <td class="name">{verdict}</td>
+            </tr>
+        }
     };
     let last_start = (accesses.saturating_sub(1)) / PAGE_ROWS * PAGE_ROWS;
     let range = move || {
@@ -410,7 +426,7 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
                         <th scope="col" title="Earlier uses of this tensor, as the prototype counts them">"Reuse distance"</th>
                         <th scope="col">"Stride"</th><th scope="col" class="name">"Operation"</th><th scope="col">"Score"</th><th scope="col" class="name">"Reads as"</th>
                     </tr></thead>
-                    <tbody>{rows}</tbody>
+                    <tbody><For each=move || app.engine.records.get() key=|r| r.access children=row /></tbody>
                 </table>
             </div>
             <div class="bar">
@@ -487,7 +503,7 @@ fn Json(outcome: Arc<Outcome>) -> impl IntoView {
             <summary>"Recipe and results as JSON"</summary>
             <p class="hint">"Run the recipe on the command line: accel simulate --recipe FILE"</p>
             <textarea id="recipe-json" readonly rows="12" aria-label="Recipe" prop:value=recipe></textarea>
-            <textarea id="outcome-json" readonly rows="6" aria-label="Results" prop:value=move || text.get()></textarea>
+            <textarea id="outcome-json" readonly rows="6" aria-label="Results" prop:value=text></textarea>
         </details>
     }
 }

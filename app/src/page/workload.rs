@@ -35,11 +35,10 @@ pub(crate) fn WorkloadForm() -> impl IntoView {
                 {tab(Source::Synthetic, "source-synthetic", "Synthetic")}
                 {tab(Source::File, "source-file", "Trace file")}
             </div>
-            {move || match source.get() {
-                Source::Model => view! { <ModelForm /> }.into_any(),
-                Source::Synthetic => view! { <SyntheticForm /> }.into_any(),
-                Source::File => view! { <FileForm /> }.into_any(),
-            }}
+            // All three are there all the time: hiding is lighter than building anew.
+            <div hidden=move || source.get() != Source::Model><ModelForm /></div>
+            <div hidden=move || source.get() != Source::Synthetic><SyntheticForm /></div>
+            <div hidden=move || source.get() != Source::File><FileForm /></div>
         </fieldset>
     }
 }
@@ -56,8 +55,7 @@ fn ModelForm() -> impl IntoView {
     };
     view! {
         <Choice name="model" label="Model" value=form.model options=models />
-        <Show when=move || form.model.get() == CUSTOM>
-            <div class="field">
+        <div class="field" hidden=move || form.model.get() != CUSTOM>
                 <label for="config">"config.json (Llama, Mistral or GPT-2 from Hugging Face): paste it, or drop the file anywhere"</label>
                 <textarea
                     id="config" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
@@ -66,7 +64,6 @@ fn ModelForm() -> impl IntoView {
                 ></textarea>
                 <Problem name="config" />
             </div>
-        </Show>
         <div class="pair">
             <Input name="prompt_tokens" label="Prompt tokens" value=form.prompt_tokens slider=Slider { min: "1", max: "4096", step: "1" } />
             <Input name="decode_tokens" label="Decoded tokens" value=form.decode_tokens slider=Slider { min: "0", max: "64", step: "1" } />
@@ -91,7 +88,7 @@ fn SyntheticForm() -> impl IntoView {
         <Input name="num_layers" label="Layers" value=form.num_layers slider=Slider { min: "4", max: "48", step: "1" } />
         <Input name="reuse_probability" label="Reuse probability" value=form.reuse_probability slider=Slider { min: "0", max: "1", step: "0.01" } />
         <div class="pair">
-            <Input name="batch_size" label="Batch size" value=form.batch_size slider=Slider { min: "1", max: "256", step: "1" } />
+            <Input name="batch_size" id="synthetic_batch_size" label="Batch size" value=form.batch_size slider=Slider { min: "1", max: "256", step: "1" } />
             <Input name="seq_length" label="Sequence length" value=form.seq_length slider=Slider { min: "32", max: "1024", step: "1" } />
         </div>
         <p class="hint">"This generator draws sizes by chance and does not use batch size and sequence length; the models do."</p>

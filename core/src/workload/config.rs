@@ -326,7 +326,7 @@ impl Keys<'_> {
                 .split("LMHead")
                 .next()
                 .unwrap_or_default()
-                .to_lowercase(),
+                .to_ascii_lowercase(),
             _ => {
                 return Err(self.bad(
                     "model_type",

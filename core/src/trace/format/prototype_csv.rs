@@ -6,7 +6,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Place};
-use crate::score::Scores;
+use crate::score::{Scores, features};
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 /// The columns every file has.
@@ -48,23 +48,29 @@ pub struct Record {
     pub eviction_score: Option<f64>,
 }
 
+fn make_record(trace: &Trace, access: usize, reuse_distance: u32, scores: Option<&Scores>) -> Record {
+    let tensor = &trace.tensors()[trace.accesses()[access] as usize];
+    Record {
+        tensor_id: tensor.name.clone(),
+        size_mb: tensor.bytes as f64 / MB,
+        reuse_distance,
+        stride: tensor.stride,
+        op: trace.ops()[access].name().to_owned(),
+        model_type: trace.model_type().to_owned(),
+        eviction_score: scores.map(|s| s.values[access]),
+    }
+}
+
 /// The records of a trace, in order, with their scores if given.
 pub fn records<'a>(trace: &'a Trace, scores: Option<&'a Scores>) -> impl Iterator<Item = Record> + 'a {
-    let mut uses = vec![0u32; trace.tensors().len()];
-    trace.accesses().iter().zip(trace.ops()).enumerate().map(move |(i, (&t, op))| {
-        let tensor = &trace.tensors()[t as usize];
-        let reuse_distance = uses[t as usize];
-        uses[t as usize] += 1;
-        Record {
-            tensor_id: tensor.name.clone(),
-            size_mb: tensor.bytes as f64 / MB,
-            reuse_distance,
-            stride: tensor.stride,
-            op: op.name().to_owned(),
-            model_type: trace.model_type().to_owned(),
-            eviction_score: scores.map(|s| s.values[i]),
-        }
-    })
+    features(trace).enumerate().map(move |(access, f)| make_record(trace, access, f.uses, scores))
+}
+
+/// The scored record of one access, in the time of a look through the trace before it.
+pub fn record(trace: &Trace, scores: &Scores, access: usize) -> Record {
+    let tensor = trace.accesses()[access];
+    let earlier = trace.accesses()[..access].iter().filter(|t| **t == tensor).count();
+    make_record(trace, access, earlier as u32, Some(scores))
 }
 
 /// Builds a trace from records one at a time; CSV rows and JSON arrays both come through here.
