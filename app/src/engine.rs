@@ -33,10 +33,8 @@ pub(crate) enum Phase {
 /// A finished run.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// The number of the run.
-    pub(crate) id: u32,
-    /// What was run.
-    pub(crate) recipe: Recipe,
+    /// What was run, as JSON.
+    pub(crate) recipe: String,
     /// What came out.
     pub(crate) outcome: Arc<Outcome>,
     /// How long the worker took.
@@ -64,7 +62,7 @@ struct Inner {
     file: Option<(String, Uint8Array)>,
     /// Number of the newest run, and its recipe.
     id: u32,
-    recipe: Option<Recipe>,
+    recipe: Option<String>,
 }
 
 impl Engine {
@@ -91,8 +89,8 @@ impl Engine {
     }
 
     /// Runs `recipe`, in place of what may be running.
-    pub(crate) fn run(self, recipe: Recipe) {
-        let json = match recipe.to_json() {
+    pub(crate) fn run(self, recipe: &Recipe) {
+        let recipe = match recipe.to_json() {
             Ok(json) => json,
             Err(error) => return self.phase.set(Phase::Failed(error)),
         };
@@ -100,12 +98,12 @@ impl Engine {
             .inner
             .try_update_value(|inner| {
                 inner.id += 1;
-                inner.recipe = Some(recipe);
+                inner.recipe = Some(recipe.clone());
                 inner.id
             })
             .unwrap_or_default();
         self.phase.set(Phase::Running { done: 0, total: 0, what: "trace".into() });
-        self.send(Request::Run { id, recipe: json });
+        self.send(Request::Run { id, recipe });
     }
 
     /// Stops the run; a worker that does not answer is replaced.
@@ -182,7 +180,7 @@ impl Engine {
             Reply::Done { id, outcome, run_ms } if id == newest => {
                 if let Some(recipe) = self.inner.try_update_value(|inner| inner.recipe.take()).flatten() {
                     self.records.set(Vec::new());
-                    self.answer.set(Some(Answer { id, recipe, outcome: Arc::new(*outcome), run_ms }));
+                    self.answer.set(Some(Answer { recipe, outcome: Arc::new(*outcome), run_ms }));
                 }
                 self.phase.set(Phase::Done);
             }
@@ -197,7 +195,7 @@ impl Engine {
 fn post(worker: &Worker, request: &Request, file: Option<&Uint8Array>) -> Result<(), Error> {
     let bytes = if matches!(request, Request::File { .. }) { file } else { None };
     let message = pack(request, bytes)?;
-    worker.post_message(&message).map_err(|e| Error::Internal(format!("the worker cannot be reached: {e:?}")))
+    worker.post_message(&message).map_err(|_| Error::Internal("the worker cannot be reached".into()))
 }
 
 /// Starts a worker from the very files that the page was started from: their hashed names are in its head.
@@ -209,7 +207,8 @@ fn spawn(engine: Engine) -> Result<Worker, Error> {
     };
     let glue = link("link[rel=modulepreload]").ok_or_else(|| failed("no script in the page's head"))?;
     let wasm = link("link[rel=preload][as=fetch]").ok_or_else(|| failed("no WASM in the page's head"))?;
-    let script = format!("import init from {glue:?}; await init({{ module_or_path: {wasm:?} }});");
+    // Addresses hold no double quotes: browsers write them as %22.
+    let script = format!(r#"import init from "{glue}"; await init({{ module_or_path: "{wasm}" }});"#);
     let options = BlobPropertyBag::new();
     options.set_type("text/javascript");
     let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options);

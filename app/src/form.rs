@@ -152,6 +152,11 @@ impl Form {
         Ok(recipe)
     }
 
+    /// The recipe as JSON.
+    pub(crate) fn json(&self) -> Result<String, Error> {
+        self.recipe()?.to_json()
+    }
+
     fn inference(&self) -> Result<Inference, Error> {
         let model = match self.model.get() {
             custom if custom == CUSTOM => {

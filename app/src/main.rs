@@ -1,7 +1,5 @@
 //! The page and its worker, one WASM binary: with a window it is the page, without one the worker.
 
-#![allow(unreachable_pub, reason = "leptos makes the types of component properties public")]
-
 mod chart;
 mod engine;
 mod form;
@@ -13,7 +11,7 @@ mod worker;
 fn main() {
     console_error_panic_hook::set_once();
     if web_sys::window().is_some() {
-        leptos::mount::mount_to_body(page::Page);
+        leptos::mount::mount_to_body(page::page);
     } else {
         worker::start();
     }

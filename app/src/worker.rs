@@ -49,7 +49,7 @@ pub(crate) fn start() {
 fn say(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
     match pack(reply, None).map(|message| scope.post_message(&message)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => leptos::logging::error!("the page cannot be reached: {error:?}"),
+        Ok(Err(_)) => leptos::logging::error!("the page cannot be reached"),
         Err(error) => leptos::logging::error!("{error}"),
     }
 }

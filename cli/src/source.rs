@@ -36,10 +36,10 @@ pub(crate) struct Source {
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
     /// A model: a preset's name (mistral-7b, llama-2-7b, gpt2-large) or a Hugging Face config.json.
-    #[arg(long, value_name = "NAME|FILE", conflicts_with = "recipe")]
+    #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     /// The prototype's random workload of a model type: Transformer, CNN, MLP or MoE.
-    #[arg(long, value_name = "TYPE", conflicts_with_all = ["recipe", "model"])]
+    #[arg(long, value_name = "TYPE", conflicts_with = "model")]
     synthetic: Option<String>,
     /// Sequences in a batch.
     #[arg(long, value_name = "N")]
@@ -148,7 +148,8 @@ impl Source {
     /// The experiment that the flags describe.
     pub(crate) fn recipe(&self, experiment: &ExperimentArgs) -> anyhow::Result<Recipe> {
         let mut recipe = match (&self.recipe, self.workload.workload()?, &self.trace) {
-            (Some(recipe), _, _) => read_recipe(recipe)?,
+            (Some(_), Some(_), _) => bail!("--recipe cannot be combined with --model or --synthetic: choose one"),
+            (Some(recipe), None, _) => read_recipe(recipe)?,
             (None, Some(_), Some(_)) => bail!("--trace cannot be combined with --model or --synthetic: choose one"),
             (None, Some(workload), None) => {
                 // The default capacity fits the default model; the prototype's fits its workload.

@@ -18,6 +18,7 @@ use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::Workload;
 use crate::workload::config::Facts;
+use crate::workload::synthetic::sort_by_key;
 
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +111,9 @@ impl Scored {
             Order::Score => {
                 let values = &self.scores.values;
                 let ranked = self.ranked.get_or_insert_with(|| {
-                    let mut ranked: Vec<u32> = (0..accesses as u32).collect();
-                    ranked.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b)));
-                    ranked
+                    let mut ranked: Vec<(f64, u32)> = values.iter().map(|v| -v).zip(0..).collect();
+                    sort_by_key(&mut ranked);
+                    ranked.into_iter().map(|(_, access)| access).collect()
                 });
                 ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
             }

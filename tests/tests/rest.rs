@@ -10,7 +10,9 @@ use infer_server::app::{Config, Health, router};
 use serde_json::{Value, json};
 
 fn keys(object: &Value) -> Vec<&str> {
-    object.as_object().unwrap().keys().map(String::as_str).collect()
+    let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
 }
 
 fn sorted<const N: usize>(mut names: [&str; N]) -> Vec<&str> {

@@ -11,7 +11,7 @@ use leptos::task::spawn_local;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::File;
 
-use super::App;
+use super::{App, yes};
 use crate::form::Source;
 
 /// The largest trace file taken: its copy in the worker and the parsed trace must fit in 4 GiB.
@@ -20,9 +20,7 @@ const MOST_BYTES: f64 = 1e9;
 const MOST_JSON_BYTES: f64 = 4e6;
 
 /// Takes files dropped anywhere, and shows where they will land.
-#[component]
-pub(crate) fn DropAnywhere() -> impl IntoView {
-    let app = expect_context::<App>();
+pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     let over = RwSignal::new(false);
     // Without this the browser would leave the page to show the file.
     let _ = window_event_listener(ev::dragover, move |event| {
@@ -44,14 +42,12 @@ pub(crate) fn DropAnywhere() -> impl IntoView {
         }
     });
     view! {
-        <div class="drop" aria-hidden="true" hidden=move || !over.get()>"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
+        <div class="drop" aria-hidden="true" hidden=yes(move || !over.get())>"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
     }
 }
 
 /// Chooses a trace file.
-#[component]
-pub(crate) fn FilePicker() -> impl IntoView {
-    let app = expect_context::<App>();
+pub(crate) fn file_picker(app: App) -> impl IntoView {
     let input = NodeRef::<Input>::new();
     let chosen = move |_| {
         let files = input.get_untracked().and_then(|input| input.files());

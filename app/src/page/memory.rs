@@ -3,18 +3,17 @@
 use accel_core::policy::POLICIES;
 use leptos::prelude::*;
 
-use super::App;
-use super::field::{Input, Problem};
+use super::field::{Field, problem_line};
+use super::{App, yes};
 
-#[component]
-pub(crate) fn MemoryForm() -> impl IntoView {
-    let app = expect_context::<App>();
+/// Everything of the experiment but the workload.
+pub(crate) fn memory_form(app: App) -> impl IntoView {
     let form = app.form;
     let policies = POLICIES
         .iter()
         .map(|row| {
             let kind = row.kind;
-            let on = move || form.policies.with(|chosen| chosen.contains(&kind));
+            let on = yes(move || form.policies.with(|chosen| chosen.contains(&kind)));
             view! {
                 <label class="tick" title=row.about>
                     <input type="checkbox" id=format!("policy-{}", row.name) prop:checked=on on:change=move |_| form.toggle(kind) />
@@ -30,17 +29,17 @@ pub(crate) fn MemoryForm() -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Fast memory"</legend>
-            <Input name="capacity_bytes" label="Capacity" value=form.capacity hint="Such as 64MB, 128MiB or 8GiB." />
+            {Field::new("capacity_bytes", "Capacity", form.capacity).hint("Such as 64MB, 128MiB or 8GiB.").input(app)}
         </fieldset>
         <fieldset>
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
-            <Problem name="policies" />
+            {problem_line(app, "policies", "policies")}
         </fieldset>
         <fieldset>
             <legend>"Chance"</legend>
             <div class="seed">
-                <Input name="seed" label="Seed" value=form.seed />
+                {Field::new("seed", "Seed", form.seed).input(app)}
                 <button type="button" class="quiet" on:click=new_seed>"Draw another"</button>
             </div>
         </fieldset>

@@ -8,6 +8,7 @@ mod workload;
 
 use std::time::Duration;
 
+use accel_core::error::Error;
 use accel_core::recipe::Recipe;
 use leptos::ev;
 use leptos::prelude::*;
@@ -23,8 +24,8 @@ use crate::theme::Theme;
 pub(crate) struct App {
     pub(crate) form: Form,
     pub(crate) engine: Engine,
-    /// The recipe that the form stands for, or what is wrong with it.
-    pub(crate) recipe: Memo<Result<Recipe, accel_core::error::Error>>,
+    /// The recipe that the form stands for, as JSON, or what is wrong with it.
+    pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// Dark or light.
     pub(crate) theme: Theme,
     /// What went wrong outside the form: an unreadable link, a refused file.
@@ -35,11 +36,12 @@ impl App {
     /// Runs what the form says; a bad field is shown where it stands.
     pub(crate) fn run(self) {
         self.notice.set(None);
-        if let Ok(recipe) = self.recipe.get_untracked() {
+        // Read afresh: the form may have changed a moment ago.
+        if let Ok(recipe) = untrack(|| self.form.recipe()) {
             if let Err(error) = show_in_address(&recipe) {
                 self.notice.set(Some(error.to_string()));
             }
-            self.engine.run(recipe);
+            self.engine.run(&recipe);
         }
     }
 
@@ -56,23 +58,27 @@ impl App {
     }
 }
 
+/// A condition as a signal: all conditions of the page then share one piece of code.
+pub(crate) fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {
+    Signal::derive(condition)
+}
+
 /// The whole page.
-#[component]
-pub(crate) fn Page() -> impl IntoView {
+pub(crate) fn page() -> impl IntoView {
     let theme = Theme::new();
     let form = Form::new(&Recipe::default());
     let app = App {
         form,
         engine: Engine::new(),
-        recipe: Memo::new(move |_| form.recipe()),
+        recipe: RwSignal::new(untrack(|| form.json())),
         theme,
         notice: RwSignal::new(None),
     };
-    provide_context(app);
+    Effect::new(move |_| app.recipe.set(form.json()));
     match recipe_from_address() {
         Some(_) => app.open_address(),
         // The first visit opens on an experiment; the address stays clean until something is chosen.
-        None => app.engine.run(Recipe::default()),
+        None => app.engine.run(&Recipe::default()),
     }
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
 
@@ -84,23 +90,23 @@ pub(crate) fn Page() -> impl IntoView {
                 <p>"What should stay in fast memory, how much of it does your model need, and which policy should decide?"</p>
             </div>
             <div class="actions">
-                <CopyLink />
-                <button type="button" class="quiet" on:click=move |_| theme.toggle()>{move || if theme.dark() { "Light theme" } else { "Dark theme" }}
+                {copy_link(app)}
+                <button type="button" class="quiet" on:click=move |_| theme.toggle()>{Signal::derive(move || if theme.dark() { "Light theme" } else { "Dark theme" }.to_owned())}
                 </button>
             </div>
         </header>
         <main>
             <form class="panel" aria-label="Experiment" on:submit=move |event| { event.prevent_default(); app.run(); }>
-                <workload::WorkloadForm />
-                <memory::MemoryForm />
-                <RunBar />
+                {workload::workload_form(app)}
+                {memory::memory_form(app)}
+                {run_bar(app)}
             </form>
-            <results::Results />
+            {results::results(app)}
         </main>
         <footer>
             "Everything is computed in this page: nothing is uploaded. Units: MB = 10⁶ bytes, MiB = 2²⁰ bytes."
         </footer>
-        <files::DropAnywhere />
+        {files::drop_anywhere(app)}
     }
 }
 
@@ -111,12 +117,10 @@ fn focus_results() {
 }
 
 /// Copies a link that reopens the experiment in the form.
-#[component]
-fn CopyLink() -> impl IntoView {
-    let app = expect_context::<App>();
+fn copy_link(app: App) -> impl IntoView {
     let label = RwSignal::new("Copy link");
     let click = move |_| {
-        let Ok(recipe) = app.recipe.get_untracked() else { return };
+        let Ok(recipe) = untrack(|| app.form.recipe()) else { return };
         if let Err(error) = show_in_address(&recipe) {
             return app.notice.set(Some(error.to_string()));
         }
@@ -129,7 +133,7 @@ fn CopyLink() -> impl IntoView {
             set_timeout(move || label.set("Copy link"), Duration::from_secs(3));
         });
     };
-    let bad = move || app.recipe.with(Result::is_err);
+    let bad = yes(move || app.recipe.with(Result::is_err));
     view! {
         <button type="button" class="quiet" disabled=bad on:click=click title="A link that reopens this experiment with the same numbers">
             {label}
@@ -138,11 +142,9 @@ fn CopyLink() -> impl IntoView {
 }
 
 /// Run, Cancel, progress, and what went wrong.
-#[component]
-fn RunBar() -> impl IntoView {
-    let app = expect_context::<App>();
+fn run_bar(app: App) -> impl IntoView {
     let running = move || app.engine.phase.with(|phase| matches!(phase, Phase::Running { .. }));
-    let bad = move || app.recipe.with(Result::is_err);
+    let bad = yes(move || app.recipe.with(Result::is_err));
     let changed = move || {
         let shown = app.engine.answer.with(|a| a.as_ref().map(|a| a.recipe.clone()));
         !running() && app.recipe.with(|r| r.as_ref().is_ok_and(|r| shown.is_some_and(|shown| shown != *r)))
@@ -150,20 +152,18 @@ fn RunBar() -> impl IntoView {
     view! {
         <div class="run">
             <button type="submit" id="run" disabled=bad>"Run"</button>
-            <button type="button" id="cancel" class="quiet" disabled=move || !running() on:click=move |_| app.engine.cancel()>
+            <button type="button" id="cancel" class="quiet" disabled=yes(move || !running()) on:click=move |_| app.engine.cancel()>
                 "Cancel"
             </button>
-            <Progress />
+            {progress(app)}
         </div>
-        <p class="hint" id="stale" hidden=move || !changed()>"The results are those of the last run. Press Run for these settings."</p>
-        <FormError />
+        <p class="hint" id="stale" hidden=yes(move || !changed())>"The results are those of the last run. Press Run for these settings."</p>
+        {form_error(app)}
     }
 }
 
-#[component]
-fn Progress() -> impl IntoView {
-    let app = expect_context::<App>();
-    let idle = move || app.engine.phase.with(|phase| !matches!(phase, Phase::Running { .. }));
+fn progress(app: App) -> impl IntoView {
+    let idle = yes(move || app.engine.phase.with(|phase| !matches!(phase, Phase::Running { .. })));
     // Until the trace is made nobody knows how much there is to do: a bar without a value says so.
     let share = move || {
         app.engine.phase.with(|phase| match phase {
@@ -183,25 +183,23 @@ fn Progress() -> impl IntoView {
     view! {
         <div class="progress">
             <progress aria-label="Progress" max="1" hidden=idle value=share></progress>
-            <span role="status" id="status">{status}</span>
+            <span role="status" id="status">{Signal::derive(status)}</span>
         </div>
     }
 }
 
 /// Errors that belong to no single field: of the run, of a link, of a file.
-#[component]
-fn FormError() -> impl IntoView {
-    let app = expect_context::<App>();
+fn form_error(app: App) -> impl IntoView {
     let message = move || {
         let of_run = app.engine.phase.with(|phase| match phase {
-            Phase::Failed(accel_core::error::Error::Cancelled) => Some("The run was cancelled.".to_owned()),
+            Phase::Failed(Error::Cancelled) => Some("The run was cancelled.".to_owned()),
             Phase::Failed(error) => Some(error.to_string()),
             _ => None,
         });
         let of_form = app.recipe.with(|r| r.as_ref().err().filter(|e| !field::has_a_place(e)).map(ToString::to_string));
-        app.notice.get().or(of_form).or(of_run)
+        app.notice.get().or(of_form).or(of_run).unwrap_or_default()
     };
     view! {
-        <div role="alert" id="error" class="error">{message}</div>
+        <div role="alert" id="error" class="error">{Signal::derive(message)}</div>
     }
 }

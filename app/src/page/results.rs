@@ -8,39 +8,57 @@ use accel_core::sim::Report;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::validate::{Fit, Validation};
 use leptos::ev::{self, PointerEvent};
-use leptos::html::Div;
+use leptos::html::{Div, ElementType, Tbody};
+use leptos::mount::mount_to;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
 
-use super::App;
+use super::{App, yes};
 use crate::chart::{self, Palette};
 use crate::engine::{Answer, Phase};
 use crate::protocol::Scored;
 
 /// All results of the last finished run.
-#[component]
-pub(crate) fn Results() -> impl IntoView {
-    let app = expect_context::<App>();
-    let state = move || {
-        app.engine.phase.with(|phase| match phase {
+pub(crate) fn results(app: App) -> impl IntoView {
+    let state = Signal::derive(move || {
+        let name = app.engine.phase.with(|phase| match phase {
             Phase::Idle => "idle",
             Phase::Running { .. } => "running",
             Phase::Done => "done",
             Phase::Failed(_) => "failed",
-        })
-    };
+        });
+        name.to_owned()
+    });
+    let place = NodeRef::<Div>::new();
+    show_in(place, move || app.engine.answer.get().map(|answer| outcomes(app, answer)));
     view! {
         <section id="results" aria-label="Results" data-state=state>
-            <p class="hint" hidden=move || app.engine.answer.with(Option::is_some)>"The first results are on their way."</p>
-            // Keyed by the run: results are built anew for each, and never compared with the last ones.
-            <For each=move || app.engine.answer.get() key=|answer| answer.id let(answer)>
-                <Outcomes answer />
-            </For>
+            <p class="hint" hidden=yes(move || app.engine.answer.with(Option::is_some))>"The first results are on their way."</p>
+            <div class="stack" node_ref=place></div>
         </section>
     }
 }
 
-#[component]
-fn Outcomes(answer: Answer) -> impl IntoView {
+/// Shows in `place` what `make` returns, anew whenever a signal that it reads changes.
+///
+/// A whole tree is exchanged for another: comparing the two, as a view inside a view would, needs code for
+/// each element and finds nothing in common.
+fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
+where
+    E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
+    V: IntoView + 'static,
+{
+    let shown = StoredValue::new_local(None);
+    Effect::new(move |_| {
+        let Some(place) = place.get() else { return };
+        let view = make();
+        // The old tree goes first: its identifiers may come again.
+        shown.set_value(None);
+        shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
+    });
+}
+
+fn outcomes(app: App, answer: Answer) -> impl IntoView {
     let outcome = answer.outcome;
     let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
     let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
@@ -68,13 +86,13 @@ fn Outcomes(answer: Answer) -> impl IntoView {
                 )}</span>
                 {model}
             </p>
-            <Metrics outcome=Arc::clone(&outcome) capacity_bytes=answer.recipe.memory.capacity_bytes />
+            {metrics(&outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
         </section>
-        <HitRates outcome=Arc::clone(&outcome) />
-        <Occupancy outcome=Arc::clone(&outcome) />
-        <Scores outcome=Arc::clone(&outcome) />
-        <ValidationPanel validation=outcome.validation.clone() />
-        <Json outcome />
+        {hit_rates(app, Arc::clone(&outcome))}
+        {occupancy(app, Arc::clone(&outcome))}
+        {scores(app, Arc::clone(&outcome))}
+        {validation_panel(outcome.validation.clone())}
+        {json(app, outcome)}
     }
 }
 
@@ -188,8 +206,7 @@ fn dot(run: usize) -> String {
 }
 
 /// The policies side by side: one column a policy, so that a phone shows them whole.
-#[component]
-fn Metrics(outcome: Arc<Outcome>, capacity_bytes: u64) -> impl IntoView {
+fn metrics(outcome: &Outcome, capacity_bytes: u64) -> impl IntoView + use<> {
     let runs = &outcome.runs;
     let heads = runs
         .iter()
@@ -265,9 +282,7 @@ fn drawn<E: std::fmt::Display>(svg: Result<String, E>) -> String {
     svg.unwrap_or_else(|error| format!("<p>The chart could not be drawn: {error}</p>"))
 }
 
-#[component]
-fn HitRates(outcome: Arc<Outcome>) -> impl IntoView {
-    let app = expect_context::<App>();
+fn hit_rates(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     let place = NodeRef::<Div>::new();
     let width = drawing_width(place);
     let legend = outcome
@@ -293,9 +308,7 @@ fn HitRates(outcome: Arc<Outcome>) -> impl IntoView {
     }
 }
 
-#[component]
-fn Occupancy(outcome: Arc<Outcome>) -> impl IntoView {
-    let app = expect_context::<App>();
+fn occupancy(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     let place = NodeRef::<Div>::new();
     let width = drawing_width(place);
     let run = RwSignal::new(0usize);
@@ -367,9 +380,7 @@ fn read_cell(outcome: &Outcome, run: usize, grouping: usize, width: u32, x: f64,
 /// Rows of the score table shown at once.
 const PAGE_ROWS: u64 = 20;
 
-#[component]
-fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
-    let app = expect_context::<App>();
+fn scores(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
@@ -393,6 +404,8 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
             </tr>
         }
     };
+    let rows = NodeRef::<Tbody>::new();
+    show_in(rows, move || Some(app.engine.records.get().into_iter().map(row).collect_view()));
     let last_start = (accesses.saturating_sub(1)) / PAGE_ROWS * PAGE_ROWS;
     let range = move || {
         format!(
@@ -416,8 +429,8 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
                 "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
             </p>
             <div class="bar">
-                <label class="tick"><input type="radio" name="order" prop:checked=move || order.get() == Order::Score on:change=by(Order::Score) />"highest first"</label>
-                <label class="tick"><input type="radio" name="order" prop:checked=move || order.get() == Order::Access on:change=by(Order::Access) />"as the trace runs"</label>
+                <label class="tick"><input type="radio" name="order" prop:checked=yes(move || order.get() == Order::Score) on:change=by(Order::Score) />"highest first"</label>
+                <label class="tick"><input type="radio" name="order" prop:checked=yes(move || order.get() == Order::Access) on:change=by(Order::Access) />"as the trace runs"</label>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">
                 <table id="scores">
@@ -426,20 +439,19 @@ fn Scores(outcome: Arc<Outcome>) -> impl IntoView {
                         <th scope="col" title="Earlier uses of this tensor, as the prototype counts them">"Reuse distance"</th>
                         <th scope="col">"Stride"</th><th scope="col" class="name">"Operation"</th><th scope="col">"Score"</th><th scope="col" class="name">"Reads as"</th>
                     </tr></thead>
-                    <tbody><For each=move || app.engine.records.get() key=|r| r.access children=row /></tbody>
+                    <tbody node_ref=rows></tbody>
                 </table>
             </div>
             <div class="bar">
-                <button type="button" class="quiet" disabled=move || start.get() == 0 on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
-                <span>{range}</span>
-                <button type="button" class="quiet" disabled={move || start.get() >= last_start} on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
+                <button type="button" class="quiet" disabled=yes(move || start.get() == 0) on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
+                <span>{Signal::derive(range)}</span>
+                <button type="button" class="quiet" disabled=yes(move || start.get() >= last_start) on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
             </div>
         </section>
     }
 }
 
-#[component]
-fn ValidationPanel(validation: Option<Validation>) -> impl IntoView {
+fn validation_panel(validation: Option<Validation>) -> impl IntoView {
     let body = match validation {
         None => view! {
             <p>"This trace is computed from shapes or read from a file, not drawn by chance: there is no law of its own that it could miss. The synthetic workload is tested here against its generator."</p>
@@ -448,8 +460,8 @@ fn ValidationPanel(validation: Option<Validation>) -> impl IntoView {
         Some(v) => view! {
             <p id="interpretation">{v.interpretation}</p>
             <div class="fits">
-                <FitTable title="Reuses of a tensor (chi-square)" fit=v.reuse />
-                <FitTable title="Sizes (Kolmogorov–Smirnov, exact for a discrete law)" fit=v.size />
+                {fit_table("Reuses of a tensor (chi-square)", v.reuse)}
+                {fit_table("Sizes (Kolmogorov–Smirnov, exact for a discrete law)", v.size)}
             </div>
         }
         .into_any(),
@@ -462,8 +474,7 @@ fn ValidationPanel(validation: Option<Validation>) -> impl IntoView {
     }
 }
 
-#[component]
-fn FitTable(title: &'static str, fit: Fit) -> impl IntoView {
+fn fit_table(title: &'static str, fit: Fit) -> impl IntoView {
     let p_value = fit.p_value.map_or("too few tensors to tell".to_owned(), |p| format!("p = {p:.4}"));
     let most = fit.observed.iter().map(|o| *o as f64).chain(fit.expected.iter().copied()).fold(1.0, f64::max);
     let rows = fit
@@ -490,11 +501,9 @@ fn FitTable(title: &'static str, fit: Fit) -> impl IntoView {
 }
 
 /// The whole outcome for scripts and reports; written out only when opened.
-#[component]
-fn Json(outcome: Arc<Outcome>) -> impl IntoView {
-    let app = expect_context::<App>();
+fn json(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     let open = RwSignal::new(false);
-    let recipe = move || app.engine.answer.with(|a| a.as_ref().and_then(|a| a.recipe.to_json().ok()));
+    let recipe = move || app.engine.answer.with(|a| a.as_ref().map(|a| a.recipe.clone()));
     let text = Memo::new(
         move |_| if open.get() { serde_json::to_string(&*outcome).unwrap_or_default() } else { String::new() },
     );

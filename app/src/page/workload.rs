@@ -5,9 +5,9 @@ use accel_core::workload::presets::PRESETS;
 use accel_core::workload::synthetic::{ModelType, Pattern};
 use leptos::prelude::*;
 
-use super::App;
-use super::field::{Choice, Input, Problem, Slider};
-use super::files::FilePicker;
+use super::field::{Field, problem_line};
+use super::files::file_picker;
+use super::{App, yes};
 use crate::form::{CUSTOM, Source};
 
 fn pairs(names: impl IntoIterator<Item = &'static str>) -> Vec<(String, String)> {
@@ -15,18 +15,18 @@ fn pairs(names: impl IntoIterator<Item = &'static str>) -> Vec<(String, String)>
 }
 
 /// Model, synthetic workload or trace file.
-#[component]
-pub(crate) fn WorkloadForm() -> impl IntoView {
-    let app = expect_context::<App>();
+pub(crate) fn workload_form(app: App) -> impl IntoView {
     let source = app.form.source;
     let tab = move |which: Source, id: &'static str, text: &'static str| {
+        let on = yes(move || source.get() == which);
         view! {
             <label class="tab">
-                <input type="radio" name="source" id=id prop:checked=move || source.get() == which on:change=move |_| source.set(which) />
+                <input type="radio" name="source" id=id prop:checked=on on:change=move |_| source.set(which) />
                 <span>{text}</span>
             </label>
         }
     };
+    let hidden = move |which: Source| yes(move || source.get() != which);
     view! {
         <fieldset>
             <legend>"Workload"</legend>
@@ -36,16 +36,15 @@ pub(crate) fn WorkloadForm() -> impl IntoView {
                 {tab(Source::File, "source-file", "Trace file")}
             </div>
             // All three are there all the time: hiding is lighter than building anew.
-            <div hidden=move || source.get() != Source::Model><ModelForm /></div>
-            <div hidden=move || source.get() != Source::Synthetic><SyntheticForm /></div>
-            <div hidden=move || source.get() != Source::File><FileForm /></div>
+            <div hidden=hidden(Source::Model)>{model_form(app)}</div>
+            <div hidden=hidden(Source::Synthetic)>{synthetic_form(app)}</div>
+            <div hidden=hidden(Source::File)>{file_form(app)}</div>
         </fieldset>
     }
 }
 
-#[component]
-fn ModelForm() -> impl IntoView {
-    let form = expect_context::<App>().form;
+fn model_form(app: App) -> impl IntoView {
+    let form = app.form;
     let mut models: Vec<_> = PRESETS.iter().map(|p| (p.name.to_owned(), p.title.to_owned())).collect();
     models.push((CUSTOM.to_owned(), "Your config.json".to_owned()));
     let dtypes = |default: &str| {
@@ -54,62 +53,61 @@ fn ModelForm() -> impl IntoView {
         options
     };
     view! {
-        <Choice name="model" label="Model" value=form.model options=models />
-        <div class="field" hidden=move || form.model.get() != CUSTOM>
-                <label for="config">"config.json (Llama, Mistral or GPT-2 from Hugging Face): paste it, or drop the file anywhere"</label>
-                <textarea
-                    id="config" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
-                    prop:value=move || form.config.get()
-                    on:input:target=move |event| form.config.set(event.target().value())
-                ></textarea>
-                <Problem name="config" />
-            </div>
-        <div class="pair">
-            <Input name="prompt_tokens" label="Prompt tokens" value=form.prompt_tokens slider=Slider { min: "1", max: "4096", step: "1" } />
-            <Input name="decode_tokens" label="Decoded tokens" value=form.decode_tokens slider=Slider { min: "0", max: "64", step: "1" } />
+        {Field::new("model", "Model", form.model).choice(app, models)}
+        <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
+            <label for="config">"config.json (Llama, Mistral or GPT-2 from Hugging Face): paste it, or drop the file anywhere"</label>
+            <textarea
+                id="config" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
+                prop:value=form.config
+                on:input:target=move |event| form.config.set(event.target().value())
+            ></textarea>
+            {problem_line(app, "config", "config")}
         </div>
-        <Input name="batch_size" label="Batch size" value=form.model_batch slider=Slider { min: "1", max: "64", step: "1" } />
+        <div class="pair">
+            {Field::new("prompt_tokens", "Prompt tokens", form.prompt_tokens).slider("1", "4096", "1").input(app)}
+            {Field::new("decode_tokens", "Decoded tokens", form.decode_tokens).slider("0", "64", "1").input(app)}
+        </div>
+        {Field::new("batch_size", "Batch size", form.model_batch).slider("1", "64", "1").input(app)}
         <details>
             <summary>"Storage"</summary>
             <div class="pair">
-                <Choice name="weight_dtype" label="Weights" value=form.weight_dtype options=dtypes("the model's own") />
-                <Choice name="kv_dtype" label="KV cache" value=form.kv_dtype options=dtypes("as activations") />
+                {Field::new("weight_dtype", "Weights", form.weight_dtype).choice(app, dtypes("the model's own"))}
+                {Field::new("kv_dtype", "KV cache", form.kv_dtype).choice(app, dtypes("as activations"))}
             </div>
-            <Input name="tile_bytes" label="Tile: the largest block that moves as one" value=form.tile />
+            {Field::new("tile_bytes", "Tile", form.tile).hint("The largest block that moves as one.").input(app)}
         </details>
     }
 }
 
-#[component]
-fn SyntheticForm() -> impl IntoView {
-    let form = expect_context::<App>().form;
+fn synthetic_form(app: App) -> impl IntoView {
+    let form = app.form;
     view! {
-        <Choice name="model_type" label="Model type" value=form.model_type options=pairs(ModelType::ALL.map(ModelType::name)) />
-        <Input name="num_layers" label="Layers" value=form.num_layers slider=Slider { min: "4", max: "48", step: "1" } />
-        <Input name="reuse_probability" label="Reuse probability" value=form.reuse_probability slider=Slider { min: "0", max: "1", step: "0.01" } />
+        {Field::new("model_type", "Model type", form.model_type).choice(app, pairs(ModelType::ALL.map(ModelType::name)))}
+        {Field::new("num_layers", "Layers", form.num_layers).slider("4", "48", "1").input(app)}
+        {Field::new("reuse_probability", "Reuse probability", form.reuse_probability).slider("0", "1", "0.01").input(app)}
         <div class="pair">
-            <Input name="batch_size" id="synthetic_batch_size" label="Batch size" value=form.batch_size slider=Slider { min: "1", max: "256", step: "1" } />
-            <Input name="seq_length" label="Sequence length" value=form.seq_length slider=Slider { min: "32", max: "1024", step: "1" } />
+            {Field::new("batch_size", "Batch size", form.batch_size).id("synthetic_batch_size").slider("1", "256", "1").input(app)}
+            {Field::new("seq_length", "Sequence length", form.seq_length).slider("32", "1024", "1").input(app)}
         </div>
         <p class="hint">"This generator draws sizes by chance and does not use batch size and sequence length; the models do."</p>
         <details>
             <summary>"More"</summary>
-            <Choice name="pattern" label="Order of reuses" value=form.pattern options=pairs(Pattern::ALL.map(Pattern::name))
-                hint="burst: back to back, as the prototype wrote them; every policy then gets the same hits." />
-            <Input name="max_tensors_per_layer" label="Most tensors of a layer" value=form.max_tensors />
+            {Field::new("pattern", "Order of reuses", form.pattern)
+                .hint("burst: back to back, as the prototype wrote them; every policy then gets the same hits.")
+                .choice(app, pairs(Pattern::ALL.map(Pattern::name)))}
+            {Field::new("max_tensors_per_layer", "Most tensors of a layer", form.max_tensors).input(app)}
         </details>
     }
 }
 
-#[component]
-fn FileForm() -> impl IntoView {
-    let form = expect_context::<App>().form;
+fn file_form(app: App) -> impl IntoView {
+    let chosen = move || app.form.file.with(|f| f.as_ref().map_or(String::new(), |f| format!("Chosen: {}", f.name)));
     view! {
         <div class="field">
             <label for="file">"The prototype's CSV or oracleGeneral: choose a file, or drop it anywhere"</label>
-            <FilePicker />
-            <p class="hint">{move || form.file.with(|f| f.as_ref().map(|f| format!("Chosen: {}", f.name)))}</p>
-            <Problem name="file" />
+            {file_picker(app)}
+            <p class="hint">{Signal::derive(chosen)}</p>
+            {problem_line(app, "file", "file")}
         </div>
     }
 }

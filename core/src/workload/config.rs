@@ -19,32 +19,41 @@ pub enum Family {
 }
 
 /// A number format, by the width of an element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     /// 32 bits.
-    #[serde(alias = "f32")]
     Float32,
     /// 16 bits.
-    #[serde(alias = "f16", alias = "half")]
     Float16,
     /// 16 bits.
-    #[serde(alias = "bf16")]
     Bfloat16,
     /// 8 bits.
-    #[serde(alias = "fp8", alias = "float8_e4m3fn", alias = "float8_e5m2")]
     Float8,
     /// 8 bits.
-    #[serde(alias = "i8", alias = "q8")]
     Int8,
     /// 4 bits, without the scales of a block format.
-    #[serde(alias = "i4", alias = "q4")]
     Int4,
 }
 
 impl Dtype {
     /// Every format.
     pub const ALL: [Self; 6] = [Self::Float32, Self::Float16, Self::Bfloat16, Self::Float8, Self::Int8, Self::Int4];
+
+    /// Other names in use: shorthand, and those of PyTorch.
+    const ALIASES: [(&str, Self); 12] = [
+        ("f32", Self::Float32),
+        ("f16", Self::Float16),
+        ("half", Self::Float16),
+        ("bf16", Self::Bfloat16),
+        ("fp8", Self::Float8),
+        ("float8_e4m3fn", Self::Float8),
+        ("float8_e5m2", Self::Float8),
+        ("i8", Self::Int8),
+        ("q8", Self::Int8),
+        ("i4", Self::Int4),
+        ("q4", Self::Int4),
+        ("fp4", Self::Int4),
+    ];
 
     /// The name in recipes.
     pub fn name(self) -> &'static str {
@@ -60,8 +69,10 @@ impl Dtype {
 
     /// The format of that name, as `config.json` or common shorthand writes it; `field` is named in the error.
     pub fn from_name(field: &str, name: &str) -> Result<Self, Error> {
-        let plain = name.trim_start_matches("torch.");
-        serde_json::from_value(Value::String(plain.to_ascii_lowercase())).map_err(|_| {
+        let plain = name.strip_prefix("torch.").unwrap_or(name);
+        let named = Self::ALL.into_iter().map(|dtype| (dtype.name(), dtype)).chain(Self::ALIASES);
+        let found = named.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(plain));
+        found.map(|(_, dtype)| dtype).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::field(field, format!("\"{name}\""), "no such number format", format!("Choose one of {names}"))
         })
@@ -80,6 +91,19 @@ impl Dtype {
     /// Bytes that `elements` take, rounded up.
     pub fn bytes(self, elements: u64) -> Result<u64, Error> {
         product(&[elements, self.bits()]).map(|bits| bits.div_ceil(8))
+    }
+}
+
+impl Serialize for Dtype {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Dtype {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name("dtype", &name).map_err(serde::de::Error::custom)
     }
 }
 
@@ -134,6 +158,22 @@ impl<'de> Deserialize<'de> for ModelConfig {
     }
 }
 
+/// A JSON value in few words: what stands in a refused file may be long.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+            (Some(n), ..) => n.to_string(),
+            (_, Some(n), _) => n.to_string(),
+            (.., n) => n.unwrap_or(f64::NAN).to_string(),
+        },
+        Value::String(text) => format!("\"{}\"", text.chars().take(40).collect::<String>()),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
 /// The keys of one file, with errors that name it.
 struct Keys<'a> {
     input: &'a str,
@@ -154,7 +194,7 @@ impl Keys<'_> {
         let Some((name, value)) = self.find(names) else { return Ok(None) };
         let number = value.as_u64().filter(|n| (1..=most).contains(n));
         number.map(Some).ok_or_else(|| {
-            self.bad(name, format!("the value is {value}"), &format!("Write a whole number from 1 to {most}"))
+            self.bad(name, format!("the value is {}", show(value)), &format!("Write a whole number from 1 to {most}"))
         })
     }
 
@@ -167,7 +207,7 @@ impl Keys<'_> {
         match self.find(&[name]) {
             None => Ok(default),
             Some((_, Value::Bool(flag))) => Ok(*flag),
-            Some((_, other)) => Err(self.bad(name, format!("the value is {other}"), "Write true or false")),
+            Some((_, other)) => Err(self.bad(name, format!("the value is {}", show(other)), "Write true or false")),
         }
     }
 }
@@ -222,7 +262,11 @@ impl ModelConfig {
                 None => Dtype::Float32,
                 Some((name, Value::String(dtype))) => Dtype::from_name(name, dtype)?,
                 Some((name, other)) => {
-                    return Err(keys.bad(name, format!("the value is {other}"), "Write a name such as \"bfloat16\""));
+                    return Err(keys.bad(
+                        name,
+                        format!("the value is {}", show(other)),
+                        "Write a name such as \"bfloat16\"",
+                    ));
                 }
             },
         };

@@ -205,13 +205,18 @@ impl Synthetic {
         }
         for mut slot in slots {
             // Stable: a first use stays before reuses at the same position, and a burst stays together.
-            slot.sort_by(|a, b| a.0.total_cmp(&b.0));
+            sort_by_key(&mut slot);
             for (_, tensor) in slot {
                 builder.access(tensor, rng.pick(&OPS))?;
             }
         }
         builder.finish("synthetic workload")
     }
+}
+
+/// Sorts by the first element and keeps the order of equals: one copy of the code for all who need it.
+pub(crate) fn sort_by_key(items: &mut [(f64, u32)]) {
+    items.sort_by(|a, b| a.0.total_cmp(&b.0));
 }
 
 #[cfg(test)]
