@@ -1,5 +1,8 @@
 //! Helpers of the tests that cross crates.
 
+#[cfg(feature = "browser")]
+pub mod browser;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;

@@ -154,7 +154,18 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--synthetic", "CNN", "--reuse-probability", "NaN"], "Choose a value from 0 to 1"),
         (vec!["simulate", "--model", "gpt2-large", "--prompt-tokens", "2000"], "the model has 1024 positions"),
         (
-            vec!["trace", "generate", "--model", "mistral-7b", "--tile", "64GiB", "--to", "oracleGeneral"],
+            vec![
+                "trace",
+                "generate",
+                "--model",
+                "mistral-7b",
+                "--batch-size",
+                "4096",
+                "--tile",
+                "64GiB",
+                "--to",
+                "oracleGeneral",
+            ],
             "Use smaller tiles",
         ),
     ] {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::build::{build_binaries, build_page, dist};
-use crate::shell::{Shell, step};
+use crate::shell::{Run, Shell, step};
 use crate::tools::Tools;
 
 #[derive(Parser)]
@@ -35,9 +35,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo: Vec<String>,
     },
-    /// Measure the engine.
+    /// Measure the engine, then the page in a browser.
     Bench {
-        /// Arguments for the benchmark, such as a name to filter by.
+        /// Arguments for the engine's benchmark, such as a name to filter by.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
@@ -55,9 +55,7 @@ fn main() -> anyhow::Result<()> {
     match cli.command {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
-        Command::Bench { divan } => {
-            shell.cargo(["bench", "--package", "accel-core", "--bench", "engine", "--"]).args(divan).run()
-        }
+        Command::Bench { divan } => bench(&shell, &divan),
         Command::Lint => lint(&shell),
         Command::Dist => dist(&shell, &Tools::for_the_page(&shell)?),
     }
@@ -70,19 +68,26 @@ fn serve(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     shell.command(&server).arg("--page").arg(&page).args(arguments).run()
 }
 
-fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+/// What runs in a browser: `cargo` with the page built and the browser found.
+fn in_a_browser(shell: &Shell, cargo: &[&str]) -> anyhow::Result<Run> {
     let tools = Tools::for_the_page(shell)?;
     let browser = tools::browser(shell)?;
     let page = build_page(shell, &tools)?;
-    step("testing", || {
-        shell
-            .cargo(["test", "--workspace", "--exclude", "accel-app", "--features", "accel-tests/browser"])
-            .env("ACCEL_PAGE", &page)
-            .env("CHROME", &browser.chrome)
-            .env("CHROMEDRIVER", &browser.driver)
-            .args(arguments)
-            .run()
-    })
+    let run = shell.cargo(cargo.iter().copied()).env("ACCEL_PAGE", &page);
+    Ok(run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver))
+}
+
+fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
+    let cargo = ["test", "--workspace", "--exclude", "accel-app", "--features", "accel-tests/browser"];
+    let run = in_a_browser(shell, &cargo)?;
+    step("testing", || run.args(arguments).run())
+}
+
+fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
+    let engine = ["bench", "--package", "accel-core", "--bench", "engine", "--"];
+    step("measuring the engine", || shell.cargo(engine).args(divan).run())?;
+    let run = in_a_browser(shell, &["bench", "--package", "accel-tests", "--features", "browser", "--bench", "page"])?;
+    step("measuring the page", || run.run())
 }
 
 fn lint(shell: &Shell) -> anyhow::Result<()> {

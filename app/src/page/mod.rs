@@ -75,6 +75,8 @@ pub(crate) fn page() -> impl IntoView {
         notice: RwSignal::new(None),
     };
     Effect::new(move |_| app.recipe.set(form.json()));
+    // Effects run once the page is built: from here on it can be used. Measured by the browser test.
+    Effect::new(|_| window().performance().map(|p| p.mark("usable")));
     match recipe_from_address() {
         Some(_) => app.open_address(),
         // The first visit opens on an experiment; the address stays clean until something is chosen.

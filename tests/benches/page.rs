@@ -1,0 +1,73 @@
+//! How quick the page is, in headless Chromium: `cargo xtask bench`.
+//!
+//! Bounds to hold on an idle machine: usable within 2 s of the start of loading, and no task over 50 ms on the
+//! main thread during a run of a preset (Chromium calls those long tasks).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use accel_core::recipe::Recipe;
+use accel_core::workload::presets::PRESETS;
+use accel_core::workload::transformer::Inference;
+use accel_core::workload::{ModelRef, Workload};
+use accel_tests::browser::Browser;
+
+/// Runs of each preset; the median of an odd number is one of them.
+const RUNS: usize = 5;
+
+#[tokio::main]
+async fn main() {
+    let browser = Browser::start(1280, 1000).await;
+    println!(
+        "{:<12} {:>10} {:>10} {:>10}  long tasks (> 50 ms) of load, of {RUNS} runs",
+        "preset", "usable ms", "result ms", "run ms"
+    );
+    for preset in PRESETS {
+        let inference = Inference { model: ModelRef::Preset(preset.name.into()), ..Inference::default() };
+        let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+        let (mut usable, mut shown, mut runs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut at_load, mut at_run) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+            browser
+                .script(
+                    "window.long = []; new PerformanceObserver(list => window.long.push(...list.getEntries().map(e => Math.round(e.duration))))
+                     .observe({type: 'longtask', buffered: true}); return true",
+                )
+                .await;
+            browser.wait_for_results().await;
+            let mark = browser.script("return performance.getEntriesByName('usable')[0].startTime").await;
+            usable.push(mark.as_f64().unwrap());
+            shown.push(browser.script("return performance.now()").await.as_f64().unwrap());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            at_load.extend(browser.script("return window.long.splice(0)").await.as_array().unwrap().clone());
+
+            browser.find("#run").await.click().await.unwrap();
+            browser
+                .wait_for("the run", "return document.querySelector('#results').dataset.state !== 'done' || true")
+                .await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            browser.wait_for_results().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let text = browser.find("#status").await.text().await.unwrap();
+            runs.push(text.split(' ').find_map(|word| word.parse::<f64>().ok()).unwrap());
+            at_run.extend(browser.script("return window.long.splice(0)").await.as_array().unwrap().clone());
+        }
+        let list = |tasks: &[serde_json::Value]| tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        println!(
+            "{:<12} {:>10.0} {:>10.0} {:>10.0}  [{}] [{}]",
+            preset.name,
+            median(&mut usable),
+            median(&mut shown),
+            median(&mut runs),
+            list(&at_load),
+            list(&at_run)
+        );
+    }
+    browser.end().await;
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,160 @@
+//! Headless Chromium with the page, for tests and the page's benchmark.
+//!
+//! A failure here is a failed test: there is nobody to hand an error to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use serde_json::Value;
+use thirtyfour::prelude::*;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::root;
+
+/// A browser with a page to show.
+#[derive(Debug)]
+pub struct Browser {
+    driver: WebDriver,
+    page: String,
+    _process: Child,
+    _profile: tempfile::TempDir,
+}
+
+fn required(variable: &str) -> PathBuf {
+    let value = std::env::var_os(variable);
+    value.unwrap_or_else(|| panic!("{variable} is not set. Run the browser tests with `cargo xtask test`")).into()
+}
+
+/// Serves the built page under /some/folder/, as a static host would.
+async fn serve_page() -> SocketAddr {
+    let page = tower_http::services::ServeDir::new(required("ACCEL_PAGE"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().nest_service("/some/folder", page);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+impl Browser {
+    /// Starts a browser with a window of that size.
+    pub async fn start(width: u32, height: u32) -> Self {
+        let address = serve_page().await;
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let process = Command::new(required("CHROMEDRIVER"))
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver starts");
+        let profile = tempfile::tempdir().unwrap();
+        let mut capabilities = DesiredCapabilities::chrome();
+        capabilities.set_binary(required("CHROME").to_str().unwrap()).unwrap();
+        let profile_argument = format!("--user-data-dir={}", profile.path().display());
+        let size = format!("--window-size={width},{height}");
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            &profile_argument,
+            &size,
+        ] {
+            capabilities.add_arg(argument).unwrap();
+        }
+        let url = format!("http://127.0.0.1:{port}");
+        let started = Instant::now();
+        let driver = loop {
+            match WebDriver::new(&url, capabilities.clone()).await {
+                Ok(driver) => break driver,
+                Err(error) if started.elapsed() > Duration::from_secs(30) => panic!("no browser: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        Self { driver, page: format!("http://{address}/some/folder/"), _process: process, _profile: profile }
+    }
+
+    /// Opens the page at `fragment` (may be empty), loading it anew.
+    pub async fn open(&self, fragment: &str) {
+        // A page is not loaded again for another fragment alone.
+        self.driver.goto("about:blank").await.unwrap();
+        self.driver.goto(format!("{}{fragment}", self.page)).await.unwrap();
+    }
+
+    /// The first element that `css` selects.
+    pub async fn find(&self, css: &str) -> WebElement {
+        self.driver.query(By::Css(css)).first().await.unwrap()
+    }
+
+    /// Runs a script and returns what it returns.
+    pub async fn script(&self, script: &str) -> Value {
+        let answer = self.driver.execute(script, vec![]).await.unwrap();
+        answer.json().clone()
+    }
+
+    /// Waits until the script returns true.
+    pub async fn wait_for(&self, what: &str, script: &str) {
+        let started = Instant::now();
+        while self.script(script).await != Value::Bool(true) {
+            if started.elapsed() > Duration::from_secs(30) {
+                let body = self.script("return document.body.innerText").await;
+                panic!("waited in vain for {what}. The page reads: {body}");
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits until the run is finished.
+    pub async fn wait_for_results(&self) {
+        self.wait_for("results", "return document.querySelector('#results')?.dataset.state === 'done'").await;
+    }
+
+    /// What the page hands to scripts as JSON.
+    pub async fn outcome_json(&self) -> String {
+        self.script("document.querySelector('#results details').open = true; return true").await;
+        self.wait_for("JSON", "return document.querySelector('#outcome-json').value.length > 0").await;
+        self.script("return document.querySelector('#outcome-json').value").await.as_str().unwrap().to_owned()
+    }
+
+    /// The text of a cell of the metrics, without notes, and the number behind it.
+    pub async fn metric(&self, policy: &str, metric: &str) -> (String, f64) {
+        let cell = self.find(&format!("td[data-policy='{policy}'][data-metric='{metric}']")).await;
+        let script = format!(
+            "return document.querySelector(\"td[data-policy='{policy}'][data-metric='{metric}']\").firstChild.textContent"
+        );
+        let text = self.script(&script).await;
+        let value = cell.attr("data-value").await.unwrap().unwrap().parse().unwrap();
+        (text.as_str().unwrap().to_owned(), value)
+    }
+
+    /// Types into a field, or chooses in a list.
+    pub async fn type_into(&self, id: &str, text: &str) {
+        let script = format!(
+            "const e = document.getElementById('{id}'); e.value = {text:?};
+             e.dispatchEvent(new Event('input', {{bubbles: true}})); e.dispatchEvent(new Event('change', {{bubbles: true}})); return true"
+        );
+        self.script(&script).await;
+    }
+
+    /// Saves what the window shows.
+    pub async fn screenshot(&self, name: &str) {
+        let folder =
+            std::env::var_os("ACCEL_SCREENSHOTS").map_or_else(|| root().join("target/screenshots"), PathBuf::from);
+        std::fs::create_dir_all(&folder).unwrap();
+        self.driver.screenshot(&folder.join(name)).await.unwrap();
+    }
+
+    /// Closes the browser.
+    pub async fn end(self) {
+        self.driver.quit().await.unwrap();
+    }
+}
