@@ -88,6 +88,7 @@ const SHADES: f64 = 24.0;
 /// Which tensors are resident when: one row a group, one column a stretch of the trace.
 pub(crate) fn heatmap(
     charts: &Charts,
+    accesses: u64,
     run: usize,
     grouping: usize,
     width: u32,
@@ -122,7 +123,7 @@ pub(crate) fn heatmap(
         }
         let bottom = down.end as i32;
         draw_marks(&area, charts, columns, &x, TOP, bottom, palette)?;
-        draw_access_axis(&area, charts, columns, &x, bottom, palette)?;
+        draw_access_axis(&area, charts, accesses, columns, &x, bottom, palette)?;
         area.present()?;
     }
     Ok(svg)
@@ -161,7 +162,7 @@ pub(crate) fn hit_rates(charts: &Charts, accesses: u64, width: u32, palette: &Pa
             let colour = palette.series[i % SERIES];
             area.draw(&PathElement::new(points, colour.stroke_width(2)))?;
         }
-        draw_access_axis(&area, charts, columns, &x, bottom, palette)?;
+        draw_access_axis(&area, charts, accesses, columns, &x, bottom, palette)?;
         area.present()?;
     }
     Ok(svg)
@@ -202,6 +203,7 @@ fn draw_marks(
 fn draw_access_axis(
     area: &Area<'_>,
     charts: &Charts,
+    accesses: u64,
     columns: usize,
     x: &dyn Fn(usize) -> i32,
     bottom: i32,
@@ -216,7 +218,7 @@ fn draw_access_axis(
             _ => HPos::Center,
         };
         let style = text_style(palette).pos(Pos::new(position, VPos::Top));
-        let access = accel_core::units::format_count(charts.accesses_per_column * column as u64);
+        let access = accel_core::units::format_count((charts.accesses_per_column * column as u64).min(accesses));
         area.draw(&Text::new(access, (x(column), bottom + 4), style))?;
     }
     let style = text_style(palette).pos(Pos::new(HPos::Center, VPos::Top));

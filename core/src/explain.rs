@@ -87,15 +87,16 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
     }
     let lru = runs.iter().find(|r| r.policy == PolicyKind::Lru);
     let looping = reuse.within_capacity * 2 < reuse.reuses;
-    let why = match lru {
-        Some(lru) if lru.policy != best.policy && looping => {
+    let (other, why) = match lru {
+        Some(lru) if best.byte_hit_ratio() - lru.byte_hit_ratio() >= SAME && looping => (
+            lru,
             ": most tensors come round again only after more has passed than fits, so LRU puts each one out \
-             shortly before its next use, while a policy that leaves part of them in place keeps hitting that part"
-        }
-        Some(lru) if lru.policy == best.policy => ": recent use tells well what is needed next",
-        _ => "",
+             shortly before its next use, while a policy that leaves part of them in place keeps hitting that part",
+        ),
+        Some(lru) if lru.policy == best.policy => (worst, ": recent use tells well what is needed next"),
+        _ => (worst, ""),
     };
-    Some(format!("{}, {}{why}.", show(best), show(worst)))
+    Some(format!("{}, {}{why}.", show(best), show(other)))
 }
 
 /// How a number is to be read, by the prototype's guide.

@@ -317,9 +317,14 @@ fn occupancy(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     let charts = Arc::clone(&outcome);
     let svg = move || match width.get() {
         0 => String::new(),
-        width => {
-            drawn(chart::heatmap(&charts.charts, run.get(), grouping.get(), width, &Palette::of(app.theme.dark())))
-        }
+        width => drawn(chart::heatmap(
+            &charts.charts,
+            charts.trace.accesses,
+            run.get(),
+            grouping.get(),
+            width,
+            &Palette::of(app.theme.dark()),
+        )),
     };
     let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect());
     let groupings = choices(outcome.charts.groupings.iter().map(|g| format!("by {}", g.by)).collect());
