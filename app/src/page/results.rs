@@ -1,6 +1,7 @@
 //! What came out: words, numbers, charts, scores and the test of the generator.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use accel_core::explain::{Grade, grades};
 use accel_core::run::{Order, Outcome};
@@ -260,17 +261,18 @@ fn metrics(outcome: &Outcome, capacity_bytes: u64) -> impl IntoView + use<> {
 fn drawing_width(place: NodeRef<Div>) -> RwSignal<u32> {
     let width = RwSignal::new(0);
     let measure = move || {
-        if let Some(place) = place.get_untracked() {
+        // The results may have made way for others meanwhile.
+        if let Some(place) = place.try_get_untracked().flatten() {
             let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
             if wide != width.get_untracked() {
                 width.set(wide);
             }
         }
     };
-    // Once when the place is there, and whenever the window changes.
+    // Once when the place is there, as a task of its own for each chart, and whenever the window changes.
     Effect::new(move |_| {
         place.track();
-        measure();
+        set_timeout(measure, Duration::ZERO);
     });
     let listener = window_event_listener(ev::resize, move |_| measure());
     on_cleanup(move || listener.remove());
