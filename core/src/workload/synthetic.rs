@@ -225,6 +225,22 @@ mod tests {
 
     use super::*;
 
+    const FROZEN: [&str; 13] = [
+        "weights_0 16 4 relu",
+        "activations_0 8 1 gating",
+        "activations_0 8 1 conv",
+        "output_0 16 4 relu",
+        "weights_1 16 2 conv",
+        "weights_1 16 2 conv",
+        "activations_0 8 1 relu",
+        "activations_1 32 2 relu",
+        "output_0 16 4 attention",
+        "output_1 8 2 matmul",
+        "output_1 8 2 conv",
+        "output_1 8 2 attention",
+        "output_0 16 4 attention",
+    ];
+
     #[test]
     fn burst_keeps_a_tensor_together() {
         let synthetic = Synthetic { pattern: Pattern::Burst, reuse_probability: 0.9, ..Synthetic::default() };
@@ -232,6 +248,19 @@ mod tests {
         let mut runs = trace.accesses().to_vec();
         runs.dedup();
         assert_eq!(runs.len(), trace.tensors().len());
+    }
+
+    /// A recipe gives the same bytes for ever: this text may never change.
+    #[test]
+    fn the_trace_of_a_seed_is_frozen() {
+        let spec = Synthetic { model_type: ModelType::Cnn, num_layers: 2, ..Synthetic::default() };
+        let trace = spec.trace(7).unwrap();
+        let show = |(t, op): (&u32, &Op)| {
+            let tensor = &trace.tensors()[*t as usize];
+            format!("{} {} {} {}", tensor.name, tensor.bytes / MB, tensor.stride, op.name())
+        };
+        let lines: Vec<String> = trace.accesses().iter().zip(trace.ops()).map(show).collect();
+        assert_eq!(lines, FROZEN);
     }
 
     #[test]
