@@ -192,7 +192,10 @@ impl Source {
         };
         let path = match (&self.trace, &self.recipe) {
             (Some(path), _) => path.clone(),
-            // Next to the recipe, as the page saves them.
+            (None, Some(recipe)) if is_link(recipe) || recipe == "-" => {
+                bail!("the recipe reads the trace file {}: give it with --trace FILE", source.name)
+            }
+            // Next to the recipe.
             (None, Some(recipe)) => Path::new(recipe).with_file_name(&source.name),
             (None, None) => PathBuf::from(&source.name),
         };
@@ -216,8 +219,12 @@ fn read_trace(path: &Path, format: Option<Format>) -> anyhow::Result<(Trace, For
     Ok((format::read(format, &name, &bytes)?, format))
 }
 
+fn is_link(source: &str) -> bool {
+    source.contains(&format!("#{FRAGMENT}")) || source.starts_with(FRAGMENT)
+}
+
 fn read_recipe(source: &str) -> anyhow::Result<Recipe> {
-    if source.contains(&format!("#{FRAGMENT}")) || source.starts_with(FRAGMENT) {
+    if is_link(source) {
         return Ok(Recipe::from_fragment(source)?);
     }
     if source == "-" {

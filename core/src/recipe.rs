@@ -59,6 +59,10 @@ impl Recipe {
         if self.policies.is_empty() {
             return Err(Error::field("policies", "empty", "there is nothing to compare", "Choose at least one policy"));
         }
+        let twice = self.policies.iter().enumerate().find(|(i, kind)| self.policies[..*i].contains(kind));
+        if let Some((_, kind)) = twice {
+            return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
+        }
         match &self.workload {
             Workload::Synthetic(synthetic) => synthetic.check(),
             Workload::Inference(inference) => inference.check().map(|_| ()),
@@ -134,5 +138,7 @@ mod tests {
         let recipe = Recipe { memory: Memory { capacity_bytes: 0 }, ..Recipe::default() };
         assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));
         assert!(Recipe { policies: vec![], ..Recipe::default() }.check().is_err());
+        let twice = Recipe { policies: vec![PolicyKind::Lru; 2], ..Recipe::default() };
+        assert!(twice.check().unwrap_err().to_string().contains("Name each policy once"));
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use accel_core::error::{Error, Place};
-use accel_core::memory::{PROTOTYPE_CAPACITY_BYTES, prototype_time};
+use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES, prototype_time};
 use accel_core::policy::{PolicyKind, Setup};
 use accel_core::recipe::default_seed;
 use accel_core::score::{Scores, heuristic};
@@ -16,6 +16,7 @@ use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -261,6 +262,11 @@ fn scorer_headers(scores: &Scores) -> HeaderMap {
     headers
 }
 
+/// Runs `work` where it does not hold up other requests.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
+}
+
 /// Draw a synthetic trace.
 #[utoipa::path(
     post, path = "/generate-trace", tag = "prototype",
@@ -268,8 +274,11 @@ fn scorer_headers(scores: &Scores) -> HeaderMap {
     responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
 )]
 async fn generate_trace(body: Bytes) -> Result<Json<Vec<Record>>, ApiError> {
-    let Input { trace, .. } = Input::read(&body)?;
-    Ok(Json(records(&trace, None).collect()))
+    aside(move || {
+        let Input { trace, .. } = Input::read(&body)?;
+        Ok(Json(records(&trace, None).collect()))
+    })
+    .await
 }
 
 /// Score every access of a trace.
@@ -285,9 +294,12 @@ async fn generate_trace(body: Bytes) -> Result<Json<Vec<Record>>, ApiError> {
     )
 )]
 async fn predict_schedule(body: Bytes) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
-    let Input { trace, .. } = Input::read(&body)?;
-    let scores = heuristic(&trace);
-    Ok((scorer_headers(&scores), Json(records(&trace, Some(&scores)).collect())))
+    aside(move || {
+        let Input { trace, .. } = Input::read(&body)?;
+        let scores = heuristic(&trace);
+        Ok((scorer_headers(&scores), Json(records(&trace, Some(&scores)).collect())))
+    })
+    .await
 }
 
 /// How to simulate.
@@ -308,16 +320,24 @@ struct SimulateQuery {
     responses((status = 200, body = Metrics), (status = 422, body = Refusal))
 )]
 async fn simulate_policy(
-    Query(query): Query<SimulateQuery>,
+    query: Result<Query<SimulateQuery>, QueryRejection>,
     body: Bytes,
 ) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
+    let Query(query) = query.map_err(|e| {
+        let cure = "Give policy and capacity at most once each";
+        ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
+    })?;
+    aside(move || simulate_now(&query, &body)).await
+}
+
+fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
     let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
     let capacity_bytes = match &query.capacity {
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    accel_core::memory::Memory { capacity_bytes }.check().map_err(ApiError::query)?;
-    let Input { trace, .. } = Input::read(&body)?;
+    Memory { capacity_bytes }.check().map_err(ApiError::query)?;
+    let Input { trace, .. } = Input::read(body)?;
     let scores = heuristic(&trace);
     let sizes = trace.sizes();
     let setup = Setup { sizes: &sizes, capacity_bytes, scores: Some(&scores) };
@@ -347,11 +367,14 @@ async fn simulate_policy(
     responses((status = 200, body = ValidationAnswer), (status = 422, body = Refusal))
 )]
 async fn validate_trace(body: Bytes) -> Result<Json<ValidationAnswer>, ApiError> {
-    let Input { trace, reuse_probability } = Input::read(&body)?;
-    let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;
-    Ok(Json(ValidationAnswer {
-        reuse_p_value: validation.reuse.p_value,
-        size_p_value: validation.size.p_value,
-        interpretation: validation.interpretation,
-    }))
+    aside(move || {
+        let Input { trace, reuse_probability } = Input::read(&body)?;
+        let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;
+        Ok(Json(ValidationAnswer {
+            reuse_p_value: validation.reuse.p_value,
+            size_p_value: validation.size.p_value,
+            interpretation: validation.interpretation,
+        }))
+    })
+    .await
 }

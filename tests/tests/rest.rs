@@ -175,6 +175,7 @@ async fn bad_requests_name_field_value_and_range() {
         ("/simulate?policy=lru&capacity=0", "{}", "capacity_bytes", "holds nothing"),
         ("/simulate?policy=lru&capacity=-5MB", "{}", "capacity", "finite number, zero or more"),
         ("/simulate", r#"[{"tensor_id":"a"}]"#, "0", "not a record"),
+        ("/v1/run", r#"{"workload":{"synthetic":{}},"policies":["lru","lru"]}"#, "policies", "Name each policy once"),
         (
             "/predict-schedule",
             r#"[{"tensor_id":"a","size_mb":-1,"reuse_distance":0,"stride":1,"op":"conv","model_type":"x"}]"#,
@@ -193,6 +194,14 @@ async fn bad_requests_name_field_value_and_range() {
     for body in ["{", "[", "3", "[]", "\u{0}", "{\"num_layers\": NaN}"] {
         let answer = post("/generate-trace", body).await.unwrap();
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+    }
+    for (path, body, wanted) in [
+        ("/simulate?policy=lru&policy=fifo", "{}", "at most once each"),
+        ("/v1/run", r#"{"workload":{"file":{"name":"x.csv"}}}"#, "Send its records to /simulate"),
+    ] {
+        let answer = post(path, body).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert!(answer.text.contains(wanted), "{}", answer.text);
     }
     let deep = "[".repeat(100_000);
     assert_eq!(post("/generate-trace", deep).await.unwrap().status, StatusCode::UNPROCESSABLE_ENTITY);

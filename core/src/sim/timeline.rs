@@ -46,7 +46,8 @@ impl Grouping {
 
     /// One row a layer (or band of layers), and one a kind for the tensors of no layer.
     fn by_layer(trace: &Trace) -> Option<Self> {
-        let layers = trace.tensors().iter().filter_map(|t| t.layer).max()? as usize + 1;
+        // A number of layers beyond any index would not fit 32 bits: whoever makes a trace keeps them small.
+        let layers = (trace.tensors().iter().filter_map(|t| t.layer).max()? as usize).saturating_add(1);
         let band = layers.div_ceil(ROWS - Kind::ALL.len());
         let mut labels: Vec<String> = (0..layers.div_ceil(band))
             .map(|i| match (i * band, ((i + 1) * band).min(layers) - 1) {

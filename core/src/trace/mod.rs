@@ -252,6 +252,11 @@ impl TraceBuilder {
         self.trace.warnings.push(warning.into());
     }
 
+    /// Number of tensors so far.
+    pub fn tensors(&self) -> usize {
+        self.trace.tensors.len()
+    }
+
     /// Number of accesses so far.
     pub fn len(&self) -> usize {
         self.trace.accesses.len()

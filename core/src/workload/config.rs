@@ -259,6 +259,7 @@ impl ModelConfig {
             attention_bias: keys.flag("attention_bias", false)?,
             mlp_bias: keys.flag("mlp_bias", false)?,
             torch_dtype: match keys.find(&["torch_dtype", "dtype"]) {
+                _ if keys.find(&["quantization_config"]).is_some() => keys.quantized_dtype()?,
                 None => Dtype::Float32,
                 Some((name, Value::String(dtype))) => Dtype::from_name(name, dtype)?,
                 Some((name, other)) => {
@@ -360,6 +361,27 @@ impl ModelConfig {
 }
 
 impl Keys<'_> {
+    /// The width that a `quantization_config` (GPTQ, AWQ, bitsandbytes, FP8) gives the weights; all of them are
+    /// counted at it, embeddings included.
+    fn quantized_dtype(&self) -> Result<Dtype, Error> {
+        const NAME: &str = "quantization_config";
+        let value = self.keys.get(NAME);
+        let find = |key: &str| value.and_then(|v| v.get(key));
+        let on = |key: &str| find(key).and_then(Value::as_bool) == Some(true);
+        match (find("bits").and_then(Value::as_u64), find("quant_method").and_then(Value::as_str)) {
+            (Some(4), _) => Ok(Dtype::Int4),
+            (Some(8), _) => Ok(Dtype::Int8),
+            (None, Some("fp8" | "fbgemm_fp8")) => Ok(Dtype::Float8),
+            (None, _) if on("load_in_4bit") || on("_load_in_4bit") => Ok(Dtype::Int4),
+            (None, _) if on("load_in_8bit") || on("_load_in_8bit") => Ok(Dtype::Int8),
+            _ => Err(self.bad(
+                NAME,
+                "the width of the weights cannot be told from it".into(),
+                "Remove the key and choose the number format of the weights (weight_dtype) yourself",
+            )),
+        }
+    }
+
     fn family(&self) -> Result<Family, Error> {
         let name = match (self.find(&["model_type"]), self.keys.get("architectures").and_then(|a| a.get(0))) {
             (Some((_, Value::String(name))), _) => name.clone(),
@@ -457,6 +479,19 @@ mod tests {
             let error = ModelConfig::from_json("config.json", text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(wanted), "{change:?} gave {error}");
         }
+    }
+
+    #[test]
+    fn quantised_weights_count_at_their_width() {
+        let with = |quantization: &str| {
+            let text =
+                MISTRAL.replace("\"vocab_size\"", &format!("\"quantization_config\":{quantization},\"vocab_size\""));
+            ModelConfig::from_json("c", text.as_bytes()).map(|c| c.torch_dtype)
+        };
+        assert_eq!(with(r#"{"quant_method":"awq","bits":4}"#).unwrap(), Dtype::Int4);
+        assert_eq!(with(r#"{"quant_method":"bitsandbytes","load_in_8bit":true}"#).unwrap(), Dtype::Int8);
+        assert_eq!(with("null").unwrap(), Dtype::Bfloat16);
+        assert!(with(r#"{"bits":3}"#).unwrap_err().to_string().contains("Remove the key and choose"));
     }
 
     #[test]

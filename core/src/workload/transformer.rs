@@ -24,6 +24,9 @@ use crate::units::MIB;
 /// The most accesses a run may make.
 pub const MAX_ACCESSES: usize = 50_000_000;
 
+/// The most tiles a run may have: a tile takes about a hundred bytes before it is used at all.
+pub const MAX_TILES: usize = 4_000_000;
+
 /// One run of a model: its shapes, its load and how its tensors are stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -220,9 +223,9 @@ impl<'a> Run<'a> {
     fn tiles(&mut self, name: String, bytes: u64, layer: Option<u32>, kind: Kind) -> Result<Tiles, Error> {
         let tile = self.spec.tile_bytes;
         let count = bytes.div_ceil(tile);
-        if count > MAX_ACCESSES as u64 {
+        if count.saturating_add(self.builder.tensors() as u64) > MAX_TILES as u64 {
             return Err(Error::TooLarge {
-                problem: format!("{name} falls into {count} tiles"),
+                problem: format!("the run has more than {MAX_TILES} tiles ({name} alone falls into {count})"),
                 cure: "Choose a larger tile_bytes, or check the sizes in the configuration".into(),
             });
         }
@@ -474,6 +477,8 @@ mod tests {
         assert!(gpt2(1000, 24).trace().is_ok());
         assert_eq!(gpt2(1000, 25).trace().unwrap_err().field_name(), Some("decode_tokens"));
         assert_eq!(gpt2(1025, 0).trace().unwrap_err().field_name(), Some("prompt_tokens"));
+        let many = Inference { tile_bytes: 1024, ..Inference::default() };
+        assert!(matches!(many.trace().unwrap_err(), Error::TooLarge { .. }));
         let small = Inference { tile_bytes: 1024, batch_size: 4096, prompt_tokens: 30_000, ..Inference::default() };
         assert!(matches!(small.trace().unwrap_err(), Error::TooLarge { .. }));
     }

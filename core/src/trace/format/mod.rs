@@ -56,7 +56,10 @@ pub fn detect(input: &str, bytes: &[u8]) -> Result<Format, Error> {
         input,
         Place::Byte(0),
         "the format cannot be told from the content",
-        format!("Name it (one of {names}), or check that the file is complete"),
+        format!(
+            "Name it (one of {names}), or check that the file is complete; CSV must name its columns ({})",
+            prototype_csv::COLUMNS.join(",")
+        ),
     ))
 }
 

@@ -14,6 +14,8 @@ use crate::trace::reuse::{NEVER, previous_use};
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 const RECORD: usize = 24;
+/// No file has as many records: 24 TB.
+const MOST_RECORDS: i64 = 1 << 40;
 
 fn id(record: &[u8]) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|i| record[4 + i]))
@@ -29,11 +31,12 @@ fn next(record: &[u8]) -> i64 {
 
 /// Whether `bytes` begin like this format: whole records whose next-access fields are -1 or point ahead.
 ///
-/// Some published files write the next access as i64::MAX for "never"; that is let through as well.
+/// Some published files write the next access as i64::MAX for "never"; that is let through as well. Text is
+/// not: eight letters read as a number far beyond any index.
 pub fn looks_like(bytes: &[u8]) -> bool {
     let plausible = |(i, record): (usize, &[u8])| {
         let next = next(record);
-        next == -1 || next > i as i64
+        next == -1 || next == i64::MAX || (i as i64 + 1..MOST_RECORDS).contains(&next)
     };
     bytes.len() >= RECORD && bytes.chunks_exact(RECORD).take(64).enumerate().all(plausible)
 }
@@ -123,6 +126,13 @@ mod tests {
         let bytes = write(&trace).unwrap();
         assert_eq!(detect("t", &bytes).unwrap(), Format::OracleGeneral);
         assert_eq!(read("t", &bytes).unwrap(), trace);
+    }
+
+    #[test]
+    fn text_is_not_taken_for_records() {
+        let text = "id,size,op\n".repeat(24);
+        assert!(!looks_like(text.as_bytes()));
+        assert!(detect("t.csv", text.as_bytes()).unwrap_err().to_string().contains("cannot be told"));
     }
 
     #[test]

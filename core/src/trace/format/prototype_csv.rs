@@ -79,12 +79,24 @@ pub struct FromRecords<'a> {
     input: &'a str,
     builder: TraceBuilder,
     index: FxHashMap<String, u32>,
+    /// The model type of the first record.
+    model_type: String,
+    /// Records whose stride or model type differs from an earlier one's.
+    other_strides: u64,
+    other_models: u64,
 }
 
 impl<'a> FromRecords<'a> {
     /// An empty trace; `input` is named in the errors.
     pub fn new(input: &'a str, model_type: &str) -> Self {
-        Self { input, builder: TraceBuilder::new(model_type), index: FxHashMap::default() }
+        Self {
+            input,
+            builder: TraceBuilder::new(model_type),
+            index: FxHashMap::default(),
+            model_type: model_type.to_owned(),
+            other_strides: 0,
+            other_models: 0,
+        }
     }
 
     /// Appends `record`, found at `place`.
@@ -106,9 +118,14 @@ impl<'a> FromRecords<'a> {
             bad(format!("op is \"{}\"", record.op), &format!("Use one of {names}"))
         })?;
         let bytes = bytes as u64;
+        self.other_models += u64::from(record.model_type != self.model_type);
         let tensor = match self.index.get(&record.tensor_id) {
             Some(&tensor) => {
-                let known = self.builder.tensor_mut(tensor).bytes;
+                let (known, stride) = {
+                    let tensor = self.builder.tensor_mut(tensor);
+                    (tensor.bytes, tensor.stride)
+                };
+                self.other_strides += u64::from(stride != record.stride);
                 if known != bytes {
                     return Err(bad(
                         format!(
@@ -136,14 +153,28 @@ impl<'a> FromRecords<'a> {
     }
 
     /// The trace.
-    pub fn finish(self) -> Result<Trace, Error> {
+    pub fn finish(mut self) -> Result<Trace, Error> {
+        if self.other_strides > 0 {
+            self.builder.warn(format!(
+                "{} records give their tensor another stride than its first record; the first counts",
+                self.other_strides
+            ));
+        }
+        if self.other_models > 0 {
+            self.builder.warn(format!(
+                "{} records name another model type than the first record; the first counts",
+                self.other_models
+            ));
+        }
         self.builder.finish(self.input)
     }
 }
 
 /// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
 fn layer_of(name: &str) -> Option<u32> {
-    name.rsplit_once('_').and_then(|(_, layer)| layer.parse().ok())
+    let layer = name.rsplit_once('_')?.1.parse().ok()?;
+    // Beyond this it is an identifier, not a layer.
+    (layer < 65_536).then_some(layer)
 }
 
 /// The kind of a tensor named as the prototype names them.
