@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use accel_core::error::Error;
+use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Order, Outcome};
 use js_sys::{Array, Uint8Array};
@@ -58,6 +58,8 @@ struct Inner {
     worker: Option<Worker>,
     /// What to send once the worker listens.
     waiting: Option<Vec<Request>>,
+    /// Why there is no worker.
+    broken: Option<Error>,
     /// The trace file, kept for the next worker.
     file: Option<(String, Uint8Array)>,
     /// Number of the newest run, and its recipe.
@@ -84,8 +86,18 @@ impl Engine {
                 inner.worker = Some(worker);
                 inner.waiting = Some(Vec::new());
             }),
-            Err(error) => self.phase.set(Phase::Failed(error)),
+            Err(error) => self.give_up(error),
         }
+    }
+
+    /// There is no worker, and a new one would fail as well: from now on every request is told why.
+    fn give_up(self, error: Error) {
+        self.inner.update_value(|inner| {
+            inner.worker = None;
+            inner.waiting = None;
+            inner.broken = Some(error.clone());
+        });
+        self.phase.set(Phase::Failed(error));
     }
 
     /// Runs `recipe`, in place of what may be running.
@@ -114,8 +126,8 @@ impl Engine {
             move || {
                 let same = self.inner.with_value(|inner| inner.id) == id;
                 if same && matches!(self.phase.get_untracked(), Phase::Running { .. }) {
-                    self.replace_worker();
                     self.phase.set(Phase::Failed(Error::Cancelled));
+                    self.replace_worker();
                 }
             },
             PATIENCE,
@@ -160,7 +172,7 @@ impl Engine {
                 None
             }
             (None, Some(worker)) => post(worker, &request, inner.file.as_ref().map(|(_, bytes)| bytes)).err(),
-            (None, None) => None,
+            (None, None) => inner.broken.clone(),
         });
         if let Some(Some(error)) = failed {
             self.phase.set(Phase::Failed(error));
@@ -225,15 +237,21 @@ fn spawn(engine: Engine) -> Result<Worker, Error> {
     on_message.forget(); // Lives as long as the worker.
     let on_error = Closure::<dyn Fn(web_sys::Event)>::new(move |event: web_sys::Event| {
         let message = event.dyn_into::<web_sys::ErrorEvent>().map(|e| e.message()).unwrap_or_default();
-        let what = if message.is_empty() { "it could not be loaded".to_owned() } else { message };
-        // One that never listened would fail again, and again.
-        if engine.inner.with_value(|inner| inner.waiting.is_none()) {
-            engine.replace_worker();
+        let what = if message.is_empty() { "without a reason".to_owned() } else { message };
+        if engine.inner.with_value(|inner| inner.waiting.is_some()) {
+            // It never listened: its files are gone or forbidden.
+            return engine.give_up(Error::Input {
+                input: "the page's worker".into(),
+                place: Place::Whole,
+                problem: "it could not be loaded".into(),
+                cure: "Reload the page".into(),
+            });
         }
         engine.phase.set(Phase::Failed(Error::TooLarge {
             problem: format!("the worker stopped ({what}); most likely the browser ran out of memory"),
             cure: "Choose larger tiles, fewer tokens or a shorter trace, or use the command line".into(),
         }));
+        engine.replace_worker();
     });
     worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
     on_error.forget();

@@ -140,6 +140,13 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     let problem = browser.find("#policies-problem").await.text().await.unwrap();
     assert!(problem.contains("Choose at least one policy"), "{problem}");
 
+    // A fault in a folded part of the form unfolds it.
+    let inference = Inference { tile_bytes: 5, ..Inference::default() };
+    let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    let visible = "const p = document.querySelector('#tile_bytes-problem'); return p.innerText.includes('1024') && p.checkVisibility()";
+    browser.wait_for("the error of the folded field", visible).await;
+
     browser.open("#r=garbage").await;
     browser
         .wait_for(

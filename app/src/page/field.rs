@@ -47,9 +47,20 @@ fn problem(app: App, name: &'static str) -> Signal<String> {
     })
 }
 
+/// Whether one of the fields `names` is at fault: what hides them is then opened.
+pub(crate) fn at_fault(app: App, names: &'static [&'static str]) -> Signal<bool> {
+    yes(move || app.recipe.with(|r| r.as_ref().err().and_then(Error::field_name).is_some_and(|f| names.contains(&f))))
+}
+
 /// The line under the field `name` (with the element `id`) that says what is wrong with it.
 pub(crate) fn problem_line(app: App, name: &'static str, id: &'static str) -> impl IntoView {
     view! { <p class="problem" id=format!("{id}-problem") role="alert">{problem(app, name)}</p> }
+}
+
+/// `true` or `false` for `aria-invalid` of the field `name`.
+pub(crate) fn invalid(app: App, name: &'static str) -> Signal<String> {
+    let what = problem(app, name);
+    Signal::derive(move || (!what.get().is_empty()).to_string())
 }
 
 /// How far a slider goes.
@@ -94,8 +105,7 @@ impl Field {
     /// A text field.
     pub(crate) fn input(self, app: App) -> impl IntoView {
         let Self { name, id, label, value, slider, hint } = self;
-        let what = problem(app, name);
-        let invalid = Signal::derive(move || (!what.get().is_empty()).to_string());
+        let invalid = invalid(app, name);
         let mode = if slider.is_some() { "decimal" } else { "text" };
         view! {
             <div class="field">
@@ -135,7 +145,7 @@ impl Field {
         view! {
             <div class="field">
                 <label for=id>{label}</label>
-                <select id=id on:change:target=move |event| value.set(event.target().value())>{options}</select>
+                <select id=id aria-invalid=invalid(app, name) aria-describedby=format!("{id}-problem") on:change:target=move |event| value.set(event.target().value())>{options}</select>
                 <p class="hint">{hint}</p>
                 {problem_line(app, name, id)}
             </div>

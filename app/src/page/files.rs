@@ -54,6 +54,10 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
         if let Some(file) = files.and_then(|files| files.get(0)) {
             take(app, file);
         }
+        // So that choosing the same file again, changed meanwhile, is a change.
+        if let Some(input) = input.get_untracked() {
+            input.set_value("");
+        }
     };
     view! { <input type="file" id="file" node_ref=input on:change=chosen /> }
 }
@@ -69,8 +73,17 @@ fn take(app: App, file: File) {
         )));
         return;
     }
+    let number = app.files.try_update_value(|newest| {
+        *newest += 1;
+        *newest
+    });
     spawn_local(async move {
-        match JsFuture::from(file.array_buffer()).await {
+        let buffer = JsFuture::from(file.array_buffer()).await;
+        // A large file may be read more slowly than a smaller one that was dropped after it.
+        if app.files.try_get_value() != number {
+            return;
+        }
+        match buffer {
             Ok(buffer) => sort(app, file.name(), Uint8Array::new(&buffer)),
             Err(_) => app.notice.set(Some(format!("{} cannot be read. Was it moved or changed?", file.name()))),
         }

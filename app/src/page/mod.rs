@@ -13,6 +13,7 @@ use accel_core::recipe::Recipe;
 use leptos::ev;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::engine::{Engine, Phase};
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// Dark or light.
     pub(crate) theme: Theme,
+    /// Number of the newest file given to the page.
+    pub(crate) files: StoredValue<u32>,
     /// What went wrong outside the form: an unreadable link, a refused file.
     pub(crate) notice: RwSignal<Option<String>>,
 }
@@ -72,6 +75,7 @@ pub(crate) fn page() -> impl IntoView {
         engine: Engine::new(),
         recipe: RwSignal::new(untrack(|| form.json())),
         theme,
+        files: StoredValue::new(0),
         notice: RwSignal::new(None),
     };
     Effect::new(move |_| app.recipe.set(form.json()));
@@ -113,8 +117,10 @@ pub(crate) fn page() -> impl IntoView {
 }
 
 fn focus_results() {
-    if let Some(results) = document().get_element_by_id("results") {
-        results.scroll_into_view();
+    let results = document().get_element_by_id("results").and_then(|e| e.dyn_into::<web_sys::HtmlElement>().ok());
+    if let Some(results) = results {
+        // A browser that refuses to focus still shows them.
+        let _ = results.focus();
     }
 }
 

@@ -30,11 +30,14 @@ pub(crate) fn results(app: App) -> impl IntoView {
         });
         name.to_owned()
     });
+    let first_run = move || {
+        app.engine.answer.with(Option::is_none) && app.engine.phase.with(|p| matches!(p, Phase::Running { .. }))
+    };
     let place = NodeRef::<Div>::new();
     show_in(place, move || app.engine.answer.get().map(|answer| outcomes(app, answer)));
     view! {
-        <section id="results" aria-label="Results" data-state=state>
-            <p class="hint" hidden=yes(move || app.engine.answer.with(Option::is_some))>"The first results are on their way."</p>
+        <section id="results" aria-label="Results" data-state=state tabindex="-1">
+            <p class="hint" hidden=yes(move || !first_run())>"The first results are on their way."</p>
             <div class="stack" node_ref=place></div>
         </section>
     }
@@ -411,6 +414,8 @@ fn scores(app: App, outcome: Arc<Outcome>) -> impl IntoView {
             </tr>
         }
     };
+    // The worker keeps the accesses of the newest run only: once another has begun, these are gone.
+    let gone = move || app.engine.phase.with(|phase| *phase != Phase::Done);
     let rows = NodeRef::<Tbody>::new();
     show_in(rows, move || Some(app.engine.records.get().into_iter().map(row).collect_view()));
     let last_start = (accesses.saturating_sub(1)) / PAGE_ROWS * PAGE_ROWS;
@@ -436,8 +441,8 @@ fn scores(app: App, outcome: Arc<Outcome>) -> impl IntoView {
                 "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
             </p>
             <div class="bar">
-                <label class="tick"><input type="radio" name="order" prop:checked=yes(move || order.get() == Order::Score) on:change=by(Order::Score) />"highest first"</label>
-                <label class="tick"><input type="radio" name="order" prop:checked=yes(move || order.get() == Order::Access) on:change=by(Order::Access) />"as the trace runs"</label>
+                <label class="tick"><input type="radio" name="order" disabled=yes(gone) prop:checked=yes(move || order.get() == Order::Score) on:change=by(Order::Score) />"highest first"</label>
+                <label class="tick"><input type="radio" name="order" disabled=yes(gone) prop:checked=yes(move || order.get() == Order::Access) on:change=by(Order::Access) />"as the trace runs"</label>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">
                 <table id="scores">
@@ -450,10 +455,11 @@ fn scores(app: App, outcome: Arc<Outcome>) -> impl IntoView {
                 </table>
             </div>
             <div class="bar">
-                <button type="button" class="quiet" disabled=yes(move || start.get() == 0) on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
+                <button type="button" class="quiet" disabled=yes(move || gone() || start.get() == 0) on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
                 <span>{Signal::derive(range)}</span>
-                <button type="button" class="quiet" disabled=yes(move || start.get() >= last_start) on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
+                <button type="button" class="quiet" disabled=yes(move || gone() || start.get() >= last_start) on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
             </div>
+            <p class="hint" hidden=yes(move || !gone())>"The accesses behind these results are gone: run again to page through them."</p>
         </section>
     }
 }

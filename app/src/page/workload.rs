@@ -5,7 +5,7 @@ use accel_core::workload::presets::PRESETS;
 use accel_core::workload::synthetic::{ModelType, Pattern};
 use leptos::prelude::*;
 
-use super::field::{Field, problem_line};
+use super::field::{Field, at_fault, invalid, problem_line};
 use super::files::file_picker;
 use super::{App, yes};
 use crate::form::{CUSTOM, Source};
@@ -57,7 +57,7 @@ fn model_form(app: App) -> impl IntoView {
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
             <label for="config">"config.json (Llama, Mistral or GPT-2 from Hugging Face): paste it, or drop the file anywhere"</label>
             <textarea
-                id="config" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
+                id="config" aria-invalid=invalid(app, "config") aria-describedby="config-problem" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
                 prop:value=form.config
                 on:input:target=move |event| form.config.set(event.target().value())
             ></textarea>
@@ -68,7 +68,7 @@ fn model_form(app: App) -> impl IntoView {
             {Field::new("decode_tokens", "Decoded tokens", form.decode_tokens).slider("0", "64", "1").input(app)}
         </div>
         {Field::new("batch_size", "Batch size", form.model_batch).slider("1", "64", "1").input(app)}
-        <details>
+        <details open=at_fault(app, &["weight_dtype", "kv_dtype", "tile_bytes"])>
             <summary>"Storage"</summary>
             <div class="pair">
                 {Field::new("weight_dtype", "Weights", form.weight_dtype).choice(app, dtypes("the model's own"))}
@@ -90,7 +90,7 @@ fn synthetic_form(app: App) -> impl IntoView {
             {Field::new("seq_length", "Sequence length", form.seq_length).slider("32", "1024", "1").input(app)}
         </div>
         <p class="hint">"This generator draws sizes by chance and does not use batch size and sequence length; the models do."</p>
-        <details>
+        <details open=at_fault(app, &["pattern", "max_tensors_per_layer"])>
             <summary>"More"</summary>
             {Field::new("pattern", "Order of reuses", form.pattern)
                 .hint("burst: back to back, as the prototype wrote them; every policy then gets the same hits.")
