@@ -192,6 +192,18 @@ impl Form {
         })
     }
 
+    /// Shows another kind of workload. A capacity nobody changed follows: what holds half a model is
+    /// far too large for the prototype's workload, and the other way round.
+    pub(crate) fn show(&self, source: Source) {
+        let of_models = exact_size(Recipe::default().memory.capacity_bytes);
+        let of_others = exact_size(Memory::default().capacity_bytes);
+        let (from, to) = if source == Source::Model { (of_others, of_models) } else { (of_models, of_others) };
+        if self.capacity.with_untracked(|capacity| *capacity == from) {
+            self.capacity.set(to);
+        }
+        self.source.set(source);
+    }
+
     /// Ticks or unticks `policy`; the order stays that of the table.
     pub(crate) fn toggle(&self, policy: PolicyKind) {
         let on = self.policies.with_untracked(|chosen| chosen.contains(&policy));
@@ -208,7 +220,7 @@ impl Form {
     pub(crate) fn show_config(&self, text: String) {
         self.config.set(text);
         self.model.set(CUSTOM.into());
-        self.source.set(Source::Model);
+        self.show(Source::Model);
     }
 }
 

@@ -4,6 +4,7 @@
 //! CHROMEDRIVER. The page is served from a sub-path by a plain file server, without any backend.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use accel_core::memory::Memory;
 use accel_core::policy::PolicyKind;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, Unattended, run};
@@ -263,7 +264,8 @@ async fn scores_charts_validation_and_both_themes() {
         browser.end().await;
     }
     let browser = Browser::start(1280, 2100).await;
-    let recipe = Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() };
+    let recipe =
+        Recipe { workload: Workload::Synthetic(Synthetic::default()), memory: Memory::default(), ..Recipe::default() };
     let expected: Outcome = run(&recipe, &mut Unattended).unwrap();
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     browser.wait_for_results().await;

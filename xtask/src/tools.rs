@@ -15,14 +15,18 @@ const TRUNK: &str = "0.21.14";
 /// Must equal the version of the crate, which is pinned in Cargo.toml and Trunk.toml.
 const WASM_BINDGEN: &str = "0.2.130";
 /// The npm package that carries wasm-opt.
-const BINARYEN: &str = "132.0.0";
+const BINARYEN: &str = "binaryen@132.0.0";
+/// The npm package that shortens the page's script.
+const ESBUILD: &str = "esbuild@0.28.2";
 
 /// What building the page needs.
 pub(crate) struct Tools {
     /// The search path with our tools in front.
     pub(crate) path: OsString,
-    /// The optimiser, where it can be had.
+    /// The optimiser of WASM, where it can be had.
     pub(crate) wasm_opt: Option<PathBuf>,
+    /// The shortener of scripts, where it can be had.
+    pub(crate) esbuild: Option<PathBuf>,
 }
 
 impl Tools {
@@ -35,7 +39,9 @@ impl Tools {
         let mut path = vec![folder.join("bin")];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let path = std::env::join_paths(path).context("the search path cannot be extended")?;
-        Ok(Self { path, wasm_opt: wasm_opt(shell, &folder) })
+        let wasm_opt = from_npm(shell, &folder, "wasm-opt", BINARYEN);
+        let esbuild = from_npm(shell, &folder, "esbuild", ESBUILD);
+        Ok(Self { path, wasm_opt, esbuild })
     }
 }
 
@@ -84,27 +90,28 @@ fn install(shell: &Shell, folder: &Path, package: &str, program: &str, version: 
     })
 }
 
-/// Finds wasm-opt, or installs it with npm; the page works without.
-fn wasm_opt(shell: &Shell, folder: &Path) -> Option<PathBuf> {
-    let ours = folder.join("node_modules").join(".bin").join("wasm-opt");
+/// Finds `program`, or installs the npm package that carries it; the page works without, and is larger.
+fn from_npm(shell: &Shell, folder: &Path, program: &str, package: &str) -> Option<PathBuf> {
+    // A package folder of its own: npm removes from a shared one what it did not install itself.
+    let own = folder.join(program);
+    let ours = own.join("node_modules").join(".bin").join(program);
     if ours.is_file() {
         return Some(ours);
     }
-    if let Some(found) = find(&exe("wasm-opt")) {
+    if let Some(found) = find(&exe(program)) {
         return Some(found);
     }
     if find("npm").is_some() {
-        let installed = step("installing wasm-opt with npm", || {
-            std::fs::create_dir_all(folder)?;
-            let package = format!("binaryen@{BINARYEN}");
-            shell.command("npm").args(["install", "--no-save", "--prefix"]).arg(folder).arg(package).run()
+        let installed = step(&format!("installing {program} with npm"), || {
+            std::fs::create_dir_all(&own)?;
+            shell.command("npm").args(["install", "--no-save", "--prefix"]).arg(&own).arg(package).run()
         });
         match installed {
             Ok(()) => return Some(ours),
             Err(error) => println!("  {error:#}"),
         }
     }
-    println!("  wasm-opt is not to be had: the page is built without, about a tenth larger. It is part of binaryen.");
+    println!("  {program} is not to be had (npm would bring it): the page is built without, and somewhat larger.");
     None
 }
 

@@ -95,7 +95,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     if !json {
         app.engine.set_file(name.clone(), bytes);
         app.form.file.set(Some(FileSource { name, format: None }));
-        app.form.source.set(Source::File);
+        app.form.show(Source::File);
         app.run();
         return;
     }

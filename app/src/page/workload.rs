@@ -21,7 +21,7 @@ pub(crate) fn workload_form(app: App) -> impl IntoView {
         let on = yes(move || source.get() == which);
         view! {
             <label class="tab">
-                <input type="radio" name="source" id=id prop:checked=on on:change=move |_| source.set(which) />
+                <input type="radio" name="source" id=id prop:checked=on on:change=move |_| app.form.show(which) />
                 <span>{text}</span>
             </label>
         }
