@@ -36,7 +36,7 @@ const WASM_FEATURES: [&str; 6] = [
 /// Builds the page and returns its folder.
 pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf> {
     // As Trunk.toml says.
-    let page = shell.root.join("target").join("page");
+    let page = shell.root.join("target").join("www");
     step("building the page", || {
         shell.command("trunk").arg("build").env("PATH", &tools.path).env("NO_COLOR", "true").run()
     })?;
