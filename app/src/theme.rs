@@ -1,6 +1,6 @@
 //! Dark or light: as the system says, or as the user chose.
 //!
-//! By hand, because the ready-made hook brings a cookie parser and a calendar: a fifth of the page.
+//! By hand, because the ready-made hook brings a cookie parser and a calendar, too large for the page.
 
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;

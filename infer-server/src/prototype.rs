@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use accel_core::error::{Error, Place};
-use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES, prototype_time};
+use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{PolicyKind, Setup};
 use accel_core::recipe::default_seed;
 use accel_core::score::{Scores, heuristic};
@@ -342,14 +342,13 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
     let sizes = trace.sizes();
     let setup = Setup { sizes: &sizes, capacity_bytes, scores: Some(&scores) };
     let report = simulate(policy, &setup, &trace).map_err(ApiError::body)?;
-    let time = prototype_time(report.hits, report.miss_bytes);
     let headers = if policy.info().scored { scorer_headers(&scores) } else { HeaderMap::new() };
     let metrics = Metrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
-        total_latency: time.total_latency_ms,
+        total_latency: report.total_latency_ms,
         evictions: report.evictions,
-        bandwidth_wait_time: time.bandwidth_wait_ms,
+        bandwidth_wait_time: report.bandwidth_wait_ms,
         cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
         policy: policy.name(),
         capacity_bytes,

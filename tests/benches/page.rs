@@ -43,9 +43,6 @@ async fn main() {
             at_load.extend(browser.script("return window.long.splice(0)").await.as_array().unwrap().clone());
 
             browser.find("#run").await.click().await.unwrap();
-            browser
-                .wait_for("the run", "return document.querySelector('#results').dataset.state !== 'done' || true")
-                .await;
             tokio::time::sleep(Duration::from_millis(50)).await;
             browser.wait_for_results().await;
             tokio::time::sleep(Duration::from_millis(200)).await;

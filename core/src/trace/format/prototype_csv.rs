@@ -208,7 +208,7 @@ impl Row {
     }
 }
 
-/// Reads lines with csv-core: the csv crate's own reader would be an eighth of the page.
+/// Reads lines with csv-core, which the csv crate is built on: its own reader is too large for the page.
 struct Rows<'a> {
     input: &'a str,
     bytes: &'a [u8],
