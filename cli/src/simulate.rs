@@ -40,7 +40,7 @@ impl Simulate {
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         let outcome = run_with(&recipe, file, &mut Bar::new())?;
         if self.json {
-            let scored = outcome.runs.iter().any(|r| r.policy.info().scored);
+            let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
             let scorer = scored.then(|| outcome.scorer.name());
             serde_json::to_writer_pretty(&mut *out, &Answer { trace: &outcome.trace, runs: &outcome.runs, scorer })?;
             writeln!(out)?;
@@ -96,7 +96,7 @@ fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow:
     for sentence in &outcome.explanation {
         writeln!(out, "{sentence}")?;
     }
-    if outcome.runs.iter().any(|r| r.policy.info().scored) {
+    if outcome.runs.iter().any(|r| r.policy.info().scored()) {
         writeln!(out, "Eviction scores by the {} scorer.", outcome.scorer.name())?;
     }
     if let Some(validation) = &outcome.validation {

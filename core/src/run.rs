@@ -3,6 +3,8 @@
 //! [`run`] goes from recipe to outcome in one call. [`Job`] is the same in steps, for callers that must
 //! breathe in between: a browser's worker reports progress and reads its messages between steps.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -13,7 +15,7 @@ use crate::score::{Scorer, Scores, heuristic};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::{self, Report, Simulation};
 use crate::trace::format::prototype_csv::{Record, record};
-use crate::trace::reuse::{Histogram, StackDistances};
+use crate::trace::reuse::{Future, Histogram, StackDistances};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::Workload;
@@ -128,6 +130,7 @@ pub struct Job {
     trace: Trace,
     scores: Scores,
     sizes: Vec<u64>,
+    future: Arc<Future>,
     buckets: Buckets,
     stack: StackDistances,
     distances: Histogram,
@@ -152,6 +155,7 @@ impl Job {
         Ok(Self {
             scores: heuristic(&trace),
             sizes: trace.sizes(),
+            future: Arc::new(Future::of(&trace)),
             buckets: Buckets::new(&trace),
             stack: StackDistances::new(trace.tensors().len(), accesses),
             distances: Histogram::default(),
@@ -221,9 +225,10 @@ impl Job {
             Some(run) => run,
             None => {
                 let setup = Setup {
-                    sizes: &self.sizes,
-                    capacity_bytes: self.recipe.memory.capacity_bytes,
                     scores: Some(&self.scores),
+                    future: Some(&self.future),
+                    seed: self.recipe.seed,
+                    ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
                 };
                 sim::start(self.recipe.policies[self.finished.len()], &setup, &self.buckets)?
             }

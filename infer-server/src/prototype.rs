@@ -1,6 +1,7 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use accel_core::error::{Error, Place};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
@@ -10,6 +11,7 @@ use accel_core::score::{Scores, heuristic};
 use accel_core::sim::simulate;
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
+use accel_core::trace::reuse::Future;
 use accel_core::units::parse_bytes;
 use accel_core::validate;
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
@@ -340,9 +342,15 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
     let Input { trace, .. } = Input::read(body)?;
     let scores = heuristic(&trace);
     let sizes = trace.sizes();
-    let setup = Setup { sizes: &sizes, capacity_bytes, scores: Some(&scores) };
+    let future = Arc::new(Future::of(&trace));
+    let setup = Setup {
+        scores: Some(&scores),
+        future: Some(&future),
+        seed: default_seed(),
+        ..Setup::new(&sizes, capacity_bytes)
+    };
     let report = simulate(policy, &setup, &trace).map_err(ApiError::body)?;
-    let headers = if policy.info().scored { scorer_headers(&scores) } else { HeaderMap::new() };
+    let headers = if policy.info().scored() { scorer_headers(&scores) } else { HeaderMap::new() };
     let metrics = Metrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,

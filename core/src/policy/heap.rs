@@ -1,9 +1,58 @@
-//! A binary heap of tensors that knows where each one stands, so that keys can change.
+//! Heaps of tensors whose keys change.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 /// Marks a tensor that is not in the heap.
 const ABSENT: u32 = u32::MAX;
 
-/// The tensor with the greatest key on top.
+/// The tensor with the smallest key comes first, and keys only grow while a tensor is in: then a key may change
+/// without touching the heap, and is put right once its tensor comes to the top.
+#[derive(Debug)]
+pub(super) struct GrowingHeap<K> {
+    heap: BinaryHeap<Reverse<(K, u32)>>,
+    keys: Vec<K>,
+}
+
+impl<K: Ord + Copy + Default> GrowingHeap<K> {
+    /// An empty heap for tensors `0..tensors`.
+    pub(super) fn new(tensors: usize) -> Self {
+        Self { heap: BinaryHeap::new(), keys: vec![K::default(); tensors] }
+    }
+
+    /// The key of `tensor`, which must be in the heap.
+    pub(super) fn key(&self, tensor: u32) -> K {
+        self.keys[tensor as usize]
+    }
+
+    /// Adds `tensor`, which must not be in the heap.
+    pub(super) fn push(&mut self, tensor: u32, key: K) {
+        self.keys[tensor as usize] = key;
+        self.heap.push(Reverse((key, tensor)));
+    }
+
+    /// Changes the key of `tensor`, which must be in the heap, to one that is not smaller.
+    pub(super) fn raise(&mut self, tensor: u32, key: K) {
+        self.keys[tensor as usize] = key;
+    }
+
+    /// Takes out the tensor with the smallest key.
+    pub(super) fn pop(&mut self) -> Option<(K, u32)> {
+        loop {
+            let mut top = self.heap.peek_mut()?;
+            let Reverse((key, tensor)) = *top;
+            let now = self.keys[tensor as usize];
+            if key == now {
+                PeekMut::pop(top);
+                return Some((key, tensor));
+            }
+            *top = Reverse((now, tensor));
+        }
+    }
+}
+
+/// The tensor with the greatest key on top; it knows where each one stands, so that keys can change either way.
 #[derive(Debug)]
 pub(super) struct IndexedHeap<K> {
     /// Tensors with their keys, in heap order.
@@ -39,14 +88,15 @@ impl<K: PartialOrd + Copy> IndexedHeap<K> {
         self.sift_down(place);
     }
 
-    /// Takes out the tensor with the greatest key. The heap must not be empty.
-    pub(super) fn pop(&mut self) -> u32 {
-        let (_, top) = self.items.swap_remove(0);
+    /// Takes out the tensor with the greatest key.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        let (_, top) = *self.items.first()?;
+        self.items.swap_remove(0);
         self.places[top as usize] = ABSENT;
         if !self.items.is_empty() {
             self.sift_down(0);
         }
-        top
+        Some(top)
     }
 
     fn sift_up(&mut self, mut at: usize) -> usize {

@@ -1,6 +1,6 @@
-//! A queue of tensors as a doubly linked list threaded through one array: no allocation after set-up.
+//! Queues of tensors as doubly linked lists threaded through one array: no allocation after set-up.
 
-/// Marks the end of the queue.
+/// Marks the end of a queue.
 const NIL: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
@@ -9,55 +9,164 @@ struct Link {
     older: u32,
 }
 
-/// A queue of distinct tensors; every operation takes constant time.
-#[derive(Debug)]
-pub(super) struct Queue {
-    links: Vec<Link>,
+#[derive(Debug, Clone, Copy)]
+struct Ends {
     newest: u32,
     oldest: u32,
 }
 
-impl Queue {
-    /// An empty queue for tensors `0..tensors`.
+/// `N` queues; a tensor is in at most one of them. Every operation takes constant time.
+///
+/// The caller knows which queue a tensor is in, and says so.
+#[derive(Debug)]
+pub(super) struct Queues<const N: usize> {
+    links: Vec<Link>,
+    ends: [Ends; N],
+}
+
+impl<const N: usize> Queues<N> {
+    /// Empty queues for tensors `0..tensors`.
     pub(super) fn new(tensors: usize) -> Self {
-        Self { links: vec![Link { newer: NIL, older: NIL }; tensors], newest: NIL, oldest: NIL }
+        Self { links: vec![Link { newer: NIL, older: NIL }; tensors], ends: [Ends { newest: NIL, oldest: NIL }; N] }
     }
 
-    /// Adds `tensor`, which must not be in the queue, at the newest end.
-    pub(super) fn push_newest(&mut self, tensor: u32) {
-        self.links[tensor as usize] = Link { newer: NIL, older: self.newest };
-        match self.newest {
-            NIL => self.oldest = tensor,
+    /// Whether queue `q` holds nothing.
+    pub(super) fn is_empty(&self, q: usize) -> bool {
+        self.ends[q].oldest == NIL
+    }
+
+    /// The oldest tensor of queue `q`.
+    pub(super) fn oldest(&self, q: usize) -> Option<u32> {
+        Some(self.ends[q].oldest).filter(|t| *t != NIL)
+    }
+
+    /// The tensor that came into its queue right after `tensor`.
+    pub(super) fn newer(&self, tensor: u32) -> Option<u32> {
+        Some(self.links[tensor as usize].newer).filter(|t| *t != NIL)
+    }
+
+    /// Adds `tensor`, which must be in no queue, at the newest end of queue `q`.
+    pub(super) fn push_newest(&mut self, q: usize, tensor: u32) {
+        let ends = &mut self.ends[q];
+        self.links[tensor as usize] = Link { newer: NIL, older: ends.newest };
+        match ends.newest {
+            NIL => ends.oldest = tensor,
             newest => self.links[newest as usize].newer = tensor,
         }
-        self.newest = tensor;
+        ends.newest = tensor;
     }
 
-    /// Takes `tensor`, which must be in the queue, out of it.
-    pub(super) fn remove(&mut self, tensor: u32) {
+    /// Takes `tensor`, which must be in queue `q`, out of it.
+    pub(super) fn remove(&mut self, q: usize, tensor: u32) {
         let Link { newer, older } = self.links[tensor as usize];
         match newer {
-            NIL => self.newest = older,
+            NIL => self.ends[q].newest = older,
             newer => self.links[newer as usize].older = older,
         }
         match older {
-            NIL => self.oldest = newer,
+            NIL => self.ends[q].oldest = newer,
             older => self.links[older as usize].newer = newer,
         }
     }
 
-    /// Moves `tensor`, which must be in the queue, to the newest end.
-    pub(super) fn make_newest(&mut self, tensor: u32) {
-        if self.newest != tensor {
-            self.remove(tensor);
-            self.push_newest(tensor);
+    /// Moves `tensor`, which must be in queue `q`, to its newest end.
+    pub(super) fn make_newest(&mut self, q: usize, tensor: u32) {
+        if self.ends[q].newest != tensor {
+            self.remove(q, tensor);
+            self.push_newest(q, tensor);
         }
     }
 
-    /// Takes the oldest tensor out. The queue must not be empty.
-    pub(super) fn pop_oldest(&mut self) -> u32 {
-        let oldest = self.oldest;
+    /// Takes the oldest tensor out of queue `q`.
+    pub(super) fn pop_oldest(&mut self, q: usize) -> Option<u32> {
+        let oldest = self.oldest(q)?;
+        self.remove(q, oldest);
+        Some(oldest)
+    }
+
+    /// Takes the newest tensor out of queue `q`.
+    pub(super) fn pop_newest(&mut self, q: usize) -> Option<u32> {
+        let newest = Some(self.ends[q].newest).filter(|t| *t != NIL)?;
+        self.remove(q, newest);
+        Some(newest)
+    }
+}
+
+/// [`Queues`] that know the bytes in each, and where each tensor is.
+///
+/// What most adaptive policies are built of: segments with shares of the capacity, and ghosts (tensors that
+/// were evicted and are remembered).
+#[derive(Debug)]
+pub(super) struct Segments<const N: usize> {
+    queues: Queues<N>,
+    sizes: Vec<u64>,
+    bytes: [u64; N],
+    places: Vec<u8>,
+}
+
+/// Marks a tensor in no segment.
+const NOWHERE: u8 = u8::MAX;
+
+impl<const N: usize> Segments<N> {
+    /// Empty segments for tensors of `sizes`.
+    pub(super) fn new(sizes: &[u64]) -> Self {
+        Self {
+            queues: Queues::new(sizes.len()),
+            sizes: sizes.to_vec(),
+            bytes: [0; N],
+            places: vec![NOWHERE; sizes.len()],
+        }
+    }
+
+    /// Size of `tensor` in bytes.
+    pub(super) fn size(&self, tensor: u32) -> u64 {
+        self.sizes[tensor as usize]
+    }
+
+    /// Bytes in segment `q`.
+    pub(super) fn bytes(&self, q: usize) -> u64 {
+        self.bytes[q]
+    }
+
+    /// Whether segment `q` holds nothing.
+    pub(super) fn is_empty(&self, q: usize) -> bool {
+        self.queues.is_empty(q)
+    }
+
+    /// The oldest tensor of segment `q`.
+    pub(super) fn oldest(&self, q: usize) -> Option<u32> {
+        self.queues.oldest(q)
+    }
+
+    /// The segment of `tensor`.
+    pub(super) fn place(&self, tensor: u32) -> Option<usize> {
+        Some(self.places[tensor as usize]).filter(|p| *p != NOWHERE).map(usize::from)
+    }
+
+    /// Takes `tensor` out of its segment, if it is in one.
+    pub(super) fn remove(&mut self, tensor: u32) {
+        if let Some(from) = self.place(tensor) {
+            self.queues.remove(from, tensor);
+            self.bytes[from] -= self.sizes[tensor as usize];
+            self.places[tensor as usize] = NOWHERE;
+        }
+    }
+
+    /// Moves `tensor` from where it is, if anywhere, to the newest end of segment `q`.
+    pub(super) fn make_newest(&mut self, q: usize, tensor: u32) {
+        if self.place(tensor) == Some(q) {
+            return self.queues.make_newest(q, tensor);
+        }
+        self.remove(tensor);
+        self.queues.push_newest(q, tensor);
+        self.bytes[q] += self.sizes[tensor as usize];
+        self.places[tensor as usize] = q as u8;
+    }
+
+    /// Takes the oldest tensor out of segment `q`.
+    pub(super) fn pop_oldest(&mut self, q: usize) -> Option<u32> {
+        let oldest = self.queues.oldest(q)?;
         self.remove(oldest);
-        oldest
+        Some(oldest)
     }
 }

@@ -17,8 +17,7 @@ pub struct Ml {
 
 impl Policy for Ml {
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
-        let scores = setup.scores.ok_or_else(|| Error::Internal("ml was started without scores".into()))?;
-        Ok(Self { scores: Arc::clone(&scores.values), heap: IndexedHeap::new(setup.sizes.len()), inserted: 0 })
+        Ok(Self { scores: setup.scores()?, heap: IndexedHeap::new(setup.sizes.len()), inserted: 0 })
     }
 
     fn hit(&mut self, tensor: u32, now: usize) {
@@ -31,7 +30,7 @@ impl Policy for Ml {
         self.heap.set(tensor, (self.scores[now], Reverse(self.inserted)));
     }
 
-    fn evict(&mut self) -> u32 {
+    fn evict(&mut self) -> Option<u32> {
         self.heap.pop()
     }
 }

@@ -6,14 +6,65 @@
 mod heap;
 mod list;
 
+pub mod arc;
+pub mod belady;
+pub mod belady_size;
+pub mod clock;
 pub mod fifo;
+pub mod gdsf;
+pub mod lfu;
+pub mod lfuda;
+pub mod lirs;
 pub mod lru;
 pub mod ml;
+pub mod ml_reuse;
+pub mod mru;
+pub mod random;
+pub mod s3fifo;
+pub mod sieve;
+pub mod slru;
+pub mod w_tinylfu;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 use crate::score::Scores;
+use crate::trace::reuse::Future;
+
+/// Which missed tensors come into memory. Either way, one larger than the capacity does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// Every tensor that fits: residents are evicted until there is room.
+    #[default]
+    Always,
+    /// Every tensor that the policy would not evict at once: the newcomer is put in order like a resident, and
+    /// where it is itself the victim, it has passed by without being kept.
+    Bypass,
+}
+
+impl Admission {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Always, Self::Bypass];
+
+    /// The name in recipes and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// The mode of that name; case does not matter.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name.trim()));
+        found.ok_or_else(|| {
+            Error::field("admission", format!("\"{name}\""), "no such mode", "Choose from always, bypass")
+        })
+    }
+}
 
 /// What a policy may know before the first access.
 #[derive(Debug, Clone)]
@@ -22,14 +73,39 @@ pub struct Setup<'a> {
     pub sizes: &'a [u64],
     /// Capacity in bytes.
     pub capacity_bytes: u64,
+    /// Which missed tensors come in; for the engine, policies need not care.
+    pub admission: Admission,
     /// A score for each access, for policies that read them.
     pub scores: Option<&'a Scores>,
+    /// When each tensor is used next, for policies that know the future.
+    pub future: Option<&'a Arc<Future>>,
+    /// The seed of everything drawn by chance.
+    pub seed: u64,
+}
+
+impl<'a> Setup<'a> {
+    /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
+    pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
+        Self { sizes, capacity_bytes, admission: Admission::Always, scores: None, future: None, seed: 0 }
+    }
+
+    /// The scores, for a policy that cannot do without.
+    fn scores(&self) -> Result<Arc<[f64]>, Error> {
+        let scores = self.scores.ok_or_else(|| Error::Internal("a policy was started without its scores".into()))?;
+        Ok(Arc::clone(&scores.values))
+    }
+
+    /// The future, for a policy that cannot do without.
+    fn future(&self) -> Result<Arc<Future>, Error> {
+        let future = self.future.ok_or_else(|| Error::Internal("a policy was started without its future".into()))?;
+        Ok(Arc::clone(future))
+    }
 }
 
 /// The order in which tensors leave.
 ///
-/// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that now
-/// fits, `evict` only while at least one tensor is resident.
+/// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that fits the capacity
+/// and was announced by `miss`, `evict` only while at least one tensor is resident.
 pub trait Policy: Sized + Send {
     /// An empty order.
     fn new(setup: &Setup<'_>) -> Result<Self, Error>;
@@ -37,11 +113,16 @@ pub trait Policy: Sized + Send {
     /// The resident `tensor` is used by access number `now`.
     fn hit(&mut self, tensor: u32, now: usize);
 
+    /// The absent `tensor` is used by access number `now`, and will come in once there is room.
+    fn miss(&mut self, tensor: u32, now: usize) {
+        let _ = (tensor, now);
+    }
+
     /// `tensor` was absent and becomes resident at access number `now`.
     fn insert(&mut self, tensor: u32, now: usize);
 
-    /// Chooses the tensor to leave, forgets it and returns it.
-    fn evict(&mut self) -> u32;
+    /// Chooses the tensor to leave, forgets it and returns it; none where it knows of no resident.
+    fn evict(&mut self) -> Option<u32>;
 }
 
 /// Code that is generic over the policy; see [`PolicyKind::dispatch`].
@@ -63,13 +144,31 @@ pub struct PolicyInfo {
     pub title: &'static str,
     /// What it evicts, in one sentence.
     pub about: &'static str,
-    /// Whether it reads scores.
-    pub scored: bool,
+    /// What it knows.
+    pub knows: Knows,
+}
+
+/// What a policy decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knows {
+    /// The accesses so far.
+    Past,
+    /// The accesses so far and their eviction scores.
+    Scores,
+    /// The whole trace: no real memory can, save where a compiler fixes the order.
+    Future,
+}
+
+impl PolicyInfo {
+    /// Whether it decides by eviction scores.
+    pub fn scored(&self) -> bool {
+        self.knows == Knows::Scores
+    }
 }
 
 /// Lists the policies once: the enum, the table and the dispatch all come from these rows.
 macro_rules! policies {
-    ($($kind:ident, $type:ty, $name:literal, $title:literal, $scored:literal, $about:literal;)*) => {
+    ($($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)*) => {
         /// A policy by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum PolicyKind {
@@ -78,7 +177,7 @@ macro_rules! policies {
 
         /// Every policy.
         pub const POLICIES: &[PolicyInfo] = &[
-            $(PolicyInfo { kind: PolicyKind::$kind, name: $name, title: $title, about: $about, scored: $scored },)*
+            $(PolicyInfo { kind: PolicyKind::$kind, name: $name, title: $title, about: $about, knows: Knows::$knows },)*
         ];
 
         impl PolicyKind {
@@ -98,9 +197,24 @@ macro_rules! policies {
 }
 
 policies! {
-    Lru, lru::Lru, "lru", "LRU", false, "Evicts the tensor whose last use is longest ago.";
-    Fifo, fifo::Fifo, "fifo", "FIFO", false, "Evicts the tensor that came in first.";
-    Ml, ml::Ml, "ml", "ML", true, "Evicts the tensor with the highest eviction score.";
+    Lru, lru::Lru, "lru", "LRU", Past, "Evicts the tensor whose last use is longest ago.";
+    Fifo, fifo::Fifo, "fifo", "FIFO", Past, "Evicts the tensor that came in first.";
+    Mru, mru::Mru, "mru", "MRU", Past, "Evicts the tensor that was used last.";
+    Clock, clock::Clock, "clock", "CLOCK", Past, "FIFO with a second chance for tensors used since the hand last passed.";
+    Sieve, sieve::Sieve, "sieve", "SIEVE", Past, "A hand sweeps a FIFO queue and evicts the first tensor not used since it last passed.";
+    S3Fifo, s3fifo::S3Fifo, "s3-fifo", "S3-FIFO", Past, "A small FIFO queue filters what may enter the main one.";
+    Slru, slru::Slru, "slru", "SLRU", Past, "Five LRU segments; a hit lifts a tensor by one.";
+    Arc, arc::Arc, "arc", "ARC", Past, "Balances recent against frequent use by what it evicted too early.";
+    Lirs, lirs::Lirs, "lirs", "LIRS", Past, "Keeps tensors whose last two uses were close together.";
+    WTinyLfu, w_tinylfu::WTinyLfu, "w-tinylfu", "W-TinyLFU", Past, "Newcomers must have been used more often than the victim.";
+    Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
+    Lfuda, lfuda::Lfuda, "lfuda", "LFUDA", Past, "LFU in which old uses count less and less.";
+    Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
+    Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
+    Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
+    MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";
+    Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
+    BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
 }
 
 impl PolicyKind {
@@ -109,9 +223,10 @@ impl PolicyKind {
         self.info().name
     }
 
-    /// The policy of that name; case does not matter.
+    /// The policy of that name; `-`, `_` and case do not matter.
     pub fn from_name(name: &str) -> Result<Self, Error> {
-        let found = POLICIES.iter().find(|p| p.name.eq_ignore_ascii_case(name.trim()));
+        let plain = |name: &str| name.trim().replace(['-', '_'], "").to_ascii_lowercase();
+        let found = POLICIES.iter().find(|p| plain(p.name) == plain(name));
         found.map(|p| p.kind).ok_or_else(|| {
             let names = POLICIES.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
             Error::field("policy", format!("\"{name}\""), "no such policy", format!("Choose from {names}"))

@@ -76,6 +76,15 @@ pub fn heuristic(trace: &Trace) -> Scores {
     Scores { values: features(trace).map(columns).map(score).collect(), scorer: Scorer::Heuristic }
 }
 
+/// Accesses until the next use that a score predicts, on a logarithmic scale from 1 (score 0) to 2^18 (score 1:
+/// not within any time that matters): each ninth, a bucket of the question a model is asked, is a factor of four.
+pub fn predicted_reuse_distance(score: f64) -> u64 {
+    // 4^(9 s) = 2^(18 s), with 2^fraction taken as 1 + fraction: exact on every platform, within 9 % of the power.
+    let exponent = 18.0 * score.clamp(0.0, 1.0);
+    let whole = exponent.floor();
+    ((1u64 << whole as u32) as f64 * (1.0 + (exponent - whole))) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

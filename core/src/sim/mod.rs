@@ -1,12 +1,13 @@
 //! The engine: it alone owns capacity, hits and counting.
 
+pub mod audit;
 pub mod timeline;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::prototype_time;
-use crate::policy::{Policy, PolicyKind, Setup, Visitor};
+use crate::policy::{Admission, Policy, PolicyKind, Setup, Visitor};
 use crate::trace::Trace;
 use timeline::{Buckets, Timeline};
 
@@ -23,8 +24,10 @@ pub struct Counts {
     pub miss_bytes: u64,
     /// Tensors put out to make room.
     pub evictions: u64,
-    /// Misses of tensors larger than the capacity, which are never admitted.
+    /// Misses whose tensor was not kept: it was too large, or its own victim.
     pub bypassed: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
+    pub oversize: u64,
 }
 
 /// Watches a run; the methods do nothing unless overridden.
@@ -62,11 +65,13 @@ struct Slot {
 /// A memory of one level under the policy `P`.
 ///
 /// On a hit the policy is told. On a miss, a tensor larger than the capacity is bypassed; else tensors
-/// are evicted while used + size > capacity, and it is inserted.
+/// are evicted while used + size > capacity, and it is inserted. Under [`Admission::Bypass`] it is inserted
+/// first, and may be evicted itself.
 #[derive(Debug)]
 pub struct Engine<P> {
     policy: P,
     capacity: u64,
+    admission: Admission,
     used: u64,
     slots: Vec<Slot>,
     counts: Counts,
@@ -78,6 +83,7 @@ impl<P: Policy> Engine<P> {
         Ok(Self {
             policy: P::new(setup)?,
             capacity: setup.capacity_bytes,
+            admission: setup.admission,
             used: 0,
             slots: setup.sizes.iter().map(|&bytes| Slot { bytes, resident: false }).collect(),
             counts: Counts::default(),
@@ -92,6 +98,23 @@ impl<P: Policy> Engine<P> {
     /// Bytes resident now.
     pub fn used_bytes(&self) -> u64 {
         self.used
+    }
+
+    /// Whether `tensor` is resident now.
+    pub fn is_resident(&self, tensor: u32) -> bool {
+        self.slots[tensor as usize].resident
+    }
+
+    /// Empties the memory, in the order in which the policy lets go.
+    pub fn drain(&mut self) -> Vec<u32> {
+        let mut left = Vec::new();
+        while let Some(victim) = self.policy.evict() {
+            let slot = &mut self.slots[victim as usize];
+            slot.resident = false;
+            self.used = self.used.wrapping_sub(slot.bytes);
+            left.push(victim);
+        }
+        left
     }
 
     /// Runs `accesses`, the first of which is number `start` of the trace.
@@ -113,22 +136,49 @@ impl<P: Policy> Engine<P> {
             observer.miss(now, tensor, bytes);
             if bytes > self.capacity {
                 counts.bypassed += 1;
+                counts.oversize += 1;
                 continue;
             }
-            while bytes > self.capacity - self.used {
-                let victim = self.policy.evict();
-                let slot = &mut self.slots[victim as usize];
-                slot.resident = false;
-                self.used -= slot.bytes;
-                counts.evictions += 1;
-                observer.evict(now, victim, slot.bytes);
+            self.policy.miss(tensor, now);
+            match self.admission {
+                Admission::Always => {
+                    self.make_room(self.capacity - bytes, now, &mut counts, observer);
+                    self.insert(tensor, now, observer);
+                }
+                Admission::Bypass => {
+                    // All tensors together fit 64 bits, so the sum of those resident does.
+                    self.insert(tensor, now, observer);
+                    self.make_room(self.capacity, now, &mut counts, observer);
+                    if !self.slots[tensor as usize].resident {
+                        counts.bypassed += 1;
+                        counts.evictions -= 1;
+                    }
+                }
             }
-            self.slots[tensor as usize].resident = true;
-            self.used += bytes;
-            self.policy.insert(tensor, now);
-            observer.insert(now, tensor, bytes);
         }
         self.counts = counts;
+    }
+
+    #[inline]
+    fn insert<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        slot.resident = true;
+        self.used += slot.bytes;
+        self.policy.insert(tensor, now);
+        observer.insert(now, tensor, slot.bytes);
+    }
+
+    /// Evicts until at most `most` bytes are used.
+    #[inline]
+    fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
+        while self.used > most {
+            let Some(victim) = self.policy.evict() else { break };
+            let slot = &mut self.slots[victim as usize];
+            slot.resident = false;
+            self.used -= slot.bytes;
+            counts.evictions += 1;
+            observer.evict(now, victim, slot.bytes);
+        }
     }
 }
 
@@ -151,8 +201,10 @@ pub struct Report {
     pub miss_bytes: u64,
     /// Tensors put out to make room.
     pub evictions: u64,
-    /// Misses of tensors larger than the capacity, which are never admitted.
+    /// Misses whose tensor was not kept: it was too large, or its own victim.
     pub bypassed: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
+    pub oversize: u64,
     /// Time of all accesses in ms, by the prototype's constants.
     pub total_latency_ms: f64,
     /// The part of it that waits for DRAM bandwidth, in ms.
@@ -182,6 +234,7 @@ impl Report {
             miss_bytes: counts.miss_bytes,
             evictions: counts.evictions,
             bypassed: counts.bypassed,
+            oversize: counts.oversize,
             total_latency_ms: time.total_latency_ms,
             bandwidth_wait_ms: time.bandwidth_wait_ms,
         }
@@ -241,5 +294,7 @@ pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Re
     kind.dispatch(Whole(kind, setup, trace))
 }
 
+#[cfg(test)]
+mod naive;
 #[cfg(test)]
 mod tests;

@@ -4,94 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::audit::audit;
 use super::*;
 use crate::policy::POLICIES;
 use crate::score::{Scorer, Scores, heuristic};
+use crate::trace::reuse::Future;
 use crate::trace::testing::trace;
-
-/// The cache as a list of residents with the access number of their insertion and last use.
-fn naive(kind: PolicyKind, sizes: &[u64], order: &[u32], capacity: u64, scores: &[f64]) -> Counts {
-    let mut residents: Vec<(u32, usize, usize)> = Vec::new();
-    let mut counts = Counts::default();
-    for (now, &t) in order.iter().enumerate() {
-        let bytes = sizes[t as usize];
-        if let Some(found) = residents.iter_mut().find(|r| r.0 == t) {
-            found.2 = now;
-            counts.hits += 1;
-            counts.hit_bytes += bytes;
-            continue;
-        }
-        counts.misses += 1;
-        counts.miss_bytes += bytes;
-        if bytes > capacity {
-            counts.bypassed += 1;
-            continue;
-        }
-        while residents.iter().map(|r| sizes[r.0 as usize]).sum::<u64>() + bytes > capacity {
-            let mut victim = 0;
-            for (i, r) in residents.iter().enumerate() {
-                let v = residents[victim];
-                let worse = match kind {
-                    PolicyKind::Lru => r.2 < v.2,
-                    PolicyKind::Fifo => r.1 < v.1,
-                    PolicyKind::Ml => scores[r.2] > scores[v.2] || (scores[r.2] == scores[v.2] && r.1 < v.1),
-                };
-                if worse {
-                    victim = i;
-                }
-            }
-            residents.remove(victim);
-            counts.evictions += 1;
-        }
-        residents.push((t, now, now));
-    }
-    counts
-}
-
-/// Checks the engine's promises at every event.
-struct Checker {
-    capacity: u64,
-    used: u64,
-    resident: Vec<bool>,
-    accesses: usize,
-}
-
-impl Observer for Checker {
-    fn hit(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        assert!(self.resident[tensor as usize]);
-        assert_eq!(now, self.accesses);
-        self.accesses += 1;
-    }
-    fn miss(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        assert!(!self.resident[tensor as usize]);
-        assert_eq!(now, self.accesses);
-        self.accesses += 1;
-    }
-    fn insert(&mut self, _now: usize, tensor: u32, bytes: u64) {
-        self.resident[tensor as usize] = true;
-        self.used += bytes;
-        assert!(self.used <= self.capacity);
-    }
-    fn evict(&mut self, _now: usize, tensor: u32, bytes: u64) {
-        assert!(std::mem::take(&mut self.resident[tensor as usize]));
-        self.used -= bytes;
-    }
-}
-
-struct Checked<'a>(&'a Setup<'a>, &'a Trace);
-
-impl Visitor for Checked<'_> {
-    type Output = Counts;
-    fn visit<P: Policy + 'static>(self) -> Counts {
-        let Self(setup, trace) = self;
-        let mut engine = Engine::<P>::new(setup).unwrap();
-        let mut checker =
-            Checker { capacity: setup.capacity_bytes, used: 0, resident: vec![false; setup.sizes.len()], accesses: 0 };
-        engine.advance(trace.accesses(), 0, &mut checker);
-        assert_eq!(engine.used_bytes(), checker.used);
-        engine.counts()
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -103,6 +21,7 @@ proptest! {
         capacity in 1u64..60,
         levels in prop::collection::vec(0u8..4, 120),
         use_heuristic: bool,
+        bypass: bool,
     ) {
         let order: Vec<u32> = order.iter().map(|t| t % sizes.len() as u32).collect();
         let trace = trace(&sizes, &order);
@@ -113,11 +32,29 @@ proptest! {
             scorer: Scorer::Heuristic,
         };
         let scores = if use_heuristic { heuristic(&trace) } else { coarse };
-        let setup = Setup { sizes: &sizes, capacity_bytes: capacity, scores: Some(&scores) };
+        let future = Arc::new(Future::of(&trace));
+        let admission = if bypass { Admission::Bypass } else { Admission::Always };
+        let setup =
+            Setup { admission, scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
-            let expected = naive(policy.kind, &sizes, trace.accesses(), capacity, &scores.values);
-            prop_assert_eq!(policy.kind.dispatch(Checked(&setup, &trace)), expected, "{}", policy.name);
+            let counts = audit(policy.kind, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{}: {e}", policy.name)))?;
+            if let Some(mut model) = naive::model(policy.kind, &setup, &future) {
+                prop_assert_eq!(counts, naive::run(&mut *model, &setup, trace.accesses()), "{}", policy.name);
+            }
         }
+    }
+
+    #[test]
+    fn arc_is_the_published_one_where_sizes_are_equal(
+        order in prop::collection::vec(0u32..12, 1..300),
+        capacity in 1u64..10,
+        bytes in 1u64..5,
+    ) {
+        let trace = trace(&[bytes; 12], &order);
+        let sizes = trace.sizes();
+        let setup = Setup::new(&sizes, capacity * bytes);
+        let counts = audit(PolicyKind::Arc, &setup, &trace).unwrap();
+        prop_assert_eq!(counts.misses, naive::PublishedArc::misses(trace.accesses(), capacity as usize));
     }
 
     #[test]
@@ -129,7 +66,8 @@ proptest! {
         let trace = trace(&sizes, &order);
         let sizes = trace.sizes();
         let scores = heuristic(&trace);
-        let setup = Setup { sizes: &sizes, capacity_bytes: capacity, scores: Some(&scores) };
+        let future = Arc::new(Future::of(&trace));
+        let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         let buckets = Buckets::new(&trace);
         for policy in POLICIES {
             let mut run = start(policy.kind, &setup, &buckets).unwrap();
@@ -141,7 +79,7 @@ proptest! {
             prop_assert_eq!(timeline.hits.iter().map(|h| u64::from(*h)).sum::<u64>(), report.hits);
             for column in 0..buckets.columns {
                 let used: u64 = timeline.resident[0].iter().map(|row| row[column]).sum();
-                prop_assert!(used <= capacity);
+                prop_assert!(used <= capacity, "{} {used} {capacity}", policy.name);
             }
         }
     }
@@ -151,7 +89,7 @@ proptest! {
 fn a_tensor_larger_than_the_memory_is_bypassed() {
     let trace = trace(&[100, 10], &[0, 1, 0, 1]);
     let sizes = trace.sizes();
-    let setup = Setup { sizes: &sizes, capacity_bytes: 50, scores: None };
+    let setup = Setup::new(&sizes, 50);
     let report = simulate(PolicyKind::Lru, &setup, &trace).unwrap();
     assert_eq!((report.hits, report.misses, report.bypassed, report.evictions), (1, 3, 2, 0));
 }
@@ -161,7 +99,7 @@ fn the_largest_capacity_holds_everything() {
     let trace = trace(&[u64::MAX / 4, 10], &[0, 1, 0, 1]);
     let sizes = trace.sizes();
     for capacity_bytes in [1u64 << 63, u64::MAX] {
-        let setup = Setup { sizes: &sizes, capacity_bytes, scores: None };
+        let setup = Setup::new(&sizes, capacity_bytes);
         assert_eq!(simulate(PolicyKind::Lru, &setup, &trace).unwrap().hits, 2);
     }
 }

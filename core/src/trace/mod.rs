@@ -3,6 +3,8 @@
 pub mod format;
 pub mod reuse;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place};
@@ -98,6 +100,19 @@ impl Op {
     }
 }
 
+/// What an access does to its tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Reads it.
+    #[default]
+    Read,
+    /// Replaces it whole: its old content is not needed.
+    Write,
+    /// Changes a part of it: its old content is needed, unless this is its first use.
+    Update,
+}
+
 /// A named object with a size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
@@ -126,11 +141,15 @@ pub struct Mark {
 ///
 /// Every access names a tensor of the table, and the bytes of all accesses together fit in 64 bits; the
 /// engine relies on both, so they hold from [`TraceBuilder::finish`] on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
     tensors: Vec<Tensor>,
-    accesses: Vec<u32>,
+    accesses: Arc<Vec<u32>>,
     ops: Vec<Op>,
+    /// Empty where every access reads.
+    modes: Vec<Mode>,
+    /// Empty where nothing is known of the work.
+    flops: Vec<f32>,
     marks: Vec<Mark>,
     model_type: String,
     warnings: Vec<String>,
@@ -148,9 +167,29 @@ impl Trace {
         &self.accesses
     }
 
+    /// The same, for whoever outlives a borrow.
+    pub fn shared_accesses(&self) -> Arc<Vec<u32>> {
+        Arc::clone(&self.accesses)
+    }
+
     /// The operation of each access.
     pub fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// What access `now` does to its tensor.
+    pub fn mode(&self, now: usize) -> Mode {
+        self.modes.get(now).copied().unwrap_or_default()
+    }
+
+    /// Floating-point operations that wait for access `now`; 0 where nothing is known of the work.
+    pub fn flops(&self, now: usize) -> f64 {
+        self.flops.get(now).copied().map_or(0.0, f64::from)
+    }
+
+    /// Whether the trace knows the work of its accesses.
+    pub fn knows_flops(&self) -> bool {
+        !self.flops.is_empty()
     }
 
     /// Named points, in order.
@@ -202,13 +241,14 @@ pub struct Summary {
 #[derive(Debug, Default)]
 pub struct TraceBuilder {
     trace: Trace,
+    accesses: Vec<u32>,
     used: Vec<bool>,
 }
 
 impl TraceBuilder {
     /// An empty trace of a model of family `model_type` (may be empty).
     pub fn new(model_type: impl Into<String>) -> Self {
-        Self { trace: Trace { model_type: model_type.into(), ..Trace::default() }, used: Vec::new() }
+        Self { trace: Trace { model_type: model_type.into(), ..Trace::default() }, ..Self::default() }
     }
 
     /// Adds a tensor and returns its index.
@@ -228,23 +268,38 @@ impl TraceBuilder {
         &mut self.trace.tensors[index as usize]
     }
 
-    /// Appends a use of `tensor` by `op`.
+    /// Appends a read of `tensor` by `op`.
     pub fn access(&mut self, tensor: u32, op: Op) -> Result<(), Error> {
-        if self.trace.accesses.len() >= MAX_ACCESSES {
+        self.access_with(tensor, op, Mode::Read, 0.0)
+    }
+
+    /// Appends a use of `tensor` by `op`, for which `flops` floating-point operations wait.
+    pub fn access_with(&mut self, tensor: u32, op: Op, mode: Mode, flops: f64) -> Result<(), Error> {
+        let now = self.accesses.len();
+        if now >= MAX_ACCESSES {
             return Err(Error::TooLarge {
                 problem: format!("the workload makes more than {MAX_ACCESSES} accesses"),
                 cure: "Use larger tiles, fewer tokens or a smaller batch".into(),
             });
         }
         self.used[tensor as usize] = true;
-        self.trace.accesses.push(tensor);
+        self.accesses.push(tensor);
         self.trace.ops.push(op);
+        // Most traces only read, and many know nothing of the work: such columns are not kept.
+        if mode != Mode::Read || !self.trace.modes.is_empty() {
+            self.trace.modes.resize(now, Mode::Read);
+            self.trace.modes.push(mode);
+        }
+        if flops > 0.0 || !self.trace.flops.is_empty() {
+            self.trace.flops.resize(now, 0.0);
+            self.trace.flops.push(flops as f32);
+        }
         Ok(())
     }
 
     /// Names the point before the next access.
     pub fn mark(&mut self, label: impl Into<String>) {
-        self.trace.marks.push(Mark { at: self.trace.accesses.len() as u64, label: label.into() });
+        self.trace.marks.push(Mark { at: self.accesses.len() as u64, label: label.into() });
     }
 
     /// Records something the reader should know.
@@ -259,7 +314,7 @@ impl TraceBuilder {
 
     /// Number of accesses so far.
     pub fn len(&self) -> usize {
-        self.trace.accesses.len()
+        self.accesses.len()
     }
 
     /// Whether there is no access yet.
@@ -276,7 +331,7 @@ impl TraceBuilder {
             return Err(Error::Internal(format!("tensor {} is never used", self.trace.tensors[unused].name)));
         }
         let tensors = &self.trace.tensors;
-        let total = self.trace.accesses.iter().try_fold(0u64, |sum, t| sum.checked_add(tensors[*t as usize].bytes));
+        let total = self.accesses.iter().try_fold(0u64, |sum, t| sum.checked_add(tensors[*t as usize].bytes));
         self.trace.requested_bytes = total.ok_or_else(|| {
             Error::input(
                 input,
@@ -286,8 +341,11 @@ impl TraceBuilder {
             )
         })?;
         self.trace.tensors.shrink_to_fit();
-        self.trace.accesses.shrink_to_fit();
+        self.accesses.shrink_to_fit();
+        self.trace.accesses = Arc::new(self.accesses);
         self.trace.ops.shrink_to_fit();
+        self.trace.modes.shrink_to_fit();
+        self.trace.flops.shrink_to_fit();
         Ok(self.trace)
     }
 }

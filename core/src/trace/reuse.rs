@@ -1,5 +1,7 @@
 //! When a tensor was last used and how much else was used since.
 
+use std::sync::Arc;
+
 use super::Trace;
 
 /// Marks an access without an earlier (or later) use of the same tensor.
@@ -10,6 +12,87 @@ pub fn previous_use(trace: &Trace) -> Vec<u32> {
     let mut last = vec![NEVER; trace.tensors().len()];
     let step = |(i, t): (usize, &u32)| std::mem::replace(&mut last[*t as usize], i as u32);
     trace.accesses().iter().enumerate().map(step).collect()
+}
+
+/// When each tensor is used next, for every access: what only a simulation knows.
+#[derive(Debug)]
+pub struct Future {
+    /// For each access, the index of the next access to the same tensor, or [`NEVER`].
+    pub next_use: Vec<u32>,
+    /// The tensor of each access.
+    pub order: Arc<Vec<u32>>,
+}
+
+impl Future {
+    /// The future of `trace`.
+    pub fn of(trace: &Trace) -> Self {
+        let order = trace.shared_accesses();
+        let mut next = vec![NEVER; trace.tensors().len()];
+        let mut next_use = vec![NEVER; order.len()];
+        for (now, &t) in order.iter().enumerate().rev() {
+            next_use[now] = std::mem::replace(&mut next[t as usize], now as u32);
+        }
+        Self { next_use, order }
+    }
+}
+
+/// A set of access numbers that finds its last one at once: a bit for each access, a bit for each 64 of those that
+/// are not all zero, and so on.
+#[derive(Debug, Clone)]
+pub struct TimeSet {
+    /// The lowest level first; the last has one word.
+    levels: Vec<Vec<u64>>,
+}
+
+impl TimeSet {
+    /// An empty set of numbers below `accesses`.
+    pub fn new(accesses: usize) -> Self {
+        let mut levels = Vec::new();
+        let mut words = accesses;
+        while levels.is_empty() || words > 1 {
+            words = words.div_ceil(64).max(1);
+            levels.push(vec![0; words]);
+        }
+        Self { levels }
+    }
+
+    /// Adds `time`.
+    pub fn insert(&mut self, time: u32) {
+        let mut at = time as usize;
+        for level in &mut self.levels {
+            let word = &mut level[at / 64];
+            let before = *word;
+            *word |= 1 << (at % 64);
+            if before != 0 {
+                return;
+            }
+            at /= 64;
+        }
+    }
+
+    /// Takes `time` out.
+    pub fn remove(&mut self, time: u32) {
+        let mut at = time as usize;
+        for level in &mut self.levels {
+            let word = &mut level[at / 64];
+            *word &= !(1 << (at % 64));
+            if *word != 0 {
+                return;
+            }
+            at /= 64;
+        }
+    }
+
+    /// The last time in the set.
+    pub fn last(&self) -> Option<u32> {
+        let mut at = 0;
+        for level in self.levels.iter().rev() {
+            let word = level[at];
+            // Only the top word can be zero: the others are marked above.
+            at = 64 * at + 63usize.checked_sub(word.leading_zeros() as usize)?;
+        }
+        Some(at as u32)
+    }
 }
 
 /// Stack distances in bytes, access by access: the sizes of the distinct tensors used since the last use of

@@ -1,0 +1,85 @@
+//! Runs a policy and checks every promise on the way: for tests and fuzzing.
+
+use super::{Counts, Engine, Observer};
+use crate::error::Error;
+use crate::policy::{Policy, PolicyKind, Setup, Visitor};
+use crate::trace::Trace;
+
+/// Keeps its own books of what is resident, and the first thing that does not agree with them.
+#[derive(Debug)]
+struct Auditor {
+    capacity: u64,
+    used: u64,
+    resident: Vec<bool>,
+    accesses: usize,
+    fault: Option<String>,
+}
+
+impl Auditor {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds && self.fault.is_none() {
+            self.fault = Some(what());
+        }
+    }
+
+    fn access(&mut self, now: usize, tensor: u32, resident: bool) {
+        let (used, capacity) = (self.used, self.capacity);
+        self.check(used <= capacity, || format!("{used} of {capacity} bytes are used before access {now}"));
+        let expected = self.accesses;
+        self.check(now == expected, || format!("access {now} comes where {expected} should"));
+        let known = self.resident[tensor as usize];
+        self.check(known == resident, || format!("access {now}: tensor {tensor} counts as resident: {resident}"));
+        self.accesses += 1;
+    }
+}
+
+impl Observer for Auditor {
+    fn hit(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.access(now, tensor, true);
+    }
+    fn miss(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.access(now, tensor, false);
+    }
+    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let before = std::mem::replace(&mut self.resident[tensor as usize], true);
+        self.check(!before, || format!("access {now}: tensor {tensor} comes in twice"));
+        self.used = self.used.saturating_add(bytes);
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let before = std::mem::take(&mut self.resident[tensor as usize]);
+        self.check(before, || format!("access {now}: tensor {tensor} is evicted and was not resident"));
+        self.used = self.used.saturating_sub(bytes);
+    }
+}
+
+/// Runs the policy `kind` over `trace`; an error says which promise was broken: what is used never exceeds the
+/// capacity, hits and misses add up to the accesses, and policy and engine agree on who is resident.
+pub fn audit(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Counts, Error> {
+    struct Audit<'a, 'b>(&'a Setup<'b>, &'a Trace);
+    impl Visitor for Audit<'_, '_> {
+        type Output = Result<Counts, Error>;
+        fn visit<P: Policy + 'static>(self) -> Self::Output {
+            let Self(setup, trace) = self;
+            let mut engine = Engine::<P>::new(setup)?;
+            let resident = vec![false; setup.sizes.len()];
+            let mut auditor = Auditor { capacity: setup.capacity_bytes, used: 0, resident, accesses: 0, fault: None };
+            engine.advance(trace.accesses(), 0, &mut auditor);
+            let counts = engine.counts();
+            let accesses = trace.accesses().len() as u64;
+            auditor.check(engine.used_bytes() == auditor.used, || "the engine's books are wrong".into());
+            auditor.check(auditor.used <= auditor.capacity, || "more is used than there is".into());
+            auditor.check(counts.hits + counts.misses == accesses, || "hits and misses do not add up".into());
+            let bytes = counts.hit_bytes + counts.miss_bytes;
+            auditor.check(bytes == trace.summary().requested_bytes, || "bytes do not add up".into());
+            auditor.check(counts.oversize <= counts.bypassed, || "oversize tensors were not bypassed".into());
+            let kept = counts.misses - counts.bypassed;
+            let mut left = engine.drain();
+            auditor.check(kept == counts.evictions + left.len() as u64, || "insertions do not add up".into());
+            left.sort_unstable();
+            let expected: Vec<u32> = (0u32..).zip(&auditor.resident).filter(|(_, r)| **r).map(|(t, _)| t).collect();
+            auditor.check(left == expected, || format!("the policy holds {left:?}, the engine {expected:?}"));
+            auditor.fault.map_or(Ok(counts), |fault| Err(Error::Internal(fault)))
+        }
+    }
+    kind.dispatch(Audit(setup, trace))
+}

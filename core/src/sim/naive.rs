@@ -1,0 +1,495 @@
+//! Every policy once more, as plainly as its paper says it: lists that are searched from end to end.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Counts;
+use crate::policy::{Admission, PolicyKind, Setup};
+use crate::trace::reuse::{Future, NEVER};
+
+/// The order of victims.
+pub(super) trait Model {
+    fn hit(&mut self, t: u32, now: usize);
+    fn miss(&mut self, _t: u32, _now: usize) {}
+    fn insert(&mut self, t: u32, now: usize);
+    fn evict(&mut self) -> u32;
+}
+
+/// Runs a model; the memory is a list of residents.
+pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, order: &[u32]) -> Counts {
+    let size = |t: u32| setup.sizes[t as usize];
+    let mut residents: Vec<u32> = Vec::new();
+    let mut counts = Counts::default();
+    for (now, &t) in order.iter().enumerate() {
+        if residents.contains(&t) {
+            counts.hits += 1;
+            counts.hit_bytes += size(t);
+            model.hit(t, now);
+            continue;
+        }
+        counts.misses += 1;
+        counts.miss_bytes += size(t);
+        if size(t) > setup.capacity_bytes {
+            counts.bypassed += 1;
+            counts.oversize += 1;
+            continue;
+        }
+        model.miss(t, now);
+        let used = |residents: &[u32]| residents.iter().map(|t| size(*t)).sum::<u64>();
+        let bypass = setup.admission == Admission::Bypass;
+        let mut room = setup.capacity_bytes - size(t);
+        if bypass {
+            residents.push(t);
+            model.insert(t, now);
+            room = setup.capacity_bytes;
+        }
+        while used(&residents) > room {
+            let victim = model.evict();
+            residents.remove(residents.iter().position(|r| *r == victim).unwrap());
+            if victim == t { counts.bypassed += 1 } else { counts.evictions += 1 }
+        }
+        if !bypass {
+            residents.push(t);
+            model.insert(t, now);
+        }
+    }
+    counts
+}
+
+/// What a ranking may look at.
+#[derive(Clone, Copy)]
+struct Resident {
+    t: u32,
+    inserted: usize,
+    used: usize,
+    uses: u64,
+    /// The priority of the last victim when this one was last used.
+    age: f64,
+}
+
+type Rank = dyn Fn(&Resident, usize) -> (f64, f64);
+
+/// Evicts the resident of the lowest rank.
+struct Ranked {
+    residents: Vec<Resident>,
+    rank: Box<Rank>,
+    age: f64,
+    now: usize,
+}
+
+impl Model for Ranked {
+    fn hit(&mut self, t: u32, now: usize) {
+        let age = self.age;
+        let r = self.residents.iter_mut().find(|r| r.t == t).unwrap();
+        *r = Resident { used: now, uses: r.uses + 1, age, ..*r };
+    }
+    fn miss(&mut self, _t: u32, now: usize) {
+        self.now = now;
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.residents.push(Resident { t, inserted: now, used: now, uses: 1, age: self.age });
+    }
+    fn evict(&mut self) -> u32 {
+        let rank = |r: &Resident| (self.rank)(r, self.now);
+        let lowest = |a: &&Resident, b: &&Resident| rank(a).partial_cmp(&rank(b)).unwrap();
+        let victim = *self.residents.iter().min_by(lowest).unwrap();
+        self.age = rank(&victim).0;
+        self.residents.retain(|r| r.t != victim.t);
+        victim.t
+    }
+}
+
+/// Position and removal in queues whose front is the oldest.
+fn take(queue: &mut VecDeque<u32>, t: u32) -> bool {
+    let at = queue.iter().position(|x| *x == t);
+    at.map(|at| queue.remove(at)).is_some()
+}
+
+#[derive(Default)]
+struct NaiveClock {
+    queue: VecDeque<(u32, bool)>,
+}
+
+impl Model for NaiveClock {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.queue.iter_mut().find(|e| e.0 == t).unwrap().1 = true;
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.queue.push_back((t, false));
+    }
+    fn evict(&mut self) -> u32 {
+        while self.queue[0].1 {
+            self.queue[0].1 = false;
+            self.queue.rotate_left(1);
+        }
+        self.queue.pop_front().unwrap().0
+    }
+}
+
+/// Oldest first; the hand is an index.
+#[derive(Default)]
+struct NaiveSieve {
+    queue: Vec<(u32, bool)>,
+    hand: usize,
+}
+
+impl Model for NaiveSieve {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.queue.iter_mut().find(|e| e.0 == t).unwrap().1 = true;
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.queue.push((t, false));
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            if self.queue[self.hand].1 {
+                self.queue[self.hand].1 = false;
+                self.hand = (self.hand + 1) % self.queue.len();
+                continue;
+            }
+            let victim = self.queue.remove(self.hand).0;
+            // A hand past the newest starts at the oldest again, even if something newer comes meanwhile.
+            if self.hand == self.queue.len() {
+                self.hand = 0;
+            }
+            return victim;
+        }
+    }
+}
+
+struct NaiveSlru {
+    segments: [VecDeque<u32>; 5],
+    sizes: Vec<u64>,
+    share: u64,
+}
+
+impl Model for NaiveSlru {
+    fn hit(&mut self, t: u32, _: usize) {
+        let from = self.segments.iter_mut().position(|s| take(s, t)).unwrap();
+        let to = (from + 1).min(4);
+        self.segments[to].push_back(t);
+        for i in (1..=to).rev() {
+            while self.segments[i].iter().map(|t| self.sizes[*t as usize]).sum::<u64>() > self.share {
+                let t = self.segments[i].pop_front().unwrap();
+                self.segments[i - 1].push_back(t);
+            }
+        }
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.segments[0].push_back(t);
+    }
+    fn evict(&mut self) -> u32 {
+        self.segments.iter_mut().find_map(VecDeque::pop_front).unwrap()
+    }
+}
+
+struct NaiveS3Fifo {
+    small: VecDeque<u32>,
+    main: VecDeque<u32>,
+    ghost: VecDeque<u32>,
+    freq: HashMap<u32, u32>,
+    sizes: Vec<u64>,
+    capacity: u64,
+}
+
+impl NaiveS3Fifo {
+    fn bytes(&self, queue: &VecDeque<u32>) -> u64 {
+        queue.iter().map(|t| self.sizes[*t as usize]).sum()
+    }
+}
+
+impl Model for NaiveS3Fifo {
+    fn hit(&mut self, t: u32, _: usize) {
+        let freq = self.freq.get_mut(&t).unwrap();
+        *freq = (*freq + 1).min(3);
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.freq.insert(t, 0);
+        if take(&mut self.ghost, t) { self.main.push_back(t) } else { self.small.push_back(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            if self.bytes(&self.small) >= self.capacity / 10 || self.main.is_empty() {
+                while let Some(t) = self.small.pop_front() {
+                    if self.freq[&t] > 1 {
+                        self.freq.insert(t, 0);
+                        self.main.push_back(t);
+                    } else {
+                        self.ghost.push_back(t);
+                        while self.bytes(&self.ghost) > self.capacity - self.capacity / 10 {
+                            self.ghost.pop_front();
+                        }
+                        return t;
+                    }
+                }
+            }
+            while let Some(t) = self.main.pop_front() {
+                let freq = self.freq.get_mut(&t).unwrap();
+                if *freq == 0 {
+                    return t;
+                }
+                *freq -= 1;
+                self.main.push_back(t);
+            }
+        }
+    }
+}
+
+/// As in the paper, case by case, for sizes that are all equal; with other sizes, the same cases in bytes.
+struct NaiveArc {
+    t1: VecDeque<u32>,
+    t2: VecDeque<u32>,
+    b1: VecDeque<u32>,
+    b2: VecDeque<u32>,
+    p: f64,
+    from_b2: bool,
+    sizes: Vec<u64>,
+    capacity: u64,
+}
+
+impl NaiveArc {
+    fn bytes(&self, lists: &[&VecDeque<u32>]) -> u64 {
+        lists.iter().flat_map(|l| l.iter()).map(|t| self.sizes[*t as usize]).sum()
+    }
+}
+
+impl Model for NaiveArc {
+    fn hit(&mut self, t: u32, _: usize) {
+        assert!(take(&mut self.t1, t) || take(&mut self.t2, t));
+        self.t2.push_back(t);
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        let (b1, b2) = (self.bytes(&[&self.b1]) as f64, self.bytes(&[&self.b2]) as f64);
+        let size = self.sizes[t as usize] as f64;
+        self.from_b2 = self.b2.contains(&t);
+        if self.b1.contains(&t) {
+            let delta = if b1 >= b2 { 1.0 } else { b2 / b1.max(1.0) };
+            self.p = (self.p + delta * size).min(self.capacity as f64);
+        } else if self.from_b2 {
+            let delta = if b2 >= b1 { 1.0 } else { b1 / b2.max(1.0) };
+            self.p = (self.p - delta * size).max(0.0);
+        }
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        if take(&mut self.b1, t) || take(&mut self.b2, t) {
+            self.t2.push_back(t)
+        } else {
+            self.t1.push_back(t)
+        }
+        while self.bytes(&[&self.t1, &self.b1]) > self.capacity && !self.b1.is_empty() {
+            self.b1.pop_front();
+        }
+        while self.bytes(&[&self.t1, &self.t2, &self.b1, &self.b2]) > 2 * self.capacity && !self.b2.is_empty() {
+            self.b2.pop_front();
+        }
+    }
+    fn evict(&mut self) -> u32 {
+        let t1 = self.bytes(&[&self.t1]) as f64;
+        if !self.t1.is_empty() && (t1 > self.p || (self.from_b2 && t1 == self.p) || self.t2.is_empty()) {
+            let t = self.t1.pop_front().unwrap();
+            self.b1.push_back(t);
+            t
+        } else {
+            let t = self.t2.pop_front().unwrap();
+            self.b2.push_back(t);
+            t
+        }
+    }
+}
+
+/// The published algorithm, case by case, for tensors that all have the size 1.
+pub(super) struct PublishedArc {
+    lists: [VecDeque<u32>; 4],
+    p: f64,
+    c: usize,
+}
+
+impl PublishedArc {
+    /// Misses of `order` with room for `c`.
+    pub(super) fn misses(order: &[u32], c: usize) -> u64 {
+        let mut arc = Self { lists: Default::default(), p: 0.0, c };
+        order.iter().map(|t| u64::from(!arc.access(*t))).sum()
+    }
+
+    fn replace(&mut self, in_b2: bool) {
+        let [t1, t2, b1, b2] = &mut self.lists;
+        let n = t1.len() as f64;
+        if !t1.is_empty() && ((in_b2 && n == self.p) || n > self.p) {
+            b1.push_back(t1.pop_front().unwrap());
+        } else {
+            b2.push_back(t2.pop_front().unwrap());
+        }
+    }
+
+    fn access(&mut self, x: u32) -> bool {
+        let [t1, t2, b1, b2] = &mut self.lists;
+        let c = self.c as f64;
+        if take(t1, x) || take(t2, x) {
+            t2.push_back(x);
+            return true;
+        }
+        if b1.contains(&x) {
+            let delta = if b1.len() >= b2.len() { 1.0 } else { b2.len() as f64 / b1.len() as f64 };
+            self.p = (self.p + delta).min(c);
+            self.replace(false);
+            take(&mut self.lists[2], x);
+            self.lists[1].push_back(x);
+        } else if b2.contains(&x) {
+            let delta = if b2.len() >= b1.len() { 1.0 } else { b1.len() as f64 / b2.len() as f64 };
+            self.p = (self.p - delta).max(0.0);
+            self.replace(true);
+            take(&mut self.lists[3], x);
+            self.lists[1].push_back(x);
+        } else {
+            let total = t1.len() + t2.len() + b1.len() + b2.len();
+            if t1.len() + b1.len() == self.c {
+                if t1.len() < self.c {
+                    b1.pop_front();
+                    self.replace(false);
+                } else {
+                    t1.pop_front();
+                }
+            } else if total >= self.c {
+                if total == 2 * self.c {
+                    b2.pop_front();
+                }
+                self.replace(false);
+            }
+            self.lists[0].push_back(x);
+        }
+        false
+    }
+}
+
+/// Stack and queue as lists with the newest last.
+struct NaiveLirs {
+    stack: Vec<u32>,
+    queue: Vec<u32>,
+    low: Vec<u32>,
+    sizes: Vec<u64>,
+    share: u64,
+}
+
+impl NaiveLirs {
+    fn low_bytes(&self) -> u64 {
+        self.low.iter().map(|t| self.sizes[*t as usize]).sum()
+    }
+    fn prune(&mut self) {
+        while self.stack.first().is_some_and(|t| !self.low.contains(t)) {
+            self.stack.remove(0);
+        }
+    }
+    fn top(&mut self, t: u32) {
+        self.stack.retain(|x| *x != t);
+        self.stack.push(t);
+    }
+    fn demote(&mut self) -> u32 {
+        let bottom = self.stack.remove(0);
+        self.low.retain(|x| *x != bottom);
+        self.queue.push(bottom);
+        self.prune();
+        bottom
+    }
+    fn make_low(&mut self, t: u32) {
+        self.low.push(t);
+        while self.low_bytes() > self.share && self.demote() != t {}
+    }
+}
+
+impl Model for NaiveLirs {
+    fn hit(&mut self, t: u32, _: usize) {
+        let stacked = self.stack.contains(&t);
+        self.top(t);
+        if self.low.contains(&t) {
+            self.prune();
+        } else if stacked {
+            self.queue.retain(|x| *x != t);
+            self.make_low(t);
+        } else {
+            self.queue.retain(|x| *x != t);
+            self.queue.push(t);
+        }
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        let remembered = self.stack.contains(&t);
+        self.top(t);
+        if remembered || self.low_bytes() + self.sizes[t as usize] <= self.share {
+            self.make_low(t);
+        } else {
+            self.queue.push(t);
+            self.prune();
+        }
+    }
+    fn evict(&mut self) -> u32 {
+        if self.queue.is_empty() {
+            self.demote();
+        }
+        self.queue.remove(0)
+    }
+}
+
+/// The plain model of a policy; none where chance or an estimate decides.
+pub(super) fn model(kind: PolicyKind, setup: &Setup<'_>, future: &Arc<Future>) -> Option<Box<dyn Model>> {
+    let (sizes, capacity) = (setup.sizes.to_vec(), setup.capacity_bytes);
+    let ranked = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
+        Some(Box::new(Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 }))
+    };
+    let size = {
+        let sizes = sizes.clone();
+        move |r: &Resident| sizes[r.t as usize] as f64
+    };
+    let next = {
+        let future = Arc::clone(future);
+        move |r: &Resident| match future.next_use[r.used] {
+            NEVER => f64::INFINITY,
+            next => f64::from(next),
+        }
+    };
+    let scores = setup.scores.unwrap().values.clone();
+    match kind {
+        PolicyKind::Lru => ranked(Box::new(|r, _| (r.used as f64, 0.0))),
+        PolicyKind::Fifo => ranked(Box::new(|r, _| (r.inserted as f64, 0.0))),
+        PolicyKind::Mru => ranked(Box::new(|r, _| (-(r.used as f64), 0.0))),
+        PolicyKind::Lfu => ranked(Box::new(|r, _| (r.uses as f64, r.used as f64))),
+        PolicyKind::Lfuda => ranked(Box::new(|r, _| (r.age + r.uses as f64, r.used as f64))),
+        PolicyKind::Gdsf => ranked(Box::new(move |r, _| (r.age + r.uses as f64 / size(r), r.used as f64))),
+        PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], r.inserted as f64))),
+        PolicyKind::Belady => ranked(Box::new(move |r, _| (-next(r), -(r.used as f64)))),
+        PolicyKind::BeladySize => ranked(Box::new(move |r, now| {
+            // Whoever is not used again goes first, whatever its size.
+            if next(r).is_infinite() {
+                return (f64::NEG_INFINITY, -(r.used as f64));
+            }
+            (-(next(r) - now as f64) * size(r), f64::from(r.t))
+        })),
+        PolicyKind::Clock => Some(Box::new(NaiveClock::default())),
+        PolicyKind::Sieve => Some(Box::new(NaiveSieve::default())),
+        PolicyKind::Slru => Some(Box::new(NaiveSlru { segments: Default::default(), sizes, share: capacity / 5 })),
+        PolicyKind::S3Fifo => Some(Box::new(NaiveS3Fifo {
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            ghost: VecDeque::new(),
+            freq: HashMap::new(),
+            sizes,
+            capacity,
+        })),
+        PolicyKind::Arc => Some(Box::new(NaiveArc {
+            t1: VecDeque::new(),
+            t2: VecDeque::new(),
+            b1: VecDeque::new(),
+            b2: VecDeque::new(),
+            p: 0.0,
+            from_b2: false,
+            sizes,
+            capacity,
+        })),
+        PolicyKind::Lirs => Some(Box::new(NaiveLirs {
+            stack: Vec::new(),
+            queue: Vec::new(),
+            low: Vec::new(),
+            sizes,
+            share: capacity - capacity / 100,
+        })),
+        PolicyKind::Random | PolicyKind::WTinyLfu | PolicyKind::MlReuse => None,
+    }
+}
