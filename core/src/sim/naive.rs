@@ -1,6 +1,6 @@
 //! Every policy once more, as plainly as its paper says it: lists that are searched from end to end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Counts;
@@ -187,7 +187,7 @@ struct NaiveS3Fifo {
     small: VecDeque<u32>,
     main: VecDeque<u32>,
     ghost: VecDeque<u32>,
-    freq: HashMap<u32, u32>,
+    freq: BTreeMap<u32, u32>,
     sizes: Vec<u64>,
     capacity: u64,
 }
@@ -469,7 +469,7 @@ pub(super) fn model(kind: PolicyKind, setup: &Setup<'_>, future: &Arc<Future>) -
             small: VecDeque::new(),
             main: VecDeque::new(),
             ghost: VecDeque::new(),
-            freq: HashMap::new(),
+            freq: BTreeMap::new(),
             sizes,
             capacity,
         })),
