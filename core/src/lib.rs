@@ -19,6 +19,8 @@
 //! # Ok::<(), accel_core::error::Error>(())
 //! ```
 
+pub mod bound;
+pub mod curve;
 pub mod error;
 pub mod explain;
 pub mod memory;

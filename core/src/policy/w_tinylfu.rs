@@ -14,11 +14,13 @@ const WINDOW_SHARE: u64 = 100;
 
 /// Newcomers enter a window of 1 % of the capacity, kept by LRU. What leaves the window stays only if it was used
 /// more often, by the estimate of a sketch, than the victim of the main part: a segmented LRU, 80 % of it
-/// protected.
+/// protected. A newcomer larger than the window is put to the test at once under
+/// [`Admission::Bypass`](super::Admission::Bypass); under `Always` it comes in, as every tensor that fits must.
 #[derive(Debug)]
 pub struct WTinyLfu {
     segments: Segments<3>,
     sketch: Sketch,
+    capacity_bytes: u64,
     window_share_bytes: u64,
     protected_share_bytes: u64,
     incoming_bytes: u64,
@@ -31,6 +33,7 @@ impl Policy for WTinyLfu {
         Ok(Self {
             segments: Segments::new(setup.sizes),
             sketch: Sketch::new(entries(setup)),
+            capacity_bytes: setup.capacity_bytes,
             window_share_bytes,
             protected_share_bytes: main - main / 5,
             incoming_bytes: 0,
@@ -58,8 +61,9 @@ impl Policy for WTinyLfu {
 
     fn insert(&mut self, tensor: u32, _now: usize) {
         self.segments.make_newest(WINDOW, tensor);
-        // There is room: what the window cannot hold needs no contest.
-        while self.segments.bytes(WINDOW) > self.window_share_bytes {
+        let used: u64 = (WINDOW..=PROTECTED).map(|segment| self.segments.bytes(segment)).sum();
+        // Where there is room for all, what the window cannot hold needs no contest.
+        while used <= self.capacity_bytes && self.segments.bytes(WINDOW) > self.window_share_bytes {
             let Some(oldest) = self.segments.oldest(WINDOW) else { break };
             self.segments.make_newest(PROBATION, oldest);
         }

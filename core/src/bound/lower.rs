@@ -1,0 +1,141 @@
+//! PFOO-L: no schedule has fewer misses than this.
+//!
+//! The intervals that hit must fit the memory at every moment, so together they fit its space-time: capacity x
+//! accesses. Filling that with the intervals of most value for their space-time, the last one in part, hits at least
+//! as much as any schedule can.
+
+use super::{Interval, Reuses, Value};
+use crate::policy::Admission;
+
+/// The intervals of a trace in the order in which the space-time is filled: one sort for every capacity.
+#[derive(Debug)]
+pub struct Lower {
+    pub(super) reuses: Reuses,
+    value: Value,
+    pub(super) admission: Admission,
+    /// First accesses of the intervals, those of most value for their space-time first.
+    starts: Vec<u32>,
+    /// Space-time is counted in units of 2^`shift` byte-steps, rounded in favour of hits, so that it fits 64 bits.
+    shift: u32,
+}
+
+impl Lower {
+    /// Sorts the intervals for `value` under `admission`.
+    pub fn new(reuses: &Reuses, value: Value, admission: Admission) -> Self {
+        let largest = reuses.sizes.iter().copied().max().unwrap_or(0);
+        let most = u128::from(largest) * reuses.accesses() as u128;
+        let mut lower = Self {
+            reuses: reuses.clone(),
+            value,
+            admission,
+            starts: Vec::new(),
+            shift: (u128::BITS - most.leading_zeros()).saturating_sub(u64::BITS),
+        };
+        let keyed = |start| {
+            let interval = reuses.interval(start);
+            (lower.key(&interval), start)
+        };
+        let mut keyed: Vec<(u64, u32)> = reuses.starts().map(keyed).collect();
+        keyed.sort_unstable();
+        lower.starts = keyed.into_iter().map(|(_, start)| start).collect();
+        lower
+    }
+
+    /// The intervals by falling value for their space-time, as their first accesses.
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// Space-time of an interval in units.
+    fn footprint(&self, interval: &Interval) -> u64 {
+        ((u128::from(interval.bytes) * u128::from(interval.steps(self.admission))) >> self.shift) as u64
+    }
+
+    /// Grows as the value for the space-time falls.
+    fn key(&self, interval: &Interval) -> u64 {
+        match self.value {
+            Value::Objects => self.footprint(interval),
+            Value::Bytes => u64::from(interval.steps(self.admission)),
+            // Not negative, so the bits order as the numbers do.
+            Value::Cost { .. } => {
+                let saved = self.saved(interval);
+                if saved > 0.0 { (self.footprint(interval) as f64 / saved).to_bits() } else { u64::MAX }
+            }
+        }
+    }
+
+    /// What a hit saves.
+    fn saved(&self, interval: &Interval) -> f64 {
+        match self.value {
+            Value::Objects => 1.0,
+            Value::Bytes => interval.bytes as f64,
+            Value::Cost { fixed, per_byte } => (fixed + per_byte * interval.bytes as f64).max(0.0),
+        }
+    }
+
+    /// The space-time of a memory of `capacity` bytes in units. Under `Always` the access itself takes its part.
+    fn budget(&self, capacity: u64) -> u128 {
+        let all = u128::from(capacity) * self.reuses.accesses() as u128;
+        let taken = match self.admission {
+            Admission::Bypass => 0,
+            Admission::Always => self.reuses.requested_bytes(capacity),
+        };
+        (all - taken).div_ceil(1 << self.shift)
+    }
+
+    /// Goes through the intervals that fill a memory of `capacity` bytes; the last takes a share of itself.
+    fn fill(&self, capacity: u64, mut take: impl FnMut(&Interval, f64)) {
+        let mut budget = self.budget(capacity);
+        for &start in &self.starts {
+            let interval = self.reuses.interval(start);
+            // A tensor larger than the memory never hits.
+            if interval.bytes > capacity {
+                continue;
+            }
+            let footprint = u128::from(self.footprint(&interval));
+            if footprint > budget {
+                take(&interval, budget as f64 / footprint as f64);
+                return;
+            }
+            budget -= footprint;
+            take(&interval, 1.0);
+        }
+    }
+
+    /// At most so many hits, whatever the schedule.
+    pub fn most_hits(&self, capacity: u64) -> u64 {
+        let mut hits = 0;
+        // A share of a hit is none.
+        self.fill(capacity, |_, share| hits += u64::from(share >= 1.0));
+        hits
+    }
+
+    /// At most so many bytes hit, whatever the schedule.
+    pub fn most_hit_bytes(&self, capacity: u64) -> u64 {
+        let mut bytes = 0;
+        self.fill(capacity, |interval, share| {
+            // The share may be rounded down by what a float holds: one byte more makes up for it, and the part of a
+            // huge tensor that a float cannot tell is counted whole.
+            let part = (share * interval.bytes as f64 * (1.0 + f64::EPSILON)) as u64;
+            bytes += if share >= 1.0 { interval.bytes } else { interval.bytes.min(part.saturating_add(1)) };
+        });
+        bytes
+    }
+
+    /// At most so much saved, whatever the schedule.
+    pub fn most_saved(&self, capacity: u64) -> f64 {
+        let mut saved = 0.0;
+        self.fill(capacity, |interval, share| saved += share * self.saved(interval));
+        saved * (1.0 + 1e-9) // sums of rounded numbers
+    }
+
+    /// No memory smaller than this hits `hits` times, whatever the schedule.
+    pub fn least_capacity(&self, hits: u64) -> u64 {
+        let n = self.reuses.accesses() as u128;
+        let mut needed = 0u128;
+        for &start in self.starts.iter().take(hits as usize) {
+            needed += u128::from(self.footprint(&self.reuses.interval(start))) << self.shift;
+        }
+        u64::try_from(needed.div_ceil(n.max(1))).unwrap_or(u64::MAX)
+    }
+}

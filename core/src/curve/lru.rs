@@ -1,0 +1,67 @@
+//! The exact curve of LRU at all capacities, from the stack distances of one pass (Mattson et al., "Evaluation
+//! Techniques for Storage Hierarchies", 1970), with sizes in bytes.
+//!
+//! LRU evicts from the cold end, so what is resident is always the top of the stack of recent uses, and a reuse hits
+//! exactly where the distinct bytes since the last use, its own included, fit. Tensors larger than the memory are the
+//! exception: they are never in the stack. So the curve holds from the largest tensor on; below it, a simulation is
+//! needed.
+
+use crate::bound::Misses;
+use crate::trace::Trace;
+use crate::trace::reuse::StackDistances;
+
+/// Hits at every capacity from the largest tensor on.
+#[derive(Debug)]
+pub struct LruCurve {
+    /// Stack distances of the reuses, rising, with the bytes of all reuses up to each.
+    reuses: Vec<(u64, u64)>,
+    accesses: u64,
+    requested_bytes: u64,
+    largest: u64,
+}
+
+impl LruCurve {
+    /// Measures `trace`.
+    pub fn new(trace: &Trace) -> Self {
+        let mut stack = StackDistances::new(trace.tensors().len(), trace.accesses().len());
+        let bytes = |t: u32| trace.tensors()[t as usize].bytes;
+        let mut reuses: Vec<(u64, u64)> =
+            trace.accesses().iter().filter_map(|t| Some((stack.access(*t, bytes(*t))?, bytes(*t)))).collect();
+        drop(stack);
+        reuses.sort_unstable();
+        let mut sum = 0;
+        for (_, bytes) in &mut reuses {
+            sum += *bytes;
+            *bytes = sum;
+        }
+        let summary = trace.summary();
+        Self {
+            reuses,
+            accesses: summary.accesses,
+            requested_bytes: summary.requested_bytes,
+            largest: trace.tensors().iter().map(|t| t.bytes).max().unwrap_or(0),
+        }
+    }
+
+    /// Misses at `capacity` bytes; none below the largest tensor, where the distances do not tell.
+    pub fn misses(&self, capacity: u64) -> Option<Misses> {
+        if capacity < self.largest {
+            return None;
+        }
+        let hits = self.reuses.partition_point(|(distance, _)| *distance <= capacity);
+        let hit_bytes = hits.checked_sub(1).map_or(0, |last| self.reuses[last].1);
+        Some(Misses { objects: self.accesses - hits as u64, bytes: self.requested_bytes - hit_bytes })
+    }
+
+    /// The smallest capacity, of those that hold the largest tensor, that hits at least `hits` times.
+    pub fn smallest_capacity(&self, hits: u64) -> Option<u64> {
+        let distance = self.reuses.get((hits as usize).saturating_sub(1)).map(|(distance, _)| *distance);
+        distance.map(|distance| distance.max(self.largest).max(1))
+    }
+
+    /// Where more memory stops paying; see [`Curve::knee_bytes`](super::Curve::knee_bytes).
+    pub fn knee(&self) -> Option<u64> {
+        let points = self.reuses.iter().zip(1..).map(|((distance, _), hits)| (*distance, self.accesses - hits));
+        super::knee(std::iter::once((0, self.accesses)).chain(points)).map(|knee| knee.max(self.largest))
+    }
+}
