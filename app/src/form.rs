@@ -144,7 +144,7 @@ impl Form {
         };
         let recipe = Recipe {
             workload,
-            memory: Memory { capacity_bytes: parse_bytes("capacity_bytes", &self.capacity.get())? },
+            memory: Memory::new(parse_bytes("capacity_bytes", &self.capacity.get())?),
             policies: self.policies.get(),
             seed: number("seed", &self.seed.get())?,
         };

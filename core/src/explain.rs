@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bound::Bounds;
 use crate::policy::PolicyKind;
 use crate::sim::Report;
 use crate::trace::Summary;
@@ -26,7 +27,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Sentences that say how the policies differ, and why.
-pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report]) -> Vec<String> {
+pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&Bounds>) -> Vec<String> {
     let Some(first) = runs.first() else { return Vec::new() };
     let capacity = first.capacity_bytes;
     let mut out = Vec::new();
@@ -59,6 +60,7 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report]) -> Vec<String> {
         ));
     }
     out.extend(compare(reuse, runs));
+    out.extend(bounds.and_then(|bounds| verdict(trace, reuse, runs, bounds)));
 
     let bypassed = first.bypassed;
     if bypassed > 0 {
@@ -68,6 +70,51 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report]) -> Vec<String> {
         ));
     }
     out
+}
+
+/// Whether the policy or the working set is to blame, by what any schedule could do.
+///
+/// None where the best policy leaves no more than first uses to miss, or where the bounds do not decide.
+fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> Option<String> {
+    let best = runs.iter().min_by_key(|r| r.misses)?;
+    let avoidable = best.misses - (trace.accesses - reuse.reuses).min(best.misses);
+    if avoidable == 0 {
+        return Some("No schedule misses less than the best policy here: what is left are first uses.".into());
+    }
+    let title = best.policy.info().title;
+    let even_the_best = percent(bounds.misses.lower, trace.accesses);
+    let could_save = best.misses - bounds.misses.lower;
+    let known = best.misses - bounds.misses.upper.min(best.misses);
+    let points = |misses: u64| format!("{:.1} points", 100.0 * misses as f64 / trace.accesses.max(1) as f64);
+    // One access in fifty: less than a user would notice.
+    let little = |misses: u64| misses * 50 < trace.accesses;
+    Some(if little(could_save) {
+        format!(
+            "It is the working set, not the policy: even the best schedule misses {even_the_best} of the accesses, and              {title} misses {}. No policy hits half of the reuses below {}.",
+            percent(best.misses, trace.accesses),
+            format_bytes(bounds.half_of_hits_bytes)
+        )
+    } else if !little(known) {
+        format!(
+            "It is also the policy: a schedule is known ({}) that misses {} less than {title}. None can miss less than              {even_the_best}.",
+            schedule_name(&bounds.misses.schedule),
+            points(known)
+        )
+    } else {
+        format!(
+            "No known schedule misses {} less than {title}; that none could is proven only down to {even_the_best}. No              policy hits half of the reuses below {}.",
+            "2 points",
+            format_bytes(bounds.half_of_hits_bytes)
+        )
+    })
+}
+
+/// The name people read.
+pub fn schedule_name(schedule: &str) -> String {
+    match PolicyKind::from_name(schedule) {
+        Ok(policy) => policy.info().title.into(),
+        Err(_) => schedule.into(),
+    }
 }
 
 /// The byte hit ratios against each other: bytes are what DRAM delivers.

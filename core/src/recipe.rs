@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::PolicyKind;
@@ -29,6 +30,16 @@ pub struct Recipe {
     /// The seed of everything drawn by chance.
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// Whether to enclose the best possible schedule; takes about as long as five policies.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub bounds: bool,
+    /// At which capacities to run everything again, if at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Grid>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_policies() -> Vec<PolicyKind> {
@@ -45,9 +56,11 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             workload: Workload::Inference(Inference::default()),
-            memory: Memory { capacity_bytes: 8 * GIB },
+            memory: Memory::new(8 * GIB),
             policies: default_policies(),
             seed: default_seed(),
+            bounds: true,
+            curve: None,
         }
     }
 }
@@ -63,6 +76,7 @@ impl Recipe {
         if let Some((_, kind)) = twice {
             return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
         }
+        self.curve.as_ref().map_or(Ok(()), Grid::check)?;
         match &self.workload {
             Workload::Synthetic(synthetic) => synthetic.check(),
             Workload::Inference(inference) => inference.check().map(|_| ()),
@@ -135,7 +149,7 @@ mod tests {
         assert!(error.contains("unknown field `num_layer`, expected one of"), "{error}");
         let text = br#"{"workload":{"synthetic":{}},"policies":["mru2"]}"#;
         assert!(Recipe::from_json("r.json", text).unwrap_err().to_string().contains("no such policy"));
-        let recipe = Recipe { memory: Memory { capacity_bytes: 0 }, ..Recipe::default() };
+        let recipe = Recipe { memory: Memory::new(0), ..Recipe::default() };
         assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));
         assert!(Recipe { policies: vec![], ..Recipe::default() }.check().is_err());
         let twice = Recipe { policies: vec![PolicyKind::Lru; 2], ..Recipe::default() };

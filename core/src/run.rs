@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bound::lower::Lower;
+use crate::bound::packing::Packing;
+use crate::bound::{Bounds, Least, Misses, Reuses};
+use crate::curve::{Answer, Curves, Plan};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
-use crate::policy::Setup;
+use crate::policy::{PolicyKind, Setup};
 use crate::recipe::Recipe;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
-use crate::sim::{self, Report, Simulation};
+use crate::sim::{self, Cache, Report, Simulation};
 use crate::trace::format::prototype_csv::{Record, record};
 use crate::trace::reuse::{Future, Histogram, StackDistances};
 use crate::trace::{Mark, Summary, Trace};
@@ -67,6 +71,10 @@ pub struct Outcome {
     pub trace: Summary,
     /// One report a policy, in the order of the recipe.
     pub runs: Vec<Report>,
+    /// How good any policy could be, where the recipe asks.
+    pub bounds: Option<Bounds>,
+    /// How misses fall as memory grows, where the recipe asks.
+    pub curve: Option<Curves>,
     /// Who made the eviction scores.
     pub scorer: Scorer,
     /// Parameters and bytes, where the workload is a model.
@@ -86,7 +94,7 @@ pub struct Outcome {
 /// The trace behind an outcome, for questions about single accesses.
 #[derive(Debug)]
 pub struct Scored {
-    trace: Trace,
+    trace: Arc<Trace>,
     scores: Scores,
     /// Accesses by falling score, sorted when first asked for.
     ranked: Option<Vec<u32>>,
@@ -124,10 +132,32 @@ impl Scored {
     }
 }
 
+/// One pass over the trace.
+#[derive(Debug, Clone, Copy)]
+enum Pass {
+    /// Measures stack distances.
+    Reuse,
+    /// Runs a policy of the recipe, watched.
+    Policy(PolicyKind),
+    /// Runs a policy for the bounds, unwatched.
+    Reference(PolicyKind),
+    /// Sorts the reuses and fills the space-time.
+    Lower,
+    /// Packs the reuses in one of the orders of [`PACKINGS`].
+    Packing(usize),
+    /// A task of the curves.
+    Curve(usize),
+}
+
+/// The names of the orders in which reuses are packed.
+const PACKINGS: [&str; 2] = ["packing by objects", "packing by bytes"];
+/// Policies whose schedules compete with the packings.
+const REFERENCES: [PolicyKind; 3] = [PolicyKind::Lru, PolicyKind::Belady, PolicyKind::BeladySize];
+
 /// A run in steps.
 pub struct Job {
     recipe: Recipe,
-    trace: Trace,
+    trace: Arc<Trace>,
     scores: Scores,
     sizes: Vec<u64>,
     future: Arc<Future>,
@@ -135,77 +165,115 @@ pub struct Job {
     stack: StackDistances,
     distances: Histogram,
     reuse: Reuse,
-    /// The run in progress, and those that are finished.
-    current: Option<Box<dyn Simulation>>,
-    finished: Vec<(Report, Timeline)>,
-    /// Accesses done in the current pass over the trace.
+    passes: Vec<Pass>,
+    /// The current pass, and what it has done: accesses, reuses, or nothing.
+    pass: usize,
     at: usize,
-    done: u64,
+    /// What the current pass works on.
+    watched: Option<Box<dyn Simulation>>,
+    unwatched: Option<Box<dyn Cache>>,
+    packing: Option<Packing>,
+    /// What finished passes left.
+    finished: Vec<(Report, Timeline)>,
+    schedules: Vec<(&'static str, Misses)>,
+    lower: Option<(Least, [Lower; 2])>,
+    plan: Option<Plan>,
+    answers: Vec<Answer>,
 }
 
 impl Job {
     /// Checks `recipe` and makes its trace; a file workload brings its trace along.
     pub fn new(recipe: &Recipe, file: Option<Trace>) -> Result<Self, Error> {
         recipe.check()?;
-        let trace = match file {
+        let trace = Arc::new(match file {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
-        };
-        let accesses = trace.accesses().len();
+        });
+        let scores = heuristic(&trace);
+        let future = Arc::new(Future::of(&trace));
+        let plan = recipe.curve.as_ref().map(|grid| {
+            let admission = recipe.memory.admission;
+            Plan::new(&trace, &future, Some(&scores), &recipe.policies, admission, recipe.seed, grid)
+        });
+        let mut passes = vec![Pass::Reuse];
+        passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
+        if recipe.bounds {
+            let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
+            passes.extend(missing.map(Pass::Reference));
+            passes.push(Pass::Lower);
+            passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+        }
+        passes.extend((0..plan.as_ref().map_or(0, Plan::tasks)).map(Pass::Curve));
         Ok(Self {
-            scores: heuristic(&trace),
             sizes: trace.sizes(),
-            future: Arc::new(Future::of(&trace)),
             buckets: Buckets::new(&trace),
-            stack: StackDistances::new(trace.tensors().len(), accesses),
+            stack: StackDistances::new(trace.tensors().len(), trace.accesses().len()),
             distances: Histogram::default(),
             reuse: Reuse::default(),
-            current: None,
-            finished: Vec::new(),
+            passes,
+            pass: 0,
             at: 0,
-            done: 0,
+            watched: None,
+            unwatched: None,
+            packing: None,
+            finished: Vec::new(),
+            schedules: Vec::new(),
+            lower: None,
+            plan,
+            answers: Vec::new(),
             recipe: recipe.clone(),
             trace,
+            scores,
+            future,
         })
     }
 
-    /// Steps done, steps in all (one pass to measure reuse, one for each policy), and what comes next.
+    /// Steps done, steps in all, and what comes next.
     pub fn progress(&self) -> (u64, u64, &'static str) {
-        let next = match self.recipe.policies.get(self.finished.len()) {
-            _ if !self.measured() => "reuse",
-            Some(policy) => policy.info().title,
+        let next = match self.passes.get(self.pass) {
+            Some(Pass::Reuse) => "reuse",
+            Some(Pass::Policy(policy)) => policy.info().title,
+            Some(Pass::Reference(_) | Pass::Lower | Pass::Packing(_)) => "bounds",
+            Some(Pass::Curve(_)) => "capacity curve",
             None => "charts",
         };
-        let passes = 1 + self.recipe.policies.len() as u64;
-        (self.done, self.accesses() as u64 * passes, next)
+        let accesses = self.accesses() as u64;
+        (self.pass as u64 * accesses + self.at as u64, accesses * self.passes.len() as u64, next)
     }
 
     fn accesses(&self) -> usize {
         self.trace.accesses().len()
     }
 
-    fn measured(&self) -> bool {
-        self.done >= self.accesses() as u64
-    }
-
     /// Whether every pass is done.
     pub fn is_done(&self) -> bool {
-        self.finished.len() == self.recipe.policies.len()
+        self.pass == self.passes.len()
     }
 
-    /// Runs up to `accesses` accesses further.
+    /// Runs up to `accesses` accesses further, or a piece of work that cannot be divided.
     pub fn step(&mut self, accesses: usize) -> Result<(), Error> {
-        if self.is_done() {
-            return Ok(());
-        }
+        let Some(pass) = self.passes.get(self.pass).copied() else { return Ok(()) };
         let (start, end) = (self.at, self.at.saturating_add(accesses.max(1)).min(self.accesses()));
-        if self.measured() {
-            self.simulate(start, end)?;
-        } else {
-            self.measure(start, end);
+        let mut done = end == self.accesses();
+        match pass {
+            Pass::Reuse => self.measure(start, end),
+            Pass::Policy(policy) => self.simulate(policy, start, end)?,
+            Pass::Reference(policy) => self.refer(policy, start, end)?,
+            Pass::Lower => {
+                let reuses = Reuses::new(&self.trace, &self.future);
+                let memory = &self.recipe.memory;
+                self.lower = Some(Least::new(&reuses, memory.capacity_bytes, memory.admission));
+                done = true;
+            }
+            Pass::Packing(order) => done = self.pack(order, end - start)?,
+            Pass::Curve(task) => {
+                if let Some(plan) = &self.plan {
+                    self.answers.push(plan.run(task)?);
+                }
+                done = true;
+            }
         }
-        self.done += (end - start) as u64;
-        self.at = if end == self.accesses() { 0 } else { end };
+        (self.pass, self.at) = if done { (self.pass + 1, 0) } else { (self.pass, end) };
         Ok(())
     }
 
@@ -218,28 +286,75 @@ impl Job {
                 self.distances.add(distance);
             }
         }
+        if end == self.accesses() {
+            self.stack = StackDistances::new(0, 0);
+        }
     }
 
-    fn simulate(&mut self, start: usize, end: usize) -> Result<(), Error> {
-        let mut run = match self.current.take() {
+    fn setup(&self) -> Setup<'_> {
+        Setup {
+            admission: self.recipe.memory.admission,
+            scores: Some(&self.scores),
+            future: Some(&self.future),
+            seed: self.recipe.seed,
+            ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
+        }
+    }
+
+    fn simulate(&mut self, policy: PolicyKind, start: usize, end: usize) -> Result<(), Error> {
+        let mut run = match self.watched.take() {
             Some(run) => run,
             None => {
-                let setup = Setup {
-                    scores: Some(&self.scores),
-                    future: Some(&self.future),
-                    seed: self.recipe.seed,
-                    ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
-                };
-                sim::start(self.recipe.policies[self.finished.len()], &setup, &self.buckets)?
+                let physical = self.recipe.memory.physical();
+                sim::start(policy, &self.setup(), &self.future, &self.buckets, physical)?
             }
         };
         run.advance(&self.trace, start, end);
-        if end == self.accesses() {
-            self.finished.push(run.finish());
-        } else {
-            self.current = Some(run);
+        if end < self.accesses() {
+            self.watched = Some(run);
+            return Ok(());
         }
+        let (report, timeline) = run.finish(&self.trace);
+        self.attained(policy.name(), report.misses, report.miss_bytes);
+        self.finished.push((report, timeline));
         Ok(())
+    }
+
+    fn refer(&mut self, policy: PolicyKind, start: usize, end: usize) -> Result<(), Error> {
+        let mut memory = match self.unwatched.take() {
+            Some(memory) => memory,
+            None => sim::cache(policy, &self.setup())?,
+        };
+        memory.advance(&self.trace.accesses()[start..end], start);
+        if end < self.accesses() {
+            self.unwatched = Some(memory);
+            return Ok(());
+        }
+        let counts = memory.counts();
+        self.attained(policy.name(), counts.misses, counts.miss_bytes);
+        Ok(())
+    }
+
+    /// Packs up to `reuses` more; whether that was all.
+    fn pack(&mut self, order: usize, reuses: usize) -> Result<bool, Error> {
+        let Some((_, lower)) = &self.lower else {
+            return Err(Error::Internal("reuses were packed before they were sorted".into()));
+        };
+        let capacity = self.recipe.memory.capacity_bytes;
+        let packing = self.packing.get_or_insert_with(|| Packing::new(&lower[order], capacity));
+        packing.step(reuses);
+        let (done, all) = packing.progress();
+        if done < all {
+            return Ok(false);
+        }
+        let Misses { objects, bytes } = packing.misses();
+        self.packing = None;
+        self.attained(PACKINGS[order], objects, bytes);
+        Ok(true)
+    }
+
+    fn attained(&mut self, schedule: &'static str, objects: u64, bytes: u64) {
+        self.schedules.push((schedule, Misses { objects, bytes }));
     }
 
     /// The outcome and what is behind it, once [`is_done`](Self::is_done).
@@ -247,17 +362,25 @@ impl Job {
         if !self.is_done() {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
-        let (runs, timelines): (Vec<_>, Vec<_>) = self.finished.into_iter().unzip();
+        let (mut runs, timelines): (Vec<_>, Vec<_>) = std::mem::take(&mut self.finished).into_iter().unzip();
         self.reuse.median_stack_distance_bytes = self.distances.quantile(0.5).unwrap_or(0);
         let summary = self.trace.summary();
+        let admission = self.recipe.memory.admission;
+        let bounds =
+            self.lower.take().and_then(|(least, _)| least.bounds(admission, summary.accesses, &self.schedules));
+        if let Some(bounds) = &bounds {
+            self.close_gaps(&mut runs, bounds);
+        }
         let validation = match &self.recipe.workload {
             Workload::Synthetic(s) => Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?),
             Workload::Inference(_) | Workload::File(_) => None,
         };
         let outcome = Outcome {
             trace: summary,
-            explanation: explain(&summary, &self.reuse, &runs),
+            explanation: explain(&summary, &self.reuse, &runs, bounds.as_ref()),
             runs,
+            bounds,
+            curve: self.plan.map(|plan| plan.finish(self.answers)).transpose()?,
             scorer: self.scores.scorer,
             model: self.recipe.workload.model_facts()?,
             reuse: self.reuse,
@@ -272,6 +395,22 @@ impl Job {
         };
         Ok((outcome, Scored { trace: self.trace, scores: self.scores, ranked: None }))
     }
+
+    /// Tells each run how far it goes from LRU to the best schedule known.
+    fn close_gaps(&self, runs: &mut [Report], bounds: &Bounds) {
+        let lru = self.schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name());
+        let Some((_, lru)) = lru else { return };
+        for run in runs {
+            run.gap_closed = gap_closed(lru.objects, run.misses, bounds.misses.upper);
+            run.byte_gap_closed = gap_closed(lru.bytes, run.miss_bytes, bounds.miss_bytes.upper);
+        }
+    }
+}
+
+/// (LRU - policy) / (LRU - best); none where LRU is the best.
+pub fn gap_closed(lru: u64, policy: u64, best: u64) -> Option<f64> {
+    let gap = lru.checked_sub(best).filter(|gap| *gap > 0)?;
+    Some((lru as f64 - policy as f64) / gap as f64)
 }
 
 /// Accesses [`run`] does between two reports.

@@ -338,7 +338,7 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    Memory { capacity_bytes }.check().map_err(ApiError::query)?;
+    Memory::new(capacity_bytes).check().map_err(ApiError::query)?;
     let Input { trace, .. } = Input::read(body)?;
     let scores = heuristic(&trace);
     let sizes = trace.sizes();

@@ -14,8 +14,10 @@ pub mod packing;
 
 use std::sync::Arc;
 
+use lower::Lower;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::{HIT_MS, MISS_MS_PER_BYTE, miss_ms, prototype_time};
 use crate::policy::Admission;
 use crate::trace::Trace;
 use crate::trace::reuse::{Future, NEVER};
@@ -101,6 +103,86 @@ pub struct Misses {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// Between which figures the best possible schedule lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Range<T> {
+    /// Proven: no schedule does better.
+    pub lower: T,
+    /// Attained by `schedule`.
+    pub upper: T,
+    /// Which schedule attains it: a policy by its name, or `packing by objects` or `bytes`.
+    pub schedule: String,
+}
+
+impl<T: PartialOrd + Copy> Range<T> {
+    fn new(lower: T, schedules: &[(&str, T)]) -> Option<Self> {
+        let better = |a: &&(&str, T), b: &&(&str, T)| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal);
+        let (schedule, upper) = schedules.iter().min_by(better)?;
+        Some(Self { lower, upper: *upper, schedule: (*schedule).into() })
+    }
+}
+
+/// How good any policy could be at one capacity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The mode for which the bounds hold.
+    pub admission: Admission,
+    /// Misses.
+    pub misses: Range<u64>,
+    /// Bytes of the misses.
+    pub miss_bytes: Range<u64>,
+    /// Time by the prototype's constants, in ms.
+    pub total_latency_ms: Range<f64>,
+    /// No memory smaller than this hits half of the reuses, whatever the policy, in bytes.
+    pub half_of_hits_bytes: u64,
+}
+
+/// The proven halves of [`Bounds`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Least {
+    misses: u64,
+    miss_bytes: u64,
+    total_latency_ms: f64,
+    half_of_hits_bytes: u64,
+}
+
+impl Least {
+    /// The lower bounds for `capacity` bytes, and the orders in which to pack.
+    pub(crate) fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> (Self, [Lower; 2]) {
+        let objects = Lower::new(reuses, Value::Objects, admission);
+        let bytes = Lower::new(reuses, Value::Bytes, admission);
+        // A hit saves what a miss of its size costs, less what the hit itself costs.
+        let saving = Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE };
+        let saved = Lower::new(reuses, saving, admission).most_saved(capacity);
+        let requested = reuses.requested_bytes(u64::MAX) as u64;
+        let least = Self {
+            misses: reuses.accesses() as u64 - objects.most_hits(capacity),
+            miss_bytes: requested - bytes.most_hit_bytes(capacity),
+            total_latency_ms: (miss_ms(requested) - saved).max(0.0),
+            half_of_hits_bytes: objects.least_capacity((objects.starts().len() as u64).div_ceil(2)),
+        };
+        (least, [objects, bytes])
+    }
+
+    /// The bounds, given what `schedules` attain.
+    pub(crate) fn bounds(&self, admission: Admission, accesses: u64, schedules: &[(&str, Misses)]) -> Option<Bounds> {
+        let attained = |figure: fn(&Misses) -> u64| -> Vec<(&str, u64)> {
+            schedules.iter().map(|(name, misses)| (*name, figure(misses))).collect()
+        };
+        let times: Vec<(&str, f64)> = schedules
+            .iter()
+            .map(|(name, m)| (*name, prototype_time(accesses - m.objects, m.bytes).total_latency_ms))
+            .collect();
+        Some(Bounds {
+            admission,
+            misses: Range::new(self.misses, &attained(|m| m.objects))?,
+            miss_bytes: Range::new(self.miss_bytes, &attained(|m| m.bytes))?,
+            total_latency_ms: Range::new(self.total_latency_ms, &times)?,
+            half_of_hits_bytes: self.half_of_hits_bytes,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -170,9 +170,9 @@ pub struct Answer(Done);
 
 /// The work behind the curves, in tasks that may run in any order or at once.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    trace: &'a Trace,
-    scores: Option<&'a Scores>,
+pub struct Plan {
+    trace: Arc<Trace>,
+    scores: Option<Scores>,
     future: Arc<Future>,
     sizes: Vec<u64>,
     admission: Admission,
@@ -182,12 +182,12 @@ pub struct Plan<'a> {
     tasks: Vec<Task>,
 }
 
-impl<'a> Plan<'a> {
+impl Plan {
     /// The curves of `policies` over `grid`. Policies that read scores need `scores`.
     pub fn new(
-        trace: &'a Trace,
+        trace: &Arc<Trace>,
         future: &Arc<Future>,
-        scores: Option<&'a Scores>,
+        scores: Option<&Scores>,
         policies: &[PolicyKind],
         admission: Admission,
         seed: u64,
@@ -195,17 +195,17 @@ impl<'a> Plan<'a> {
     ) -> Self {
         let capacities = grid.capacities(trace);
         let mut tasks = vec![Task::Lower];
-        for &policy in policies {
-            match policy {
-                // The newcomer is the last to be evicted, so both modes admit the same.
-                PolicyKind::Lru => tasks.push(Task::Lru),
-                _ => tasks.extend(capacities.iter().map(|c| Task::Policy(policy, *c))),
-            }
+        for &policy in policies.iter().filter(|p| **p != PolicyKind::Lru) {
+            tasks.extend(capacities.iter().map(|c| Task::Policy(policy, *c)));
         }
         tasks.extend(capacities.iter().map(|c| Task::Upper(*c)));
+        // LRU's newcomer is the last to be evicted, so its curve is the same in both modes.
+        if policies.contains(&PolicyKind::Lru) {
+            tasks.push(Task::Lru);
+        }
         Self {
-            trace,
-            scores,
+            trace: Arc::clone(trace),
+            scores: scores.cloned(),
             future: Arc::clone(future),
             sizes: trace.sizes(),
             admission,
@@ -224,7 +224,7 @@ impl<'a> Plan<'a> {
     fn setup(&self, capacity_bytes: u64) -> Setup<'_> {
         Setup {
             admission: self.admission,
-            scores: self.scores,
+            scores: self.scores.as_ref(),
             future: Some(&self.future),
             seed: self.seed,
             ..Setup::new(&self.sizes, capacity_bytes)
@@ -232,12 +232,12 @@ impl<'a> Plan<'a> {
     }
 
     fn simulate(&self, policy: PolicyKind, capacity: u64) -> Result<Misses, Error> {
-        let report = simulate(policy, &self.setup(capacity), self.trace)?;
+        let report = simulate(policy, &self.setup(capacity), &self.trace)?;
         Ok(Misses { objects: report.misses, bytes: report.miss_bytes })
     }
 
     fn lower(&self, value: Value) -> Lower {
-        Lower::new(&Reuses::new(self.trace, &self.future), value, self.admission)
+        Lower::new(&Reuses::new(&self.trace, &self.future), value, self.admission)
     }
 
     /// Does task `index` of [`tasks`](Self::tasks).
@@ -292,7 +292,7 @@ impl<'a> Plan<'a> {
     }
 
     fn lru(&self) -> Result<Curve, Error> {
-        let exact = LruCurve::new(self.trace);
+        let exact = LruCurve::new(&self.trace);
         let misses = |capacity: &u64| match exact.misses(*capacity) {
             Some(misses) => Ok(misses),
             None => self.simulate(PolicyKind::Lru, *capacity),
@@ -313,48 +313,26 @@ impl<'a> Plan<'a> {
 
     /// Puts the answers of all tasks, in their order, together.
     pub fn finish(&self, answers: Vec<Answer>) -> Result<Curves, Error> {
-        let mut answers = answers.into_iter().map(|a| a.0);
+        let mut answers = answers.into_iter().map(|answer| answer.0);
         let broken = || Error::Internal("an answer of a curve is missing".into());
-        let mut series = |n: usize| -> Result<Vec<Misses>, Error> {
-            let mut misses = Vec::with_capacity(n);
-            while misses.len() < n {
-                match answers.next().ok_or_else(broken)? {
-                    Done::Misses(m) => misses.push(m),
-                    Done::Points(m) => misses.extend(m),
-                    Done::Curve(_) => return Err(broken()),
-                }
-            }
-            Ok(misses)
-        };
-        let n = self.capacities.len();
-        let lower = self.points(series(n)?);
-        let mut curves = Vec::new();
-        let mut rest = answers;
-        for &policy in &self.policies {
-            if policy == PolicyKind::Lru {
-                match rest.next() {
-                    Some(Done::Curve(curve)) => curves.push(curve),
-                    _ => return Err(broken()),
-                }
-                continue;
-            }
-            let misses: Vec<Misses> = rest
-                .by_ref()
-                .take(n)
-                .map(|done| match done {
-                    Done::Misses(m) => Ok(m),
-                    _ => Err(broken()),
-                })
-                .collect::<Result<_, _>>()?;
-            curves.push(self.curve(policy, &misses));
-        }
-        let upper: Vec<Misses> = rest
-            .map(|done| match done {
-                Done::Misses(m) => Ok(m),
+        let Some(Done::Points(lower)) = answers.next() else { return Err(broken()) };
+        let mut series = || -> Result<Vec<Misses>, Error> {
+            let next = |_: &u64| match answers.next() {
+                Some(Done::Misses(misses)) => Ok(misses),
                 _ => Err(broken()),
-            })
-            .collect::<Result<_, _>>()?;
-        let bounds = CurveBounds { admission: self.admission, lower, upper: self.points(upper) };
+            };
+            self.capacities.iter().map(next).collect()
+        };
+        let mut curves = Vec::new();
+        for &policy in self.policies.iter().filter(|p| **p != PolicyKind::Lru) {
+            curves.push(self.curve(policy, &series()?));
+        }
+        let bounds =
+            CurveBounds { admission: self.admission, lower: self.points(lower), upper: self.points(series()?) };
+        if let Some(at) = self.policies.iter().position(|p| *p == PolicyKind::Lru) {
+            let Some(Done::Curve(lru)) = answers.next() else { return Err(broken()) };
+            curves.insert(at, lru);
+        }
         Ok(Curves { curves, bounds })
     }
 
@@ -428,7 +406,7 @@ mod tests {
             bypass: bool,
         ) {
             let admission = if bypass { Admission::Bypass } else { Admission::Always };
-            let trace = trace(&sizes, &order);
+            let trace = Arc::new(trace(&sizes, &order));
             let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
             let kinds: Vec<PolicyKind> = POLICIES.iter().map(|p| p.kind).collect();
             let grid = Grid { points: 5, capacities };

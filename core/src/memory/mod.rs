@@ -1,8 +1,14 @@
-//! What a hit and a miss cost: the prototype's constants.
+//! Fast memory, and what hits and misses cost: by the prototype's constants, or on a device.
+
+pub mod device;
+pub mod energy;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::policy::{Admission, Knows, PolicyKind};
+use crate::workload::check_range;
+use device::{Device, DeviceRef};
 
 /// Time of a hit (the prototype's).
 pub const HIT_MS: f64 = 0.01;
@@ -10,35 +16,135 @@ pub const HIT_MS: f64 = 0.01;
 pub const MISS_MS_PER_MB: f64 = 0.1;
 /// DRAM bandwidth: 32 MB per ms, that is 32 GB/s (the prototype's, which calls it "32 MB/s").
 pub const DRAM_MB_PER_MS: f64 = 32.0;
+/// Time of a miss of one byte: both terms of [`prototype_time`].
+pub const MISS_MS_PER_BYTE: f64 = (MISS_MS_PER_MB + 1.0 / DRAM_MB_PER_MS) / 1e6;
 /// Capacity of the prototype's cache: 64 MB.
 pub const PROTOTYPE_CAPACITY_BYTES: u64 = 64_000_000;
 
-/// Fast memory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Fast memory, and how its use is costed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
     /// Capacity in bytes, at least 1.
     pub capacity_bytes: u64,
+    /// Which missed tensors come in.
+    #[serde(skip_serializing_if = "is_default")]
+    pub admission: Admission,
+    /// How time and energy are counted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cost: Cost,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How time and energy are counted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// By the prototype's constants alone.
+    #[default]
+    Prototype,
+    /// By the prototype's constants, and on a device.
+    Physical(Physical),
+}
+
+/// A device that runs the trace in order: it computes, and loads what it will need over a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Physical {
+    /// The device.
+    pub device: DeviceRef,
+    /// A load may start as soon as the access this many before it does, 0..=1024; 0 loads on demand.
+    pub prefetch_depth: u32,
+    /// Memories between the fast memory and the place where everything is, the fastest first; at most 8.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub below: Vec<Level>,
+}
+
+impl Default for Physical {
+    fn default() -> Self {
+        Self { device: DeviceRef::Known("reference".into()), prefetch_depth: 1, below: Vec::new() }
+    }
+}
+
+/// A memory below the fast one. It sees the misses of the one above, and loads its own from what lies beneath.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Its name, such as `HBM` or `host`.
+    pub name: String,
+    /// Capacity in bytes, at least 1.
+    pub capacity_bytes: u64,
+    /// Its policy; not one that knows the future, because which accesses reach it is not known beforehand.
+    #[serde(default = "default_policy")]
+    pub policy: PolicyKind,
+    /// Bandwidth of the channel from what lies beneath, in GB/s.
+    pub gb_s: f64,
+    /// Latency of that channel in ns.
+    #[serde(default)]
+    pub latency_ns: f64,
+}
+
+fn default_policy() -> PolicyKind {
+    PolicyKind::Lru
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { capacity_bytes: PROTOTYPE_CAPACITY_BYTES }
+        Self::new(PROTOTYPE_CAPACITY_BYTES)
     }
 }
 
+fn check_capacity(field: &str, bytes: u64) -> Result<(), Error> {
+    if bytes == 0 {
+        let problem = "a memory without capacity holds nothing";
+        return Err(Error::field(field, 0, problem, "Choose at least 1 byte, such as 64MB"));
+    }
+    Ok(())
+}
+
 impl Memory {
+    /// A memory of that capacity; everything is admitted, and costs are the prototype's.
+    pub fn new(capacity_bytes: u64) -> Self {
+        Self { capacity_bytes, admission: Admission::default(), cost: Cost::default() }
+    }
+
     /// Fails on the first field that is out of range.
     pub fn check(&self) -> Result<(), Error> {
-        if self.capacity_bytes == 0 {
-            return Err(Error::field(
-                "capacity_bytes",
-                0,
-                "a memory without capacity holds nothing",
-                "Choose at least 1 byte, such as 64MB",
-            ));
+        check_capacity("capacity_bytes", self.capacity_bytes)?;
+        match &self.cost {
+            Cost::Prototype => Ok(()),
+            Cost::Physical(physical) => physical.check().map(|_| ()),
         }
-        Ok(())
+    }
+
+    /// The device model, where there is one.
+    pub fn physical(&self) -> Option<&Physical> {
+        match &self.cost {
+            Cost::Prototype => None,
+            Cost::Physical(physical) => Some(physical),
+        }
+    }
+}
+
+impl Physical {
+    /// Fails on the first field that is out of range; returns the device.
+    pub fn check(&self) -> Result<Device, Error> {
+        check_range("prefetch_depth", self.prefetch_depth, 0..=1024)?;
+        check_range("below", self.below.len(), 0..=8)?;
+        for level in &self.below {
+            check_capacity("below.capacity_bytes", level.capacity_bytes)?;
+            device::positive("below.gb_s", level.gb_s)?;
+            device::not_negative("below.latency_ns", level.latency_ns)?;
+            if level.policy.info().knows == Knows::Future {
+                let problem = "which accesses reach a lower level is not known beforehand";
+                let cure = "Choose a policy that decides by the past, such as lru";
+                return Err(Error::field("below.policy", level.policy.name(), problem, cure));
+            }
+        }
+        self.device.device()
     }
 }
 
@@ -57,6 +163,11 @@ pub fn prototype_time(hits: u64, miss_bytes: u64) -> Time {
     let miss_mb = miss_bytes as f64 / 1e6;
     let bandwidth_wait_ms = miss_mb / DRAM_MB_PER_MS;
     Time { total_latency_ms: hits as f64 * HIT_MS + miss_mb * MISS_MS_PER_MB + bandwidth_wait_ms, bandwidth_wait_ms }
+}
+
+/// The prototype's time of a miss of `bytes`, in ms.
+pub fn miss_ms(bytes: u64) -> f64 {
+    prototype_time(0, bytes).total_latency_ms
 }
 
 #[cfg(test)]

@@ -2,14 +2,21 @@
 
 pub mod audit;
 pub mod timeline;
+pub mod timing;
+pub mod why;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::memory::prototype_time;
+use crate::memory::{Physical, prototype_time};
 use crate::policy::{Admission, Policy, PolicyKind, Setup, Visitor};
 use crate::trace::Trace;
+use crate::trace::reuse::Future;
 use timeline::{Buckets, Timeline};
+use timing::{Timed, Timing, Watch};
+use why::{Watcher, Why};
 
 /// What happened, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +54,65 @@ pub trait Observer {
     /// `tensor` leaves.
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         let _ = (now, tensor, bytes);
+    }
+}
+
+/// Both watch.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.0.hit(now, tensor, bytes);
+        self.1.hit(now, tensor, bytes);
+    }
+    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.0.miss(now, tensor, bytes);
+        self.1.miss(now, tensor, bytes);
+    }
+    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.0.insert(now, tensor, bytes);
+        self.1.insert(now, tensor, bytes);
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.0.evict(now, tensor, bytes);
+        self.1.evict(now, tensor, bytes);
+    }
+}
+
+/// Watches where there is someone.
+impl<O: Observer> Observer for Option<O> {
+    fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
+        if let Some(observer) = self {
+            observer.hit(now, tensor, bytes);
+        }
+    }
+    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
+        if let Some(observer) = self {
+            observer.miss(now, tensor, bytes);
+        }
+    }
+    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
+        if let Some(observer) = self {
+            observer.insert(now, tensor, bytes);
+        }
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        if let Some(observer) = self {
+            observer.evict(now, tensor, bytes);
+        }
+    }
+}
+
+impl<O: Observer> Observer for &mut O {
+    fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
+        (**self).hit(now, tensor, bytes);
+    }
+    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
+        (**self).miss(now, tensor, bytes);
+    }
+    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
+        (**self).insert(now, tensor, bytes);
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        (**self).evict(now, tensor, bytes);
     }
 }
 
@@ -209,6 +275,15 @@ pub struct Report {
     pub total_latency_ms: f64,
     /// The part of it that waits for DRAM bandwidth, in ms.
     pub bandwidth_wait_ms: f64,
+    /// How much of the way from LRU's misses to those of the best schedule known it goes: 1 is all of it, below 0 is
+    /// worse than LRU. None where LRU is the best known, or where bounds were not asked for.
+    pub gap_closed: Option<f64>,
+    /// The same for bytes missed.
+    pub byte_gap_closed: Option<f64>,
+    /// Time, traffic and energy on the device, where the memory names one.
+    pub physical: Option<Timed>,
+    /// Why it missed; in runs that are watched.
+    pub why: Option<Why>,
 }
 
 impl Report {
@@ -222,7 +297,8 @@ impl Report {
         self.hit_bytes as f64 / (self.hit_bytes + self.miss_bytes).max(1) as f64
     }
 
-    fn new(policy: PolicyKind, capacity_bytes: u64, counts: Counts) -> Self {
+    /// The report of `counts`; nothing is known of bounds, devices and reasons yet.
+    pub fn new(policy: PolicyKind, capacity_bytes: u64, counts: Counts) -> Self {
         let time = prototype_time(counts.hits, counts.miss_bytes);
         Self {
             policy,
@@ -237,61 +313,148 @@ impl Report {
             oversize: counts.oversize,
             total_latency_ms: time.total_latency_ms,
             bandwidth_wait_ms: time.bandwidth_wait_ms,
+            gap_closed: None,
+            byte_gap_closed: None,
+            physical: None,
+            why: None,
         }
     }
+}
+
+/// A memory that nobody watches, whatever its policy: the fastest way to the numbers.
+pub trait Cache: Send {
+    /// Runs `accesses`, the first of which is number `start` of the trace.
+    fn advance(&mut self, accesses: &[u32], start: usize);
+    /// Uses `tensor` at access number `now`: whether it hit. Adds to `evicted` who left.
+    fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) -> bool;
+    /// Whether `tensor` is resident.
+    fn is_resident(&self, tensor: u32) -> bool;
+    /// What happened so far.
+    fn counts(&self) -> Counts;
+}
+
+/// Notes who left.
+struct Leavers<'a>(&'a mut Vec<u32>);
+
+impl Observer for Leavers<'_> {
+    fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
+        self.0.push(tensor);
+    }
+}
+
+impl<P: Policy> Cache for Engine<P> {
+    fn advance(&mut self, accesses: &[u32], start: usize) {
+        self.advance(accesses, start, &mut Blind);
+    }
+    fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) -> bool {
+        let hits = self.counts.hits;
+        self.advance(&[tensor], now, &mut Leavers(evicted));
+        self.counts.hits > hits
+    }
+    fn is_resident(&self, tensor: u32) -> bool {
+        Engine::is_resident(self, tensor)
+    }
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// An empty memory under the policy `kind`.
+pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+    struct Make<'a, 'b>(&'a Setup<'b>);
+    impl Visitor for Make<'_, '_> {
+        type Output = Result<Box<dyn Cache>, Error>;
+        fn visit<P: Policy + 'static>(self) -> Self::Output {
+            Ok(Box::new(Engine::<P>::new(self.0)?))
+        }
+    }
+    kind.dispatch(Make(setup))
 }
 
 /// A run that can be continued in steps, whatever its policy.
 pub trait Simulation: Send {
     /// Runs the accesses `start..end` of `trace`; steps must follow each other.
     fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// The numbers so far, and what was watched.
-    fn finish(self: Box<Self>) -> (Report, Timeline);
+    /// The numbers, and what was watched.
+    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Timeline);
 }
 
 struct Watched<P> {
     kind: PolicyKind,
     engine: Engine<P>,
     timeline: Timeline,
+    why: Watcher,
+    timing: Option<Timing>,
 }
 
 impl<P: Policy> Simulation for Watched<P> {
     fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
-        self.engine.advance(&trace.accesses()[start..end], start, &mut self.timeline);
+        let accesses = &trace.accesses()[start..end];
+        let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
+        self.engine.advance(accesses, start, &mut ((&mut self.timeline, &mut self.why), timing));
     }
 
-    fn finish(self: Box<Self>) -> (Report, Timeline) {
-        let report = Report::new(self.kind, self.engine.capacity, self.engine.counts());
+    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Timeline) {
+        let mut report = Report::new(self.kind, self.engine.capacity, self.engine.counts());
+        report.physical = self.timing.map(|timing| timing.finish(trace));
+        report.why = Some(self.why.finish(trace));
         (report, self.timeline)
     }
 }
 
-/// Starts a run of the policy `kind`, watched in `buckets`.
-pub fn start(kind: PolicyKind, setup: &Setup<'_>, buckets: &Buckets) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, &'a Buckets);
+/// Starts a run of the policy `kind`, watched in `buckets`, and on a device if there is one.
+pub fn start(
+    kind: PolicyKind,
+    setup: &Setup<'_>,
+    future: &Arc<Future>,
+    buckets: &Buckets,
+    physical: Option<&Physical>,
+) -> Result<Box<dyn Simulation>, Error> {
+    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, Timeline, Watcher, Option<Timing>);
     impl Visitor for Start<'_, '_> {
         type Output = Result<Box<dyn Simulation>, Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(kind, setup, buckets) = self;
-            Ok(Box::new(Watched { kind, engine: Engine::<P>::new(setup)?, timeline: Timeline::new(buckets) }))
+            let Self(kind, setup, timeline, why, timing) = self;
+            Ok(Box::new(Watched { kind, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
         }
     }
-    kind.dispatch(Start(kind, setup, buckets))
+    let timing = physical.map(|spec| Timing::new(spec, setup, future)).transpose()?;
+    let why = Watcher::new(setup.sizes, future, None);
+    kind.dispatch(Start(kind, setup, Timeline::new(buckets), why, timing))
 }
 
-/// Runs the policy `kind` over the whole trace without watching it: the fastest way to the numbers.
-pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
-    struct Whole<'a, 'b>(PolicyKind, &'a Setup<'b>, &'a Trace);
-    impl Visitor for Whole<'_, '_> {
-        type Output = Result<Report, Error>;
+/// The evictions that access number `access` causes under the policy `kind`, the worst first.
+pub fn evictions_at(
+    kind: PolicyKind,
+    setup: &Setup<'_>,
+    future: &Arc<Future>,
+    trace: &Trace,
+    access: usize,
+) -> Result<Vec<why::Eviction>, Error> {
+    struct Until<'a, 'b>(&'a Setup<'b>, &'a Trace, usize, &'a mut Watcher);
+    impl Visitor for Until<'_, '_> {
+        type Output = Result<(), Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(kind, setup, trace) = self;
-            let mut engine = Engine::<P>::new(setup)?;
-            engine.advance(trace.accesses(), 0, &mut Blind);
-            Ok(Report::new(kind, setup.capacity_bytes, engine.counts()))
+            let Self(setup, trace, end, watcher) = self;
+            Engine::<P>::new(setup)?.advance(&trace.accesses()[..end], 0, watcher);
+            Ok(())
         }
     }
-    kind.dispatch(Whole(kind, setup, trace))
+    let accesses = trace.accesses().len();
+    if access >= accesses {
+        let cure = format!("Choose an access from 0 to {}", accesses - 1);
+        return Err(Error::field("at", access, "the trace is shorter", cure));
+    }
+    let mut watcher = Watcher::new(setup.sizes, future, Some(access));
+    kind.dispatch(Until(setup, trace, access + 1, &mut watcher))?;
+    Ok(watcher.finish(trace).worst)
+}
+
+/// Runs the policy `kind` over the whole trace without watching it.
+pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
+    let mut memory = cache(kind, setup)?;
+    memory.advance(trace.accesses(), 0);
+    Ok(Report::new(kind, setup.capacity_bytes, memory.counts()))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::audit::audit;
 use super::*;
 use crate::policy::POLICIES;
+use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
-use crate::trace::reuse::Future;
+use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::trace;
 
 proptest! {
@@ -70,11 +71,17 @@ proptest! {
         let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         let buckets = Buckets::new(&trace);
         for policy in POLICIES {
-            let mut run = start(policy.kind, &setup, &buckets).unwrap();
+            let physical = Physical { prefetch_depth: 2, ..Physical::default() };
+            let mut run = start(policy.kind, &setup, &future, &buckets, Some(&physical)).unwrap();
             let half = trace.accesses().len() / 2;
             run.advance(&trace, 0, half);
             run.advance(&trace, half, trace.accesses().len());
-            let (report, timeline) = run.finish();
+            let (mut report, timeline) = run.finish(&trace);
+            let why = report.why.take().unwrap();
+            let timed = report.physical.take().unwrap();
+            prop_assert_eq!(why.kinds.iter().map(|k| k.misses).sum::<u64>(), report.misses);
+            prop_assert_eq!(why.kinds.iter().map(|k| k.evictions).sum::<u64>(), report.evictions);
+            prop_assert_eq!(timed.dram_read_bytes, report.miss_bytes);
             prop_assert_eq!(&report, &simulate(policy.kind, &setup, &trace).unwrap());
             prop_assert_eq!(timeline.hits.iter().map(|h| u64::from(*h)).sum::<u64>(), report.hits);
             for column in 0..buckets.columns {
@@ -101,5 +108,94 @@ fn the_largest_capacity_holds_everything() {
     for capacity_bytes in [1u64 << 63, u64::MAX] {
         let setup = Setup::new(&sizes, capacity_bytes);
         assert_eq!(simulate(PolicyKind::Lru, &setup, &trace).unwrap().hits, 2);
+    }
+}
+
+/// Scores that say exactly when a tensor comes back, as the scale of ten buckets allows.
+fn oracle_scores(trace: &Trace) -> Scores {
+    let future = Future::of(trace);
+    let score = |(now, next): (usize, &u32)| match *next {
+        NEVER => 1.0,
+        next => ((next as usize - now) as f64).log2() / 18.0,
+    };
+    Scores { values: future.next_use.iter().enumerate().map(score).collect(), scorer: Scorer::Heuristic }
+}
+
+#[test]
+fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
+    let misses = |trace: &Trace, scores: &Scores, policy, capacity| {
+        let (sizes, future) = (trace.sizes(), Arc::new(Future::of(trace)));
+        let setup = Setup { scores: Some(scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
+        simulate(policy, &setup, trace).unwrap().misses
+    };
+    let cycle: Vec<u32> = (0..5000).map(|i| i % 100).collect();
+    let looped = trace(&[1; 100], &cycle);
+    let scores = oracle_scores(&looped);
+    assert_eq!(misses(&looped, &scores, PolicyKind::Lru, 50), 5000);
+    let best = misses(&looped, &scores, PolicyKind::Belady, 50);
+    let predicted = misses(&looped, &scores, PolicyKind::MlReuse, 50);
+    assert!(predicted <= best + best / 20, "{predicted} {best}");
+
+    // Recency is right here, and the predictions are the opposite of the truth.
+    let mut rng = Rng::new(1, "test");
+    let mut order = Vec::new();
+    for step in 0..20_000u32 {
+        order.push((step / 50 + rng.below(20)) % 200);
+    }
+    let local = trace(&[3; 200], &order);
+    let mut wrong = oracle_scores(&local);
+    wrong.values = wrong.values.iter().map(|s| 1.0 - s).collect();
+    let lru = misses(&local, &wrong, PolicyKind::Lru, 60);
+    let predicted = misses(&local, &wrong, PolicyKind::MlReuse, 60);
+    assert!(predicted <= lru + lru / 20, "{predicted} {lru}");
+    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > lru);
+}
+
+#[test]
+fn an_eviction_is_told_with_the_better_victim() {
+    // LRU puts 0 out for 2 although 1 is never used again.
+    let trace = trace(&[1_000_000, 2_000_000, 1_000_000], &[0, 1, 2, 0]);
+    let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+    let setup = Setup::new(&sizes, 3_000_000);
+    let evictions = evictions_at(PolicyKind::Lru, &setup, &future, &trace, 2).unwrap();
+    let expected = why::Eviction {
+        access: 2,
+        tensor: "0".into(),
+        bytes: 1_000_000,
+        next_use: Some(3),
+        best_tensor: "1".into(),
+        best_bytes: 2_000_000,
+        best_next_use: None,
+        cost_ms: 0.13125,
+        sooner_by: 1,
+    };
+    assert_eq!(evictions, [expected.clone()]);
+    assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 1).unwrap().is_empty());
+    assert_eq!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 4).unwrap_err().field_name(), Some("at"));
+    let buckets = Buckets::new(&trace);
+    let mut run = start(PolicyKind::Lru, &setup, &future, &buckets, None).unwrap();
+    run.advance(&trace, 0, 4);
+    let why = run.finish(&trace).0.why.unwrap();
+    assert_eq!((why.worst, why.evicted_too_early, why.best_choices), (vec![expected], 1, 1));
+    assert_eq!((why.kinds[0].misses, why.tensors[0].tensor.as_str(), why.tensors[0].misses), (4, "0", 2));
+}
+
+proptest! {
+    #[test]
+    fn the_best_victim_is_the_farthest(
+        order in prop::collection::vec(0u32..8, 1..60),
+        capacity in 8u64..30,
+        bypass: bool,
+    ) {
+        let sizes: Vec<u64> = (1..=8).collect();
+        let trace = trace(&sizes, &order);
+        let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+        let admission = if bypass { Admission::Bypass } else { Admission::Always };
+        let setup = Setup { admission, future: Some(&future), ..Setup::new(&sizes, capacity) };
+        let buckets = Buckets::new(&trace);
+        let mut run = start(PolicyKind::Belady, &setup, &future, &buckets, None).unwrap();
+        run.advance(&trace, 0, trace.accesses().len());
+        let why = run.finish(&trace).0.why.unwrap();
+        prop_assert!(why.worst.is_empty(), "{:?}", why.worst);
     }
 }

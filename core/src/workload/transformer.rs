@@ -10,6 +10,8 @@
 //! - Activations live in one set of buffers for prefill and one for decode, reused by every layer, as static
 //!   memory planners lay them out.
 //! - The output head is read for the last position of each sequence only.
+//! - FLOPs are those of matrix multiplications and of attention (2 for each multiplication with its addition, masked
+//!   pairs left out), waiting for the weights and for the blocks of the KV cache.
 
 use std::ops::Range;
 
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Dtype, Facts, LayerShapes, ModelConfig, product};
 use super::{ModelRef, check_range};
 use crate::error::Error;
-use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 use crate::units::MIB;
 
 /// The most accesses a run may make.
@@ -259,14 +261,21 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn touch(&mut self, tiles: &Tiles, op: Op) -> Result<(), Error> {
+    fn read(&mut self, tiles: &Tiles, op: Op) -> Result<(), Error> {
+        self.touch(tiles, op, Mode::Read, 0.0)
+    }
+
+    fn touch(&mut self, tiles: &Tiles, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
         if self.builder.len() > MAX_ACCESSES {
             return Err(Error::TooLarge {
                 problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
                 cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
             });
         }
-        tiles.clone().try_for_each(|tile| self.builder.access(tile, op))
+        tiles.clone().try_for_each(|tile| {
+            let flops = flops_per_byte * self.builder.tensor_mut(tile).bytes as f64;
+            self.builder.access_with(tile, op, mode, flops)
+        })
     }
 
     /// The blocks of the KV cache of `layer` that hold `positions`, made where they are new.
@@ -296,51 +305,82 @@ impl<'a> Run<'a> {
 
         let rows = product(&[self.config.hidden_size, tokens, self.spec.batch_size])?;
         let rows = self.weights(format!("embed_tokens.rows[{}]", positions.start), rows, None)?;
-        self.touch(&rows, Op::Embedding)?;
+        self.read(&rows, Op::Embedding)?;
         if self.config.position_elements() > 0 {
             let rows = product(&[self.config.hidden_size, tokens])?;
             let rows = self.weights(format!("embed_positions.rows[{}]", positions.start), rows, None)?;
-            self.touch(&rows, Op::Embedding)?;
+            self.read(&rows, Op::Embedding)?;
         }
-        self.touch(&buffers.hidden, Op::Embedding)?;
+        self.touch(&buffers.hidden, Op::Embedding, Mode::Write, 0.0)?;
 
         for layer in 0..self.layers.len() {
             // Taken out for the time of the layer, so that the builder can be written to meanwhile.
             let written = self.kv_blocks(layer, positions.clone())?;
             let read = self.kv_blocks(layer, positions.start.saturating_sub(window - 1)..positions.end)?;
+            let flops_per_byte = self.attention_flops(&positions, window) / self.bytes_of(&read).max(1.0);
             let stored = std::mem::replace(&mut self.layers[layer], Layer::empty());
 
             self.norm(&buffers.hidden, &stored.norm1, &buffers.normed)?;
-            self.linear(&buffers.normed, &stored.qkv, &buffers.qkv)?;
+            self.linear(&buffers.normed, &stored.qkv, &buffers.qkv, Mode::Write, tokens)?;
 
-            self.touch(&buffers.qkv, Op::Attention)?;
-            for block in written.iter().chain(&read) {
-                self.touch(block, Op::Attention)?;
+            self.read(&buffers.qkv, Op::Attention)?;
+            for block in &written {
+                self.touch(block, Op::Attention, Mode::Update, 0.0)?;
             }
-            self.touch(&buffers.attended, Op::Attention)?;
+            for block in &read {
+                self.touch(block, Op::Attention, Mode::Read, flops_per_byte)?;
+            }
+            self.touch(&buffers.attended, Op::Attention, Mode::Write, 0.0)?;
 
-            self.linear(&buffers.attended, std::slice::from_ref(&stored.attention_out), &buffers.hidden)?;
+            // Both halves of a layer add to what came in.
+            let out = std::slice::from_ref(&stored.attention_out);
+            self.linear(&buffers.attended, out, &buffers.hidden, Mode::Update, tokens)?;
             self.norm(&buffers.hidden, &stored.norm2, &buffers.normed)?;
-            self.linear(&buffers.normed, &stored.mlp_in, &buffers.mlp)?;
-            self.linear(&buffers.mlp, std::slice::from_ref(&stored.mlp_out), &buffers.hidden)?;
+            self.linear(&buffers.normed, &stored.mlp_in, &buffers.mlp, Mode::Write, tokens)?;
+            let out = std::slice::from_ref(&stored.mlp_out);
+            self.linear(&buffers.mlp, out, &buffers.hidden, Mode::Update, tokens)?;
             self.layers[layer] = stored;
         }
 
         self.norm(&buffers.hidden, &self.final_norm.clone(), &buffers.last)?;
         let head = self.head.clone();
-        self.linear(&buffers.last, std::slice::from_ref(&head), &buffers.logits)?;
+        self.linear(&buffers.last, std::slice::from_ref(&head), &buffers.logits, Mode::Write, 1)?;
         self.buffers = Some(buffers);
         Ok(())
     }
 
     fn norm(&mut self, input: &Tiles, weights: &Tiles, output: &Tiles) -> Result<(), Error> {
-        [input, weights, output].into_iter().try_for_each(|tiles| self.touch(tiles, Op::Norm))
+        self.read(input, Op::Norm)?;
+        self.read(weights, Op::Norm)?;
+        self.touch(output, Op::Norm, Mode::Write, 0.0)
     }
 
-    fn linear(&mut self, input: &Tiles, weights: &[Tiles], output: &Tiles) -> Result<(), Error> {
-        self.touch(input, Op::Matmul)?;
-        weights.iter().try_for_each(|tiles| self.touch(tiles, Op::Matmul))?;
-        self.touch(output, Op::Matmul)
+    /// Multiplies `positions` rows of each sequence by the weights.
+    fn linear(
+        &mut self,
+        input: &Tiles,
+        weights: &[Tiles],
+        output: &Tiles,
+        mode: Mode,
+        positions: u64,
+    ) -> Result<(), Error> {
+        self.read(input, Op::Matmul)?;
+        let elements_per_byte = 8.0 / self.spec.weight_dtype(self.config).bits() as f64;
+        let flops_per_byte = 2.0 * (positions * self.spec.batch_size) as f64 * elements_per_byte;
+        weights.iter().try_for_each(|tiles| self.touch(tiles, Op::Matmul, Mode::Read, flops_per_byte))?;
+        self.touch(output, Op::Matmul, mode, 0.0)
+    }
+
+    /// FLOPs of attention in one layer: each query with each position that it may see, twice (scores, and the sum).
+    fn attention_flops(&self, positions: &Range<u64>, window: u64) -> f64 {
+        let seen = |position: u64| (position + 1).min(window) as f64;
+        let pairs: f64 = positions.clone().map(seen).sum();
+        let width = (self.config.num_attention_heads * self.config.head_dim) as f64;
+        4.0 * width * pairs * self.spec.batch_size as f64
+    }
+
+    fn bytes_of(&mut self, tensors: &[Tiles]) -> f64 {
+        tensors.iter().flat_map(Clone::clone).map(|tile| self.builder.tensor_mut(tile).bytes as f64).sum()
     }
 }
 
@@ -422,6 +462,21 @@ mod tests {
         }
         let labels: Vec<&str> = trace.marks().iter().map(|m| m.label.as_str()).collect();
         assert_eq!(labels, ["prefill", "decode"]);
+    }
+
+    #[test]
+    fn flops_are_two_a_parameter_and_token_plus_attention() {
+        let spec = Inference { prompt_tokens: 64, decode_tokens: 3, batch_size: 2, ..Inference::default() };
+        let config = spec.check().unwrap();
+        let trace = spec.trace().unwrap();
+        let flops: f64 = (0..trace.accesses().len()).map(|now| trace.flops(now)).sum();
+        // The head multiplies the last position of each of the four steps only; look-ups multiply nothing.
+        let body = config.parameters() - 2 * config.embedding_elements();
+        let matmul = 2.0 * 2.0 * (67 * body + 4 * config.embedding_elements()) as f64;
+        let pairs = (67 * 68 / 2) as f64;
+        let attention = 2.0 * 4.0 * (config.hidden_size * config.num_hidden_layers) as f64 * pairs;
+        assert!((flops / (matmul + attention) - 1.0).abs() < 1e-3, "{flops} {}", matmul + attention);
+        assert!(trace.knows_flops());
     }
 
     fn tiny() -> ModelConfig {

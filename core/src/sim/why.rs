@@ -1,0 +1,313 @@
+//! Why a policy missed: what it put out, when that was needed next, and who would have been the better victim.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Observer;
+use crate::memory::miss_ms;
+use crate::trace::reuse::{Future, NEVER, TimeSet};
+use crate::trace::{Kind, Trace};
+
+/// Rows of the lists of the worst evictions and the costliest tensors, at most.
+pub const ROWS: usize = 10;
+
+/// One eviction, next to the best victim at that moment: the resident whose next use was farthest away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// The access that needed the room.
+    pub access: u64,
+    /// Who was evicted.
+    pub tensor: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The access that needs it next; none where it is not used again.
+    pub next_use: Option<u64>,
+    /// The resident (or the newcomer, where it may be bypassed) whose next use is farthest away.
+    pub best_tensor: String,
+    /// Its size in bytes.
+    pub best_bytes: u64,
+    /// The access that needs it next.
+    pub best_next_use: Option<u64>,
+    /// Time to load the evicted tensor again less that to load the best victim again, each only where it is used
+    /// again, in ms by the prototype's constants. Not positive where the difference is one of time alone.
+    pub cost_ms: f64,
+    /// Accesses by which the evicted tensor is needed sooner than the best victim, until the end where that is not
+    /// needed again.
+    pub sooner_by: u64,
+}
+
+/// What happened to the tensors of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSummary {
+    /// The kind.
+    pub kind: Kind,
+    /// Tensors of this kind.
+    pub tensors: u64,
+    /// Their accesses: hits + misses.
+    pub accesses: u64,
+    /// Accesses that found their tensor resident.
+    pub hits: u64,
+    /// Accesses that did not.
+    pub misses: u64,
+    /// Bytes of the misses.
+    pub miss_bytes: u64,
+    /// Evictions.
+    pub evictions: u64,
+    /// Evictions of tensors that were used again.
+    pub evicted_too_early: u64,
+}
+
+/// What happened to one tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorSummary {
+    /// Its name.
+    pub tensor: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its accesses: hits + misses.
+    pub accesses: u64,
+    /// Accesses that did not find it resident.
+    pub misses: u64,
+    /// Bytes of the misses.
+    pub miss_bytes: u64,
+    /// How often it was evicted.
+    pub evictions: u64,
+}
+
+/// Why a policy missed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// Evictions of tensors that were used again.
+    pub evicted_too_early: u64,
+    /// Evictions of the best victim there was, or of another that was needed no sooner.
+    pub best_choices: u64,
+    /// By kind of tensor.
+    pub kinds: Vec<KindSummary>,
+    /// The tensors that cost the most bytes.
+    pub tensors: Vec<TensorSummary>,
+    /// The evictions that gave away the most space-time: size x accesses by which it was needed sooner.
+    pub worst: Vec<Eviction>,
+}
+
+/// An eviction in numbers.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    lost: u128,
+    access: usize,
+    tensor: u32,
+    best: u32,
+    next_use: u32,
+    best_next_use: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    misses: u32,
+    evictions: u32,
+    too_early: u32,
+}
+
+/// Marks a tensor that is not among those done with.
+const NOT_DONE: u32 = u32::MAX;
+
+/// Keeps the next uses of what is resident, to know the best victim at each eviction.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    future: Arc<Future>,
+    sizes: Vec<u64>,
+    next_uses: TimeSet,
+    /// The next use of each resident.
+    next: Vec<u32>,
+    /// Residents that are not used again, and where each stands.
+    done: Vec<u32>,
+    places: Vec<u32>,
+    tallies: Vec<Tally>,
+    best_choices: u64,
+    /// The worst cases, by falling loss.
+    worst: Vec<Case>,
+    /// The access whose evictions are all kept, if any.
+    asked: Option<usize>,
+    now: usize,
+}
+
+impl Watcher {
+    pub(super) fn new(sizes: &[u64], future: &Arc<Future>, asked: Option<usize>) -> Self {
+        let tensors = sizes.len();
+        Self {
+            next_uses: TimeSet::new(future.next_use.len()),
+            future: Arc::clone(future),
+            sizes: sizes.to_vec(),
+            next: vec![NEVER; tensors],
+            done: Vec::new(),
+            places: vec![NOT_DONE; tensors],
+            tallies: vec![Tally::default(); tensors],
+            best_choices: 0,
+            worst: Vec::new(),
+            asked,
+            now: 0,
+        }
+    }
+
+    /// A resident was used.
+    fn used(&mut self, tensor: u32, now: usize) {
+        self.now = now;
+        let next = self.future.next_use[now];
+        self.next[tensor as usize] = next;
+        if next == NEVER {
+            self.places[tensor as usize] = self.done.len() as u32;
+            self.done.push(tensor);
+        } else {
+            self.next_uses.insert(next);
+        }
+    }
+
+    /// The resident whose next use is farthest away, and that use.
+    fn best(&self) -> Option<(u32, u32)> {
+        if let Some(tensor) = self.done.last() {
+            return Some((*tensor, NEVER));
+        }
+        // Uses that came true stay in the set: every resident's next use lies behind them.
+        let farthest = self.next_uses.last().filter(|next| *next as usize > self.now)?;
+        Some((self.future.order[farthest as usize], farthest))
+    }
+
+    fn left(&mut self, tensor: u32) {
+        match std::mem::replace(&mut self.places[tensor as usize], NOT_DONE) {
+            NOT_DONE => self.next_uses.remove(self.next[tensor as usize]),
+            place => {
+                self.done.swap_remove(place as usize);
+                if let Some(moved) = self.done.get(place as usize) {
+                    self.places[*moved as usize] = place;
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, case: Case) {
+        match self.asked {
+            Some(access) if access != case.access => return,
+            None if case.lost == 0 => return,
+            None if self.worst.len() == ROWS && self.worst.last().is_some_and(|last| last.lost >= case.lost) => return,
+            _ => {}
+        }
+        let at = self.worst.partition_point(|other| other.lost >= case.lost);
+        self.worst.insert(at, case);
+        if self.asked.is_none() {
+            self.worst.truncate(ROWS);
+        }
+    }
+
+    fn describe(&self, case: &Case, trace: &Trace) -> Eviction {
+        let name = |t: u32| trace.tensors()[t as usize].name.clone();
+        let when = |next: u32| (next != NEVER).then_some(u64::from(next));
+        let reload = |t: u32, next: u32| if next == NEVER { 0.0 } else { miss_ms(self.sizes[t as usize]) };
+        Eviction {
+            access: case.access as u64,
+            tensor: name(case.tensor),
+            bytes: self.sizes[case.tensor as usize],
+            next_use: when(case.next_use),
+            best_tensor: name(case.best),
+            best_bytes: self.sizes[case.best as usize],
+            best_next_use: when(case.best_next_use),
+            cost_ms: reload(case.tensor, case.next_use) - reload(case.best, case.best_next_use),
+            sooner_by: self.sooner_by(case.next_use, case.best_next_use),
+        }
+    }
+
+    /// Accesses between two next uses; "never" counts as the end of the trace.
+    fn sooner_by(&self, next: u32, best: u32) -> u64 {
+        let end = self.future.order.len() as u64;
+        let at = |next: u32| if next == NEVER { end } else { u64::from(next) };
+        at(best).saturating_sub(at(next))
+    }
+
+    pub(super) fn finish(self, trace: &Trace) -> Why {
+        let mut uses = vec![0u64; self.sizes.len()];
+        trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
+        let mut kinds: Vec<KindSummary> = Vec::new();
+        for kind in Kind::ALL {
+            let mut sum = KindSummary {
+                kind,
+                tensors: 0,
+                accesses: 0,
+                hits: 0,
+                misses: 0,
+                miss_bytes: 0,
+                evictions: 0,
+                evicted_too_early: 0,
+            };
+            for ((tensor, tally), uses) in trace.tensors().iter().zip(&self.tallies).zip(&uses) {
+                if tensor.kind == kind {
+                    sum.tensors += 1;
+                    sum.accesses += uses;
+                    sum.misses += u64::from(tally.misses);
+                    sum.miss_bytes += u64::from(tally.misses) * tensor.bytes;
+                    sum.evictions += u64::from(tally.evictions);
+                    sum.evicted_too_early += u64::from(tally.too_early);
+                }
+            }
+            sum.hits = sum.accesses - sum.misses;
+            if sum.tensors > 0 {
+                kinds.push(sum);
+            }
+        }
+        let cost = |t: &u32| u64::from(self.tallies[*t as usize].misses) * self.sizes[*t as usize];
+        let mut costly: Vec<u32> = (0..self.sizes.len() as u32).collect();
+        let by_cost = |a: &u32, b: &u32| cost(b).cmp(&cost(a)).then(a.cmp(b));
+        if costly.len() > ROWS {
+            costly.select_nth_unstable_by(ROWS, by_cost);
+            costly.truncate(ROWS);
+        }
+        costly.sort_unstable_by(by_cost);
+        let summary = |t: u32| {
+            let Tally { misses, evictions, .. } = self.tallies[t as usize];
+            TensorSummary {
+                tensor: trace.tensors()[t as usize].name.clone(),
+                bytes: self.sizes[t as usize],
+                accesses: uses[t as usize],
+                misses: misses.into(),
+                miss_bytes: cost(&t),
+                evictions: evictions.into(),
+            }
+        };
+        Why {
+            evicted_too_early: self.tallies.iter().map(|t| u64::from(t.too_early)).sum(),
+            best_choices: self.best_choices,
+            kinds,
+            tensors: costly.into_iter().map(summary).collect(),
+            worst: self.worst.iter().map(|case| self.describe(case, trace)).collect(),
+        }
+    }
+}
+
+impl Observer for Watcher {
+    fn hit(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.used(tensor, now);
+    }
+
+    fn miss(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.now = now;
+        self.tallies[tensor as usize].misses += 1;
+    }
+
+    fn insert(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.used(tensor, now);
+    }
+
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        let next_use = self.next[tensor as usize];
+        let (best, best_next_use) = self.best().unwrap_or((tensor, next_use));
+        self.left(tensor);
+        let tally = &mut self.tallies[tensor as usize];
+        // A newcomer that passes by is not an eviction.
+        if self.future.order[now] != tensor {
+            tally.evictions += 1;
+            tally.too_early += u32::from(next_use != NEVER);
+        }
+        let sooner_by = self.sooner_by(next_use, best_next_use);
+        self.best_choices += u64::from(sooner_by == 0);
+        let lost = u128::from(bytes) * u128::from(sooner_by);
+        self.keep(Case { lost, access: now, tensor, best, next_use, best_next_use });
+    }
+}
