@@ -1,8 +1,12 @@
 //! The command line as a library, so that tests can run it in process.
 
+mod bounds;
+mod curve;
+mod explain;
 mod progress;
 mod simulate;
 mod source;
+mod stream;
 mod trace;
 
 use std::io::Write;
@@ -23,6 +27,12 @@ enum Command {
     /// Run policies over a trace and compare them.
     #[command(visible_alias = "sim")]
     Simulate(simulate::Simulate),
+    /// Enclose the misses of the best possible schedule.
+    Bounds(bounds::Bounds),
+    /// Show how misses fall as memory grows.
+    Curve(curve::Curve),
+    /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
+    Explain(explain::Explain),
     /// Make and inspect traces.
     #[command(subcommand)]
     Trace(trace::Trace),
@@ -45,6 +55,9 @@ struct Recipe {
 pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
     match cli.command {
         Command::Simulate(command) => command.run(out),
+        Command::Bounds(command) => command.run(out),
+        Command::Curve(command) => command.run(out),
+        Command::Explain(command) => command.run(out),
         Command::Trace(command) => command.run(out),
         Command::Recipe(command) => {
             let recipe = Source { recipe: None, trace: None, format: None, workload: command.workload }

@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use accel_core::bound::Bounds;
+use accel_core::explain::schedule_name;
+use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, run_with};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
@@ -12,6 +15,7 @@ use serde::Serialize;
 
 use crate::progress::Bar;
 use crate::source::{ExperimentArgs, Source};
+use crate::stream;
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
@@ -19,6 +23,13 @@ pub(crate) struct Simulate {
     source: Source,
     #[command(flatten)]
     experiment: ExperimentArgs,
+    /// Leave out the bounds on what any policy could do.
+    #[arg(long)]
+    no_bounds: bool,
+    /// Read the trace file in two passes without holding it, whatever its length; for policies that decide by the past,
+    /// without bounds, device and explanation (oracleGeneral).
+    #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device"])]
+    stream: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -29,6 +40,9 @@ pub(crate) struct Simulate {
 struct Answer<'a> {
     trace: &'a Summary,
     runs: &'a [Report],
+    /// How good any policy could be, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bounds: Option<&'a Bounds>,
     /// Who made the eviction scores, where a policy read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
@@ -36,22 +50,45 @@ struct Answer<'a> {
 
 impl Simulate {
     pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let recipe = self.source.recipe(&self.experiment)?;
+        let mut recipe = self.source.recipe(&self.experiment)?;
+        if self.stream {
+            return self.stream(&recipe, out);
+        }
+        recipe.bounds &= !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        let outcome = run_with(&recipe, file, &mut Bar::new())?;
+        let mut outcome = run_with(&recipe, file, &mut Bar::new())?;
         if self.json {
+            // `accel explain` tells these.
+            outcome.runs.iter_mut().for_each(|run| run.why = None);
             let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
             let scorer = scored.then(|| outcome.scorer.name());
-            serde_json::to_writer_pretty(&mut *out, &Answer { trace: &outcome.trace, runs: &outcome.runs, scorer })?;
-            writeln!(out)?;
-            return Ok(());
+            let (trace, runs, bounds) = (&outcome.trace, &outcome.runs, outcome.bounds.as_ref());
+            return print_json(&Answer { trace, runs, bounds, scorer }, out);
         }
         print(&outcome, recipe.memory.capacity_bytes, out)
     }
+
+    fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
+        let (trace, runs) = stream::simulate(recipe, &mut Bar::new())?;
+        if self.json {
+            return print_json(&Answer { trace: &trace, runs: &runs, bounds: None, scorer: None }, out);
+        }
+        print_summary(&trace, recipe.memory.capacity_bytes, out)?;
+        writeln!(out, "{}", table(&runs))?;
+        Ok(())
+    }
 }
 
-fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Summary { accesses, tensors, requested_bytes, unique_bytes } = outcome.trace;
+/// Writes an answer for scripts.
+pub(crate) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, answer)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The size of a trace, in words.
+pub(crate) fn print_summary(trace: &Summary, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Summary { accesses, tensors, requested_bytes, unique_bytes } = *trace;
     writeln!(
         out,
         "{} accesses to {} tensors: {} requested, {} unique. Capacity {}.",
@@ -61,38 +98,133 @@ fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow:
         format_bytes(unique_bytes),
         format_bytes(capacity_bytes),
     )?;
+    Ok(())
+}
+
+/// An empty table in the style of all tables; every column but the first holds numbers.
+pub(crate) fn numbers<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
+    table.set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn table(runs: &[Report]) -> Table {
+    let header = [
         "policy",
         "hits",
         "misses",
         "hit %",
         "byte hit %",
+        "gap closed %",
         "from DRAM",
         "evictions",
         "bypassed",
         "latency ms",
         "bandwidth wait ms",
-    ]);
-    for run in &outcome.runs {
-        table.add_row([
+    ];
+    let row = |run: &Report| {
+        [
             run.policy.info().title.to_owned(),
             format_count(run.hits),
             format_count(run.misses),
             format!("{:.2}", 100.0 * run.hit_ratio()),
             format!("{:.2}", 100.0 * run.byte_hit_ratio()),
+            run.gap_closed.map_or("-".into(), |gap| format!("{:.1}", 100.0 * gap)),
             format_bytes(run.miss_bytes),
             format_count(run.evictions),
             format_count(run.bypassed),
             format!("{:.2}", run.total_latency_ms),
             format!("{:.2}", run.bandwidth_wait_ms),
-        ]);
+        ]
+    };
+    numbers(header, runs.iter().map(row))
+}
+
+/// Time, traffic and energy on the device.
+fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(first) = runs.iter().find_map(|run| run.physical.as_ref()) else { return Ok(()) };
+    let header =
+        ["on the device", "total ms", "compute ms", "stall ms", "read", "written", "dropped", "GB/s", "energy J"];
+    let row = |run: &Report| {
+        let timed = run.physical.as_ref()?;
+        Some([
+            run.policy.info().title.to_owned(),
+            format!("{:.3}", timed.total_ms),
+            format!("{:.3}", timed.compute_ms),
+            format!("{:.3}", timed.stall_ms),
+            format_bytes(timed.dram_read_bytes),
+            format_bytes(timed.dram_written_bytes),
+            format_bytes(timed.dropped_bytes),
+            format!("{:.1}", timed.achieved_gb_s),
+            format!("{:.3e} to {:.3e}", timed.energy.low_j, timed.energy.high_j),
+        ])
+    };
+    writeln!(out, "Device: {}.\n{}", first.device, numbers(header, runs.iter().filter_map(row)))?;
+    let levels = runs.iter().flat_map(|run| {
+        let title = run.policy.info().title;
+        run.physical.iter().flat_map(|timed| &timed.levels).map(move |level| {
+            [
+                format!("{title} over {} ({})", level.name, level.policy.info().title),
+                format_bytes(level.capacity_bytes),
+                format_count(level.accesses),
+                format_count(level.hits),
+                format_count(level.misses),
+                format_bytes(level.miss_bytes),
+                format_bytes(level.written_bytes),
+            ]
+        })
+    });
+    if !first.levels.is_empty() {
+        let header = ["level", "capacity", "loads", "hits", "misses", "from beneath", "written"];
+        writeln!(out, "{}", numbers(header, levels))?;
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+    let items = first.energy.ledger.iter().map(|item| {
+        [
+            item.what.clone(),
+            format!("{:.4e} {}s", item.amount, item.unit),
+            format!("{:.3} to {:.3}", item.low_pj, item.high_pj),
+            format!("{:.3e} to {:.3e}", item.low_j, item.high_j),
+            item.source.clone(),
+        ]
+    });
+    let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.info().title));
+    writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "J", "source"], items))?;
+    Ok(())
+}
+
+/// The bounds in words.
+pub(crate) fn print_bounds(bounds: &Bounds, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Bounds { admission, misses, miss_bytes, total_latency_ms, .. } = bounds;
+    writeln!(out, "The best possible schedule ({} admission) lies between", admission.name())?;
+    let line = |what: &str, lower: String, upper: String, schedule: &str| {
+        [what.to_owned(), lower, upper, schedule_name(schedule)]
+    };
+    let rows = [
+        line("misses", format_count(misses.lower), format_count(misses.upper), &misses.schedule),
+        line("bytes missed", format_count(miss_bytes.lower), format_count(miss_bytes.upper), &miss_bytes.schedule),
+        line(
+            "latency ms",
+            format!("{:.2}", total_latency_ms.lower),
+            format!("{:.2}", total_latency_ms.upper),
+            &total_latency_ms.schedule,
+        ),
+    ];
+    writeln!(out, "{}", numbers(["", "proven at least", "attained", "by"], rows))?;
+    Ok(())
+}
+
+fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    print_summary(&outcome.trace, capacity_bytes, out)?;
+    writeln!(out, "{}", table(&outcome.runs))?;
+    print_physical(&outcome.runs, out)?;
+    if let Some(bounds) = &outcome.bounds {
+        print_bounds(bounds, out)?;
     }
-    writeln!(out, "{table}")?;
     for sentence in &outcome.explanation {
         writeln!(out, "{sentence}")?;
     }

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use accel_core::policy::PolicyKind;
+use accel_core::memory::device::DeviceRef;
+use accel_core::memory::{Cost, Level, Memory, Physical};
+use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::trace::Trace;
 use accel_core::trace::format::{self, Format};
@@ -82,12 +84,83 @@ pub(crate) struct WorkloadArgs {
 /// Memory and policies.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ExperimentArgs {
-    /// Capacity of fast memory, such as 128MiB.
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    capacity: Option<String>,
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
     /// Policies to compare, separated by commas, or all.
     #[arg(long, value_name = "LIST")]
-    policy: Option<String>,
+    pub(crate) policy: Option<String>,
+}
+
+/// Memory.
+#[derive(Debug, Default, Args)]
+pub(crate) struct MemoryArgs {
+    /// Capacity of fast memory, such as 128MiB.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) capacity: Option<String>,
+    /// Which missed tensors come in: always (all that fit), or bypass (those the policy would not evict at once).
+    #[arg(long, value_name = "MODE")]
+    pub(crate) admission: Option<String>,
+    /// Count time and energy on a device: its name (h100-sxm, tpu-v4, ...) or a JSON file that describes it.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) device: Option<String>,
+    /// Loads may start as soon as the access this many before does; 0 loads on demand (device).
+    #[arg(long, value_name = "N", requires = "device")]
+    pub(crate) prefetch_depth: Option<u32>,
+    /// A memory below the fast one, such as name=HBM,capacity=80GB,policy=lru,gb_s=63,latency_ns=1000, where gb_s and
+    /// latency_ns are those of the link beneath it; may be given several times, the fastest first (device).
+    #[arg(long = "level", value_name = "KEY=VALUE,...", requires = "device")]
+    pub(crate) levels: Vec<String>,
+}
+
+impl MemoryArgs {
+    fn apply(&self, memory: &mut Memory) -> anyhow::Result<()> {
+        if let Some(capacity) = &self.capacity {
+            memory.capacity_bytes = parse_bytes("capacity_bytes", capacity)?;
+        }
+        if let Some(admission) = &self.admission {
+            memory.admission = Admission::from_name(admission)?;
+        }
+        let Some(device) = &self.device else { return Ok(()) };
+        let mut physical = Physical { device: device_ref(device)?, ..Physical::default() };
+        set(&mut physical.prefetch_depth, self.prefetch_depth);
+        physical.below = self.levels.iter().map(|level| read_level(level)).collect::<anyhow::Result<_>>()?;
+        memory.cost = Cost::Physical(physical);
+        Ok(())
+    }
+}
+
+/// A device by name, or described in a file.
+fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
+    let path = Path::new(device);
+    if !path.is_file() {
+        return Ok(DeviceRef::Known(device.to_owned()));
+    }
+    let own = serde_json::from_slice(&read(path)?).with_context(|| {
+        format!("{device} does not describe a device, such as {{\"name\":\"mine\",\"dram_gb_s\":100}}")
+    })?;
+    Ok(DeviceRef::Own(own))
+}
+
+/// Reads `name=HBM,capacity=80GB,policy=lru,gb_s=63,latency_ns=1000`.
+fn read_level(text: &str) -> anyhow::Result<Level> {
+    const KEYS: &str = "name, capacity, policy, gb_s, latency_ns";
+    let mut level =
+        Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru, gb_s: 0.0, latency_ns: 0.0 };
+    for pair in text.split(',') {
+        let Some((key, value)) = pair.split_once('=') else {
+            bail!("--level {text}: \"{pair}\" is not KEY=VALUE. The keys are {KEYS}");
+        };
+        let number = || value.trim().parse().with_context(|| format!("--level {text}: {key} is not a number"));
+        match key.trim() {
+            "name" => level.name = value.trim().into(),
+            "capacity" => level.capacity_bytes = parse_bytes("below.capacity_bytes", value)?,
+            "policy" => level.policy = PolicyKind::from_name(value)?,
+            "gb_s" => level.gb_s = number()?,
+            "latency_ns" => level.latency_ns = number()?,
+            other => bail!("--level {text}: there is no key \"{other}\". The keys are {KEYS}"),
+        }
+    }
+    Ok(level)
 }
 
 /// Applies a flag where it was given.
@@ -154,7 +227,7 @@ impl Source {
             (None, Some(workload), None) => {
                 // The default capacity fits the default model; the prototype's fits its workload.
                 let memory = match workload {
-                    Workload::Synthetic(_) => accel_core::memory::Memory::default(),
+                    Workload::Synthetic(_) => Memory::default(),
                     Workload::Inference(_) | Workload::File(_) => Recipe::default().memory,
                 };
                 Recipe { workload, memory, ..Recipe::default() }
@@ -164,7 +237,7 @@ impl Source {
                     name: path.display().to_string(),
                     format: self.format.as_deref().map(Format::from_name).transpose()?,
                 }),
-                memory: accel_core::memory::Memory::default(),
+                memory: Memory::default(),
                 ..Recipe::default()
             },
             (None, None, None) => {
@@ -172,9 +245,7 @@ impl Source {
             }
         };
         set(&mut recipe.seed, self.workload.seed);
-        if let Some(capacity) = &experiment.capacity {
-            recipe.memory.capacity_bytes = parse_bytes("capacity_bytes", capacity)?;
-        }
+        experiment.memory.apply(&mut recipe.memory)?;
         if let Some(policies) = &experiment.policy {
             recipe.policies = PolicyKind::parse_list(policies)?;
         }

@@ -37,7 +37,7 @@ fn keys(value: &Value) -> Vec<String> {
 #[test]
 fn simulate_prints_the_agreed_json() {
     let answer = json(&["simulate", "--synthetic", "cnn", "--capacity", "100MB", "--policy", "lru,fifo", "--json"]);
-    assert_eq!(keys(&answer), ["runs", "trace"]);
+    assert_eq!(keys(&answer), ["bounds", "runs", "trace"]);
     assert_eq!(keys(&answer["trace"]), ["accesses", "requested_bytes", "tensors", "unique_bytes"]);
     let names = "accesses bandwidth_wait_ms bypassed capacity_bytes evictions hit_bytes hits miss_bytes misses policy total_latency_ms";
     for run in answer["runs"].as_array().unwrap() {

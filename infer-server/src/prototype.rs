@@ -1,20 +1,19 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use accel_core::error::{Error, Place};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
-use accel_core::policy::{PolicyKind, Setup};
-use accel_core::recipe::default_seed;
+use accel_core::policy::{Admission, PolicyKind};
+use accel_core::recipe::{Recipe, default_seed};
+use accel_core::run::{Unattended, run_with};
 use accel_core::score::{Scores, heuristic};
-use accel_core::sim::simulate;
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
-use accel_core::trace::reuse::Future;
 use accel_core::units::parse_bytes;
 use accel_core::validate;
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
+use accel_core::workload::{FileSource, Workload};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::Query;
@@ -129,8 +128,22 @@ pub struct Metrics {
     hit_bytes: u64,
     /// Bytes of the misses: what DRAM delivers.
     miss_bytes: u64,
-    /// Misses of tensors larger than the capacity, which are never admitted.
+    /// Misses whose tensor was not kept: it was too large, or its own victim.
     bypassed: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
+    oversize: u64,
+    /// Which missed tensors come in.
+    #[schema(example = "always")]
+    admission: &'static str,
+    /// No schedule has fewer misses than this.
+    lower_bound_misses: Option<u64>,
+    /// Misses of the best schedule known.
+    best_known_misses: Option<u64>,
+    /// How much of the way from LRU's misses to those of the best schedule known the policy goes; null where LRU is
+    /// the best known.
+    gap_closed: Option<f64>,
+    /// The same for bytes missed.
+    byte_gap_closed: Option<f64>,
 }
 
 /// Whether a trace matches the laws of its generator.
@@ -313,6 +326,9 @@ struct SimulateQuery {
     /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
     #[param(example = "64MB")]
     capacity: Option<String>,
+    /// Which missed tensors come in: `always` (all that fit) or `bypass`; always if left out.
+    #[param(example = "always")]
+    admission: Option<String>,
 }
 
 /// Run a policy over a trace.
@@ -338,19 +354,20 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    Memory::new(capacity_bytes).check().map_err(ApiError::query)?;
+    let mut memory = Memory::new(capacity_bytes);
+    if let Some(admission) = &query.admission {
+        memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
+    }
+    memory.check().map_err(ApiError::query)?;
+    let admission = memory.admission.name();
     let Input { trace, .. } = Input::read(body)?;
-    let scores = heuristic(&trace);
-    let sizes = trace.sizes();
-    let future = Arc::new(Future::of(&trace));
-    let setup = Setup {
-        scores: Some(&scores),
-        future: Some(&future),
-        seed: default_seed(),
-        ..Setup::new(&sizes, capacity_bytes)
-    };
-    let report = simulate(policy, &setup, &trace).map_err(ApiError::body)?;
-    let headers = if policy.info().scored() { scorer_headers(&scores) } else { HeaderMap::new() };
+    let scores = policy.info().scored().then(|| heuristic(&trace));
+    let workload = Workload::File(FileSource { name: "body".into(), format: None });
+    let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
+    let outcome = run_with(&recipe, Some(trace), &mut Unattended).map_err(ApiError::body)?;
+    let bounds = outcome.bounds.map(|bounds| bounds.misses);
+    let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
+    let headers = scores.as_ref().map_or_else(HeaderMap::new, scorer_headers);
     let metrics = Metrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
@@ -363,6 +380,12 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
         hit_bytes: report.hit_bytes,
         miss_bytes: report.miss_bytes,
         bypassed: report.bypassed,
+        oversize: report.oversize,
+        admission,
+        lower_bound_misses: bounds.as_ref().map(|range| range.lower),
+        best_known_misses: bounds.as_ref().map(|range| range.upper),
+        gap_closed: report.gap_closed,
+        byte_gap_closed: report.byte_gap_closed,
     };
     Ok((headers, Json(metrics)))
 }

@@ -11,9 +11,10 @@ use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Place};
 use crate::trace::reuse::{NEVER, previous_use};
-use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Kind, Op, Summary, Tensor, Trace, TraceBuilder};
 
-const RECORD: usize = 24;
+/// Bytes of a record.
+pub const RECORD: usize = 24;
 /// No file has as many records: 24 TB.
 const MOST_RECORDS: i64 = 1 << 40;
 
@@ -41,44 +42,130 @@ pub fn looks_like(bytes: &[u8]) -> bool {
     bytes.len() >= RECORD && bytes.chunks_exact(RECORD).take(64).enumerate().all(plausible)
 }
 
-/// Reads all records. The next-access field is not trusted: reuse is computed from the ids.
+/// The objects of a trace: a number for each, in order of first use, and its size.
 ///
-/// An object whose size changes keeps its largest size, and the trace says so in a warning.
-pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
+/// An object whose size changes keeps its largest size, and a warning says so. The records come in pieces, so that a
+/// trace need not be held: once to [`learn`](Self::learn) the objects, once more for the
+/// [`accesses`](Self::accesses).
+#[derive(Debug, Default)]
+pub struct Objects {
+    index: FxHashMap<u64, u32>,
+    sizes: Vec<u64>,
+    uses: Vec<u64>,
+    records: u64,
+    resized: u64,
+}
+
+/// The records of a piece that holds them whole; an error says how many bytes are too many, and where.
+fn records<'a>(input: &str, before: u64, bytes: &'a [u8]) -> Result<impl Iterator<Item = &'a [u8]>, Error> {
     let rest = bytes.len() % RECORD;
     if rest != 0 {
+        let at = before * RECORD as u64 + (bytes.len() - rest) as u64;
         return Err(Error::input(
             input,
-            Place::Byte((bytes.len() - rest) as u64),
+            Place::Byte(at),
             format!("the last record has {rest} of {RECORD} bytes"),
-            format!("The file is truncated: fetch it again, or cut it to {} bytes", bytes.len() - rest),
+            format!("The file is truncated: fetch it again, or cut it to {at} bytes"),
         ));
     }
-    let mut builder = TraceBuilder::new("");
-    let mut index: FxHashMap<u64, u32> = FxHashMap::default();
-    let mut resized = 0u64;
-    for record in bytes.chunks_exact(RECORD) {
+    Ok(bytes.chunks_exact(RECORD))
+}
+
+impl Objects {
+    /// The number of the object of a record; a new one for an object not seen before.
+    fn number(&mut self, record: &[u8]) -> Result<u32, Error> {
         let (id, bytes) = (id(record), u64::from(size(record)));
-        let tensor = match index.get(&id) {
-            Some(&tensor) => tensor,
-            None => {
-                let name = id.to_string();
-                let tensor = builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object })?;
-                index.insert(id, tensor);
-                tensor
+        let next = self.sizes.len();
+        let number = *self.index.entry(id).or_insert(next as u32);
+        if number as usize == next {
+            if next >= u32::MAX as usize {
+                return Err(Error::TooLarge {
+                    problem: "the trace has more than 2^32 - 1 objects".into(),
+                    cure: "Split the trace".into(),
+                });
             }
-        };
-        let known = builder.tensor_mut(tensor);
-        if known.bytes != bytes {
-            resized += 1;
-            known.bytes = known.bytes.max(bytes);
+            self.sizes.push(bytes);
+            self.uses.push(0);
         }
-        builder.access(tensor, Op::Request)?;
+        let known = &mut self.sizes[number as usize];
+        if *known != bytes {
+            self.resized += 1;
+            *known = bytes.max(*known);
+        }
+        self.uses[number as usize] += 1;
+        Ok(number)
     }
-    if resized > 0 {
-        builder.warn(format!(
-            "{resized} requests give an object another size than it had before; each object counts with its largest size"
-        ));
+
+    /// Learns the objects of the next piece of the trace, which holds whole records.
+    pub fn learn(&mut self, input: &str, bytes: &[u8]) -> Result<(), Error> {
+        for record in records(input, self.records, bytes)? {
+            self.number(record)?;
+            self.records += 1;
+        }
+        Ok(())
+    }
+
+    /// The objects that a piece of the trace uses, in order, all of them learnt before.
+    pub fn accesses(&self, input: &str, bytes: &[u8], accesses: &mut Vec<u32>) -> Result<(), Error> {
+        accesses.clear();
+        for record in records(input, 0, bytes)? {
+            let number = self.index.get(&id(record)).copied().ok_or_else(|| {
+                Error::input(input, Place::Whole, "the file changed while it was read", "Run again once it rests")
+            })?;
+            accesses.push(number);
+        }
+        Ok(())
+    }
+
+    /// Size of each object in bytes.
+    pub fn sizes(&self) -> &[u64] {
+        &self.sizes
+    }
+
+    /// What the reader should know.
+    pub fn warnings(&self) -> Option<String> {
+        (self.resized > 0).then(|| {
+            format!(
+                "{} requests give an object another size than it had before; each object counts with its largest size",
+                self.resized
+            )
+        })
+    }
+
+    /// Accesses, objects and bytes; fails where there are none.
+    pub fn summary(&self, input: &str) -> Result<Summary, Error> {
+        if self.records == 0 {
+            let cure = "Give at least one record";
+            return Err(Error::input(input, Place::Whole, "the trace has no accesses", cure));
+        }
+        let requested = self.sizes.iter().zip(&self.uses).map(|(size, uses)| size * uses);
+        Ok(Summary {
+            accesses: self.records,
+            tensors: self.sizes.len() as u64,
+            // Sizes are 32 bits wide: no file is long enough to overflow.
+            requested_bytes: requested.sum(),
+            unique_bytes: self.sizes.iter().sum(),
+        })
+    }
+}
+
+/// Reads all records. The next-access field is not trusted: reuse is computed from the ids.
+pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
+    let mut objects = Objects::default();
+    let mut builder = TraceBuilder::new("");
+    for record in records(input, 0, bytes)? {
+        let number = objects.number(record)?;
+        if number as usize == builder.tensors() {
+            let name = id(record).to_string();
+            builder.tensor(Tensor { name, bytes: 0, layer: None, stride: 1, kind: Kind::Object })?;
+        }
+        builder.access(number, Op::Request)?;
+    }
+    for (number, bytes) in (0..).zip(objects.sizes()) {
+        builder.tensor_mut(number).bytes = *bytes;
+    }
+    if let Some(warning) = objects.warnings() {
+        builder.warn(warning);
     }
     builder.finish(input)
 }

@@ -1,0 +1,122 @@
+//! `accel curve`: misses by capacity.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use accel_core::curve::{self, Curves, Grid, Plan};
+use accel_core::run::{Flow, Progress as _};
+use accel_core::score::heuristic;
+use accel_core::trace::reuse::Future;
+use accel_core::units::{format_bytes, parse_bytes};
+use anyhow::bail;
+use clap::Args;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+use crate::progress::Bar;
+use crate::simulate::{numbers, print_json};
+use crate::source::{ExperimentArgs, MemoryArgs, Source};
+
+#[derive(Debug, Args)]
+pub(crate) struct Curve {
+    #[command(flatten)]
+    source: Source,
+    /// Policies to compare, separated by commas, or all.
+    #[arg(long, value_name = "LIST")]
+    policy: Option<String>,
+    /// Which missed tensors come in: always or bypass.
+    #[arg(long, value_name = "MODE")]
+    admission: Option<String>,
+    /// Capacities in equal ratios up to the bytes of all tensors.
+    #[arg(long, value_name = "N", conflicts_with = "capacities")]
+    points: Option<u32>,
+    /// These capacities, separated by commas, such as 64MiB,1GiB.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    capacities: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Curve {
+    pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let memory = MemoryArgs { admission: self.admission, ..MemoryArgs::default() };
+        let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy })?;
+        let mut grid = recipe.curve.take().unwrap_or_default();
+        if let Some(points) = self.points {
+            grid = Grid { points, capacities: Vec::new() };
+        }
+        if !self.capacities.is_empty() {
+            let capacities = self.capacities.iter().map(|c| parse_bytes("capacities", c));
+            grid.capacities = capacities.collect::<Result<_, _>>()?;
+        }
+        grid.check()?;
+        let trace = Arc::new(match self.source.file(&recipe)? {
+            Some((trace, _)) => trace,
+            None => recipe.workload.trace(recipe.seed)?,
+        });
+        let future = Arc::new(Future::of(&trace));
+        let scored = recipe.policies.iter().any(|policy| policy.info().scored());
+        let scores = scored.then(|| heuristic(&trace));
+        let admission = recipe.memory.admission;
+        let plan = Plan::new(&trace, &future, scores.as_ref(), &recipe.policies, admission, recipe.seed, &grid);
+        let curves = plan.finish(in_parallel(&plan)?)?;
+        if self.json { print_json(&curves, out) } else { print(&curves, out) }
+    }
+}
+
+/// Does all tasks, as many at once as there are processors.
+fn in_parallel(plan: &Plan) -> anyhow::Result<Vec<curve::Answer>> {
+    let bar = std::sync::Mutex::new((0, Bar::new()));
+    let answers = (0..plan.tasks()).into_par_iter().map(|task| {
+        let answer = plan.run(task);
+        // A poisoned bar is one whose thread has panicked: that panic is on its way already.
+        if let Ok(mut bar) = bar.lock() {
+            bar.0 += 1;
+            let done = bar.0;
+            let flow = bar.1.report(done, plan.tasks() as u64, "curve");
+            debug_assert_eq!(flow, Flow::Continue);
+        }
+        answer
+    });
+    Ok(answers.collect::<Result<_, _>>()?)
+}
+
+fn print(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
+    let bounds = &curves.bounds;
+    for (what, ratio) in [
+        ("Misses in percent of accesses", (|p| p.miss_ratio) as fn(&curve::Point) -> f64),
+        ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
+    ] {
+        writeln!(out, "{what}, {} admission:", bounds.admission.name())?;
+        let mut header = vec!["capacity"];
+        header.extend(curves.curves.iter().map(|c| c.policy.info().title));
+        header.extend(["best known", "proven least"]);
+        let mut table = numbers::<0>([], []);
+        table.set_header(header);
+        for (i, lower) in bounds.lower.iter().enumerate() {
+            let mut row = vec![format_bytes(lower.capacity_bytes)];
+            let points = curves.curves.iter().map(|c| &c.points[i]).chain([&bounds.upper[i], lower]);
+            row.extend(points.map(|p| format!("{:.2}", 100.0 * ratio(p))));
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut() {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+        writeln!(out, "{table}")?;
+    }
+    for curve in &curves.curves {
+        let title = curve.policy.info().title;
+        let among = if curve.exact { "of all capacities" } else { "of those measured" };
+        let knee = curve.knee_bytes.map_or("no knee".into(), |knee| format!("knee at {}", format_bytes(knee)));
+        let smallest = curve.smallest.iter().map(|s| {
+            let capacity = s.capacity_bytes.map_or("-".into(), format_bytes);
+            format!("{:.0} % {capacity}", 100.0 * s.share_of_hits)
+        });
+        let smallest = smallest.collect::<Vec<_>>().join(", ");
+        writeln!(out, "{title}: {knee}; smallest capacity, {among}, for a share of all possible hits: {smallest}")?;
+    }
+    if bounds.lower.is_empty() {
+        bail!("there is no capacity to measure");
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `accel explain`: why a policy misses.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use accel_core::policy::{PolicyKind, Setup};
+use accel_core::run::run_with;
+use accel_core::score::heuristic;
+use accel_core::sim::why::{Eviction, Why};
+use accel_core::sim::{Report, evictions_at};
+use accel_core::trace::Summary;
+use accel_core::trace::reuse::Future;
+use accel_core::units::{format_bytes, format_count};
+use clap::Args;
+use serde::Serialize;
+
+use crate::progress::Bar;
+use crate::simulate::{numbers, print_json, print_summary};
+use crate::source::{ExperimentArgs, MemoryArgs, Source};
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    memory: MemoryArgs,
+    /// The policy.
+    #[arg(long, value_name = "NAME", default_value = "lru")]
+    policy: String,
+    /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
+    #[arg(long, value_name = "ACCESS")]
+    at: Option<usize>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    trace: &'a Summary,
+    run: &'a Report,
+    /// What it means, in words.
+    explanation: &'a [String],
+}
+
+impl Explain {
+    pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let policy = PolicyKind::from_name(&self.policy)?;
+        let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
+        recipe.policies = vec![policy];
+        recipe.curve = None;
+        let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
+        if let Some(access) = self.at {
+            let trace = match file {
+                Some(trace) => trace,
+                None => recipe.workload.trace(recipe.seed)?,
+            };
+            let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
+            let setup = Setup {
+                admission: recipe.memory.admission,
+                scores: Some(&scores),
+                future: Some(&future),
+                seed: recipe.seed,
+                ..Setup::new(&sizes, recipe.memory.capacity_bytes)
+            };
+            let evictions = evictions_at(policy, &setup, &future, &trace, access)?;
+            if self.json {
+                return print_json(&evictions, out);
+            }
+            if evictions.is_empty() {
+                writeln!(out, "Access {access} evicts nothing.")?;
+            }
+            return print_evictions(&evictions, out);
+        }
+        let outcome = run_with(&recipe, file, &mut Bar::new())?;
+        let Some(run) = outcome.runs.first() else { return Ok(()) };
+        if self.json {
+            return print_json(&Answer { trace: &outcome.trace, run, explanation: &outcome.explanation }, out);
+        }
+        print_summary(&outcome.trace, recipe.memory.capacity_bytes, out)?;
+        for sentence in &outcome.explanation {
+            writeln!(out, "{sentence}")?;
+        }
+        run.why.as_ref().map_or(Ok(()), |why| print(run, why, out))
+    }
+}
+
+fn print(run: &Report, why: &Why, out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
+        run.policy.info().title,
+        format_count(run.evictions),
+        format_count(why.evicted_too_early),
+        format_count(why.best_choices)
+    )?;
+    let kinds = why.kinds.iter().map(|k| {
+        [
+            k.kind.label().to_owned(),
+            format_count(k.tensors),
+            format_count(k.accesses),
+            format_count(k.hits),
+            format_count(k.misses),
+            format_bytes(k.miss_bytes),
+            format_count(k.evictions),
+            format_count(k.evicted_too_early),
+        ]
+    });
+    let header = ["kind", "tensors", "accesses", "hits", "misses", "missed", "evictions", "too early"];
+    writeln!(out, "{}", numbers(header, kinds))?;
+    let tensors = why.tensors.iter().map(|t| {
+        [
+            t.tensor.clone(),
+            format_bytes(t.bytes),
+            format_count(t.accesses),
+            format_count(t.misses),
+            format_bytes(t.miss_bytes),
+            format_count(t.evictions),
+        ]
+    });
+    writeln!(out, "{}", numbers(["costliest tensors", "size", "accesses", "misses", "missed", "evictions"], tensors))?;
+    if !why.worst.is_empty() {
+        writeln!(out, "The worst evictions, by size x how much sooner the tensor was needed than the best victim:")?;
+    }
+    print_evictions(&why.worst, out)
+}
+
+fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Result<()> {
+    if evictions.is_empty() {
+        return Ok(());
+    }
+    let when = |next: Option<u64>| next.map_or("never".into(), format_count);
+    let rows = evictions.iter().map(|e| {
+        [
+            format_count(e.access),
+            format!("{} ({})", e.tensor, format_bytes(e.bytes)),
+            when(e.next_use),
+            format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
+            when(e.best_next_use),
+            format_count(e.sooner_by),
+            format!("{:.4}", e.cost_ms),
+        ]
+    });
+    let header = ["access", "evicted", "needed next", "best victim", "needed next", "sooner by", "cost ms"];
+    writeln!(out, "{}", numbers(header, rows))?;
+    Ok(())
+}

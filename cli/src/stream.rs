@@ -1,0 +1,88 @@
+//! Traces that are too long to hold: two passes over the file, one to learn the objects, one to run.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use accel_core::error::Error;
+use accel_core::policy::{Knows, Setup};
+use accel_core::recipe::Recipe;
+use accel_core::run::{Flow, Progress};
+use accel_core::sim::{Report, cache};
+use accel_core::trace::Summary;
+use accel_core::trace::format::Format;
+use accel_core::trace::format::oracle_general::{self, Objects};
+use accel_core::workload::Workload;
+use anyhow::{Context as _, bail};
+
+/// Bytes read at a time: whole records.
+const CHUNK: usize = 64 * 1024 * oracle_general::RECORD;
+
+/// Runs the policies of `recipe` over its trace file.
+pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::Result<(Summary, Vec<Report>)> {
+    let Workload::File(source) = &recipe.workload else {
+        bail!("only a trace file can be streamed: give --trace FILE")
+    };
+    if let Some(format) = source.format.filter(|format| *format != Format::OracleGeneral) {
+        bail!("{} cannot be streamed, only oracle-general: leave --stream out", format.name());
+    }
+    let policies = recipe.policies.iter().map(|kind| kind.info());
+    if let Some(policy) = policies.clone().find(|policy| policy.knows != Knows::Past) {
+        bail!(
+            "{} needs to know the whole trace, and --stream does not hold it: leave it out, or leave --stream out",
+            policy.title
+        );
+    }
+    let mut objects = Objects::default();
+    each_chunk(&source.name, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
+    if let Some(warning) = objects.warnings() {
+        eprintln!("warning: {}: {warning}", source.name);
+    }
+    let summary = objects.summary(&source.name)?;
+    let sizes = objects.sizes();
+    let setup = Setup {
+        admission: recipe.memory.admission,
+        seed: recipe.seed,
+        ..Setup::new(sizes, recipe.memory.capacity_bytes)
+    };
+    let mut memories = recipe.policies.iter().map(|kind| cache(*kind, &setup)).collect::<Result<Vec<_>, _>>()?;
+    let mut accesses = Vec::new();
+    let mut done = 0;
+    each_chunk(&source.name, progress, "policies", |chunk| {
+        objects.accesses(&source.name, chunk, &mut accesses)?;
+        memories.iter_mut().for_each(|memory| memory.advance(&accesses, done));
+        done += accesses.len();
+        Ok(())
+    })?;
+    let report = |(kind, memory): (_, &Box<dyn accel_core::sim::Cache>)| {
+        Report::new(kind, recipe.memory.capacity_bytes, memory.counts())
+    };
+    Ok((summary, recipe.policies.iter().copied().zip(&memories).map(report).collect()))
+}
+
+/// Reads the file from its start to its end; `what` is shown meanwhile.
+fn each_chunk(
+    name: &str,
+    progress: &mut dyn Progress,
+    what: &str,
+    mut read: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let file = File::open(Path::new(name)).with_context(|| format!("cannot read {name}"))?;
+    let total = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
+    let mut file = BufReader::new(file);
+    let mut done = 0;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        if progress.report(done, total.max(done), what) == Flow::Cancel {
+            return Err(Error::Cancelled.into());
+        }
+        chunk.clear();
+        let bytes = file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+        let bytes = bytes.with_context(|| format!("cannot read {name}"))?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        done += bytes as u64;
+        read(&chunk)?;
+    }
+}
