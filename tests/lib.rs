@@ -3,7 +3,7 @@
 #[cfg(feature = "browser")]
 pub mod browser;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -66,7 +66,9 @@ pub async fn get(path: &str) -> anyhow::Result<Answer> {
 
 /// The project's folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    // Asked when it runs, not when it is compiled: checkouts may share their build outputs.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.join("..")
 }
 
 /// A file of real data that lies beside some checkouts; none where it is not there.

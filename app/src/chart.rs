@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use accel_core::curve::{Curves, Point};
 use accel_core::run::Charts;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -163,6 +164,63 @@ pub(crate) fn hit_rates(charts: &Charts, accesses: u64, width: u32, palette: &Pa
             area.draw(&PathElement::new(points, colour.stroke_width(2)))?;
         }
         draw_access_axis(&area, charts, accesses, columns, &x, bottom, palette)?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// Height of the chart of capacity curves in pixels.
+const CURVES_HEIGHT: u32 = 300;
+
+/// Misses by capacity on a logarithmic scale: one line a policy, and the bounds in the colour of the text.
+pub(crate) fn curves(curves: &Curves, by_bytes: bool, width: u32, palette: &Palette) -> Result<String, Failure> {
+    let left = 48;
+    let bottom = CURVES_HEIGHT as i32 - AXIS;
+    let right = width as i32 - RIGHT;
+    let log = |capacity: u64| (capacity.max(1) as f64).log2();
+    let ends = (curves.bounds.lower.first(), curves.bounds.lower.last());
+    let (Some(first), Some(last)) = ends else { return Ok(String::new()) };
+    let (from, to) = (log(first.capacity_bytes), log(last.capacity_bytes));
+    let x = |capacity: u64| {
+        left + (f64::from(right - left) * (log(capacity) - from) / (to - from).max(1e-9)).round() as i32
+    };
+    let y = |ratio: f64| bottom - (f64::from(bottom - TOP) * ratio).round() as i32;
+    let line = |points: &[Point]| -> Vec<(i32, i32)> {
+        let at = |p: &Point| (x(p.capacity_bytes), y(if by_bytes { p.byte_miss_ratio } else { p.miss_ratio }));
+        points.iter().map(at).collect()
+    };
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, CURVES_HEIGHT)).into_drawing_area();
+        let label = text_style(palette).pos(Pos::new(HPos::Right, VPos::Center));
+        for quarter in 0..=4 {
+            let at = y(f64::from(quarter) / 4.0);
+            area.draw(&PathElement::new([(left, at), (right, at)], palette.grid))?;
+            area.draw(&Text::new(format!("{} %", quarter * 25), (left - 6, at), label.clone()))?;
+        }
+        let bound = palette.text.mix(0.7).stroke_width(2);
+        area.draw(&PathElement::new(line(&curves.bounds.upper), bound))?;
+        area.draw(&PathElement::new(line(&curves.bounds.lower), bound))?;
+        for (i, curve) in curves.curves.iter().enumerate() {
+            area.draw(&PathElement::new(line(&curve.points), palette.series[i % SERIES].stroke_width(2)))?;
+        }
+        let points = &curves.bounds.lower;
+        let labels = (width / 110).clamp(2, 7) as usize;
+        for i in 0..labels {
+            let capacity = points[i * (points.len() - 1) / (labels - 1)].capacity_bytes;
+            let position = if i == 0 {
+                HPos::Left
+            } else if i + 1 == labels {
+                HPos::Right
+            } else {
+                HPos::Center
+            };
+            let style = text_style(palette).pos(Pos::new(position, VPos::Top));
+            let text = accel_core::units::format_bytes(capacity);
+            area.draw(&Text::new(text, (x(capacity), bottom + 4), style))?;
+        }
+        let style = text_style(palette).pos(Pos::new(HPos::Center, VPos::Top));
+        area.draw(&Text::new("capacity", ((left + right) / 2, bottom + 18), style))?;
         area.present()?;
     }
     Ok(svg)

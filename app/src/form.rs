@@ -1,8 +1,10 @@
 //! The form: what the user typed, as text, and the recipe it stands for.
 
+use accel_core::curve::Grid;
 use accel_core::error::Error;
-use accel_core::memory::Memory;
-use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::memory::device::DeviceRef;
+use accel_core::memory::{Cost, Memory, Physical};
+use accel_core::policy::{Admission, POLICIES, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::units::{GIB, MB, MIB, parse_bytes};
 use accel_core::workload::config::{Dtype, ModelConfig};
@@ -11,8 +13,11 @@ use accel_core::workload::transformer::Inference;
 use accel_core::workload::{FileSource, ModelRef, Workload};
 use leptos::prelude::*;
 
-/// The value of the model choice that stands for a pasted configuration.
+/// The value of a choice that stands for pasted JSON.
 pub(crate) const CUSTOM: &str = "config.json";
+
+/// The value of the device choice that stands for none.
+pub(crate) const NO_DEVICE: &str = "prototype";
 
 /// Which workload the form shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,17 @@ pub(crate) struct Form {
     pub(crate) pattern: RwSignal<String>,
     pub(crate) file: RwSignal<Option<FileSource>>,
     pub(crate) capacity: RwSignal<String>,
+    pub(crate) admission: RwSignal<String>,
+    /// [`NO_DEVICE`], the name of a known one, or [`CUSTOM`].
+    pub(crate) device: RwSignal<String>,
+    pub(crate) prefetch_depth: RwSignal<String>,
+    /// A device model of one's own, as JSON.
+    pub(crate) physical: RwSignal<String>,
+    pub(crate) bounds: RwSignal<bool>,
+    pub(crate) curve: RwSignal<bool>,
+    pub(crate) points: RwSignal<String>,
+    /// Capacities of a curve that came with a link; the form only keeps them.
+    capacities: RwSignal<Vec<u64>>,
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
     pub(crate) seed: RwSignal<String>,
 }
@@ -70,6 +86,14 @@ impl Form {
             pattern: text(),
             file: RwSignal::new(None),
             capacity: text(),
+            admission: text(),
+            device: text(),
+            prefetch_depth: text(),
+            physical: text(),
+            bounds: RwSignal::new(true),
+            curve: RwSignal::new(false),
+            points: text(),
+            capacities: RwSignal::new(Vec::new()),
             policies: RwSignal::new(Vec::new()),
             seed: text(),
         };
@@ -96,8 +120,52 @@ impl Form {
             }
         }
         self.capacity.set(exact_size(recipe.memory.capacity_bytes));
+        self.admission.set(recipe.memory.admission.name().into());
+        self.set_physical(recipe.memory.physical());
+        self.bounds.set(recipe.bounds);
+        self.curve.set(recipe.curve.is_some());
+        let grid = recipe.curve.clone().unwrap_or_default();
+        self.points.set(grid.points.to_string());
+        self.capacities.set(grid.capacities);
         self.policies.set(recipe.policies.clone());
         self.seed.set(recipe.seed.to_string());
+    }
+
+    fn set_physical(&self, physical: Option<&Physical>) {
+        let depth = physical.map_or(Physical::default().prefetch_depth, |p| p.prefetch_depth);
+        self.prefetch_depth.set(depth.to_string());
+        match physical {
+            None => self.device.set(NO_DEVICE.into()),
+            Some(Physical { device: DeviceRef::Known(name), below, .. }) if below.is_empty() => {
+                self.device.set(name.clone());
+            }
+            Some(own) => {
+                self.device.set(CUSTOM.into());
+                // Such a model always serialises; an empty box would only ask for it again.
+                self.physical.set(serde_json::to_string_pretty(own).unwrap_or_default());
+            }
+        }
+    }
+
+    fn cost(&self) -> Result<Cost, Error> {
+        let device = self.device.get();
+        if device == NO_DEVICE {
+            return Ok(Cost::Prototype);
+        }
+        if device == CUSTOM {
+            let own = serde_json::from_str(&self.physical.get())
+                .map_err(|e| Error::field("physical", "not usable", e.to_string(), ""))?;
+            return Ok(Cost::Physical(own));
+        }
+        let prefetch_depth = number("prefetch_depth", &self.prefetch_depth.get())?;
+        Ok(Cost::Physical(Physical { device: DeviceRef::Known(device), prefetch_depth, below: Vec::new() }))
+    }
+
+    fn grid(&self) -> Result<Option<Grid>, Error> {
+        if !self.curve.get() {
+            return Ok(None);
+        }
+        Ok(Some(Grid { points: number("curve.points", &self.points.get())?, capacities: self.capacities.get() }))
     }
 
     fn set_inference(&self, inference: &Inference) {
@@ -144,9 +212,15 @@ impl Form {
         };
         let recipe = Recipe {
             workload,
-            memory: Memory::new(parse_bytes("capacity_bytes", &self.capacity.get())?),
+            memory: Memory {
+                capacity_bytes: parse_bytes("capacity_bytes", &self.capacity.get())?,
+                admission: Admission::from_name(&self.admission.get())?,
+                cost: self.cost()?,
+            },
             policies: self.policies.get(),
             seed: number("seed", &self.seed.get())?,
+            bounds: self.bounds.get(),
+            curve: self.grid()?,
         };
         recipe.check()?;
         Ok(recipe)

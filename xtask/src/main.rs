@@ -50,7 +50,9 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     // xtask lies one folder below the root of the project.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+    // Asked when it runs, not when it is compiled: checkouts may share their build outputs.
+    let here = std::env::var("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+    let root = Path::new(&here).parent().context("xtask has no parent folder")?;
     let shell = Shell::new(root);
     match cli.command {
         Command::Serve { server } => serve(&shell, &server),

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use super::{App, yes};
 
 /// Fields of the form: an error that names one of them is shown beside it.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 23] = [
     "model",
     "config",
     "batch_size",
@@ -21,6 +21,12 @@ const FIELDS: [&str; 17] = [
     "reuse_probability",
     "max_tensors_per_layer",
     "capacity_bytes",
+    "admission",
+    "device",
+    "prefetch_depth",
+    "physical",
+    "curve.points",
+    "curve.capacities",
     "policies",
     "seed",
     "file",

@@ -1,10 +1,66 @@
 //! Capacity, policies and seed.
 
+use accel_core::memory::device::DEVICES;
 use accel_core::policy::POLICIES;
 use leptos::prelude::*;
 
-use super::field::{Field, problem_line};
+use super::field::{Field, invalid, problem_line};
 use super::{App, yes};
+use crate::form::{CUSTOM, NO_DEVICE};
+
+/// The choices of the device model.
+fn devices() -> Vec<(String, String)> {
+    let mut devices = vec![(NO_DEVICE.to_owned(), "None: the prototype's constants".to_owned())];
+    devices.extend(DEVICES.iter().map(|d| (d.name.to_owned(), d.title.to_owned())));
+    devices.push((CUSTOM.to_owned(), "Your own, as JSON".to_owned()));
+    devices
+}
+
+/// What an own device model looks like.
+const EXAMPLE: &str = r#"{ "device": { "name": "mine", "dram_gb_s": 100, "tflops": 10 }, "prefetch_depth": 4,
+  "below": [{ "name": "HBM", "capacity_bytes": 80000000000, "policy": "lru", "gb_s": 63 }] }"#;
+
+/// Time and energy: on which device, if any.
+fn device_form(app: App) -> impl IntoView {
+    let form = app.form;
+    let named = move || form.device.with(|d| d != NO_DEVICE && d != CUSTOM);
+    let source = move || {
+        let known = DEVICES.iter().find(|d| form.device.with(|name| name == d.name));
+        known.map_or(String::new(), |d| format!("{}.", d.source))
+    };
+    view! {
+        <fieldset>
+            <legend>"Device"</legend>
+            {Field::new("device", "Time and energy on", form.device).choice(app, devices())}
+            <p class="hint">{Signal::derive(source)}</p>
+            <div hidden=yes(move || !named())>
+                {Field::new("prefetch_depth", "Prefetch depth", form.prefetch_depth)
+                    .hint("Accesses by which loads run ahead; 0 loads on demand.").input(app)}
+            </div>
+            <div class="field" hidden=yes(move || form.device.with(|d| d != CUSTOM))>
+                <label for="physical">"Device, prefetch depth and levels below as JSON"</label>
+                <textarea
+                    id="physical" rows="6" spellcheck="false" placeholder=EXAMPLE
+                    aria-invalid=invalid(app, "physical") aria-describedby="physical-problem"
+                    prop:value=form.physical
+                    on:input:target=move |event| form.physical.set(event.target().value())
+                ></textarea>
+                {problem_line(app, "physical", "physical")}
+                {problem_line(app, "prefetch_depth", "own-prefetch_depth")}
+            </div>
+        </fieldset>
+    }
+}
+
+/// A box to tick.
+fn tick(id: &'static str, text: &'static str, about: &'static str, value: RwSignal<bool>) -> impl IntoView {
+    view! {
+        <label class="tick" title=about>
+            <input type="checkbox" id=id prop:checked=value on:change=move |_| value.update(|on| *on = !*on) />
+            {text}
+        </label>
+    }
+}
 
 /// Everything of the experiment but the workload.
 pub(crate) fn memory_form(app: App) -> impl IntoView {
@@ -30,11 +86,27 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
         <fieldset>
             <legend>"Fast memory"</legend>
             {Field::new("capacity_bytes", "Capacity", form.capacity).hint("Such as 64MB, 128MiB or 8GiB.").input(app)}
+            {Field::new("admission", "Admission", form.admission).choice(app, vec![
+                ("always".into(), "always: whatever fits comes in".into()),
+                ("bypass".into(), "bypass: unless it would leave at once".into()),
+            ])}
         </fieldset>
+        {device_form(app)}
         <fieldset>
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
+        </fieldset>
+        <fieldset>
+            <legend>"Beyond policies"</legend>
+            <div class="ticks">
+                {tick("bounds", "Bounds", "How good any policy could be: takes about as long as five policies.", form.bounds)}
+                {tick("curve", "Capacity curve", "Runs everything at many capacities.", form.curve)}
+            </div>
+            <div hidden=yes(move || !form.curve.get())>
+                {Field::new("curve.points", "Capacities", form.points).id("points").hint("2 to 512, up to the bytes of all tensors.").input(app)}
+                {problem_line(app, "curve.capacities", "capacities")}
+            </div>
         </fieldset>
         <fieldset>
             <legend>"Chance"</legend>

@@ -1,5 +1,6 @@
 //! The page: a form on one side, results on the other.
 
+mod depth;
 mod field;
 mod files;
 mod memory;

@@ -14,7 +14,7 @@ use leptos::mount::mount_to;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use super::{App, yes};
+use super::{App, depth, yes};
 use crate::chart::{self, Palette};
 use crate::engine::{Answer, Phase};
 use crate::protocol::Scored;
@@ -47,7 +47,7 @@ pub(crate) fn results(app: App) -> impl IntoView {
 ///
 /// A whole tree is exchanged for another: comparing the two, as a view inside a view would, needs code for
 /// each element and finds nothing in common.
-fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
+pub(super) fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
 where
     E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
     V: IntoView + 'static,
@@ -92,8 +92,12 @@ fn outcomes(app: App, answer: Answer) -> impl IntoView {
             </p>
             {metrics(&outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
         </section>
+        {outcome.bounds.as_ref().map(depth::bounds)}
+        {depth::curves(app, Arc::clone(&outcome))}
+        {depth::device(&outcome.runs)}
         {hit_rates(app, Arc::clone(&outcome))}
         {occupancy(app, Arc::clone(&outcome))}
+        {depth::why(&outcome)}
         {scores(app, Arc::clone(&outcome))}
         {validation_panel(outcome.validation.clone())}
         {json(app, outcome)}
@@ -120,7 +124,7 @@ fn milliseconds(value: f64) -> String {
     format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column {
         key: "hit_rate",
         head: "Hit rate",
@@ -176,9 +180,18 @@ const COLUMNS: [Column; 9] = [
         grade: Some(|r| (grades(r).evictions, "thrashing")),
     },
     Column {
+        key: "gap_closed",
+        head: "Gap closed",
+        about: "How much of the way from LRU to the best schedule known it goes, in misses: 100 % is all of it.",
+        show: |r| r.gap_closed.map_or("–".into(), |gap| format!("{:.1} %", 100.0 * gap)),
+        value: |r| r.gap_closed.unwrap_or(0.0),
+        more_is_better: true,
+        grade: None,
+    },
+    Column {
         key: "bypassed",
         head: "Bypassed",
-        about: "Misses of tensors larger than fast memory, which are never admitted.",
+        about: "Misses whose tensor was not kept: larger than fast memory, or its own victim.",
         show: |r| format_count(r.bypassed),
         value: |r| r.bypassed as f64,
         more_is_better: false,
@@ -205,7 +218,7 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// The mark of a run's line in the charts.
-fn dot(run: usize) -> String {
+pub(super) fn dot(run: usize) -> String {
     format!("dot s{}", run % chart::SERIES)
 }
 
@@ -261,7 +274,7 @@ fn metrics(outcome: &Outcome, capacity_bytes: u64) -> impl IntoView + use<> {
 }
 
 /// The width to draw at: that of `place`, in steps, so that dragging a window does not redraw every pixel.
-fn drawing_width(place: NodeRef<Div>) -> RwSignal<u32> {
+pub(super) fn drawing_width(place: NodeRef<Div>) -> RwSignal<u32> {
     let width = RwSignal::new(0);
     let measure = move || {
         // The results may have made way for others meanwhile.
@@ -283,7 +296,7 @@ fn drawing_width(place: NodeRef<Div>) -> RwSignal<u32> {
 }
 
 /// A chart's SVG, or why there is none.
-fn drawn<E: std::fmt::Display>(svg: Result<String, E>) -> String {
+pub(super) fn drawn<E: std::fmt::Display>(svg: Result<String, E>) -> String {
     svg.unwrap_or_else(|error| format!("<p>The chart could not be drawn: {error}</p>"))
 }
 
@@ -357,7 +370,7 @@ fn occupancy(app: App, outcome: Arc<Outcome>) -> impl IntoView {
     }
 }
 
-fn choices(names: Vec<String>) -> impl IntoView {
+pub(super) fn choices(names: Vec<String>) -> impl IntoView {
     names.into_iter().enumerate().map(|(i, name)| view! { <option value=i.to_string()>{name}</option> }).collect_view()
 }
 
