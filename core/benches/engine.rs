@@ -28,7 +28,7 @@ static ZIPF: LazyLock<(Trace, Vec<u64>)> = LazyLock::new(|| {
 fn stack_distances(bencher: Bencher<'_, '_>) {
     let (trace, sizes) = &*ZIPF;
     bencher.counter(ItemsCount::new(ACCESSES)).bench(|| {
-        let mut stack = StackDistances::new(sizes.len(), ACCESSES);
+        let mut stack = StackDistances::new(sizes.len());
         trace.accesses().iter().filter_map(|t| stack.access(*t, sizes[*t as usize])).fold(0, u64::wrapping_add)
     });
 }

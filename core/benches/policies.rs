@@ -10,13 +10,18 @@ mod common;
 use std::sync::Arc;
 use std::time::Instant;
 
-use accel_core::policy::{POLICIES, Setup};
+use accel_core::bound::lower::Lower;
+use accel_core::bound::packing::Packing;
+use accel_core::bound::{Reuses, Value};
+use accel_core::curve::lru::LruCurve;
+use accel_core::policy::{Admission, POLICIES, Setup};
 use accel_core::score::heuristic;
 use accel_core::sim::simulate;
 use accel_core::trace::reuse::Future;
 
 const ACCESSES: usize = 10_000_000;
 const RUNS: usize = 5;
+const CAPACITY_BYTES: u64 = 4 << 30;
 
 /// Policy, libCacheSim's millions a second, and how many times that we want.
 const REFERENCE: [(&str, f64, f64); 9] = [
@@ -31,8 +36,13 @@ const REFERENCE: [(&str, f64, f64); 9] = [
     ("belady", 9.1, 5.0),
 ];
 
-/// Millions of accesses a second: the median of [`RUNS`].
-fn speed<T>(mut run: impl FnMut() -> T) -> f64 {
+/// Millions of accesses a second.
+fn speed<T>(run: impl FnMut() -> T) -> f64 {
+    ACCESSES as f64 / 1e6 / median_seconds(run)
+}
+
+/// The median time of [`RUNS`] runs.
+fn median_seconds<T>(mut run: impl FnMut() -> T) -> f64 {
     let mut seconds: Vec<f64> = (0..RUNS)
         .map(|_| {
             let start = Instant::now();
@@ -41,14 +51,14 @@ fn speed<T>(mut run: impl FnMut() -> T) -> f64 {
         })
         .collect();
     seconds.sort_by(f64::total_cmp);
-    ACCESSES as f64 / 1e6 / seconds[RUNS / 2]
+    seconds[RUNS / 2]
 }
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--"));
     let trace = common::zipf(ACCESSES);
     let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
-    let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, common::CAPACITY_BYTES) };
+    let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, CAPACITY_BYTES) };
     println!("{ACCESSES} accesses, median of {RUNS} runs");
     println!("{:<24} {:>10} {:>12} {:>7} {:>7}", "", "M/s", "libCacheSim", "ratio", "aim");
     for row in POLICIES {
@@ -64,4 +74,23 @@ fn main() {
         }
     }
     println!("{:<24} {:>10.1}", "next-use preparation", speed(|| Future::of(&trace)));
+
+    let trace = common::zipf(1_000_000);
+    let reuses = Reuses::new(&trace, &Arc::new(Future::of(&trace)));
+    println!("\n1000000 accesses, median of {RUNS} runs{:>14} {:>7}", "ms", "at most");
+    let all_capacities = median_seconds(|| LruCurve::new(&trace).misses(CAPACITY_BYTES));
+    println!("{:<44} {:>6.0} {:>7}", "exact LRU curve", all_capacities * 1e3, 500);
+    for (what, value) in [("objects", Value::Objects), ("bytes", Value::Bytes)] {
+        let bound = median_seconds(|| {
+            let lower = Lower::new(&reuses, value, Admission::Bypass);
+            (lower.most_hits(CAPACITY_BYTES), lower.most_hit_bytes(CAPACITY_BYTES))
+        });
+        println!("{:<44} {:>6.0} {:>7}", format!("PFOO-L for {what}"), bound * 1e3, 1000);
+        let packing = median_seconds(|| {
+            let mut packing = Packing::new(&Lower::new(&reuses, value, Admission::Bypass), CAPACITY_BYTES);
+            packing.step(usize::MAX);
+            packing.misses()
+        });
+        println!("{:<44} {:>6.0}", format!("sorting and packing by {what}"), packing * 1e3);
+    }
 }

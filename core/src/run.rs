@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::lower::Lower;
 use crate::bound::packing::Packing;
-use crate::bound::{Bounds, Least, Misses, Reuses};
+use crate::bound::{Bounds, Least, Misses, Reuses, Value};
 use crate::curve::{Answer, Curves, Plan};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
@@ -150,7 +150,7 @@ enum Pass {
 }
 
 /// The names of the orders in which reuses are packed.
-const PACKINGS: [&str; 2] = ["packing by objects", "packing by bytes"];
+const PACKINGS: [(&str, Value); 2] = [("packing by objects", Value::Objects), ("packing by bytes", Value::Bytes)];
 /// Policies whose schedules compete with the packings.
 const REFERENCES: [PolicyKind; 3] = [PolicyKind::Lru, PolicyKind::Belady, PolicyKind::BeladySize];
 
@@ -158,7 +158,8 @@ const REFERENCES: [PolicyKind; 3] = [PolicyKind::Lru, PolicyKind::Belady, Policy
 pub struct Job {
     recipe: Recipe,
     trace: Arc<Trace>,
-    scores: Scores,
+    /// Where a policy reads them.
+    scores: Option<Scores>,
     sizes: Vec<u64>,
     future: Arc<Future>,
     buckets: Buckets,
@@ -176,7 +177,7 @@ pub struct Job {
     /// What finished passes left.
     finished: Vec<(Report, Timeline)>,
     schedules: Vec<(&'static str, Misses)>,
-    lower: Option<(Least, [Lower; 2])>,
+    least: Option<Least>,
     plan: Option<Plan>,
     answers: Vec<Answer>,
 }
@@ -189,11 +190,12 @@ impl Job {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
         });
-        let scores = heuristic(&trace);
+        let scored = recipe.policies.iter().any(|policy| policy.info().scored());
+        let scores = scored.then(|| heuristic(&trace));
         let future = Arc::new(Future::of(&trace));
         let plan = recipe.curve.as_ref().map(|grid| {
             let admission = recipe.memory.admission;
-            Plan::new(&trace, &future, Some(&scores), &recipe.policies, admission, recipe.seed, grid)
+            Plan::new(&trace, &future, scores.as_ref(), &recipe.policies, admission, recipe.seed, grid)
         });
         let mut passes = vec![Pass::Reuse];
         passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
@@ -207,7 +209,7 @@ impl Job {
         Ok(Self {
             sizes: trace.sizes(),
             buckets: Buckets::new(&trace),
-            stack: StackDistances::new(trace.tensors().len(), trace.accesses().len()),
+            stack: StackDistances::new(trace.tensors().len()),
             distances: Histogram::default(),
             reuse: Reuse::default(),
             passes,
@@ -218,7 +220,7 @@ impl Job {
             packing: None,
             finished: Vec::new(),
             schedules: Vec::new(),
-            lower: None,
+            least: None,
             plan,
             answers: Vec::new(),
             recipe: recipe.clone(),
@@ -262,10 +264,10 @@ impl Job {
             Pass::Lower => {
                 let reuses = Reuses::new(&self.trace, &self.future);
                 let memory = &self.recipe.memory;
-                self.lower = Some(Least::new(&reuses, memory.capacity_bytes, memory.admission));
+                self.least = Some(Least::new(&reuses, memory.capacity_bytes, memory.admission));
                 done = true;
             }
-            Pass::Packing(order) => done = self.pack(order, end - start)?,
+            Pass::Packing(order) => done = self.pack(PACKINGS[order], end - start),
             Pass::Curve(task) => {
                 if let Some(plan) = &self.plan {
                     self.answers.push(plan.run(task)?);
@@ -287,14 +289,14 @@ impl Job {
             }
         }
         if end == self.accesses() {
-            self.stack = StackDistances::new(0, 0);
+            self.stack = StackDistances::new(0);
         }
     }
 
     fn setup(&self) -> Setup<'_> {
         Setup {
             admission: self.recipe.memory.admission,
-            scores: Some(&self.scores),
+            scores: self.scores.as_ref(),
             future: Some(&self.future),
             seed: self.recipe.seed,
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
@@ -335,22 +337,22 @@ impl Job {
         Ok(())
     }
 
-    /// Packs up to `reuses` more; whether that was all.
-    fn pack(&mut self, order: usize, reuses: usize) -> Result<bool, Error> {
-        let Some((_, lower)) = &self.lower else {
-            return Err(Error::Internal("reuses were packed before they were sorted".into()));
-        };
-        let capacity = self.recipe.memory.capacity_bytes;
-        let packing = self.packing.get_or_insert_with(|| Packing::new(&lower[order], capacity));
+    /// Packs up to `reuses` more by `value`; whether that was all.
+    fn pack(&mut self, (name, value): (&'static str, Value), reuses: usize) -> bool {
+        let memory = &self.recipe.memory;
+        let packing = self.packing.get_or_insert_with(|| {
+            let all = Reuses::new(&self.trace, &self.future);
+            Packing::new(&Lower::new(&all, value, memory.admission), memory.capacity_bytes)
+        });
         packing.step(reuses);
         let (done, all) = packing.progress();
         if done < all {
-            return Ok(false);
+            return false;
         }
         let Misses { objects, bytes } = packing.misses();
         self.packing = None;
-        self.attained(PACKINGS[order], objects, bytes);
-        Ok(true)
+        self.attained(name, objects, bytes);
+        true
     }
 
     fn attained(&mut self, schedule: &'static str, objects: u64, bytes: u64) {
@@ -362,12 +364,15 @@ impl Job {
         if !self.is_done() {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
+        let scores = match self.scores.take() {
+            Some(scores) => scores,
+            None => heuristic(&self.trace),
+        };
         let (mut runs, timelines): (Vec<_>, Vec<_>) = std::mem::take(&mut self.finished).into_iter().unzip();
         self.reuse.median_stack_distance_bytes = self.distances.quantile(0.5).unwrap_or(0);
         let summary = self.trace.summary();
         let admission = self.recipe.memory.admission;
-        let bounds =
-            self.lower.take().and_then(|(least, _)| least.bounds(admission, summary.accesses, &self.schedules));
+        let bounds = self.least.and_then(|least| least.bounds(admission, summary.accesses, &self.schedules));
         if let Some(bounds) = &bounds {
             self.close_gaps(&mut runs, bounds);
         }
@@ -381,7 +386,7 @@ impl Job {
             runs,
             bounds,
             curve: self.plan.map(|plan| plan.finish(self.answers)).transpose()?,
-            scorer: self.scores.scorer,
+            scorer: scores.scorer,
             model: self.recipe.workload.model_facts()?,
             reuse: self.reuse,
             warnings: self.trace.warnings().to_vec(),
@@ -393,7 +398,7 @@ impl Job {
                 timelines,
             },
         };
-        Ok((outcome, Scored { trace: self.trace, scores: self.scores, ranked: None }))
+        Ok((outcome, Scored { trace: self.trace, scores, ranked: None }))
     }
 
     /// Tells each run how far it goes from LRU to the best schedule known.

@@ -41,6 +41,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
+    /// Fuzz the engine. Needs a nightly compiler and `cargo install cargo-fuzz`.
+    Fuzz {
+        /// For how long, in seconds.
+        #[arg(default_value_t = 60)]
+        seconds: u32,
+    },
     /// Check formatting, lints and documentation.
     Lint,
     /// Put the static page and the release binaries into dist/.
@@ -58,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
         Command::Bench { divan } => bench(&shell, &divan),
+        Command::Fuzz { seconds } => fuzz(&shell, seconds),
         Command::Lint => lint(&shell),
         Command::Dist => dist(&shell, &Tools::for_the_page(&shell)?),
     }
@@ -86,10 +93,20 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
-    let engine = ["bench", "--package", "accel-core", "--bench", "engine", "--"];
-    step("measuring the engine", || shell.cargo(engine).args(divan).run())?;
+    for bench in ["policies", "engine"] {
+        let core = ["bench", "--package", "accel-core", "--bench", bench, "--"];
+        step("measuring the engine", || shell.cargo(core).args(divan).run())?;
+    }
     let run = in_a_browser(shell, &["bench", "--package", "accel-tests", "--features", "browser", "--bench", "page"])?;
     step("measuring the page", || run.run())
+}
+
+fn fuzz(shell: &Shell, seconds: u32) -> anyhow::Result<()> {
+    let time = format!("-max_total_time={seconds}");
+    // The pinned toolchain of the project must not win over nightly.
+    let run = shell.command("rustup").args(["run", "nightly", "cargo", "fuzz", "run", "engine", "--", &time]);
+    step("fuzzing the engine", || run.run())
+        .context("if the tool is missing: rustup toolchain install nightly, and cargo install cargo-fuzz")
 }
 
 fn lint(shell: &Shell) -> anyhow::Result<()> {

@@ -3,8 +3,6 @@
 use accel_core::rng::Rng;
 use accel_core::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
-/// Capacity of fast memory.
-pub(crate) const CAPACITY_BYTES: u64 = 4 << 30;
 const TENSORS: usize = 20_000;
 
 /// Zipf 1.2 over 20,000 tensors of 64 KiB to 4 MiB, sizes log-uniform in steps of 64 KiB.

@@ -4,6 +4,8 @@
 //! accesses. Filling that with the intervals of most value for their space-time, the last one in part, hits at least
 //! as much as any schedule can.
 
+use std::sync::Arc;
+
 use super::{Interval, Reuses, Value};
 use crate::policy::Admission;
 
@@ -14,7 +16,7 @@ pub struct Lower {
     value: Value,
     pub(super) admission: Admission,
     /// First accesses of the intervals, those of most value for their space-time first.
-    starts: Vec<u32>,
+    starts: Arc<[u32]>,
     /// Space-time is counted in units of 2^`shift` byte-steps, rounded in favour of hits, so that it fits 64 bits.
     shift: u32,
 }
@@ -28,22 +30,31 @@ impl Lower {
             reuses: reuses.clone(),
             value,
             admission,
-            starts: Vec::new(),
+            starts: Arc::default(),
             shift: (u128::BITS - most.leading_zeros()).saturating_sub(u64::BITS),
         };
-        let keyed = |start| {
-            let interval = reuses.interval(start);
-            (lower.key(&interval), start)
+        let key = |start: u32| lower.key(&reuses.interval(start));
+        lower.starts = match value {
+            // The key fits 32 bits: half the room, and a faster sort.
+            Value::Bytes => {
+                let mut keyed = Vec::with_capacity(reuses.len());
+                keyed.extend(reuses.starts().map(|start| key(start) << 32 | u64::from(start)));
+                keyed.sort_unstable();
+                keyed.into_iter().map(|both: u64| both as u32).collect()
+            }
+            Value::Objects | Value::Cost { .. } => {
+                let mut keyed = Vec::with_capacity(reuses.len());
+                keyed.extend(reuses.starts().map(|start| (key(start), start)));
+                keyed.sort_unstable();
+                keyed.into_iter().map(|(_, start)| start).collect()
+            }
         };
-        let mut keyed: Vec<(u64, u32)> = reuses.starts().map(keyed).collect();
-        keyed.sort_unstable();
-        lower.starts = keyed.into_iter().map(|(_, start)| start).collect();
         lower
     }
 
     /// The intervals by falling value for their space-time, as their first accesses.
-    pub fn starts(&self) -> &[u32] {
-        &self.starts
+    pub fn starts(&self) -> Arc<[u32]> {
+        Arc::clone(&self.starts)
     }
 
     /// Space-time of an interval in units.
@@ -86,7 +97,7 @@ impl Lower {
     /// Goes through the intervals that fill a memory of `capacity` bytes; the last takes a share of itself.
     fn fill(&self, capacity: u64, mut take: impl FnMut(&Interval, f64)) {
         let mut budget = self.budget(capacity);
-        for &start in &self.starts {
+        for &start in &*self.starts {
             let interval = self.reuses.interval(start);
             // A tensor larger than the memory never hits.
             if interval.bytes > capacity {

@@ -79,6 +79,11 @@ impl Reuses {
         self.future.order.len()
     }
 
+    /// Number of intervals.
+    fn len(&self) -> usize {
+        self.accesses() - self.sizes.len()
+    }
+
     /// The first access of every interval.
     fn starts(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..).zip(&self.future.next_use).filter(|(_, next)| **next != NEVER).map(|(start, _)| start)
@@ -149,21 +154,25 @@ pub(crate) struct Least {
 }
 
 impl Least {
-    /// The lower bounds for `capacity` bytes, and the orders in which to pack.
-    pub(crate) fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> (Self, [Lower; 2]) {
-        let objects = Lower::new(reuses, Value::Objects, admission);
-        let bytes = Lower::new(reuses, Value::Bytes, admission);
-        // A hit saves what a miss of its size costs, less what the hit itself costs.
-        let saving = Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE };
-        let saved = Lower::new(reuses, saving, admission).most_saved(capacity);
-        let requested = reuses.requested_bytes(u64::MAX) as u64;
-        let least = Self {
-            misses: reuses.accesses() as u64 - objects.most_hits(capacity),
-            miss_bytes: requested - bytes.most_hit_bytes(capacity),
-            total_latency_ms: (miss_ms(requested) - saved).max(0.0),
-            half_of_hits_bytes: objects.least_capacity((objects.starts().len() as u64).div_ceil(2)),
+    /// The lower bounds for `capacity` bytes.
+    pub(crate) fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> Self {
+        // One order after the other: each takes memory of the size of the trace.
+        let lower = |value| Lower::new(reuses, value, admission);
+        let (hits, half_of_hits_bytes) = {
+            let objects = lower(Value::Objects);
+            let half = (objects.starts().len() as u64).div_ceil(2);
+            (objects.most_hits(capacity), objects.least_capacity(half))
         };
-        (least, [objects, bytes])
+        let hit_bytes = lower(Value::Bytes).most_hit_bytes(capacity);
+        // A hit saves what a miss of its size costs, less what the hit itself costs.
+        let saved = lower(Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE }).most_saved(capacity);
+        let requested = reuses.requested_bytes(u64::MAX) as u64;
+        Self {
+            misses: reuses.accesses() as u64 - hits,
+            miss_bytes: requested - hit_bytes,
+            total_latency_ms: (miss_ms(requested) - saved).max(0.0),
+            half_of_hits_bytes,
+        }
     }
 
     /// The bounds, given what `schedules` attain.

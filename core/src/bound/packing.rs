@@ -1,5 +1,7 @@
 //! A schedule made by packing intervals greedily: it can be carried out, so the optimum is no worse.
 
+use std::sync::Arc;
+
 use super::lower::Lower;
 use super::{Misses, Reuses};
 use crate::policy::Admission;
@@ -13,7 +15,7 @@ pub struct Packing {
     admission: Admission,
     capacity: u64,
     load: Load,
-    order: Vec<u32>,
+    order: Arc<[u32]>,
     done: usize,
     missed: Misses,
 }
@@ -33,7 +35,7 @@ impl Packing {
         };
         let load = Load::new(reuses.accesses(), own);
         let missed = Misses { objects: reuses.accesses() as u64, bytes: reuses.requested_bytes(u64::MAX) as u64 };
-        Self { admission: lower.admission, capacity, load, order: lower.starts().to_vec(), done: 0, missed, reuses }
+        Self { admission: lower.admission, capacity, load, order: lower.starts(), done: 0, missed, reuses }
     }
 
     /// Intervals looked at so far, and in all.
@@ -66,24 +68,61 @@ impl Packing {
 
 /// Bytes resident at each step, with additions to and maxima over ranges in logarithmic time.
 ///
-/// A node of the tree over the steps holds the maximum below it, without what was added to whole ranges above.
+/// A node of the tree over the steps holds the maximum below it, without what was added to whole ranges above. A node
+/// over `width` steps is followed by its left half, then its right: no step has more than two nodes.
 #[derive(Debug)]
 struct Load {
     tree: Vec<u64>,
-    leaves: usize,
+    steps: usize,
+}
+
+/// A node: its place in the tree, and the steps it covers.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    at: usize,
+    start: usize,
+    width: usize,
+}
+
+impl Node {
+    fn halves(self) -> (Self, Self) {
+        let Self { at, start, width } = self;
+        let half = width / 2;
+        let left = Self { at: at + 1, start, width: half };
+        (left, Self { at: at + 2 * half, start: start + half, width: width - half })
+    }
+
+    fn lies_within(self, from: usize, to: usize) -> bool {
+        from <= self.start && self.start + self.width <= to
+    }
+
+    fn touches(self, from: usize, to: usize) -> bool {
+        from < self.start + self.width && self.start < to
+    }
 }
 
 impl Load {
     fn new(steps: usize, own: impl Fn(usize) -> u64) -> Self {
-        let leaves = steps.next_power_of_two();
-        let mut tree = vec![0; 2 * leaves];
-        for (step, leaf) in tree[leaves..].iter_mut().enumerate().take(steps) {
-            *leaf = own(step);
+        let mut load = Self { tree: vec![0; 2 * steps], steps };
+        if steps > 0 {
+            load.fill(load.root(), &own);
         }
-        for node in (1..leaves).rev() {
-            tree[node] = tree[2 * node].max(tree[2 * node + 1]);
-        }
-        Self { tree, leaves }
+        load
+    }
+
+    fn root(&self) -> Node {
+        Node { at: 0, start: 0, width: self.steps }
+    }
+
+    fn fill(&mut self, node: Node, own: &impl Fn(usize) -> u64) -> u64 {
+        let most = if node.width == 1 {
+            own(node.start)
+        } else {
+            let (left, right) = node.halves();
+            self.fill(left, own).max(self.fill(right, own))
+        };
+        self.tree[node.at] = most;
+        most
     }
 
     /// Adds `bytes` to every step of `range`, unless one would then exceed `capacity`.
@@ -93,44 +132,46 @@ impl Load {
         if from >= to {
             return true;
         }
-        if self.most(1, 0, self.leaves, from, to) > room {
+        if self.most(self.root(), from, to) > room {
             return false;
         }
-        self.add(1, 0, self.leaves, from, to, bytes);
+        self.add(self.root(), from, to, bytes);
         true
     }
 
-    /// What was added to the whole range of `node`.
-    fn added(&self, node: usize) -> u64 {
-        self.tree[node] - self.tree[2 * node].max(self.tree[2 * node + 1])
+    /// The most in either half of a node.
+    fn below(&self, node: Node) -> u64 {
+        let (left, right) = node.halves();
+        self.tree[left.at].max(self.tree[right.at])
     }
 
-    /// The most at the steps `from..to` within `node`, which covers `start..start + width`.
-    fn most(&self, node: usize, start: usize, width: usize, from: usize, to: usize) -> u64 {
-        if from <= start && start + width <= to {
-            return self.tree[node];
+    /// What was added to all the steps of a node.
+    fn added(&self, node: Node) -> u64 {
+        self.tree[node.at] - self.below(node)
+    }
+
+    /// The most at the steps `from..to` of those that `node` covers.
+    fn most(&self, node: Node, from: usize, to: usize) -> u64 {
+        if node.lies_within(from, to) {
+            return self.tree[node.at];
         }
-        let half = width / 2;
-        let middle = start + half;
-        let left = if from < middle { self.most(2 * node, start, half, from, to) } else { 0 };
-        let right = if to > middle { self.most(2 * node + 1, middle, half, from, to) } else { 0 };
-        self.added(node) + left.max(right)
+        let (left, right) = node.halves();
+        let part = |half: Node| if half.touches(from, to) { self.most(half, from, to) } else { 0 };
+        self.added(node) + part(left).max(part(right))
     }
 
-    fn add(&mut self, node: usize, start: usize, width: usize, from: usize, to: usize, bytes: u64) {
-        if from <= start && start + width <= to {
-            self.tree[node] += bytes;
+    fn add(&mut self, node: Node, from: usize, to: usize, bytes: u64) {
+        if node.lies_within(from, to) {
+            self.tree[node.at] += bytes;
             return;
         }
         let added = self.added(node);
-        let half = width / 2;
-        let middle = start + half;
-        if from < middle {
-            self.add(2 * node, start, half, from, to, bytes);
+        let (left, right) = node.halves();
+        for half in [left, right] {
+            if half.touches(from, to) {
+                self.add(half, from, to, bytes);
+            }
         }
-        if to > middle {
-            self.add(2 * node + 1, middle, half, from, to, bytes);
-        }
-        self.tree[node] = added + self.tree[2 * node].max(self.tree[2 * node + 1]);
+        self.tree[node.at] = added + self.below(node);
     }
 }

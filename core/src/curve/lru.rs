@@ -23,10 +23,10 @@ pub struct LruCurve {
 impl LruCurve {
     /// Measures `trace`.
     pub fn new(trace: &Trace) -> Self {
-        let mut stack = StackDistances::new(trace.tensors().len(), trace.accesses().len());
+        let mut stack = StackDistances::new(trace.tensors().len());
         let bytes = |t: u32| trace.tensors()[t as usize].bytes;
-        let mut reuses: Vec<(u64, u64)> =
-            trace.accesses().iter().filter_map(|t| Some((stack.access(*t, bytes(*t))?, bytes(*t)))).collect();
+        let mut reuses = Vec::with_capacity(trace.accesses().len() - trace.tensors().len());
+        reuses.extend(trace.accesses().iter().filter_map(|t| Some((stack.access(*t, bytes(*t))?, bytes(*t)))));
         drop(stack);
         reuses.sort_unstable();
         let mut sum = 0;

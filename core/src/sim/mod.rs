@@ -116,11 +116,6 @@ impl<O: Observer> Observer for &mut O {
     }
 }
 
-/// Watches nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Blind;
-impl Observer for Blind {}
-
 /// A tensor's size, and whether it is resident.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -333,22 +328,24 @@ pub trait Cache: Send {
     fn counts(&self) -> Counts;
 }
 
-/// Notes who left.
-struct Leavers<'a>(&'a mut Vec<u32>);
+/// Notes who left, where someone asks. One observer for both ways to use a [`Cache`] keeps the page small.
+struct Leavers<'a>(Option<&'a mut Vec<u32>>);
 
 impl Observer for Leavers<'_> {
     fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
-        self.0.push(tensor);
+        if let Some(left) = &mut self.0 {
+            left.push(tensor);
+        }
     }
 }
 
 impl<P: Policy> Cache for Engine<P> {
     fn advance(&mut self, accesses: &[u32], start: usize) {
-        self.advance(accesses, start, &mut Blind);
+        self.advance(accesses, start, &mut Leavers(None));
     }
     fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) -> bool {
         let hits = self.counts.hits;
-        self.advance(&[tensor], now, &mut Leavers(evicted));
+        self.advance(&[tensor], now, &mut Leavers(Some(evicted)));
         self.counts.hits > hits
     }
     fn is_resident(&self, tensor: u32) -> bool {

@@ -101,32 +101,70 @@ impl TimeSet {
 /// With equal sizes LRU hits exactly the reuses whose stack distance is at most the capacity; with
 /// unequal sizes, nearly so.
 ///
-/// A Fenwick tree over the accesses holds the size of each tensor at its latest use: O(log n) an access.
+/// A Fenwick tree over moments holds the size of each tensor at its latest use: O(log tensors) an access. Only the
+/// latest uses matter, so once the moments are used up, those in use move together and it goes on from there.
 #[derive(Debug)]
 pub struct StackDistances {
     latest: Fenwick,
-    last: Vec<u32>,
-    now: usize,
+    /// Bytes of all tensors used so far.
+    total: u64,
+    /// The moment of each tensor's latest use, and the tensor used at each moment.
+    moments: Vec<u32>,
+    tensors: Vec<u32>,
 }
 
 impl StackDistances {
-    /// Before the first of `accesses` uses of `tensors` tensors.
-    pub fn new(tensors: usize, accesses: usize) -> Self {
-        Self { latest: Fenwick::new(accesses), last: vec![NEVER; tensors], now: 0 }
+    /// Before the first use of any of `tensors` tensors.
+    pub fn new(tensors: usize) -> Self {
+        // Twice as many moments as tensors: they move together after as many accesses, or more.
+        let moments = (2 * tensors).max(64).min(NEVER as usize);
+        Self {
+            latest: Fenwick::new(moments),
+            total: 0,
+            moments: vec![NEVER; tensors],
+            tensors: Vec::with_capacity(moments),
+        }
     }
 
     /// The next access is to `tensor` of `bytes`; returns its stack distance, or none on first use.
     pub fn access(&mut self, tensor: u32, bytes: u64) -> Option<u64> {
-        let now = self.now;
-        self.now += 1;
-        let last = std::mem::replace(&mut self.last[tensor as usize], now as u32);
-        let distance = (last != NEVER).then(|| {
-            let since = self.latest.prefix(now).wrapping_sub(self.latest.prefix(last as usize));
+        if self.tensors.len() == self.latest.len() {
+            self.move_together();
+        }
+        let now = self.tensors.len();
+        self.tensors.push(tensor);
+        let last = std::mem::replace(&mut self.moments[tensor as usize], now as u32);
+        let distance = if last == NEVER {
+            self.total = self.total.wrapping_add(bytes);
+            None
+        } else {
+            let since = self.total.wrapping_sub(self.latest.prefix(last as usize));
             self.latest.add(last as usize, bytes.wrapping_neg());
-            since
-        });
+            Some(since)
+        };
         self.latest.add(now, bytes);
         distance
+    }
+
+    /// Gives the latest uses the first moments, in their order.
+    fn move_together(&mut self) {
+        let mut kept = 0;
+        let mut before = 0;
+        let moved = Fenwick::new(self.latest.len());
+        let old = std::mem::replace(&mut self.latest, moved);
+        for moment in 0..self.tensors.len() {
+            let tensor = self.tensors[moment];
+            if self.moments[tensor as usize] as usize != moment {
+                continue;
+            }
+            let until = old.prefix(moment + 1);
+            self.latest.add(kept, until.wrapping_sub(before));
+            before = until;
+            self.moments[tensor as usize] = kept as u32;
+            self.tensors[kept] = tensor;
+            kept += 1;
+        }
+        self.tensors.truncate(kept);
     }
 }
 
@@ -177,6 +215,10 @@ impl Fenwick {
         Self(vec![0; len + 1])
     }
 
+    fn len(&self) -> usize {
+        self.0.len() - 1
+    }
+
     fn add(&mut self, index: usize, value: u64) {
         let mut i = index + 1;
         while i < self.0.len() {
@@ -222,10 +264,10 @@ mod tests {
         #[test]
         fn equals_the_definition(
             sizes in prop::collection::vec(0u64..100, 8),
-            order in prop::collection::vec(0u32..8, 1..80),
+            order in prop::collection::vec(0u32..8, 1..300),
         ) {
             let trace = trace(&sizes, &order);
-            let mut stack = StackDistances::new(trace.tensors().len(), trace.accesses().len());
+            let mut stack = StackDistances::new(trace.tensors().len());
             let sizes = trace.sizes();
             let got: Vec<u64> =
                 trace.accesses().iter().filter_map(|t| stack.access(*t, sizes[*t as usize])).collect();
