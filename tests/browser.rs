@@ -120,7 +120,7 @@ impl Browser {
 
     /// What the page hands to scripts as JSON.
     pub async fn outcome_json(&self) -> String {
-        self.script("document.querySelector('#results details').open = true; return true").await;
+        self.script("document.querySelector('#json').open = true; return true").await;
         self.wait_for("JSON", "return document.querySelector('#outcome-json').value.length > 0").await;
         self.script("return document.querySelector('#outcome-json').value").await.as_str().unwrap().to_owned()
     }

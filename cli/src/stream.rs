@@ -10,8 +10,8 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Flow, Progress};
 use accel_core::sim::{Report, cache};
 use accel_core::trace::Summary;
-use accel_core::trace::format::Format;
 use accel_core::trace::format::oracle_general::{self, Objects};
+use accel_core::trace::format::{self, Format};
 use accel_core::workload::Workload;
 use anyhow::{Context as _, bail};
 
@@ -32,6 +32,15 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
             "{} needs to know the whole trace, and --stream does not hold it: leave it out, or leave --stream out",
             policy.title
         );
+    }
+    if source.format.is_none() {
+        let mut head = Vec::new();
+        let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
+        file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
+        let found = format::detect(&source.name, &head)?;
+        if found != Format::OracleGeneral {
+            bail!("{}: {} cannot be streamed, only oracle-general: leave --stream out", source.name, found.name());
+        }
     }
     let mut objects = Objects::default();
     each_chunk(&source.name, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;

@@ -151,6 +151,33 @@ fn refusals_name_input_place_and_cure() {
             vec!["simulate", "--model", "mistral-7b", "--policy", "lru,mru2"],
             "no such policy. Choose from lru, fifo, mru",
         ),
+        (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose from always, bypass"),
+        (vec!["simulate", "--model", "gpt2-large", "--device", "h101"], "no such device. Choose one of reference"),
+        (vec!["simulate", "--model", "gpt2-large", "--device", &broken], "does not describe a device"),
+        (
+            vec![
+                "simulate",
+                "--model",
+                "gpt2-large",
+                "--device",
+                "h200",
+                "--level",
+                "capacity=1GB,gb_s=1,policy=belady",
+            ],
+            "Choose a policy that decides by the past",
+        ),
+        (
+            vec!["simulate", "--model", "gpt2-large", "--device", "h200", "--level", "size=1"],
+            "there is no key \"size\"",
+        ),
+        (vec!["simulate", "--model", "gpt2-large", "--device", "h200", "--level", "capacity=1GB"], "below.gb_s is 0"),
+        (vec!["curve", "--model", "gpt2-large", "--points", "1"], "curve.points is 1: out of range"),
+        (vec!["curve", "--model", "gpt2-large", "--capacities", "1GB,0"], "Choose capacities of at least 1 byte"),
+        (
+            vec!["explain", "--model", "gpt2-large", "--at", "99999999"],
+            "the trace is shorter. Choose an access from 0 to",
+        ),
+        (vec!["explain", "--model", "gpt2-large", "--policy", "nru"], "no such policy"),
         (vec!["simulate", "--synthetic", "RNN"], "Choose one of Transformer, CNN, MLP, MoE"),
         (vec!["simulate", "--synthetic", "CNN", "--reuse-probability", "-0.5"], "Choose a value from 0 to 1"),
         (vec!["simulate", "--synthetic", "CNN", "--reuse-probability", "NaN"], "Choose a value from 0 to 1"),
@@ -175,6 +202,94 @@ fn refusals_name_input_place_and_cure() {
         assert!(text.contains(wanted), "{arguments:?} gave {text}");
     }
     assert!(Path::new(&csv).is_file());
+}
+
+const MODEL: [&str; 6] = ["--model", "gpt2-large", "--decode-tokens", "2", "--capacity", "500MB"];
+
+#[test]
+fn bounds_curve_and_explain_agree_with_simulate() {
+    let with = |head: &[&str], tail: &[&str]| json(&[head, &MODEL, tail, &["--json"]].concat());
+    let simulated = with(&["simulate"], &["--policy", "lru,arc"]);
+    let bounds = with(&["bounds"], &[]);
+    assert_eq!(bounds["lru"]["objects"], simulated["runs"][0]["misses"]);
+    let modes: Vec<&str> =
+        bounds["bounds"].as_array().unwrap().iter().map(|b| b["admission"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["always", "bypass"]);
+    assert_eq!(bounds["bounds"][0]["misses"]["lower"], simulated["bounds"]["misses"]["lower"]);
+
+    let explained = with(&["explain"], &["--policy", "arc"]);
+    assert_eq!(explained["run"]["misses"], simulated["runs"][1]["misses"]);
+    let worst = &explained["run"]["why"]["worst"][0];
+    let at = worst["access"].to_string();
+    let evictions = with(&["explain"], &["--policy", "arc", "--at", &at]);
+    assert!(evictions.as_array().unwrap().contains(worst));
+    assert!(stdout(&[&["explain"], &MODEL[..], &["--at", "0"]].concat()).contains("Access 0 evicts nothing"));
+
+    let curve = json(&[
+        "curve",
+        "--model",
+        "gpt2-large",
+        "--decode-tokens",
+        "2",
+        "--policy",
+        "lru,arc",
+        "--capacities",
+        "1GB,500MB",
+        "--json",
+    ]);
+    assert_eq!(keys(&curve), ["bounds", "curves"]);
+    let points = curve["curves"][1]["points"].as_array().unwrap();
+    assert_eq!(points[0]["capacity_bytes"], 500_000_000);
+    let ratio = |run: &Value| run["misses"].as_f64().unwrap() / run["accesses"].as_f64().unwrap();
+    assert_eq!(points[0]["miss_ratio"].as_f64().unwrap(), ratio(&simulated["runs"][1]));
+    let table = stdout(&["curve", "--model", "gpt2-large", "--decode-tokens", "2", "--policy", "lru", "--points", "4"]);
+    assert!(table.contains("proven least") && table.contains("LRU: knee"), "{table}");
+}
+
+#[test]
+fn devices_and_levels() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.json").display().to_string();
+    std::fs::write(&own, r#"{"name": "mine", "dram_gb_s": 100, "tflops": 10}"#).unwrap();
+    let level = "name=HBM,capacity=1GB,policy=fifo,gb_s=30,latency_ns=500";
+    for device in ["tpu-v4", &own] {
+        let flags = ["--policy", "lru", "--device", device, "--prefetch-depth", "4", "--level", level];
+        let answer = json(&[&["simulate"], &MODEL[..], &flags, &["--json"]].concat());
+        let physical = &answer["runs"][0]["physical"];
+        let number = |key: &str| physical[key].as_f64().unwrap();
+        assert!((number("compute_ms") + number("stall_ms") - number("total_ms")).abs() < 1e-9);
+        assert_eq!(physical["levels"][0]["policy"], "fifo");
+        let text = stdout(&[&["simulate"], &MODEL[..], &flags].concat());
+        assert!(text.contains("stall ms") && text.contains("LRU over HBM (FIFO)"), "{text}");
+    }
+}
+
+#[test]
+fn a_streamed_trace_gives_the_same_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (file, csv) = (path("t.bin"), path("t.csv"));
+    for (to, file) in [("oracle-general", &file), ("prototype-csv", &csv)] {
+        let flags = ["trace", "generate", "--synthetic", "MoE", "--num-layers", "300", "--to", to, "--output", file];
+        stdout(&flags);
+    }
+    let flags = ["simulate", "--trace", &file, "--policy", "lru,s3-fifo,w-tinylfu,random", "--admission", "bypass"];
+    let held = json(&[&flags[..], &["--json", "--no-bounds"]].concat());
+    let streamed = json(&[&flags[..], &["--json", "--stream"]].concat());
+    assert_eq!(held["trace"], streamed["trace"]);
+    for (held, streamed) in held["runs"].as_array().unwrap().iter().zip(streamed["runs"].as_array().unwrap()) {
+        for key in ["policy", "hits", "misses", "miss_bytes", "evictions", "bypassed", "oversize"] {
+            assert_eq!(held[key], streamed[key], "{key}");
+        }
+    }
+    for (arguments, wanted) in [
+        (["simulate", "--stream", "--policy", "belady", "--trace", &file], "needs to know the whole trace"),
+        (["simulate", "--stream", "--policy", "lru", "--trace", &csv], "prototype-csv cannot be streamed"),
+        (["simulate", "--stream", "--policy", "lru", "--trace", "nowhere.bin"], "cannot read nowhere.bin"),
+    ] {
+        let text = refusal(&arguments);
+        assert!(text.contains(wanted), "{arguments:?} gave {text}");
+    }
 }
 
 #[test]

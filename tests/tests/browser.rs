@@ -4,8 +4,10 @@
 //! CHROMEDRIVER. The page is served from a sub-path by a plain file server, without any backend.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use accel_core::memory::Memory;
-use accel_core::policy::PolicyKind;
+use accel_core::curve::Grid;
+use accel_core::memory::device::DeviceRef;
+use accel_core::memory::{Cost, Level, Memory, Physical};
+use accel_core::policy::{Admission, POLICIES, PolicyKind};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, Unattended, run};
 use accel_core::units::format_count;
@@ -42,7 +44,33 @@ fn recipes() -> Vec<Recipe> {
             recipes.push(recipe);
         }
     }
+    recipes.push(deep_recipe(Admission::Always));
+    recipes.push(deep_recipe(Admission::Bypass));
     recipes
+}
+
+/// Everything at once: all policies, a device with two levels below, bounds and curves.
+fn deep_recipe(admission: Admission) -> Recipe {
+    let level = |name: &str, capacity_bytes, policy| Level {
+        name: name.into(),
+        capacity_bytes,
+        policy,
+        gb_s: 31.5,
+        latency_ns: 1000.0,
+    };
+    let physical = Physical {
+        device: DeviceRef::Known("h100-sxm".into()),
+        prefetch_depth: 3,
+        below: vec![level("HBM", 1_000_000_000, PolicyKind::Sieve), level("host", 3_000_000_000, PolicyKind::Gdsf)],
+    };
+    let model = ModelRef::Preset("gpt2-large".into());
+    Recipe {
+        workload: Workload::Inference(Inference { model, decode_tokens: 3, ..Inference::default() }),
+        memory: Memory { capacity_bytes: 700_000_001, admission, cost: Cost::Physical(physical) },
+        policies: POLICIES.iter().map(|p| p.kind).collect(),
+        curve: Some(Grid { points: 4, capacities: Vec::new() }),
+        ..Recipe::default()
+    }
 }
 
 #[tokio::test]
@@ -272,5 +300,71 @@ async fn scores_charts_validation_and_both_themes() {
     let verdict = browser.find("#interpretation").await.text().await.unwrap();
     assert_eq!(verdict, expected.validation.unwrap().interpretation);
     browser.screenshot("synthetic.png").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn bounds_curves_devices_and_reasons() {
+    let recipe = deep_recipe(Admission::Bypass);
+    let expected = run(&recipe, &mut Unattended).unwrap();
+    for (name, width, height, dark) in [
+        ("deep-desktop-light", 1280, 3600, false),
+        ("deep-desktop-dark", 1280, 3600, true),
+        ("deep-phone-light", 500, 6000, false),
+        ("deep-phone-dark", 500, 6000, true),
+    ] {
+        let browser = Browser::start(width, height).await;
+        browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+        browser.wait_for_results().await;
+        if dark {
+            browser.script("[...document.querySelectorAll('button')].find(b => b.innerText === 'Dark theme').click(); return true").await;
+            browser.wait_for("the dark theme", "return document.documentElement.className === 'dark'").await;
+        }
+        browser.wait_for("the curve", "return !!document.querySelector('#curve-chart svg polyline')").await;
+        let rows = |table: &str| format!("return document.querySelectorAll('#{table} tbody tr').length");
+        let policies = recipe.policies.len();
+        for (table, expected) in [
+            ("bounds-table", 3),
+            ("curve-table", policies),
+            ("device-table", policies),
+            ("levels-table", 2 * policies),
+            ("kinds-table", 3),
+        ] {
+            assert_eq!(browser.script(&rows(table)).await, expected, "{table}");
+        }
+        let text = browser.find("#bounds-table").await.text().await.unwrap();
+        let lower = format_count(expected.bounds.as_ref().unwrap().misses.lower);
+        assert!(text.contains(&lower), "{lower} is missing in {text}");
+        // The reasons of another policy.
+        let evictions = format_count(expected.runs[1].evictions);
+        browser.type_into("why-policy", "1").await;
+        browser
+            .wait_for(
+                "FIFO's reasons",
+                &format!("return document.querySelector('#why p').innerText.includes('FIFO evicts {evictions} times')"),
+            )
+            .await;
+        let overflow =
+            browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        assert_eq!(overflow, 0, "{name} scrolls sideways");
+        browser.screenshot(&format!("{name}.png")).await;
+        browser.end().await;
+    }
+    let browser = Browser::start(1280, 1000).await;
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    for (field, text, wanted) in [
+        ("physical", "{\"device\": \"h101\"}", "No such device. Choose one of reference"),
+        ("physical", "{\"device\": ", "EOF while parsing"),
+        ("points", "1", "Choose a value from 2 to 512"),
+    ] {
+        let before = browser.script(&format!("return document.getElementById('{field}').value")).await;
+        browser.type_into(field, text).await;
+        let shown = browser
+            .script("return [...document.querySelectorAll('.problem, #error')].map(p => p.innerText).join(' ')")
+            .await;
+        assert!(shown.as_str().unwrap().contains(wanted), "{field} = {text:?} shows {shown:?}");
+        browser.type_into(field, before.as_str().unwrap()).await;
+    }
     browser.end().await;
 }

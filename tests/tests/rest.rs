@@ -1,6 +1,7 @@
 //! The REST contract: exact keys, right statuses, errors that name field, value and range.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use accel_core::policy::POLICIES;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Unattended, run};
 use accel_tests::{accel, get, post, send, service};
@@ -121,6 +122,21 @@ async fn simulate_answers_the_prototypes_metrics_first() {
 }
 
 #[tokio::test]
+async fn every_policy_answers_between_the_bounds() {
+    for policy in POLICIES {
+        for admission in ["always", "bypass"] {
+            let path = format!("/simulate?policy={}&admission={admission}&capacity=100MB", policy.name);
+            let answer = post(&path, r#"{"model_type": "MoE", "num_layers": 40}"#).await.unwrap().json().unwrap();
+            let number = |key: &str| answer[key].as_u64().unwrap();
+            assert_eq!((answer["policy"].as_str(), answer["admission"].as_str()), (Some(policy.name), Some(admission)));
+            assert!(number("lower_bound_misses") <= number("best_known_misses"));
+            assert!(number("best_known_misses") <= number("dram_accesses (count)"), "{answer}");
+            assert!(answer["gap_closed"].as_f64().is_none_or(|gap| gap <= 1.0), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn records_may_be_sent_back() {
     let trace = post("/generate-trace", r#"{"seed": 9}"#).await.unwrap().text;
     let scored = post("/predict-schedule", trace.clone()).await.unwrap().text;
@@ -172,6 +188,14 @@ async fn bad_requests_name_field_value_and_range() {
         ("/generate-trace", r#"{"seed": -1}"#, "seed", "seed is -1"),
         ("/generate-trace", r#"{"num_layer": 3}"#, "num_layer", "unknown field. The fields are model_type, num_layers"),
         ("/simulate?policy=MRU2", "{}", "policy", "no such policy. Choose from lru, fifo"),
+        ("/simulate?policy=lru&admission=never", "{}", "admission", "no such mode. Choose from always, bypass"),
+        (
+            "/v1/run",
+            r#"{"workload":{"synthetic":{}},"memory":{"cost":{"physical":{"device":"h101"}}}}"#,
+            "device",
+            "no such device. Choose one of reference",
+        ),
+        ("/v1/run", r#"{"workload":{"synthetic":{}},"curve":{"points":1}}"#, "curve.points", "from 2 to 512"),
         ("/simulate?policy=lru&capacity=0", "{}", "capacity_bytes", "holds nothing"),
         ("/simulate?policy=lru&capacity=-5MB", "{}", "capacity", "finite number, zero or more"),
         ("/simulate", r#"[{"tensor_id":"a"}]"#, "0", "not a record"),

@@ -534,7 +534,7 @@ fn json(app: App, outcome: Arc<Outcome>) -> impl IntoView {
         move |_| if open.get() { serde_json::to_string(&*outcome).unwrap_or_default() } else { String::new() },
     );
     view! {
-        <details class="panel" on:toggle:target=move |event| open.set(event.target().open())>
+        <details class="panel" id="json" on:toggle:target=move |event| open.set(event.target().open())>
             <summary>"Recipe and results as JSON"</summary>
             <p class="hint">"Run the recipe on the command line: accel simulate --recipe FILE"</p>
             <textarea id="recipe-json" readonly rows="12" aria-label="Recipe" prop:value=recipe></textarea>

@@ -99,6 +99,8 @@ impl Policy for Lirs {
             self.make_low(tensor);
         } else {
             self.queue.make_newest(0, tensor);
+            // Where no tensor is of low recency, nothing is to be compared with.
+            self.prune();
         }
     }
 

@@ -408,6 +408,7 @@ impl Model for NaiveLirs {
         } else {
             self.queue.retain(|x| *x != t);
             self.queue.push(t);
+            self.prune();
         }
     }
     fn insert(&mut self, t: u32, _: usize) {

@@ -20,10 +20,15 @@ proptest! {
         sizes in prop::collection::vec(prop_oneof![Just(0u64), 1u64..20], 1..10),
         order in prop::collection::vec(0u32..10, 1..120),
         capacity in 1u64..60,
+        // Shares of a hundredth and a tenth need room to differ.
+        scale in prop_oneof![Just(1u64), Just(10), Just(101)],
+        rest in 0u64..100,
         levels in prop::collection::vec(0u8..4, 120),
         use_heuristic: bool,
         bypass: bool,
     ) {
+        let sizes: Vec<u64> = sizes.iter().map(|size| size * scale).collect();
+        let capacity = capacity * scale + rest % scale;
         let order: Vec<u32> = order.iter().map(|t| t % sizes.len() as u32).collect();
         let trace = trace(&sizes, &order);
         let sizes = trace.sizes();
