@@ -205,15 +205,13 @@ pub(crate) fn curves(curves: &Curves, by_bytes: bool, width: u32, palette: &Pale
             area.draw(&PathElement::new(line(&curve.points), palette.series[i % SERIES].stroke_width(2)))?;
         }
         let points = &curves.bounds.lower;
-        let labels = (width / 110).clamp(2, 7) as usize;
+        let labels = (width as usize / 110).min(points.len()).clamp(1, 7);
         for i in 0..labels {
-            let capacity = points[i * (points.len() - 1) / (labels - 1)].capacity_bytes;
-            let position = if i == 0 {
-                HPos::Left
-            } else if i + 1 == labels {
-                HPos::Right
-            } else {
-                HPos::Center
+            let capacity = points[i * (points.len() - 1) / (labels - 1).max(1)].capacity_bytes;
+            let position = match i {
+                0 => HPos::Left,
+                _ if i + 1 == labels => HPos::Right,
+                _ => HPos::Center,
             };
             let style = text_style(palette).pos(Pos::new(position, VPos::Top));
             let text = accel_core::units::format_bytes(capacity);

@@ -8,7 +8,7 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, run_with};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
-use accel_core::units::{format_bytes, format_count};
+use accel_core::units::{format_bytes, format_count, format_joules};
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -149,7 +149,7 @@ fn table(runs: &[Report]) -> Table {
 fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(first) = runs.iter().find_map(|run| run.physical.as_ref()) else { return Ok(()) };
     let header =
-        ["on the device", "total ms", "compute ms", "stall ms", "read", "written", "dropped", "GB/s", "energy J"];
+        ["on the device", "total ms", "compute ms", "stall ms", "read", "written", "dropped", "GB/s", "energy"];
     let row = |run: &Report| {
         let timed = run.physical.as_ref()?;
         Some([
@@ -161,7 +161,7 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
             format_bytes(timed.dram_written_bytes),
             format_bytes(timed.dropped_bytes),
             format!("{:.1}", timed.achieved_gb_s),
-            format!("{:.3e} to {:.3e}", timed.energy.low_j, timed.energy.high_j),
+            format_joules(timed.energy.low_j, timed.energy.high_j),
         ])
     };
     writeln!(out, "Device: {}.\n{}", first.device, numbers(header, runs.iter().filter_map(row)))?;
@@ -188,12 +188,12 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
             item.what.clone(),
             format!("{:.4e} {}s", item.amount, item.unit),
             format!("{:.3} to {:.3}", item.low_pj, item.high_pj),
-            format!("{:.3e} to {:.3e}", item.low_j, item.high_j),
+            format_joules(item.low_j, item.high_j),
             item.source.clone(),
         ]
     });
     let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.info().title));
-    writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "J", "source"], items))?;
+    writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "energy", "source"], items))?;
     Ok(())
 }
 

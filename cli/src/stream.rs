@@ -63,10 +63,9 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         done += accesses.len();
         Ok(())
     })?;
-    let report = |(kind, memory): (_, &Box<dyn accel_core::sim::Cache>)| {
-        Report::new(kind, recipe.memory.capacity_bytes, memory.counts())
-    };
-    Ok((summary, recipe.policies.iter().copied().zip(&memories).map(report).collect()))
+    let capacity = recipe.memory.capacity_bytes;
+    let runs = recipe.policies.iter().zip(&memories);
+    Ok((summary, runs.map(|(kind, memory)| Report::new(*kind, capacity, memory.counts())).collect()))
 }
 
 /// Reads the file from its start to its end; `what` is shown meanwhile.

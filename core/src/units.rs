@@ -101,9 +101,30 @@ pub fn format_count(count: u64) -> String {
     out
 }
 
+/// A range of energies in joules for people, such as `1.50 to 3.54 mJ`: the unit suits the larger.
+pub fn format_joules(low: f64, high: f64) -> String {
+    let (unit, factor) = match high {
+        h if h >= 1e3 => ("kJ", 1e-3),
+        h if h >= 1.0 || h == 0.0 => ("J", 1.0),
+        h if h >= 1e-3 => ("mJ", 1e3),
+        h if h >= 1e-6 => ("µJ", 1e6),
+        _ => ("nJ", 1e9),
+    };
+    format!("{:.2} to {:.2} {unit}", low * factor, high * factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joules() {
+        assert_eq!(format_joules(1.5, 3.541), "1.50 to 3.54 J");
+        assert_eq!(format_joules(0.0, 0.0), "0.00 to 0.00 J");
+        assert_eq!(format_joules(1.25e-6, 2.5e-3), "0.00 to 2.50 mJ");
+        assert_eq!(format_joules(1e3, 2e6), "1.00 to 2000.00 kJ");
+        assert_eq!(format_joules(1e-12, 5e-9), "0.00 to 5.00 nJ");
+    }
 
     #[test]
     fn sizes_people_write() {

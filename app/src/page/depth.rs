@@ -8,7 +8,7 @@ use accel_core::run::Outcome;
 use accel_core::sim::Report;
 use accel_core::sim::timing::Timed;
 use accel_core::sim::why::Why;
-use accel_core::units::{format_bytes, format_count};
+use accel_core::units::{format_bytes, format_count, format_joules};
 use leptos::html::Div;
 use leptos::prelude::*;
 
@@ -130,7 +130,7 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
             format_bytes(t.dram_written_bytes),
             format_bytes(t.dropped_bytes),
             format!("{:.1} GB/s", t.achieved_gb_s),
-            format!("{:.2e} to {:.2e} J", t.energy.low_j, t.energy.high_j),
+            format_joules(t.energy.low_j, t.energy.high_j),
         ]
     });
     let head = ["", "total", "compute", "stall", "read", "written", "dropped", "achieved", "energy"];
@@ -149,14 +149,21 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
             ]
         })
         .collect();
-    let levels = (!levels.is_empty())
-        .then(|| table("levels-table", &["level", "capacity", "loads", "hits", "from beneath", "written"], levels));
+    let head = ["level", "capacity", "loads", "hits", "from beneath", "written"];
+    let levels = (!levels.is_empty()).then(|| {
+        view! {
+            <details>
+                <summary>"The levels below"</summary>
+                {table("levels-table", &head, levels)}
+            </details>
+        }
+    });
     let ledger = first.energy.ledger.iter().map(|item| {
         vec![
             item.what.clone(),
             format!("{:.3e} {}s", item.amount, item.unit),
             format!("{:.2} to {:.2} pJ", item.low_pj, item.high_pj),
-            format!("{:.2e} to {:.2e} J", item.low_j, item.high_j),
+            format_joules(item.low_j, item.high_j),
             item.source.clone(),
         ]
     });

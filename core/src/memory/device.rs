@@ -264,7 +264,7 @@ const MOST: f64 = 1e15;
 
 /// Fails unless `figure` is a number above zero.
 pub(super) fn positive(field: &str, figure: f64) -> Result<(), Error> {
-    if figure >= 1e-6 && figure <= MOST {
+    if (1e-6..=MOST).contains(&figure) {
         return Ok(());
     }
     Err(Error::field(field, figure, "out of range", "Choose a number from 1e-6 to 1e15"))

@@ -174,7 +174,7 @@ fn an_eviction_is_told_with_the_better_victim() {
         cost_ms: 0.13125,
         sooner_by: 1,
     };
-    assert_eq!(evictions, [expected.clone()]);
+    assert_eq!(evictions, std::slice::from_ref(&expected));
     assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 1).unwrap().is_empty());
     assert_eq!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 4).unwrap_err().field_name(), Some("at"));
     let buckets = Buckets::new(&trace);
