@@ -132,7 +132,7 @@ impl Load {
         if from >= to {
             return true;
         }
-        if self.most(self.root(), from, to) > room {
+        if !self.fits(self.root(), from, to, room) {
             return false;
         }
         self.add(self.root(), from, to, bytes);
@@ -150,14 +150,18 @@ impl Load {
         self.tree[node.at] - self.below(node)
     }
 
-    /// The most at the steps `from..to` of those that `node` covers.
-    fn most(&self, node: Node, from: usize, to: usize) -> u64 {
-        if node.lies_within(from, to) {
-            return self.tree[node.at];
+    /// Whether none of the steps `from..to` that `node` covers holds more than `room`.
+    fn fits(&self, node: Node, from: usize, to: usize, room: u64) -> bool {
+        // Where all of the node fits, so does the part of it.
+        if self.tree[node.at] <= room {
+            return true;
         }
+        if node.lies_within(from, to) {
+            return false;
+        }
+        let Some(room) = room.checked_sub(self.added(node)) else { return false };
         let (left, right) = node.halves();
-        let part = |half: Node| if half.touches(from, to) { self.most(half, from, to) } else { 0 };
-        self.added(node) + part(left).max(part(right))
+        [left, right].into_iter().all(|half| !half.touches(from, to) || self.fits(half, from, to, room))
     }
 
     fn add(&mut self, node: Node, from: usize, to: usize, bytes: u64) {

@@ -153,10 +153,17 @@ impl<const N: usize> Segments<N> {
     }
 
     /// Moves `tensor` from where it is, if anywhere, to the newest end of segment `q`.
+    #[inline] // Most often it only moves within its segment: that must not cost a call.
     pub(super) fn make_newest(&mut self, q: usize, tensor: u32) {
         if self.place(tensor) == Some(q) {
-            return self.queues.make_newest(q, tensor);
+            self.queues.make_newest(q, tensor);
+        } else {
+            self.change(q, tensor);
         }
+    }
+
+    /// Moves `tensor` to the newest end of segment `q`, in which it is not.
+    fn change(&mut self, q: usize, tensor: u32) {
         self.remove(tensor);
         self.queues.push_newest(q, tensor);
         self.bytes[q] += self.sizes[tensor as usize];
