@@ -178,8 +178,8 @@ pub(crate) fn curves(curves: &Curves, by_bytes: bool, width: u32, palette: &Pale
     let bottom = CURVES_HEIGHT as i32 - AXIS;
     let right = width as i32 - RIGHT;
     let log = |capacity: u64| (capacity.max(1) as f64).log2();
-    let ends = (curves.bounds.lower.first(), curves.bounds.lower.last());
-    let (Some(first), Some(last)) = ends else { return Ok(String::new()) };
+    let Some(points) = curves.curves.first().map(|curve| &curve.points) else { return Ok(String::new()) };
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Ok(String::new()) };
     let (from, to) = (log(first.capacity_bytes), log(last.capacity_bytes));
     let x = |capacity: u64| {
         left + (f64::from(right - left) * (log(capacity) - from) / (to - from).max(1e-9)).round() as i32
@@ -199,12 +199,12 @@ pub(crate) fn curves(curves: &Curves, by_bytes: bool, width: u32, palette: &Pale
             area.draw(&Text::new(format!("{} %", quarter * 25), (left - 6, at), label.clone()))?;
         }
         let bound = palette.text.mix(0.7).stroke_width(2);
-        area.draw(&PathElement::new(line(&curves.bounds.upper), bound))?;
-        area.draw(&PathElement::new(line(&curves.bounds.lower), bound))?;
+        for points in curves.bounds.iter().flat_map(|bounds| [&bounds.upper, &bounds.lower]) {
+            area.draw(&PathElement::new(line(points), bound))?;
+        }
         for (i, curve) in curves.curves.iter().enumerate() {
             area.draw(&PathElement::new(line(&curve.points), palette.series[i % SERIES].stroke_width(2)))?;
         }
-        let points = &curves.bounds.lower;
         let labels = (width as usize / 110).min(points.len()).clamp(1, 7);
         for i in 0..labels {
             let capacity = points[i * (points.len() - 1) / (labels - 1).max(1)].capacity_bytes;

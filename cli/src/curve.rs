@@ -8,7 +8,6 @@ use accel_core::run::{Flow, Progress as _};
 use accel_core::score::heuristic;
 use accel_core::trace::reuse::Future;
 use accel_core::units::{format_bytes, parse_bytes};
-use anyhow::bail;
 use clap::Args;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
@@ -27,11 +26,14 @@ pub(crate) struct Curve {
     #[arg(long, value_name = "MODE")]
     admission: Option<String>,
     /// Capacities in equal ratios up to the bytes of all tensors.
-    #[arg(long, value_name = "N", conflicts_with = "capacities")]
+    #[arg(long, value_name = "N", conflicts_with = "capacities", allow_negative_numbers = true)]
     points: Option<u32>,
     /// These capacities, separated by commas, such as 64MiB,1GiB.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
     capacities: Vec<String>,
+    /// Leave out the bounds on what any policy could do.
+    #[arg(long)]
+    no_bounds: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -57,8 +59,9 @@ impl Curve {
         let future = Arc::new(Future::of(&trace));
         let scored = recipe.policies.iter().any(|policy| policy.info().scored());
         let scores = scored.then(|| heuristic(&trace));
-        let admission = recipe.memory.admission;
-        let plan = Plan::new(&trace, &future, scores.as_ref(), &recipe.policies, admission, recipe.seed, &grid);
+        recipe.bounds &= !self.no_bounds;
+        recipe.curve = Some(grid);
+        let plan = Plan::new(&trace, &future, scores.as_ref(), &recipe);
         let curves = plan.finish(in_parallel(&plan)?)?;
         if self.json { print_json(&curves, out) } else { print(&curves, out) }
     }
@@ -81,21 +84,25 @@ fn in_parallel(plan: &Plan) -> anyhow::Result<Vec<curve::Answer>> {
     Ok(answers.collect::<Result<_, _>>()?)
 }
 
-fn print(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
-    let bounds = &curves.bounds;
+/// Prints the curves as tables.
+pub(crate) fn print(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(first) = curves.curves.first() else { return Ok(()) };
     for (what, ratio) in [
         ("Misses in percent of accesses", (|p| p.miss_ratio) as fn(&curve::Point) -> f64),
         ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
     ] {
-        writeln!(out, "{what}, {} admission:", bounds.admission.name())?;
+        writeln!(out, "{what}:")?;
         let mut header = vec!["capacity"];
         header.extend(curves.curves.iter().map(|c| c.policy.info().title));
-        header.extend(["best known", "proven least"]);
+        if curves.bounds.is_some() {
+            header.extend(["best known", "proven least"]);
+        }
         let mut table = numbers::<0>([], []);
         table.set_header(header);
-        for (i, lower) in bounds.lower.iter().enumerate() {
-            let mut row = vec![format_bytes(lower.capacity_bytes)];
-            let points = curves.curves.iter().map(|c| &c.points[i]).chain([&bounds.upper[i], lower]);
+        for (i, point) in first.points.iter().enumerate() {
+            let mut row = vec![format_bytes(point.capacity_bytes)];
+            let bounds = curves.bounds.iter().flat_map(|b| [&b.upper[i], &b.lower[i]]);
+            let points = curves.curves.iter().map(|c| &c.points[i]).chain(bounds);
             row.extend(points.map(|p| format!("{:.2}", 100.0 * ratio(p))));
             table.add_row(row);
         }
@@ -106,7 +113,10 @@ fn print(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     for curve in &curves.curves {
         let title = curve.policy.info().title;
-        let among = if curve.exact { "of all capacities" } else { "of those measured" };
+        let among = match curve.exact_from_bytes {
+            Some(from) => format!("of all from {} on and of those measured below", format_bytes(from)),
+            None => "of those measured".into(),
+        };
         let knee = curve.knee_bytes.map_or("no knee".into(), |knee| format!("knee at {}", format_bytes(knee)));
         let smallest = curve.smallest.iter().map(|s| {
             let capacity = s.capacity_bytes.map_or("-".into(), format_bytes);
@@ -114,9 +124,6 @@ fn print(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
         });
         let smallest = smallest.collect::<Vec<_>>().join(", ");
         writeln!(out, "{title}: {knee}; smallest capacity, {among}, for a share of all possible hits: {smallest}")?;
-    }
-    if bounds.lower.is_empty() {
-        bail!("there is no capacity to measure");
     }
     Ok(())
 }

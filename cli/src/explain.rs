@@ -28,12 +28,15 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "NAME", default_value = "lru")]
     policy: String,
     /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
-    #[arg(long, value_name = "ACCESS")]
+    #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
+
+/// Evictions shown in a table, at most.
+const SHOWN: usize = 50;
 
 /// The answer as JSON.
 #[derive(Serialize)]
@@ -131,7 +134,7 @@ fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Resul
         return Ok(());
     }
     let when = |next: Option<u64>| next.map_or("never".into(), format_count);
-    let rows = evictions.iter().map(|e| {
+    let rows = evictions.iter().take(SHOWN).map(|e| {
         [
             format_count(e.access),
             format!("{} ({})", e.tensor, format_bytes(e.bytes)),
@@ -144,5 +147,8 @@ fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Resul
     });
     let header = ["access", "evicted", "needed next", "best victim", "needed next", "sooner by", "cost ms"];
     writeln!(out, "{}", numbers(header, rows))?;
+    if evictions.len() > SHOWN {
+        writeln!(out, "{} more are left out: --json prints them all.", format_count((evictions.len() - SHOWN) as u64))?;
+    }
     Ok(())
 }

@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use accel_core::bound::Bounds;
+use accel_core::curve::Curves;
 use accel_core::explain::schedule_name;
+use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, run_with};
 use accel_core::sim::Report;
@@ -13,6 +15,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::curve;
 use crate::progress::Bar;
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
@@ -43,6 +46,9 @@ struct Answer<'a> {
     /// How good any policy could be, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     bounds: Option<&'a Bounds>,
+    /// How misses fall as memory grows, where the recipe asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    curve: Option<&'a Curves>,
     /// Who made the eviction scores, where a policy read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
@@ -52,6 +58,9 @@ impl Simulate {
     pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let mut recipe = self.source.recipe(&self.experiment)?;
         if self.stream {
+            if self.experiment.policy.is_none() {
+                recipe.policies.retain(|policy| policy.info().knows == Knows::Past);
+            }
             return self.stream(&recipe, out);
         }
         recipe.bounds &= !self.no_bounds;
@@ -62,8 +71,9 @@ impl Simulate {
             outcome.runs.iter_mut().for_each(|run| run.why = None);
             let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
             let scorer = scored.then(|| outcome.scorer.name());
-            let (trace, runs, bounds) = (&outcome.trace, &outcome.runs, outcome.bounds.as_ref());
-            return print_json(&Answer { trace, runs, bounds, scorer }, out);
+            let Outcome { trace, runs, bounds, curve, .. } = &outcome;
+            let answer = Answer { trace, runs, bounds: bounds.as_ref(), curve: curve.as_ref(), scorer };
+            return print_json(&answer, out);
         }
         print(&outcome, recipe.memory.capacity_bytes, out)
     }
@@ -71,7 +81,7 @@ impl Simulate {
     fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
         let (trace, runs) = stream::simulate(recipe, &mut Bar::new())?;
         if self.json {
-            return print_json(&Answer { trace: &trace, runs: &runs, bounds: None, scorer: None }, out);
+            return print_json(&Answer { trace: &trace, runs: &runs, bounds: None, curve: None, scorer: None }, out);
         }
         print_summary(&trace, recipe.memory.capacity_bytes, out)?;
         writeln!(out, "{}", table(&runs))?;
@@ -224,6 +234,9 @@ fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow:
     print_physical(&outcome.runs, out)?;
     if let Some(bounds) = &outcome.bounds {
         print_bounds(bounds, out)?;
+    }
+    if let Some(curves) = &outcome.curve {
+        curve::print(curves, out)?;
     }
     for sentence in &outcome.explanation {
         writeln!(out, "{sentence}")?;

@@ -133,6 +133,11 @@ impl MemoryArgs {
 fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
     let path = Path::new(device);
     if !path.is_file() {
+        let looks_like_a_file =
+            path.extension().is_some_and(|e| e == "json") || device.contains(std::path::MAIN_SEPARATOR);
+        if looks_like_a_file {
+            bail!("{device}: no such file. Give a JSON file that describes the device, or the name of a known one");
+        }
         return Ok(DeviceRef::Known(device.to_owned()));
     }
     let own = serde_json::from_slice(&read(path)?).with_context(|| {
@@ -146,10 +151,15 @@ fn read_level(text: &str) -> anyhow::Result<Level> {
     const KEYS: &str = "name, capacity, policy, gb_s, latency_ns";
     let mut level =
         Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru, gb_s: 0.0, latency_ns: 0.0 };
+    let mut seen = Vec::new();
     for pair in text.split(',') {
         let Some((key, value)) = pair.split_once('=') else {
             bail!("--level {text}: \"{pair}\" is not KEY=VALUE. The keys are {KEYS}");
         };
+        if seen.contains(&key.trim()) {
+            bail!("--level {text}: {key} is given twice. Give each key once");
+        }
+        seen.push(key.trim());
         let number = || value.trim().parse().with_context(|| format!("--level {text}: {key} is not a number"));
         match key.trim() {
             "name" => level.name = value.trim().into(),
@@ -159,6 +169,9 @@ fn read_level(text: &str) -> anyhow::Result<Level> {
             "latency_ns" => level.latency_ns = number()?,
             other => bail!("--level {text}: there is no key \"{other}\". The keys are {KEYS}"),
         }
+    }
+    if let Some(missing) = ["capacity", "gb_s"].into_iter().find(|key| !seen.contains(key)) {
+        bail!("--level {text}: {missing} is missing. The keys are {KEYS}");
     }
     Ok(level)
 }

@@ -63,6 +63,13 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         done += accesses.len();
         Ok(())
     })?;
+    if done as u64 != summary.accesses {
+        bail!(
+            "{}: the second pass read {done} records and the first {}. It must be a regular file that nobody writes to",
+            source.name,
+            summary.accesses
+        );
+    }
     let capacity = recipe.memory.capacity_bytes;
     let runs = recipe.policies.iter().zip(&memories);
     Ok((summary, runs.map(|(kind, memory)| Report::new(*kind, capacity, memory.counts())).collect()))

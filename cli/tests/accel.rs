@@ -170,7 +170,7 @@ fn refusals_name_input_place_and_cure() {
             vec!["simulate", "--model", "gpt2-large", "--device", "h200", "--level", "size=1"],
             "there is no key \"size\"",
         ),
-        (vec!["simulate", "--model", "gpt2-large", "--device", "h200", "--level", "capacity=1GB"], "below.gb_s is 0"),
+        (vec!["simulate", "--model", "gpt2-large", "--device", "h200", "--level", "capacity=1GB"], "gb_s is missing"),
         (vec!["curve", "--model", "gpt2-large", "--points", "1"], "curve.points is 1: out of range"),
         (vec!["curve", "--model", "gpt2-large", "--capacities", "1GB,0"], "Choose capacities of at least 1 byte"),
         (

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bound::Bounds;
+use crate::memory::{HIT_MS, miss_ms};
 use crate::policy::{Knows, PolicyKind};
 use crate::sim::Report;
 use crate::trace::Summary;
@@ -62,11 +63,16 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&
     out.extend(compare(reuse, runs));
     out.extend(bounds.and_then(|bounds| verdict(trace, reuse, runs, bounds)));
 
-    let bypassed = first.bypassed;
-    if bypassed > 0 {
+    if first.oversize > 0 {
         out.push(format!(
             "{} accesses are to tensors larger than fast memory: they are bypassed, and count as misses.",
-            format_count(bypassed)
+            format_count(first.oversize)
+        ));
+    }
+    if miss_ms(trace.requested_bytes / trace.accesses.max(1)) < HIT_MS {
+        out.push(format!(
+            "By the prototype's constants, a miss of the mean size takes less time than a hit ({HIT_MS} ms): here its \
+             latency says nothing about policies."
         ));
     }
     out

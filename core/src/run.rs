@@ -13,7 +13,7 @@ use crate::bound::{Bounds, Least, Misses, Reuses, Value};
 use crate::curve::{Answer, Curves, Plan};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
-use crate::policy::{PolicyKind, Setup};
+use crate::policy::{Admission, PolicyKind, Setup};
 use crate::recipe::Recipe;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
@@ -190,13 +190,18 @@ impl Job {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
         });
-        let scored = recipe.policies.iter().any(|policy| policy.info().scored());
+        let below = recipe.memory.physical().map_or(&[][..], |physical| &physical.below);
+        let mut policies = recipe.policies.iter().chain(below.iter().map(|level| &level.policy));
+        let scored = policies.any(|policy| policy.info().scored());
         let scores = scored.then(|| heuristic(&trace));
         let future = Arc::new(Future::of(&trace));
-        let plan = recipe.curve.as_ref().map(|grid| {
-            let admission = recipe.memory.admission;
-            Plan::new(&trace, &future, scores.as_ref(), &recipe.policies, admission, recipe.seed, grid)
-        });
+        let plan = recipe.curve.as_ref().map(|_| Plan::new(&trace, &future, scores.as_ref(), recipe));
+        let summary = trace.summary();
+        let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
+        let schedules = match recipe.memory.admission {
+            Admission::Always => Vec::new(),
+            Admission::Bypass => vec![("nothing kept", nothing_kept)],
+        };
         let mut passes = vec![Pass::Reuse];
         passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
         if recipe.bounds {
@@ -219,7 +224,7 @@ impl Job {
             unwatched: None,
             packing: None,
             finished: Vec::new(),
-            schedules: Vec::new(),
+            schedules,
             least: None,
             plan,
             answers: Vec::new(),

@@ -319,6 +319,7 @@ async fn predict_schedule(body: Bytes) -> Result<(HeaderMap, Json<Vec<Record>>),
 
 /// How to simulate.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct SimulateQuery {
     /// The policy; case does not matter.
     #[param(default = "LRU", example = "LRU")]
@@ -342,7 +343,7 @@ async fn simulate_policy(
     body: Bytes,
 ) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
     let Query(query) = query.map_err(|e| {
-        let cure = "Give policy and capacity at most once each";
+        let cure = "Give policy, capacity and admission at most once each, and nothing else";
         ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
     })?;
     aside(move || simulate_now(&query, &body)).await

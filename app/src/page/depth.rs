@@ -104,7 +104,7 @@ pub(super) fn curves(app: App, outcome: Arc<Outcome>) -> AnyView {
                 </select>
             </div>
             <div class="chart" id="curve-chart" node_ref=place role="img" aria-label="Miss ratio of each policy by capacity" inner_html=svg></div>
-            <p class="hint">"The smallest capacity for a share of all possible hits, and the knee, where more memory stops paying: exact for LRU, among the measured capacities for the others."</p>
+            <p class="hint">"The smallest capacity for a share of all possible hits, and the knee, where more memory stops paying: exact for LRU from the largest tensor on, otherwise among the measured capacities."</p>
             {smallest}
         </section>
     }

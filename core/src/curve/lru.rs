@@ -59,9 +59,11 @@ impl LruCurve {
         distance.map(|distance| distance.max(self.largest).max(1))
     }
 
-    /// Where more memory stops paying; see [`Curve::knee_bytes`](super::Curve::knee_bytes).
-    pub fn knee(&self) -> Option<u64> {
-        let points = self.reuses.iter().zip(1..).map(|((distance, _), hits)| (*distance, self.accesses - hits));
-        super::knee(std::iter::once((0, self.accesses)).chain(points)).map(|knee| knee.max(self.largest))
+    /// Capacity and misses of each step of the curve from the largest tensor on.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
+        let first = self.misses(self.largest).map(|misses| (self.largest, misses.objects));
+        let from = self.reuses.partition_point(|(distance, _)| *distance <= self.largest);
+        let rest = self.reuses[from..].iter().zip(from as u64 + 1..);
+        first.into_iter().chain(rest.map(|((distance, _), hits)| (*distance, self.accesses - hits)))
     }
 }

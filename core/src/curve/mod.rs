@@ -4,7 +4,7 @@
 
 pub mod lru;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::bound::packing::Packing;
 use crate::bound::{Misses, Reuses, Value};
 use crate::error::Error;
 use crate::policy::{Admission, PolicyKind, Setup};
+use crate::recipe::Recipe;
 use crate::score::Scores;
 use crate::sim::simulate;
 use crate::trace::Trace;
@@ -113,8 +114,9 @@ pub struct Smallest {
 pub struct Curve {
     /// The policy.
     pub policy: PolicyKind,
-    /// Whether knee and smallest capacities hold among all capacities, not those of the grid alone.
-    pub exact: bool,
+    /// From this capacity on, knee and smallest capacities are found among all capacities; below it, and where it is
+    /// none, among those of the grid.
+    pub exact_from_bytes: Option<u64>,
     /// By rising capacity.
     pub points: Vec<Point>,
     /// Where more memory stops paying: the point of the curve farthest below the line from its first to its last
@@ -140,8 +142,8 @@ pub struct CurveBounds {
 pub struct Curves {
     /// One a policy.
     pub curves: Vec<Curve>,
-    /// What is possible at all.
-    pub bounds: CurveBounds,
+    /// What is possible at all, where the recipe asks.
+    pub bounds: Option<CurveBounds>,
 }
 
 /// Shares of the hits for which the smallest capacity is told.
@@ -150,23 +152,33 @@ pub const SHARES: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 /// A piece of work that needs no other.
 #[derive(Debug, Clone, Copy)]
 enum Task {
+    /// All of LRU's curve from the largest tensor on.
     Lru,
     Policy(PolicyKind, u64),
-    Lower,
+    Lower(u64),
     Upper(u64),
-}
-
-/// What came of a task.
-#[derive(Debug)]
-enum Done {
-    Curve(Curve),
-    Misses(Misses),
-    Points(Vec<Misses>),
 }
 
 /// The result of a [`Plan::run`].
 #[derive(Debug)]
-pub struct Answer(Done);
+pub enum Answer {
+    /// LRU at all capacities that hold the largest tensor.
+    Lru(LruAnswer),
+    /// Misses at one capacity.
+    Misses(Misses),
+}
+
+/// What is kept of LRU's exact curve: the rest takes as much memory as a trace.
+#[derive(Debug)]
+pub struct LruAnswer {
+    /// At the capacities of the grid that hold the largest tensor.
+    misses: Vec<Misses>,
+    /// For each of [`SHARES`].
+    smallest: Vec<Option<u64>>,
+    line: Line,
+    /// The knee among all these capacities.
+    knee: Bend,
+}
 
 /// The work behind the curves, in tasks that may run in any order or at once.
 #[derive(Debug)]
@@ -179,40 +191,46 @@ pub struct Plan {
     seed: u64,
     policies: Vec<PolicyKind>,
     capacities: Vec<u64>,
+    largest: u64,
+    bounds: bool,
     tasks: Vec<Task>,
+    /// The reuses by value for their space-time, for objects and for bytes: sorted once for all capacities.
+    orders: OnceLock<[Lower; 2]>,
 }
 
 impl Plan {
-    /// The curves of `policies` over `grid`. Policies that read scores need `scores`.
-    pub fn new(
-        trace: &Arc<Trace>,
-        future: &Arc<Future>,
-        scores: Option<&Scores>,
-        policies: &[PolicyKind],
-        admission: Admission,
-        seed: u64,
-        grid: &Grid,
-    ) -> Self {
+    /// The curves of the policies of `recipe` over its grid. Policies that read scores need `scores`.
+    pub fn new(trace: &Arc<Trace>, future: &Arc<Future>, scores: Option<&Scores>, recipe: &Recipe) -> Self {
+        let Recipe { policies, bounds, seed, .. } = recipe;
+        let grid = recipe.curve.clone().unwrap_or_default();
         let capacities = grid.capacities(trace);
-        let mut tasks = vec![Task::Lower];
-        for &policy in policies.iter().filter(|p| **p != PolicyKind::Lru) {
-            tasks.extend(capacities.iter().map(|c| Task::Policy(policy, *c)));
+        let largest = trace.tensors().iter().map(|t| t.bytes).max().unwrap_or(0);
+        let mut tasks = Vec::new();
+        for &policy in policies {
+            let simulated = |c: &&u64| policy != PolicyKind::Lru || **c < largest;
+            tasks.extend(capacities.iter().filter(simulated).map(|c| Task::Policy(policy, *c)));
+            // LRU's newcomer is the last to be evicted, so its curve is the same in both modes.
+            if policy == PolicyKind::Lru {
+                tasks.push(Task::Lru);
+            }
         }
-        tasks.extend(capacities.iter().map(|c| Task::Upper(*c)));
-        // LRU's newcomer is the last to be evicted, so its curve is the same in both modes.
-        if policies.contains(&PolicyKind::Lru) {
-            tasks.push(Task::Lru);
+        if *bounds {
+            tasks.extend(capacities.iter().map(|c| Task::Lower(*c)));
+            tasks.extend(capacities.iter().map(|c| Task::Upper(*c)));
         }
         Self {
             trace: Arc::clone(trace),
             scores: scores.cloned(),
             future: Arc::clone(future),
             sizes: trace.sizes(),
-            admission,
-            seed,
-            policies: policies.to_vec(),
+            admission: recipe.memory.admission,
+            seed: *seed,
+            policies: policies.clone(),
             capacities,
+            largest,
+            bounds: *bounds,
             tasks,
+            orders: OnceLock::new(),
         }
     }
 
@@ -236,39 +254,43 @@ impl Plan {
         Ok(Misses { objects: report.misses, bytes: report.miss_bytes })
     }
 
-    fn lower(&self, value: Value) -> Lower {
-        Lower::new(&Reuses::new(&self.trace, &self.future), value, self.admission)
+    fn orders(&self) -> &[Lower; 2] {
+        self.orders.get_or_init(|| {
+            let reuses = Reuses::new(&self.trace, &self.future);
+            [Value::Objects, Value::Bytes].map(|value| Lower::new(&reuses, value, self.admission))
+        })
     }
 
     /// Does task `index` of [`tasks`](Self::tasks).
     pub fn run(&self, index: usize) -> Result<Answer, Error> {
-        Ok(Answer(match self.tasks[index] {
-            Task::Policy(policy, capacity) => Done::Misses(self.simulate(policy, capacity)?),
-            Task::Lru => Done::Curve(self.lru()?),
-            Task::Lower => {
+        Ok(Answer::Misses(match self.tasks[index] {
+            Task::Lru => return Ok(Answer::Lru(self.exact())),
+            Task::Policy(policy, capacity) => self.simulate(policy, capacity)?,
+            Task::Lower(capacity) => {
                 let total = self.trace.summary();
-                let objects = self.lower(Value::Objects);
-                let objects: Vec<u64> = self.capacities.iter().map(|c| objects.most_hits(*c)).collect();
-                let bytes = self.lower(Value::Bytes);
-                let hits = objects.into_iter().zip(self.capacities.iter().map(|c| bytes.most_hit_bytes(*c)));
-                let misses =
-                    |(hits, bytes)| Misses { objects: total.accesses - hits, bytes: total.requested_bytes - bytes };
-                Done::Points(hits.map(misses).collect())
+                let [objects, bytes] = self.orders();
+                Misses {
+                    objects: total.accesses - objects.most_hits(capacity),
+                    bytes: total.requested_bytes - bytes.most_hit_bytes(capacity),
+                }
             }
             Task::Upper(capacity) => {
-                let mut best = Misses { objects: u64::MAX, bytes: u64::MAX };
-                let mut offer = |misses: Misses| {
-                    best.objects = best.objects.min(misses.objects);
-                    best.bytes = best.bytes.min(misses.bytes);
-                };
-                offer(self.simulate(PolicyKind::Belady, capacity)?);
-                offer(self.simulate(PolicyKind::BeladySize, capacity)?);
-                for value in [Value::Objects, Value::Bytes] {
-                    let mut packing = Packing::new(&self.lower(value), capacity);
+                let pack = |order: &Lower| {
+                    let mut packing = Packing::new(order, capacity);
                     packing.step(usize::MAX);
-                    offer(packing.misses());
-                }
-                Done::Misses(best)
+                    packing.misses()
+                };
+                let [objects, bytes] = self.orders();
+                let schedules = [
+                    self.simulate(PolicyKind::Belady, capacity)?,
+                    self.simulate(PolicyKind::BeladySize, capacity)?,
+                    pack(objects),
+                    pack(bytes),
+                ];
+                schedules.into_iter().fold(Misses { objects: u64::MAX, bytes: u64::MAX }, |best, m| Misses {
+                    objects: best.objects.min(m.objects),
+                    bytes: best.bytes.min(m.bytes),
+                })
             }
         }))
     }
@@ -286,89 +308,140 @@ impl Plan {
         self.capacities.iter().zip(misses).map(|(c, m)| self.point(*c, m)).collect()
     }
 
-    /// Hits in a memory that holds everything.
-    fn most_hits(&self) -> u64 {
-        (self.trace.accesses().len() - self.sizes.len()) as u64
-    }
-
-    fn lru(&self) -> Result<Curve, Error> {
-        let exact = LruCurve::new(&self.trace);
-        let misses = |capacity: &u64| match exact.misses(*capacity) {
-            Some(misses) => Ok(misses),
-            None => self.simulate(PolicyKind::Lru, *capacity),
-        };
-        let misses = self.capacities.iter().map(misses).collect::<Result<Vec<_>, _>>()?;
-        let smallest = |share: f64| Smallest {
-            share_of_hits: share,
-            capacity_bytes: exact.smallest_capacity((share * self.most_hits() as f64).ceil() as u64),
-        };
-        Ok(Curve {
-            policy: PolicyKind::Lru,
-            exact: true,
-            points: self.points(misses),
-            knee_bytes: exact.knee(),
-            smallest: SHARES.map(smallest).to_vec(),
-        })
-    }
-
     /// Puts the answers of all tasks, in their order, together.
     pub fn finish(&self, answers: Vec<Answer>) -> Result<Curves, Error> {
-        let mut answers = answers.into_iter().map(|answer| answer.0);
-        let broken = || Error::Internal("an answer of a curve is missing".into());
-        let Some(Done::Points(lower)) = answers.next() else { return Err(broken()) };
-        let mut series = || -> Result<Vec<Misses>, Error> {
-            let next = |_: &u64| match answers.next() {
-                Some(Done::Misses(misses)) => Ok(misses),
-                _ => Err(broken()),
-            };
-            self.capacities.iter().map(next).collect()
-        };
+        let mut answers = answers.into_iter();
+        let n = self.capacities.len();
+        let below_largest = self.capacities.partition_point(|c| *c < self.largest);
         let mut curves = Vec::new();
-        for &policy in self.policies.iter().filter(|p| **p != PolicyKind::Lru) {
-            curves.push(self.curve(policy, &series()?));
+        for &policy in &self.policies {
+            curves.push(if policy == PolicyKind::Lru {
+                let below = misses(&mut answers, below_largest)?;
+                let Some(Answer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
+                self.lru(below, exact)
+            } else {
+                self.of_the_grid(policy, misses(&mut answers, n)?)
+            });
         }
-        let bounds =
-            CurveBounds { admission: self.admission, lower: self.points(lower), upper: self.points(series()?) };
-        if let Some(at) = self.policies.iter().position(|p| *p == PolicyKind::Lru) {
-            let Some(Done::Curve(lru)) = answers.next() else { return Err(broken()) };
-            curves.insert(at, lru);
-        }
+        let bounds = if self.bounds {
+            let lower = self.points(misses(&mut answers, n)?);
+            let upper = self.points(misses(&mut answers, n)?);
+            Some(CurveBounds { admission: self.admission, lower, upper })
+        } else {
+            None
+        };
         Ok(Curves { curves, bounds })
     }
 
-    fn curve(&self, policy: PolicyKind, misses: &[Misses]) -> Curve {
+    fn exact(&self) -> LruAnswer {
+        let exact = LruCurve::new(&self.trace);
         let accesses = self.trace.accesses().len() as u64;
-        let smallest = |share: f64| {
-            let hits = (share * self.most_hits() as f64).ceil() as u64;
-            let found = self.capacities.iter().zip(misses).find(|(_, m)| accesses - m.objects >= hits);
-            Smallest { share_of_hits: share, capacity_bytes: found.map(|(c, _)| *c) }
-        };
-        let steps = self.capacities.iter().zip(misses).map(|(c, m)| (*c, m.objects));
+        let last = exact.steps().last().unwrap_or((0, accesses));
+        let line = Line { first: (0, accesses), last };
+        LruAnswer {
+            misses: self.capacities.iter().filter_map(|c| exact.misses(*c)).collect(),
+            smallest: SHARES.iter().map(|share| exact.smallest_capacity(self.hits(*share))).collect(),
+            knee: exact.steps().fold(Bend::default(), |bend, point| line.farther(bend, point)),
+            line,
+        }
+    }
+
+    /// Exact from the largest tensor on; `below` it, as measured.
+    fn lru(&self, below: Vec<Misses>, exact: LruAnswer) -> Curve {
+        let knee = self.measured(&below).fold(exact.knee, |bend, point| exact.line.farther(bend, point));
+        let smallest = SHARES.iter().zip(exact.smallest);
+        let smallest = smallest.map(|(share, exact)| self.smallest(*share, &below).or(exact)).collect();
+        let misses = below.into_iter().chain(exact.misses);
+        self.curve(PolicyKind::Lru, misses, knee, smallest, Some(self.largest))
+    }
+
+    /// As measured at every capacity of the grid.
+    fn of_the_grid(&self, policy: PolicyKind, misses: Vec<Misses>) -> Curve {
+        let ends = self.measured(&misses).next().zip(self.measured(&misses).last());
+        let knee = ends.map_or(Bend::default(), |(first, last)| {
+            let line = Line { first, last };
+            self.measured(&misses).fold(Bend::default(), |bend, point| line.farther(bend, point))
+        });
+        let smallest = SHARES.iter().map(|share| self.smallest(*share, &misses)).collect();
+        self.curve(policy, misses, knee, smallest, None)
+    }
+
+    fn curve(
+        &self,
+        policy: PolicyKind,
+        misses: impl IntoIterator<Item = Misses>,
+        knee: Bend,
+        smallest: Vec<Option<u64>>,
+        exact_from_bytes: Option<u64>,
+    ) -> Curve {
+        let smallest = SHARES.into_iter().zip(smallest);
+        let smallest = smallest.map(|(share_of_hits, capacity_bytes)| Smallest { share_of_hits, capacity_bytes });
         Curve {
             policy,
-            exact: false,
-            points: self.points(misses.iter().copied()),
-            knee_bytes: knee(steps),
-            smallest: SHARES.map(smallest).to_vec(),
+            exact_from_bytes,
+            points: self.points(misses),
+            knee_bytes: (knee.below > 0.0).then_some(knee.capacity),
+            smallest: smallest.collect(),
         }
+    }
+
+    /// Capacity and misses at the first capacities of the grid.
+    fn measured<'a>(&'a self, misses: &'a [Misses]) -> impl Iterator<Item = (u64, u64)> + 'a {
+        self.capacities.iter().zip(misses).map(|(capacity, misses)| (*capacity, misses.objects))
+    }
+
+    /// The hits that make up a share of all that are possible.
+    fn hits(&self, share: f64) -> u64 {
+        (share * (self.trace.accesses().len() - self.sizes.len()) as f64).ceil() as u64
+    }
+
+    /// The smallest measured capacity that gives a share of the hits.
+    fn smallest(&self, share: f64, misses: &[Misses]) -> Option<u64> {
+        let most = self.trace.accesses().len() as u64 - self.hits(share);
+        self.measured(misses).find(|(_, misses)| *misses <= most).map(|(capacity, _)| capacity)
     }
 }
 
-/// The capacity at which a falling curve of misses lies farthest below the line between its ends.
-fn knee(points: impl Iterator<Item = (u64, u64)> + Clone) -> Option<u64> {
-    let (first, last) = (points.clone().next()?, points.clone().last()?);
-    let width = (last.0 - first.0) as f64;
-    let height = first.1 as f64 - last.1 as f64;
-    if width <= 0.0 || height <= 0.0 {
-        return None;
-    }
-    let below = |(capacity, misses): (u64, u64)| {
-        let x = (capacity - first.0) as f64 / width;
-        let y = (misses as f64 - last.1 as f64) / height;
-        (1.0 - x - y, capacity)
+fn incomplete() -> Error {
+    Error::Internal("an answer of a curve is missing".into())
+}
+
+/// The next `n` answers, all of them misses.
+fn misses(answers: &mut impl Iterator<Item = Answer>, n: usize) -> Result<Vec<Misses>, Error> {
+    let next = |_| match answers.next() {
+        Some(Answer::Misses(misses)) => Ok(misses),
+        _ => Err(incomplete()),
     };
-    let farthest = points.map(below).fold((0.0, 0), |best, p| if p.0 > best.0 { p } else { best });
-    (farthest.0 > 0.0).then_some(farthest.1)
+    (0..n).map(next).collect()
+}
+
+/// The straight line between the ends of a falling curve, as (capacity, misses).
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    first: (u64, u64),
+    last: (u64, u64),
+}
+
+/// The point farthest below the line so far, and how far in shares of height and width.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bend {
+    below: f64,
+    capacity: u64,
+}
+
+impl Line {
+    /// `bend`, or the point if it lies farther below the line.
+    fn farther(&self, bend: Bend, (capacity, misses): (u64, u64)) -> Bend {
+        let width = self.last.0 as f64 - self.first.0 as f64;
+        let height = self.first.1 as f64 - self.last.1 as f64;
+        if width <= 0.0 || height <= 0.0 {
+            return bend;
+        }
+        let x = (capacity as f64 - self.first.0 as f64) / width;
+        let y = (misses as f64 - self.last.1 as f64) / height;
+        let below = 1.0 - x - y;
+        if below > bend.below { Bend { below, capacity } } else { bend }
+    }
 }
 
 #[cfg(test)]
@@ -389,10 +462,33 @@ mod tests {
 
     #[test]
     fn the_knee_of_a_corner_is_the_corner() {
-        assert_eq!(knee([(1, 100), (2, 90), (3, 10), (50, 9), (100, 8)].into_iter()), Some(3));
-        assert_eq!(knee([(1, 100), (2, 50), (3, 0)].into_iter()), None);
-        assert_eq!(knee([(1, 5), (9, 5)].into_iter()), None);
-        assert_eq!(knee(std::iter::empty()), None);
+        let knee = |points: &[(u64, u64)]| {
+            let line = Line { first: points[0], last: points[points.len() - 1] };
+            points.iter().fold(Bend::default(), |bend, point| line.farther(bend, *point)).capacity
+        };
+        assert_eq!(knee(&[(1, 100), (2, 90), (3, 10), (50, 9), (100, 8)]), 3);
+        assert_eq!(knee(&[(1, 100), (2, 50), (3, 0)]), 0);
+        assert_eq!(knee(&[(1, 5), (9, 5)]), 0);
+    }
+
+    /// Ten small tensors in a loop, and one so large that it is never worth its room.
+    #[test]
+    fn a_huge_tensor_does_not_hide_what_little_memory_does() {
+        let mut sizes = vec![1_000_000; 10];
+        sizes.push(2_000_000_000);
+        let mut order: Vec<u32> = (0..400).map(|i| i % 10).collect();
+        order.push(10);
+        let trace = Arc::new(trace(&sizes, &order));
+        let future = Arc::new(Future::of(&trace));
+        let grid = Grid { capacities: vec![5_000_000, 10_000_000, 100_000_000, 3_000_000_000], ..Grid::default() };
+        let recipe = Recipe { policies: vec![PolicyKind::Lru], bounds: false, curve: Some(grid), ..Recipe::default() };
+        let plan = Plan::new(&trace, &future, None, &recipe);
+        let curves = plan.finish((0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect()).unwrap();
+        let lru = &curves.curves[0];
+        assert_eq!(lru.exact_from_bytes, Some(2_000_000_000));
+        assert_eq!(lru.knee_bytes, Some(10_000_000));
+        assert!(lru.smallest.iter().all(|s| s.capacity_bytes == Some(10_000_000)));
+        assert!(curves.bounds.is_none());
     }
 
     proptest! {
@@ -409,11 +505,18 @@ mod tests {
             let trace = Arc::new(trace(&sizes, &order));
             let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
             let kinds: Vec<PolicyKind> = POLICIES.iter().map(|p| p.kind).collect();
-            let grid = Grid { points: 5, capacities };
-            let plan = Plan::new(&trace, &future, Some(&scores), &kinds, admission, 0, &grid);
+            let mut recipe = Recipe {
+                policies: kinds.clone(),
+                seed: 0,
+                curve: Some(Grid { points: 5, capacities }),
+                ..Recipe::default()
+            };
+            recipe.memory.admission = admission;
+            let plan = Plan::new(&trace, &future, Some(&scores), &recipe);
             let answers = (0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect();
             let curves = plan.finish(answers).unwrap();
             prop_assert_eq!(curves.curves.len(), kinds.len());
+            let bounds = curves.bounds.unwrap();
             for curve in &curves.curves {
                 for (i, point) in curve.points.iter().enumerate() {
                     let setup = Setup {
@@ -423,11 +526,11 @@ mod tests {
                     let report = simulate(curve.policy, &setup, &trace).unwrap();
                     let accesses = trace.accesses().len() as f64;
                     prop_assert_eq!(point.miss_ratio, report.misses as f64 / accesses, "{}", curve.policy.name());
-                    prop_assert!(curves.bounds.lower[i].miss_ratio <= point.miss_ratio);
-                    prop_assert!(curves.bounds.lower[i].byte_miss_ratio <= point.byte_miss_ratio + 1e-12);
+                    prop_assert!(bounds.lower[i].miss_ratio <= point.miss_ratio);
+                    prop_assert!(bounds.lower[i].byte_miss_ratio <= point.byte_miss_ratio + 1e-12);
                 }
             }
-            for (lower, upper) in curves.bounds.lower.iter().zip(&curves.bounds.upper) {
+            for (lower, upper) in bounds.lower.iter().zip(&bounds.upper) {
                 prop_assert!(lower.miss_ratio <= upper.miss_ratio);
             }
         }

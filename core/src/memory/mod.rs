@@ -134,14 +134,14 @@ impl Physical {
     pub fn check(&self) -> Result<Device, Error> {
         check_range("prefetch_depth", self.prefetch_depth, 0..=1024)?;
         check_range("below", self.below.len(), 0..=8)?;
-        for level in &self.below {
-            check_capacity("below.capacity_bytes", level.capacity_bytes)?;
-            device::positive("below.gb_s", level.gb_s)?;
-            device::not_negative("below.latency_ns", level.latency_ns)?;
+        for (i, level) in self.below.iter().enumerate() {
+            check_capacity(&format!("below[{i}].capacity_bytes"), level.capacity_bytes)?;
+            device::positive(&format!("below[{i}].gb_s"), level.gb_s)?;
+            device::not_negative(&format!("below[{i}].latency_ns"), level.latency_ns)?;
             if level.policy.info().knows == Knows::Future {
                 let problem = "which accesses reach a lower level is not known beforehand";
                 let cure = "Choose a policy that decides by the past, such as lru";
-                return Err(Error::field("below.policy", level.policy.name(), problem, cure));
+                return Err(Error::field(format!("below[{i}].policy"), level.policy.name(), problem, cure));
             }
         }
         self.device.device()

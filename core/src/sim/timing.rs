@@ -22,14 +22,14 @@ use crate::memory::device::Device;
 use crate::memory::energy::Energy;
 use crate::policy::{PolicyKind, Setup};
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::{Kind, Mode, Trace};
+use crate::trace::{Kind, Mode, Tensor, Trace};
 
 /// What a run took on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timed {
     /// The device.
     pub device: String,
-    /// From the start until everything is computed and written back, in ms.
+    /// From the start until everything is computed and what left fast memory is written back, in ms.
     pub total_ms: f64,
     /// Time spent computing, in ms.
     pub compute_ms: f64,
@@ -41,7 +41,7 @@ pub struct Timed {
     pub dram_written_bytes: u64,
     /// Bytes of dirty tensors that left without being written, because nobody uses them again.
     pub dropped_bytes: u64,
-    /// Bytes of dirty tensors still in fast memory at the end.
+    /// Bytes of dirty tensors still in fast memory at the end; not written back, in no time and for no energy.
     pub dirty_bytes_at_end: u64,
     /// Bytes loaded and written back by the time it took, in GB/s.
     pub achieved_gb_s: f64,
@@ -122,13 +122,13 @@ pub(super) struct Timing {
     capacity_bytes: u64,
     depth: usize,
     future: Arc<Future>,
-    sizes: Vec<u64>,
     /// The channel into fast memory, then those into the levels below.
     channels: Vec<Channel>,
     levels: Vec<Lower>,
-    /// For each tensor: used before, dirty in fast memory, next use.
+    /// For each tensor: used before, dirty in fast memory, when it was last computed, next use.
     used: Vec<bool>,
     dirty: Vec<bool>,
+    written_ns: Vec<f64>,
     next_use: Vec<u32>,
     /// When the last `depth` accesses started to compute.
     starts: VecDeque<f64>,
@@ -165,11 +165,11 @@ impl Timing {
             capacity_bytes: setup.capacity_bytes,
             depth: spec.prefetch_depth as usize,
             future: Arc::clone(future),
-            sizes: setup.sizes.to_vec(),
             channels,
             levels,
             used: vec![false; tensors],
             dirty: vec![false; tensors],
+            written_ns: vec![0.0; tensors],
             next_use: vec![NEVER; tensors],
             starts: VecDeque::new(),
             compute_free_ns: 0.0,
@@ -224,7 +224,7 @@ impl Timing {
             Mode::Update => self.used[tensor as usize],
         };
         if old_content_needed {
-            ready = self.load(0, tensor, bytes, now, ready);
+            ready = self.load(trace, 0, tensor, bytes, now, ready);
         }
         self.compute(trace, now, tensor, bytes, ready);
         if !kept {
@@ -238,13 +238,14 @@ impl Timing {
         if !std::mem::take(&mut self.dirty[tensor as usize]) {
             return from;
         }
-        let bytes = self.sizes[tensor as usize];
+        let Tensor { bytes, kind, .. } = trace.tensors()[tensor as usize];
         let dead = self.next_use[tensor as usize] == NEVER;
-        if dead && trace.tensors()[tensor as usize].kind == Kind::Activations {
+        if dead && kind == Kind::Activations {
             self.dropped_bytes += bytes;
             return from;
         }
-        self.write_back(0, tensor, bytes, from)
+        // What is not computed yet cannot be written.
+        self.write_back(0, tensor, bytes, from.max(self.written_ns[tensor as usize]))
     }
 
     /// Writes `bytes` from level `k` (0 is fast memory) to what lies beneath; returns when they have left.
@@ -262,18 +263,18 @@ impl Timing {
     }
 
     /// Loads `tensor` into level `k` from what lies beneath; returns when it is there.
-    fn load(&mut self, k: usize, tensor: u32, bytes: u64, now: usize, from: f64) -> f64 {
+    fn load(&mut self, trace: &Trace, k: usize, tensor: u32, bytes: u64, now: usize, from: f64) -> f64 {
         let mut there = from;
         if let Some(level) = self.levels.get_mut(k) {
             let mut evicted = std::mem::take(&mut self.evicted);
             if !level.memory.access(tensor, now, &mut evicted) {
                 for victim in evicted.drain(..) {
                     if std::mem::take(&mut self.levels[k].dirty[victim as usize]) {
-                        there = self.write_back(k + 1, victim, self.sizes[victim as usize], there);
+                        there = self.write_back(k + 1, victim, trace.tensors()[victim as usize].bytes, there);
                     }
                 }
                 self.evicted = evicted;
-                there = self.load(k + 1, tensor, bytes, now, there);
+                there = self.load(trace, k + 1, tensor, bytes, now, there);
             } else {
                 self.evicted = evicted;
             }
@@ -300,7 +301,10 @@ impl Timing {
             self.starts.push_back(start);
         }
         self.used[tensor as usize] = true;
-        self.dirty[tensor as usize] |= trace.mode(now) != Mode::Read;
+        if trace.mode(now) != Mode::Read {
+            self.dirty[tensor as usize] = true;
+            self.written_ns[tensor as usize] = self.compute_free_ns;
+        }
         self.next_use[tensor as usize] = self.future.next_use[now];
     }
 
@@ -335,7 +339,7 @@ impl Timing {
                 written_bytes: channel.written_bytes,
             }
         };
-        let left = self.dirty.iter().zip(&self.sizes).filter(|(dirty, _)| **dirty).map(|(_, bytes)| bytes);
+        let left = trace.tensors().iter().zip(&self.dirty).filter(|(_, dirty)| **dirty).map(|(t, _)| t.bytes);
         Timed {
             device: self.device.name.clone(),
             total_ms: end / 1e6,
@@ -382,7 +386,7 @@ mod tests {
     use crate::memory::Level;
     use crate::memory::device::DeviceRef;
     use crate::sim::timeline::Buckets;
-    use crate::trace::{Op, Tensor, TraceBuilder};
+    use crate::trace::{Op, TraceBuilder};
 
     /// One byte a ns with 10 ns of latency; computes one FLOP a ns.
     fn device() -> Device {
@@ -463,6 +467,15 @@ mod tests {
         let sum: f64 = timed.energy.ledger.iter().map(|item| item.high_j).sum();
         assert!((sum - timed.energy.high_j).abs() < 1e-18);
         assert!(timed.energy.ledger.iter().all(|item| !item.source.is_empty()));
+    }
+
+    #[test]
+    fn nothing_is_written_back_before_it_is_computed() {
+        let uses = [(0, Mode::Write, 1000.0), (1, Mode::Read, 0.0), (0, Mode::Read, 0.0)];
+        let trace = trace(&[(100, W), (100, W)], &uses);
+        for (depth, ns) in [(0, 1320.0), (1, 1320.0), (2, 1310.0), (9, 1310.0)] {
+            assert!((run(&trace, 100, &spec(depth)).total_ms * 1e6 - ns).abs() < 1e-6, "{depth}");
+        }
     }
 
     #[test]

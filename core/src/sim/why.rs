@@ -188,14 +188,13 @@ impl Watcher {
         match self.asked {
             Some(access) if access != case.access => return,
             None if case.lost == 0 => return,
+            Some(_) => return self.worst.push(case),
             None if self.worst.len() == ROWS && self.worst.last().is_some_and(|last| last.lost >= case.lost) => return,
             _ => {}
         }
         let at = self.worst.partition_point(|other| other.lost >= case.lost);
         self.worst.insert(at, case);
-        if self.asked.is_none() {
-            self.worst.truncate(ROWS);
-        }
+        self.worst.truncate(ROWS);
     }
 
     fn describe(&self, case: &Case, trace: &Trace) -> Eviction {
@@ -222,7 +221,8 @@ impl Watcher {
         at(best).saturating_sub(at(next))
     }
 
-    pub(super) fn finish(self, trace: &Trace) -> Why {
+    pub(super) fn finish(mut self, trace: &Trace) -> Why {
+        self.worst.sort_by_key(|case| std::cmp::Reverse(case.lost));
         let mut uses = vec![0u64; self.sizes.len()];
         trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
         let mut kinds: Vec<KindSummary> = Vec::new();
@@ -300,13 +300,12 @@ impl Observer for Watcher {
         let (best, best_next_use) = self.best().unwrap_or((tensor, next_use));
         self.left(tensor);
         let tally = &mut self.tallies[tensor as usize];
-        // A newcomer that passes by is not an eviction.
-        if self.future.order[now] != tensor {
-            tally.evictions += 1;
-            tally.too_early += u32::from(next_use != NEVER);
-        }
+        // A newcomer that passes by is not an eviction, but may be a worse choice than one.
+        let evicted = self.future.order[now] != tensor;
+        tally.evictions += u32::from(evicted);
+        tally.too_early += u32::from(evicted && next_use != NEVER);
         let sooner_by = self.sooner_by(next_use, best_next_use);
-        self.best_choices += u64::from(sooner_by == 0);
+        self.best_choices += u64::from(evicted && sooner_by == 0);
         let lost = u128::from(bytes) * u128::from(sooner_by);
         self.keep(Case { lost, access: now, tensor, best, next_use, best_next_use });
     }

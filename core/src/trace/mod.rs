@@ -145,6 +145,7 @@ pub struct Mark {
 pub struct Trace {
     tensors: Vec<Tensor>,
     accesses: Arc<Vec<u32>>,
+    /// Empty where every access is a request.
     ops: Vec<Op>,
     /// Empty where every access reads.
     modes: Vec<Mode>,
@@ -172,9 +173,9 @@ impl Trace {
         Arc::clone(&self.accesses)
     }
 
-    /// The operation of each access.
-    pub fn ops(&self) -> &[Op] {
-        &self.ops
+    /// The operation of access `now`.
+    pub fn op(&self, now: usize) -> Op {
+        self.ops.get(now).copied().unwrap_or(Op::Request)
     }
 
     /// What access `now` does to its tensor.
@@ -284,8 +285,11 @@ impl TraceBuilder {
         }
         self.used[tensor as usize] = true;
         self.accesses.push(tensor);
-        self.trace.ops.push(op);
         // Most traces only read, and many know nothing of the work: such columns are not kept.
+        if op != Op::Request || !self.trace.ops.is_empty() {
+            self.trace.ops.resize(now, Op::Request);
+            self.trace.ops.push(op);
+        }
         if mode != Mode::Read || !self.trace.modes.is_empty() {
             self.trace.modes.resize(now, Mode::Read);
             self.trace.modes.push(mode);

@@ -255,11 +255,11 @@ mod tests {
     fn the_trace_of_a_seed_is_frozen() {
         let spec = Synthetic { model_type: ModelType::Cnn, num_layers: 2, ..Synthetic::default() };
         let trace = spec.trace(7).unwrap();
-        let show = |(t, op): (&u32, &Op)| {
+        let show = |(now, t): (usize, &u32)| {
             let tensor = &trace.tensors()[*t as usize];
-            format!("{} {} {} {}", tensor.name, tensor.bytes / MB, tensor.stride, op.name())
+            format!("{} {} {} {}", tensor.name, tensor.bytes / MB, tensor.stride, trace.op(now).name())
         };
-        let lines: Vec<String> = trace.accesses().iter().zip(trace.ops()).map(show).collect();
+        let lines: Vec<String> = trace.accesses().iter().enumerate().map(show).collect();
         assert_eq!(lines, FROZEN);
     }
 

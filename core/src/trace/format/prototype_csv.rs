@@ -55,7 +55,7 @@ fn make_record(trace: &Trace, access: usize, reuse_distance: u32, scores: Option
         size_mb: tensor.bytes as f64 / MB,
         reuse_distance,
         stride: tensor.stride,
-        op: trace.ops()[access].name().to_owned(),
+        op: trace.op(access).name().to_owned(),
         model_type: trace.model_type().to_owned(),
         eviction_score: scores.map(|s| s.values[access]),
     }
