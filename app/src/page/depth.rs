@@ -13,7 +13,7 @@ use leptos::html::Div;
 use leptos::prelude::*;
 
 use super::App;
-use super::results::{choices, dot, drawing_width, drawn, show_in};
+use super::results::{choices, dot, drawing_width, drawn, milliseconds, show_in};
 use crate::chart::{self, Palette};
 
 /// A table of text; the first column names its row.
@@ -45,8 +45,8 @@ pub(super) fn bounds(bounds: &Bounds) -> AnyView {
         line("DRAM traffic", format_bytes(miss_bytes.lower), format_bytes(miss_bytes.upper), &miss_bytes.schedule),
         line(
             "Total latency",
-            format!("{:.2} ms", total_latency_ms.lower),
-            format!("{:.2} ms", total_latency_ms.upper),
+            milliseconds(total_latency_ms.lower),
+            milliseconds(total_latency_ms.upper),
             &total_latency_ms.schedule,
         ),
     ];

@@ -119,7 +119,7 @@ struct Column {
     grade: Option<Grading>,
 }
 
-fn milliseconds(value: f64) -> String {
+pub(super) fn milliseconds(value: f64) -> String {
     let hundredths = (value * 100.0).round() as u64;
     format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
 }
