@@ -27,6 +27,11 @@ pub struct MlReuse {
     evicted: Vec<u32>,
 }
 
+/// The part of LRU's misses that predictions must save: one in so many.
+const MARGIN: u64 = 16;
+/// Misses that they must save in any case, so that chance at the start does not decide.
+const LEAST_LEAD: u64 = 16;
+
 impl MlReuse {
     /// Lets both shadow memories see the access.
     fn shadow(&mut self, tensor: u32, now: usize) {
@@ -40,6 +45,12 @@ impl MlReuse {
             }
         }
         self.evicted = evicted;
+    }
+
+    /// Whether the predictions have saved enough of LRU's misses to be followed. Changing sides costs misses too, so a
+    /// small lead does not count, and where they never get ahead this is LRU, miss for miss.
+    fn predictions_pay(&self) -> bool {
+        self.predicted.misses + self.recent.misses / MARGIN + LEAST_LEAD < self.recent.misses
     }
 
     /// Puts a resident that is in no group into its group.
@@ -85,8 +96,7 @@ impl Policy for MlReuse {
 
     fn evict(&mut self) -> Option<u32> {
         // First whom neither keeps, then whom only the worse of the two keeps.
-        let only_worse =
-            if self.predicted.misses < self.recent.misses { group(false, true) } else { group(true, false) };
+        let only_worse = if self.predictions_pay() { group(false, true) } else { group(true, false) };
         let order = [group(false, false), only_worse, 3 - only_worse, group(true, true)];
         let victim = order.into_iter().find_map(|group| self.residents.pop_oldest(group))?;
         self.groups[victim as usize] = None;
