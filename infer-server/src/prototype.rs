@@ -7,7 +7,7 @@ use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{Recipe, default_seed};
 use accel_core::run::{Unattended, run_with};
-use accel_core::score::{Scores, heuristic};
+use accel_core::score::{Scorer, heuristic};
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
 use accel_core::units::parse_bytes;
@@ -266,9 +266,9 @@ fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error>
 }
 
 /// The headers that say who made the scores.
-fn scorer_headers(scores: &Scores) -> HeaderMap {
+fn scorer_headers(scorer: Scorer) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if let Ok(name) = scores.scorer.name().parse() {
+    if let Ok(name) = scorer.name().parse() {
         headers.insert(SCORER_HEADER, name);
     }
     if let Ok(reason) = NO_MODEL.parse() {
@@ -312,7 +312,7 @@ async fn predict_schedule(body: Bytes) -> Result<(HeaderMap, Json<Vec<Record>>),
     aside(move || {
         let Input { trace, .. } = Input::read(&body)?;
         let scores = heuristic(&trace);
-        Ok((scorer_headers(&scores), Json(records(&trace, Some(&scores)).collect())))
+        Ok((scorer_headers(scores.scorer), Json(records(&trace, Some(&scores)).collect())))
     })
     .await
 }
@@ -362,13 +362,12 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
     memory.check().map_err(ApiError::query)?;
     let admission = memory.admission.name();
     let Input { trace, .. } = Input::read(body)?;
-    let scores = policy.info().scored().then(|| heuristic(&trace));
     let workload = Workload::File(FileSource { name: "body".into(), format: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
     let outcome = run_with(&recipe, Some(trace), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
-    let headers = scores.as_ref().map_or_else(HeaderMap::new, scorer_headers);
+    let headers = if policy.info().scored() { scorer_headers(outcome.scorer) } else { HeaderMap::new() };
     let metrics = Metrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,

@@ -94,8 +94,9 @@ impl Lower {
         (all - taken).div_ceil(1 << self.shift)
     }
 
-    /// Goes through the intervals that fill a memory of `capacity` bytes; the last takes a share of itself.
-    fn fill(&self, capacity: u64, mut take: impl FnMut(&Interval, f64)) {
+    /// Goes through the intervals that fill a memory of `capacity` bytes, each with the space-time that it gets of what
+    /// it needs; the last gets a part.
+    fn fill(&self, capacity: u64, mut take: impl FnMut(&Interval, u128, u128)) {
         let mut budget = self.budget(capacity);
         for &start in &*self.starts {
             let interval = self.reuses.interval(start);
@@ -103,13 +104,12 @@ impl Lower {
             if interval.bytes > capacity {
                 continue;
             }
-            let footprint = u128::from(self.footprint(&interval));
-            if footprint > budget {
-                take(&interval, budget as f64 / footprint as f64);
-                return;
+            let needed = u128::from(self.footprint(&interval));
+            if needed > budget {
+                return take(&interval, budget, needed);
             }
-            budget -= footprint;
-            take(&interval, 1.0);
+            budget -= needed;
+            take(&interval, needed, needed);
         }
     }
 
@@ -117,18 +117,16 @@ impl Lower {
     pub fn most_hits(&self, capacity: u64) -> u64 {
         let mut hits = 0;
         // A share of a hit is none.
-        self.fill(capacity, |_, share| hits += u64::from(share >= 1.0));
+        self.fill(capacity, |_, got, needed| hits += u64::from(got == needed));
         hits
     }
 
     /// At most so many bytes hit, whatever the schedule.
     pub fn most_hit_bytes(&self, capacity: u64) -> u64 {
         let mut bytes = 0;
-        self.fill(capacity, |interval, share| {
-            // The share may be rounded down by what a float holds: one byte more makes up for it, and the part of a
-            // huge tensor that a float cannot tell is counted whole.
-            let part = (share * interval.bytes as f64 * (1.0 + f64::EPSILON)) as u64;
-            bytes += if share >= 1.0 { interval.bytes } else { interval.bytes.min(part.saturating_add(1)) };
+        // A share of a byte is none. Less is got than needed, and what is needed fits 64 bits: so does the product.
+        self.fill(capacity, |interval, got, needed| {
+            bytes += if got == needed { interval.bytes } else { (u128::from(interval.bytes) * got / needed) as u64 };
         });
         bytes
     }
@@ -136,7 +134,10 @@ impl Lower {
     /// At most so much saved, whatever the schedule.
     pub fn most_saved(&self, capacity: u64) -> f64 {
         let mut saved = 0.0;
-        self.fill(capacity, |interval, share| saved += share * self.saved(interval));
+        self.fill(capacity, |interval, got, needed| {
+            let share = if got == needed { 1.0 } else { got as f64 / needed as f64 };
+            saved += share * self.saved(interval);
+        });
         saved * (1.0 + 1e-9) // sums of rounded numbers
     }
 

@@ -117,7 +117,7 @@ pub struct Range<T> {
     pub lower: T,
     /// Attained by `schedule`.
     pub upper: T,
-    /// Which schedule attains it: a policy by its name, or `packing by objects` or `bytes`.
+    /// Which schedule attains it: a policy by its name, `packing by objects` or `bytes`, or `nothing kept`.
     pub schedule: String,
 }
 

@@ -116,6 +116,11 @@ proptest! {
         let least = optimum(&trace, capacity, Admission::Bypass, |_| 1.0) as u64;
         let lower = Lower::new(&reuses, Value::Objects, Admission::Bypass);
         prop_assert!(trace.summary().accesses - lower.most_hits(capacity) <= least);
+        // Sums of such sizes as floats are exact up to their last digits.
+        let least_bytes = optimum(&trace, capacity, Admission::Bypass, |size| size as f64);
+        let by_bytes = Lower::new(&reuses, Value::Bytes, Admission::Bypass);
+        let bound = trace.summary().requested_bytes - by_bytes.most_hit_bytes(capacity);
+        prop_assert!(bound as f64 <= least_bytes * (1.0 + 1e-12));
         prop_assert!(packed(&lower, capacity).objects >= least);
     }
 }

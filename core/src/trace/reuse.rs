@@ -98,8 +98,8 @@ impl TimeSet {
 /// Stack distances in bytes, access by access: the sizes of the distinct tensors used since the last use of
 /// the same tensor, that tensor included.
 ///
-/// With equal sizes LRU hits exactly the reuses whose stack distance is at most the capacity; with
-/// unequal sizes, nearly so.
+/// LRU hits exactly the reuses whose stack distance is at most the capacity, where that holds the largest tensor; a
+/// smaller one never takes the larger tensors in, so they put nothing out.
 ///
 /// A Fenwick tree over moments holds the size of each tensor at its latest use: O(log tensors) an access. Only the
 /// latest uses matter, so once the moments are used up, those in use move together and it goes on from there.
