@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Job, Outcome, Scored};
+use accel_core::run::{Job, Outcome, Scored, Unattended};
 use accel_core::trace::format;
+use accel_core::trace::format::input::Input;
 use accel_core::trace::format::prototype_csv::Record;
 use accel_core::workload::{FileSource, Workload};
 use js_sys::Promise;
@@ -145,11 +146,12 @@ fn read_file(memory: &Memory, source: &FileSource) -> Result<accel_core::trace::
             "Drop the file on the page, or choose it under Trace file",
         ));
     };
+    let input = Input::new(name, bytes);
     let found = match source.format {
         Some(format) => format,
-        None => format::detect(name, bytes)?,
+        None => format::detect(&input)?,
     };
-    format::read(found, name, bytes)
+    format::read(found, &input, &mut Unattended)
 }
 
 /// Lets waiting messages in.

@@ -8,6 +8,7 @@ use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::trace::Trace;
+use accel_core::trace::format::input::Input;
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
 use accel_core::workload::config::{Dtype, ModelConfig};
@@ -17,6 +18,8 @@ use accel_core::workload::transformer::Inference;
 use accel_core::workload::{FileSource, ModelRef, Workload};
 use anyhow::{Context as _, bail};
 use clap::Args;
+
+use crate::progress::Bar;
 
 /// One source of accesses.
 #[derive(Debug, Args)]
@@ -296,11 +299,12 @@ impl Source {
 fn read_trace(path: &Path, format: Option<Format>) -> anyhow::Result<(Trace, Format)> {
     let name = path.display().to_string();
     let bytes = read(path)?;
+    let input = Input::new(&name, &bytes);
     let format = match format {
         Some(format) => format,
-        None => format::detect(&name, &bytes)?,
+        None => format::detect(&input)?,
     };
-    Ok((format::read(format, &name, &bytes)?, format))
+    Ok((format::read(format, &input, &mut Bar::new())?, format))
 }
 
 fn is_link(source: &str) -> bool {

@@ -10,6 +10,7 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Flow, Progress};
 use accel_core::sim::{Report, cache};
 use accel_core::trace::Summary;
+use accel_core::trace::format::input::Input;
 use accel_core::trace::format::oracle_general::{self, Objects};
 use accel_core::trace::format::{self, Format};
 use accel_core::workload::Workload;
@@ -37,7 +38,7 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         let mut head = Vec::new();
         let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
         file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
-        let found = format::detect(&source.name, &head)?;
+        let found = format::detect(&Input::new(&source.name, &head))?;
         if found != Format::OracleGeneral {
             bail!("{}: {} cannot be streamed, only oracle-general: leave --stream out", source.name, found.name());
         }

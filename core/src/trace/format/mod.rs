@@ -1,5 +1,6 @@
 //! Reading and writing traces: one file a format. Formats parse bytes and know no files.
 
+pub mod input;
 pub mod oracle_general;
 pub mod prototype_csv;
 
@@ -7,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Trace;
 use crate::error::{Error, Place};
+use crate::run::Progress;
+use input::Input;
+
+/// The longest text that is read as a whole.
+const MOST_TEXT: usize = 1 << 30;
 
 /// A trace file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,22 +46,24 @@ impl Format {
     }
 }
 
-/// Which format `bytes` are in, told from the content alone; `input` is named in the error.
-pub fn detect(input: &str, bytes: &[u8]) -> Result<Format, Error> {
-    if bytes.is_empty() {
-        return Err(Error::input(input, Place::Whole, "the file is empty", "Give a trace with at least one record"));
+/// Which format a file is in, told from its content alone.
+pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
+    if input.is_empty() {
+        let cure = "Give a trace with at least one record";
+        return Err(Error::input(input.name, Place::Whole, "the file is empty", cure));
     }
-    if prototype_csv::looks_like(bytes) {
+    let head = input.head();
+    if prototype_csv::looks_like(&head) {
         return Ok(Format::PrototypeCsv);
     }
-    if oracle_general::looks_like(bytes) {
+    if oracle_general::looks_like(&head) {
         return Ok(Format::OracleGeneral);
     }
     let names = Format::ALL.map(Format::name).join(", ");
     Err(Error::input(
-        input,
-        Place::Byte(0),
-        "the format cannot be told from the content",
+        input.name,
+        Place::Whole,
+        "its format cannot be told from its content",
         format!(
             "Name it (one of {names}), or check that the file is complete; CSV must name its columns ({})",
             prototype_csv::COLUMNS.join(",")
@@ -63,11 +71,11 @@ pub fn detect(input: &str, bytes: &[u8]) -> Result<Format, Error> {
     ))
 }
 
-/// Reads a trace in `format` from `bytes`; `input` is named in the errors.
-pub fn read(format: Format, input: &str, bytes: &[u8]) -> Result<Trace, Error> {
+/// Reads a file in `format`.
+pub fn read(format: Format, input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     match format {
-        Format::PrototypeCsv => prototype_csv::read(input, bytes),
-        Format::OracleGeneral => oracle_general::read(input, bytes),
+        Format::PrototypeCsv => prototype_csv::read(input.name, &input.whole(MOST_TEXT, progress)?),
+        Format::OracleGeneral => oracle_general::read(input, progress),
     }
 }
 

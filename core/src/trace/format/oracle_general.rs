@@ -7,14 +7,20 @@
 //! | 12..16 | u32 | size in bytes |
 //! | 16..24 | i64 | index of the next request for the object, counted from 1; -1 = never |
 
+use std::io::Read as _;
+
 use rustc_hash::FxHashMap;
 
+use super::input::Input;
 use crate::error::{Error, Place};
+use crate::run::Progress;
 use crate::trace::reuse::{NEVER, previous_use};
 use crate::trace::{Kind, Op, Summary, Tensor, Trace, TraceBuilder};
 
 /// Bytes of a record.
 pub const RECORD: usize = 24;
+/// Bytes read at a time: whole records.
+const PIECE: usize = 4096 * RECORD;
 /// No file has as many records: 24 TB.
 const MOST_RECORDS: i64 = 1 << 40;
 
@@ -150,16 +156,26 @@ impl Objects {
 }
 
 /// Reads all records. The next-access field is not trusted: reuse is computed from the ids.
-pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
+pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut objects = Objects::default();
     let mut builder = TraceBuilder::new("");
-    for record in records(input, 0, bytes)? {
-        let number = objects.number(record)?;
-        if number as usize == builder.tensors() {
-            let name = id(record).to_string();
-            builder.tensor(Tensor { name, bytes: 0, layer: None, stride: 1, kind: Kind::Object })?;
+    let mut reader = input.reader(progress);
+    let mut piece = Vec::with_capacity(PIECE);
+    loop {
+        piece.clear();
+        (&mut reader).take(PIECE as u64).read_to_end(&mut piece).map_err(|e| input.error(&e))?;
+        if piece.is_empty() {
+            break;
         }
-        builder.access(number, Op::Request)?;
+        for record in records(input.name, objects.records, &piece)? {
+            let number = objects.number(record)?;
+            objects.records += 1;
+            if number as usize == builder.tensors() {
+                let name = id(record).to_string();
+                builder.tensor(Tensor { name, bytes: 0, layer: None, stride: 1, kind: Kind::Object })?;
+            }
+            builder.access(number, Op::Request)?;
+        }
     }
     for (number, bytes) in (0..).zip(objects.sizes()) {
         builder.tensor_mut(number).bytes = *bytes;
@@ -167,7 +183,7 @@ pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
     if let Some(warning) = objects.warnings() {
         builder.warn(warning);
     }
-    builder.finish(input)
+    builder.finish(input.name)
 }
 
 /// Writes the trace. Ids are the tensor names where all are numbers, else indices in order of first use.
@@ -204,14 +220,19 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Unattended;
     use crate::trace::format::{Format, detect};
     use crate::trace::testing::trace;
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Trace, Error> {
+        super::read(&Input::new(name, bytes), &mut Unattended)
+    }
 
     #[test]
     fn round_trip() {
         let trace = trace(&[10, 20, 30], &[0, 1, 0, 2, 1, 0]);
         let bytes = write(&trace).unwrap();
-        assert_eq!(detect("t", &bytes).unwrap(), Format::OracleGeneral);
+        assert_eq!(detect(&Input::new("t", &bytes)).unwrap(), Format::OracleGeneral);
         assert_eq!(read("t", &bytes).unwrap(), trace);
     }
 
@@ -219,7 +240,7 @@ mod tests {
     fn text_is_not_taken_for_records() {
         let text = "id,size,op\n".repeat(24);
         assert!(!looks_like(text.as_bytes()));
-        assert!(detect("t.csv", text.as_bytes()).unwrap_err().to_string().contains("cannot be told"));
+        assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be told"));
     }
 
     #[test]

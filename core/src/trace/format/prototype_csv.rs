@@ -316,6 +316,7 @@ pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::format::input::Input;
     use crate::trace::format::{Format, detect};
 
     const GOOD: &str = "tensor_id,size_mb,reuse_distance,stride,op,model_type\n\
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        assert_eq!(detect("t", GOOD.as_bytes()).unwrap(), Format::PrototypeCsv);
+        assert_eq!(detect(&Input::new("t", GOOD.as_bytes())).unwrap(), Format::PrototypeCsv);
         let trace = read("t", GOOD.as_bytes()).unwrap();
         assert_eq!(trace.tensors()[1].bytes, 8_000_000);
         assert_eq!(trace.accesses(), [0, 1, 0]);

@@ -1,0 +1,328 @@
+//! The bytes of a file, unpacked while they are read.
+//!
+//! Any format may come packed as gzip or zstd. What is unpacked is never held as a whole unless a reader asks for
+//! it, within a limit; progress is told and cancelling heard on the way.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use crate::error::{Error, Place};
+use crate::run::{Flow, Progress};
+
+/// Bytes of the content that are enough to tell a format.
+const HEAD: usize = 64 * 1024;
+/// Packed bytes between two reports of progress.
+const REPORT: usize = 1 << 20;
+/// The most a packed file may unpack to: more accesses than a trace may have, in any format.
+const MOST_UNPACKED: u64 = 16 << 30;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// A named file: the name is shown in errors.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Its name.
+    pub name: &'a str,
+    bytes: &'a [u8],
+    packing: Packing,
+}
+
+impl<'a> Input<'a> {
+    /// The file `name` with these bytes, packed or not.
+    pub fn new(name: &'a str, bytes: &'a [u8]) -> Self {
+        let packing = match bytes {
+            [0x1f, 0x8b, 8, ..] => Packing::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
+            _ => Packing::None,
+        };
+        Self { name, bytes, packing }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The content, where it is not packed.
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        (self.packing == Packing::None).then_some(self.bytes)
+    }
+
+    /// The first bytes of the content: 64 KiB, or less where it is shorter or damaged.
+    pub fn head(&self) -> Vec<u8> {
+        if let Some(bytes) = self.plain() {
+            return bytes[..bytes.len().min(HEAD)].to_vec();
+        }
+        let mut head = vec![0; HEAD];
+        let mut reader = self.open();
+        let mut filled = 0;
+        while filled < HEAD {
+            match reader.read(&mut head[filled..]) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => filled += n,
+            }
+        }
+        head.truncate(filled);
+        head
+    }
+
+    fn open(&self) -> Box<dyn Read + 'a> {
+        match self.packing {
+            Packing::None => Box::new(self.bytes),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(self.bytes)),
+            Packing::Zstd => Box::new(Zstd { source: self.bytes, decoder: None }),
+        }
+    }
+
+    /// The content from its start. A read fails where the packed bytes are damaged or `progress` says stop;
+    /// [`error`](Self::error) turns that into an error of this file.
+    pub fn reader<'p>(&self, progress: &'p mut dyn Progress) -> BufReader<Tracked<'a, 'p>> {
+        let packed = Rc::new(Cell::new(0));
+        let source = Counted { rest: self.bytes, taken: Rc::clone(&packed) };
+        let source: Box<dyn Read + 'a> = match self.packing {
+            Packing::None => Box::new(source),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(source)),
+            Packing::Zstd => Box::new(Zstd { source, decoder: None }),
+        };
+        let total = self.bytes.len() as u64;
+        BufReader::with_capacity(HEAD, Tracked { source, packed, total, unpacked: 0, reported: None, progress })
+    }
+
+    /// The whole content, unless it is longer than `most` bytes.
+    pub fn whole(&self, most: usize, progress: &mut dyn Progress) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        let mut reader = self.reader(progress).take(most as u64 + 1);
+        reader.read_to_end(&mut content).map_err(|e| self.error(&e))?;
+        if content.len() > most {
+            return Err(self.too_long(most as u64));
+        }
+        Ok(content)
+    }
+
+    fn too_long(&self, most: u64) -> Error {
+        Error::input(
+            self.name,
+            Place::Whole,
+            format!("it holds more than {} once unpacked", crate::units::format_bytes(most)),
+            "Check that it is the file you meant, or give a part of it",
+        )
+    }
+
+    /// What a failed read of [`reader`](Self::reader) means.
+    pub fn error(&self, error: &io::Error) -> Error {
+        match error.get_ref().and_then(|e| e.downcast_ref::<Stop>()) {
+            Some(Stop::Cancelled) => Error::Cancelled,
+            Some(Stop::TooLong) => self.too_long(MOST_UNPACKED),
+            Some(Stop::Guard(problem)) => Error::input(
+                self.name,
+                Place::Whole,
+                problem.clone(),
+                "Check that it is the file you meant and is not damaged",
+            ),
+            None => {
+                let kind = if self.packing == Packing::Zstd { "zstd" } else { "gzip" };
+                let problem = format!("the {kind} data are damaged or cut off ({error})");
+                Error::input(self.name, Place::Whole, problem, "Fetch the file again")
+            }
+        }
+    }
+}
+
+/// Why a read was stopped, inside an [`io::Error`].
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("too long")]
+    TooLong,
+    /// A reader on top refuses what it sees.
+    #[error("{0}")]
+    Guard(String),
+}
+
+impl Stop {
+    /// As an error of a reader.
+    pub(crate) fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+}
+
+/// Packed bytes, and how many of them were taken.
+struct Counted<'a> {
+    rest: &'a [u8],
+    taken: Rc<Cell<u64>>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.rest.read(out)?;
+        self.taken.set(self.taken.get() + read as u64);
+        Ok(read)
+    }
+}
+
+impl BufRead for Counted<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        // In pieces, so that progress moves.
+        Ok(&self.rest[..self.rest.len().min(HEAD)])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.rest = &self.rest[amount..];
+        self.taken.set(self.taken.get() + amount as u64);
+    }
+}
+
+/// Unpacked content that tells its progress.
+pub struct Tracked<'a, 'p> {
+    source: Box<dyn Read + 'a>,
+    packed: Rc<Cell<u64>>,
+    total: u64,
+    unpacked: u64,
+    reported: Option<u64>,
+    progress: &'p mut dyn Progress,
+}
+
+impl Read for Tracked<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        // Of what is unpacked, so that a file that unpacks to a thousand times its size can be cancelled as well.
+        if self.reported.is_none_or(|last| self.unpacked >= last + REPORT as u64) {
+            self.reported = Some(self.unpacked);
+            if self.progress.report(self.packed.get().min(self.total), self.total, "reading") == Flow::Cancel {
+                return Err(Stop::Cancelled.into_io());
+            }
+        }
+        let read = self.source.read(out)?;
+        self.unpacked += read as u64;
+        if self.unpacked > MOST_UNPACKED {
+            return Err(Stop::TooLong.into_io());
+        }
+        Ok(read)
+    }
+}
+
+/// All frames of a zstd file, one after the other.
+struct Zstd<R> {
+    source: R,
+    decoder: Option<FrameDecoder>,
+}
+
+/// The window that `zstd --long` asks for; larger ones are refused.
+const MOST_WINDOW: u64 = 128 << 20;
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let decoder = match &mut self.decoder {
+                Some(decoder) => decoder,
+                None if self.source.fill_buf()?.is_empty() => return Ok(0),
+                None => {
+                    let mut decoder = FrameDecoder::new();
+                    decoder.set_max_window_size(MOST_WINDOW);
+                    match decoder.init(&mut self.source) {
+                        Ok(()) => self.decoder.insert(decoder),
+                        Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                            length,
+                            ..
+                        })) => {
+                            let skipped = io::copy(&mut (&mut self.source).take(length.into()), &mut io::sink())?;
+                            if skipped < u64::from(length) {
+                                return Err(io::ErrorKind::UnexpectedEof.into());
+                            }
+                            continue;
+                        }
+                        Err(error) => return Err(io::Error::other(error)),
+                    }
+                }
+            };
+            while decoder.can_collect() == 0 && !decoder.is_finished() {
+                let blocks = BlockDecodingStrategy::UptoBlocks(1);
+                decoder.decode_blocks(&mut self.source, blocks).map_err(io::Error::other)?;
+            }
+            let read = decoder.read(out)?;
+            if read > 0 || out.is_empty() {
+                return Ok(read);
+            }
+            self.decoder = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::run::Unattended;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(content, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    #[test]
+    fn packed_or_not_the_content_is_the_same() {
+        let content: Vec<u8> = (0..300_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
+        let (half, rest) = content.split_at(content.len() / 2);
+        // A skippable frame of three bytes between two frames.
+        let skipped = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        for packed in [
+            content.clone(),
+            gzip(&content),
+            [gzip(half), gzip(rest)].concat(),
+            zstd(&content),
+            [zstd(half), skipped.to_vec(), zstd(rest)].concat(),
+        ] {
+            let input = Input::new("t", &packed);
+            assert!(input.whole(content.len(), &mut Unattended).unwrap() == content);
+            assert_eq!(input.head(), content[..HEAD]);
+            assert!(
+                input.whole(content.len() - 1, &mut Unattended).unwrap_err().to_string().contains("holds more than")
+            );
+        }
+    }
+
+    #[test]
+    fn damaged_packing_is_told() {
+        let content = [7; 100_000];
+        for packed in [gzip(&content), zstd(&content)] {
+            let cut = &packed[..packed.len() - 9];
+            let error = Input::new("t.gz", cut).whole(1 << 20, &mut Unattended).unwrap_err().to_string();
+            assert!(
+                error.contains("data are damaged or cut off") && error.ends_with("Fetch the file again"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_cancelled_or_refused_without_being_held() {
+        struct After(u32);
+        impl Progress for After {
+            fn report(&mut self, _: u64, _: u64, _: &str) -> Flow {
+                self.0 -= 1;
+                if self.0 == 0 { Flow::Cancel } else { Flow::Continue }
+            }
+        }
+        let bomb = gzip(&vec![0; 50 << 20]);
+        let input = Input::new("bomb.gz", &bomb);
+        assert_eq!(input.whole(1 << 30, &mut After(5)).unwrap_err(), Error::Cancelled);
+        assert!(input.whole(1 << 20, &mut Unattended).unwrap_err().to_string().contains("holds more than"));
+    }
+}
