@@ -1,540 +1,746 @@
-//! Inference with a decoder-only Transformer: one prefill of the prompts, then one step per decoded token.
+//! The forward passes of a Transformer, as a runtime computes them.
 //!
-//! The trace is what a runtime moves, operator by operator:
-//!
-//! - Every stored tensor is split into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
-//! - An operator reads each tile of its operands once: reuse inside an operator is not modelled here.
-//! - Embedding look-ups read rows, not the table: one object of `batch × tokens` rows a step, used once.
-//! - Keys and values live in blocks of whole positions, at most a tile each (as in paged attention). A step
-//!   writes the blocks of its new positions and reads every block in the attention window.
-//! - Activations live in one set of buffers for prefill and one for decode, reused by every layer, as static
-//!   memory planners lay them out.
-//! - The output head is read for the last position of each sequence only.
-//! - FLOPs are those of matrix multiplications and of attention (2 for each multiplication with its addition, masked
-//!   pairs left out), waiting for the weights and for the blocks of the KV cache.
+//! - Embedding look-ups read rows, not the table: one object of all tokens' rows a step, used once.
+//! - Where tokens see only those before them, keys and values live in blocks of whole positions of one request, at most
+//!   a tile each (as in paged attention). A step writes the blocks of its new positions and reads every block in the
+//!   attention window. Without a cache, and in training, attention reads the keys and values of this pass.
+//! - Attention does not write its scores (as FlashAttention); masked pairs are no work.
+//! - Tokens of all experts are first put together by expert, and their answers put back at the end.
+//! - When answering, the output head is read for the last position of each sequence only; in training for all.
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use super::config::{Attention, Feed, Linear, MlpShape, Stack, Transformer, product};
+use super::model_run::{Bits, ModelRun, Task};
+use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::requests::Request;
+use super::routing::{ExpertLog, Router};
+use crate::error::{Error, Place};
+use crate::trace::{Kind, Mode, Op};
 
-use super::config::{Dtype, Facts, LayerShapes, ModelConfig, product};
-use super::{ModelRef, check_range};
-use crate::error::Error;
-use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
-use crate::units::MIB;
+/// The most choices of experts that a run draws.
+const MOST_CHOICES: u64 = 200_000_000;
 
-/// The most accesses a run may make.
-pub const MAX_ACCESSES: usize = 50_000_000;
-
-/// The most tiles a run may have: a tile takes about a hundred bytes before it is used at all.
-pub const MAX_TILES: usize = 4_000_000;
-
-/// One run of a model: its shapes, its load and how its tensors are stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Inference {
-    /// The model.
-    pub model: ModelRef,
-    /// Sequences decoded together, 1..=4096.
-    pub batch_size: u64,
-    /// Tokens of each prompt, 1..=131072.
-    pub prompt_tokens: u64,
-    /// Tokens decoded after the prompt, 0..=131072.
-    pub decode_tokens: u64,
-    /// Number format of the weights, where it is not the model's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_dtype: Option<Dtype>,
-    /// Number format of the KV cache, where it is not that of the activations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kv_dtype: Option<Dtype>,
-    /// The largest block that moves as one, 1 KiB..=1 TiB.
-    pub tile_bytes: u64,
+/// Who says which experts a token is sent to.
+pub(crate) enum Experts<'a> {
+    None,
+    Drawn(Router),
+    /// A log, and the tokens of it that are used up.
+    Log(&'a dyn ExpertLog, u64),
 }
 
-impl Default for Inference {
-    fn default() -> Self {
-        Self {
-            model: ModelRef::Preset("mistral-7b".into()),
-            batch_size: 1,
-            prompt_tokens: 128,
-            decode_tokens: 16,
-            weight_dtype: None,
-            kv_dtype: None,
-            tile_bytes: 4 * MIB,
+impl<'a> Experts<'a> {
+    pub(crate) fn new(
+        run: &ModelRun,
+        model: &Transformer,
+        seed: u64,
+        log: Option<&'a dyn ExpertLog>,
+    ) -> Result<Self, Error> {
+        let Some(experts) = &model.experts else { return Ok(Self::None) };
+        if let Some(log) = log {
+            return Ok(Self::Log(log, 0));
         }
+        let layers: u64 = model.stacks().iter().map(|stack| stack.layers).sum();
+        let tokens: u64 = run.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
+        let choices = product(&[tokens, layers, experts.num_experts_per_tok, run.steps])?;
+        if choices > MOST_CHOICES {
+            return Err(Error::TooLarge {
+                problem: format!("tokens are sent to experts {choices} times; at most {MOST_CHOICES} times are drawn"),
+                cure: "Choose fewer tokens or a smaller batch".into(),
+            });
+        }
+        let (all, each) = (experts.num_experts, experts.num_experts_per_tok);
+        Ok(Self::Drawn(Router::new(&run.routing, seed, layers as usize, all, each)))
     }
 }
 
-impl Inference {
-    /// Fails on the first field that is out of range; returns the model's configuration.
-    pub fn check(&self) -> Result<ModelConfig, Error> {
-        check_range("batch_size", self.batch_size, 1..=4096)?;
-        check_range("prompt_tokens", self.prompt_tokens, 1..=131_072)?;
-        check_range("decode_tokens", self.decode_tokens, 0..=131_072)?;
-        check_range("tile_bytes", self.tile_bytes, 1024..=1 << 40)?;
-        let config = self.model.config()?;
-        let longest = config.max_position_embeddings;
-        let (prompt, decode) = (self.prompt_tokens, self.decode_tokens);
-        if prompt + decode > longest {
-            return Err(Error::field(
-                if prompt > longest { "prompt_tokens" } else { "decode_tokens" },
-                if prompt > longest { prompt } else { decode },
-                format!(
-                    "the model has {longest} positions, and prompt and decoded tokens together take {}",
-                    prompt + decode
-                ),
-                "Choose fewer tokens",
-            ));
-        }
-        Ok(config)
-    }
-
-    fn weight_dtype(&self, config: &ModelConfig) -> Dtype {
-        self.weight_dtype.unwrap_or(config.torch_dtype)
-    }
-
-    /// Activations keep the model's own format, at least 16 bits wide.
-    fn activation_dtype(config: &ModelConfig) -> Dtype {
-        if config.torch_dtype.bits() >= 16 { config.torch_dtype } else { Dtype::Bfloat16 }
-    }
-
-    fn kv_dtype(&self, config: &ModelConfig) -> Dtype {
-        self.kv_dtype.unwrap_or_else(|| Self::activation_dtype(config))
-    }
-
-    /// Parameters and bytes, from the shapes alone.
-    pub fn facts(&self) -> Result<Facts, Error> {
-        let config = self.check()?;
-        let kv = product(&[config.num_hidden_layers, config.kv_elements_per_layer()])?;
-        let kv_bytes_per_token = self.kv_dtype(&config).bytes(kv)?;
-        Ok(Facts {
-            parameters: config.parameters(),
-            weight_bytes: self.weight_dtype(&config).bytes(config.parameters())?,
-            kv_bytes_per_token,
-            kv_bytes: product(&[kv_bytes_per_token, self.batch_size, self.prompt_tokens + self.decode_tokens])?,
-        })
-    }
-
-    /// The trace of the run.
-    pub fn trace(&self) -> Result<Trace, Error> {
-        let config = self.check()?;
-        let mut run = Run::new(self, &config)?;
-        run.builder.mark("prefill");
-        run.step(0..self.prompt_tokens)?;
-        if self.decode_tokens > 0 {
-            run.builder.mark("decode");
-        }
-        run.buffers = None; // decode has its own
-        for token in 0..self.decode_tokens {
-            let position = self.prompt_tokens + token;
-            run.step(position..position + 1)?;
-        }
-        let name = match &self.model {
-            ModelRef::Preset(name) => name.as_str(),
-            ModelRef::Config(_) => "config.json",
-        };
-        run.builder.finish(name)
-    }
+/// A matrix of weights and its biases.
+struct Matrix {
+    linear: Linear,
+    weights: Val,
+    bias: Option<Val>,
 }
 
-/// Tiles of one tensor: indices in the trace's table.
-type Tiles = Range<u32>;
+struct AttentionWeights {
+    qkv: Vec<Matrix>,
+    out: Matrix,
+    q_norm: Option<Val>,
+    k_norm: Option<Val>,
+    positions: Option<Val>,
+}
 
-/// The stored tensors of a layer.
+struct MlpWeights {
+    up: Vec<Matrix>,
+    down: Matrix,
+}
+
+enum FeedWeights {
+    Dense(MlpWeights),
+    Sparse { router: Matrix, experts: Vec<MlpWeights>, shared: Option<(MlpWeights, Matrix)> },
+}
+
 struct Layer {
-    norm1: Tiles,
-    qkv: Vec<Tiles>,
-    attention_out: Tiles,
-    norm2: Tiles,
-    mlp_in: Vec<Tiles>,
-    mlp_out: Tiles,
-    /// Blocks of keys and values, each of whole positions.
-    kv: Vec<Tiles>,
+    attention: AttentionWeights,
+    cross: Option<AttentionWeights>,
+    /// Norms in the order in which they are read.
+    norms: Vec<Val>,
+    feed: FeedWeights,
+    /// Blocks of keys and values of each request.
+    kv: Vec<Vec<Val>>,
+    /// Keys and values of each request's prompt, for the attention to the other stack.
+    cross_kv: Vec<Option<Val>>,
 }
 
-/// Activation buffers of one phase.
-struct Buffers {
-    hidden: Tiles,
-    normed: Tiles,
-    qkv: Tiles,
-    attended: Tiles,
-    mlp: Tiles,
-    last: Tiles,
-    logits: Tiles,
-}
-
-struct Run<'a> {
-    spec: &'a Inference,
-    config: &'a ModelConfig,
-    builder: TraceBuilder,
+struct StackWeights {
+    stack: Stack,
     layers: Vec<Layer>,
-    final_norm: Tiles,
-    head: Tiles,
-    buffers: Option<Buffers>,
-    /// Positions a block of the KV cache holds.
-    block_positions: u64,
+    final_norm: Option<Val>,
+    /// The number of its first layer in heatmaps and routing.
+    first: u32,
 }
 
-impl<'a> Run<'a> {
-    fn new(spec: &'a Inference, config: &'a ModelConfig) -> Result<Self, Error> {
-        let mut run = Self {
-            spec,
-            config,
-            builder: TraceBuilder::new("Transformer"),
-            layers: Vec::new(),
-            final_norm: 0..0,
-            head: 0..0,
-            buffers: None,
-            block_positions: (spec.tile_bytes / run_kv_bytes(spec, config)?).max(1),
+/// Positions of one request that a pass computes.
+struct Span {
+    request: usize,
+    positions: Range<u64>,
+}
+
+/// Makes the passes of one model.
+pub(crate) struct Passes<'a> {
+    pub(crate) plan: &'a mut Plan,
+    model: &'a Transformer,
+    bits: Bits,
+    /// Positions that a block of the KV cache holds.
+    block_positions: u64,
+    experts: Experts<'a>,
+    task: Task,
+    /// Positions that each request keeps in the end.
+    lengths: Vec<u64>,
+    stacks: Vec<StackWeights>,
+    embed: Val,
+    positions: Option<Val>,
+    token_types: Option<Val>,
+    embedding_norm: Option<Val>,
+    input: Option<Matrix>,
+    output: Option<Matrix>,
+    head: Option<Matrix>,
+    passes: u64,
+}
+
+/// Adds stored matrices to a plan.
+struct Store<'a> {
+    plan: &'a mut Plan,
+    bits: u64,
+}
+
+impl Store<'_> {
+    fn tensor(&mut self, name: String, rows: u64, cols: u64, layer: Option<u32>) -> Val {
+        self.plan.stored(name, Shape::new(rows, cols, self.bits), layer, Kind::Weights)
+    }
+
+    fn matrix(&mut self, prefix: &str, linear: Linear, layer: Option<u32>) -> Matrix {
+        let name = format!("{prefix}{}", linear.name);
+        let bias = linear.bias.then(|| self.tensor(format!("{name}.bias"), 1, linear.outputs, layer));
+        Matrix { linear, weights: self.tensor(name, linear.inputs, linear.outputs, layer), bias }
+    }
+
+    fn norm(&mut self, name: String, elements: u64, layer: Option<u32>) -> Option<Val> {
+        (elements > 0).then(|| self.tensor(name, 1, elements, layer))
+    }
+
+    fn attention(&mut self, prefix: &str, attention: &Attention, layer: u32) -> AttentionWeights {
+        let layer = Some(layer);
+        AttentionWeights {
+            qkv: attention.qkv.iter().map(|linear| self.matrix(prefix, *linear, layer)).collect(),
+            out: self.matrix(prefix, attention.out, layer),
+            q_norm: self.norm(format!("{prefix}self_attn.q_norm"), attention.qk_norm, layer),
+            k_norm: self.norm(format!("{prefix}self_attn.k_norm"), attention.qk_norm, layer),
+            positions: self.norm(format!("{prefix}relative_attention_bias"), attention.positions, layer),
+        }
+    }
+
+    fn mlp(&mut self, prefix: &str, mlp: &MlpShape, layer: u32) -> MlpWeights {
+        let up = mlp.up.iter().map(|linear| self.matrix(prefix, *linear, Some(layer))).collect();
+        MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer)) }
+    }
+
+    fn layer(&mut self, model: &Transformer, stack: &Stack, of_stack: u64, number: u32) -> Layer {
+        let prefix = format!("{}.{of_stack}.", stack.prefix);
+        let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
+        let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
+        let norms = 2 * if model.norms_twice() { 2 } else { 1 } + u64::from(stack.cross);
+        let norms = (0..norms).filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
+        let norms = norms.collect();
+        let feed = match model.feed(stack, of_stack) {
+            Feed::Dense(mlp) => FeedWeights::Dense(self.mlp(&prefix, &mlp, number)),
+            Feed::Sparse { router, expert, shared } => FeedWeights::Sparse {
+                router: self.matrix(&prefix, router, Some(number)),
+                experts: (0..model.experts.as_ref().map_or(0, |e| e.num_experts))
+                    .map(|e| self.mlp(&format!("{prefix}mlp.experts.{e}."), &expert, number))
+                    .collect(),
+                shared: shared.map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
+            },
         };
-        let LayerShapes { prefix, norm1, qkv, attention_out, norm2, mlp_in, mlp_out } = config.layer();
-        for layer in 0..config.num_hidden_layers as u32 {
-            let mut weight =
-                |(name, elements): (&str, u64)| run.weights(format!("{prefix}.{layer}.{name}"), elements, Some(layer));
-            let stored = Layer {
-                norm1: weight(norm1)?,
-                qkv: qkv.iter().map(|shape| weight(*shape)).collect::<Result<_, _>>()?,
-                attention_out: weight(attention_out)?,
-                norm2: weight(norm2)?,
-                mlp_in: mlp_in.iter().map(|shape| weight(*shape)).collect::<Result<_, _>>()?,
-                mlp_out: weight(mlp_out)?,
-                kv: Vec::new(),
-            };
-            run.layers.push(stored);
+        Layer { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
+    }
+}
+
+impl<'a> Passes<'a> {
+    pub(crate) fn new(
+        plan: &'a mut Plan,
+        model: &'a Transformer,
+        run: &ModelRun,
+        bits: Bits,
+        experts: Experts<'a>,
+    ) -> Self {
+        let mut store = Store { plan, bits: bits.weights };
+        let mut first = 0;
+        let stacks = model.stacks().into_iter().map(|stack| {
+            let layers: Vec<Layer> =
+                (0..stack.layers).map(|layer| store.layer(model, &stack, layer, first + layer as u32)).collect();
+            let norm = if model.has_final_norm() { model.norm_elements() } else { 0 };
+            let final_norm = store.norm(format!("{}.final_norm", stack.prefix), norm, None);
+            let weights = StackWeights { first, final_norm, layers, stack };
+            first += weights.layers.len() as u32;
+            weights
+        });
+        let stacks = stacks.collect();
+        let (rows, width) = (model.vocab_size, model.embedding_width());
+        let embed = store.tensor("embed_tokens".into(), rows, width, None);
+        let hidden = model.hidden_size;
+        let table = |store: &mut Store<'_>, name: &str, rows: u64| {
+            (rows > 0).then(|| store.tensor(name.into(), rows, hidden, None))
+        };
+        let positions = table(&mut store, "embed_positions", model.position_rows());
+        let token_types = table(&mut store, "token_type_embeddings", model.type_vocab_size.unwrap_or(0));
+        let embedding_norm = store.norm("embeddings.norm".into(), model.embedding_norm(), None);
+        let matrix = |store: &mut Store<'_>, linear: Option<Linear>| linear.map(|l| store.matrix("", l, None));
+        let input = matrix(&mut store, model.input_matrix());
+        let output = matrix(&mut store, model.output_matrix());
+        let head = model.head().map(|linear| match model.tie_word_embeddings && model.image.is_none() {
+            true => Matrix { linear, weights: embed, bias: None },
+            false => store.matrix("", linear, None),
+        });
+        let kv_bits = (model.kv_elements_per_layer() * bits.kv).max(1);
+        Self {
+            plan,
+            model,
+            bits,
+            block_positions: (run.tile_bytes.saturating_mul(8) / kv_bits).max(1),
+            experts,
+            task: run.task,
+            lengths: Vec::new(),
+            stacks,
+            embed,
+            positions,
+            token_types,
+            embedding_norm,
+            input,
+            output,
+            head,
+            passes: 0,
         }
-        run.final_norm = run.weights("final_norm".into(), config.final_norm_elements(), None)?;
-        let head = if config.tie_word_embeddings { "embed_tokens" } else { "lm_head" };
-        run.head = run.weights(head.into(), config.embedding_elements(), None)?;
-        Ok(run)
     }
 
-    /// A stored tensor of `elements` in the format of the weights.
-    fn weights(&mut self, name: String, elements: u64, layer: Option<u32>) -> Result<Tiles, Error> {
-        let bytes = self.spec.weight_dtype(self.config).bytes(elements)?;
-        self.tiles(name, bytes, layer, Kind::Weights)
+    /// One pass over whole sequences, without a cache.
+    pub(crate) fn whole(&mut self, requests: &[Request]) -> Result<Step, Error> {
+        let mut step = Step::default();
+        let spans = |length: fn(&Request) -> u64| -> Vec<Span> {
+            let span = |(request, r): (usize, &Request)| Span { request, positions: 0..length(r) };
+            requests.iter().enumerate().map(span).collect()
+        };
+        let mut encoded: Option<(Val, Vec<u64>)> = None;
+        let mut hidden = None;
+        for stack in 0..self.stacks.len() {
+            let spans = spans(if stack == 0 { |r| r.prompt_tokens } else { |r| r.decode_tokens.max(1) });
+            let start = self.embed(&mut step, &spans)?;
+            let mut out = self.stack(&mut step, stack, start, &spans, encoded.as_ref())?;
+            if stack + 1 < self.stacks.len() {
+                out = self.close(&mut step, stack, out, tokens(&spans));
+            }
+            let lengths = spans.iter().map(|span| span.positions.end).collect();
+            encoded = Some((out, lengths));
+            hidden = Some((out, spans));
+        }
+        let (hidden, spans) = hidden.ok_or_else(|| Error::Internal("a model without layers".into()))?;
+        let last = self.stacks.len() - 1;
+        step.output = Some(self.answer(&mut step, last, hidden, &spans));
+        Ok(step)
     }
 
-    /// An activation of `elements` a position of each sequence.
-    fn activation(&mut self, name: String, elements: u64, positions: u64) -> Result<Tiles, Error> {
-        let elements = product(&[elements, positions, self.spec.batch_size])?;
-        let bytes = Inference::activation_dtype(self.config).bytes(elements)?;
-        self.tiles(name, bytes, None, Kind::Activations)
+    /// Serves requests as they come: at most `together` at once, new ones before the next token of the others.
+    pub(crate) fn serve(&mut self, requests: &[Request], together: u64) -> Result<(), Error> {
+        let two = self.stacks.len() > 1;
+        let kept = |r: &Request| r.decode_tokens + if two { 0 } else { r.prompt_tokens };
+        self.lengths = requests.iter().map(kept).collect();
+        let mut waiting: Vec<usize> = (0..requests.len()).collect();
+        // Sorted stably: those that come together keep their order.
+        waiting.sort_by_key(|i| requests[*i].arrival);
+        let mut waiting = waiting.into_iter().peekable();
+        let (mut prefilled, mut decoded) = (false, false);
+        // Running requests, and the tokens decoded so far.
+        let mut running: Vec<(usize, u64)> = Vec::new();
+        let mut now = 0;
+        loop {
+            let mut new = Vec::new();
+            while (running.len() + new.len()) < together as usize
+                && let Some(request) = waiting.next_if(|i| requests[*i].arrival <= now)
+            {
+                new.push(request);
+            }
+            if !new.is_empty() {
+                if !std::mem::replace(&mut prefilled, true) {
+                    self.plan.mark("prefill");
+                }
+                self.prefill(requests, &new)?;
+                running.extend(new.into_iter().filter(|i| requests[*i].decode_tokens > 0).map(|i| (i, 0)));
+            }
+            if running.is_empty() {
+                match waiting.peek() {
+                    None => return Ok(()),
+                    Some(next) => now = now.max(requests[*next].arrival),
+                }
+                continue;
+            }
+            if !std::mem::replace(&mut decoded, true) {
+                self.plan.mark("decode");
+            }
+            self.decode(requests, &running)?;
+            running.iter_mut().for_each(|(_, tokens)| *tokens += 1);
+            running.retain(|(i, tokens)| *tokens < requests[*i].decode_tokens);
+            now += 1;
+        }
     }
 
-    /// Splits a tensor into tiles of at most `tile_bytes`.
-    fn tiles(&mut self, name: String, bytes: u64, layer: Option<u32>, kind: Kind) -> Result<Tiles, Error> {
-        let tile = self.spec.tile_bytes;
-        let count = bytes.div_ceil(tile);
-        if count.saturating_add(self.builder.tensors() as u64) > MAX_TILES as u64 {
-            return Err(Error::TooLarge {
-                problem: format!("the run has more than {MAX_TILES} tiles ({name} alone falls into {count})"),
-                cure: "Choose a larger tile_bytes, or check the sizes in the configuration".into(),
-            });
+    fn prefill(&mut self, requests: &[Request], new: &[usize]) -> Result<(), Error> {
+        let mut step = Step::default();
+        let spans: Vec<Span> =
+            new.iter().map(|i| Span { request: *i, positions: 0..requests[*i].prompt_tokens }).collect();
+        let start = self.embed(&mut step, &spans)?;
+        let hidden = self.stack(&mut step, 0, start, &spans, None)?;
+        if self.stacks.len() == 1 {
+            self.answer(&mut step, 0, hidden, &spans);
+        } else {
+            self.keep_encoded(&mut step, hidden, &spans)?;
         }
-        let tensor = |name, bytes| Tensor { name, bytes, layer, stride: 1, kind };
-        if count == 1 {
-            let only = self.builder.tensor(tensor(name, bytes))?;
-            return Ok(only..only + 1);
-        }
-        let mut tiles = 0..0;
-        for i in 0..count {
-            let size = tile.min(bytes - i * tile);
-            let index = self.builder.tensor(tensor(format!("{name}#{i}"), size))?;
-            tiles = if i == 0 { index..index + 1 } else { tiles.start..index + 1 };
-        }
-        Ok(tiles)
+        self.plan.run(&step)
     }
 
-    fn buffers(&mut self, phase: &str, positions: u64) -> Result<Buffers, Error> {
-        let c = self.config;
-        let q = c.num_attention_heads * c.head_dim;
-        let gated = c.layer().mlp_in.len() as u64;
-        let mut make = |name: &str, width, positions| self.activation(format!("{phase}.{name}"), width, positions);
-        Ok(Buffers {
-            hidden: make("hidden", c.hidden_size, positions)?,
-            normed: make("normed", c.hidden_size, positions)?,
-            qkv: make("qkv", q + c.kv_elements_per_layer(), positions)?,
-            attended: make("attended", q, positions)?,
-            mlp: make("mlp", gated * c.intermediate_size, positions)?,
-            last: make("last", c.hidden_size, 1)?,
-            logits: make("logits", c.vocab_size, 1)?,
+    fn decode(&mut self, requests: &[Request], running: &[(usize, u64)]) -> Result<(), Error> {
+        let mut step = Step::default();
+        let last = self.stacks.len() - 1;
+        let before = |i: usize| if last == 0 { requests[i].prompt_tokens } else { 0 };
+        let spans: Vec<Span> = running
+            .iter()
+            .map(|(i, tokens)| Span { request: *i, positions: before(*i) + tokens..before(*i) + tokens + 1 })
+            .collect();
+        let start = self.embed(&mut step, &spans)?;
+        let hidden = self.stack(&mut step, last, start, &spans, None)?;
+        self.answer(&mut step, last, hidden, &spans);
+        self.plan.run(&step)
+    }
+
+    fn activation(&self, step: &mut Step, name: &'static str, rows: u64, cols: u64, layer: Option<u32>) -> Val {
+        step.temp(name, Shape::new(rows, cols, self.bits.activations), layer)
+    }
+
+    /// Looks up the tokens of a pass.
+    fn embed(&mut self, step: &mut Step, spans: &[Span]) -> Result<Val, Error> {
+        self.passes += 1;
+        let (rows, pass) = (tokens(spans), self.passes);
+        let (hidden, bits) = (self.model.hidden_size, self.bits.weights);
+        let width = self.model.embedding_width();
+        let mut streams = Vec::new();
+        let mut start = match (&self.input, self.model.image.is_some()) {
+            (Some(input), true) => {
+                // Patches come from outside.
+                let patches = self.activation(step, "patches", rows, input.linear.inputs, None);
+                step.inputs.push(patches);
+                self.linear(step, patches, input, rows, "hidden", None)
+            }
+            _ => {
+                let name = format!("embed_tokens.rows[{pass}]");
+                streams.push(self.plan.stored(name, Shape::new(rows, width, bits), None, Kind::Weights));
+                let looked_up = self.activation(step, "hidden", rows, width, None);
+                let operator = Operator::new(Op::Embedding, None, Vec::new(), looked_up);
+                step.push(Operator { streams: std::mem::take(&mut streams), table: Some(self.embed), ..operator });
+                match &self.input {
+                    Some(input) => self.linear(step, looked_up, input, rows, "hidden", None),
+                    None => looked_up,
+                }
+            }
+        };
+        let longest = spans.iter().map(|span| span.positions.end - span.positions.start).max().unwrap_or(0);
+        for (table, name, rows_read) in [
+            (self.positions, "embed_positions", longest),
+            (self.token_types, "token_type_embeddings", self.model.type_vocab_size.unwrap_or(0)),
+        ] {
+            let Some(table) = table else { continue };
+            // Positions start anew with each sequence: the same rows serve all of them.
+            let name = format!("{name}.rows[{pass}]");
+            let looked_up = self.plan.stored(name, Shape::new(rows_read, hidden, bits), None, Kind::Weights);
+            let sum = self.activation(step, "hidden", rows, hidden, None);
+            let operator = Operator::new(Op::Add, None, vec![start], sum).in_place();
+            step.push(Operator { streams: vec![looked_up], table: Some(table), ..operator });
+            start = sum;
+        }
+        Ok(match self.embedding_norm {
+            Some(norm) => self.norm(step, start, norm, (rows, hidden), None),
+            None => start,
         })
     }
 
-    fn read(&mut self, tiles: &Tiles, op: Op) -> Result<(), Error> {
-        self.touch(tiles, op, Mode::Read, 0.0)
+    fn norm(&self, step: &mut Step, from: Val, weights: Val, (rows, cols): (u64, u64), layer: Option<u32>) -> Val {
+        let out = self.activation(step, "normed", rows, cols, layer);
+        step.push(Operator { streams: vec![weights], ..Operator::new(Op::Norm, layer, vec![from], out).in_place() });
+        out
     }
 
-    fn touch(&mut self, tiles: &Tiles, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
-        if self.builder.len() > MAX_ACCESSES {
-            return Err(Error::TooLarge {
-                problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
-                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
-            });
-        }
-        tiles.clone().try_for_each(|tile| {
-            let flops = flops_per_byte * self.builder.tensor_mut(tile).bytes as f64;
-            self.builder.access_with(tile, op, mode, flops)
-        })
+    fn linear(&self, step: &mut Step, from: Val, matrix: &Matrix, rows: u64, name: &'static str, layer: Option<u32>) -> Val {
+        self.multiply(step, from, matrix, (rows, name, layer), Op::Matmul)
     }
 
-    /// The blocks of the KV cache of `layer` that hold `positions`, made where they are new.
-    fn kv_blocks(&mut self, layer: usize, positions: Range<u64>) -> Result<Vec<Tiles>, Error> {
-        let total = self.spec.prompt_tokens + self.spec.decode_tokens;
-        let per_position = run_kv_bytes(self.spec, self.config)?;
-        let blocks = positions.start / self.block_positions..positions.end.div_ceil(self.block_positions);
-        while (self.layers[layer].kv.len() as u64) < blocks.end {
-            let block = self.layers[layer].kv.len() as u64;
-            let held = self.block_positions.min(total - block * self.block_positions);
-            let bytes = product(&[held, per_position])?;
-            let tiles = self.tiles(format!("kv.{layer}.block{block}"), bytes, Some(layer as u32), Kind::KvCache)?;
-            self.layers[layer].kv.push(tiles);
-        }
-        Ok(self.layers[layer].kv[blocks.start as usize..blocks.end as usize].to_vec())
-    }
-
-    /// One forward pass over `positions` of every sequence.
-    fn step(&mut self, positions: Range<u64>) -> Result<(), Error> {
-        let tokens = positions.end - positions.start;
-        let phase = if positions.start == 0 { "prefill" } else { "decode" };
-        let buffers = match self.buffers.take() {
-            Some(buffers) => buffers,
-            None => self.buffers(phase, tokens)?,
+    fn multiply(
+        &self,
+        step: &mut Step,
+        from: Val,
+        matrix: &Matrix,
+        (rows, name, layer): (u64, &'static str, Option<u32>),
+        op: Op,
+    ) -> Val {
+        let Linear { inputs, outputs, .. } = matrix.linear;
+        let out = self.activation(step, name, rows, outputs, layer);
+        let product = Product {
+            // The table of a tied head has a row for each token.
+            b_turned: matrix.weights == self.embed,
+            ..Product::new((rows, outputs, inputs), from, matrix.weights, out)
         };
-        let window = self.config.sliding_window.unwrap_or(u64::MAX);
+        let streams = std::iter::once(matrix.weights).chain(matrix.bias).collect();
+        step.push(Operator::multiply(op, layer, product, streams));
+        out
+    }
 
-        let rows = product(&[self.config.hidden_size, tokens, self.spec.batch_size])?;
-        let rows = self.weights(format!("embed_tokens.rows[{}]", positions.start), rows, None)?;
-        self.read(&rows, Op::Embedding)?;
-        if self.config.position_elements() > 0 {
-            let rows = product(&[self.config.hidden_size, tokens])?;
-            let rows = self.weights(format!("embed_positions.rows[{}]", positions.start), rows, None)?;
-            self.read(&rows, Op::Embedding)?;
-        }
-        self.touch(&buffers.hidden, Op::Embedding, Mode::Write, 0.0)?;
+    fn add(&self, step: &mut Step, to: Val, what: Val, rows: u64, layer: Option<u32>) -> Val {
+        let sum = self.activation(step, "hidden", rows, self.model.hidden_size, layer);
+        step.push(Operator::new(Op::Add, layer, vec![to, what], sum).in_place());
+        sum
+    }
 
-        for layer in 0..self.layers.len() {
-            // Taken out for the time of the layer, so that the builder can be written to meanwhile.
-            let written = self.kv_blocks(layer, positions.clone())?;
-            let read = self.kv_blocks(layer, positions.start.saturating_sub(window - 1)..positions.end)?;
-            let flops_per_byte = self.attention_flops(&positions, window) / self.bytes_of(&read).max(1.0);
-            let stored = std::mem::replace(&mut self.layers[layer], Layer::empty());
-
-            self.norm(&buffers.hidden, &stored.norm1, &buffers.normed)?;
-            self.linear(&buffers.normed, &stored.qkv, &buffers.qkv, Mode::Write, tokens)?;
-
-            self.read(&buffers.qkv, Op::Attention)?;
-            for block in &written {
-                self.touch(block, Op::Attention, Mode::Update, 0.0)?;
+    /// The layers of a stack. `encoded` is what the other stack made in this pass, with the length of each sequence.
+    fn stack(
+        &mut self,
+        step: &mut Step,
+        stack: usize,
+        mut hidden: Val,
+        spans: &[Span],
+        encoded: Option<&(Val, Vec<u64>)>,
+    ) -> Result<Val, Error> {
+        let rows = tokens(spans);
+        for layer in 0..self.stacks[stack].layers.len() {
+            let number = Some(self.stacks[stack].first + layer as u32);
+            let mut norms = 0;
+            hidden = self.half(step, (stack, layer), hidden, rows, &mut norms, |passes, step, from| {
+                passes.self_attention(step, stack, layer, from, spans)
+            })?;
+            if self.stacks[stack].stack.cross {
+                hidden = self.half(step, (stack, layer), hidden, rows, &mut norms, |passes, step, from| {
+                    passes.cross_attention(step, (stack, layer), from, spans, encoded)
+                })?;
             }
-            for block in &read {
-                self.touch(block, Op::Attention, Mode::Read, flops_per_byte)?;
-            }
-            self.touch(&buffers.attended, Op::Attention, Mode::Write, 0.0)?;
-
-            // Both halves of a layer add to what came in.
-            let out = std::slice::from_ref(&stored.attention_out);
-            self.linear(&buffers.attended, out, &buffers.hidden, Mode::Update, tokens)?;
-            self.norm(&buffers.hidden, &stored.norm2, &buffers.normed)?;
-            self.linear(&buffers.normed, &stored.mlp_in, &buffers.mlp, Mode::Write, tokens)?;
-            let out = std::slice::from_ref(&stored.mlp_out);
-            self.linear(&buffers.mlp, out, &buffers.hidden, Mode::Update, tokens)?;
-            self.layers[layer] = stored;
+            hidden = self.half(step, (stack, layer), hidden, rows, &mut norms, |passes, step, from| {
+                passes.feed(step, stack, layer, from, spans)
+            })?;
         }
+        if let Experts::Log(_, used) = &mut self.experts {
+            *used += rows;
+        }
+        Ok(hidden)
+    }
 
-        self.norm(&buffers.hidden, &self.final_norm.clone(), &buffers.last)?;
-        let head = self.head.clone();
-        self.linear(&buffers.last, std::slice::from_ref(&head), &buffers.logits, Mode::Write, 1)?;
-        self.buffers = Some(buffers);
+    /// The norm that closes a stack.
+    fn close(&self, step: &mut Step, stack: usize, hidden: Val, rows: u64) -> Val {
+        match self.stacks[stack].final_norm {
+            Some(norm) => self.norm(step, hidden, norm, (rows, self.model.hidden_size), None),
+            None => hidden,
+        }
+    }
+
+    /// What the model says in the end: for the last (or first) position of each sequence, or in training for all.
+    fn answer(&self, step: &mut Step, stack: usize, mut hidden: Val, spans: &[Span]) -> Val {
+        let classifies = self.model.encodes_only();
+        let mut rows = tokens(spans);
+        if self.task == Task::Inference || classifies {
+            rows = spans.len() as u64;
+            let chosen = self.activation(step, "chosen", rows, self.model.hidden_size, None);
+            step.push(Operator::new(Op::Copy, None, vec![hidden], chosen));
+            hidden = chosen;
+        }
+        hidden = self.close(step, stack, hidden, rows);
+        for (matrix, name) in [(&self.output, "pooled"), (&self.head, "logits")] {
+            if let Some(matrix) = matrix {
+                hidden = self.linear(step, hidden, matrix, rows, name, None);
+            }
+        }
+        hidden
+    }
+
+    fn mlp(&self, step: &mut Step, weights: &MlpWeights, from: Val, rows: u64, layer: Option<u32>) -> Val {
+        let up: Vec<Val> =
+            weights.up.iter().map(|matrix| self.linear(step, from, matrix, rows, "mlp", layer)).collect();
+        let active = self.activation(step, "mlp", rows, weights.down.linear.inputs, layer);
+        step.push(Operator::new(Op::Relu, layer, up, active).in_place());
+        self.linear(step, active, &weights.down, rows, "mlp_out", layer)
+    }
+
+    fn feed(&mut self, step: &mut Step, stack: usize, layer: usize, from: Val, spans: &[Span]) -> Result<Val, Error> {
+        let rows = tokens(spans);
+        let first = self.stacks[stack].first as usize + layer;
+        let number = Some(first as u32);
+        let loads = match &self.stacks[stack].layers[layer].feed {
+            FeedWeights::Dense(mlp) => return Ok(self.mlp(step, mlp, from, rows, number)),
+            FeedWeights::Sparse { experts, .. } => route(&mut self.experts, first, experts.len(), spans)?,
+        };
+        let FeedWeights::Sparse { router, experts, shared } = &self.stacks[stack].layers[layer].feed else {
+            return Err(Error::Internal("a layer changed its kind".into()));
+        };
+        let hidden = self.model.hidden_size;
+        let choice = self.multiply(step, from, router, (rows, "router", number), Op::Gating);
+        let loads = loads.into_iter().enumerate().filter(|(_, tokens)| *tokens > 0);
+        let groups: Vec<(usize, u64, Val)> = loads
+            .map(|(expert, tokens)| (expert, tokens, self.activation(step, "expert_in", tokens, hidden, number)))
+            .collect();
+        let writes: Vec<(Val, Mode)> = groups.iter().map(|(.., group)| (*group, Mode::Write)).collect();
+        step.push(Operator { writes, ..Operator::new(Op::Copy, number, vec![from], choice) });
+        let mut answers = vec![choice];
+        for (expert, tokens, group) in groups {
+            answers.push(self.mlp(step, &experts[expert], group, tokens, number));
+        }
+        if let Some((mlp, gate)) = shared {
+            answers.push(self.multiply(step, from, gate, (rows, "shared_gate", number), Op::Gating));
+            answers.push(self.mlp(step, mlp, from, rows, number));
+        }
+        let out = self.activation(step, "mlp_out", rows, hidden, number);
+        step.push(Operator::new(Op::Gating, number, answers, out));
+        Ok(out)
+    }
+
+    /// One half of a layer: norms, what it computes, and the sum with what came in.
+    fn half(
+        &mut self,
+        step: &mut Step,
+        (stack, layer): (usize, usize),
+        hidden: Val,
+        rows: u64,
+        used: &mut usize,
+        compute: impl FnOnce(&mut Self, &mut Step, Val) -> Result<Val, Error>,
+    ) -> Result<Val, Error> {
+        let number = Some(self.stacks[stack].first + layer as u32);
+        let shape = (rows, self.model.hidden_size);
+        let mut next = |passes: &Self| {
+            *used += 1;
+            passes.stacks[stack].layers[layer].norms.get(*used - 1).copied()
+        };
+        let normed = |passes: &Self, step: &mut Step, from: Val, norm: Option<Val>| match norm {
+            Some(norm) => passes.norm(step, from, norm, shape, number),
+            None => from,
+        };
+        if self.model.norms_after() {
+            let out = compute(self, step, hidden)?;
+            let sum = self.add(step, hidden, out, rows, number);
+            let norm = next(self);
+            return Ok(normed(self, step, sum, norm));
+        }
+        let norm = next(self);
+        let before = normed(self, step, hidden, norm);
+        let mut out = compute(self, step, before)?;
+        if self.model.norms_twice() {
+            let norm = next(self);
+            out = normed(self, step, out, norm);
+        }
+        Ok(self.add(step, hidden, out, rows, number))
+    }
+
+    /// Queries, keys and values of a pass: one tensor for all, or three.
+    fn project(&self, step: &mut Step, weights: &AttentionWeights, from: Val, rows: u64, layer: Option<u32>) -> Vec<Val> {
+        let names: &[&str] = if weights.qkv.len() == 1 { &["qkv"] } else { &["q", "k", "v"] };
+        let project = |(matrix, name): (&Matrix, &&'static str)| self.linear(step, from, matrix, rows, name, layer);
+        let mut made: Vec<Val> = weights.qkv.iter().zip(names).map(project).collect();
+        for (at, norm) in [(0, weights.q_norm), (1, weights.k_norm)] {
+            if let Some(norm) = norm {
+                let cols = weights.qkv[at].linear.outputs;
+                made[at] = self.norm(step, made[at], norm, (rows, cols), layer);
+            }
+        }
+        made
+    }
+
+    fn self_attention(&mut self, step: &mut Step, stack: usize, layer: usize, from: Val, spans: &[Span]) -> Result<Val, Error> {
+        let rows = tokens(spans);
+        let number = Some(self.stacks[stack].first + layer as u32);
+        let causal = self.stacks[stack].stack.causal;
+        let made = self.project(step, &self.stacks[stack].layers[layer].attention, from, rows, number);
+        let window = if causal { self.model.window_of(layer as u64) } else { u64::MAX };
+        let cached = causal && self.task == Task::Inference;
+        let mut reads = made.clone();
+        let mut streams = Vec::new();
+        if cached {
+            let keys_and_values = if made.len() == 1 { made.clone() } else { made[1..].to_vec() };
+            let mut written = Vec::new();
+            for span in spans {
+                written.extend(self.kv_blocks(stack, layer, span.request, span.positions.clone())?);
+                let seen = span.positions.start.saturating_sub(window - 1)..span.positions.end;
+                streams.extend(self.kv_blocks(stack, layer, span.request, seen)?);
+            }
+            let writes: Vec<(Val, Mode)> = written.into_iter().map(|block| (block, Mode::Update)).collect();
+            let Some(&(first, _)) = writes.first() else { return Err(Error::Internal("a pass without tokens".into())) };
+            step.push(Operator { writes, ..Operator::new(Op::Attention, number, keys_and_values, first) });
+            reads.truncate(1);
+        }
+        // The bias of positions is made once, in the first layer, and used by all.
+        streams.extend(self.stacks[stack].layers[layer].attention.positions);
+        let pairs: f64 = spans.iter().map(|span| pairs(&span.positions, causal, window)).sum();
+        let attended = self.attend(step, reads, streams, rows, pairs, number);
+        let out = &self.stacks[stack].layers[layer].attention.out;
+        Ok(self.linear(step, attended, out, rows, "attention_out", number))
+    }
+
+    /// Attention: `pairs` of a query and a key, each multiplied twice (the score, and the sum of values).
+    fn attend(&self, step: &mut Step, reads: Vec<Val>, streams: Vec<Val>, rows: u64, pairs: f64, layer: Option<u32>) -> Val {
+        let width = self.model.q_width();
+        let attended = self.activation(step, "attended", rows, width, layer);
+        let flops = 4.0 * width as f64 * pairs;
+        step.push(Operator { streams, flops, ..Operator::new(Op::Attention, layer, reads, attended) });
+        attended
+    }
+
+    /// Attention to what the other stack made: in this pass, or kept from an earlier one.
+    fn cross_attention(
+        &mut self,
+        step: &mut Step,
+        (stack, layer): (usize, usize),
+        from: Val,
+        spans: &[Span],
+        encoded: Option<&(Val, Vec<u64>)>,
+    ) -> Result<Val, Error> {
+        let rows = tokens(spans);
+        let number = Some(self.stacks[stack].first + layer as u32);
+        let of_layer = &self.stacks[stack].layers[layer];
+        let Some(weights) = &of_layer.cross else { return Ok(from) };
+        let q = self.linear(step, from, &weights.qkv[0], rows, "q", number);
+        let (mut reads, mut streams, mut pairs) = (vec![q], Vec::new(), 0.0);
+        match encoded {
+            Some((encoded, lengths)) => {
+                let all = lengths.iter().sum();
+                reads.push(self.linear(step, *encoded, &weights.qkv[1], all, "k", number));
+                reads.push(self.linear(step, *encoded, &weights.qkv[2], all, "v", number));
+                pairs = spans.iter().zip(lengths).map(|(span, length)| (count(span) * length) as f64).sum();
+            }
+            None => {
+                for span in spans {
+                    let kept = of_layer.cross_kv.get(span.request).copied().flatten();
+                    let kept = kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
+                    let Val::Stored(index) = kept else { continue };
+                    pairs += (count(span) * self.plan.about(index).shape.rows) as f64;
+                    streams.push(kept);
+                }
+            }
+        }
+        let attended = self.attend(step, reads, streams, rows, pairs, number);
+        Ok(self.linear(step, attended, &weights.out, rows, "attention_out", number))
+    }
+
+    /// Makes the keys and values of prompts for every layer of the decoder, and keeps them.
+    fn keep_encoded(&mut self, step: &mut Step, encoded: Val, spans: &[Span]) -> Result<(), Error> {
+        let rows = tokens(spans);
+        let stack = self.stacks.len() - 1;
+        let encoded = self.close(step, 0, encoded, rows);
+        for layer in 0..self.stacks[stack].layers.len() {
+            let number = self.stacks[stack].first + layer as u32;
+            let Some(weights) = &self.stacks[stack].layers[layer].cross else { continue };
+            let k = self.linear(step, encoded, &weights.qkv[1], rows, "k", Some(number));
+            let v = self.linear(step, encoded, &weights.qkv[2], rows, "v", Some(number));
+            let mut writes = Vec::new();
+            for span in spans {
+                let shape = Shape::new(count(span), self.model.kv_elements_per_layer(), self.bits.kv);
+                let name = format!("cross_kv.{number}.request{}", span.request);
+                let kept = self.plan.stored(name, shape, Some(number), Kind::KvCache);
+                let of_layer = &mut self.stacks[stack].layers[layer].cross_kv;
+                of_layer.resize(of_layer.len().max(span.request + 1), None);
+                of_layer[span.request] = Some(kept);
+                writes.push((kept, Mode::Write));
+            }
+            let Some(&(first, _)) = writes.first() else { continue };
+            step.push(Operator { writes, ..Operator::new(Op::Attention, Some(number), vec![k, v], first) });
+        }
         Ok(())
     }
 
-    fn norm(&mut self, input: &Tiles, weights: &Tiles, output: &Tiles) -> Result<(), Error> {
-        self.read(input, Op::Norm)?;
-        self.read(weights, Op::Norm)?;
-        self.touch(output, Op::Norm, Mode::Write, 0.0)
-    }
-
-    /// Multiplies `positions` rows of each sequence by the weights.
-    fn linear(
-        &mut self,
-        input: &Tiles,
-        weights: &[Tiles],
-        output: &Tiles,
-        mode: Mode,
-        positions: u64,
-    ) -> Result<(), Error> {
-        self.read(input, Op::Matmul)?;
-        let elements_per_byte = 8.0 / self.spec.weight_dtype(self.config).bits() as f64;
-        let flops_per_byte = 2.0 * (positions * self.spec.batch_size) as f64 * elements_per_byte;
-        weights.iter().try_for_each(|tiles| self.touch(tiles, Op::Matmul, Mode::Read, flops_per_byte))?;
-        self.touch(output, Op::Matmul, mode, 0.0)
-    }
-
-    /// FLOPs of attention in one layer: each query with each position that it may see, twice (scores, and the sum).
-    fn attention_flops(&self, positions: &Range<u64>, window: u64) -> f64 {
-        let seen = |position: u64| (position + 1).min(window) as f64;
-        let pairs: f64 = positions.clone().map(seen).sum();
-        let width = (self.config.num_attention_heads * self.config.head_dim) as f64;
-        4.0 * width * pairs * self.spec.batch_size as f64
-    }
-
-    fn bytes_of(&mut self, tensors: &[Tiles]) -> f64 {
-        tensors.iter().flat_map(Clone::clone).map(|tile| self.builder.tensor_mut(tile).bytes as f64).sum()
+    /// The blocks that hold `positions` of a request, made where they are new.
+    fn kv_blocks(&mut self, stack: usize, layer: usize, request: usize, positions: Range<u64>) -> Result<Vec<Val>, Error> {
+        let number = self.stacks[stack].first + layer as u32;
+        let blocks = positions.start / self.block_positions..positions.end.div_ceil(self.block_positions);
+        let width = self.model.kv_elements_per_layer();
+        let kv = &mut self.stacks[stack].layers[layer].kv;
+        if kv.len() <= request {
+            kv.resize(request + 1, Vec::new());
+        }
+        let of_request = &mut kv[request];
+        while (of_request.len() as u64) < blocks.end {
+            let block = of_request.len();
+            let name = format!("kv.{number}.request{request}.block{block}");
+            // The last block is as long as the request needs.
+            let rest = self.lengths[request].saturating_sub(block as u64 * self.block_positions);
+            let shape = Shape::new(self.block_positions.min(rest).max(1), width, self.bits.kv);
+            of_request.push(self.plan.stored(name, shape, Some(number), Kind::KvCache));
+        }
+        Ok(of_request[blocks.start as usize..blocks.end as usize].to_vec())
     }
 }
 
-impl Layer {
-    fn empty() -> Self {
-        let none = || 0..0;
-        Self {
-            norm1: none(),
-            qkv: Vec::new(),
-            attention_out: none(),
-            norm2: none(),
-            mlp_in: Vec::new(),
-            mlp_out: none(),
-            kv: Vec::new(),
-        }
-    }
-}
-
-/// Bytes of keys and values that one position of the batch adds in one layer.
-fn run_kv_bytes(spec: &Inference, config: &ModelConfig) -> Result<u64, Error> {
-    let elements = product(&[config.kv_elements_per_layer(), spec.batch_size])?;
-    spec.kv_dtype(config).bytes(elements)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::trace::Kind;
-    use crate::workload::config::Family;
-    use crate::workload::presets::PRESETS;
-
-    fn bytes_by_kind(trace: &Trace) -> BTreeMap<Kind, u64> {
-        let mut sums = BTreeMap::new();
-        for tensor in trace.tensors() {
-            *sums.entry(tensor.kind).or_insert(0) += tensor.bytes;
-        }
-        sums
-    }
-
-    #[test]
-    fn weights_and_kv_of_the_trace_equal_the_facts() {
-        for preset in PRESETS {
-            let spec = Inference {
-                model: ModelRef::Preset(preset.name.into()),
-                batch_size: 3,
-                prompt_tokens: 40,
-                decode_tokens: 3,
-                ..Inference::default()
-            };
-            let config = spec.check().unwrap();
-            let facts = spec.facts().unwrap();
-            let trace = spec.trace().unwrap();
-            let sums = bytes_by_kind(&trace);
-            assert_eq!(sums[&Kind::KvCache], facts.kv_bytes, "{}", preset.name);
-            // Of the tables, only the rows of the tokens are read; a tied table is read whole by the head.
-            let rows: u64 = trace.tensors().iter().filter(|t| t.name.contains("rows[")).map(|t| t.bytes).sum();
-            let tables =
-                config.position_elements() + if config.tie_word_embeddings { 0 } else { config.embedding_elements() };
-            let unread = spec.weight_dtype(&config).bytes(tables).unwrap();
-            assert_eq!(sums[&Kind::Weights] - rows, facts.weight_bytes - unread, "{}", preset.name);
-        }
-    }
-
-    #[test]
-    fn decode_reads_every_weight_once_a_token() {
-        let spec = Inference { decode_tokens: 5, ..Inference::default() };
-        let trace = spec.trace().unwrap();
-        let mut uses = vec![0; trace.tensors().len()];
-        for t in trace.accesses() {
-            uses[*t as usize] += 1;
-        }
-        for (tensor, uses) in trace.tensors().iter().zip(uses) {
-            if tensor.kind == Kind::Weights && !tensor.name.contains("rows") {
-                assert_eq!(uses, 6, "{}", tensor.name);
+/// Tokens that each expert of a layer gets.
+fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) -> Result<Vec<u64>, Error> {
+    let mut loads = vec![0; count];
+    let tokens = spans.iter().flat_map(|span| span.positions.clone().map(|_| span.request));
+    match experts {
+        Experts::None => return Err(Error::Internal("experts without anyone to choose them".into())),
+        Experts::Drawn(router) => {
+            for request in tokens {
+                router.route(layer, request).iter().for_each(|expert| loads[usize::from(*expert)] += 1);
             }
-            assert!(tensor.bytes <= spec.tile_bytes);
         }
-        let labels: Vec<&str> = trace.marks().iter().map(|m| m.label.as_str()).collect();
-        assert_eq!(labels, ["prefill", "decode"]);
-    }
-
-    #[test]
-    fn flops_are_two_a_parameter_and_token_plus_attention() {
-        let spec = Inference { prompt_tokens: 64, decode_tokens: 3, batch_size: 2, ..Inference::default() };
-        let config = spec.check().unwrap();
-        let trace = spec.trace().unwrap();
-        let flops: f64 = (0..trace.accesses().len()).map(|now| trace.flops(now)).sum();
-        // The head multiplies the last position of each of the four steps only; look-ups multiply nothing.
-        let body = config.parameters() - 2 * config.embedding_elements();
-        let matmul = 2.0 * 2.0 * (67 * body + 4 * config.embedding_elements()) as f64;
-        let pairs = (67 * 68 / 2) as f64;
-        let attention = 2.0 * 4.0 * (config.hidden_size * config.num_hidden_layers) as f64 * pairs;
-        assert!((flops / (matmul + attention) - 1.0).abs() < 1e-3, "{flops} {}", matmul + attention);
-        assert!(trace.knows_flops());
-    }
-
-    fn tiny() -> ModelConfig {
-        ModelConfig {
-            model_type: Family::Mistral,
-            hidden_size: 64,
-            intermediate_size: 128,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            head_dim: 16,
-            vocab_size: 100,
-            max_position_embeddings: 512,
-            sliding_window: None,
-            tie_word_embeddings: false,
-            attention_bias: false,
-            mlp_bias: false,
-            torch_dtype: Dtype::Bfloat16,
+        Experts::Log(log, used) => {
+            for (token, _) in (*used..).zip(tokens) {
+                for expert in log.experts(token, layer as u32)? {
+                    let load = loads.get_mut(usize::from(*expert)).ok_or_else(|| {
+                        let problem = format!("token {token} goes to expert {expert} of layer {layer}, which has {count}");
+                        let cure = "Give the log of this model, or the model of this log";
+                        Error::input("the routing log", Place::Item(token), problem, cure)
+                    })?;
+                    *load += 1;
+                }
+            }
         }
     }
+    Ok(loads)
+}
 
-    /// A position takes 2 x 2 heads x 16 x 2 B = 128 B a layer: 8 positions fill a tile of 1 KiB.
-    #[test]
-    fn a_sliding_window_limits_the_blocks_read() {
-        let reads = |window| {
-            let config = ModelConfig { sliding_window: window, ..tiny() };
-            let spec = Inference {
-                model: ModelRef::Config(Box::new(config)),
-                prompt_tokens: 64,
-                decode_tokens: 1,
-                tile_bytes: 1024,
-                ..Inference::default()
-            };
-            let trace = spec.trace().unwrap();
-            let decode = trace.marks()[1].at as usize;
-            let kv = trace.accesses()[decode..].iter().filter(|t| trace.tensors()[**t as usize].kind == Kind::KvCache);
-            kv.count()
-        };
-        // Two layers: one block written, and 9 of 9 or 2 of 9 read (positions 57..=64 lie in blocks 7 and 8).
-        assert_eq!(reads(None), 2 * (1 + 9));
-        assert_eq!(reads(Some(8)), 2 * (1 + 2));
-        assert_eq!(reads(Some(1)), 2 * (1 + 1));
-    }
+/// Tokens of all spans.
+fn tokens(spans: &[Span]) -> u64 {
+    spans.iter().map(count).sum()
+}
 
-    #[test]
-    fn too_many_positions_or_tiles_are_refused() {
-        let gpt2 = |prompt, decode| Inference {
-            model: ModelRef::Preset("gpt2-large".into()),
-            prompt_tokens: prompt,
-            decode_tokens: decode,
-            ..Inference::default()
-        };
-        assert!(gpt2(1000, 24).trace().is_ok());
-        assert_eq!(gpt2(1000, 25).trace().unwrap_err().field_name(), Some("decode_tokens"));
-        assert_eq!(gpt2(1025, 0).trace().unwrap_err().field_name(), Some("prompt_tokens"));
-        let many = Inference { tile_bytes: 1024, ..Inference::default() };
-        assert!(matches!(many.trace().unwrap_err(), Error::TooLarge { .. }));
-        let small = Inference { tile_bytes: 1024, batch_size: 4096, prompt_tokens: 30_000, ..Inference::default() };
-        assert!(matches!(small.trace().unwrap_err(), Error::TooLarge { .. }));
+fn count(span: &Span) -> u64 {
+    span.positions.end - span.positions.start
+}
+
+/// Pairs of a query at one of `positions` and a key that it sees.
+fn pairs(positions: &Range<u64>, causal: bool, window: u64) -> f64 {
+    if !causal {
+        let all = (positions.end - positions.start) as f64;
+        return all * all;
     }
+    // Positions before the window is full see one more each; the others see as many as it holds.
+    let full = window.clamp(positions.start, positions.end);
+    let rising = (full - positions.start) as f64 * (positions.start + full + 1) as f64 / 2.0;
+    rising + (positions.end - full) as f64 * window as f64
 }

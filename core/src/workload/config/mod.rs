@@ -1,0 +1,155 @@
+//! Models by their shapes: what a Hugging Face `config.json` says, and the same for networks that have none.
+
+mod cnn;
+mod keys;
+mod mlp;
+mod transformer;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::cnn::{Cnn, Layer, Resnet, Window};
+pub(crate) use self::cnn::{Network, What};
+pub use self::mlp::{Gemm, Mlp};
+pub use self::transformer::{Experts, Family, Image, Transformer};
+pub(crate) use self::transformer::{Attention, Feed, Linear, MlpShape, Stack, Tokens};
+
+use self::keys::Keys;
+use super::dtype::Dtype;
+use crate::error::{Error, Place};
+
+/// The shapes of a model, from its `config.json` or in the same manner.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ModelConfig {
+    /// Attention and MLPs: encoder, decoder or both, with or without experts.
+    Transformer(Box<Transformer>),
+    /// A residual network of convolutions.
+    Resnet(Resnet),
+    /// A chain of convolutions, pools and linear layers.
+    Cnn(Cnn),
+    /// A chain of linear layers.
+    Mlp(Mlp),
+    /// One matrix multiplication.
+    Gemm(Gemm),
+}
+
+impl<'de> Deserialize<'de> for ModelConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keys = Map::deserialize(deserializer)?;
+        Self::from_keys("config.json", &keys).map_err(serde::de::Error::custom)
+    }
+}
+
+impl ModelConfig {
+    /// Reads a Hugging Face `config.json`; `input` is named in the errors.
+    pub fn from_json(input: &str, text: &[u8]) -> Result<Self, Error> {
+        let keys: Map<String, Value> = serde_json::from_slice(text).map_err(|e| {
+            let place = Place::LineColumn(e.line() as u64, e.column() as u64);
+            Error::input(input, place, format!("not a JSON object: {e}"), "Paste the model's config.json as it is")
+        })?;
+        Self::from_keys(input, &keys)
+    }
+
+    fn from_keys(input: &str, keys: &Map<String, Value>) -> Result<Self, Error> {
+        let keys = Keys { input, keys };
+        let config = match keys.model_type()?.as_str() {
+            "resnet" => Self::Resnet(Resnet::from_keys(&keys)?),
+            "cnn" => Self::Cnn(Cnn::from_keys(&keys)?),
+            "mlp" => Self::Mlp(Mlp::from_keys(&keys)?),
+            "gemm" => Self::Gemm(Gemm::from_keys(&keys)?),
+            name => Self::Transformer(Box::new(Transformer::from_keys(name, &keys)?)),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Fails where two values contradict each other.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Transformer(transformer) => transformer.check(),
+            Self::Resnet(resnet) => resnet.network().map(|_| ()),
+            Self::Cnn(cnn) => cnn.network().map(|_| ()),
+            Self::Mlp(_) | Self::Gemm(_) => Ok(()),
+        }
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> u64 {
+        match self {
+            Self::Transformer(transformer) => transformer.parameters(),
+            // Checked when it was read.
+            Self::Resnet(resnet) => resnet.network().map_or(0, |network| network.parameters()),
+            Self::Cnn(cnn) => cnn.network().map_or(0, |network| network.parameters()),
+            Self::Mlp(mlp) => mlp.parameters(),
+            Self::Gemm(gemm) => gemm.k * gemm.n,
+        }
+    }
+
+    /// Parameters that one token (or image, or row) is multiplied with: all but look-up tables, and of the experts only
+    /// those that a token is sent to.
+    pub fn active_parameters(&self) -> u64 {
+        match self {
+            Self::Transformer(transformer) => transformer.active_parameters(),
+            other => other.parameters(),
+        }
+    }
+
+    /// The Transformer, where it is one.
+    pub fn transformer(&self) -> Option<&Transformer> {
+        match self {
+            Self::Transformer(transformer) => Some(transformer),
+            _ => None,
+        }
+    }
+
+    /// The number format of its weights.
+    pub fn dtype(&self) -> Dtype {
+        match self {
+            Self::Transformer(transformer) => transformer.torch_dtype,
+            Self::Resnet(resnet) => resnet.torch_dtype,
+            Self::Cnn(cnn) => cnn.torch_dtype,
+            Self::Mlp(mlp) => mlp.torch_dtype,
+            Self::Gemm(gemm) => gemm.torch_dtype,
+        }
+    }
+
+    /// The family, as the prototype's records name it.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Transformer(transformer) if transformer.experts.is_some() => "MoE",
+            Self::Transformer(_) => "Transformer",
+            Self::Resnet(_) | Self::Cnn(_) => "CNN",
+            Self::Mlp(_) | Self::Gemm(_) => "MLP",
+        }
+    }
+}
+
+/// The families that are read, for messages.
+fn supported() -> String {
+    let names = Family::ALL.map(Family::name);
+    format!("{}, resnet, cnn, mlp and gemm", names.join(", "))
+}
+
+/// The product of `factors`, or an error where it passes 64 bits.
+pub(crate) fn product(factors: &[u64]) -> Result<u64, Error> {
+    factors.iter().try_fold(1u64, |p, f| p.checked_mul(*f)).ok_or_else(|| Error::TooLarge {
+        problem: "a tensor of this model has more than 2^64 - 1 bytes".into(),
+        cure: "Check the sizes in the configuration, the batch size and the token counts".into(),
+    })
+}
+
+/// What a model's shapes say before anything is simulated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Parameters that one token (or image, or row) is multiplied with.
+    pub active_parameters: u64,
+    /// Bytes of all weights in the chosen number format.
+    pub weight_bytes: u64,
+    /// Bytes of keys and values that one token adds, all layers together.
+    pub kv_bytes_per_token: u64,
+    /// Bytes of keys and values of all requests at their ends.
+    pub kv_bytes: u64,
+}

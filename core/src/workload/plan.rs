@@ -1,0 +1,628 @@
+//! From operators to accesses: cuts tensors into tiles, lays out buffers, and orders the uses of tiles.
+//!
+//! A workload is written as [`Step`]s: lists of [`Operator`]s over stored tensors (weights, KV cache) and temporary ones
+//! (activations, gradients). A [`Plan`] turns each step into accesses:
+//!
+//! - Every tensor is cut into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
+//! - Without a dataflow an operator uses each tile of its operands once. With one, matrices are cut into square tiles,
+//!   and a matrix multiplication walks over them in the order of that dataflow, so that reuse inside it is visible.
+//! - Temporary tensors share buffers as a static memory planner lays them out: a buffer whose content nobody needs any
+//!   more takes the next tensor of the same shape, and an operator that works element by element overwrites its input
+//!   where nobody else needs it.
+//! - FLOPs wait for the operands that are streamed (weights, KV cache), in proportion to their bytes; where there are
+//!   none, for what is read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::product;
+use crate::error::Error;
+use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
+
+/// The most accesses a workload may make.
+pub const MAX_ACCESSES: usize = 50_000_000;
+
+/// The most tiles a workload may have: a tile takes about a hundred bytes before it is used at all.
+pub const MAX_TILES: usize = 4_000_000;
+
+/// Which operand of a matrix multiplication stays where it is while the others pass by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dataflow {
+    /// A tile of the output is finished before the next begins.
+    OutputStationary,
+    /// A tile of the weights is used for all rows before the next is read.
+    WeightStationary,
+    /// A tile of the input is used for all columns before the next is read.
+    InputStationary,
+}
+
+impl Dataflow {
+    /// Every dataflow.
+    pub const ALL: [Self; 3] = [Self::OutputStationary, Self::WeightStationary, Self::InputStationary];
+
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OutputStationary => "output_stationary",
+            Self::WeightStationary => "weight_stationary",
+            Self::InputStationary => "input_stationary",
+        }
+    }
+
+    /// The dataflow of that name; its first letters (`os`, `ws`, `is`) will do.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        let plain = name.to_ascii_lowercase().replace('-', "_");
+        let short = |flow: &Self| format!("{}s", &flow.name()[..1]);
+        Self::ALL.into_iter().find(|flow| flow.name() == plain || short(flow) == plain).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::field("dataflow", format!("\"{name}\""), "no such dataflow", format!("Choose one of {names}"))
+        })
+    }
+}
+
+/// A matrix: how many elements, and how wide they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shape {
+    pub(crate) rows: u64,
+    pub(crate) cols: u64,
+    /// Bits an element takes.
+    pub(crate) bits: u64,
+}
+
+impl Shape {
+    pub(crate) fn new(rows: u64, cols: u64, bits: u64) -> Self {
+        Self { rows, cols, bits }
+    }
+
+    fn bytes(&self) -> Result<u64, Error> {
+        product(&[self.rows, self.cols, self.bits]).map(|bits| bits.div_ceil(8))
+    }
+}
+
+/// A tensor of a plan: stored for good, or temporary within a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Val {
+    Stored(u32),
+    Temp(u32),
+}
+
+/// C = A x B, all given as they are stored; `a_turned` means that A is stored with its columns as rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    /// Rows of A and C.
+    pub(crate) m: u64,
+    /// Columns of B and C.
+    pub(crate) n: u64,
+    /// Columns of A and rows of B.
+    pub(crate) k: u64,
+    pub(crate) a: Val,
+    pub(crate) b: Val,
+    pub(crate) c: Val,
+    pub(crate) a_turned: bool,
+    pub(crate) b_turned: bool,
+}
+
+/// A multiplication with its addition.
+const FLOPS_PER_MAC: f64 = 2.0;
+
+impl Product {
+    /// The product of `a` and `b`, where `a` has `m` rows and `k` columns and `b` has `n` columns.
+    pub(crate) fn new((m, n, k): (u64, u64, u64), a: Val, b: Val, c: Val) -> Self {
+        Self { m, n, k, a, b, c, a_turned: false, b_turned: false }
+    }
+
+    pub(crate) fn flops(&self) -> f64 {
+        FLOPS_PER_MAC * self.m as f64 * self.n as f64 * self.k as f64
+    }
+}
+
+/// One operator: what it reads, what passes by, what it writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    pub(crate) op: Op,
+    pub(crate) layer: Option<u32>,
+    /// Read whole, in this order.
+    pub(crate) reads: Vec<Val>,
+    /// Read whole after that; the work waits for these.
+    pub(crate) streams: Vec<Val>,
+    pub(crate) writes: Vec<(Val, Mode)>,
+    pub(crate) flops: f64,
+    /// The matrix multiplication that it is, where it is one that a dataflow may cut.
+    pub(crate) product: Option<Product>,
+    /// Whether it works element by element, and may overwrite its first input.
+    pub(crate) in_place: bool,
+    /// Whether its product falls into groups, which no dataflow cuts.
+    pub(crate) grouped: bool,
+    /// The table whose rows it looks up.
+    pub(crate) table: Option<Val>,
+}
+
+impl Operator {
+    /// An operator without work.
+    pub(crate) fn new(op: Op, layer: Option<u32>, reads: Vec<Val>, write: Val) -> Self {
+        Self {
+            op,
+            layer,
+            reads,
+            streams: Vec::new(),
+            writes: vec![(write, Mode::Write)],
+            flops: 0.0,
+            product: None,
+            in_place: false,
+            grouped: false,
+            table: None,
+        }
+    }
+
+    /// The multiplication `product`; `streams` are its second operand and what else passes by.
+    pub(crate) fn multiply(op: Op, layer: Option<u32>, product: Product, streams: Vec<Val>) -> Self {
+        let reads = if streams.contains(&product.a) { Vec::new() } else { vec![product.a] };
+        let flops = product.flops();
+        Self { streams, flops, product: Some(product), ..Self::new(op, layer, reads, product.c) }
+    }
+
+    /// Every tensor that it names.
+    fn values(&self) -> impl Iterator<Item = Val> {
+        self.reads.iter().chain(&self.streams).copied().chain(self.writes.iter().map(|(value, _)| *value))
+    }
+
+    /// The same, element by element.
+    pub(crate) fn in_place(self) -> Self {
+        Self { in_place: true, ..self }
+    }
+}
+
+/// A temporary tensor.
+#[derive(Debug, Clone)]
+pub(crate) struct Temp {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) shape: Shape,
+    pub(crate) layer: Option<u32>,
+    pub(crate) kind: Kind,
+}
+
+/// Operators that run one after the other, such as one forward pass.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) temps: Vec<Temp>,
+    pub(crate) operators: Vec<Operator>,
+    /// What comes from outside; no gradient is wanted of these.
+    pub(crate) inputs: Vec<Val>,
+    /// What it ends with.
+    pub(crate) output: Option<Val>,
+    /// Names of points before operators.
+    pub(crate) marks: Vec<(usize, &'static str)>,
+}
+
+impl Step {
+    /// An activation.
+    pub(crate) fn temp(&mut self, name: impl Into<Cow<'static, str>>, shape: Shape, layer: Option<u32>) -> Val {
+        self.temp_of(name.into(), shape, layer, Kind::Activations)
+    }
+
+    pub(crate) fn temp_of(&mut self, name: Cow<'static, str>, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
+        self.temps.push(Temp { name, shape, layer, kind });
+        Val::Temp(self.temps.len() as u32 - 1)
+    }
+
+    /// The shape of a temporary tensor.
+    pub(crate) fn shape(&self, value: Val) -> Shape {
+        match value {
+            Val::Temp(t) => self.temps[t as usize].shape,
+            Val::Stored(_) => Shape::new(0, 0, 0),
+        }
+    }
+
+    pub(crate) fn push(&mut self, operator: Operator) {
+        self.operators.push(operator);
+    }
+
+    /// Names the point before the next operator.
+    pub(crate) fn mark(&mut self, label: &'static str) {
+        self.marks.push((self.operators.len(), label));
+    }
+}
+
+/// A stored tensor, which gets its tiles when it is first used.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) layer: Option<u32>,
+    pub(crate) kind: Kind,
+    grid: Option<Grid>,
+}
+
+/// The tiles of a tensor: rows of tiles, one after the other in the table of tensors.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    first: u32,
+    rows: u64,
+    cols: u64,
+}
+
+impl Grid {
+    fn tiles(&self) -> std::ops::Range<u32> {
+        // At most MAX_TILES.
+        self.first..self.first + (self.rows * self.cols) as u32
+    }
+
+    fn tile(&self, row: u64, col: u64) -> u32 {
+        self.first + (row * self.cols + col) as u32
+    }
+}
+
+/// A buffer for temporary tensors.
+#[derive(Debug, Clone, Copy)]
+struct Buffer {
+    grid: Grid,
+    layer: Option<u32>,
+    kind: Kind,
+}
+
+/// Turns steps into a trace.
+pub(crate) struct Plan {
+    builder: TraceBuilder,
+    tile_bytes: u64,
+    dataflow: Option<Dataflow>,
+    stored: Vec<Stored>,
+    /// Buffers whose content nobody needs, by shape.
+    free: BTreeMap<Shape, Vec<Buffer>>,
+    /// How often a name was given to a buffer.
+    names: BTreeMap<Cow<'static, str>, u32>,
+}
+
+impl Plan {
+    /// An empty plan for a model of family `model_type`.
+    pub(crate) fn new(model_type: &str, tile_bytes: u64, dataflow: Option<Dataflow>) -> Self {
+        Self {
+            builder: TraceBuilder::new(model_type),
+            tile_bytes,
+            dataflow,
+            stored: Vec::new(),
+            free: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// A tensor that outlives steps. One that is never used leaves no trace.
+    pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
+        self.stored.push(Stored { name, shape, layer, kind, grid: None });
+        Val::Stored(self.stored.len() as u32 - 1)
+    }
+
+    /// What is known of a stored tensor.
+    pub(crate) fn about(&self, index: u32) -> &Stored {
+        &self.stored[index as usize]
+    }
+
+    pub(crate) fn mark(&mut self, label: impl Into<String>) {
+        self.builder.mark(label);
+    }
+
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+        self.builder.warn(warning);
+    }
+
+    pub(crate) fn finish(self, input: &str) -> Result<Trace, Error> {
+        self.builder.finish(input)
+    }
+
+    /// Runs the operators of a step.
+    pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
+        let last = last_uses(step);
+        let mut placed: Vec<Option<Buffer>> = vec![None; step.temps.len()];
+        let mut marks = step.marks.iter().peekable();
+        for (now, operator) in step.operators.iter().enumerate() {
+            while let Some((_, label)) = marks.next_if(|(at, _)| *at == now) {
+                self.builder.mark(*label);
+            }
+            let overwritten = self.overwrite(step, operator, now, &last, &mut placed);
+            for (value, _) in &operator.writes {
+                if let Val::Temp(t) = *value
+                    && placed[t as usize].is_none()
+                {
+                    placed[t as usize] = Some(self.buffer(&step.temps[t as usize])?);
+                }
+            }
+            self.emit(step, operator, &mut placed, overwritten)?;
+            for value in operator.values() {
+                if let Val::Temp(t) = value
+                    && last[t as usize] == now
+                    && let Some(buffer) = placed[t as usize].take()
+                {
+                    self.free.entry(step.temps[t as usize].shape).or_default().push(buffer);
+                }
+            }
+        }
+        for (_, label) in marks {
+            self.builder.mark(*label);
+        }
+        Ok(())
+    }
+
+    /// Gives the first output the buffer of an input that dies here, where the operator allows it; which input it was.
+    fn overwrite(
+        &mut self,
+        step: &Step,
+        operator: &Operator,
+        now: usize,
+        last: &[usize],
+        placed: &mut [Option<Buffer>],
+    ) -> Option<u32> {
+        let Some((Val::Temp(output), _)) = operator.writes.first() else { return None };
+        let temp = &step.temps[*output as usize];
+        if !operator.in_place || placed[*output as usize].is_some() {
+            return None;
+        }
+        let dies = operator.reads.iter().find_map(|value| match *value {
+            Val::Temp(t) if last[t as usize] == now && step.temps[t as usize].shape == temp.shape => Some(t),
+            _ => None,
+        })?;
+        let buffer = placed[dies as usize].take()?;
+        placed[*output as usize] = Some(self.claim(buffer, temp));
+        Some(dies)
+    }
+
+    /// A buffer for `temp`: one that is free, or a new one.
+    fn buffer(&mut self, temp: &Temp) -> Result<Buffer, Error> {
+        if let Some(buffer) = self.free.get_mut(&temp.shape).and_then(Vec::pop) {
+            return Ok(self.claim(buffer, temp));
+        }
+        let count = self.names.entry(temp.name.clone()).or_insert(0);
+        *count += 1;
+        let name = if *count == 1 { temp.name.to_string() } else { format!("{}.{count}", temp.name) };
+        let grid = self.cut(&name, temp.shape, temp.layer, temp.kind)?;
+        Ok(Buffer { grid, layer: temp.layer, kind: temp.kind })
+    }
+
+    /// The buffer as one that holds `temp` as well: it belongs to a layer, or is of a kind, while all its content does.
+    fn claim(&mut self, buffer: Buffer, temp: &Temp) -> Buffer {
+        let layer = buffer.layer.filter(|layer| temp.layer == Some(*layer));
+        let kind = if buffer.kind == temp.kind { buffer.kind } else { Kind::Activations };
+        if layer != buffer.layer || kind != buffer.kind {
+            for tile in buffer.grid.tiles() {
+                let tensor = self.builder.tensor_mut(tile);
+                (tensor.layer, tensor.kind) = (layer, kind);
+            }
+        }
+        Buffer { layer, kind, ..buffer }
+    }
+
+    /// Cuts a tensor into tiles: square ones under a dataflow, else as many as its bytes need.
+    fn cut(&mut self, name: &str, shape: Shape, layer: Option<u32>, kind: Kind) -> Result<Grid, Error> {
+        let bytes = shape.bytes()?;
+        let side = self.side();
+        let (rows, cols) = match side {
+            Some(side) => (shape.rows.div_ceil(side), shape.cols.div_ceil(side)),
+            None => (1, bytes.div_ceil(self.tile_bytes)),
+        };
+        let count = product(&[rows, cols])?;
+        if count.saturating_add(self.builder.tensors() as u64) > MAX_TILES as u64 {
+            return Err(Error::TooLarge {
+                problem: format!("the run has more than {MAX_TILES} tiles ({name} alone falls into {count})"),
+                cure: "Choose a larger tile_bytes, or check the sizes of the model".into(),
+            });
+        }
+        let first = self.builder.tensors() as u32;
+        for tile in 0..count {
+            let bytes = match side {
+                // Tiles at the edges are smaller.
+                Some(side) => {
+                    let (row, col) = (tile / cols, tile % cols);
+                    let (height, width) = (side.min(shape.rows - row * side), side.min(shape.cols - col * side));
+                    Shape { rows: height, cols: width, ..shape }.bytes()?
+                }
+                None => self.tile_bytes.min(bytes - tile * self.tile_bytes),
+            };
+            let name = if count == 1 { name.to_owned() } else { format!("{name}#{tile}") };
+            self.builder.tensor(Tensor { name, bytes, layer, stride: 1, kind })?;
+        }
+        Ok(Grid { first, rows, cols })
+    }
+
+    /// Rows and columns of a square tile: one side for all number formats, so that the tiles of operands meet. Tiles of
+    /// 32-bit elements fill tile_bytes; narrower ones stay below.
+    fn side(&self) -> Option<u64> {
+        self.dataflow?;
+        Some((self.tile_bytes / 4).isqrt().max(1))
+    }
+
+    fn grid(&mut self, value: Val, placed: &[Option<Buffer>]) -> Result<Grid, Error> {
+        match value {
+            Val::Temp(t) => placed[t as usize]
+                .map(|buffer| buffer.grid)
+                .ok_or_else(|| Error::Internal(format!("temporary tensor {t} is read before it is written"))),
+            Val::Stored(s) => {
+                if let Some(grid) = self.stored[s as usize].grid {
+                    return Ok(grid);
+                }
+                let Stored { name, shape, layer, kind, .. } = self.stored[s as usize].clone();
+                let grid = self.cut(&name, shape, layer, kind)?;
+                self.stored[s as usize].grid = Some(grid);
+                Ok(grid)
+            }
+        }
+    }
+
+    /// The accesses of one operator.
+    fn emit(
+        &mut self,
+        step: &Step,
+        operator: &Operator,
+        placed: &mut [Option<Buffer>],
+        overwritten: Option<u32>,
+    ) -> Result<(), Error> {
+        for value in &operator.reads {
+            // What exists before the first operator, such as an image, is written by nobody.
+            if let Val::Temp(t) = *value
+                && placed[t as usize].is_none()
+                && overwritten != Some(t)
+            {
+                placed[t as usize] = Some(self.buffer(&step.temps[t as usize])?);
+            }
+        }
+        let tiled = operator.product.filter(|_| self.dataflow.is_some() && !operator.grouped);
+        let walked = |value: &Val| tiled.is_some_and(|p| p.a == *value || p.b == *value || p.c == *value);
+        let mut reads = Vec::new();
+        for value in operator.reads.iter().filter(|v| !walked(v) && overwritten.map(Val::Temp) != Some(**v)) {
+            reads.push(self.grid(*value, placed)?);
+        }
+        let mut streams = Vec::new();
+        for value in operator.streams.iter().filter(|v| !walked(v)) {
+            streams.push(self.grid(*value, placed)?);
+        }
+        let waiting = if tiled.is_some() { &[][..] } else if streams.is_empty() { &reads } else { &streams };
+        let bytes: u64 = waiting.iter().flat_map(Grid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
+        let flops_per_byte = if bytes == 0 { 0.0 } else { operator.flops / bytes as f64 };
+        let work = |of: bool| if of && tiled.is_none() { flops_per_byte } else { 0.0 };
+        let alone = streams.is_empty();
+        for grid in &reads {
+            self.touch(*grid, operator.op, Mode::Read, work(alone))?;
+        }
+        for grid in &streams {
+            self.touch(*grid, operator.op, Mode::Read, work(true))?;
+        }
+        let mut updated = None;
+        if let Some(product) = tiled {
+            let mode = operator.writes.iter().find(|(v, _)| *v == product.c).map_or(Mode::Write, |(_, mode)| *mode);
+            self.walk(&product, operator, mode, placed)?;
+            updated = Some(product.c);
+        }
+        for (i, (value, mode)) in operator.writes.iter().enumerate() {
+            if updated == Some(*value) {
+                continue;
+            }
+            let mode = if i == 0 && overwritten.is_some() { Mode::Update } else { *mode };
+            let grid = self.grid(*value, placed)?;
+            self.touch(grid, operator.op, mode, 0.0)?;
+        }
+        Ok(())
+    }
+
+    /// A matrix multiplication, tile by tile.
+    fn walk(
+        &mut self,
+        product: &Product,
+        operator: &Operator,
+        mode: Mode,
+        placed: &[Option<Buffer>],
+    ) -> Result<(), Error> {
+        let (a, b, c) = (self.grid(product.a, placed)?, self.grid(product.b, placed)?, self.grid(product.c, placed)?);
+        let side = self.side().unwrap_or(1);
+        let (m, n, k) = (product.m.div_ceil(side), product.n.div_ceil(side), product.k.div_ceil(side));
+        let flops = operator.flops / (m as f64 * n as f64 * k as f64);
+        let a = Walked { grid: a, turned: product.a_turned, rows: m, cols: k };
+        let b = Walked { grid: b, turned: product.b_turned, rows: k, cols: n };
+        let c = Walked { grid: c, turned: false, rows: m, cols: n };
+        let op = operator.op;
+        // What is summed up in parts is written whole at first, unless it held something before.
+        let part = |step: u64| if step == 0 { mode } else { Mode::Update };
+        match self.dataflow {
+            None | Some(Dataflow::OutputStationary) => {
+                for (row, col) in pairs(m, n) {
+                    for inner in 0..k {
+                        self.touch_tiles(a.at(row, inner), op, Mode::Read, 0.0)?;
+                        self.touch_tiles(b.at(inner, col), op, Mode::Read, flops)?;
+                    }
+                    self.touch_tiles(c.at(row, col), op, mode, 0.0)?;
+                }
+            }
+            Some(Dataflow::WeightStationary) => {
+                for (inner, col) in pairs(k, n) {
+                    self.touch_tiles(b.at(inner, col), op, Mode::Read, 0.0)?;
+                    for row in 0..m {
+                        self.touch_tiles(a.at(row, inner), op, Mode::Read, flops)?;
+                        self.touch_tiles(c.at(row, col), op, part(inner), 0.0)?;
+                    }
+                }
+            }
+            Some(Dataflow::InputStationary) => {
+                for (row, inner) in pairs(m, k) {
+                    self.touch_tiles(a.at(row, inner), op, Mode::Read, 0.0)?;
+                    for col in 0..n {
+                        self.touch_tiles(b.at(inner, col), op, Mode::Read, flops)?;
+                        self.touch_tiles(c.at(row, col), op, part(inner), 0.0)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses all tiles of a tensor.
+    fn touch(&mut self, grid: Grid, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
+        grid.tiles().try_for_each(|tile| {
+            let flops = flops_per_byte * self.builder.tensor_mut(tile).bytes as f64;
+            self.access(tile, op, mode, flops)
+        })
+    }
+
+    /// Uses a few tiles; the work waits for the first.
+    fn touch_tiles(
+        &mut self,
+        tiles: impl Iterator<Item = u32>,
+        op: Op,
+        mode: Mode,
+        flops: f64,
+    ) -> Result<(), Error> {
+        for (i, tile) in tiles.enumerate() {
+            self.access(tile, op, mode, if i == 0 { flops } else { 0.0 })?;
+        }
+        Ok(())
+    }
+
+    fn access(&mut self, tile: u32, op: Op, mode: Mode, flops: f64) -> Result<(), Error> {
+        if self.builder.len() >= MAX_ACCESSES {
+            return Err(Error::TooLarge {
+                problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
+                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
+            });
+        }
+        self.builder.access_with(tile, op, mode, flops)
+    }
+}
+
+/// An operand on the way of a dataflow: its tiles, and the tiles of the product's sides.
+#[derive(Clone, Copy)]
+struct Walked {
+    grid: Grid,
+    turned: bool,
+    rows: u64,
+    cols: u64,
+}
+
+impl Walked {
+    /// The tiles that the product needs at `row`, `col`.
+    ///
+    /// A convolution that reads its image directly has fewer columns than its product (channels, without the positions
+    /// of the filter: they pass by once for each) and other rows (those of the image: they meet in proportion; what
+    /// filters overlap at the edges of a tile is left out).
+    fn at(&self, row: u64, col: u64) -> impl Iterator<Item = u32> + use<> {
+        let (row, rows, col) = if self.turned { (col, self.cols, row) } else { (row, self.rows, col) };
+        let grid = self.grid;
+        let first = row * grid.rows / rows;
+        let end = ((row + 1) * grid.rows).div_ceil(rows).max(first + 1).min(grid.rows);
+        (first..end).map(move |row| grid.tile(row, col % grid.cols))
+    }
+}
+
+fn pairs(outer: u64, inner: u64) -> impl Iterator<Item = (u64, u64)> {
+    (0..outer).flat_map(move |o| (0..inner).map(move |i| (o, i)))
+}
+
+/// The operator that uses each temporary tensor last.
+fn last_uses(step: &Step) -> Vec<usize> {
+    let mut last = vec![0; step.temps.len()];
+    for (now, operator) in step.operators.iter().enumerate() {
+        for value in operator.values() {
+            if let Val::Temp(t) = value {
+                last[t as usize] = now;
+            }
+        }
+    }
+    last
+}

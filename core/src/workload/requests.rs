@@ -1,0 +1,108 @@
+//! Requests of a server: how long each is, and when it comes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// One request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Tokens of its prompt.
+    pub prompt_tokens: u64,
+    /// Tokens decoded after it.
+    pub decode_tokens: u64,
+    /// The step of the server before which it comes.
+    pub arrival: u64,
+}
+
+/// Requests in the order given, written as `512+64, 3x128+32@4`: prompt and decoded tokens, how many of the kind, and
+/// the step before which they come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Requests(pub Vec<Request>);
+
+/// The most requests of a run.
+const MOST: u64 = 4096;
+
+impl Requests {
+    /// Reads the form above.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut all = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let bad = |problem: &str| {
+                Error::field("requests", format!("\"{part}\""), problem, "Write such as 512+64 or 3x128+32@4")
+            };
+            let number = |text: &str| text.trim().parse::<u64>().map_err(|_| bad("not a whole number"));
+            let (rest, arrival) = match part.split_once('@') {
+                Some((rest, step)) => (rest, number(step)?),
+                None => (part, 0),
+            };
+            let (count, rest) = match rest.split_once(['x', 'X']) {
+                Some((count, rest)) => (number(count)?, rest),
+                None => (1, rest),
+            };
+            let (prompt, decode) = rest.split_once('+').ok_or_else(|| bad("there is no + between its tokens"))?;
+            let request = Request { prompt_tokens: number(prompt)?, decode_tokens: number(decode)?, arrival };
+            let tokens = 1..=131_072;
+            if !tokens.contains(&request.prompt_tokens) || request.decode_tokens > *tokens.end() {
+                return Err(bad("a prompt has 1 to 131072 tokens, and at most as many are decoded"));
+            }
+            if !(1..=MOST).contains(&count) || all.len() as u64 + count > MOST {
+                return Err(bad("there may be 1 to 4096 requests"));
+            }
+            if arrival > 1 << 32 {
+                return Err(bad("the step is beyond 2^32"));
+            }
+            all.extend((0..count).map(|_| request));
+        }
+        if all.is_empty() {
+            return Err(Error::field("requests", "empty", "there is no request", "Write such as 512+64, 3x128+32@4"));
+        }
+        Ok(Self(all))
+    }
+
+    /// The form that [`parse`](Self::parse) reads.
+    pub fn text(&self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        for run in self.0.chunk_by(|a, b| a == b) {
+            let Request { prompt_tokens, decode_tokens, arrival } = run[0];
+            let count = if run.len() > 1 { format!("{}x", run.len()) } else { String::new() };
+            let at = if arrival > 0 { format!("@{arrival}") } else { String::new() };
+            parts.push(format!("{count}{prompt_tokens}+{decode_tokens}{at}"));
+        }
+        parts.join(", ")
+    }
+}
+
+impl Serialize for Requests {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Requests {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_reads_back() {
+        let requests = Requests::parse(" 512+64,3x128+32@4 , 1+0").unwrap();
+        assert_eq!(requests.0.len(), 5);
+        assert_eq!(requests.0[2], Request { prompt_tokens: 128, decode_tokens: 32, arrival: 4 });
+        assert_eq!(requests.text(), "512+64, 3x128+32@4, 1+0");
+        assert_eq!(Requests::parse(&requests.text()).unwrap(), requests);
+    }
+
+    #[test]
+    fn broken_requests_are_told() {
+        for text in ["", "512", "a+1", "1+b", "0+1", "1+1@x", "0x1+1", "5000x1+1", "-1+2", "1+999999", "1+1@99999999999"] {
+            let error = Requests::parse(text).unwrap_err();
+            assert_eq!(error.field_name(), Some("requests"), "{text}");
+        }
+    }
+}

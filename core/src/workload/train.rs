@@ -1,0 +1,249 @@
+//! A training step: the forward pass, its way back, and the optimizer.
+//!
+//! Every operator is turned around by one rule of its kind:
+//!
+//! - A product Y = X W gives two products, dX = dY W' and dW = X' dY, each with the work of the forward one; so the way
+//!   back takes twice the FLOPs of the way there (Kaplan et al. 2020, section 2.1).
+//! - Attention reads its inputs again and does twice its work; its scores are not kept, as in FlashAttention, and the
+//!   work of making them again is left out.
+//! - Whatever works element by element reads what came in and the gradient of what went out.
+//! - A sum hands its gradient on without touching it; gradients that meet are summed up in place.
+//!
+//! What the way back reads stays in memory until then: nothing is computed twice (no activation checkpointing).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::error::Error;
+use crate::trace::{Kind, Mode, Op};
+
+/// How weights are updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Gradient descent: no state.
+    Sgd,
+    /// Gradient descent with momentum: one 32-bit number a weight.
+    Momentum,
+    /// Adam or AdamW: two 32-bit numbers a weight (Kingma and Ba 2015).
+    #[default]
+    Adam,
+}
+
+impl Optimizer {
+    /// Every optimizer.
+    pub const ALL: [Self; 3] = [Self::Sgd, Self::Momentum, Self::Adam];
+
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sgd => "sgd",
+            Self::Momentum => "momentum",
+            Self::Adam => "adam",
+        }
+    }
+
+    /// The optimizer of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::field("optimizer", format!("\"{name}\""), "no such optimizer", format!("Choose one of {names}"))
+        })
+    }
+
+    /// Its 32-bit states. Weights narrower than that have a 32-bit copy, which is the one that is updated (Micikevicius
+    /// et al. 2018; with Adam that makes the 12 bytes a weight of Rajbhandari et al. 2020, section 3.1).
+    fn states(self, weight_bits: u64) -> Vec<&'static str> {
+        let own: &[&str] = match self {
+            Self::Sgd => &[],
+            Self::Momentum => &["momentum"],
+            Self::Adam => &["exp_avg", "exp_avg_sq"],
+        };
+        let copy = (weight_bits < STATE_BITS).then_some("master");
+        own.iter().copied().chain(copy).collect()
+    }
+}
+
+/// Width of optimizer states.
+const STATE_BITS: u64 = 32;
+/// The way back through attention, by the work of the way there.
+const ATTENTION_BACKWARD: f64 = 2.0;
+
+/// Appends the way back and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
+/// step.
+pub(crate) fn train(
+    plan: &mut Plan,
+    step: &mut Step,
+    optimizer: Optimizer,
+    states: &mut BTreeMap<Val, Vec<Val>>,
+) {
+    let Some(output) = step.output else { return };
+    let operators = step.operators.clone();
+    step.mark("backward");
+    let inputs = step.inputs.clone();
+    let mut back = Back { plan, step, gradients: BTreeMap::new(), weights: Vec::new(), inputs };
+    // The loss looks at the output once and leaves its gradient.
+    let (gradient, mode) = back.gradient(output);
+    back.step.push(Operator { writes: vec![(gradient, mode)], ..Operator::new(Op::Softmax, None, vec![output], gradient) });
+    for operator in operators.iter().rev() {
+        back.turn(operator);
+    }
+    let Back { weights, gradients, .. } = back;
+    step.mark("optimizer");
+    for weight in weights {
+        let Some(gradient) = gradients.get(&weight) else { continue };
+        let Val::Stored(index) = weight else { continue };
+        let (name, shape, layer) = {
+            let about = plan.about(index);
+            (about.name.clone(), about.shape, about.layer)
+        };
+        let kept = states.entry(weight).or_insert_with(|| {
+            let state = Shape { bits: STATE_BITS, ..shape };
+            let names = optimizer.states(shape.bits).into_iter();
+            names.map(|state_name| plan.stored(format!("{name}.{state_name}"), state, layer, Kind::Optimizer)).collect()
+        });
+        let mut reads = vec![*gradient];
+        reads.extend(kept.iter().copied());
+        // With a copy of its own, the narrow weight is only written.
+        let copied = shape.bits < STATE_BITS;
+        if !copied {
+            reads.push(weight);
+        }
+        let mut writes: Vec<(Val, Mode)> = kept.iter().map(|state| (*state, Mode::Write)).collect();
+        writes.push((weight, Mode::Write));
+        step.push(Operator { writes, ..Operator::new(Op::Optimizer, layer, reads, weight) });
+    }
+}
+
+struct Back<'a> {
+    plan: &'a Plan,
+    step: &'a mut Step,
+    /// The gradient of each tensor that has one so far.
+    gradients: BTreeMap<Val, Val>,
+    /// Weights with a gradient, in the order in which they got it.
+    weights: Vec<Val>,
+    inputs: Vec<Val>,
+}
+
+impl Back<'_> {
+    /// Whether a gradient of `value` is wanted.
+    fn wanted(&self, value: Val) -> bool {
+        match value {
+            Val::Temp(_) => !self.inputs.contains(&value),
+            Val::Stored(index) => self.plan.about(index).kind == Kind::Weights,
+        }
+    }
+
+    /// The gradient of `value` to write to, and how: the first part replaces, further ones are added.
+    fn gradient(&mut self, value: Val) -> (Val, Mode) {
+        if let Some(gradient) = self.gradients.get(&value) {
+            return (*gradient, Mode::Update);
+        }
+        let (name, shape, layer) = match value {
+            Val::Temp(t) => {
+                let temp = &self.step.temps[t as usize];
+                (temp.name.to_string(), temp.shape, temp.layer)
+            }
+            Val::Stored(s) => {
+                self.weights.push(value);
+                let about = self.plan.about(s);
+                (about.name.clone(), about.shape, about.layer)
+            }
+        };
+        let gradient = self.step.temp_of(Cow::Owned(format!("{name}.grad")), shape, layer, Kind::Gradients);
+        self.gradients.insert(value, gradient);
+        (gradient, Mode::Write)
+    }
+
+    /// The way back through one operator.
+    fn turn(&mut self, forward: &Operator) {
+        let outputs: Vec<Val> =
+            forward.writes.iter().filter_map(|(value, _)| self.gradients.get(value).copied()).collect();
+        let Some(&gradient) = outputs.first() else { return };
+        match (forward.op, &forward.product) {
+            (_, Some(product)) => self.turn_product(forward, product, gradient),
+            (Op::Add, None) => self.turn_sum(forward, gradient),
+            (Op::Embedding, None) => self.turn_look_up(forward, gradient),
+            // What only moves elements needs nothing but the gradient.
+            (Op::Copy, None) => self.turn_elements(forward, outputs),
+            _ => {
+                let inputs = forward.reads.iter().chain(&forward.streams).copied();
+                self.turn_elements(forward, outputs.into_iter().chain(inputs).collect());
+            }
+        }
+    }
+
+    /// The gradient of a table is as large as the table, though few of its rows were looked up (PyTorch's default).
+    fn turn_look_up(&mut self, forward: &Operator, gradient: Val) {
+        let Some(table) = forward.table else { return };
+        let write = self.gradient(table);
+        let back = Operator::new(Op::Embedding, forward.layer, vec![gradient], write.0);
+        self.step.push(Operator { writes: vec![write], ..back });
+    }
+
+    fn turn_product(&mut self, forward: &Operator, product: &Product, gradient: Val) {
+        let Product { m, n, k, a, b, .. } = *product;
+        let operator = |reads, streams, write: (Val, Mode), product: Product| Operator {
+            reads,
+            streams,
+            writes: vec![write],
+            flops: forward.flops,
+            grouped: forward.grouped,
+            product: Some(product),
+            ..Operator::new(forward.op, forward.layer, Vec::new(), write.0)
+        };
+        if self.wanted(a) {
+            let write = self.gradient(a);
+            let back = Product { b_turned: !product.b_turned, ..Product::new((m, k, n), gradient, b, write.0) };
+            self.step.push(operator(vec![gradient], vec![b], write, back));
+        }
+        if self.wanted(b) {
+            let write = self.gradient(b);
+            let back = Product { a_turned: !product.a_turned, ..Product::new((k, n, m), a, gradient, write.0) };
+            self.step.push(operator(vec![a], vec![gradient], write, back));
+        }
+        for other in forward.streams.iter().filter(|value| **value != b) {
+            if self.wanted(*other) {
+                // A bias: the sum of the gradient over all rows.
+                let write = self.gradient(*other);
+                self.step.push(Operator {
+                    writes: vec![write],
+                    ..Operator::new(forward.op, forward.layer, vec![gradient], write.0)
+                });
+            }
+        }
+    }
+
+    fn turn_sum(&mut self, forward: &Operator, gradient: Val) {
+        self.turn_look_up(forward, gradient);
+        for input in forward.reads.clone() {
+            if !self.wanted(input) {
+                continue;
+            }
+            match self.gradients.get(&input).copied() {
+                None => {
+                    self.gradients.insert(input, gradient);
+                }
+                // It may have met itself on another way.
+                Some(known) if known == gradient => {}
+                Some(known) => {
+                    let sum = Operator::new(Op::Add, forward.layer, vec![gradient], known);
+                    self.step.push(Operator { writes: vec![(known, Mode::Update)], ..sum });
+                }
+            }
+        }
+    }
+
+    fn turn_elements(&mut self, forward: &Operator, reads: Vec<Val>) {
+        let inputs = forward.reads.iter().chain(&forward.streams).copied();
+        let wanted: Vec<Val> = inputs.filter(|value| self.wanted(*value)).collect();
+        let writes: Vec<(Val, Mode)> = wanted.into_iter().map(|value| self.gradient(value)).collect();
+        let Some(&(first, _)) = writes.first() else { return };
+        let flops = if forward.op == Op::Attention { ATTENTION_BACKWARD * forward.flops } else { 0.0 };
+        let back = Operator::new(forward.op, forward.layer, reads, first);
+        self.step.push(Operator { writes, flops, in_place: forward.in_place, ..back });
+    }
+}
