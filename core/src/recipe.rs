@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::policy::PolicyKind;
 use crate::units::GIB;
 use crate::workload::Workload;
-use crate::workload::transformer::Inference;
+use crate::workload::model_run::ModelRun;
 
 /// What precedes the recipe in a link's fragment: `#r=…`.
 pub const FRAGMENT: &str = "r=";
@@ -55,7 +55,7 @@ pub fn default_seed() -> u64 {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            workload: Workload::Inference(Inference::default()),
+            workload: Workload::Model(ModelRun::default()),
             memory: Memory::new(8 * GIB),
             policies: default_policies(),
             seed: default_seed(),
@@ -79,7 +79,7 @@ impl Recipe {
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
         match &self.workload {
             Workload::Synthetic(synthetic) => synthetic.check(),
-            Workload::Inference(inference) => inference.check().map(|_| ()),
+            Workload::Model(run) => run.check().map(|_| ()),
             Workload::File(_) => Ok(()),
         }
     }
@@ -130,9 +130,9 @@ mod tests {
             seed: u64::MAX,
             ..Recipe::default()
         });
-        let config = PRESETS[1].config();
-        let inference = Inference { model: ModelRef::Config(Box::new(config)), ..Inference::default() };
-        recipes.push(Recipe { workload: Workload::Inference(inference), ..Recipe::default() });
+        let config = PRESETS[1].config().unwrap();
+        let inference = ModelRun { model: ModelRef::Config(Box::new(config)), ..ModelRun::default() };
+        recipes.push(Recipe { workload: Workload::Model(inference), ..Recipe::default() });
         for recipe in recipes {
             let link = format!("https://example.org/page/#{}", recipe.to_fragment().unwrap());
             assert_eq!(Recipe::from_fragment(&link).unwrap(), recipe);

@@ -240,7 +240,7 @@ impl Timing {
         }
         let Tensor { bytes, kind, .. } = trace.tensors()[tensor as usize];
         let dead = self.next_use[tensor as usize] == NEVER;
-        if dead && kind == Kind::Activations {
+        if dead && matches!(kind, Kind::Activations | Kind::Gradients) {
             self.dropped_bytes += bytes;
             return from;
         }

@@ -22,13 +22,18 @@ pub enum Kind {
     KvCache,
     /// Intermediate results.
     Activations,
+    /// What training wants to change: of weights and of intermediate results.
+    Gradients,
+    /// What an optimizer keeps of each weight from step to step.
+    Optimizer,
     /// Unknown: an object of an imported trace.
     Object,
 }
 
 impl Kind {
     /// Every kind, in the order in which charts show them.
-    pub const ALL: [Self; 4] = [Self::Weights, Self::KvCache, Self::Activations, Self::Object];
+    pub const ALL: [Self; 6] =
+        [Self::Weights, Self::KvCache, Self::Activations, Self::Gradients, Self::Optimizer, Self::Object];
 
     /// The name people read.
     pub fn label(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Kind {
             Self::Weights => "weights",
             Self::KvCache => "KV cache",
             Self::Activations => "activations",
+            Self::Gradients => "gradients",
+            Self::Optimizer => "optimizer state",
             Self::Object => "objects",
         }
     }
@@ -61,13 +68,23 @@ pub enum Op {
     Norm,
     /// A residual addition.
     Add,
+    /// A pool of a convolutional network.
+    Pool,
+    /// Scores that sum up to one, and the loss on top of them.
+    Softmax,
+    /// Elements moved: chosen, put together, laid out anew.
+    Copy,
+    /// The update of a weight.
+    Optimizer,
+    /// Any other.
+    Other,
     /// A request of a storage or cache trace.
     Request,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::Matmul,
         Self::Attention,
         Self::Conv,
@@ -76,6 +93,11 @@ impl Op {
         Self::Embedding,
         Self::Norm,
         Self::Add,
+        Self::Pool,
+        Self::Softmax,
+        Self::Copy,
+        Self::Optimizer,
+        Self::Other,
         Self::Request,
     ];
 
@@ -90,6 +112,11 @@ impl Op {
             Self::Embedding => "embedding",
             Self::Norm => "norm",
             Self::Add => "add",
+            Self::Pool => "pool",
+            Self::Softmax => "softmax",
+            Self::Copy => "copy",
+            Self::Optimizer => "optimizer",
+            Self::Other => "other",
             Self::Request => "request",
         }
     }

@@ -25,10 +25,13 @@ impl<'a> Images<'a> {
             let (matrix, rest) = network.stored(block);
             let filters = block.out[0];
             let mut stored = |name: String, rows: u64, cols: u64| {
-                (rows > 0).then(|| plan.stored(name, Shape::new(rows, cols, bits.weights), Some(block.layer), Kind::Weights))
+                (rows > 0)
+                    .then(|| plan.stored(name, Shape::new(rows, cols, bits.weights), Some(block.layer), Kind::Weights))
             };
-            let name = if matches!(block.what, What::Norm) { block.name.clone() } else { format!("{}.bias", block.name) };
-            weights.push((stored(block.name.clone(), matrix / filters, filters), stored(name, rest / filters, filters)));
+            let name =
+                if matches!(block.what, What::Norm) { block.name.clone() } else { format!("{}.bias", block.name) };
+            weights
+                .push((stored(block.name.clone(), matrix / filters, filters), stored(name, rest / filters, filters)));
         }
         Self { network, bits, convolution, weights }
     }
@@ -76,7 +79,11 @@ impl<'a> Images<'a> {
                 }
             };
             let out = step.temp(name, shape(block.out)?, layer);
-            step.push(Operator { writes: vec![(out, operator.writes[0].1)], streams: rest.iter().copied().collect(), ..operator });
+            step.push(Operator {
+                writes: vec![(out, operator.writes[0].1)],
+                streams: rest.iter().copied().collect(),
+                ..operator
+            });
             made.push(out);
         }
         step.output = made.last().copied();

@@ -93,4 +93,3 @@ impl<'de> Deserialize<'de> for Dtype {
         Self::from_name("dtype", &name).map_err(serde::de::Error::custom)
     }
 }
-

@@ -1,9 +1,17 @@
 //! What is read, in which order: workloads that make a [`Trace`].
 
+mod cnn;
 pub mod config;
+pub mod dtype;
+mod mlp;
+pub mod model_run;
+pub mod plan;
 pub mod presets;
+pub mod requests;
+pub mod routing;
 pub mod synthetic;
-pub mod transformer;
+pub mod train;
+mod transformer;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +19,8 @@ use crate::error::{Error, Place};
 use crate::trace::Trace;
 use crate::trace::format::Format;
 use config::ModelConfig;
+use model_run::ModelRun;
 use synthetic::Synthetic;
-use transformer::Inference;
 
 /// Where an experiment's trace comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,8 +28,9 @@ use transformer::Inference;
 pub enum Workload {
     /// The prototype's random workload.
     Synthetic(Synthetic),
-    /// Inference with a Transformer.
-    Inference(Inference),
+    /// A model at work.
+    #[serde(alias = "inference")]
+    Model(ModelRun),
     /// A trace file. The recipe names it; whoever runs the recipe brings the bytes.
     File(FileSource),
 }
@@ -42,7 +51,7 @@ impl Workload {
     pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
         match self {
             Self::Synthetic(synthetic) => synthetic.trace(seed),
-            Self::Inference(inference) => inference.trace(),
+            Self::Model(run) => run.trace(seed),
             Self::File(file) => Err(Error::input(
                 &file.name,
                 Place::Whole,
@@ -55,7 +64,7 @@ impl Workload {
     /// Facts of the model, where the workload is one.
     pub fn model_facts(&self) -> Result<Option<config::Facts>, Error> {
         match self {
-            Self::Inference(inference) => inference.facts().map(Some),
+            Self::Model(run) => run.facts().map(Some),
             Self::Synthetic(_) | Self::File(_) => Ok(None),
         }
     }
@@ -87,7 +96,7 @@ impl ModelRef {
     /// The configuration behind the name.
     pub fn config(&self) -> Result<ModelConfig, Error> {
         match self {
-            Self::Preset(name) => presets::find(name).map(presets::Preset::config),
+            Self::Preset(name) => presets::find(name)?.config(),
             Self::Config(config) => config.check().map(|()| (**config).clone()),
         }
     }

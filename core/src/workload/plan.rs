@@ -374,7 +374,7 @@ impl Plan {
         }
         let count = self.names.entry(temp.name.clone()).or_insert(0);
         *count += 1;
-        let name = if *count == 1 { temp.name.to_string() } else { format!("{}.{count}", temp.name) };
+        let name = if *count == 1 { temp.name.to_string() } else { format!("{}~{count}", temp.name) };
         let grid = self.cut(&name, temp.shape, temp.layer, temp.kind)?;
         Ok(Buffer { grid, layer: temp.layer, kind: temp.kind })
     }
@@ -475,7 +475,13 @@ impl Plan {
         for value in operator.streams.iter().filter(|v| !walked(v)) {
             streams.push(self.grid(*value, placed)?);
         }
-        let waiting = if tiled.is_some() { &[][..] } else if streams.is_empty() { &reads } else { &streams };
+        let waiting = if tiled.is_some() {
+            &[][..]
+        } else if streams.is_empty() {
+            &reads
+        } else {
+            &streams
+        };
         let bytes: u64 = waiting.iter().flat_map(Grid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
         let flops_per_byte = if bytes == 0 { 0.0 } else { operator.flops / bytes as f64 };
         let work = |of: bool| if of && tiled.is_none() { flops_per_byte } else { 0.0 };
@@ -562,13 +568,7 @@ impl Plan {
     }
 
     /// Uses a few tiles; the work waits for the first.
-    fn touch_tiles(
-        &mut self,
-        tiles: impl Iterator<Item = u32>,
-        op: Op,
-        mode: Mode,
-        flops: f64,
-    ) -> Result<(), Error> {
+    fn touch_tiles(&mut self, tiles: impl Iterator<Item = u32>, op: Op, mode: Mode, flops: f64) -> Result<(), Error> {
         for (i, tile) in tiles.enumerate() {
             self.access(tile, op, mode, if i == 0 { flops } else { 0.0 })?;
         }

@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn broken_requests_are_told() {
-        for text in ["", "512", "a+1", "1+b", "0+1", "1+1@x", "0x1+1", "5000x1+1", "-1+2", "1+999999", "1+1@99999999999"] {
+        for text in
+            ["", "512", "a+1", "1+b", "0+1", "1+1@x", "0x1+1", "5000x1+1", "-1+2", "1+999999", "1+1@99999999999"]
+        {
             let error = Requests::parse(text).unwrap_err();
             assert_eq!(error.field_name(), Some("requests"), "{text}");
         }

@@ -74,7 +74,13 @@ impl Router {
             weights
         });
         let weights = weights.collect();
-        Self { rng, stickiness: routing.stickiness, per_token: per_token as usize, weights, last: vec![Vec::new(); layers] }
+        Self {
+            rng,
+            stickiness: routing.stickiness,
+            per_token: per_token as usize,
+            weights,
+            last: vec![Vec::new(); layers],
+        }
     }
 
     /// The experts of the next token of `sequence` in `layer`.

@@ -74,12 +74,7 @@ const ATTENTION_BACKWARD: f64 = 2.0;
 
 /// Appends the way back and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
 /// step.
-pub(crate) fn train(
-    plan: &mut Plan,
-    step: &mut Step,
-    optimizer: Optimizer,
-    states: &mut BTreeMap<Val, Vec<Val>>,
-) {
+pub(crate) fn train(plan: &mut Plan, step: &mut Step, optimizer: Optimizer, states: &mut BTreeMap<Val, Vec<Val>>) {
     let Some(output) = step.output else { return };
     let operators = step.operators.clone();
     step.mark("backward");
@@ -87,7 +82,8 @@ pub(crate) fn train(
     let mut back = Back { plan, step, gradients: BTreeMap::new(), weights: Vec::new(), inputs };
     // The loss looks at the output once and leaves its gradient.
     let (gradient, mode) = back.gradient(output);
-    back.step.push(Operator { writes: vec![(gradient, mode)], ..Operator::new(Op::Softmax, None, vec![output], gradient) });
+    back.step
+        .push(Operator { writes: vec![(gradient, mode)], ..Operator::new(Op::Softmax, None, vec![output], gradient) });
     for operator in operators.iter().rev() {
         back.turn(operator);
     }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::config::{Attention, Feed, Linear, MlpShape, Stack, Transformer, product};
 use super::model_run::{Bits, ModelRun, Task};
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::plan::{MAX_TILES, Operator, Plan, Product, Shape, Step, Val};
 use super::requests::Request;
 use super::routing::{ExpertLog, Router};
 use crate::error::{Error, Place};
@@ -37,10 +37,16 @@ impl<'a> Experts<'a> {
         log: Option<&'a dyn ExpertLog>,
     ) -> Result<Self, Error> {
         let Some(experts) = &model.experts else { return Ok(Self::None) };
+        let layers: u64 = model.stacks().iter().map(|stack| stack.layers).sum();
+        if layers * experts.num_experts > MAX_TILES as u64 {
+            return Err(Error::TooLarge {
+                problem: format!("{layers} layers of {} experts are more than {MAX_TILES} tiles", experts.num_experts),
+                cure: "Check num_experts and the layers in the configuration".into(),
+            });
+        }
         if let Some(log) = log {
             return Ok(Self::Log(log, 0));
         }
-        let layers: u64 = model.stacks().iter().map(|stack| stack.layers).sum();
         let tokens: u64 = run.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
         let choices = product(&[tokens, layers, experts.num_experts_per_tok, run.steps])?;
         if choices > MOST_CHOICES {
@@ -116,6 +122,8 @@ pub(crate) struct Passes<'a> {
     task: Task,
     /// Positions that each request keeps in the end.
     lengths: Vec<u64>,
+    /// Blocks of the KV cache so far.
+    blocks: u64,
     stacks: Vec<StackWeights>,
     embed: Val,
     positions: Option<Val>,
@@ -169,7 +177,8 @@ impl Store<'_> {
         let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
         let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
         let norms = 2 * if model.norms_twice() { 2 } else { 1 } + u64::from(stack.cross);
-        let norms = (0..norms).filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
+        let norms =
+            (0..norms).filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
         let norms = norms.collect();
         let feed = match model.feed(stack, of_stack) {
             Feed::Dense(mlp) => FeedWeights::Dense(self.mlp(&prefix, &mlp, number)),
@@ -178,7 +187,8 @@ impl Store<'_> {
                 experts: (0..model.experts.as_ref().map_or(0, |e| e.num_experts))
                     .map(|e| self.mlp(&format!("{prefix}mlp.experts.{e}."), &expert, number))
                     .collect(),
-                shared: shared.map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
+                shared: shared
+                    .map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
             },
         };
         Layer { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
@@ -230,6 +240,7 @@ impl<'a> Passes<'a> {
             experts,
             task: run.task,
             lengths: Vec::new(),
+            blocks: 0,
             stacks,
             embed,
             positions,
@@ -396,7 +407,15 @@ impl<'a> Passes<'a> {
         out
     }
 
-    fn linear(&self, step: &mut Step, from: Val, matrix: &Matrix, rows: u64, name: &'static str, layer: Option<u32>) -> Val {
+    fn linear(
+        &self,
+        step: &mut Step,
+        from: Val,
+        matrix: &Matrix,
+        rows: u64,
+        name: &'static str,
+        layer: Option<u32>,
+    ) -> Val {
         self.multiply(step, from, matrix, (rows, name, layer), Op::Matmul)
     }
 
@@ -437,7 +456,6 @@ impl<'a> Passes<'a> {
     ) -> Result<Val, Error> {
         let rows = tokens(spans);
         for layer in 0..self.stacks[stack].layers.len() {
-            let number = Some(self.stacks[stack].first + layer as u32);
             let mut norms = 0;
             hidden = self.half(step, (stack, layer), hidden, rows, &mut norms, |passes, step, from| {
                 passes.self_attention(step, stack, layer, from, spans)
@@ -561,7 +579,14 @@ impl<'a> Passes<'a> {
     }
 
     /// Queries, keys and values of a pass: one tensor for all, or three.
-    fn project(&self, step: &mut Step, weights: &AttentionWeights, from: Val, rows: u64, layer: Option<u32>) -> Vec<Val> {
+    fn project(
+        &self,
+        step: &mut Step,
+        weights: &AttentionWeights,
+        from: Val,
+        rows: u64,
+        layer: Option<u32>,
+    ) -> Vec<Val> {
         let names: &[&str] = if weights.qkv.len() == 1 { &["qkv"] } else { &["q", "k", "v"] };
         let project = |(matrix, name): (&Matrix, &&'static str)| self.linear(step, from, matrix, rows, name, layer);
         let mut made: Vec<Val> = weights.qkv.iter().zip(names).map(project).collect();
@@ -574,7 +599,14 @@ impl<'a> Passes<'a> {
         made
     }
 
-    fn self_attention(&mut self, step: &mut Step, stack: usize, layer: usize, from: Val, spans: &[Span]) -> Result<Val, Error> {
+    fn self_attention(
+        &mut self,
+        step: &mut Step,
+        stack: usize,
+        layer: usize,
+        from: Val,
+        spans: &[Span],
+    ) -> Result<Val, Error> {
         let rows = tokens(spans);
         let number = Some(self.stacks[stack].first + layer as u32);
         let causal = self.stacks[stack].stack.causal;
@@ -605,7 +637,15 @@ impl<'a> Passes<'a> {
     }
 
     /// Attention: `pairs` of a query and a key, each multiplied twice (the score, and the sum of values).
-    fn attend(&self, step: &mut Step, reads: Vec<Val>, streams: Vec<Val>, rows: u64, pairs: f64, layer: Option<u32>) -> Val {
+    fn attend(
+        &self,
+        step: &mut Step,
+        reads: Vec<Val>,
+        streams: Vec<Val>,
+        rows: u64,
+        pairs: f64,
+        layer: Option<u32>,
+    ) -> Val {
         let width = self.model.q_width();
         let attended = self.activation(step, "attended", rows, width, layer);
         let flops = 4.0 * width as f64 * pairs;
@@ -638,7 +678,8 @@ impl<'a> Passes<'a> {
             None => {
                 for span in spans {
                     let kept = of_layer.cross_kv.get(span.request).copied().flatten();
-                    let kept = kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
+                    let kept =
+                        kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
                     let Val::Stored(index) = kept else { continue };
                     pairs += (count(span) * self.plan.about(index).shape.rows) as f64;
                     streams.push(kept);
@@ -676,7 +717,13 @@ impl<'a> Passes<'a> {
     }
 
     /// The blocks that hold `positions` of a request, made where they are new.
-    fn kv_blocks(&mut self, stack: usize, layer: usize, request: usize, positions: Range<u64>) -> Result<Vec<Val>, Error> {
+    fn kv_blocks(
+        &mut self,
+        stack: usize,
+        layer: usize,
+        request: usize,
+        positions: Range<u64>,
+    ) -> Result<Vec<Val>, Error> {
         let number = self.stacks[stack].first + layer as u32;
         let blocks = positions.start / self.block_positions..positions.end.div_ceil(self.block_positions);
         let width = self.model.kv_elements_per_layer();
@@ -685,6 +732,13 @@ impl<'a> Passes<'a> {
             kv.resize(request + 1, Vec::new());
         }
         let of_request = &mut kv[request];
+        self.blocks += blocks.end.saturating_sub(of_request.len() as u64);
+        if self.blocks > MAX_TILES as u64 {
+            return Err(Error::TooLarge {
+                problem: format!("the KV cache has more than {MAX_TILES} blocks"),
+                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
+            });
+        }
         while (of_request.len() as u64) < blocks.end {
             let block = of_request.len();
             let name = format!("kv.{number}.request{request}.block{block}");
@@ -712,7 +766,8 @@ fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) 
             for (token, _) in (*used..).zip(tokens) {
                 for expert in log.experts(token, layer as u32)? {
                     let load = loads.get_mut(usize::from(*expert)).ok_or_else(|| {
-                        let problem = format!("token {token} goes to expert {expert} of layer {layer}, which has {count}");
+                        let problem =
+                            format!("token {token} goes to expert {expert} of layer {layer}, which has {count}");
                         let cure = "Give the log of this model, or the model of this log";
                         Error::input("the routing log", Place::Item(token), problem, cure)
                     })?;

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use crate::error::Error;
+use crate::workload::check_range;
 use crate::workload::dtype::Dtype;
 
 /// Filters of `size` x `size` that move by `stride` over an image with a border of `padding`.
@@ -155,4 +156,226 @@ impl Network {
         if of == 0 { self.image } else { self.blocks[of - 1].out }
     }
 
-    
+    /// Elements that a block stores: its matrix, and its biases (or factors and offsets).
+    pub(crate) fn stored(&self, block: &Block) -> (u64, u64) {
+        let [channels, height, width] = self.out(block.from);
+        let [filters, ..] = block.out;
+        // What passes 64 bits is refused when its bytes are counted.
+        let times = |factors: &[u64]| factors.iter().fold(1u64, |p, f| p.saturating_mul(*f));
+        match &block.what {
+            What::Conv { window, groups, bias } => {
+                (times(&[filters, channels / groups, window.size, window.size]), if *bias { filters } else { 0 })
+            }
+            What::Norm => (0, 2 * filters),
+            What::Linear => (times(&[filters, channels, height, width]), filters),
+            What::Relu | What::Pool(_) | What::GlobalPool | What::Add(_) => (0, 0),
+        }
+    }
+
+    pub(super) fn parameters(&self) -> u64 {
+        let sizes = self.blocks.iter().map(|block| self.stored(block));
+        sizes.fold(0, |sum, (matrix, rest)| sum.saturating_add(matrix).saturating_add(rest))
+    }
+}
+
+/// Builds a network operator by operator.
+struct Chain {
+    network: Network,
+    layer: u32,
+}
+
+impl Chain {
+    fn new(image: [u64; 3]) -> Self {
+        Self { network: Network { image, blocks: Vec::new() }, layer: 0 }
+    }
+
+    /// The number of the last operator.
+    fn last(&self) -> usize {
+        self.network.blocks.len()
+    }
+
+    fn push(&mut self, name: impl Into<String>, from: usize, what: What, out: [u64; 3]) -> usize {
+        self.network.blocks.push(Block { name: name.into(), layer: self.layer, from, what, out });
+        self.last()
+    }
+
+    /// Height and width of what a window leaves of the output of `from`.
+    fn sides(&self, name: &str, from: usize, window: Window) -> Result<(u64, u64), Error> {
+        let [_, height, width] = self.network.out(from);
+        let sides = window.positions(height).zip(window.positions(width));
+        sides.ok_or_else(|| {
+            Error::field(
+                "layers",
+                format!("{} x {} by {}", window.size, window.size, window.stride),
+                format!("{name}: the window does not fit into {height} x {width} with a border of {}", window.padding),
+                "Choose a larger image, a smaller window or more padding, and a stride of 1 or more",
+            )
+        })
+    }
+
+    /// A convolution in `groups`, with biases or not.
+    fn conv(
+        &mut self,
+        name: &str,
+        from: usize,
+        filters: u64,
+        window: Window,
+        (groups, bias): (u64, bool),
+    ) -> Result<usize, Error> {
+        let [channels, ..] = self.network.out(from);
+        let (height, width) = self.sides(name, from, window)?;
+        if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            return Err(Error::field(
+                "groups",
+                groups,
+                format!("{name} has {channels} channels and {filters} filters, which the groups must divide"),
+                "Correct one of the three",
+            ));
+        }
+        Ok(self.push(name, from, What::Conv { window, groups, bias }, [filters, height, width]))
+    }
+
+    fn pool(&mut self, name: &str, from: usize, window: Window) -> Result<usize, Error> {
+        let [channels, ..] = self.network.out(from);
+        let (height, width) = self.sides(name, from, window)?;
+        Ok(self.push(name, from, What::Pool(window), [channels, height, width]))
+    }
+
+    fn keep(&mut self, name: String, from: usize, what: What) -> usize {
+        let out = self.network.out(from);
+        self.push(name, from, what, out)
+    }
+
+    /// A convolution without bias, its normalisation and, if asked, its rectifier.
+    fn conv_norm(&mut self, name: &str, from: usize, filters: u64, window: Window, relu: bool) -> Result<usize, Error> {
+        let conv = self.conv(&format!("{name}.convolution"), from, filters, window, (1, false))?;
+        let norm = self.keep(format!("{name}.normalization"), conv, What::Norm);
+        Ok(if relu { self.keep(format!("{name}.relu"), norm, What::Relu) } else { norm })
+    }
+}
+
+impl Cnn {
+    pub(super) fn from_keys(keys: &Keys<'_>) -> Result<Self, Error> {
+        let layers = keys.value("layers").cloned().unwrap_or(Value::Null);
+        let layers: Vec<Layer> = serde_json::from_value(layers).map_err(|e| {
+            let cure = "Write a list such as [{\"conv\":{\"filters\":64,\"size\":3,\"padding\":1}}, \
+                        {\"pool\":{\"size\":2,\"stride\":2}}, {\"linear\":1000}]";
+            keys.bad("layers", e.to_string(), cure)
+        })?;
+        Ok(Self {
+            image_size: keys.required(&["image_size"], 1 << 16)?,
+            num_channels: keys.required(&["num_channels"], 1 << 16)?,
+            layers,
+            torch_dtype: keys.dtype()?,
+        })
+    }
+
+    /// Its operators; fails where a window does not fit.
+    pub(crate) fn network(&self) -> Result<Network, Error> {
+        if self.layers.is_empty() || self.layers.len() > 4096 {
+            return Err(Error::field("layers", self.layers.len(), "out of range", "Give 1 to 4096 layers"));
+        }
+        let mut chain = Chain::new([self.num_channels, self.image_size, self.image_size]);
+        for (i, layer) in (0..).zip(&self.layers) {
+            chain.layer = i;
+            let last = chain.last();
+            match layer {
+                Layer::Conv { filters, window, groups } => {
+                    check_range("filters", *filters, 1..=1 << 20)?;
+                    let conv = chain.conv(&format!("features.{i}"), last, *filters, *window, (*groups, true))?;
+                    chain.keep(format!("features.{i}.relu"), conv, What::Relu);
+                }
+                Layer::Pool(window) => {
+                    chain.pool(&format!("features.{i}.pool"), last, *window)?;
+                }
+                Layer::GlobalPool => {
+                    let [channels, ..] = chain.network.out(last);
+                    chain.push(format!("features.{i}.pool"), last, What::GlobalPool, [channels, 1, 1]);
+                }
+                Layer::Linear(outputs) => {
+                    check_range("linear", *outputs, 1..=1 << 20)?;
+                    let linear = chain.push(format!("classifier.{i}"), last, What::Linear, [*outputs, 1, 1]);
+                    // The last layer gives the scores as they are.
+                    if i as usize + 1 < self.layers.len() {
+                        chain.keep(format!("classifier.{i}.relu"), linear, What::Relu);
+                    }
+                }
+            }
+        }
+        Ok(chain.network)
+    }
+}
+
+impl Resnet {
+    pub(super) fn from_keys(keys: &Keys<'_>) -> Result<Self, Error> {
+        let layer_type = keys.text("layer_type")?.unwrap_or_else(|| "bottleneck".into());
+        if layer_type != "basic" && layer_type != "bottleneck" {
+            return Err(keys.bad("layer_type", format!("\"{layer_type}\" is unknown"), "Write basic or bottleneck"));
+        }
+        // The defaults are those of transformers' ResNetConfig, but for the classes: those of ImageNet.
+        let config = Self {
+            image_size: keys.optional(&["image_size"], 1 << 16)?.unwrap_or(224),
+            num_channels: keys.optional(&["num_channels"], 1 << 16)?.unwrap_or(3),
+            embedding_size: keys.optional(&["embedding_size"], 1 << 16)?.unwrap_or(64),
+            hidden_sizes: keys.list("hidden_sizes", 1..=64, 1 << 16)?,
+            depths: keys.list("depths", 1..=64, 1 << 10)?,
+            layer_type,
+            downsample_in_first_stage: keys.flag("downsample_in_first_stage", false)?,
+            downsample_in_bottleneck: keys.flag("downsample_in_bottleneck", false)?,
+            num_labels: keys.labels(1000)?,
+            torch_dtype: keys.dtype()?,
+        };
+        if config.hidden_sizes.len() != config.depths.len() {
+            let problem = format!("{} depths for {} hidden_sizes", config.depths.len(), config.hidden_sizes.len());
+            return Err(keys.bad("depths", problem, "Give one depth for each of the hidden_sizes"));
+        }
+        Ok(config)
+    }
+
+    /// Its operators; fails where a window does not fit.
+    pub(crate) fn network(&self) -> Result<Network, Error> {
+        let mut chain = Chain::new([self.num_channels, self.image_size, self.image_size]);
+        // The stem: 7 x 7 by 2, and a pool of 3 x 3 by 2 (He et al. 2016, table 1).
+        let stem = Window { size: 7, stride: 2, padding: 3 };
+        let mut last = chain.conv_norm("embedder", 0, self.embedding_size, stem, true)?;
+        last = chain.pool("embedder.pooler", last, Window { size: 3, stride: 2, padding: 1 })?;
+        for (stage, (filters, depth)) in self.hidden_sizes.iter().zip(&self.depths).enumerate() {
+            for block in 0..*depth {
+                chain.layer += 1;
+                let halve = block == 0 && (stage > 0 || self.downsample_in_first_stage);
+                let stride = if halve { 2 } else { 1 };
+                last = self.residual(&mut chain, &format!("stages.{stage}.layers.{block}"), last, *filters, stride)?;
+            }
+        }
+        chain.layer += 1;
+        let [channels, ..] = chain.network.out(last);
+        let pooled = chain.push("pooler", last, What::GlobalPool, [channels, 1, 1]);
+        chain.push("classifier", pooled, What::Linear, [self.num_labels, 1, 1]);
+        Ok(chain.network)
+    }
+
+    fn residual(&self, chain: &mut Chain, name: &str, from: usize, filters: u64, stride: u64) -> Result<usize, Error> {
+        let point = Window { size: 1, stride: 1, padding: 0 };
+        let wide = Window { size: 3, stride: 1, padding: 1 };
+        let layer = |i: usize| format!("{name}.layer.{i}");
+        let out = if self.layer_type == "basic" {
+            let first = chain.conv_norm(&layer(0), from, filters, Window { stride, ..wide }, true)?;
+            chain.conv_norm(&layer(1), first, filters, wide, false)?
+        } else {
+            // A bottleneck narrows to a quarter (He et al. 2016, figure 5).
+            let narrow = (filters / 4).max(1);
+            let (early, late) = if self.downsample_in_bottleneck { (stride, 1) } else { (1, stride) };
+            let first = chain.conv_norm(&layer(0), from, narrow, Window { stride: early, ..point }, true)?;
+            let second = chain.conv_norm(&layer(1), first, narrow, Window { stride: late, ..wide }, true)?;
+            chain.conv_norm(&layer(2), second, filters, point, false)?
+        };
+        let [channels, ..] = chain.network.out(from);
+        let skip = if channels != filters || stride != 1 {
+            chain.conv_norm(&format!("{name}.shortcut"), from, filters, Window { stride, ..point }, false)?
+        } else {
+            from
+        };
+        let sum = chain.keep(format!("{name}.sum"), out, What::Add(skip));
+        Ok(chain.keep(format!("{name}.relu"), sum, What::Relu))
+    }
+}

@@ -134,9 +134,9 @@ impl Keys<'_> {
         match (self.value("model_type"), self.keys.get("architectures").and_then(|a| a.get(0))) {
             (Some(Value::String(name)), _) => Ok(name.clone()),
             (_, Some(Value::String(architecture))) => {
-                let name = ["For", "LMHead", "Model"].iter().fold(architecture.as_str(), |name, end| {
-                    name.split(end).next().unwrap_or_default()
-                });
+                let name = ["For", "LMHead", "Model"]
+                    .iter()
+                    .fold(architecture.as_str(), |name, end| name.split(end).next().unwrap_or_default());
                 Ok(name.to_ascii_lowercase())
             }
             _ => Err(self.bad(

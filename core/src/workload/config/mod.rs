@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 pub use self::cnn::{Cnn, Layer, Resnet, Window};
 pub(crate) use self::cnn::{Network, What};
 pub use self::mlp::{Gemm, Mlp};
-pub use self::transformer::{Experts, Family, Image, Transformer};
 pub(crate) use self::transformer::{Attention, Feed, Linear, MlpShape, Stack, Tokens};
+pub use self::transformer::{Experts, Family, Image, Transformer};
 
 use self::keys::Keys;
 use super::dtype::Dtype;
@@ -152,4 +152,81 @@ pub struct Facts {
     pub kv_bytes_per_token: u64,
     /// Bytes of keys and values of all requests at their ends.
     pub kv_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::ModelRef;
+    use crate::workload::model_run::ModelRun;
+
+    const MISTRAL: &str = r#"{"model_type":"mistral","hidden_size":4096,"intermediate_size":14336,
+        "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"max_position_embeddings":32768,
+        "sliding_window":null,"tie_word_embeddings":false,"torch_dtype":"bfloat16","vocab_size":32000}"#;
+
+    #[test]
+    fn broken_configs_name_the_key() {
+        for (change, wanted) in [
+            (("mistral", "mamba"), "key `model_type`: \"mamba\" is not supported"),
+            (("4096,", "-4096,"), "key `hidden_size`: the value is -4096"),
+            (("4096,", "1e30,"), "key `hidden_size`"),
+            (("\"num_hidden_layers\":32,", ""), "key `num_hidden_layers`: the key is missing"),
+            (("\"num_attention_heads\":32", "\"num_attention_heads\":33"), "33 heads do not divide hidden_size"),
+            (("\"num_key_value_heads\":8", "\"num_key_value_heads\":5"), "num_key_value_heads is 5: does not divide"),
+            (("bfloat16", "posit8"), "torch_dtype is \"posit8\": no such number format"),
+            (("\"sliding_window\":null", "\"sliding_window\":\"x\""), "key `sliding_window`: the value is \"x\""),
+            (("32000}", "32000"), "line 3, column"),
+            (("mistral", "mixtral"), "key `num_local_experts`: the key is missing"),
+            (("mistral", "resnet"), "key `hidden_sizes`: the key is missing"),
+            (("mistral", "mlp"), "key `layers`: the key is missing"),
+            (("mistral", "cnn"), "key `layers`"),
+            (("mistral", "gemm"), "key `m`: the key is missing"),
+        ] {
+            let text = MISTRAL.replace(change.0, change.1);
+            let error = ModelConfig::from_json("config.json", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{change:?} gave {error}");
+        }
+    }
+
+    /// The largest values that each key allows: counted or refused, but no overflow.
+    #[test]
+    fn huge_configs_do_not_overflow() {
+        for text in [
+            r#"{"model_type":"qwen3_moe","hidden_size":1048576,"intermediate_size":4194304,"num_hidden_layers":1024,
+                "num_attention_heads":16384,"head_dim":1024,"vocab_size":16777216,"max_position_embeddings":16777216,
+                "num_experts":65535,"num_experts_per_tok":65535,"moe_intermediate_size":4194304}"#,
+            r#"{"model_type":"gpt2","n_embd":1048576,"n_layer":1024,"n_head":16384,"n_positions":16777216,
+                "n_inner":4194304,"vocab_size":16777216,"head_dim":1024}"#,
+            r#"{"model_type":"mlp","layers":[16777216,16777216,16777216]}"#,
+            r#"{"model_type":"gemm","m":16777216,"n":16777216,"k":16777216}"#,
+            r#"{"model_type":"cnn","image_size":65536,"num_channels":65536,"layers":[
+                {"conv":{"filters":1048576,"size":65536}},{"linear":1048576}]}"#,
+        ] {
+            if let Ok(config) = ModelConfig::from_json("c", text.as_bytes()) {
+                let run = ModelRun { model: ModelRef::Config(Box::new(config)), ..ModelRun::default() };
+                assert!(run.facts().is_ok() || run.facts().is_err());
+                assert!(run.trace(0).is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn quantised_weights_count_at_their_width() {
+        let with = |quantization: &str| {
+            let text =
+                MISTRAL.replace("\"vocab_size\"", &format!("\"quantization_config\":{quantization},\"vocab_size\""));
+            ModelConfig::from_json("c", text.as_bytes()).map(|c| c.dtype())
+        };
+        assert_eq!(with(r#"{"quant_method":"awq","bits":4}"#).unwrap(), Dtype::Int4);
+        assert_eq!(with(r#"{"quant_method":"bitsandbytes","load_in_8bit":true}"#).unwrap(), Dtype::Int8);
+        assert_eq!(with("null").unwrap(), Dtype::Bfloat16);
+        assert!(with(r#"{"bits":3}"#).unwrap_err().to_string().contains("Remove the key and choose"));
+    }
+
+    #[test]
+    fn the_family_may_come_from_architectures() {
+        let text = MISTRAL.replace("\"model_type\":\"mistral\"", "\"architectures\":[\"MistralForCausalLM\"]");
+        let config = ModelConfig::from_json("c", text.as_bytes()).unwrap();
+        assert_eq!(config.transformer().unwrap().model_type, Family::Mistral);
+    }
 }

@@ -435,13 +435,8 @@ impl Transformer {
     /// The stacks, in the order in which they run.
     pub(crate) fn stacks(&self) -> Vec<Stack> {
         let step = self.experts.as_ref().map_or(0, |experts| experts.decoder_sparse_step);
-        let only = |prefix, causal| Stack {
-            prefix,
-            layers: self.num_hidden_layers,
-            causal,
-            cross: false,
-            sparse_step: step,
-        };
+        let only =
+            |prefix, causal| Stack { prefix, layers: self.num_hidden_layers, causal, cross: false, sparse_step: step };
         match self.model_type {
             Family::Gpt2 => vec![only("transformer.h", true)],
             Family::Opt => vec![only("model.decoder.layers", true)],
@@ -520,9 +515,11 @@ impl Transformer {
             Family::Bert | Family::Vit => {
                 plain(["attention.query", "attention.key", "attention.value", "attention.output"], true, true)
             }
-            Family::T5 | Family::SwitchTransformers if cross => {
-                plain(["EncDecAttention.q", "EncDecAttention.k", "EncDecAttention.v", "EncDecAttention.o"], false, false)
-            }
+            Family::T5 | Family::SwitchTransformers if cross => plain(
+                ["EncDecAttention.q", "EncDecAttention.k", "EncDecAttention.v", "EncDecAttention.o"],
+                false,
+                false,
+            ),
             Family::T5 | Family::SwitchTransformers => Attention {
                 // The first layer holds the table for all of its stack.
                 positions: if layer == 0 { RELATIVE_BUCKETS * self.num_attention_heads } else { 0 },
@@ -552,7 +549,8 @@ impl Transformer {
                 let hidden = self.hidden_size;
                 let linear = |name, outputs| Linear { name, inputs: hidden, outputs, bias: false };
                 let shared = experts.shared_expert_intermediate_size.map(|width| {
-                    let names = ["mlp.shared_expert.up_proj", "mlp.shared_expert.gate_proj", "mlp.shared_expert.down_proj"];
+                    let names =
+                        ["mlp.shared_expert.up_proj", "mlp.shared_expert.gate_proj", "mlp.shared_expert.down_proj"];
                     (self.mlp(width, names), linear("mlp.shared_expert_gate", 1))
                 });
                 let names = ["up_proj", "gate_proj", "down_proj"];
@@ -638,7 +636,12 @@ impl Transformer {
             let inputs = image.num_channels * image.patch_size * image.patch_size;
             return Some(Linear { name: "embeddings.patch_embeddings", inputs, outputs: self.hidden_size, bias: true });
         }
-        self.word_embed_proj_dim.map(|inputs| Linear { name: "project_in", inputs, outputs: self.hidden_size, bias: false })
+        self.word_embed_proj_dim.map(|inputs| Linear {
+            name: "project_in",
+            inputs,
+            outputs: self.hidden_size,
+            bias: false,
+        })
     }
 
     /// The matrix between the layers and the head.
@@ -646,7 +649,12 @@ impl Transformer {
         let hidden = self.hidden_size;
         match self.model_type {
             Family::Bert => Some(Linear { name: "pooler.dense", inputs: hidden, outputs: hidden, bias: true }),
-            _ => self.word_embed_proj_dim.map(|outputs| Linear { name: "project_out", inputs: hidden, outputs, bias: false }),
+            _ => self.word_embed_proj_dim.map(|outputs| Linear {
+                name: "project_out",
+                inputs: hidden,
+                outputs,
+                bias: false,
+            }),
         }
     }
 
@@ -751,7 +759,8 @@ impl Experts {
             Family::SwitchTransformers => {
                 let decoder = keys.optional(&["num_decoder_layers"], 1024)?.unwrap_or(layers);
                 // As transformers derives it: every n-th layer, so that the stated number of layers has experts.
-                let every = |name, layers: u64| Ok::<_, Error>(keys.optional(&[name], 1024)?.map(|n| (layers / n).max(1)));
+                let every =
+                    |name, layers: u64| Ok::<_, Error>(keys.optional(&[name], 1024)?.map(|n| (layers / n).max(1)));
                 let encoder_step = every("num_sparse_encoder_layers", layers)?;
                 let decoder_step = every("num_sparse_decoder_layers", decoder)?;
                 let stated = keys.optional(&["encoder_sparse_step"], 1024)?;
