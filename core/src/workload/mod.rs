@@ -5,6 +5,7 @@ pub mod config;
 pub mod dtype;
 mod mlp;
 pub mod model_run;
+mod onnx;
 pub mod plan;
 pub mod presets;
 pub mod requests;

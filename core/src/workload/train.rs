@@ -69,8 +69,8 @@ impl Optimizer {
 
 /// Width of optimizer states.
 const STATE_BITS: u64 = 32;
-/// The way back through attention, by the work of the way there.
-const ATTENTION_BACKWARD: f64 = 2.0;
+/// The work of the way back, by that of the way there.
+const BACKWARD: f64 = 2.0;
 
 /// Appends the way back and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
 /// step.
@@ -215,6 +215,14 @@ impl Back<'_> {
 
     fn turn_sum(&mut self, forward: &Operator, gradient: Val) {
         self.turn_look_up(forward, gradient);
+        let parameters = forward.streams.iter().filter(|_| forward.table.is_none());
+        for bias in parameters.copied() {
+            if self.wanted(bias) {
+                let write = self.gradient(bias);
+                let back = Operator::new(Op::Add, forward.layer, vec![gradient], write.0);
+                self.step.push(Operator { writes: vec![write], ..back });
+            }
+        }
         for input in forward.reads.clone() {
             if !self.wanted(input) {
                 continue;
@@ -238,7 +246,7 @@ impl Back<'_> {
         let wanted: Vec<Val> = inputs.filter(|value| self.wanted(*value)).collect();
         let writes: Vec<(Val, Mode)> = wanted.into_iter().map(|value| self.gradient(value)).collect();
         let Some(&(first, _)) = writes.first() else { return };
-        let flops = if forward.op == Op::Attention { ATTENTION_BACKWARD * forward.flops } else { 0.0 };
+        let flops = BACKWARD * forward.flops;
         let back = Operator::new(forward.op, forward.layer, reads, first);
         self.step.push(Operator { writes, flops, in_place: forward.in_place, ..back });
     }

@@ -1,0 +1,1069 @@
+//! ONNX graphs: operators and shapes, without the numbers.
+//!
+//! Shapes of intermediate tensors are worked out from those of the inputs; where the rule of an operator is not known
+//! here, the graph must state the shape. What only relabels a tensor (reshape, flatten, identity, ...) moves nothing.
+//! FLOPs are those of convolutions and matrix multiplications; operators that are read without their work are named in
+//! a warning.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+use prost::bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::config::product;
+use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::error::{Error, Place};
+use crate::run::Progress;
+use crate::trace::format::input::Input;
+use crate::trace::{Kind, Op};
+
+/// The longest file: what protobuf allows.
+const MOST_BYTES: usize = (2 << 30) - 1;
+/// The most elements of a tensor whose values are followed: shapes and indices.
+const MOST_VALUES: usize = 1024;
+/// The most dimensions of a tensor.
+const MOST_DIMS: usize = 64;
+
+/// The parts of onnx.proto that are read, with its field numbers.
+mod proto {
+    use prost::bytes::Bytes;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Model {
+        #[prost(int64, tag = "1")]
+        pub(super) ir_version: i64,
+        #[prost(message, optional, tag = "7")]
+        pub(super) graph: Option<Graph>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Graph {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) nodes: Vec<Node>,
+        #[prost(string, tag = "2")]
+        pub(super) name: String,
+        #[prost(message, repeated, tag = "5")]
+        pub(super) initializers: Vec<Tensor>,
+        #[prost(message, repeated, tag = "11")]
+        pub(super) inputs: Vec<ValueInfo>,
+        #[prost(message, repeated, tag = "12")]
+        pub(super) outputs: Vec<ValueInfo>,
+        #[prost(message, repeated, tag = "13")]
+        pub(super) values: Vec<ValueInfo>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Node {
+        #[prost(string, repeated, tag = "1")]
+        pub(super) inputs: Vec<String>,
+        #[prost(string, repeated, tag = "2")]
+        pub(super) outputs: Vec<String>,
+        #[prost(string, tag = "3")]
+        pub(super) name: String,
+        #[prost(string, tag = "4")]
+        pub(super) op_type: String,
+        #[prost(message, repeated, tag = "5")]
+        pub(super) attributes: Vec<Attribute>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Attribute {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(int64, tag = "3")]
+        pub(super) i: i64,
+        #[prost(bytes = "bytes", tag = "4")]
+        pub(super) s: Bytes,
+        #[prost(message, optional, tag = "5")]
+        pub(super) t: Option<Tensor>,
+        #[prost(int64, repeated, tag = "8")]
+        pub(super) ints: Vec<i64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Tensor {
+        #[prost(int64, repeated, tag = "1")]
+        pub(super) dims: Vec<i64>,
+        #[prost(int32, tag = "2")]
+        pub(super) data_type: i32,
+        #[prost(int32, repeated, tag = "5")]
+        pub(super) int32_data: Vec<i32>,
+        #[prost(int64, repeated, tag = "7")]
+        pub(super) int64_data: Vec<i64>,
+        #[prost(string, tag = "8")]
+        pub(super) name: String,
+        #[prost(bytes = "bytes", tag = "9")]
+        pub(super) raw_data: Bytes,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ValueInfo {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(message, optional, tag = "2")]
+        pub(super) kind: Option<Type>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Type {
+        #[prost(message, optional, tag = "1")]
+        pub(super) tensor: Option<TensorType>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct TensorType {
+        #[prost(int32, tag = "1")]
+        pub(super) elem_type: i32,
+        #[prost(message, optional, tag = "2")]
+        pub(super) shape: Option<Dims>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Dims {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) dims: Vec<Dim>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Dim {
+        #[prost(int64, optional, tag = "1")]
+        pub(super) value: Option<i64>,
+        #[prost(string, tag = "2")]
+        pub(super) name: String,
+    }
+}
+
+/// Bits of an element, by the numbers of onnx.proto's TensorProto.DataType.
+fn bits(data_type: i32) -> Option<u64> {
+    Some(match data_type {
+        1 | 6 | 12 => 32,           // float, int32, uint32
+        2 | 3 | 9 => 8,             // uint8, int8, bool
+        4 | 5 | 10 | 16 => 16,      // uint16, int16, float16, bfloat16
+        7 | 11 | 13 | 14 => 64,     // int64, double, uint64, complex64
+        15 => 128,                  // complex128
+        17..=20 | 24 => 8,          // the 8-bit floats
+        21..=23 => 4,               // uint4, int4, float4e2m1
+        25 | 26 => 2,               // uint2, int2
+        _ => return None,
+    })
+}
+
+/// int64 and int32, whose values shapes are made of.
+const INT64: i32 = 7;
+const INT32: i32 = 6;
+const BOOL: i32 = 9;
+
+/// An ONNX graph, its operators in an order in which they can run.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    input: String,
+    graph: proto::Graph,
+}
+
+/// Whether `head` begins like an ONNX model: a protobuf message with a small `ir_version`, then known fields.
+pub(crate) fn looks_like(head: &[u8]) -> bool {
+    // ir_version is written first: field 1, varint. Versions so far are 1 to 13.
+    let [8, 1..=32, rest @ ..] = head else { return false };
+    // producer_name (2), producer_version (3), domain (4), model_version (5), doc_string (6), graph (7), opset (8).
+    matches!(rest.first(), Some(0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42))
+}
+
+/// What is known of a tensor of the graph.
+#[derive(Debug, Clone)]
+struct Known {
+    dims: Vec<u64>,
+    data_type: i32,
+    /// What stands for it in the plan; none for shapes and indices, which are computed but not moved.
+    value: Option<Val>,
+    /// Its values, for shapes and indices.
+    ints: Option<Vec<i64>>,
+    /// Whether it is stored in the file.
+    stored: bool,
+}
+
+/// How the free dimensions of a graph are filled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Free {
+    /// The first dimension of an input.
+    pub(crate) batch: u64,
+    /// Further ones.
+    pub(crate) tokens: Option<u64>,
+}
+
+/// Tokens where nobody says otherwise, as in every other model.
+const TOKENS: u64 = 128;
+
+impl Graph {
+    /// Reads a model and sorts its operators.
+    pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let bytes = Bytes::from(input.whole(MOST_BYTES, progress)?);
+        let refuse = |problem: String, cure: &str| Error::input(input.name, Place::Whole, problem, cure);
+        let model = proto::Model::decode(bytes)
+            .map_err(|e| refuse(format!("not an ONNX model: {e}"), "Export or fetch the model again"))?;
+        let graph = model.graph.filter(|graph| !graph.nodes.is_empty());
+        let graph = graph.ok_or_else(|| {
+            refuse("the model has no operators".into(), "Give the file that holds the graph (model.onnx)")
+        })?;
+        let mut graph = Self { input: input.name.to_owned(), graph };
+        graph.sort()?;
+        Ok(graph)
+    }
+
+    fn refuse(&self, node: &proto::Node, problem: impl Into<String>, cure: &str) -> Error {
+        let name = if node.name.is_empty() { node.outputs.first().map_or("", String::as_str) } else { &node.name };
+        Error::input(&self.input, Place::Key(format!("{} {}", node.op_type, short(name))), problem, cure)
+    }
+
+    /// Puts every operator behind those that it reads from.
+    fn sort(&mut self) -> Result<(), Error> {
+        let nodes = std::mem::take(&mut self.graph.nodes);
+        let mut maker: FxHashMap<&str, usize> = FxHashMap::default();
+        for (i, node) in nodes.iter().enumerate() {
+            for output in node.outputs.iter().filter(|name| !name.is_empty()) {
+                if maker.insert(output, i).is_some() {
+                    let problem = format!("the tensor {} is made twice", short(output));
+                    return Err(self.refuse(node, problem, "Check the model with onnx.checker"));
+                }
+            }
+        }
+        let before = |node: &proto::Node| -> BTreeSet<usize> {
+            node.inputs.iter().filter_map(|input| maker.get(input.as_str()).copied()).collect()
+        };
+        let mut missing: Vec<usize> = nodes.iter().map(|node| before(node).len()).collect();
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            before(node).into_iter().for_each(|maker| readers[maker].push(i));
+        }
+        // The smallest first: a graph in order stays in order.
+        let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|i| missing[*i] == 0).collect();
+        let mut order = Vec::with_capacity(nodes.len());
+        while let Some(next) = ready.pop_first() {
+            order.push(next);
+            for reader in &readers[next] {
+                missing[*reader] -= 1;
+                if missing[*reader] == 0 {
+                    ready.insert(*reader);
+                }
+            }
+        }
+        if let Some(stuck) = missing.iter().position(|count| *count > 0) {
+            let problem = "the graph runs in a circle through this operator";
+            return Err(self.refuse(&nodes[stuck], problem, "Check the model with onnx.checker"));
+        }
+        let mut nodes: Vec<Option<proto::Node>> = nodes.into_iter().map(Some).collect();
+        self.graph.nodes = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+        Ok(())
+    }
+
+    /// The layer that each operator counts to: a new one begins with each that multiplies with weights.
+    fn layers(&self) -> Vec<u32> {
+        let weights: BTreeSet<&str> = self.graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
+        let mut layer = 0;
+        let mut first = true;
+        let number = |node: &proto::Node| {
+            let multiplies = matches!(role(&node.op_type), Role::Conv | Role::MatMul | Role::Gemm);
+            if multiplies && node.inputs.iter().any(|name| weights.contains(name.as_str())) {
+                layer += u32::from(!std::mem::take(&mut first));
+            }
+            layer
+        };
+        self.graph.nodes.iter().map(number).collect()
+    }
+
+    /// Adds the weights to a plan; steps are made with what this returns.
+    pub(crate) fn store<'a>(&'a self, plan: &mut Plan, free: Free) -> Result<Stored<'a>, Error> {
+        let layers = self.layers();
+        let mut layer_of: FxHashMap<&str, u32> = FxHashMap::default();
+        for (node, layer) in self.graph.nodes.iter().zip(&layers) {
+            for name in &node.inputs {
+                layer_of.entry(name).or_insert(*layer);
+            }
+        }
+        let mut weights = FxHashMap::default();
+        for tensor in &self.graph.initializers {
+            let known = self.weight(plan, tensor, &tensor.name, layer_of.get(tensor.name.as_str()).copied())?;
+            weights.insert(tensor.name.as_str(), known);
+        }
+        let mut stored = Stored { graph: self, layers, weights, stated: FxHashMap::default(), inputs: Vec::new() };
+        let mut filled: BTreeMap<&str, u64> = BTreeMap::new();
+        for info in &self.graph.inputs {
+            if stored.weights.contains_key(info.name.as_str()) {
+                continue;
+            }
+            let known = self.state(info, &mut filled, Some(free))?.ok_or_else(|| {
+                let place = Place::Key(format!("input {}", short(&info.name)));
+                Error::input(&self.input, place, "it has no shape", "Export the model with the shapes of its inputs")
+            })?;
+            stored.stated.insert(info.name.as_str(), known);
+            stored.inputs.push(info.name.as_str());
+        }
+        if free.batch != 1 && filled.is_empty() {
+            let problem = "the shapes in the graph are fixed, so that it takes one batch as it is";
+            let cure = "Choose 1, or export the model with a dynamic first dimension";
+            return Err(Error::field("batch_size", free.batch, problem, cure));
+        }
+        for info in self.graph.values.iter().chain(&self.graph.outputs) {
+            if let Some(known) = self.state(info, &mut filled, None)? {
+                stored.stated.insert(info.name.as_str(), known);
+            }
+        }
+        if !filled.is_empty() {
+            let sizes: Vec<String> = filled.iter().map(|(name, size)| format!("{} = {size}", short(name))).collect();
+            plan.warn(format!("free dimensions were filled in: {}", sizes.join(", ")));
+        }
+        Ok(stored)
+    }
+
+    fn weight(&self, plan: &mut Plan, tensor: &proto::Tensor, name: &str, layer: Option<u32>) -> Result<Known, Error> {
+        let place = || Place::Key(format!("initializer {}", short(name)));
+        let dims = dims_of(tensor.dims.iter().copied())
+            .map_err(|problem| Error::input(&self.input, place(), problem, "Export the model again"))?;
+        let width = self.bits(name, tensor.data_type)?;
+        let value = plan.stored(name.to_owned(), matrix(&dims, width), layer, Kind::Weights);
+        Ok(Known { ints: values_of(tensor, &dims), dims, data_type: tensor.data_type, value: Some(value), stored: true })
+    }
+
+    fn bits(&self, name: &str, data_type: i32) -> Result<u64, Error> {
+        bits(data_type).ok_or_else(|| {
+            let problem = format!("the element type {data_type} is unknown or has no size");
+            let cure = "Export the model with number types";
+            Error::input(&self.input, Place::Key(format!("tensor {}", short(name))), problem, cure)
+        })
+    }
+
+    /// The shape that the file states; free dimensions are filled in, of inputs by `free`.
+    fn state<'a>(
+        &'a self,
+        info: &'a proto::ValueInfo,
+        filled: &mut BTreeMap<&'a str, u64>,
+        free: Option<Free>,
+    ) -> Result<Option<Known>, Error> {
+        let Some(tensor) = info.kind.as_ref().and_then(|kind| kind.tensor.as_ref()) else { return Ok(None) };
+        let Some(shape) = &tensor.shape else { return Ok(None) };
+        let mut dims = Vec::new();
+        for (i, dim) in shape.dims.iter().enumerate() {
+            let size = match (dim.value, free) {
+                // Exporters write 0 for what they do not know.
+                (Some(value), _) if value != 0 => value,
+                (_, Some(free)) => {
+                    let size = if i == 0 { free.batch } else { free.tokens.unwrap_or(TOKENS) };
+                    *filled.entry(dim.name.as_str()).or_insert(size) as i64
+                }
+                (_, None) => match filled.get(dim.name.as_str()) {
+                    Some(size) if !dim.name.is_empty() => *size as i64,
+                    _ => return Ok(None),
+                },
+            };
+            dims.push(size);
+        }
+        let dims = dims_of(dims).map_err(|problem| {
+            let place = Place::Key(format!("tensor {}", short(&info.name)));
+            Error::input(&self.input, place, problem, "Export the model again")
+        })?;
+        Ok(Some(Known { dims, data_type: tensor.elem_type, value: None, ints: None, stored: false }))
+    }
+}
+
+/// A graph whose weights are part of a plan.
+pub(crate) struct Stored<'a> {
+    graph: &'a Graph,
+    layers: Vec<u32>,
+    weights: FxHashMap<&'a str, Known>,
+    /// Shapes that the file states.
+    stated: FxHashMap<&'a str, Known>,
+    inputs: Vec<&'a str>,
+}
+
+/// What an operator is to its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Conv,
+    MatMul,
+    Gemm,
+    /// Relabels its first input.
+    View,
+    /// Works element by element on inputs of one shape, or broadcast to one.
+    Elements(Op),
+    /// As its first input; the others are parameters.
+    Like(Op),
+    Pool,
+    GlobalPool,
+    /// Makes shapes or constants.
+    Constant,
+    Shape,
+    Look,
+    Concat,
+    Transpose,
+    Control,
+    Other,
+}
+
+fn role(op_type: &str) -> Role {
+    match op_type {
+        "Conv" | "ConvInteger" | "QLinearConv" => Role::Conv,
+        "MatMul" | "MatMulInteger" | "QLinearMatMul" => Role::MatMul,
+        "Gemm" => Role::Gemm,
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" => Role::View,
+        "Add" | "Sum" => Role::Elements(Op::Add),
+        "Relu" | "LeakyRelu" | "PRelu" | "Sigmoid" | "HardSigmoid" | "Tanh" | "Gelu" | "FastGelu" | "QuickGelu" | "Elu"
+        | "Selu" | "Celu" | "HardSwish" | "Softplus" | "Softsign" | "Mish" | "Swish" | "Clip" | "ThresholdedRelu" => {
+            Role::Like(Op::Relu)
+        }
+        "Softmax" | "LogSoftmax" | "Hardmax" => Role::Like(Op::Softmax),
+        "BatchNormalization" | "LayerNormalization" | "InstanceNormalization" | "GroupNormalization"
+        | "SimplifiedLayerNormalization" | "RMSNormalization" | "LRN" | "LpNormalization" => Role::Like(Op::Norm),
+        "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Mod" | "Where" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
+        | "LessOrEqual" | "And" | "Or" | "Xor" | "BitShift" | "Mean" => Role::Elements(Op::Other),
+        "Abs" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Erf" | "Floor" | "Ceil" | "Round" | "Sign" | "Sin" | "Cos"
+        | "Not" | "IsNaN" | "CumSum" | "Trilu" | "QuantizeLinear" | "DequantizeLinear" | "Cast" | "CastLike" => {
+            Role::Like(Op::Other)
+        }
+        "MaxPool" | "AveragePool" | "LpPool" => Role::Pool,
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => Role::GlobalPool,
+        "Constant" => Role::Constant,
+        "Shape" | "Size" | "ConstantOfShape" | "Range" => Role::Shape,
+        "Gather" => Role::Look,
+        "Concat" => Role::Concat,
+        "Transpose" => Role::Transpose,
+        "If" | "Loop" | "Scan" | "SequenceMap" => Role::Control,
+        _ => Role::Other,
+    }
+}
+
+/// One walk through the graph.
+struct Walk<'a, 'p> {
+    of: &'a Stored<'a>,
+    plan: &'p mut Plan,
+    pass: u64,
+    known: FxHashMap<&'a str, Known>,
+    step: Step,
+    /// Operators whose work is not counted.
+    unworked: BTreeSet<&'a str>,
+}
+
+impl<'a> Stored<'a> {
+    /// One pass; `pass` counts them.
+    pub(crate) fn step(&'a self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
+        let known = FxHashMap::default();
+        let mut walk = Walk { of: self, plan, pass, known, step: Step::default(), unworked: BTreeSet::new() };
+        for name in &self.inputs {
+            let stated = &self.stated[name];
+            let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
+            walk.step.inputs.push(value);
+            walk.known.insert(name, Known { value: Some(value), ..stated.clone() });
+        }
+        for (node, layer) in self.graph.graph.nodes.iter().zip(&self.layers) {
+            walk.node(node, Some(*layer))?;
+        }
+        if pass == 0 && !walk.unworked.is_empty() {
+            let names: Vec<&str> = walk.unworked.iter().copied().collect();
+            walk.plan.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
+        }
+        let outputs = self.graph.graph.outputs.iter().rev();
+        let made = outputs.filter_map(|info| walk.known.get(info.name.as_str()).and_then(|known| known.value));
+        let mut step = std::mem::take(&mut walk.step);
+        step.output = made.filter(|value| matches!(value, Val::Temp(_))).last();
+        if step.operators.is_empty() {
+            let cure = "Give a model that computes something";
+            return Err(Error::input(&self.graph.input, Place::Whole, "no operator moves a tensor", cure));
+        }
+        Ok(step)
+    }
+}
+
+impl<'a> Walk<'a, '_> {
+    fn temp(&mut self, name: &str, dims: &[u64], data_type: i32, layer: Option<u32>) -> Result<Val, Error> {
+        let width = self.of.graph.bits(name, data_type)?;
+        Ok(self.step.temp(name.to_owned(), matrix(dims, width), layer))
+    }
+
+    fn get(&self, node: &proto::Node, at: usize) -> Option<&Known> {
+        let name = node.inputs.get(at).filter(|name| !name.is_empty())?.as_str();
+        self.known.get(name).or_else(|| self.of.weights.get(name))
+    }
+
+    fn need(&self, node: &proto::Node, at: usize) -> Result<&Known, Error> {
+        self.get(node, at).ok_or_else(|| {
+            let problem = match node.inputs.get(at) {
+                None => format!("it has {} inputs, and {} are needed", node.inputs.len(), at + 1),
+                Some(name) => format!("its input {} is made nowhere", short(name)),
+            };
+            self.of.graph.refuse(node, problem, "Check the model with onnx.checker")
+        })
+    }
+
+    fn node(&mut self, node: &'a proto::Node, layer: Option<u32>) -> Result<(), Error> {
+        for (at, name) in node.inputs.iter().enumerate() {
+            if !name.is_empty() {
+                self.need(node, at)?;
+            }
+        }
+        let role = role(&node.op_type);
+        match role {
+            Role::Control => {
+                let cure = "Export the model without control flow, or record an execution trace of it";
+                return Err(self.of.graph.refuse(node, "what it runs is decided only while it runs", cure));
+            }
+            Role::Constant => return self.constant(node, layer),
+            _ => {}
+        }
+        let inferred = self.infer(node, role)?;
+        let ints = self.values(node, role);
+        for (i, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let stated = self.of.stated.get(name.as_str());
+            let (dims, data_type) = match (&inferred, stated) {
+                (Some((dims, data_type)), _) if i == 0 => (dims.clone(), *data_type),
+                (_, Some(stated)) => (stated.dims.clone(), stated.data_type),
+                // Further outputs (masks, running means) are seldom used: they are left out until somebody reads them.
+                _ if i > 0 => continue,
+                _ => {
+                    let problem = format!("the shape of its output {} is not stated, and not worked out here", short(name));
+                    let cure = "Run onnx.shape_inference.infer_shapes on the model (or onnxsim) and give what it saves";
+                    return Err(self.of.graph.refuse(node, problem, cure));
+                }
+            };
+            let known = Known { dims, data_type, value: None, ints: None, stored: false };
+            self.known.insert(name, known);
+        }
+        let Some(first) = node.outputs.first() else { return Ok(()) };
+        // Shapes and indices are computed, not moved.
+        if let Some(ints) = ints {
+            if let Some(known) = self.known.get_mut(first.as_str()) {
+                known.ints = Some(ints);
+            }
+            return Ok(());
+        }
+        if role == Role::Shape {
+            return Ok(());
+        }
+        if role == Role::View {
+            let source = self.need(node, 0)?;
+            let (value, stored) = (source.value, source.stored);
+            if let Some(known) = self.known.get_mut(first.as_str()) {
+                (known.value, known.stored) = (value, stored);
+            }
+            return Ok(());
+        }
+        self.emit(node, role, layer)
+    }
+
+    fn constant(&mut self, node: &'a proto::Node, layer: Option<u32>) -> Result<(), Error> {
+        let Some(name) = node.outputs.first() else { return Ok(()) };
+        let attribute = |name: &str| node.attributes.iter().find(|a| a.name == name);
+        let known = if let Some(tensor) = attribute("value").and_then(|a| a.t.as_ref()) {
+            let known = self.of.graph.weight(self.plan, tensor, name, layer)?;
+            // Scalars and shapes are part of the program, not tensors that move.
+            let small = known.ints.is_some() || known.dims.iter().product::<u64>() <= 1;
+            Known { value: known.value.filter(|_| !small), ..known }
+        } else {
+            let ints = attribute("value_ints").map(|a| a.ints.clone());
+            let dims = ints.as_ref().map_or(Vec::new(), |ints| vec![ints.len() as u64]);
+            let ints = ints.or_else(|| attribute("value_int").map(|a| vec![a.i]));
+            let data_type = if ints.is_some() { INT64 } else { 1 };
+            Known { dims, data_type, value: None, ints, stored: false }
+        };
+        self.known.insert(name, known);
+        Ok(())
+    }
+
+    /// Shape and type of the first output, where the rule is known.
+    fn infer(&self, node: &proto::Node, role: Role) -> Result<Option<(Vec<u64>, i32)>, Error> {
+        let refuse = |problem: String| self.of.graph.refuse(node, problem, "Check the model with onnx.checker");
+        let ints = |name: &str| node.attributes.iter().find(|a| a.name == name).map(|a| a.ints.as_slice());
+        let int = |name: &str, default: i64| node.attributes.iter().find(|a| a.name == name).map_or(default, |a| a.i);
+        let first = self.get(node, 0);
+        Ok(match role {
+            Role::Like(_) => {
+                let data_type = match node.op_type.as_str() {
+                    "Cast" => int("to", 1) as i32,
+                    "QuantizeLinear" => self.get(node, 2).map_or(2, |zero| zero.data_type),
+                    "DequantizeLinear" => self.get(node, 1).map_or(1, |scale| scale.data_type),
+                    "Not" | "IsNaN" => BOOL,
+                    _ => self.need(node, 0)?.data_type,
+                };
+                Some((self.need(node, 0)?.dims.clone(), data_type))
+            }
+            Role::Elements(_) => {
+                let mut dims: Vec<u64> = Vec::new();
+                for at in 0..node.inputs.len() {
+                    let other = &self.need(node, at)?.dims;
+                    dims = broadcast(&dims, other).ok_or_else(|| {
+                        refuse(format!("its inputs of shapes {dims:?} and {other:?} do not go together"))
+                    })?;
+                }
+                let data_type = match node.op_type.as_str() {
+                    "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" => BOOL,
+                    "Where" => self.need(node, 1)?.data_type,
+                    _ => self.need(node, 0)?.data_type,
+                };
+                Some((dims, data_type))
+            }
+            Role::Conv | Role::Pool => {
+                let image = self.need(node, 0)?;
+                let weights = if role == Role::Conv { Some(self.need(node, second(&node.op_type))?) } else { None };
+                let filter: Vec<i64> = match (&weights, ints("kernel_shape")) {
+                    (_, Some(shape)) => shape.to_vec(),
+                    (Some(weights), None) => weights.dims.iter().skip(2).map(|d| *d as i64).collect(),
+                    (None, None) => return Err(refuse("it has no kernel_shape".into())),
+                };
+                if image.dims.len() != filter.len() + 2 {
+                    return Err(refuse(format!("an input of shape {:?} for a filter of {filter:?}", image.dims)));
+                }
+                let mut dims = image.dims[..2].to_vec();
+                if let Some(weights) = weights {
+                    dims[1] = *weights.dims.first().ok_or_else(|| refuse("its filters have no shape".into()))?;
+                }
+                let text = node.attributes.iter().find(|a| a.name == "auto_pad").map_or(&b""[..], |a| &a.s);
+                for (axis, (side, filter_side)) in image.dims[2..].iter().zip(&filter).enumerate() {
+                    let window = Axis {
+                        size: *filter_side,
+                        stride: ints("strides").and_then(|s| s.get(axis)).copied().unwrap_or(1),
+                        dilation: ints("dilations").and_then(|s| s.get(axis)).copied().unwrap_or(1),
+                        padding: ints("pads").map_or(Some(0), |pads| {
+                            let end = pads.get(axis + filter.len()).copied().unwrap_or(0);
+                            pads.get(axis).copied().unwrap_or(0).checked_add(end)
+                        }),
+                        up: int("ceil_mode", 0) == 1,
+                        same: text.starts_with(b"SAME"),
+                    };
+                    dims.push(window.positions(*side).ok_or_else(|| {
+                        refuse(format!("a window of {filter_side} does not fit into {side} elements with its strides and pads"))
+                    })?);
+                }
+                let data_type = match node.op_type.as_str() {
+                    "ConvInteger" => INT32,
+                    _ => image.data_type,
+                };
+                Some((dims, data_type))
+            }
+            Role::GlobalPool => {
+                let image = self.need(node, 0)?;
+                let kept = image.dims.len().min(2);
+                let ones = image.dims.iter().skip(2).map(|_| 1);
+                Some((image.dims[..kept].iter().copied().chain(ones).collect(), image.data_type))
+            }
+            Role::MatMul => {
+                let (a, b) = (self.need(node, 0)?, self.need(node, second(&node.op_type))?);
+                let (dims, ..) = matmul(&a.dims, &b.dims)
+                    .ok_or_else(|| refuse(format!("shapes {:?} and {:?} do not multiply", a.dims, b.dims)))?;
+                Some((dims, if node.op_type == "MatMulInteger" { INT32 } else { a.data_type }))
+            }
+            Role::Gemm => {
+                let (a, b) = (self.need(node, 0)?, self.need(node, 1)?);
+                let turn = |dims: &[u64], turned: bool| match dims {
+                    [rows, cols] => Some(if turned { (*cols, *rows) } else { (*rows, *cols) }),
+                    _ => None,
+                };
+                let sides = turn(&a.dims, int("transA", 0) != 0).zip(turn(&b.dims, int("transB", 0) != 0));
+                let ((m, k), (other, n)) = sides
+                    .filter(|((_, k), (other, _))| k == other)
+                    .ok_or_else(|| refuse(format!("shapes {:?} and {:?} do not multiply", a.dims, b.dims)))?;
+                let _ = (k, other);
+                Some((vec![m, n], a.data_type))
+            }
+            Role::View => self.view(node)?,
+            Role::Transpose => {
+                let from = self.need(node, 0)?;
+                let order: Vec<usize> = match ints("perm") {
+                    Some(order) => order.iter().map(|axis| *axis as usize).collect(),
+                    None => (0..from.dims.len()).rev().collect(),
+                };
+                let dims: Option<Vec<u64>> = order.iter().map(|axis| from.dims.get(*axis).copied()).collect();
+                let dims = dims.filter(|dims| dims.len() == from.dims.len());
+                Some((dims.ok_or_else(|| refuse(format!("it turns {:?} by {order:?}", from.dims)))?, from.data_type))
+            }
+            Role::Concat => {
+                let from = self.need(node, 0)?;
+                let axis = axis(int("axis", 0), from.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
+                let mut dims = from.dims.clone();
+                dims[axis] = 0;
+                for at in 0..node.inputs.len() {
+                    let side = self.need(node, at)?.dims.get(axis).copied().unwrap_or(0);
+                    dims[axis] = dims[axis].saturating_add(side);
+                }
+                Some((dims, from.data_type))
+            }
+            Role::Look => {
+                let (data, indices) = (self.need(node, 0)?, self.need(node, 1)?);
+                let axis = axis(int("axis", 0), data.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
+                let (before, after) = (&data.dims[..axis], &data.dims[axis + 1..]);
+                Some(([before, &indices.dims, after].concat(), data.data_type))
+            }
+            Role::Shape => match (node.op_type.as_str(), first) {
+                ("Shape", Some(first)) => Some((vec![first.dims.len() as u64], INT64)),
+                ("Size", _) => Some((Vec::new(), INT64)),
+                ("ConstantOfShape", Some(Known { ints: Some(ints), .. })) => {
+                    let dims = dims_of(ints.iter().copied()).map_err(refuse)?;
+                    let filled = node.attributes.iter().find_map(|a| a.t.as_ref());
+                    Some((dims, filled.map_or(1, |tensor| tensor.data_type)))
+                }
+                _ => None,
+            },
+            Role::Constant | Role::Control | Role::Other => None,
+        })
+    }
+
+    fn view(&self, node: &proto::Node) -> Result<Option<(Vec<u64>, i32)>, Error> {
+        let from = self.need(node, 0)?;
+        let all = count(&from.dims);
+        let refuse = |problem: String| self.of.graph.refuse(node, problem, "Check the model with onnx.checker");
+        let attribute = |name: &str| node.attributes.iter().find(|a| a.name == name);
+        // Axes moved from an attribute to an input with opset 13.
+        let axes = || match (attribute("axes"), self.get(node, 1)) {
+            (Some(axes), _) => Some(axes.ints.clone()),
+            (None, Some(known)) => known.ints.clone(),
+            (None, None) => Some(Vec::new()),
+        };
+        let dims = match node.op_type.as_str() {
+            "Identity" | "Dropout" => from.dims.clone(),
+            "Flatten" => {
+                let at = attribute("axis").map_or(1, |a| a.i);
+                let rank = from.dims.len() as i64;
+                let at = if at < 0 { at + rank } else { at };
+                if !(0..=rank).contains(&at) {
+                    return Err(refuse(format!("its axis {at} is out of range")));
+                }
+                vec![count(&from.dims[..at as usize]), count(&from.dims[at as usize..])]
+            }
+            "Squeeze" => {
+                let Some(axes) = axes() else { return Ok(None) };
+                let drop: Vec<usize> = axes.iter().filter_map(|a| axis(*a, from.dims.len())).collect();
+                let kept = from.dims.iter().enumerate();
+                let gone = |i: usize, side: u64| if axes.is_empty() { side == 1 } else { drop.contains(&i) };
+                kept.filter(|(i, side)| !gone(*i, **side)).map(|(_, side)| *side).collect()
+            }
+            "Unsqueeze" => {
+                let Some(axes) = axes() else { return Ok(None) };
+                let rank = from.dims.len() + axes.len();
+                let new: BTreeSet<usize> = axes.iter().filter_map(|a| axis(*a, rank)).collect();
+                let mut old = from.dims.iter().copied();
+                (0..rank).map(|i| if new.contains(&i) { 1 } else { old.next().unwrap_or(1) }).collect()
+            }
+            _ => {
+                let Some(shape) = self.get(node, 1).and_then(|known| known.ints.clone()) else { return Ok(None) };
+                let mut dims = Vec::new();
+                for (i, side) in shape.iter().enumerate() {
+                    dims.push(match side {
+                        0 => from.dims.get(i).copied().unwrap_or(0),
+                        -1 => 0,
+                        side => u64::try_from(*side).map_err(|_| refuse(format!("its shape is {shape:?}")))?,
+                    });
+                }
+                if let Some(free) = shape.iter().position(|side| *side == -1) {
+                    let others: u64 = dims.iter().enumerate().filter(|(i, _)| *i != free).map(|(_, d)| *d).fold(1, u64::saturating_mul);
+                    dims[free] = all.checked_div(others).unwrap_or(0);
+                }
+                dims
+            }
+        };
+        if count(&dims) != all {
+            return Err(refuse(format!("it makes {dims:?} of {:?}, which has other elements", from.dims)));
+        }
+        Ok(Some((dims, from.data_type)))
+    }
+
+    /// The values of the first output, for operators on shapes and indices whose inputs are all known.
+    fn values(&self, node: &proto::Node, role: Role) -> Option<Vec<i64>> {
+        let known = |at: usize| self.get(node, at).and_then(|known| known.ints.as_deref());
+        let int = |name: &str, default: i64| node.attributes.iter().find(|a| a.name == name).map_or(default, |a| a.i);
+        match (node.op_type.as_str(), role) {
+            ("Shape", _) => {
+                let dims: Vec<i64> = self.get(node, 0)?.dims.iter().map(|d| *d as i64).collect();
+                let rank = dims.len() as i64;
+                let at = |value: i64| (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize;
+                let (start, end) = (at(int("start", 0)), at(int("end", rank)));
+                Some(dims[start.min(end)..end].to_vec())
+            }
+            ("Size", _) => Some(vec![count(&self.get(node, 0)?.dims) as i64]),
+            ("Gather", _) => {
+                let (data, indices) = (known(0)?, known(1)?);
+                let at = |i: &i64| data.get(usize::try_from(if *i < 0 { *i + data.len() as i64 } else { *i }).ok()?).copied();
+                indices.iter().map(at).collect()
+            }
+            ("Concat", _) => {
+                let parts: Option<Vec<&[i64]>> = (0..node.inputs.len()).map(known).collect();
+                parts.map(|parts| parts.concat()).filter(|all| all.len() <= MOST_VALUES)
+            }
+            ("Slice", _) => {
+                let (data, starts, ends) = (known(0)?, known(1)?, known(2)?);
+                let step = known(4).and_then(|s| s.first()).copied().unwrap_or(1);
+                let length = data.len() as i64;
+                let at = |value: i64| (if value < 0 { value.saturating_add(length) } else { value }).clamp(0, length);
+                let (start, end) = (at(*starts.first()?), at(*ends.first()?));
+                let step = usize::try_from(step).ok().filter(|s| *s > 0)?;
+                Some(data[start.min(end) as usize..end as usize].iter().step_by(step).copied().collect())
+            }
+            ("Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze", _) => known(0).map(<[i64]>::to_vec),
+            ("Add" | "Sub" | "Mul" | "Div", _) => {
+                let (a, b) = (known(0)?, known(1)?);
+                let length = a.len().max(b.len());
+                let at = |values: &[i64], i: usize| if values.len() == 1 { values.first().copied() } else { values.get(i).copied() };
+                let apply = |i: usize| {
+                    let (a, b) = (at(a, i)?, at(b, i)?);
+                    match node.op_type.as_str() {
+                        "Add" => a.checked_add(b),
+                        "Sub" => a.checked_sub(b),
+                        "Mul" => a.checked_mul(b),
+                        _ => a.checked_div(b),
+                    }
+                };
+                (0..length).map(apply).collect()
+            }
+            _ => None,
+        }
+    }
+
+    /// The accesses of an operator that moves tensors.
+    fn emit(&mut self, node: &'a proto::Node, role: Role, layer: Option<u32>) -> Result<(), Error> {
+        let Some(first) = node.outputs.first().filter(|name| !name.is_empty()) else { return Ok(()) };
+        let mut reads = Vec::new();
+        let mut streams = Vec::new();
+        for at in 0..node.inputs.len() {
+            let Some(known) = self.get(node, at) else { continue };
+            match known.value {
+                Some(value) if known.stored => streams.push(value),
+                Some(value) => reads.push(value),
+                None => {}
+            }
+        }
+        let (dims, data_type) = {
+            let known = &self.known[first.as_str()];
+            (known.dims.clone(), known.data_type)
+        };
+        if role == Role::Look && self.need(node, 0)?.stored {
+            // A table is read by rows: a tensor of its own, as large as what is looked up.
+            let table = self.need(node, 0)?.value;
+            let width = self.of.graph.bits(first, data_type)?;
+            let name = format!("{}.rows[{}]", node.inputs[0], self.pass);
+            let rows = self.plan.stored(name, matrix(&dims, width), layer, Kind::Weights);
+            let out = self.temp(first, &dims, data_type, layer)?;
+            let operator = Operator::new(Op::Embedding, layer, reads, out);
+            self.step.push(Operator { streams: vec![rows], table, ..operator });
+            self.set(first, out);
+            return Ok(());
+        }
+        let out = self.temp(first, &dims, data_type, layer)?;
+        let mut operator = Operator::new(Op::Other, layer, reads, out);
+        operator.streams = streams;
+        match role {
+            Role::Conv => {
+                operator.op = Op::Conv;
+                let weights = self.need(node, second(&node.op_type))?;
+                let filters = weights.dims.first().copied().unwrap_or(1).max(1);
+                let k = count(&weights.dims) / filters;
+                self.multiply(node, &mut operator, (count(&dims) / filters, filters, k), out, true)?;
+                let channels = self.need(node, 0)?.dims.get(1).copied().unwrap_or(1);
+                let own = self.need(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
+                operator.grouped = channels != own;
+            }
+            Role::MatMul => {
+                operator.op = Op::Matmul;
+                let (a, b) = (self.need(node, 0)?, self.need(node, second(&node.op_type))?);
+                let Some((_, batch, m, n, k)) = matmul(&a.dims, &b.dims) else { return Ok(()) };
+                if b.dims.len() <= 2 {
+                    self.multiply(node, &mut operator, (batch * m, n, k), out, false)?;
+                } else {
+                    operator.flops = 2.0 * batch as f64 * m as f64 * n as f64 * k as f64;
+                }
+            }
+            Role::Gemm => {
+                operator.op = Op::Matmul;
+                let turned = |name: &str| node.attributes.iter().any(|a| a.name == name && a.i != 0);
+                let a = self.need(node, 0)?;
+                let k = a.dims.get(usize::from(!turned("transA"))).copied().unwrap_or(1);
+                let sides = (dims.first().copied().unwrap_or(1), dims.get(1).copied().unwrap_or(1), k);
+                self.multiply(node, &mut operator, sides, out, turned("transB"))?;
+                if let Some(product) = &mut operator.product {
+                    product.a_turned = turned("transA");
+                }
+            }
+            Role::Like(op) | Role::Elements(op) => {
+                operator.op = op;
+                operator.in_place = true;
+            }
+            Role::Pool | Role::GlobalPool => operator.op = Op::Pool,
+            Role::Concat | Role::Transpose | Role::Look => operator.op = Op::Copy,
+            Role::Other if moves(&node.op_type) => operator.op = Op::Copy,
+            _ => {
+                self.unworked.insert(&node.op_type);
+            }
+        }
+        // Other outputs, such as the parts of a split.
+        for (i, name) in node.outputs.iter().enumerate().skip(1).filter(|(_, name)| !name.is_empty()) {
+            let Some(known) = self.known.get(name.as_str()) else { continue };
+            let (dims, data_type) = (known.dims.clone(), known.data_type);
+            let value = self.temp(name, &dims, data_type, layer)?;
+            operator.writes.push((value, crate::trace::Mode::Write));
+            self.set(name, value);
+            let _ = i;
+        }
+        self.step.push(operator);
+        self.set(first, out);
+        Ok(())
+    }
+
+    fn set(&mut self, name: &'a str, value: Val) {
+        if let Some(known) = self.known.get_mut(name) {
+            known.value = Some(value);
+        }
+    }
+
+    /// Makes the operator a product of its first input and its matrix.
+    fn multiply(
+        &self,
+        node: &proto::Node,
+        operator: &mut Operator,
+        sides: (u64, u64, u64),
+        out: Val,
+        turned: bool,
+    ) -> Result<(), Error> {
+        let (a, b) = (self.need(node, 0)?.value, self.need(node, second(&node.op_type))?.value);
+        let Some((a, b)) = a.zip(b) else { return Ok(()) };
+        let product = Product { b_turned: turned, ..Product::new(sides, a, b, out) };
+        operator.flops = product.flops();
+        operator.product = Some(product);
+        // The work waits for the matrix, wherever it comes from.
+        if let Some(at) = operator.reads.iter().rposition(|value| *value == b && a != b) {
+            operator.reads.remove(at);
+            operator.streams.insert(0, b);
+        }
+        Ok(())
+    }
+}
+
+/// Where the matrix of a product stands among its inputs: quantised ones have scale and zero point between.
+fn second(op_type: &str) -> usize {
+    if op_type.starts_with("QLinear") { 3 } else { 1 }
+}
+
+/// Operators without a rule of their own that only move elements.
+fn moves(op_type: &str) -> bool {
+    matches!(
+        op_type,
+        "Slice" | "Split" | "Pad" | "Expand" | "Tile" | "Resize" | "Upsample" | "DepthToSpace" | "SpaceToDepth"
+            | "ScatterND" | "GatherND" | "GatherElements" | "ScatterElements" | "ReverseSequence" | "OneHot" | "Compress"
+    )
+}
+
+/// A filter along one axis.
+struct Axis {
+    size: i64,
+    stride: i64,
+    dilation: i64,
+    padding: Option<i64>,
+    /// Whether a last position may stick out.
+    up: bool,
+    /// Whether padding is chosen so that only the stride makes the output smaller.
+    same: bool,
+}
+
+impl Axis {
+    fn positions(&self, side: u64) -> Option<u64> {
+        let side = i64::try_from(side).ok()?;
+        if self.size < 1 || self.stride < 1 || self.dilation < 1 {
+            return None;
+        }
+        if self.same {
+            return u64::try_from(side.checked_add(self.stride - 1)? / self.stride).ok();
+        }
+        let reach = self.dilation.checked_mul(self.size - 1)?.checked_add(1)?;
+        let room = side.checked_add(self.padding?)?.checked_sub(reach)?;
+        if room < 0 {
+            return None;
+        }
+        let steps = if self.up { room.checked_add(self.stride - 1)? / self.stride } else { room / self.stride };
+        u64::try_from(steps + 1).ok()
+    }
+}
+
+fn short(name: &str) -> String {
+    if name.chars().count() <= 60 { name.to_owned() } else { format!("{}...", name.chars().take(57).collect::<String>()) }
+}
+
+/// Elements of a tensor; what passes 64 bits is refused when its bytes are counted.
+fn count(dims: &[u64]) -> u64 {
+    dims.iter().fold(1, |product: u64, side| product.saturating_mul(*side))
+}
+
+/// Dimensions as the file gives them, checked.
+fn dims_of(dims: impl IntoIterator<Item = i64>) -> Result<Vec<u64>, String> {
+    let mut checked = Vec::new();
+    for side in dims {
+        checked.push(u64::try_from(side).map_err(|_| format!("a dimension is {side}"))?);
+        if checked.len() > MOST_DIMS {
+            return Err(format!("it has more than {MOST_DIMS} dimensions"));
+        }
+    }
+    product(&checked).map_err(|_| "it has more than 2^64 - 1 elements".to_owned())?;
+    Ok(checked)
+}
+
+/// A tensor as a matrix: images (four dimensions and more) with their channels as columns, others with their last side.
+fn matrix(dims: &[u64], bits: u64) -> Shape {
+    let all = count(dims).max(1);
+    let cols = match dims {
+        [] => 1,
+        [_, channels, _, _, ..] => *channels,
+        [.., last] => *last,
+    };
+    let cols = cols.max(1);
+    Shape::new(all.div_ceil(cols), cols, bits)
+}
+
+/// The values of a small tensor of whole numbers.
+fn values_of(tensor: &proto::Tensor, dims: &[u64]) -> Option<Vec<i64>> {
+    let length = usize::try_from(count(dims)).ok().filter(|n| *n <= MOST_VALUES && dims.len() <= 1)?;
+    let values: Vec<i64> = match tensor.data_type {
+        INT64 if !tensor.int64_data.is_empty() => tensor.int64_data.clone(),
+        INT32 if !tensor.int32_data.is_empty() => tensor.int32_data.iter().map(|v| i64::from(*v)).collect(),
+        INT64 => tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i]))).collect(),
+        INT32 => {
+            let read = |b: &[u8]| i64::from(i32::from_le_bytes(std::array::from_fn(|i| b[i])));
+            tensor.raw_data.chunks_exact(4).map(read).collect()
+        }
+        _ => return None,
+    };
+    (values.len() == length).then_some(values)
+}
+
+/// The shape that both go to when sides of 1 are repeated.
+fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
+    let rank = a.len().max(b.len());
+    let side = |dims: &[u64], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |at| dims[at]);
+    let meet = |i: usize| match (side(a, i), side(b, i)) {
+        (x, y) if x == y => Some(x),
+        (1, y) => Some(y),
+        (x, 1) => Some(x),
+        _ => None,
+    };
+    (0..rank).map(meet).collect()
+}
+
+/// Shape, repetitions, rows, columns and inner side of a product, as NumPy multiplies.
+fn matmul(a: &[u64], b: &[u64]) -> Option<(Vec<u64>, u64, u64, u64, u64)> {
+    let (a_outer, m, k) = match a {
+        [] => return None,
+        [k] => (&[][..], None, *k),
+        [outer @ .., m, k] => (outer, Some(*m), *k),
+    };
+    let (b_outer, other, n) = match b {
+        [] => return None,
+        [k] => (&[][..], *k, None),
+        [outer @ .., k, n] => (outer, *k, Some(*n)),
+    };
+    if k != other {
+        return None;
+    }
+    let mut dims = broadcast(a_outer, b_outer)?;
+    let batch = count(&dims);
+    dims.extend(m);
+    dims.extend(n);
+    Some((dims, batch, m.unwrap_or(1), n.unwrap_or(1), k))
+}
+
+fn axis(axis: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let at = if axis < 0 { axis.checked_add(rank)? } else { axis };
+    (0..rank).contains(&at).then_some(at as usize)
+}
