@@ -60,7 +60,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Explain(command) => command.run(out),
         Command::Trace(command) => command.run(out),
         Command::Recipe(command) => {
-            let recipe = Source { recipe: None, trace: None, format: None, workload: command.workload }
+            let recipe = Source { recipe: None, trace: None, format: None, columns: None, workload: command.workload }
                 .recipe(&command.experiment)?;
             match command.link {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,

@@ -8,6 +8,7 @@ use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::trace::Trace;
+use accel_core::trace::format::cache_csv::Columns;
 use accel_core::trace::format::input::Input;
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
@@ -33,6 +34,10 @@ pub(crate) struct Source {
     /// Format of the trace file; told from its content if left out.
     #[arg(long, value_name = "NAME", requires = "trace")]
     pub(crate) format: Option<String>,
+    /// Columns of a CSV or Parquet trace, as libCacheSim's -t takes them:
+    /// time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=, (numbers from 1, or names).
+    #[arg(long, value_name = "KEY=VALUE,...", requires = "trace")]
+    pub(crate) columns: Option<String>,
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,
 }
@@ -252,6 +257,7 @@ impl Source {
                 workload: Workload::File(FileSource {
                     name: path.display().to_string(),
                     format: self.format.as_deref().map(Format::from_name).transpose()?,
+                    columns: self.columns.as_deref().map(str::parse).transpose()?,
                 }),
                 memory: Memory::default(),
                 ..Recipe::default()
@@ -287,7 +293,8 @@ impl Source {
             (None, None) => PathBuf::from(&source.name),
         };
         let format = self.format.as_deref().map(Format::from_name).transpose()?.or(source.format);
-        let (trace, format) = read_trace(&path, format)?;
+        let columns = self.columns.as_deref().map(str::parse).transpose()?.or_else(|| source.columns.clone());
+        let (trace, format) = read_trace(&path, format, columns.as_ref())?;
         for warning in trace.warnings() {
             eprintln!("warning: {}: {warning}", path.display());
         }
@@ -296,15 +303,16 @@ impl Source {
 }
 
 /// Reads a trace file, in `format` or the one its content tells.
-fn read_trace(path: &Path, format: Option<Format>) -> anyhow::Result<(Trace, Format)> {
+pub(crate) fn read_trace(
+    path: &Path,
+    format: Option<Format>,
+    columns: Option<&Columns>,
+) -> anyhow::Result<(Trace, Format)> {
     let name = path.display().to_string();
     let bytes = read(path)?;
     let input = Input::new(&name, &bytes);
-    let format = match format {
-        Some(format) => format,
-        None => format::detect(&input)?,
-    };
-    Ok((format::read(format, &input, &mut Bar::new())?, format))
+    let format = format::choose(format, columns, &input)?;
+    Ok((format::read(format, &input, columns, &mut Bar::new())?, format))
 }
 
 fn is_link(source: &str) -> bool {

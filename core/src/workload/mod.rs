@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Place};
 use crate::trace::Trace;
 use crate::trace::format::Format;
+use crate::trace::format::cache_csv::Columns;
 use config::ModelConfig;
 use synthetic::Synthetic;
 use transformer::Inference;
@@ -35,6 +36,9 @@ pub struct FileSource {
     /// Its format; told from the content where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Which columns of a CSV file hold what; told from the file where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
 }
 
 impl Workload {

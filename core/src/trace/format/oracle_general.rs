@@ -15,12 +15,16 @@ use super::input::Input;
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use crate::trace::reuse::{NEVER, previous_use};
-use crate::trace::{Kind, Op, Summary, Tensor, Trace, TraceBuilder};
+use crate::trace::{Kind, Summary, Tensor, Trace, TraceBuilder};
 
 /// Bytes of a record.
 pub const RECORD: usize = 24;
 /// Bytes read at a time: whole records.
 const PIECE: usize = 4096 * RECORD;
+/// Records looked up at a time: enough to keep a processor's dozen outstanding reads busy, few enough for the stack.
+const BLOCK: usize = 64;
+/// Objects from which on the table of objects doubles as it grows, so that it is at most twice too large.
+const MOST_QUADRUPLED: usize = 1 << 22;
 /// No file has as many records: 24 TB.
 const MOST_RECORDS: i64 = 1 << 40;
 
@@ -55,8 +59,10 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 /// [`accesses`](Self::accesses).
 #[derive(Debug, Default)]
 pub struct Objects {
-    index: FxHashMap<u64, u32>,
+    /// By id: the number and the size, side by side because every record needs both.
+    index: FxHashMap<u64, (u32, u32)>,
     sizes: Vec<u64>,
+    ids: Vec<u64>,
     uses: Vec<u64>,
     records: u64,
     resized: u64,
@@ -78,11 +84,15 @@ fn records<'a>(input: &str, before: u64, bytes: &'a [u8]) -> Result<impl Iterato
 }
 
 impl Objects {
-    /// The number of the object of a record; a new one for an object not seen before.
-    fn number(&mut self, record: &[u8]) -> Result<u32, Error> {
-        let (id, bytes) = (id(record), u64::from(size(record)));
+    /// The number of an object with the size that a record gives it; a new number for an object not seen before.
+    fn number(&mut self, id: u64, bytes: u32) -> Result<u32, Error> {
         let next = self.sizes.len();
-        let number = *self.index.entry(id).or_insert(next as u32);
+        // Most traces end up with either few objects or many: growing fourfold spares the latter some moves.
+        if self.index.len() == self.index.capacity() && next < MOST_QUADRUPLED {
+            self.index.reserve(3 * next);
+        }
+        let (number, known) = self.index.entry(id).or_insert((next as u32, bytes));
+        let number = *number;
         if number as usize == next {
             if next >= u32::MAX as usize {
                 return Err(Error::TooLarge {
@@ -90,23 +100,52 @@ impl Objects {
                     cure: "Split the trace".into(),
                 });
             }
-            self.sizes.push(bytes);
-            self.uses.push(0);
-        }
-        let known = &mut self.sizes[number as usize];
-        if *known != bytes {
+            self.sizes.push(bytes.into());
+            self.ids.push(id);
+        } else if *known != bytes {
             self.resized += 1;
             *known = bytes.max(*known);
+            self.sizes[number as usize] = u64::from(*known);
         }
-        self.uses[number as usize] += 1;
         Ok(number)
+    }
+
+    /// Appends the numbers of the objects of a piece, which holds whole records, to `numbers`.
+    ///
+    /// A block at a time: all its objects are looked up before any is added, so that the processor waits for several
+    /// of these reads, far apart in memory, at once.
+    fn numbers(&mut self, input: &str, bytes: &[u8], numbers: &mut Vec<u32>) -> Result<(), Error> {
+        let mut found = [None; BLOCK];
+        let mut block = [(0, 0); BLOCK];
+        let mut rest = records(input, self.records, bytes)?;
+        loop {
+            let mut filled = 0;
+            for ((slot, found), record) in block.iter_mut().zip(&mut found).zip(&mut rest) {
+                *slot = (id(record), size(record));
+                *found = self.index.get(&slot.0).copied();
+                filled += 1;
+            }
+            for ((id, bytes), found) in block.iter().zip(found).take(filled) {
+                let known = found.filter(|(_, known)| known == bytes).map(|(number, _)| number);
+                numbers.push(match known {
+                    Some(number) => number,
+                    None => self.number(*id, *bytes)?,
+                });
+            }
+            self.records += filled as u64;
+            if filled < BLOCK {
+                return Ok(());
+            }
+        }
     }
 
     /// Learns the objects of the next piece of the trace, which holds whole records.
     pub fn learn(&mut self, input: &str, bytes: &[u8]) -> Result<(), Error> {
-        for record in records(input, self.records, bytes)? {
-            self.number(record)?;
-            self.records += 1;
+        let mut numbers = Vec::with_capacity(bytes.len() / RECORD);
+        self.numbers(input, bytes, &mut numbers)?;
+        self.uses.resize(self.sizes.len(), 0);
+        for number in numbers {
+            self.uses[number as usize] += 1;
         }
         Ok(())
     }
@@ -115,10 +154,10 @@ impl Objects {
     pub fn accesses(&self, input: &str, bytes: &[u8], accesses: &mut Vec<u32>) -> Result<(), Error> {
         accesses.clear();
         for record in records(input, 0, bytes)? {
-            let number = self.index.get(&id(record)).copied().ok_or_else(|| {
+            let (number, _) = self.index.get(&id(record)).ok_or_else(|| {
                 Error::input(input, Place::Whole, "the file changed while it was read", "Run again once it rests")
             })?;
-            accesses.push(number);
+            accesses.push(*number);
         }
         Ok(())
     }
@@ -161,21 +200,20 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
     let mut builder = TraceBuilder::new("");
     let mut reader = input.reader(progress);
     let mut piece = Vec::with_capacity(PIECE);
+    let mut numbers = Vec::with_capacity(PIECE / RECORD);
     loop {
         piece.clear();
         (&mut reader).take(PIECE as u64).read_to_end(&mut piece).map_err(|e| input.error(&e))?;
         if piece.is_empty() {
             break;
         }
-        for record in records(input.name, objects.records, &piece)? {
-            let number = objects.number(record)?;
-            objects.records += 1;
-            if number as usize == builder.tensors() {
-                let name = id(record).to_string();
-                builder.tensor(Tensor { name, bytes: 0, layer: None, stride: 1, kind: Kind::Object })?;
-            }
-            builder.access(number, Op::Request)?;
+        numbers.clear();
+        objects.numbers(input.name, &piece, &mut numbers)?;
+        for id in objects.ids.iter().skip(builder.tensors()) {
+            let name = id.to_string();
+            builder.tensor(Tensor { name, bytes: 0, layer: None, stride: 1, kind: Kind::Object })?;
         }
+        builder.requests(&numbers)?;
     }
     for (number, bytes) in (0..).zip(objects.sizes()) {
         builder.tensor_mut(number).bytes = *bytes;
@@ -186,12 +224,17 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
     builder.finish(input.name)
 }
 
+/// The tensor names as ids, where all of them are numbers as they are written here (`007` is not).
+pub(super) fn ids(trace: &Trace) -> Option<Vec<u64>> {
+    let id = |name: &str| name.parse::<u64>().ok().filter(|id| id.to_string() == name);
+    trace.tensors().iter().map(|t| id(&t.name)).collect()
+}
+
 /// Writes the trace. Ids are the tensor names where all are numbers, else indices in order of first use.
 ///
 /// Sizes are 32 bits wide in this format: a larger tensor is an error.
 pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
-    let names: Option<Vec<u64>> = trace.tensors().iter().map(|t| t.name.parse().ok()).collect();
-    let ids = names.unwrap_or_else(|| (0..trace.tensors().len() as u64).collect());
+    let ids = ids(trace).unwrap_or_else(|| (0..trace.tensors().len() as u64).collect());
     let mut next = vec![-1i64; trace.accesses().len()];
     for (now, last) in previous_use(trace).into_iter().enumerate() {
         if last != NEVER {
@@ -238,7 +281,7 @@ mod tests {
 
     #[test]
     fn text_is_not_taken_for_records() {
-        let text = "id,size,op\n".repeat(24);
+        let text = "name,width,op\n".repeat(24);
         assert!(!looks_like(text.as_bytes()));
         assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be told"));
     }
