@@ -21,8 +21,11 @@ fn records(distinct: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(RECORDS * oracle_general::RECORD);
     for i in 0..RECORDS as u64 {
         let object = if i < u64::from(distinct) { i as u32 } else { rng.below(distinct) };
-        // Ids as they come from hashing names.
-        let id = u64::from(object).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1;
+        // Ids as they come from hashing names (the finaliser of splitmix64).
+        let mut id = u64::from(object).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        id ^= id >> 31;
         bytes.extend((i as u32).to_le_bytes());
         bytes.extend(id.to_le_bytes());
         bytes.extend((4096 + (object % 64) * 512).to_le_bytes());
