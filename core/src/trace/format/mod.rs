@@ -1,10 +1,15 @@
 //! Reading and writing traces: one file a format. Formats parse bytes and know no files.
 
 pub mod cache_csv;
+pub mod gguf;
 pub mod input;
+pub mod moe_routing;
 pub mod oracle_general;
 pub mod prototype_csv;
+pub mod prototype_json;
+pub mod safetensors;
 mod text;
+pub mod weights;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,29 +19,69 @@ use crate::run::Progress;
 use cache_csv::Columns;
 use input::Input;
 
+/// What a Parquet file begins with. Its reader is as large as the rest of the page: only the command line has it.
+pub const PARQUET: &[u8] = b"PAR1";
+
 /// A trace file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// The prototype's records, [`prototype_csv`].
     PrototypeCsv,
+    /// The prototype's records, [`prototype_json`].
+    PrototypeJson,
     /// Requests as CSV with chosen columns, [`cache_csv`].
     Csv,
     /// libCacheSim's binary records, [`oracle_general`].
     OracleGeneral,
+    /// The experts that tokens were sent to, [`moe_routing`].
+    MoeRouting,
+    /// The header of a weight file, [`safetensors`].
+    Safetensors,
+    /// The header of a weight file, [`gguf`].
+    Gguf,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::PrototypeCsv, Self::Csv, Self::OracleGeneral];
+    pub const ALL: [Self; 7] = [
+        Self::PrototypeCsv,
+        Self::PrototypeJson,
+        Self::Csv,
+        Self::OracleGeneral,
+        Self::MoeRouting,
+        Self::Safetensors,
+        Self::Gguf,
+    ];
 
     /// The name on the command line and in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::PrototypeCsv => "prototype-csv",
+            Self::PrototypeJson => "prototype-json",
             Self::Csv => "csv",
             Self::OracleGeneral => "oracle-general",
+            Self::MoeRouting => "moe-routing",
+            Self::Safetensors => "safetensors",
+            Self::Gguf => "gguf",
         }
+    }
+
+    /// Whether [`write`] writes it; the others hold less than a trace.
+    pub fn writable(self) -> bool {
+        match self {
+            Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral => true,
+            Self::MoeRouting | Self::Safetensors | Self::Gguf => false,
+        }
+    }
+
+    /// How many bytes from the start of a large file, which begins with `head`, are all that is read of it; none
+    /// where it is read to its end.
+    pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
+        if gguf::looks_like(head) {
+            return Some(gguf::MOST_HEADER);
+        }
+        safetensors::looks_like(head).then(|| safetensors::bytes_to_read(head)).flatten()
     }
 
     /// The format of that name; `-`, `_` and case do not matter (`oracleGeneral` is found too).
@@ -56,14 +101,25 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
         return Err(Error::input(input.name, Place::Whole, "the file is empty", cure));
     }
     let head = input.head();
-    if prototype_csv::looks_like(&head) {
-        return Ok(Format::PrototypeCsv);
+    // The surest signs first.
+    let signs: [(Format, fn(&[u8]) -> bool); 7] = [
+        (Format::Gguf, gguf::looks_like),
+        (Format::Safetensors, safetensors::looks_like),
+        (Format::MoeRouting, moe_routing::looks_like),
+        (Format::PrototypeJson, prototype_json::looks_like),
+        (Format::PrototypeCsv, prototype_csv::looks_like),
+        (Format::Csv, cache_csv::looks_like),
+        (Format::OracleGeneral, oracle_general::looks_like),
+    ];
+    if let Some((format, _)) = signs.into_iter().find(|(_, looks_like)| looks_like(&head)) {
+        return Ok(format);
     }
-    if cache_csv::looks_like(&head) {
-        return Ok(Format::Csv);
+    if safetensors::is_index(&head) {
+        return Err(safetensors::index_error(input.name));
     }
-    if oracle_general::looks_like(&head) {
-        return Ok(Format::OracleGeneral);
+    if head.starts_with(PARQUET) {
+        let cure = "Give it to the command line (accel simulate --trace), or convert it (accel trace convert)";
+        return Err(Error::input(input.name, Place::Whole, "Parquet is not read here", cure));
     }
     let names = Format::ALL.map(Format::name).join(", ");
     Err(Error::input(
@@ -99,8 +155,12 @@ pub fn read(
     }
     match format {
         Format::PrototypeCsv => prototype_csv::read(input, progress),
+        Format::PrototypeJson => prototype_json::read(input, progress),
         Format::Csv => cache_csv::read(input, columns, progress),
         Format::OracleGeneral => oracle_general::read(input, progress),
+        Format::MoeRouting => moe_routing::read(input, None, progress),
+        Format::Safetensors => safetensors::read(input, None, progress),
+        Format::Gguf => gguf::read(input, None, progress),
     }
 }
 
@@ -108,7 +168,13 @@ pub fn read(
 pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
     match format {
         Format::PrototypeCsv => prototype_csv::write(trace, None),
+        Format::PrototypeJson => prototype_json::write(trace, None),
         Format::Csv => cache_csv::write(trace),
         Format::OracleGeneral => oracle_general::write(trace),
+        Format::MoeRouting | Format::Safetensors | Format::Gguf => {
+            let names: Vec<_> = Format::ALL.into_iter().filter(|f| f.writable()).map(Format::name).collect();
+            let cure = format!("Choose one of {}", names.join(", "));
+            Err(Error::field("format", format.name(), "this format is read, not written", cure))
+        }
     }
 }
