@@ -1,8 +1,10 @@
 //! The command line as a library, so that tests can run it in process.
 
 mod bounds;
+mod convert;
 mod curve;
 mod explain;
+mod parquet;
 mod progress;
 mod simulate;
 mod source;

@@ -1,5 +1,6 @@
 //! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use accel_core::workload::{FileSource, ModelRef, Workload};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::parquet;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -256,7 +258,7 @@ impl Source {
             (None, None, Some(path)) => Recipe {
                 workload: Workload::File(FileSource {
                     name: path.display().to_string(),
-                    format: self.format.as_deref().map(Format::from_name).transpose()?,
+                    format: self.format.as_deref().map(parse_format).transpose()?,
                     columns: self.columns.as_deref().map(str::parse).transpose()?,
                 }),
                 memory: Memory::default(),
@@ -276,7 +278,7 @@ impl Source {
     }
 
     /// The trace file of the recipe, where its workload is one.
-    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, Format)>> {
+    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, &'static str)>> {
         let Workload::File(source) = &recipe.workload else {
             if let (Some(path), Some(_)) = (&self.trace, &self.recipe) {
                 bail!("the recipe makes its own trace; leave --trace {} out", path.display());
@@ -292,7 +294,7 @@ impl Source {
             (None, Some(recipe)) => Path::new(recipe).with_file_name(&source.name),
             (None, None) => PathBuf::from(&source.name),
         };
-        let format = self.format.as_deref().map(Format::from_name).transpose()?.or(source.format);
+        let format = self.format.as_deref().map(parse_format).transpose()?.or(source.format);
         let columns = self.columns.as_deref().map(str::parse).transpose()?.or_else(|| source.columns.clone());
         let (trace, format) = read_trace(&path, format, columns.as_ref())?;
         for warning in trace.warnings() {
@@ -302,17 +304,43 @@ impl Source {
     }
 }
 
-/// Reads a trace file, in `format` or the one its content tells.
+/// Enough of a file to tell its format.
+const HEAD: u64 = 64 * 1024;
+
+/// The format of that name.
+pub(crate) fn parse_format(name: &str) -> anyhow::Result<Format> {
+    if name.eq_ignore_ascii_case(parquet::NAME) {
+        bail!("Parquet files are told by their content: leave the format out");
+    }
+    Ok(Format::from_name(name)?)
+}
+
+/// Reads a trace file, - for standard input, in `format` or the one its content tells; the format's name comes along.
+///
+/// Of a file of weights only the header is read: the rest may be many gigabytes.
 pub(crate) fn read_trace(
     path: &Path,
     format: Option<Format>,
     columns: Option<&Columns>,
-) -> anyhow::Result<(Trace, Format)> {
-    let name = path.display().to_string();
-    let bytes = read(path)?;
+) -> anyhow::Result<(Trace, &'static str)> {
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let cannot = || format!("cannot read {name}");
+    let mut bytes = Vec::new();
+    if is_stdin {
+        std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
+    } else {
+        let mut file = File::open(path).with_context(cannot)?;
+        (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
+        if format.is_none() && bytes.starts_with(format::PARQUET) {
+            return Ok((parquet::read(&name, file, columns, &mut Bar::new())?, parquet::NAME));
+        }
+        let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
+        file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
+    }
     let input = Input::new(&name, &bytes);
     let format = format::choose(format, columns, &input)?;
-    Ok((format::read(format, &input, columns, &mut Bar::new())?, format))
+    Ok((format::read(format, &input, columns, &mut Bar::new())?, format.name()))
 }
 
 fn is_link(source: &str) -> bool {

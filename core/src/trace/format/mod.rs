@@ -13,7 +13,7 @@ pub mod weights;
 
 use serde::{Deserialize, Serialize};
 
-use super::Trace;
+use super::{Kind, Mode, Op, Tensor, Trace};
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use cache_csv::Columns;
@@ -94,6 +94,9 @@ impl Format {
     }
 }
 
+/// A format and whether the head of a file looks like it.
+type Sign = (Format, fn(&[u8]) -> bool);
+
 /// Which format a file is in, told from its content alone.
 pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if input.is_empty() {
@@ -102,7 +105,7 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     }
     let head = input.head();
     // The surest signs first.
-    let signs: [(Format, fn(&[u8]) -> bool); 7] = [
+    let signs: [Sign; 7] = [
         (Format::Gguf, gguf::looks_like),
         (Format::Safetensors, safetensors::looks_like),
         (Format::MoeRouting, moe_routing::looks_like),
@@ -177,4 +180,26 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
             Err(Error::field("format", format.name(), "this format is read, not written", cure))
         }
     }
+}
+
+/// What [`write`] leaves out of `trace`, in words that follow "lost: ".
+pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
+    let tensors = || trace.tensors().iter();
+    let records = matches!(format, Format::PrototypeCsv | Format::PrototypeJson);
+    let told = |t: &Tensor| prototype_csv::layer_of(&t.name) == t.layer && prototype_csv::kind_of(&t.name) == t.kind;
+    let zero = tensors().filter(|t| t.bytes == 0).count();
+    let losses = [
+        (trace.modes.iter().any(|mode| *mode != Mode::Read), "which accesses write"),
+        (trace.knows_flops(), "the work of each access"),
+        (!trace.marks().is_empty(), "the marks"),
+        (records && !tensors().all(told), "layers and kinds that the names do not tell"),
+        (!records && tensors().any(|t| t.layer.is_some()), "the layers"),
+        (!records && tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
+        (!records && tensors().any(|t| t.stride != 1), "the strides"),
+        (!records && trace.ops.iter().any(|op| *op != Op::Request), "the operations"),
+        (!records && !trace.model_type().is_empty(), "the type of the model"),
+        (format == Format::OracleGeneral && oracle_general::ids(trace).is_none(), "the names: objects are numbered"),
+        (records && zero > 0, "tensors without bytes: such records are not read back"),
+    ];
+    losses.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what.to_owned()).collect()
 }

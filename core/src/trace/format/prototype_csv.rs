@@ -172,14 +172,14 @@ impl<'a> FromRecords<'a> {
 }
 
 /// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
-fn layer_of(name: &str) -> Option<u32> {
+pub(super) fn layer_of(name: &str) -> Option<u32> {
     let layer = name.rsplit_once('_')?.1.parse().ok()?;
     // Beyond this it is an identifier, not a layer.
     (layer < 65_536).then_some(layer)
 }
 
 /// The kind of a tensor named as the prototype names them.
-fn kind_of(name: &str) -> Kind {
+pub(super) fn kind_of(name: &str) -> Kind {
     match name.rsplit_once('_').map_or(name, |(kind, _)| kind) {
         "weights" | "expert_weights" => Kind::Weights,
         "Q" | "K" | "V" | "output" | "activations" => Kind::Activations,
