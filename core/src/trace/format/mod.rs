@@ -130,8 +130,10 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
         Place::Whole,
         "its format cannot be told from its content",
         format!(
-            "Name it (one of {names}), or check that the file is complete; CSV must name its columns ({})",
-            prototype_csv::COLUMNS.join(",")
+            "Name it (one of {names}), or check that the file is complete; CSV must name its columns ({} or {}), or have \
+             them chosen",
+            prototype_csv::COLUMNS.join(","),
+            cache_csv::COLUMNS.join(",")
         ),
     ))
 }
