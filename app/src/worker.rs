@@ -147,11 +147,9 @@ fn read_file(memory: &Memory, source: &FileSource) -> Result<accel_core::trace::
         ));
     };
     let input = Input::new(name, bytes);
-    let found = match source.format {
-        Some(format) => format,
-        None => format::detect(&input)?,
-    };
-    format::read(found, &input, &mut Unattended)
+    let columns = source.columns.as_ref();
+    let found = format::choose(source.format, columns, &input)?;
+    format::read(found, &input, columns, &mut Unattended)
 }
 
 /// Lets waiting messages in.

@@ -1,8 +1,10 @@
 //! The command line as a library, so that tests can run it in process.
 
 mod bounds;
+mod convert;
 mod curve;
 mod explain;
+mod parquet;
 mod progress;
 mod simulate;
 mod source;
@@ -60,7 +62,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Explain(command) => command.run(out),
         Command::Trace(command) => command.run(out),
         Command::Recipe(command) => {
-            let recipe = Source { recipe: None, trace: None, format: None, workload: command.workload }
+            let recipe = Source { recipe: None, trace: None, format: None, columns: None, workload: command.workload }
                 .recipe(&command.experiment)?;
             match command.link {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,

@@ -1,5 +1,6 @@
 //! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::trace::Trace;
+use accel_core::trace::format::cache_csv::Columns;
 use accel_core::trace::format::input::Input;
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
@@ -19,6 +21,7 @@ use accel_core::workload::{FileSource, ModelRef, Workload};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::parquet;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -33,6 +36,10 @@ pub(crate) struct Source {
     /// Format of the trace file; told from its content if left out.
     #[arg(long, value_name = "NAME", requires = "trace")]
     pub(crate) format: Option<String>,
+    /// Columns of a CSV or Parquet trace, as libCacheSim's -t takes them:
+    /// time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=, (numbers from 1, or names).
+    #[arg(long, value_name = "KEY=VALUE,...", requires = "trace")]
+    pub(crate) columns: Option<String>,
     #[command(flatten)]
     pub(crate) workload: WorkloadArgs,
 }
@@ -251,7 +258,8 @@ impl Source {
             (None, None, Some(path)) => Recipe {
                 workload: Workload::File(FileSource {
                     name: path.display().to_string(),
-                    format: self.format.as_deref().map(Format::from_name).transpose()?,
+                    format: self.format.as_deref().map(parse_format).transpose()?,
+                    columns: self.columns.as_deref().map(str::parse).transpose()?,
                 }),
                 memory: Memory::default(),
                 ..Recipe::default()
@@ -270,7 +278,7 @@ impl Source {
     }
 
     /// The trace file of the recipe, where its workload is one.
-    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, Format)>> {
+    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, &'static str)>> {
         let Workload::File(source) = &recipe.workload else {
             if let (Some(path), Some(_)) = (&self.trace, &self.recipe) {
                 bail!("the recipe makes its own trace; leave --trace {} out", path.display());
@@ -286,8 +294,9 @@ impl Source {
             (None, Some(recipe)) => Path::new(recipe).with_file_name(&source.name),
             (None, None) => PathBuf::from(&source.name),
         };
-        let format = self.format.as_deref().map(Format::from_name).transpose()?.or(source.format);
-        let (trace, format) = read_trace(&path, format)?;
+        let format = self.format.as_deref().map(parse_format).transpose()?.or(source.format);
+        let columns = self.columns.as_deref().map(str::parse).transpose()?.or_else(|| source.columns.clone());
+        let (trace, format) = read_trace(&path, format, columns.as_ref())?;
         for warning in trace.warnings() {
             eprintln!("warning: {}: {warning}", path.display());
         }
@@ -295,16 +304,43 @@ impl Source {
     }
 }
 
-/// Reads a trace file, in `format` or the one its content tells.
-fn read_trace(path: &Path, format: Option<Format>) -> anyhow::Result<(Trace, Format)> {
-    let name = path.display().to_string();
-    let bytes = read(path)?;
+/// Enough of a file to tell its format.
+const HEAD: u64 = 64 * 1024;
+
+/// The format of that name.
+pub(crate) fn parse_format(name: &str) -> anyhow::Result<Format> {
+    if name.eq_ignore_ascii_case(parquet::NAME) {
+        bail!("Parquet files are told by their content: leave the format out");
+    }
+    Ok(Format::from_name(name)?)
+}
+
+/// Reads a trace file, - for standard input, in `format` or the one its content tells; the format's name comes along.
+///
+/// Of a file of weights only the header is read: the rest may be many gigabytes.
+pub(crate) fn read_trace(
+    path: &Path,
+    format: Option<Format>,
+    columns: Option<&Columns>,
+) -> anyhow::Result<(Trace, &'static str)> {
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let cannot = || format!("cannot read {name}");
+    let mut bytes = Vec::new();
+    if is_stdin {
+        std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
+    } else {
+        let mut file = File::open(path).with_context(cannot)?;
+        (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
+        if format.is_none() && bytes.starts_with(format::PARQUET) {
+            return Ok((parquet::read(&name, file, columns, &mut Bar::new())?, parquet::NAME));
+        }
+        let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
+        file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
+    }
     let input = Input::new(&name, &bytes);
-    let format = match format {
-        Some(format) => format,
-        None => format::detect(&input)?,
-    };
-    Ok((format::read(format, &input, &mut Bar::new())?, format))
+    let format = format::choose(format, columns, &input)?;
+    Ok((format::read(format, &input, columns, &mut Bar::new())?, format.name()))
 }
 
 fn is_link(source: &str) -> bool {

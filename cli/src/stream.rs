@@ -16,6 +16,8 @@ use accel_core::trace::format::{self, Format};
 use accel_core::workload::Workload;
 use anyhow::{Context as _, bail};
 
+use crate::parquet;
+
 /// Bytes read at a time: whole records.
 const CHUNK: usize = 64 * 1024 * oracle_general::RECORD;
 
@@ -38,9 +40,13 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         let mut head = Vec::new();
         let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
         file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
-        let found = format::detect(&Input::new(&source.name, &head))?;
-        if found != Format::OracleGeneral {
-            bail!("{}: {} cannot be streamed, only oracle-general: leave --stream out", source.name, found.name());
+        let input = Input::new(&source.name, &head);
+        let found = match head.starts_with(format::PARQUET) {
+            true => parquet::NAME,
+            false => format::choose(None, source.columns.as_ref(), &input)?.name(),
+        };
+        if found != Format::OracleGeneral.name() {
+            bail!("{}: {found} cannot be streamed, only oracle-general: leave --stream out", source.name);
         }
     }
     let mut objects = Objects::default();

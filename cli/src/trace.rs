@@ -1,4 +1,4 @@
-//! `accel trace generate` and `accel trace info`.
+//! `accel trace generate`, `info` and `convert`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::convert::Convert;
 use crate::source::{ExperimentArgs, Source};
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,8 @@ pub(crate) enum Trace {
     Generate(Generate),
     /// Say what is in a trace.
     Info(Info),
+    /// Read a trace in one format and write it in another.
+    Convert(Convert),
 }
 
 #[derive(Debug, Args)]
@@ -30,7 +33,7 @@ pub(crate) struct Generate {
     /// Where to write; standard output if left out.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Format to write: prototype-csv or oracle-general.
+    /// Format to write: prototype-csv, prototype-json, csv or oracle-general.
     #[arg(long, value_name = "NAME", default_value = "prototype-csv")]
     to: String,
 }
@@ -74,12 +77,13 @@ impl Trace {
         match self {
             Self::Generate(generate) => generate.run(out),
             Self::Info(info) => info.run(out),
+            Self::Convert(convert) => convert.run(out),
         }
     }
 }
 
 /// The trace needs no memory and no policies: the defaults pass the checks.
-fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace::Trace, Option<Format>)> {
+fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace::Trace, Option<&'static str>)> {
     let recipe = source.recipe(&ExperimentArgs::default())?;
     Ok(match source.file(&recipe)? {
         Some((trace, format)) => (recipe, trace, Some(format)),
@@ -123,7 +127,7 @@ impl Info {
         let sizes = || trace.tensors().iter().map(|t| t.bytes);
         let answer = Answer {
             trace: trace.summary(),
-            format: format.map(Format::name),
+            format,
             smallest_bytes: sizes().min().unwrap_or(0),
             largest_bytes: sizes().max().unwrap_or(0),
             kinds,

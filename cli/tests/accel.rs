@@ -128,12 +128,12 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--trace", &nan], "nan.csv, line 2: size_mb is NaN"),
         (
             vec!["simulate", "--trace", &text],
-            "the format cannot be told from the content. Name it (one of prototype-csv",
+            "its format cannot be told from its content. Name it (one of prototype-csv",
         ),
         (vec!["simulate", "--trace", "/nowhere.csv"], "cannot read /nowhere.csv: No such file"),
         (
-            vec!["simulate", "--trace", &csv, "--format", "parquet"],
-            "no such format. Choose one of prototype-csv, oracle-general",
+            vec!["simulate", "--trace", &csv, "--format", "xlsx"],
+            "no such format. Choose one of prototype-csv, prototype-json",
         ),
         (vec!["simulate", "--recipe", &broken, "--model", "x"], "--recipe cannot be combined with --model"),
         (vec!["simulate", "--recipe", &broken], "broken.json, line 2, column"),

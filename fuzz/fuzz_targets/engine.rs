@@ -82,7 +82,7 @@ fuzz_target!(|input: Input| {
     packing.step(usize::MAX);
     assert!(packing.misses().objects >= least && packing.misses().bytes >= least_bytes);
 
-    let workload = Workload::File(FileSource { name: "input".into(), format: None });
+    let workload = Workload::File(FileSource { name: "input".into(), format: None, columns: None });
     let cost = Cost::Physical(Physical { prefetch_depth: (input.seed % 5) as u32, ..Physical::default() });
     let memory = Memory { capacity_bytes: capacity, admission, cost };
     let recipe = Recipe { workload, memory, seed: input.seed, ..Recipe::default() };

@@ -362,7 +362,7 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
     memory.check().map_err(ApiError::query)?;
     let admission = memory.admission.name();
     let Input { trace, .. } = Input::read(body)?;
-    let workload = Workload::File(FileSource { name: "body".into(), format: None });
+    let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
     let outcome = run_with(&recipe, Some(trace), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);

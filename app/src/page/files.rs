@@ -94,7 +94,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&bytes) == Some(b'{');
     if !json {
         app.engine.set_file(name.clone(), bytes);
-        app.form.file.set(Some(FileSource { name, format: None }));
+        app.form.file.set(Some(FileSource { name, format: None, columns: None }));
         app.form.show(Source::File);
         app.run();
         return;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Place};
 use crate::trace::Trace;
 use crate::trace::format::Format;
+use crate::trace::format::cache_csv::Columns;
 use config::ModelConfig;
 use model_run::ModelRun;
 use synthetic::Synthetic;
@@ -45,6 +46,9 @@ pub struct FileSource {
     /// Its format; told from the content where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Which columns of a CSV file hold what; told from the file where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
 }
 
 impl Workload {

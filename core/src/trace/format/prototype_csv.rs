@@ -3,9 +3,10 @@
 //! Columns are found by name, in any order. `reuse_distance` is the prototype's: the number of earlier
 //! uses of the tensor (0, 1, 2 …). It is recomputed from the order of the records; a score is not read back.
 
-use rustc_hash::FxHashMap;
-
+use super::input::Input;
+use super::text::{Names, Rows, shorten};
 use crate::error::{Error, Place};
+use crate::run::Progress;
 use crate::score::{Scores, features};
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
@@ -78,7 +79,7 @@ pub fn record(trace: &Trace, scores: &Scores, access: usize) -> Record {
 pub struct FromRecords<'a> {
     input: &'a str,
     builder: TraceBuilder,
-    index: FxHashMap<String, u32>,
+    names: Names,
     /// The model type of the first record.
     model_type: String,
     /// Records whose stride or model type differs from an earlier one's.
@@ -92,7 +93,7 @@ impl<'a> FromRecords<'a> {
         Self {
             input,
             builder: TraceBuilder::new(model_type),
-            index: FxHashMap::default(),
+            names: Names::default(),
             model_type: model_type.to_owned(),
             other_strides: 0,
             other_models: 0,
@@ -115,12 +116,12 @@ impl<'a> FromRecords<'a> {
         }
         let op = Op::from_name(&record.op).ok_or_else(|| {
             let names = Op::ALL.map(Op::name).join(", ");
-            bad(format!("op is \"{}\"", record.op), &format!("Use one of {names}"))
+            bad(format!("op is \"{}\"", shorten(&record.op)), &format!("Use one of {names}"))
         })?;
         let bytes = bytes as u64;
         self.other_models += u64::from(record.model_type != self.model_type);
-        let tensor = match self.index.get(&record.tensor_id) {
-            Some(&tensor) => {
+        let tensor = match self.names.get(&record.tensor_id) {
+            Some(tensor) => {
                 let (known, stride) = {
                     let tensor = self.builder.tensor_mut(tensor);
                     (tensor.bytes, tensor.stride)
@@ -130,7 +131,7 @@ impl<'a> FromRecords<'a> {
                     return Err(bad(
                         format!(
                             "tensor {} has {bytes} bytes here and {known} bytes in an earlier record",
-                            record.tensor_id
+                            shorten(&record.tensor_id)
                         ),
                         "Give each size its own tensor_id",
                     ));
@@ -145,7 +146,7 @@ impl<'a> FromRecords<'a> {
                     stride: record.stride,
                     kind: kind_of(&record.tensor_id),
                 })?;
-                self.index.insert(record.tensor_id.clone(), tensor);
+                self.names.insert(self.input, &record.tensor_id, tensor)?;
                 tensor
             }
         };
@@ -171,14 +172,14 @@ impl<'a> FromRecords<'a> {
 }
 
 /// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
-fn layer_of(name: &str) -> Option<u32> {
+pub(super) fn layer_of(name: &str) -> Option<u32> {
     let layer = name.rsplit_once('_')?.1.parse().ok()?;
     // Beyond this it is an identifier, not a layer.
     (layer < 65_536).then_some(layer)
 }
 
 /// The kind of a tensor named as the prototype names them.
-fn kind_of(name: &str) -> Kind {
+pub(super) fn kind_of(name: &str) -> Kind {
     match name.rsplit_once('_').map_or(name, |(kind, _)| kind) {
         "weights" | "expert_weights" => Kind::Weights,
         "Q" | "K" | "V" | "output" | "activations" => Kind::Activations,
@@ -186,102 +187,39 @@ fn kind_of(name: &str) -> Kind {
     }
 }
 
-/// The fields of one line of CSV, without surrounding space, and its line number.
-struct Row {
-    line: u64,
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Row {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn field(&self, i: usize) -> &str {
-        let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        self.text[start..self.ends[i]].trim()
-    }
-
-    fn fields(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|i| self.field(i))
-    }
-}
-
-/// Reads lines with csv-core, which the csv crate is built on: its own reader is too large for the page.
-struct Rows<'a> {
-    input: &'a str,
-    bytes: &'a [u8],
-    reader: csv_core::Reader,
-}
-
-impl<'a> Rows<'a> {
-    fn new(input: &'a str, bytes: &'a [u8]) -> Self {
-        Self { input, bytes: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes), reader: csv_core::Reader::new() }
-    }
-
-    /// The next line that is not empty; none at the end.
-    fn next(&mut self) -> Result<Option<Row>, Error> {
-        let (mut text, mut ends) = (vec![0; 128], vec![0; 16]);
-        let (mut text_len, mut ends_len, mut last) = (0, 0, 0);
-        loop {
-            let (result, read, written, ended) =
-                self.reader.read_record(self.bytes, &mut text[text_len..], &mut ends[ends_len..]);
-            last = self.bytes[..read].last().copied().unwrap_or(last);
-            self.bytes = &self.bytes[read..];
-            text_len += written;
-            ends_len += ended;
-            match result {
-                csv_core::ReadRecordResult::InputEmpty => {}
-                csv_core::ReadRecordResult::OutputFull => text.resize(2 * text.len(), 0),
-                csv_core::ReadRecordResult::OutputEndsFull => ends.resize(2 * ends.len(), 0),
-                csv_core::ReadRecordResult::End => return Ok(None),
-                csv_core::ReadRecordResult::Record => break,
-            }
-        }
-        // The reader counts line ends: it stands a line further once it has read this one's.
-        let line = self.reader.line() - u64::from(last == b'\n');
-        text.truncate(text_len);
-        ends.truncate(ends_len);
-        let text = String::from_utf8(text).map_err(|_| {
-            Error::input(self.input, Place::Line(line), "the text is not UTF-8", "Save the file as UTF-8")
-        })?;
-        Ok(Some(Row { line, text, ends }))
-    }
-}
-
 /// Reads records from CSV text.
-pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
-    let mut rows = Rows::new(input, bytes);
-    let refuse = |line: u64, problem: String, cure: &str| Error::input(input, Place::Line(line), problem, cure);
-    let Some(headers) = rows.next()? else { return FromRecords::new(input, "").finish() };
+pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    let mut rows = Rows::new(*input, input.reader(progress), b',');
+    let refuse = |line: u64, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
+    let Some(headers) = rows.next()? else { return FromRecords::new(input.name, "").finish() };
+    let (line, columns) = (headers.line, headers.len());
     let list = COLUMNS.join(",");
     let mut at = [0usize; COLUMNS.len()];
     for (slot, name) in at.iter_mut().zip(COLUMNS) {
         *slot = headers.fields().position(|header| header == name).ok_or_else(|| {
-            let found = headers.fields().collect::<Vec<_>>().join(",");
+            let found = shorten(&headers.fields().collect::<Vec<_>>().join(","));
             let cure = format!("The first line must name the columns {list}");
-            refuse(1, format!("there is no column {name} (found: {found})"), &cure)
+            refuse(line, format!("there is no column {name} (found: {found})"), &cure)
         })?;
     }
     let known = |name: &&str| COLUMNS.contains(name) || *name == SCORE_COLUMN;
     if let Some(other) = headers.fields().find(|name| !known(name)) {
         let cure = format!("Remove it: the columns are {list} and, if scored, {SCORE_COLUMN}");
-        return Err(refuse(1, format!("there is an unknown column \"{other}\""), &cure));
+        return Err(refuse(line, format!("there is an unknown column \"{}\"", shorten(other)), &cure));
     }
 
     let mut trace: Option<FromRecords<'_>> = None;
     while let Some(row) = rows.next()? {
         let line = row.line;
-        if row.len() != headers.len() {
-            let problem = format!("{} fields where the first line has {}", row.len(), headers.len());
+        if row.len() != columns {
+            let problem = format!("{} fields where the first line has {columns}", row.len());
             return Err(refuse(line, problem, "Give every line the same columns"));
         }
         let field = |i: usize| row.field(at[i]);
         let number = |i: usize, cure: &str| {
             field(i)
                 .parse::<f64>()
-                .map_err(|_| refuse(line, format!("{} is \"{}\", not a number", COLUMNS[i], field(i)), cure))
+                .map_err(|_| refuse(line, format!("{} is \"{}\", not a number", COLUMNS[i], shorten(field(i))), cure))
         };
         let whole = |i: usize| {
             let value = number(i, "Write a whole number")?;
@@ -299,9 +237,10 @@ pub fn read(input: &str, bytes: &[u8]) -> Result<Trace, Error> {
             model_type: field(5).to_owned(),
             eviction_score: None,
         };
-        trace.get_or_insert_with(|| FromRecords::new(input, &record.model_type)).push(&record, Place::Line(line))?;
+        let trace = trace.get_or_insert_with(|| FromRecords::new(input.name, &record.model_type));
+        trace.push(&record, Place::Line(line))?;
     }
-    trace.unwrap_or_else(|| FromRecords::new(input, "")).finish()
+    trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish()
 }
 
 /// Writes the trace as CSV, with the scores as a last column if given.
@@ -316,8 +255,12 @@ pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::format::input::Input;
+    use crate::run::Unattended;
     use crate::trace::format::{Format, detect};
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Trace, Error> {
+        super::read(&Input::new(name, bytes), &mut Unattended)
+    }
 
     const GOOD: &str = "tensor_id,size_mb,reuse_distance,stride,op,model_type\n\
                         Q_0,4,0,1,matmul,Transformer\nK_0,8,0,1,attention,Transformer\nQ_0,4,1,1,relu,Transformer\n";

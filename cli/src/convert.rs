@@ -1,0 +1,135 @@
+//! `accel trace convert`: a trace from one format into another.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use accel_core::trace::Trace;
+use accel_core::trace::format::{self, Format};
+use accel_core::units::format_count;
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::parquet;
+use crate::progress::Bar;
+use crate::source::{parse_format, read_trace};
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// The trace to read.
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+    /// Where to write; - for standard output.
+    #[arg(value_name = "OUTPUT")]
+    output: PathBuf,
+    /// Format of the input; told from its content if left out.
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Format to write: prototype-csv, prototype-json, csv, oracle-general or parquet. Told from the output's name
+    /// if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// Columns of a CSV or Parquet input, as libCacheSim's -t takes them:
+    /// time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=, (numbers from 1, or names).
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    columns: Option<String>,
+    /// Overwrite the output.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A format to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Core(Format),
+    Parquet,
+}
+
+/// The format that the output's name tells; a `.csv` holds records where the trace knows its operations.
+fn told_by(output: &Path, trace: &Trace) -> anyhow::Result<To> {
+    let extension = output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    Ok(match extension.as_str() {
+        "csv" if parquet::as_records(trace) => To::Core(Format::PrototypeCsv),
+        "csv" => To::Core(Format::Csv),
+        "json" => To::Core(Format::PrototypeJson),
+        "bin" | "oraclegeneral" => To::Core(Format::OracleGeneral),
+        "parquet" => To::Parquet,
+        "gz" | "zst" => bail!(
+            "{}: packed files are read, not written. Write it plain and pack it (zstd FILE, gzip FILE)",
+            output.display()
+        ),
+        _ => bail!("the name {} does not tell a format: name one with --to ({})", output.display(), names()),
+    })
+}
+
+fn names() -> String {
+    let names = Format::ALL.into_iter().filter(|format| format.writable()).map(Format::name);
+    names.chain([parquet::NAME]).collect::<Vec<_>>().join(", ")
+}
+
+impl Convert {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let to = match &self.to {
+            Some(name) if name.eq_ignore_ascii_case(parquet::NAME) => Some(To::Parquet),
+            Some(name) => match parse_format(name)? {
+                format if format.writable() => Some(To::Core(format)),
+                format => bail!("{} is read, not written. Choose one of {}", format.name(), names()),
+            },
+            None => None,
+        };
+        let is_stdout = self.output == Path::new("-");
+        // Before the work, not after it.
+        if !is_stdout && !self.force && self.output.exists() {
+            bail!("{} exists: give --force to overwrite it, or another name", self.output.display());
+        }
+        let from = self.from.as_deref().map(parse_format).transpose()?;
+        let columns = self.columns.as_deref().map(str::parse).transpose()?;
+        let (trace, _) = read_trace(&self.input, from, columns.as_ref())?;
+        for warning in trace.warnings() {
+            eprintln!("warning: {}: {warning}", self.input.display());
+        }
+        let to = match to {
+            Some(to) => to,
+            None if is_stdout => {
+                bail!("standard output has no name that tells a format: name one with --to ({})", names())
+            }
+            None => told_by(&self.output, &trace)?,
+        };
+        let (bytes, lost, name) = match to {
+            To::Core(format) => (format::write(format, &trace)?, format::lost(format, &trace), format.name()),
+            To::Parquet => {
+                let like = if parquet::as_records(&trace) { Format::PrototypeCsv } else { Format::Csv };
+                (parquet::write(&trace, &mut Bar::new())?, format::lost(like, &trace), parquet::NAME)
+            }
+        };
+        if !lost.is_empty() {
+            eprintln!("lost in {name}: {}", lost.join("; "));
+        }
+        if is_stdout {
+            out.write_all(&bytes)?;
+            return Ok(());
+        }
+        self.save(&bytes)?;
+        let accesses = format_count(trace.summary().accesses);
+        eprintln!("wrote {accesses} accesses to {} as {name}", self.output.display());
+        Ok(())
+    }
+
+    fn save(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        let cannot = || format!("cannot write {}", self.output.display());
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if self.force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
+        match options.open(&self.output) {
+            Ok(mut file) => file.write_all(bytes).with_context(cannot),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                bail!("{} exists: give --force to overwrite it, or another name", self.output.display())
+            }
+            Err(error) => Err(error).with_context(cannot),
+        }
+    }
+}

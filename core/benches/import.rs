@@ -1,0 +1,43 @@
+//! Speed of the importers: `cargo xtask bench`. The items are records, so the last columns read records/s.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use accel_core::rng::Rng;
+use accel_core::run::Unattended;
+use accel_core::trace::format::input::Input;
+use accel_core::trace::format::oracle_general;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+/// As many as must load within a second.
+const RECORDS: usize = 10_000_000;
+
+fn main() {
+    divan::main();
+}
+
+/// Records of `distinct` objects, each used once at least, in the order of a cache trace: no order to speak of.
+fn records(distinct: u32) -> Vec<u8> {
+    let mut rng = Rng::new(1, "import");
+    let mut bytes = Vec::with_capacity(RECORDS * oracle_general::RECORD);
+    for i in 0..RECORDS as u64 {
+        let object = if i < u64::from(distinct) { i as u32 } else { rng.below(distinct) };
+        // Ids as they come from hashing names (the finaliser of splitmix64).
+        let mut id = u64::from(object).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        id ^= id >> 31;
+        bytes.extend((i as u32).to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+        bytes.extend((4096 + (object % 64) * 512).to_le_bytes());
+        bytes.extend((-1i64).to_le_bytes());
+    }
+    bytes
+}
+
+#[divan::bench(args = [1_000_000, 5_000_000], sample_count = 5, sample_size = 1)]
+fn oracle_general(bencher: Bencher<'_, '_>, distinct: u32) {
+    let bytes = records(distinct);
+    bencher
+        .counter(ItemsCount::new(RECORDS))
+        .bench(|| oracle_general::read(&Input::new("bench", &bytes), &mut Unattended).unwrap());
+}

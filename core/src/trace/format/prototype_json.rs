@@ -1,0 +1,247 @@
+//! The prototype's records as JSON: an array, as `/generate-trace` answers, or one object a line.
+//!
+//! The fields are those of [`prototype_csv`](super::prototype_csv); a score is not read back.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::Deserializer as _;
+use serde::de::{DeserializeSeed, SeqAccess, Visitor};
+
+use super::input::{Input, Stop};
+use super::prototype_csv::{COLUMNS, FromRecords, Record, records};
+use super::text::{Lines, MOST_LINE, json_problem};
+use crate::error::{Error, Place};
+use crate::run::Progress;
+use crate::score::Scores;
+use crate::trace::Trace;
+
+/// As deep as serde_json reads what it does not skip.
+const MOST_DEPTH: usize = 128;
+
+/// What a broken record needs.
+fn cure() -> String {
+    format!("Write records as {{\"tensor_id\":\"Q_0\",\"size_mb\":4,...}} with the fields {}", COLUMNS.join(", "))
+}
+
+fn content(head: &[u8]) -> &[u8] {
+    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
+}
+
+/// Whether the first object of `head`, alone on its line or the first of an array, has a `tensor_id`.
+pub fn looks_like(head: &[u8]) -> bool {
+    let text = content(head);
+    let object = text.strip_prefix(b"[").unwrap_or(text).trim_ascii_start();
+    let Some(fields) = object.strip_prefix(b"{") else { return false };
+    // Records are flat.
+    let end = fields.iter().position(|b| b"{}[]".contains(b)).unwrap_or(0);
+    fields[..end].windows(11).any(|key| key == b"\"tensor_id\"") && fields[end] == b'}'
+}
+
+/// Reads an array of records, or one record a line.
+pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    if content(&input.head()).starts_with(b"[") { array(input, progress) } else { lines(input, progress) }
+}
+
+fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    let mut lines = Lines::new(*input, input.reader(progress));
+    let mut trace: Option<FromRecords<'_>> = None;
+    while let Some((line, text)) = lines.next()? {
+        let record: Record = serde_json::from_slice(text).map_err(|e| {
+            Error::input(input.name, Place::LineColumn(line, e.column() as u64), json_problem(&e), cure())
+        })?;
+        let trace = trace.get_or_insert_with(|| FromRecords::new(input.name, &record.model_type));
+        trace.push(&record, Place::Line(line))?;
+    }
+    trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish()
+}
+
+fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    let mut elements = Elements { input: input.name, trace: None, refused: None };
+    let mut source = serde_json::Deserializer::from_reader(Guard::new(input.reader(progress)));
+    let result = source.deserialize_seq(&mut elements).and_then(|()| source.end());
+    match (elements.refused, result) {
+        (Some(error), _) => Err(error),
+        (None, Ok(())) => elements.trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish(),
+        (None, Err(error)) if error.is_io() => Err(input.error(&error.into())),
+        (None, Err(error)) => {
+            let place = Place::LineColumn(error.line() as u64, error.column() as u64);
+            Err(Error::input(input.name, place, json_problem(&error), cure()))
+        }
+    }
+}
+
+/// Takes the records of an array one at a time.
+struct Elements<'i> {
+    input: &'i str,
+    trace: Option<FromRecords<'i>>,
+    /// Why a record was refused: serde knows no such errors.
+    refused: Option<Error>,
+}
+
+impl<'de> Visitor<'de> for &mut Elements<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        let mut number = 0;
+        while let Some(record) = elements.next_element_seed(OneRecord)? {
+            let trace = self.trace.get_or_insert_with(|| FromRecords::new(self.input, &record.model_type));
+            if let Err(error) = trace.push(&record, Place::Item(number)) {
+                self.refused = Some(error);
+                return Err(serde::de::Error::custom("refused"));
+            }
+            number += 1;
+        }
+        Ok(())
+    }
+}
+
+struct OneRecord;
+
+impl<'de> DeserializeSeed<'de> for OneRecord {
+    type Value = Record;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Record, D::Error> {
+        serde::Deserialize::deserialize(deserializer)
+    }
+}
+
+/// Refuses strings longer than a line may be and nesting deeper than serde_json reads: it holds a string, and a note
+/// of each bracket that it skips, as a whole, and a packed file can hold gigabytes of either.
+struct Guard<R> {
+    source: R,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    length: usize,
+}
+
+impl<R> Guard<R> {
+    fn new(source: R) -> Self {
+        Self { source, depth: 0, in_string: false, escaped: false, length: 0 }
+    }
+}
+
+impl<R: Read> Read for Guard<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(out)?;
+        for &byte in out.iter().take(read) {
+            match (self.in_string, self.escaped, byte) {
+                (true, true, _) => self.escaped = false,
+                (true, false, b'\\') => self.escaped = true,
+                (_, _, b'"') => {
+                    self.in_string = !self.in_string;
+                    self.length = 0;
+                }
+                (false, _, b'[' | b'{') => self.depth += 1,
+                (false, _, b']' | b'}') => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            if self.depth > MOST_DEPTH {
+                return Err(Stop::Guard("its lists are nested more than 128 deep".into()).into_io());
+            }
+            self.length += usize::from(self.in_string);
+            if self.length > MOST_LINE {
+                return Err(Stop::Guard("a string is longer than 1 MiB".into()).into_io());
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Writes the trace as an array, a record a line, with the scores if given.
+pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
+    let mut out = b"[\n".to_vec();
+    for (number, record) in records(trace, scores).enumerate() {
+        if number > 0 {
+            out.extend(b",\n");
+        }
+        serde_json::to_writer(&mut out, &record).map_err(|e| Error::Internal(e.to_string()))?;
+    }
+    out.extend(b"\n]\n");
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+    use crate::trace::format::{Format, detect, prototype_csv};
+
+    fn read(text: &str) -> Result<Trace, Error> {
+        super::read(&Input::new("t.json", text.as_bytes()), &mut Unattended)
+    }
+
+    const GOOD: &str = r#"[
+        {"tensor_id":"Q_0","size_mb":4,"reuse_distance":0,"stride":1,"op":"matmul","model_type":"Transformer"},
+        {"tensor_id":"K_0","size_mb":8.5,"reuse_distance":0,"stride":1,"op":"attention","model_type":"Transformer","eviction_score":0.5},
+        {"tensor_id":"Q_0","size_mb":4,"reuse_distance":1,"stride":1,"op":"relu","model_type":"Transformer"}]"#;
+
+    #[test]
+    fn arrays_and_lines_are_the_same_as_csv() {
+        let trace = read(GOOD).unwrap();
+        assert_eq!(trace.accesses(), [0, 1, 0]);
+        assert_eq!(trace.tensors()[1].bytes, 8_500_000);
+        let csv = prototype_csv::write(&trace, None).unwrap();
+        assert_eq!(prototype_csv::read(&Input::new("t", &csv), &mut Unattended).unwrap(), trace);
+        let array = String::from_utf8(write(&trace, None).unwrap()).unwrap();
+        assert_eq!(read(&array).unwrap(), trace);
+        let lines = array.trim().trim_matches(['[', ']']).replace("},\n", "}\r\n\n");
+        for text in [GOOD, &array, lines.trim(), &format!("\u{feff}{}", lines.trim())] {
+            assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::PrototypeJson, "{text}");
+        }
+        assert_eq!(read(&lines).unwrap(), trace);
+    }
+
+    #[test]
+    fn other_json_is_not_taken_for_records() {
+        for other in [
+            r#"{"schema":"1.1.1","nodes":[{"id":1}]}"#,
+            r#"{"traceEvents":[{"tensor_id":1}]}"#,
+            r#"{"model_type":"llama"}"#,
+            r#"[1,2,{"tensor_id":1}]"#,
+            "[",
+            "",
+        ] {
+            assert!(!looks_like(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn broken_files_name_the_place_and_the_cure() {
+        let record = |id: &str, size: &str| {
+            format!(
+                r#"{{"tensor_id":{id},"size_mb":{size},"reuse_distance":0,"stride":1,"op":"matmul","model_type":"T"}}"#
+            )
+        };
+        let q = record("\"Q\"", "4");
+        let deep = "[".repeat(1000);
+        for (text, wanted) in [
+            (String::new(), "the trace has no accesses"),
+            ("[]".into(), "the trace has no accesses"),
+            (format!("[{q},\n{}]", record("\"K\"", "-1")), "record 1: size_mb is -1"),
+            (format!("[{q},\n{}]", record("\"K\"", "\"4\"")), "line 2, column"),
+            (format!("[{q},\n{}]", record("7", "4")), "invalid type: integer `7`, expected a string"),
+            (format!("[{q},{}]", record("\"Q\"", "5")), "record 1: tensor Q has 5000000 bytes here"),
+            (format!("[{q},"), "EOF while parsing"),
+            (format!("[{q}"), "EOF while parsing"),
+            (format!("[{q}] x"), "trailing characters"),
+            (format!("[{q},{{\"tensor_id\":\"K\"}}]"), "missing field `size_mb`"),
+            (format!("{q}\n{}", record("\"K\"", "1e400")), "line 2, column"),
+            (format!("{q}\n\nnonsense"), "line 3, column"),
+            (format!("{q}\n{}", record("\"\"", "4")), "line 2: tensor_id is empty"),
+            (format!("{q}\n{}", q.replace("matmul", "gemm")), "line 2: op is \"gemm\""),
+            (format!("[{}", q.replace("\"T\"", "[[]]")), "line 1, column"),
+            (format!("[{{\"x\":{deep}"), "nested more than 128 deep"),
+            (format!("[{{\"tensor_id\":\"{}", "x".repeat(2 << 20)), "a string is longer than 1 MiB"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            let text = &text[..text.len().min(300)];
+            assert!(error.starts_with("t.json, ") && error.contains(wanted), "{text:?} gave {error}");
+        }
+    }
+}
