@@ -77,11 +77,7 @@ impl Recipe {
             return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
         }
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
-        match &self.workload {
-            Workload::Synthetic(synthetic) => synthetic.check(),
-            Workload::Model(run) => run.check().map(|_| ()),
-            Workload::File(_) => Ok(()),
-        }
+        self.workload.check()
     }
 
     /// Reads a recipe from JSON; `input` is named in the errors.

@@ -383,7 +383,7 @@ impl Job {
         }
         let validation = match &self.recipe.workload {
             Workload::Synthetic(s) => Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?),
-            Workload::Model(_) | Workload::File(_) => None,
+            Workload::Model(_) | Workload::Tenants(_) | Workload::File(_) => None,
         };
         let outcome = Outcome {
             trace: summary,

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Facts, ModelConfig, Network, Tokens, Transformer, product};
 use super::dtype::Dtype;
+use super::file::ModelFile;
+use super::onnx::Free;
 use super::plan::{Dataflow, Plan, Step, Val};
 use super::requests::{Request, Requests};
 use super::routing::{ExpertLog, Routing};
@@ -175,15 +177,32 @@ impl ModelRun {
         Self { model: ModelRef::Preset(name.into()), ..Self::default() }
     }
 
-    /// Fails on the first field that is out of range or means nothing to this model; returns its configuration.
-    pub fn check(&self) -> Result<ModelConfig, Error> {
+    /// Fails on the first field that is out of range or means nothing to this model.
+    pub fn check_fields(&self) -> Result<(), Error> {
         check_range("batch_size", self.batch_size, 1..=4096)?;
         check_range("prompt_tokens", self.prompt_tokens.unwrap_or(1), 1..=131_072)?;
         check_range("decode_tokens", self.decode_tokens.unwrap_or(0), 0..=131_072)?;
         check_range("steps", self.steps, 1..=1000)?;
         check_range("tile_bytes", self.tile_bytes, 1024..=1 << 40)?;
         self.routing.check()?;
-        let config = self.model.config()?;
+        match &self.model {
+            // What means nothing to it shows when the file is there.
+            ModelRef::File { .. } => Ok(()),
+            model => self.check_model(&model.config()?),
+        }
+    }
+
+    /// The same; returns the configuration of a model that the recipe describes.
+    pub fn check(&self) -> Result<ModelConfig, Error> {
+        self.check_fields()?;
+        self.model.config()
+    }
+
+    fn check_model(&self, config: &ModelConfig) -> Result<(), Error> {
+        if self.routing.log.is_some() && config.transformer().is_none_or(|t| t.experts.is_none()) {
+            let problem = "the model has no experts";
+            return Err(Error::field("routing.log", "given", problem, "Leave it out, or choose a mixture of experts"));
+        }
         match config.transformer() {
             Some(transformer) => self.check_tokens(transformer)?,
             None => {
@@ -197,7 +216,7 @@ impl ModelRun {
                 none("requests", self.requests.is_some())?;
             }
         }
-        Ok(config)
+        Ok(())
     }
 
     fn check_tokens(&self, model: &Transformer) -> Result<(), Error> {
@@ -311,22 +330,66 @@ impl ModelRun {
     /// The name that errors and charts show.
     pub fn name(&self) -> &str {
         match &self.model {
-            ModelRef::Preset(name) => name,
+            ModelRef::Preset(name) | ModelRef::File { file: name } => name,
             ModelRef::Config(_) => "config.json",
         }
     }
 
-    /// The trace of the run.
+    /// The trace of the run of a model that the recipe describes.
     pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
-        self.trace_with(seed, None)
+        self.trace_by(&self.check()?, seed, None)
     }
 
-    /// The same, with the experts of each token from a log.
-    pub(crate) fn trace_with(&self, seed: u64, log: Option<&dyn ExpertLog>) -> Result<Trace, Error> {
-        let config = self.check()?;
-        let bits = self.bits(&config);
+    /// The trace of the run of a model from a file.
+    pub(crate) fn trace_of(&self, model: &ModelFile, seed: u64) -> Result<Trace, Error> {
+        self.check_fields()?;
+        let no_decoder = |field, given: bool| {
+            let problem = "this file describes no decoder";
+            if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
+        };
+        // Formats of weights and activations are those of the file, or 32 bits where it says nothing.
+        let bits = self.weight_dtype.map_or(32, Dtype::bits);
+        match model {
+            ModelFile::Config(config) => {
+                self.check_model(config)?;
+                self.trace_by(config, seed, None)
+            }
+            ModelFile::Graph(graph) => {
+                no_decoder("decode_tokens", self.decode_tokens.is_some())?;
+                no_decoder("requests", self.requests.is_some())?;
+                let mut plan = Plan::new(graph.family(), self.tile_bytes, self.dataflow);
+                let free = Free { batch: self.batch_size, tokens: self.prompt_tokens };
+                let stored = graph.store(&mut plan, free)?;
+                let mut states = BTreeMap::new();
+                for pass in 0..self.steps {
+                    let step = stored.step(&mut plan, pass)?;
+                    self.finish_step(&mut plan, step, &mut states)?;
+                }
+                plan.finish(self.name())
+            }
+            ModelFile::Topology(topology) => {
+                no_decoder("prompt_tokens", self.prompt_tokens.is_some())?;
+                no_decoder("decode_tokens", self.decode_tokens.is_some())?;
+                no_decoder("requests", self.requests.is_some())?;
+                let mut plan = Plan::new(topology.family(), self.tile_bytes, self.dataflow);
+                let bits = Bits { weights: bits, activations: bits, kv: bits };
+                let filters = topology.store(&mut plan, bits);
+                self.repeat(&mut plan, |_| topology.step(&filters, self.batch_size, bits))?;
+                plan.finish(self.name())
+            }
+        }
+    }
+
+    /// The trace of the run of `config`, with the experts of each token from `log`, if given.
+    pub(crate) fn trace_by(
+        &self,
+        config: &ModelConfig,
+        seed: u64,
+        log: Option<&dyn ExpertLog>,
+    ) -> Result<Trace, Error> {
+        let bits = self.bits(config);
         let mut plan = Plan::new(config.family(), self.tile_bytes, self.dataflow);
-        match &config {
+        match config {
             ModelConfig::Transformer(model) => {
                 let experts = Experts::new(self, model, seed, log)?;
                 let mut passes = Passes::new(&mut plan, model, self, bits, experts);

@@ -394,7 +394,10 @@ impl Plan {
 
     /// Cuts a tensor into tiles: square ones under a dataflow, else as many as its bytes need.
     fn cut(&mut self, name: &str, shape: Shape, layer: Option<u32>, kind: Kind) -> Result<Grid, Error> {
-        let bytes = shape.bytes()?;
+        let bytes = shape.bytes().map_err(|_| Error::TooLarge {
+            problem: format!("{name} has more than 2^61 bytes"),
+            cure: "Check the sizes of the model, the batch size and the token counts".into(),
+        })?;
         let side = self.side();
         let (rows, cols) = match side {
             Some(side) => (shape.rows.div_ceil(side), shape.cols.div_ceil(side)),

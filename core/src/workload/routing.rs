@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::rng::Rng;
 
 /// How tokens are routed where no log says so.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
     /// Exponent of the popularity, 0..=4: 0 makes all experts equally popular, which the balancing loss of training
@@ -23,11 +23,14 @@ pub struct Routing {
     /// 0.15 lets the first choice out of eight repeat in 26 % of all cases, about what Jiang et al. 2024 (Mixtral of
     /// Experts, table 5) measured in the sixteenth layer of Mixtral-8x7B; chance gives 12.5 %.
     pub stickiness: f64,
+    /// A record of routing (a MoE routing log) to follow instead: the name of the file, which the recipe does not carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { zipf: 0.0, stickiness: 0.15 }
+        Self { zipf: 0.0, stickiness: 0.15, log: None }
     }
 }
 
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     fn router(zipf: f64, stickiness: f64, experts: u64, per_token: u64) -> Router {
-        Router::new(&Routing { zipf, stickiness }, 7, 2, experts, per_token)
+        Router::new(&Routing { zipf, stickiness, log: None }, 7, 2, experts, per_token)
     }
 
     #[test]

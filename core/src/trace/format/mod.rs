@@ -8,7 +8,7 @@ pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
 pub mod safetensors;
-mod text;
+pub(crate) mod text;
 pub mod weights;
 
 use serde::{Deserialize, Serialize};
@@ -40,11 +40,17 @@ pub enum Format {
     Safetensors,
     /// The header of a weight file, [`gguf`].
     Gguf,
+    /// A model's graph, read by [`workload::file`](crate::workload::file).
+    Onnx,
+    /// A model's layers, likewise.
+    ScaleSim,
+    /// A model's `config.json`, likewise.
+    Config,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::PrototypeCsv,
         Self::PrototypeJson,
         Self::Csv,
@@ -52,6 +58,9 @@ impl Format {
         Self::MoeRouting,
         Self::Safetensors,
         Self::Gguf,
+        Self::Onnx,
+        Self::ScaleSim,
+        Self::Config,
     ];
 
     /// The name on the command line and in recipes.
@@ -64,6 +73,9 @@ impl Format {
             Self::MoeRouting => "moe-routing",
             Self::Safetensors => "safetensors",
             Self::Gguf => "gguf",
+            Self::Onnx => "onnx",
+            Self::ScaleSim => "scale-sim",
+            Self::Config => "config",
         }
     }
 
@@ -71,7 +83,7 @@ impl Format {
     pub fn writable(self) -> bool {
         match self {
             Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral => true,
-            Self::MoeRouting | Self::Safetensors | Self::Gguf => false,
+            Self::MoeRouting | Self::Safetensors | Self::Gguf | Self::Onnx | Self::ScaleSim | Self::Config => false,
         }
     }
 
@@ -166,6 +178,9 @@ pub fn read(
         Format::MoeRouting => moe_routing::read(input, None, progress),
         Format::Safetensors => safetensors::read(input, None, progress),
         Format::Gguf => gguf::read(input, None, progress),
+        Format::Onnx | Format::ScaleSim | Format::Config => {
+            Err(Error::Internal(format!("{} is a model, not a trace", format.name())))
+        }
     }
 }
 
@@ -176,7 +191,7 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
         Format::PrototypeJson => prototype_json::write(trace, None),
         Format::Csv => cache_csv::write(trace),
         Format::OracleGeneral => oracle_general::write(trace),
-        Format::MoeRouting | Format::Safetensors | Format::Gguf => {
+        _ => {
             let names: Vec<_> = Format::ALL.into_iter().filter(|f| f.writable()).map(Format::name).collect();
             let cure = format!("Choose one of {}", names.join(", "));
             Err(Error::field("format", format.name(), "this format is read, not written", cure))

@@ -9,7 +9,7 @@ use crate::error::{Error, Place};
 
 /// The longest row or line. The longest that makes sense names each of 65,536 experts: 0.4 MB. Without a limit, a
 /// quote that is never closed would make one row of the rest of the file.
-pub(super) const MOST_LINE: usize = 1 << 20;
+pub(crate) const MOST_LINE: usize = 1 << 20;
 
 fn too_long(input: &Input<'_>, line: u64) -> Error {
     Error::input(
@@ -26,7 +26,7 @@ fn utf8<'t>(input: &Input<'_>, line: u64, text: &'t [u8]) -> Result<&'t str, Err
 }
 
 /// `text` as an error quotes it: a name of a megabyte would hide the rest of the message.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
@@ -35,32 +35,32 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// The fields of one row of CSV, without surrounding space, and its line number.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row<'r> {
-    pub(super) line: u64,
+pub(crate) struct Row<'r> {
+    pub(crate) line: u64,
     text: &'r str,
     ends: &'r [usize],
 }
 
 impl<'r> Row<'r> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// The field at `i`; empty where the row is shorter.
-    pub(super) fn field(&self, i: usize) -> &'r str {
+    pub(crate) fn field(&self, i: usize) -> &'r str {
         let start = if i == 0 { Some(0) } else { self.ends.get(i - 1).copied() };
         let range = start.zip(self.ends.get(i).copied());
         range.and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default().trim()
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = &'r str> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'r str> {
         let row = *self;
         (0..row.len()).map(move |i| row.field(i))
     }
 }
 
 /// Reads rows with csv-core, which the csv crate is built on: its own reader is too large for the page.
-pub(super) struct Rows<'i, R> {
+pub(crate) struct Rows<'i, R> {
     input: Input<'i>,
     source: R,
     reader: csv_core::Reader,
@@ -69,13 +69,13 @@ pub(super) struct Rows<'i, R> {
 }
 
 impl<'i, R: BufRead> Rows<'i, R> {
-    pub(super) fn new(input: Input<'i>, source: R, delimiter: u8) -> Self {
+    pub(crate) fn new(input: Input<'i>, source: R, delimiter: u8) -> Self {
         let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         Self { input, source, reader, text: vec![0; 128], ends: vec![0; 16] }
     }
 
     /// The next row that is not empty; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, Error> {
         let (mut text_len, mut ends_len, mut last, mut taken) = (0, 0, 0, 0);
         loop {
             let bytes = self.source.fill_buf().map_err(|e| self.input.error(&e))?;
@@ -106,7 +106,7 @@ impl<'i, R: BufRead> Rows<'i, R> {
 }
 
 /// Reads lines.
-pub(super) struct Lines<'i, R> {
+pub(crate) struct Lines<'i, R> {
     input: Input<'i>,
     source: R,
     line: u64,
@@ -114,12 +114,12 @@ pub(super) struct Lines<'i, R> {
 }
 
 impl<'i, R: BufRead> Lines<'i, R> {
-    pub(super) fn new(input: Input<'i>, source: R) -> Self {
+    pub(crate) fn new(input: Input<'i>, source: R) -> Self {
         Self { input, source, line: 0, text: Vec::new() }
     }
 
     /// The number of the next line that is not blank, and its text; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
         loop {
             self.text.clear();
             let mut source = (&mut self.source).take(MOST_LINE as u64 + 1);
@@ -140,7 +140,7 @@ impl<'i, R: BufRead> Lines<'i, R> {
 }
 
 /// What a failed parse of JSON means: serde_json repeats the place at the end of its message.
-pub(super) fn json_problem(error: &serde_json::Error) -> String {
+pub(crate) fn json_problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(end) => text[..end].to_owned(),
@@ -153,17 +153,17 @@ const MOST_NAMES: usize = 1 << 30;
 
 /// Numbers for names, in order of first mention.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     index: FxHashMap<Box<str>, u32>,
     bytes: usize,
 }
 
 impl Names {
-    pub(super) fn get(&self, name: &str) -> Option<u32> {
+    pub(crate) fn get(&self, name: &str) -> Option<u32> {
         self.index.get(name).copied()
     }
 
-    pub(super) fn insert(&mut self, input: &str, name: &str, number: u32) -> Result<(), Error> {
+    pub(crate) fn insert(&mut self, input: &str, name: &str, number: u32) -> Result<(), Error> {
         self.bytes += name.len();
         if self.bytes > MOST_NAMES {
             return Err(Error::input(

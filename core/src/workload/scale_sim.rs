@@ -1,0 +1,183 @@
+//! SCALE-Sim topologies: a layer a line, as convolutions or as matrix multiplications.
+//!
+//! Convolutions: `Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,`;
+//! matrix multiplications: `Layer, M, N, K,`. Further columns (sparsity, batch size) may follow; lines end with a comma
+//! as often as not. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
+//!
+//! A topology names no edges. A layer reads the output of the latest layer that has as many filters as it has channels
+//! (K columns, for matrices): the same tensor where sizes agree, else a copy of it, which stands for the border or the
+//! pool between them. Where there is none, its input comes from outside.
+
+use super::config::product;
+use super::model_run::Bits;
+use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::error::{Error, Place};
+use crate::run::Progress;
+use crate::trace::format::input::Input;
+use crate::trace::format::text::{Row, Rows, shorten};
+use crate::trace::{Kind, Op};
+
+/// The most layers.
+const MOST_LAYERS: usize = 100_000;
+/// The longest side of anything.
+const MOST_SIDE: u64 = 1 << 32;
+
+/// One layer, as the matrix multiplication that it is.
+#[derive(Debug, Clone)]
+struct Layer {
+    name: String,
+    /// Rows of the output: positions of the filter, or M.
+    m: u64,
+    /// Filters, or N.
+    n: u64,
+    /// Elements of a filter, or K.
+    k: u64,
+    /// Rows and columns of the input.
+    input: (u64, u64),
+    op: Op,
+    batch: u64,
+}
+
+/// The layers of a topology.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    layers: Vec<Layer>,
+}
+
+/// Whether the first line of `head` is that of a topology.
+pub(crate) fn looks_like(head: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
+    let mut columns = line.trim_start_matches('\u{feff}').split(',').map(str::trim);
+    let first = columns.next().unwrap_or_default();
+    let second = columns.next().unwrap_or_default();
+    matches!(first, "layer" | "layer name" | "layer_name") && (second.starts_with("ifmap") || second == "m")
+}
+
+impl Topology {
+    /// Reads a topology.
+    pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
+        let mut rows = Rows::new(*input, input.reader(progress), b',');
+        let refuse = |line, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
+        let header = rows.next()?.map(|row| row.fields().map(str::to_ascii_lowercase).collect::<Vec<_>>());
+        let header = header.unwrap_or_default();
+        let convolutions = header.get(1).is_some_and(|name| name.starts_with("ifmap"));
+        if !convolutions && header.get(1).map(String::as_str) != Some("m") {
+            let cure = "The first line must be \"Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, \
+                        Channels, Num Filter, Strides,\" or \"Layer, M, N, K,\"";
+            return Err(refuse(1, "this is no header of a topology".into(), cure));
+        }
+        let batch_column = header.iter().position(|name| name.starts_with("batch"));
+        let mut layers = Vec::new();
+        while let Some(row) = rows.next()? {
+            let line = row.line;
+            // A line that is only commas.
+            if row.fields().all(str::is_empty) {
+                continue;
+            }
+            if layers.len() == MOST_LAYERS {
+                return Err(refuse(line, format!("more than {MOST_LAYERS} layers"), "Split the topology"));
+            }
+            let number = |row: &Row<'_>, at: usize, what: &str| -> Result<u64, Error> {
+                let text = row.field(at);
+                text.parse().ok().filter(|n| (1..=MOST_SIDE).contains(n)).ok_or_else(|| {
+                    let problem = format!("{what} is \"{}\"", shorten(text));
+                    refuse(line, problem, "Write a whole number from 1 to 4294967296")
+                })
+            };
+            let needed = if convolutions { 8 } else { 4 };
+            if row.len() < needed {
+                let problem = format!("{} fields where {needed} are needed", row.len());
+                return Err(refuse(line, problem, "Write every column of the header"));
+            }
+            let batch = match batch_column {
+                Some(at) if !row.field(at).is_empty() => number(&row, at, "the batch size")?,
+                _ => 1,
+            };
+            let name = shorten(row.field(0));
+            layers.push(if convolutions {
+                let side = |at, what| number(&row, at, what);
+                let image = (side(1, "IFMAP Height")?, side(2, "IFMAP Width")?);
+                let filter = (side(3, "Filter Height")?, side(4, "Filter Width")?);
+                let (channels, filters, stride) = (side(5, "Channels")?, side(6, "Num Filter")?, side(7, "Strides")?);
+                let positions = |image: u64, filter: u64| {
+                    let room = image.checked_sub(filter)?;
+                    Some((room + stride).div_ceil(stride))
+                };
+                let out = positions(image.0, filter.0).zip(positions(image.1, filter.1)).ok_or_else(|| {
+                    let problem = format!("the filter of {} x {} is larger than the image", filter.0, filter.1);
+                    refuse(line, problem, "Correct one of the two")
+                })?;
+                let elements = |sides: &[u64]| {
+                    product(sides).map_err(|_| {
+                        refuse(line, "the layer has more than 2^64 - 1 elements".into(), "Check its sizes")
+                    })
+                };
+                Layer {
+                    name,
+                    m: elements(&[out.0, out.1])?,
+                    n: filters,
+                    k: elements(&[filter.0, filter.1, channels])?,
+                    input: (elements(&[image.0, image.1])?, channels),
+                    op: Op::Conv,
+                    batch,
+                }
+            } else {
+                let (m, n, k) = (number(&row, 1, "M")?, number(&row, 2, "N")?, number(&row, 3, "K")?);
+                Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch }
+            });
+        }
+        if layers.is_empty() {
+            let cure = "Give at least one line below the header";
+            return Err(Error::input(input.name, Place::Whole, "the topology has no layers", cure));
+        }
+        Ok(Self { layers })
+    }
+
+    /// The family, as the prototype's records name it.
+    pub(crate) fn family(&self) -> &'static str {
+        if self.layers.iter().any(|layer| layer.op == Op::Conv) { "CNN" } else { "MLP" }
+    }
+
+    /// Adds the filters of all layers to a plan.
+    pub(crate) fn store(&self, plan: &mut Plan, bits: Bits) -> Vec<Val> {
+        let filters = |(number, layer): (u32, &Layer)| {
+            let name = format!("{} filters [{number}]", layer.name);
+            plan.stored(name, Shape::new(layer.k, layer.n, bits.weights), Some(number), Kind::Weights)
+        };
+        (0..).zip(&self.layers).map(filters).collect()
+    }
+
+    /// One pass over `batch` inputs.
+    pub(crate) fn step(&self, filters: &[Val], batch: u64, bits: Bits) -> Result<Step, Error> {
+        let mut step = Step::default();
+        // What was made last with a number of columns.
+        let mut made: Vec<(u64, Val)> = Vec::new();
+        for ((number, layer), weights) in (0..).zip(&self.layers).zip(filters) {
+            let of_layer = Some(number);
+            let rows = |rows: u64| product(&[rows, layer.batch, batch]);
+            let shape = Shape::new(rows(layer.input.0)?, layer.input.1, bits.activations);
+            let before = made.iter().rev().find(|(cols, _)| *cols == layer.input.1).map(|(_, value)| *value);
+            let input = match before {
+                Some(value) if step.shape(value) == shape => value,
+                Some(value) => {
+                    let copy = step.temp("ifmap", shape, of_layer);
+                    step.push(Operator::new(Op::Copy, of_layer, vec![value], copy));
+                    copy
+                }
+                None => {
+                    let outside = step.temp("ifmap", shape, of_layer);
+                    step.inputs.push(outside);
+                    outside
+                }
+            };
+            let m = rows(layer.m)?;
+            let out = step.temp("ofmap", Shape::new(m, layer.n, bits.activations), of_layer);
+            let product = Product::new((m, layer.n, layer.k), input, *weights, out);
+            step.push(Operator::multiply(layer.op, of_layer, product, vec![*weights]));
+            made.retain(|(cols, _)| *cols != layer.n);
+            made.push((layer.n, out));
+            step.output = Some(out);
+        }
+        Ok(step)
+    }
+}
