@@ -220,3 +220,151 @@ pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
     ];
     losses.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what.to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Flow, Unattended};
+    use proptest::prelude::*;
+
+    /// A good file of each format.
+    fn good() -> Vec<(Format, Vec<u8>)> {
+        let records =
+            "tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ_0,4,0,1,matmul,T\n\"K,0\",8.5,0,1,attention,T\n";
+        let trace = prototype_csv::read(&Input::new("t", records.as_bytes()), &mut Unattended).unwrap();
+        let mut files: Vec<(Format, Vec<u8>)> = Format::ALL
+            .into_iter()
+            .filter(|format| format.writable())
+            .map(|format| (format, write(format, &trace).unwrap()))
+            .collect();
+        let routing =
+            b"{\"token\":0,\"layer\":3,\"experts\":[1,6]}\n{\"token\":1,\"layer\":3,\"experts\":[6]}\n".to_vec();
+        files.push((Format::MoeRouting, routing));
+        files.push((Format::Safetensors, safetensors::tests::file(safetensors::tests::GOOD)));
+        files.push((Format::Gguf, gguf::tests::good()));
+        files
+    }
+
+    /// Reads in the format and in the one that is detected; every refusal tells where and what to do.
+    fn check(format: Format, bytes: &[u8]) -> Option<Trace> {
+        let input = Input::new("some file", bytes);
+        if let Ok(found) = detect(&input) {
+            let _ = read(found, &input, None, &mut Unattended);
+        }
+        match read(format, &input, None, &mut Unattended) {
+            Ok(trace) => Some(trace),
+            Err(Error::Internal(problem)) => panic!("{problem}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains(". ") && text.len() < 2000, "{text}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn good_files_are_told_apart_packed_or_not() {
+        for (format, bytes) in good() {
+            let zstd = ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
+            for bytes in [&bytes, &zstd] {
+                assert_eq!(detect(&Input::new("t", bytes)).unwrap(), format);
+                assert!(check(format, bytes).is_some(), "{}", format.name());
+            }
+        }
+        for format in Format::ALL {
+            assert_eq!(Format::from_name(format.name()).unwrap(), format);
+            let json = serde_json::to_string(&format).unwrap();
+            assert_eq!(json, format!("\"{}\"", format.name()));
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_left_alone() {
+        let onnx = b"\x08\x07\x12\x07pytorch\x1a\x052.0.0:\x99\x01";
+        for (other, wanted) in [
+            (&b"{\"schema\":\"1.1.1\",\"nodes\":[{\"id\":1,\"name\":\"a\"}]}"[..], "cannot be told"),
+            (b"{\"traceEvents\":[{\"ph\":\"X\",\"args\":{\"layer\":1}}]}", "cannot be told"),
+            (b"{\"model_type\":\"llama\",\"hidden_size\":4096}", "cannot be told"),
+            (b"Layer name, IFMAP Height, IFMAP Width,\nConv1, 224, 224,\n", "cannot be told"),
+            (b"Layer, M, N, K,\nGemm1, 1, 2, 3,\n", "cannot be told"),
+            (onnx, "cannot be told"),
+            (b"PAR1\x15\x04", "Parquet is not read here. Give it to the command line"),
+            (b"{\"metadata\":{},\"weight_map\":{}}", "Give one of the .safetensors files that it names"),
+            (b"", "the file is empty"),
+        ] {
+            let error = detect(&Input::new("t", other)).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn formats_that_are_not_written_name_those_that_are() {
+        let trace = crate::trace::testing::trace(&[10, 20], &[0, 1, 0]);
+        for format in Format::ALL {
+            match write(format, &trace) {
+                Ok(_) => assert!(format.writable()),
+                Err(error) => {
+                    assert!(!format.writable());
+                    let cure = "Choose one of prototype-csv, prototype-json, csv, oracle-general";
+                    assert!(error.to_string().contains(cure), "{error}");
+                }
+            }
+        }
+        assert!(lost(Format::Csv, &trace).is_empty());
+        let weights = gguf::tests::good();
+        let trace = gguf::read(&Input::new("t", &weights), None, &mut Unattended).unwrap();
+        assert_eq!(lost(Format::OracleGeneral, &trace).len(), 4);
+        assert_eq!(lost(Format::PrototypeJson, &trace), ["layers and kinds that the names do not tell"]);
+        let columns = Columns::default();
+        let error = read(Format::Gguf, &Input::new("t", &weights), Some(&columns), &mut Unattended).unwrap_err();
+        assert!(error.to_string().contains("no columns to choose"), "{error}");
+    }
+
+    #[test]
+    fn every_reader_tells_progress_and_hears_cancelling() {
+        struct Once(bool);
+        impl Progress for Once {
+            fn report(&mut self, _: u64, _: u64, _: &str) -> Flow {
+                self.0 = true;
+                Flow::Cancel
+            }
+        }
+        for (format, bytes) in good() {
+            let mut once = Once(false);
+            let result = read(format, &Input::new("t", &bytes), None, &mut once);
+            assert_eq!((result, once.0), (Err(Error::Cancelled), true), "{}", format.name());
+        }
+    }
+
+    #[test]
+    fn any_truncation_is_read_or_refused() {
+        for (format, bytes) in good() {
+            (0..bytes.len()).for_each(|end| drop(check(format, &bytes[..end])));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            for format in Format::ALL {
+                check(format, &bytes);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9a,;{}\\[\\]\":. \n-]{0,200}") {
+            for format in Format::ALL {
+                check(format, text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn any_changed_byte_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            for (format, mut bytes) in good() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                check(format, &bytes);
+            }
+        }
+    }
+}

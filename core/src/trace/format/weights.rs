@@ -166,7 +166,12 @@ impl Weights {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::run::Unattended;
+    use crate::trace::format::input::Input;
+    use crate::trace::format::{Format, detect, gguf, safetensors};
 
     fn weights(names: &[&str]) -> Weights {
         let weight =
@@ -236,5 +241,39 @@ mod tests {
         large.tensors[0].bytes = 1 << 49;
         assert!(large.trace("t", Some(1)).unwrap_err().to_string().contains("Choose larger tiles"));
         assert!(weights(&[]).trace("t", None).unwrap_err().to_string().contains("no weights"));
+    }
+
+    /// Files that the safetensors and gguf libraries wrote, and what these libraries say of them
+    /// (tests/fixtures/weights.py).
+    #[test]
+    fn files_of_the_real_libraries() {
+        let expected: Value =
+            serde_json::from_slice(include_bytes!("../../../../tests/fixtures/weights/expected.json")).unwrap();
+        let safetensors = include_bytes!("../../../../tests/fixtures/weights/tiny.safetensors");
+        let gguf = include_bytes!("../../../../tests/fixtures/weights/tiny.gguf");
+        for (name, bytes) in [("tiny.safetensors", &safetensors[..]), ("tiny.gguf", &gguf[..])] {
+            let input = Input::new(name, bytes);
+            let weights = match detect(&input).unwrap() {
+                Format::Safetensors => safetensors::header(&input, &mut Unattended).unwrap(),
+                Format::Gguf => gguf::header(&input, &mut Unattended).unwrap(),
+                other => panic!("{name} is {other:?}"),
+            };
+            let expected = &expected[name];
+            let tensors = expected["tensors"].as_object().unwrap();
+            assert_eq!(weights.tensors.len(), tensors.len());
+            for weight in &weights.tensors {
+                let wanted = &tensors[&weight.name];
+                let found = json!({"shape": weight.shape, "dtype": weight.dtype, "bytes": weight.bytes});
+                assert_eq!(found["shape"], wanted["shape"], "{}", weight.name);
+                assert_eq!(found["dtype"], wanted["dtype"], "{}", weight.name);
+                assert_eq!(found["bytes"], wanted["bytes"], "{}", weight.name);
+            }
+            for (key, value) in &weights.metadata {
+                let Some(wanted) = expected["metadata"].get(key) else { continue };
+                let wanted = wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
+                assert_eq!(value.parse::<f64>().ok(), wanted.parse().ok(), "{key}");
+                assert!(value.parse::<f64>().is_ok() || *value == wanted, "{key}");
+            }
+        }
     }
 }
