@@ -61,13 +61,15 @@ pub enum Op {
     Norm,
     /// A residual addition.
     Add,
+    /// Any other operator of an imported trace.
+    Other,
     /// A request of a storage or cache trace.
     Request,
 }
 
 impl Op {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Matmul,
         Self::Attention,
         Self::Conv,
@@ -76,6 +78,7 @@ impl Op {
         Self::Embedding,
         Self::Norm,
         Self::Add,
+        Self::Other,
         Self::Request,
     ];
 
@@ -90,6 +93,7 @@ impl Op {
             Self::Embedding => "embedding",
             Self::Norm => "norm",
             Self::Add => "add",
+            Self::Other => "other",
             Self::Request => "request",
         }
     }

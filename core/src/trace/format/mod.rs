@@ -1,8 +1,11 @@
 //! Reading and writing traces: one file a format. Formats parse bytes and know no files.
 
 pub mod input;
+mod json;
+pub mod operators;
 pub mod oracle_general;
 pub mod prototype_csv;
+pub mod pytorch_et;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,17 +25,20 @@ pub enum Format {
     PrototypeCsv,
     /// libCacheSim's binary records, [`oracle_general`].
     OracleGeneral,
+    /// PyTorch's execution traces, [`pytorch_et`].
+    PytorchEt,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::PrototypeCsv, Self::OracleGeneral];
+    pub const ALL: [Self; 3] = [Self::PrototypeCsv, Self::OracleGeneral, Self::PytorchEt];
 
     /// The name on the command line and in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::PrototypeCsv => "prototype-csv",
             Self::OracleGeneral => "oracle-general",
+            Self::PytorchEt => "pytorch-et",
         }
     }
 
@@ -56,6 +62,9 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if prototype_csv::looks_like(&head) {
         return Ok(Format::PrototypeCsv);
     }
+    if pytorch_et::looks_like(&head) {
+        return Ok(Format::PytorchEt);
+    }
     if oracle_general::looks_like(&head) {
         return Ok(Format::OracleGeneral);
     }
@@ -76,6 +85,7 @@ pub fn read(format: Format, input: &Input<'_>, progress: &mut dyn Progress) -> R
     match format {
         Format::PrototypeCsv => prototype_csv::read(input.name, &input.whole(MOST_TEXT, progress)?),
         Format::OracleGeneral => oracle_general::read(input, progress),
+        Format::PytorchEt => pytorch_et::read(input, progress),
     }
 }
 
@@ -84,5 +94,11 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
     match format {
         Format::PrototypeCsv => prototype_csv::write(trace, None),
         Format::OracleGeneral => oracle_general::write(trace),
+        Format::PytorchEt => Err(Error::field(
+            "format",
+            format.name(),
+            "this format is read, not written: it tells of operators and threads what a trace does not know",
+            "Write prototype-csv or oracle-general",
+        )),
     }
 }
