@@ -1,7 +1,9 @@
 //! Reading and writing traces: one file a format. Formats parse bytes and know no files.
 
+pub mod chakra;
 pub mod input;
 mod json;
+pub mod kineto;
 pub mod operators;
 pub mod oracle_general;
 pub mod prototype_csv;
@@ -27,11 +29,16 @@ pub enum Format {
     OracleGeneral,
     /// PyTorch's execution traces, [`pytorch_et`].
     PytorchEt,
+    /// The PyTorch profiler's traces, [`kineto`].
+    Kineto,
+    /// MLCommons' execution traces, [`chakra`].
+    Chakra,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::PrototypeCsv, Self::OracleGeneral, Self::PytorchEt];
+    pub const ALL: [Self; 5] =
+        [Self::PrototypeCsv, Self::OracleGeneral, Self::PytorchEt, Self::Kineto, Self::Chakra];
 
     /// The name on the command line and in recipes.
     pub fn name(self) -> &'static str {
@@ -39,6 +46,8 @@ impl Format {
             Self::PrototypeCsv => "prototype-csv",
             Self::OracleGeneral => "oracle-general",
             Self::PytorchEt => "pytorch-et",
+            Self::Kineto => "kineto",
+            Self::Chakra => "chakra",
         }
     }
 
@@ -65,6 +74,12 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if pytorch_et::looks_like(&head) {
         return Ok(Format::PytorchEt);
     }
+    if kineto::looks_like(&head) {
+        return Ok(Format::Kineto);
+    }
+    if chakra::looks_like(&head) {
+        return Ok(Format::Chakra);
+    }
     if oracle_general::looks_like(&head) {
         return Ok(Format::OracleGeneral);
     }
@@ -86,6 +101,8 @@ pub fn read(format: Format, input: &Input<'_>, progress: &mut dyn Progress) -> R
         Format::PrototypeCsv => prototype_csv::read(input.name, &input.whole(MOST_TEXT, progress)?),
         Format::OracleGeneral => oracle_general::read(input, progress),
         Format::PytorchEt => pytorch_et::read(input, progress),
+        Format::Kineto => kineto::read(input, progress),
+        Format::Chakra => chakra::read(input, progress),
     }
 }
 
@@ -94,7 +111,7 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
     match format {
         Format::PrototypeCsv => prototype_csv::write(trace, None),
         Format::OracleGeneral => oracle_general::write(trace),
-        Format::PytorchEt => Err(Error::field(
+        Format::PytorchEt | Format::Kineto | Format::Chakra => Err(Error::field(
             "format",
             format.name(),
             "this format is read, not written: it tells of operators and threads what a trace does not know",

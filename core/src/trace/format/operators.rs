@@ -45,6 +45,8 @@ const DEVICE: usize = 64;
 const MOST_BYTES: u64 = 1 << 50;
 /// The most marks: a chart cannot show more.
 const MOST_MARKS: usize = 1000;
+/// The parent of a call that has none.
+pub(super) const NO_PARENT: u64 = u64::MAX;
 /// No node, storage or life.
 const NONE: u32 = u32::MAX;
 
@@ -168,6 +170,18 @@ const REPLACE: [&str; 12] = [
 /// Calls that take tensors for their shape alone.
 fn takes_shapes(base: &str) -> bool {
     base.ends_with("_like") || base.starts_with("new_") || matches!(base, "expand_as" | "view_as" | "reshape_as")
+}
+
+/// Whether the name is one that the profiler, the autograd engine or an optimizer gives to what it does around
+/// operators.
+pub(super) fn annotates(name: &str) -> bool {
+    let known = ["[pytorch|", "autograd::engine::", "torch::autograd::", "## ", "ProfilerStep", "Optimizer."];
+    known.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the name is one that the autograd engine gives to the gradient of an operator (`AddmmBackward0`).
+pub(super) fn is_gradient(name: &str) -> bool {
+    !name.contains("::") && name.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("Backward")
 }
 
 /// What a call of the name does, without its namespace and overload.
@@ -357,19 +371,60 @@ impl Call {
     /// RecordScope (ATen/record_function.h): 1 is an autograd function, which only wraps operators; 5 to 7 and 9 are
     /// features, interpreters, users' annotations and whole models. Without it, the profiler's names tell.
     fn is_operator(&self) -> bool {
-        let annotation = ["[pytorch|", "autograd::engine::", "torch::autograd::", "## ", "ProfilerStep", "Optimizer."];
-        let named = annotation.iter().any(|prefix| self.name.starts_with(prefix));
-        !self.excluded && !named && !matches!(self.scope, Some(1 | 5 | 6 | 7 | 9))
+        !self.excluded && !annotates(&self.name) && !matches!(self.scope, Some(1 | 5 | 6 | 7 | 9))
     }
 }
 
-/// Floating-point operations of one call by its shapes: two for each multiplication and addition. 0 where unknown.
-fn work(base: &str, inputs: &Side, outputs: &Side) -> f64 {
-    let count = |shape: &[i64]| shape.iter().map(|d| (*d).max(0) as f64).product::<f64>();
-    let product = |a: Option<&[i64]>, b: Option<&[i64]>| match (a, b) {
-        (Some(a), Some(b)) => b.last().map_or(0.0, |n| 2.0 * count(a) * (*n).max(0) as f64),
+/// Elements of a shape.
+fn count(shape: &[i64]) -> f64 {
+    shape.iter().map(|d| (*d).max(0) as f64).product()
+}
+
+/// Floating-point operations of a product, by the shapes of its inputs alone: two for each multiplication and
+/// addition. 0 where it is no product, or unknown.
+pub(super) fn products<'s>(name: &str, shape: &dyn Fn(u32) -> Option<&'s [i64]>) -> f64 {
+    let product = |a: Option<&[i64]>, b: Option<&[i64]>| match (a, b.and_then(|b| b.last())) {
+        (Some(a), Some(n)) => 2.0 * count(a) * (*n).max(0) as f64,
         _ => 0.0,
     };
+    match base(name) {
+        "mm" | "bmm" | "_scaled_mm" => product(shape(0), shape(1)),
+        "addmm" | "addmm_" | "baddbmm" | "baddbmm_" | "_addmm_activation" => product(shape(1), shape(2)),
+        "mv" | "dot" => shape(0).map_or(0.0, |a| 2.0 * count(a)),
+        "addmv" | "addmv_" => shape(1).map_or(0.0, |a| 2.0 * count(a)),
+        "linear" | "mkldnn_linear" | "_mkl_linear" => match (shape(0), shape(1)) {
+            (Some(x), Some([n, ..])) => 2.0 * count(x) * (*n).max(0) as f64,
+            _ => 0.0,
+        },
+        _ => 0.0,
+    }
+}
+
+/// Whether a call of the name is a product or a convolution that works itself, whatever it calls.
+pub(super) fn multiplies(name: &str) -> bool {
+    matches!(
+        base(name),
+        "mm" | "bmm"
+            | "_scaled_mm"
+            | "addmm"
+            | "addmm_"
+            | "baddbmm"
+            | "baddbmm_"
+            | "_addmm_activation"
+            | "mv"
+            | "addmv"
+            | "addmv_"
+            | "dot"
+            | "cudnn_convolution"
+            | "mkldnn_convolution"
+            | "miopen_convolution"
+            | "_slow_conv2d_forward"
+            | "convolution_backward"
+    )
+}
+
+/// Floating-point operations of one call by its shapes: two for each multiplication and addition. 0 where unknown.
+fn work(name: &str, inputs: &Side, outputs: &Side) -> f64 {
     let shape = |position| inputs.shape(position);
     // Of `y` elements, each takes as many products as a filter has weights.
     let filters = |y: Option<&[i64]>, weight: Option<&[i64]>| match (y, weight.and_then(|w| w.split_first())) {
@@ -379,34 +434,24 @@ fn work(base: &str, inputs: &Side, outputs: &Side) -> f64 {
     // Scores and weighted sums of [batch, heads, length, width].
     let attention = |first: u32, wide: f64, value: f64| match (shape(first), shape(first + 1), shape(first + 2)) {
         (Some(q @ [_, _, _, width]), Some([_, _, length, _]), Some([_, _, _, v])) => {
-            2.0 * count(q) / (*width).max(1) as f64
-                * (*length).max(0) as f64
-                * (wide * *width as f64 + value * *v as f64)
+            let scores = 2.0 * count(q) / (*width).max(1) as f64 * (*length).max(0) as f64;
+            scores * (wide * (*width).max(0) as f64 + value * (*v).max(0) as f64)
         }
         _ => 0.0,
     };
-    match base {
-        "mm" | "bmm" | "_scaled_mm" => product(shape(0), shape(1)),
-        "addmm" | "addmm_" | "baddbmm" | "baddbmm_" | "_addmm_activation" => product(shape(1), shape(2)),
-        "mv" | "dot" => shape(0).map_or(0.0, |a| 2.0 * count(a)),
-        "addmv" | "addmv_" => shape(1).map_or(0.0, |a| 2.0 * count(a)),
-        "linear" | "mkldnn_linear" | "_mkl_linear" => match (shape(0), shape(1)) {
-            (Some(x), Some([n, ..])) => 2.0 * count(x) * (*n).max(0) as f64,
-            _ => 0.0,
-        },
+    match base(name) {
         "matmul" => match (outputs.shape(0), shape(0).and_then(|a| a.last())) {
             (Some(y), Some(k)) => 2.0 * count(y) * (*k).max(0) as f64,
             _ => 0.0,
         },
         "convolution" | "_convolution" | "convolution_overrideable" if inputs.set(6) > 0 => filters(shape(0), shape(1)),
         "convolution_backward" => {
-            let masks = inputs.set(10) as f64;
             // The mask asks for the gradients of input, weight and bias; the last is a sum.
-            let bias = inputs.flags.iter().filter(|f| f.position == 10).nth(2).is_some_and(|f| f.set);
+            let mask = inputs.flags.iter().filter(|flag| flag.position == 10).take(2);
             let y = if inputs.set(7) > 0 { shape(1) } else { shape(0) };
-            (masks - f64::from(u8::from(bias))) * filters(y, shape(2))
+            mask.filter(|flag| flag.set).count() as f64 * filters(y, shape(2))
         }
-        _ if base.contains("conv") && base.contains("transpose") && !base.contains("backward") => {
+        base if base.contains("conv") && base.contains("transpose") && !base.contains("backward") => {
             filters(shape(0), shape(1))
         }
         "convolution" | "_convolution" | "convolution_overrideable" | "conv1d" | "conv2d" | "conv3d"
@@ -415,9 +460,9 @@ fn work(base: &str, inputs: &Side, outputs: &Side) -> f64 {
             filters(outputs.shape(0), shape(1))
         }
         // Backward: the scores once more, their gradient, and those of q, k and v.
-        _ if base.starts_with("_scaled_dot_product_") && base.contains("backward") => attention(1, 3.0, 2.0),
-        _ if base.starts_with("_scaled_dot_product_") => attention(0, 1.0, 1.0),
-        _ => 0.0,
+        base if base.starts_with("_scaled_dot_product_") && base.contains("backward") => attention(1, 3.0, 2.0),
+        base if base.starts_with("_scaled_dot_product_") => attention(0, 1.0, 1.0),
+        _ => products(name, &shape),
     }
 }
 
@@ -575,7 +620,7 @@ impl Interned {
 }
 
 /// The first bytes of a text, whole characters.
-fn cut(text: &str, most: usize) -> &str {
+pub(super) fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
@@ -624,6 +669,15 @@ impl Calls {
         }
         self.devices.push(name.to_owned());
         Ok((self.devices.len() - 1) as u16)
+    }
+
+    /// Gives each call the id, the parent and the right to count that `choose` says, from its id and parent.
+    pub(super) fn settle(&mut self, mut choose: impl FnMut(u64, u64) -> (u64, u64, bool)) {
+        for node in &mut self.nodes {
+            let operator;
+            (node.id, node.parent, operator) = choose(node.id, node.parent);
+            node.operator &= operator;
+        }
     }
 
     fn place(&self) -> Place {
@@ -678,7 +732,7 @@ impl Calls {
             start,
             split,
             end: self.mentions.len() as u32,
-            flops: if operator { work(base(&call.name), &call.inputs, &call.outputs) as f32 } else { 0.0 },
+            flops: if operator { work(&call.name, &call.inputs, &call.outputs) as f32 } else { 0.0 },
             operator,
         });
         Ok(())
@@ -934,7 +988,7 @@ impl Shape {
         let mut parents = vec![NONE; nodes.len()];
         for (at, node) in nodes.iter().enumerate() {
             // The profiler's root is its own parent.
-            if node.parent == node.id && !node.operator {
+            if node.parent == NO_PARENT || (node.parent == node.id && !node.operator) {
                 continue;
             }
             match nodes.binary_search_by_key(&node.parent, |n| n.id) {
