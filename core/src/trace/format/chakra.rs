@@ -20,7 +20,7 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use super::input::Input;
-use super::operators::{Call, Calls, Flag, Lists, NO_PARENT, RawTensor, Side, Type, operation};
+use super::operators::{Call, Calls, Flag, Lists, NO_PARENT, NOT_WHOLE, RawTensor, Side, Type, operation};
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
@@ -198,7 +198,12 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
             return Err(Error::input(input.name, place, problem, "The file is truncated: fetch it again"));
         }
         let broken = |what: &str, error: prost::DecodeError| {
-            Error::input(input.name, Place::Byte(at), format!("the {what} that begins here cannot be read ({error})"), CURE)
+            Error::input(
+                input.name,
+                Place::Byte(at),
+                format!("the {what} that begins here cannot be read ({error})"),
+                CURE,
+            )
         };
         if first {
             Metadata::decode(message.as_slice()).map_err(|e| broken("metadata", e))?;
@@ -282,8 +287,7 @@ impl Reader<'_> {
         if is_call {
             for (values, side) in [(&node.inputs, &mut call.inputs), (&node.outputs, &mut call.outputs)] {
                 if let Some(values) = values {
-                    side_of(values, side, &mut self.calls)
-                        .map_err(|problem| self.refuse(&node, at, &problem))?;
+                    side_of(values, side, &mut self.calls).map_err(|problem| self.refuse(&node, at, &problem))?;
                 }
             }
             tensors = !call.inputs.tensors.is_empty() || !call.outputs.tensors.is_empty();
@@ -343,7 +347,9 @@ impl Reader<'_> {
             self.made(&order, &kept)
         }?;
         if missing > 0 {
-            trace.warnings.push(format!("{missing} dependencies name nodes that are not in the file; they do not count"));
+            trace
+                .warnings
+                .push(format!("{missing} dependencies name nodes that are not in the file; they do not count"));
         }
         Ok(trace)
     }
@@ -434,7 +440,8 @@ impl Reader<'_> {
         calls.settle(|id, parent| {
             let at = index.get(&id).copied().unwrap_or(0) as usize;
             let caller = index.get(&parent).map(|caller| *caller as usize).filter(|caller| *caller != at);
-            let repeats = nodes[at].device && caller.is_some_and(|c| !nodes[c].device && nodes[c].call && nodes[c].tensors);
+            let repeats =
+                nodes[at].device && caller.is_some_and(|c| !nodes[c].device && nodes[c].call && nodes[c].tensors);
             repeated += u64::from(repeats);
             // What runs on a device is inside nothing.
             let above = caller.filter(|_| !nodes[at].device).map_or(NO_PARENT, |caller| rank[caller]);
@@ -550,7 +557,7 @@ fn side_of(values: &Values, side: &mut Side, calls: &mut Calls) -> Result<(), St
 /// What a value is.
 #[derive(Clone, Copy)]
 enum Leaf<'t> {
-    Int(i128),
+    Int(i64),
     Number,
     Bool(bool),
     Text(&'t str),
@@ -653,12 +660,12 @@ impl<'t> Literal<'t> {
         calls: &mut Calls,
     ) -> Result<Leaf<'t>, String> {
         if self.opens() {
-            let mut numbers = [None; 5];
+            let mut numbers = [NOT_WHOLE; 5];
             let (mut tensor, mut leaves, mut device) = (true, 0u32, "");
             let count = self.list(depth, &mut |text, at| {
                 let leaf = text.value(position, element.saturating_add(leaves), depth + 1, side, calls)?;
                 match (leaf, numbers.get_mut(at as usize)) {
-                    (Leaf::Int(number), Some(slot)) => *slot = Some(number),
+                    (Leaf::Int(number), Some(slot)) => *slot = number,
                     (Leaf::Number, Some(_)) => {}
                     (Leaf::Text(name), None) if at == 5 => device = name,
                     _ => tensor = false,
@@ -723,5 +730,135 @@ impl<'t> Literal<'t> {
         }
         lists.end(position, element);
         Ok(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+    use crate::trace::Op;
+    use crate::trace::format::{Format, detect};
+
+    fn attribute(name: &str) -> Attribute {
+        Attribute { name: name.into(), ..Attribute::default() }
+    }
+
+    fn size(name: &str, bytes: i64) -> Attribute {
+        Attribute { int64: Some(bytes), ..attribute(name) }
+    }
+
+    fn node(id: u64, kind: i32, data: &[u64], attributes: &[Attribute]) -> Node {
+        let attributes = attributes.iter().map(Attribute::encode_to_vec).collect();
+        Node { id, name: format!("node{id}"), kind, data: data.to_vec(), attributes, ..Node::default() }
+    }
+
+    fn on_tensors(id: u64, name: &str, inputs: &str, outputs: &str) -> Node {
+        let values = |values: &str| Some(Values { values: values.into(), ..Values::default() });
+        Node { name: name.into(), inputs: values(inputs), outputs: values(outputs), ..node(id, 4, &[], &[]) }
+    }
+
+    fn file(nodes: &[Node]) -> Vec<u8> {
+        let metadata = Metadata { version: b"0.0.4".to_vec(), attributes: Vec::new() };
+        let mut out = metadata.encode_length_delimited_to_vec();
+        for node in nodes {
+            out.extend(node.encode_length_delimited_to_vec());
+        }
+        out
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Trace, Error> {
+        read(&Input::new("t.et", bytes), &mut Unattended)
+    }
+
+    #[test]
+    fn sizes_alone_make_objects_that_their_dependants_read() {
+        let mut last = node(9, 4, &[2, 2, 5], &[size("tensor_size", 40), size("num_ops", 800)]);
+        last.name = "gemm".into();
+        last.control = vec![5];
+        let bytes = file(&[
+            last,
+            node(2, LOAD, &[], &[size("tensor_size", 100)]),
+            node(5, COLLECTIVE, &[2], &[size("comm_size", 60), size("tensor_size", 7)]),
+        ]);
+        assert_eq!(detect(&Input::new("t", &bytes)).unwrap(), Format::Chakra);
+        let trace = read_bytes(&bytes).unwrap();
+        assert_eq!(trace.sizes(), [100, 60, 40]);
+        assert_eq!(trace.accesses(), [0, 0, 1, 0, 1, 2]);
+        assert_eq!((trace.mode(0), trace.mode(2), trace.mode(5)), (Mode::Read, Mode::Write, Mode::Write));
+        assert_eq!((trace.op(3), trace.flops(3), trace.flops(4)), (Op::Matmul, 800.0, 0.0));
+        assert_eq!(trace.tensors()[0].name, "node 2 node2");
+    }
+
+    #[test]
+    fn kernels_repeat_the_tensors_of_their_operator() {
+        let (x, y) = ("[[1, 2, 0, 4, 4, 'cuda:0'], '<None>', True, -0.5, inf]", "[(3, 4, 0, 4, 4, \"cuda:0\"),]");
+        let on_device = [Attribute { bool: Some(false), ..attribute("is_cpu_op") }];
+        let mut kernel = on_tensors(2, "relu_kernel", x, y);
+        kernel.control = vec![1];
+        kernel.attributes = on_device.iter().map(Attribute::encode_to_vec).collect();
+        let trace = read_bytes(&file(&[kernel.clone(), on_tensors(1, "aten::relu", x, y)])).unwrap();
+        assert_eq!(trace.accesses(), [0, 1]);
+        assert!(trace.warnings().iter().any(|w| w.starts_with("1 kernels repeat")), "{:?}", trace.warnings());
+        // On its own, it counts.
+        assert_eq!(read_bytes(&file(&[kernel])).unwrap().sizes(), [16, 16]);
+    }
+
+    #[test]
+    fn broken_files_name_the_place_and_the_cure() {
+        let sized = |id, data: &[u64]| node(id, 4, data, &[size("tensor_size", 8)]);
+        let values = |text: &str| file(&[on_tensors(3, "aten::relu", text, "[]")]);
+        let good = file(&[sized(1, &[]), sized(2, &[1])]);
+        read_bytes(&good).unwrap();
+        let mut broken_text = good.clone();
+        let name = broken_text.windows(5).position(|w| w == b"node1").unwrap();
+        broken_text[name] = 0xff;
+        for (bytes, wanted) in [
+            (good[..good.len() - 1].to_vec(), "bytes. The file is truncated: fetch it again"),
+            (good[..12].to_vec(), "byte 8: the message that begins here has"),
+            ([&good[..], &[0x80]].concat(), "the file ends inside the length of a message"),
+            ([&good[..], &[0xff; 11]].concat(), "no length of a message stands here"),
+            (
+                [&good[..], &[0xff, 0xff, 0xff, 0x7f]].concat(),
+                "a message of 268435455 bytes begins here; none has more",
+            ),
+            ([&good[..], &[1, 0xff]].concat(), "the node that begins here cannot be read"),
+            (broken_text, "the node that begins here cannot be read"),
+            (good[..8].to_vec(), "whole input: the trace has no nodes"),
+            (file(&[sized(1, &[]), sized(1, &[])]), "record 1: two nodes have the id 1 (node1 and node1)"),
+            (
+                file(&[sized(1, &[3]), sized(2, &[1]), sized(3, &[2]), sized(0, &[2])]),
+                "depends on itself: its dependencies form a cycle",
+            ),
+            (file(&[sized(1, &[1])]), "node 1 (node1) depends on itself"),
+            (file(&[node(1, 4, &[], &[])]), "none of its 1 nodes names a tensor or has a size"),
+            (file(&[node(1, 4, &[], &[size("tensor_size", -5)])]), "node 1 (node1): its size is -5 bytes"),
+            (file(&[node(1, 4, &[], &[size("tensor_size", i64::MAX)])]), "its size is 9223372036854775807 bytes"),
+            (
+                values("[1, 2"),
+                "node 3 (aten::relu): its inputs or outputs have \"\" where a comma or the end of a list",
+            ),
+            (values("{}"), "have \"{}\" where a list should stand"),
+            (values("[what]"), "have \"what]\" where a value should stand"),
+            (values("['what]"), "where a text that ends should stand"),
+            (values("[] []"), "have \"[]\" where the end of the values should stand"),
+            (values(&"[".repeat(100)), "nest deeper than 32 lists"),
+            (values("[[1, 2, 0, -4, 4, 'cpu']]"), "its number of elements is -4"),
+            (values("[[1, 2, 0, 1000000000000000000, 4, 'cpu']]"), "more than 2^50 bytes"),
+            (values("[[1, 2, 0, 1.5, 4, 'cpu']]"), "its number of elements is not a whole number"),
+        ] {
+            let error = read_bytes(&bytes).unwrap_err().to_string();
+            assert!(error.starts_with("t.et, ") && error.contains(wanted), "{wanted}: {error}");
+        }
+    }
+
+    #[test]
+    fn not_fooled_by_others() {
+        assert!(!looks_like(b""));
+        assert!(!looks_like(b"tensor_id,size_mb"));
+        assert!(!looks_like(b"{\"schema\": 1, \"nodes\": []}"));
+        assert!(!looks_like(&[0; 4096]));
+        // ONNX: ir_version 8, then the name of the producer.
+        assert!(!looks_like(b"\x08\x08\x12\x07pytorch\x1a\x052.0.0:\x80\x01"));
     }
 }

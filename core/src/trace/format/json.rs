@@ -18,9 +18,13 @@ pub(super) type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tra
 
 /// The content of `input` as JSON, with bounded memory whatever it holds.
 pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Json<'a, 'p> {
-    let guard = Guard { inner: input.reader(progress), text: false, escaped: false, length: 0, depth: 0 };
+    let guard =
+        Guard { inner: input.reader(progress), text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
     Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard))
 }
+
+/// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
+const LITERALS: [(&[u8], &[u8]); 3] = [(b"NaN", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
 
 /// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
 pub(super) struct Guard<R> {
@@ -29,12 +33,15 @@ pub(super) struct Guard<R> {
     escaped: bool,
     length: usize,
     depth: u32,
+    /// What is left of a literal, and what it is replaced by.
+    literal: (&'static [u8], &'static [u8]),
 }
 
 impl<R: Read> Read for Guard<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out)?;
-        for &byte in out.iter().take(read) {
+        for slot in out.iter_mut().take(read) {
+            let byte = *slot;
             if self.text {
                 self.length += 1;
                 if self.length > MOST_TEXT {
@@ -48,6 +55,16 @@ impl<R: Read> Read for Guard<R> {
                     self.text = false;
                 }
                 continue;
+            }
+            let begun = LITERALS.iter().find(|(from, _)| self.literal.0.is_empty() && from.first() == Some(&byte));
+            self.literal = begun.copied().unwrap_or(self.literal);
+            match self.literal {
+                ([from, rest @ ..], [to, others @ ..]) if *from == byte => {
+                    *slot = *to;
+                    self.literal = (rest, others);
+                    continue;
+                }
+                _ => self.literal = (b"", b""),
             }
             match byte {
                 b'"' => {
@@ -133,6 +150,22 @@ mod tests {
             let result = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut json);
             let error = refuse(&input, result.unwrap_err(), "").to_string();
             assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_json_has_not_are_passed() {
+        let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7]"#;
+        let mut progress = Unattended;
+        let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress);
+        let list = <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap();
+        assert_eq!(list.len(), 7);
+        assert_eq!(list[4], "NaN");
+        assert_eq!(list[6], 7);
+        for broken in ["[Nan]", "[info]", "[nan]", "[Infx]"] {
+            let mut progress = Unattended;
+            let mut json = stream(&Input::new("t.json", broken.as_bytes()), &mut progress);
+            <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap_err();
         }
     }
 

@@ -166,11 +166,7 @@ impl State {
         }
         let number = self.names.len() as u32;
         self.name_numbers.insert(name.to_owned(), number);
-        self.names.push(Name {
-            text: name.to_owned(),
-            no_data: moves_no_data(name),
-            multiplies: multiplies(name),
-        });
+        self.names.push(Name { text: name.to_owned(), no_data: moves_no_data(name), multiplies: multiplies(name) });
         Ok(number)
     }
 
@@ -261,7 +257,11 @@ impl State {
         order.sort_by(|a, b| {
             let (x, y) = (at(a), at(b));
             let key = |c: &Call| (c.thread, c.start);
-            key(x).partial_cmp(&key(y)).unwrap_or(std::cmp::Ordering::Equal).then(y.end.total_cmp(&x.end)).then(a.cmp(b))
+            key(x)
+                .partial_cmp(&key(y))
+                .unwrap_or(std::cmp::Ordering::Equal)
+                .then(y.end.total_cmp(&x.end))
+                .then(a.cmp(b))
         });
         let mut counts = vec![true; self.calls.len()];
         let (mut inside, mut views, mut without) = (0u64, 0u64, 0u64);
@@ -674,5 +674,100 @@ impl Visitor<'_> for Number {
 
     fn visit_str<E>(self, text: &str) -> Result<Option<f64>, E> {
         Ok(text.parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+    use crate::trace::Op;
+    use crate::trace::format::{Format, detect};
+
+    fn event(name: &str, start: u32, duration: u32, args: &str) -> String {
+        format!(
+            "{{\"ph\":\"X\",\"cat\":\"cpu_op\",\"name\":\"{name}\",\"pid\":1,\"tid\":7,\"ts\":{start},\"dur\":{duration},\
+             \"args\":{{{args}}}}}"
+        )
+    }
+
+    fn file(events: &[String]) -> String {
+        format!("{{\"schemaVersion\":1,\"traceEvents\":[{}],\"traceName\":\"x\"}}", events.join(","))
+    }
+
+    fn read_text(text: &str) -> Result<Trace, Error> {
+        read(&Input::new("t.json", text.as_bytes()), &mut Unattended)
+    }
+
+    const SHAPES: &str = "\"Input Dims\":[[4,8],[8,2],[]],\"Input type\":[\"float\",\"c10::Half\",\"Scalar\"]";
+
+    #[test]
+    fn operators_with_sizes_and_no_reuse() {
+        let text = file(&[
+            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":\"a\",\"args\":{\"name\":\"python\"}}".into(),
+            event("aten::linear", 10, 50, SHAPES),
+            event("aten::t", 11, 2, "\"Input Dims\":[[8,2]],\"Input type\":[\"c10::Half\"]"),
+            event("aten::mm", 20, 30, SHAPES),
+            event("aten::copy_", 21, 1, SHAPES),
+            event("AddmmBackward0", 70, 9, SHAPES),
+            event("aten::relu", 71, 5, "\"Input dims\":[[4,2],[[3],[4]]],\"Input type\":[\"float\",\"TensorList\"]"),
+        ]);
+        assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::Kineto);
+        let trace = read_text(&text).unwrap();
+        assert_eq!(trace.sizes(), [128, 32, 32]);
+        assert_eq!(trace.accesses(), [0, 1, 2]);
+        assert_eq!((trace.op(0), trace.op(2)), (Op::Matmul, Op::Relu));
+        assert_eq!((trace.flops(0), trace.flops(1)), (128.0, 0.0));
+        let warnings = trace.warnings().join("\n");
+        for wanted in [
+            "Reuse cannot be known from this file",
+            "ExecutionTraceObserver",
+            "Of 5 operators, 2 count",
+            "1 inputs are lists of tensors",
+            "0.035 ms in all; the longest: aten::mm 0.030 ms in 1, aten::relu 0.005 ms in 1",
+        ] {
+            assert!(warnings.contains(wanted), "{warnings}");
+        }
+        // A bare list of events is the same format.
+        let list = text.split_once("\"traceEvents\":").unwrap().1.split(",\"traceName\"").next().unwrap();
+        assert_eq!(detect(&Input::new("t", list.as_bytes())).unwrap(), Format::Kineto);
+        assert_eq!(read_text(list).unwrap(), trace);
+    }
+
+    #[test]
+    fn broken_files_name_the_place_and_the_cure() {
+        let good = file(&[event("aten::mm", 1, 2, SHAPES)]);
+        read_text(&good).unwrap();
+        for (text, wanted) in [
+            (good[..good.len() - 30].to_owned(), "the text ends here, before the trace is complete"),
+            (String::from("{\"a\":1}"), "key `traceEvents`: the key is missing"),
+            (String::from("{\"traceEvents\":7}"), "invalid type: integer `7`, expected a list of events"),
+            (file(&[]), "none of its 0 events is an operator. Profile with activities=[ProfilerActivity.CPU"),
+            (
+                file(&[event("aten::mm", 1, 2, "")]),
+                "its 1 operators have no shapes. Profile again with record_shapes=True",
+            ),
+            (
+                good.replace("float", "float9000"),
+                "key `traceEvents[0]`: aten::mm: input 0 has the unknown type \"float9000\"",
+            ),
+            (good.replace("[4,8]", "[4,-8]"), "input 0 has the shape [4, -8]: negative, or more than 2^50 bytes"),
+            (good.replace("[4,8]", "[1000000000,1000000000]"), "more than 2^50 bytes"),
+            (good.replace("[4,8]", "[99999999999999999999]"), "invalid type: floating point"),
+            (good.replace("[4,8]", "\"x\""), "expected the shapes of the inputs"),
+            (good.replace("\"ts\":1,", ""), "the call has no ts or no dur"),
+            (good.replace("\"dur\":2", "\"dur\":-2"), "the call starts at 1 and takes -2 us"),
+            (good.replace("\"ts\":1", "\"ts\":\"nan\""), "the call starts at NaN"),
+            (
+                good.replace("\"args\":{", "\"args\":[{").replace("}}]", "}]}]"),
+                "invalid type: sequence, expected args: an object",
+            ),
+            (good.replace("[4,8],[8,2]", "[0],[0]"), "none of its 1 operators takes a tensor with elements"),
+            (good.replace("aten", &"x".repeat(2 << 20)), "a text in it is longer than 1048576 bytes"),
+        ] {
+            let error = read_text(&text).unwrap_err().to_string();
+            let shown = &text[..text.len().min(600)];
+            assert!(error.starts_with("t.json, ") && error.contains(wanted), "{shown} gave {error}");
+        }
     }
 }

@@ -37,8 +37,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 5] =
-        [Self::PrototypeCsv, Self::OracleGeneral, Self::PytorchEt, Self::Kineto, Self::Chakra];
+    pub const ALL: [Self; 5] = [Self::PrototypeCsv, Self::OracleGeneral, Self::PytorchEt, Self::Kineto, Self::Chakra];
 
     /// The name on the command line and in recipes.
     pub fn name(self) -> &'static str {

@@ -231,11 +231,14 @@ pub(super) struct Flag {
     pub set: bool,
 }
 
+/// Stands for what is no whole number, or too large for one.
+pub(super) const NOT_WHOLE: i64 = i64::MIN;
+
 /// A tensor as a call names it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawTensor {
-    /// Tensor id, storage id, offset, elements, bytes of an element; none where it is no whole number.
-    pub numbers: [Option<i128>; 5],
+    /// Tensor id, storage id, offset, elements, bytes of an element; [`NOT_WHOLE`] where it is no whole number.
+    pub numbers: [i64; 5],
     /// Index of its device.
     pub device: u16,
     /// The argument it belongs to.
@@ -454,11 +457,21 @@ fn work(name: &str, inputs: &Side, outputs: &Side) -> f64 {
         base if base.contains("conv") && base.contains("transpose") && !base.contains("backward") => {
             filters(shape(0), shape(1))
         }
-        "convolution" | "_convolution" | "convolution_overrideable" | "conv1d" | "conv2d" | "conv3d"
-        | "cudnn_convolution" | "cudnn_convolution_relu" | "mkldnn_convolution" | "miopen_convolution"
-        | "_slow_conv2d_forward" | "slow_conv3d_forward" | "thnn_conv2d" | "_conv_depthwise2d" | "conv_depthwise3d" => {
-            filters(outputs.shape(0), shape(1))
-        }
+        "convolution"
+        | "_convolution"
+        | "convolution_overrideable"
+        | "conv1d"
+        | "conv2d"
+        | "conv3d"
+        | "cudnn_convolution"
+        | "cudnn_convolution_relu"
+        | "mkldnn_convolution"
+        | "miopen_convolution"
+        | "_slow_conv2d_forward"
+        | "slow_conv3d_forward"
+        | "thnn_conv2d"
+        | "_conv_depthwise2d"
+        | "conv_depthwise3d" => filters(outputs.shape(0), shape(1)),
         // Backward: the scores once more, their gradient, and those of q, k and v.
         base if base.starts_with("_scaled_dot_product_") && base.contains("backward") => attention(1, 3.0, 2.0),
         base if base.starts_with("_scaled_dot_product_") => attention(0, 1.0, 1.0),
@@ -528,8 +541,9 @@ impl Schema {
     fn parse(text: &str) -> Self {
         let (name, rest) = text.split_once('(').unwrap_or((text, ""));
         let name = base(name);
-        let holds_parameters =
-            ["linear", "conv", "norm", "embedding", "prelu", "bilinear", "lstm", "gru", "rnn"].iter().any(|part| name.contains(part));
+        let holds_parameters = ["linear", "conv", "norm", "embedding", "prelu", "bilinear", "lstm", "gru", "rnn"]
+            .iter()
+            .any(|part| name.contains(part));
         let mut schema = Self::default();
         let (mut depth, mut start, mut keywords) = (0u32, 0, false);
         for (at, byte) in rest.bytes().enumerate() {
@@ -556,7 +570,10 @@ impl Schema {
                     result: changed && keywords,
                     weight: holds_parameters
                         && kind.starts_with("Tensor")
-                        && matches!(called, "weight" | "weights" | "bias" | "params" | "dev_weights" | "uvm_weights" | "host_weights"),
+                        && matches!(
+                            called,
+                            "weight" | "weights" | "bias" | "params" | "dev_weights" | "uvm_weights" | "host_weights"
+                        ),
                     statistic: matches!(called, "running_mean" | "running_var"),
                 });
             }
@@ -750,7 +767,6 @@ impl Calls {
                 return Err(refuse(position, "its type is a tensor, but its value is not".into()));
             }
         }
-        let mut mentions = Vec::with_capacity(side.tensors.len());
         for raw in &side.tensors {
             // A list that only looks like a tensor.
             if side.types.get(raw.position as usize) == Some(&Type::Other) {
@@ -759,8 +775,12 @@ impl Calls {
             let mut numbers = [0u64; 5];
             let names = ["tensor id", "storage id", "offset", "number of elements", "size of an element"];
             for ((number, raw_number), name) in numbers.iter_mut().zip(raw.numbers).zip(names) {
-                *number = raw_number.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
-                    let found = raw_number.map_or("not a whole number".to_owned(), |n| n.to_string());
+                *number = u64::try_from(raw_number).map_err(|_| {
+                    let found = if raw_number == NOT_WHOLE {
+                        "not a whole number below 2^63".into()
+                    } else {
+                        raw_number.to_string()
+                    };
                     refuse(raw.position, format!("its {name} is {found}"))
                 })?;
             }
@@ -790,7 +810,7 @@ impl Calls {
             if number == next {
                 self.storages.push((storage, raw.device));
             }
-            mentions.push(Mention {
+            self.mentions.push(Mention {
                 tensor,
                 bytes,
                 extent: begin + end.unwrap_or(bytes),
@@ -799,7 +819,6 @@ impl Calls {
                 exact: end.is_some(),
             });
         }
-        self.mentions.append(&mut mentions);
         Ok(())
     }
 }
@@ -1171,10 +1190,9 @@ impl<'c> Visit<'c> {
         let start = self.uses.len();
         let argument = |m: &Mention, seen: &Seen| match schema {
             Some(schema) => schema.arguments.get(usize::from(m.argument)).copied().unwrap_or_default(),
-            None => Argument {
-                changed: (name.in_place && m.argument == 0) || seen.returned == tick,
-                ..Argument::default()
-            },
+            None => {
+                Argument { changed: (name.in_place && m.argument == 0) || seen.returned == tick, ..Argument::default() }
+            }
         };
         for m in inputs {
             let seen = &mut self.seen[m.storage as usize];
@@ -1278,11 +1296,8 @@ impl Lives {
     }
 
     fn new(calls: &Calls, visit: &Visit<'_>, parents: &[u32]) -> Self {
-        let mut lives = Self {
-            current: vec![NONE; calls.storages.len()],
-            of_use: vec![NONE; visit.uses.len()],
-            ..Self::default()
-        };
+        let mut lives =
+            Self { current: vec![NONE; calls.storages.len()], of_use: vec![NONE; visit.uses.len()], ..Self::default() };
         for event in &visit.events {
             let node = &calls.nodes[event.node as usize];
             let steps = visit.phases[event.node as usize] == Some(Phase::Optimizer);
@@ -1363,11 +1378,16 @@ impl Calls {
             Flow::Continue => Ok(()),
         };
         step(0, "ordering the calls")?;
+        // No more storages or names come.
+        self.storage_numbers = FxHashMap::default();
+        (self.name_numbers, self.schema_numbers) = (Interned::default(), Interned::default());
+        self.mentions.shrink_to_fit();
         self.nodes.sort_by_key(|node| node.id);
         let shape = Shape::new(&self)?;
         step(1, "choosing what counts")?;
         let mut visit = Visit::new(&self);
         visit.all(&shape);
+        visit.seen = Vec::new();
         step(2, "telling lives apart")?;
         visit.events.sort_unstable_by_key(|e| (e.at, e.what, e.turn));
         let lives = Lives::new(&self, &visit, &shape.parents);
@@ -1418,8 +1438,10 @@ impl Calls {
                         let (storage, device) = self.storages[mention.storage as usize];
                         let device = &self.devices[usize::from(device)];
                         let which = if *number > 1 { format!(" #{number}") } else { String::new() };
+                        let mut called = format!("storage {storage} ({device}){which} {name}");
+                        called.shrink_to_fit();
                         let tensor = builder.tensor(Tensor {
-                            name: format!("storage {storage} ({device}){which} {name}"),
+                            name: called,
                             bytes: life.bytes(),
                             layer: None,
                             stride: 1,
@@ -1465,7 +1487,8 @@ impl Calls {
             ));
         }
         if self.empty > 0 {
-            builder.warn(format!("{} times a tensor without elements (or without memory) is named: left out", self.empty));
+            builder
+                .warn(format!("{} times a tensor without elements (or without memory) is named: left out", self.empty));
         }
         if orphans > 0 {
             builder.warn(format!("{orphans} nodes name a parent that is not in the file; they stand at the top"));
