@@ -1,12 +1,17 @@
 //! Reading and writing traces: one file a format. Formats parse bytes and know no files.
 
 pub mod cache_csv;
+pub mod chakra;
 pub mod gguf;
 pub mod input;
+mod json;
+pub mod kineto;
 pub mod moe_routing;
+pub mod operators;
 pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
+pub mod pytorch_et;
 pub mod safetensors;
 pub(crate) mod text;
 pub mod weights;
@@ -40,6 +45,12 @@ pub enum Format {
     Safetensors,
     /// The header of a weight file, [`gguf`].
     Gguf,
+    /// PyTorch's execution traces, [`pytorch_et`].
+    PytorchEt,
+    /// The PyTorch profiler's traces, [`kineto`].
+    Kineto,
+    /// MLCommons' execution traces, [`chakra`].
+    Chakra,
     /// A model's graph, read by [`workload::file`](crate::workload::file).
     Onnx,
     /// A model's layers, likewise.
@@ -50,7 +61,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::PrototypeCsv,
         Self::PrototypeJson,
         Self::Csv,
@@ -58,6 +69,9 @@ impl Format {
         Self::MoeRouting,
         Self::Safetensors,
         Self::Gguf,
+        Self::PytorchEt,
+        Self::Kineto,
+        Self::Chakra,
         Self::Onnx,
         Self::ScaleSim,
         Self::Config,
@@ -76,6 +90,9 @@ impl Format {
             Self::Onnx => "onnx",
             Self::ScaleSim => "scale-sim",
             Self::Config => "config",
+            Self::PytorchEt => "pytorch-et",
+            Self::Kineto => "kineto",
+            Self::Chakra => "chakra",
         }
     }
 
@@ -83,7 +100,7 @@ impl Format {
     pub fn writable(self) -> bool {
         match self {
             Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral => true,
-            Self::MoeRouting | Self::Safetensors | Self::Gguf | Self::Onnx | Self::ScaleSim | Self::Config => false,
+            _ => false,
         }
     }
 
@@ -117,13 +134,16 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     }
     let head = input.head();
     // The surest signs first.
-    let signs: [Sign; 7] = [
+    let signs: [Sign; 10] = [
         (Format::Gguf, gguf::looks_like),
         (Format::Safetensors, safetensors::looks_like),
         (Format::MoeRouting, moe_routing::looks_like),
         (Format::PrototypeJson, prototype_json::looks_like),
+        (Format::PytorchEt, pytorch_et::looks_like),
+        (Format::Kineto, kineto::looks_like),
         (Format::PrototypeCsv, prototype_csv::looks_like),
         (Format::Csv, cache_csv::looks_like),
+        (Format::Chakra, chakra::looks_like),
         (Format::OracleGeneral, oracle_general::looks_like),
     ];
     if let Some((format, _)) = signs.into_iter().find(|(_, looks_like)| looks_like(&head)) {
@@ -178,6 +198,9 @@ pub fn read(
         Format::MoeRouting => moe_routing::read(input, None, progress),
         Format::Safetensors => safetensors::read(input, None, progress),
         Format::Gguf => gguf::read(input, None, progress),
+        Format::PytorchEt => pytorch_et::read(input, progress),
+        Format::Kineto => kineto::read(input, progress),
+        Format::Chakra => chakra::read(input, progress),
         Format::Onnx | Format::ScaleSim | Format::Config => {
             Err(Error::Internal(format!("{} is a model, not a trace", format.name())))
         }

@@ -1,0 +1,179 @@
+//! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
+
+use std::io::{self, BufReader, Read};
+
+use serde_json::de::{Deserializer, IoRead};
+
+use super::input::{Input, Stop, Tracked};
+use crate::error::{Error, Place};
+use crate::run::Progress;
+
+/// The longest text in quotes: the observer cuts lists at 4096 elements, and no name or schema comes near it.
+const MOST_TEXT: usize = 1 << 20;
+/// The deepest nesting: the parser stops at 128 by itself, but not in what it passes over.
+const MOST_DEPTH: u32 = 128;
+
+/// A JSON text that is read as a stream.
+pub(super) type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
+
+/// The content of `input` as JSON, with bounded memory whatever it holds.
+pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Json<'a, 'p> {
+    let guard =
+        Guard { inner: input.reader(progress), text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
+    Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard))
+}
+
+/// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
+const LITERALS: [(&[u8], &[u8]); 3] = [(b"NaN", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
+
+/// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
+pub(super) struct Guard<R> {
+    inner: R,
+    text: bool,
+    escaped: bool,
+    length: usize,
+    depth: u32,
+    /// What is left of a literal, and what it is replaced by.
+    literal: (&'static [u8], &'static [u8]),
+}
+
+impl<R: Read> Read for Guard<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(out)?;
+        for slot in out.iter_mut().take(read) {
+            let byte = *slot;
+            if self.text {
+                self.length += 1;
+                if self.length > MOST_TEXT {
+                    return Err(Stop::Guard(format!("a text in it is longer than {MOST_TEXT} bytes")).into_io());
+                }
+                if self.escaped {
+                    self.escaped = false;
+                } else if byte == b'\\' {
+                    self.escaped = true;
+                } else if byte == b'"' {
+                    self.text = false;
+                }
+                continue;
+            }
+            let begun = LITERALS.iter().find(|(from, _)| self.literal.0.is_empty() && from.first() == Some(&byte));
+            self.literal = begun.copied().unwrap_or(self.literal);
+            match self.literal {
+                ([from, rest @ ..], [to, others @ ..]) if *from == byte => {
+                    *slot = *to;
+                    self.literal = (rest, others);
+                    continue;
+                }
+                _ => self.literal = (b"", b""),
+            }
+            match byte {
+                b'"' => {
+                    self.text = true;
+                    self.length = 0;
+                }
+                b'[' | b'{' => {
+                    self.depth += 1;
+                    if self.depth > MOST_DEPTH {
+                        return Err(Stop::Guard(format!("it nests deeper than {MOST_DEPTH} levels")).into_io());
+                    }
+                }
+                b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// What an error of the parser means.
+pub(super) fn refuse(input: &Input<'_>, error: serde_json::Error, cure: &str) -> Error {
+    use serde_json::error::Category;
+    let place = Place::LineColumn(error.line() as u64, error.column() as u64);
+    match error.classify() {
+        Category::Io => input.error(&error.into()),
+        Category::Eof => {
+            let cure = "Fetch it again, or stop the recording before the file is copied: its end is written last";
+            Error::input(input.name, place, "the text ends here, before the trace is complete", cure)
+        }
+        Category::Syntax | Category::Data => {
+            let text = error.to_string();
+            let problem = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            Error::input(input.name, place, problem, cure)
+        }
+    }
+}
+
+/// The keys of the outermost object, as far as `head` reaches; none where it is not an object.
+pub(super) fn outer_keys(head: &[u8]) -> Vec<&[u8]> {
+    let mut keys = Vec::new();
+    let (mut depth, mut start, mut escaped) = (0u32, None, false);
+    let mut last: &[u8] = &[];
+    for (at, &byte) in head.iter().enumerate() {
+        if let Some(from) = start {
+            if escaped {
+                escaped = false;
+            } else if byte == b'\\' {
+                escaped = true;
+            } else if byte == b'"' {
+                last = head.get(from..at).unwrap_or_default();
+                start = None;
+            }
+            continue;
+        }
+        match byte {
+            b'"' => start = Some(at + 1),
+            b'{' | b'[' if depth == 0 && byte == b'[' => return keys,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b':' if depth == 1 => keys.push(last),
+            _ if depth == 0 && !byte.is_ascii_whitespace() && at > 2 => return keys,
+            _ => {}
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+
+    #[test]
+    fn endless_texts_and_nesting_are_refused() {
+        for (text, wanted) in [
+            (format!("{{\"a\": \"{}\"}}", "x".repeat(MOST_TEXT + 1)), "longer than 1048576 bytes"),
+            ("[".repeat(1000), "deeper than 128 levels"),
+        ] {
+            let mut progress = Unattended;
+            let input = Input::new("t.json", text.as_bytes());
+            let mut json = stream(&input, &mut progress);
+            let result = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut json);
+            let error = refuse(&input, result.unwrap_err(), "").to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_json_has_not_are_passed() {
+        let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7]"#;
+        let mut progress = Unattended;
+        let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress);
+        let list = <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap();
+        assert_eq!(list.len(), 7);
+        assert_eq!(list[4], "NaN");
+        assert_eq!(list[6], 7);
+        for broken in ["[Nan]", "[info]", "[nan]", "[Infx]"] {
+            let mut progress = Unattended;
+            let mut json = stream(&Input::new("t.json", broken.as_bytes()), &mut progress);
+            <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn outer_keys_are_those_of_the_first_object() {
+        let head = br#" {"schema": "1.0 \" nodes\":", "a": {"x": [1]}, "nodes": [{"id": 1"#;
+        assert_eq!(outer_keys(head), [&b"schema"[..], b"a", b"nodes"]);
+        assert!(outer_keys(b"[{\"nodes\": 1}]").is_empty());
+        assert!(outer_keys(b"a,b\nx:{\"nodes\": 1}").is_empty());
+    }
+}

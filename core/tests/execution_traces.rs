@@ -1,0 +1,319 @@
+//! Execution traces of real frameworks: figures that scripts of their own gave from the same files, memory and time.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use accel_core::error::Error;
+use accel_core::run::{Flow, Progress, Unattended};
+use accel_core::trace::format::input::Input;
+use accel_core::trace::format::{Format, detect, read, write};
+use accel_core::trace::{Kind, Trace};
+use proptest::prelude::*;
+use serde_json::Value;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Tests take turns: the one that measures memory would count the others' as well.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(root().join("tests/fixtures").join(name)).unwrap()
+}
+
+fn unpacked(name: &str) -> Vec<u8> {
+    let bytes = fixture(name);
+    let mut content = Vec::new();
+    if name.ends_with(".gz") {
+        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut content).unwrap();
+        return content;
+    }
+    bytes
+}
+
+fn open(name: &str, bytes: &[u8], format: Format) -> Result<Trace, Error> {
+    let input = Input::new(name, bytes);
+    assert_eq!(detect(&input).unwrap(), format, "{name}");
+    read(format, &input, &mut Unattended)
+}
+
+/// Number and bytes of the tensors of a kind.
+fn of_kind(trace: &Trace, kind: Kind) -> (u64, u64) {
+    let tensors = trace.tensors().iter().filter(|t| t.kind == kind);
+    tensors.fold((0, 0), |(count, bytes), t| (count + 1, bytes + t.bytes))
+}
+
+fn flops(trace: &Trace) -> f64 {
+    (0..trace.accesses().len()).map(|now| trace.flops(now)).sum()
+}
+
+/// Accesses, tensors, requested and unique bytes.
+fn figures(trace: &Trace) -> [u64; 4] {
+    let summary = trace.summary();
+    [summary.accesses, summary.tensors, summary.requested_bytes, summary.unique_bytes]
+}
+
+/// File, facts of the live model, and figures that a script gave which follows the rules by the letter: sets of
+/// storages for each call instead of counters, every access compared.
+const TRACES: [(&str, &str, [u64; 4]); 9] = [
+    ("mlp_train", "mlp_train", [203, 83, 460_768, 148_064]),
+    ("mlp_train_schema_1_0_1", "mlp_train", [233, 112, 507_276, 171_076]),
+    ("mlp_train_schema_1_0_2", "mlp_train", [203, 83, 460_764, 148_064]),
+    ("mlp_train_schema_1_1_0", "mlp_train", [203, 77, 460_772, 148_024]),
+    ("mlp_train_schema_1_1_1", "mlp_train", [203, 83, 460_756, 148_056]),
+    ("cnn_train", "cnn_train", [293, 125, 560_552, 198_176]),
+    ("transformer_train", "transformer_train", [566, 252, 1_577_516, 660_684]),
+    ("dlrm_train", "dlrm_train", [230, 84, 79_044, 27_384]),
+    ("decode_infer", "decode_infer", [396, 166, 453_384, 100_928]),
+];
+
+#[test]
+fn pytorch_traces_have_the_weights_and_the_work_of_their_models() {
+    let _turn = turn();
+    let expected: Value = serde_json::from_slice(&fixture("et/expected.json")).unwrap();
+    for (file, model, counts) in TRACES {
+        let bytes = fixture(&format!("et/{file}.json.gz"));
+        let trace = open(file, &bytes, Format::PytorchEt).unwrap();
+        assert_eq!(figures(&trace), counts, "{file}");
+        let model = &expected[model];
+        let weights = [&model["parameter_tensors"], &model["parameter_bytes"]].map(|v| v.as_u64().unwrap());
+        assert_eq!(<[u64; 2]>::from(of_kind(&trace, Kind::Weights)), weights, "{file}");
+        let work = model.get("forward_backward_flops").unwrap_or(&model["forward_flops"]);
+        assert_eq!(flops(&trace), work.as_f64().unwrap(), "{file}");
+        // Unpacked it is the same.
+        let plain = unpacked(&format!("et/{file}.json.gz"));
+        assert_eq!(open(file, &plain, Format::PytorchEt).unwrap(), trace);
+        let error = write(Format::PytorchEt, &trace).unwrap_err().to_string();
+        assert!(error.contains("this format is read, not written"), "{error}");
+    }
+    // Running statistics and the optimizer's momentum are neither weights nor activations.
+    let trace = open("cnn", &fixture("et/cnn_train.json.gz"), Format::PytorchEt).unwrap();
+    let facts = &expected["cnn_train"];
+    let state = facts["buffer_bytes"].as_u64().unwrap() + facts["optimizer_state_bytes"].as_u64().unwrap();
+    assert_eq!(of_kind(&trace, Kind::Object).1, state);
+    let marks: Vec<_> = trace.marks().iter().map(|mark| (mark.at, mark.label.as_str())).collect();
+    assert_eq!(marks, [(0, "forward"), (80, "backward"), (195, "optimizer step")]);
+}
+
+#[test]
+fn a_real_trace_of_a_linear_model() {
+    let _turn = turn();
+    let Ok(bytes) = std::fs::read(root().join("../shared/data/pytorch_et_linear.json.gz")) else {
+        println!("no shared data beside this checkout: nothing to compare");
+        return;
+    };
+    let trace = open("linear", &bytes, Format::PytorchEt).unwrap();
+    assert_eq!(figures(&trace), [586, 220, 1_256_804_372, 453_246_988]);
+    // 21 layers of 1024 by 1024 with a bias.
+    assert_eq!(of_kind(&trace, Kind::Weights), (42, 21 * (1024 * 1024 + 1024) * 4));
+    // 512 rows: forward, gradient of the weights, and, but for the first layer, of the input.
+    assert_eq!(flops(&trace), 62.0 * 2.0 * 512.0 * 1024.0 * 1024.0);
+}
+
+#[test]
+fn profiles_and_chakra_traces_of_the_same_step() {
+    let _turn = turn();
+    let whole = open("mlp", &fixture("et/mlp_train.json.gz"), Format::PytorchEt).unwrap();
+    let chakra = open("mlp.et.gz", &fixture("chakra/mlp_train.et.gz"), Format::Chakra).unwrap();
+    assert_eq!(chakra.accesses(), whole.accesses());
+    assert_eq!(chakra.tensors(), whole.tensors());
+    assert_eq!(flops(&chakra), flops(&whole));
+
+    let tiny = open("tiny.et", &fixture("chakra/tiny.et"), Format::Chakra).unwrap();
+    assert_eq!(figures(&tiny), [10, 5, 3840, 1536]);
+    assert_eq!(tiny.accesses(), [0, 1, 0, 2, 1, 3, 4, 4, 4, 0]);
+
+    let profile = open("mlp", &fixture("kineto/mlp_train.json.gz"), Format::Kineto).unwrap();
+    assert_eq!(figures(&profile), [149, 149, 298_676, 298_676]);
+    assert_eq!(flops(&profile), flops(&whole));
+    assert!(profile.warnings()[0].starts_with("Reuse cannot be known from this file"));
+    let error = open("mlp", &fixture("kineto/mlp_noshapes.json.gz"), Format::Kineto).unwrap_err().to_string();
+    assert!(error.ends_with("its 41 operators have no shapes. Profile again with record_shapes=True"), "{error}");
+}
+
+/// The nodes of the transformer's step again and again, each time with new ids, up to `size` bytes.
+fn long_trace(size: usize) -> Vec<u8> {
+    let step: Value = serde_json::from_slice(&unpacked("et/transformer_train.json.gz")).unwrap();
+    let mut out = Vec::from(&b"{\"schema\": \"1.1.1-chakra.0.0.4\", \"nodes\": ["[..]);
+    let mut from = 0;
+    while out.len() < size {
+        for node in step["nodes"].as_array().unwrap() {
+            let mut node = node.clone();
+            for key in ["id", "ctrl_deps"] {
+                node[key] = (node[key].as_u64().unwrap() + from).into();
+            }
+            if out.last() != Some(&b'[') {
+                out.push(b',');
+            }
+            serde_json::to_writer(&mut out, &node).unwrap();
+        }
+        from += 10_000;
+    }
+    out.extend(b"]}");
+    out
+}
+
+/// The most bytes that reading `bytes` takes beside them.
+fn most_bytes(bytes: &[u8], format: Format) -> u64 {
+    let profiler = dhat::Profiler::builder().testing().build();
+    let trace = read(format, &Input::new("t", bytes), &mut Unattended);
+    let most = dhat::HeapStats::get().max_bytes as u64;
+    drop(profiler);
+    drop(trace);
+    most
+}
+
+#[test]
+fn reading_takes_less_memory_than_the_file() {
+    let _turn = turn();
+    let bytes = long_trace(4_000_000);
+    let most = most_bytes(&bytes, Format::PytorchEt);
+    println!("{most} bytes for {}", bytes.len());
+    assert!(most < bytes.len() as u64, "{most} bytes for {}", bytes.len());
+    // The smallest calls that a file can hold, and lists as long as the observer writes them, of tensors used once.
+    let mut small = String::from("{\"schema\":\"1.1.1\",\"nodes\":[");
+    for id in 0..60_000 {
+        small += &format!("{}{{\"id\":{id},\"name\":\"a\",\"parent\":0}}", if id > 0 { "," } else { "" });
+    }
+    small += "]}";
+    let mut wide = String::from("{\"schema\":\"1.1.1\",\"nodes\":[");
+    for id in 0..20 {
+        let list = |element: &dyn Fn(usize) -> String| (0..4096).map(element).collect::<Vec<_>>().join(",");
+        let values = list(&|at| format!("[{at},{},0,1,4,\"cpu\"]", id * 4096 + at));
+        let (shapes, types) = (list(&|_| "[1]".into()), list(&|_| "Tensor(float)".into()));
+        let comma = if id > 0 { "," } else { "" };
+        wide += &format!(
+            "{comma}{{\"id\":{id},\"name\":\"a\",\"parent\":99,\"inputs\":[[{values}]],\"input_shapes\":[[{shapes}]],\
+             \"input_types\":[\"GenericList[{types}]\"]}}"
+        );
+    }
+    wide += "]}";
+    for text in [small, wide] {
+        let most = most_bytes(text.as_bytes(), Format::PytorchEt);
+        println!("{most} bytes for {}", text.len());
+        assert!(most < 9 * text.len() as u64, "{most} bytes for {}", text.len());
+    }
+    // A kilobyte that unpacks to a megabyte of one text, or of nothing.
+    for fill in [b'x', b' ', b'['] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(b"{\"schema\":\"1.1.1\",\"nodes\":[{\"x\":").unwrap();
+        encoder.write_all(if fill == b'x' { b"\"" } else { b" " }).unwrap();
+        encoder.write_all(&vec![fill; 8 << 20]).unwrap();
+        let bomb = encoder.finish().unwrap();
+        let most = most_bytes(&bomb, Format::PytorchEt);
+        assert!(most < 4 << 20, "{most} bytes for {}", bomb.len());
+    }
+}
+
+/// `cargo test --release -p accel-core --test execution_traces -- --ignored --nocapture`
+#[test]
+#[ignore = "takes a minute; its time is meant for --release"]
+fn a_hundred_megabytes_in_five_seconds() {
+    let _turn = turn();
+    let bytes = long_trace(100_000_000);
+    let start = Instant::now();
+    let trace = open("long", &bytes, Format::PytorchEt).unwrap();
+    let took = start.elapsed();
+    println!("{} bytes, {} accesses, {took:?}", bytes.len(), trace.accesses().len());
+    let most = most_bytes(&bytes, Format::PytorchEt);
+    println!("{most} bytes of memory");
+    assert!(most < 9 * bytes.len() as u64, "{most}");
+    assert!(cfg!(debug_assertions) || took.as_secs_f64() < 5.0, "{took:?}");
+}
+
+#[test]
+fn reading_can_be_cancelled_at_any_report() {
+    struct After(u32);
+    impl Progress for After {
+        fn report(&mut self, done: u64, total: u64, _: &str) -> Flow {
+            assert!(done <= total);
+            self.0 = self.0.saturating_sub(1);
+            if self.0 == 0 { Flow::Cancel } else { Flow::Continue }
+        }
+    }
+    let _turn = turn();
+    let bytes = long_trace(2_000_000);
+    for after in 1..7 {
+        let result = read(Format::PytorchEt, &Input::new("t", &bytes), &mut After(after));
+        assert_eq!(result.unwrap_err(), Error::Cancelled, "{after}");
+    }
+}
+
+/// Formats by name, with a small good file of each: cut and changed, they must give a trace or an error.
+fn small_files() -> Vec<(Format, Vec<u8>)> {
+    let step: Value = serde_json::from_slice(&unpacked("et/mlp_train_schema_1_0_1.json.gz")).unwrap();
+    let mut flat = step.clone();
+    flat["nodes"].as_array_mut().unwrap().truncate(30);
+    let mut nested: Value = serde_json::from_slice(&unpacked("et/mlp_train.json.gz")).unwrap();
+    nested["nodes"].as_array_mut().unwrap().truncate(20);
+    let mut profile: Value = serde_json::from_slice(&unpacked("kineto/mlp_train.json.gz")).unwrap();
+    profile["traceEvents"].as_array_mut().unwrap().truncate(30);
+    vec![
+        (Format::PytorchEt, flat.to_string().into_bytes()),
+        (Format::PytorchEt, nested.to_string().into_bytes()),
+        (Format::Kineto, profile.to_string().into_bytes()),
+        (Format::Chakra, fixture("chakra/tiny.et")),
+        (Format::Chakra, unpacked("chakra/mlp_train.et.gz")),
+    ]
+}
+
+#[test]
+fn no_cut_and_no_changed_byte_panics() {
+    let _turn = turn();
+    let files = small_files();
+    let formats = [Format::PytorchEt, Format::Kineto, Format::Chakra];
+    let config = ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let changes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    let digits = proptest::sample::select(b"0123456789-.[]{},:\"eE'".to_vec());
+    let strategy = (0..files.len(), any::<prop::sample::Index>(), any::<bool>(), changes, digits, any::<bool>());
+    runner
+        .run(&strategy, |(file, end, cut, changes, digit, as_digit)| {
+            let (format, bytes) = &files[file];
+            let mut bytes = bytes.clone();
+            if cut {
+                bytes.truncate(end.index(bytes.len()));
+            }
+            if !bytes.is_empty() {
+                for (at, byte) in &changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = if as_digit { digit } else { *byte };
+                }
+            }
+            let input = Input::new("t", &bytes);
+            let _ = detect(&input);
+            if let Err(error) = read(*format, &input, &mut Unattended) {
+                let text = error.to_string();
+                prop_assert!(text.starts_with("t, ") || text.contains("more than"), "{text}");
+                prop_assert!(text.trim_end().chars().count() > 10 && text.contains(". "), "{text}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&proptest::collection::vec(any::<u8>(), 0..300), |bytes| {
+            let input = Input::new("t", &bytes);
+            let _ = detect(&input);
+            for format in formats {
+                let _ = read(format, &input, &mut Unattended);
+            }
+            Ok(())
+        })
+        .unwrap();
+}

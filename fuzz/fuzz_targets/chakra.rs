@@ -1,0 +1,16 @@
+//! Any bytes as a Chakra execution trace: a trace or an error, no panic.
+#![no_main]
+
+use accel_core::run::Unattended;
+use accel_core::trace::format::input::Input;
+use accel_core::trace::format::{Format, detect, read};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let input = Input::new("input", bytes);
+    let _ = detect(&input);
+    if let Ok(trace) = read(Format::Chakra, &input, &mut Unattended) {
+        let summary = trace.summary();
+        assert!(summary.unique_bytes <= summary.requested_bytes && summary.tensors <= summary.accesses);
+    }
+});
