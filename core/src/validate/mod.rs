@@ -10,14 +10,16 @@
 //!   the statistic for a discrete law (the textbook p-value holds for continuous laws only), outcomes of equal D
 //!   ordered by a second statistic.
 //!
-//! Whether a trace looks like real ones is asked by [`realism`], of the built-in reference profiles of [`profile`] or of
-//! another trace.
+//! Whether a trace looks like real ones is asked by [`realism`], of the reference profiles of [`profile`] or of another
+//! trace.
 //!
-//! p-values are rounded to 12 decimals, other figures to 6: the last bits of the special functions behind them differ between
-//! platforms, and a recipe gives the same bytes everywhere.
+//! p-values are rounded to 12 decimals, other figures to 6: the last bits of the special functions behind them differ
+//! between platforms, and a recipe gives the same bytes everywhere.
 
+mod dependence;
 pub mod profile;
 pub mod realism;
+mod sample;
 mod uniform;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,20 @@ pub struct Fit {
     pub observed: Vec<u64>,
     /// Tensors expected in each.
     pub expected: Vec<f64>,
+}
+
+impl Fit {
+    /// The points of a P–P plot: after each category, the share (expected, observed) of tensors up to it.
+    pub fn cumulative(&self) -> Vec<(f64, f64)> {
+        let (expected, observed) = (self.expected.iter().sum::<f64>(), self.observed.iter().sum::<u64>());
+        let (mut e, mut o) = (0.0, 0);
+        let point = |(expects, observes): (&f64, &u64)| {
+            e += expects;
+            o += observes;
+            (figure(e / expected.max(f64::MIN_POSITIVE)), figure(o as f64 / observed.max(1) as f64))
+        };
+        self.expected.iter().zip(&self.observed).map(point).collect()
+    }
 }
 
 /// Both tests and their verdict.
@@ -208,6 +224,7 @@ fn interpret(reuse: &Fit, size: &Fit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
     use crate::workload::synthetic::{ModelType, Pattern, Synthetic};
 
     /// Rejections at 5 % in `seeds` traces, and traces without a p-value: reuses with p known, p estimated, sizes.
@@ -244,7 +261,7 @@ mod tests {
             let reuse_probability = [0.3, 0.1, 0.7][i % 3];
             let pattern = Pattern::ALL[i % 2];
             let synthetic = Synthetic { model_type, num_layers, pattern, reuse_probability, ..Synthetic::default() };
-            // With p estimated as 0.1, some traces of 80 tensors fill two bins only and have no degrees of freedom left.
+            // With p estimated as 0.1, some traces of 80 tensors fill two bins only: no degrees of freedom are left.
             for ((rate, none), most) in rates(&synthetic, 1000).into_iter().zip([0, 200, 0]) {
                 assert!((0.03..=0.07).contains(&rate), "{rate} at {synthetic:?}");
                 assert!(none <= most, "{none} without p-value at {synthetic:?}");
@@ -279,6 +296,21 @@ mod tests {
             let power = (0..200).filter(|seed| found(*seed)).count() as f64 / 200.0;
             assert!(power >= least, "{claimed} at {num_layers} layers: {power}");
         }
+        // Two of five tensors have the first size, and one of five each of the others.
+        let found = |seed| {
+            let mut rng = Rng::new(seed, "sizes");
+            let mut counts = [0; 4];
+            (0..192).for_each(|_| counts[rng.pick(&[0, 0, 1, 2, 3])] += 1);
+            size_fit(&counts, 0).p_value <= Some(SIGNIFICANCE)
+        };
+        assert!((0..200).filter(|seed| found(*seed)).count() >= 190);
+    }
+
+    #[test]
+    fn cumulative_shares_end_at_one() {
+        let fit = size_fit(&[6, 2, 2, 0], 0);
+        let points = [(0.25, 0.6), (0.5, 0.8), (0.75, 1.0), (1.0, 1.0), (1.0, 1.0)];
+        assert_eq!(fit.cumulative(), points);
     }
 
     /// Traces too small for calibrated p-values get none, and the verdict says so.

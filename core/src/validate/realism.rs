@@ -6,44 +6,46 @@
 //! neighbouring accesses depend on each other, which the textbook p-value does not survive.
 //!
 //! The p-value: the trace is cut into a few long blocks of equal length. A block's deviations, its cumulative
-//! distribution less that of the profile (or of the block at the same place of the reference trace), are sums over many
-//! accesses, so nearly independent of the next block's, and under the claim as likely to go one way as the other. So the
-//! mean deviation is compared with those under all patterns of signs of whole blocks; against a trace, to flip a sign is to
-//! swap the two blocks, and the test is a permutation. This randomisation holds its level for few blocks of dependent data (Canay, Romano
-//! & Shaikh, "Randomization tests under an approximate symmetry assumption", Econometrica 85, 2017), where resampling
-//! many short blocks rejects too often; and it asks for equal distributions alone, not for equal dependence or length.
+//! distribution less that of the profile (or of the block at the same place of the reference trace), are means over
+//! many accesses, so nearly independent of the next block's, and under the claim as likely to go one way as the other.
+//! So the mean deviation is compared with those under all patterns of signs of whole blocks; against a trace, to flip a
+//! sign is to swap the two blocks, and the test is a permutation. It holds its level for few blocks of dependent data
+//! (Canay, Romano & Shaikh, "Randomization tests under an approximate symmetry assumption", Econometrica 85, 2017),
+//! where resampling many short blocks rejects too often; it asks for equal distributions alone, not for equal
+//! dependence or length; and it draws nothing by chance. D is the same for many patterns where distances or sizes are
+//! few: patterns of equal D are ordered by the sum of squared deviations, as in the test of sizes.
 //!
-//! D counts few values where sizes or distances are few: outcomes of equal D are ordered by the sum of squared
-//! deviations, as in the test of sizes.
+//! Measured over 1,000 seeds at 5 % (`rejection_rates` below): 3.4 to 6.8 % for 300 to 5,000 observations, independent,
+//! repeating the last value with probability 0.5 or staying in its mode with 0.5 or 0.75. Repeating with 0.8 needs 500
+//! observations: of 300, 84 % get no p-value, and 4 to 12 % of the others (whose dependence looks weaker than it is)
+//! are rejected. Two synthetic traces: 3.3 to 5.1 % from 100 layers; of 32 layers with reuse probability 0.7, 6.4 % of
+//! 5,000 seeds and 7.6 % of the first 1,000.
 
 use serde::{Deserialize, Serialize};
 
+use super::dependence::block_length;
 use super::profile::Profile;
+use super::sample::{Law, Sample, distance};
 use super::{SIGNIFICANCE, figure, probability};
-use crate::error::{Error, Place};
+use crate::error::Error;
 use crate::trace::Trace;
-use crate::trace::reuse::StackDistances;
+use crate::trace::views::{log2_bin, log2_bounds};
 
-/// Blocks of each side. With eight, a test at 5 % rejects 6 of 128 sign patterns, and a block is as long as can be: of
-/// the numbers tried (8, 10, 20), eight kept the level best where dependence is long and power was nearly the same.
+/// Blocks of each side. With eight, a test at 5 % rejects 6 of 128 sign patterns (4.7 %) and a block is as long as can
+/// be: of 8, 10 and 20 blocks, eight kept the level best where dependence is long, at nearly the same power.
 const BLOCKS: usize = 8;
-/// Blocks of long traces, for p-values down to 1/2048.
+/// Blocks of long traces, so that p-values may be as low as 1/2048.
 const MOST_BLOCKS: usize = 12;
-/// Observations in a block, and multiples of those needed, from which there are more than [`BLOCKS`] (ours: the block's
-/// variance then falls short by a tenth of [`SHORTFALL`] at most).
+/// Observations of a block that is long in any case, and multiples of those needed, for more than [`BLOCKS`] (ours: a
+/// block's variance then falls short by a tenth of what is allowed).
 const LONG_BLOCK: usize = 100;
 const LONG_MULTIPLE: usize = 10;
-/// Observations of each side at least: with fewer, dependence over ten neighbours goes unseen, and such traces are
-/// rejected in more than 7 % (the table of the tests).
+/// Observations of each side at least (measured): dependence over ten neighbours goes unseen in fewer, and up to 9 % of
+/// true claims are rejected with 200, 30 % with 100.
 const LEAST: usize = 300;
-/// The share by which the variance of block means may fall short of its limit because blocks are finite. A test at 5 %
-/// then rejects 6.3 % at most: 2 (1 - Phi(1.96 sqrt(0.9))).
-const SHORTFALL: f64 = 0.1;
 /// Points at which the resampled distributions are compared: D is missed by at most 1/64 between two of them, alike for
 /// the trace and for every pattern.
 const GRID: u64 = 64;
-/// Means over runs of observations that the dependence is measured on, at most: bounds time and memory.
-const MOST_CELLS: usize = 16_384;
 
 /// What a trace is compared with.
 #[derive(Debug, Clone, Copy)]
@@ -119,13 +121,14 @@ pub struct Comparison {
     pub shift_log2: f64,
     /// D in words.
     pub effect: Effect,
-    /// Probability of a D at least this large if the claim holds; none where the trace is too short to tell.
+    /// Probability of a D at least this large if the claim holds, 1 / `resamples` at least; none where the trace is too
+    /// short to tell.
     pub p_value: Option<f64>,
     /// Sign patterns it is the share of; 0 without.
     pub resamples: u32,
-    /// Blocks of each side.
+    /// Blocks of each side; 0 without.
     pub blocks: u32,
-    /// Observations in a block of the trace.
+    /// Observations in a block of the trace; 0 without.
     pub block_length: u64,
     /// Observations a block needs by the dependence measured, the greater of both sides.
     pub block_length_needed: u64,
@@ -170,110 +173,6 @@ pub fn realism(trace: &Trace, reference: Reference<'_>) -> Result<Realism, Error
     Ok(Realism { reference: name, distances, sizes, interpretation })
 }
 
-/// Observations in order, each as an index into the distinct values.
-struct Sample {
-    /// Ascending.
-    values: Vec<u64>,
-    /// Observations of at most each value.
-    at_most: Vec<u64>,
-    codes: Vec<u32>,
-}
-
-impl Sample {
-    fn of(observations: &[u64]) -> Self {
-        let mut values = observations.to_vec();
-        values.sort_unstable();
-        values.dedup();
-        let code = |value| values.partition_point(|v| v < value) as u32;
-        let codes: Vec<u32> = observations.iter().map(code).collect();
-        let mut at_most = vec![0; values.len()];
-        codes.iter().for_each(|code| at_most[*code as usize] += 1);
-        Self::cumulate(values, at_most, codes)
-    }
-
-    /// Distances are below the number of tensors: counted, not sorted.
-    fn of_distances(trace: &Trace, name: &str) -> Result<Self, Error> {
-        let mut stack = StackDistances::new(trace.tensors().len());
-        let mut codes = Vec::new();
-        let mut counts = vec![0u64; trace.tensors().len()];
-        for tensor in trace.accesses() {
-            // Of size 1 each, so that bytes are tensors; the tensor itself is not another.
-            if let Some(depth) = stack.access(*tensor, 1) {
-                codes.push(depth as u32 - 1);
-                counts[depth as usize - 1] += 1;
-            }
-        }
-        if codes.is_empty() {
-            let problem = "every tensor is used once, so there are no stack distances to compare";
-            return Err(Error::input(name, Place::Whole, problem, "Give a trace that uses tensors again"));
-        }
-        let mut values = Vec::new();
-        let mut seen = Vec::new();
-        let mut code = vec![0u32; counts.len()];
-        for (value, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            code[value] = values.len() as u32;
-            values.push(value as u64);
-            seen.push(*count);
-        }
-        codes.iter_mut().for_each(|c| *c = code[*c as usize]);
-        Ok(Self::cumulate(values, seen, codes))
-    }
-
-    fn cumulate(values: Vec<u64>, mut counts: Vec<u64>, codes: Vec<u32>) -> Self {
-        let mut sum = 0;
-        for count in &mut counts {
-            sum += *count;
-            *count = sum;
-        }
-        Self { values, at_most: counts, codes }
-    }
-
-    fn len(&self) -> usize {
-        self.codes.len()
-    }
-
-    /// The share of observations of at most `value`.
-    fn share(&self, value: u64) -> f64 {
-        let upto = self.values.partition_point(|v| *v <= value);
-        upto.checked_sub(1).map_or(0.0, |i| self.at_most[i] as f64 / self.len() as f64)
-    }
-
-    /// The least value up to which `part` of `whole` observations lie.
-    fn quantile(&self, part: u64, whole: u64) -> u64 {
-        let rank = (u128::from(part) * self.len() as u128).div_ceil(u128::from(whole)) as u64;
-        let at = self.at_most.partition_point(|seen| *seen < rank);
-        self.values[at.min(self.values.len() - 1)]
-    }
-
-    /// The observations of block `b` of `blocks`.
-    fn block(&self, b: usize, blocks: usize) -> &[u32] {
-        let bound = |b: usize| (b as u64 * self.len() as u64 / blocks as u64) as usize;
-        &self.codes[bound(b)..bound(b + 1)]
-    }
-}
-
-/// The distribution a sample is compared with.
-enum Law<'a> {
-    Profile(&'static Profile),
-    Sample(&'a Sample),
-}
-
-impl Law<'_> {
-    fn share(&self, value: u64) -> f64 {
-        match self {
-            Self::Profile(profile) => profile.at_most(value),
-            Self::Sample(sample) => sample.share(value),
-        }
-    }
-
-    fn quantile(&self, part: u64, whole: u64) -> u64 {
-        match self {
-            Self::Profile(profile) => profile.quantile(part as f64 / whole as f64),
-            Self::Sample(sample) => sample.quantile(part, whole),
-        }
-    }
-}
-
 fn compare(claim: String, sample: &Sample, law: &Law<'_>) -> Comparison {
     let theirs = match law {
         Law::Profile(_) => None,
@@ -300,23 +199,12 @@ fn compare(claim: String, sample: &Sample, law: &Law<'_>) -> Comparison {
         effect: Effect::of(d),
         p_value: p_value.map(probability),
         resamples: p_value.map_or(0, |_| 1 << (blocks - 1)),
-        blocks: blocks as u32,
-        block_length: (sample.len() / blocks) as u64,
+        blocks: p_value.map_or(0, |_| blocks as u32),
+        block_length: p_value.map_or(0, |_| (sample.len() / blocks) as u64),
         block_length_needed: needs.iter().map(|(_, needed)| *needed as u64).max().unwrap_or(1),
         qq: qq.into_iter().map(|(theirs, ours)| (theirs as f64, ours as f64)).collect(),
         histogram: histogram(sample, law),
     }
-}
-
-/// The greatest difference of the cumulative distributions over all whole numbers.
-fn distance(sample: &Sample, law: &Law<'_>) -> f64 {
-    let mut points = sample.values.clone();
-    match law {
-        // A law goes on rising between observations: it is farthest from them just before the next.
-        Law::Profile(_) => points.extend(sample.values.iter().filter_map(|v| v.checked_sub(1))),
-        Law::Sample(other) => points.extend(&other.values),
-    }
-    points.iter().map(|x| (sample.share(*x) - law.share(*x)).abs().min(1.0)).fold(0.0, f64::max)
 }
 
 /// For each block, the share of observations up to each point of a grid, less the reference's; and the points.
@@ -388,95 +276,21 @@ fn sign_flips(deviations: &[f64], width: usize) -> f64 {
     far as f64 / f64::from(patterns)
 }
 
-/// Observations a block needs for its mean to be nearly independent of the next.
-///
-/// The variance of a block's mean falls short of its limit by the share G / (g L), where L is its length, g the sum of
-/// all autocorrelations and G the sum of |lag| times autocorrelation. Both are estimated from the ranks (so that no
-/// large value rules) with the flat-top window and its data-driven width of Politis & White, "Automatic block-length
-/// selection for the dependent bootstrap", Econometric Reviews 23, 2004 (corrected by Patton, Politis & White, 28,
-/// 2009). Their L minimises the error of the variance and grows with the cube root of the observations (Künsch 1989);
-/// a test needs the bias alone to be small, so L keeps it below [`SHORTFALL`].
-fn block_length(sample: &Sample) -> usize {
-    let run = sample.len().div_ceil(MOST_CELLS).max(1);
-    let ranks = mean_ranks(sample, run);
-    let cells = ranks.len();
-    let variance: f64 = ranks.iter().map(|r| r * r).sum();
-    if variance <= 0.0 {
-        return 1;
-    }
-    let autocorrelation = |lag: usize| {
-        let product: f64 = ranks.iter().zip(&ranks[lag.min(cells)..]).map(|(a, b)| a * b).sum();
-        product / variance
-    };
-    // Politis & White: lags matter until five in a row are below 2 sqrt(log10(n) / n), looked for up to sqrt(n) + 5.
-    const QUIET: usize = 5;
-    let digits = f64::from(usize::BITS - cells.leading_zeros()) * std::f64::consts::LOG10_2;
-    let threshold = 2.0 * (digits / cells as f64).sqrt();
-    let most = (cells.isqrt() + QUIET).min(cells / 2);
-    let mut seen = vec![1.0];
-    let (mut quiet, mut last) = (0, 0);
-    while quiet < QUIET && seen.len() <= most {
-        let lag = seen.len();
-        let r = autocorrelation(lag);
-        seen.push(r);
-        quiet = if r.abs() < threshold { quiet + 1 } else { 0 };
-        last = if quiet == 0 { lag } else { last };
-    }
-    let width = 2 * last.max(1);
-    let (mut sum, mut weighted) = (1.0, 0.0);
-    for lag in 1..width.min(cells) {
-        let r = seen.get(lag).copied().unwrap_or_else(|| autocorrelation(lag));
-        let window = (2.0 * (1.0 - lag as f64 / width as f64)).min(1.0);
-        sum += 2.0 * window * r;
-        weighted += 2.0 * window * r * lag as f64;
-    }
-    let windowed = weighted / sum.max(SHORTFALL);
-    // In a short trace the window cuts off lags that matter. If every lag follows from the first (an autoregression of
-    // order one, r corrected for its bias after Kendall 1954), G / g is 2 r / (1 - r^2).
-    let r = (seen[1] + (1.0 + 3.0 * seen[1]) / cells as f64).clamp(0.0, 1.0 - SHORTFALL);
-    let markov = 2.0 * r / (1.0 - r * r);
-    let length = windowed.max(markov) / SHORTFALL * run as f64;
-    (length.ceil() as usize).clamp(run, sample.len())
-}
-
-/// The ranks of the observations (ties share theirs), averaged over runs of `run` and centred.
-fn mean_ranks(sample: &Sample, run: usize) -> Vec<f64> {
-    let mut before = 0;
-    let rank = |at_most: &u64| {
-        let middle = (before + *at_most) as f64 / 2.0;
-        before = *at_most;
-        middle / sample.len() as f64 - 0.5
-    };
-    let ranks: Vec<f64> = sample.at_most.iter().map(rank).collect();
-    let mean = |codes: &[u32]| codes.iter().map(|code| ranks[*code as usize]).sum::<f64>() / run as f64;
-    // An incomplete run at the end would vary more than the others.
-    sample.codes.chunks_exact(run).map(mean).collect()
-}
-
 fn histogram(sample: &Sample, law: &Law<'_>) -> Vec<ShareBin> {
-    // Of a law without end, 99.9 % are shown.
-    let first = sample.quantile(0, 1).min(law.quantile(0, 1000));
+    let first = sample.quantile(0, 1).min(law.quantile(0, 1));
     let last = sample.quantile(1, 1).max(match law {
+        // A law has no end: 99.9 % are shown.
         Law::Profile(_) => law.quantile(999, 1000),
         Law::Sample(other) => other.quantile(1, 1),
     });
-    let bin = |value: u64| u64::BITS - value.leading_zeros();
-    let bounds = |bin: u32| match bin {
-        0 => (0, 0),
-        _ => (1 << (bin - 1), u64::MAX >> (u64::BITS - bin)),
+    let shares = |bin| {
+        let (low, high) = log2_bounds(bin);
+        let below = |share: &dyn Fn(u64) -> f64| low.checked_sub(1).map_or(0.0, share);
+        let within = |share: &dyn Fn(u64) -> f64| figure((share(high) - below(share)).max(0.0));
+        let (share, reference_share) = (within(&|x| sample.share(x)), within(&|x| law.share(x)));
+        ShareBin { low, high, share, reference_share }
     };
-    let share =
-        |upto: &dyn Fn(u64) -> f64, low: u64, high: u64| figure(upto(high) - low.checked_sub(1).map_or(0.0, upto));
-    let shares = |b| {
-        let (low, high) = bounds(b);
-        ShareBin {
-            low,
-            high,
-            share: share(&|x| sample.share(x), low, high),
-            reference_share: share(&|x| law.share(x), low, high),
-        }
-    };
-    (bin(first)..=bin(last)).map(shares).collect()
+    (log2_bin(first)..=log2_bin(last)).map(shares).collect()
 }
 
 fn interpret(reference: &str, distances: &Comparison, sizes: Option<&Comparison>) -> String {
@@ -487,16 +301,19 @@ fn interpret(reference: &str, distances: &Comparison, sizes: Option<&Comparison>
             c.shift_log2,
             c.effect.label()
         );
+        let least = c.reference_samples.map_or(c.samples, |n| n.min(c.samples));
         match c.p_value {
             Some(p) if p > SIGNIFICANCE => {
-                format!("{name}: no difference from {reference} is shown (p = {p:.3}; {far})")
+                format!("{name}: no difference from {reference} is shown (p = {p:.4}; {far})")
             }
-            Some(p) => format!("{name}: differ from {reference} (p = {p:.3}; {far})"),
+            Some(p) => format!("{name}: differ from {reference} (p = {p:.4}; {far})"),
+            None if least < LEAST as u64 => {
+                format!("{name}: {least} are too few to tell difference from chance, which takes {LEAST} ({far})")
+            }
             None => format!(
-                "{name}: too few to tell chance from difference: neighbours depend on each other, and of {} in a row \
-                 {BLOCKS} blocks of {} cannot be made ({far})",
-                c.reference_samples.map_or(c.samples, |n| n.min(c.samples)),
-                c.block_length_needed.max(LEAST.div_ceil(BLOCKS) as u64),
+                "{name}: {least} are too few to tell difference from chance, as neighbours depend on each other and \
+                 {BLOCKS} blocks of {} are needed ({far})",
+                c.block_length_needed
             ),
         }
     };
@@ -600,7 +417,7 @@ mod tests {
         assert!((0.03..=0.07).contains(&rejected), "{regime}: {rejected}");
     }
 
-    /// Under the claim 3 to 7 % of 1,000 seeds are rejected; `rejection_rates` measures more regimes.
+    /// Under the claim 3 to 7 % of 1,000 seeds are rejected; `rejection_rates` measures more regimes, up to 5,000 draws.
     #[test]
     fn p_values_against_a_profile_are_calibrated() {
         for (name, n, chain) in [
@@ -608,7 +425,6 @@ mod tests {
             ("gpt2-large", 300, Chain::Mode(0.5)),
             ("linear", 300, Chain::Repeat(0.5)),
             ("resnet-50", 1000, Chain::Mode(0.75)),
-            ("linear", 5000, Chain::Repeat(0.5)),
         ] {
             let drawer = Drawer::of(find(name).unwrap(), 1.0);
             passes(rate(1000, |seed| one_sample(name, &drawer, n, chain, seed)), &format!("{name} {n} {chain:?}"));
@@ -640,7 +456,8 @@ mod tests {
             let right = find(of).unwrap();
             let others = PROFILES.iter().filter(|p| p.name != of).map(|p| (p.name, Drawer::of(p, 1.0)));
             for (from, drawer) in others.chain([("1.5 times as long", Drawer::of(right, 1.5))]) {
-                let (power, none) = rate(50, |seed| one_sample(of, &drawer, n, Chain::Repeat(0.5), seed));
+                let (power, none) =
+                    rate(50_000 / n as u64, |seed| one_sample(of, &drawer, n, Chain::Repeat(0.5), seed));
                 assert!(power >= 0.96 && none == 0.0, "{from} against {of}: {power}, {none}");
             }
         }
@@ -678,8 +495,8 @@ mod tests {
         ] {
             let s = Synthetic { model_type, num_layers, reuse_probability, ..Synthetic::default() };
             let trace = |seed| s.trace(seed).unwrap();
-            for (from, seeds) in [(0, 1000), (0, 5000)] {
-                let both = |seed| realism(&trace(seed + from), Reference::Trace(&trace(seed + 1_000_000))).unwrap();
+            for seeds in [1000, 5000] {
+                let both = |seed| realism(&trace(seed), Reference::Trace(&trace(seed + 1_000_000))).unwrap();
                 let (distances, sizes) = (|seed| both(seed).distances, |seed| both(seed).sizes.unwrap());
                 let rates = [show(rate(seeds, distances)), show(rate(seeds, sizes))];
                 println!("{model_type:?} {num_layers} layers, p {reuse_probability}, {seeds} seeds: {rates:?}");
@@ -719,9 +536,9 @@ mod tests {
             prop_assert!((d - naive_distance(&ours, share, 60)).abs() < 1e-12);
             prop_assert_eq!(d, distance(&b, &Law::Sample(&a)));
             let profile = &PROFILES[which];
+            // Past the last observation the law comes nearer again.
             let d = distance(&a, &Law::Profile(profile));
-            prop_assert!((d - naive_distance(&ours, |x| profile.at_most(x), 60).max(1.0 - profile.at_most(59))).abs() < 1e-12
-                || *ours.iter().max().unwrap() < 59);
+            prop_assert!((d - naive_distance(&ours, |x| profile.at_most(x), 60)).abs() < 1e-12);
         }
 
         #[test]
@@ -794,12 +611,19 @@ mod tests {
         assert_eq!(real.sizes, None);
         assert_eq!(real.distances.effect, Effect::Large);
         assert!(real.distances.p_value < Some(0.01));
+        assert!(real.distances.blocks >= 8 && real.distances.resamples == 1 << (real.distances.blocks - 1));
+        let json = serde_json::to_string(&real).unwrap();
+        assert_eq!(serde_json::from_str::<Realism>(&json).unwrap(), real);
         let told = &real.interpretation;
         assert!(told.starts_with("Stack distances: differ from GPT-2-large (p = 0.00"), "{told}");
         let short = Synthetic::default().trace(1).unwrap();
         let short = realism(&short, Reference::Profile(find("gpt2-large").unwrap())).unwrap();
         assert_eq!((short.distances.p_value, short.distances.resamples), (None, 0));
-        assert!(short.interpretation.contains("too few to tell chance from difference"), "{}", short.interpretation);
+        assert!(
+            short.interpretation.contains("are too few to tell difference from chance, which takes 300"),
+            "{}",
+            short.interpretation
+        );
     }
 
     /// One value over and over, sizes of 0, one tensor: figures and no p-value, or an error that says why.
@@ -817,6 +641,12 @@ mod tests {
             assert!(told.starts_with("the trace, whole input: every tensor is used once"), "{told}");
             assert!(realism(&constant, Reference::Trace(&once)).unwrap_err().to_string().contains("reference"));
         }
+        // Long dependence: one distance in the first half, another in the second.
+        let order: Vec<u32> = (0..800).map(|i| if i < 400 { 0 } else { i % 3 }).collect();
+        let long = testing::trace(&[1; 3], &order);
+        let told = realism(&long, Reference::Trace(&long)).unwrap();
+        assert_eq!(told.distances.p_value, None);
+        assert!(told.interpretation.contains("as neighbours depend on each other"), "{}", told.interpretation);
         let two = testing::trace(&[1], &[0, 0]);
         assert_eq!(realism(&two, Reference::Trace(&two)).unwrap().distances.samples, 1);
     }

@@ -1,9 +1,9 @@
 //! Kolmogorov–Smirnov's test of whether draws fall on four values with equal probability, exact for every number of
 //! draws.
 //!
-//! D takes few values, so its own probability steps over 5 %: with 48 draws it rejects 3 % where it claims 5. A second
-//! statistic, the sum of squared deviations (Cramér–von Mises), orders the outcomes of equal D and splits the steps. The
-//! p-value stays exact: any order of the outcomes that is fixed beforehand gives one that is at most uniform.
+//! D takes few values, so its own probability steps over 5 %: with 48 draws it rejects 4.6 %, with 40 it is 2.5 %. A
+//! second statistic, the sum of squared deviations (Cramér–von Mises), orders the outcomes of equal D and splits the
+//! steps. The p-value stays exact: any order of the outcomes that is fixed beforehand gives one that is at most uniform.
 
 use crate::workload::synthetic::SIZES_MB;
 
