@@ -255,6 +255,7 @@ mod tests {
 
     /// Under the null hypothesis about 5 % of seeds are rejected. In 20,000 seeds of each regime with p of 0.1, 0.3 and
     /// 0.7 (`rejection_rates`) it is 3.8 to 5.4 % for reuses, 4.7 to 5.3 % with p estimated and 4.7 to 5.2 % for sizes.
+    /// Of the first 1,000 alone it is 3.4 to 6.3 %, but for 7.1 % at 100 layers with p estimated as 0.3.
     #[test]
     fn p_values_are_calibrated() {
         for (i, (model_type, num_layers)) in REGIMES.into_iter().enumerate() {

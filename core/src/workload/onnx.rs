@@ -137,14 +137,14 @@ mod proto {
 /// Bits of an element, by the numbers of onnx.proto's TensorProto.DataType.
 fn bits(data_type: i32) -> Option<u64> {
     Some(match data_type {
-        1 | 6 | 12 => 32,           // float, int32, uint32
-        2 | 3 | 9 => 8,             // uint8, int8, bool
-        4 | 5 | 10 | 16 => 16,      // uint16, int16, float16, bfloat16
-        7 | 11 | 13 | 14 => 64,     // int64, double, uint64, complex64
-        15 => 128,                  // complex128
-        17..=20 | 24 => 8,          // the 8-bit floats
-        21..=23 => 4,               // uint4, int4, float4e2m1
-        25 | 26 => 2,               // uint2, int2
+        1 | 6 | 12 => 32,       // float, int32, uint32
+        2 | 3 | 9 => 8,         // uint8, int8, bool
+        4 | 5 | 10 | 16 => 16,  // uint16, int16, float16, bfloat16
+        7 | 11 | 13 | 14 => 64, // int64, double, uint64, complex64
+        15 => 128,              // complex128
+        17..=20 | 24 => 8,      // the 8-bit floats
+        21..=23 => 4,           // uint4, int4, float4e2m1
+        25 | 26 => 2,           // uint2, int2
         _ => return None,
     })
 }
@@ -321,7 +321,13 @@ impl Graph {
             .map_err(|problem| Error::input(&self.input, place(), problem, "Export the model again"))?;
         let width = self.bits(name, tensor.data_type)?;
         let value = plan.stored(name.to_owned(), matrix(&dims, width), layer, Kind::Weights);
-        Ok(Known { ints: values_of(tensor, &dims), dims, data_type: tensor.data_type, value: Some(value), stored: true })
+        Ok(Known {
+            ints: values_of(tensor, &dims),
+            dims,
+            data_type: tensor.data_type,
+            value: Some(value),
+            stored: true,
+        })
     }
 
     fn bits(&self, name: &str, data_type: i32) -> Result<u64, Error> {
@@ -406,19 +412,23 @@ fn role(op_type: &str) -> Role {
         "Gemm" => Role::Gemm,
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" => Role::View,
         "Add" | "Sum" => Role::Elements(Op::Add),
-        "Relu" | "LeakyRelu" | "PRelu" | "Sigmoid" | "HardSigmoid" | "Tanh" | "Gelu" | "FastGelu" | "QuickGelu" | "Elu"
-        | "Selu" | "Celu" | "HardSwish" | "Softplus" | "Softsign" | "Mish" | "Swish" | "Clip" | "ThresholdedRelu" => {
-            Role::Like(Op::Relu)
-        }
+        "Relu" | "LeakyRelu" | "PRelu" | "Sigmoid" | "HardSigmoid" | "Tanh" | "Gelu" | "FastGelu" | "QuickGelu"
+        | "Elu" | "Selu" | "Celu" | "HardSwish" | "Softplus" | "Softsign" | "Mish" | "Swish" | "Clip"
+        | "ThresholdedRelu" => Role::Like(Op::Relu),
         "Softmax" | "LogSoftmax" | "Hardmax" => Role::Like(Op::Softmax),
-        "BatchNormalization" | "LayerNormalization" | "InstanceNormalization" | "GroupNormalization"
-        | "SimplifiedLayerNormalization" | "RMSNormalization" | "LRN" | "LpNormalization" => Role::Like(Op::Norm),
-        "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Mod" | "Where" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
-        | "LessOrEqual" | "And" | "Or" | "Xor" | "BitShift" | "Mean" => Role::Elements(Op::Other),
-        "Abs" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Erf" | "Floor" | "Ceil" | "Round" | "Sign" | "Sin" | "Cos"
-        | "Not" | "IsNaN" | "CumSum" | "Trilu" | "QuantizeLinear" | "DequantizeLinear" | "Cast" | "CastLike" => {
-            Role::Like(Op::Other)
-        }
+        "BatchNormalization"
+        | "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "SimplifiedLayerNormalization"
+        | "RMSNormalization"
+        | "LRN"
+        | "LpNormalization" => Role::Like(Op::Norm),
+        "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Mod" | "Where" | "Equal" | "Greater" | "GreaterOrEqual"
+        | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "BitShift" | "Mean" => Role::Elements(Op::Other),
+        "Abs" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Erf" | "Floor" | "Ceil" | "Round" | "Sign" | "Sin"
+        | "Cos" | "Not" | "IsNaN" | "CumSum" | "Trilu" | "QuantizeLinear" | "DequantizeLinear" | "Cast"
+        | "CastLike" => Role::Like(Op::Other),
         "MaxPool" | "AveragePool" | "LpPool" => Role::Pool,
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => Role::GlobalPool,
         "Constant" => Role::Constant,
@@ -518,7 +528,8 @@ impl<'a> Walk<'a, '_> {
                 // Further outputs (masks, running means) are seldom used: they are left out until somebody reads them.
                 _ if i > 0 => continue,
                 _ => {
-                    let problem = format!("the shape of its output {} is not stated, and not worked out here", short(name));
+                    let problem =
+                        format!("the shape of its output {} is not stated, and not worked out here", short(name));
                     let cure = "Run onnx.shape_inference.infer_shapes on the model (or onnxsim) and give what it saves";
                     return Err(self.of.graph.refuse(node, problem, cure));
                 }
@@ -628,7 +639,9 @@ impl<'a> Walk<'a, '_> {
                         same: text.starts_with(b"SAME"),
                     };
                     dims.push(window.positions(*side).ok_or_else(|| {
-                        refuse(format!("a window of {filter_side} does not fit into {side} elements with its strides and pads"))
+                        refuse(format!(
+                            "a window of {filter_side} does not fit into {side} elements with its strides and pads"
+                        ))
                     })?);
                 }
                 let data_type = match node.op_type.as_str() {
@@ -675,7 +688,8 @@ impl<'a> Walk<'a, '_> {
             }
             Role::Concat => {
                 let from = self.need(node, 0)?;
-                let axis = axis(int("axis", 0), from.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
+                let axis =
+                    axis(int("axis", 0), from.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
                 let mut dims = from.dims.clone();
                 dims[axis] = 0;
                 for at in 0..node.inputs.len() {
@@ -686,7 +700,8 @@ impl<'a> Walk<'a, '_> {
             }
             Role::Look => {
                 let (data, indices) = (self.need(node, 0)?, self.need(node, 1)?);
-                let axis = axis(int("axis", 0), data.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
+                let axis =
+                    axis(int("axis", 0), data.dims.len()).ok_or_else(|| refuse("its axis is out of range".into()))?;
                 let (before, after) = (&data.dims[..axis], &data.dims[axis + 1..]);
                 Some(([before, &indices.dims, after].concat(), data.data_type))
             }
@@ -751,7 +766,12 @@ impl<'a> Walk<'a, '_> {
                     });
                 }
                 if let Some(free) = shape.iter().position(|side| *side == -1) {
-                    let others: u64 = dims.iter().enumerate().filter(|(i, _)| *i != free).map(|(_, d)| *d).fold(1, u64::saturating_mul);
+                    let others: u64 = dims
+                        .iter()
+                        .enumerate()
+                        .filter(|(i, _)| *i != free)
+                        .map(|(_, d)| *d)
+                        .fold(1, u64::saturating_mul);
                     dims[free] = all.checked_div(others).unwrap_or(0);
                 }
                 dims
@@ -778,7 +798,9 @@ impl<'a> Walk<'a, '_> {
             ("Size", _) => Some(vec![count(&self.get(node, 0)?.dims) as i64]),
             ("Gather", _) => {
                 let (data, indices) = (known(0)?, known(1)?);
-                let at = |i: &i64| data.get(usize::try_from(if *i < 0 { *i + data.len() as i64 } else { *i }).ok()?).copied();
+                let at = |i: &i64| {
+                    data.get(usize::try_from(if *i < 0 { *i + data.len() as i64 } else { *i }).ok()?).copied()
+                };
                 indices.iter().map(at).collect()
             }
             ("Concat", _) => {
@@ -798,7 +820,9 @@ impl<'a> Walk<'a, '_> {
             ("Add" | "Sub" | "Mul" | "Div", _) => {
                 let (a, b) = (known(0)?, known(1)?);
                 let length = a.len().max(b.len());
-                let at = |values: &[i64], i: usize| if values.len() == 1 { values.first().copied() } else { values.get(i).copied() };
+                let at = |values: &[i64], i: usize| {
+                    if values.len() == 1 { values.first().copied() } else { values.get(i).copied() }
+                };
                 let apply = |i: usize| {
                     let (a, b) = (at(a, i)?, at(b, i)?);
                     match node.op_type.as_str() {
@@ -941,8 +965,22 @@ fn second(op_type: &str) -> usize {
 fn moves(op_type: &str) -> bool {
     matches!(
         op_type,
-        "Slice" | "Split" | "Pad" | "Expand" | "Tile" | "Resize" | "Upsample" | "DepthToSpace" | "SpaceToDepth"
-            | "ScatterND" | "GatherND" | "GatherElements" | "ScatterElements" | "ReverseSequence" | "OneHot" | "Compress"
+        "Slice"
+            | "Split"
+            | "Pad"
+            | "Expand"
+            | "Tile"
+            | "Resize"
+            | "Upsample"
+            | "DepthToSpace"
+            | "SpaceToDepth"
+            | "ScatterND"
+            | "GatherND"
+            | "GatherElements"
+            | "ScatterElements"
+            | "ReverseSequence"
+            | "OneHot"
+            | "Compress"
     )
 }
 
@@ -978,7 +1016,11 @@ impl Axis {
 }
 
 fn short(name: &str) -> String {
-    if name.chars().count() <= 60 { name.to_owned() } else { format!("{}...", name.chars().take(57).collect::<String>()) }
+    if name.chars().count() <= 60 {
+        name.to_owned()
+    } else {
+        format!("{}...", name.chars().take(57).collect::<String>())
+    }
 }
 
 /// Elements of a tensor; what passes 64 bits is refused when its bytes are counted.
