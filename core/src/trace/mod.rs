@@ -2,6 +2,7 @@
 
 pub mod format;
 pub mod reuse;
+pub mod views;
 
 use std::sync::Arc;
 
