@@ -4,12 +4,14 @@ mod bounds;
 mod convert;
 mod curve;
 mod explain;
+mod models;
 mod parquet;
 mod progress;
 mod simulate;
 mod source;
 mod stream;
 mod trace;
+mod validate;
 
 use std::io::Write;
 
@@ -38,6 +40,8 @@ enum Command {
     /// Make and inspect traces.
     #[command(subcommand)]
     Trace(trace::Trace),
+    /// List the models, scenarios and reference profiles that have names.
+    Models(models::Models),
     /// Print the recipe that the flags describe, as JSON or as a link to the page.
     Recipe(Recipe),
 }
@@ -61,6 +65,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Curve(command) => command.run(out),
         Command::Explain(command) => command.run(out),
         Command::Trace(command) => command.run(out),
+        Command::Models(command) => command.run(out),
         Command::Recipe(command) => {
             let recipe = Source { recipe: None, trace: None, format: None, columns: None, workload: command.workload }
                 .recipe(&command.experiment)?;

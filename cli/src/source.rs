@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, PolicyKind};
-use accel_core::recipe::{FRAGMENT, Recipe};
+use accel_core::recipe::{FRAGMENT, Recipe, default_seed};
 use accel_core::trace::Trace;
 use accel_core::trace::format::cache_csv::Columns;
 use accel_core::trace::format::input::Input;
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
-use accel_core::workload::config::{Dtype, ModelConfig};
-use accel_core::workload::presets::PRESETS;
+use accel_core::workload::config::ModelConfig;
+use accel_core::workload::dtype::Dtype;
+use accel_core::workload::file;
+use accel_core::workload::model_run::{Convolution, ModelRun, Task};
+use accel_core::workload::plan::Dataflow;
+use accel_core::workload::requests::Requests;
+use accel_core::workload::scenarios;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
-use accel_core::workload::transformer::Inference;
+use accel_core::workload::train::Optimizer;
 use accel_core::workload::{FileSource, ModelRef, Workload};
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -47,9 +52,41 @@ pub(crate) struct Source {
 /// A workload described by flags.
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
-    /// A model: a preset's name (mistral-7b, llama-2-7b, gpt2-large) or a Hugging Face config.json.
+    /// A model: a preset's name (`accel models` lists them) or a file: a Hugging Face config.json, an ONNX graph, a
+    /// SCALE-Sim topology.
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
+    /// A question with its experiment (`accel models` lists them).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "synthetic"])]
+    scenario: Option<String>,
+    /// What the model does: inference or training.
+    #[arg(long, value_name = "NAME", requires = "model")]
+    task: Option<String>,
+    /// Batches one after the other: of images or rows, or of training (model).
+    #[arg(long, value_name = "N", requires = "model")]
+    steps: Option<u64>,
+    /// Requests of different lengths and arrivals, such as 512+64,3x128+32@4: prompt and decoded tokens, how many, and
+    /// the step before which they come (model).
+    #[arg(long, value_name = "LIST", requires = "model")]
+    requests: Option<String>,
+    /// The order in which matrix multiplications walk over square tiles: output-, weight- or input-stationary (model).
+    #[arg(long, value_name = "NAME", requires = "model")]
+    dataflow: Option<String>,
+    /// How convolutions are computed: direct or im2col (model).
+    #[arg(long, value_name = "NAME", requires = "model")]
+    convolution: Option<String>,
+    /// How weights are updated: sgd, momentum or adam (training).
+    #[arg(long, value_name = "NAME", requires = "model")]
+    optimizer: Option<String>,
+    /// Exponent of the popularity of experts; 0 = all equal (mixture of experts).
+    #[arg(long, value_name = "S", requires = "model")]
+    zipf: Option<f64>,
+    /// Probability that a token takes over an expert of the token before it (mixture of experts).
+    #[arg(long, value_name = "P", requires = "model")]
+    stickiness: Option<f64>,
+    /// A record of routing to follow: lines such as {"token":0,"layer":3,"experts":[1,6]} (mixture of experts).
+    #[arg(long, value_name = "FILE", requires = "model")]
+    routing_log: Option<String>,
     /// The prototype's random workload of a model type: Transformer, CNN, MLP or MoE.
     #[arg(long, value_name = "TYPE", conflicts_with = "model")]
     synthetic: Option<String>,
@@ -150,7 +187,7 @@ fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
         }
         return Ok(DeviceRef::Known(device.to_owned()));
     }
-    let own = serde_json::from_slice(&read(path)?).with_context(|| {
+    let own = serde_json::from_slice(&read_file(path)?).with_context(|| {
         format!("{device} does not describe a device, such as {{\"name\":\"mine\",\"dram_gb_s\":100}}")
     })?;
     Ok(DeviceRef::Own(own))
@@ -196,15 +233,23 @@ fn set<T>(slot: &mut T, flag: Option<T>) {
 impl WorkloadArgs {
     fn workload(&self) -> anyhow::Result<Option<Workload>> {
         if let Some(model) = &self.model {
-            let mut inference = Inference { model: model_ref(model)?, ..Inference::default() };
-            set(&mut inference.batch_size, self.batch_size.map(u64::from));
-            set(&mut inference.prompt_tokens, self.prompt_tokens);
-            set(&mut inference.decode_tokens, self.decode_tokens);
+            let mut run = ModelRun { model: model_ref(model)?, ..ModelRun::default() };
+            set(&mut run.batch_size, self.batch_size.map(u64::from));
+            (run.prompt_tokens, run.decode_tokens) = (self.prompt_tokens, self.decode_tokens);
+            run.requests = self.requests.as_deref().map(Requests::parse).transpose()?;
+            set(&mut run.task, self.task.as_deref().map(Task::from_name).transpose()?);
+            set(&mut run.steps, self.steps);
+            run.dataflow = self.dataflow.as_deref().map(Dataflow::from_name).transpose()?;
+            set(&mut run.convolution, self.convolution.as_deref().map(Convolution::from_name).transpose()?);
+            set(&mut run.optimizer, self.optimizer.as_deref().map(Optimizer::from_name).transpose()?);
+            set(&mut run.routing.zipf, self.zipf);
+            set(&mut run.routing.stickiness, self.stickiness);
+            run.routing.log.clone_from(&self.routing_log);
             let dtype = |flag, name: &Option<String>| name.as_deref().map(|n| Dtype::from_name(flag, n)).transpose();
-            inference.weight_dtype = dtype("weight_dtype", &self.weight_dtype)?;
-            inference.kv_dtype = dtype("kv_dtype", &self.kv_dtype)?;
-            set(&mut inference.tile_bytes, self.tile.as_deref().map(|t| parse_bytes("tile_bytes", t)).transpose()?);
-            return Ok(Some(Workload::Inference(inference)));
+            run.weight_dtype = dtype("weight_dtype", &self.weight_dtype)?;
+            run.kv_dtype = dtype("kv_dtype", &self.kv_dtype)?;
+            set(&mut run.tile_bytes, self.tile.as_deref().map(|t| parse_bytes("tile_bytes", t)).transpose()?);
+            return Ok(Some(Workload::Model(run)));
         }
         if let Some(model_type) = &self.synthetic {
             let mut synthetic = Synthetic { model_type: ModelType::from_name(model_type)?, ..Synthetic::default() };
@@ -223,27 +268,33 @@ impl WorkloadArgs {
     }
 }
 
-/// A preset by name, or a configuration by file.
+/// A preset by name, a configuration from its file, or the name of a file that holds more than a recipe carries.
 fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     let path = Path::new(model);
     if path.is_file() {
-        return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, &read(path)?)?)));
+        let bytes = read_file(path)?;
+        let input = Input::new(model, &bytes);
+        if file::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
+            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, &bytes)?)));
+        }
+        return Ok(ModelRef::File { file: model.to_owned() });
     }
-    let looks_like_a_file = path.extension().is_some_and(|e| e == "json") || model.contains(std::path::MAIN_SEPARATOR);
-    if looks_like_a_file {
-        bail!("{model}: no such file. Give a config.json, or one of {}", preset_names());
+    let looks_like_a_file = path.extension().is_some_and(|e| ["json", "onnx", "csv"].iter().any(|known| e == *known));
+    if looks_like_a_file || model.contains(std::path::MAIN_SEPARATOR) {
+        bail!(
+            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, or a name that `accel models` lists"
+        );
     }
     Ok(ModelRef::Preset(model.to_owned()))
-}
-
-fn preset_names() -> String {
-    PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
 }
 
 impl Source {
     /// The experiment that the flags describe.
     pub(crate) fn recipe(&self, experiment: &ExperimentArgs) -> anyhow::Result<Recipe> {
         let mut recipe = match (&self.recipe, self.workload.workload()?, &self.trace) {
+            _ if self.workload.scenario.is_some() && (self.recipe.is_some() || self.trace.is_some()) => {
+                bail!("--scenario cannot be combined with --recipe or --trace: choose one")
+            }
             (Some(_), Some(_), _) => bail!("--recipe cannot be combined with --model or --synthetic: choose one"),
             (Some(recipe), None, _) => read_recipe(recipe)?,
             (None, Some(_), Some(_)) => bail!("--trace cannot be combined with --model or --synthetic: choose one"),
@@ -251,7 +302,7 @@ impl Source {
                 // The default capacity fits the default model; the prototype's fits its workload.
                 let memory = match workload {
                     Workload::Synthetic(_) => Memory::default(),
-                    Workload::Inference(_) | Workload::File(_) => Recipe::default().memory,
+                    _ => Recipe::default().memory,
                 };
                 Recipe { workload, memory, ..Recipe::default() }
             }
@@ -264,8 +315,11 @@ impl Source {
                 memory: Memory::default(),
                 ..Recipe::default()
             },
+            (None, None, None) if let Some(name) = &self.workload.scenario => scenarios::find(name)?.recipe(),
             (None, None, None) => {
-                bail!("nothing to run. Give --recipe FILE, --trace FILE, --model NAME|config.json or --synthetic TYPE")
+                bail!(
+                    "nothing to run. Give --recipe FILE, --trace FILE, --model NAME|FILE, --scenario NAME or --synthetic TYPE"
+                )
             }
         };
         set(&mut recipe.seed, self.workload.seed);
@@ -277,9 +331,9 @@ impl Source {
         Ok(recipe)
     }
 
-    /// The trace file of the recipe, where its workload is one.
+    /// The trace, where the recipe's workload needs a file, and that file's format.
     pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, &'static str)>> {
-        let Workload::File(source) = &recipe.workload else {
+        let Some(name) = recipe.workload.file() else {
             if let (Some(path), Some(_)) = (&self.trace, &self.recipe) {
                 bail!("the recipe makes its own trace; leave --trace {} out", path.display());
             }
@@ -288,15 +342,19 @@ impl Source {
         let path = match (&self.trace, &self.recipe) {
             (Some(path), _) => path.clone(),
             (None, Some(recipe)) if is_link(recipe) || recipe == "-" => {
-                bail!("the recipe reads the trace file {}: give it with --trace FILE", source.name)
+                bail!("the recipe reads the file {name}: give it with --trace FILE")
             }
             // Next to the recipe.
-            (None, Some(recipe)) => Path::new(recipe).with_file_name(&source.name),
-            (None, None) => PathBuf::from(&source.name),
+            (None, Some(recipe)) => Path::new(recipe).with_file_name(name),
+            (None, None) => PathBuf::from(name),
         };
-        let format = self.format.as_deref().map(parse_format).transpose()?.or(source.format);
-        let columns = self.columns.as_deref().map(str::parse).transpose()?.or_else(|| source.columns.clone());
-        let (trace, format) = read_trace(&path, format, columns.as_ref())?;
+        let mut workload = recipe.workload.clone();
+        if let Workload::File(source) = &mut workload {
+            let format = self.format.as_deref().map(parse_format).transpose()?;
+            source.format = format.or(source.format);
+            source.columns = self.columns.as_deref().map(str::parse).transpose()?.or(source.columns.take());
+        }
+        let (trace, format) = read_workload(&workload, &path, recipe.seed)?;
         for warning in trace.warnings() {
             eprintln!("warning: {}: {warning}", path.display());
         }
@@ -316,13 +374,19 @@ pub(crate) fn parse_format(name: &str) -> anyhow::Result<Format> {
 }
 
 /// Reads a trace file, - for standard input, in `format` or the one its content tells; the format's name comes along.
-///
-/// Of a file of weights only the header is read: the rest may be many gigabytes.
 pub(crate) fn read_trace(
     path: &Path,
     format: Option<Format>,
     columns: Option<&Columns>,
 ) -> anyhow::Result<(Trace, &'static str)> {
+    let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
+    read_workload(&Workload::File(source), path, default_seed())
+}
+
+/// Makes the trace of a workload with the file at `path`, - for standard input.
+///
+/// Of a file of weights only the header is read: the rest may be many gigabytes.
+fn read_workload(workload: &Workload, path: &Path, seed: u64) -> anyhow::Result<(Trace, &'static str)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
     let cannot = || format!("cannot read {name}");
@@ -332,15 +396,16 @@ pub(crate) fn read_trace(
     } else {
         let mut file = File::open(path).with_context(cannot)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
-        if format.is_none() && bytes.starts_with(format::PARQUET) {
-            return Ok((parquet::read(&name, file, columns, &mut Bar::new())?, parquet::NAME));
+        if let Workload::File(FileSource { format: None, columns, .. }) = workload
+            && bytes.starts_with(format::PARQUET)
+        {
+            return Ok((parquet::read(&name, file, columns.as_ref(), &mut Bar::new())?, parquet::NAME));
         }
         let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
         file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
     }
-    let input = Input::new(&name, &bytes);
-    let format = format::choose(format, columns, &input)?;
-    Ok((format::read(format, &input, columns, &mut Bar::new())?, format.name()))
+    let (trace, format) = workload.trace_with(seed, &Input::new(&name, &bytes), &mut Bar::new())?;
+    Ok((trace, format.name()))
 }
 
 fn is_link(source: &str) -> bool {
@@ -356,9 +421,9 @@ fn read_recipe(source: &str) -> anyhow::Result<Recipe> {
         std::io::stdin().read_to_end(&mut json).context("standard input")?;
         return Ok(Recipe::from_json("standard input", &json)?);
     }
-    Ok(Recipe::from_json(source, &read(Path::new(source))?)?)
+    Ok(Recipe::from_json(source, &read_file(Path::new(source))?)?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,12 +1,12 @@
-//! `accel trace generate`, `info` and `convert`.
+//! `accel trace generate`, `info`, `convert` and `validate`.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
 use accel_core::recipe::Recipe;
+use accel_core::trace::Summary;
 use accel_core::trace::format::{self, Format};
-use accel_core::trace::{Kind, Summary};
+use accel_core::trace::views::Views;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::workload::config::Facts;
 use anyhow::Context as _;
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::convert::Convert;
 use crate::source::{ExperimentArgs, Source};
+use crate::validate::Validate;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Trace {
@@ -24,6 +25,8 @@ pub(crate) enum Trace {
     Info(Info),
     /// Read a trace in one format and write it in another.
     Convert(Convert),
+    /// Say whether a trace matches its generator, and how much it looks like traces of real models.
+    Validate(Validate),
 }
 
 #[derive(Debug, Args)]
@@ -41,21 +44,13 @@ pub(crate) struct Generate {
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// A trace file.
-    #[arg(value_name = "FILE", conflicts_with_all = ["trace", "recipe", "model", "synthetic"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["trace", "recipe", "model", "synthetic", "scenario"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// Tensors of one kind.
-#[derive(Debug, Default, Serialize)]
-struct Share {
-    tensors: u64,
-    bytes: u64,
-    accesses: u64,
 }
 
 /// The answer of `info` as JSON.
@@ -66,7 +61,7 @@ struct Answer {
     format: Option<&'static str>,
     smallest_bytes: u64,
     largest_bytes: u64,
-    kinds: BTreeMap<Kind, Share>,
+    views: Views,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Facts>,
     warnings: Vec<String>,
@@ -78,12 +73,13 @@ impl Trace {
             Self::Generate(generate) => generate.run(out),
             Self::Info(info) => info.run(out),
             Self::Convert(convert) => convert.run(out),
+            Self::Validate(validate) => validate.run(out),
         }
     }
 }
 
 /// The trace needs no memory and no policies: the defaults pass the checks.
-fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace::Trace, Option<&'static str>)> {
+pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace::Trace, Option<&'static str>)> {
     let recipe = source.recipe(&ExperimentArgs::default())?;
     Ok(match source.file(&recipe)? {
         Some((trace, format)) => (recipe, trace, Some(format)),
@@ -115,22 +111,13 @@ impl Info {
     fn run(mut self, out: &mut dyn Write) -> anyhow::Result<()> {
         self.source.trace = self.source.trace.or(self.file.take());
         let (recipe, trace, format) = load(&self.source)?;
-        let mut kinds: BTreeMap<Kind, Share> = BTreeMap::new();
-        for tensor in trace.tensors() {
-            let share = kinds.entry(tensor.kind).or_default();
-            share.tensors += 1;
-            share.bytes += tensor.bytes;
-        }
-        for &t in trace.accesses() {
-            kinds.entry(trace.tensors()[t as usize].kind).or_default().accesses += 1;
-        }
         let sizes = || trace.tensors().iter().map(|t| t.bytes);
         let answer = Answer {
             trace: trace.summary(),
             format,
             smallest_bytes: sizes().min().unwrap_or(0),
             largest_bytes: sizes().max().unwrap_or(0),
-            kinds,
+            views: Views::of(&trace),
             model: recipe.workload.model_facts()?,
             warnings: trace.warnings().to_vec(),
         };
@@ -158,16 +145,7 @@ fn print(answer: &Answer, out: &mut dyn Write) -> anyhow::Result<()> {
         format_bytes(answer.smallest_bytes),
         format_bytes(answer.largest_bytes)
     )?;
-    for (kind, share) in &answer.kinds {
-        writeln!(
-            out,
-            "{:<16} {} tensors, {}, {} accesses",
-            kind.label(),
-            format_count(share.tensors),
-            format_bytes(share.bytes),
-            format_count(share.accesses)
-        )?;
-    }
+    print_views(&answer.views, requested_bytes, out)?;
     if let Some(model) = &answer.model {
         writeln!(out, "parameters       {}", format_count(model.parameters))?;
         writeln!(out, "all weights      {}", format_bytes(model.weight_bytes))?;
@@ -177,6 +155,55 @@ fn print(answer: &Answer, out: &mut dyn Write) -> anyhow::Result<()> {
             format_bytes(model.kv_bytes_per_token),
             format_bytes(model.kv_bytes)
         )?;
+    }
+    Ok(())
+}
+
+/// The distributions of a trace in a few lines each; `--json` has all of them.
+fn print_views(views: &Views, requested: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let share = |bytes: u64| 100.0 * bytes as f64 / requested.max(1) as f64;
+    for (kind, of_kind) in &views.kinds {
+        writeln!(
+            out,
+            "{:<16} {} tensors, {}, {} accesses, {:.1} % of the bytes requested",
+            kind.label(),
+            format_count(of_kind.tensors),
+            format_bytes(of_kind.bytes),
+            format_count(of_kind.accesses),
+            share(of_kind.accessed_bytes)
+        )?;
+    }
+    let largest = views.working_set.iter().map(|point| point.bytes).max().unwrap_or(0);
+    let window = format_count(views.window);
+    writeln!(out, "working set      up to {} in {window} accesses", format_bytes(largest))?;
+    writeln!(out, "first uses       {}", format_count(views.cold))?;
+    for (name, bins, bytes) in [
+        ("reuse distance", &views.reuse_distance, false),
+        ("stack distance", &views.stack_distance_tensors, false),
+        ("", &views.stack_distance_bytes, true),
+    ] {
+        let all: u64 = bins.iter().map(|bin| bin.count).sum();
+        if all == 0 {
+            continue;
+        }
+        let mut below = 0;
+        let mut quartiles = [25, 50, 75, 90].into_iter().peekable();
+        let mut parts = Vec::new();
+        for bin in bins {
+            below += bin.count;
+            while let Some(percent) = quartiles.next_if(|percent| below * 100 >= all * percent) {
+                let high = if bytes { format_bytes(bin.high) } else { format_count(bin.high) };
+                parts.push(format!("{percent} % at most {high}"));
+            }
+        }
+        let unit = if bytes {
+            "bytes"
+        } else if name == "reuse distance" {
+            "accesses"
+        } else {
+            "tensors"
+        };
+        writeln!(out, "{name:<16} {} ({unit})", parts.join(", "))?;
     }
     Ok(())
 }

@@ -139,7 +139,7 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--recipe", &broken], "broken.json, line 2, column"),
         (vec!["simulate", "--recipe", "x#r=!!"], "not a recipe"),
         (vec!["simulate", "--model", "gpt-9"], "no such preset. Choose one of mistral-7b"),
-        (vec!["simulate", "--model", "nowhere/config.json"], "no such file. Give a config.json, or one of mistral-7b"),
+        (vec!["simulate", "--model", "nowhere/config.json"], "no such file. Give a config.json, an ONNX graph"),
         (vec!["simulate", "--model", &broken], "key `model_type`: the key is missing"),
         (
             vec!["simulate", "--model", "mistral-7b", "--capacity", "0"],

@@ -45,7 +45,7 @@ fn unpacked(name: &str) -> Vec<u8> {
 fn open(name: &str, bytes: &[u8], format: Format) -> Result<Trace, Error> {
     let input = Input::new(name, bytes);
     assert_eq!(detect(&input).unwrap(), format, "{name}");
-    read(format, &input, &mut Unattended)
+    read(format, &input, None, &mut Unattended)
 }
 
 /// Number and bytes of the tensors of a kind.
@@ -167,7 +167,7 @@ fn long_trace(size: usize) -> Vec<u8> {
 /// The most bytes that reading `bytes` takes beside them.
 fn most_bytes(bytes: &[u8], format: Format) -> u64 {
     let profiler = dhat::Profiler::builder().testing().build();
-    let trace = read(format, &Input::new("t", bytes), &mut Unattended);
+    let trace = read(format, &Input::new("t", bytes), None, &mut Unattended);
     let most = dhat::HeapStats::get().max_bytes as u64;
     drop(profiler);
     drop(trace);
@@ -245,7 +245,7 @@ fn reading_can_be_cancelled_at_any_report() {
     let _turn = turn();
     let bytes = long_trace(2_000_000);
     for after in 1..7 {
-        let result = read(Format::PytorchEt, &Input::new("t", &bytes), &mut After(after));
+        let result = read(Format::PytorchEt, &Input::new("t", &bytes), None, &mut After(after));
         assert_eq!(result.unwrap_err(), Error::Cancelled, "{after}");
     }
 }
@@ -293,7 +293,7 @@ fn no_cut_and_no_changed_byte_panics() {
             }
             let input = Input::new("t", &bytes);
             let _ = detect(&input);
-            if let Err(error) = read(*format, &input, &mut Unattended) {
+            if let Err(error) = read(*format, &input, None, &mut Unattended) {
                 let text = error.to_string();
                 prop_assert!(text.starts_with("t, ") || text.contains("more than"), "{text}");
                 prop_assert!(text.trim_end().chars().count() > 10 && text.contains(". "), "{text}");
@@ -311,7 +311,7 @@ fn no_cut_and_no_changed_byte_panics() {
             let input = Input::new("t", &bytes);
             let _ = detect(&input);
             for format in formats {
-                let _ = read(format, &input, &mut Unattended);
+                let _ = read(format, &input, None, &mut Unattended);
             }
             Ok(())
         })
