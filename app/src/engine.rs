@@ -6,12 +6,15 @@ use std::time::Duration;
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Order, Outcome};
+use accel_core::trace::views::Views;
+use accel_core::validate::realism::Realism;
 use js_sys::{Array, Uint8Array};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{Blob, BlobPropertyBag, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
 
+use crate::extra::LOADER;
 use crate::protocol::{Reply, Request, Scored, pack, unpack};
 
 /// How long a worker may take to hear a cancel before it is replaced.
@@ -50,6 +53,10 @@ pub(crate) struct Engine {
     pub(crate) answer: RwSignal<Option<Answer>>,
     /// The scored accesses asked for last.
     pub(crate) records: RwSignal<Vec<Scored>>,
+    /// The distributions asked for last.
+    pub(crate) views: RwSignal<Option<Result<Arc<Views>, Error>>>,
+    /// The comparison asked for last.
+    pub(crate) compared: RwSignal<Option<Result<Arc<Realism>, Error>>>,
     inner: StoredValue<Inner, LocalStorage>,
 }
 
@@ -74,6 +81,8 @@ impl Engine {
             phase: RwSignal::new(Phase::Idle),
             answer: RwSignal::new(None),
             records: RwSignal::new(Vec::new()),
+            views: RwSignal::new(None),
+            compared: RwSignal::new(None),
             inner: StoredValue::new_local(Inner::default()),
         };
         engine.start_worker();
@@ -165,6 +174,17 @@ impl Engine {
         self.send(Request::Records { order, start, count });
     }
 
+    /// Asks for the distributions of the trace; they arrive in `views`.
+    pub(crate) fn ask_views(self) {
+        self.send(Request::Views);
+    }
+
+    /// Asks how the trace compares with a profile, or with the file; the answer arrives in `compared`.
+    pub(crate) fn ask_compared(self, profile: String) {
+        self.compared.set(None);
+        self.send(Request::Compare { profile });
+    }
+
     fn send(self, request: Request) {
         let failed = self.inner.try_update_value(|inner| match (&mut inner.waiting, &inner.worker) {
             (Some(waiting), _) => {
@@ -192,12 +212,16 @@ impl Engine {
             Reply::Done { id, outcome, run_ms } if id == newest => {
                 if let Some(recipe) = self.inner.try_update_value(|inner| inner.recipe.take()).flatten() {
                     self.records.set(Vec::new());
+                    self.views.set(None);
+                    self.compared.set(None);
                     self.answer.set(Some(Answer { recipe, outcome: Arc::new(*outcome), run_ms }));
                 }
                 self.phase.set(Phase::Done);
             }
             Reply::Failed { id, error } if id == newest || id == 0 => self.phase.set(Phase::Failed(error)),
             Reply::Records { rows } => self.records.set(rows),
+            Reply::Views { answer } => self.views.set(Some(answer.map(|views| Arc::new(*views)))),
+            Reply::Compared { answer } => self.compared.set(Some(answer.map(|realism| Arc::new(*realism)))),
             // Of a run that a newer one has replaced.
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}
         }
@@ -220,7 +244,19 @@ fn spawn(engine: Engine) -> Result<Worker, Error> {
     let glue = link("link[rel=modulepreload]").ok_or_else(|| failed("no script in the page's head"))?;
     let wasm = link("link[rel=preload][as=fetch]").ok_or_else(|| failed("no WASM in the page's head"))?;
     // Addresses hold no double quotes: browsers write them as %22.
-    let script = format!(r#"import init from "{glue}"; await init({{ module_or_path: "{wasm}" }});"#);
+    // The module beside it has a name without a hash: that of the page's keeps it in step with the page.
+    let (folder, file) = wasm.rsplit_once('/').unwrap_or(("", &wasm));
+    let version = file.trim_start_matches("accel-app").trim_end_matches(".wasm");
+    let script = format!(
+        r#"import init from "{glue}";
+        let extra;
+        self.{LOADER} = () => extra ??= (async () => {{
+            const module = await import("{folder}/accel-extra.js?v={version}");
+            await module.default({{ module_or_path: "{folder}/accel-extra_bg.wasm?v={version}" }});
+            return module;
+        }})().catch((error) => {{ extra = undefined; throw error; }});
+        await init({{ module_or_path: "{wasm}" }});"#
+    );
     let options = BlobPropertyBag::new();
     options.set_type("text/javascript");
     let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options);

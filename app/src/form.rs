@@ -7,14 +7,23 @@ use accel_core::memory::{Cost, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::units::{GIB, MB, MIB, parse_bytes};
-use accel_core::workload::config::{Dtype, ModelConfig};
+use accel_core::workload::config::ModelConfig;
+use accel_core::workload::dtype::Dtype;
+use accel_core::workload::model_run::{Convolution, ModelRun, Task};
+use accel_core::workload::plan::Dataflow;
+use accel_core::workload::presets;
+use accel_core::workload::requests::Requests;
+use accel_core::workload::routing::Routing;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
-use accel_core::workload::transformer::Inference;
+use accel_core::workload::train::Optimizer;
 use accel_core::workload::{FileSource, ModelRef, Workload};
 use leptos::prelude::*;
 
 /// The value of a choice that stands for pasted JSON.
 pub(crate) const CUSTOM: &str = "config.json";
+
+/// The value of the model choice that stands for the file that was dropped.
+pub(crate) const MODEL_FILE: &str = "file";
 
 /// The value of the device choice that stands for none.
 pub(crate) const NO_DEVICE: &str = "prototype";
@@ -25,6 +34,19 @@ pub(crate) enum Source {
     Model,
     Synthetic,
     File,
+    /// Any workload, as JSON: those that no other form holds.
+    Json,
+}
+
+/// What kind of model is chosen: it decides which fields mean something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Decoder,
+    Encoder,
+    /// Images or rows.
+    Batch,
+    /// A file, which may be any.
+    Any,
 }
 
 /// Every field as the user typed it.
@@ -33,6 +55,21 @@ pub(crate) struct Form {
     pub(crate) source: RwSignal<Source>,
     pub(crate) model: RwSignal<String>,
     pub(crate) config: RwSignal<String>,
+    /// The file that describes the model.
+    pub(crate) model_file: RwSignal<String>,
+    pub(crate) task: RwSignal<String>,
+    pub(crate) steps: RwSignal<String>,
+    pub(crate) requests: RwSignal<String>,
+    pub(crate) dataflow: RwSignal<String>,
+    pub(crate) convolution: RwSignal<String>,
+    pub(crate) optimizer: RwSignal<String>,
+    pub(crate) zipf: RwSignal<String>,
+    pub(crate) stickiness: RwSignal<String>,
+    /// The routing log of a recipe; the form only keeps it.
+    routing_log: RwSignal<Option<String>>,
+    /// Any workload as JSON.
+    pub(crate) workload: RwSignal<String>,
+    pub(crate) columns: RwSignal<String>,
     pub(crate) model_batch: RwSignal<String>,
     pub(crate) prompt_tokens: RwSignal<String>,
     pub(crate) decode_tokens: RwSignal<String>,
@@ -71,6 +108,18 @@ impl Form {
             source: RwSignal::new(Source::Model),
             model: text(),
             config: text(),
+            model_file: text(),
+            task: text(),
+            steps: text(),
+            requests: text(),
+            dataflow: text(),
+            convolution: text(),
+            optimizer: text(),
+            zipf: text(),
+            stickiness: text(),
+            routing_log: RwSignal::new(None),
+            workload: text(),
+            columns: text(),
             model_batch: text(),
             prompt_tokens: text(),
             decode_tokens: text(),
@@ -98,7 +147,7 @@ impl Form {
             seed: text(),
         };
         form.set_synthetic(&Synthetic::default());
-        form.set_inference(&Inference::default());
+        form.set_model(&ModelRun::default());
         form.set(recipe);
         form
     }
@@ -106,9 +155,14 @@ impl Form {
     /// Shows `recipe`.
     pub(crate) fn set(&self, recipe: &Recipe) {
         match &recipe.workload {
-            Workload::Inference(inference) => {
+            Workload::Model(run) => {
                 self.source.set(Source::Model);
-                self.set_inference(inference);
+                self.set_model(run);
+            }
+            tenants @ Workload::Tenants(_) => {
+                self.source.set(Source::Json);
+                // A workload always serialises; an empty box would only ask for it again.
+                self.workload.set(serde_json::to_string_pretty(tenants).unwrap_or_default());
             }
             Workload::Synthetic(synthetic) => {
                 self.source.set(Source::Synthetic);
@@ -116,6 +170,7 @@ impl Form {
             }
             Workload::File(file) => {
                 self.source.set(Source::File);
+                self.columns.set(file.columns.as_ref().map_or(String::new(), ToString::to_string));
                 self.file.set(Some(file.clone()));
             }
         }
@@ -168,22 +223,60 @@ impl Form {
         Ok(Some(Grid { points: number("curve.points", &self.points.get())?, capacities: self.capacities.get() }))
     }
 
-    fn set_inference(&self, inference: &Inference) {
-        match &inference.model {
+    fn set_model(&self, run: &ModelRun) {
+        match &run.model {
             ModelRef::Preset(name) => self.model.set(name.clone()),
+            ModelRef::File { file } => {
+                self.model.set(MODEL_FILE.into());
+                self.model_file.set(file.clone());
+            }
             ModelRef::Config(config) => {
                 self.model.set(CUSTOM.into());
                 // A configuration always serialises; an empty box would only ask for it again.
                 self.config.set(serde_json::to_string_pretty(config).unwrap_or_default());
             }
         }
-        self.model_batch.set(inference.batch_size.to_string());
-        self.prompt_tokens.set(inference.prompt_tokens.to_string());
-        self.decode_tokens.set(inference.decode_tokens.to_string());
+        let text = |number: Option<u64>| number.map_or(String::new(), |n| n.to_string());
+        self.task.set(run.task.name().into());
+        self.model_batch.set(run.batch_size.to_string());
+        self.prompt_tokens.set(text(run.prompt_tokens));
+        self.decode_tokens.set(text(run.decode_tokens));
+        self.requests.set(run.requests.as_ref().map_or(String::new(), Requests::text));
+        self.steps.set(run.steps.to_string());
         let name = |dtype: Option<Dtype>| dtype.map_or("", Dtype::name).to_owned();
-        self.weight_dtype.set(name(inference.weight_dtype));
-        self.kv_dtype.set(name(inference.kv_dtype));
-        self.tile.set(exact_size(inference.tile_bytes));
+        self.weight_dtype.set(name(run.weight_dtype));
+        self.kv_dtype.set(name(run.kv_dtype));
+        self.tile.set(exact_size(run.tile_bytes));
+        self.dataflow.set(run.dataflow.map_or("", Dataflow::name).into());
+        self.convolution.set(run.convolution.name().into());
+        self.optimizer.set(run.optimizer.name().into());
+        self.zipf.set(run.routing.zipf.to_string());
+        self.stickiness.set(run.routing.stickiness.to_string());
+        self.routing_log.set(run.routing.log.clone());
+    }
+
+    /// What kind of model is chosen.
+    pub(crate) fn shape(&self) -> Shape {
+        let config = match self.model.get() {
+            name if name == MODEL_FILE => return Shape::Any,
+            name if name == CUSTOM => ModelConfig::from_json(CUSTOM, self.config.get().as_bytes()),
+            name => presets::find(&name).and_then(presets::Preset::config),
+        };
+        match config {
+            Ok(config) => match config.transformer() {
+                Some(model) if model.encodes_only() => Shape::Encoder,
+                Some(_) => Shape::Decoder,
+                None => Shape::Batch,
+            },
+            Err(_) => Shape::Decoder,
+        }
+    }
+
+    /// Whether the chosen model has experts.
+    pub(crate) fn has_experts(&self) -> bool {
+        let name = self.model.get();
+        presets::find(&name).is_ok_and(|preset| preset.family == "MoE")
+            || name == CUSTOM && self.config.with(|config| config.contains("experts"))
     }
 
     fn set_synthetic(&self, synthetic: &Synthetic) {
@@ -199,16 +292,11 @@ impl Form {
     /// The recipe that the fields stand for, or what is wrong with the first bad field.
     pub(crate) fn recipe(&self) -> Result<Recipe, Error> {
         let workload = match self.source.get() {
-            Source::Model => Workload::Inference(self.inference()?),
+            Source::Model => Workload::Model(self.model_run()?),
             Source::Synthetic => Workload::Synthetic(self.synthetic()?),
-            Source::File => Workload::File(self.file.get().ok_or_else(|| {
-                Error::field(
-                    "file",
-                    "empty",
-                    "no trace file was chosen",
-                    "Drop a trace file on the page, or choose one",
-                )
-            })?),
+            Source::Json => serde_json::from_str(&self.workload.get())
+                .map_err(|e| Error::field("workload", "not usable", e.to_string(), ""))?,
+            Source::File => Workload::File(self.file_source()?),
         };
         let recipe = Recipe {
             workload,
@@ -231,7 +319,17 @@ impl Form {
         self.recipe()?.to_json()
     }
 
-    fn inference(&self) -> Result<Inference, Error> {
+    fn file_source(&self) -> Result<FileSource, Error> {
+        let file = self.file.get().ok_or_else(|| {
+            Error::field("file", "empty", "no trace file was chosen", "Drop a trace file on the page, or choose one")
+        })?;
+        let columns = self.columns.get();
+        let columns = if columns.trim().is_empty() { None } else { Some(columns.parse()?) };
+        Ok(FileSource { columns, ..file })
+    }
+
+    /// Fields that mean nothing to the chosen model are left out.
+    fn model_run(&self) -> Result<ModelRun, Error> {
         let model = match self.model.get() {
             custom if custom == CUSTOM => {
                 let config = ModelConfig::from_json(CUSTOM, self.config.get().as_bytes()).map_err(|e| {
@@ -240,18 +338,48 @@ impl Form {
                 })?;
                 ModelRef::Config(Box::new(config))
             }
+            file if file == MODEL_FILE => ModelRef::File { file: self.model_file.get() },
             preset => ModelRef::Preset(preset),
         };
         let dtype = |field, name: String| (!name.is_empty()).then(|| Dtype::from_name(field, &name)).transpose();
-        Ok(Inference {
+        let optional = |field, text: String| {
+            if text.trim().is_empty() { Ok(None) } else { number(field, &text).map(Some) }
+        };
+        let (shape, task) = (self.shape(), Task::from_name(&self.task.get())?);
+        let serves = shape == Shape::Decoder && task == Task::Inference;
+        let requests = self.requests.get();
+        let dataflow = self.dataflow.get();
+        let mut run = ModelRun {
             model,
+            task,
             batch_size: number("batch_size", &self.model_batch.get())?,
-            prompt_tokens: number("prompt_tokens", &self.prompt_tokens.get())?,
-            decode_tokens: number("decode_tokens", &self.decode_tokens.get())?,
             weight_dtype: dtype("weight_dtype", self.weight_dtype.get())?,
-            kv_dtype: dtype("kv_dtype", self.kv_dtype.get())?,
             tile_bytes: parse_bytes("tile_bytes", &self.tile.get())?,
-        })
+            dataflow: if dataflow.is_empty() { None } else { Some(Dataflow::from_name(&dataflow)?) },
+            convolution: Convolution::from_name(&self.convolution.get())?,
+            optimizer: Optimizer::from_name(&self.optimizer.get())?,
+            ..ModelRun::default()
+        };
+        if shape != Shape::Batch {
+            run.prompt_tokens = optional("prompt_tokens", self.prompt_tokens.get())?;
+        }
+        if shape == Shape::Decoder {
+            run.decode_tokens = optional("decode_tokens", self.decode_tokens.get())?;
+        }
+        if serves {
+            run.kv_dtype = dtype("kv_dtype", self.kv_dtype.get())?;
+            run.requests = if requests.trim().is_empty() { None } else { Some(Requests::parse(&requests)?) };
+        } else {
+            run.steps = number("steps", &self.steps.get())?;
+        }
+        if self.has_experts() {
+            run.routing = Routing {
+                zipf: number("zipf", &self.zipf.get())?,
+                stickiness: number("stickiness", &self.stickiness.get())?,
+                log: self.routing_log.get(),
+            };
+        }
+        Ok(run)
     }
 
     fn synthetic(&self) -> Result<Synthetic, Error> {
@@ -288,6 +416,13 @@ impl Form {
                 .filter(|kind| if *kind == policy { !on } else { chosen.contains(kind) })
                 .collect();
         });
+    }
+
+    /// Shows a dropped file as the model.
+    pub(crate) fn show_model_file(&self, name: String) {
+        self.model_file.set(name);
+        self.model.set(MODEL_FILE.into());
+        self.show(Source::Model);
     }
 
     /// Shows the text of a dropped or pasted `config.json`.

@@ -2,6 +2,7 @@
 
 mod chart;
 mod engine;
+mod extra;
 mod form;
 mod page;
 mod protocol;

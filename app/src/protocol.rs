@@ -5,6 +5,8 @@
 
 use accel_core::error::Error;
 use accel_core::run::{Order, Outcome};
+use accel_core::trace::views::Views;
+use accel_core::validate::realism::Realism;
 use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,10 @@ pub(crate) enum Request {
     Cancel,
     /// Show scored accesses of the last finished run.
     Records { order: Order, start: u64, count: u64 },
+    /// Show distributions of the trace of the last finished run.
+    Views,
+    /// Compare that trace with a profile, or, where the name is empty, with the file.
+    Compare { profile: String },
 }
 
 /// From the worker.
@@ -36,6 +42,10 @@ pub(crate) enum Reply {
     Failed { id: u32, error: Error },
     /// Scored accesses.
     Records { rows: Vec<Scored> },
+    /// Distributions of the trace, or why there are none.
+    Views { answer: Result<Box<Views>, Error> },
+    /// The trace beside a reference, or why not.
+    Compared { answer: Result<Box<Realism>, Error> },
 }
 
 /// A scored access, as a row of the table.

@@ -5,17 +5,17 @@ use std::rc::Rc;
 
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Job, Outcome, Scored, Unattended};
-use accel_core::trace::format;
-use accel_core::trace::format::input::Input;
+use accel_core::run::{Job, Outcome, Scored};
+use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::Record;
-use accel_core::workload::{FileSource, Workload};
-use js_sys::Promise;
+use js_sys::{Promise, Uint8Array};
+use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
+use crate::extra;
 use crate::protocol::{self, Reply, Request, pack, unpack};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
@@ -26,7 +26,7 @@ const FIRST_STEP: usize = 1 << 14;
 /// What the worker remembers between messages.
 #[derive(Default)]
 struct Memory {
-    file: RefCell<Option<(String, Vec<u8>)>>,
+    file: RefCell<Option<(String, Uint8Array)>>,
     scored: RefCell<Option<Scored>>,
     /// The newest run; an older one stops when it sees another number here.
     newest: Cell<u32>,
@@ -62,7 +62,7 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
     };
     match request {
         Request::File { name } => {
-            *memory.file.borrow_mut() = bytes.map(|bytes| (name, bytes.to_vec()));
+            *memory.file.borrow_mut() = bytes.map(|bytes| (name, bytes));
         }
         Request::Cancel => {
             memory.newest.set(0);
@@ -81,6 +81,14 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
                     Err(error) => say(&scope, &Reply::Failed { id, error }),
                 }
             });
+        }
+        Request::Views => {
+            let (scope, memory) = (scope.clone(), Rc::clone(memory));
+            spawn_local(async move { say(&scope, &Reply::Views { answer: ask(&memory, None).await }) });
+        }
+        Request::Compare { profile } => {
+            let (scope, memory) = (scope.clone(), Rc::clone(memory));
+            spawn_local(async move { say(&scope, &Reply::Compared { answer: ask(&memory, Some(&profile)).await }) });
         }
         Request::Records { order, start, count } => {
             if let Some(scored) = memory.scored.borrow_mut().as_mut() {
@@ -110,10 +118,14 @@ async fn run(
     *memory.scored.borrow_mut() = None;
     say(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
     let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
-    let file = match &recipe.workload {
-        Workload::File(source) => Some(read_file(memory, source)?),
-        Workload::Synthetic(_) | Workload::Inference(_) => None,
+    let file = match recipe.workload.file() {
+        Some(name) => Some(read_file(scope, memory, id, &recipe, name).await?),
+        None => None,
     };
+    breathe(scope).await;
+    if memory.newest.get() != id {
+        return Err(Error::Cancelled);
+    }
     let mut job = Job::new(&recipe, file)?;
     let mut accesses = FIRST_STEP;
     while !job.is_done() {
@@ -136,20 +148,55 @@ fn next_step(accesses: usize, took_ms: f64) -> usize {
     ((accesses as f64 * factor) as usize).max(FIRST_STEP)
 }
 
-fn read_file(memory: &Memory, source: &FileSource) -> Result<accel_core::trace::Trace, Error> {
-    let file = memory.file.borrow();
-    let Some((name, bytes)) = file.as_ref().filter(|(name, _)| *name == source.name) else {
-        return Err(Error::input(
-            &source.name,
-            Place::Whole,
-            "this experiment reads a file that the page does not have",
-            "Drop the file on the page, or choose it under Trace file",
-        ));
+/// The trace of a recipe that needs the file `name`.
+async fn read_file(
+    scope: &DedicatedWorkerGlobalScope,
+    memory: &Memory,
+    id: u32,
+    recipe: &Recipe,
+    name: &str,
+) -> Result<Trace, Error> {
+    let bytes = {
+        let file = memory.file.borrow();
+        let bytes = file.as_ref().filter(|(known, _)| known == name).map(|(_, bytes)| bytes.clone());
+        bytes.ok_or_else(|| {
+            Error::input(
+                name,
+                Place::Whole,
+                "this experiment reads a file that the page does not have",
+                "Drop the file on the page, or choose it under Trace file",
+            )
+        })?
     };
-    let input = Input::new(name, bytes);
-    let columns = source.columns.as_ref();
-    let found = format::choose(source.format, columns, &input)?;
-    format::read(found, &input, columns, &mut Unattended)
+    let workload = serde_json::to_string(&recipe.workload).map_err(|e| Error::Internal(e.to_string()))?;
+    let extra = extra::load().await?;
+    let tell = {
+        let scope = scope.clone();
+        Closure::<dyn Fn(f64, f64)>::new(move |done: f64, total: f64| {
+            let (done, total) = (done as u64, total as u64);
+            say(&scope, &Reply::Progress { id, done, total, what: "reading".into() });
+        })
+    };
+    extra.trace(&workload, recipe.seed, name, &bytes, &tell)
+}
+
+/// Answers a question about the last trace with the module that knows how.
+async fn ask<T: DeserializeOwned>(memory: &Memory, profile: Option<&str>) -> Result<Box<T>, Error> {
+    let trace = {
+        let scored = memory.scored.borrow();
+        let scored = scored.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
+        postcard::to_allocvec(scored.trace()).map_err(|e| Error::Internal(e.to_string()))?
+    };
+    let extra = extra::load().await?;
+    let answer = match profile {
+        None => extra.views(&trace)?,
+        Some(profile) => {
+            let file = memory.file.borrow().clone();
+            let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
+            extra.compare(&trace, profile, &name, &bytes)?
+        }
+    };
+    Ok(Box::new(answer))
 }
 
 /// Lets waiting messages in.

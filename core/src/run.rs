@@ -112,6 +112,11 @@ pub enum Order {
 }
 
 impl Scored {
+    /// The trace.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// The scored records `start..start + count` in `order`, each with its access number.
     pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
         let accesses = self.trace.accesses().len();

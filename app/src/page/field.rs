@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use super::{App, yes};
 
 /// Fields of the form: an error that names one of them is shown beside it.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 33] = [
     "model",
     "config",
     "batch_size",
@@ -30,6 +30,16 @@ const FIELDS: [&str; 23] = [
     "policies",
     "seed",
     "file",
+    "task",
+    "steps",
+    "requests",
+    "dataflow",
+    "convolution",
+    "optimizer",
+    "zipf",
+    "stickiness",
+    "columns",
+    "workload",
 ];
 
 /// Whether the error is shown beside a field.
@@ -85,12 +95,13 @@ pub(crate) struct Field {
     value: RwSignal<String>,
     slider: Option<Slider>,
     hint: &'static str,
+    placeholder: &'static str,
 }
 
 impl Field {
     /// The field that errors call `name`.
     pub(crate) fn new(name: &'static str, label: &'static str, value: RwSignal<String>) -> Self {
-        Self { name, id: name, label, value, slider: None, hint: "" }
+        Self { name, id: name, label, value, slider: None, hint: "", placeholder: "" }
     }
 
     /// Names the element, where two fields share their name in errors.
@@ -103,6 +114,11 @@ impl Field {
         Self { slider: Some(Slider { min, max, step }), ..self }
     }
 
+    /// Shows what stands for an empty field.
+    pub(crate) fn placeholder(self, placeholder: &'static str) -> Self {
+        Self { placeholder, ..self }
+    }
+
     /// Says what may be written, or what it means.
     pub(crate) fn hint(self, hint: &'static str) -> Self {
         Self { hint, ..self }
@@ -110,14 +126,14 @@ impl Field {
 
     /// A text field.
     pub(crate) fn input(self, app: App) -> impl IntoView {
-        let Self { name, id, label, value, slider, hint } = self;
+        let Self { name, id, label, value, slider, hint, placeholder } = self;
         let invalid = invalid(app, name);
         let mode = if slider.is_some() { "decimal" } else { "text" };
         view! {
             <div class="field">
                 <label for=id>{label}</label>
                 <input
-                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false"
+                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
                     aria-invalid=invalid aria-describedby=format!("{id}-problem")
                     prop:value=value
                     on:input:target=move |event| value.set(event.target().value())

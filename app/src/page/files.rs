@@ -93,13 +93,26 @@ fn take(app: App, file: File) {
 fn sort(app: App, name: String, bytes: Uint8Array) {
     let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&bytes) == Some(b'{');
     if !json {
+        let model = is_model(&name);
+        app.engine.set_file(name.clone(), bytes);
+        if model {
+            app.form.show_model_file(name);
+        } else {
+            app.form.file.set(Some(FileSource { name, format: None, columns: None }));
+            app.form.show(Source::File);
+        }
+        app.run();
+        return;
+    }
+    let text = bytes.to_vec();
+    // Records, execution traces and profiles are objects as well.
+    if ["\"nodes\"", "\"traceEvents\"", "\"tensor_id\"", "\"experts\":"].iter().any(|key| has(&text, key)) {
         app.engine.set_file(name.clone(), bytes);
         app.form.file.set(Some(FileSource { name, format: None, columns: None }));
         app.form.show(Source::File);
         app.run();
         return;
     }
-    let text = bytes.to_vec();
     let is_recipe = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("workload").is_some());
     if !is_recipe {
         // Broken JSON lands in the box too: that is where its error is shown.

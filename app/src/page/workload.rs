@@ -1,14 +1,18 @@
 //! The choice of a workload.
 
-use accel_core::workload::config::Dtype;
+use accel_core::workload::dtype::Dtype;
+use accel_core::workload::model_run::{Convolution, Task};
+use accel_core::workload::plan::Dataflow;
 use accel_core::workload::presets::PRESETS;
+use accel_core::workload::scenarios::{self, SCENARIOS};
 use accel_core::workload::synthetic::{ModelType, Pattern};
+use accel_core::workload::train::Optimizer;
 use leptos::prelude::*;
 
 use super::field::{Field, at_fault, invalid, problem_line};
 use super::files::file_picker;
 use super::{App, yes};
-use crate::form::{CUSTOM, Source};
+use crate::form::{CUSTOM, MODEL_FILE, Shape, Source};
 
 fn pairs(names: impl IntoIterator<Item = &'static str>) -> Vec<(String, String)> {
     names.into_iter().map(|name| (name.to_owned(), name.to_owned())).collect()
@@ -30,32 +34,72 @@ pub(crate) fn workload_form(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Workload"</legend>
+            {scenario_choice(app)}
             <div class="tabs">
                 {tab(Source::Model, "source-model", "Model")}
                 {tab(Source::Synthetic, "source-synthetic", "Synthetic")}
                 {tab(Source::File, "source-file", "Trace file")}
+                {tab(Source::Json, "source-json", "JSON")}
             </div>
-            // All three are there all the time: hiding is lighter than building anew.
+            // All are there all the time: hiding is lighter than building anew.
             <div hidden=hidden(Source::Model)>{model_form(app)}</div>
             <div hidden=hidden(Source::Synthetic)>{synthetic_form(app)}</div>
             <div hidden=hidden(Source::File)>{file_form(app)}</div>
+            <div hidden=hidden(Source::Json)>{json_form(app)}</div>
         </fieldset>
+    }
+}
+
+/// Questions that come with their experiment.
+fn scenario_choice(app: App) -> impl IntoView {
+    let options = SCENARIOS
+        .iter()
+        .map(|scenario| view! { <option value=scenario.name>{scenario.question}</option> })
+        .collect_view();
+    let choose = move |name: String| {
+        if let Ok(scenario) = scenarios::find(&name) {
+            app.form.set(&scenario.recipe());
+            app.run();
+        }
+    };
+    view! {
+        <div class="field">
+            <label for="scenario">"Start from a question"</label>
+            <select id="scenario" on:change:target=move |event| choose(event.target().value())>
+                <option value="">"Your own"</option>
+                {options}
+            </select>
+        </div>
     }
 }
 
 fn model_form(app: App) -> impl IntoView {
     let form = app.form;
-    let mut models: Vec<_> = PRESETS.iter().map(|p| (p.name.to_owned(), p.title.to_owned())).collect();
+    let mut models: Vec<_> = PRESETS.iter().map(|p| (p.name.to_owned(), format!("{} ({})", p.title, p.family))).collect();
     models.push((CUSTOM.to_owned(), "Your config.json".to_owned()));
+    models.push((MODEL_FILE.to_owned(), "Your ONNX graph or SCALE-Sim topology".to_owned()));
     let dtypes = |default: &str| {
         let mut options = vec![(String::new(), default.to_owned())];
         options.extend(pairs(Dtype::ALL.map(Dtype::name)));
         options
     };
+    let dataflows = || {
+        let mut options = vec![(String::new(), "each tile once".to_owned())];
+        options.extend(Dataflow::ALL.map(|flow| (flow.name().to_owned(), flow.name().replace('_', " "))));
+        options
+    };
+    let shape = Memo::new(move |_| form.shape());
+    let training = move || form.task.get() == Task::Training.name();
+    let serves = move || matches!(shape.get(), Shape::Decoder) && !training();
+    let file = move || match form.model_file.get() {
+        name if name.is_empty() => "Drop the file anywhere on the page.".to_owned(),
+        name => format!("Chosen: {name}"),
+    };
     view! {
         {Field::new("model", "Model", form.model).choice(app, models)}
+        <p class="hint" hidden=yes(move || form.model.get() != MODEL_FILE)>{Signal::derive(file)}</p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
-            <label for="config">"config.json (Llama, Mistral or GPT-2 from Hugging Face): paste it, or drop the file anywhere"</label>
+            <label for="config">"config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"</label>
             <textarea
                 id="config" aria-invalid=invalid(app, "config") aria-describedby="config-problem" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
                 prop:value=form.config
@@ -63,19 +107,62 @@ fn model_form(app: App) -> impl IntoView {
             ></textarea>
             {problem_line(app, "config", "config")}
         </div>
-        <div class="pair">
-            {Field::new("prompt_tokens", "Prompt tokens", form.prompt_tokens).slider("1", "4096", "1").input(app)}
-            {Field::new("decode_tokens", "Decoded tokens", form.decode_tokens).slider("0", "64", "1").input(app)}
+        {Field::new("task", "Task", form.task).choice(app, pairs(Task::ALL.map(Task::name)))}
+        <div class="pair" hidden=yes(move || shape.get() == Shape::Batch)>
+            {Field::new("prompt_tokens", "Tokens read", form.prompt_tokens).placeholder("128").slider("1", "4096", "1").input(app)}
+            <div hidden=yes(move || shape.get() != Shape::Decoder)>
+                {Field::new("decode_tokens", "Tokens decoded", form.decode_tokens).placeholder("16").slider("0", "64", "1").input(app)}
+            </div>
         </div>
-        {Field::new("batch_size", "Batch size", form.model_batch).slider("1", "64", "1").input(app)}
-        <details open=at_fault(app, &["weight_dtype", "kv_dtype", "tile_bytes"])>
-            <summary>"Storage"</summary>
+        <div class="pair">
+            {Field::new("batch_size", "Batch size", form.model_batch).slider("1", "64", "1").input(app)}
+            <div hidden=yes(serves)>
+                {Field::new("steps", "Steps", form.steps).slider("1", "16", "1").input(app)}
+            </div>
+        </div>
+        <div hidden=yes(move || !serves())>
+            {Field::new("requests", "Requests instead", form.requests)
+                .hint("Such as 512+64, 3x128+32@4: tokens read and decoded, how many, and the step before which they come. As many as the batch size run at once.")
+                .input(app)}
+        </div>
+        <details open=at_fault(app, &["weight_dtype", "kv_dtype", "tile_bytes", "dataflow", "convolution", "optimizer"])>
+            <summary>"Storage and order"</summary>
             <div class="pair">
                 {Field::new("weight_dtype", "Weights", form.weight_dtype).choice(app, dtypes("the model's own"))}
                 {Field::new("kv_dtype", "KV cache", form.kv_dtype).choice(app, dtypes("as activations"))}
             </div>
-            {Field::new("tile_bytes", "Tile", form.tile).hint("The largest block that moves as one.").input(app)}
+            <div class="pair">
+                {Field::new("tile_bytes", "Tile", form.tile).hint("The largest block that moves as one.").input(app)}
+                {Field::new("dataflow", "Dataflow", form.dataflow).choice(app, dataflows())}
+            </div>
+            <div class="pair">
+                {Field::new("convolution", "Convolutions", form.convolution).choice(app, pairs(Convolution::ALL.map(Convolution::name)))}
+                {Field::new("optimizer", "Optimizer", form.optimizer).choice(app, pairs(Optimizer::ALL.map(Optimizer::name)))}
+            </div>
         </details>
+        <details open=at_fault(app, &["zipf", "stickiness"]) hidden=yes(move || !form.has_experts())>
+            <summary>"Experts"</summary>
+            <div class="pair">
+                {Field::new("zipf", "Popularity (Zipf)", form.zipf).hint("0: all experts alike.").input(app)}
+                {Field::new("stickiness", "Stickiness", form.stickiness).hint("How likely the next token keeps an expert.").input(app)}
+            </div>
+        </details>
+    }
+}
+
+fn json_form(app: App) -> impl IntoView {
+    let form = app.form;
+    view! {
+        <div class="field">
+            <label for="workload">"Any workload as JSON, such as tenants that share a memory"</label>
+            <textarea
+                id="workload" aria-invalid=invalid(app, "workload") aria-describedby="workload-problem" rows="12" spellcheck="false"
+                placeholder="{ \"tenants\": { \"tenants\": [ { \"name\": \"a\", \"workload\": { \"model\": { \"model\": \"bert-base\" } } } ] } }"
+                prop:value=form.workload
+                on:input:target=move |event| form.workload.set(event.target().value())
+            ></textarea>
+            {problem_line(app, "workload", "workload")}
+        </div>
     }
 }
 
@@ -104,10 +191,14 @@ fn file_form(app: App) -> impl IntoView {
     let chosen = move || app.form.file.with(|f| f.as_ref().map_or(String::new(), |f| format!("Chosen: {}", f.name)));
     view! {
         <div class="field">
-            <label for="file">"The prototype's CSV or oracleGeneral: choose a file, or drop it anywhere"</label>
+            <label for="file">"Choose a file, or drop it anywhere: PyTorch execution traces, Chakra, Kineto, oracleGeneral, CSV, JSON records, routing logs, safetensors or GGUF headers; gzip or zstd"</label>
             {file_picker(app)}
             <p class="hint">{Signal::derive(chosen)}</p>
             {problem_line(app, "file", "file")}
         </div>
+        {Field::new("columns", "Columns of a CSV", app.form.columns)
+            .placeholder("told from the file")
+            .hint("Such as time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,")
+            .input(app)}
     }
 }

@@ -142,7 +142,7 @@ pub enum Mode {
 }
 
 /// A named object with a size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tensor {
     /// Its name, unique in the trace.
     pub name: String,
@@ -169,9 +169,10 @@ pub struct Mark {
 ///
 /// Every access names a tensor of the table, and the bytes of all accesses together fit in 64 bits; the
 /// engine relies on both, so they hold from [`TraceBuilder::finish`] on.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trace {
     tensors: Vec<Tensor>,
+    #[serde(with = "shared")]
     accesses: Arc<Vec<u32>>,
     /// Empty where every access is a request.
     ops: Vec<Op>,
@@ -183,6 +184,21 @@ pub struct Trace {
     model_type: String,
     warnings: Vec<String>,
     requested_bytes: u64,
+}
+
+/// A shared column crosses as its content.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(column: &Arc<Vec<u32>>, serializer: S) -> Result<S::Ok, S::Error> {
+        column.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Vec<u32>>, D::Error> {
+        Vec::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Trace {

@@ -1,0 +1,81 @@
+//! What only some visitors of the page need: importers, statistics, and views of a trace.
+//!
+//! The worker loads this module when it is first asked for such a thing. The two have memories of their own: traces and
+//! answers cross as postcard bytes, errors as well.
+
+use accel_core::error::{Error, Place};
+use accel_core::run::{Flow, Progress};
+use accel_core::trace::Trace;
+use accel_core::trace::format::input::Input;
+use accel_core::trace::views::Views;
+use accel_core::validate::profile;
+use accel_core::validate::realism::{Realism, Reference, realism};
+use accel_core::workload::{FileSource, Workload};
+use serde::Serialize;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::JsValue;
+
+fn main() {
+    console_error_panic_hook::set_once();
+}
+
+/// Tells a function of the worker how far a file is read: it is called with the bytes done and all bytes.
+struct Tell<'a>(&'a js_sys::Function);
+
+impl Progress for Tell<'_> {
+    fn report(&mut self, done: u64, total: u64, _what: &str) -> Flow {
+        // Whoever cannot hear it still gets the trace. A worker is cancelled by ending it.
+        let _ = self.0.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
+        Flow::Continue
+    }
+}
+
+/// What crosses: the answer, or why there is none.
+fn pack<T: Serialize>(answer: Result<T, Error>) -> Vec<u8> {
+    let packed = postcard::to_allocvec(&answer);
+    packed.unwrap_or_else(|e| {
+        let error: Result<T, Error> = Err(Error::Internal(e.to_string()));
+        postcard::to_allocvec(&error).unwrap_or_default()
+    })
+}
+
+fn unpack(trace: &[u8]) -> Result<Trace, Error> {
+    postcard::from_bytes(trace).map_err(|_| Error::Internal("unreadable trace between worker and module".into()))
+}
+
+/// The trace of a workload (as JSON) with the file that it needs.
+#[wasm_bindgen]
+pub fn trace(workload: &str, seed: u64, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Vec<u8> {
+    let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
+    pack(workload.and_then(|workload| {
+        let (trace, _) = workload.trace_with(seed, &Input::new(name, bytes), &mut Tell(tell))?;
+        Ok(trace)
+    }))
+}
+
+/// Distributions of a trace.
+#[wasm_bindgen]
+pub fn views(trace: &[u8]) -> Vec<u8> {
+    pack(unpack(trace).map(|trace| Views::of(&trace)))
+}
+
+/// A trace beside a built-in profile, or beside the trace in a file.
+#[wasm_bindgen]
+pub fn compare(trace: &[u8], profile: &str, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Vec<u8> {
+    pack(compared(trace, profile, name, bytes, tell))
+}
+
+fn compared(trace: &[u8], profile: &str, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Result<Realism, Error> {
+    let trace = unpack(trace)?;
+    if !profile.is_empty() {
+        return realism(&trace, Reference::Profile(profile::find(profile)?));
+    }
+    if bytes.is_empty() {
+        let problem = "there is no file to compare with";
+        return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
+    }
+    let source = FileSource { name: name.to_owned(), format: None, columns: None };
+    let (other, _) = Workload::File(source).trace_with(0, &Input::new(name, bytes), &mut Tell(tell))?;
+    let answer = realism(&trace, Reference::Trace(&other))?;
+    Ok(Realism { reference: name.to_owned(), ..answer })
+}

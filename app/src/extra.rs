@@ -1,0 +1,72 @@
+//! The worker's side of the module `accel-extra`, which is loaded when it is first needed.
+
+use accel_core::error::{Error, Place};
+use accel_core::trace::Trace;
+use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
+use serde::de::DeserializeOwned;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+/// What the script that starts the worker calls the function that loads the module.
+pub(crate) const LOADER: &str = "loadExtra";
+
+/// The loaded module.
+pub(crate) struct Extra(JsValue);
+
+/// Loads the module; the browser keeps it, so that a second time takes none.
+pub(crate) async fn load() -> Result<Extra, Error> {
+    let failed = |_: JsValue| {
+        let problem = "the part of the page that reads files and compares traces could not be loaded";
+        Error::input("the page", Place::Whole, problem, "Check the connection, or reload the page")
+    };
+    let loader: Function = Reflect::get(&js_sys::global(), &LOADER.into()).and_then(JsCast::dyn_into).map_err(failed)?;
+    let promise: Promise = loader.call0(&JsValue::NULL).and_then(JsCast::dyn_into).map_err(failed)?;
+    JsFuture::from(promise).await.map(Extra).map_err(failed)
+}
+
+impl Extra {
+    fn call<T: DeserializeOwned>(&self, name: &str, arguments: &Array) -> Result<T, Error> {
+        let broken = |what: &str| Error::Internal(format!("{name} of the module: {what}"));
+        let function: Function =
+            Reflect::get(&self.0, &name.into()).and_then(JsCast::dyn_into).map_err(|_| broken("is missing"))?;
+        let answer = function.apply(&JsValue::NULL, arguments).map_err(|_| Error::TooLarge {
+            problem: "the browser ran out of memory, or the program broke".into(),
+            cure: "Use the command line: accel simulate --trace FILE".into(),
+        })?;
+        let bytes: Uint8Array = answer.dyn_into().map_err(|_| broken("no bytes"))?;
+        postcard::from_bytes::<Result<T, Error>>(&bytes.to_vec()).map_err(|_| broken("unreadable answer"))?
+    }
+
+    /// The trace of a workload with its file.
+    pub(crate) fn trace(
+        &self,
+        workload: &str,
+        seed: u64,
+        name: &str,
+        bytes: &Uint8Array,
+        tell: &Closure<dyn Fn(f64, f64)>,
+    ) -> Result<Trace, Error> {
+        let arguments = [workload.into(), BigInt::from(seed).into(), name.into(), bytes.into(), tell.as_ref().clone()];
+        self.call("trace", &arguments.into_iter().collect())
+    }
+
+    /// Distributions of a trace.
+    pub(crate) fn views<T: DeserializeOwned>(&self, trace: &[u8]) -> Result<T, Error> {
+        self.call("views", &Array::of1(&Uint8Array::from(trace)))
+    }
+
+    /// A trace beside a profile or a file.
+    pub(crate) fn compare<T: DeserializeOwned>(
+        &self,
+        trace: &[u8],
+        profile: &str,
+        name: &str,
+        bytes: &Uint8Array,
+    ) -> Result<T, Error> {
+        let nothing = Function::new_no_args("");
+        let arguments: [JsValue; 5] =
+            [Uint8Array::from(trace).into(), profile.into(), name.into(), bytes.into(), nothing.into()];
+        self.call("compare", &arguments.into_iter().collect())
+    }
+}
