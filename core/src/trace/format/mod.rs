@@ -67,7 +67,7 @@ impl Format {
         }
     }
 
-    /// Whether [`write`] writes it; the others hold less than a trace.
+    /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
         match self {
             Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral => true,
@@ -184,7 +184,7 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// What [`write`] leaves out of `trace`, in words that follow "lost: ".
+/// What [`write()`] leaves out of `trace`, in words that follow "lost: ".
 pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
     let tensors = || trace.tensors().iter();
     let records = matches!(format, Format::PrototypeCsv | Format::PrototypeJson);
