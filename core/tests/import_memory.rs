@@ -23,8 +23,6 @@ fn bomb(start: &[u8], filler: &[u8]) -> Vec<u8> {
 
 #[test]
 fn no_file_makes_an_importer_hold_much() {
-    const RECORD: &[u8] =
-        br#"{"tensor_id":"Q","size_mb":4,"reuse_distance":0,"stride":1,"op":"matmul","model_type":"T"},"#;
     let claim = |head: &[u8], length: u64| [head, &length.to_le_bytes()[..]].concat();
     let gguf = |tensors: u64, entries: u64| {
         [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes()[..], &entries.to_le_bytes()[..]].concat()
