@@ -123,7 +123,7 @@ fn parquet_of_other_makers() {
     assert_eq!(requests["trace"]["accesses"], 1000);
     let ids: Vec<u64> = (0..1000u64).map(|i| i * i % 37).collect();
     assert_eq!(requests["trace"]["requested_bytes"], ids.iter().map(|i| 512 * (1 + i)).sum::<u64>());
-    assert!(requests["warnings"][0].as_str().unwrap().contains("guessed"));
+    assert_eq!(requests["warnings"].as_array().unwrap().len(), 0);
     let folder = Folder::new();
     let csv = folder.path("t.csv");
     both(&["trace", "convert", &fixture("requests.parquet"), &csv, "--columns", "id=obj_id,size=3"]);

@@ -4,7 +4,7 @@
 use accel_core::rng::Rng;
 use accel_core::run::Unattended;
 use accel_core::trace::format::input::Input;
-use accel_core::trace::format::oracle_general;
+use accel_core::trace::format::{cache_csv, oracle_general};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -40,4 +40,19 @@ fn oracle_general(bencher: Bencher<'_, '_>, distinct: u32) {
     bencher
         .counter(ItemsCount::new(RECORDS))
         .bench(|| oracle_general::read(&Input::new("bench", &bytes), &mut Unattended).unwrap());
+}
+
+/// The same requests as CSV, a tenth as many.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn csv(bencher: Bencher<'_, '_>) {
+    let bytes = records(500_000);
+    let (records, _) = bytes.as_chunks::<{ oracle_general::RECORD }>();
+    let mut text = String::from("time,obj_id,obj_size\n");
+    for (time, r) in records.iter().enumerate().step_by(10) {
+        let id = u64::from_le_bytes([r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11]]);
+        text += &format!("{time},{id},4096\n");
+    }
+    bencher
+        .counter(ItemsCount::new(RECORDS / 10))
+        .bench(|| cache_csv::read(&Input::new("bench", text.as_bytes()), None, &mut Unattended).unwrap());
 }

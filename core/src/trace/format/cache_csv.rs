@@ -210,7 +210,8 @@ impl Columns {
             let cure =
                 || format!("Say which columns hold what, such as {EXAMPLE} (on the command line with --columns)");
             return match (header, id) {
-                (true, Some(id)) => Ok(Found { time, id, size, header, guessed: true }),
+                // The names that are written here need no warning.
+                (true, Some(id)) => Ok(Found { time, id, size, header, guessed: fields != COLUMNS }),
                 (true, None) => Err(bad(format!("no column is named as an object's id (found: {})", list()), cure())),
                 (false, _) if fields.len() == 3 => {
                     Ok(Found { time: Some(0), id: 1, size: Some(2), header, guessed: true })
