@@ -580,6 +580,10 @@ impl<'de> Visitor<'de> for TypeNames<'_> {
             if list.next_element_seed(Text(slot))?.is_none() {
                 return Ok(());
             }
+            // No type has a name as long; buffers stay, so they must be small.
+            if slot.len() > NAME {
+                *slot = cut(slot, NAME).to_owned();
+            }
             event.types_used += 1;
         }
     }

@@ -9,10 +9,12 @@
 //!    bookkeeping; counting it would count accesses twice. Annotations, the autograd engine's own nodes and the
 //!    profiler's roots are no calls.
 //! 2. *What moves no data.* Views are dropped: calls that promise to change nothing (no `!` in the schema) and return
-//!    only memory that they were given; without a schema, a table of names tells. So a reshape that copies counts (its
+//!    only memory that they were given; without a schema, a table of names tells, and a name that ends in `_` changes
+//!    its first argument whatever its schema says. So a reshape that copies counts (its
 //!    result lies elsewhere), and one that does not, does not. Allocations and queries of shapes are dropped by name.
 //! 3. *Objects.* An object is one life of one storage on one device. Storages are numbered by address, and allocators
-//!    hand addresses out again: a new life begins where a call returns memory that it was not given.
+//!    hand addresses out again: a new life begins where a call returns memory that neither it nor a call around it was
+//!    given.
 //! 4. *Size.* The largest extent (offset and elements, or what shape and strides span) that any call names in a life.
 //!    Without strides, a view with more elements than what it views repeats them, and does not count.
 //! 5. *Accesses.* A call accesses an object once for reading and once for writing at most, however many views of it
@@ -152,9 +154,14 @@ const NO_DATA: [&str; 44] = [
 ];
 
 /// In-place calls after which nothing of the old content is left in the part they are given.
-const REPLACE: [&str; 12] = [
+const REPLACE: [&str; 19] = [
+    "_allgather_base_",
     "_foreach_copy_",
     "_foreach_zero_",
+    "_reduce_scatter_base_",
+    "allgather_",
+    "alltoall_",
+    "alltoall_base_",
     "bernoulli_",
     "cauchy_",
     "copy_",
@@ -163,6 +170,8 @@ const REPLACE: [&str; 12] = [
     "geometric_",
     "log_normal_",
     "normal_",
+    "recv_",
+    "reduce_scatter_",
     "uniform_",
     "zero_",
 ];
@@ -936,6 +945,8 @@ impl Life {
 /// When a storage was last taken, written and born, in counted calls; and what the call at hand does with it.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
+    /// How many of the calls that are open were given it.
+    held: u32,
     taken: u32,
     written: u32,
     born: u32,
@@ -1089,6 +1100,11 @@ impl<'c> Visit<'c> {
     fn enter(&mut self, node: u32, above: Option<Phase>) -> Frame {
         let call = &self.calls.nodes[node as usize];
         self.phases[node as usize] = self.calls.names[call.name as usize].phase.or(above);
+        if call.operator {
+            for mention in self.calls.inputs(call) {
+                self.seen[mention.storage as usize].held += 1;
+            }
+        }
         Frame {
             node,
             next: 0,
@@ -1147,11 +1163,11 @@ impl<'c> Visit<'c> {
         for mention in inputs {
             self.seen[mention.storage as usize].given = tick;
         }
-        // Memory that was not given is new, unless a call inside made it.
+        // Memory that neither this call nor one around it was given is new, unless a call inside made it.
         for (at, mention) in (node.split..).zip(outputs) {
             let seen = &mut self.seen[mention.storage as usize];
             seen.returned = tick;
-            if seen.given != tick && seen.born <= frame.births {
+            if seen.held == 0 && seen.born <= frame.births {
                 self.births += 1;
                 seen.born = self.births;
                 self.event(node.id, What::Birth, frame.node, (at, at + 1), false);
@@ -1161,6 +1177,9 @@ impl<'c> Visit<'c> {
             self.event(node.id, What::Takes, frame.node, (0, 0), false);
         }
         self.uses_of(frame, node, name);
+        for mention in inputs {
+            self.seen[mention.storage as usize].held -= 1;
+        }
         if !outputs.is_empty() {
             self.event(frame.last, What::Returns, frame.node, (0, 0), false);
         }
@@ -1176,7 +1195,7 @@ impl<'c> Visit<'c> {
             return;
         }
         let shared = outputs.iter().all(|m| self.seen[m.storage as usize].given == tick) && !outputs.is_empty();
-        if shared && (name.view || schema.is_some_and(|s| !s.changes)) {
+        if shared && (name.view || schema.is_some_and(|s| !s.changes && !name.in_place)) {
             self.views[frame.node as usize] = true;
             self.counts.views += 1;
             return;
@@ -1189,7 +1208,11 @@ impl<'c> Visit<'c> {
         }
         let start = self.uses.len();
         let argument = |m: &Mention, seen: &Seen| match schema {
-            Some(schema) => schema.arguments.get(usize::from(m.argument)).copied().unwrap_or_default(),
+            Some(schema) if schema.changes || !name.in_place => {
+                schema.arguments.get(usize::from(m.argument)).copied().unwrap_or_default()
+            }
+            // The schemas of collectives (`c10d::allreduce_`) do not say what they change: the first argument.
+            Some(_) => Argument { changed: m.argument == 0, ..Argument::default() },
             None => {
                 Argument { changed: (name.in_place && m.argument == 0) || seen.returned == tick, ..Argument::default() }
             }
@@ -1224,7 +1247,8 @@ impl<'c> Visit<'c> {
             } else if inside {
                 UseMode::Update
             } else if output {
-                UseMode::Write
+                // A buffer that was given to a call around this one may be larger than what is written.
+                if seen.held == 0 { UseMode::Write } else { UseMode::Replace }
             } else {
                 let declared = argument(m, seen);
                 if !declared.changed {

@@ -858,6 +858,41 @@ mod tests {
     }
 
     #[test]
+    fn collectives_write_the_buffer_that_they_are_given() {
+        let (part, whole, y) = (&tensor(10, 11, 4), &tensor(12, 13, 8), &tensor(14, 15, 8));
+        let gather = "c10d::_allgather_base_(Tensor output_tensor, Tensor input_tensor) -> (Tensor, Work)";
+        let reduce = "c10d::allreduce_(Tensor[] tensors) -> (Tensor[], Work)";
+        let (list, lists) = (format!("[{whole}]"), "GenericList[Tensor(float)]");
+        let names = |nodes: &[String]| {
+            let found = uses_of(nodes);
+            found.into_iter().map(|(name, mode)| (name.split(' ').nth(1).unwrap().to_owned(), mode)).collect::<Vec<_>>()
+        };
+        let expected =
+            [("13", Mode::Read), ("15", Mode::Write), ("11", Mode::Read), ("13", Mode::Write), ("13", Mode::Update)];
+        let expected = expected.map(|(storage, mode)| (storage.to_owned(), mode));
+        // With a node that records the communication, and without.
+        for recorded in [true, false] {
+            let mut nodes = vec![
+                node(2, 1, "aten::neg", "", &[(whole, T)], &[(y, T)]),
+                node(
+                    3,
+                    1,
+                    "c10d::_allgather_base_",
+                    gather,
+                    &[(whole, T), (part, T)],
+                    &[(whole, T), ("\"\"", "Object")],
+                ),
+                node(5, 1, "c10d::allreduce_", reduce, &[(&list, lists)], &[(&list, lists), ("\"\"", "Object")]),
+            ];
+            if recorded {
+                nodes.push(node(4, 3, "record_param_comms", "", &[(part, T)], &[(whole, T)]));
+                nodes.push(node(6, 5, "record_param_comms", "", &[(&list, lists)], &[(&list, lists)]));
+            }
+            assert_eq!(names(&nodes), expected, "{recorded}");
+        }
+    }
+
+    #[test]
     fn broken_files_name_the_place_and_the_cure() {
         let good = |value: &str| file(&[node(2, 1, "aten::relu", "", &[(value, T)], &[(&tensor(8, 9, 4), T)])]);
         let whole = good(&tensor(5, 6, 4));
