@@ -224,6 +224,82 @@ pub(crate) fn curves(curves: &Curves, by_bytes: bool, width: u32, palette: &Pale
     Ok(svg)
 }
 
+/// Height of a small chart in pixels.
+const SMALL_HEIGHT: u32 = 170;
+
+/// Shares of one or two distributions over the same bins, side by side; the highest fills the chart.
+pub(crate) fn bars(labels: &[String], series: &[Vec<f64>], width: u32, palette: &Palette) -> Result<String, Failure> {
+    let (left, right) = (48, width as i32 - RIGHT);
+    let bottom = SMALL_HEIGHT as i32 - AXIS + 14;
+    let top = series.iter().flatten().copied().fold(0.0, f64::max).max(1e-9);
+    let bins = labels.len().max(1) as i32;
+    let x = |bin: i32| left + (right - left) * bin / bins;
+    let y = |share: f64| bottom - (f64::from(bottom - TOP) * share / top).round() as i32;
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, SMALL_HEIGHT)).into_drawing_area();
+        let label = text_style(palette).pos(Pos::new(HPos::Right, VPos::Center));
+        for half in 0..=2 {
+            let share = top * f64::from(half) / 2.0;
+            area.draw(&PathElement::new([(left, y(share)), (right, y(share))], palette.grid))?;
+            area.draw(&Text::new(format!("{:.0} %", 100.0 * share), (left - 6, y(share)), label.clone()))?;
+        }
+        for (i, shares) in series.iter().enumerate() {
+            for (bin, share) in shares.iter().enumerate() {
+                let wide = (x(bin as i32 + 1) - x(bin as i32)).max(1);
+                let from = x(bin as i32) + wide * i as i32 / series.len() as i32;
+                let to = x(bin as i32) + (wide * (i as i32 + 1) / series.len() as i32 - 1).max(1);
+                area.draw(&Rectangle::new([(from, y(*share)), (to, bottom)], palette.series[i % SERIES].filled()))?;
+            }
+        }
+        let every = (labels.len() * 64).div_ceil((right - left).max(1) as usize).max(1);
+        let style = text_style(palette).pos(Pos::new(HPos::Center, VPos::Top));
+        for (bin, text) in labels.iter().enumerate().step_by(every) {
+            let middle = (x(bin as i32) + x(bin as i32 + 1)) / 2;
+            area.draw(&Text::new(text.clone(), (middle, bottom + 4), style.clone()))?;
+        }
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// One line through `points`, each 0..=1 both ways, with the texts at the ends of the axes; with `diagonal`, the line
+/// on which both axes agree.
+pub(crate) fn line(
+    points: &[(f64, f64)],
+    ends: [&str; 3],
+    diagonal: bool,
+    width: u32,
+    palette: &Palette,
+) -> Result<String, Failure> {
+    let (left, right) = (64, width as i32 - RIGHT);
+    let bottom = SMALL_HEIGHT as i32 - AXIS + 14;
+    let at = |(x, y): (f64, f64)| {
+        let across = left + (f64::from(right - left) * x).round() as i32;
+        (across, bottom - (f64::from(bottom - TOP) * y).round() as i32)
+    };
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, SMALL_HEIGHT)).into_drawing_area();
+        for y in [0.0, 0.5, 1.0] {
+            area.draw(&PathElement::new([at((0.0, y)), at((1.0, y))], palette.grid))?;
+        }
+        if diagonal {
+            area.draw(&PathElement::new([at((0.0, 0.0)), at((1.0, 1.0))], palette.text.mix(0.5)))?;
+        }
+        let line: Vec<(i32, i32)> = points.iter().map(|point| at(*point)).collect();
+        area.draw(&PathElement::new(line, palette.series[0].stroke_width(2)))?;
+        let [top, start, end] = ends;
+        let style = |h, v| text_style(palette).pos(Pos::new(h, v));
+        area.draw(&Text::new(top.to_owned(), (left - 6, TOP), style(HPos::Right, VPos::Center)))?;
+        area.draw(&Text::new("0".to_owned(), (left - 6, bottom), style(HPos::Right, VPos::Center)))?;
+        area.draw(&Text::new(start.to_owned(), (left, bottom + 4), style(HPos::Left, VPos::Top)))?;
+        area.draw(&Text::new(end.to_owned(), (right, bottom + 4), style(HPos::Right, VPos::Top)))?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 fn text_style(palette: &Palette) -> TextStyle<'static> {

@@ -5,7 +5,7 @@ use accel_core::trace::Trace;
 use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::closure::Closure;
-use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 /// What the script that starts the worker calls the function that loads the module.
@@ -20,7 +20,8 @@ pub(crate) async fn load() -> Result<Extra, Error> {
         let problem = "the part of the page that reads files and compares traces could not be loaded";
         Error::input("the page", Place::Whole, problem, "Check the connection, or reload the page")
     };
-    let loader: Function = Reflect::get(&js_sys::global(), &LOADER.into()).and_then(JsCast::dyn_into).map_err(failed)?;
+    let loader: Function =
+        Reflect::get(&js_sys::global(), &LOADER.into()).and_then(JsCast::dyn_into).map_err(failed)?;
     let promise: Promise = loader.call0(&JsValue::NULL).and_then(JsCast::dyn_into).map_err(failed)?;
     JsFuture::from(promise).await.map(Extra).map_err(failed)
 }

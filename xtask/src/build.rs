@@ -33,6 +33,9 @@ const WASM_FEATURES: [&str; 6] = [
     "--enable-sign-ext",
 ];
 
+/// What the names of files begin with that the page loads when they are needed.
+const ON_DEMAND: &str = "accel-extra";
+
 /// Builds the page and returns its folder.
 pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf> {
     // As Trunk.toml says.
@@ -48,11 +51,14 @@ pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf
     if let Some(esbuild) = &tools.esbuild {
         step("shortening the page's script", || scripts.iter().try_for_each(|file| shorten(shell, esbuild, file)))?;
     }
-    let mut gzipped = 0;
+    let (mut first, mut later) = (0, 0);
     for file in [modules, scripts].concat() {
-        gzipped += gzipped_bytes(&file)?;
+        let on_demand = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ON_DEMAND));
+        *if on_demand { &mut later } else { &mut first } += gzipped_bytes(&file)?;
     }
-    println!("  page and worker: {:.1} KB gzipped (budget: 400)", gzipped as f64 / 1000.0);
+    let kilobytes = |bytes: usize| bytes as f64 / 1000.0;
+    println!("  page and worker: {:.1} KB gzipped (budget: 400)", kilobytes(first));
+    println!("  loaded on demand: {:.1} KB gzipped", kilobytes(later));
     Ok(page)
 }
 

@@ -87,7 +87,16 @@ fn in_a_browser(shell: &Shell, cargo: &[&str]) -> anyhow::Result<Run> {
 }
 
 fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
-    let cargo = ["test", "--workspace", "--exclude", "accel-app", "--features", "accel-tests/browser"];
+    let cargo = [
+        "test",
+        "--workspace",
+        "--exclude",
+        "accel-app",
+        "--exclude",
+        "accel-extra",
+        "--features",
+        "accel-tests/browser",
+    ];
     let run = in_a_browser(shell, &cargo)?;
     step("testing", || run.args(arguments).run())
 }
@@ -113,16 +122,34 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
     tools::wasm_target(shell)?;
     step("checking the format", || shell.cargo(["fmt", "--all", "--check"]).run())?;
     step("checking the native crates", || {
-        let native =
-            ["clippy", "--workspace", "--exclude", "accel-app", "--all-targets", "--features", "accel-tests/browser"];
+        let native = [
+            "clippy",
+            "--workspace",
+            "--exclude",
+            "accel-app",
+            "--exclude",
+            "accel-extra",
+            "--all-targets",
+            "--features",
+            "accel-tests/browser",
+        ];
         shell.cargo(native).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the page", || {
-        let page = ["clippy", "--package", "accel-app", "--target", tools::WASM];
+        let page = ["clippy", "--package", "accel-app", "--package", "accel-extra", "--target", tools::WASM];
         shell.cargo(page).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the documentation", || {
-        let doc = ["doc", "--workspace", "--exclude", "accel-app", "--no-deps", "--document-private-items"];
+        let doc = [
+            "doc",
+            "--workspace",
+            "--exclude",
+            "accel-app",
+            "--exclude",
+            "accel-extra",
+            "--no-deps",
+            "--document-private-items",
+        ];
         shell.cargo(doc).env("RUSTDOCFLAGS", "--deny warnings").run()
     })
 }

@@ -12,8 +12,8 @@ use accel_core::validate::profile;
 use accel_core::validate::realism::{Realism, Reference, realism};
 use accel_core::workload::{FileSource, Workload};
 use serde::Serialize;
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 fn main() {
     console_error_panic_hook::set_once();

@@ -17,7 +17,7 @@ use super::results::{choices, dot, drawing_width, drawn, milliseconds, show_in};
 use crate::chart::{self, Palette};
 
 /// A table of text; the first column names its row.
-fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView {
+pub(super) fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView {
     let head = head.iter().map(|text| view! { <th scope="col">{(*text).to_owned()}</th> }).collect_view();
     let rows = rows
         .into_iter()

@@ -16,6 +16,8 @@ use crate::form::Source;
 
 /// The largest trace file taken: its copy in the worker and the parsed trace must fit in 4 GiB.
 const MOST_BYTES: f64 = 1e9;
+/// The most of a file of weights that its header takes: that of a GGUF file with its vocabulary is some 10 MB long.
+const MOST_HEADER: f64 = 256e6;
 /// The largest file that may be a configuration or recipe.
 const MOST_JSON_BYTES: f64 = 4e6;
 
@@ -42,7 +44,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
         }
     });
     view! {
-        <div class="drop" aria-hidden="true" hidden=yes(move || !over.get())>"Drop a config.json, a recipe or a trace file. It stays on your machine."</div>
+        <div class="drop" aria-hidden="true" hidden=yes(move || !over.get())>"Drop a model, a recipe or a trace file. It stays on your machine."</div>
     }
 }
 
@@ -65,7 +67,10 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
 /// Reads `file` and shows what it is: a recipe, a configuration or a trace.
 fn take(app: App, file: File) {
     app.notice.set(None);
-    if file.size() > MOST_BYTES {
+    // Of a file of weights only the header is read.
+    let name = file.name().to_ascii_lowercase();
+    let weights = name.ends_with(".safetensors") || name.ends_with(".gguf");
+    if file.size() > MOST_BYTES && !weights {
         app.notice.set(Some(format!(
             "{} has {}, more than the page can hold. Use the command line: accel simulate --trace {0}",
             file.name(),
@@ -77,8 +82,12 @@ fn take(app: App, file: File) {
         *newest += 1;
         *newest
     });
+    let part = if weights { file.slice_with_f64_and_f64(0.0, MOST_HEADER) } else { Ok(file.clone().into()) };
     spawn_local(async move {
-        let buffer = JsFuture::from(file.array_buffer()).await;
+        let buffer = match part {
+            Ok(part) => JsFuture::from(part.array_buffer()).await,
+            Err(error) => Err(error),
+        };
         // A large file may be read more slowly than a smaller one that was dropped after it.
         if app.files.try_get_value() != number {
             return;
@@ -91,34 +100,27 @@ fn take(app: App, file: File) {
 }
 
 fn sort(app: App, name: String, bytes: Uint8Array) {
-    let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&bytes) == Some(b'{');
-    if !json {
-        let model = is_model(&name);
+    let head = bytes.subarray(0, bytes.length().min(4096)).to_vec();
+    if is_model(&name, &head) {
         app.engine.set_file(name.clone(), bytes);
-        if model {
-            app.form.show_model_file(name);
-        } else {
-            app.form.file.set(Some(FileSource { name, format: None, columns: None }));
-            app.form.show(Source::File);
-        }
-        app.run();
-        return;
+        app.form.show_model_file(name);
+        return app.run();
     }
-    let text = bytes.to_vec();
-    // Records, execution traces and profiles are objects as well.
-    if ["\"nodes\"", "\"traceEvents\"", "\"tensor_id\"", "\"experts\":"].iter().any(|key| has(&text, key)) {
+    let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&head) == Some(b'{');
+    let text = if json { bytes.to_vec() } else { Vec::new() };
+    let has = |key: &str| text.windows(key.len()).any(|part| part == key.as_bytes());
+    // Execution traces, profiles, records and routing logs are JSON objects as well.
+    if !json || ["\"nodes\"", "\"traceEvents\"", "\"tensor_id\"", "\"experts\""].into_iter().any(has) {
         app.engine.set_file(name.clone(), bytes);
         app.form.file.set(Some(FileSource { name, format: None, columns: None }));
         app.form.show(Source::File);
-        app.run();
-        return;
+        return app.run();
     }
     let is_recipe = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("workload").is_some());
     if !is_recipe {
         // Broken JSON lands in the box too: that is where its error is shown.
         app.form.show_config(String::from_utf8_lossy(&text).into_owned());
-        app.run();
-        return;
+        return app.run();
     }
     match Recipe::from_json(&name, &text) {
         Ok(recipe) => {
@@ -129,8 +131,15 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     }
 }
 
-/// The first byte that is not white space, looked for in the first few.
-fn first_letter(bytes: &Uint8Array) -> Option<u8> {
-    let head = bytes.subarray(0, bytes.length().min(64)).to_vec();
-    head.into_iter().find(|b| !b.is_ascii_whitespace())
+/// Whether the file describes a model that a recipe does not carry: an ONNX graph or a SCALE-Sim topology.
+fn is_model(name: &str, head: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
+    let topology =
+        line.starts_with("layer") && (line.contains("ifmap") || line.contains(", m,") || line.contains(",m,"));
+    name.to_ascii_lowercase().ends_with(".onnx") || topology
+}
+
+/// The first byte that is not white space.
+fn first_letter(head: &[u8]) -> Option<u8> {
+    head.iter().copied().find(|b| !b.is_ascii_whitespace())
 }

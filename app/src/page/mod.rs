@@ -5,6 +5,7 @@ mod field;
 mod files;
 mod memory;
 mod results;
+mod trace;
 mod workload;
 
 use std::time::Duration;

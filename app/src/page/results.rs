@@ -14,7 +14,7 @@ use leptos::mount::mount_to;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use super::{App, depth, yes};
+use super::{App, depth, trace, yes};
 use crate::chart::{self, Palette};
 use crate::engine::{Answer, Phase};
 use crate::protocol::Scored;
@@ -99,6 +99,8 @@ fn outcomes(app: App, answer: Answer) -> impl IntoView {
         {occupancy(app, Arc::clone(&outcome))}
         {depth::why(&outcome)}
         {scores(app, Arc::clone(&outcome))}
+        {trace::views(app)}
+        {trace::realism(app)}
         {validation_panel(outcome.validation.clone())}
         {json(app, outcome)}
     }

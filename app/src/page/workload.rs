@@ -75,7 +75,8 @@ fn scenario_choice(app: App) -> impl IntoView {
 
 fn model_form(app: App) -> impl IntoView {
     let form = app.form;
-    let mut models: Vec<_> = PRESETS.iter().map(|p| (p.name.to_owned(), format!("{} ({})", p.title, p.family))).collect();
+    let mut models: Vec<_> =
+        PRESETS.iter().map(|p| (p.name.to_owned(), format!("{} ({})", p.title, p.family))).collect();
     models.push((CUSTOM.to_owned(), "Your config.json".to_owned()));
     models.push((MODEL_FILE.to_owned(), "Your ONNX graph or SCALE-Sim topology".to_owned()));
     let dtypes = |default: &str| {
