@@ -418,15 +418,15 @@ impl Form {
         });
     }
 
-    /// Shows a dropped file as the model.
+    /// Shows a dropped file as the model. What was set for another model hardly fits this one: it starts afresh.
     pub(crate) fn show_model_file(&self, name: String) {
-        self.model_file.set(name);
-        self.model.set(MODEL_FILE.into());
+        self.set_model(&ModelRun { model: ModelRef::File { file: name }, ..ModelRun::default() });
         self.show(Source::Model);
     }
 
     /// Shows the text of a dropped or pasted `config.json`.
     pub(crate) fn show_config(&self, text: String) {
+        self.set_model(&ModelRun::default());
         self.config.set(text);
         self.model.set(CUSTOM.into());
         self.show(Source::Model);

@@ -149,12 +149,13 @@ fn print(answer: &Answer, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(model) = &answer.model {
         writeln!(out, "parameters       {}", format_count(model.parameters))?;
         writeln!(out, "all weights      {}", format_bytes(model.weight_bytes))?;
-        writeln!(
-            out,
-            "KV cache         {} a token, {} in all",
-            format_bytes(model.kv_bytes_per_token),
-            format_bytes(model.kv_bytes)
-        )?;
+        if model.active_parameters != model.parameters {
+            writeln!(out, "of them active   {} (multiplied with a token)", format_count(model.active_parameters))?;
+        }
+        if model.kv_bytes > 0 {
+            let (token, all) = (format_bytes(model.kv_bytes_per_token), format_bytes(model.kv_bytes));
+            writeln!(out, "KV cache         {token} a token, {all} in all")?;
+        }
     }
     Ok(())
 }

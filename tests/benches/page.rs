@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use accel_core::policy::PolicyKind;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Unattended, run};
+use accel_core::workload::model_run::ModelRun;
 use accel_core::workload::presets::PRESETS;
-use accel_core::workload::transformer::Inference;
 use accel_core::workload::{ModelRef, Workload};
 use accel_tests::browser::Browser;
 
@@ -27,8 +27,8 @@ async fn main() {
         "preset", "usable ms", "result ms", "run ms"
     );
     for preset in PRESETS {
-        let inference = Inference { model: ModelRef::Preset(preset.name.into()), ..Inference::default() };
-        let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+        let inference = ModelRun { model: ModelRef::Preset(preset.name.into()), ..ModelRun::default() };
+        let recipe = Recipe { workload: Workload::Model(inference), ..Recipe::default() };
         let (mut usable, mut shown, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         let (mut at_load, mut at_run) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
@@ -71,8 +71,8 @@ async fn main() {
 
 /// The same passes in the page and natively: what a policy adds to a run over 2.9 million accesses.
 async fn compare_with_native(browser: &Browser) {
-    let inference = Inference { decode_tokens: 64, tile_bytes: 256 << 10, ..Inference::default() };
-    let recipe = Recipe { workload: Workload::Inference(inference), bounds: false, ..Recipe::default() };
+    let inference = ModelRun { decode_tokens: Some(64), tile_bytes: 256 << 10, ..ModelRun::default() };
+    let recipe = Recipe { workload: Workload::Model(inference), bounds: false, ..Recipe::default() };
     let with = |policies: &[PolicyKind]| Recipe { policies: policies.to_vec(), ..recipe.clone() };
     println!("\n{:<12} {:>10} {:>10} {:>6}  (at least 0.5 is wanted)", "policy", "native ms", "page ms", "ratio");
     let (native_base, page_base) = both(browser, &with(&[PolicyKind::Random])).await;

@@ -9,30 +9,43 @@ use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Outcome, Unattended, run};
+use accel_core::run::{Outcome, Unattended, run, run_with};
+use accel_core::trace::format::input::Input;
+use accel_core::trace::views::Views;
 use accel_core::units::format_count;
+use accel_core::validate::profile;
+use accel_core::validate::realism::{Reference, realism};
+use accel_core::workload::model_run::{ModelRun, Task};
+use accel_core::workload::plan::Dataflow;
+use accel_core::workload::scenarios::SCENARIOS;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
-use accel_core::workload::transformer::Inference;
-use accel_core::workload::{ModelRef, Workload, presets::PRESETS};
+use accel_core::workload::{FileSource, ModelRef, Workload, presets, presets::PRESETS};
 use accel_tests::browser::Browser;
-use accel_tests::{accel, shared_data};
+use accel_tests::{accel, root, shared_data};
 use serde_json::Value;
 
 /// The recipes that native and WASM must agree on, bit for bit.
 fn recipes() -> Vec<Recipe> {
     let mut recipes = vec![Recipe::default()];
-    for preset in PRESETS {
-        let inference = Inference {
-            model: ModelRef::Config(Box::new(preset.config())),
+    for (i, preset) in PRESETS.iter().enumerate() {
+        let config = preset.config().unwrap();
+        let decodes = config.transformer().is_some_and(|model| !model.encodes_only());
+        let workload = Workload::Model(ModelRun {
+            model: ModelRef::Config(Box::new(config)),
             batch_size: 2,
-            prompt_tokens: 33,
-            decode_tokens: 3,
-            ..Inference::default()
-        };
-        let mut recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+            prompt_tokens: decodes.then_some(33),
+            decode_tokens: decodes.then_some(3),
+            task: Task::ALL[i % 2],
+            dataflow: (i % 3 == 0).then(|| Dataflow::ALL[i % 2]),
+            // Large enough that dataflows do not make millions of accesses.
+            tile_bytes: 32 << 20,
+            ..ModelRun::default()
+        });
+        let mut recipe = Recipe { workload, ..Recipe::default() };
         recipe.memory.capacity_bytes = 1_234_567_891;
         recipes.push(recipe);
     }
+    recipes.extend(SCENARIOS.iter().map(|scenario| Recipe { curve: None, ..scenario.recipe() }));
     for (i, model_type) in ModelType::ALL.into_iter().enumerate() {
         for (pattern, reuse_probability, num_layers) in
             [(Pattern::Interleaved, 0.3, 12), (Pattern::Interleaved, 0.123_456_789, 500), (Pattern::Burst, 0.9, 48)]
@@ -65,7 +78,7 @@ fn deep_recipe(admission: Admission) -> Recipe {
     };
     let model = ModelRef::Preset("gpt2-large".into());
     Recipe {
-        workload: Workload::Inference(Inference { model, decode_tokens: 3, ..Inference::default() }),
+        workload: Workload::Model(ModelRun { model, decode_tokens: Some(3), ..ModelRun::default() }),
         memory: Memory { capacity_bytes: 700_000_001, admission, cost: Cost::Physical(physical) },
         policies: POLICIES.iter().map(|p| p.kind).collect(),
         curve: Some(Grid { points: 4, capacities: Vec::new() }),
@@ -152,10 +165,10 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
         assert_eq!(browser.find(&format!("#{field}-problem")).await.text().await.unwrap(), "");
     }
     browser.type_into("model", "config.json").await;
-    browser.type_into("config", "{\"model_type\": \"mixtral\"}").await;
+    browser.type_into("config", "{\"model_type\": \"mamba\"}").await;
     let problem = browser.find("#config-problem").await.text().await.unwrap();
-    assert!(problem.contains("\"mixtral\" is not supported"), "{problem}");
-    let config = serde_json::to_string(&PRESETS[2].config()).unwrap();
+    assert!(problem.contains("\"mamba\" is not supported"), "{problem}");
+    let config = serde_json::to_string(&presets::find("gpt2-large").unwrap().config().unwrap()).unwrap();
     browser.type_into("config", &config).await;
     assert_eq!(browser.find("#config-problem").await.text().await.unwrap(), "");
     browser.find("#run").await.click().await.unwrap();
@@ -170,8 +183,8 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     assert!(problem.contains("Choose at least one policy"), "{problem}");
 
     // A fault in a folded part of the form unfolds it.
-    let inference = Inference { tile_bytes: 5, ..Inference::default() };
-    let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+    let run = ModelRun { tile_bytes: 5, ..ModelRun::default() };
+    let recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     let visible = "const p = document.querySelector('#tile_bytes-problem'); return p.innerText.includes('1024') && p.checkVisibility()";
     browser.wait_for("the error of the folded field", visible).await;
@@ -236,7 +249,7 @@ async fn files_may_be_dropped_anywhere() {
     browser
         .wait_for("an error", "return document.querySelector('#config-problem')?.innerText.includes('line 1, column')")
         .await;
-    let config = serde_json::to_string(&PRESETS[1].config()).unwrap();
+    let config = serde_json::to_string(&PRESETS[1].config().unwrap()).unwrap();
     drop_file(&browser, "config.json", config.as_bytes()).await;
     browser
         .wait_for("Llama", "return document.querySelector('#answer').innerText.includes('6,738,415,616 parameters')")
@@ -247,11 +260,116 @@ async fn files_may_be_dropped_anywhere() {
     browser.end().await;
 }
 
+/// Every kind of file, read by the module that the page loads for it, gives what the same file gives natively.
+#[tokio::test]
+async fn files_read_by_the_page_and_natively_agree() {
+    let browser = Browser::start(1280, 1000).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    for name in [
+        "onnx/tiny_attention.onnx",
+        "weights/tiny.safetensors",
+        "weights/tiny.gguf",
+        "chakra/tiny.et",
+        "kineto/mlp_train.json.gz",
+        "et/mlp_train_schema_1_0_1.json.gz",
+        "et/transformer_train.json.gz",
+    ] {
+        let bytes = std::fs::read(root().join("tests/fixtures").join(name)).unwrap();
+        let short = name.rsplit('/').next().unwrap();
+        drop_file(&browser, short, &bytes).await;
+        browser.wait_for("a run", "return document.querySelector('#results').dataset.state !== 'done'").await;
+        browser.wait_for_results().await;
+        let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
+        let recipe = Recipe::from_fragment(&fragment).unwrap();
+        assert_eq!(recipe.workload.file(), Some(short));
+        let (trace, _) = recipe.workload.trace_with(recipe.seed, &Input::new(short, &bytes), &mut Unattended).unwrap();
+        let native = run_with(&recipe, Some(trace), &mut Unattended).unwrap();
+        assert!(
+            browser.outcome_json().await == serde_json::to_string(&native).unwrap(),
+            "different outcomes for {name}"
+        );
+    }
+    drop_file(&browser, "broken.onnx", b"\x08\x07\x3a\x02\x0a\x09").await;
+    browser
+        .wait_for(
+            "an error",
+            "return document.querySelector('#error').innerText.includes('broken.onnx, whole input: not an ONNX model')",
+        )
+        .await;
+    browser.end().await;
+}
+
+/// The views and the comparison of the trace are those that the core computes.
+#[tokio::test]
+async fn views_and_realism() {
+    let name = "transformer_train.json.gz";
+    let bytes = std::fs::read(root().join("tests/fixtures/et").join(name)).unwrap();
+    let source = FileSource { name: name.into(), format: None, columns: None };
+    let (trace, _) = Workload::File(source).trace_with(0, &Input::new(name, &bytes), &mut Unattended).unwrap();
+    let views = Views::of(&trace);
+    let compared = realism(&trace, Reference::Profile(profile::find("gpt2-large").unwrap())).unwrap();
+    for (shot, width, height, dark) in [("trace-desktop", 1280, 6000, false), ("trace-phone", 500, 8000, true)] {
+        let browser = Browser::start(width, height).await;
+        browser.open("").await;
+        browser.wait_for_results().await;
+        if dark {
+            browser.script("[...document.querySelectorAll('button')].find(b => b.innerText === 'Dark theme').click(); return true").await;
+        }
+        drop_file(&browser, name, &bytes).await;
+        let accesses = format_count(trace.summary().accesses);
+        browser
+            .wait_for(
+                "the trace",
+                &format!("return document.querySelector('#summary').innerText.startsWith('{accesses} accesses')"),
+            )
+            .await;
+        browser.find("#trace-views > summary").await.click().await.unwrap();
+        browser.wait_for("the views", "return document.querySelectorAll('#trace-views .chart svg').length === 5").await;
+        let rows = browser.script("return document.querySelectorAll('#trace-kinds tbody tr').length").await;
+        assert_eq!(rows, views.kinds.len());
+        browser.find("#realism > summary").await.click().await.unwrap();
+        browser.type_into("reference", "gpt2-large").await;
+        browser
+            .wait_for("the comparison", "return document.querySelectorAll('#realism .chart svg').length === 2")
+            .await;
+        assert_eq!(browser.find("#realism-words").await.text().await.unwrap(), compared.interpretation);
+        // The file is the trace itself: nothing lies nearer.
+        browser.type_into("reference", "file").await;
+        browser
+            .wait_for(
+                "the file",
+                "return document.querySelector('#realism-table')?.innerText.includes('0.000 (negligible)')",
+            )
+            .await;
+        let overflow =
+            browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        assert_eq!(overflow, 0, "{shot} scrolls sideways");
+        browser.screenshot(&format!("{shot}.png")).await;
+        browser.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_question_fills_the_form_and_runs() {
+    let browser = Browser::start(1280, 1000).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    for scenario in SCENARIOS {
+        browser.type_into("scenario", scenario.name).await;
+        browser.wait_for("a run", "return document.querySelector('#results').dataset.state !== 'done'").await;
+        browser.wait_for_results().await;
+        let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
+        assert_eq!(Recipe::from_fragment(&fragment).unwrap(), scenario.recipe(), "{}", scenario.name);
+    }
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn a_long_run_shows_progress_and_can_be_cancelled() {
     let browser = Browser::start(1280, 1000).await;
-    let inference = Inference { decode_tokens: 400, tile_bytes: 1 << 20, ..Inference::default() };
-    let recipe = Recipe { workload: Workload::Inference(inference), ..Recipe::default() };
+    let run = ModelRun { decode_tokens: Some(400), tile_bytes: 1 << 20, ..ModelRun::default() };
+    let recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     browser
         .wait_for(

@@ -95,15 +95,38 @@ fn block_io_bounds_and_curve() {
 
 #[test]
 fn configurations_import() {
-    for (name, parameters) in [("mistral_7b_instruct_v0_2", 7_241_732_096u64), ("gpt2_large", 774_030_080)] {
+    for (name, parameters) in [
+        ("mistral_7b_instruct_v0_2", 7_241_732_096u64),
+        ("gpt2_large", 774_030_080),
+        ("mixtral_8x7b_instruct", 46_702_792_704),
+        ("bert", 109_482_240),
+        ("vit_base_defaults", 86_567_656),
+    ] {
         let Some(file) = shared_data(&format!("hf_configs/{name}.json")) else { continue };
-        let info = accel(["trace", "info", "--model", file.to_str().unwrap(), "--json"]).unwrap();
-        let info: Value = serde_json::from_str(&info).unwrap();
+        let info = answer(&["trace", "info", "--model", file.to_str().unwrap(), "--json"]);
         assert_eq!(info["model"]["parameters"], parameters);
     }
-    for name in ["bert", "mixtral_8x7b_instruct", "vit_base_defaults"] {
-        let Some(file) = shared_data(&format!("hf_configs/{name}.json")) else { continue };
-        let error = accel(["trace", "info", "--model", file.to_str().unwrap()]).unwrap_err().to_string();
-        assert!(error.contains("is not supported"), "{error}");
+}
+
+/// ResNet-18 as an ONNX graph (torchvision publishes 11,689,512 parameters with those of its normalisations, which this
+/// graph has folded into its convolutions, and 1.81 billion multiplications) and as a SCALE-Sim topology.
+#[test]
+fn models_from_files_import() {
+    if let Some(file) = shared_data("onnx/resnet18.onnx") {
+        let info = answer(&["trace", "info", file.to_str().unwrap(), "--json"]);
+        assert_eq!(info["format"], "onnx");
+        let kinds = info["views"]["kinds"].as_array().unwrap();
+        let weights = kinds.iter().find(|kind| kind[0] == "weights").unwrap();
+        assert_eq!(weights[1]["bytes"], 4 * (11_689_512u64 - 4_800));
+        let eight = accel(["trace", "info", "--model", file.to_str().unwrap(), "--batch-size", "8"]);
+        assert!(eight.unwrap_err().to_string().contains("the shapes in the graph are fixed"));
+    }
+    if let Some(file) = shared_data("scalesim/resnet18_conv.csv") {
+        let info = answer(&["trace", "info", file.to_str().unwrap(), "--json"]);
+        assert_eq!(info["format"], "scale-sim");
+        let kinds = info["views"]["kinds"].as_array().unwrap();
+        // Filters of 21 layers, without biases.
+        let weights = kinds.iter().find(|kind| kind[0] == "weights").unwrap();
+        assert_eq!(weights[1]["bytes"], 4 * 11_678_912u64);
     }
 }

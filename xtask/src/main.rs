@@ -41,11 +41,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
-    /// Fuzz the engine. Needs a nightly compiler and `cargo install cargo-fuzz`.
+    /// Fuzz the engine and every importer. Needs a nightly compiler and `cargo install cargo-fuzz`.
     Fuzz {
-        /// For how long, in seconds.
+        /// For how long each, in seconds.
         #[arg(default_value_t = 60)]
         seconds: u32,
+        /// Only this target.
+        target: Option<String>,
     },
     /// Check formatting, lints and documentation.
     Lint,
@@ -64,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
         Command::Bench { divan } => bench(&shell, &divan),
-        Command::Fuzz { seconds } => fuzz(&shell, seconds),
+        Command::Fuzz { seconds, target } => fuzz(&shell, seconds, target.as_deref()),
         Command::Lint => lint(&shell),
         Command::Dist => dist(&shell, &Tools::for_the_page(&shell)?),
     }
@@ -110,12 +112,33 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     step("measuring the page", || run.run())
 }
 
-fn fuzz(shell: &Shell, seconds: u32) -> anyhow::Result<()> {
+/// What is fuzzed: the engine, and every importer.
+const FUZZ_TARGETS: [&str; 14] = [
+    "engine",
+    "prototype_csv",
+    "prototype_json",
+    "csv",
+    "oracle_general",
+    "moe_routing",
+    "safetensors",
+    "gguf",
+    "pytorch_et",
+    "kineto",
+    "chakra",
+    "onnx",
+    "scale_sim",
+    "config",
+];
+
+fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
     let time = format!("-max_total_time={seconds}");
-    // The pinned toolchain of the project must not win over nightly.
-    let run = shell.command("rustup").args(["run", "nightly", "cargo", "fuzz", "run", "engine", "--", &time]);
-    step("fuzzing the engine", || run.run())
-        .context("if the tool is missing: rustup toolchain install nightly, and cargo install cargo-fuzz")
+    for target in FUZZ_TARGETS.into_iter().filter(|target| only.is_none_or(|only| only == *target)) {
+        // The pinned toolchain of the project must not win over nightly.
+        let run = shell.command("rustup").args(["run", "nightly", "cargo", "fuzz", "run", target, "--", &time]);
+        step(&format!("fuzzing {target}"), || run.run())
+            .context("if the tool is missing: rustup toolchain install nightly, and cargo install cargo-fuzz")?;
+    }
+    Ok(())
 }
 
 fn lint(shell: &Shell) -> anyhow::Result<()> {

@@ -68,12 +68,12 @@ fn outcomes(app: App, answer: Answer) -> impl IntoView {
     let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
     let summary = outcome.trace;
     let model = outcome.model.as_ref().map(|m| {
-        format!(
-            " The model has {} parameters ({}); a token adds {} of KV cache.",
-            format_count(m.parameters),
-            format_bytes(m.weight_bytes),
-            format_bytes(m.kv_bytes_per_token)
-        )
+        let size =
+            format!(" The model has {} parameters ({})", format_count(m.parameters), format_bytes(m.weight_bytes));
+        match m.kv_bytes_per_token {
+            0 => format!("{size}."),
+            kv => format!("{size}; a token adds {} of KV cache.", format_bytes(kv)),
+        }
     });
     view! {
         <section class="panel" id="answer">

@@ -485,10 +485,11 @@ impl<'a> Stored<'a> {
             let names: Vec<&str> = walk.unworked.iter().copied().collect();
             walk.plan.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
         }
-        let outputs = self.graph.graph.outputs.iter().rev();
-        let made = outputs.filter_map(|info| walk.known.get(info.name.as_str()).and_then(|known| known.value));
-        let mut step = std::mem::take(&mut walk.step);
-        step.output = made.filter(|value| matches!(value, Val::Temp(_))).last();
+        let outputs = self.graph.graph.outputs.iter();
+        let mut made = outputs.filter_map(|info| walk.known.get(info.name.as_str()).and_then(|known| known.value));
+        let output = made.find(|value| matches!(value, Val::Temp(_)));
+        let mut step = walk.step;
+        step.output = output;
         if step.operators.is_empty() {
             let cure = "Give a model that computes something";
             return Err(Error::input(&self.graph.input, Place::Whole, "no operator moves a tensor", cure));

@@ -1,7 +1,7 @@
 //! From operators to accesses: cuts tensors into tiles, lays out buffers, and orders the uses of tiles.
 //!
-//! A workload is written as [`Step`]s: lists of [`Operator`]s over stored tensors (weights, KV cache) and temporary ones
-//! (activations, gradients). A [`Plan`] turns each step into accesses:
+//! A workload is written as steps: lists of operators over stored tensors (weights, KV cache) and temporary ones
+//! (activations, gradients). A plan turns each step into accesses:
 //!
 //! - Every tensor is cut into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
 //! - Without a dataflow an operator uses each tile of its operands once. With one, matrices are cut into square tiles,

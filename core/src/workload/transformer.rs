@@ -24,7 +24,7 @@ const MOST_CHOICES: u64 = 200_000_000;
 /// Who says which experts a token is sent to.
 pub(crate) enum Experts<'a> {
     None,
-    Drawn(Router),
+    Drawn(Box<Router>),
     /// A log, and the tokens of it that are used up.
     Log(&'a dyn ExpertLog, u64),
 }
@@ -56,7 +56,7 @@ impl<'a> Experts<'a> {
             });
         }
         let (all, each) = (experts.num_experts, experts.num_experts_per_tok);
-        Ok(Self::Drawn(Router::new(&run.routing, seed, layers as usize, all, each)))
+        Ok(Self::Drawn(Box::new(Router::new(&run.routing, seed, layers as usize, all, each))))
     }
 }
 

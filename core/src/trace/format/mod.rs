@@ -98,10 +98,7 @@ impl Format {
 
     /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
-        match self {
-            Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral => true,
-            _ => false,
-        }
+        matches!(self, Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral)
     }
 
     /// How many bytes from the start of a large file, which begins with `head`, are all that is read of it; none

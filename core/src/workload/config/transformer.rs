@@ -461,7 +461,7 @@ impl Transformer {
             (1, _) => true,
             // As transformers counts: Switch takes the second of each group, Qwen the last.
             (step, Family::SwitchTransformers) => layer % step == 1,
-            (step, _) => (layer + 1) % step == 0,
+            (step, _) => (layer + 1).is_multiple_of(step),
         }
     }
 
