@@ -84,7 +84,7 @@ pub(crate) struct WorkloadArgs {
     /// Probability that a token takes over an expert of the token before it (mixture of experts).
     #[arg(long, value_name = "P", requires = "model")]
     stickiness: Option<f64>,
-    /// A record of routing to follow: lines such as {"token":0,"layer":3,"experts":[1,6]} (mixture of experts).
+    /// A record of routing to follow: JSON lines of token, layer and experts (mixture of experts).
     #[arg(long, value_name = "FILE", requires = "model")]
     routing_log: Option<String>,
     /// The prototype's random workload of a model type: Transformer, CNN, MLP or MoE.

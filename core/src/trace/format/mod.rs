@@ -96,6 +96,11 @@ impl Format {
         }
     }
 
+    /// Whether it holds a model, which becomes a trace only when it runs: [`read`] does not read it.
+    pub fn is_model(self) -> bool {
+        matches!(self, Self::Onnx | Self::ScaleSim | Self::Config)
+    }
+
     /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
         matches!(self, Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral)
