@@ -12,6 +12,7 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, Unattended, run, run_with};
 use accel_core::trace::format::input::Input;
 use accel_core::trace::views::Views;
+use accel_core::trace::{Summary, Trace};
 use accel_core::units::format_count;
 use accel_core::validate::profile;
 use accel_core::validate::realism::{Reference, realism};
@@ -260,6 +261,15 @@ async fn files_may_be_dropped_anywhere() {
     browser.end().await;
 }
 
+/// Waits for the results of a run over `trace`.
+async fn wait_for_trace(browser: &Browser, trace: &Trace) {
+    let Summary { accesses, tensors, .. } = trace.summary();
+    let wanted = format!("{} accesses to {} tensors", format_count(accesses), format_count(tensors));
+    let shown = format!("return document.querySelector('#summary')?.innerText.startsWith('{wanted}')");
+    browser.wait_for(&wanted, &shown).await;
+    browser.wait_for_results().await;
+}
+
 /// Every kind of file, read by the module that the page loads for it, gives what the same file gives natively.
 #[tokio::test]
 async fn files_read_by_the_page_and_natively_agree() {
@@ -277,13 +287,17 @@ async fn files_read_by_the_page_and_natively_agree() {
     ] {
         let bytes = std::fs::read(root().join("tests/fixtures").join(name)).unwrap();
         let short = name.rsplit('/').next().unwrap();
+        let source = FileSource { name: short.into(), format: None, columns: None };
+        let workload = match name.starts_with("onnx") {
+            true => Workload::Model(ModelRun { model: ModelRef::File { file: short.into() }, ..ModelRun::default() }),
+            false => Workload::File(source),
+        };
+        let (trace, _) = workload.trace_with(42, &Input::new(short, &bytes), &mut Unattended).unwrap();
         drop_file(&browser, short, &bytes).await;
-        browser.wait_for("a run", "return document.querySelector('#results').dataset.state !== 'done'").await;
-        browser.wait_for_results().await;
+        wait_for_trace(&browser, &trace).await;
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
         let recipe = Recipe::from_fragment(&fragment).unwrap();
-        assert_eq!(recipe.workload.file(), Some(short));
-        let (trace, _) = recipe.workload.trace_with(recipe.seed, &Input::new(short, &bytes), &mut Unattended).unwrap();
+        assert_eq!(recipe.workload, workload);
         let native = run_with(&recipe, Some(trace), &mut Unattended).unwrap();
         assert!(
             browser.outcome_json().await == serde_json::to_string(&native).unwrap(),
@@ -357,8 +371,8 @@ async fn a_question_fills_the_form_and_runs() {
     browser.wait_for_results().await;
     for scenario in SCENARIOS {
         browser.type_into("scenario", scenario.name).await;
-        browser.wait_for("a run", "return document.querySelector('#results').dataset.state !== 'done'").await;
-        browser.wait_for_results().await;
+        let recipe = scenario.recipe();
+        wait_for_trace(&browser, &recipe.workload.trace(recipe.seed).unwrap()).await;
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
         assert_eq!(Recipe::from_fragment(&fragment).unwrap(), scenario.recipe(), "{}", scenario.name);
     }
