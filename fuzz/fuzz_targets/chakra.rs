@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let input = Input::new("input", bytes);
     let _ = detect(&input);
-    if let Ok(trace) = read(Format::Chakra, &input, &mut Unattended) {
+    if let Ok(trace) = read(Format::Chakra, &input, None, &mut Unattended) {
         let summary = trace.summary();
         assert!(summary.unique_bytes <= summary.requested_bytes && summary.tensors <= summary.accesses);
     }
