@@ -65,7 +65,7 @@ impl ExpertLog for RoutingLog {
     fn experts(&self, token: u64, layer: u32) -> Result<&[u16], Error> {
         let missing = || {
             let problem =
-                format!("the log has {} tokens, and the run has more (or it skips layer {layer})", self.tokens());
+                format!("the log, of {} tokens, has no experts for token {token} in layer {layer}", self.tokens());
             let cure = "Choose fewer tokens or a smaller batch, or give a longer log";
             Error::input("the routing log", Place::Item(token), problem, cure)
         };

@@ -129,6 +129,11 @@ pub struct ModelRun {
     pub routing: Routing,
 }
 
+/// Refuses a field that means nothing here.
+fn without(field: &'static str, given: bool, problem: &str) -> Result<(), Error> {
+    if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -199,24 +204,29 @@ impl ModelRun {
     }
 
     fn check_model(&self, config: &ModelConfig) -> Result<(), Error> {
-        if self.routing.log.is_some() && config.transformer().is_none_or(|t| t.experts.is_none()) {
-            let problem = "the model has no experts";
-            return Err(Error::field("routing.log", "given", problem, "Leave it out, or choose a mixture of experts"));
-        }
-        match config.transformer() {
-            Some(transformer) => self.check_tokens(transformer)?,
+        let transformer = config.transformer();
+        let routed = self.routing != Routing::default();
+        without("routing", routed && transformer.is_none_or(|t| t.experts.is_none()), "the model has no experts")?;
+        let convolves = matches!(config, ModelConfig::Resnet(_) | ModelConfig::Cnn(_));
+        let im2col = self.convolution == Convolution::Im2col;
+        without("convolution", im2col && !convolves, "the model has no convolutions")?;
+        let caches = transformer.is_some_and(|t| !t.encodes_only()) && self.task == Task::Inference;
+        without("kv_dtype", self.kv_dtype.is_some() && !caches, "nothing is kept in a KV cache here")?;
+        self.check_optimizer()?;
+        match transformer {
+            Some(transformer) => self.check_tokens(transformer),
             None => {
-                let family = config.family();
-                let none = |field, given: bool| {
-                    let problem = format!("a model of type {family} has no tokens");
-                    if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
-                };
-                none("prompt_tokens", self.prompt_tokens.is_some())?;
-                none("decode_tokens", self.decode_tokens.is_some())?;
-                none("requests", self.requests.is_some())?;
+                let problem = format!("a model of type {} has no tokens", config.family());
+                without("prompt_tokens", self.prompt_tokens.is_some(), &problem)?;
+                without("decode_tokens", self.decode_tokens.is_some(), &problem)?;
+                without("requests", self.requests.is_some(), &problem)
             }
         }
-        Ok(())
+    }
+
+    fn check_optimizer(&self) -> Result<(), Error> {
+        let given = self.optimizer != Optimizer::default() && self.task == Task::Inference;
+        without("optimizer", given, "inference updates no weights")
     }
 
     fn check_tokens(&self, model: &Transformer) -> Result<(), Error> {
@@ -226,6 +236,14 @@ impl ModelRun {
             return Err(Error::field("decode_tokens", decode, "this model only encodes", "Choose 0, or leave it out"));
         }
         let serves = decodes && self.task == Task::Inference;
+        if self.requests.is_some() {
+            let problem = "the requests say how many tokens they have";
+            without("prompt_tokens", self.prompt_tokens.is_some(), problem)?;
+            without("decode_tokens", self.decode_tokens.is_some(), problem)?;
+        }
+        let learns_alone = self.task == Task::Training && model.num_decoder_layers.is_none();
+        let decodes_some = self.decode_tokens.is_some_and(|tokens| tokens > 0);
+        without("decode_tokens", learns_alone && decodes_some, "a model in training decodes nothing")?;
         if serves && self.steps != 1 {
             let cure = "Leave it out: each decoded token is a step";
             return Err(Error::field("steps", self.steps, "a decoder counts its steps in tokens", cure));
@@ -343,20 +361,23 @@ impl ModelRun {
     /// The trace of the run of a model from a file.
     pub(crate) fn trace_of(&self, model: &ModelFile, seed: u64) -> Result<Trace, Error> {
         self.check_fields()?;
-        let no_decoder = |field, given: bool| {
+        if !matches!(model, ModelFile::Config(_)) {
             let problem = "this file describes no decoder";
-            if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
-        };
-        // Formats of weights and activations are those of the file, or 32 bits where it says nothing.
-        let bits = self.weight_dtype.map_or(32, Dtype::bits);
+            without("decode_tokens", self.decode_tokens.is_some(), problem)?;
+            without("requests", self.requests.is_some(), problem)?;
+            without("kv_dtype", self.kv_dtype.is_some(), problem)?;
+            without("routing", self.routing != Routing::default(), "this file says nothing of experts")?;
+            self.check_optimizer()?;
+        }
         match model {
             ModelFile::Config(config) => {
                 self.check_model(config)?;
                 self.trace_by(config, seed, None)
             }
             ModelFile::Graph(graph) => {
-                no_decoder("decode_tokens", self.decode_tokens.is_some())?;
-                no_decoder("requests", self.requests.is_some())?;
+                let im2col = self.convolution == Convolution::Im2col;
+                without("convolution", im2col, "the convolutions of a graph read their images directly")?;
+                without("weight_dtype", self.weight_dtype.is_some(), "the graph says how its weights are stored")?;
                 let mut plan = Plan::new(graph.family(), self.tile_bytes, self.dataflow);
                 let free = Free { batch: self.batch_size, tokens: self.prompt_tokens };
                 let stored = graph.store(&mut plan, free)?;
@@ -368,11 +389,11 @@ impl ModelRun {
                 plan.finish(self.name())
             }
             ModelFile::Topology(topology) => {
-                no_decoder("prompt_tokens", self.prompt_tokens.is_some())?;
-                no_decoder("decode_tokens", self.decode_tokens.is_some())?;
-                no_decoder("requests", self.requests.is_some())?;
+                without("prompt_tokens", self.prompt_tokens.is_some(), "a topology has no tokens")?;
                 let mut plan = Plan::new(topology.family(), self.tile_bytes, self.dataflow);
-                let bits = Bits { weights: bits, activations: bits, kv: bits };
+                // A topology names no formats: 32 bits, if nobody says otherwise.
+                let weights = self.weight_dtype.map_or(32, Dtype::bits);
+                let bits = Bits { weights, activations: weights.max(16), kv: weights };
                 let filters = topology.store(&mut plan, bits);
                 self.repeat(&mut plan, |_| topology.step(&filters, self.batch_size, bits))?;
                 plan.finish(self.name())
@@ -395,7 +416,14 @@ impl ModelRun {
                 let mut passes = Passes::new(&mut plan, model, self, bits, experts);
                 let requests = self.requests_of(model);
                 if self.task == Task::Inference && !model.encodes_only() {
-                    passes.serve(&requests, self.batch_size)?;
+                    let together = self.batch_size;
+                    if self.requests.is_some() && together == 1 && requests.len() > 1 {
+                        let all = requests.len();
+                        passes.plan.warn(format!(
+                            "the {all} requests run one after the other; with batch_size {all} they all run at once"
+                        ));
+                    }
+                    passes.serve(&requests, together)?;
                 } else {
                     let mut states = BTreeMap::new();
                     for _ in 0..self.steps {
@@ -472,7 +500,7 @@ mod tests {
                 let run = ModelRun {
                     task,
                     prompt_tokens: decodes.then_some(16),
-                    decode_tokens: decodes.then_some(2),
+                    decode_tokens: (decodes && task == Task::Inference).then_some(2),
                     tile_bytes: 64 * MIB,
                     ..ModelRun::preset(preset.name)
                 };
@@ -502,7 +530,8 @@ mod tests {
             assert_eq!(sums.get(&Kind::KvCache).copied().unwrap_or(0), facts.kv_bytes, "{}", preset.name);
             // Of the tables, only the rows of the tokens are read; a tied table is read whole by the head.
             let rows: u64 = trace.tensors().iter().filter(|t| t.name.contains("rows[")).map(|t| t.bytes).sum();
-            let unread = model.table_elements() * run.bits(&config).weights / 8;
+            let class = if model.image.is_some() { model.hidden_size } else { 0 };
+            let unread = (model.table_elements() - class) * run.bits(&config).weights / 8;
             assert_eq!(sums[&Kind::Weights] - rows, facts.weight_bytes - unread, "{}", preset.name);
         }
     }
@@ -674,13 +703,181 @@ mod tests {
         assert_eq!(counts(None), (64 * 160 * 4 / 1024, 160 * 96 * 4 / 1024, 64 * 96 * 4 / 1024));
     }
 
+    /// Accesses of the tiles of tensors named `name`, by operation and mode.
+    fn uses(trace: &Trace, name: &str, op: Op) -> Vec<Mode> {
+        let of = |t: u32| trace.tensors()[t as usize].name.split('#').next().unwrap() == name;
+        let accesses = trace.accesses().iter().enumerate();
+        accesses.filter(|(now, t)| of(**t) && trace.op(*now) == op).map(|(now, _)| trace.mode(now)).collect()
+    }
+
+    const SMALL_LLAMA: &str = r#"{"model_type":"llama","hidden_size":128,"intermediate_size":128,"num_hidden_layers":1,
+        "num_attention_heads":2,"vocab_size":2048,"max_position_embeddings":512,"tie_word_embeddings":true}"#;
+
+    /// The gradient of a tied head is stored as the table is: 2048 rows of 128, in tiles of 64 x 64.
+    #[test]
+    fn the_gradient_of_a_tied_head_is_walked_as_the_table_is_stored() {
+        for (dataflow, wanted) in [
+            // dB' = dY' X over 128 tokens: 32 x 2 tiles of the table, and 2 parts of the sum.
+            (Dataflow::OutputStationary, 32 * 2),
+            (Dataflow::WeightStationary, 32 * 2 * 2),
+            (Dataflow::InputStationary, 32 * 2 * 2),
+        ] {
+            let run = ModelRun {
+                task: Task::Training,
+                prompt_tokens: Some(128),
+                dataflow: Some(dataflow),
+                tile_bytes: 64 * 64 * 4,
+                ..with(SMALL_LLAMA)
+            };
+            assert_eq!(uses(&run.trace(0).unwrap(), "embed_tokens.grad", Op::Matmul).len(), wanted, "{dataflow:?}");
+        }
+    }
+
+    /// A batch that comes in lies where nothing lay before.
+    #[test]
+    fn every_step_has_its_own_input() {
+        let run = ModelRun { steps: 3, batch_size: 32, ..with(r#"{"model_type":"mlp","layers":[256,256,256]}"#) };
+        let trace = run.trace(0).unwrap();
+        let mut seen = BTreeSet::new();
+        for (now, tensor) in trace.accesses().iter().enumerate() {
+            let first = seen.insert(*tensor);
+            let input = trace.tensors()[*tensor as usize].name.starts_with("input");
+            assert!(!(input && !first), "{now}");
+            // All else is written before it is read, but for weights.
+            let kind = trace.tensors()[*tensor as usize].kind;
+            assert!(!first || input || kind == Kind::Weights || trace.mode(now) != Mode::Read, "{now}");
+        }
+        assert_eq!(trace.tensors().iter().filter(|t| t.name.starts_with("input")).count(), 3);
+    }
+
+    /// 64 images of 7 x 7 x 128 flattened: 6272 columns in tiles of 128 x 128, laid out once and then read for each of
+    /// 32 columns of tiles.
+    #[test]
+    fn flattening_lays_tiles_out_anew() {
+        let config = r#"{"model_type":"cnn","image_size":7,"num_channels":128,
+            "layers":[{"conv":{"filters":128,"size":1}},{"linear":4096}]}"#;
+        let run = ModelRun {
+            batch_size: 64,
+            dataflow: Some(Dataflow::OutputStationary),
+            tile_bytes: 64 * 1024,
+            ..with(config)
+        };
+        let trace = run.trace(0).unwrap();
+        let flat = uses(&trace, "active.flat", Op::Matmul);
+        assert_eq!(flat.len(), 49 * 32);
+        assert!(flat.iter().all(|mode| *mode == Mode::Read));
+        assert_eq!(uses(&trace, "active.flat", Op::Copy), vec![Mode::Write; 49]);
+        // 3136 rows of positions in 25 tiles.
+        assert_eq!(uses(&trace, "features", Op::Copy).len() + uses(&trace, "active", Op::Copy).len(), 25);
+        // The way back: the gradient is made flat, and laid out as the images are.
+        let learned = ModelRun { task: Task::Training, ..run }.trace(0).unwrap();
+        assert_eq!(uses(&learned, "active.grad", Op::Copy), vec![Mode::Write; 25]);
+    }
+
+    /// 192 channels in tiles of 128: slabs of 128 columns straddle positions of the filter (22 tiles for 14 slabs).
+    #[test]
+    fn a_direct_convolution_reads_all_channels_that_it_needs() {
+        let config = r#"{"model_type":"cnn","image_size":18,"num_channels":192,
+            "layers":[{"conv":{"filters":128,"size":3}}]}"#;
+        let run = ModelRun { dataflow: Some(Dataflow::OutputStationary), tile_bytes: 64 * 1024, ..with(config) };
+        let reads = uses(&run.trace(0).unwrap(), "image", Op::Conv).len();
+        // 256 positions make two rows of tiles; 324 of the image make three: each row of tiles reads two of them.
+        assert_eq!(reads, 22 * 2 * 2);
+    }
+
+    /// Parts of a gradient that fall on the same tile are added up, not written anew.
+    #[test]
+    fn the_gradient_of_an_image_is_written_once_and_then_updated() {
+        let config = r#"{"model_type":"cnn","image_size":32,"num_channels":32,"layers":[
+            {"conv":{"filters":32,"size":3,"padding":1}},{"conv":{"filters":32,"size":3,"padding":1}}]}"#;
+        // 32 tiles of the image, one for each position of the filter, and 9 tiles for the gradients of either filter,
+        // which are sums of 32 parts where the output does not stay in place.
+        let filters = 2 * 9;
+        for (dataflow, parts) in
+            [(Dataflow::OutputStationary, 1), (Dataflow::WeightStationary, 32), (Dataflow::InputStationary, 32)]
+        {
+            let run = ModelRun {
+                task: Task::Training,
+                optimizer: Optimizer::Sgd,
+                dataflow: Some(dataflow),
+                tile_bytes: 4096,
+                ..with(config)
+            };
+            let trace = run.trace(0).unwrap();
+            let back = trace.marks().iter().find(|mark| mark.label == "backward").unwrap().at as usize;
+            let tiled = |now: usize| trace.tensors()[trace.accesses()[now] as usize].name.contains('#');
+            let count = |mode| {
+                let all = back..trace.accesses().len();
+                all.filter(|now| trace.op(*now) == Op::Conv && trace.mode(*now) == mode && tiled(*now)).count()
+            };
+            let (written, updated) = (count(Mode::Write), count(Mode::Update));
+            assert_eq!((written, updated), (32 + filters, 32 * 8 + filters * (parts - 1)), "{dataflow:?}");
+        }
+    }
+
+    /// The loads of experts vary by chance; their buffers do not multiply with them.
+    #[test]
+    fn experts_share_buffers() {
+        let run = ModelRun { prompt_tokens: Some(512), decode_tokens: Some(0), ..ModelRun::preset("mixtral-8x7b") };
+        let trace = run.trace(0).unwrap();
+        let bytes: u64 = trace.tensors().iter().filter(|t| t.name.starts_with("mlp")).map(|t| t.bytes).sum();
+        // All experts of a layer at once need 512 x 2 x 14336 x 2 bytes.
+        assert!(bytes < 4 * 512 * 2 * 14336 * 2, "{bytes}");
+    }
+
+    #[test]
+    fn fields_without_meaning_are_refused() {
+        let decoder = || ModelRun { prompt_tokens: Some(8), ..with(SMALL_LLAMA) };
+        let cnn = || ModelRun::preset("resnet-18");
+        let requests = || Some(Requests::parse("10+2").unwrap());
+        let training = || ModelRun { task: Task::Training, ..decoder() };
+        for (run, field) in [
+            (ModelRun { decode_tokens: Some(5), ..training() }, "decode_tokens"),
+            (ModelRun { kv_dtype: Some(Dtype::Int8), ..training() }, "kv_dtype"),
+            (ModelRun { kv_dtype: Some(Dtype::Int8), ..cnn() }, "kv_dtype"),
+            (ModelRun { optimizer: Optimizer::Sgd, ..decoder() }, "optimizer"),
+            (ModelRun { routing: Routing { zipf: 2.0, ..Routing::default() }, ..decoder() }, "routing"),
+            (ModelRun { convolution: Convolution::Im2col, ..decoder() }, "convolution"),
+            (ModelRun { requests: requests(), ..decoder() }, "prompt_tokens"),
+            (ModelRun { requests: requests(), ..cnn() }, "requests"),
+        ] {
+            let error = run.trace(0).unwrap_err();
+            assert_eq!(error.field_name(), Some(field), "{error}");
+            assert!(error.to_string().contains("Leave it out"), "{error}");
+        }
+    }
+
+    /// The token of the class is learned; only patches are multiplied.
+    #[test]
+    fn the_class_token_is_no_patch() {
+        let config = r#"{"model_type":"vit","hidden_size":96,"intermediate_size":192,"num_hidden_layers":1,
+            "num_attention_heads":3,"image_size":32,"patch_size":8,"num_labels":10}"#;
+        let trace = with(config).trace(0).unwrap();
+        let patches = 2.0 * 16.0 * (3.0 * 64.0) * 96.0;
+        let layer = 17.0 * (2.0 * (4.0 * 96.0 * 96.0 + 2.0 * 96.0 * 192.0) + 4.0 * 17.0 * 96.0);
+        assert_eq!(flops(&trace).round(), patches + layer + 2.0 * 96.0 * 10.0);
+        let facts = with(config).facts().unwrap();
+        let learned = ModelRun { task: Task::Training, ..with(config) }.trace(0).unwrap();
+        assert_eq!(bytes_by_kind(&learned)[&Kind::Optimizer], 2 * 4 * facts.parameters);
+    }
+
+    #[test]
+    fn requests_at_different_positions_read_their_rows() {
+        let config = r#"{"model_type":"gpt2","n_embd":64,"n_layer":1,"n_head":2,"n_positions":64,"vocab_size":100}"#;
+        let run = ModelRun { batch_size: 2, requests: Some(Requests::parse("10+1, 20+1").unwrap()), ..with(config) };
+        let trace = run.trace(0).unwrap();
+        let rows: Vec<u64> =
+            trace.tensors().iter().filter(|t| t.name.contains("embed_positions.rows")).map(|t| t.bytes).collect();
+        assert_eq!(rows, [20 * 256, 2 * 256]);
+    }
+
     #[test]
     fn every_model_runs_under_every_dataflow() {
         for name in ["resnet-18", "alexnet", "bert-base", "llama-3.2-1b", "switch-base-8", "dlrm-top-mlp"] {
             for dataflow in Dataflow::ALL {
-                for (task, convolution) in
-                    [(Task::Inference, Convolution::Im2col), (Task::Training, Convolution::Direct)]
-                {
+                let convolves = matches!(name, "resnet-18" | "alexnet");
+                let im2col = if convolves { Convolution::Im2col } else { Convolution::Direct };
+                for (task, convolution) in [(Task::Inference, im2col), (Task::Training, Convolution::Direct)] {
                     let run = |dataflow| ModelRun {
                         task,
                         convolution,

@@ -7,8 +7,9 @@
 //! - Without a dataflow an operator uses each tile of its operands once. With one, matrices are cut into square tiles,
 //!   and a matrix multiplication walks over them in the order of that dataflow, so that reuse inside it is visible.
 //! - Temporary tensors share buffers as a static memory planner lays them out: a buffer whose content nobody needs any
-//!   more takes the next tensor of the same shape, and an operator that works element by element overwrites its input
-//!   where nobody else needs it.
+//!   more takes the next tensor of the same shape (one of another shape has its own), and an operator that works element
+//!   by element overwrites its input where nobody else needs it. What comes from outside, such as a batch of images, is
+//!   new in every step.
 //! - FLOPs wait for the operands that are streamed (weights, KV cache), in proportion to their bytes; where there are
 //!   none, for what is read.
 
@@ -299,6 +300,11 @@ impl Plan {
         &self.stored[index as usize]
     }
 
+    /// Whether products are walked over tile by tile.
+    pub(crate) fn walks(&self) -> bool {
+        self.dataflow.is_some()
+    }
+
     pub(crate) fn mark(&mut self, label: impl Into<String>) {
         self.builder.mark(label);
     }
@@ -315,6 +321,12 @@ impl Plan {
     pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
         let last = last_uses(step);
         let mut placed: Vec<Option<Buffer>> = vec![None; step.temps.len()];
+        // What comes from outside is new in every step: it lies where nothing else lay, and nothing else will.
+        for value in &step.inputs {
+            if let Val::Temp(t) = *value {
+                placed[t as usize] = Some(self.new_buffer(&step.temps[t as usize])?);
+            }
+        }
         let mut marks = step.marks.iter().peekable();
         for (now, operator) in step.operators.iter().enumerate() {
             while let Some((_, label)) = marks.next_if(|(at, _)| *at == now) {
@@ -328,13 +340,14 @@ impl Plan {
                     placed[t as usize] = Some(self.buffer(&step.temps[t as usize])?);
                 }
             }
-            self.emit(step, operator, &mut placed, overwritten)?;
+            self.emit(step, operator, &placed, overwritten)?;
             for value in operator.values() {
                 if let Val::Temp(t) = value
                     && last[t as usize] == now
+                    && !step.inputs.contains(&value)
                     && let Some(buffer) = placed[t as usize].take()
                 {
-                    self.free.entry(step.temps[t as usize].shape).or_default().push(buffer);
+                    self.free(step.temps[t as usize].shape, buffer);
                 }
             }
         }
@@ -359,7 +372,13 @@ impl Plan {
             return None;
         }
         let dies = operator.reads.iter().find_map(|value| match *value {
-            Val::Temp(t) if last[t as usize] == now && step.temps[t as usize].shape == temp.shape => Some(t),
+            Val::Temp(t)
+                if last[t as usize] == now
+                    && step.temps[t as usize].shape == temp.shape
+                    && !step.inputs.contains(value) =>
+            {
+                Some(t)
+            }
             _ => None,
         })?;
         let buffer = placed[dies as usize].take()?;
@@ -372,6 +391,14 @@ impl Plan {
         if let Some(buffer) = self.free.get_mut(&temp.shape).and_then(Vec::pop) {
             return Ok(self.claim(buffer, temp));
         }
+        self.new_buffer(temp)
+    }
+
+    fn free(&mut self, shape: Shape, buffer: Buffer) {
+        self.free.entry(shape).or_default().push(buffer);
+    }
+
+    fn new_buffer(&mut self, temp: &Temp) -> Result<Buffer, Error> {
         let count = self.names.entry(temp.name.clone()).or_insert(0);
         *count += 1;
         let name = if *count == 1 { temp.name.to_string() } else { format!("{}~{count}", temp.name) };
@@ -456,18 +483,9 @@ impl Plan {
         &mut self,
         step: &Step,
         operator: &Operator,
-        placed: &mut [Option<Buffer>],
+        placed: &[Option<Buffer>],
         overwritten: Option<u32>,
     ) -> Result<(), Error> {
-        for value in &operator.reads {
-            // What exists before the first operator, such as an image, is written by nobody.
-            if let Val::Temp(t) = *value
-                && placed[t as usize].is_none()
-                && overwritten != Some(t)
-            {
-                placed[t as usize] = Some(self.buffer(&step.temps[t as usize])?);
-            }
-        }
         let tiled = operator.product.filter(|_| self.dataflow.is_some() && !operator.grouped);
         let walked = |value: &Val| tiled.is_some_and(|p| p.a == *value || p.b == *value || p.c == *value);
         let mut reads = Vec::new();
@@ -498,7 +516,7 @@ impl Plan {
         let mut updated = None;
         if let Some(product) = tiled {
             let mode = operator.writes.iter().find(|(v, _)| *v == product.c).map_or(Mode::Write, |(_, mode)| *mode);
-            self.walk(&product, operator, mode, placed)?;
+            self.walk(step, &product, operator, mode, placed)?;
             updated = Some(product.c);
         }
         for (i, (value, mode)) in operator.writes.iter().enumerate() {
@@ -515,21 +533,96 @@ impl Plan {
     /// A matrix multiplication, tile by tile.
     fn walk(
         &mut self,
+        step: &Step,
         product: &Product,
         operator: &Operator,
         mode: Mode,
         placed: &[Option<Buffer>],
     ) -> Result<(), Error> {
-        let (a, b, c) = (self.grid(product.a, placed)?, self.grid(product.b, placed)?, self.grid(product.c, placed)?);
+        let Product { m, n, k, .. } = *product;
+        let a = self.operand(step, operator, (product.a, product.a_turned), (m, k), placed)?;
+        let b = self.operand(step, operator, (product.b, product.b_turned), (k, n), placed)?;
+        let c = self.operand(step, operator, (product.c, false), (m, n), placed)?;
+        for operand in [&a, &b] {
+            if let Some((stored, _)) = operand.relaid {
+                self.touch(stored, Op::Copy, Mode::Read, 0.0)?;
+                self.touch(operand.walked.grid, Op::Copy, Mode::Write, 0.0)?;
+            }
+        }
+        if let Some((stored, _)) = c.relaid.filter(|_| mode == Mode::Update) {
+            self.touch(stored, Op::Copy, Mode::Read, 0.0)?;
+            self.touch(c.walked.grid, Op::Copy, Mode::Write, 0.0)?;
+        }
+        self.walk_tiles(operator, (a.walked, b.walked, c.walked), mode)?;
+        if let Some((stored, _)) = c.relaid {
+            self.touch(c.walked.grid, Op::Copy, Mode::Read, 0.0)?;
+            self.touch(stored, Op::Copy, Mode::Write, 0.0)?;
+        }
+        for operand in [a, b, c] {
+            if let Some((_, buffer)) = operand.relaid {
+                self.free(operand.walked.shape, buffer);
+            }
+        }
+        Ok(())
+    }
+
+    /// How the tiles of `value`, which may be stored with columns as rows, make up an operand of `rows` x `cols`
+    /// elements.
+    fn operand(
+        &mut self,
+        step: &Step,
+        operator: &Operator,
+        (value, turned): (Val, bool),
+        (rows, cols): (u64, u64),
+        placed: &[Option<Buffer>],
+    ) -> Result<Operand, Error> {
+        let stored = match value {
+            Val::Temp(_) => step.shape(value),
+            Val::Stored(index) => self.about(index).shape,
+        };
+        let grid = self.grid(value, placed)?;
         let side = self.side().unwrap_or(1);
-        let (m, n, k) = (product.m.div_ceil(side), product.n.div_ceil(side), product.k.div_ceil(side));
-        let flops = operator.flops / (m as f64 * n as f64 * k as f64);
-        let a = Walked { grid: a, turned: product.a_turned, rows: m, cols: k };
-        let b = Walked { grid: b, turned: product.b_turned, rows: k, cols: n };
-        let c = Walked { grid: c, turned: false, rows: m, cols: n };
+        let (rows, cols) = if turned { (cols, rows) } else { (rows, cols) };
+        let shape = Shape { rows, cols, ..stored };
+        let image = operator.op == Op::Conv;
+        let same_elements = rows.checked_mul(cols) == stored.rows.checked_mul(stored.cols);
+        if shape == stored || image || !same_elements {
+            let walked = Walked { grid, turned, shape, stored, side };
+            return Ok(Operand { walked, relaid: None });
+        }
+        // Another matrix of the same elements, such as images flattened for a linear layer: square tiles of the one are
+        // not square tiles of the other, so it is laid out anew.
+        let name = match value {
+            Val::Temp(t) => format!("{}.flat", step.temps[t as usize].name),
+            Val::Stored(index) => format!("{}.flat", self.about(index).name),
+        };
+        let kind = match value {
+            Val::Temp(t) => step.temps[t as usize].kind,
+            Val::Stored(_) => Kind::Activations,
+        };
+        let buffer = self.buffer(&Temp { name: name.into(), shape, layer: operator.layer, kind })?;
+        let walked = Walked { grid: buffer.grid, turned, shape, stored: shape, side };
+        Ok(Operand { walked, relaid: Some((grid, buffer)) })
+    }
+
+    fn walk_tiles(
+        &mut self,
+        operator: &Operator,
+        (a, b, c): (Walked, Walked, Walked),
+        mode: Mode,
+    ) -> Result<(), Error> {
         let op = operator.op;
+        let ((m, k), (_, n)) = (a.tiles(), b.tiles());
+        let flops = operator.flops / (m as f64 * n as f64 * k as f64);
         // What is summed up in parts is written whole at first, unless it held something before.
-        let part = |step: u64| if step == 0 { mode } else { Mode::Update };
+        let mut written = vec![false; (c.grid.rows * c.grid.cols) as usize];
+        let mut put = |plan: &mut Self, row, col| {
+            for tile in c.at(row, col) {
+                let before = std::mem::replace(&mut written[(tile - c.grid.first) as usize], true);
+                plan.access(tile, op, if before { Mode::Update } else { mode }, 0.0)?;
+            }
+            Ok::<_, Error>(())
+        };
         match self.dataflow {
             None | Some(Dataflow::OutputStationary) => {
                 for (row, col) in pairs(m, n) {
@@ -537,7 +630,7 @@ impl Plan {
                         self.touch_tiles(a.at(row, inner), op, Mode::Read, 0.0)?;
                         self.touch_tiles(b.at(inner, col), op, Mode::Read, flops)?;
                     }
-                    self.touch_tiles(c.at(row, col), op, mode, 0.0)?;
+                    put(self, row, col)?;
                 }
             }
             Some(Dataflow::WeightStationary) => {
@@ -545,7 +638,7 @@ impl Plan {
                     self.touch_tiles(b.at(inner, col), op, Mode::Read, 0.0)?;
                     for row in 0..m {
                         self.touch_tiles(a.at(row, inner), op, Mode::Read, flops)?;
-                        self.touch_tiles(c.at(row, col), op, part(inner), 0.0)?;
+                        put(self, row, col)?;
                     }
                 }
             }
@@ -554,7 +647,7 @@ impl Plan {
                     self.touch_tiles(a.at(row, inner), op, Mode::Read, 0.0)?;
                     for col in 0..n {
                         self.touch_tiles(b.at(inner, col), op, Mode::Read, flops)?;
-                        self.touch_tiles(c.at(row, col), op, part(inner), 0.0)?;
+                        put(self, row, col)?;
                     }
                 }
             }
@@ -589,27 +682,63 @@ impl Plan {
     }
 }
 
-/// An operand on the way of a dataflow: its tiles, and the tiles of the product's sides.
+/// An operand of a product, with the tiles and the buffer of one that had to be laid out anew.
+struct Operand {
+    walked: Walked,
+    relaid: Option<(Grid, Buffer)>,
+}
+
+/// An operand on the way of a dataflow.
 #[derive(Clone, Copy)]
 struct Walked {
     grid: Grid,
     turned: bool,
-    rows: u64,
-    cols: u64,
+    /// The matrix that the product sees, as it is stored.
+    shape: Shape,
+    /// The matrix that its tiles are cut from.
+    stored: Shape,
+    /// Rows and columns of a tile.
+    side: u64,
 }
 
 impl Walked {
+    /// Rows and columns of tiles that the product walks over.
+    fn tiles(&self) -> (u64, u64) {
+        let (rows, cols) = (self.shape.rows.div_ceil(self.side), self.shape.cols.div_ceil(self.side));
+        if self.turned { (cols, rows) } else { (rows, cols) }
+    }
+
     /// The tiles that the product needs at `row`, `col`.
     ///
-    /// A convolution that reads its image directly has fewer columns than its product (channels, without the positions
-    /// of the filter: they pass by once for each) and other rows (those of the image: they meet in proportion; what
-    /// filters overlap at the edges of a tile is left out).
+    /// A convolution that reads its image directly sees more columns than are stored: the channels pass by once for
+    /// each position of the filter. It sees other rows too: those of the image meet in proportion, and what filters
+    /// overlap at the edges of a tile is left out.
     fn at(&self, row: u64, col: u64) -> impl Iterator<Item = u32> + use<> {
-        let (row, rows, col) = if self.turned { (col, self.cols, row) } else { (row, self.rows, col) };
-        let grid = self.grid;
-        let first = row * grid.rows / rows;
-        let end = ((row + 1) * grid.rows).div_ceil(rows).max(first + 1).min(grid.rows);
-        (first..end).map(move |row| grid.tile(row, col % grid.cols))
+        let (row, col) = if self.turned { (col, row) } else { (row, col) };
+        let Self { grid, stored, shape, side, .. } = *self;
+        let rows = if shape.rows == stored.rows {
+            row..row + 1
+        } else {
+            let all = shape.rows.div_ceil(side);
+            let first = row * grid.rows / all;
+            first..((row + 1) * grid.rows).div_ceil(all).max(first + 1).min(grid.rows)
+        };
+        let (cols, wrapped) = if shape.cols == stored.cols {
+            (col..col + 1, 0..0)
+        } else {
+            let (start, length) = (col * side % stored.cols, side.min(shape.cols - col * side));
+            let end = start + length;
+            let first = start / side;
+            if length >= stored.cols {
+                (0..grid.cols, 0..0)
+            } else if end <= stored.cols {
+                (first..end.div_ceil(side), 0..0)
+            } else {
+                // Round to the first channels of the next position.
+                (first..grid.cols, 0..(end - stored.cols).div_ceil(side).min(first))
+            }
+        };
+        rows.flat_map(move |row| cols.clone().chain(wrapped.clone()).map(move |col| grid.tile(row, col)))
     }
 }
 

@@ -69,6 +69,8 @@ impl Optimizer {
 
 /// Width of optimizer states.
 const STATE_BITS: u64 = 32;
+/// Gradients are at least as wide, however narrow the weights are: none of the formats below is trained in.
+const GRADIENT_BITS: u64 = 16;
 /// The work of the way back, by that of the way there.
 const BACKWARD: f64 = 2.0;
 
@@ -149,6 +151,7 @@ impl Back<'_> {
                 (about.name.clone(), about.shape, about.layer)
             }
         };
+        let shape = Shape { bits: shape.bits.max(GRADIENT_BITS), ..shape };
         let gradient = self.step.temp_of(Cow::Owned(format!("{name}.grad")), shape, layer, Kind::Gradients);
         self.gradients.insert(value, gradient);
         (gradient, Mode::Write)
@@ -181,7 +184,7 @@ impl Back<'_> {
     }
 
     fn turn_product(&mut self, forward: &Operator, product: &Product, gradient: Val) {
-        let Product { m, n, k, a, b, .. } = *product;
+        let Product { m, n, k, a, b, a_turned, b_turned, .. } = *product;
         let operator = |reads, streams, write: (Val, Mode), product: Product| Operator {
             reads,
             streams,
@@ -193,12 +196,21 @@ impl Back<'_> {
         };
         if self.wanted(a) {
             let write = self.gradient(a);
-            let back = Product { b_turned: !product.b_turned, ..Product::new((m, k, n), gradient, b, write.0) };
+            // dX = dY W', or its transpose where X is stored so: every gradient is stored as what it belongs to.
+            let back = if a_turned {
+                Product { a_turned: b_turned, b_turned: true, ..Product::new((k, m, n), b, gradient, write.0) }
+            } else {
+                Product { b_turned: !b_turned, ..Product::new((m, k, n), gradient, b, write.0) }
+            };
             self.step.push(operator(vec![gradient], vec![b], write, back));
         }
         if self.wanted(b) {
             let write = self.gradient(b);
-            let back = Product { a_turned: !product.a_turned, ..Product::new((k, n, m), a, gradient, write.0) };
+            let back = if b_turned {
+                Product { a_turned: true, b_turned: a_turned, ..Product::new((n, k, m), gradient, a, write.0) }
+            } else {
+                Product { a_turned: !a_turned, ..Product::new((k, n, m), a, gradient, write.0) }
+            };
             self.step.push(operator(vec![a], vec![gradient], write, back));
         }
         for other in forward.streams.iter().filter(|value| **value != b) {

@@ -25,8 +25,8 @@ const MOST_CHOICES: u64 = 200_000_000;
 pub(crate) enum Experts<'a> {
     None,
     Drawn(Box<Router>),
-    /// A log, and the tokens of it that are used up.
-    Log(&'a dyn ExpertLog, u64),
+    /// A log, the tokens of it that are used up, and the experts that each token is sent to.
+    Log(&'a dyn ExpertLog, u64, u64),
 }
 
 impl<'a> Experts<'a> {
@@ -45,7 +45,7 @@ impl<'a> Experts<'a> {
             });
         }
         if let Some(log) = log {
-            return Ok(Self::Log(log, 0));
+            return Ok(Self::Log(log, 0, experts.num_experts_per_tok));
         }
         let tokens: u64 = run.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
         let choices = product(&[tokens, layers, experts.num_experts_per_tok, run.steps])?;
@@ -128,6 +128,7 @@ pub(crate) struct Passes<'a> {
     embed: Val,
     positions: Option<Val>,
     token_types: Option<Val>,
+    class_token: Option<Val>,
     embedding_norm: Option<Val>,
     input: Option<Matrix>,
     output: Option<Matrix>,
@@ -223,6 +224,7 @@ impl<'a> Passes<'a> {
         };
         let positions = table(&mut store, "embed_positions", model.position_rows());
         let token_types = table(&mut store, "token_type_embeddings", model.type_vocab_size.unwrap_or(0));
+        let class_token = model.image.is_some().then(|| store.tensor("embeddings.cls_token".into(), 1, hidden, None));
         let embedding_norm = store.norm("embeddings.norm".into(), model.embedding_norm(), None);
         let matrix = |store: &mut Store<'_>, linear: Option<Linear>| linear.map(|l| store.matrix("", l, None));
         let input = matrix(&mut store, model.input_matrix());
@@ -245,6 +247,7 @@ impl<'a> Passes<'a> {
             embed,
             positions,
             token_types,
+            class_token,
             embedding_norm,
             input,
             output,
@@ -364,10 +367,15 @@ impl<'a> Passes<'a> {
         let mut streams = Vec::new();
         let mut start = match (&self.input, self.model.image.is_some()) {
             (Some(input), true) => {
-                // Patches come from outside.
-                let patches = self.activation(step, "patches", rows, input.linear.inputs, None);
+                // Patches come from outside; the token of the class, one an image, is learned.
+                let of_images = rows - spans.len() as u64;
+                let patches = self.activation(step, "patches", of_images, input.linear.inputs, None);
                 step.inputs.push(patches);
-                self.linear(step, patches, input, rows, "hidden", None)
+                let embedded = self.linear(step, patches, input, of_images, "patch_embeddings", None);
+                let start = self.activation(step, "hidden", rows, hidden, None);
+                let streams = self.class_token.into_iter().collect();
+                step.push(Operator { streams, ..Operator::new(Op::Copy, None, vec![embedded], start) });
+                start
             }
             _ => {
                 let name = format!("embed_tokens.rows[{pass}]");
@@ -381,13 +389,13 @@ impl<'a> Passes<'a> {
                 }
             }
         };
-        let longest = spans.iter().map(|span| span.positions.end - span.positions.start).max().unwrap_or(0);
+        let positions = distinct(spans);
         for (table, name, rows_read) in [
-            (self.positions, "embed_positions", longest),
+            (self.positions, "embed_positions", positions),
             (self.token_types, "token_type_embeddings", self.model.type_vocab_size.unwrap_or(0)),
         ] {
             let Some(table) = table else { continue };
-            // Positions start anew with each sequence: the same rows serve all of them.
+            // Sequences at the same position share its row.
             let name = format!("{name}.rows[{pass}]");
             let looked_up = self.plan.stored(name, Shape::new(rows_read, hidden, bits), None, Kind::Weights);
             let sum = self.activation(step, "hidden", rows, hidden, None);
@@ -428,7 +436,8 @@ impl<'a> Passes<'a> {
         op: Op,
     ) -> Val {
         let Linear { inputs, outputs, .. } = matrix.linear;
-        let out = self.activation(step, name, rows, outputs, layer);
+        // As many rows as what comes in, which for an expert may be more than are worked on.
+        let out = self.activation(step, name, step.shape(from).rows, outputs, layer);
         let product = Product {
             // The table of a tied head has a row for each token.
             b_turned: matrix.weights == self.embed,
@@ -469,7 +478,7 @@ impl<'a> Passes<'a> {
                 passes.feed(step, stack, layer, from, spans)
             })?;
         }
-        if let Experts::Log(_, used) = &mut self.experts {
+        if let Experts::Log(_, used, _) = &mut self.experts {
             *used += rows;
         }
         Ok(hidden)
@@ -505,7 +514,7 @@ impl<'a> Passes<'a> {
     fn mlp(&self, step: &mut Step, weights: &MlpWeights, from: Val, rows: u64, layer: Option<u32>) -> Val {
         let up: Vec<Val> =
             weights.up.iter().map(|matrix| self.linear(step, from, matrix, rows, "mlp", layer)).collect();
-        let active = self.activation(step, "mlp", rows, weights.down.linear.inputs, layer);
+        let active = self.activation(step, "mlp", step.shape(from).rows, weights.down.linear.inputs, layer);
         step.push(Operator::new(Op::Relu, layer, up, active).in_place());
         self.linear(step, active, &weights.down, rows, "mlp_out", layer)
     }
@@ -525,7 +534,10 @@ impl<'a> Passes<'a> {
         let choice = self.multiply(step, from, router, (rows, "router", number), Op::Gating);
         let loads = loads.into_iter().enumerate().filter(|(_, tokens)| *tokens > 0);
         let groups: Vec<(usize, u64, Val)> = loads
-            .map(|(expert, tokens)| (expert, tokens, self.activation(step, "expert_in", tokens, hidden, number)))
+            .map(|(expert, tokens)| {
+                let rows = if self.plan.walks() { tokens } else { padded(tokens) };
+                (expert, tokens, self.activation(step, "expert_in", rows, hidden, number))
+            })
             .collect();
         let writes: Vec<(Val, Mode)> = groups.iter().map(|(.., group)| (*group, Mode::Write)).collect();
         step.push(Operator { writes, ..Operator::new(Op::Copy, number, vec![from], choice) });
@@ -762,9 +774,18 @@ fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) 
                 router.route(layer, request).iter().for_each(|expert| loads[usize::from(*expert)] += 1);
             }
         }
-        Experts::Log(log, used) => {
+        Experts::Log(log, used, each) => {
             for (token, _) in (*used..).zip(tokens) {
-                for expert in log.experts(token, layer as u32)? {
+                let chosen = log.experts(token, layer as u32)?;
+                if chosen.len() as u64 != *each {
+                    let problem = format!(
+                        "token {token} goes to {} experts in layer {layer}, and the model sends it to {each}",
+                        chosen.len()
+                    );
+                    let cure = "Give the log of this model, or the model of this log";
+                    return Err(Error::input("the routing log", Place::Item(token), problem, cure));
+                }
+                for expert in chosen {
                     let load = loads.get_mut(usize::from(*expert)).ok_or_else(|| {
                         let problem =
                             format!("token {token} goes to expert {expert} of layer {layer}, which has {count}");
@@ -779,9 +800,27 @@ fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) 
     Ok(loads)
 }
 
+/// Rows of the buffers of an expert with `tokens` tokens: the next number with at most three binary digits in front, as
+/// kernels for groups of matrices pad theirs. Without it, every load that chance makes would have buffers of its own.
+fn padded(tokens: u64) -> u64 {
+    tokens.next_multiple_of(1 << (u64::BITS - tokens.leading_zeros()).saturating_sub(3))
+}
+
 /// Tokens of all spans.
 fn tokens(spans: &[Span]) -> u64 {
     spans.iter().map(count).sum()
+}
+
+/// Positions that the spans cover, each counted once.
+fn distinct(spans: &[Span]) -> u64 {
+    let mut ranges: Vec<&Range<u64>> = spans.iter().map(|span| &span.positions).collect();
+    ranges.sort_by_key(|range| range.start);
+    let (mut end, mut sum) = (0, 0);
+    for range in ranges {
+        sum += range.end.saturating_sub(range.start.max(end));
+        end = end.max(range.end);
+    }
+    sum
 }
 
 fn count(span: &Span) -> u64 {

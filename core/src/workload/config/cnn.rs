@@ -39,15 +39,20 @@ impl Window {
 
 /// A layer of a [`Cnn`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Layer {
     /// A convolution with this many filters, and a rectifier.
     Conv {
         /// Filters.
         filters: u64,
-        /// How they move.
-        #[serde(flatten)]
-        window: Window,
+        /// Height and width of a filter.
+        size: u64,
+        /// Step; 1 where absent.
+        #[serde(default = "one")]
+        stride: u64,
+        /// Border; 0 where absent.
+        #[serde(default)]
+        padding: u64,
         /// Groups of channels that do not see each other; 1 where absent.
         #[serde(default = "one")]
         groups: u64,
@@ -280,9 +285,10 @@ impl Cnn {
             chain.layer = i;
             let last = chain.last();
             match layer {
-                Layer::Conv { filters, window, groups } => {
+                Layer::Conv { filters, size, stride, padding, groups } => {
                     check_range("filters", *filters, 1..=1 << 20)?;
-                    let conv = chain.conv(&format!("features.{i}"), last, *filters, *window, (*groups, true))?;
+                    let window = Window { size: *size, stride: *stride, padding: *padding };
+                    let conv = chain.conv(&format!("features.{i}"), last, *filters, window, (*groups, true))?;
                     chain.keep(format!("features.{i}.relu"), conv, What::Relu);
                 }
                 Layer::Pool(window) => {

@@ -15,7 +15,8 @@ fn show(value: &Value) -> String {
         Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
             (Some(n), ..) => n.to_string(),
             (_, Some(n), _) => n.to_string(),
-            (.., n) => n.unwrap_or(f64::NAN).to_string(),
+            // With its point: 64.0 is refused where 64 is not.
+            (.., n) => format!("{:?}", n.unwrap_or(f64::NAN)),
         },
         Value::String(text) => format!("\"{}\"", text.chars().take(40).collect::<String>()),
         Value::Array(_) => "a list".into(),
@@ -133,6 +134,11 @@ impl Keys<'_> {
     pub(super) fn model_type(&self) -> Result<String, Error> {
         match (self.value("model_type"), self.keys.get("architectures").and_then(|a| a.get(0))) {
             (Some(Value::String(name)), _) => Ok(name.clone()),
+            (Some(other), _) => Err(self.bad(
+                "model_type",
+                format!("the value is {}", show(other)),
+                &format!("Write one of {}", super::supported()),
+            )),
             (_, Some(Value::String(architecture))) => {
                 let name = ["For", "LMHead", "Model"]
                     .iter()

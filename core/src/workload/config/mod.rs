@@ -44,6 +44,7 @@ impl<'de> Deserialize<'de> for ModelConfig {
 impl ModelConfig {
     /// Reads a Hugging Face `config.json`; `input` is named in the errors.
     pub fn from_json(input: &str, text: &[u8]) -> Result<Self, Error> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let keys: Map<String, Value> = serde_json::from_slice(text).map_err(|e| {
             let place = Place::LineColumn(e.line() as u64, e.column() as u64);
             Error::input(input, place, format!("not a JSON object: {e}"), "Paste the model's config.json as it is")
@@ -169,6 +170,8 @@ mod tests {
         for (change, wanted) in [
             (("mistral", "mamba"), "key `model_type`: \"mamba\" is not supported"),
             (("4096,", "-4096,"), "key `hidden_size`: the value is -4096"),
+            (("4096,", "64.0,"), "key `hidden_size`: the value is 64.0"),
+            (("\"mistral\"", "5"), "key `model_type`: the value is 5"),
             (("4096,", "1e30,"), "key `hidden_size`"),
             (("\"num_hidden_layers\":32,", ""), "key `num_hidden_layers`: the key is missing"),
             (("\"num_attention_heads\":32", "\"num_attention_heads\":33"), "33 heads do not divide hidden_size"),
@@ -221,6 +224,72 @@ mod tests {
         assert_eq!(with(r#"{"quant_method":"bitsandbytes","load_in_8bit":true}"#).unwrap(), Dtype::Int8);
         assert_eq!(with("null").unwrap(), Dtype::Bfloat16);
         assert!(with(r#"{"bits":3}"#).unwrap_err().to_string().contains("Remove the key and choose"));
+    }
+
+    fn windows(change: &str, family: &str) -> Vec<bool> {
+        let text = MISTRAL
+            .replace("\"mistral\"", &format!("\"{family}\""))
+            .replace("\"sliding_window\":null", &format!("\"sliding_window\":1024{change}"))
+            .replace("\"num_hidden_layers\":32", "\"num_hidden_layers\":4");
+        let config = ModelConfig::from_json("c", text.as_bytes()).unwrap();
+        // What is written reads back as the same.
+        let again = ModelConfig::from_json("c", &serde_json::to_vec(&config).unwrap()).unwrap();
+        assert_eq!(config, again);
+        (0..4).map(|layer| config.transformer().unwrap().window_of(layer) == 1024).collect()
+    }
+
+    /// As transformers reads these keys.
+    #[test]
+    fn windows_are_used_where_the_family_uses_them() {
+        let (yes, no) = (vec![true; 4], vec![false; 4]);
+        assert_eq!(windows("", "mistral"), yes);
+        assert_eq!(windows("", "llama"), no);
+        assert_eq!(windows("", "qwen2"), no);
+        assert_eq!(windows(",\"use_sliding_window\":true", "qwen2"), no);
+        assert_eq!(windows(",\"use_sliding_window\":true,\"max_window_layers\":0", "qwen2"), yes);
+        let half = [false, false, true, true];
+        assert_eq!(windows(",\"use_sliding_window\":true,\"max_window_layers\":2", "qwen2"), half);
+        let listed =
+            ",\"layer_types\":[\"full_attention\",\"full_attention\",\"sliding_attention\",\"sliding_attention\"]";
+        assert_eq!(windows(listed, "gemma3_text"), half);
+        assert_eq!(windows(",\"sliding_window_pattern\":2", "gemma3_text"), [true, false, true, false]);
+        let silent = MISTRAL.replace("\"sliding_window\":null,", "");
+        let config = ModelConfig::from_json("c", silent.as_bytes()).unwrap();
+        assert_eq!(config.transformer().unwrap().sliding_window, Some(4096));
+    }
+
+    /// google/gemma-3-4b-it: the published file gives only what differs from the defaults, and the number format
+    /// outside. 3,880,263,168 parameters are those of its language model.
+    #[test]
+    fn a_model_of_text_and_images_is_read_as_its_language_model() {
+        let text = r#"{"architectures":["Gemma3ForConditionalGeneration"],"model_type":"gemma3","torch_dtype":"bfloat16",
+            "text_config":{"hidden_size":2560,"intermediate_size":10240,"model_type":"gemma3_text",
+            "num_hidden_layers":34,"sliding_window":1024},"vision_config":{"hidden_size":1152}}"#;
+        let config = ModelConfig::from_json("c", text.as_bytes()).unwrap();
+        assert_eq!((config.parameters(), config.dtype()), (3_880_263_168, Dtype::Bfloat16));
+    }
+
+    /// Qwen1.5-MoE-A2.7B with three dense layers in front.
+    #[test]
+    fn layers_may_be_excepted_from_experts() {
+        let with = |dense: &str| {
+            let text = format!(
+                r#"{{"model_type":"qwen2_moe","hidden_size":2048,"intermediate_size":5632,"num_hidden_layers":24,
+                "num_attention_heads":16,"num_key_value_heads":16,"vocab_size":151936,"max_position_embeddings":8192,
+                "num_experts":60,"num_experts_per_tok":4,"moe_intermediate_size":1408,
+                "shared_expert_intermediate_size":5632,"mlp_only_layers":{dense}}}"#
+            );
+            ModelConfig::from_json("c", text.as_bytes()).unwrap().parameters()
+        };
+        assert_eq!(with("[]"), 14_315_784_192);
+        assert_eq!(with("[0,1,2]"), 12_758_274_048);
+    }
+
+    #[test]
+    fn a_typo_in_a_layer_is_told() {
+        let text = r#"{"model_type":"cnn","image_size":8,"num_channels":3,"layers":[{"conv":{"filters":8,"size":3,"paddin":1}}]}"#;
+        let error = ModelConfig::from_json("c", text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("paddin"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use serde_json::Value;
+
 use super::keys::Keys;
 use super::product;
 use crate::error::Error;
@@ -89,6 +91,26 @@ impl Family {
         }
     }
 
+    /// What transformers assumes where a file leaves these keys out: files of Gemma 3 give only what differs.
+    fn defaults(self) -> &'static [(&'static str, u64)] {
+        match self {
+            Self::Mistral => &[("sliding_window", 4096)],
+            Self::Gemma2 => &[("sliding_window", 4096)],
+            Self::Gemma3Text => &[
+                ("vocab_size", 262_208),
+                ("hidden_size", 2304),
+                ("intermediate_size", 9216),
+                ("num_hidden_layers", 26),
+                ("num_attention_heads", 8),
+                ("num_key_value_heads", 4),
+                ("head_dim", 256),
+                ("max_position_embeddings", 131_072),
+                ("sliding_window", 4096),
+            ],
+            _ => &[],
+        }
+    }
+
     fn t5_like(self) -> bool {
         matches!(self, Self::T5 | Self::SwitchTransformers)
     }
@@ -102,6 +124,16 @@ impl Family {
     fn encodes_only(self) -> bool {
         matches!(self, Self::Bert | Self::Vit)
     }
+}
+
+/// What a layer looks back at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerType {
+    /// Everything.
+    FullAttention,
+    /// The window.
+    SlidingAttention,
 }
 
 /// Experts in place of MLPs.
@@ -121,6 +153,9 @@ pub struct Experts {
     /// The same for the encoder, where there are two stacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoder_sparse_step: Option<u64>,
+    /// Layers without experts in spite of the step (Qwen).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mlp_only_layers: Vec<u64>,
 }
 
 /// The image of a vision Transformer.
@@ -162,12 +197,20 @@ pub struct Transformer {
     pub vocab_size: u64,
     /// Longest sequence (`n_positions`).
     pub max_position_embeddings: u64,
-    /// Tokens a layer looks back at, where limited.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Tokens a layer looks back at, where limited; written as null where not, for some families have a default.
     pub sliding_window: Option<u64>,
+    /// Whether the window is in use (Qwen); the other families' always is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub use_sliding_window: bool,
     /// Every how many layers sees everything in spite of the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliding_window_pattern: Option<u64>,
+    /// How many layers at the front see everything in spite of the window (Qwen).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_window_layers: Option<u64>,
+    /// What each layer sees, where the file lists it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_types: Option<Vec<LayerType>>,
     /// Whether the output head is the embedding table.
     pub tie_word_embeddings: bool,
     /// Whether Llama's attention projections have biases.
@@ -288,10 +331,21 @@ impl Transformer {
             let cure = format!("Use a configuration of type {}", super::supported());
             keys.bad("model_type", format!("\"{name}\" is not supported"), &cure)
         })?;
-        if let Some(serde_json::Value::Object(text)) = keys.value("text_config") {
-            // A model of text and images: what is asked here is its language model.
-            return Self::from_keys(alias, &Keys { input: keys.input, keys: text });
+        if let Some(Value::Object(text)) = keys.value("text_config") {
+            // A model of text and images: what is asked here is its language model. Its number format stands outside.
+            let mut merged = text.clone();
+            for key in ["torch_dtype", "dtype", "quantization_config", "tie_word_embeddings"] {
+                if let (None, Some(value)) = (text.get(key).filter(|v| !v.is_null()), keys.value(key)) {
+                    merged.insert(key.into(), value.clone());
+                }
+            }
+            return Self::from_keys(alias, &Keys { input: keys.input, keys: &merged });
         }
+        let mut complete = keys.keys.clone();
+        for (key, value) in family.defaults() {
+            complete.entry(*key).or_insert(Value::from(*value));
+        }
+        let keys = &Keys { input: keys.input, keys: &complete };
         let t5 = family.t5_like();
         let heads = keys.required(&["num_attention_heads", "n_head", "num_heads"], 1 << 14)?;
         let hidden_size = keys.required(&["hidden_size", "n_embd", "d_model"], 1 << 20)?;
@@ -335,12 +389,22 @@ impl Transformer {
                 None => keys.required(&["max_position_embeddings", "n_positions", "n_ctx"], 1 << 24)?,
             },
             sliding_window: Self::window(family, keys)?,
+            use_sliding_window: keys.flag("use_sliding_window", false)?,
             sliding_window_pattern: match family {
                 // Gemma 2 alternates; of Gemma 3's layers, every sixth sees everything.
                 Family::Gemma2 => Some(keys.optional(&["sliding_window_pattern"], 1024)?.unwrap_or(2)),
                 Family::Gemma3Text => Some(keys.optional(&["sliding_window_pattern"], 1024)?.unwrap_or(6)),
                 _ => None,
             },
+            max_window_layers: match family {
+                Family::Qwen2 | Family::Qwen2Moe | Family::Qwen3 => match keys.value("max_window_layers") {
+                    Some(zero) if zero.as_u64() == Some(0) => Some(0),
+                    // The default is that of transformers' configurations.
+                    _ => Some(keys.optional(&["max_window_layers"], 1 << 16)?.unwrap_or(28)),
+                },
+                _ => None,
+            },
+            layer_types: Self::layer_types(keys, layers)?,
             tie_word_embeddings: keys.flag("tie_word_embeddings", family.ties_by_default())?,
             attention_bias: keys.flag("attention_bias", false)?,
             mlp_bias: keys.flag("mlp_bias", false)?,
@@ -366,18 +430,29 @@ impl Transformer {
     }
 
     fn window(family: Family, keys: &Keys<'_>) -> Result<Option<u64>, Error> {
+        let window = || keys.optional(&["sliding_window"], 1 << 24);
         match family {
-            // These files name a window and say beside it that it is not in use.
-            Family::Qwen2 | Family::Qwen2Moe | Family::Qwen3 | Family::Qwen3Moe
-                if !keys.flag("use_sliding_window", true)? =>
-            {
-                Ok(None)
+            Family::Mistral | Family::Mixtral | Family::Gemma2 | Family::Gemma3Text => window(),
+            // These files name a window that is not in use unless they say so.
+            Family::Qwen2 | Family::Qwen2Moe | Family::Qwen3 | Family::Qwen3Moe => {
+                if keys.flag("use_sliding_window", false)? { window() } else { Ok(None) }
             }
-            Family::Gpt2 | Family::Opt | Family::Bert | Family::T5 | Family::SwitchTransformers | Family::Vit => {
-                Ok(None)
-            }
-            _ => keys.optional(&["sliding_window"], 1 << 24),
+            // The others have none, whatever their files say.
+            _ => Ok(None),
         }
+    }
+
+    /// Which layers look back at a window only, where the file lists them.
+    fn layer_types(keys: &Keys<'_>, layers: u64) -> Result<Option<Vec<LayerType>>, Error> {
+        let Some(value) = keys.value("layer_types") else { return Ok(None) };
+        let cure = "Write a list of full_attention and sliding_attention, one for each layer";
+        let types: Vec<LayerType> =
+            serde_json::from_value(value.clone()).map_err(|e| keys.bad("layer_types", e.to_string(), cure))?;
+        if types.len() as u64 != layers {
+            let problem = format!("the list has {} elements for {layers} layers", types.len());
+            return Err(keys.bad("layer_types", problem, cure));
+        }
+        Ok(Some(types))
     }
 
     /// Fails where two values contradict each other.
@@ -456,7 +531,9 @@ impl Transformer {
 
     /// Whether layer `layer` of a stack has experts.
     pub(crate) fn sparse(&self, stack: &Stack, layer: u64) -> bool {
+        let dense = self.experts.as_ref().is_some_and(|experts| experts.mlp_only_layers.contains(&layer));
         match (stack.sparse_step, self.model_type) {
+            _ if dense => false,
             (0, _) => false,
             (1, _) => true,
             // As transformers counts: Switch takes the second of each group, Qwen the last.
@@ -467,7 +544,13 @@ impl Transformer {
 
     /// The positions that layer `layer` looks back at, itself included.
     pub(crate) fn window_of(&self, layer: u64) -> u64 {
-        let everything = self.sliding_window_pattern.is_some_and(|every| (layer + 1).is_multiple_of(every));
+        let everything = match self.layer_types.as_ref().and_then(|types| types.get(layer as usize)) {
+            Some(of_layer) => *of_layer == LayerType::FullAttention,
+            None => {
+                self.sliding_window_pattern.is_some_and(|every| (layer + 1).is_multiple_of(every))
+                    || self.max_window_layers.is_some_and(|full| layer < full)
+            }
+        };
         if everything { u64::MAX } else { self.sliding_window.unwrap_or(u64::MAX) }
     }
 
@@ -744,6 +827,7 @@ impl Experts {
                 shared_expert_intermediate_size: None,
                 decoder_sparse_step: 1,
                 encoder_sparse_step: None,
+                mlp_only_layers: Vec::new(),
             }),
             Family::Qwen2Moe | Family::Qwen3Moe => Some(Self {
                 num_experts: num_experts()?,
@@ -755,12 +839,21 @@ impl Experts {
                 },
                 decoder_sparse_step: step.unwrap_or(1),
                 encoder_sparse_step: None,
+                mlp_only_layers: match keys.value("mlp_only_layers") {
+                    None => Vec::new(),
+                    Some(list) => serde_json::from_value(list.clone()).map_err(|e| {
+                        keys.bad("mlp_only_layers", e.to_string(), "Write a list of layers, counted from 0")
+                    })?,
+                },
             }),
             Family::SwitchTransformers => {
                 let decoder = keys.optional(&["num_decoder_layers"], 1024)?.unwrap_or(layers);
                 // As transformers derives it: every n-th layer, so that the stated number of layers has experts.
-                let every =
-                    |name, layers: u64| Ok::<_, Error>(keys.optional(&[name], 1024)?.map(|n| (layers / n).max(1)));
+                // None at all is written as 0 and then means one of them all.
+                let every = |name, layers: u64| match keys.value(name).and_then(Value::as_u64) {
+                    Some(0) => Ok(Some(layers)),
+                    _ => Ok::<_, Error>(keys.optional(&[name], 1024)?.map(|n| (layers / n).max(1))),
+                };
                 let encoder_step = every("num_sparse_encoder_layers", layers)?;
                 let decoder_step = every("num_sparse_decoder_layers", decoder)?;
                 let stated = keys.optional(&["encoder_sparse_step"], 1024)?;
@@ -771,6 +864,7 @@ impl Experts {
                     shared_expert_intermediate_size: None,
                     decoder_sparse_step: decoder_step.or(step).unwrap_or((decoder / 3).max(1)),
                     encoder_sparse_step: Some(encoder_step.or(stated).unwrap_or((layers / 3).max(1))),
+                    mlp_only_layers: Vec::new(),
                 })
             }
             _ => None,
