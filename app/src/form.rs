@@ -9,7 +9,7 @@ use accel_core::recipe::{FRAGMENT, Recipe};
 use accel_core::units::{GIB, MB, MIB, parse_bytes};
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::dtype::Dtype;
-use accel_core::workload::model_run::{Convolution, ModelRun, Task};
+use accel_core::workload::model_run::{Convolution, Fields, ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
 use accel_core::workload::presets;
 use accel_core::workload::requests::Requests;
@@ -36,17 +36,6 @@ pub(crate) enum Source {
     File,
     /// Any workload, as JSON: those that no other form holds.
     Json,
-}
-
-/// What kind of model is chosen: it decides which fields mean something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    Decoder,
-    Encoder,
-    /// Images or rows.
-    Batch,
-    /// A file, which may be any.
-    Any,
 }
 
 /// Every field as the user typed it.
@@ -255,28 +244,16 @@ impl Form {
         self.routing_log.set(run.routing.log.clone());
     }
 
-    /// What kind of model is chosen.
-    pub(crate) fn shape(&self) -> Shape {
+    /// Which fields mean something to the chosen model and task; all that a file may need where the model cannot be
+    /// told.
+    pub(crate) fn fields(&self) -> Fields {
+        let task = Task::from_name(&self.task.get()).unwrap_or_default();
         let config = match self.model.get() {
-            name if name == MODEL_FILE => return Shape::Any,
+            name if name == MODEL_FILE => return Fields::of_file(task),
             name if name == CUSTOM => ModelConfig::from_json(CUSTOM, self.config.get().as_bytes()),
             name => presets::find(&name).and_then(presets::Preset::config),
         };
-        match config {
-            Ok(config) => match config.transformer() {
-                Some(model) if model.encodes_only() => Shape::Encoder,
-                Some(_) => Shape::Decoder,
-                None => Shape::Batch,
-            },
-            Err(_) => Shape::Decoder,
-        }
-    }
-
-    /// Whether the chosen model has experts.
-    pub(crate) fn has_experts(&self) -> bool {
-        let name = self.model.get();
-        presets::find(&name).is_ok_and(|preset| preset.family == "MoE")
-            || name == CUSTOM && self.config.with(|config| config.contains("experts"))
+        config.map_or_else(|_| Fields::of_file(task), |config| Fields::of(&config, task))
     }
 
     fn set_synthetic(&self, synthetic: &Synthetic) {
@@ -345,8 +322,7 @@ impl Form {
         let optional = |field, text: String| {
             if text.trim().is_empty() { Ok(None) } else { number(field, &text).map(Some) }
         };
-        let (shape, task) = (self.shape(), Task::from_name(&self.task.get())?);
-        let serves = shape == Shape::Decoder && task == Task::Inference;
+        let (means, task) = (self.fields(), Task::from_name(&self.task.get())?);
         let requests = self.requests.get();
         let dataflow = self.dataflow.get();
         let mut run = ModelRun {
@@ -356,23 +332,31 @@ impl Form {
             weight_dtype: dtype("weight_dtype", self.weight_dtype.get())?,
             tile_bytes: parse_bytes("tile_bytes", &self.tile.get())?,
             dataflow: if dataflow.is_empty() { None } else { Some(Dataflow::from_name(&dataflow)?) },
-            convolution: Convolution::from_name(&self.convolution.get())?,
-            optimizer: Optimizer::from_name(&self.optimizer.get())?,
             ..ModelRun::default()
         };
-        if shape != Shape::Batch {
+        if means.convolution {
+            run.convolution = Convolution::from_name(&self.convolution.get())?;
+        }
+        if means.optimizer {
+            run.optimizer = Optimizer::from_name(&self.optimizer.get())?;
+        }
+        if means.requests && !requests.trim().is_empty() {
+            run.requests = Some(Requests::parse(&requests)?);
+        }
+        // Requests say how many tokens they have.
+        if means.prompt_tokens && run.requests.is_none() {
             run.prompt_tokens = optional("prompt_tokens", self.prompt_tokens.get())?;
         }
-        if shape == Shape::Decoder {
+        if means.decode_tokens && run.requests.is_none() {
             run.decode_tokens = optional("decode_tokens", self.decode_tokens.get())?;
         }
-        if serves {
+        if means.kv_dtype {
             run.kv_dtype = dtype("kv_dtype", self.kv_dtype.get())?;
-            run.requests = if requests.trim().is_empty() { None } else { Some(Requests::parse(&requests)?) };
-        } else {
+        }
+        if means.steps {
             run.steps = number("steps", &self.steps.get())?;
         }
-        if self.has_experts() {
+        if means.routing {
             run.routing = Routing {
                 zipf: number("zipf", &self.zipf.get())?,
                 stickiness: number("stickiness", &self.stickiness.get())?,

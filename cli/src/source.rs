@@ -57,71 +57,71 @@ pub(crate) struct WorkloadArgs {
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
     /// A question with its experiment (`accel models` lists them).
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "synthetic"])]
+    #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
     /// What the model does: inference or training.
-    #[arg(long, value_name = "NAME", requires = "model")]
+    #[arg(long, value_name = "NAME")]
     task: Option<String>,
     /// Batches one after the other: of images or rows, or of training (model).
-    #[arg(long, value_name = "N", requires = "model")]
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Requests of different lengths and arrivals, such as 512+64,3x128+32@4: prompt and decoded tokens, how many, and
     /// the step before which they come (model).
-    #[arg(long, value_name = "LIST", requires = "model")]
+    #[arg(long, value_name = "LIST")]
     requests: Option<String>,
     /// The order in which matrix multiplications walk over square tiles: output-, weight- or input-stationary (model).
-    #[arg(long, value_name = "NAME", requires = "model")]
+    #[arg(long, value_name = "NAME")]
     dataflow: Option<String>,
     /// How convolutions are computed: direct or im2col (model).
-    #[arg(long, value_name = "NAME", requires = "model")]
+    #[arg(long, value_name = "NAME")]
     convolution: Option<String>,
     /// How weights are updated: sgd, momentum or adam (training).
-    #[arg(long, value_name = "NAME", requires = "model")]
+    #[arg(long, value_name = "NAME")]
     optimizer: Option<String>,
     /// Exponent of the popularity of experts; 0 = all equal (mixture of experts).
-    #[arg(long, value_name = "S", requires = "model")]
+    #[arg(long, value_name = "S")]
     zipf: Option<f64>,
     /// Probability that a token takes over an expert of the token before it (mixture of experts).
-    #[arg(long, value_name = "P", requires = "model")]
+    #[arg(long, value_name = "P")]
     stickiness: Option<f64>,
     /// A record of routing to follow: JSON lines of token, layer and experts (mixture of experts).
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE")]
     routing_log: Option<String>,
     /// The prototype's random workload of a model type: Transformer, CNN, MLP or MoE.
-    #[arg(long, value_name = "TYPE", conflicts_with = "model")]
+    #[arg(long, value_name = "TYPE")]
     synthetic: Option<String>,
     /// Sequences in a batch.
     #[arg(long, value_name = "N")]
     batch_size: Option<u32>,
     /// Tokens of each prompt (model).
-    #[arg(long, value_name = "N", requires = "model")]
+    #[arg(long, value_name = "N")]
     prompt_tokens: Option<u64>,
     /// Tokens decoded after the prompt (model).
-    #[arg(long, value_name = "N", requires = "model")]
+    #[arg(long, value_name = "N")]
     decode_tokens: Option<u64>,
     /// Number format of the weights, such as int4 (model).
-    #[arg(long, value_name = "TYPE", requires = "model")]
+    #[arg(long, value_name = "TYPE")]
     weight_dtype: Option<String>,
     /// Number format of the KV cache (model).
-    #[arg(long, value_name = "TYPE", requires = "model")]
+    #[arg(long, value_name = "TYPE")]
     kv_dtype: Option<String>,
     /// The largest block that moves as one, such as 4MiB (model).
-    #[arg(long, value_name = "SIZE", requires = "model")]
+    #[arg(long, value_name = "SIZE")]
     tile: Option<String>,
     /// Layers (synthetic).
-    #[arg(long, value_name = "N", requires = "synthetic")]
+    #[arg(long, value_name = "N")]
     num_layers: Option<u32>,
     /// Sequence length; recorded, not used by the synthetic generator.
-    #[arg(long, value_name = "N", requires = "synthetic")]
+    #[arg(long, value_name = "N")]
     seq_length: Option<u32>,
     /// Probability of each of five possible reuses (synthetic).
-    #[arg(long, value_name = "P", requires = "synthetic", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     reuse_probability: Option<f64>,
     /// The most tensors taken of each layer (synthetic).
-    #[arg(long, value_name = "N", requires = "synthetic")]
+    #[arg(long, value_name = "N")]
     max_tensors_per_layer: Option<u32>,
     /// Order of reuses: interleaved or burst (synthetic).
-    #[arg(long, value_name = "NAME", requires = "synthetic")]
+    #[arg(long, value_name = "NAME")]
     pattern: Option<String>,
     /// Seed of everything drawn by chance.
     #[arg(long, value_name = "N")]
@@ -231,7 +231,63 @@ fn set<T>(slot: &mut T, flag: Option<T>) {
 }
 
 impl WorkloadArgs {
+    /// Fails where a flag was given that says nothing about the chosen source. (clap's own `requires` is waived where
+    /// flags exclude each other, and then they would be ignored.)
+    fn check_flags(&self) -> anyhow::Result<()> {
+        let given = |flag: &Option<String>| flag.is_some();
+        let sources = [("--model", &self.model), ("--scenario", &self.scenario), ("--synthetic", &self.synthetic)];
+        let chosen: Vec<&str> = sources.iter().filter(|(_, flag)| given(flag)).map(|(name, _)| *name).collect();
+        if let [first, second, ..] = chosen[..] {
+            bail!("{first} cannot be combined with {second}: choose one");
+        }
+        let of_model = [
+            ("--task", given(&self.task)),
+            ("--steps", self.steps.is_some()),
+            ("--requests", given(&self.requests)),
+            ("--dataflow", given(&self.dataflow)),
+            ("--convolution", given(&self.convolution)),
+            ("--optimizer", given(&self.optimizer)),
+            ("--zipf", self.zipf.is_some()),
+            ("--stickiness", self.stickiness.is_some()),
+            ("--routing-log", given(&self.routing_log)),
+            ("--prompt-tokens", self.prompt_tokens.is_some()),
+            ("--decode-tokens", self.decode_tokens.is_some()),
+            ("--weight-dtype", given(&self.weight_dtype)),
+            ("--kv-dtype", given(&self.kv_dtype)),
+            ("--tile", given(&self.tile)),
+        ];
+        let of_synthetic = [
+            ("--num-layers", self.num_layers.is_some()),
+            ("--seq-length", self.seq_length.is_some()),
+            ("--reuse-probability", self.reuse_probability.is_some()),
+            ("--max-tensors-per-layer", self.max_tensors_per_layer.is_some()),
+            ("--pattern", given(&self.pattern)),
+        ];
+        let of_either = [("--batch-size", self.batch_size.is_some())];
+        for (flags, owners) in [
+            (&of_model[..], &["--model"][..]),
+            (&of_synthetic[..], &["--synthetic"][..]),
+            (&of_either[..], &["--model", "--synthetic"][..]),
+        ] {
+            if let Some((flag, _)) = flags.iter().find(|(_, given)| *given)
+                && !chosen.iter().any(|source| owners.contains(source))
+            {
+                let owners = owners.join(" or ");
+                match chosen.first() {
+                    Some(&source @ "--scenario") => bail!(
+                        "{flag} belongs to {owners}; {source} brings its own workload. \
+                         Change it in the recipe: accel recipe --scenario NAME"
+                    ),
+                    Some(source) => bail!("{flag} belongs to {owners}, not to {source}: leave it out"),
+                    None => bail!("{flag} belongs to {owners}: name one"),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn workload(&self) -> anyhow::Result<Option<Workload>> {
+        self.check_flags()?;
         if let Some(model) = &self.model {
             let mut run = ModelRun { model: model_ref(model)?, ..ModelRun::default() };
             set(&mut run.batch_size, self.batch_size.map(u64::from));
@@ -260,9 +316,6 @@ impl WorkloadArgs {
             set(&mut synthetic.max_tensors_per_layer, self.max_tensors_per_layer);
             set(&mut synthetic.pattern, self.pattern.as_deref().map(Pattern::from_name).transpose()?);
             return Ok(Some(Workload::Synthetic(synthetic)));
-        }
-        if self.batch_size.is_some() {
-            bail!("--batch-size belongs to --model or --synthetic: name one of them");
         }
         Ok(None)
     }

@@ -136,6 +136,21 @@ fn refusals_name_input_place_and_cure() {
             "no such format. Choose one of prototype-csv, prototype-json",
         ),
         (vec!["simulate", "--recipe", &broken, "--model", "x"], "--recipe cannot be combined with --model"),
+        // A flag that says nothing about the source is refused, never ignored.
+        (
+            vec!["simulate", "--scenario", "gemm-dataflow", "--dataflow", "ws"],
+            "--dataflow belongs to --model; --scenario",
+        ),
+        (
+            vec!["simulate", "--scenario", "moe-24gb", "--batch-size", "3"],
+            "--batch-size belongs to --model or --synthetic",
+        ),
+        (vec!["simulate", "--synthetic", "CNN", "--zipf", "2"], "--zipf belongs to --model, not to --synthetic"),
+        (vec!["simulate", "--model", "gpt2", "--pattern", "burst"], "--pattern belongs to --synthetic, not to --model"),
+        (vec!["simulate", "--model", "gpt2", "--synthetic", "CNN"], "--model cannot be combined with --synthetic"),
+        (vec!["simulate", "--task", "training"], "--task belongs to --model: name one"),
+        (vec!["simulate", "--model", "resnet-18", "--kv-dtype", "int8"], "kv_dtype"),
+        (vec!["simulate", "--model", "gpt2-large", "--optimizer", "sgd"], "inference updates no weights"),
         (vec!["simulate", "--recipe", &broken], "broken.json, line 2, column"),
         (vec!["simulate", "--recipe", "x#r=!!"], "not a recipe"),
         (vec!["simulate", "--model", "gpt-9"], "no such preset. Choose one of mistral-7b"),

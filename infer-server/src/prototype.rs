@@ -11,7 +11,8 @@ use accel_core::score::{Scorer, heuristic};
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
 use accel_core::units::parse_bytes;
-use accel_core::validate;
+use accel_core::validate::realism::{Realism, Reference, realism};
+use accel_core::validate::{self, profile};
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
 use accel_core::workload::{FileSource, Workload};
 use axum::Json;
@@ -157,6 +158,19 @@ pub struct ValidationAnswer {
     size_p_value: Option<f64>,
     /// The verdict in words.
     interpretation: String,
+    /// The trace beside a reference profile, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    realism: Option<Realism>,
+}
+
+/// How to test.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ValidateQuery {
+    /// A reference profile to lay beside the trace: `linear`, `resnet-50`, `gpt2-large` or `dlrm`; none if left out.
+    #[param(example = "gpt2-large")]
+    reference: Option<String>,
 }
 
 /// A workload to make, or the records of a trace that `/generate-trace` or a file gave.
@@ -390,20 +404,31 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
     Ok((headers, Json(metrics)))
 }
 
-/// Test a trace against the laws of its generator.
+/// Test a trace against the laws of its generator, and beside traces of real models.
 #[utoipa::path(
-    post, path = "/validate-trace", tag = "prototype",
+    post, path = "/validate-trace", tag = "prototype", params(ValidateQuery),
     request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
     responses((status = 200, body = ValidationAnswer), (status = 422, body = Refusal))
 )]
-async fn validate_trace(body: Bytes) -> Result<Json<ValidationAnswer>, ApiError> {
+async fn validate_trace(
+    query: Result<Query<ValidateQuery>, QueryRejection>,
+    body: Bytes,
+) -> Result<Json<ValidationAnswer>, ApiError> {
+    let Query(query) = query.map_err(|e| {
+        let cure = "Give reference at most once, and nothing else";
+        ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
+    })?;
     aside(move || {
+        let profile = query.reference.as_deref().map(profile::find).transpose().map_err(ApiError::query)?;
         let Input { trace, reuse_probability } = Input::read(&body)?;
+        let beside = profile.map(|profile| realism(&trace, Reference::Profile(profile)));
+        let realism = beside.transpose().map_err(ApiError::body)?;
         let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;
         Ok(Json(ValidationAnswer {
             reuse_p_value: validation.reuse.p_value,
             size_p_value: validation.size.p_value,
             interpretation: validation.interpretation,
+            realism,
         }))
     })
     .await

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Flow, Outcome, Progress, run};
-use accel_core::workload::Workload;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -56,12 +55,12 @@ impl Progress for UntilStopped {
 )]
 async fn run_recipe(State(Runs(runs)): State<Runs>, body: Bytes) -> Result<Json<Outcome>, ApiError> {
     let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
-    if let Workload::File(file) = &recipe.workload {
+    if let Some(file) = recipe.workload.file() {
         return Err(ApiError::body(Error::input(
-            &file.name,
+            file,
             Place::Whole,
-            "the recipe names a trace file, which a request cannot carry",
-            "Send its records to /simulate, or use the page or `accel simulate --trace`",
+            "the recipe names a file, which a request cannot carry",
+            "Send the records of a trace to /simulate, or use the page or `accel simulate`",
         )));
     }
     let permit = runs.try_acquire_owned().map_err(|_| ApiError::Busy)?;

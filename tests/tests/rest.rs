@@ -160,6 +160,10 @@ async fn validate_trace_answers_the_prototypes_keys() {
         assert!((0.0..=1.0).contains(&answer[*key].as_f64().unwrap()), "{answer}");
     }
     let trace = post("/generate-trace", r#"{"num_layers": 48}"#).await.unwrap().text;
+    assert!(answer.get("realism").is_none(), "{answer}");
+    let beside = post("/validate-trace?reference=gpt2-large", r#"{"num_layers": 480}"#).await.unwrap().json().unwrap();
+    let p_value = beside["realism"]["distances"]["p_value"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&p_value), "{beside}");
     let estimated = post("/validate-trace", trace).await.unwrap().json().unwrap();
     assert_eq!(estimated[wanted[2]], answer[wanted[2]]);
 }
@@ -221,7 +225,19 @@ async fn bad_requests_name_field_value_and_range() {
     }
     for (path, body, wanted) in [
         ("/simulate?policy=lru&policy=fifo", "{}", "at most once each"),
-        ("/v1/run", r#"{"workload":{"file":{"name":"x.csv"}}}"#, "Send its records to /simulate"),
+        ("/v1/run", r#"{"workload":{"file":{"name":"x.csv"}}}"#, "Send the records of a trace to /simulate"),
+        (
+            "/v1/run",
+            r#"{"workload":{"model":{"model":{"file":"x.onnx"}}}}"#,
+            "x.onnx, whole input: the recipe names a file",
+        ),
+        (
+            "/v1/run",
+            r#"{"workload":{"model":{"model":"mixtral-8x7b","routing":{"log":"r.jsonl"}}}}"#,
+            "r.jsonl, whole input: the recipe names a file",
+        ),
+        ("/validate-trace?reference=vgg", "{}", "Choose one of linear"),
+        ("/validate-trace?p=1", "{}", "Give reference at most once"),
     ] {
         let answer = post(path, body).await.unwrap();
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");

@@ -12,7 +12,7 @@ use leptos::prelude::*;
 use super::field::{Field, at_fault, invalid, problem_line};
 use super::files::file_picker;
 use super::{App, yes};
-use crate::form::{CUSTOM, MODEL_FILE, Shape, Source};
+use crate::form::{CUSTOM, MODEL_FILE, Source};
 
 fn pairs(names: impl IntoIterator<Item = &'static str>) -> Vec<(String, String)> {
     names.into_iter().map(|name| (name.to_owned(), name.to_owned())).collect()
@@ -89,9 +89,9 @@ fn model_form(app: App) -> impl IntoView {
         options.extend(Dataflow::ALL.map(|flow| (flow.name().to_owned(), flow.name().replace('_', " "))));
         options
     };
-    let shape = Memo::new(move |_| form.shape());
-    let training = move || form.task.get() == Task::Training.name();
-    let serves = move || matches!(shape.get(), Shape::Decoder) && !training();
+    let fields = Memo::new(move |_| form.fields());
+    // Requests say how many tokens they have.
+    let own_tokens = move || fields.get().requests && form.requests.with(|text| !text.trim().is_empty());
     let file = move || match form.model_file.get() {
         name if name.is_empty() => "Drop the file anywhere on the page.".to_owned(),
         name => format!("Chosen: {name}"),
@@ -109,19 +109,19 @@ fn model_form(app: App) -> impl IntoView {
             {problem_line(app, "config", "config")}
         </div>
         {Field::new("task", "Task", form.task).choice(app, pairs(Task::ALL.map(Task::name)))}
-        <div class="pair" hidden=yes(move || shape.get() == Shape::Batch)>
+        <div class="pair" hidden=yes(move || !fields.get().prompt_tokens || own_tokens())>
             {Field::new("prompt_tokens", "Tokens read", form.prompt_tokens).placeholder("128").slider("1", "4096", "1").input(app)}
-            <div hidden=yes(move || shape.get() != Shape::Decoder)>
+            <div hidden=yes(move || !fields.get().decode_tokens)>
                 {Field::new("decode_tokens", "Tokens decoded", form.decode_tokens).placeholder("16").slider("0", "64", "1").input(app)}
             </div>
         </div>
         <div class="pair">
             {Field::new("batch_size", "Batch size", form.model_batch).slider("1", "64", "1").input(app)}
-            <div hidden=yes(serves)>
+            <div hidden=yes(move || !fields.get().steps)>
                 {Field::new("steps", "Steps", form.steps).slider("1", "16", "1").input(app)}
             </div>
         </div>
-        <div hidden=yes(move || !serves())>
+        <div hidden=yes(move || !fields.get().requests)>
             {Field::new("requests", "Requests instead", form.requests)
                 .hint("Such as 512+64, 3x128+32@4: tokens read and decoded, how many, and the step before which they come. As many as the batch size run at once.")
                 .input(app)}
@@ -130,18 +130,24 @@ fn model_form(app: App) -> impl IntoView {
             <summary>"Storage and order"</summary>
             <div class="pair">
                 {Field::new("weight_dtype", "Weights", form.weight_dtype).choice(app, dtypes("the model's own"))}
-                {Field::new("kv_dtype", "KV cache", form.kv_dtype).choice(app, dtypes("as activations"))}
+                <div hidden=yes(move || !fields.get().kv_dtype)>
+                    {Field::new("kv_dtype", "KV cache", form.kv_dtype).choice(app, dtypes("as activations"))}
+                </div>
             </div>
             <div class="pair">
                 {Field::new("tile_bytes", "Tile", form.tile).hint("The largest block that moves as one.").input(app)}
                 {Field::new("dataflow", "Dataflow", form.dataflow).choice(app, dataflows())}
             </div>
             <div class="pair">
-                {Field::new("convolution", "Convolutions", form.convolution).choice(app, pairs(Convolution::ALL.map(Convolution::name)))}
-                {Field::new("optimizer", "Optimizer", form.optimizer).choice(app, pairs(Optimizer::ALL.map(Optimizer::name)))}
+                <div hidden=yes(move || !fields.get().convolution)>
+                    {Field::new("convolution", "Convolutions", form.convolution).choice(app, pairs(Convolution::ALL.map(Convolution::name)))}
+                </div>
+                <div hidden=yes(move || !fields.get().optimizer)>
+                    {Field::new("optimizer", "Optimizer", form.optimizer).choice(app, pairs(Optimizer::ALL.map(Optimizer::name)))}
+                </div>
             </div>
         </details>
-        <details open=at_fault(app, &["zipf", "stickiness"]) hidden=yes(move || !form.has_experts())>
+        <details open=at_fault(app, &["zipf", "stickiness"]) hidden=yes(move || !fields.get().routing)>
             <summary>"Experts"</summary>
             <div class="pair">
                 {Field::new("zipf", "Popularity (Zipf)", form.zipf).hint("0: all experts alike.").input(app)}

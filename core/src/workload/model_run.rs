@@ -82,6 +82,61 @@ impl Convolution {
     }
 }
 
+/// Which fields of a run mean something; the others are refused where they are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fields {
+    /// [`ModelRun::prompt_tokens`].
+    pub prompt_tokens: bool,
+    /// [`ModelRun::decode_tokens`].
+    pub decode_tokens: bool,
+    /// [`ModelRun::requests`].
+    pub requests: bool,
+    /// [`ModelRun::steps`].
+    pub steps: bool,
+    /// [`ModelRun::kv_dtype`].
+    pub kv_dtype: bool,
+    /// [`ModelRun::convolution`].
+    pub convolution: bool,
+    /// [`ModelRun::optimizer`].
+    pub optimizer: bool,
+    /// [`ModelRun::routing`].
+    pub routing: bool,
+}
+
+impl Fields {
+    /// Those of a run of `config`.
+    pub fn of(config: &ModelConfig, task: Task) -> Self {
+        let transformer = config.transformer();
+        let training = task == Task::Training;
+        let decoder = transformer.filter(|model| !model.encodes_only());
+        let serves = decoder.is_some() && !training;
+        Self {
+            prompt_tokens: transformer.is_some(),
+            decode_tokens: serves || decoder.is_some_and(|model| model.num_decoder_layers.is_some()),
+            requests: serves,
+            steps: !serves,
+            kv_dtype: serves,
+            convolution: matches!(config, ModelConfig::Resnet(_) | ModelConfig::Cnn(_)),
+            optimizer: training,
+            routing: transformer.is_some_and(|model| model.experts.is_some()),
+        }
+    }
+
+    /// Those of a model whose file was not read yet: it may be any.
+    pub fn of_file(task: Task) -> Self {
+        Self {
+            prompt_tokens: true,
+            decode_tokens: false,
+            requests: false,
+            steps: true,
+            kv_dtype: false,
+            convolution: true,
+            optimizer: task == Task::Training,
+            routing: false,
+        }
+    }
+}
+
 /// One run of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -204,17 +259,14 @@ impl ModelRun {
     }
 
     fn check_model(&self, config: &ModelConfig) -> Result<(), Error> {
-        let transformer = config.transformer();
-        let routed = self.routing != Routing::default();
-        without("routing", routed && transformer.is_none_or(|t| t.experts.is_none()), "the model has no experts")?;
-        let convolves = matches!(config, ModelConfig::Resnet(_) | ModelConfig::Cnn(_));
+        let means = Fields::of(config, self.task);
         let im2col = self.convolution == Convolution::Im2col;
-        without("convolution", im2col && !convolves, "the model has no convolutions")?;
-        let caches = transformer.is_some_and(|t| !t.encodes_only()) && self.task == Task::Inference;
-        without("kv_dtype", self.kv_dtype.is_some() && !caches, "nothing is kept in a KV cache here")?;
+        without("routing", self.routing != Routing::default() && !means.routing, "the model has no experts")?;
+        without("convolution", im2col && !means.convolution, "the model has no convolutions")?;
+        without("kv_dtype", self.kv_dtype.is_some() && !means.kv_dtype, "nothing is kept in a KV cache here")?;
         self.check_optimizer()?;
-        match transformer {
-            Some(transformer) => self.check_tokens(transformer),
+        match config.transformer() {
+            Some(transformer) => self.check_tokens(transformer, means),
             None => {
                 let problem = format!("a model of type {} has no tokens", config.family());
                 without("prompt_tokens", self.prompt_tokens.is_some(), &problem)?;
@@ -229,29 +281,25 @@ impl ModelRun {
         without("optimizer", given, "inference updates no weights")
     }
 
-    fn check_tokens(&self, model: &Transformer) -> Result<(), Error> {
-        let decodes = !model.encodes_only();
-        if !decodes && self.decode_tokens.is_some_and(|tokens| tokens > 0) {
-            let decode = self.decode_tokens.unwrap_or(0);
-            return Err(Error::field("decode_tokens", decode, "this model only encodes", "Choose 0, or leave it out"));
+    fn check_tokens(&self, model: &Transformer, means: Fields) -> Result<(), Error> {
+        if let Some(decode @ 1..) = self.decode_tokens
+            && !means.decode_tokens
+        {
+            let problem =
+                if model.encodes_only() { "this model only encodes" } else { "a model in training decodes nothing" };
+            return Err(Error::field("decode_tokens", decode, problem, "Choose 0, or leave it out"));
         }
-        let serves = decodes && self.task == Task::Inference;
         if self.requests.is_some() {
             let problem = "the requests say how many tokens they have";
             without("prompt_tokens", self.prompt_tokens.is_some(), problem)?;
             without("decode_tokens", self.decode_tokens.is_some(), problem)?;
         }
-        let learns_alone = self.task == Task::Training && model.num_decoder_layers.is_none();
-        let decodes_some = self.decode_tokens.is_some_and(|tokens| tokens > 0);
-        without("decode_tokens", learns_alone && decodes_some, "a model in training decodes nothing")?;
-        if serves && self.steps != 1 {
+        if self.steps != 1 && !means.steps {
             let cure = "Leave it out: each decoded token is a step";
             return Err(Error::field("steps", self.steps, "a decoder counts its steps in tokens", cure));
         }
-        if self.requests.is_some() && !serves {
-            let problem = "only a decoder that answers serves requests";
-            return Err(Error::field("requests", "given", problem, "Leave it out"));
-        }
+        let served = self.requests.is_some() && !means.requests;
+        without("requests", served, "only a decoder that answers serves requests")?;
         if let (Tokens::Image(tokens), Some(given)) = (model.tokens(), self.prompt_tokens)
             && given != tokens
         {
@@ -742,7 +790,7 @@ mod tests {
         for (now, tensor) in trace.accesses().iter().enumerate() {
             let first = seen.insert(*tensor);
             let input = trace.tensors()[*tensor as usize].name.starts_with("input");
-            assert!(!(input && !first), "{now}");
+            assert!(first || !input, "{now}");
             // All else is written before it is read, but for weights.
             let kind = trace.tensors()[*tensor as usize].kind;
             assert!(!first || input || kind == Kind::Weights || trace.mode(now) != Mode::Read, "{now}");
