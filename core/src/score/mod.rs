@@ -1,5 +1,7 @@
 //! How evictable an access leaves its tensor: a score from 0 (keep) to 1 (evict first).
 
+pub mod prompt;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
