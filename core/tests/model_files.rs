@@ -226,12 +226,15 @@ fn routing_follows_a_log() {
     assert_eq!((0..8).filter(|e| used(*e)).collect::<Vec<_>>(), [0, 1, 7]);
     run.decode_tokens = Some(3);
     let error = trace(&run, &log).unwrap_err().to_string();
-    assert!(error.contains("record 5: the log has 5 tokens"), "{error}");
+    assert!(error.contains("record 5: the log, of 5 tokens, has no experts for token 5 in layer 0"), "{error}");
     let foreign = log.replace("[0,7]", "[0,8]");
     let error = trace(&run, &foreign).unwrap_err().to_string();
     assert!(error.contains("goes to expert 8 of layer 0, which has 8"), "{error}");
+    let alone = log.replace(",7]", "]");
+    let error = trace(&run, &alone).unwrap_err().to_string();
+    assert!(error.contains("token 0 goes to 1 experts in layer 0, and the model sends it to 2"), "{error}");
     run.model = ModelRef::Preset("mistral-7b".into());
-    assert_eq!(run.check().unwrap_err().field_name(), Some("routing.log"));
+    assert_eq!(run.check().unwrap_err().field_name(), Some("routing"));
 }
 
 proptest! {
