@@ -16,7 +16,7 @@ use accel_core::trace::{Summary, Trace};
 use accel_core::units::format_count;
 use accel_core::validate::profile;
 use accel_core::validate::realism::{Reference, realism};
-use accel_core::workload::model_run::{ModelRun, Task};
+use accel_core::workload::model_run::{Fields, ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
 use accel_core::workload::scenarios::SCENARIOS;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
@@ -30,13 +30,14 @@ fn recipes() -> Vec<Recipe> {
     let mut recipes = vec![Recipe::default()];
     for (i, preset) in PRESETS.iter().enumerate() {
         let config = preset.config().unwrap();
-        let decodes = config.transformer().is_some_and(|model| !model.encodes_only());
+        let task = Task::ALL[i % 2];
+        let means = Fields::of(&config, task);
         let workload = Workload::Model(ModelRun {
             model: ModelRef::Config(Box::new(config)),
             batch_size: 2,
-            prompt_tokens: decodes.then_some(33),
-            decode_tokens: decodes.then_some(3),
-            task: Task::ALL[i % 2],
+            prompt_tokens: (means.prompt_tokens && preset.name != "vit-b-16").then_some(33),
+            decode_tokens: means.decode_tokens.then_some(3),
+            task,
             dataflow: (i % 3 == 0).then(|| Dataflow::ALL[i % 2]),
             // Large enough that dataflows do not make millions of accesses.
             tile_bytes: 32 << 20,
@@ -101,7 +102,7 @@ async fn run_on_the_mistral_preset_shows_the_numbers_of_the_command_line() {
     browser.wait_for("the note on changed settings", "return !!document.querySelector('#stale')").await;
     browser.find("#run").await.click().await.unwrap();
     browser
-        .wait_for("new results", "return document.querySelector('caption').innerText.includes('6,000,000,000 bytes')")
+        .wait_for("new results", "return document.querySelector('caption')?.innerText.includes('6,000,000,000 bytes')")
         .await;
     browser.wait_for_results().await;
 
@@ -174,7 +175,7 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     assert_eq!(browser.find("#config-problem").await.text().await.unwrap(), "");
     browser.find("#run").await.click().await.unwrap();
     browser
-        .wait_for("GPT-2", "return document.querySelector('#answer').innerText.includes('774,030,080 parameters')")
+        .wait_for("GPT-2", "return document.querySelector('#answer')?.innerText.includes('774,030,080 parameters')")
         .await;
 
     for policy in ["lru", "fifo", "ml"] {
@@ -187,14 +188,14 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     let run = ModelRun { tile_bytes: 5, ..ModelRun::default() };
     let recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
-    let visible = "const p = document.querySelector('#tile_bytes-problem'); return p.innerText.includes('1024') && p.checkVisibility()";
+    let visible = "const p = document.querySelector('#tile_bytes-problem'); return p?.innerText.includes('1024') && p.checkVisibility()";
     browser.wait_for("the error of the folded field", visible).await;
 
     browser.open("#r=garbage").await;
     browser
         .wait_for(
             "the link's error",
-            "return document.querySelector('#error').innerText.includes('link cannot be opened')",
+            "return document.querySelector('#error')?.innerText.includes('link cannot be opened')",
         )
         .await;
     browser.end().await;
@@ -244,7 +245,7 @@ async fn files_may_be_dropped_anywhere() {
     let record = [[0; 16].as_slice(), &[0xff; 8]].concat();
     drop_file(&browser, "cut.bin", &[record.as_slice(), &record, &[0]].concat()).await;
     browser
-        .wait_for("an error", "return document.querySelector('#error').innerText.includes('cut.bin, byte 48')")
+        .wait_for("an error", "return document.querySelector('#error')?.innerText.includes('cut.bin, byte 48')")
         .await;
     drop_file(&browser, "broken.json", b"{\"hidden_size\": }").await;
     browser
@@ -253,7 +254,7 @@ async fn files_may_be_dropped_anywhere() {
     let config = serde_json::to_string(&PRESETS[1].config().unwrap()).unwrap();
     drop_file(&browser, "config.json", config.as_bytes()).await;
     browser
-        .wait_for("Llama", "return document.querySelector('#answer').innerText.includes('6,738,415,616 parameters')")
+        .wait_for("Llama", "return document.querySelector('#answer')?.innerText.includes('6,738,415,616 parameters')")
         .await;
     let recipe = Recipe { policies: vec![PolicyKind::Fifo], ..Recipe::default() };
     drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
@@ -308,7 +309,7 @@ async fn files_read_by_the_page_and_natively_agree() {
     browser
         .wait_for(
             "an error",
-            "return document.querySelector('#error').innerText.includes('broken.onnx, whole input: not an ONNX model')",
+            "return document.querySelector('#error')?.innerText.includes('broken.onnx, whole input: not an ONNX model')",
         )
         .await;
     browser.end().await;
@@ -392,7 +393,7 @@ async fn a_long_run_shows_progress_and_can_be_cancelled() {
         )
         .await;
     browser.find("#cancel").await.click().await.unwrap();
-    browser.wait_for("the end", "return document.querySelector('#error').innerText.includes('cancelled')").await;
+    browser.wait_for("the end", "return document.querySelector('#error')?.innerText.includes('cancelled')").await;
     // And the worker takes the next run.
     browser.type_into("decode_tokens", "1").await;
     browser.find("#run").await.click().await.unwrap();
@@ -473,7 +474,9 @@ async fn bounds_curves_devices_and_reasons() {
         browser
             .wait_for(
                 "FIFO's reasons",
-                &format!("return document.querySelector('#why p').innerText.includes('FIFO evicts {evictions} times')"),
+                &format!(
+                    "return document.querySelector('#why p')?.innerText.includes('FIFO evicts {evictions} times')"
+                ),
             )
             .await;
         let overflow =
