@@ -9,7 +9,7 @@ use super::{ModelRef, Workload, onnx, scale_sim};
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use crate::trace::Trace;
-use crate::trace::format::input::Input;
+use crate::trace::format::input::{Input, without_mark};
 use crate::trace::format::moe_routing::RoutingLog;
 use crate::trace::format::{self, Format};
 
@@ -26,7 +26,7 @@ const MOST_CONFIG: usize = 16 << 20;
 
 /// Whether `head` begins like a `config.json`: a JSON object that names a type of model.
 fn looks_like_config(head: &[u8]) -> bool {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let head = head.trim_ascii_start();
     let names = |key: &[u8]| head.windows(key.len()).any(|part| part == key);
     head.starts_with(b"{")
         && (names(b"\"model_type\"") || names(b"\"architectures\""))
@@ -40,12 +40,13 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if onnx::looks_like(&head) {
         return Ok(Format::Onnx);
     }
-    if scale_sim::looks_like(&head) {
+    let head = without_mark(&head);
+    if scale_sim::looks_like(head) {
         return Ok(Format::ScaleSim);
     }
     // Records and traces may name a model as well: they go first.
     match format::detect(input) {
-        Err(_) if looks_like_config(&head) => Ok(Format::Config),
+        Err(_) if looks_like_config(head) => Ok(Format::Config),
         other => other,
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Topology {
 /// Whether the first line of `head` is that of a topology.
 pub(crate) fn looks_like(head: &[u8]) -> bool {
     let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
-    let mut columns = line.trim_start_matches('\u{feff}').split(',').map(str::trim);
+    let mut columns = line.split(',').map(str::trim);
     let first = columns.next().unwrap_or_default();
     let second = columns.next().unwrap_or_default();
     matches!(first, "layer" | "layer name" | "layer_name") && (second.starts_with("ifmap") || second == "m")
@@ -56,7 +56,7 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 impl Topology {
     /// Reads a topology.
     pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let mut rows = Rows::new(*input, input.reader(progress), b',');
+        let mut rows = Rows::new(*input, input.text(progress)?, b',');
         let refuse = |line, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
         let header = rows.next()?.map(|row| row.fields().map(str::to_ascii_lowercase).collect::<Vec<_>>());
         let header = header.unwrap_or_default();
