@@ -62,6 +62,14 @@ impl ModelFile {
     }
 }
 
+/// What is too large, with the name of its file.
+fn named(error: Error, file: &str) -> Error {
+    match error {
+        Error::TooLarge { problem, cure } => Error::TooLarge { problem: format!("{file}: {problem}"), cure },
+        other => other,
+    }
+}
+
 impl ExpertLog for RoutingLog {
     fn experts(&self, token: u64, layer: u32) -> Result<&[u16], Error> {
         let missing = || {
@@ -104,7 +112,8 @@ impl Workload {
                 };
                 if let Some(model) = ModelFile::read(format, input, progress)? {
                     let model_ref = ModelRef::File { file: source.name.clone() };
-                    return Ok((ModelRun { model: model_ref, ..ModelRun::default() }.trace_of(&model, seed)?, format));
+                    let run = ModelRun { model: model_ref, ..ModelRun::default() };
+                    return Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format));
                 }
                 Ok((format::read(format, input, source.columns.as_ref(), progress)?, format))
             }
@@ -115,7 +124,7 @@ impl Workload {
                         let problem = format!("it is a trace ({}), not a model", format.name());
                         Error::input(file, Place::Whole, problem, "Give it as a trace file, or name a model")
                     })?;
-                    Ok((run.trace_of(&model, seed)?, format))
+                    Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format))
                 }
                 (_, Some(_)) => {
                     let log = RoutingLog::parse(input, progress)?;
