@@ -297,3 +297,30 @@ pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Resul
     }
     Ok(out.context("the trace has no accesses")?.into_inner()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use accel_core::run::Unattended;
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn two_columns_of_one_name_are_refused() {
+        let schema = "message t { REQUIRED INT64 id; REQUIRED INT64 size; REQUIRED INT64 id; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        while let Some(mut column) = group.next_column().unwrap() {
+            if let ColumnWriter::Int64ColumnWriter(values) = column.untyped() {
+                values.write_batch(&[7], None, None).unwrap();
+            }
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        let columns = "obj-id-col=3,obj-size-col=2".parse().unwrap();
+        let error = read("t.parquet", file, Some(&columns), &mut Unattended).unwrap_err().to_string();
+        assert!(error.contains("two columns are named id. Rename one of them"), "{error}");
+    }
+}

@@ -10,7 +10,7 @@ use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe, default_seed};
 use accel_core::trace::Trace;
 use accel_core::trace::format::cache_csv::Columns;
-use accel_core::trace::format::input::Input;
+use accel_core::trace::format::input::{Input, without_mark};
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
 use accel_core::workload::config::ModelConfig;
@@ -275,7 +275,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         let bytes = read_file(path)?;
         let input = Input::new(model, &bytes);
         if file::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
-            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, &bytes)?)));
+            input.check()?;
+            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, without_mark(&bytes))?)));
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }

@@ -345,8 +345,11 @@ fn a_trace_is_no_model_and_a_config_is_one() {
     assert!(error.unwrap_err().to_string().contains("it is a trace (prototype-csv), not a model"));
     let config = br#"{"architectures":["BertModel"],"model_type":"bert","hidden_size":64,"intermediate_size":128,
         "num_hidden_layers":2,"num_attention_heads":2,"vocab_size":100,"max_position_embeddings":128}"#;
-    let (trace, format) = read("config.json", config, ModelRun::default()).unwrap();
-    assert_eq!(format, Format::Config);
+    for config in [config.to_vec(), [&b"\xef\xbb\xbf"[..], config].concat()] {
+        let (_, format) = read("config.json", &config, ModelRun::default()).unwrap();
+        assert_eq!(format, Format::Config);
+    }
+    let (trace, _) = read("config.json", config, ModelRun::default()).unwrap();
     assert_eq!(trace.model_type(), "Transformer");
 }
 

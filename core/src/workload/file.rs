@@ -56,7 +56,10 @@ impl ModelFile {
         Ok(Some(match format {
             Format::Onnx => Self::Graph(Graph::parse(input, progress)?),
             Format::ScaleSim => Self::Topology(Topology::parse(input, progress)?),
-            Format::Config => Self::Config(ModelConfig::from_json(input.name, &input.whole(MOST_CONFIG, progress)?)?),
+            Format::Config => {
+                let text = input.whole(MOST_CONFIG, progress)?;
+                Self::Config(ModelConfig::from_json(input.name, without_mark(&text))?)
+            }
             _ => return Ok(None),
         }))
     }

@@ -57,9 +57,9 @@ pub fn unpack<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a
 /// The mark that some editors put before UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// `head` without a byte order mark.
-pub(crate) fn without_mark(head: &[u8]) -> &[u8] {
-    head.strip_prefix(MARK).unwrap_or(head)
+/// A text without its byte order mark.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK).unwrap_or(text)
 }
 
 /// What a file is that begins like this and is read by nobody here, and what to do about it.

@@ -22,9 +22,10 @@ use crate::run::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
 
 const CURE: &str = "Check that it is a trace of the PyTorch profiler (export_chrome_trace) and is not damaged";
-/// The most calls and the most tensors in them, as for execution traces.
-const MOST_CALLS: usize = 20_000_000;
-const MOST_TENSORS: usize = 60_000_000;
+/// The most calls, as for execution traces, and the most tensors in them: each becomes an object with a name of its own,
+/// some 150 bytes.
+const MOST_CALLS: usize = 6_000_000;
+const MOST_TENSORS: usize = 8_000_000;
 /// The most different names of calls.
 const MOST_NAMES: usize = 200_000;
 /// Bytes kept of a name.

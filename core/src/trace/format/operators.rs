@@ -35,10 +35,11 @@ use crate::error::{Error, Place};
 use crate::run::{Flow, Progress};
 use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
-/// The most calls: ten gigabytes of JSON, and more than a day of training has.
-const MOST_NODES: usize = 20_000_000;
+/// The most calls: three gigabytes of JSON, hours of training. They take some 200 bytes each while they are sorted, so
+/// that a file needs less than 2 GB.
+const MOST_NODES: usize = 6_000_000;
 /// The most tensors that all calls together may name.
-const MOST_MENTIONS: usize = 60_000_000;
+const MOST_MENTIONS: usize = 15_000_000;
 /// The most different names (and schemas): PyTorch has some three thousand operators.
 const MOST_NAMES: usize = 200_000;
 /// Of a name, this many bytes are kept: kernels made by compilers have long ones.

@@ -37,7 +37,8 @@ pub fn looks_like(head: &[u8]) -> bool {
 
 /// Reads an execution trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut state = State { calls: Calls::new(input.name), call: Call::default(), text: String::new(), error: None };
+    let mut state =
+        State { calls: Calls::new(input.name), call: Call::default(), text: String::new(), newer: None, error: None };
     let mut json = stream(input, progress)?;
     let result = File { state: &mut state, input: input.name }.deserialize(&mut json).and_then(|found| {
         json.end()?;
@@ -58,8 +59,13 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
         return Err(Error::input(input.name, Place::Key("nodes".into()), "the trace has no nodes", cure));
     }
     // The last node's lists are not needed any more.
-    let State { calls, .. } = state;
-    calls.trace(progress)
+    let State { calls, newer, .. } = state;
+    let mut trace = calls.trace(progress)?;
+    if let Some(schema) = newer {
+        let known = "newer than those that this build knows (1.0.1 to 1.1.1), and read as the newest of them";
+        trace.warnings.push(format!("the schema is \"{schema}\", {known}"));
+    }
+    Ok(trace)
 }
 
 /// What is read so far.
@@ -69,6 +75,8 @@ struct State {
     call: Call,
     /// A text being read.
     text: String,
+    /// The schema, where it is newer than those that are known.
+    newer: Option<String>,
     /// An error with a better place than the parser's.
     error: Option<Error>,
 }
@@ -118,7 +126,7 @@ impl<'de> Visitor<'de> for File<'_> {
                 "schema" => {
                     map.next_value_seed(Text(&mut self.state.text))?;
                     let checked = check_schema(self.input, &self.state.text);
-                    self.state.stop(checked)?;
+                    self.state.newer = self.state.stop(checked)?;
                     found.schema = true;
                 }
                 "nodes" if found.nodes => return Err(A::Error::custom("the key nodes comes twice")),
@@ -135,13 +143,18 @@ impl<'de> Visitor<'de> for File<'_> {
     }
 }
 
-/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number tells whether this reader knows it.
-fn check_schema(input: &str, schema: &str) -> Result<(), Error> {
-    let known = schema.split('.').next() == Some("1") && schema.split('.').count() > 1;
-    if known {
-        return Ok(());
-    }
+/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number tells whether this reader knows it. Gives the schema back where the
+/// others are newer.
+fn check_schema(input: &str, schema: &str) -> Result<Option<String>, Error> {
     let shown: String = schema.chars().take(40).collect();
+    let version = schema.split('-').next().unwrap_or_default();
+    let numbers: Result<Vec<u32>, _> = version.split('.').map(str::parse).collect();
+    if let Ok(numbers) = numbers
+        && numbers.first() == Some(&1)
+        && numbers.len() > 1
+    {
+        return Ok((numbers > vec![1, 1, 1]).then_some(shown));
+    }
     let problem = format!("the schema is \"{shown}\"");
     let cure = "This build reads schemas 1.0.1 to 1.1.1: record with a PyTorch that writes one of them";
     Err(Error::input(input, Place::Key("schema".into()), problem, cure))
@@ -744,6 +757,18 @@ mod tests {
         let marked = format!("\u{feff}{text}");
         assert_eq!(detect(&Input::new("t", marked.as_bytes())).unwrap(), Format::PytorchEt);
         assert!(!looks_like(b""));
+    }
+
+    #[test]
+    fn newer_schemas_are_told() {
+        let (x, y) = (&tensor(10, 11, 8), &tensor(12, 13, 8));
+        let text = file(&[node(2, 1, "aten::add", ADD, &[(x, T), (x, T)], &[(y, T)])]);
+        for (schema, told) in
+            [("1.1.1-chakra.0.0.4", false), ("1.0.3-x", false), ("1.1.2", true), ("1.9.9-chakra", true)]
+        {
+            let trace = read_text(&text.replace("1.1.1-chakra.0.0.4", schema)).unwrap();
+            assert_eq!(trace.warnings().iter().any(|w| w.starts_with("the schema is")), told, "{schema}");
+        }
     }
 
     /// Of a table of 100 rows of 8 floats, two rows are read; a bag of three bags reads six.
