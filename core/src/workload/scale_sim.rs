@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::config::product;
-use super::model_run::Bits;
+use super::model_run::{Bits, Convolution};
 use super::plan::{Operator, Plan, Product, Shape, Step, Val};
 use crate::error::{Error, Place};
 use crate::run::Progress;
@@ -183,8 +183,19 @@ impl Topology {
         (0..).zip(&self.layers).map(filters).collect()
     }
 
-    /// One pass over `batch` inputs.
+    /// One pass over `batch` inputs, whose convolutions read the image itself.
     pub(crate) fn step(&self, filters: &[Val], batch: u64, bits: Bits) -> Result<Step, Error> {
+        self.step_as(Convolution::Direct, filters, batch, bits)
+    }
+
+    /// One pass over `batch` inputs. Filters of one element and depthwise ones need no matrix of positions.
+    pub(crate) fn step_as(
+        &self,
+        convolution: Convolution,
+        filters: &[Val],
+        batch: u64,
+        bits: Bits,
+    ) -> Result<Step, Error> {
         let mut step = Step::default();
         // What was made last with a number of columns.
         let mut made: Vec<(u64, Val)> = Vec::new();
@@ -207,6 +218,14 @@ impl Topology {
                 }
             };
             let m = rows(layer.m)?;
+            let unfolds = layer.op == Op::Conv && !layer.depthwise && (layer.m, layer.k) != layer.input;
+            let input = if convolution == Convolution::Im2col && unfolds {
+                let columns = step.temp("im2col", Shape::new(m, layer.k, bits.activations), of_layer);
+                step.push(Operator::new(Op::Copy, of_layer, vec![input], columns));
+                columns
+            } else {
+                input
+            };
             let out = step.temp("ofmap", Shape::new(m, layer.n, bits.activations), of_layer);
             let product = Product::new((m, layer.n, layer.k), input, *weights, out);
             let operator = Operator::multiply(layer.op, of_layer, product, vec![*weights]);
@@ -216,5 +235,29 @@ impl Topology {
             step.output = Some(out);
         }
         Ok(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+
+    /// 8 x 8 positions of 3 x 3 x 4 elements are written as a matrix; those of one element are the image.
+    #[test]
+    fn im2col_writes_a_row_for_each_position() {
+        let text = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,\n\
+                    c1,10,10,3,3,4,8,1,\nc2,8,8,1,1,8,16,1,\nDP3,8,8,3,3,16,1,1,\n";
+        let topology = Topology::parse(&Input::new("t.csv", text.as_bytes()), &mut Unattended).unwrap();
+        let bits = Bits { weights: 32, activations: 32, kv: 32 };
+        let mut plan = Plan::new("CNN", 1 << 20, None);
+        let filters = topology.store(&mut plan, bits);
+        let columns = |convolution| {
+            let step = topology.step_as(convolution, &filters, 2, bits).unwrap();
+            let made = step.temps.iter().filter(|temp| temp.name == "im2col");
+            made.map(|temp| (temp.shape.rows, temp.shape.cols)).collect::<Vec<_>>()
+        };
+        assert_eq!(columns(Convolution::Im2col), [(2 * 64, 36)]);
+        assert_eq!(columns(Convolution::Direct), []);
     }
 }
