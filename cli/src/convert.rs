@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use accel_core::trace::Trace;
 use accel_core::trace::format::{self, Format};
 use accel_core::units::format_count;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use crate::parquet;
@@ -16,7 +16,7 @@ use crate::source::{parse_format, read_trace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
-    /// The trace to read.
+    /// The trace to read, - for standard input.
     #[arg(value_name = "INPUT")]
     input: PathBuf,
     /// Where to write; - for standard output.
@@ -25,14 +25,21 @@ pub(crate) struct Convert {
     /// Format of the input; told from its content if left out.
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// Format to write: prototype-csv, prototype-json, csv, oracle-general or parquet. Told from the output's name
-    /// if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
-    #[arg(long, value_name = "NAME")]
-    to: Option<String>,
     /// Columns of a CSV or Parquet input, as libCacheSim's -t takes them:
     /// time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=, (numbers from 1, or names).
     #[arg(long, value_name = "KEY=VALUE,...")]
     columns: Option<String>,
+    #[command(flatten)]
+    written: Written,
+}
+
+/// How a trace is written.
+#[derive(Debug, Args)]
+pub(crate) struct Written {
+    /// Format to write: prototype-csv, prototype-json, csv, oracle-general or parquet. Told from the output's name
+    /// if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
@@ -40,7 +47,7 @@ pub(crate) struct Convert {
 
 /// A format to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum To {
+pub(crate) enum To {
     Core(Format),
     Parquet,
 }
@@ -69,54 +76,67 @@ fn names() -> String {
 
 impl Convert {
     pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let to = match &self.to {
+        let to = self.written.check(&self.output)?;
+        if to.is_none() && is_stdout(&self.output) {
+            bail!("standard output has no name that tells a format: name one with --to ({})", names())
+        }
+        let from = self.from.as_deref().map(parse_format).transpose()?;
+        let columns = self.columns.as_deref().map(str::parse).transpose()?;
+        let (trace, _) = read_trace(&self.input, from, columns.as_ref())?;
+        self.written.write(&trace, to, &self.output, out)
+    }
+}
+
+/// Whether that is standard output.
+pub(crate) fn is_stdout(output: &Path) -> bool {
+    output == Path::new("-")
+}
+
+impl Written {
+    /// The format that is named; fails on what can be known before the work.
+    pub(crate) fn check(&self, output: &Path) -> anyhow::Result<Option<To>> {
+        if !is_stdout(output) && !self.force && output.exists() {
+            return Err(exists(output));
+        }
+        Ok(match &self.to {
             Some(name) if name.eq_ignore_ascii_case(parquet::NAME) => Some(To::Parquet),
             Some(name) => match parse_format(name)? {
                 format if format.writable() => Some(To::Core(format)),
                 format => bail!("{} is read, not written. Choose one of {}", format.name(), names()),
             },
             None => None,
-        };
-        let is_stdout = self.output == Path::new("-");
-        // Before the work, not after it.
-        if !is_stdout && !self.force && self.output.exists() {
-            bail!("{} exists: give --force to overwrite it, or another name", self.output.display());
-        }
-        let from = self.from.as_deref().map(parse_format).transpose()?;
-        let columns = self.columns.as_deref().map(str::parse).transpose()?;
-        let (trace, _) = read_trace(&self.input, from, columns.as_ref())?;
-        for warning in trace.warnings() {
-            eprintln!("warning: {}: {warning}", self.input.display());
-        }
-        let to = match to {
-            Some(to) => to,
-            None if is_stdout => {
-                bail!("standard output has no name that tells a format: name one with --to ({})", names())
-            }
-            None => told_by(&self.output, &trace)?,
-        };
-        let (bytes, lost, name) = match to {
-            To::Core(format) => (format::write(format, &trace)?, format::lost(format, &trace), format.name()),
+        })
+    }
+
+    /// Writes `trace` as `to`, or as the output's name tells, and says what is lost.
+    pub(crate) fn write(
+        &self,
+        trace: &Trace,
+        to: Option<To>,
+        output: &Path,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let (bytes, lost, name) = match to.map_or_else(|| told_by(output, trace), Ok)? {
+            To::Core(format) => (format::write(format, trace)?, format::lost(format, trace), format.name()),
             To::Parquet => {
-                let like = if parquet::as_records(&trace) { Format::PrototypeCsv } else { Format::Csv };
-                (parquet::write(&trace, &mut Bar::new())?, format::lost(like, &trace), parquet::NAME)
+                let like = if parquet::as_records(trace) { Format::PrototypeCsv } else { Format::Csv };
+                (parquet::write(trace, &mut Bar::new())?, format::lost(like, trace), parquet::NAME)
             }
         };
         if !lost.is_empty() {
             eprintln!("lost in {name}: {}", lost.join("; "));
         }
-        if is_stdout {
+        if is_stdout(output) {
             out.write_all(&bytes)?;
             return Ok(());
         }
-        self.save(&bytes)?;
-        let accesses = format_count(trace.summary().accesses);
-        eprintln!("wrote {accesses} accesses to {} as {name}", self.output.display());
+        self.save(&bytes, output)?;
+        eprintln!("wrote {} accesses to {} as {name}", format_count(trace.summary().accesses), output.display());
         Ok(())
     }
 
-    fn save(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        let cannot = || format!("cannot write {}", self.output.display());
+    fn save(&self, bytes: &[u8], output: &Path) -> anyhow::Result<()> {
+        let cannot = || format!("cannot write {}", output.display());
         let mut options = OpenOptions::new();
         options.write(true);
         if self.force {
@@ -124,12 +144,14 @@ impl Convert {
         } else {
             options.create_new(true)
         };
-        match options.open(&self.output) {
+        match options.open(output) {
             Ok(mut file) => file.write_all(bytes).with_context(cannot),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                bail!("{} exists: give --force to overwrite it, or another name", self.output.display())
-            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(output)),
             Err(error) => Err(error).with_context(cannot),
         }
     }
+}
+
+fn exists(output: &Path) -> anyhow::Error {
+    anyhow!("{} exists: give --force to overwrite it, or another name", output.display())
 }

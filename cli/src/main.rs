@@ -21,6 +21,11 @@ fn main() -> ExitCode {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|e| e.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    use std::io;
+    // An error of serde_json does not show the error inside it.
+    let kind = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref::<serde_json::Error>() {
+        Some(json) => json.io_error_kind(),
+        None => e.downcast_ref::<io::Error>().map(io::Error::kind),
+    };
+    error.chain().find_map(kind) == Some(io::ErrorKind::BrokenPipe)
 }

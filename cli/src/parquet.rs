@@ -3,7 +3,6 @@
 //! A file holds the prototype's records, where it has a column `tensor_id`, or requests as a CSV trace does, with the
 //! same names of columns. Nested columns are not read.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use accel_core::error::{Error, Place};
@@ -17,7 +16,7 @@ use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::{Field, Row};
 use parquet::schema::parser::parse_message_type;
@@ -75,16 +74,16 @@ fn pick<'r>(row: &'r Row, wanted: &[&str]) -> Vec<Option<&'r Field>> {
 /// A Parquet file opened for reading.
 struct Table {
     name: String,
-    reader: SerializedFileReader<File>,
+    reader: Box<dyn FileReader>,
     columns: Vec<String>,
 }
 
 impl Table {
-    fn open(name: &str, file: File) -> anyhow::Result<Self> {
+    fn open(name: &str, file: impl ChunkReader + 'static) -> anyhow::Result<Self> {
         let reader = SerializedFileReader::new(file).map_err(|e| damaged(name, Place::Whole, &e))?;
         let schema = reader.metadata().file_metadata().schema();
         let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-        Ok(Self { name: name.to_owned(), reader, columns })
+        Ok(Self { name: name.to_owned(), reader: Box::new(reader), columns })
     }
 
     /// Hands the columns `wanted` of every row to `take`, with its place.
@@ -100,6 +99,12 @@ impl Table {
         if let Some(nested) = fields.iter().find(|field| !field.is_primitive()) {
             let problem = format!("column {} is nested", nested.name());
             return Err(Error::input(&self.name, Place::Whole, problem, "Choose a column of plain values").into());
+        }
+        let mut names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+        names.sort_unstable();
+        if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
+            let problem = format!("two columns are named {twice}");
+            return Err(Error::input(&self.name, Place::Whole, problem, "Rename one of them, or leave it out").into());
         }
         let broken = |place: Place, error: &ParquetError| damaged(&self.name, place, error);
         let schema = Type::group_type_builder(file.schema().name()).with_fields(fields).build();
@@ -186,7 +191,7 @@ fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
 /// Reads the prototype's records, or requests whose columns are chosen or told by their names.
 pub(crate) fn read(
     name: &str,
-    file: File,
+    file: impl ChunkReader + 'static,
     columns: Option<&Columns>,
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Trace> {
@@ -248,7 +253,12 @@ fn request_columns(trace: &Trace, from: usize, to: usize) -> anyhow::Result<Vec<
 /// Writes the prototype's records where the trace knows its operations, else requests.
 pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Result<Vec<u8>> {
     let all = trace.accesses().len();
-    let mut records = as_records(trace).then(|| records(trace, None));
+    let mut records = if as_records(trace) {
+        prototype_csv::check(trace)?;
+        Some(records(trace, None))
+    } else {
+        None
+    };
     let mut out = None;
     for from in (0..all).step_by(GROUP) {
         if progress.report(from as u64, all as u64, "writing") == Flow::Cancel {
@@ -286,4 +296,31 @@ pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Resul
         group.close()?;
     }
     Ok(out.context("the trace has no accesses")?.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use accel_core::run::Unattended;
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn two_columns_of_one_name_are_refused() {
+        let schema = "message t { REQUIRED INT64 id; REQUIRED INT64 size; REQUIRED INT64 id; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        while let Some(mut column) = group.next_column().unwrap() {
+            if let ColumnWriter::Int64ColumnWriter(values) = column.untyped() {
+                values.write_batch(&[7], None, None).unwrap();
+            }
+            column.close().unwrap();
+        }
+        group.close().unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        let columns = "obj-id-col=3,obj-size-col=2".parse().unwrap();
+        let error = read("t.parquet", file, Some(&columns), &mut Unattended).unwrap_err().to_string();
+        assert!(error.contains("two columns are named id. Rename one of them"), "{error}");
+    }
 }

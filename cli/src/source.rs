@@ -10,7 +10,7 @@ use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe, default_seed};
 use accel_core::trace::Trace;
 use accel_core::trace::format::cache_csv::Columns;
-use accel_core::trace::format::input::Input;
+use accel_core::trace::format::input::{Input, without_mark};
 use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
 use accel_core::workload::config::ModelConfig;
@@ -328,7 +328,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         let bytes = read_file(path)?;
         let input = Input::new(model, &bytes);
         if file::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
-            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, &bytes)?)));
+            input.check()?;
+            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, without_mark(&bytes))?)));
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }
@@ -407,11 +408,7 @@ impl Source {
             source.format = format.or(source.format);
             source.columns = self.columns.as_deref().map(str::parse).transpose()?.or(source.columns.take());
         }
-        let (trace, format) = read_workload(&workload, &path, recipe.seed)?;
-        for warning in trace.warnings() {
-            eprintln!("warning: {}: {warning}", path.display());
-        }
-        Ok(Some((trace, format)))
+        Ok(Some(read_workload(&workload, &path, recipe.seed)?))
     }
 }
 
@@ -436,28 +433,54 @@ pub(crate) fn read_trace(
     read_workload(&Workload::File(source), path, default_seed())
 }
 
-/// Makes the trace of a workload with the file at `path`, - for standard input.
-///
-/// Of a file of weights only the header is read: the rest may be many gigabytes.
+/// Makes the trace of a workload with the file at `path`, - for standard input, and tells its warnings.
 fn read_workload(workload: &Workload, path: &Path, seed: u64) -> anyhow::Result<(Trace, &'static str)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let (trace, format) = read_named(workload, (!is_stdin).then_some(path), &name, seed)?;
+    for warning in trace.warnings() {
+        eprintln!("warning: {name}: {warning}");
+    }
+    Ok((trace, format))
+}
+
+/// Parquet that is packed or piped is held while it is read; this is the most.
+const MOST_PARQUET: usize = 4 << 30;
+
+/// Of a file of weights only the header is read: the rest may be many gigabytes.
+fn read_named(
+    workload: &Workload,
+    path: Option<&Path>,
+    name: &str,
+    seed: u64,
+) -> anyhow::Result<(Trace, &'static str)> {
+    let columns = match workload {
+        Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
+        _ => None,
+    };
     let cannot = || format!("cannot read {name}");
     let mut bytes = Vec::new();
-    if is_stdin {
-        std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
-    } else {
+    if let Some(path) = path {
         let mut file = File::open(path).with_context(cannot)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
-        if let Workload::File(FileSource { format: None, columns, .. }) = workload
+        if let Some(columns) = columns
             && bytes.starts_with(format::PARQUET)
         {
-            return Ok((parquet::read(&name, file, columns.as_ref(), &mut Bar::new())?, parquet::NAME));
+            return Ok((parquet::read(name, file, columns, &mut Bar::new())?, parquet::NAME));
         }
         let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
         file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
+    } else {
+        std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
     }
-    let (trace, format) = workload.trace_with(seed, &Input::new(&name, &bytes), &mut Bar::new())?;
+    let input = Input::new(name, &bytes);
+    if let Some(columns) = columns
+        && input.head().starts_with(format::PARQUET)
+    {
+        let content = bytes::Bytes::from(input.whole(MOST_PARQUET, &mut Bar::new())?);
+        return Ok((parquet::read(name, content, columns, &mut Bar::new())?, parquet::NAME));
+    }
+    let (trace, format) = workload.trace_with(seed, &input, &mut Bar::new())?;
     Ok((trace, format.name()))
 }
 

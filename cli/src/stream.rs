@@ -1,8 +1,7 @@
 //! Traces that are too long to hold: two passes over the file, one to learn the objects, one to run.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::path::Path;
+use std::io::{BufReader, Read as _, Seek as _};
 
 use accel_core::error::Error;
 use accel_core::policy::{Knows, Setup};
@@ -10,7 +9,7 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Flow, Progress};
 use accel_core::sim::{Report, cache};
 use accel_core::trace::Summary;
-use accel_core::trace::format::input::Input;
+use accel_core::trace::format::input::{Input, damaged, unpack};
 use accel_core::trace::format::oracle_general::{self, Objects};
 use accel_core::trace::format::{self, Format};
 use accel_core::workload::Workload;
@@ -82,29 +81,30 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
     Ok((summary, runs.map(|(kind, memory)| Report::new(*kind, capacity, memory.counts())).collect()))
 }
 
-/// Reads the file from its start to its end; `what` is shown meanwhile.
+/// Reads the content of the file, unpacked, from its start to its end; `what` is shown meanwhile.
 fn each_chunk(
     name: &str,
     progress: &mut dyn Progress,
     what: &str,
     mut read: impl FnMut(&[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let file = File::open(Path::new(name)).with_context(|| format!("cannot read {name}"))?;
-    let total = file.metadata().with_context(|| format!("cannot read {name}"))?.len();
-    let mut file = BufReader::new(file);
-    let mut done = 0;
+    let cannot = || format!("cannot read {name}");
+    let file = File::open(name).with_context(cannot)?;
+    let total = file.metadata().with_context(cannot)?.len();
+    let mut content = unpack(BufReader::new(&file)).with_context(cannot)?;
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
+        let done = (&file).stream_position().with_context(cannot)?;
         if progress.report(done, total.max(done), what) == Flow::Cancel {
             return Err(Error::Cancelled.into());
         }
         chunk.clear();
-        let bytes = file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
-        let bytes = bytes.with_context(|| format!("cannot read {name}"))?;
-        if bytes == 0 {
-            return Ok(());
+        match content.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(_) => read(&chunk)?,
+            // What the system refuses has a number; the rest is in the bytes.
+            Err(error) if error.raw_os_error().is_some() => return Err(error).with_context(cannot),
+            Err(error) => return Err(damaged(name, &error).into()),
         }
-        done += bytes as u64;
-        read(&chunk)?;
     }
 }

@@ -1,19 +1,18 @@
 //! `accel trace generate`, `info`, `convert` and `validate`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use accel_core::recipe::Recipe;
 use accel_core::trace::Summary;
-use accel_core::trace::format::{self, Format};
+use accel_core::trace::format::Format;
 use accel_core::trace::views::Views;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::workload::config::Facts;
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::convert::Convert;
+use crate::convert::{Convert, To, Written, is_stdout};
 use crate::source::{ExperimentArgs, Source};
 use crate::validate::Validate;
 
@@ -36,9 +35,8 @@ pub(crate) struct Generate {
     /// Where to write; standard output if left out.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Format to write: prototype-csv, prototype-json, csv or oracle-general.
-    #[arg(long, value_name = "NAME", default_value = "prototype-csv")]
-    to: String,
+    #[command(flatten)]
+    written: Written,
 }
 
 #[derive(Debug, Args)]
@@ -92,18 +90,12 @@ pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace
 
 impl Generate {
     fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let to = Format::from_name(&self.to)?;
+        let output = self.output.as_deref().unwrap_or(Path::new("-"));
+        // Standard output has no name that tells a format.
+        let default = is_stdout(output).then_some(To::Core(Format::PrototypeCsv));
+        let to = self.written.check(output)?.or(default);
         let (_, trace, _) = load(&self.source)?;
-        let bytes = format::write(to, &trace)?;
-        match &self.output {
-            None => out.write_all(&bytes)?,
-            Some(path) => {
-                std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-                let summary = trace.summary();
-                eprintln!("wrote {} accesses to {}", format_count(summary.accesses), path.display());
-            }
-        }
-        Ok(())
+        self.written.write(&trace, to, output, out)
     }
 }
 

@@ -21,10 +21,13 @@ pub(crate) struct Validate {
     file: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
-    /// What to compare it with: a profile (linear, resnet-50, gpt2-large, dlrm) or another trace file. All profiles if
-    /// left out.
+    /// What to compare it with: a profile (linear, resnet-50, gpt2-large, dlrm) or another trace file, - for standard
+    /// input. All profiles if left out.
     #[arg(long, value_name = "NAME|FILE")]
     reference: Option<String>,
+    /// Columns of a reference in CSV or Parquet, as --columns takes them.
+    #[arg(long, value_name = "KEY=VALUE,...", requires = "reference")]
+    reference_columns: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -55,8 +58,9 @@ impl Validate {
                 let profiles = PROFILES.iter().map(|profile| realism(&trace, Reference::Profile(profile)));
                 profiles.collect::<Result<_, _>>()?
             }
-            Some(file) if Path::new(file).is_file() => {
-                let (other, _) = read_trace(Path::new(file), None, None)?;
+            Some(file) if file == "-" || Path::new(file).is_file() => {
+                let columns = self.reference_columns.as_deref().map(str::parse).transpose()?;
+                let (other, _) = read_trace(Path::new(file), None, columns.as_ref())?;
                 vec![Realism { reference: file.clone(), ..realism(&trace, Reference::Trace(&other))? }]
             }
             Some(name) => vec![realism(&trace, Reference::Profile(profile::find(name)?))?],

@@ -297,6 +297,18 @@ fn a_streamed_trace_gives_the_same_counts() {
             assert_eq!(held[key], streamed[key], "{key}");
         }
     }
+    // Packed, it is unpacked while it is read.
+    let packed = path("t.bin.gz");
+    let mut encoder =
+        flate2::write::GzEncoder::new(std::fs::File::create(&packed).unwrap(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &std::fs::read(&file).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    let flags = ["simulate", "--trace", &packed, "--policy", "lru", "--admission", "bypass", "--json", "--stream"];
+    assert_eq!(json(&flags)["runs"][0], streamed["runs"][0]);
+    let bytes = std::fs::read(&packed).unwrap();
+    let cut = path("cut.gz");
+    std::fs::write(&cut, &bytes[..bytes.len() - 9]).unwrap();
+    assert!(refusal(&["simulate", "--stream", "--policy", "lru", "--trace", &cut]).contains("damaged or cut off"));
     for (arguments, wanted) in [
         (["simulate", "--stream", "--policy", "belady", "--trace", &file], "needs to know the whole trace"),
         (["simulate", "--stream", "--policy", "lru", "--trace", &csv], "prototype-csv cannot be streamed"),

@@ -116,6 +116,45 @@ fn columns_are_chosen() {
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["trace"]["tensors"], 2);
 }
 
+/// `generate` writes as `convert` does.
+#[test]
+fn generate_is_told_by_the_name_and_overwrites_nothing() {
+    let folder = Folder::new();
+    for (name, format) in [("t.parquet", "parquet"), ("t.bin", "oracle-general"), ("t.json", "prototype-json")] {
+        let file = folder.path(name);
+        let (_, error) = both(&["trace", "generate", "--synthetic", "MLP", "-o", &file]);
+        assert!(error.contains(&format!("as {format}\n")), "{error}");
+        assert_eq!(error.contains("lost in oracle-general: "), name == "t.bin", "{error}");
+        assert_eq!(info(&file, &[])["format"], format);
+        assert!(refusal(&["trace", "generate", "--synthetic", "MLP", "-o", &file]).contains("give --force"));
+        both(&["trace", "generate", "--synthetic", "MLP", "-o", &file, "--force"]);
+    }
+    assert!(refusal(&["trace", "generate", "--synthetic", "MLP", "-o", "x.txt"]).contains("does not tell a format"));
+}
+
+/// Parquet that is piped or packed; two columns of one name.
+#[test]
+fn parquet_is_read_from_anywhere() {
+    let folder = Folder::new();
+    let bytes = std::fs::read(fixture("requests.parquet")).unwrap();
+    let packed = folder.path("t.parquet.gz");
+    let mut encoder =
+        flate2::write::GzEncoder::new(std::fs::File::create(&packed).unwrap(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+    encoder.finish().unwrap();
+    let plain = info(&fixture("requests.parquet"), &[]);
+    assert_eq!(info(&packed, &[])["trace"], plain["trace"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_accel"))
+        .args(["trace", "info", "-", "--json"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &bytes).unwrap();
+    let piped: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(piped["trace"], plain["trace"]);
+}
+
 #[test]
 fn parquet_of_other_makers() {
     let requests = info(&fixture("requests.parquet"), &[]);

@@ -73,9 +73,11 @@ const TRACES: [(&str, &str, [u64; 4]); 9] = [
     ("mlp_train_schema_1_1_0", "mlp_train", [203, 77, 460_772, 148_024]),
     ("mlp_train_schema_1_1_1", "mlp_train", [203, 83, 460_756, 148_056]),
     ("cnn_train", "cnn_train", [293, 125, 560_552, 198_176]),
-    ("transformer_train", "transformer_train", [566, 252, 1_577_516, 660_684]),
-    ("dlrm_train", "dlrm_train", [230, 84, 79_044, 27_384]),
-    ("decode_infer", "decode_infer", [396, 166, 453_384, 100_928]),
+    // Two look-ups each of 1536 bytes on average, and of 768, in place of their tables, which the optimizer uses whole.
+    ("transformer_train", "transformer_train", [566, 254, 1_570_348, 663_756]),
+    ("dlrm_train", "dlrm_train", [230, 86, 76_100, 28_920]),
+    // Ten look-ups; the table of positions is never read whole.
+    ("decode_infer", "decode_infer", [396, 175, 404_488, 101_184]),
 ];
 
 #[test]
@@ -88,7 +90,11 @@ fn pytorch_traces_have_the_weights_and_the_work_of_their_models() {
         assert_eq!(figures(&trace), counts, "{file}");
         let model = &expected[model];
         let weights = [&model["parameter_tensors"], &model["parameter_bytes"]].map(|v| v.as_u64().unwrap());
-        assert_eq!(<[u64; 2]>::from(of_kind(&trace, Kind::Weights)), weights, "{file}");
+        let rows: Vec<u64> = trace.tensors().iter().filter(|t| t.name.contains(" rows[")).map(|t| t.bytes).collect();
+        let (count, bytes) = of_kind(&trace, Kind::Weights);
+        let unread = if file == "decode_infer" { [1, 2048] } else { [0, 0] };
+        let whole = [count - rows.len() as u64 + unread[0], bytes - rows.iter().sum::<u64>() + unread[1]];
+        assert_eq!(whole, weights, "{file}");
         let work = model.get("forward_backward_flops").unwrap_or(&model["forward_flops"]);
         assert_eq!(flops(&trace), work.as_f64().unwrap(), "{file}");
         // Unpacked it is the same.

@@ -85,6 +85,14 @@ fn topologies_have_scale_sims_sizes() {
     assert_eq!(weights(&trace), 4 * (36 * 8 + 8 * 16));
     // The second layer reads what the first made.
     assert_eq!(trace.tensors().iter().filter(|t| t.name.starts_with("ifmap")).count(), 1);
+    // A second stride, a depthwise layer, and a sparsity that is told: 8 x 5 positions of 3 x 3 for each of 4 channels.
+    let more = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Stride H,Stride W,Sparsity,\n\
+                DP1,10,10,3,3,4,1,1,2,1:1,\nc2,8,5,1,1,4,16,1,1,2:4,\n";
+    let (trace, _) = read("t.csv", more.as_bytes(), ModelRun::default()).unwrap();
+    assert_eq!(flops(&trace), 2.0 * (40.0 * 9.0 * 4.0 + 40.0 * 4.0 * 16.0));
+    assert_eq!(weights(&trace), 4 * (9 * 4 + 4 * 16));
+    assert_eq!(trace.tensors().iter().filter(|t| t.name.starts_with("ifmap")).count(), 1);
+    assert_eq!(trace.warnings(), ["these columns are not read: sparsity; filters count whole"]);
     let gemm = "Layer, M, N, K,\ng1,100,30,20,\ng2,100,7,30,\n";
     let (trace, _) = read("g.csv", gemm.as_bytes(), ModelRun { batch_size: 2, ..ModelRun::default() }).unwrap();
     assert_eq!(flops(&trace), 2.0 * 2.0 * (100.0 * 30.0 * 20.0 + 100.0 * 7.0 * 30.0));
@@ -140,6 +148,30 @@ mod write {
         tensor.extend(bytes(8, name.as_bytes()));
         bytes(field, &tensor)
     }
+    pub(super) fn with(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, &[i64])]) -> Vec<u8> {
+        let mut node: Vec<u8> = inputs.iter().flat_map(|name| bytes(1, name.as_bytes())).collect();
+        node.extend(outputs.iter().flat_map(|name| bytes(2, name.as_bytes())));
+        node.extend(bytes(4, op.as_bytes()));
+        for (name, values) in attributes {
+            // A number as a list of one reads the same.
+            let values: Vec<u8> = values.iter().flat_map(|n| [number(3, *n), number(8, *n)].concat()).collect();
+            node.extend(bytes(5, &[bytes(1, name.as_bytes()), values].concat()));
+        }
+        bytes(1, &node)
+    }
+    /// An initializer of whole numbers.
+    pub(super) fn whole(name: &str, values: &[i64]) -> Vec<u8> {
+        let raw: Vec<u8> = values.iter().flat_map(|n| n.to_le_bytes()).collect();
+        let tensor = [number(1, values.len() as i64), number(2, 7), bytes(8, name.as_bytes()), bytes(9, &raw)];
+        bytes(5, &tensor.concat())
+    }
+    /// An input of floats whose dimensions have these names; a number is a size.
+    pub(super) fn free(name: &str, dims: &[&str]) -> Vec<u8> {
+        let dim = |d: &&str| d.parse().map_or_else(|_| bytes(2, d.as_bytes()), |n| number(1, n));
+        let dims: Vec<u8> = dims.iter().flat_map(|d| bytes(1, &dim(d))).collect();
+        let tensor = [number(1, 1), bytes(2, &dims)].concat();
+        bytes(11, &[bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat())
+    }
     pub(super) fn input(name: &str, kind: i64, dims: &[i64]) -> Vec<u8> {
         let dims: Vec<u8> = dims.iter().flat_map(|d| bytes(1, &number(1, *d))).collect();
         let tensor = [number(1, kind), bytes(2, &dims)].concat();
@@ -150,11 +182,110 @@ mod write {
     }
 }
 
+/// Matrices and filters may be inputs of the graph.
+#[test]
+fn matrices_may_come_from_outside() {
+    use write::{input, model, node};
+    let matrix = model(&[node("MatMul", &["x", "w"], &["y"]), input("x", 1, &[2, 4]), input("w", 1, &[4, 8])]);
+    let conv = [input("x", 1, &[1, 3, 8, 8]), input("w", 1, &[4, 3, 3, 3])];
+    let conv = model(&[vec![node("Conv", &["x", "w"], &["y"])], conv.to_vec()].concat());
+    for (bytes, work) in [(matrix, 2.0 * 2.0 * 4.0 * 8.0), (conv, 2.0 * 36.0 * 27.0 * 4.0)] {
+        for dataflow in [None, Some(Dataflow::OutputStationary), Some(Dataflow::WeightStationary)] {
+            let (trace, _) = read("g", &bytes, ModelRun { dataflow, steps: 2, ..ModelRun::default() }).unwrap();
+            assert!((flops(&trace) - 2.0 * work).abs() < 1e-3 * work, "{dataflow:?}");
+            assert_eq!(weights(&trace), 0);
+        }
+    }
+}
+
+/// A free dimension is what its name says; without a name, what its place says, each for itself.
+#[test]
+fn free_dimensions_are_told_by_name() {
+    use write::{free, model, node, tensor};
+    let run = || ModelRun { batch_size: 3, prompt_tokens: Some(5), ..ModelRun::default() };
+    for (dims, told, rows) in [
+        (&["seq", "batch", "4"][..], "batch = 3, seq = 5", 15.0),
+        (&["N", "sequence_length", "4"], "N = 3, sequence_length = 5", 15.0),
+        (&["", "", "4"], "x[0] = 3, x[1] = 5", 15.0),
+        (&["a", "", "4"], "a = 3, x[1] = 5", 15.0),
+    ] {
+        let bytes = model(&[node("MatMul", &["x", "w"], &["y"]), tensor(5, "w", 1, &[4, 8]), free("x", dims)]);
+        let (trace, _) = read("g", &bytes, run()).unwrap();
+        assert_eq!(flops(&trace), 2.0 * rows * 4.0 * 8.0);
+        assert_eq!(trace.warnings(), [format!("free dimensions were filled in: {told}")]);
+    }
+    let image = model(&[node("Relu", &["x"], &["y"]), free("x", &["", "3", "", ""])]);
+    let (trace, _) = read("g", &image, run()).unwrap();
+    assert!(trace.warnings()[0].ends_with("x[0] = 3, x[2] = 5, x[3] = 5"), "{:?}", trace.warnings());
+    let fixed = model(&[node("Relu", &["x"], &["y"]), free("x", &["batch", "8"])]);
+    assert_eq!(read("g", &fixed, run()).unwrap_err().field_name(), Some("prompt_tokens"));
+    let fixed = model(&[node("Relu", &["x"], &["y"]), free("x", &["seq", "8"])]);
+    assert_eq!(read("g", &fixed, run()).unwrap_err().field_name(), Some("batch_size"));
+}
+
+/// Graphs that were stripped of their weights fill tensors instead; scalars and indices are no weights.
+#[test]
+fn weights_are_what_moves() {
+    use write::{input, model, node, tensor, whole, with};
+    let x = || input("x", 1, &[2, 4]);
+    let filled =
+        [whole("shape", &[4, 8]), node("ConstantOfShape", &["shape"], &["w"]), node("MatMul", &["x", "w"], &["y"])];
+    let filled = model(&[&filled[..], &[x()]].concat());
+    let (trace, _) = read("g", &filled, ModelRun { steps: 2, ..ModelRun::default() }).unwrap();
+    assert_eq!((weights(&trace), flops(&trace)), (4 * 32, 2.0 * 2.0 * 2.0 * 32.0));
+    // A matrix that is computed on the way does not move, but its work counts.
+    let computed = [
+        input("z", 1, &[4, 8]),
+        node("Shape", &["z"], &["shape"]),
+        node("ConstantOfShape", &["shape"], &["w"]),
+        node("MatMul", &["x", "w"], &["y"]),
+        x(),
+    ];
+    let (trace, _) = read("g", &model(&computed), ModelRun::default()).unwrap();
+    assert_eq!(flops(&trace), 2.0 * 2.0 * 32.0);
+    let clipped = [
+        node("Clip", &["x", "low", "high"], &["c"]),
+        with("Slice", &["c", "from", "to"], &["y"], &[]),
+        tensor(5, "low", 1, &[]),
+        tensor(5, "high", 1, &[]),
+        whole("from", &[0, 0]),
+        whole("to", &[1, 4]),
+        input("x", 1, &[2, 4]),
+        // Its shape is stated.
+        write::bytes(12, &input("y", 1, &[1, 4])[2..]),
+    ];
+    let (trace, _) = read("g", &model(&clipped), ModelRun::default()).unwrap();
+    assert_eq!(weights(&trace), 0);
+    // The second output of a pool is there for whoever reads it.
+    let window: &[(&str, &[i64])] = &[("kernel_shape", &[2, 2]), ("strides", &[2, 2])];
+    let pool = |more: &[Vec<u8>]| {
+        let parts = [with("MaxPool", &["x"], &["y", "at"], window), input("x", 1, &[1, 2, 8, 8])];
+        read("g", &model(&[&parts[..], more].concat()), ModelRun::default()).unwrap().0
+    };
+    assert_eq!(pool(&[]).tensors().iter().filter(|t| t.name.starts_with("at")).count(), 0);
+    let read_again = pool(&[with("Cast", &["at"], &["z"], &[("to", &[1])])]);
+    assert_eq!(read_again.tensors().iter().find(|t| t.name == "at").unwrap().bytes, 8 * 2 * 16);
+}
+
+#[test]
+fn shapes_that_contradict_the_file_are_told() {
+    use write::{input, model, node};
+    let stated = write::bytes(12, &input("y", 1, &[9, 4])[2..]);
+    let (trace, _) =
+        read("g", &model(&[node("Relu", &["x"], &["y"]), input("x", 1, &[2, 4]), stated]), ModelRun::default())
+            .unwrap();
+    assert!(trace.warnings()[0].contains("(y: [9, 4] stated, [2, 4] made)"), "{:?}", trace.warnings());
+}
+
 #[test]
 fn broken_graphs_name_the_operator() {
-    use write::{input, model, node, tensor};
+    use write::{input, model, node, tensor, with};
     let x = || input("x", 1, &[2, 4]);
     let w = || tensor(5, "w", 1, &[4, 8]);
+    let conv = |filters: &[i64], attributes: &[(&str, &[i64])]| {
+        let parts = [with("Conv", &["x", "f"], &["y"], attributes), tensor(5, "f", 1, filters)];
+        model(&[&parts[..], &[input("x", 1, &[1, 4, 8, 8])]].concat())
+    };
     let good = model(&[node("MatMul", &["x", "w"], &["y"]), w(), x()]);
     assert_eq!(flops(&read("g", &good, ModelRun::default()).unwrap().0), 2.0 * 2.0 * 4.0 * 8.0);
     for (bytes, wanted) in [
@@ -174,7 +305,7 @@ fn broken_graphs_name_the_operator() {
         (model(&[node("MatMul", &["x", "w"], &["y"]), x(), tensor(5, "w", 999, &[4, 8])]), "the element type 999"),
         (
             model(&[node("MatMul", &["x", "w"], &["y"]), x(), tensor(5, "w", 1, &[4, 1_000_000_000_000_000_000])]),
-            "has more than 2^61 bytes",
+            "g.onnx: y has more than 2^61 bytes",
         ),
         (
             model(&[node("MatMul", &["x", "w"], &["y"]), x(), tensor(5, "w", 1, &[i64::MAX, i64::MAX])]),
@@ -183,6 +314,19 @@ fn broken_graphs_name_the_operator() {
         (model(&[node("If", &["x"], &["y"]), x()]), "decided only while it runs"),
         (model(&[node("Einsum", &["x"], &["y"]), x()]), "is not stated, and not worked out here"),
         (model(&[node("Add", &["x", "z"], &["y"]), x(), input("z", 1, &[3, 4])]), "do not go together"),
+        (
+            model(&[with("Concat", &["x", "z"], &["y"], &[("axis", &[0])]), x(), input("z", 1, &[2, 5])]),
+            "shapes [2, 4] and [2, 5] do not go together",
+        ),
+        (conv(&[8, 3, 3, 3], &[]), "filters of shape [8, 3, 3, 3] in 1 groups for an input of 4 channels"),
+        (conv(&[8, 4, 3, 3], &[("group", &[0])]), "in 0 groups"),
+        (conv(&[8, 4, 3, 3], &[("group", &[-1])]), "in -1 groups"),
+        (conv(&[7, 2, 3, 3], &[("group", &[2])]), "in 2 groups for an input of 4 channels"),
+        (conv(&[8, 4, 3, 3], &[("kernel_shape", &[5, 5])]), "for a kernel_shape of [5, 5]"),
+        (
+            model(&[node("LayerNormalization", &["x"], &["y", "mean"]), node("Relu", &["mean"], &["z"]), x()]),
+            "the shape of its input mean, an output of LayerNormalization, is not stated",
+        ),
         (model(&[node("Identity", &["x"], &["y"]), x()]), "no operator moves a tensor"),
         (model(&[node("MaxPool", &["x"], &["y"]), x()]), "it has no kernel_shape"),
         (model(&[node("Relu", &["x"], &["y"]), input("x", 1, &[1; 65])]), "more than 64 dimensions"),
@@ -201,8 +345,11 @@ fn a_trace_is_no_model_and_a_config_is_one() {
     assert!(error.unwrap_err().to_string().contains("it is a trace (prototype-csv), not a model"));
     let config = br#"{"architectures":["BertModel"],"model_type":"bert","hidden_size":64,"intermediate_size":128,
         "num_hidden_layers":2,"num_attention_heads":2,"vocab_size":100,"max_position_embeddings":128}"#;
-    let (trace, format) = read("config.json", config, ModelRun::default()).unwrap();
-    assert_eq!(format, Format::Config);
+    for config in [config.to_vec(), [&b"\xef\xbb\xbf"[..], config].concat()] {
+        let (_, format) = read("config.json", &config, ModelRun::default()).unwrap();
+        assert_eq!(format, Format::Config);
+    }
+    let (trace, _) = read("config.json", config, ModelRun::default()).unwrap();
     assert_eq!(trace.model_type(), "Transformer");
 }
 

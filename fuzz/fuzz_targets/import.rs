@@ -36,8 +36,8 @@ fn round_trips(trace: &Trace) {
     for format in Format::ALL.into_iter().filter(|format| format.writable()) {
         let lost = format::lost(format, trace);
         let Ok(bytes) = format::write(format, trace) else { continue };
-        if trace.sizes().contains(&0) && format != Format::Csv && format != Format::OracleGeneral {
-            assert!(lost.iter().any(|what| what.contains("without bytes")));
+        // Names that differ in nothing else become one.
+        if lost.iter().any(|what| what.contains("space around names")) {
             continue;
         }
         let again = format::read(format, &Input::new("again", &bytes), None, &mut Cap(0));

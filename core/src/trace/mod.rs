@@ -184,6 +184,8 @@ pub struct Trace {
     model_type: String,
     warnings: Vec<String>,
     requested_bytes: u64,
+    /// Whether the file told times other than the order of the accesses; they are not kept.
+    timed: bool,
 }
 
 /// A shared column crosses as its content.
@@ -250,6 +252,11 @@ impl Trace {
     /// What the reader should know about how the trace was made.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether the file that it was read from told times, which are not kept: the order of the accesses counts.
+    pub fn was_timed(&self) -> bool {
+        self.timed
     }
 
     /// The size of each tensor in bytes.
@@ -370,6 +377,11 @@ impl TraceBuilder {
     /// Records something the reader should know.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.trace.warnings.push(warning.into());
+    }
+
+    /// Records that the accesses had times other than their order.
+    pub(crate) fn timed(&mut self) {
+        self.trace.timed = true;
     }
 
     /// Number of tensors so far.

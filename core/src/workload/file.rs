@@ -9,7 +9,7 @@ use super::{ModelRef, Workload, onnx, scale_sim};
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use crate::trace::Trace;
-use crate::trace::format::input::Input;
+use crate::trace::format::input::{Input, without_mark};
 use crate::trace::format::moe_routing::RoutingLog;
 use crate::trace::format::{self, Format};
 
@@ -26,7 +26,7 @@ const MOST_CONFIG: usize = 16 << 20;
 
 /// Whether `head` begins like a `config.json`: a JSON object that names a type of model.
 fn looks_like_config(head: &[u8]) -> bool {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let head = head.trim_ascii_start();
     let names = |key: &[u8]| head.windows(key.len()).any(|part| part == key);
     head.starts_with(b"{")
         && (names(b"\"model_type\"") || names(b"\"architectures\""))
@@ -40,12 +40,13 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if onnx::looks_like(&head) {
         return Ok(Format::Onnx);
     }
-    if scale_sim::looks_like(&head) {
+    let head = without_mark(&head);
+    if scale_sim::looks_like(head) {
         return Ok(Format::ScaleSim);
     }
     // Records and traces may name a model as well: they go first.
     match format::detect(input) {
-        Err(_) if looks_like_config(&head) => Ok(Format::Config),
+        Err(_) if looks_like_config(head) => Ok(Format::Config),
         other => other,
     }
 }
@@ -55,9 +56,20 @@ impl ModelFile {
         Ok(Some(match format {
             Format::Onnx => Self::Graph(Graph::parse(input, progress)?),
             Format::ScaleSim => Self::Topology(Topology::parse(input, progress)?),
-            Format::Config => Self::Config(ModelConfig::from_json(input.name, &input.whole(MOST_CONFIG, progress)?)?),
+            Format::Config => {
+                let text = input.whole(MOST_CONFIG, progress)?;
+                Self::Config(ModelConfig::from_json(input.name, without_mark(&text))?)
+            }
             _ => return Ok(None),
         }))
+    }
+}
+
+/// What is too large, with the name of its file.
+fn named(error: Error, file: &str) -> Error {
+    match error {
+        Error::TooLarge { problem, cure } => Error::TooLarge { problem: format!("{file}: {problem}"), cure },
+        other => other,
     }
 }
 
@@ -103,7 +115,8 @@ impl Workload {
                 };
                 if let Some(model) = ModelFile::read(format, input, progress)? {
                     let model_ref = ModelRef::File { file: source.name.clone() };
-                    return Ok((ModelRun { model: model_ref, ..ModelRun::default() }.trace_of(&model, seed)?, format));
+                    let run = ModelRun { model: model_ref, ..ModelRun::default() };
+                    return Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format));
                 }
                 Ok((format::read(format, input, source.columns.as_ref(), progress)?, format))
             }
@@ -114,7 +127,7 @@ impl Workload {
                         let problem = format!("it is a trace ({}), not a model", format.name());
                         Error::input(file, Place::Whole, problem, "Give it as a trace file, or name a model")
                     })?;
-                    Ok((run.trace_of(&model, seed)?, format))
+                    Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format))
                 }
                 (_, Some(_)) => {
                     let log = RoutingLog::parse(input, progress)?;

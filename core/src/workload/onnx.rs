@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use prost::bytes::Bytes;
-use rustc_hash::FxHashMap;
+use prost::encoding::{WireType, decode_key, decode_varint};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::config::product;
 use super::plan::{Operator, Plan, Product, Shape, Step, Val};
@@ -24,6 +25,9 @@ const MOST_BYTES: usize = (2 << 30) - 1;
 const MOST_VALUES: usize = 1024;
 /// The most dimensions of a tensor.
 const MOST_DIMS: usize = 64;
+/// The most parts of a graph: operators, names, attributes, tensors, dimensions. A graph of a hundred thousand operators
+/// has a tenth of that; decoded, a part takes up to 120 bytes, and two in the file.
+const MOST_PARTS: usize = 4_000_000;
 
 /// The parts of onnx.proto that are read, with its field numbers.
 mod proto {
@@ -77,6 +81,8 @@ mod proto {
         pub(super) s: Bytes,
         #[prost(message, optional, tag = "5")]
         pub(super) t: Option<Tensor>,
+        #[prost(float, repeated, tag = "7")]
+        pub(super) floats: Vec<f32>,
         #[prost(int64, repeated, tag = "8")]
         pub(super) ints: Vec<i64>,
     }
@@ -87,10 +93,11 @@ mod proto {
         pub(super) dims: Vec<i64>,
         #[prost(int32, tag = "2")]
         pub(super) data_type: i32,
-        #[prost(int32, repeated, tag = "5")]
-        pub(super) int32_data: Vec<i32>,
-        #[prost(int64, repeated, tag = "7")]
-        pub(super) int64_data: Vec<i64>,
+        /// Packed varints: only short lists of them are ever decoded.
+        #[prost(bytes = "bytes", tag = "5")]
+        pub(super) int32_data: Bytes,
+        #[prost(bytes = "bytes", tag = "7")]
+        pub(super) int64_data: Bytes,
         #[prost(string, tag = "8")]
         pub(super) name: String,
         #[prost(bytes = "bytes", tag = "9")]
@@ -134,6 +141,62 @@ mod proto {
     }
 }
 
+/// The messages of the file, by the fields that hold others, to count their parts before they are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    ValueInfo,
+    Type,
+    TensorType,
+    Dims,
+    Leaf,
+}
+
+impl Message {
+    /// What a field holds; none where it is passed over.
+    fn field(self, tag: u32) -> Option<Self> {
+        Some(match (self, tag) {
+            (Self::Model, 7) => Self::Graph,
+            (Self::Graph, 1) => Self::Node,
+            (Self::Graph, 5) | (Self::Attribute, 5) => Self::Tensor,
+            (Self::Graph, 11..=13) => Self::ValueInfo,
+            (Self::Node, 5) => Self::Attribute,
+            (Self::ValueInfo, 2) => Self::Type,
+            (Self::Type, 1) => Self::TensorType,
+            (Self::TensorType, 2) => Self::Dims,
+            (Self::Node, 1 | 2) | (Self::Attribute, 7 | 8) | (Self::Tensor, 1) | (Self::Dims, 1) => Self::Leaf,
+            _ => return None,
+        })
+    }
+
+    /// Takes the parts of a message from `left`; none where there are more. What is no protobuf is left to the decoder.
+    fn count(self, mut bytes: &[u8], left: &mut usize) -> Option<()> {
+        while !bytes.is_empty() {
+            let Ok((tag, wire)) = decode_key(&mut bytes) else { return Some(()) };
+            let length = match wire {
+                WireType::LengthDelimited => decode_varint(&mut bytes).ok().and_then(|n| usize::try_from(n).ok()),
+                WireType::Varint => decode_varint(&mut bytes).ok().map(|_| 0),
+                WireType::SixtyFourBit => Some(8),
+                WireType::ThirtyTwoBit => Some(4),
+                WireType::StartGroup | WireType::EndGroup => None,
+            };
+            let Some((content, rest)) = length.and_then(|n| bytes.split_at_checked(n)) else { return Some(()) };
+            bytes = rest;
+            if let Some(inner) = self.field(tag) {
+                // Numbers that are packed take a byte each at least.
+                let packed = inner == Self::Leaf && matches!(self, Self::Attribute | Self::Tensor);
+                *left = left.checked_sub(if packed { content.len().max(1) } else { 1 })?;
+                inner.count(if inner == Self::Leaf { &[] } else { content }, left)?;
+            }
+        }
+        Some(())
+    }
+}
+
 /// Bits of an element, by the numbers of onnx.proto's TensorProto.DataType.
 fn bits(data_type: i32) -> Option<u64> {
     Some(match data_type {
@@ -153,6 +216,8 @@ fn bits(data_type: i32) -> Option<u64> {
 const INT64: i32 = 7;
 const INT32: i32 = 6;
 const BOOL: i32 = 9;
+/// What a constant is made of where nothing else is said.
+const FLOAT: i32 = 1;
 
 /// An ONNX graph, its operators in an order in which they can run.
 #[derive(Debug)]
@@ -194,11 +259,40 @@ pub(crate) struct Free {
 /// Tokens where nobody says otherwise, as in every other model.
 const TOKENS: u64 = 128;
 
+/// The free dimensions that were filled.
+#[derive(Debug, Default)]
+struct Filled {
+    /// By their names; those without one by the input and their place in it.
+    sizes: BTreeMap<String, u64>,
+    /// Whether any is the batch, and whether any is that of tokens.
+    batch: bool,
+    tokens: bool,
+}
+
+impl Filled {
+    /// The size of dimension `at` of an input: as its name says, else the first is the batch and others are tokens.
+    fn fill(&mut self, input: &str, at: usize, name: &str, free: Free) -> u64 {
+        let plain = name.to_ascii_lowercase();
+        let is_batch = plain == "n" || plain.starts_with("batch");
+        let is_tokens = plain.starts_with("seq") || plain.ends_with("length") || plain == "tokens";
+        let batch = is_batch || (at == 0 && !is_tokens);
+        let label = if name.is_empty() { format!("{input}[{at}]") } else { name.to_owned() };
+        *self.sizes.entry(label).or_insert_with(|| {
+            *(if batch { &mut self.batch } else { &mut self.tokens }) = true;
+            if batch { free.batch } else { free.tokens.unwrap_or(TOKENS) }
+        })
+    }
+}
+
 impl Graph {
     /// Reads a model and sorts its operators.
     pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
         let bytes = Bytes::from(input.whole(MOST_BYTES, progress)?);
         let refuse = |problem: String, cure: &str| Error::input(input.name, Place::Whole, problem, cure);
+        if Message::Model.count(&bytes, &mut { MOST_PARTS }).is_none() {
+            let problem = format!("the graph has more than {MOST_PARTS} parts (operators, names, dimensions)");
+            return Err(refuse(problem, "Check that it is the file you meant and is not damaged"));
+        }
         let model = proto::Model::decode(bytes)
             .map_err(|e| refuse(format!("not an ONNX model: {e}"), "Export or fetch the model again"))?;
         let graph = model.graph.filter(|graph| !graph.nodes.is_empty());
@@ -268,7 +362,10 @@ impl Graph {
 
     /// The layer that each operator counts to: a new one begins with each that multiplies with weights.
     fn layers(&self) -> Vec<u32> {
-        let weights: BTreeSet<&str> = self.graph.initializers.iter().map(|tensor| tensor.name.as_str()).collect();
+        let made = self.graph.nodes.iter().filter(|node| matches!(role(&node.op_type), Role::Constant | Role::Shape));
+        let made = made.flat_map(|node| &node.outputs);
+        let weights: FxHashSet<&str> =
+            self.graph.initializers.iter().map(|tensor| &tensor.name).chain(made).map(String::as_str).collect();
         let mut layer = 0;
         let mut first = true;
         let number = |node: &proto::Node| {
@@ -295,8 +392,13 @@ impl Graph {
             let known = self.weight(plan, tensor, &tensor.name, layer_of.get(tensor.name.as_str()).copied())?;
             weights.insert(tensor.name.as_str(), known);
         }
-        let mut stored = Stored { graph: self, layers, weights, stated: FxHashMap::default(), inputs: Vec::new() };
-        let mut filled: BTreeMap<&str, u64> = BTreeMap::new();
+        self.constants(plan, &layer_of, &mut weights)?;
+        let read =
+            self.graph.nodes.iter().flat_map(|node| &node.inputs).chain(self.graph.outputs.iter().map(|o| &o.name));
+        let read = read.map(String::as_str).collect();
+        let stated = FxHashMap::default();
+        let mut stored = Stored { graph: self, layers, weights, stated, read, inputs: Vec::new() };
+        let mut filled = Filled::default();
         for info in &self.graph.inputs {
             if stored.weights.contains_key(info.name.as_str()) {
                 continue;
@@ -308,18 +410,23 @@ impl Graph {
             stored.stated.insert(info.name.as_str(), known);
             stored.inputs.push(info.name.as_str());
         }
-        if free.batch != 1 && filled.is_empty() {
+        if free.batch != 1 && !filled.batch {
             let problem = "the shapes in the graph are fixed, so that it takes one batch as it is";
             let cure = "Choose 1, or export the model with a dynamic first dimension";
             return Err(Error::field("batch_size", free.batch, problem, cure));
+        }
+        if let Some(tokens) = free.tokens.filter(|_| !filled.tokens) {
+            let problem = "no dimension of the graph is left free for tokens";
+            return Err(Error::field("prompt_tokens", tokens, problem, "Leave it out: the graph has its own lengths"));
         }
         for info in self.graph.values.iter().chain(&self.graph.outputs) {
             if let Some(known) = self.state(info, &mut filled, None)? {
                 stored.stated.insert(info.name.as_str(), known);
             }
         }
-        if !filled.is_empty() {
-            let sizes: Vec<String> = filled.iter().map(|(name, size)| format!("{} = {size}", short(name))).collect();
+        if !filled.sizes.is_empty() {
+            let sizes = filled.sizes.iter().map(|(name, size)| format!("{} = {size}", short(name)));
+            let sizes: Vec<String> = sizes.collect();
             plan.warn(format!("free dimensions were filled in: {}", sizes.join(", ")));
         }
         Ok(stored)
@@ -335,14 +442,55 @@ impl Graph {
             [filters, rest @ ..] if rest.len() > 1 => Shape::new((*filters).max(1), count(rest).max(1), width),
             dims => matrix(dims, width),
         };
-        let value = plan.stored(name.to_owned(), shape, layer, Kind::Weights);
-        Ok(Known {
-            ints: values_of(tensor, &dims),
-            dims,
-            data_type: tensor.data_type,
-            value: Some(value),
-            stored: true,
-        })
+        let ints = values_of(tensor, &dims);
+        // Scalars, shapes and indices are part of the program, not tensors that move.
+        let moves = count(&dims) > 1 && (ints.is_none() || tensor.data_type != INT64);
+        let value = moves.then(|| plan.stored(name.to_owned(), shape, layer, Kind::Weights));
+        Ok(Known { ints, dims, data_type: tensor.data_type, value, stored: true })
+    }
+
+    /// Adds to the weights what operators make of nothing but the file: constants, and tensors filled with one value,
+    /// which stand for weights in graphs that were stripped of theirs.
+    fn constants<'a>(
+        &'a self,
+        plan: &mut Plan,
+        layer_of: &FxHashMap<&str, u32>,
+        weights: &mut FxHashMap<&'a str, Known>,
+    ) -> Result<(), Error> {
+        for node in &self.graph.nodes {
+            let Some(name) = node.outputs.first().filter(|name| !name.is_empty()) else { continue };
+            let layer = layer_of.get(name.as_str()).copied();
+            let attribute = |name: &str| node.attributes.iter().find(|a| a.name == name);
+            let tensor = attribute("value").and_then(|a| a.t.as_ref());
+            let known = match node.op_type.as_str() {
+                "Constant" => match tensor {
+                    Some(tensor) => self.weight(plan, tensor, name, layer)?,
+                    None => {
+                        let list = |length: usize| vec![length as u64];
+                        let (dims, data_type, ints) = if let Some(ints) = attribute("value_ints") {
+                            (list(ints.ints.len()), INT64, Some(ints.ints.clone()))
+                        } else if let Some(int) = attribute("value_int") {
+                            (Vec::new(), INT64, Some(vec![int.i]))
+                        } else if let Some(floats) = attribute("value_floats") {
+                            (list(floats.floats.len()), FLOAT, None)
+                        } else {
+                            (Vec::new(), FLOAT, None)
+                        };
+                        Known { dims, data_type, value: None, ints, stored: true }
+                    }
+                },
+                "ConstantOfShape" => {
+                    let shape = node.inputs.first().and_then(|shape| weights.get(shape.as_str()));
+                    let Some(dims) = shape.and_then(|shape| shape.ints.clone()) else { continue };
+                    let data_type = tensor.map_or(FLOAT, |tensor| tensor.data_type);
+                    let filled = proto::Tensor { dims, data_type, ..proto::Tensor::default() };
+                    self.weight(plan, &filled, name, layer)?
+                }
+                _ => continue,
+            };
+            weights.insert(name, known);
+        }
+        Ok(())
     }
 
     fn bits(&self, name: &str, data_type: i32) -> Result<u64, Error> {
@@ -354,12 +502,7 @@ impl Graph {
     }
 
     /// The shape that the file states; free dimensions are filled in, of inputs by `free`.
-    fn state<'a>(
-        &'a self,
-        info: &'a proto::ValueInfo,
-        filled: &mut BTreeMap<&'a str, u64>,
-        free: Option<Free>,
-    ) -> Result<Option<Known>, Error> {
+    fn state(&self, info: &proto::ValueInfo, filled: &mut Filled, free: Option<Free>) -> Result<Option<Known>, Error> {
         let Some(tensor) = info.kind.as_ref().and_then(|kind| kind.tensor.as_ref()) else { return Ok(None) };
         let Some(shape) = &tensor.shape else { return Ok(None) };
         let mut dims = Vec::new();
@@ -367,11 +510,8 @@ impl Graph {
             let size = match (dim.value, free) {
                 // Exporters write 0 for what they do not know.
                 (Some(value), _) if value != 0 => value,
-                (_, Some(free)) => {
-                    let size = if i == 0 { free.batch } else { free.tokens.unwrap_or(TOKENS) };
-                    *filled.entry(dim.name.as_str()).or_insert(size) as i64
-                }
-                (_, None) => match filled.get(dim.name.as_str()) {
+                (_, Some(free)) => filled.fill(&info.name, i, &dim.name, free) as i64,
+                (_, None) => match filled.sizes.get(&dim.name) {
                     Some(size) if !dim.name.is_empty() => *size as i64,
                     _ => return Ok(None),
                 },
@@ -393,6 +533,8 @@ pub(crate) struct Stored<'a> {
     weights: FxHashMap<&'a str, Known>,
     /// Shapes that the file states.
     stated: FxHashMap<&'a str, Known>,
+    /// What any operator or the caller reads.
+    read: FxHashSet<&'a str>,
     inputs: Vec<&'a str>,
 }
 
@@ -465,13 +607,16 @@ struct Walk<'a, 'p> {
     step: Step,
     /// Operators whose work is not counted.
     unworked: BTreeSet<&'a str>,
+    /// Tensors for which the file states another shape.
+    otherwise: Vec<String>,
 }
 
 impl<'a> Stored<'a> {
     /// One pass; `pass` counts them.
     pub(crate) fn step(&'a self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
         let known = FxHashMap::default();
-        let mut walk = Walk { of: self, plan, pass, known, step: Step::default(), unworked: BTreeSet::new() };
+        let step = Step::default();
+        let mut walk = Walk { of: self, plan, pass, known, step, unworked: BTreeSet::new(), otherwise: Vec::new() };
         for name in &self.inputs {
             let stated = &self.stated[name];
             let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
@@ -484,6 +629,11 @@ impl<'a> Stored<'a> {
         if pass == 0 && !walk.unworked.is_empty() {
             let names: Vec<&str> = walk.unworked.iter().copied().collect();
             walk.plan.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
+        }
+        if let (0, Some(first)) = (pass, walk.otherwise.first()) {
+            let count = walk.otherwise.len();
+            let text = "tensors have another shape than the file states; what their operators make counts";
+            walk.plan.warn(format!("{count} {text} ({first})"));
         }
         let outputs = self.graph.graph.outputs.iter();
         let mut made = outputs.filter_map(|info| walk.known.get(info.name.as_str()).and_then(|known| known.value));
@@ -513,7 +663,17 @@ impl<'a> Walk<'a, '_> {
         self.get(node, at).ok_or_else(|| {
             let problem = match node.inputs.get(at) {
                 None => format!("it has {} inputs, and {} are needed", node.inputs.len(), at + 1),
-                Some(name) => format!("its input {} is made nowhere", short(name)),
+                Some(name) => {
+                    let mut makers = self.of.graph.graph.nodes.iter();
+                    match makers.find(|maker| maker.outputs.contains(name)) {
+                        Some(maker) => format!(
+                            "the shape of its input {}, an output of {}, is not stated, and not worked out here",
+                            short(name),
+                            maker.op_type
+                        ),
+                        None => format!("its input {} is made nowhere", short(name)),
+                    }
+                }
             };
             self.of.graph.refuse(node, problem, "Check the model with onnx.checker")
         })
@@ -531,7 +691,12 @@ impl<'a> Walk<'a, '_> {
                 let cure = "Export the model without control flow, or record an execution trace of it";
                 return Err(self.of.graph.refuse(node, "what it runs is decided only while it runs", cure));
             }
-            Role::Constant => return self.constant(node, layer),
+            // They are among the weights.
+            Role::Constant | Role::Shape
+                if node.outputs.iter().all(|name| self.of.weights.contains_key(name.as_str())) =>
+            {
+                return Ok(());
+            }
             _ => {}
         }
         let inferred = self.infer(node, role)?;
@@ -541,7 +706,10 @@ impl<'a> Walk<'a, '_> {
             let (dims, data_type) = match (&inferred, stated) {
                 (Some((dims, data_type)), _) if i == 0 => (dims.clone(), *data_type),
                 (_, Some(stated)) => (stated.dims.clone(), stated.data_type),
-                // Further outputs (masks, running means) are seldom used: they are left out until somebody reads them.
+                // Further outputs (masks, indices, running means) are seldom used: they are left out unless read.
+                _ if i > 0 && !self.of.read.contains(name.as_str()) => continue,
+                (Some((dims, _)), _) if node.op_type == "MaxPool" => (dims.clone(), INT64),
+                (Some((dims, _)), _) if node.op_type == "Dropout" => (dims.clone(), BOOL),
                 _ if i > 0 => continue,
                 _ => {
                     let problem =
@@ -550,6 +718,9 @@ impl<'a> Walk<'a, '_> {
                     return Err(self.of.graph.refuse(node, problem, cure));
                 }
             };
+            if let Some(stated) = stated.filter(|stated| stated.dims != dims) {
+                self.otherwise.push(format!("{}: {:?} stated, {dims:?} made", short(name), stated.dims));
+            }
             let known = Known { dims, data_type, value: None, ints: None, stored: false };
             self.known.insert(name, known);
         }
@@ -573,25 +744,6 @@ impl<'a> Walk<'a, '_> {
             return Ok(());
         }
         self.emit(node, role, layer)
-    }
-
-    fn constant(&mut self, node: &'a proto::Node, layer: Option<u32>) -> Result<(), Error> {
-        let Some(name) = node.outputs.first() else { return Ok(()) };
-        let attribute = |name: &str| node.attributes.iter().find(|a| a.name == name);
-        let known = if let Some(tensor) = attribute("value").and_then(|a| a.t.as_ref()) {
-            let known = self.of.graph.weight(self.plan, tensor, name, layer)?;
-            // Scalars and shapes are part of the program, not tensors that move.
-            let small = known.ints.is_some() || known.dims.iter().product::<u64>() <= 1;
-            Known { value: known.value.filter(|_| !small), ..known }
-        } else {
-            let ints = attribute("value_ints").map(|a| a.ints.clone());
-            let dims = ints.as_ref().map_or(Vec::new(), |ints| vec![ints.len() as u64]);
-            let ints = ints.or_else(|| attribute("value_int").map(|a| vec![a.i]));
-            let data_type = if ints.is_some() { INT64 } else { 1 };
-            Known { dims, data_type, value: None, ints, stored: false }
-        };
-        self.known.insert(name, known);
-        Ok(())
     }
 
     /// Shape and type of the first output, where the rule is known.
@@ -639,7 +791,26 @@ impl<'a> Walk<'a, '_> {
                 }
                 let mut dims = image.dims[..2].to_vec();
                 if let Some(weights) = weights {
-                    dims[1] = *weights.dims.first().ok_or_else(|| refuse("its filters have no shape".into()))?;
+                    let [filters, own, sides @ ..] = weights.dims.as_slice() else {
+                        return Err(refuse(format!("its filters have the shape {:?}", weights.dims)));
+                    };
+                    let groups = int("group", 1);
+                    let fits = u64::try_from(groups).is_ok_and(|groups| {
+                        own.checked_mul(groups) == Some(dims[1]) && filters.checked_rem(groups) == Some(0)
+                    });
+                    if !fits {
+                        return Err(refuse(format!(
+                            "filters of shape {:?} in {groups} groups for an input of {} channels",
+                            weights.dims, dims[1]
+                        )));
+                    }
+                    if !sides.iter().zip(&filter).all(|(side, filter)| i64::try_from(*side) == Ok(*filter)) {
+                        return Err(refuse(format!(
+                            "filters of shape {:?} for a kernel_shape of {filter:?}",
+                            weights.dims
+                        )));
+                    }
+                    dims[1] = *filters;
                 }
                 let text = node.attributes.iter().find(|a| a.name == "auto_pad").map_or(&b""[..], |a| &a.s);
                 for (axis, (side, filter_side)) in image.dims[2..].iter().zip(&filter).enumerate() {
@@ -709,8 +880,12 @@ impl<'a> Walk<'a, '_> {
                 let mut dims = from.dims.clone();
                 dims[axis] = 0;
                 for at in 0..node.inputs.len() {
-                    let side = self.need(node, at)?.dims.get(axis).copied().unwrap_or(0);
-                    dims[axis] = dims[axis].saturating_add(side);
+                    let part = &self.need(node, at)?.dims;
+                    let meets = |i: usize| i == axis || part.get(i) == from.dims.get(i);
+                    if part.len() != from.dims.len() || !(0..part.len()).all(meets) {
+                        return Err(refuse(format!("shapes {:?} and {part:?} do not go together", from.dims)));
+                    }
+                    dims[axis] = dims[axis].saturating_add(part[axis]);
                 }
                 Some((dims, from.data_type))
             }
@@ -938,6 +1113,9 @@ impl<'a> Walk<'a, '_> {
             self.set(name, value);
             let _ = i;
         }
+        if operator.flops > 0.0 && operator.reads.is_empty() && operator.streams.is_empty() {
+            self.unworked.insert(&node.op_type);
+        }
         self.step.push(operator);
         self.set(first, out);
         Ok(())
@@ -959,12 +1137,18 @@ impl<'a> Walk<'a, '_> {
         turned: bool,
     ) -> Result<(), Error> {
         let (a, b) = (self.need(node, 0)?.value, self.need(node, second(&node.op_type))?.value);
-        let Some((a, b)) = a.zip(b) else { return Ok(()) };
+        let Some((a, b)) = a.zip(b) else {
+            // The work is the same where a matrix is computed on the way and does not move.
+            let (m, n, k) = sides;
+            operator.flops = FLOPS_PER_MAC * m as f64 * n as f64 * k as f64;
+            return Ok(());
+        };
         let product = Product { b_turned: turned, ..Product::new(sides, a, b, out) };
         operator.flops = product.flops();
         operator.product = Some(product);
-        // The work waits for the matrix, wherever it comes from.
-        if let Some(at) = operator.reads.iter().rposition(|value| *value == b && a != b) {
+        // The work waits for the matrix, wherever it comes from; what the caller gives is laid out where it is read.
+        let given = self.step.inputs.contains(&b);
+        if let Some(at) = operator.reads.iter().rposition(|value| *value == b && a != b && !given) {
             operator.reads.remove(at);
             operator.streams.insert(0, b);
         }
@@ -1069,12 +1253,25 @@ fn matrix(dims: &[u64], bits: u64) -> Shape {
     Shape::new(all.div_ceil(cols), cols, bits)
 }
 
+/// A multiplication with its addition.
+const FLOPS_PER_MAC: f64 = 2.0;
+
+/// A list of packed numbers.
+fn packed(bytes: &Bytes) -> Option<Vec<i64>> {
+    let mut rest = &bytes[..];
+    let mut values = Vec::new();
+    while !rest.is_empty() && values.len() <= MOST_VALUES {
+        values.push(decode_varint(&mut rest).ok()? as i64);
+    }
+    Some(values)
+}
+
 /// The values of a small tensor of whole numbers.
 fn values_of(tensor: &proto::Tensor, dims: &[u64]) -> Option<Vec<i64>> {
     let length = usize::try_from(count(dims)).ok().filter(|n| *n <= MOST_VALUES && dims.len() <= 1)?;
     let values: Vec<i64> = match tensor.data_type {
-        INT64 if !tensor.int64_data.is_empty() => tensor.int64_data.clone(),
-        INT32 if !tensor.int32_data.is_empty() => tensor.int32_data.iter().map(|v| i64::from(*v)).collect(),
+        INT64 if !tensor.int64_data.is_empty() => packed(&tensor.int64_data)?,
+        INT32 if !tensor.int32_data.is_empty() => packed(&tensor.int32_data)?,
         INT64 => tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i]))).collect(),
         INT32 => {
             let read = |b: &[u8]| i64::from(i32::from_le_bytes(std::array::from_fn(|i| b[i])));

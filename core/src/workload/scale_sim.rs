@@ -1,15 +1,18 @@
 //! SCALE-Sim topologies: a layer a line, as convolutions or as matrix multiplications.
 //!
 //! Convolutions: `Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,`;
-//! matrix multiplications: `Layer, M, N, K,`. Further columns (sparsity, batch size) may follow; lines end with a comma
-//! as often as not. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
+//! matrix multiplications: `Layer, M, N, K,`. A stride of the columns and a batch size may follow; what else follows
+//! (sparsity) is told and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
+//! depthwise: SCALE-Sim runs it once for each channel, with filters of one channel. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
 //!
 //! A topology names no edges. A layer reads the output of the latest layer that has as many filters as it has channels
 //! (K columns, for matrices): the same tensor where sizes agree, else a copy of it, which stands for the border or the
 //! pool between them. Where there is none, its input comes from outside.
 
+use std::collections::BTreeSet;
+
 use super::config::product;
-use super::model_run::Bits;
+use super::model_run::{Bits, Convolution};
 use super::plan::{Operator, Plan, Product, Shape, Step, Val};
 use crate::error::{Error, Place};
 use crate::run::Progress;
@@ -36,18 +39,22 @@ struct Layer {
     input: (u64, u64),
     op: Op,
     batch: u64,
+    /// Whether each filter sees one channel.
+    depthwise: bool,
 }
 
 /// The layers of a topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
     layers: Vec<Layer>,
+    /// Names of columns that say something and are not read.
+    unread: BTreeSet<String>,
 }
 
 /// Whether the first line of `head` is that of a topology.
 pub(crate) fn looks_like(head: &[u8]) -> bool {
     let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
-    let mut columns = line.trim_start_matches('\u{feff}').split(',').map(str::trim);
+    let mut columns = line.split(',').map(str::trim);
     let first = columns.next().unwrap_or_default();
     let second = columns.next().unwrap_or_default();
     matches!(first, "layer" | "layer name" | "layer_name") && (second.starts_with("ifmap") || second == "m")
@@ -56,7 +63,7 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 impl Topology {
     /// Reads a topology.
     pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let mut rows = Rows::new(*input, input.reader(progress), b',');
+        let mut rows = Rows::new(*input, input.text(progress)?, b',');
         let refuse = |line, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
         let header = rows.next()?.map(|row| row.fields().map(str::to_ascii_lowercase).collect::<Vec<_>>());
         let header = header.unwrap_or_default();
@@ -66,7 +73,12 @@ impl Topology {
                         Channels, Num Filter, Strides,\" or \"Layer, M, N, K,\"";
             return Err(refuse(1, "this is no header of a topology".into(), cure));
         }
-        let batch_column = header.iter().position(|name| name.starts_with("batch"));
+        let needed = if convolutions { 8 } else { 4 };
+        let further = |start: &str| header.iter().skip(needed).position(|name| name.starts_with(start));
+        let further = |start: &str| further(start).map(|at| at + needed);
+        let batch_column = further("batch");
+        let stride_column = further("stride").filter(|_| convolutions);
+        let mut unread = BTreeSet::new();
         let mut layers = Vec::new();
         while let Some(row) = rows.next()? {
             let line = row.line;
@@ -84,7 +96,6 @@ impl Topology {
                     refuse(line, problem, "Write a whole number from 1 to 4294967296")
                 })
             };
-            let needed = if convolutions { 8 } else { 4 };
             if row.len() < needed {
                 let problem = format!("{} fields where {needed} are needed", row.len());
                 return Err(refuse(line, problem, "Write every column of the header"));
@@ -93,20 +104,40 @@ impl Topology {
                 Some(at) if !row.field(at).is_empty() => number(&row, at, "the batch size")?,
                 _ => 1,
             };
+            for (name, field) in header
+                .iter()
+                .zip(row.fields())
+                .enumerate()
+                .skip(needed)
+                .filter_map(|(at, both)| (![batch_column, stride_column].contains(&Some(at))).then_some(both))
+            {
+                // Of a sparsity, 1:1 means that nothing is left out.
+                let says = field.split_once(':').map_or(!field.is_empty(), |(n, m)| n.trim() != m.trim());
+                if says {
+                    unread.insert(shorten(name));
+                }
+            }
             let name = shorten(row.field(0));
+            let depthwise = convolutions && name.contains("DP");
             layers.push(if convolutions {
                 let side = |at, what| number(&row, at, what);
                 let image = (side(1, "IFMAP Height")?, side(2, "IFMAP Width")?);
                 let filter = (side(3, "Filter Height")?, side(4, "Filter Width")?);
                 let (channels, filters, stride) = (side(5, "Channels")?, side(6, "Num Filter")?, side(7, "Strides")?);
-                let positions = |image: u64, filter: u64| {
+                let across = match stride_column {
+                    Some(at) if !row.field(at).is_empty() => side(at, "the second stride")?,
+                    _ => stride,
+                };
+                let positions = |image: u64, filter: u64, stride: u64| {
                     let room = image.checked_sub(filter)?;
                     Some((room + stride).div_ceil(stride))
                 };
-                let out = positions(image.0, filter.0).zip(positions(image.1, filter.1)).ok_or_else(|| {
-                    let problem = format!("the filter of {} x {} is larger than the image", filter.0, filter.1);
-                    refuse(line, problem, "Correct one of the two")
-                })?;
+                let out = positions(image.0, filter.0, stride).zip(positions(image.1, filter.1, across)).ok_or_else(
+                    || {
+                        let problem = format!("the filter of {} x {} is larger than the image", filter.0, filter.1);
+                        refuse(line, problem, "Correct one of the two")
+                    },
+                )?;
                 let elements = |sides: &[u64]| {
                     product(sides).map_err(|_| {
                         refuse(line, "the layer has more than 2^64 - 1 elements".into(), "Check its sizes")
@@ -115,22 +146,23 @@ impl Topology {
                 Layer {
                     name,
                     m: elements(&[out.0, out.1])?,
-                    n: filters,
-                    k: elements(&[filter.0, filter.1, channels])?,
+                    n: if depthwise { elements(&[filters, channels])? } else { filters },
+                    k: elements(&[filter.0, filter.1, if depthwise { 1 } else { channels }])?,
                     input: (elements(&[image.0, image.1])?, channels),
                     op: Op::Conv,
                     batch,
+                    depthwise,
                 }
             } else {
                 let (m, n, k) = (number(&row, 1, "M")?, number(&row, 2, "N")?, number(&row, 3, "K")?);
-                Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch }
+                Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch, depthwise }
             });
         }
         if layers.is_empty() {
             let cure = "Give at least one line below the header";
             return Err(Error::input(input.name, Place::Whole, "the topology has no layers", cure));
         }
-        Ok(Self { layers })
+        Ok(Self { layers, unread })
     }
 
     /// The family, as the prototype's records name it.
@@ -140,6 +172,10 @@ impl Topology {
 
     /// Adds the filters of all layers to a plan.
     pub(crate) fn store(&self, plan: &mut Plan, bits: Bits) -> Vec<Val> {
+        if !self.unread.is_empty() {
+            let names: Vec<&str> = self.unread.iter().map(String::as_str).collect();
+            plan.warn(format!("these columns are not read: {}; filters count whole", names.join(", ")));
+        }
         let filters = |(number, layer): (u32, &Layer)| {
             let name = format!("{} filters [{number}]", layer.name);
             plan.stored(name, Shape::new(layer.k, layer.n, bits.weights), Some(number), Kind::Weights)
@@ -147,8 +183,19 @@ impl Topology {
         (0..).zip(&self.layers).map(filters).collect()
     }
 
-    /// One pass over `batch` inputs.
+    /// One pass over `batch` inputs, whose convolutions read the image itself.
     pub(crate) fn step(&self, filters: &[Val], batch: u64, bits: Bits) -> Result<Step, Error> {
+        self.step_as(Convolution::Direct, filters, batch, bits)
+    }
+
+    /// One pass over `batch` inputs. Filters of one element and depthwise ones need no matrix of positions.
+    pub(crate) fn step_as(
+        &self,
+        convolution: Convolution,
+        filters: &[Val],
+        batch: u64,
+        bits: Bits,
+    ) -> Result<Step, Error> {
         let mut step = Step::default();
         // What was made last with a number of columns.
         let mut made: Vec<(u64, Val)> = Vec::new();
@@ -171,13 +218,46 @@ impl Topology {
                 }
             };
             let m = rows(layer.m)?;
+            let unfolds = layer.op == Op::Conv && !layer.depthwise && (layer.m, layer.k) != layer.input;
+            let input = if convolution == Convolution::Im2col && unfolds {
+                let columns = step.temp("im2col", Shape::new(m, layer.k, bits.activations), of_layer);
+                step.push(Operator::new(Op::Copy, of_layer, vec![input], columns));
+                columns
+            } else {
+                input
+            };
             let out = step.temp("ofmap", Shape::new(m, layer.n, bits.activations), of_layer);
             let product = Product::new((m, layer.n, layer.k), input, *weights, out);
-            step.push(Operator::multiply(layer.op, of_layer, product, vec![*weights]));
+            let operator = Operator::multiply(layer.op, of_layer, product, vec![*weights]);
+            step.push(Operator { grouped: layer.depthwise, ..operator });
             made.retain(|(cols, _)| *cols != layer.n);
             made.push((layer.n, out));
             step.output = Some(out);
         }
         Ok(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Unattended;
+
+    /// 8 x 8 positions of 3 x 3 x 4 elements are written as a matrix; those of one element are the image.
+    #[test]
+    fn im2col_writes_a_row_for_each_position() {
+        let text = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,\n\
+                    c1,10,10,3,3,4,8,1,\nc2,8,8,1,1,8,16,1,\nDP3,8,8,3,3,16,1,1,\n";
+        let topology = Topology::parse(&Input::new("t.csv", text.as_bytes()), &mut Unattended).unwrap();
+        let bits = Bits { weights: 32, activations: 32, kv: 32 };
+        let mut plan = Plan::new("CNN", 1 << 20, None);
+        let filters = topology.store(&mut plan, bits);
+        let columns = |convolution| {
+            let step = topology.step_as(convolution, &filters, 2, bits).unwrap();
+            let made = step.temps.iter().filter(|temp| temp.name == "im2col");
+            made.map(|temp| (temp.shape.rows, temp.shape.cols)).collect::<Vec<_>>()
+        };
+        assert_eq!(columns(Convolution::Im2col), [(2 * 64, 36)]);
+        assert_eq!(columns(Convolution::Direct), []);
     }
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::input::Input;
+use super::input::{Input, without_mark};
 use super::text::{Names, Row, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::run::Progress;
@@ -66,9 +66,20 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad =
             |problem: String, cure: &str| Error::field("columns", format!("\"{}\"", shorten(text)), problem, cure);
-        const KEYS: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
+        const KEYS_TOLD: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
+        /// Each key, and what else it is called.
+        const KEYS: [&[&str]; 6] = [
+            &["time-col", "time"],
+            &["obj-id-col", "obj-id", "id"],
+            &["obj-size-col", "obj-size", "size"],
+            &["has-header", "header"],
+            &["obj-id-is-num"],
+            &["delimiter"],
+        ];
         let mut columns = Self::default();
-        let mut rest = text.trim();
+        // The last character may be the delimiter.
+        let mut rest = text.trim_start();
+        let mut seen: Vec<&str> = Vec::new();
         while !rest.is_empty() {
             let Some((key, after)) = rest.split_once('=') else {
                 let cure = format!("Write the columns as in {EXAMPLE}");
@@ -81,6 +92,15 @@ impl FromStr for Columns {
                 _ => after.split_once(',').unwrap_or((after, "")),
             };
             rest = next.trim_start();
+            let known = |aliases: &[&'static str]| aliases.contains(&key.as_str()).then(|| aliases[0]);
+            let called = KEYS.iter().find_map(|aliases| known(aliases));
+            let Some(called) = called else {
+                return Err(bad(format!("there is no key \"{}\"", shorten(&key)), KEYS_TOLD));
+            };
+            if seen.contains(&called) {
+                return Err(bad(format!("{called} is given twice"), "Give each key once"));
+            }
+            seen.push(called);
             let column = || match value.trim() {
                 "" => Err(bad(format!("{key} is empty"), "Give a number counted from 1, or a name")),
                 "0" => Err(bad(format!("{key} is 0"), "Count columns from 1")),
@@ -92,14 +112,14 @@ impl FromStr for Columns {
                 "false" | "0" => Ok(false),
                 other => Err(bad(format!("{key} is \"{}\"", shorten(other)), "Write true or false")),
             };
-            match key.as_str() {
-                "time-col" | "time" => columns.time = column()?,
-                "obj-id-col" | "obj-id" | "id" => columns.id = column()?,
-                "obj-size-col" | "obj-size" | "size" => columns.size = column()?,
-                "has-header" | "header" => columns.header = Some(boolean()?),
+            match called {
+                "time-col" => columns.time = column()?,
+                "obj-id-col" => columns.id = column()?,
+                "obj-size-col" => columns.size = column()?,
+                "has-header" => columns.header = Some(boolean()?),
                 // libCacheSim asks whether ids are numbers; here both kinds are read alike.
                 "obj-id-is-num" => drop(boolean()?),
-                "delimiter" => {
+                _ => {
                     let known = DELIMITERS.into_iter().find(|(byte, name)| {
                         value == *name || value.as_bytes() == [*byte] || (*byte == b'\t' && value == "tab")
                     });
@@ -108,7 +128,6 @@ impl FromStr for Columns {
                     })?;
                     columns.delimiter = Some(byte);
                 }
-                other => return Err(bad(format!("there is no key \"{}\"", shorten(other)), KEYS)),
             }
         }
         Ok(columns)
@@ -157,7 +176,7 @@ pub struct Found {
 }
 
 fn plain(name: &str) -> String {
-    let name = name.trim_start_matches('\u{feff}').trim_start_matches('#').trim().trim_matches('"');
+    let name = name.trim_start_matches('#').trim().trim_matches('"');
     name.to_ascii_lowercase().replace(['-', ' '], "_")
 }
 
@@ -285,6 +304,9 @@ impl<'a> FromRequests<'a> {
         self.unsized_ |= bytes.is_none();
         let bytes = bytes.unwrap_or(1);
         if let Some(time) = time {
+            if time != self.builder.len() as f64 {
+                self.builder.timed();
+            }
             self.backwards += u64::from(time < self.last_time);
             self.last_time = time;
         }
@@ -347,6 +369,22 @@ fn first_line(head: &[u8]) -> &[u8] {
     head.split(|b| *b == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default()
 }
 
+/// Whether the first line is one of words, with a number below one of them that is no object's id: it then names the
+/// columns, whatever they are called.
+fn words_over_numbers(head: &[u8], delimiter: u8, id: Option<&Column>) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let mut split = || -> Vec<&str> {
+        let fields = lines.next().unwrap_or_default().split(char::from(delimiter));
+        fields.map(|field| field.trim().trim_matches('"')).collect()
+    };
+    let (first, second) = (split(), split());
+    let is_id = |at: usize| matches!(id, Some(Column::Number(number)) if *number as usize == at + 1);
+    !first.iter().any(|field| is_number(field))
+        && first.len() == second.len()
+        && second.iter().enumerate().any(|(at, field)| is_number(field) && !is_id(at))
+}
+
 /// Whether `head` begins like a trace whose columns can be told: usual names of an object and its size or time, or
 /// three columns of time, id and size.
 pub fn looks_like(head: &[u8]) -> bool {
@@ -371,9 +409,14 @@ pub fn looks_like(head: &[u8]) -> bool {
 
 /// Reads a trace whose columns are chosen or told from the file.
 pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let columns = columns.cloned().unwrap_or_default();
-    let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(&input.head()));
-    let mut rows = Rows::new(*input, input.reader(progress), delimiter);
+    let mut columns = columns.cloned().unwrap_or_default();
+    let head = input.head();
+    let head = without_mark(&head);
+    let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(head));
+    if columns.header.is_none() && words_over_numbers(head, delimiter, columns.id.as_ref()) {
+        columns.header = Some(true);
+    }
+    let mut rows = Rows::new(*input, input.text(progress)?, delimiter);
     let mut trace = FromRequests::new(input.name);
     let Some(first) = rows.next()? else { return trace.finish() };
     let width = first.len();
@@ -382,6 +425,12 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
         trace.warn(warning);
     }
     if !found.header {
+        if columns.header.is_none() && !first.fields().any(is_number) {
+            trace.warn(
+                "the first line counts as a request, though no field of it is a number: if it names the columns, add \
+                 has-header=true",
+            );
+        }
         push(&mut trace, input, &found, first)?;
     }
     while let Some(row) = rows.next()? {
@@ -403,12 +452,13 @@ fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &Found, row: Row
         let field = row.field(at);
         size(field).ok_or_else(|| {
             let problem = format!("the size in column {} is \"{}\"", at + 1, shorten(field));
-            let cure = "Write a whole number of bytes, zero or more; if another column holds the sizes, choose it";
+            let cure =
+                "Write a whole number of bytes, zero or more, in digits; if another column holds the sizes, choose it";
             Error::input(input.name, Place::Line(row.line), problem, cure)
         })
     });
     // A time may be a date, which is not read: the order of the lines counts.
-    let time = found.time.and_then(|at| row.field(at).parse().ok());
+    let time = found.time.map(|at| row.field(at).parse().unwrap_or(f64::NAN));
     trace.push(row.field(found.id), bytes.transpose()?, time, Place::Line(row.line))
 }
 
@@ -447,6 +497,7 @@ mod tests {
             "obj-id-col=5",
             "obj-id-col=key,obj-size-col=bytes",
             "has-header=false,delimiter=\\t",
+            "obj-id-col=2,delimiter= ",
             "",
         ] {
             let columns: Columns = text.parse().unwrap();
@@ -465,6 +516,7 @@ mod tests {
             ("ttl-col=3", "there is no key \"ttl-col\". The keys are time-col"),
             ("has-header=maybe", "Write true or false"),
             ("delimiter=x", "the delimiter is \"x\""),
+            ("id=2,obj-id-col=1", "obj-id-col is given twice. Give each key once"),
         ] {
             let error = text.parse::<Columns>().unwrap_err().to_string();
             assert!(error.starts_with("columns is ") && error.contains(wanted), "{error}");
@@ -481,6 +533,8 @@ mod tests {
             ("id=id,size=size", format!("time,id,size\n{plain}")),
             ("id=2,size=3", plain.to_owned()),
             ("id=2,size=3", format!("x,y,z\n{plain}")),
+            ("id=2,size=3", format!("\u{feff}{plain}")),
+            ("", format!("\u{feff}{plain}")),
             ("id=2,size=3,has-header=true", format!("1,2,3\n{plain}")),
             ("", plain.replace(',', "\t")),
             ("", plain.replace(',', ";")),
@@ -500,6 +554,18 @@ mod tests {
         assert!(trace.warnings()[0].contains("every object counts one byte"), "{:?}", trace.warnings());
         assert!(trace.warnings()[1].contains("earlier time"), "{:?}", trace.warnings());
         assert_eq!(read("", "0,a,1\n1,a,7\n").unwrap().sizes(), [7]);
+        // Names that nobody knows, above numbers; where there are none, a warning.
+        for (columns, text, wanted) in [
+            ("id=2", "x;y;z\n0;a;10\n1;b;20\n", &["a", "b"][..]),
+            ("id=2", "0;a;10\n1;b;20\n", &["a", "b"]),
+            ("id=1", "deadbeef,0\n12345678,1\n", &["deadbeef", "12345678"]),
+            ("id=1", "name\nfoo\nbar\n", &["name", "foo", "bar"]),
+        ] {
+            let trace = read(columns, text).unwrap();
+            assert_eq!(names(&trace), wanted, "{text:?}");
+            let told = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
+            assert_eq!(told, wanted.contains(&"name"), "{:?}", trace.warnings());
+        }
     }
 
     #[test]
@@ -510,6 +576,7 @@ mod tests {
         assert_eq!(detect(&input).unwrap(), Format::Csv);
         let again = super::read(&input, None, &mut Unattended).unwrap();
         assert_eq!((again.accesses(), again.tensors()), (trace.accesses(), trace.tensors()));
+        assert_eq!(detect(&Input::new("t", b"\xef\xbb\xbf0,7,4096\n1,9,4096\n")).unwrap(), Format::Csv);
         assert!(looks_like(b"0,7,4096\n1,9,4096\n2,1"));
         for other in [
             "hello, this is no trace",
@@ -535,9 +602,14 @@ mod tests {
             ("", "time,size\n1,2\n", "line 1: no column is named as an object's id (found: time,size)"),
             ("", "0,a,10\n1,b\n", "line 2: 2 fields where the first line has 3"),
             ("", "0,a,10\n1,b,20,30\n", "line 2: 4 fields where the first line has 3"),
-            ("", "0,a,10\n1,b,-20\n", "line 2: the size in column 3 is \"-20\". Write a whole number of bytes"),
+            (
+                "",
+                "0,a,10\n1,b,-20\n",
+                "line 2: the size in column 3 is \"-20\". Write a whole number of bytes, zero or more, in digits",
+            ),
             ("", "0,a,10\n\n1,b,big\n", "line 3: the size in column 3 is \"big\""),
             ("", "0,a,10\n1,b,1.5\n", "line 2: the size in column 3 is \"1.5\""),
+            ("", "0,a,10\n1,b,1e16\n", "line 2: the size in column 3 is \"1e16\". Write a whole number of bytes"),
             ("", "0,a,10\n1,b,nan\n", "line 2: the size in column 3 is \"nan\""),
             ("", &format!("0,a,10\n1,b,{digits}\n"), "line 2: the size in column 3 is \"999"),
             ("", "0,,10\n", "line 1: the object's id is empty"),

@@ -28,9 +28,9 @@ use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
 /// The longest message: an operator on 4096 tensors, the most that PyTorch writes of a list, takes less than one MiB.
 const MOST_MESSAGE: u64 = 8 << 20;
 /// The most dependencies of all nodes together.
-const MOST_DEPENDENCIES: usize = 100_000_000;
+const MOST_DEPENDENCIES: usize = 30_000_000;
 /// The most nodes, as for execution traces.
-const MOST_NODES: usize = 20_000_000;
+const MOST_NODES: usize = 6_000_000;
 /// Bytes that are kept of a name.
 const NAME: usize = 120;
 /// How deep lists nest in a text; PyTorch nests them three deep.

@@ -29,6 +29,60 @@ enum Packing {
     Zstd,
 }
 
+impl Packing {
+    /// How a file is packed that begins like this.
+    fn of(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    fn open<'a>(self, source: impl BufRead + 'a) -> Box<dyn Read + 'a> {
+        match self {
+            Self::None => Box::new(source),
+            Self::Gzip => Box::new(MultiGzDecoder::new(source)),
+            Self::Zstd => Box::new(Zstd { source, decoder: None }),
+        }
+    }
+}
+
+/// The content of a file that is not held: unpacked while it is read.
+pub fn unpack<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let packing = Packing::of(source.fill_buf()?);
+    Ok(packing.open(source))
+}
+
+/// The mark that some editors put before UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A text without its byte order mark.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
+/// What a file is that begins like this and is read by nobody here, and what to do about it.
+fn stranger(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    Some(match head {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("the text is UTF-16", "Save the file as UTF-8"),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => {
+            ("it is packed with bzip2, which is not read here", "Unpack it first (bunzip2 FILE)")
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            ("it is packed with xz, which is not read here", "Unpack it first (unxz FILE)")
+        }
+        [b'P', b'K', 3, 4, ..] => (
+            "it is a zip archive, which is not read here",
+            "Unpack it and give one of its files; of a PyTorch checkpoint, save the weights as safetensors",
+        ),
+        [0x1f, 0x8b, 8, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            ("it is packed twice", "Unpack it once (gunzip FILE, unzstd FILE)")
+        }
+        _ => return None,
+    })
+}
+
 /// A named file: the name is shown in errors.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
@@ -41,17 +95,7 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     /// The file `name` with these bytes, packed or not.
     pub fn new(name: &'a str, bytes: &'a [u8]) -> Self {
-        let packing = match bytes {
-            [0x1f, 0x8b, 8, ..] => Packing::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
-            _ => Packing::None,
-        };
-        Self { name, bytes, packing }
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        Self { name, bytes, packing: Packing::of(bytes) }
     }
 
     /// The content, where it is not packed.
@@ -61,27 +105,24 @@ impl<'a> Input<'a> {
 
     /// The first bytes of the content: 64 KiB, or less where it is shorter or damaged.
     pub fn head(&self) -> Vec<u8> {
-        if let Some(bytes) = self.plain() {
-            return bytes[..bytes.len().min(HEAD)].to_vec();
-        }
-        let mut head = vec![0; HEAD];
-        let mut reader = self.open();
-        let mut filled = 0;
-        while filled < HEAD {
-            match reader.read(&mut head[filled..]) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => filled += n,
-            }
-        }
-        head.truncate(filled);
-        head
+        self.start().0
     }
 
-    fn open(&self) -> Box<dyn Read + 'a> {
-        match self.packing {
-            Packing::None => Box::new(self.bytes),
-            Packing::Gzip => Box::new(MultiGzDecoder::new(self.bytes)),
-            Packing::Zstd => Box::new(Zstd { source: self.bytes, decoder: None }),
+    /// The same, and why it is not longer where that is no end.
+    fn start(&self) -> (Vec<u8>, Option<io::Error>) {
+        let mut head = Vec::new();
+        let read = self.packing.open(self.bytes).take(HEAD as u64).read_to_end(&mut head);
+        (head, read.err())
+    }
+
+    /// Refuses a file that no reader here can make sense of: text in another encoding, an unknown or a second packing,
+    /// a start that is damaged.
+    pub fn check(&self) -> Result<(), Error> {
+        let (head, damage) = self.start();
+        match (stranger(&head), damage) {
+            (Some((problem, cure)), _) => Err(Error::input(self.name, Place::Whole, problem, cure)),
+            (None, Some(damage)) => Err(self.error(&damage)),
+            (None, None) => Ok(()),
         }
     }
 
@@ -90,13 +131,18 @@ impl<'a> Input<'a> {
     pub fn reader<'p>(&self, progress: &'p mut dyn Progress) -> BufReader<Tracked<'a, 'p>> {
         let packed = Rc::new(Cell::new(0));
         let source = Counted { rest: self.bytes, taken: Rc::clone(&packed) };
-        let source: Box<dyn Read + 'a> = match self.packing {
-            Packing::None => Box::new(source),
-            Packing::Gzip => Box::new(MultiGzDecoder::new(source)),
-            Packing::Zstd => Box::new(Zstd { source, decoder: None }),
-        };
+        let source = self.packing.open(source);
         let total = self.bytes.len() as u64;
         BufReader::with_capacity(HEAD, Tracked { source, packed, total, unpacked: 0, reported: None, progress })
+    }
+
+    /// The same of a text, without its byte order mark.
+    pub(crate) fn text<'p>(&self, progress: &'p mut dyn Progress) -> Result<BufReader<Tracked<'a, 'p>>, Error> {
+        let mut reader = self.reader(progress);
+        if reader.fill_buf().map_err(|e| self.error(&e))?.starts_with(MARK) {
+            reader.consume(MARK.len());
+        }
+        Ok(reader)
     }
 
     /// The whole content, unless it is longer than `most` bytes.
@@ -130,13 +176,15 @@ impl<'a> Input<'a> {
                 problem.clone(),
                 "Check that it is the file you meant and is not damaged",
             ),
-            None => {
-                let kind = if self.packing == Packing::Zstd { "zstd" } else { "gzip" };
-                let problem = format!("the {kind} data are damaged or cut off ({error})");
-                Error::input(self.name, Place::Whole, problem, "Fetch the file again")
-            }
+            None => damaged(self.name, error),
         }
     }
+}
+
+/// What a failed read of [`unpack`] means, where the file `name` itself could be read.
+pub fn damaged(name: &str, error: &io::Error) -> Error {
+    let problem = format!("the packed data are damaged or cut off ({error})");
+    Error::input(name, Place::Whole, problem, "Fetch the file again")
 }
 
 /// Why a read was stopped, inside an [`io::Error`].
@@ -299,13 +347,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_held_is_unpacked_as_well() {
+        let content = [7; 100_000];
+        for packed in [content.to_vec(), gzip(&content), zstd(&content)] {
+            let mut found = Vec::new();
+            unpack(&packed[..]).unwrap().read_to_end(&mut found).unwrap();
+            assert!(found == content);
+        }
+    }
+
+    #[test]
     fn damaged_packing_is_told() {
         let content = [7; 100_000];
         for packed in [gzip(&content), zstd(&content)] {
             let cut = &packed[..packed.len() - 9];
             let error = Input::new("t.gz", cut).whole(1 << 20, &mut Unattended).unwrap_err().to_string();
             assert!(
-                error.contains("data are damaged or cut off") && error.ends_with("Fetch the file again"),
+                error.contains("packed data are damaged or cut off") && error.ends_with("Fetch the file again"),
                 "{error}"
             );
         }

@@ -1,6 +1,6 @@
 //! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use serde_json::de::{Deserializer, IoRead};
 
@@ -17,14 +17,15 @@ const MOST_DEPTH: u32 = 128;
 pub(super) type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
 
 /// The content of `input` as JSON, with bounded memory whatever it holds.
-pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Json<'a, 'p> {
-    let guard =
-        Guard { inner: input.reader(progress), text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
-    Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard))
+pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
+    let inner = input.text(progress)?;
+    let guard = Guard { inner, text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
+    Ok(Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard)))
 }
 
 /// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
-const LITERALS: [(&[u8], &[u8]); 3] = [(b"NaN", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
+const LITERALS: [(&[u8], &[u8]); 4] =
+    [(b"NaN", b"0.0"), (b"nan", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
 
 /// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
 pub(super) struct Guard<R> {
@@ -37,11 +38,12 @@ pub(super) struct Guard<R> {
     literal: (&'static [u8], &'static [u8]),
 }
 
-impl<R: Read> Read for Guard<R> {
+impl<R: BufRead> Read for Guard<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out)?;
-        for slot in out.iter_mut().take(read) {
-            let byte = *slot;
+        for at in 0..read {
+            let Some([byte, after @ ..]) = out.get(at..read) else { break };
+            let (byte, mut after) = (*byte, after.first().copied());
             if self.text {
                 self.length += 1;
                 if self.length > MOST_TEXT {
@@ -56,11 +58,16 @@ impl<R: Read> Read for Guard<R> {
                 }
                 continue;
             }
-            let begun = LITERALS.iter().find(|(from, _)| self.literal.0.is_empty() && from.first() == Some(&byte));
+            // An n begins null as well.
+            if byte == b'n' && after.is_none() {
+                after = self.inner.fill_buf()?.first().copied();
+            }
+            let begins = |from: &[u8]| from.first() == Some(&byte) && (byte != b'n' || after == Some(b'a'));
+            let begun = LITERALS.iter().find(|(from, _)| self.literal.0.is_empty() && begins(from));
             self.literal = begun.copied().unwrap_or(self.literal);
             match self.literal {
                 ([from, rest @ ..], [to, others @ ..]) if *from == byte => {
-                    *slot = *to;
+                    out[at] = *to;
                     self.literal = (rest, others);
                     continue;
                 }
@@ -146,7 +153,7 @@ mod tests {
         ] {
             let mut progress = Unattended;
             let input = Input::new("t.json", text.as_bytes());
-            let mut json = stream(&input, &mut progress);
+            let mut json = stream(&input, &mut progress).unwrap();
             let result = <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut json);
             let error = refuse(&input, result.unwrap_err(), "").to_string();
             assert!(error.contains(wanted), "{error}");
@@ -155,16 +162,16 @@ mod tests {
 
     #[test]
     fn numbers_that_json_has_not_are_passed() {
-        let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7]"#;
+        let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7, nan, -nan]"#;
         let mut progress = Unattended;
-        let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress);
+        let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress).unwrap();
         let list = <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap();
-        assert_eq!(list.len(), 7);
+        assert_eq!(list.len(), 9);
         assert_eq!(list[4], "NaN");
         assert_eq!(list[6], 7);
-        for broken in ["[Nan]", "[info]", "[nan]", "[Infx]"] {
+        for broken in ["[Nan]", "[info]", "[naan]", "[nanx]", "[Infx]"] {
             let mut progress = Unattended;
-            let mut json = stream(&Input::new("t.json", broken.as_bytes()), &mut progress);
+            let mut json = stream(&Input::new("t.json", broken.as_bytes()), &mut progress).unwrap();
             <Vec<serde_json::Value> as serde::Deserialize>::deserialize(&mut json).unwrap_err();
         }
     }

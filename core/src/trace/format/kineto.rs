@@ -8,6 +8,7 @@
 //! do not count, by name. Products and convolutions count whatever they call: what they call are copies of their own
 //! operands, which then do not count.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rustc_hash::FxHashMap;
@@ -21,15 +22,18 @@ use crate::run::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
 
 const CURE: &str = "Check that it is a trace of the PyTorch profiler (export_chrome_trace) and is not damaged";
-/// The most calls and the most tensors in them, as for execution traces.
-const MOST_CALLS: usize = 20_000_000;
-const MOST_TENSORS: usize = 60_000_000;
+/// The most calls, as for execution traces, and the most tensors in them: each becomes an object with a name of its own,
+/// some 150 bytes.
+const MOST_CALLS: usize = 6_000_000;
+const MOST_TENSORS: usize = 8_000_000;
 /// The most different names of calls.
 const MOST_NAMES: usize = 200_000;
 /// Bytes kept of a name.
 const NAME: usize = 120;
 /// The largest tensor: no memory holds 2^50 bytes, so a larger one is a damaged number.
 const MOST_BYTES: u64 = 1 << 50;
+/// How many types that are not known are told by name.
+const MOST_UNKNOWN: usize = 8;
 /// How many names the times are told of.
 const SHOWN: usize = 8;
 
@@ -98,6 +102,9 @@ struct State {
     shapes: bool,
     events: u64,
     lists: u64,
+    /// Inputs with a shape and no type, and those of types that are not known here, by name.
+    untyped: u64,
+    unknown: BTreeMap<String, u64>,
     event: Event,
     text: String,
     error: Option<Error>,
@@ -137,7 +144,7 @@ impl Event {
 /// Reads a profiler's trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut state = State { input: input.name.to_owned(), ..State::default() };
-    let mut json = stream(input, progress);
+    let mut json = stream(input, progress)?;
     let result = File(&mut state).deserialize(&mut json).and_then(|found| {
         json.end()?;
         Ok(found)
@@ -210,14 +217,21 @@ impl State {
             let dims = shape.and_then(|end| event.dims.get(from..end));
             from = shape.unwrap_or(from);
             shapes.push(dims);
-            let Some(kind) = types.get(position) else { continue };
-            self.lists += u64::from(kind == "TensorList");
-            let unknown = |()| {
-                let shown = cut(kind, NAME);
-                let cure = "This build knows the types that c10 names: float, c10::Half, c10::BFloat16, long int, ...";
-                refuse(format!("input {position} has the unknown type \"{shown}\""), cure)
+            let Some(kind) = types.get(position) else {
+                // Scalars have an empty shape.
+                self.untyped += u64::from(dims.is_some_and(|dims| !dims.is_empty()));
+                continue;
             };
-            let (Some(width), Some(dims)) = (element_bytes(kind).map_err(unknown)?, dims) else { continue };
+            self.lists += u64::from(kind == "TensorList");
+            let Ok(width) = element_bytes(kind) else {
+                if self.unknown.len() < MOST_UNKNOWN || self.unknown.contains_key(kind) {
+                    *self.unknown.entry(kind.clone()).or_default() += 1;
+                } else {
+                    self.untyped += 1;
+                }
+                continue;
+            };
+            let (Some(width), Some(dims)) = (width, dims) else { continue };
             let bytes = dims.iter().try_fold(width, |bytes, dim| {
                 let dim = u64::try_from(*dim).ok()?;
                 bytes.checked_mul(dim).filter(|b| *b <= MOST_BYTES)
@@ -323,7 +337,9 @@ impl State {
             }
         }
         if builder.is_empty() {
-            let problem = format!("none of its {} operators takes a tensor with elements", self.calls.len());
+            let types = self.unknown.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let unknown = if types.is_empty() { String::new() } else { format!(" of a type known here (but {types})") };
+            let problem = format!("none of its {} operators takes a tensor with elements{unknown}", self.calls.len());
             return Err(Error::input(&self.input, Place::Whole, problem, "Profile again with record_shapes=True"));
         }
         builder.warn(
@@ -342,6 +358,13 @@ impl State {
                 "{} inputs are lists of tensors, whose types this format does not tell: left out",
                 self.lists
             ));
+        }
+        if !self.unknown.is_empty() {
+            let types = self.unknown.iter().map(|(kind, count)| format!("{kind} ({count})")).collect::<Vec<_>>();
+            builder.warn(format!("Inputs of types whose size is not known here were left out: {}", types.join(", ")));
+        }
+        if self.untyped > 0 {
+            builder.warn(format!("{} inputs have a shape and no type that is known: left out", self.untyped));
         }
         let mut longest: Vec<usize> = (0..times.len()).filter(|at| times[*at].0 > 0).collect();
         longest.sort_by(|a, b| times[*b].1.total_cmp(&times[*a].1).then(a.cmp(b)));
@@ -739,6 +762,25 @@ mod tests {
     }
 
     #[test]
+    fn inputs_without_a_known_type_are_told() {
+        let good = file(&[event("aten::mm", 1, 2, SHAPES)]);
+        for (text, wanted) in [
+            (
+                good.replacen("\"float\"", "\"float9000\"", 1),
+                "Inputs of types whose size is not known here were left out: float9000 (1)",
+            ),
+            (
+                good.replace(",\"c10::Half\",\"Scalar\"", ""),
+                "1 inputs have a shape and no type that is known: left out",
+            ),
+        ] {
+            let trace = read_text(&text).unwrap();
+            assert_eq!(trace.tensors().len(), 1);
+            assert!(trace.warnings().iter().any(|w| w == wanted), "{:?}", trace.warnings());
+        }
+    }
+
+    #[test]
     fn broken_files_name_the_place_and_the_cure() {
         let good = file(&[event("aten::mm", 1, 2, SHAPES)]);
         read_text(&good).unwrap();
@@ -752,8 +794,8 @@ mod tests {
                 "its 1 operators have no shapes. Profile again with record_shapes=True",
             ),
             (
-                good.replace("float", "float9000"),
-                "key `traceEvents[0]`: aten::mm: input 0 has the unknown type \"float9000\"",
+                good.replace("float", "float9000").replace("c10::Half", "Scalar"),
+                "none of its 1 operators takes a tensor with elements of a type known here (but float9000)",
             ),
             (good.replace("[4,8]", "[4,-8]"), "input 0 has the shape [4, -8]: negative, or more than 2^50 bytes"),
             (good.replace("[4,8]", "[1000000000,1000000000]"), "more than 2^50 bytes"),

@@ -22,7 +22,7 @@ use super::{Kind, Mode, Op, Tensor, Trace};
 use crate::error::{Error, Place};
 use crate::run::Progress;
 use cache_csv::Columns;
-use input::Input;
+use input::{Input, without_mark};
 
 /// What a Parquet file begins with. Its reader is as large as the rest of the page: only the command line has it.
 pub const PARQUET: &[u8] = b"PAR1";
@@ -101,6 +101,11 @@ impl Format {
         matches!(self, Self::Onnx | Self::ScaleSim | Self::Config)
     }
 
+    fn is_text(self) -> bool {
+        use Format::{Csv, Kineto, MoeRouting, PrototypeCsv, PrototypeJson, PytorchEt};
+        matches!(self, PrototypeCsv | PrototypeJson | Csv | MoeRouting | PytorchEt | Kineto)
+    }
+
     /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
         matches!(self, Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral)
@@ -130,11 +135,8 @@ type Sign = (Format, fn(&[u8]) -> bool);
 
 /// Which format a file is in, told from its content alone.
 pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
-    if input.is_empty() {
-        let cure = "Give a trace with at least one record";
-        return Err(Error::input(input.name, Place::Whole, "the file is empty", cure));
-    }
     let head = input.head();
+    let text = without_mark(&head);
     // The surest signs first.
     let signs: [Sign; 10] = [
         (Format::Gguf, gguf::looks_like),
@@ -148,11 +150,16 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
         (Format::Chakra, chakra::looks_like),
         (Format::OracleGeneral, oracle_general::looks_like),
     ];
-    if let Some((format, _)) = signs.into_iter().find(|(_, looks_like)| looks_like(&head)) {
+    if let Some((format, _)) = signs.into_iter().find(|(_, looks_like)| looks_like(&head) || looks_like(text)) {
         return Ok(format);
     }
-    if safetensors::is_index(&head) {
+    if safetensors::is_index(text) {
         return Err(safetensors::index_error(input.name));
+    }
+    input.check()?;
+    if head.is_empty() {
+        let cure = "Give a trace with at least one record";
+        return Err(Error::input(input.name, Place::Whole, "the file is empty", cure));
     }
     if head.starts_with(PARQUET) {
         let cure = "Give it to the command line (accel simulate --trace), or convert it (accel trace convert)";
@@ -192,6 +199,9 @@ pub fn read(
         let cure = format!("Leave the columns out, or read the file as csv (its format is {})", format.name());
         return Err(Error::field("columns", format!("\"{columns}\""), "this format has no columns to choose", cure));
     }
+    if format.is_text() {
+        input.check()?;
+    }
     match format {
         Format::PrototypeCsv => prototype_csv::read(input, progress),
         Format::PrototypeJson => prototype_json::read(input, progress),
@@ -212,8 +222,14 @@ pub fn read(
 /// Writes `trace` in `format`.
 pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
     match format {
-        Format::PrototypeCsv => prototype_csv::write(trace, None),
-        Format::PrototypeJson => prototype_json::write(trace, None),
+        Format::PrototypeCsv => {
+            prototype_csv::check(trace)?;
+            prototype_csv::write(trace, None)
+        }
+        Format::PrototypeJson => {
+            prototype_csv::check(trace)?;
+            prototype_json::write(trace, None)
+        }
         Format::Csv => cache_csv::write(trace),
         Format::OracleGeneral => oracle_general::write(trace),
         _ => {
@@ -229,7 +245,7 @@ pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
     let tensors = || trace.tensors().iter();
     let records = matches!(format, Format::PrototypeCsv | Format::PrototypeJson);
     let told = |t: &Tensor| prototype_csv::layer_of(&t.name) == t.layer && prototype_csv::kind_of(&t.name) == t.kind;
-    let zero = tensors().filter(|t| t.bytes == 0).count();
+    let text = matches!(format, Format::PrototypeCsv | Format::Csv);
     let losses = [
         (trace.modes.iter().any(|mode| *mode != Mode::Read), "which accesses write"),
         (trace.knows_flops(), "the work of each access"),
@@ -241,7 +257,10 @@ pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
         (!records && trace.ops.iter().any(|op| *op != Op::Request), "the operations"),
         (!records && !trace.model_type().is_empty(), "the type of the model"),
         (format == Format::OracleGeneral && oracle_general::ids(trace).is_none(), "the names: objects are numbered"),
-        (records && zero > 0, "tensors without bytes: such records are not read back"),
+        (records && !tensors().all(|t| prototype_csv::is_exact(t.bytes)), "the last digits of large sizes"),
+        (text && tensors().any(|t| t.name != t.name.trim()), "the space around names"),
+        (records && trace.was_timed(), "the times"),
+        (!records && trace.was_timed(), "the times: the number of an access stands for each"),
     ];
     losses.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what.to_owned()).collect()
 }
@@ -322,9 +341,50 @@ mod tests {
             (b"{\"metadata\":{},\"weight_map\":{}}", "Give one of the .safetensors files that it names"),
             (b"hello", "its format cannot be told from its content. Name it (one of prototype-csv"),
             (b"", "the file is empty"),
+            (b"\xff\xfet\0i\0", "the text is UTF-16. Save the file as UTF-8"),
+            (b"BZh91AY&SY\0", "it is packed with bzip2, which is not read here. Unpack it first"),
+            (b"\xfd7zXZ\0\0\x04", "it is packed with xz"),
+            (b"PK\x03\x04\0\0", "it is a zip archive"),
+            (b"\x28\xb5\x2f\xfd\x24\x10", "the packed data are damaged or cut off"),
         ] {
             let error = detect(&Input::new("t", other)).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn losses_are_told() {
+        let csv = |text: &str| read(Format::Csv, &Input::new("t", text.as_bytes()), None, &mut Unattended).unwrap();
+        for (text, format, wanted) in [
+            ("time,id,size\n0,a,1\n1,b,2\n", Format::Csv, &[][..]),
+            ("time,id,size\n0,a,1\n5,b,2\n", Format::Csv, &["the times: the number of an access stands for each"]),
+            (
+                "time,id,size\n0,1,1\n2020-01-01,2,2\n",
+                Format::OracleGeneral,
+                &["the times: the number of an access stands for each"],
+            ),
+            ("time,id,size\n7,a,1\n", Format::PrototypeCsv, &["the times"]),
+            ("id,size\na,9007199254740995\n", Format::PrototypeJson, &["the last digits of large sizes"]),
+        ] {
+            let trace = csv(text);
+            assert_eq!(lost(format, &trace), wanted, "{text}");
+            write(format, &trace).unwrap();
+        }
+        let spaced =
+            br#"[{"tensor_id":" a","size_mb":1,"reuse_distance":0,"stride":1,"op":"matmul","model_type":"T"}]"#;
+        let trace = prototype_json::read(&Input::new("t", spaced), &mut Unattended).unwrap();
+        assert_eq!(lost(Format::PrototypeCsv, &trace), ["the space around names"]);
+        let empty = csv("id,size\na,0\n");
+        for format in [Format::PrototypeCsv, Format::PrototypeJson] {
+            let error = write(format, &empty).unwrap_err().to_string();
+            assert!(error.starts_with("a is 0 bytes: ") && error.ends_with("Write csv or oracle-general"), "{error}");
+        }
+        let bytes = write(Format::OracleGeneral, &csv("time,id,size\n0,7,1\n3,8,1\n")).unwrap();
+        let mut late = bytes.clone();
+        late[24] = 9;
+        for (bytes, timed) in [(&bytes, false), (&late, true)] {
+            let input = Input::new("t", bytes);
+            assert_eq!(oracle_general::read(&input, &mut Unattended).unwrap().was_timed(), timed);
         }
     }
 

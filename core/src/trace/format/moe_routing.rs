@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Experts {
 impl RoutingLog {
     /// Reads a log.
     pub fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let mut lines = Lines::new(*input, input.reader(progress));
+        let mut lines = Lines::new(*input, input.text(progress)?);
         // Where each entry's experts are, and its line for errors.
         let mut entries: Vec<(u32, u16, u32, u64)> = Vec::new();
         let (mut experts, mut starts) = (Vec::<u16>::new(), vec![0u32]);

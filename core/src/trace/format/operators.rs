@@ -22,7 +22,9 @@
 //!    returns; new memory is written. An update that is known to replace the whole object is a write.
 //! 6. *Order.* Reads in the order of the arguments, then writes. Calls come in the order of their ids, which one
 //!    counter gives out as calls begin, across threads; work that a call does beside calls below it comes after them.
-//! 7. *Kinds.* Weights are storages older than the trace that a linear, convolution, normalisation, recurrent or
+//! 7. *Look-ups* (embeddings, selections by index) read rows: of memory older than the trace, which is a table, each
+//!    look-up reads an object of its own, as large as its rows. The file does not tell which rows those are.
+//! 8. *Kinds.* Weights are storages older than the trace that a linear, convolution, normalisation, recurrent or
 //!    embedding operator takes as its `weight` or `bias`, and storages that only an optimizer's step changes and other
 //!    operators read. Running statistics, and what older than the trace only the optimizer uses (its state), are
 //!    objects of no kind. The rest are activations.
@@ -33,10 +35,11 @@ use crate::error::{Error, Place};
 use crate::run::{Flow, Progress};
 use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
-/// The most calls: ten gigabytes of JSON, and more than a day of training has.
-const MOST_NODES: usize = 20_000_000;
+/// The most calls: three gigabytes of JSON, hours of training. They take some 200 bytes each while they are sorted, so
+/// that a file needs less than 2 GB.
+const MOST_NODES: usize = 6_000_000;
 /// The most tensors that all calls together may name.
-const MOST_MENTIONS: usize = 60_000_000;
+const MOST_MENTIONS: usize = 15_000_000;
 /// The most different names (and schemas): PyTorch has some three thousand operators.
 const MOST_NAMES: usize = 200_000;
 /// Of a name, this many bytes are kept: kernels made by compilers have long ones.
@@ -175,6 +178,10 @@ const REPLACE: [&str; 19] = [
     "uniform_",
     "zero_",
 ];
+
+/// Calls that read of their first argument the rows (or elements) that others name.
+const LOOK_UPS: [&str; 6] =
+    ["_embedding_bag", "_embedding_bag_forward_only", "embedding", "gather", "index_select", "take"];
 
 /// Calls that take tensors for their shape alone.
 fn takes_shapes(base: &str) -> bool {
@@ -525,6 +532,7 @@ struct Name {
     no_data: bool,
     replaces: bool,
     shapes_only: bool,
+    looks_up: bool,
     in_place: bool,
     phase: Option<Phase>,
 }
@@ -727,6 +735,7 @@ impl Calls {
                 no_data: NO_DATA.contains(&base),
                 replaces: REPLACE.contains(&base),
                 shapes_only: takes_shapes(base),
+                looks_up: LOOK_UPS.contains(&base),
                 in_place: base.ends_with('_') && !base.ends_with("__"),
                 phase: Phase::of(&text),
                 text,
@@ -1427,15 +1436,29 @@ impl Calls {
         &self.mentions[node.split as usize..node.end as usize]
     }
 
+    /// Bytes of the rows that a look-up reads of its table.
+    fn rows(&self, node: &Node) -> Option<u64> {
+        let result = self.outputs(node).first()?.bytes;
+        // A bag sums up several rows: as many as there are indices for each offset.
+        match self.inputs(node) {
+            [_, indices, offsets, ..] if self.names[node.name as usize].text.contains("_bag") => {
+                let rows = u128::from(result) * u128::from(indices.bytes) / u128::from(offsets.bytes.max(1));
+                u64::try_from(rows).ok()
+            }
+            _ => Some(result),
+        }
+    }
+
     fn build(&self, visit: &Visit<'_>, mut lives: Lives, orphans: u64) -> Result<Trace, Error> {
         let mut builder = TraceBuilder::new("");
         let mut numbers = vec![0u32; self.storages.len()];
         let (mut phase, mut marks) = (None, 0);
         let trained = visit.phases.iter().flatten().any(|phase| *phase != Phase::Forward);
-        let mut again = 0u64;
+        let (mut again, mut looked_up) = (0u64, 0u64);
         for event in visit.events.iter().filter(|event| event.what == What::Uses) {
             let node = &self.nodes[event.node as usize];
-            let name = &self.names[node.name as usize].text;
+            let Name { text: name, looks_up, .. } = &self.names[node.name as usize];
+            let rows = if *looks_up { self.rows(node) } else { None };
             let now = visit.phases[event.node as usize].unwrap_or(Phase::Forward);
             if trained && phase != Some(now) && marks < MOST_MARKS {
                 builder.mark(now.label());
@@ -1453,14 +1476,22 @@ impl Calls {
             for (at, (used, life)) in uses.iter().zip(&lives.of_use[range]).enumerate() {
                 let mention = &self.mentions[used.mention as usize];
                 let life = &mut lives.all[*life as usize];
+                let (storage, device) = self.storages[mention.storage as usize];
+                let device = &self.devices[usize::from(device)];
+                let table = mention.argument == 0 && used.mode == UseMode::Read && !life.born;
+                if let Some(bytes) = rows.filter(|bytes| table && *bytes < life.bytes()) {
+                    looked_up += 1;
+                    let name = format!("storage {storage} ({device}) {name} rows[{}]", node.id);
+                    let rows = builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: life.kind() })?;
+                    builder.access_with(rows, op, Mode::Read, 0.0)?;
+                    continue;
+                }
                 let tensor = match life.tensor {
                     Some(tensor) => tensor,
                     None => {
                         let number = &mut numbers[mention.storage as usize];
                         *number += 1;
                         again += u64::from(*number > 1);
-                        let (storage, device) = self.storages[mention.storage as usize];
-                        let device = &self.devices[usize::from(device)];
                         let which = if *number > 1 { format!(" #{number}") } else { String::new() };
                         let mut called = format!("storage {storage} ({device}){which} {name}");
                         called.shrink_to_fit();
@@ -1508,6 +1539,12 @@ impl Calls {
         if again > 0 {
             builder.warn(format!(
                 "{again} tensors lie where an earlier one lay: an address that is returned as new memory is a new tensor"
+            ));
+        }
+        if looked_up > 0 {
+            builder.warn(format!(
+                "{looked_up} look-ups read rows of a table, and the file does not tell which: the rows of each are an \
+                 object of their own"
             ));
         }
         if self.empty > 0 {

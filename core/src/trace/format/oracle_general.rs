@@ -26,6 +26,10 @@ const MOST_QUADRUPLED: usize = 1 << 22;
 /// No file has as many records: 24 TB.
 const MOST_RECORDS: i64 = 1 << 40;
 
+fn time(r: &[u8; RECORD]) -> u32 {
+    u32::from_le_bytes([r[0], r[1], r[2], r[3]])
+}
+
 fn id(r: &[u8; RECORD]) -> u64 {
     u64::from_le_bytes([r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11]])
 }
@@ -45,7 +49,9 @@ fn next(r: &[u8; RECORD]) -> i64 {
 pub fn looks_like(bytes: &[u8]) -> bool {
     let plausible = |(i, record): (usize, &[u8; RECORD])| {
         let next = next(record);
-        next == -1 || next == i64::MAX || (i as i64 + 1..MOST_RECORDS).contains(&next)
+        // Bytes that are all ones are no object: they are what erased memory holds.
+        let erased = id(record) == u64::MAX && size(record) == u32::MAX;
+        !erased && (next == -1 || next == i64::MAX || (i as i64 + 1..MOST_RECORDS).contains(&next))
     };
     bytes.len() >= RECORD && bytes.as_chunks().0.iter().take(64).enumerate().all(plausible)
 }
@@ -269,6 +275,10 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
         }
         numbers.clear();
         objects.numbers(input.name, &piece, &mut numbers)?;
+        // The last record of a piece tells whether times are more than a count.
+        if piece.as_chunks().0.last().is_some_and(|record| u64::from(time(record)) != objects.records - 1) {
+            builder.timed();
+        }
         for (id, bytes) in objects.ids.iter().zip(&objects.sizes).skip(builder.tensors()) {
             let name = id.to_string();
             builder.tensor(Tensor { name, bytes: *bytes, layer: None, stride: 1, kind: Kind::Object })?;
@@ -345,6 +355,7 @@ mod tests {
     fn text_is_not_taken_for_records() {
         let text = "name,width,op\n".repeat(24);
         assert!(!looks_like(text.as_bytes()));
+        assert!(!looks_like(&[0xff; 2400]));
         assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be told"));
     }
 

@@ -22,11 +22,7 @@ const MB: f64 = 1e6;
 pub fn looks_like(bytes: &[u8]) -> bool {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = &line[..line.len().min(4096)];
-    String::from_utf8_lossy(line).split(',').any(|name| clean(name) == COLUMNS[0])
-}
-
-fn clean(name: &str) -> &str {
-    name.trim_start_matches('\u{feff}').trim().trim_matches('"')
+    String::from_utf8_lossy(line).split(',').any(|name| name.trim().trim_matches('"') == COLUMNS[0])
 }
 
 /// One record of a trace as the prototype's REST answers and CSV files show it.
@@ -171,6 +167,18 @@ impl<'a> FromRecords<'a> {
     }
 }
 
+/// Whether records hold the size of every tensor to the byte: megabytes as 64-bit numbers do up to some 2^53 bytes.
+pub(super) fn is_exact(bytes: u64) -> bool {
+    (bytes as f64 / MB * MB).round() as u64 == bytes
+}
+
+/// Refuses a trace whose records could not be read back: each has a size above zero.
+pub fn check(trace: &Trace) -> Result<(), Error> {
+    let Some(tensor) = trace.tensors().iter().find(|tensor| tensor.bytes == 0) else { return Ok(()) };
+    let (problem, cure) = ("the prototype's records have no tensors without bytes", "Write csv or oracle-general");
+    Err(Error::field(shorten(&tensor.name), "0 bytes", problem, cure))
+}
+
 /// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
 pub(super) fn layer_of(name: &str) -> Option<u32> {
     let layer = name.rsplit_once('_')?.1.parse().ok()?;
@@ -189,7 +197,7 @@ pub(super) fn kind_of(name: &str) -> Kind {
 
 /// Reads records from CSV text.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut rows = Rows::new(*input, input.reader(progress), b',');
+    let mut rows = Rows::new(*input, input.text(progress)?, b',');
     let refuse = |line: u64, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
     let Some(headers) = rows.next()? else { return FromRecords::new(input.name, "").finish() };
     let (line, columns) = (headers.line, headers.len());

@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 
-use super::input::{Input, Stop};
+use super::input::{Input, Stop, without_mark};
+use super::json::outer_keys;
 use super::prototype_csv::{COLUMNS, FromRecords, Record, records};
 use super::text::{Lines, MOST_LINE, json_problem};
 use crate::error::{Error, Place};
@@ -24,27 +25,24 @@ fn cure() -> String {
     format!("Write records as {{\"tensor_id\":\"Q_0\",\"size_mb\":4,...}} with the fields {}", COLUMNS.join(", "))
 }
 
-fn content(head: &[u8]) -> &[u8] {
-    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
-}
-
 /// Whether the first object of `head`, alone on its line or the first of an array, has a `tensor_id`.
 pub fn looks_like(head: &[u8]) -> bool {
-    let text = content(head);
+    let text = head.trim_ascii_start();
     let object = text.strip_prefix(b"[").unwrap_or(text).trim_ascii_start();
-    let Some(fields) = object.strip_prefix(b"{") else { return false };
-    // Records are flat.
-    let end = fields.iter().position(|b| b"{}[]".contains(b)).unwrap_or(0);
-    fields[..end].windows(11).any(|key| key == b"\"tensor_id\"") && fields[end] == b'}'
+    object.starts_with(b"{") && outer_keys(object).contains(&&b"tensor_id"[..])
 }
 
 /// Reads an array of records, or one record a line.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    if content(&input.head()).starts_with(b"[") { array(input, progress) } else { lines(input, progress) }
+    if without_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
+        array(input, progress)
+    } else {
+        lines(input, progress)
+    }
 }
 
 fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut lines = Lines::new(*input, input.reader(progress));
+    let mut lines = Lines::new(*input, input.text(progress)?);
     let mut trace: Option<FromRecords<'_>> = None;
     while let Some((line, text)) = lines.next()? {
         let record: Record = serde_json::from_slice(text).map_err(|e| {
@@ -58,7 +56,7 @@ fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error>
 
 fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut elements = Elements { input: input.name, trace: None, refused: None };
-    let mut source = serde_json::Deserializer::from_reader(Guard::new(input.reader(progress)));
+    let mut source = serde_json::Deserializer::from_reader(Guard::new(input.text(progress)?));
     let result = source.deserialize_seq(&mut elements).and_then(|()| source.end());
     match (elements.refused, result) {
         (Some(error), _) => Err(error),
@@ -191,8 +189,16 @@ mod tests {
         let array = String::from_utf8(write(&trace, None).unwrap()).unwrap();
         assert_eq!(read(&array).unwrap(), trace);
         let lines = array.trim().trim_matches(['[', ']']).replace("},\n", "}\r\n\n");
-        for text in [GOOD, &array, lines.trim(), &format!("\u{feff}{}", lines.trim())] {
+        for text in [
+            GOOD,
+            &array,
+            lines.trim(),
+            &format!("\u{feff}{}", lines.trim()),
+            &format!("\u{feff}{GOOD}"),
+            &GOOD.replace("Q_0", "Q{[]}\\\"_0"),
+        ] {
             assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::PrototypeJson, "{text}");
+            assert_eq!(read(text).unwrap().accesses(), [0, 1, 0]);
         }
         assert_eq!(read(&lines).unwrap(), trace);
     }
@@ -204,6 +210,7 @@ mod tests {
             r#"{"traceEvents":[{"tensor_id":1}]}"#,
             r#"{"model_type":"llama"}"#,
             r#"[1,2,{"tensor_id":1}]"#,
+            r#"{"a":"\"tensor_id\":"}"#,
             "[",
             "",
         ] {

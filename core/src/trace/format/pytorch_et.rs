@@ -22,16 +22,24 @@ use crate::trace::Trace;
 
 const CURE: &str = "Check that it is an execution trace of PyTorch (ExecutionTraceObserver) and is not damaged";
 
-/// Whether a file begins like this format: an object with `schema` and `nodes`.
+/// Whether a file begins like this format: an object with `schema` and `nodes`. Where keys are sorted, the schema
+/// stands behind the nodes: then the first node must tell.
 pub fn looks_like(head: &[u8]) -> bool {
+    let has = |keys: &[&[u8]], wanted: &[u8]| keys.contains(&wanted);
     let keys = outer_keys(head);
-    keys.contains(&&b"nodes"[..]) && keys.contains(&&b"schema"[..])
+    if !has(&keys, b"nodes") || has(&keys, b"schema") {
+        return has(&keys, b"nodes");
+    }
+    let Some(nodes) = head.windows(7).position(|part| part == b"\"nodes\"") else { return false };
+    let node = head[nodes..].iter().position(|byte| *byte == b'{').map(|start| outer_keys(&head[nodes + start..]));
+    node.is_some_and(|keys| has(&keys, b"id") && (has(&keys, b"ctrl_deps") || has(&keys, b"parent")))
 }
 
 /// Reads an execution trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut state = State { calls: Calls::new(input.name), call: Call::default(), text: String::new(), error: None };
-    let mut json = stream(input, progress);
+    let mut state =
+        State { calls: Calls::new(input.name), call: Call::default(), text: String::new(), newer: None, error: None };
+    let mut json = stream(input, progress)?;
     let result = File { state: &mut state, input: input.name }.deserialize(&mut json).and_then(|found| {
         json.end()?;
         Ok(found)
@@ -51,8 +59,13 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
         return Err(Error::input(input.name, Place::Key("nodes".into()), "the trace has no nodes", cure));
     }
     // The last node's lists are not needed any more.
-    let State { calls, .. } = state;
-    calls.trace(progress)
+    let State { calls, newer, .. } = state;
+    let mut trace = calls.trace(progress)?;
+    if let Some(schema) = newer {
+        let known = "newer than those that this build knows (1.0.1 to 1.1.1), and read as the newest of them";
+        trace.warnings.push(format!("the schema is \"{schema}\", {known}"));
+    }
+    Ok(trace)
 }
 
 /// What is read so far.
@@ -62,6 +75,8 @@ struct State {
     call: Call,
     /// A text being read.
     text: String,
+    /// The schema, where it is newer than those that are known.
+    newer: Option<String>,
     /// An error with a better place than the parser's.
     error: Option<Error>,
 }
@@ -111,7 +126,7 @@ impl<'de> Visitor<'de> for File<'_> {
                 "schema" => {
                     map.next_value_seed(Text(&mut self.state.text))?;
                     let checked = check_schema(self.input, &self.state.text);
-                    self.state.stop(checked)?;
+                    self.state.newer = self.state.stop(checked)?;
                     found.schema = true;
                 }
                 "nodes" if found.nodes => return Err(A::Error::custom("the key nodes comes twice")),
@@ -128,13 +143,18 @@ impl<'de> Visitor<'de> for File<'_> {
     }
 }
 
-/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number tells whether this reader knows it.
-fn check_schema(input: &str, schema: &str) -> Result<(), Error> {
-    let known = schema.split('.').next() == Some("1") && schema.split('.').count() > 1;
-    if known {
-        return Ok(());
-    }
+/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number tells whether this reader knows it. Gives the schema back where the
+/// others are newer.
+fn check_schema(input: &str, schema: &str) -> Result<Option<String>, Error> {
     let shown: String = schema.chars().take(40).collect();
+    let version = schema.split('-').next().unwrap_or_default();
+    let numbers: Result<Vec<u32>, _> = version.split('.').map(str::parse).collect();
+    if let Ok(numbers) = numbers
+        && numbers.first() == Some(&1)
+        && numbers.len() > 1
+    {
+        return Ok((numbers > vec![1, 1, 1]).then_some(shown));
+    }
     let problem = format!("the schema is \"{shown}\"");
     let cure = "This build reads schemas 1.0.1 to 1.1.1: record with a PyTorch that writes one of them";
     Err(Error::input(input, Place::Key("schema".into()), problem, cure))
@@ -729,7 +749,51 @@ mod tests {
         assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::PytorchEt);
         assert!(!looks_like(br#"{"schemaVersion": 1, "traceEvents": [{"nodes": 1, "schema": 2}]}"#));
         assert!(!looks_like(b"{\"nodes\": []}"));
+        // With sorted keys.
+        assert!(looks_like(
+            b"{\"finish_ts\":3,\"nodes\":[{\"attrs\":[{\"name\":\"a\"}],\"ctrl_deps\":1,\"id\":2,\"inputs\":{"
+        ));
+        assert!(!looks_like(b"{\"nodes\":[{\"id\":1,\"op\":\"null\",\"inputs\":[]}]}"));
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(detect(&Input::new("t", marked.as_bytes())).unwrap(), Format::PytorchEt);
         assert!(!looks_like(b""));
+    }
+
+    #[test]
+    fn newer_schemas_are_told() {
+        let (x, y) = (&tensor(10, 11, 8), &tensor(12, 13, 8));
+        let text = file(&[node(2, 1, "aten::add", ADD, &[(x, T), (x, T)], &[(y, T)])]);
+        for (schema, told) in
+            [("1.1.1-chakra.0.0.4", false), ("1.0.3-x", false), ("1.1.2", true), ("1.9.9-chakra", true)]
+        {
+            let trace = read_text(&text.replace("1.1.1-chakra.0.0.4", schema)).unwrap();
+            assert_eq!(trace.warnings().iter().any(|w| w.starts_with("the schema is")), told, "{schema}");
+        }
+    }
+
+    /// Of a table of 100 rows of 8 floats, two rows are read; a bag of three bags reads six.
+    #[test]
+    fn look_ups_read_rows() {
+        let (table, rows) = (&tensor(10, 11, 800), &tensor(12, 13, 16));
+        let index = |id: u64, storage: u64, elements: u64| format!("[{id},{storage},0,{elements},8,\"cpu\"]");
+        let (two, six, three) = (&index(14, 15, 2), &index(16, 17, 6), &index(18, 19, 3));
+        let embedding = "aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1) -> Tensor";
+        let bag = "aten::_embedding_bag(Tensor weight, Tensor indices, Tensor offsets) -> (Tensor, Tensor)";
+        let (bags, add) = (&tensor(20, 21, 24), "aten::add(Tensor self, Tensor other) -> Tensor");
+        let nodes = [
+            node(2, 1, "aten::embedding", embedding, &[(table, T), (two, "Tensor(long int)")], &[(rows, T)]),
+            node(3, 1, "aten::_embedding_bag", bag, &[(table, T), (six, T), (three, T)], &[(bags, T)]),
+            // What was made in the trace is no table.
+            node(4, 1, "aten::index_select", "", &[(bags, T), (two, T)], &[(&tensor(22, 23, 4), T)]),
+            node(5, 1, "aten::add", add, &[(table, T), (table, T)], &[(&tensor(24, 25, 800), T)]),
+        ];
+        let trace = read_text(&file(&nodes)).unwrap();
+        let bytes = |name: &str| trace.tensors().iter().find(|t| t.name == name).map(|t| (t.bytes, t.kind));
+        assert_eq!(bytes("storage 11 (cpu) aten::embedding rows[2]"), Some((64, Kind::Weights)));
+        assert_eq!(bytes("storage 11 (cpu) aten::_embedding_bag rows[3]"), Some((192, Kind::Weights)));
+        assert_eq!(bytes("storage 11 (cpu) aten::add"), Some((3200, Kind::Weights)));
+        assert_eq!(bytes("storage 21 (cpu) aten::_embedding_bag").map(|(bytes, _)| bytes), Some(96));
+        assert!(trace.warnings().iter().any(|w| w.starts_with("2 look-ups read rows of a table")));
     }
 
     #[test]

@@ -132,8 +132,7 @@ impl<'i, R: BufRead> Lines<'i, R> {
                 return Err(too_long(&self.input, self.line));
             }
             if !self.text.trim_ascii().is_empty() {
-                let mark = usize::from(self.line == 1 && self.text.starts_with(b"\xef\xbb\xbf")) * 3;
-                return Ok(Some((self.line, self.text[mark..].trim_ascii_end())));
+                return Ok(Some((self.line, self.text.trim_ascii_end())));
             }
         }
     }
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_over_blank_ones() {
-        let text = b"\xef\xbb\xbfone\r\n\n  \ntwo";
+        let text = b"one\r\n\n  \ntwo";
         let mut lines = Lines::new(Input::new("t", text), &text[..]);
         assert_eq!(lines.next().unwrap(), Some((1, &b"one"[..])));
         assert_eq!(lines.next().unwrap(), Some((4, &b"two"[..])));
