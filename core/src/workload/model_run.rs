@@ -443,7 +443,7 @@ impl ModelRun {
                 let weights = self.weight_dtype.map_or(32, Dtype::bits);
                 let bits = Bits { weights, activations: weights.max(16), kv: weights };
                 let filters = topology.store(&mut plan, bits);
-                self.repeat(&mut plan, |_| topology.step(&filters, self.batch_size, bits))?;
+                self.repeat(&mut plan, |_| topology.step(self.convolution, &filters, self.batch_size, bits))?;
                 plan.finish(self.name())
             }
         }

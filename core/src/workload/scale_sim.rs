@@ -183,13 +183,8 @@ impl Topology {
         (0..).zip(&self.layers).map(filters).collect()
     }
 
-    /// One pass over `batch` inputs, whose convolutions read the image itself.
-    pub(crate) fn step(&self, filters: &[Val], batch: u64, bits: Bits) -> Result<Step, Error> {
-        self.step_as(Convolution::Direct, filters, batch, bits)
-    }
-
     /// One pass over `batch` inputs. Filters of one element and depthwise ones need no matrix of positions.
-    pub(crate) fn step_as(
+    pub(crate) fn step(
         &self,
         convolution: Convolution,
         filters: &[Val],
@@ -253,7 +248,7 @@ mod tests {
         let mut plan = Plan::new("CNN", 1 << 20, None);
         let filters = topology.store(&mut plan, bits);
         let columns = |convolution| {
-            let step = topology.step_as(convolution, &filters, 2, bits).unwrap();
+            let step = topology.step(convolution, &filters, 2, bits).unwrap();
             let made = step.temps.iter().filter(|temp| temp.name == "im2col");
             made.map(|temp| (temp.shape.rows, temp.shape.cols)).collect::<Vec<_>>()
         };

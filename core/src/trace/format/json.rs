@@ -1,7 +1,9 @@
 //! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
+use serde::de::{self, DeserializeSeed, Visitor};
 use serde_json::de::{Deserializer, IoRead};
 
 use super::input::{Input, Stop, Tracked};
@@ -26,6 +28,31 @@ pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) 
 /// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
 const LITERALS: [(&[u8], &[u8]); 4] =
     [(b"NaN", b"0.0"), (b"nan", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
+
+/// A text, into a buffer that is used again.
+pub(super) struct Text<'s>(pub(super) &'s mut String);
+
+impl<'de> DeserializeSeed<'de> for Text<'_> {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Text<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.clear();
+        self.0.push_str(text);
+        Ok(())
+    }
+}
 
 /// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
 pub(super) struct Guard<R> {

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::input::Input;
-use super::json::{outer_keys, refuse, stream};
+use super::json::{Text, outer_keys, refuse, stream};
 use super::operators::{annotates, cut, is_gradient, moves_no_data, multiplies, operation, products};
 use crate::error::{Error, Place};
 use crate::run::Progress;
@@ -609,31 +609,6 @@ impl<'de> Visitor<'de> for TypeNames<'_> {
             }
             event.types_used += 1;
         }
-    }
-}
-
-/// A text, into a buffer that is used again.
-struct Text<'s>(&'s mut String);
-
-impl<'de> DeserializeSeed<'de> for Text<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Text<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.clear();
-        self.0.push_str(text);
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::input::Input;
-use super::json::{outer_keys, refuse, stream};
+use super::json::{Text, outer_keys, refuse, stream};
 use super::operators::{Call, Calls, Flag, Lists, NOT_WHOLE, RawTensor, Side, Type};
 use crate::error::{Error, Place};
 use crate::run::Progress;
@@ -158,31 +158,6 @@ fn check_schema(input: &str, schema: &str) -> Result<Option<String>, Error> {
     let problem = format!("the schema is \"{shown}\"");
     let cure = "This build reads schemas 1.0.1 to 1.1.1: record with a PyTorch that writes one of them";
     Err(Error::input(input, Place::Key("schema".into()), problem, cure))
-}
-
-/// A text, into a buffer that is used again.
-struct Text<'s>(&'s mut String);
-
-impl<'de> DeserializeSeed<'de> for Text<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Text<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.clear();
-        self.0.push_str(text);
-        Ok(())
-    }
 }
 
 /// The list of nodes.
