@@ -4,6 +4,9 @@
 //! which a model gives the probabilities of the next token: never free text. What the model is told comes from the past
 //! alone and is rounded to powers of two, so that accesses alike ask the same and are asked once.
 
+use rustc_hash::FxHashMap;
+
+use crate::error::Error;
 use crate::trace::{Mode, Trace};
 
 /// Changes whenever a text changes: scores of another version are another model's.
@@ -44,6 +47,40 @@ pub fn items(trace: &Trace) -> impl Iterator<Item = String> + '_ {
         let (mode, op) = (verb(trace.mode(now)), trace.op(now).name());
         format!("{kind}, {size}, {mode} by {op}, {used}. Digit: ")
     })
+}
+
+/// The different questions of a trace, and which one each access asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Questions {
+    /// Every line once, in the order of its first access.
+    pub items: Vec<String>,
+    of: Vec<u32>,
+}
+
+impl Questions {
+    /// The questions of `trace`.
+    pub fn of(trace: &Trace) -> Self {
+        let mut known = FxHashMap::default();
+        let mut of = Vec::with_capacity(trace.accesses().len());
+        for line in items(trace) {
+            let next = known.len() as u32;
+            of.push(*known.entry(line).or_insert(next));
+        }
+        let mut lines = vec![String::new(); known.len()];
+        for (line, at) in known {
+            lines[at as usize] = line;
+        }
+        Self { items: lines, of }
+    }
+
+    /// What is known of each access, from what is known of each item.
+    pub fn of_accesses<T: Copy>(&self, of_items: &[T]) -> Result<Vec<T>, Error> {
+        let (answers, items) = (of_items.len(), self.items.len());
+        if answers != items {
+            return Err(Error::Internal(format!("{answers} answers to {items} questions")));
+        }
+        Ok(self.of.iter().map(|item| of_items[*item as usize]).collect())
+    }
 }
 
 /// The score of an answer: its mean digit over 9, from 0 (used again at once) to 1 (evict first). `probabilities` are
@@ -128,11 +165,13 @@ mod tests {
     #[test]
     fn questions_repeat() {
         let trace = ModelRun { decode_tokens: Some(16), ..ModelRun::preset("mistral-7b") }.trace(0).unwrap();
-        let mut lines: Vec<String> = items(&trace).collect();
-        let all = lines.len();
-        lines.sort_unstable();
-        lines.dedup();
-        assert!(all > 50_000 && lines.len() < 1000, "{} of {all}", lines.len());
+        let questions = Questions::of(&trace);
+        let (asked, all) = (questions.items.len(), trace.accesses().len());
+        assert!(all > 50_000 && asked < 1000, "{asked} of {all}");
+        let numbers: Vec<usize> = (0..asked).collect();
+        let lines = questions.of_accesses(&numbers).unwrap();
+        assert!(lines.iter().map(|at| &questions.items[*at]).eq(&items(&trace).collect::<Vec<_>>()));
+        assert!(questions.of_accesses(&numbers[1..]).is_err());
     }
 
     #[test]
