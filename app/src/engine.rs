@@ -109,8 +109,8 @@ impl Engine {
         self.phase.set(Phase::Failed(error));
     }
 
-    /// Runs `recipe`, in place of what may be running.
-    pub(crate) fn run(self, recipe: &Recipe) {
+    /// Runs `recipe`, in place of what may be running, with scores by the model of the server at `scorer`, if given.
+    pub(crate) fn run(self, recipe: &Recipe, scorer: Option<String>) {
         let recipe = match recipe.to_json() {
             Ok(json) => json,
             Err(error) => return self.phase.set(Phase::Failed(error)),
@@ -124,7 +124,7 @@ impl Engine {
             })
             .unwrap_or_default();
         self.phase.set(Phase::Running { done: 0, total: 0, what: "trace".into() });
-        self.send(Request::Run { id, recipe });
+        self.send(Request::Run { id, recipe, scorer });
     }
 
     /// Stops the run; a worker that does not answer is replaced.

@@ -87,6 +87,9 @@ pub(crate) struct Form {
     capacities: RwSignal<Vec<u64>>,
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
     pub(crate) seed: RwSignal<String>,
+    /// The server whose model scores; empty where the heuristic does. No part of the recipe: a link that someone else
+    /// made must not choose whom this page calls.
+    pub(crate) scorer: RwSignal<String>,
 }
 
 impl Form {
@@ -134,6 +137,7 @@ impl Form {
             capacities: RwSignal::new(Vec::new()),
             policies: RwSignal::new(Vec::new()),
             seed: text(),
+            scorer: text(),
         };
         form.set_synthetic(&Synthetic::default());
         form.set_model(&ModelRun::default());
@@ -289,6 +293,17 @@ impl Form {
         };
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Whether a chosen policy reads scores.
+    pub(crate) fn reads_scores(&self) -> bool {
+        self.policies.with(|policies| policies.iter().any(|policy| policy.info().scored()))
+    }
+
+    /// The server whose model scores `recipe`, where one was named and scores are read.
+    pub(crate) fn scorer(&self, recipe: &Recipe) -> Option<String> {
+        let server = self.scorer.get();
+        (recipe.reads_scores() && !server.trim().is_empty()).then(|| server.trim().to_owned())
     }
 
     /// The recipe as JSON.

@@ -18,7 +18,8 @@ pub(crate) enum Request {
     /// Keep the bytes that come along: the trace file `name`.
     File { name: String },
     /// Run the recipe; the answer carries `id`. A newer run replaces an older one.
-    Run { id: u32, recipe: String },
+    /// Scores come from the model of the server at `scorer`, where there is one.
+    Run { id: u32, recipe: String, scorer: Option<String> },
     /// Stop the run.
     Cancel,
     /// Show scored accesses of the last finished run.

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
 use accel_core::run::{Job, Outcome, Scored};
+use accel_core::score::Scores;
+use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::Record;
 use js_sys::{Promise, Uint8Array};
@@ -13,7 +15,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::{DedicatedWorkerGlobalScope, Headers, MessageEvent, RequestInit, Response};
 
 use crate::extra;
 use crate::protocol::{self, Reply, Request, pack, unpack};
@@ -22,6 +24,9 @@ use crate::protocol::{self, Reply, Request, pack, unpack};
 const STEP_MS: f64 = 50.0;
 /// Accesses of the first step, before the speed is known.
 const FIRST_STEP: usize = 1 << 14;
+
+/// How long a busy or loading server is asked again without an answer in between.
+const PATIENCE_S: f64 = 600.0;
 
 /// What the worker remembers between messages.
 #[derive(Default)]
@@ -67,12 +72,12 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
         Request::Cancel => {
             memory.newest.set(0);
         }
-        Request::Run { id, recipe } => {
+        Request::Run { id, recipe, scorer } => {
             memory.newest.set(id);
             let (scope, memory) = (scope.clone(), Rc::clone(memory));
             spawn_local(async move {
                 let started = now();
-                match run(&scope, &memory, id, &recipe).await {
+                match run(&scope, &memory, id, (&recipe, scorer)).await {
                     Ok((outcome, scored)) => {
                         let outcome = Box::new(outcome);
                         *memory.scored.borrow_mut() = Some(scored);
@@ -112,7 +117,7 @@ async fn run(
     scope: &DedicatedWorkerGlobalScope,
     memory: &Memory,
     id: u32,
-    recipe: &str,
+    (recipe, scorer): (&str, Option<String>),
 ) -> Result<(Outcome, Scored), Error> {
     // The last trace is not needed any more, and two may not fit.
     *memory.scored.borrow_mut() = None;
@@ -126,7 +131,17 @@ async fn run(
     if memory.newest.get() != id {
         return Err(Error::Cancelled);
     }
-    let mut job = Job::new(&recipe, file)?;
+    let mut job = match scorer {
+        None => Job::new(&recipe, file)?,
+        Some(server) => {
+            let trace = match file {
+                Some(trace) => trace,
+                None => recipe.workload.trace(recipe.seed)?,
+            };
+            let scores = ask_server(scope, memory, id, &server, &trace).await?;
+            Job::with_scores(&recipe, Some(trace), Some(scores))?
+        }
+    };
     let mut accesses = FIRST_STEP;
     while !job.is_done() {
         let (done, total, what) = job.progress();
@@ -140,6 +155,68 @@ async fn run(
         accesses = next_step(accesses, now() - before);
     }
     job.finish()
+}
+
+/// Scores of a trace by the model of a server.
+async fn ask_server(
+    scope: &DedicatedWorkerGlobalScope,
+    memory: &Memory,
+    id: u32,
+    server: &str,
+    trace: &Trace,
+) -> Result<Scores, Error> {
+    let url = format!("{}/v1/score", server.trim_end_matches('/'));
+    let mut asking = Asking::of(trace);
+    let mut waited_s = 0.0;
+    while let Some(body) = asking.body()? {
+        let (done, total) = asking.progress();
+        say(scope, &Reply::Progress { id, done, total, what: "asking".into() });
+        let (status, retry_after_s, text) = post(scope, &url, &body).await.map_err(|_| {
+            let cure = "Start it (infer-server --model FILE), and let it answer this page (--cors-origin)";
+            Error::input(server, Place::Whole, "the server cannot be reached", cure)
+        })?;
+        if memory.newest.get() != id {
+            return Err(Error::Cancelled);
+        }
+        match (status, retry_after_s) {
+            (200, _) => {
+                asking.take(server, &text)?;
+                waited_s = 0.0;
+            }
+            // Busy, or still loading its model.
+            (429 | 503, Some(seconds)) if waited_s < PATIENCE_S => {
+                let seconds = f64::min(seconds, 30.0).max(1.0);
+                waited_s += seconds;
+                for _ in 0..(4.0 * seconds) as u32 {
+                    pause(scope, 250).await;
+                    if memory.newest.get() != id {
+                        return Err(Error::Cancelled);
+                    }
+                }
+            }
+            _ => return Err(refusal(server, status, &text)),
+        }
+    }
+    asking.finish()
+}
+
+/// Status, seconds to wait and body of the answer to a request.
+async fn post(
+    scope: &DedicatedWorkerGlobalScope,
+    url: &str,
+    body: &str,
+) -> Result<(u16, Option<f64>, Vec<u8>), JsValue> {
+    let options = RequestInit::new();
+    options.set_method("POST");
+    options.set_body(&body.into());
+    let headers = Headers::new()?;
+    headers.set("content-type", "application/json")?;
+    options.set_headers(&headers);
+    let answer = JsFuture::from(scope.fetch_with_str_and_init(url, &options)).await?;
+    let answer: Response = answer.dyn_into()?;
+    let retry_after = answer.headers().get("retry-after")?.and_then(|seconds| seconds.parse().ok());
+    let body = JsFuture::from(answer.array_buffer()?).await?;
+    Ok((answer.status(), retry_after, Uint8Array::new(&body).to_vec()))
 }
 
 /// Accesses that should take [`STEP_MS`], given how long the last step took; at most eight times as many.
@@ -201,9 +278,13 @@ async fn ask<T: DeserializeOwned>(memory: &Memory, profile: Option<&str>) -> Res
 
 /// Lets waiting messages in.
 async fn breathe(scope: &DedicatedWorkerGlobalScope) {
+    pause(scope, 0).await;
+}
+
+async fn pause(scope: &DedicatedWorkerGlobalScope, ms: i32) {
     let promise = Promise::new(&mut |resolve, _| {
         // Without a timer the promise is resolved at once: slower to cancel, still right.
-        if scope.set_timeout_with_callback(&resolve).is_err() {
+        if scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms).is_err() {
             let _ = resolve.call0(&JsValue::UNDEFINED);
         }
     });

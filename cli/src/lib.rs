@@ -7,6 +7,8 @@ mod explain;
 mod models;
 mod parquet;
 mod progress;
+
+mod scores;
 mod simulate;
 mod source;
 mod stream;

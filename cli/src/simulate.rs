@@ -7,7 +7,7 @@ use accel_core::curve::Curves;
 use accel_core::explain::schedule_name;
 use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Outcome, run_with};
+use accel_core::run::Outcome;
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::curve;
 use crate::progress::Bar;
+use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
 
@@ -26,12 +27,14 @@ pub(crate) struct Simulate {
     source: Source,
     #[command(flatten)]
     experiment: ExperimentArgs,
+    #[command(flatten)]
+    scorer: ScorerArgs,
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
     no_bounds: bool,
     /// Read the trace file in two passes without holding it, whatever its length; for policies that decide by the past,
     /// without bounds, device and explanation (oracleGeneral).
-    #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device"])]
+    #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device", "scorer"])]
     stream: bool,
     /// Print JSON.
     #[arg(long)]
@@ -65,7 +68,7 @@ impl Simulate {
         }
         recipe.bounds &= !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        let mut outcome = run_with(&recipe, file, &mut Bar::new())?;
+        let mut outcome = self.scorer.run(&recipe, file)?;
         if self.json {
             // `accel explain` tells these.
             outcome.runs.iter_mut().for_each(|run| run.why = None);

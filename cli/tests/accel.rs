@@ -136,6 +136,14 @@ fn refusals_name_input_place_and_cure() {
             "no such format. Choose one of prototype-csv, prototype-json",
         ),
         (vec!["simulate", "--recipe", &broken, "--model", "x"], "--recipe cannot be combined with --model"),
+        (
+            vec!["simulate", "--synthetic", "CNN", "--policy", "lru", "--scorer", "http://127.0.0.1:9"],
+            "no policy of this run reads scores",
+        ),
+        (
+            vec!["simulate", "--synthetic", "CNN", "--policy", "ml", "--scorer", "http://127.0.0.1:9/"],
+            "cannot ask http://127.0.0.1:9/v1/score",
+        ),
         // A flag that says nothing about the source is refused, never ignored.
         (
             vec!["simulate", "--scenario", "gemm-dataflow", "--dataflow", "ws"],

@@ -96,6 +96,12 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
+            <div hidden=yes(move || !form.reads_scores())>
+                {Field::new("scorer", "Scores by the model of a server", form.scorer)
+                    .placeholder("http://127.0.0.1:8000")
+                    .hint("Empty: the heuristic scores. A server: infer-server --model FILE.")
+                    .input(app)}
+            </div>
         </fieldset>
         <fieldset>
             <legend>"Beyond policies"</legend>

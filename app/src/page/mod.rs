@@ -46,7 +46,8 @@ impl App {
             if let Err(error) = show_in_address(&recipe) {
                 self.notice.set(Some(error.to_string()));
             }
-            self.engine.run(&recipe);
+            let scorer = untrack(|| self.form.scorer(&recipe));
+            self.engine.run(&recipe, scorer);
         }
     }
 
@@ -86,7 +87,7 @@ pub(crate) fn page() -> impl IntoView {
     match recipe_from_address() {
         Some(_) => app.open_address(),
         // The first visit opens on an experiment; the address stays clean until something is chosen.
-        None => app.engine.run(&Recipe::default()),
+        None => app.engine.run(&Recipe::default(), None),
     }
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accel_core::explain::{Grade, grades};
 use accel_core::run::{Order, Outcome};
+use accel_core::score::Scorer;
 use accel_core::sim::Report;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::validate::{Fit, Validation};
@@ -452,7 +453,10 @@ fn scores(app: App, outcome: Arc<Outcome>) -> impl IntoView {
         <section class="panel">
             <h2>"Eviction scores"</h2>
             <p class="hint">
-                {format!("Made by the {} scorer: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. ", outcome.scorer.name())}
+                {match outcome.scorer {
+                    Scorer::Heuristic => "Made by the heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. ",
+                    Scorer::Local | Scorer::Remote => "Made by the server's model, asked for each access how long until the tensor is used again: the mean of its digits over 9. ",
+                }}
                 "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
             </p>
             <div class="bar">

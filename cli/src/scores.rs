@@ -1,0 +1,81 @@
+//! Runs whose eviction scores a server's model makes.
+
+use std::time::{Duration, Instant};
+
+use accel_core::recipe::Recipe;
+use accel_core::run::{Outcome, Progress, run_scored, run_with};
+use accel_core::score::Scores;
+use accel_core::score::ask::{Asking, refusal};
+use accel_core::trace::Trace;
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::progress::Bar;
+
+/// Who scores.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ScorerArgs {
+    /// Have the model of an infer-server score accesses, such as http://127.0.0.1:8000 (its key in ACCEL_API_KEY); the
+    /// heuristic scores if left out.
+    #[arg(long, value_name = "URL")]
+    scorer: Option<String>,
+}
+
+/// How long to wait for one answer: twice what a server takes at most by default.
+const ANSWER_TAKES: Duration = Duration::from_secs(240);
+/// How long a busy or loading server is asked again without an answer in between.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+impl ScorerArgs {
+    /// Runs `recipe`, with scores of the server where a policy reads them.
+    pub(crate) fn run(&self, recipe: &Recipe, file: Option<Trace>) -> anyhow::Result<Outcome> {
+        let mut bar = Bar::new();
+        let Some(server) = &self.scorer else { return Ok(run_with(recipe, file, &mut bar)?) };
+        if !recipe.reads_scores() {
+            bail!(
+                "--scorer {server}: no policy of this run reads scores. Add ml or ml-reuse to --policy, or leave it out"
+            );
+        }
+        recipe.check()?;
+        let trace = match file {
+            Some(trace) => trace,
+            None => recipe.workload.trace(recipe.seed)?,
+        };
+        let scores = ask(server, &trace, &mut bar)?;
+        Ok(run_scored(recipe, trace, scores, &mut bar)?)
+    }
+}
+
+fn ask(server: &str, trace: &Trace, bar: &mut Bar) -> anyhow::Result<Scores> {
+    let url = format!("{}/v1/score", server.trim_end_matches('/'));
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TAKES));
+    let agent = ureq::Agent::new_with_config(config.build());
+    let key = std::env::var("ACCEL_API_KEY").ok();
+    let mut asking = Asking::of(trace);
+    let mut waited_since = Instant::now();
+    while let Some(body) = asking.body()? {
+        let (done, total) = asking.progress();
+        bar.report(done, total, "asking");
+        let mut request = agent.post(&url).header("content-type", "application/json");
+        if let Some(key) = &key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let cure = || format!("cannot ask {url}. Start a server with a model there: infer-server --model FILE");
+        let mut answer = request.send(&body).with_context(cure)?;
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after").and_then(|after| after.to_str().ok()?.parse().ok());
+        let text = answer.body_mut().read_to_vec().with_context(cure)?;
+        match (status, retry_after) {
+            (200, _) => {
+                asking.take(server, &text)?;
+                waited_since = Instant::now();
+            }
+            // Busy, or still loading its model.
+            (429 | 503, Some(seconds)) if waited_since.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_secs(u64::min(seconds, 30)));
+            }
+            _ => return Err(refusal(server, status, &text).into()),
+        }
+    }
+    Ok(asking.finish()?)
+}
