@@ -66,6 +66,13 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Whether a policy reads eviction scores.
+    pub fn reads_scores(&self) -> bool {
+        let below = self.memory.physical().map_or(&[][..], |physical| &physical.below);
+        let mut policies = self.policies.iter().chain(below.iter().map(|level| &level.policy));
+        policies.any(|policy| policy.info().scored())
+    }
+
     /// Fails on the first field that is out of range, without making the trace.
     pub fn check(&self) -> Result<(), Error> {
         self.memory.check()?;

@@ -190,15 +190,21 @@ pub struct Job {
 impl Job {
     /// Checks `recipe` and makes its trace; a file workload brings its trace along.
     pub fn new(recipe: &Recipe, file: Option<Trace>) -> Result<Self, Error> {
+        Self::with_scores(recipe, file, None)
+    }
+
+    /// The same with eviction scores made elsewhere, one an access; none makes those of the heuristic.
+    pub fn with_scores(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>) -> Result<Self, Error> {
         recipe.check()?;
         let trace = Arc::new(match file {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
         });
-        let below = recipe.memory.physical().map_or(&[][..], |physical| &physical.below);
-        let mut policies = recipe.policies.iter().chain(below.iter().map(|level| &level.policy));
-        let scored = policies.any(|policy| policy.info().scored());
-        let scores = scored.then(|| heuristic(&trace));
+        let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
+        if let Some(given) = given.filter(|given| *given != accesses) {
+            return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
+        }
+        let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
         let future = Arc::new(Future::of(&trace));
         let plan = recipe.curve.as_ref().map(|_| Plan::new(&trace, &future, scores.as_ref(), recipe));
         let summary = trace.summary();
@@ -438,7 +444,20 @@ pub fn run(recipe: &Recipe, progress: &mut dyn Progress) -> Result<Outcome, Erro
 
 /// Runs `recipe`; a file workload brings its trace along.
 pub fn run_with(recipe: &Recipe, file: Option<Trace>, progress: &mut dyn Progress) -> Result<Outcome, Error> {
-    let mut job = Job::new(recipe, file)?;
+    run_to_end(Job::new(recipe, file)?, progress)
+}
+
+/// Runs `recipe` over its trace with eviction scores made elsewhere.
+pub fn run_scored(
+    recipe: &Recipe,
+    trace: Trace,
+    scores: Scores,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, Error> {
+    run_to_end(Job::with_scores(recipe, Some(trace), Some(scores))?, progress)
+}
+
+fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, Error> {
     while !job.is_done() {
         let (done, total, what) = job.progress();
         if progress.report(done, total, what) == Flow::Cancel {
@@ -504,6 +523,25 @@ mod tests {
         for (now, record) in ranked {
             assert_eq!(all[now as usize].1, record);
         }
+    }
+
+    #[test]
+    fn scores_from_outside_are_used_and_counted() {
+        let recipe = synthetic();
+        let trace = || recipe.workload.trace(recipe.seed).unwrap();
+        let heuristic = heuristic(&trace());
+        let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };
+        let outcome = run_scored(&recipe, trace(), same, &mut Unattended).unwrap();
+        assert_eq!(outcome.scorer, Scorer::Local);
+        assert_eq!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+
+        let opposite = Scores { values: heuristic.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
+        let outcome = run_scored(&recipe, trace(), opposite, &mut Unattended).unwrap();
+        assert_ne!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+
+        let few = Scores { values: heuristic.values.iter().copied().take(3).collect(), scorer: Scorer::Local };
+        let error = run_scored(&recipe, trace(), few, &mut Unattended).unwrap_err();
+        assert!(error.to_string().contains("3 scores for"), "{error}");
     }
 
     #[test]

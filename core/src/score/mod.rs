@@ -1,5 +1,7 @@
 //! How evictable an access leaves its tensor: a score from 0 (keep) to 1 (evict first).
 
+pub mod prompt;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,10 @@ pub fn features(trace: &Trace) -> impl Iterator<Item = Features> + '_ {
 pub enum Scorer {
     /// The prototype's weighted sum, [`heuristic`].
     Heuristic,
+    /// A language model on this machine, asked the question of [`prompt`].
+    Local,
+    /// A language model behind another server, asked the same.
+    Remote,
 }
 
 impl Scorer {
@@ -41,6 +47,8 @@ impl Scorer {
     pub fn name(self) -> &'static str {
         match self {
             Self::Heuristic => "heuristic",
+            Self::Local => "local",
+            Self::Remote => "remote",
         }
     }
 }
