@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::app::Service;
 use crate::error::ApiError;
-use crate::model::ModelInfo;
+use crate::model::{DeviceKind, ModelInfo};
 use crate::scoring::{Backend, Limits};
 
 /// The endpoints.
@@ -41,7 +41,8 @@ pub struct Info {
     /// The adapter.
     adapter: Option<String>,
     /// Where the model computes.
-    device: Option<String>,
+    #[schema(value_type = Option<String>, example = "cpu")]
+    device: Option<DeviceKind>,
     /// The engine, if the model is behind another server.
     remote: Option<Remote>,
     /// The bounds of a request.
@@ -81,7 +82,7 @@ async fn info(State(service): State<Service>) -> Json<Info> {
             info.model = queue.loaded().map(|loaded| loaded.info);
             info.model_sha256 = queue.sha256();
             info.adapter = info.model.as_ref().and_then(|model| model.adapter.clone());
-            info.device = info.model.as_ref().map(|model| model.device.to_string());
+            info.device = info.model.as_ref().map(|model| model.device);
         }
         Backend::Remote(client) => {
             let (url, model) = (client.url().to_owned(), client.model().to_owned());

@@ -85,8 +85,8 @@ struct LocalArgs {
     #[arg(long, value_name = "DIR", requires = "model")]
     adapters: Option<PathBuf>,
     /// Where to compute.
-    #[arg(long, value_enum, default_value_t = DeviceKind::Cpu)]
-    device: DeviceKind,
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
     /// Threads to compute with [default: one a core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -144,6 +144,16 @@ struct ScoringArgs {
     /// Seconds that a request may wait for its answer.
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().deadline.as_secs())]
     deadline: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, in a server built with it.
+    Cuda,
+    /// An Apple GPU, in a server built with it.
+    Metal,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -238,7 +248,11 @@ fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Resul
     let options = LoadOptions {
         tokenizer: args.tokenizer.clone(),
         adapter: args.adapter.clone(),
-        device: args.device,
+        device: match args.device {
+            Device::Cpu => DeviceKind::Cpu,
+            Device::Cuda => DeviceKind::Cuda,
+            Device::Metal => DeviceKind::Metal,
+        },
         threads: args.threads,
     };
     let path = model.to_owned();

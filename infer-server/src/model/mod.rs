@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// Where a model computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// The processor.
     #[default]
@@ -45,7 +46,7 @@ pub struct Prompt {
 pub type LabelLogProbs = Vec<Vec<f32>>;
 
 /// What a model is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelInfo {
     /// Its name.
     pub name: String,
@@ -68,34 +69,89 @@ pub struct ModelInfo {
     /// The adapter, if any.
     pub adapter: Option<String>,
     /// Where it computes.
-    pub device: String,
+    pub device: DeviceKind,
 }
 
-/// Why a model does not answer.
+/// Why a model, an adapter or a prompt is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The file cannot be read.
-    #[error("{0}")]
-    File(String),
-    /// A label is not one token.
-    #[error("{0}")]
-    Label(String),
-    /// More tokens than the model reads.
-    #[error("the prompt has {tokens} tokens, and the model reads {limit}")]
+    /// The file cannot be read, or is not what it says it is.
+    #[error("{path}: {problem}. {cure}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
+    /// The file is sound, and asks for something that is not built.
+    #[error("{path}: {problem}. {cure}")]
+    Unsupported {
+        /// The file, or the option.
+        path: String,
+        /// What is asked for.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
+    /// There is no tokenizer, or it does not fit.
+    #[error("tokenizer of {path}: {problem}. {cure}")]
+    Tokenizer {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
+    /// The LoRA adapter cannot be applied to this model.
+    #[error("adapter {path}: {problem}. {cure}")]
+    Adapter {
+        /// The adapter's folder, or the file in it.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
+    /// A label cannot be told from the others by one token.
+    #[error("label {label:?}: {problem}. {cure}")]
+    Label {
+        /// The label.
+        label: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        cure: String,
+    },
+    /// The prompt cannot be asked: an item without tokens, or a token that the model does not know.
+    #[error("{place}: {problem}")]
+    Prompt {
+        /// Where in the prompt.
+        place: String,
+        /// What is wrong there, and the cure.
+        problem: String,
+    },
+    /// The prompt is longer than the model's context.
+    #[error("the prompt has at least {tokens} tokens and the model takes {limit}. Shorten the query or the item")]
     TooLong {
-        /// Tokens of the prompt.
+        /// Tokens of the prefix and the longest item.
         tokens: usize,
-        /// Tokens the model reads.
+        /// The most that the model takes.
         limit: usize,
     },
     /// The model's answer is not a number.
-    #[error("{0}")]
-    NotFinite(String),
-    /// The caller no longer wants an answer.
+    #[error("the answer for item {item} has logits that are not finite. Check the model file: its weights are damaged or overflow")]
+    NotFinite {
+        /// The item, from 0.
+        item: usize,
+    },
+    /// Nobody waits for the answer any more.
     #[error("cancelled")]
     Cancelled,
-    /// A broken promise inside the program.
-    #[error("{0}")]
+    /// A fault of this program.
+    #[error("internal error of the model: {0}")]
     Internal(String),
 }
 
@@ -122,7 +178,11 @@ impl TextTokenizer {
 impl LocalModel {
     /// Maps the file.
     pub fn load(path: &Path, _options: &LoadOptions) -> Result<Self, ModelError> {
-        Err(ModelError::File(format!("{}: no model in this build", path.display())))
+        Err(ModelError::Unsupported {
+            path: path.display().to_string(),
+            problem: "no model in this build".into(),
+            cure: "Merge the branch that has it".into(),
+        })
     }
 
     /// Packs the weights.

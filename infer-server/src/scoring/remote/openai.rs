@@ -2,7 +2,8 @@
 //! speaks it (started with `--logits_all true`).
 //!
 //! A label found there is a token that follows the prompt as it is, so there is no boundary to check. Where two tokens
-//! have the same text (a digit and its byte), the engine itself keeps one of them.
+//! have the same text (a digit and its byte), the engine keeps the unlikelier one: no more tokens are asked for than it
+//! takes to find the labels.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use super::{Asked, Client, row_of};
 use crate::scoring::{Row, ScoreError};
 
 /// How many of the likeliest tokens are asked for, one after the other until every label is among them.
-const TOP: [usize; 3] = [64, 2048, 262_144];
+const TOP: [usize; 4] = [64, 256, 1024, 4096];
 
 #[derive(Deserialize)]
 struct Completions {
