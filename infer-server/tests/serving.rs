@@ -404,6 +404,7 @@ async fn jobs_are_bounded_cancelled_and_followed() {
     let server = server_with(limits(), Config { jobs, ..Config::default() }).ready().await;
     server.orders.hold.store(true, SeqCst);
     let all = server.router.clone().oneshot(Request::get("/events").body(Body::empty()).unwrap()).await.unwrap();
+    let all = tokio::spawn(all.into_body().collect());
     let first = server.post("/v1/jobs", r#"{"evictions":{"num_layers":4}}"#).await;
     server.until(|orders| orders.passes.load(SeqCst) == 1).await;
     let second = server.post("/v1/jobs", r#"{"evictions":{"num_layers":5}}"#).await;
@@ -427,7 +428,7 @@ async fn jobs_are_bounded_cancelled_and_followed() {
     assert!(events.contains("event: done"), "{events}");
     // Shutting down ends the streams.
     server.health.drain();
-    let all = String::from_utf8(all.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let all = String::from_utf8(all.await.unwrap().unwrap().to_bytes().to_vec()).unwrap();
     assert!(all.contains("event: cancelled") && all.contains("event: done"), "{all}");
 }
 
