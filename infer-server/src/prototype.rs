@@ -15,8 +15,8 @@ use accel_core::validate;
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
 use accel_core::workload::{FileSource, Workload};
 use axum::Json;
-use axum::extract::{Query, State};
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -283,7 +283,9 @@ pub(crate) fn scorer_headers(source: &Source) -> HeaderMap {
 }
 
 /// Runs `work` where it does not hold up other requests.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
 }
 
@@ -383,12 +385,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
     Ok((policy, memory))
 }
 
-fn simulate_now(
-    policy: PolicyKind,
-    memory: Memory,
-    trace: Trace,
-    scores: Option<Scores>,
-) -> Result<Metrics, ApiError> {
+fn simulate_now(policy: PolicyKind, memory: Memory, trace: Trace, scores: Option<Scores>) -> Result<Metrics, ApiError> {
     let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
     let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };

@@ -59,10 +59,7 @@ impl Progress for UntilStopped {
         (status = 504, description = "No answer of the model within the deadline", body = Refusal),
     )
 )]
-async fn run_recipe(
-    State(service): State<Service>,
-    Body(body): Body,
-) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
+async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
     let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
     without_file(&recipe)?;
     let _permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;

@@ -58,7 +58,8 @@ async fn score(State(service): State<Service>, Body(body): Body) -> Result<Json<
     let request: ScoreRequest = typed(&body, "Send {\"query\":…,\"items\":[…],\"labels\":[…]}")?;
     let labels = request.labels.clone();
     let items = service.scoring.score(request, service.scoring.patience()).await?;
-    let source = Source { scorer: service.scoring.scorer().name(), model: service.scoring.model(), fallback_reason: None };
+    let source =
+        Source { scorer: service.scoring.scorer().name(), model: service.scoring.model(), fallback_reason: None };
     Ok(Json(ScoreAnswer { source, labels, items }))
 }
 
@@ -220,10 +221,7 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Pat
         (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
     )
 )]
-async fn adapter(
-    State(service): State<Service>,
-    Body(body): Body,
-) -> Result<Json<crate::model::ModelInfo>, ApiError> {
+async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<crate::model::ModelInfo>, ApiError> {
     service.accept()?;
     let AdapterRequest { path } = typed(&body, "Send {\"path\":\"NAME\"} or {\"path\":null}")?;
     let Backend::Local(queue) = service.scoring.backend() else {

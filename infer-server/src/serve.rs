@@ -226,14 +226,17 @@ fn scoring(local: &LocalArgs, remote: &RemoteArgs, args: &ScoringArgs) -> anyhow
         ..Limits::default()
     };
     let fits = limits.queue_items >= limits.items && limits.queue_tokens >= limits.tokens;
-    ensure!(fits, "the queue is smaller than one request. Raise --queue-items and --queue-tokens, or lower --max-items and --max-tokens");
+    ensure!(
+        fits,
+        "the queue is smaller than one request. Raise --queue-items and --queue-tokens, or lower --max-items and --max-tokens"
+    );
     let metrics = Metrics::default();
     let disk = args.cache.as_deref().map(|path| Disk::open(path, ENTRIES_ON_DISK)).transpose()?;
     let cache = Arc::new(Cache::new(args.cache_entries, disk, metrics.clone()));
     let common = Common { cache, limits, metrics };
     let backend = match (&local.model, &remote.remote) {
         (Some(model), _) => Backend::Local(start_model(model, local, &common)?),
-        (None, Some(url)) => Backend::Remote(client(url, remote, &common)?),
+        (None, Some(url)) => Backend::Remote(Box::new(client(url, remote, &common)?)),
         (None, None) => Backend::Heuristic,
     };
     Ok(Scoring::new(backend, common))

@@ -1,6 +1,6 @@
 //! The real binary: what it refuses at the start, how it stops, and that killing it in the middle of a write loses nothing
 //! but what was not written.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Many clients at once over loopback: no panic, no lost or crossed answer, every refusal with the right status, and memory
 //! that stays flat. The ordinary test takes two seconds; `cargo xtask bench serve` runs the long one.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -101,7 +101,9 @@ async fn load(clients: u64, time: Duration) {
     for task in tasks {
         task.await.unwrap();
     }
-    let counts = |seen: &Seen| [&seen.answers, &seen.full, &seen.too_large, &seen.bad, &seen.late, &seen.left].map(|n| n.load(SeqCst));
+    let counts = |seen: &Seen| {
+        [&seen.answers, &seen.full, &seen.too_large, &seen.bad, &seen.late, &seen.left].map(|n| n.load(SeqCst))
+    };
     let [answers, full, too_large, bad, late, left] = counts(&seen);
     println!("answers {answers}, queue full {full}, too large {too_large}, bad labels {bad}, late {late}, left {left}");
     println!("resident MB over time: {memory:.1?}");

@@ -1,6 +1,6 @@
 //! Clients of remote engines, against stand-ins that speak their wire formats and have their faults, and against the real
 //! server of llama-cpp-python and the real `llama-server` where they are installed (`tests/fixtures/engines/README.md`).
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -71,7 +71,9 @@ fn tokens(text: &str) -> Vec<u32> {
 }
 
 fn text(tokens: &Value) -> String {
-    let byte = |token: &Value| if token == 300 { "ab".to_owned() } else { char::from(token.as_u64().unwrap() as u8).to_string() };
+    let byte = |token: &Value| {
+        if token == 300 { "ab".to_owned() } else { char::from(token.as_u64().unwrap() as u8).to_string() }
+    };
     tokens.as_array().unwrap().iter().map(byte).collect()
 }
 
@@ -81,7 +83,12 @@ fn log_prob(prompt: &str, label: &str) -> f32 {
     expected(&format!("{query}\n"), item, label, None)
 }
 
-async fn serve(State(engine): State<Arc<Engine>>, Path(path): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     assert_eq!(headers["authorization"], "Bearer engine key");
     let body: Value = serde_json::from_slice(&body).unwrap();
     let dialect = engine.dialect;
@@ -182,7 +189,10 @@ fn vllm(engine: &Engine, body: &Value, missing: bool) -> Response {
 }
 
 fn llama_cpp(engine: &Engine, body: &Value, missing: bool) -> Response {
-    assert_eq!((&body["n_predict"], &body["temperature"], &body["cache_prompt"]), (&json!(1), &json!(-1), &json!(true)));
+    assert_eq!(
+        (&body["n_predict"], &body["temperature"], &body["cache_prompt"]),
+        (&json!(1), &json!(-1), &json!(true))
+    );
     engine.prompts.fetch_add(1, SeqCst);
     let prompt = text(&body["prompt"]);
     let shown = body["n_probs"].as_u64().unwrap() as usize > engine.hidden_below.load(SeqCst);
@@ -211,8 +221,11 @@ fn openai(engine: &Engine, body: &Value, missing: bool) -> Response {
     let prompt = body["prompt"].as_str().unwrap();
     let shown = most > engine.hidden_below.load(SeqCst);
     let labels = if shown { &["a", "b"][usize::from(missing)..] } else { &[] };
-    let top: serde_json::Map<_, _> =
-        labels.iter().map(|label| ((*label).to_owned(), json!(log_prob(prompt, label)))).chain([("z".into(), json!(-0.1))]).collect();
+    let top: serde_json::Map<_, _> = labels
+        .iter()
+        .map(|label| ((*label).to_owned(), json!(log_prob(prompt, label))))
+        .chain([("z".into(), json!(-0.1))])
+        .collect();
     axum::Json(json!({"choices": [{"index": 0, "text": "z", "logprobs": {"top_logprobs": [top]}}]})).into_response()
 }
 
@@ -262,7 +275,7 @@ fn options(url: String, kind: Kind) -> Options {
 fn service(options: Options, limits: Limits) -> Router {
     let common = Common::in_memory(limits);
     let client = Client::new(options, &common.limits, common.metrics.clone()).unwrap();
-    let scoring = Scoring::new(Backend::Remote(client), common);
+    let scoring = Scoring::new(Backend::Remote(Box::new(client)), common);
     router(&Config { scoring, ..Config::default() }, Health::default())
 }
 
@@ -412,5 +425,7 @@ async fn traces_are_scored_by_an_engine_too() {
     let answer = send(stand.service.clone(), request).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.headers["x-scorer"], "remote");
-    assert!(answer.json().as_array().unwrap().iter().all(|r| (0.0..=1.0).contains(&r["eviction_score"].as_f64().unwrap())));
+    assert!(
+        answer.json().as_array().unwrap().iter().all(|r| (0.0..=1.0).contains(&r["eviction_score"].as_f64().unwrap()))
+    );
 }

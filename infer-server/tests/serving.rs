@@ -1,5 +1,5 @@
 //! The endpoints that ask a model, against one that tests can steer.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -114,7 +114,9 @@ async fn bad_requests_name_the_place_and_the_cure() {
     let server = server(small).ready().await;
     let ask = |body: Value| server.post("/v1/score", body.to_string());
     ask(json!({"items": vec!["x"; 11]})).await.refuses(413, "--max-items");
-    ask(json!({"items": ["x"], "labels": "abcdefghijk".chars().collect::<Vec<_>>()})).await.refuses(413, "Choose among fewer labels");
+    ask(json!({"items": ["x"], "labels": "abcdefghijk".chars().collect::<Vec<_>>()}))
+        .await
+        .refuses(413, "Choose among fewer labels");
     ask(json!({"items": ["x".repeat(501)]})).await.refuses(413, "501 bytes");
     let long: Vec<String> = (0..10).map(|i| format!("{i}").repeat(200)).collect();
     ask(json!({"items": long})).await.refuses(413, "--max-tokens");
@@ -277,7 +279,8 @@ async fn a_trace_is_scored_by_the_model() {
     let prompts = evictions["prompts"].as_u64().unwrap() as usize;
     assert!(prompts < accesses.len() && prompts == server.orders.items.load(SeqCst), "{prompts}");
     for access in accesses {
-        let [score, mass, entropy] = ["eviction_score", "label_mass", "entropy"].map(|key| access[key].as_f64().unwrap());
+        let [score, mass, entropy] =
+            ["eviction_score", "label_mass", "entropy"].map(|key| access[key].as_f64().unwrap());
         assert!((0.0..=1.0).contains(&score) && (0.0..=1.0).contains(&mass) && entropy > 0.0, "{access}");
     }
     // The prototype's endpoints give the same scores, and ask nothing anew.
@@ -294,7 +297,9 @@ async fn a_trace_is_scored_by_the_model() {
     assert_eq!(run.status, 200, "{}", run.text);
     assert_eq!(run.headers["x-scorer"], "local");
     assert_eq!(run.json()["scorer"], "local");
-    let ml = |answer: &Value| answer["runs"].as_array().unwrap().iter().find(|r| r["policy"] == "ml").unwrap()["hits"].clone();
+    let ml = |answer: &Value| {
+        answer["runs"].as_array().unwrap().iter().find(|r| r["policy"] == "ml").unwrap()["hits"].clone()
+    };
     assert_eq!(ml(&run.json()), by_model.json()["cache_hits (count)"]);
     assert_eq!(server.orders.items.load(SeqCst), prompts);
     let of_recipe = server.post("/v1/evictions", json!({ "recipe": recipe }).to_string()).await;
@@ -318,9 +323,8 @@ async fn a_trace_is_scored_by_the_model() {
 #[tokio::test]
 async fn without_a_model_the_heuristic_answers_under_its_own_name() {
     let router = router(&Config::default(), Health::default());
-    let post = |path: &str, body: &str| {
-        send(router.clone(), Request::post(path).body(Body::from(body.to_owned())).unwrap())
-    };
+    let post =
+        |path: &str, body: &str| send(router.clone(), Request::post(path).body(Body::from(body.to_owned())).unwrap());
     let answer = post("/v1/evictions", "{}").await;
     assert_eq!(answer.headers["x-fallback-reason"], "no model is loaded");
     let answer = answer.json();
@@ -492,7 +496,10 @@ async fn the_server_says_what_it_is_and_counts() {
     server.post("/v1/score", "{").await;
     let info = server.get("/info").await.json();
     assert_eq!((&info["backend"], &info["state"], &info["device"]), (&json!("local"), &json!("ready"), &json!("cpu")));
-    assert_eq!((&info["model"]["quantization"], &info["prompt_version"]), (&json!("Q4_K"), &json!(accel_core::score::prompt::VERSION)));
+    assert_eq!(
+        (&info["model"]["quantization"], &info["prompt_version"]),
+        (&json!("Q4_K"), &json!(accel_core::score::prompt::VERSION))
+    );
     assert_eq!(info["limits"]["deadline_s"], 10.0);
     let metrics = server.get("/metrics").await;
     assert!(metrics.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
@@ -508,7 +515,17 @@ async fn the_server_says_what_it_is_and_counts() {
         assert!(metrics.text.contains(line), "{line} is not in\n{}", metrics.text);
     }
     let api = server.get("/openapi.json").await.json();
-    for path in ["/v1/score", "/v1/evictions", "/v1/adapter", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/events", "/info", "/metrics"] {
+    for path in [
+        "/v1/score",
+        "/v1/evictions",
+        "/v1/adapter",
+        "/v1/jobs",
+        "/v1/jobs/{id}",
+        "/v1/jobs/{id}/events",
+        "/events",
+        "/info",
+        "/metrics",
+    ] {
         assert!(api["paths"][path].is_object(), "{path} is not documented");
     }
 }

@@ -35,9 +35,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo: Vec<String>,
     },
-    /// Measure the engine, then the page in a browser.
+    /// Measure the engine, then the page in a browser; or, with `serve`, the server under a minute of load.
     Bench {
-        /// Arguments for the engine's benchmark, such as a name to filter by.
+        /// `serve`, or arguments for the engine's benchmark, such as a name to filter by.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
@@ -104,6 +104,10 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
+    if divan == ["serve"] {
+        let load = ["test", "--package", "infer-server", "--test", "load", "--", "--ignored", "--nocapture"];
+        return step("loading the server", || shell.cargo(load).run());
+    }
     for bench in ["policies", "engine"] {
         let core = ["bench", "--package", "accel-core", "--bench", bench, "--"];
         step("measuring the engine", || shell.cargo(core).args(divan).run())?;

@@ -237,7 +237,7 @@ pub enum Backend {
     /// A model on this machine.
     Local(queue::Queue),
     /// A model behind another server.
-    Remote(remote::Client),
+    Remote(Box<remote::Client>),
 }
 
 /// A request whose equal items are one.
@@ -282,7 +282,8 @@ impl Asked {
         let mut seen = std::collections::HashSet::new();
         self.items().filter(move |item| {
             let word = item.trim_end().rfind(char::is_whitespace).unwrap_or(0);
-            let start = (word.max(item.len().saturating_sub(LONGEST))..item.len()).find(|at| item.is_char_boundary(*at));
+            let start =
+                (word.max(item.len().saturating_sub(LONGEST))..item.len()).find(|at| item.is_char_boundary(*at));
             seen.insert(&item[start.unwrap_or(0)..])
         })
     }
@@ -391,9 +392,12 @@ impl Scoring {
             },
         };
         let scores: Vec<ItemScore> = rows.iter().map(Row::score).collect();
-        asked.kinds.iter().map(|kind| scores.get(*kind as usize).cloned()).collect::<Option<_>>().ok_or_else(|| {
-            ScoreError::Model(format!("{} answers to {} prompts", scores.len(), asked.unique.len()))
-        })
+        asked
+            .kinds
+            .iter()
+            .map(|kind| scores.get(*kind as usize).cloned())
+            .collect::<Option<_>>()
+            .ok_or_else(|| ScoreError::Model(format!("{} answers to {} prompts", scores.len(), asked.unique.len())))
     }
 
     async fn rows(&self, asked: &Arc<Asked>, patience: Patience) -> Result<Vec<Row>, ScoreError> {
@@ -412,7 +416,8 @@ impl Scoring {
     ) -> Result<Vec<Row>, ScoreError> {
         let loaded = queue.load(patience).await?;
         let permit = self.0.tokenising.acquire().await.map_err(|_| ScoreError::Cancelled)?;
-        let (cache, limits, asked) = (Arc::clone(&self.0.common.cache), self.0.common.limits.clone(), Arc::clone(asked));
+        let (cache, limits, asked) =
+            (Arc::clone(&self.0.common.cache), self.0.common.limits.clone(), Arc::clone(asked));
         let prepared = aside(move || {
             let contents = cache::contents(&asked);
             let keys: Vec<_> = contents.iter().map(|content| cache::key(&loaded.identity, content)).collect();
@@ -446,7 +451,8 @@ impl Scoring {
         let missing: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].is_none()).collect();
         if !missing.is_empty() {
             let answers = client.rows(asked, &missing, patience).await?;
-            let (cache, fresh) = (Arc::clone(&self.0.common.cache), missing.iter().map(|i| keys[*i]).zip(answers.clone()));
+            let (cache, fresh) =
+                (Arc::clone(&self.0.common.cache), missing.iter().map(|i| keys[*i]).zip(answers.clone()));
             cache.put(fresh.collect());
             for (i, row) in missing.into_iter().zip(answers) {
                 rows[i] = Some(row);
@@ -468,7 +474,11 @@ impl Scoring {
             return Err(ScoreError::too_large(problem, "Send fewer at once, or raise --max-items"));
         }
         if labels.is_empty() {
-            return Err(ScoreError::request("labels", "none is given", "Send at least one label, or leave them out for digits"));
+            return Err(ScoreError::request(
+                "labels",
+                "none is given",
+                "Send at least one label, or leave them out for digits",
+            ));
         }
         if labels.len() > limits.labels {
             let problem = format!("{} labels, and the limit is {}", labels.len(), limits.labels);
@@ -512,7 +522,8 @@ fn tokenise(
         // The label needs no place: it is predicted, not read.
         if prefix.len() + encoded.len() > context_length {
             let length = prefix.len() + encoded.len();
-            let problem = format!("query and {} have {length} tokens, and the model reads {context_length}", asked.place(i));
+            let problem =
+                format!("query and {} have {length} tokens, and the model reads {context_length}", asked.place(i));
             return Err(ScoreError::too_large(problem, "Shorten the query or the item"));
         }
         tokens += encoded.len();
@@ -571,7 +582,8 @@ mod tests {
 
     #[test]
     fn endings_are_told_apart_by_the_last_word() {
-        let items = ["one: ", "two one: ", "two: ", "three two:", "日本語", &"é".repeat(100)].map(str::to_owned).to_vec();
+        let items =
+            ["one: ", "two one: ", "two: ", "three two:", "日本語", &"é".repeat(100)].map(str::to_owned).to_vec();
         let asked = Asked::new(ScoreRequest { query: String::new(), items, labels: digits() });
         let all: Vec<&str> = asked.endings().collect();
         assert_eq!(all.len(), 6, "{all:?}");

@@ -288,7 +288,8 @@ impl Queue {
         let (reply, answer) = oneshot::channel();
         let mut entry = Entry { work, rows: Vec::new(), deadline: patience.deadline(), reply };
         loop {
-            let Err((refused, retry_after)) = self.push(entry) else { break };
+            let Err(full) = self.push(entry) else { break };
+            let (refused, retry_after) = *full;
             entry = match patience {
                 Patience::Until(_) => return Err(ScoreError::Busy(retry_after)),
                 Patience::Job => refused,
@@ -299,7 +300,7 @@ impl Queue {
     }
 
     /// Puts an entry into the queue, or gives it back with the time after which there may be room.
-    fn push(&self, entry: Entry) -> Result<(), (Entry, Duration)> {
+    fn push(&self, entry: Entry) -> Result<(), Box<(Entry, Duration)>> {
         let mut state = self.0.state();
         let (most_items, most_tokens) = self.0.limits;
         let (items, tokens) = (entry.work.items.len(), entry.work.tokens);
@@ -309,7 +310,7 @@ impl Queue {
         }
         if full(&state) {
             let wait = state.speed.map_or(1.0, |speed| state.tokens as f64 / speed);
-            return Err((entry, Duration::from_secs_f64(wait.clamp(1.0, 60.0))));
+            return Err(Box::new((entry, Duration::from_secs_f64(wait.clamp(1.0, 60.0)))));
         }
         state.items += items;
         state.tokens += tokens;

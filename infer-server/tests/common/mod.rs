@@ -20,23 +20,23 @@ use tower::ServiceExt as _;
 
 /// What the fake model was asked, and what it is to do.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub(crate) struct Orders {
     /// How often it was loaded.
-    pub loads: AtomicUsize,
+    pub(crate) loads: AtomicUsize,
     /// The next load fails.
-    pub fail_load: AtomicBool,
+    pub(crate) fail_load: AtomicBool,
     /// Loading waits for this to go.
-    pub hold_load: AtomicBool,
+    pub(crate) hold_load: AtomicBool,
     /// A pass waits for this to go, or to be cancelled.
-    pub hold: AtomicBool,
+    pub(crate) hold: AtomicBool,
     /// Items asked.
-    pub items: AtomicUsize,
+    pub(crate) items: AtomicUsize,
     /// Passes under way or done.
-    pub passes: AtomicUsize,
+    pub(crate) passes: AtomicUsize,
     /// Passes that were cancelled.
-    pub cancelled: AtomicUsize,
+    pub(crate) cancelled: AtomicUsize,
     /// Milliseconds a pass takes.
-    pub pass_ms: AtomicUsize,
+    pub(crate) pass_ms: AtomicUsize,
 }
 
 /// One token a byte.
@@ -67,7 +67,7 @@ struct Fake {
 }
 
 /// What the fake says of a label: any function will do that differs for each part of the question.
-pub fn expected(query: &str, item: &str, label: &str, adapter: Option<&str>) -> f32 {
+pub(crate) fn expected(query: &str, item: &str, label: &str, adapter: Option<&str>) -> f32 {
     let bytes = [query, item, label, adapter.unwrap_or("")].join("\u{1}");
     let hash = bytes.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
     -3.0 - (hash % 1000) as f32 / 500.0
@@ -143,7 +143,7 @@ impl Model for Fake {
 }
 
 /// Loads the fake.
-pub fn loader(orders: &Arc<Orders>) -> Loader {
+pub(crate) fn loader(orders: &Arc<Orders>) -> Loader {
     let orders = Arc::clone(orders);
     Box::new(move || {
         orders.loads.fetch_add(1, Ordering::SeqCst);
@@ -162,22 +162,22 @@ pub fn loader(orders: &Arc<Orders>) -> Loader {
 }
 
 /// A service with the fake, not loaded yet.
-pub struct Server {
-    pub orders: Arc<Orders>,
-    pub scoring: Scoring,
-    pub health: Health,
-    pub router: Router,
+pub(crate) struct Server {
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) scoring: Scoring,
+    pub(crate) health: Health,
+    pub(crate) router: Router,
 }
 
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits { deadline: Duration::from_secs(10), ..Limits::default() }
 }
 
-pub fn server(limits: Limits) -> Server {
+pub(crate) fn server(limits: Limits) -> Server {
     server_with(limits, Config::default())
 }
 
-pub fn server_with(limits: Limits, config: Config) -> Server {
+pub(crate) fn server_with(limits: Limits, config: Config) -> Server {
     let orders = Arc::new(Orders::default());
     let common = Common::in_memory(limits);
     let options = Options { adapter: None, reload_after: Some(Duration::from_millis(200)) };
@@ -190,7 +190,7 @@ pub fn server_with(limits: Limits, config: Config) -> Server {
 
 impl Server {
     /// The same, once the model is loaded.
-    pub async fn ready(self) -> Self {
+    pub(crate) async fn ready(self) -> Self {
         let Backend::Local(queue) = self.scoring.backend() else { unreachable!() };
         let _ = queue.wake();
         for _ in 0..2000 {
@@ -202,20 +202,20 @@ impl Server {
         panic!("the fake does not load");
     }
 
-    pub async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
         send(self.router.clone(), Request::post(path).body(body.into()).unwrap()).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         send(self.router.clone(), Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         send(self.router.clone(), Request::delete(path).body(Body::empty()).unwrap()).await
     }
 
     /// Waits until `what` holds.
-    pub async fn until(&self, what: impl Fn(&Orders) -> bool) {
+    pub(crate) async fn until(&self, what: impl Fn(&Orders) -> bool) {
         for _ in 0..2000 {
             if what(&self.orders) {
                 return;
@@ -227,20 +227,20 @@ impl Server {
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
     /// Whether it is a refusal in JSON with `status` and `words`.
     #[track_caller]
-    pub fn refuses(&self, status: u16, words: &str) {
+    pub(crate) fn refuses(&self, status: u16, words: &str) {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         let error = self.json()["error"].as_str().unwrap().to_owned();
         assert!(error.contains(words), "{error}");
@@ -249,7 +249,7 @@ impl Answer {
     }
 }
 
-pub async fn send(router: Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send(router: Router, request: Request<Body>) -> Answer {
     let response = router.oneshot(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -257,14 +257,14 @@ pub async fn send(router: Router, request: Request<Body>) -> Answer {
 }
 
 /// A request to `/v1/score`.
-pub fn question<S: AsRef<str>>(query: &str, items: &[S]) -> String {
+pub(crate) fn question<S: AsRef<str>>(query: &str, items: &[S]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
     serde_json::json!({ "query": query, "items": items, "labels": ["a", "b"] }).to_string()
 }
 
 /// Whether the answers are those of the fake to these items.
 #[track_caller]
-pub fn check(answer: &Value, query: &str, items: &[impl AsRef<str>], adapter: Option<&str>) {
+pub(crate) fn check(answer: &Value, query: &str, items: &[impl AsRef<str>], adapter: Option<&str>) {
     let scores = answer["items"].as_array().unwrap();
     assert_eq!(scores.len(), items.len());
     for (score, item) in scores.iter().zip(items) {

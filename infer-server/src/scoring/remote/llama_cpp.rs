@@ -69,9 +69,7 @@ async fn complete(client: &Client, prompt: &[u32], labels: &[u32], asked: &Asked
         let position = answer.completion_probabilities.first();
         let position = position.ok_or_else(|| client.fault("completion", "no completion_probabilities"))?;
         let row = match (&position.top_logprobs, &position.probs) {
-            (Some(top), _) => {
-                row_of(labels, true, |label| Some(top.iter().find(|t| t.id == *label)?.logprob))
-            }
+            (Some(top), _) => row_of(labels, true, |label| Some(top.iter().find(|t| t.id == *label)?.logprob)),
             // The older form has texts only, and zero for what it rounds away.
             (None, Some(probs)) => {
                 row_of(names, true, |name| Some(probs.iter().find(|p| p.tok_str == **name)?.prob.ln()))

@@ -118,7 +118,10 @@ enum Failure {
     Final(ScoreError),
     /// The engine refused the request as such: it may not know a field.
     Refused(StatusCode, String),
-    Passing { error: ScoreError, pause: Option<Duration> },
+    Passing {
+        error: ScoreError,
+        pause: Option<Duration>,
+    },
 }
 
 impl Client {
@@ -135,8 +138,9 @@ impl Client {
         base.set_path(&path);
         let mut headers = header::HeaderMap::new();
         if let Some(Secret(key)) = &options.key {
-            let mut value: header::HeaderValue =
-                format!("Bearer {key}").parse().map_err(|_| fault("its key holds characters that no header takes".into()))?;
+            let mut value: header::HeaderValue = format!("Bearer {key}")
+                .parse()
+                .map_err(|_| fault("its key holds characters that no header takes".into()))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -262,17 +266,21 @@ impl Client {
         let sent = self.http.post(url).json(body).send().await;
         let mut response = sent.map_err(|error| passing(chain(&error)))?;
         let status = response.status();
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| passing(format!("cut short: {}", chain(&error))))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| passing(format!("cut short: {}", chain(&error))))?
+        {
             if bytes.len() + chunk.len() > ANSWER_BYTES {
                 return Err(Failure::Final(self.fault(path, format!("more than {ANSWER_BYTES} bytes"))));
             }
             bytes.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            return serde_json::from_slice(&bytes)
-                .map_err(|e| Failure::Final(self.fault(path, format!("an answer that is not what it should be: {e}"))));
+            return serde_json::from_slice(&bytes).map_err(|e| {
+                Failure::Final(self.fault(path, format!("an answer that is not what it should be: {e}")))
+            });
         }
         let complaint: String = String::from_utf8_lossy(&bytes).chars().take(COMPLAINT).collect();
         match status {
@@ -337,7 +345,8 @@ async fn label_tokens<F: Future<Output = Result<Vec<u32>, ScoreError>>>(
                 Some((token, rest)) if rest == before => tokens.push(*token),
                 _ => {
                     let problem = format!("{label:?} is not one token of its own after {item:?}");
-                    let cure = "Choose labels that are one token, and end items so that they stay apart, such as with \": \"";
+                    let cure =
+                        "Choose labels that are one token, and end items so that they stay apart, such as with \": \"";
                     return Err(ScoreError::request(format!("labels[{i}]"), problem, cure));
                 }
             }
