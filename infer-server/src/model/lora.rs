@@ -93,11 +93,7 @@ impl<T: Copy> ByModule<T> {
     fn new(otherwise: T, patterns: Option<IndexMap<String, T>>) -> Result<Self, String> {
         // As `get_pattern_key` of PEFT does: the pattern ends the name, and begins it or follows a dot.
         let compiled = patterns.unwrap_or_default().into_iter().map(|(key, value)| {
-            let whole = match key.strip_prefix('^') {
-                Some(rest) => format!("^(?:{rest})$"),
-                None => format!(r"^(?:.*\.)?(?:{key})$"),
-            };
-            Regex::new(&whole).map(|regex| (regex, value)).map_err(|error| format!("the pattern {key:?}: {error}"))
+            Regex::new(&format!(r"^(?:.*\.)?(?:{key})$")).map(|regex| (regex, value)).map_err(|error| format!("the pattern {key:?}: {error}"))
         });
         Ok(Self { otherwise, patterns: compiled.collect::<Result<_, _>>()? })
     }
@@ -162,17 +158,20 @@ pub(super) fn load(dir: &Path, config: &Config, device: &Device) -> Result<Adapt
         return Err(bad(WEIGHTS, "it has no weights".into(), folder));
     }
     let fit = "Take an adapter of this model";
-    let mut deltas = HashMap::new();
-    for module in modules {
-        let Some((layer, projection)) = place(&module).filter(|(layer, _)| *layer < config.layers) else {
+    let placed = modules.into_iter().map(|module| match place(&module).filter(|(layer, _)| *layer < config.layers) {
+        Some((layer, _)) if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&layer)) => {
+            Err(bad(WEIGHTS, format!("{module} is not of the layers in layers_to_transform"), fit))
+        }
+        Some(place) => Ok((module, place)),
+        None => {
             let problem = format!("{module} is no module of this model that can be adapted");
             let cure = "Modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj of the model's layers";
-            return Err(bad(WEIGHTS, problem, cure));
-        };
-        if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&layer)) {
-            let problem = format!("{module} is not of the layers in layers_to_transform");
-            return Err(bad(WEIGHTS, problem, fit));
+            Err(bad(WEIGHTS, problem, cure))
         }
+    });
+    let placed: Vec<_> = placed.collect::<Result<_, _>>()?;
+    let mut deltas = HashMap::new();
+    for (module, (layer, projection)) in placed {
         let [outputs, inputs] = projection.shape(config);
         let rank = ranks.of(&module);
         if rank == 0 {

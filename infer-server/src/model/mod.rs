@@ -13,6 +13,8 @@ pub mod llama;
 mod lora;
 mod mapped;
 mod spm;
+#[cfg(test)]
+mod tests;
 pub mod tokenizer;
 
 use std::path::{Path, PathBuf};
