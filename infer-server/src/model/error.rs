@@ -70,7 +70,9 @@ pub enum ModelError {
         limit: usize,
     },
     /// The model's answer is not a number.
-    #[error("the answer for item {item} has logits that are not finite. Check the model file: its weights are damaged or overflow")]
+    #[error(
+        "the answer for item {item} has logits that are not finite. Check the model file: its weights are damaged or overflow"
+    )]
     NotFinite {
         /// The item, from 0.
         item: usize,

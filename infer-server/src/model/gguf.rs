@@ -208,7 +208,9 @@ impl Gguf {
         let embedding = self.content.tensor_infos.get("token_embd.weight").map(|info| info.shape.dims().to_vec());
         let vocabulary = match embedding.as_deref() {
             Some([rows, columns]) if *columns == hidden && *rows > 0 => *rows,
-            Some(shape) => return Err(self.wrong_shape("token_embd.weight", shape, format_args!("[tokens, {hidden}]"))),
+            Some(shape) => {
+                return Err(self.wrong_shape("token_embd.weight", shape, format_args!("[tokens, {hidden}]")));
+            }
             None => return Err(self.damaged("the weight token_embd.weight is missing".into())),
         };
         Ok(Config {

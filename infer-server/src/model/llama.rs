@@ -161,8 +161,8 @@ impl Llama {
         let mut known = 2;
         let mut layers = Vec::with_capacity(config.layers);
         for i in 0..config.layers {
-            let [q, k, v, o, gate, up, down] = Projection::ALL
-                .map(|it| matrix(&format!("blk.{i}.{}.weight", it.weight()), it.shape(&config)));
+            let [q, k, v, o, gate, up, down] =
+                Projection::ALL.map(|it| matrix(&format!("blk.{i}.{}.weight", it.weight()), it.shape(&config)));
             layers.push(Layer {
                 attention_norm: vector(&format!("blk.{i}.attn_norm.weight"), config.hidden)?,
                 mlp_norm: vector(&format!("blk.{i}.ffn_norm.weight"), config.hidden)?,
@@ -220,7 +220,11 @@ impl Llama {
     /// Through all layers: what the last one leaves for `rows`, or all keys and values where none are asked for. Of
     /// the last layer only the keys and values of all tokens are needed, and the rest for the rows alone.
     fn run(
-        &self, pass: &Pass, past: &Past, adapter: Option<&Adapter>, rows: Option<&[usize]>,
+        &self,
+        pass: &Pass,
+        past: &Past,
+        adapter: Option<&Adapter>,
+        rows: Option<&[usize]>,
     ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
         let all: Vec<usize> = (0..pass.tokens.len()).collect();
         let (cos, sin) = self.rotation(pass, &all)?;

@@ -19,9 +19,12 @@ use super::llama::Projection;
 /// The largest adapter file: rank 256 on all matrices of a 70B model takes some 6 GB.
 const MOST_BYTES: u64 = 8 << 30;
 /// Options that change what is computed and are not built: each is refused unless off.
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 12] = [
     "use_dora",
     "use_qalora",
+    "use_bdlora",
+    "kasa_config",
+    "monteclora_config",
     "lora_bias",
     "modules_to_save",
     "layer_replication",
@@ -30,6 +33,10 @@ const REFUSED: [&str; 9] = [
     "alora_invocation_tokens",
     "arrow_config",
 ];
+
+/// Ways to begin training that also change the model's own weights; PEFT writes `true` once that is undone
+/// (`path_initial_model_for_weight_conversion`).
+const CHANGE_THE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga"];
 
 /// What one matrix of one layer is changed by.
 pub(super) struct Delta {
@@ -93,7 +100,9 @@ impl<T: Copy> ByModule<T> {
     fn new(otherwise: T, patterns: Option<IndexMap<String, T>>) -> Result<Self, String> {
         // As `get_pattern_key` of PEFT does: the pattern ends the name, and begins it or follows a dot.
         let compiled = patterns.unwrap_or_default().into_iter().map(|(key, value)| {
-            Regex::new(&format!(r"^(?:.*\.)?(?:{key})$")).map(|regex| (regex, value)).map_err(|error| format!("the pattern {key:?}: {error}"))
+            Regex::new(&format!(r"^(?:.*\.)?(?:{key})$"))
+                .map(|regex| (regex, value))
+                .map_err(|error| format!("the pattern {key:?}: {error}"))
         });
         Ok(Self { otherwise, patterns: compiled.collect::<Result<_, _>>()? })
     }
@@ -117,6 +126,11 @@ pub(super) fn load(dir: &Path, config: &Config, device: &Device) -> Result<Adapt
     if let Some(option) = REFUSED.into_iter().find(|option| is_on(options.get(option))) {
         let cure = "Train it without that: plain LoRA, rank-stabilised or not, with patterns of ranks or without";
         return Err(bad(CONFIG, format!("{option} is not built"), cure));
+    }
+    let start = options.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+    if CHANGE_THE_BASE.iter().any(|way| start.starts_with(way)) {
+        let cure = "Save it as plain LoRA: save_pretrained with path_initial_model_for_weight_conversion";
+        return Err(bad(CONFIG, format!("init_lora_weights is {start:?}, which changed the model's weights"), cure));
     }
     let peft: PeftConfig = serde_json::from_value(options).map_err(|e| bad(CONFIG, e.to_string(), folder))?;
     if peft.peft_type != "LORA" {

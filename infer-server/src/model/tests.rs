@@ -80,7 +80,9 @@ fn rewritten(dir: &TempDir, edit: impl FnOnce(&mut HashMap<String, Value>, &mut 
 }
 
 fn rewritten_of(
-    name: &str, dir: &TempDir, edit: impl FnOnce(&mut HashMap<String, Value>, &mut HashMap<String, QTensor>),
+    name: &str,
+    dir: &TempDir,
+    edit: impl FnOnce(&mut HashMap<String, Value>, &mut HashMap<String, QTensor>),
 ) -> PathBuf {
     let bytes = fs::read(fixture(name)).unwrap();
     let mut reader = Cursor::new(&bytes);
@@ -477,8 +479,13 @@ fn models_that_are_not_built_are_refused_by_name() {
     let metadata = [("llama.embedding_length", 128), ("llama.rope.dimension_count", 32)];
     let wide = rewritten(&dir, |all, _| all.extend(metadata.map(|(key, n)| (key.into(), Value::U32(n)))));
     let wide = refusal(&wide, &LoadOptions::default());
-    assert!(wide.contains("token_embd.weight has the shape [416, 64], and the metadata asks for [tokens, 128]"), "{wide}");
-    assert!(with("llama.feed_forward_length", Value::U32(128)).contains("blk.0.ffn_gate.weight has the shape [96, 64]"));
+    assert!(
+        wide.contains("token_embd.weight has the shape [416, 64], and the metadata asks for [tokens, 128]"),
+        "{wide}"
+    );
+    assert!(
+        with("llama.feed_forward_length", Value::U32(128)).contains("blk.0.ffn_gate.weight has the shape [96, 64]")
+    );
     assert!(with("llama.block_count", Value::U32(3)).contains("blk.2.attn_norm.weight is missing"));
     assert!(with("llama.block_count", Value::U32(1)).contains("weights and 12 are known"));
     assert!(with("llama.block_count", Value::String("2".into())).contains("not a whole number"));
@@ -521,6 +528,7 @@ fn adapters_that_do_not_fit_are_refused_and_the_old_one_stays() {
     let q = "base_model.model.model.layers.0.self_attn.q_proj";
     assert!(refused(&|config, _| config["use_dora"] = true.into()).contains("use_dora is not built"));
     assert!(refused(&|config, _| config["modules_to_save"] = vec!["lm_head"].into()).contains("modules_to_save"));
+    assert!(refused(&|config, _| config["init_lora_weights"] = "pissa".into()).contains("changed the model's weights"));
     assert!(refused(&|config, _| config["bias"] = "all".into()).contains("bias is \"all\""));
     assert!(refused(&|config, _| config["peft_type"] = "IA3".into()).contains("peft_type is IA3"));
     assert!(refused(&|config, _| config["r"] = 8.into()).contains("has the shape [4, 96], not (8, 96)"));

@@ -189,7 +189,8 @@ impl TextTokenizer {
     /// [`ModelError::Label`] where appending a label adds another number of tokens, changes those before it, or gives
     /// the token of another label.
     pub fn label_tokens(&self, context: &str, labels: &[String]) -> Result<Vec<u32>, ModelError> {
-        let cure = "Choose labels that are single tokens, such as the digits 0 to 9, and end the item where one follows";
+        let cure =
+            "Choose labels that are single tokens, such as the digits 0 to 9, and end the item where one follows";
         let mut tokens: Vec<u32> = Vec::with_capacity(labels.len());
         // As a whole prompt and as its continuation: the label must be the same token.
         let before = [self.encode(context, true)?, self.encode(context, false)?];
