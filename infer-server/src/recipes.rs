@@ -8,6 +8,7 @@ use accel_core::run::{self, Flow, Outcome, Progress};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,7 +33,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-struct UntilStopped(Arc<AtomicBool>);
+/// Holds the permit too: a run that its client left counts until it has stopped.
+struct UntilStopped(Arc<AtomicBool>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Progress for UntilStopped {
     fn report(&mut self, _done: u64, _total: u64, _what: &str) -> Flow {
@@ -62,9 +64,9 @@ impl Progress for UntilStopped {
 async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
     let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
     without_file(&recipe)?;
-    let _permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;
+    let permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-    let progress = UntilStopped(Arc::clone(&stop.0));
+    let progress = UntilStopped(Arc::clone(&stop.0), permit);
     let patience = service.scoring.patience();
     let (outcome, source) = run_scored(&service, recipe, progress, patience, &|_, _| {}).await?;
     Ok((source.as_ref().map(scorer_headers).unwrap_or_default(), Json(outcome)))

@@ -1,5 +1,5 @@
-//! Clients of remote engines, against stand-ins that speak their wire formats and have their faults, and against the real
-//! server of llama-cpp-python and the real `llama-server` where they are installed (`tests/fixtures/engines/README.md`).
+//! Clients of remote engines, against stand-ins that speak their wire formats and have their faults. Real engines:
+//! `engines.rs`.
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod common;
@@ -53,6 +53,7 @@ struct Engine {
     /// Labels are not among the likeliest tokens unless more than so many are asked for.
     hidden_below: AtomicUsize,
     calls: AtomicUsize,
+    tokenised: AtomicUsize,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     prompts: AtomicUsize,
@@ -94,6 +95,7 @@ async fn serve(
     let dialect = engine.dialect;
     match path.as_str() {
         "tokenize" => {
+            engine.tokenised.fetch_add(1, SeqCst);
             let text = match dialect {
                 Dialect::LlamaCpp | Dialect::LlamaCppOlder => {
                     assert_eq!((&body["add_special"], &body["parse_special"]), (&json!(true), &json!(false)));
@@ -251,6 +253,7 @@ async fn stand(dialect: Dialect, limits: Limits) -> Stand {
         faults: Mutex::default(),
         hidden_below: AtomicUsize::new(0),
         calls: AtomicUsize::new(0),
+        tokenised: AtomicUsize::new(0),
         at_once: AtomicUsize::new(0),
         most_at_once: AtomicUsize::new(0),
         prompts: AtomicUsize::new(0),
@@ -304,6 +307,10 @@ async fn every_dialect_gives_the_same_answers() {
         let more = [&items[..35], &["new is: ".to_owned()]].concat();
         check(&stand.ask(question("q\n", &more)).await.json(), "q\n", &more, None);
         assert_eq!(stand.engine.prompts.load(SeqCst), 71);
+        if dialect != Dialect::Openai {
+            // A call an item, and once what the labels are after "is:".
+            assert_eq!(stand.engine.tokenised.load(SeqCst), 71 + 3);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ pub mod queue;
 pub mod remote;
 pub mod trace;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -275,17 +275,20 @@ impl Asked {
         format!("items[{}]", self.unique.get(unique).copied().unwrap_or_default())
     }
 
-    /// Items with distinct last words: what a label's token depends on, as tokens do not reach over words. Where an item
-    /// has no last word, or a very long one, all its last bytes stand for it.
-    pub(crate) fn endings(&self) -> impl Iterator<Item = &str> {
+    /// The distinct last words of the items, each with an item that ends so: what a label's token depends on, as tokens do
+    /// not reach over words. Where an item has no last word, or a very long one, its last bytes stand for it.
+    pub(crate) fn endings(&self) -> impl Iterator<Item = (&str, &str)> {
         const LONGEST: usize = 64;
-        let mut seen = std::collections::HashSet::new();
-        self.items().filter(move |item| {
+        let mut seen = HashSet::new();
+        let ending = |item: &'_ str| {
             let word = item.trim_end().rfind(char::is_whitespace).unwrap_or(0);
-            let start =
-                (word.max(item.len().saturating_sub(LONGEST))..item.len()).find(|at| item.is_char_boundary(*at));
-            seen.insert(&item[start.unwrap_or(0)..])
-        })
+            let mut start = word.max(item.len().saturating_sub(LONGEST));
+            while !item.is_char_boundary(start) {
+                start += 1;
+            }
+            start
+        };
+        self.items().map(move |item| (&item[ending(item)..], item)).filter(move |(ending, _)| seen.insert(*ending))
     }
 }
 
@@ -534,7 +537,7 @@ fn tokenise(
         items.push(queue::Item { tokens: encoded, content });
     }
     let mut labels: Option<Vec<u32>> = None;
-    for item in asked.endings() {
+    for (_, item) in asked.endings() {
         // The item alone tells as much as query and item: tokens do not reach over the place where they meet.
         let here = tokenizer.label_tokens(item, names)?;
         if labels.as_ref().is_some_and(|labels| *labels != here) {
@@ -585,7 +588,7 @@ mod tests {
         let items =
             ["one: ", "two one: ", "two: ", "three two:", "日本語", &"é".repeat(100)].map(str::to_owned).to_vec();
         let asked = Asked::new(ScoreRequest { query: String::new(), items, labels: digits() });
-        let all: Vec<&str> = asked.endings().collect();
+        let all: Vec<(&str, &str)> = asked.endings().collect();
         assert_eq!(all.len(), 6, "{all:?}");
         let items = ["a 1 →", "b 2 →", "c 3 →"].map(str::to_owned).to_vec();
         let asked = Asked::new(ScoreRequest { query: String::new(), items, labels: digits() });

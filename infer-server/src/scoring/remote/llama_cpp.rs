@@ -41,7 +41,7 @@ struct Older {
 }
 
 pub(super) async fn rows(client: &Client, asked: &Asked, wanted: &[usize]) -> Result<Vec<Row>, ScoreError> {
-    let labels = &label_tokens(asked, |text| tokenize(client, text)).await?;
+    let labels = &label_tokens(client, asked, |text| tokenize(client, text)).await?;
     let (query, items) = (&asked.request.query, asked.items().collect::<Vec<_>>());
     client
         .each(wanted, |item| {

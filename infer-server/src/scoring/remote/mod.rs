@@ -7,9 +7,10 @@ pub mod llama_cpp;
 pub mod openai;
 pub mod vllm;
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -93,6 +94,8 @@ pub struct Client {
     items: (AtomicUsize, usize),
     /// What the engine was found to understand.
     vllm: vllm::Dialect,
+    /// The tokens of labels after endings of items.
+    labels: Mutex<HashMap<Digest, Vec<u32>>>,
     metrics: Metrics,
 }
 
@@ -159,6 +162,7 @@ impl Client {
             calls: Semaphore::new(options.concurrency.max(1)),
             items: (AtomicUsize::new(0), limits.queue_items),
             vllm: vllm::Dialect::default(),
+            labels: Mutex::default(),
             options,
             metrics,
         })
@@ -182,6 +186,10 @@ impl Client {
     /// Tells its answers from those of any other engine and model.
     pub fn identity(&self) -> Digest {
         digest([self.kind().name().as_bytes(), self.base.as_str().as_bytes(), self.model().as_bytes()])
+    }
+
+    fn labels(&self) -> MutexGuard<'_, HashMap<Digest, Vec<u32>>> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The rows of the distinct items `wanted`, in that order.
@@ -328,47 +336,73 @@ fn row_of<K>(labels: &[K], of_vocabulary: bool, log_prob: impl Fn(&K) -> Option<
 
 /// The token of each label: the one that it adds after an item, and the same one after all of them.
 ///
-/// `encode` asks the engine; it is called with the items that end differently, and with each label after them.
+/// `encode` asks the engine; it is called with an item of each ending, and with each label after it, once.
 async fn label_tokens<F: Future<Output = Result<Vec<u32>, ScoreError>>>(
+    client: &Client,
     asked: &Asked,
     encode: impl Fn(String) -> F,
 ) -> Result<Vec<u32>, ScoreError> {
     let names = &asked.request.labels;
     let mut known: Option<Vec<u32>> = None;
-    for item in asked.endings().take(ENDINGS) {
-        let context = if item.is_empty() { asked.request.query.as_str() } else { item };
-        let before = encode(context.to_owned()).await?;
-        let mut tokens = Vec::with_capacity(names.len());
-        for (i, label) in names.iter().enumerate() {
-            let after = encode(format!("{context}{label}")).await?;
-            match after.split_last() {
-                Some((token, rest)) if rest == before => tokens.push(*token),
-                _ => {
-                    let problem = format!("{label:?} is not one token of its own after {item:?}");
-                    let cure =
-                        "Choose labels that are one token, and end items so that they stay apart, such as with \": \"";
-                    return Err(ScoreError::request(format!("labels[{i}]"), problem, cure));
+    for (ending, item) in asked.endings().take(ENDINGS) {
+        let parts = [ending].into_iter().chain(names.iter().map(String::as_str));
+        let key = digest(parts.map(str::as_bytes));
+        let remembered = client.labels().get(&key).cloned();
+        let tokens = match remembered {
+            Some(tokens) => tokens,
+            None => {
+                let context = if item.is_empty() { asked.request.query.as_str() } else { item };
+                let tokens = label_tokens_after(client, context, names, &encode).await?;
+                let mut labels = client.labels();
+                if labels.len() >= REMEMBERED {
+                    labels.clear();
                 }
+                labels.insert(key, tokens.clone());
+                tokens
             }
-        }
+        };
         if known.as_ref().is_some_and(|known| *known != tokens) {
             let problem = format!("after {item:?} their tokens are other ones than after the items before it");
             return Err(ScoreError::request("labels", problem, "Let all items end alike, such as with \": \""));
         }
         known = Some(tokens);
     }
-    let tokens = known.unwrap_or_default();
-    match tokens.iter().enumerate().find(|(i, token)| tokens[..*i].contains(token)) {
-        Some((i, _)) => {
-            let problem = format!("{:?} is the same token as an earlier label", names[i]);
-            Err(ScoreError::request(format!("labels[{i}]"), problem, "Choose labels that are different tokens"))
-        }
-        None => Ok(tokens),
-    }
+    Ok(known.unwrap_or_default())
 }
 
-/// How many endings of items are tried on a remote engine: each costs a call a label.
+async fn label_tokens_after<F: Future<Output = Result<Vec<u32>, ScoreError>>>(
+    client: &Client,
+    context: &str,
+    names: &[String],
+    encode: &impl Fn(String) -> F,
+) -> Result<Vec<u32>, ScoreError> {
+    let before = encode(context.to_owned()).await?;
+    let all: Vec<usize> = (0..names.len()).collect();
+    let after = client.each(&all, |i| encode(format!("{context}{}", names[i]))).await?;
+    let mut tokens: Vec<u32> = Vec::with_capacity(names.len());
+    for (i, after) in after.into_iter().enumerate() {
+        let fault = |problem: String, cure: &str| ScoreError::request(format!("labels[{i}]"), problem, cure);
+        match after.split_last() {
+            Some((token, _)) if tokens.contains(token) => {
+                let problem = format!("{:?} is the same token as an earlier label", names[i]);
+                return Err(fault(problem, "Choose labels that are different tokens"));
+            }
+            Some((token, rest)) if rest == before => tokens.push(*token),
+            _ => {
+                let problem = format!("{:?} is not one token of its own after {context:?}", names[i]);
+                let cure =
+                    "Choose labels that are one token, and end items so that they stay apart, such as with \": \"";
+                return Err(fault(problem, cure));
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+/// How many endings of a request's items are tried on a remote engine: each new one costs a call a label.
 const ENDINGS: usize = 4;
+/// How many endings are remembered.
+const REMEMBERED: usize = 1024;
 
 #[cfg(test)]
 mod tests {

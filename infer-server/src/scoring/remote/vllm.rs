@@ -45,7 +45,7 @@ struct LogProbs {
 }
 
 pub(super) async fn rows(client: &Client, asked: &Asked, wanted: &[usize]) -> Result<Vec<Row>, ScoreError> {
-    let labels = label_tokens(asked, |text| tokenize(client, text)).await?;
+    let labels = label_tokens(client, asked, |text| tokenize(client, text)).await?;
     let (query, items) = (&asked.request.query, asked.items().collect::<Vec<_>>());
     let prompts = client.each(wanted, |item| tokenize(client, format!("{query}{}", items[item]))).await?;
     let calls: Vec<usize> = (0..prompts.len().div_ceil(PROMPTS)).collect();
