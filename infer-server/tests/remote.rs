@@ -223,11 +223,19 @@ fn openai(engine: &Engine, body: &Value, missing: bool) -> Response {
     let prompt = body["prompt"].as_str().unwrap();
     let shown = most > engine.hidden_below.load(SeqCst);
     let labels = if shown { &["a", "b"][usize::from(missing)..] } else { &[] };
-    let top: serde_json::Map<_, _> = labels
-        .iter()
-        .map(|label| ((*label).to_owned(), json!(log_prob(prompt, label))))
-        .chain([("z".into(), json!(-0.1))])
-        .collect();
+    // Other tokens around them, some without a text of their own, and a twin with the text of each label below it.
+    let others = (0..600).map(|i| {
+        let text = if i % 10 == 0 { String::new() } else { format!("other {i}") };
+        (text, -0.1 - 0.01 * i as f32)
+    });
+    let both = labels.iter().flat_map(|label| {
+        let log_prob = log_prob(prompt, label);
+        [((*label).to_owned(), log_prob), ((*label).to_owned(), log_prob - 0.033)]
+    });
+    let mut all: Vec<(String, f32)> = others.chain(both).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    // As a map, of which the unlikelier ones remain.
+    let top: serde_json::Map<_, _> = all.into_iter().take(most).map(|(text, p)| (text, json!(p))).collect();
     axum::Json(json!({"choices": [{"index": 0, "text": "z", "logprobs": {"top_logprobs": [top]}}]})).into_response()
 }
 
@@ -302,12 +310,14 @@ async fn every_dialect_gives_the_same_answers() {
         }
         check(&answer, "q\n", &items, None);
         let (asked, most) = (stand.engine.prompts.load(SeqCst), stand.engine.most_at_once.load(SeqCst));
-        assert!(asked == 70 && most <= 3, "{dialect:?}: {asked} prompts, {most} calls at once");
+        // Where texts are ambiguous, the same is asked again.
+        let once = asked == 70 || dialect == Dialect::Openai;
+        assert!(once && most <= 3, "{dialect:?}: {asked} prompts, {most} calls at once");
         // Half of it is known.
         let more = [&items[..35], &["new is: ".to_owned()]].concat();
         check(&stand.ask(question("q\n", &more)).await.json(), "q\n", &more, None);
-        assert_eq!(stand.engine.prompts.load(SeqCst), 71);
         if dialect != Dialect::Openai {
+            assert_eq!(stand.engine.prompts.load(SeqCst), 71);
             // A call an item, and once what the labels are after "is:".
             assert_eq!(stand.engine.tokenised.load(SeqCst), 71 + 3);
         }
@@ -371,7 +381,9 @@ async fn faults_that_pass_are_tried_again() {
             let answer = stand.ask(question("q\n", &item)).await;
             assert_eq!(answer.status, 200, "{dialect:?} {faults:?}: {}", answer.text);
             check(&answer.json(), "q\n", &item, None);
-            assert_eq!(stand.engine.calls.load(SeqCst), faults.len() + 1, "{dialect:?} {faults:?}");
+            let calls = stand.engine.calls.load(SeqCst);
+            let enough = if dialect == Dialect::Openai { calls > faults.len() } else { calls == faults.len() + 1 };
+            assert!(enough, "{dialect:?} {faults:?}: {calls} calls");
         }
         let metrics = send(stand.service.clone(), Request::get("/metrics").body(Body::empty()).unwrap()).await;
         assert!(metrics.text.contains("accel_remote_retries_total 6"), "{}", metrics.text);
