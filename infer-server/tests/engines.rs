@@ -27,9 +27,11 @@ fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mistral/q8_0.gguf")
 }
 
+/// In a model that nobody trained, the byte of a digit may be likelier than the digit, and an engine that answers by text
+/// cannot tell them apart; so the labels are texts of one token only.
 fn question() -> ScoreRequest {
     let items = (0..40).map(|i| format!("tensor {i} of {} bytes: ", 1000 * i)).collect();
-    let labels = ('0'..='9').map(String::from).collect();
+    let labels = ["er", "on", "de", "ize", "gain", "one"].map(str::to_owned).to_vec();
     ScoreRequest { query: "How soon is it used again?\n".into(), items, labels }
 }
 

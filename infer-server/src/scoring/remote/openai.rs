@@ -3,7 +3,8 @@
 //!
 //! A label found there is a token that follows the prompt as it is, so there is no boundary to check. Two tokens may have
 //! the same text, such as a digit and its byte; then an engine that makes a map of them keeps the unlikelier one, and
-//! answers with fewer texts than it was asked for. The one to believe is the likelier, which is found by asking for fewer.
+//! answers with fewer texts than it was asked for. The one to believe is the likelier (in any trained model, the digit), which
+//! is found by asking for fewer. Engines that answer by token id ([`super::vllm`], [`super::llama_cpp`]) have no such doubt.
 
 use std::collections::HashMap;
 
