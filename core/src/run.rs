@@ -471,6 +471,7 @@ fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
     use crate::workload::synthetic::Synthetic;
 
     fn synthetic() -> Recipe {
@@ -527,7 +528,7 @@ mod tests {
 
     #[test]
     fn scores_from_outside_are_used_and_counted() {
-        let recipe = synthetic();
+        let recipe = Recipe { memory: Memory::new(64_000_000), ..synthetic() };
         let trace = || recipe.workload.trace(recipe.seed).unwrap();
         let heuristic = heuristic(&trace());
         let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };
