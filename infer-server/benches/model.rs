@@ -122,7 +122,7 @@ impl LlamaCpp {
             println!("llama.cpp is left out: name a Python with llama-cpp-python in ACCEL_LLAMA_CPP_PYTHON");
             return None;
         };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/llama_cpp.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/with_llama_cpp.py");
         let prompt = serde_json::json!({ "prefix": prompt.prefix, "items": prompt.items, "labels": prompt.labels });
         let mut child = Command::new(python)
             .arg(script)
