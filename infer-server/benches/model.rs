@@ -28,7 +28,7 @@ const VOCABULARY: usize = 32_000;
 const LAYERS: usize = 2;
 const PREFIX: usize = 200;
 const ITEM: usize = 30;
-const ITEMS: usize = 64;
+const ITEMS: usize = 32;
 /// Full prompts are slow, so fewer are asked.
 const FULL_PROMPTS: usize = 6;
 const ROUNDS: usize = 5;
