@@ -28,7 +28,7 @@ const VOCABULARY: usize = 32_000;
 const LAYERS: usize = 2;
 const PREFIX: usize = 200;
 const ITEM: usize = 30;
-const ITEMS: usize = 64;
+const ITEMS: usize = 32;
 /// Full prompts are slow, so fewer are asked.
 const FULL_PROMPTS: usize = 6;
 const ROUNDS: usize = 5;
@@ -122,7 +122,7 @@ impl LlamaCpp {
             println!("llama.cpp is left out: name a Python with llama-cpp-python in ACCEL_LLAMA_CPP_PYTHON");
             return None;
         };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/llama_cpp.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/with_llama_cpp.py");
         let prompt = serde_json::json!({ "prefix": prompt.prefix, "items": prompt.items, "labels": prompt.labels });
         let mut child = Command::new(python)
             .arg(script)

@@ -1,7 +1,10 @@
 //! Weights where they lie in the file: mapped, not read, and taken by candle's kernels as they are.
 //!
 //! candle packs a weight at its first use and keeps what it packed from. Here that is the page cache, which costs no
-//! memory of the process once [`MappedFile::release`] has let go of it. It is the only module with unsafe code.
+//! memory of the process once [`MappedFile::release`] has let go of it. What is packed remains: on x86 1.33 times the
+//! bytes of Q4_K and 1.52 times those of Q6_K (tiles of 3072 and 5120 bytes for 16 blocks of 144 and 210, in candle's
+//! `repack_x86.rs`), which makes 1.35 times the file of a Mistral-7B in Q4_K_M; on ARM about as much as the file. It is
+//! the only module with unsafe code.
 #![expect(unsafe_code, reason = "mapping a file, and reading its bytes as the blocks of numbers that they are")]
 
 use std::fs::File;

@@ -40,7 +40,8 @@ def decode(context, batch, rows):
 def main():
     path, threads, prompt = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     prefix, items, labels = prompt["prefix"], prompt["items"], prompt["labels"]
-    llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *_: None), None)
+    silent = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(silent, None)
     llama_cpp.llama_backend_init()
     model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
     params = llama_cpp.llama_context_default_params()
