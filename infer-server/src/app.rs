@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use accel_core::trace::Trace;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::services::ServeDir;
@@ -20,7 +23,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{prototype, recipes};
+use crate::auth::{self, ApiKey};
+use crate::error::ApiError;
+use crate::jobs::{self, JobLimits, Jobs};
+use crate::scoring::queue::Phase;
+use crate::scoring::trace::TraceScores;
+use crate::scoring::{Backend, Scoring};
+use crate::{info, prototype, recipes, score};
 
 /// What the service is made of.
 #[derive(Debug, Clone)]
@@ -33,22 +42,81 @@ pub struct Config {
     pub body_limit_bytes: usize,
     /// Recipes run at once.
     pub runs: usize,
+    /// Who makes scores.
+    pub scoring: Scoring,
+    /// The folder below which adapters may be chosen.
+    pub adapters: Option<PathBuf>,
+    /// Bounds of jobs.
+    pub jobs: JobLimits,
+    /// What a request must know, but for the page, its documentation and health.
+    pub api_key: Option<ApiKey>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { page: None, cors_origins: Vec::new(), body_limit_bytes: 16 << 20, runs: 2 }
+        Self {
+            page: None,
+            cors_origins: Vec::new(),
+            body_limit_bytes: 16 << 20,
+            runs: 2,
+            scoring: Scoring::default(),
+            adapters: None,
+            jobs: JobLimits::default(),
+            api_key: None,
+        }
     }
 }
 
 /// Whether the service takes work.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<AtomicBool>);
+pub struct Health(Arc<watch::Sender<bool>>);
 
 impl Health {
-    /// From now on `/health/ready` says that the server is shutting down.
+    /// From now on the server takes no more work: `/health/ready` says so, jobs are cancelled and event streams end.
     pub fn drain(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.send_replace(true);
+    }
+
+    fn draining(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the server shuts down.
+    pub(crate) async fn drained(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.subscribe().wait_for(|draining| *draining).await;
+    }
+}
+
+/// What the endpoints share.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) scoring: Scoring,
+    pub(crate) health: Health,
+    pub(crate) runs: Arc<Semaphore>,
+    pub(crate) jobs: Jobs,
+    pub(crate) adapters: Option<PathBuf>,
+}
+
+impl Service {
+    /// Refuses new work while the server shuts down.
+    pub(crate) fn accept(&self) -> Result<(), ApiError> {
+        if self.health.draining() { Err(ApiError::draining()) } else { Ok(()) }
+    }
+
+    /// The scores of a trace, for someone who waits.
+    pub(crate) async fn scores(&self, trace: Trace) -> Result<(Trace, TraceScores), ApiError> {
+        self.accept()?;
+        Ok(self.scoring.score_trace(trace, self.scoring.patience(), &|_, _| {}).await?)
+    }
+
+    /// Where the model is in its life.
+    pub(crate) fn model_state(&self) -> &'static str {
+        match self.scoring.backend() {
+            Backend::Heuristic => "none",
+            Backend::Local(queue) => queue.phase().name(),
+            Backend::Remote(_) => "remote",
+        }
     }
 }
 
@@ -58,6 +126,8 @@ impl Health {
     tags(
         (name = "prototype", description = "The prototype's endpoints"),
         (name = "recipes", description = "Any experiment as one value"),
+        (name = "model", description = "Questions to the language model"),
+        (name = "jobs", description = "Work that outlasts a request"),
         (name = "health", description = "For load balancers and supervisors"),
     )
 )]
@@ -65,18 +135,35 @@ struct ApiDoc;
 
 /// The service. `health` is shared with whoever shuts it down.
 pub fn router(config: &Config, health: Health) -> Router {
-    let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+    let service = Service {
+        scoring: config.scoring.clone(),
+        health,
+        runs: Arc::new(Semaphore::new(config.runs)),
+        jobs: Jobs::new(config.jobs.clone(), config.scoring.metrics().clone()),
+        adapters: config.adapters.clone(),
+    };
+    let mut guarded = OpenApiRouter::new()
         .merge(prototype::router())
-        .merge(recipes::router(config.runs))
-        .merge(OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)).with_state(health))
+        .merge(recipes::router())
+        .merge(score::router())
+        .merge(jobs::router())
+        .merge(info::router());
+    if let Some(key) = &config.api_key {
+        guarded = guarded.route_layer(middleware::from_fn_with_state(key.clone(), auth::require));
+    }
+    let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(guarded)
+        .merge(OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)))
+        .with_state(service.clone())
         .split_for_parts();
     let with_docs = api.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi));
     let no_cache = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let service = match &config.page {
+    let whole = match &config.page {
         Some(page) => with_docs.fallback_service(ServeDir::new(page)),
         None => with_docs.route("/", get(page_is_missing)),
     };
-    service
+    whole
+        .layer(middleware::from_fn_with_state(service, count))
         .layer(DefaultBodyLimit::max(config.body_limit_bytes))
         .layer(no_cache)
         .layer(CompressionLayer::new())
@@ -85,13 +172,26 @@ pub fn router(config: &Config, health: Health) -> Router {
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let exposed = [prototype::SCORER_HEADER, prototype::MODEL_HEADER, prototype::FALLBACK_HEADER];
+    let exposed = exposed.map(HeaderName::from_static).into_iter().chain([header::LOCATION, header::RETRY_AFTER]);
+    let exposed: Vec<HeaderName> = exposed.collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE])
-        .expose_headers([prototype::SCORER_HEADER, prototype::FALLBACK_HEADER].map(HeaderName::from_static))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .expose_headers(exposed)
         // A page served over HTTPS asks for this before it may call a server on the visitor's own machine.
         .allow_private_network(true)
+}
+
+/// Counts every request by the pattern it matched.
+async fn count(State(service): State<Service>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let start = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    service.scoring.metrics().request(route.as_deref().unwrap_or("page"), status, start.elapsed());
+    response
 }
 
 async fn page_is_missing() -> Response {
@@ -104,25 +204,43 @@ async fn page_is_missing() -> Response {
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 struct Status {
-    /// `live`, `ready` or `draining`.
+    /// `live`, `ready`, `loading`, `warming`, `failed` or `draining`.
     status: &'static str,
+    /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'static str>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// Whether the process runs.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Status)))]
 async fn live() -> axum::Json<Status> {
-    axum::Json(Status { status: "live" })
+    axum::Json(Status { status: "live", model: None, problem: None })
 }
 
-/// Whether the server takes work.
+/// Whether the server takes work. A model that nobody asked yet is loaded by the first question, so the server is ready.
 #[utoipa::path(
     get, path = "/health/ready", tag = "health",
-    responses((status = 200, body = Status), (status = 503, description = "Shutting down", body = Status))
+    responses(
+        (status = 200, body = Status),
+        (status = 503, description = "Shutting down, or the model is being loaded or broken", body = Status),
+    )
 )]
-async fn ready(State(Health(draining)): State<Health>) -> (StatusCode, axum::Json<Status>) {
-    if draining.load(Ordering::Relaxed) {
-        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Status { status: "draining" }))
-    } else {
-        (StatusCode::OK, axum::Json(Status { status: "ready" }))
-    }
+async fn ready(State(service): State<Service>) -> (StatusCode, axum::Json<Status>) {
+    let phase = match service.scoring.backend() {
+        Backend::Local(queue) => Some(queue.phase()),
+        Backend::Heuristic | Backend::Remote(_) => None,
+    };
+    let (code, status) = match &phase {
+        _ if service.health.draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        None | Some(Phase::Ready | Phase::Unloaded) => (StatusCode::OK, "ready"),
+        Some(phase) => (StatusCode::SERVICE_UNAVAILABLE, phase.name()),
+    };
+    let problem = match phase {
+        Some(Phase::Failed(problem)) => Some(problem),
+        _ => None,
+    };
+    (code, axum::Json(Status { status, model: Some(service.model_state()), problem }))
 }

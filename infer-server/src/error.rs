@@ -2,13 +2,18 @@
 
 use accel_core::error::{Error, Place};
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::scoring::{ScoreError, seconds};
+
 /// A refused request. `detail` has the shape that clients of the prototype (FastAPI) know.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Refusal {
     /// What is wrong and what to do about it.
     #[schema(example = "num_layers is 0: out of range. Choose a value from 1 to 1024")]
@@ -18,7 +23,7 @@ pub struct Refusal {
 }
 
 /// One fault of a request.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Detail {
     /// The path to the value, such as `["body", "num_layers"]`.
     pub loc: Vec<String>,
@@ -39,8 +44,17 @@ pub enum ApiError {
         /// `body` or `query`.
         part: &'static str,
     },
-    /// As many runs as the server does at once are under way.
-    Busy,
+    /// Anything else that is refused.
+    Refused {
+        /// The status of the answer.
+        status: StatusCode,
+        /// What is wrong and what to do about it.
+        message: String,
+        /// Where in the request.
+        place: Vec<String>,
+        /// After how many seconds to try again.
+        retry_after: Option<u64>,
+    },
     /// The server is at fault.
     Server(String),
 }
@@ -55,20 +69,66 @@ impl ApiError {
     pub fn query(error: Error) -> Self {
         Self::Request { error, part: "query" }
     }
-}
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, message, detail) = match self {
+    fn refused(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::Refused { status, message: message.into(), place: Vec::new(), retry_after: None }
+    }
+
+    fn later(status: StatusCode, message: impl Into<String>, seconds: u64) -> Self {
+        Self::Refused { status, message: message.into(), place: Vec::new(), retry_after: Some(seconds) }
+    }
+
+    /// As many runs as the server does at once are under way.
+    pub fn busy() -> Self {
+        let message = "the server is busy with other runs. Try again in a second";
+        Self::later(StatusCode::TOO_MANY_REQUESTS, message, 1)
+    }
+
+    /// As many jobs as the server keeps are waiting or running.
+    pub fn jobs_are_full(most: usize) -> Self {
+        let message = format!("{most} jobs are waiting or running, and the server takes no more. Try again later");
+        Self::later(StatusCode::TOO_MANY_REQUESTS, message, 5)
+    }
+
+    /// The server is shutting down.
+    pub fn draining() -> Self {
+        let message = "the server is shutting down. Ask another one, or try again in a while";
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 5)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::refused(StatusCode::NOT_FOUND, message)
+    }
+
+    /// The server is not set up for it.
+    pub fn not_set_up(message: impl Into<String>) -> Self {
+        Self::refused(StatusCode::NOT_IMPLEMENTED, message)
+    }
+
+    /// No key, or a wrong one.
+    pub fn unauthorized() -> Self {
+        let message = "this server wants its key. Send it as the header `Authorization: Bearer KEY`";
+        Self::refused(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Request { error: Error::Internal(_), .. } | Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Request { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused { status, .. } => *status,
+        }
+    }
+
+    /// The answer's body.
+    pub fn refusal(self) -> Refusal {
+        let (message, place, input) = match self {
             Self::Request { error: Error::Internal(problem), .. } | Self::Server(problem) => {
                 tracing::error!(%problem, "internal error");
-                (StatusCode::INTERNAL_SERVER_ERROR, format!("internal error: {problem}"), Vec::new())
+                (format!("internal error: {problem}"), Vec::new(), None)
             }
-            Self::Busy => {
-                let message = "the server is busy with other runs. Try again in a second".to_owned();
-                let body = Json(Refusal { error: message, detail: Vec::new() });
-                return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], body).into_response();
-            }
+            Self::Refused { message, place, .. } => (message, place, None),
             Self::Request { error, part } => {
                 let (place, input) = match &error {
                     Error::Field { field, value, .. } => (Some(field.clone()), Some(value.clone())),
@@ -76,11 +136,79 @@ impl IntoResponse for ApiError {
                     Error::Input { place: Place::Key(key), .. } => (Some(key.clone()), None),
                     _ => (None, None),
                 };
-                let loc = [part.to_owned()].into_iter().chain(place).collect();
-                let message = error.to_string();
-                (StatusCode::UNPROCESSABLE_ENTITY, message.clone(), vec![Detail { loc, msg: message, input }])
+                (error.to_string(), [part.to_owned()].into_iter().chain(place).collect(), input)
             }
         };
-        (status, Json(Refusal { error: message, detail })).into_response()
+        let fault = (!place.is_empty()).then(|| Detail { loc: place, msg: message.clone(), input });
+        Refusal { error: message, detail: fault.into_iter().collect() }
+    }
+}
+
+impl From<ScoreError> for ApiError {
+    fn from(error: ScoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            ScoreError::Request { field, .. } => Self::Refused {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                message,
+                place: vec!["body".to_owned(), field],
+                retry_after: None,
+            },
+            ScoreError::TooLarge { .. } => Self::refused(StatusCode::PAYLOAD_TOO_LARGE, message),
+            ScoreError::NoModel => Self::not_set_up(message),
+            ScoreError::Busy(wait) => Self::later(StatusCode::TOO_MANY_REQUESTS, message, seconds(&wait)),
+            ScoreError::Unavailable { retry_after, .. } => {
+                Self::later(StatusCode::SERVICE_UNAVAILABLE, message, seconds(&retry_after))
+            }
+            ScoreError::Deadline(_) => Self::refused(StatusCode::GATEWAY_TIMEOUT, message),
+            ScoreError::Model(_) => Self::Server(message),
+            ScoreError::Remote(_) => {
+                tracing::error!(problem = message, "the remote engine failed");
+                Self::refused(StatusCode::BAD_GATEWAY, message)
+            }
+            ScoreError::Cancelled => Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 1),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let retry_after = match &self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let mut response = (status, Json(self.refusal())).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// A request's body as it came. What axum says of one that is too large is text; this says it as every refusal.
+#[derive(Debug)]
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection: BytesRejection| {
+            let (status, problem) = (rejection.status(), rejection.body_text());
+            let cure = match status {
+                StatusCode::PAYLOAD_TOO_LARGE => "Send less at once, or start the server with a larger --body-limit",
+                _ => "Send the whole body",
+            };
+            ApiError::Refused {
+                status,
+                message: format!("body: {problem}. {cure}"),
+                place: vec!["body".to_owned()],
+                retry_after: None,
+            }
+        })
     }
 }

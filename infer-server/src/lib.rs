@@ -1,10 +1,19 @@
 //! The native server as a library: [`app::router`] makes the whole service, so tests run it in process.
 //!
 //! - [`prototype`]: the prototype's endpoints with their exact requests and keys.
-//! - [`recipes`]: any recipe, run on the server.
-//! - [`app`]: health, documentation, the static page, limits and logs around them.
+//! - [`recipes`]: any recipe, run on the server; [`jobs`]: the same in the background.
+//! - [`score`]: questions to the language model; [`scoring`]: who answers them, and how.
+//! - [`model`]: the model on this machine, without any HTTP.
+//! - [`app`]: health, documentation, the static page, limits, key and logs around them; [`info`]: what the server is.
 
 pub mod app;
+pub mod auth;
 pub mod error;
+pub mod info;
+pub mod jobs;
+pub mod metrics;
+pub mod model;
 pub mod prototype;
 pub mod recipes;
+pub mod score;
+pub mod scoring;

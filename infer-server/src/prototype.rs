@@ -6,8 +6,8 @@ use accel_core::error::{Error, Place};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{Recipe, default_seed};
-use accel_core::run::{Unattended, run_with};
-use accel_core::score::{Scorer, heuristic};
+use accel_core::run::{Unattended, run_scored, run_with};
+use accel_core::score::Scores;
 use accel_core::trace::Trace;
 use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
 use accel_core::units::parse_bytes;
@@ -16,27 +16,28 @@ use accel_core::validate::{self, profile};
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
 use accel_core::workload::{FileSource, Workload};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::http::HeaderMap;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::app::Service;
+use crate::error::{ApiError, Body, Refusal};
+use crate::scoring::trace::Source;
 
 /// The response header that names who made the scores.
 pub const SCORER_HEADER: &str = "x-scorer";
 /// The response header that says why it was not the scorer one might expect.
 pub const FALLBACK_HEADER: &str = "x-fallback-reason";
-/// Why the heuristic scores: no other scorer is part of the server yet.
-const NO_MODEL: &str = "no model is loaded";
+/// The response header that names the model behind the scores.
+pub const MODEL_HEADER: &str = "x-model";
 
 /// The prototype's endpoints.
-pub fn router() -> OpenApiRouter {
+pub(crate) fn router() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(generate_trace))
         .routes(routes!(predict_schedule))
@@ -174,14 +175,14 @@ struct ValidateQuery {
 }
 
 /// A workload to make, or the records of a trace that `/generate-trace` or a file gave.
-struct Input {
-    trace: Trace,
+pub(crate) struct Input {
+    pub(crate) trace: Trace,
     /// The probability that the request claims; none for records.
     reuse_probability: Option<f64>,
 }
 
 impl Input {
-    fn read(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
         // An empty body asks for the defaults, as `{}` does.
         let value = if body.trim_ascii().is_empty() { Value::Object(Map::new()) } else { json(body)? };
         match value {
@@ -204,7 +205,7 @@ impl Input {
 }
 
 /// Reads JSON of any shape.
-fn json(body: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|e| {
         let place = Place::LineColumn(e.line() as u64, e.column() as u64);
         ApiError::body(Error::input("body", place, format!("not JSON: {e}"), "Send a JSON object, such as {}"))
@@ -280,19 +281,25 @@ fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error>
 }
 
 /// The headers that say who made the scores.
-fn scorer_headers(scorer: Scorer) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Ok(name) = scorer.name().parse() {
-        headers.insert(SCORER_HEADER, name);
-    }
-    if let Ok(reason) = NO_MODEL.parse() {
-        headers.insert(FALLBACK_HEADER, reason);
-    }
-    headers
+pub(crate) fn scorer_headers(source: &Source) -> HeaderMap {
+    // A model's name may hold anything; a header may not.
+    let plain = |text: &str| text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    let of = |name, text: &str| {
+        let text: String = plain(text);
+        HeaderValue::try_from(text).ok().map(|value| (axum::http::HeaderName::from_static(name), value))
+    };
+    let fields = [
+        of(SCORER_HEADER, source.scorer),
+        source.model.as_deref().and_then(|model| of(MODEL_HEADER, model)),
+        source.fallback_reason.and_then(|reason| of(FALLBACK_HEADER, reason)),
+    ];
+    fields.into_iter().flatten().collect()
 }
 
 /// Runs `work` where it does not hold up other requests.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
 }
 
@@ -302,7 +309,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiError> + S
     request_body(content = TraceRequest, description = "The workload; `{}` for the defaults"),
     responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
 )]
-async fn generate_trace(body: Bytes) -> Result<Json<Vec<Record>>, ApiError> {
+async fn generate_trace(Body(body): Body) -> Result<Json<Vec<Record>>, ApiError> {
     aside(move || {
         let Input { trace, .. } = Input::read(&body)?;
         Ok(Json(records(&trace, None).collect()))
@@ -317,18 +324,23 @@ async fn generate_trace(body: Bytes) -> Result<Json<Vec<Record>>, ApiError> {
     responses(
         (status = 200, description = "The trace with scores", body = [TraceRecord], headers(
             ("x-scorer" = String, description = "Who made the scores"),
+            ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),
         )),
+        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
         (status = 422, body = Refusal),
+        (status = 429, description = "The model's queue is full", body = Refusal),
+        (status = 503, description = "The model is being loaded or broken", body = Refusal),
+        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
     )
 )]
-async fn predict_schedule(body: Bytes) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
-    aside(move || {
-        let Input { trace, .. } = Input::read(&body)?;
-        let scores = heuristic(&trace);
-        Ok((scorer_headers(scores.scorer), Json(records(&trace, Some(&scores)).collect())))
-    })
-    .await
+async fn predict_schedule(
+    State(service): State<Service>,
+    Body(body): Body,
+) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
+    let Input { trace, .. } = aside(move || Input::read(&body)).await?;
+    let (trace, scored) = service.scores(trace).await?;
+    aside(move || Ok((scorer_headers(&scored.source), Json(records(&trace, Some(&scored.scores)).collect())))).await
 }
 
 /// How to simulate.
@@ -353,17 +365,27 @@ struct SimulateQuery {
     responses((status = 200, body = Metrics), (status = 422, body = Refusal))
 )]
 async fn simulate_policy(
+    State(service): State<Service>,
     query: Result<Query<SimulateQuery>, QueryRejection>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
     let Query(query) = query.map_err(|e| {
         let cure = "Give policy, capacity and admission at most once each, and nothing else";
         ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
     })?;
-    aside(move || simulate_now(&query, &body)).await
+    let (policy, memory) = simulation(&query)?;
+    let Input { trace, .. } = aside(move || Input::read(&body)).await?;
+    if policy.info().scored() {
+        let (trace, scored) = service.scores(trace).await?;
+        let headers = scorer_headers(&scored.source);
+        aside(move || Ok((headers, Json(simulate_now(policy, memory, trace, Some(scored.scores))?)))).await
+    } else {
+        aside(move || Ok((HeaderMap::new(), Json(simulate_now(policy, memory, trace, None)?)))).await
+    }
 }
 
-fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
+/// What the query asks for.
+fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
     let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
     let capacity_bytes = match &query.capacity {
         None => PROTOTYPE_CAPACITY_BYTES,
@@ -374,15 +396,21 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
         memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
     }
     memory.check().map_err(ApiError::query)?;
-    let admission = memory.admission.name();
-    let Input { trace, .. } = Input::read(body)?;
+    Ok((policy, memory))
+}
+
+fn simulate_now(policy: PolicyKind, memory: Memory, trace: Trace, scores: Option<Scores>) -> Result<Metrics, ApiError> {
+    let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
     let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
-    let outcome = run_with(&recipe, Some(trace), &mut Unattended).map_err(ApiError::body)?;
+    let outcome = match scores {
+        Some(scores) => run_scored(&recipe, trace, scores, &mut Unattended),
+        None => run_with(&recipe, Some(trace), &mut Unattended),
+    };
+    let outcome = outcome.map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
-    let headers = if policy.info().scored() { scorer_headers(outcome.scorer) } else { HeaderMap::new() };
-    let metrics = Metrics {
+    Ok(Metrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
         total_latency: report.total_latency_ms,
@@ -400,8 +428,7 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
         best_known_misses: bounds.as_ref().map(|range| range.upper),
         gap_closed: report.gap_closed,
         byte_gap_closed: report.byte_gap_closed,
-    };
-    Ok((headers, Json(metrics)))
+    })
 }
 
 /// Test a trace against the laws of its generator, and beside traces of real models.
@@ -412,7 +439,7 @@ fn simulate_now(query: &SimulateQuery, body: &[u8]) -> Result<(HeaderMap, Json<M
 )]
 async fn validate_trace(
     query: Result<Query<ValidateQuery>, QueryRejection>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Json<ValidationAnswer>, ApiError> {
     let Query(query) = query.map_err(|e| {
         let cure = "Give reference at most once, and nothing else";

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use accel_core::error::{Error, Place};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Flow, Outcome, Progress, run};
+use accel_core::run::{self, Flow, Outcome, Progress};
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use tokio::sync::Semaphore;
+use axum::http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::app::Service;
+use crate::error::{ApiError, Body, Refusal};
+use crate::prototype::{aside, scorer_headers};
+use crate::score::without_file;
+use crate::scoring::Patience;
+use crate::scoring::trace::Source;
 
-/// Limits how many runs go on at once.
-#[derive(Debug, Clone)]
-struct Runs(Arc<Semaphore>);
-
-/// `POST /v1/run`, with at most `runs` at once.
-pub fn router(runs: usize) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(run_recipe)).with_state(Runs(Arc::new(Semaphore::new(runs))))
+/// `POST /v1/run`.
+pub(crate) fn router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(run_recipe))
 }
 
 /// Stops a run when it is dropped: when the client goes away, so does its run.
@@ -33,7 +33,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-struct UntilStopped(Arc<AtomicBool>);
+/// Holds the permit too: a run that its client left counts until it has stopped.
+struct UntilStopped(Arc<AtomicBool>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Progress for UntilStopped {
     fn report(&mut self, _done: u64, _total: u64, _what: &str) -> Flow {
@@ -48,29 +49,51 @@ impl Progress for UntilStopped {
         example = json!({"workload": {"inference": {"model": "mistral-7b"}}, "memory": {"capacity_bytes": 8589934592u64},
                          "policies": ["lru", "fifo", "ml"], "seed": 42})),
     responses(
-        (status = 200, description = "The outcome: trace, runs, explanation, validation, charts", body = Object),
+        (status = 200, description = "The outcome: trace, runs, explanation, validation, charts", body = Object, headers(
+            ("x-scorer" = String, description = "Who made the scores, where a policy reads them"),
+            ("x-model" = String, description = "The model, if one was asked"),
+            ("x-fallback-reason" = String, description = "Why it was not a model"),
+        )),
+        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
         (status = 422, body = Refusal),
-        (status = 429, description = "As many runs as the server does at once are under way", body = Refusal),
+        (status = 429, description = "As many runs as the server does at once are under way, or the model's queue is full", body = Refusal),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
+        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
     )
 )]
-async fn run_recipe(State(Runs(runs)): State<Runs>, body: Bytes) -> Result<Json<Outcome>, ApiError> {
+async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
     let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
-    if let Some(file) = recipe.workload.file() {
-        return Err(ApiError::body(Error::input(
-            file,
-            Place::Whole,
-            "the recipe names a file, which a request cannot carry",
-            "Send the records of a trace to /simulate, or use the page or `accel simulate`",
-        )));
-    }
-    let permit = runs.try_acquire_owned().map_err(|_| ApiError::Busy)?;
+    without_file(&recipe)?;
+    let permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-    let mut progress = UntilStopped(Arc::clone(&stop.0));
-    let task = tokio::task::spawn_blocking(move || {
-        let outcome = run(&recipe, &mut progress);
-        drop(permit);
-        outcome
-    });
-    let outcome = task.await.map_err(|e| ApiError::Server(e.to_string()))?;
-    outcome.map(Json).map_err(ApiError::body)
+    let progress = UntilStopped(Arc::clone(&stop.0), permit);
+    let patience = service.scoring.patience();
+    let (outcome, source) = run_scored(&service, recipe, progress, patience, &|_, _| {}).await?;
+    Ok((source.as_ref().map(scorer_headers).unwrap_or_default(), Json(outcome)))
+}
+
+/// Runs `recipe` with scores of the server's model, where a policy reads them; `asked` hears how far the model is.
+pub(crate) async fn run_scored(
+    service: &Service,
+    recipe: Recipe,
+    mut progress: impl Progress + Send + 'static,
+    patience: Patience,
+    asked: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<(Outcome, Option<Source>), ApiError> {
+    if !recipe.reads_scores() {
+        return aside(move || Ok((run::run(&recipe, &mut progress).map_err(ApiError::body)?, None))).await;
+    }
+    service.accept()?;
+    let (recipe, trace) = aside(move || {
+        recipe.check().map_err(ApiError::body)?;
+        let trace = recipe.workload.trace(recipe.seed).map_err(ApiError::body)?;
+        Ok((recipe, trace))
+    })
+    .await?;
+    let (trace, scored) = service.scoring.score_trace(trace, patience, asked).await?;
+    aside(move || {
+        let outcome = run::run_scored(&recipe, trace, scored.scores, &mut progress).map_err(ApiError::body)?;
+        Ok((outcome, Some(scored.source)))
+    })
+    .await
 }

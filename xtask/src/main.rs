@@ -35,9 +35,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo: Vec<String>,
     },
-    /// Measure the engine, then the page in a browser.
+    /// Measure the engine, then the page in a browser; or `serve`: the server under a minute of load; or `model`: the
+    /// local model against llama.cpp.
     Bench {
-        /// Arguments for the engine's benchmark, such as a name to filter by.
+        /// `serve`, `model`, or arguments for the engine's benchmark, such as a name to filter by.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
@@ -104,6 +105,14 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
+    if divan == ["serve"] {
+        let load = ["test", "--package", "infer-server", "--test", "load", "--", "--ignored", "--nocapture"];
+        return step("loading the server", || shell.cargo(load).run());
+    }
+    if divan == ["model"] {
+        let model = ["bench", "--package", "infer-server", "--bench", "model"];
+        return step("measuring the local model", || shell.cargo(model).run());
+    }
     for bench in ["policies", "engine"] {
         let core = ["bench", "--package", "accel-core", "--bench", bench, "--"];
         step("measuring the engine", || shell.cargo(core).args(divan).run())?;

@@ -1,0 +1,302 @@
+//! Answers given before: in memory, and by option on disk. A key is a digest of everything that an answer depends on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use accel_core::score::prompt;
+use quick_cache::sync::Cache as Memory;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use sha2::{Digest as _, Sha256};
+
+use super::{Asked, Row};
+use crate::metrics::Metrics;
+
+/// SHA-256.
+pub type Digest = [u8; 32];
+
+/// Answers kept in memory unless told otherwise: some 200 bytes each, so about 13 MB.
+pub const ENTRIES: usize = 1 << 16;
+/// Answers kept on disk: some 150 bytes each, so about 150 MB.
+pub const ENTRIES_ON_DISK: u64 = 1 << 20;
+
+/// A digest of parts, each of which has a beginning and an end.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    parts.into_iter().fold(Sha256::new(), part).finalize().into()
+}
+
+fn part(hash: Sha256, part: &[u8]) -> Sha256 {
+    hash.chain_update((part.len() as u64).to_le_bytes()).chain_update(part)
+}
+
+/// What is asked of each distinct item, by anyone: prompt version, labels, query and item.
+pub(crate) fn contents(asked: &Asked) -> Vec<Digest> {
+    let mut shared = part(Sha256::new(), &prompt::VERSION.to_le_bytes());
+    shared.update((asked.request.labels.len() as u64).to_le_bytes());
+    shared = asked.request.labels.iter().map(String::as_bytes).fold(shared, part);
+    shared = part(shared, asked.request.query.as_bytes());
+    asked.items().map(|item| part(shared.clone(), item.as_bytes()).finalize().into()).collect()
+}
+
+/// The same, asked of a model with its adapter.
+pub fn key(identity: &Digest, content: &Digest) -> Digest {
+    digest([&identity[..], content])
+}
+
+/// Tells a file from every other without reading it: its path, size and time of change. A missing one is told by its path.
+pub fn file_identity(path: &Path) -> Digest {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let changed = std::fs::metadata(&path).ok().map(|data| {
+        let time = data.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        (data.len(), time.unwrap_or_default().as_nanos())
+    });
+    let (bytes, time) = changed.unwrap_or_default();
+    digest([path.as_os_str().as_encoded_bytes(), &bytes.to_le_bytes(), &time.to_le_bytes()])
+}
+
+/// Answers given before.
+#[derive(Debug)]
+pub struct Cache {
+    memory: Memory<Digest, Row>,
+    disk: Option<Disk>,
+    metrics: Metrics,
+}
+
+impl Cache {
+    /// Keeps `entries` answers in memory, those used most; all that `disk` takes on disk.
+    pub fn new(entries: usize, disk: Option<Disk>, metrics: Metrics) -> Self {
+        Self { memory: Memory::new(entries), disk, metrics }
+    }
+
+    /// The answer to one question.
+    pub fn get(&self, key: &Digest) -> Option<Row> {
+        let found = self.find(key);
+        if found.is_some() { &self.metrics.cache_hits } else { &self.metrics.cache_misses }.inc();
+        found
+    }
+
+    /// The answers to all questions, or nothing.
+    pub fn get_all(&self, keys: &[Digest]) -> Option<Vec<Row>> {
+        let rows: Vec<Row> = keys.iter().map_while(|key| self.find(key)).collect();
+        let all = rows.len() == keys.len();
+        self.metrics.cache_hits.inc_by(if all { keys.len() as u64 } else { 0 });
+        all.then_some(rows)
+    }
+
+    fn find(&self, key: &Digest) -> Option<Row> {
+        if let Some(row) = self.memory.get(key) {
+            return Some(row);
+        }
+        let row = self.disk.as_ref()?.get(key)?;
+        self.memory.insert(*key, row.clone());
+        Some(row)
+    }
+
+    /// Keeps answers.
+    pub fn put(&self, rows: Vec<(Digest, Row)>) {
+        for (key, row) in &rows {
+            self.memory.insert(*key, row.clone());
+        }
+        if let Some(disk) = &self.disk {
+            let count = rows.len() as u64;
+            if !disk.put(rows) {
+                self.metrics.cache_unwritten.inc_by(count);
+            }
+        }
+    }
+}
+
+/// Format of the file: counts up when rows are written otherwise.
+const FORMAT: u64 = 1;
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Two generations of answers: when the younger one holds half of what is allowed, the older one is emptied and takes its
+/// place, so that the file is bounded and nothing needs to be sorted by age.
+const GENERATIONS: [TableDefinition<'_, &[u8; 32], &[u8]>; 2] =
+    [TableDefinition::new("scores-0"), TableDefinition::new("scores-1")];
+/// Batches of answers that wait to be written.
+const BACKLOG: usize = 256;
+
+/// Why a cache file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {} as the score cache: {problem}. {cure}", path.display())]
+pub struct CacheError {
+    path: PathBuf,
+    problem: String,
+    cure: &'static str,
+}
+
+/// Answers on disk. A transaction is whole or absent, whenever the process dies.
+#[derive(Debug)]
+pub struct Disk {
+    database: Arc<Database>,
+    writer: SyncSender<Vec<(Digest, Row)>>,
+}
+
+impl Disk {
+    /// Opens or makes the file, for `entries` answers.
+    pub fn open(path: &Path, entries: u64) -> Result<Self, CacheError> {
+        let fault = |problem: String, cure| CacheError { path: path.to_owned(), problem, cure };
+        let unusable = "Delete the file, or name another with --cache";
+        let database = Database::create(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                fault(error.to_string(), "Stop the server that uses it, or name another with --cache")
+            }
+            other => fault(other.to_string(), unusable),
+        })?;
+        let found = prepare(&database).map_err(|error| fault(error.to_string(), unusable))?;
+        if found != FORMAT {
+            return Err(fault(format!("it has format {found}, and this server writes {FORMAT}"), unusable));
+        }
+        let database = Arc::new(database);
+        let (writer, batches) = sync_channel(BACKLOG);
+        let theirs = Arc::clone(&database);
+        let thread = std::thread::Builder::new().name("score-cache".into());
+        thread.spawn(move || write_all(&theirs, &batches, entries)).map_err(|error| fault(error.to_string(), ""))?;
+        Ok(Self { database, writer })
+    }
+
+    fn get(&self, key: &Digest) -> Option<Row> {
+        let read = || -> Result<Option<Row>, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            for generation in GENERATIONS {
+                if let Some(value) = transaction.open_table(generation)?.get(key)? {
+                    return Ok(decode(value.value()));
+                }
+            }
+            Ok(None)
+        };
+        // A cache that cannot be read costs time, not answers.
+        read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the score cache");
+            None
+        })
+    }
+
+    /// Whether the rows will be written: not if the disk is far behind.
+    fn put(&self, rows: Vec<(Digest, Row)>) -> bool {
+        self.writer.try_send(rows).is_ok()
+    }
+}
+
+/// Makes what is missing; the format that the file has.
+fn prepare(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let format = {
+        let mut meta = transaction.open_table(META)?;
+        for generation in GENERATIONS {
+            transaction.open_table(generation)?;
+        }
+        let known = meta.get("format")?.map(|format| format.value());
+        match known {
+            Some(format) => format,
+            None => {
+                meta.insert("format", FORMAT)?;
+                FORMAT
+            }
+        }
+    };
+    transaction.commit()?;
+    Ok(format)
+}
+
+/// Writes until the cache is dropped. What has gathered in the meantime becomes one transaction: each waits for the disk.
+fn write_all(database: &Database, batches: &Receiver<Vec<(Digest, Row)>>, entries: u64) {
+    while let Ok(first) = batches.recv() {
+        let rows: Vec<(Digest, Row)> = first.into_iter().chain(batches.try_iter().take(BACKLOG).flatten()).collect();
+        if let Err(error) = write(database, &rows, entries) {
+            tracing::warn!(%error, "cannot write the score cache");
+        }
+    }
+}
+
+fn write(database: &Database, rows: &[(Digest, Row)], entries: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        let mut young = meta.get("young")?.map_or(0, |young| young.value()) as usize % GENERATIONS.len();
+        if transaction.open_table(GENERATIONS[young])?.len()? >= entries / 2 {
+            young = 1 - young;
+            transaction.delete_table(GENERATIONS[young])?;
+            meta.insert("young", young as u64)?;
+        }
+        let mut table = transaction.open_table(GENERATIONS[young])?;
+        for (key, row) in rows {
+            table.insert(key, &*encode(row))?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn encode(row: &Row) -> Vec<u8> {
+    let values = row.log_probs.iter().flat_map(|p| p.to_le_bytes());
+    [u8::from(row.of_vocabulary)].into_iter().chain(values).collect()
+}
+
+fn decode(bytes: &[u8]) -> Option<Row> {
+    let (of_vocabulary, values) = bytes.split_first()?;
+    let (values, rest) = values.as_chunks::<4>();
+    let log_probs = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    rest.is_empty().then_some(Row { log_probs, of_vocabulary: *of_vocabulary == 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(value: f32) -> Row {
+        Row { log_probs: [value, -0.5].into(), of_vocabulary: true }
+    }
+
+    fn key_of(n: u64) -> Digest {
+        digest([&n.to_le_bytes()[..]])
+    }
+
+    #[test]
+    fn every_part_of_a_question_is_in_its_key() {
+        let request = |query: &str, item: &str, labels: &[&str]| super::super::ScoreRequest {
+            query: query.into(),
+            items: vec![item.into()],
+            labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+        };
+        let all = [
+            request("q", "i", &["0", "1"]),
+            request("qi", "", &["0", "1"]),
+            request("", "qi", &["0", "1"]),
+            request("q", "i", &["1", "0"]),
+            request("q", "i", &["0"]),
+            request("1q", "i", &["0"]),
+        ];
+        let contents: std::collections::HashSet<Digest> =
+            all.iter().map(|request| contents(&Asked::new(request.clone()))[0]).collect();
+        assert_eq!(contents.len(), all.len());
+        assert_ne!(key(&[0; 32], &[1; 32]), key(&[1; 32], &[0; 32]));
+    }
+
+    #[test]
+    fn what_is_on_disk_outlives_the_cache_and_stays_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.redb");
+        let database = Database::create(&path).unwrap();
+        prepare(&database).unwrap();
+        for n in 0..40u64 {
+            write(&database, &[(key_of(n), row(n as f32))], 10).unwrap();
+        }
+        drop(database);
+        let disk = Disk::open(&path, 10).unwrap();
+        let kept: Vec<u64> = (0..40).filter(|n| disk.get(&key_of(*n)).is_some()).collect();
+        assert!(kept.len() <= 10 && kept.contains(&39), "{kept:?}");
+        assert_eq!(disk.get(&key_of(39)), Some(row(39.0)));
+        let second = Disk::open(&path, 10).unwrap_err().to_string();
+        assert!(second.contains("Stop the server that uses it"), "{second}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_cache_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.redb");
+        std::fs::write(&path, "not a database, but a text of some length").unwrap();
+        let error = Disk::open(&path, 10).unwrap_err().to_string();
+        assert!(error.contains("Delete the file"), "{error}");
+    }
+}

@@ -1,0 +1,86 @@
+//! llama.cpp's `llama-server`: `/completion` with `n_probs`, and `/tokenize`.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Asked, Client, label_tokens, row_of};
+use crate::scoring::{Row, ScoreError};
+
+/// How many of the likeliest tokens are asked for at first; where a label is not among them, [`FURTHER`].
+const FIRST: usize = 64;
+/// How many are asked for then: some 100 KB of answer, and at last more than most vocabularies have.
+const FURTHER: [usize; 2] = [2048, 262_144];
+
+#[derive(Deserialize)]
+struct Tokens {
+    tokens: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    completion_probabilities: Vec<Position>,
+}
+
+/// One position: `top_logprobs` since December 2024, `probs` before.
+#[derive(Deserialize)]
+struct Position {
+    top_logprobs: Option<Vec<Top>>,
+    probs: Option<Vec<Older>>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    id: u32,
+    logprob: f32,
+}
+
+#[derive(Deserialize)]
+struct Older {
+    tok_str: String,
+    prob: f32,
+}
+
+pub(super) async fn rows(client: &Client, asked: &Asked, wanted: &[usize]) -> Result<Vec<Row>, ScoreError> {
+    let labels = &label_tokens(client, asked, |text| tokenize(client, text)).await?;
+    let (query, items) = (&asked.request.query, asked.items().collect::<Vec<_>>());
+    client
+        .each(wanted, |item| {
+            let text = format!("{query}{}", items[item]);
+            async move { complete(client, &tokenize(client, text).await?, labels, asked).await }
+        })
+        .await
+}
+
+/// Query and item as one text: alone, an item would get the space that begins a text. Names of control tokens in it are text.
+async fn tokenize(client: &Client, text: String) -> Result<Vec<u32>, ScoreError> {
+    let body = json!({ "content": text, "add_special": true, "parse_special": false });
+    Ok(client.post::<Tokens>("tokenize", &body).await?.tokens)
+}
+
+async fn complete(client: &Client, prompt: &[u32], labels: &[u32], asked: &Asked) -> Result<Row, ScoreError> {
+    let names = &asked.request.labels;
+    let mut left_out = 0;
+    for most in [FIRST].into_iter().chain(FURTHER) {
+        // A temperature below zero gives the probabilities of a plain softmax, whatever the samplers of the engine.
+        let body = json!({
+            "prompt": prompt, "n_predict": 1, "n_probs": most, "temperature": -1, "cache_prompt": true,
+        });
+        let answer: Completion = client.post("completion", &body).await?;
+        let position = answer.completion_probabilities.first();
+        let position = position.ok_or_else(|| client.fault("completion", "no completion_probabilities"))?;
+        let row = match (&position.top_logprobs, &position.probs) {
+            (Some(top), _) => row_of(labels, true, |label| Some(top.iter().find(|t| t.id == *label)?.logprob)),
+            // The older form has texts only, and zero for what it rounds away.
+            (None, Some(probs)) => {
+                row_of(names, true, |name| Some(probs.iter().find(|p| p.tok_str == **name)?.prob.ln()))
+            }
+            (None, None) => return Err(client.fault("completion", "neither top_logprobs nor probs")),
+        };
+        match row {
+            Ok(row) => return Ok(row),
+            Err(label) => left_out = label,
+        }
+    }
+    let problem = format!("the label {:?} is not among the tokens of the answer", names[left_out]);
+    Err(client.fault("completion", problem))
+}
