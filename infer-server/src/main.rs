@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use axum::http::HeaderValue;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use infer_server::app::{Config, Health, router};
+use infer_server::{fetch, quantize};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "infer-server", version)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Address to listen on.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "ACCEL_HOST")]
     host: IpAddr,
@@ -38,6 +41,15 @@ struct Args {
     log_format: LogFormat,
 }
 
+/// What else than serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes a 4-bit GGUF of a Hugging Face model.
+    Quantize(quantize::Args),
+    /// Downloads a model from the Hugging Face hub; the default one where none is named.
+    Fetch(fetch::Args),
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// Lines for people.
@@ -50,6 +62,19 @@ enum LogFormat {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     start_logs(args.log_format);
+    match &args.command {
+        Some(Command::Quantize(options)) => {
+            let made = quantize::run(options)?;
+            println!("{} ({} parameters, {} bytes)", options.output.display(), made.parameters, made.file_bytes);
+            return Ok(());
+        }
+        Some(Command::Fetch(options)) => {
+            let fetched = fetch::run(options).await?;
+            println!("{} ({} bytes, SHA-256 {})", fetched.path.display(), fetched.bytes, fetched.sha256);
+            return Ok(());
+        }
+        None => {}
+    }
     let config = Config {
         page: find_page(args.page)?,
         cors_origins: args.cors_origins,
