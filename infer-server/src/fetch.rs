@@ -22,7 +22,7 @@ const FILE: &str = "mistral-7b-instruct-v0.2.Q4_K_M.gguf";
 /// How often in a row a try may bring nothing new before the download is given up.
 const TRIES: u32 = 5;
 /// The wait after the first failed try; each further one waits twice as long, up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait between tries, also where the hub asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How many redirects are followed: as many as browsers do.

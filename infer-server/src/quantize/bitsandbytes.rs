@@ -88,8 +88,11 @@ impl Weight {
                 expect("nested_quant_map", code.len(), 256)?;
                 expect("nested_absmax", absmax.len(), indices.len().div_ceil(blocksize))?;
                 let offset = state.nested_offset as f32;
-                let values = indices.chunks(blocksize).zip(&absmax);
-                values.flat_map(|(block, max)| block.iter().map(|i| code[usize::from(*i)] * max + offset)).collect()
+                let mut values: Vec<f32> = indices.iter().map(|index| code[usize::from(*index)]).collect();
+                for (block, largest) in values.chunks_mut(blocksize).zip(&absmax) {
+                    block.iter_mut().for_each(|value| *value = *value * largest + offset);
+                }
+                values
             }
         };
         expect("absmax", absmax.len(), blocks)?;

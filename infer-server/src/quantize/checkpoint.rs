@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use accel_core::error::{Error, Place};
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::bitsandbytes::{self, Absmax, STATE};
@@ -87,15 +88,16 @@ impl Checkpoint {
         let failed = |error: std::io::Error| broken(format!("cannot be read: {error}"));
         let mut file = File::open(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
-        let mut header = vec![0; 8];
-        file.read_exact(&mut header).map_err(failed)?;
-        let header_bytes = header.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let mut header_bytes = [0; 8];
+        file.read_exact(&mut header_bytes).map_err(failed)?;
+        let header_bytes = u64::from_le_bytes(header_bytes);
         if header_bytes > MOST_HEADER_BYTES.min(length.saturating_sub(8)) {
             return Err(broken(format!("a header of {header_bytes} bytes in a file of {length} is no safetensors")));
         }
-        header.resize(8 + header_bytes as usize, 0);
-        file.read_exact(&mut header[8..]).map_err(failed)?;
-        let (_, metadata) = SafeTensors::read_metadata(&header).map_err(|e| broken(e.to_string()))?;
+        let mut header = vec![0; header_bytes as usize];
+        file.read_exact(&mut header).map_err(failed)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| broken(format!("its header is no safetensors: {e}")))?;
         let data_start = 8 + header_bytes;
         let end = data_start + metadata.data_len() as u64;
         if end != length {
@@ -276,5 +278,47 @@ fn to_f32(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
         Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    #[test]
+    fn four_bit_weights_are_what_bitsandbytes_makes_of_them_bit_for_bit() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/checkpoints/four_bit");
+        let checkpoint = Checkpoint::open(&dir).unwrap();
+        let bytes = std::fs::read(dir.join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let mut seen = BTreeSet::new();
+        for (case, view) in expected.tensors() {
+            let weight = checkpoint.weight(&format!("{case}.weight")).unwrap();
+            assert_eq!(weight.shape, view.shape(), "{case}");
+            let expected: Vec<u32> = to_f32(view.data(), view.dtype()).iter().map(|v| v.to_bits()).collect();
+            // At once, and in parts that end within blocks.
+            for most in [usize::MAX, 100] {
+                let mut values = Vec::new();
+                weight.read(most, |part| {
+                    values.extend(part.iter().map(|v| v.to_bits()));
+                    Ok(())
+                })
+                .unwrap();
+                assert!(values == expected, "{case}");
+            }
+            let parts: Vec<&str> = case.split('.').take(3).collect();
+            seen.insert(parts.join("."));
+        }
+        for kind in ["nf4", "fp4"] {
+            for nested in ["nested", "plain"] {
+                for dtype in ["float16", "bfloat16", "float32"] {
+                    assert!(seen.contains(&format!("{kind}.{nested}.{dtype}")), "{kind} {nested} {dtype}");
+                }
+            }
+        }
     }
 }

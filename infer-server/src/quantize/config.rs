@@ -88,47 +88,47 @@ pub(super) fn read(dir: &Path) -> Result<Config, Error> {
     let path = dir.join("config.json");
     let cure = "Name the folder of a Hugging Face model with --input";
     let raw: Raw = read_json(&path, cure)?;
-    let refuse = |key: &str, problem: String, cure: &str| Err(refuse(&path, Place::Key(key.to_owned()), problem, cure));
+    let refuse = |key: &str, problem: String, cure: &str| refuse(&path, Place::Key(key.to_owned()), problem, cure);
 
     let architectures = raw.architectures.unwrap_or_default();
     if !architectures.iter().any(|a| a == "LlamaForCausalLM" || a == "MistralForCausalLM") {
         let problem = format!("the architecture is {}", list(&architectures));
-        return refuse("architectures", problem, "Choose a model of LlamaForCausalLM or MistralForCausalLM");
+        return Err(refuse("architectures", problem, "Choose a model of LlamaForCausalLM or MistralForCausalLM"));
     }
     if let Some(quantization) = raw.quantization_config {
-        check_quantization(&quantization).or_else(|(problem, cure)| refuse("quantization_config", problem, cure))?;
+        check_quantization(&quantization).map_err(|(problem, cure)| refuse("quantization_config", problem, cure))?;
     }
     let activation = raw.hidden_act.as_deref().unwrap_or("silu");
     if activation != "silu" {
-        return refuse("hidden_act", format!("the activation is {activation}"), "Only silu is read by llama models");
+        return Err(refuse("hidden_act", format!("the activation is {activation}"), "Only silu is read by llama models"));
     }
     for (key, set) in [("attention_bias", raw.attention_bias), ("mlp_bias", raw.mlp_bias)] {
         if set {
-            return refuse(key, "the model has biases".to_owned(), "Choose a model without them");
+            return Err(refuse(key, "the model has biases".to_owned(), "Choose a model without them"));
         }
     }
     for (key, rope) in [("rope_scaling", &raw.rope_scaling), ("rope_parameters", &raw.rope_parameters)] {
         let kind = rope.as_ref().and_then(|r| r.rope_type.as_deref()).unwrap_or("default");
         if kind != "default" {
             let problem = format!("positions are scaled by {kind:?}");
-            return refuse(key, problem, "Choose a model without scaled positions, such as Mistral-7B-Instruct-v0.2");
+            return Err(refuse(key, problem, "Choose a model without scaled positions, such as Mistral-7B-Instruct-v0.2"));
         }
     }
     let count = |key: &'static str, value: usize| match u32::try_from(value) {
         Ok(1..) => Ok(value),
-        _ => Err(super::refuse(&path, Place::Key(key.to_owned()), format!("{value} is out of range"), cure)),
+        _ => Err(refuse(key, format!("{value} is out of range"), cure)),
     };
     let heads = count("num_attention_heads", raw.num_attention_heads)?;
     let kv_heads = count("num_key_value_heads", raw.num_key_value_heads.unwrap_or(heads))?;
     if !heads.is_multiple_of(kv_heads) {
         let problem = format!("{heads} heads cannot share {kv_heads}");
-        return refuse("num_key_value_heads", problem, "It must divide num_attention_heads");
+        return Err(refuse("num_key_value_heads", problem, "It must divide num_attention_heads"));
     }
     let width = count("hidden_size", raw.hidden_size)?;
     let head_dim = count("head_dim", raw.head_dim.unwrap_or(width / heads))?;
     if !head_dim.is_multiple_of(2) {
         let problem = format!("heads have {head_dim} dimensions");
-        return refuse("head_dim", problem, "Rotary positions turn pairs, so it must be even");
+        return Err(refuse("head_dim", problem, "Rotary positions turn pairs, so it must be even"));
     }
     let rope = [raw.rope_parameters, raw.rope_scaling].into_iter().flatten().find_map(|r| r.rope_theta);
     Ok(Config {

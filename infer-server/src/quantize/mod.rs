@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use accel_core::error::{Error, Place};
-use candle_core::quantized::GgmlDType;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
@@ -31,8 +30,8 @@ use checkpoint::{Checkpoint, Weight};
 use gguf::TensorInfo;
 use recipe::Part;
 
-/// The elements of a tensor that are read and quantised at a time: 64 MiB of f32.
-const PART_ELEMENTS: usize = 1 << 24;
+/// The elements of a tensor that are read and quantised at a time: 16 MiB of f32.
+const PART_ELEMENTS: usize = 1 << 22;
 
 /// The options of `infer-server quantize`.
 #[derive(Debug, Clone, clap::Args)]

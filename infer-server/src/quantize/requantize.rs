@@ -9,9 +9,9 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-/// The elements that one task takes from f32 to a quantised type: 4 MiB of f32, so that many tasks share a tensor and
+/// The elements that one task takes from f32 to a quantised type: 512 KiB of f32, so that many tasks share a tensor and
 /// together hold little.
-const TASK_ELEMENTS: usize = 1 << 20;
+const TASK_ELEMENTS: usize = 1 << 17;
 
 /// The type in which a tensor of `dtype` with rows of `columns` elements runs fast, or `None` where it does already or
 /// is not quantised. Types of 5 bits go up to Q6_K, those of 4 and fewer to Q4_K, so that little is lost; where blocks of 256
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn tasks_together_give_what_one_gives() {
-        let (columns, rows) = (4096, 600);
+        let (columns, rows) = (1024, 300);
         let values = numbers(rows * columns);
         let whole = Tensor::from_slice(&values, (rows, columns), &Device::Cpu).unwrap();
         let whole = QTensor::quantize(&whole, GgmlDType::Q8_0).unwrap();
-        assert_eq!(quantize_rows(&values, columns, GgmlDType::Q8_0).unwrap(), whole.data().unwrap());
+        assert_eq!(whole.data().unwrap(), quantize_rows(&values, columns, GgmlDType::Q8_0).unwrap());
         let slow = quantized(columns, rows, GgmlDType::Q4_0);
         let once = QTensor::quantize(&slow.dequantize(&Device::Cpu).unwrap(), GgmlDType::Q4K).unwrap();
         assert_eq!(requantize(&slow).unwrap().0.data().unwrap(), once.data().unwrap());

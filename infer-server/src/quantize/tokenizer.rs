@@ -162,7 +162,17 @@ pub(super) fn read(dir: &Path, config: &Config, warnings: &mut Vec<String>) -> R
     let added = settings.added_tokens_decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, token)));
     add_tokens(&mut vocabulary.tokens, added, config.vocabulary);
     fit(&mut vocabulary.tokens, config.vocabulary, warnings);
+    // What transformers makes of SentencePiece's names the unknown token only among the settings.
+    let unknown = name_of(settings.unk_token.as_ref());
+    for token in vocabulary.tokens.iter_mut().filter(|t| unknown == Some(t.text.as_str()) && t.kind == kind::CONTROL) {
+        token.kind = kind::UNKNOWN;
+    }
     Ok(metadata(vocabulary, &settings, config, dir))
+}
+
+/// A token among the settings: a text, or an object with more about it.
+fn name_of(token: Option<&Json>) -> Option<&str> {
+    token.and_then(|t| t.as_str().or_else(|| t["content"].as_str()))
 }
 
 /// Puts tokens that were added after training where their ids are.
@@ -269,25 +279,25 @@ impl Merge {
 
 fn read_tokenizer_json(path: &Path, warnings: &mut Vec<String>) -> Result<Vocabulary, Error> {
     let file: TokenizerJson = read_json(path, "Download it again")?;
-    let at = |key: &str, problem: &str, cure: &str| Err(refuse(path, Place::Key(key.to_owned()), problem, cure));
+    let at = |key: &str, problem: &str, cure: &str| refuse(path, Place::Key(key.to_owned()), problem, cure);
     let kinds = "Choose a model of the llama family: its tokenizer is a BPE";
     if file.model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
-        return at("model.type", "it is no BPE", kinds);
+        return Err(at("model.type", "it is no BPE", kinds));
     }
     let Ok(vocab) = serde_json::from_value::<HashMap<String, u32>>(file.model.vocab) else {
-        return at("model.vocab", "it is no table of tokens and their ids", "Download it again");
+        return Err(at("model.vocab", "it is no table of tokens and their ids", "Download it again"));
     };
     let Some(merges) = file.model.merges.iter().map(Merge::pair).collect::<Option<Vec<_>>>() else {
-        return at("model.merges", "a merge is no pair", "Download it again");
+        return Err(at("model.merges", "a merge is no pair", "Download it again"));
     };
     let words = byte_words(file.pre_tokenizer.as_ref());
     let (model, words) = match (file.model.byte_fallback, words) {
         (true, None) => ("llama", "default"),
         (false, Some(Ok(words))) => ("gpt2", words),
         (false, Some(Err(()))) => {
-            return at("pre_tokenizer", "it cuts words in a way that is not known here", kinds);
+            return Err(at("pre_tokenizer", "it cuts words in a way that is not known here", kinds));
         }
-        _ => return at("model.byte_fallback", "bytes are neither a fallback nor what it merges", kinds),
+        _ => return Err(at("model.byte_fallback", "bytes are neither a fallback nor what it merges", kinds)),
     };
     let scores = if model == "llama" { scores(&merges, &vocab, warnings) } else { HashMap::new() };
 
@@ -296,7 +306,7 @@ fn read_tokenizer_json(path: &Path, warnings: &mut Vec<String>) -> Result<Vocabu
     by_id.sort_unstable_by_key(|(_, id)| *id);
     // Ids may have gaps, but a table that names one far beyond its size is broken.
     if by_id.last().is_some_and(|(_, id)| *id > 2 * vocab.len() + file.added_tokens.len()) {
-        return at("model.vocab", "its ids go far beyond its size", "Download it again");
+        return Err(at("model.vocab", "its ids go far beyond its size", "Download it again"));
     }
     for (text, id) in by_id {
         while tokens.len() < id {
@@ -426,8 +436,7 @@ fn metadata(vocabulary: Vocabulary, settings: &Settings, config: &Config, dir: &
         ("pad", "padding_token_id", &settings.pad_token),
     ];
     for (name, key, text) in named {
-        let text = text.as_ref().and_then(|t| t.as_str().or_else(|| t["content"].as_str()));
-        let by_text = text.and_then(|text| tokens.iter().position(|t| t.text == text));
+        let by_text = name_of(text.as_ref()).and_then(|text| tokens.iter().position(|t| t.text == text));
         let by_id = |ids: &[(&str, u32)]| ids.iter().find(|(of, _)| *of == name).map(|(_, id)| *id);
         let id = by_text.and_then(|id| u32::try_from(id).ok()).or_else(|| by_id(&config.token_ids));
         if let Some(id) = id.or_else(|| by_id(&vocabulary.ids)).filter(|id| (*id as usize) < tokens.len()) {
