@@ -155,11 +155,11 @@ pub async fn run(args: &Args) -> Result<Fetched, FetchError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
     let mut part = Part::open(&path, &source)?;
-    let bar = Bar::new(source.bytes, part.bytes);
+    let mut bar = Bar::new(source.bytes, part.bytes);
     tracing::info!(bytes = source.bytes, present = part.bytes, "downloading {url} to {}", path.display());
     while source.bytes.is_none_or(|all| part.bytes < all) {
         let before = part.bytes;
-        match client.download(&source, &mut part, &bar).await {
+        match client.download(&source, &mut part, &mut bar).await {
             Ok(()) => break,
             Err(failure) => {
                 if part.bytes > before {
@@ -314,7 +314,7 @@ impl Hub {
     }
 
     /// Brings what is missing of `part`.
-    async fn download(&self, source: &Source, part: &mut Part, bar: &Bar) -> Result<(), Failure> {
+    async fn download(&self, source: &Source, part: &mut Part, bar: &mut Bar) -> Result<(), Failure> {
         let mut headers = HeaderMap::new();
         if part.bytes > 0 {
             let range = format!("bytes={}-", part.bytes);
@@ -436,7 +436,7 @@ impl Part {
         Ok(())
     }
 
-    fn restart(&mut self, bar: &Bar) -> Result<(), FetchError> {
+    fn restart(&mut self, bar: &mut Bar) -> Result<(), FetchError> {
         if self.bytes > 0 {
             tracing::warn!("the download starts again from its first byte");
             self.cut()?;
@@ -478,7 +478,7 @@ impl Tries {
 struct Bar {
     bar: ProgressBar,
     all: Option<u64>,
-    tenths: std::cell::Cell<u64>,
+    tenths: u64,
 }
 
 impl Bar {
@@ -488,22 +488,22 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
-        let shown = Self { bar: bar.with_position(present), all, tenths: std::cell::Cell::new(0) };
-        shown.tenths.set(shown.tenth(present));
-        shown
+        Self { bar: bar.with_position(present), all, tenths: tenths(present, all) }
     }
 
-    fn tenth(&self, bytes: u64) -> u64 {
-        self.all.filter(|all| *all > 0).map_or(0, |all| bytes * 10 / all)
-    }
-
-    fn set(&self, bytes: u64) {
+    fn set(&mut self, bytes: u64) {
         self.bar.set_position(bytes);
-        let tenth = self.tenth(bytes);
-        if self.bar.is_hidden() && self.tenths.replace(tenth) < tenth {
-            tracing::info!(bytes, "{}0 % is here", tenth);
+        let tenths = tenths(bytes, self.all);
+        if self.bar.is_hidden() && self.tenths < tenths {
+            tracing::info!(bytes, "{tenths}0 % is here");
         }
+        self.tenths = tenths;
     }
+}
+
+/// How many tenths of `all` are there.
+fn tenths(bytes: u64, all: Option<u64>) -> u64 {
+    all.filter(|all| *all > 0).map_or(0, |all| bytes.saturating_mul(10) / all)
 }
 
 /// What the hub's address for the file is.

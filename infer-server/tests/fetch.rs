@@ -148,7 +148,7 @@ async fn answer_as_hub(State(hub): State<Hub>, request: Request) -> Response {
         (i.content.clone(), etag, i.direct)
     });
     if direct {
-        return serve(&hub, &request, &content, &etag).await;
+        return serve(&hub, &request, &content, &etag);
     }
     Response::builder()
         .status(StatusCode::FOUND)
@@ -163,7 +163,7 @@ async fn answer_as_hub(State(hub): State<Hub>, request: Request) -> Response {
 
 async fn answer_as_store(State(hub): State<Hub>, request: Request) -> Response {
     let content = hub.with(|i| i.content.clone());
-    serve(&hub, &request, &content, "\"of the store\"").await
+    serve(&hub, &request, &content, "\"of the store\"")
 }
 
 fn error(status: u16, headers: &[(&str, &str)]) -> Response {
@@ -175,7 +175,7 @@ fn error(status: u16, headers: &[(&str, &str)]) -> Response {
     response
 }
 
-async fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
+fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
     if request.method() == Method::HEAD {
         return Response::builder()
             .header("etag", etag)

@@ -79,11 +79,8 @@ fn assert_as_llama_cpp(input: &str, facts: &str) {
     let content = Content::read(&mut file).unwrap();
     let facts = expected(facts);
     for (key, expected) in facts["metadata"].as_object().unwrap() {
-        // Names of things, which the converter makes of the folder's.
-        if !["general.name", "general.size_label"].contains(&key.as_str()) {
-            let value = content.metadata.get(key).unwrap_or_else(|| panic!("{key} is missing"));
-            assert_eq!(plain(value), *expected, "{key}");
-        }
+        let value = content.metadata.get(key).unwrap_or_else(|| panic!("{key} is missing"));
+        assert_eq!(plain(value), *expected, "{key}");
     }
     let tensors = facts["tensors"].as_object().unwrap();
     assert_eq!(content.tensor_infos.len(), tensors.len());
