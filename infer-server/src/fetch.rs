@@ -377,7 +377,8 @@ impl Hub {
 
     async fn send(&self, method: reqwest::Method, url: &Url, headers: HeaderMap) -> Result<Response, Failure> {
         // Compressed bytes could not be counted or continued.
-        let mut request = self.client.request(method, url.clone()).headers(headers).header("accept-encoding", "identity");
+        let mut request =
+            self.client.request(method, url.clone()).headers(headers).header("accept-encoding", "identity");
         if let Some(token) = self.token.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -515,7 +516,10 @@ fn resolve_url(args: &Args) -> Result<Url, FetchError> {
     }
     let (repo, file): (Vec<_>, Vec<_>) = (args.repo.split('/').collect(), args.file.split('/').collect());
     if repo.len() != 2 || repo.iter().chain(&file).any(|p| matches!(*p, "" | "." | "..")) {
-        return Err(bad(&format!("{}/{} names no file", args.repo, args.file), "Name --repo OWNER/NAME and --file NAME"));
+        return Err(bad(
+            &format!("{}/{} names no file", args.repo, args.file),
+            "Name --repo OWNER/NAME and --file NAME",
+        ));
     }
     let mut segments = url.path_segments_mut().map_err(|()| bad("no path can follow it", "Name another --endpoint"))?;
     // A slash in a revision is a part of its name.

@@ -117,7 +117,8 @@ fn tokenizer_json_says_what_tokenizer_model_does() {
         let content = Content::read(&mut File::open(path).unwrap()).unwrap();
         let get = |key: &str| plain(&content.metadata[&format!("tokenizer.ggml.{key}")]);
         let scores: Vec<f64> = get("scores").as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
-        let same = ["model", "tokens", "token_type", "bos_token_id", "eos_token_id", "unknown_token_id", "add_space_prefix"];
+        let same =
+            ["model", "tokens", "token_type", "bos_token_id", "eos_token_id", "unknown_token_id", "add_space_prefix"];
         (same.map(get), get("add_bos_token"), scores)
     };
     let (model, model_bos, model_scores) = read(dir.path());
@@ -292,7 +293,8 @@ fn a_file_larger_than_a_part_is_the_same() {
     let view = tensors.tensor("model.layers.0.self_attn.q_proj.weight").unwrap();
     let source = Tensor::from_raw_buffer(view.data(), candle_core::DType::F32, view.shape(), &Device::Cpu).unwrap();
     // The converter's own words: reshape(heads, 2, head_dim / 2, columns).swapaxes(1, 2).
-    let expected = source.reshape((52, 2, 40, 1024)).unwrap().transpose(1, 2).unwrap().reshape((52 * 80, 1024)).unwrap();
+    let expected =
+        source.reshape((52, 2, 40, 1024)).unwrap().transpose(1, 2).unwrap().reshape((52 * 80, 1024)).unwrap();
     let difference = (permuted - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert_eq!(difference, 0.0);
 }
@@ -319,7 +321,11 @@ fn an_output_that_is_there_is_only_replaced_when_told() {
     assert!(message.contains("it is there already") && message.contains("--force"), "{message}");
     assert_eq!(fs::read(&output).unwrap(), b"mine");
     args.force = true;
+    // What a run that was killed left behind.
+    fs::write(out.path().join(".model.gguf.part"), vec![1; 1 << 21]).unwrap();
     let summary = run(&args).unwrap();
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "something was left beside the output");
+    Content::read(&mut File::open(&output).unwrap()).unwrap();
     assert_eq!(fs::metadata(&output).unwrap().len(), summary.file_bytes);
     #[cfg(unix)]
     {
@@ -452,10 +458,8 @@ fn weights_that_are_not_read_are_refused_by_name() {
     };
     let q = "model.layers.0.self_attn.q_proj";
     let (weight, scb, qweight) = (format!("{q}.weight"), format!("{q}.SCB"), format!("{q}.qweight"));
-    let eight_bit = write(&[
-        (&weight, Dtype::I8, vec![64, 32], vec![0; 2048]),
-        (&scb, Dtype::F32, vec![64], vec![0; 256]),
-    ]);
+    let eight_bit =
+        write(&[(&weight, Dtype::I8, vec![64, 32], vec![0; 2048]), (&scb, Dtype::F32, vec![64], vec![0; 256])]);
     assert!(eight_bit.contains("LLM.int8") && eight_bit.contains(&weight), "{eight_bit}");
     let gptq = write(&[(&qweight, Dtype::I32, vec![4, 64], vec![0; 1024])]);
     assert!(gptq.contains("GPTQ or AWQ"), "{gptq}");

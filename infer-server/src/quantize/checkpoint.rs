@@ -223,11 +223,7 @@ impl Weight<'_> {
     ///
     /// # Errors
     /// Where the file cannot be read, a weight in 4 bits does not fit together, or `each` fails.
-    pub(super) fn read(
-        &self,
-        most: usize,
-        mut each: impl FnMut(Vec<f32>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub(super) fn read(&self, most: usize, mut each: impl FnMut(Vec<f32>) -> Result<(), Error>) -> Result<(), Error> {
         let elements: usize = self.shape.iter().product();
         let packed = match &self.source {
             Source::FourBit(state) => Some(self.four_bit(state)?),
@@ -303,11 +299,12 @@ mod tests {
             // At once, and in parts that end within blocks.
             for most in [usize::MAX, 100] {
                 let mut values = Vec::new();
-                weight.read(most, |part| {
-                    values.extend(part.iter().map(|v| v.to_bits()));
-                    Ok(())
-                })
-                .unwrap();
+                weight
+                    .read(most, |part| {
+                        values.extend(part.iter().map(|v| v.to_bits()));
+                        Ok(())
+                    })
+                    .unwrap();
                 assert!(values == expected, "{case}");
             }
             let parts: Vec<&str> = case.split('.').take(3).collect();

@@ -100,7 +100,11 @@ pub(super) fn read(dir: &Path) -> Result<Config, Error> {
     }
     let activation = raw.hidden_act.as_deref().unwrap_or("silu");
     if activation != "silu" {
-        return Err(refuse("hidden_act", format!("the activation is {activation}"), "Only silu is read by llama models"));
+        return Err(refuse(
+            "hidden_act",
+            format!("the activation is {activation}"),
+            "Only silu is read by llama models",
+        ));
     }
     for (key, set) in [("attention_bias", raw.attention_bias), ("mlp_bias", raw.mlp_bias)] {
         if set {
@@ -111,7 +115,11 @@ pub(super) fn read(dir: &Path) -> Result<Config, Error> {
         let kind = rope.as_ref().and_then(|r| r.rope_type.as_deref()).unwrap_or("default");
         if kind != "default" {
             let problem = format!("positions are scaled by {kind:?}");
-            return Err(refuse(key, problem, "Choose a model without scaled positions, such as Mistral-7B-Instruct-v0.2"));
+            return Err(refuse(
+                key,
+                problem,
+                "Choose a model without scaled positions, such as Mistral-7B-Instruct-v0.2",
+            ));
         }
     }
     let count = |key: &'static str, value: usize| match u32::try_from(value) {

@@ -8,7 +8,7 @@
 //! - `config`, `checkpoint`, `bitsandbytes`, `tokenizer`: what is read.
 //! - `recipe`: which tensor becomes which, in what type; `gguf`: what is written.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use accel_core::error::{Error, Place};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
+use tempfile::{NamedTempFile, TempPath};
 
 mod bitsandbytes;
 mod checkpoint;
@@ -86,7 +87,12 @@ pub struct Summary {
 /// place and the cure.
 pub fn run(args: &Args) -> Result<Summary, Error> {
     if args.output.exists() && !args.force {
-        return Err(refuse(&args.output, Place::Whole, "it is there already", "Choose another name, or replace it with --force"));
+        return Err(refuse(
+            &args.output,
+            Place::Whole,
+            "it is there already",
+            "Choose another name, or replace it with --force",
+        ));
     }
     let config = config::read(&args.input)?;
     let checkpoint = Checkpoint::open(&args.input)?;
@@ -109,8 +115,7 @@ pub fn run(args: &Args) -> Result<Summary, Error> {
     let parameters = tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum();
     tracing::info!(tensors = tensors.len(), parameters, bytes = total, "writing {}", args.output.display());
     let failed = |error: std::io::Error| cannot_write(&args.output, total, &error);
-    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = temporary(folder).map_err(failed)?;
+    let mut file = temporary(&args.output).map_err(failed)?;
     let mut out = BufWriter::new(file.as_file_mut());
     gguf::write_header(&mut out, &metadata, &tensors).map_err(failed)?;
     let bar = bar(total);
@@ -159,17 +164,19 @@ fn bad_weights(input: &Path, part: &Part, problem: String) -> Error {
     refuse(input, Place::Key(part.source.clone()), problem, cure)
 }
 
-/// A file beside the output, which goes away unless it is given its name.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".quantize-").suffix(".part");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As any new file: the process's mask takes away what it should.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+/// A file beside the output, which goes away unless it is given its name. One that a killed run left is used again.
+fn temporary(output: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let path = folder.join(format!(".{name}.part"));
+    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    match file.try_lock() {
+        // Not every file system has locks.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+        Err(TryLockError::WouldBlock) => return Err(std::io::Error::other("another process is writing it")),
     }
-    builder.tempfile_in(folder)
+    file.set_len(0)?;
+    Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?))
 }
 
 fn cannot_write(path: &Path, bytes: u64, error: &std::io::Error) -> Error {

@@ -42,7 +42,10 @@ pub(super) fn plan(config: &Config, kind: Type, warnings: &mut Vec<String>) -> V
         let dtype = possible_type(wanted, shape);
         if dtype != wanted {
             let columns = shape[shape.len() - 1];
-            warnings.push(format!("{}: rows of {columns} do not divide into blocks of {wanted:?}: it becomes {dtype:?}", names.1));
+            warnings.push(format!(
+                "{}: rows of {columns} do not divide into blocks of {wanted:?}: it becomes {dtype:?}",
+                names.1
+            ));
         }
         let info = TensorInfo { name: names.1, shape: shape.to_vec(), dtype };
         parts.push(Part { source: names.0, info, head_rows });

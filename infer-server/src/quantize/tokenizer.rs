@@ -69,8 +69,12 @@ mod proto {
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Normalizer {
+        #[prost(bytes = "vec", tag = "2")]
+        pub(super) precompiled_charsmap: Vec<u8>,
         #[prost(bool, optional, tag = "3")]
         pub(super) add_dummy_prefix: Option<bool>,
+        #[prost(bool, optional, tag = "4")]
+        pub(super) remove_extra_whitespaces: Option<bool>,
     }
 }
 
@@ -152,7 +156,7 @@ pub(super) fn read(dir: &Path, config: &Config, warnings: &mut Vec<String>) -> R
         if settings_path.is_file() { read_json(&settings_path, "Download it again")? } else { Settings::default() };
     let (sentencepiece, json) = (dir.join("tokenizer.model"), dir.join("tokenizer.json"));
     let mut vocabulary = if sentencepiece.is_file() {
-        read_sentencepiece(&sentencepiece)?
+        read_sentencepiece(&sentencepiece, warnings)?
     } else if json.is_file() {
         read_tokenizer_json(&json, warnings)?
     } else {
@@ -208,7 +212,7 @@ fn fit(tokens: &mut Vec<Token>, rows: usize, warnings: &mut Vec<String>) {
     }
 }
 
-fn read_sentencepiece(path: &Path) -> Result<Vocabulary, Error> {
+fn read_sentencepiece(path: &Path, warnings: &mut Vec<String>) -> Result<Vocabulary, Error> {
     let broken = |problem: String| refuse(path, Place::Whole, problem, "Download it again");
     let model = proto::Model::decode(read_bytes(path, "Download it again")?.as_slice())
         .map_err(|error| broken(format!("it is no SentencePiece model: {error}")))?;
@@ -221,19 +225,36 @@ fn read_sentencepiece(path: &Path) -> Result<Vocabulary, Error> {
         let cure = "Choose a model of the llama family: its tokenizer is a BPE";
         return Err(refuse(path, Place::Key("trainer_spec.model_type".to_owned()), "it is no BPE", cure));
     }
+    let normalizer = model.normalizer.unwrap_or_default();
+    // True by default (sentencepiece_model.proto); llama models have neither, and a GGUF of theirs cannot say it.
+    let (squeezes, maps) =
+        (normalizer.remove_extra_whitespaces.unwrap_or(true), !normalizer.precompiled_charsmap.is_empty());
+    for (does, what) in [(squeezes, "joins spaces in a row"), (maps, "replaces characters before it cuts a text")] {
+        if does {
+            warnings.push(format!("tokenizer.model {what}, which the GGUF cannot say: such texts are cut otherwise"));
+        }
+    }
     let tokens = model.pieces.into_iter();
     let tokens = tokens.map(|p| Token { text: p.piece, score: p.score, kind: p.kind.unwrap_or(kind::NORMAL) });
     // The defaults of sentencepiece_model.proto; -1 means that there is none.
-    let ids = [("unk", trainer.unk_id, 0), ("bos", trainer.bos_id, 1), ("eos", trainer.eos_id, 2), ("pad", trainer.pad_id, -1)];
+    let ids = [
+        ("unk", trainer.unk_id, 0),
+        ("bos", trainer.bos_id, 1),
+        ("eos", trainer.eos_id, 2),
+        ("pad", trainer.pad_id, -1),
+    ];
     Ok(Vocabulary {
         model: "llama",
         words: "default",
         tokens: tokens.collect(),
         merges: Vec::new(),
-        add_space_prefix: model.normalizer.and_then(|n| n.add_dummy_prefix).unwrap_or(true),
+        add_space_prefix: normalizer.add_dummy_prefix.unwrap_or(true),
         add_bos: None,
         add_eos: None,
-        ids: ids.into_iter().filter_map(|(name, id, none)| Some((name, u32::try_from(id.unwrap_or(none)).ok()?))).collect(),
+        ids: ids
+            .into_iter()
+            .filter_map(|(name, id, none)| Some((name, u32::try_from(id.unwrap_or(none)).ok()?)))
+            .collect(),
     })
 }
 
@@ -314,7 +335,13 @@ fn read_tokenizer_json(path: &Path, warnings: &mut Vec<String>) -> Result<Vocabu
         }
         let byte = model == "llama" && is_byte(text);
         let unknown = file.model.unk_token.as_deref() == Some(text);
-        let kind = if byte { kind::BYTE } else if unknown { kind::UNKNOWN } else { kind::NORMAL };
+        let kind = if byte {
+            kind::BYTE
+        } else if unknown {
+            kind::UNKNOWN
+        } else {
+            kind::NORMAL
+        };
         let score = scores.get(text).copied().unwrap_or(UNMERGED_SCORE);
         tokens.truncate(id);
         tokens.push(Token { text: text.to_owned(), score, kind });
