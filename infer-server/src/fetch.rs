@@ -359,7 +359,7 @@ impl Hub {
                     bar.set(part.bytes);
                 }
                 Ok(None) => break,
-                Err(error) => return Err(Failure::passing(chain(&error))),
+                Err(error) => return Err(Failure::passing(chain(&error.without_url()))),
             }
         }
         match source.bytes {
@@ -382,7 +382,7 @@ impl Hub {
         if let Some(token) = self.token.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.send().await.map_err(|error| Failure::passing(chain(&error)))
+        request.send().await.map_err(|error| Failure::passing(chain(&error.without_url())))
     }
 }
 

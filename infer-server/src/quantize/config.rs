@@ -80,6 +80,9 @@ struct Quantization {
 /// `rope_theta` of `LlamaConfig` and `MistralConfig` in transformers, where the file names none.
 const ROPE_THETA: f64 = 10000.0;
 
+/// The most layers: what a recipe may ask for, and several times what any llama has.
+const MOST_LAYERS: usize = 1024;
+
 /// Reads `config.json` in `dir`.
 ///
 /// # Errors
@@ -126,6 +129,10 @@ pub(super) fn read(dir: &Path) -> Result<Config, Error> {
         Ok(1..) => Ok(value),
         _ => Err(refuse(key, format!("{value} is out of range"), cure)),
     };
+    let layers = count("num_hidden_layers", raw.num_hidden_layers)?;
+    if layers > MOST_LAYERS {
+        return Err(refuse("num_hidden_layers", format!("{layers} is out of range"), cure));
+    }
     let heads = count("num_attention_heads", raw.num_attention_heads)?;
     let kv_heads = count("num_key_value_heads", raw.num_key_value_heads.unwrap_or(heads))?;
     if !heads.is_multiple_of(kv_heads) {
@@ -141,7 +148,7 @@ pub(super) fn read(dir: &Path) -> Result<Config, Error> {
     let rope = [raw.rope_parameters, raw.rope_scaling].into_iter().flatten().find_map(|r| r.rope_theta);
     Ok(Config {
         name: name(raw.name.as_deref(), dir),
-        layers: count("num_hidden_layers", raw.num_hidden_layers)?,
+        layers,
         width,
         inner: count("intermediate_size", raw.intermediate_size)?,
         heads,

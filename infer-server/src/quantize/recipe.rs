@@ -37,15 +37,18 @@ pub(super) fn plan(config: &Config, kind: Type, warnings: &mut Vec<String>) -> V
     let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let rotated = Some(config.head_dim);
     let mut parts = Vec::new();
+    // Tensors of another type than wanted: why, the first, and how many.
+    let mut odd: Vec<((usize, GgmlDType, GgmlDType), String, usize)> = Vec::new();
     let mut add = |names: (String, String), shape: &[usize], head_rows, role, layer| {
         let wanted = wanted_type(kind, role, layer, config);
         let dtype = possible_type(wanted, shape);
         if dtype != wanted {
             let columns = shape[shape.len() - 1];
-            warnings.push(format!(
-                "{}: rows of {columns} do not divide into blocks of {wanted:?}: it becomes {dtype:?}",
-                names.1
-            ));
+            let row = odd.iter_mut().find(|(of, _, _)| *of == (columns, wanted, dtype));
+            match row {
+                Some((_, _, count)) => *count += 1,
+                None => odd.push(((columns, wanted, dtype), names.1.clone(), 1)),
+            }
         }
         let info = TensorInfo { name: names.1, shape: shape.to_vec(), dtype };
         parts.push(Part { source: names.0, info, head_rows });
@@ -73,6 +76,12 @@ pub(super) fn plan(config: &Config, kind: Type, warnings: &mut Vec<String>) -> V
     add(named("model.norm.weight", "output_norm.weight"), &[width], None, Role::Norm, 0);
     if !config.tied {
         add(named("lm_head.weight", "output.weight"), &[vocabulary, width], None, Role::Output, 0);
+    }
+    for ((columns, wanted, dtype), first, count) in odd {
+        warnings.push(format!(
+            "{first} and {} others: rows of {columns} do not divide into blocks of {wanted:?}, so they become {dtype:?}",
+            count - 1
+        ));
     }
     parts
 }
