@@ -491,3 +491,41 @@ fn weights_that_are_not_read_are_refused_by_name() {
         assert!(message.contains(&weight) && message.contains("a weight is"), "{message}");
     }
 }
+
+#[test]
+fn broken_bytes_are_refused_or_read_but_never_a_panic() {
+    let mut state = 11u32;
+    let mut below = |most: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (u64::from(state) * most as u64 >> 32) as usize
+    };
+    for name in ["mistral_nf4", "llama3"] {
+        let dir = copy(name);
+        let out = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(fixture(name)).unwrap() {
+            let (original, file) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+            let whole = fs::read(original).unwrap();
+            for _ in 0..12 {
+                let mut bytes = whole.clone();
+                for _ in 0..=below(3) {
+                    // Headers stand in front, and matter most.
+                    let front = if below(4) == 0 { usize::MAX } else { 4000 };
+                    let at = below(bytes.len().min(front));
+                    match below(3) {
+                        0 => bytes[at] = below(256) as u8,
+                        1 => bytes[at] ^= 1 << below(8),
+                        _ => bytes.truncate(at.max(1)),
+                    }
+                }
+                fs::write(dir.path().join(&file), bytes).unwrap();
+                let output = out.path().join("model.gguf");
+                let args = Args { input: dir.path().to_owned(), output, kind: Type::Q8_0, force: true };
+                if let Err(error) = run(&args) {
+                    let message = error.to_string();
+                    assert!(!message.contains("internal error"), "{message}");
+                }
+            }
+            fs::write(dir.path().join(&file), whole).unwrap();
+        }
+    }
+}
