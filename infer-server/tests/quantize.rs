@@ -497,7 +497,7 @@ fn broken_bytes_are_refused_or_read_but_never_a_panic() {
     let mut state = 11u32;
     let mut below = |most: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (u64::from(state) * most as u64 >> 32) as usize
+        ((u64::from(state) * most as u64) >> 32) as usize
     };
     for name in ["mistral_nf4", "llama3"] {
         let dir = copy(name);
