@@ -3,6 +3,7 @@
 mod serve;
 
 use clap::{Parser, Subcommand};
+use infer_server::{fetch, quantize};
 
 /// The page, the prototype's REST API, the recipes and a language model that scores evictions, served from one machine.
 #[derive(Debug, Parser)]
@@ -18,12 +19,29 @@ struct Cli {
 enum Command {
     /// Serve; also without the word.
     Serve(Box<serve::Args>),
+    /// Makes a 4-bit GGUF of a Hugging Face model.
+    Quantize(quantize::Args),
+    /// Downloads a model from the Hugging Face hub; the default one where none is named.
+    Fetch(fetch::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.command {
-        None => serve::run(cli.serve),
-        Some(Command::Serve(args)) => serve::run(*args),
+        None => serve::run(cli.serve).await,
+        Some(Command::Serve(args)) => serve::run(*args).await,
+        Some(Command::Quantize(options)) => {
+            serve::start_logs(serve::LogFormat::Text);
+            let made = quantize::run(&options)?;
+            println!("{} ({} parameters, {} bytes)", options.output.display(), made.parameters, made.file_bytes);
+            Ok(())
+        }
+        Some(Command::Fetch(options)) => {
+            serve::start_logs(serve::LogFormat::Text);
+            let fetched = fetch::run(&options).await?;
+            println!("{} ({} bytes, SHA-256 {})", fetched.path.display(), fetched.bytes, fetched.sha256);
+            Ok(())
+        }
     }
 }

@@ -157,7 +157,7 @@ enum Device {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
     /// One JSON object a line.
@@ -165,7 +165,6 @@ enum LogFormat {
 }
 
 /// Serves until it is told to stop.
-#[tokio::main]
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     start_logs(args.log_format);
     let api_key = api_key(args.api_key_file.as_deref())?;
@@ -287,7 +286,7 @@ fn client(url: &str, args: &RemoteArgs, common: &Common) -> anyhow::Result<Clien
     Ok(Client::new(options, &common.limits, common.metrics.clone())?)
 }
 
-fn start_logs(format: LogFormat) {
+pub(crate) fn start_logs(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tower_http=debug"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

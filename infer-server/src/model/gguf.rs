@@ -17,15 +17,14 @@ use accel_core::trace::format::input::Input;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+
+use crate::quantize::requantize::{fast_type, requantize};
 
 use super::error::ModelError;
 use super::mapped::{self, MappedFile};
 
 /// The longest header read: the largest vocabularies in use (256 k tokens) with their merges take some 20 MB.
 const MOST_HEADER: usize = 64 << 20;
-/// Rows of a weight that one task re-quantises: small enough to share out, large enough to be worth a task.
-const ROWS_A_TASK: usize = 64;
 
 /// The sizes of a Llama, from the file's metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -248,9 +247,9 @@ impl Gguf {
             return Err(self.wrong_shape(name, info.shape.dims(), format_args!("{shape:?}")));
         }
         let dtype = info.ggml_dtype;
-        let storage = match running_type(dtype, shape[1]) {
+        let storage = match fast_type(dtype, shape[1]) {
             Some(faster) => {
-                let data = requantize(&self.file.bytes()[place], shape, dtype, faster)?;
+                let data = requantize(&self.file.bytes()[place], shape[1], dtype, faster)?;
                 QStorage::from_data(Cow::Owned(data), device, faster)?
             }
             None if device.is_cpu() => match mapped::blocks(&self.file, place.clone(), dtype) {
@@ -284,7 +283,7 @@ impl Gguf {
         let mut slow = BTreeMap::new();
         for info in self.content.tensor_infos.values() {
             if let [_, columns] = info.shape.dims()
-                && let Some(faster) = running_type(info.ggml_dtype, *columns)
+                && let Some(faster) = fast_type(info.ggml_dtype, *columns)
             {
                 *slow.entry((type_name(info.ggml_dtype).into(), type_name(faster).into())).or_default() += 1;
             }
@@ -333,31 +332,4 @@ fn type_name(dtype: GgmlDType) -> &'static str {
         GgmlDType::Q6K => "Q6_K",
         GgmlDType::Q8K => "Q8_K",
     }
-}
-
-/// What a slow type is re-quantised to; none for those that run as they are. On x86 candle packs only Q4_K, Q6_K and
-/// Q8_0 (`select` in its `repack_x86.rs`), and multiplies 128 tokens by Q4_0 fifteen times slower than by Q4_K. The
-/// type taken has as many bits as the file's or more; K types have blocks of 256, Q8_0 of 32.
-fn running_type(dtype: GgmlDType, columns: usize) -> Option<GgmlDType> {
-    let k_type = match dtype {
-        GgmlDType::Q4_0 | GgmlDType::Q4_1 | GgmlDType::Q2K | GgmlDType::Q3K => GgmlDType::Q4K,
-        GgmlDType::Q5_0 | GgmlDType::Q5_1 | GgmlDType::Q5K => GgmlDType::Q6K,
-        _ => return None,
-    };
-    Some(if columns.is_multiple_of(k_type.block_size()) { k_type } else { GgmlDType::Q8_0 })
-}
-
-/// The weight's bytes in another type, some rows at a time on all cores.
-fn requantize(bytes: &[u8], [_, columns]: [usize; 2], from: GgmlDType, to: GgmlDType) -> Result<Vec<u8>, ModelError> {
-    let row_bytes = columns / from.block_size() * from.type_size();
-    let parts: Vec<Vec<u8>> = bytes
-        .par_chunks(row_bytes * ROWS_A_TASK)
-        .map(|rows| {
-            let shape = (rows.len() / row_bytes, columns);
-            let storage = QStorage::from_data(Cow::Owned(rows.to_vec()), &Device::Cpu, from)?;
-            let floats = QTensor::new(storage, shape)?.dequantize(&Device::Cpu)?;
-            Ok(QTensor::quantize(&floats, to)?.data()?.into_owned())
-        })
-        .collect::<Result<_, ModelError>>()?;
-    Ok(parts.concat())
 }
