@@ -3,15 +3,19 @@
 #[cfg(feature = "browser")]
 pub mod browser;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use clap::Parser as _;
 use http_body_util::BodyExt as _;
 use infer_server::app::{Config, Health, router};
+use infer_server::model::{LoadOptions, LocalModel};
+use infer_server::scoring::local::Loader;
+use infer_server::scoring::queue::{self, Queue};
+use infer_server::scoring::{Backend, Common, Scoring};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -21,6 +25,38 @@ pub fn accel<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result
     let mut out = Vec::new();
     accel_cli::run(cli, &mut out)?;
     Ok(String::from_utf8(out)?)
+}
+
+/// The folder of the tiny models.
+fn tiny_models() -> PathBuf {
+    root().join("tests/fixtures/mistral")
+}
+
+/// A tiny model with random weights, which reads prompts as long as those of scoring: the fixture's own limit is put up,
+/// as nothing else depends on it.
+pub fn tiny_model(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut bytes = std::fs::read(tiny_models().join("f32.gguf"))?;
+    let key = b"llama.context_length";
+    let at = bytes.windows(key.len()).position(|part| part == key).context("no such key")?;
+    // The type of the value (4 = u32), then the value.
+    let value = at + key.len() + 4;
+    bytes[value..value + 4].copy_from_slice(&4096u32.to_le_bytes());
+    let path = folder.join("tiny.gguf");
+    std::fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+/// Serves a service whose scores are by the model in `file` on a free port; its address.
+pub async fn serve_model(file: PathBuf, cors_origins: Vec<HeaderValue>) -> anyhow::Result<String> {
+    let loader: Loader = Box::new(move || Ok(Box::new(LocalModel::load(&file, &LoadOptions::default())?)));
+    let common = Common::default();
+    let queue = Queue::start(loader, queue::Options::default(), &common)?;
+    let scoring = Scoring::new(Backend::Local(queue), common);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let service = router(&Config { scoring, cors_origins, ..Config::default() }, Health::default());
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    Ok(format!("http://{address}"))
 }
 
 /// A service without a page.

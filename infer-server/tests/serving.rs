@@ -85,7 +85,7 @@ async fn a_model_that_does_not_load_says_why_and_is_tried_again_later() {
     };
     assert_eq!(failed.status, 503);
     assert!(failed.json()["problem"].as_str().unwrap().contains("Download it again"), "{}", failed.text);
-    server.post("/v1/score", question("q\n", &["x"])).await.refuses(503, "Download it again");
+    server.post("/v1/score", question("q\n", &["x"])).await.refuses(500, "Download it again");
     tokio::time::sleep(Duration::from_millis(250)).await;
     let server = server.ready().await;
     assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
@@ -101,7 +101,7 @@ async fn what_breaks_in_the_model_costs_its_request_only() {
     server.post("/v1/score", question("q\n", &["panic"])).await.refuses(500, "panicked: told to");
     let ready = server.get("/health/ready").await;
     assert_eq!((ready.status.as_u16(), ready.json()["status"].clone()), (503, json!("failed")));
-    server.post("/v1/score", question("q\n", &["y"])).await.refuses(503, "panicked: told to");
+    server.post("/v1/score", question("q\n", &["y"])).await.refuses(500, "panicked: told to");
     tokio::time::sleep(Duration::from_millis(250)).await;
     let server = server.ready().await;
     assert_eq!(server.post("/v1/score", question("q\n", &["y"])).await.status, 200);

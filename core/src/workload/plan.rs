@@ -321,16 +321,18 @@ impl Plan {
     pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
         let last = last_uses(step);
         let mut placed: Vec<Option<Buffer>> = vec![None; step.temps.len()];
-        // What comes from outside is new in every step: it lies where nothing else lay, and nothing else will.
-        for value in &step.inputs {
-            if let Val::Temp(t) = *value {
-                placed[t as usize] = Some(self.new_buffer(&step.temps[t as usize])?);
-            }
-        }
         let mut marks = step.marks.iter().peekable();
         for (now, operator) in step.operators.iter().enumerate() {
             while let Some((_, label)) = marks.next_if(|(at, _)| *at == now) {
                 self.builder.mark(*label);
+            }
+            // What comes from outside is new in every step: it lies where nothing else lay, and nothing else will.
+            for value in operator.values().filter(|value| step.inputs.contains(value)) {
+                if let Val::Temp(t) = value
+                    && placed[t as usize].is_none()
+                {
+                    placed[t as usize] = Some(self.new_buffer(&step.temps[t as usize])?);
+                }
             }
             let overwritten = self.overwrite(step, operator, now, &last, &mut placed);
             for (value, _) in &operator.writes {

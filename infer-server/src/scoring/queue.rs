@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::cache::{Cache, Digest, digest, file_identity, key};
 use super::checksum::Checksum;
 use super::local::{Loader, Model, Tokenize};
-use super::{Common, Patience, Row, ScoreError};
+use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
 use crate::model::{ModelError, ModelInfo, Prompt};
 
@@ -245,7 +245,8 @@ impl Queue {
         let reload_after = self.0.options.reload_after.unwrap_or(RELOAD_AFTER);
         let wait = state.failed.map(|since| reload_after.saturating_sub(since.elapsed()));
         if let (Some(wait), Phase::Failed(problem)) = (wait.filter(|wait| !wait.is_zero()), self.phase()) {
-            return Err(ScoreError::Unavailable { reason: format!("the model failed: {problem}"), retry_after: wait });
+            // Not a matter of waiting: the next try will most likely fail as well.
+            return Err(ScoreError::Model(format!("{problem}. It is loaded again after {} s", seconds(&wait))));
         }
         if !state.wants_load {
             state.wants_load = true;
@@ -390,7 +391,6 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
 /// The model is gone, and what waits for it is told so.
 fn fail(shared: &Shared, problem: String) {
     tracing::error!(%problem, "the model failed");
-    let reload_after = shared.options.reload_after.unwrap_or(RELOAD_AFTER);
     let mut state = shared.state();
     state.loaded = None;
     state.wants_load = false;
@@ -398,8 +398,7 @@ fn fail(shared: &Shared, problem: String) {
     state.swaps.clear();
     for entry in std::mem::take(&mut state.entries) {
         shared.release(&mut state, &entry.work);
-        let reason = format!("the model failed: {problem}");
-        let _ = entry.reply.send(Err(ScoreError::Unavailable { reason, retry_after: reload_after }));
+        let _ = entry.reply.send(Err(ScoreError::Model(problem.clone())));
     }
     shared.phase.send_replace(Phase::Failed(problem));
 }
