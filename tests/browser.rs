@@ -90,6 +90,11 @@ impl Browser {
         self.driver.goto(format!("{}{fragment}", self.page)).await.unwrap();
     }
 
+    /// Where the page comes from, as servers see it.
+    pub fn origin(&self) -> &str {
+        self.page.trim_end_matches("/some/folder/")
+    }
+
     /// The first element that `css` selects.
     pub async fn find(&self, css: &str) -> WebElement {
         self.driver.query(By::Css(css)).first().await.unwrap()

@@ -22,7 +22,7 @@ use accel_core::workload::scenarios::SCENARIOS;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
 use accel_core::workload::{FileSource, ModelRef, Workload, presets, presets::PRESETS};
 use accel_tests::browser::Browser;
-use accel_tests::{accel, root, shared_data};
+use accel_tests::{accel, root, serve_model, shared_data, tiny_model};
 use serde_json::Value;
 
 /// The recipes that native and WASM must agree on, bit for bit.
@@ -377,6 +377,49 @@ async fn a_question_fills_the_form_and_runs() {
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
         assert_eq!(Recipe::from_fragment(&fragment).unwrap(), scenario.recipe(), "{}", scenario.name);
     }
+    browser.end().await;
+}
+
+/// The page, a plain file elsewhere, asks a server's model to score, and gets what the command line gets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_model_scores_for_the_page() {
+    let browser = Browser::start(1280, 1000).await;
+    let folder = tempfile::tempdir().unwrap();
+    let origins = vec![browser.origin().parse().unwrap()];
+    let server = serve_model(tiny_model(folder.path()).unwrap(), origins).await.unwrap();
+    let recipe = Recipe {
+        workload: Workload::Synthetic(Synthetic::default()),
+        memory: Memory::default(),
+        policies: vec![PolicyKind::Lru, PolicyKind::Ml],
+        ..Recipe::default()
+    };
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    let by_heuristic: Outcome = serde_json::from_str(&browser.outcome_json().await).unwrap();
+
+    browser.type_into("scorer", "http://127.0.0.1:9").await;
+    browser.find("#run").await.click().await.unwrap();
+    let told = "return document.querySelector('#error')?.innerText.includes('the server cannot be reached')";
+    browser.wait_for("what is wrong", told).await;
+
+    browser.type_into("scorer", &server).await;
+    browser.find("#run").await.click().await.unwrap();
+    browser.wait_for_results().await;
+    let told = "return document.body.innerText.includes('asked for each access how long')";
+    browser.wait_for("who scored", told).await;
+    let asked: Outcome = serde_json::from_str(&browser.outcome_json().await).unwrap();
+    assert_eq!(asked.runs[0], by_heuristic.runs[0]);
+    assert_ne!(asked.runs[1], by_heuristic.runs[1]);
+
+    let file = folder.path().join("recipe.json");
+    std::fs::write(&file, recipe.to_json().unwrap()).unwrap();
+    let natively = tokio::task::spawn_blocking(move || {
+        let arguments = ["simulate", "--recipe", file.to_str().unwrap(), "--json", "--scorer", &server];
+        serde_json::from_str::<Value>(&accel(arguments).unwrap()).unwrap()
+    });
+    let natively = natively.await.unwrap();
+    assert_eq!(natively["runs"][1]["hits"], asked.runs[1].hits);
+    assert_eq!(natively["runs"][1]["miss_bytes"], asked.runs[1].miss_bytes);
     browser.end().await;
 }
 
