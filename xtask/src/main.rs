@@ -106,7 +106,17 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     if divan == ["serve"] {
-        let load = ["test", "--package", "infer-server", "--test", "load", "--", "--ignored", "--nocapture"];
+        let load = [
+            "test",
+            "--package",
+            "infer-server",
+            "--test",
+            "load",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ];
         return step("loading the server", || shell.cargo(load).run());
     }
     if divan == ["model"] {
