@@ -396,11 +396,11 @@ fn fail(shared: &Shared, problem: String) {
     state.wants_load = false;
     state.failed = Some(Instant::now());
     state.swaps.clear();
+    shared.phase.send_replace(Phase::Failed(problem.clone()));
     for entry in std::mem::take(&mut state.entries) {
         shared.release(&mut state, &entry.work);
         let _ = entry.reply.send(Err(ScoreError::Model(problem.clone())));
     }
-    shared.phase.send_replace(Phase::Failed(problem));
 }
 
 fn load(shared: &Shared, loader: &mut Loader) -> Result<Box<dyn Model>, ModelError> {
@@ -473,10 +473,9 @@ fn piece(shared: &Shared, model: &mut dyn Model, mut entry: Entry) -> Result<(),
         }
         Ok(Err(error)) => Err(ScoreError::from(error)),
         Err(panic) => {
-            let problem = panicked(&*panic);
-            shared.release(&mut state, &entry.work);
-            let _ = entry.reply.send(Err(ScoreError::Model(problem.clone())));
-            return Err(problem);
+            // Told with all others, once it is known that the model is gone.
+            state.entries.push_front(entry);
+            return Err(panicked(&*panic));
         }
     };
     shared.release(&mut state, &entry.work);
