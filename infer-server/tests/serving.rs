@@ -206,8 +206,10 @@ async fn what_a_client_leaves_is_cancelled_or_dropped() {
     while !text().await.contains("accel_queue_items 4") {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    running.abort();
+    // In this order: the one that waits must be gone before its turn comes.
     waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    running.abort();
     server.until(|orders| orders.cancelled.load(SeqCst) == 1).await;
     while !text().await.contains("accel_abandoned_requests_total 2") {
         tokio::time::sleep(Duration::from_millis(2)).await;
