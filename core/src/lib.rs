@@ -23,6 +23,7 @@ pub mod bound;
 pub mod curve;
 pub mod error;
 pub mod explain;
+pub mod kernel;
 pub mod memory;
 pub mod policy;
 pub mod recipe;

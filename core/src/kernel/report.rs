@@ -1,0 +1,242 @@
+//! What is asked about a kernel, and what is answered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::nest::Element;
+use crate::memory::device::DeviceRef;
+
+/// A kernel and the machine it is to run on. Every field but `code` has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Source code.
+    pub code: String,
+    /// Its language; guessed if not given.
+    pub language: Option<Language>,
+    /// The function to look at; needed if there are several that no other calls.
+    pub function: Option<String>,
+    /// Values of parameters.
+    pub defines: BTreeMap<String, i64>,
+    /// Shapes of arrays: `a: f32[M, K]`.
+    pub shapes: Vec<String>,
+    /// The type of elements where nobody says.
+    pub element: Element,
+    /// How often a condition on data holds, 0..=1.
+    pub probability: f64,
+    /// The device.
+    pub device: DeviceRef,
+    /// Caches instead of the device's own, nearest first.
+    pub levels: Option<Vec<Level>>,
+    /// Bytes of a cache line instead of the device's own.
+    pub line_bytes: Option<u64>,
+    /// How the code is compiled.
+    pub opt_level: OptLevel,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            code: String::new(),
+            language: None,
+            function: None,
+            defines: BTreeMap::new(),
+            shapes: Vec::new(),
+            element: Element::F32,
+            probability: 0.5,
+            device: DeviceRef::Known(super::DEFAULT_DEVICE.to_owned()),
+            levels: None,
+            line_bytes: None,
+            opt_level: OptLevel::default(),
+        }
+    }
+}
+
+/// A source language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// C.
+    C,
+    /// Python, with NumPy.
+    Python,
+}
+
+/// How the code is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum OptLevel {
+    /// As written: every scalar variable in memory, one element at a time.
+    O0,
+    /// Scalars in registers.
+    O1,
+    /// Vectors where dependences allow, element-wise operations of a statement in one pass.
+    #[default]
+    O2,
+    /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
+    O3,
+}
+
+/// A cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Its name.
+    pub name: String,
+    /// Its capacity in bytes.
+    pub capacity_bytes: u64,
+}
+
+/// A count: whole where it is known exactly, otherwise an expectation (a stated probability) or an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Count {
+    /// Exact.
+    Whole(u64),
+    /// Expected, estimated, or beyond 2^64.
+    Real(f64),
+}
+
+impl Count {
+    /// As a floating-point number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Whole(count) => count as f64,
+            Self::Real(count) => count,
+        }
+    }
+}
+
+/// What the kernel does and costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Time in ms.
+    pub latency_ms: f64,
+    /// Between which times it lies: everything overlaps and runs at its peak, or nothing overlaps.
+    pub latency_range_ms: [f64; 2],
+    /// Energy in J: the middle of the range.
+    pub energy_j: f64,
+    /// Between which energies it lies.
+    pub energy_range_j: [f64; 2],
+    /// What was counted.
+    pub features: Features,
+    /// How many ms of the time each feature is answerable for (Shapley values): they add up to the time less that of an
+    /// empty kernel.
+    pub feature_importance: BTreeMap<String, f64>,
+    /// Each cache, nearest first.
+    pub levels: Vec<LevelReport>,
+    /// The counts as expressions in the parameters.
+    pub closed_forms: BTreeMap<String, String>,
+    /// What was assumed.
+    pub assumptions: Vec<String>,
+    /// The function looked at; none for a fragment.
+    pub function: Option<String>,
+    /// The language it was read as.
+    pub language: Language,
+    /// The device's name.
+    pub device: String,
+    /// How it was compiled.
+    pub opt_level: OptLevel,
+    /// Values of parameters.
+    pub parameters: BTreeMap<String, i64>,
+    /// What takes the time, in words.
+    pub bottleneck: String,
+    /// What takes the time, part by part.
+    pub parts: Vec<Part>,
+    /// The data of a roofline chart.
+    pub roofline: Roofline,
+    /// What each line of the source costs, in the order of the lines.
+    pub lines: Vec<LineCost>,
+}
+
+/// What was counted: the prototype's features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Features {
+    /// Loops in the source, and those that array operations stand for.
+    pub num_loops: u64,
+    /// Conditions in the source.
+    pub num_branches: u64,
+    /// Loads of array elements.
+    pub load_ops: Count,
+    /// Stores of array elements.
+    pub store_ops: Count,
+    /// Floating-point operations.
+    pub flops: Count,
+    /// Bytes that loads and stores move between registers and the nearest memory.
+    pub mem_bytes: Count,
+}
+
+/// A cache and what happens in it: fully associative, LRU, seeing every access.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LevelReport {
+    /// Its name.
+    pub name: String,
+    /// Its capacity in bytes.
+    pub capacity_bytes: u64,
+    /// Bytes of a line.
+    pub line_bytes: u64,
+    /// Accesses of elements.
+    pub accesses: Count,
+    /// Lines touched for the first time.
+    pub compulsory_misses: Count,
+    /// Lines that were there and had left.
+    pub capacity_misses: Count,
+    /// Between which numbers the capacity misses lie, where they are not exact.
+    pub capacity_misses_range: Option<[f64; 2]>,
+    /// Bytes that come in: both kinds of misses, a line each.
+    pub bytes: Count,
+    /// Bytes of changed lines that go back.
+    pub written_bytes: Count,
+    /// How the misses were found, in words.
+    pub method: String,
+}
+
+/// A part of the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// What takes it: `compute`, `loads and stores`, `L2`, `DRAM`, `loops`, `branches`, `launch`.
+    pub name: String,
+    /// How long it takes alone.
+    pub ms: f64,
+}
+
+/// The data of a roofline chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roofline {
+    /// The ceiling of arithmetic in GFLOP/s; none where the device's is unknown.
+    pub peak_gflop_s: Option<f64>,
+    /// What the kernel reaches.
+    pub gflop_s: f64,
+    /// One roof for each memory: its bandwidth, and where the kernel stands under it.
+    pub roofs: Vec<Roof>,
+}
+
+/// A roof of a roofline chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roof {
+    /// The memory.
+    pub name: String,
+    /// Its bandwidth in GB/s.
+    pub gb_s: f64,
+    /// The kernel's FLOPs for each byte that this memory moves; none if it moves nothing.
+    pub flop_per_byte: Option<f64>,
+}
+
+/// What a line of the source costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineCost {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// How often it runs.
+    pub runs: Count,
+    /// Loads.
+    pub load_ops: Count,
+    /// Stores.
+    pub store_ops: Count,
+    /// Floating-point operations.
+    pub flops: Count,
+    /// Misses in each level.
+    pub misses: Vec<Count>,
+    /// Its share of the time, 0..=1.
+    pub share: f64,
+}
