@@ -1,0 +1,177 @@
+//! A fully associative LRU cache of lines: a list in order of use, and where in it each line is.
+
+use rustc_hash::FxHashMap;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+/// Up to this many lines of memory, a table finds a line's slot (16 MiB); beyond, a hash map does.
+const MAX_TABLE: u64 = 1 << 22;
+
+/// What a touch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// The line was not there.
+    pub(super) missed: bool,
+    /// A changed line had to go.
+    pub(super) wrote_back: bool,
+}
+
+/// A line in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) number: u64,
+    /// Its array.
+    pub(super) array: u32,
+    /// Whether it was written to.
+    pub(super) dirty: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    line: Line,
+    /// The slots used next earlier and next later.
+    older: u32,
+    newer: u32,
+}
+
+#[derive(Debug)]
+enum Index {
+    Table(Vec<u32>),
+    Map(FxHashMap<u64, u32>),
+}
+
+impl Index {
+    fn get(&self, line: u64) -> u32 {
+        match self {
+            Self::Table(table) => table.get(line as usize).copied().unwrap_or(NONE),
+            Self::Map(map) => map.get(&line).copied().unwrap_or(NONE),
+        }
+    }
+
+    fn set(&mut self, line: u64, slot: u32) {
+        match self {
+            Self::Table(table) => {
+                if let Some(own) = table.get_mut(line as usize) {
+                    *own = slot;
+                }
+            }
+            Self::Map(map) if slot == NONE => {
+                map.remove(&line);
+            }
+            Self::Map(map) => {
+                map.insert(line, slot);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lru {
+    slots: Vec<Slot>,
+    index: Index,
+    newest: u32,
+    oldest: u32,
+    capacity: usize,
+}
+
+impl Lru {
+    /// An empty cache of `capacity` lines, at least one, for a memory of `lines` lines.
+    pub(super) fn new(capacity: usize, lines: u64) -> Self {
+        let index = if lines <= MAX_TABLE {
+            Index::Table(vec![NONE; lines as usize])
+        } else {
+            Index::Map(FxHashMap::default())
+        };
+        Self { slots: Vec::new(), index, newest: NONE, oldest: NONE, capacity: capacity.clamp(1, NONE as usize) }
+    }
+
+    /// Lines it holds now.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Uses a line of an array.
+    #[inline]
+    pub(super) fn touch(&mut self, number: u64, array: u32, write: bool) -> Touched {
+        let slot = match self.slots.get_mut(self.newest as usize) {
+            Some(newest) if newest.line.number == number => {
+                newest.line.dirty |= write;
+                return Touched { missed: false, wrote_back: false };
+            }
+            _ => self.index.get(number),
+        };
+        if let Some(known) = self.slots.get_mut(slot as usize) {
+            known.line.dirty |= write;
+            self.unlink(slot);
+            self.link(slot);
+            return Touched { missed: false, wrote_back: false };
+        }
+        let line = Line { number, array, dirty: write };
+        if self.slots.len() < self.capacity {
+            let slot = self.slots.len() as u32;
+            self.slots.push(Slot { line, older: NONE, newer: NONE });
+            self.index.set(number, slot);
+            self.link(slot);
+            return Touched { missed: true, wrote_back: false };
+        }
+        let victim = self.oldest;
+        self.unlink(victim);
+        let mut gone = line;
+        if let Some(slot) = self.slots.get_mut(victim as usize) {
+            gone = std::mem::replace(&mut slot.line, line);
+        }
+        self.index.set(gone.number, NONE);
+        self.index.set(number, victim);
+        self.link(victim);
+        Touched { missed: true, wrote_back: gone.dirty }
+    }
+
+    #[inline]
+    fn unlink(&mut self, slot: u32) {
+        let Some(Slot { older, newer, .. }) = self.slots.get(slot as usize).copied() else { return };
+        match self.slots.get_mut(older as usize) {
+            Some(neighbour) => neighbour.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.slots.get_mut(newer as usize) {
+            Some(neighbour) => neighbour.older = older,
+            None => self.newest = older,
+        }
+    }
+
+    /// Makes an unlinked slot the newest.
+    #[inline]
+    fn link(&mut self, slot: u32) {
+        let older = std::mem::replace(&mut self.newest, slot);
+        match self.slots.get_mut(older as usize) {
+            Some(neighbour) => neighbour.newer = slot,
+            None => self.oldest = slot,
+        }
+        if let Some(own) = self.slots.get_mut(slot as usize) {
+            own.older = older;
+            own.newer = NONE;
+        }
+    }
+
+    /// The lines, newest first.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        let first = self.slots.get(self.newest as usize);
+        std::iter::successors(first, |slot| self.slots.get(slot.older as usize)).map(|slot| slot.line)
+    }
+
+    /// Moves each line by what `shift` says of its array.
+    pub(super) fn shift(&mut self, shift: impl Fn(u32) -> i64) {
+        for slot in &self.slots {
+            self.index.set(slot.line.number, NONE);
+        }
+        for (number, slot) in (0u32..).zip(&mut self.slots) {
+            slot.line.number = slot.line.number.wrapping_add_signed(shift(slot.line.array));
+            self.index.set(slot.line.number, number);
+        }
+    }
+
+    /// How many lines are changed.
+    pub(super) fn dirty(&self) -> u64 {
+        self.slots.iter().filter(|slot| slot.line.dirty).count() as u64
+    }
+}

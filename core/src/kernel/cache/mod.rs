@@ -1,0 +1,205 @@
+//! Misses of fully associative LRU caches.
+//!
+//! [`plan`] fills in the numbers. Compulsory misses are the lines touched at all ([`footprint`]). The others come from
+//! the project's engine for short streams ([`small`]), from an exact replay that skips rounds that repeat for longer
+//! ones ([`replay`], [`periods`]), and from a sample with a stated error for those that are too long for that
+//! ([`sample`]). What a library moves beyond touching its operands once lies between two bounds ([`library`]).
+
+mod footprint;
+mod library;
+mod lru;
+mod meter;
+mod periods;
+mod plan;
+mod replay;
+mod run;
+mod sample;
+mod small;
+#[cfg(test)]
+mod tests;
+
+use footprint::Footprint;
+use library::Extra;
+use meter::Meter;
+use plan::Plan;
+use replay::{Replay, Totals};
+use sample::Sample;
+use small::Stream;
+
+use super::nest::Program;
+use super::report::Count;
+use crate::error::Error;
+use crate::run::Progress;
+
+/// What happens in one cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Misses {
+    /// Its capacity in bytes.
+    pub capacity_bytes: u64,
+    /// Lines touched for the first time.
+    pub compulsory: Count,
+    /// Lines that were there and had left.
+    pub capacity: Count,
+    /// Between which numbers `capacity` lies, where it is not exact.
+    pub capacity_range: Option<[f64; 2]>,
+    /// Changed lines that go back: those that leave, and those left at the end.
+    pub write_backs: Count,
+    /// Misses of both kinds by the line of the source (ascending) that caused them.
+    pub by_line: Vec<(u32, Count)>,
+    /// How they were found, in words.
+    pub method: String,
+}
+
+/// Lines that the replay of one capacity may touch; a second or two natively.
+const REPLAY_WORK: u64 = 200_000_000;
+/// Runs of lines that finding the lines touched at all may take.
+const FOOTPRINT_WORK: u64 = 100_000_000;
+
+/// Which ways to take; fewer only in tests.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    engine: bool,
+    replay_work: u64,
+    sample_work: u64,
+}
+
+/// The misses of `program` in caches of `capacities` bytes, each seeing every access.
+pub fn misses(
+    program: &Program,
+    line_bytes: u64,
+    capacities: &[u64],
+    progress: &mut dyn Progress,
+) -> Result<Vec<Misses>, Error> {
+    let ways = Ways { engine: true, replay_work: REPLAY_WORK, sample_work: sample::WORK };
+    find(program, line_bytes, capacities, ways, progress)
+}
+
+fn find(
+    program: &Program,
+    line_bytes: u64,
+    capacities: &[u64],
+    ways: Ways,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Misses>, Error> {
+    if line_bytes == 0 {
+        return Err(Error::field("line_bytes", 0, "a line has at least one byte", "Write 64, or what the device has"));
+    }
+    let mut lines = Vec::with_capacity(capacities.len());
+    for capacity in capacities {
+        if *capacity < line_bytes {
+            let problem = format!("the cache is smaller than a line of {line_bytes} bytes");
+            return Err(Error::field("levels", format!("{capacity} bytes"), problem, "Give it a line or more"));
+        }
+        lines.push(capacity / line_bytes);
+    }
+    let plan = Plan::new(program, line_bytes)?;
+    let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", FOOTPRINT_WORK))?;
+    let extra = library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", FOOTPRINT_WORK))?;
+    let stream = if ways.engine { Stream::of(&plan)? } else { None };
+    let mut all = Vec::with_capacity(capacities.len());
+    for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
+        let (totals, method) = match &stream {
+            Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)?), "exact: replayed through the engine".into()),
+            None => replay_or_sample(&plan, &found, *lines, ways, progress)?,
+        };
+        let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
+        if library::any(&program.body) {
+            misses.add(extra);
+        }
+        if plan.random {
+            misses.admit_chance();
+        }
+        all.push(misses);
+    }
+    Ok(all)
+}
+
+/// What one of the ways found.
+enum Outcome {
+    Exact(Totals),
+    Sampled(Sample),
+}
+
+fn replay_or_sample(
+    plan: &Plan<'_>,
+    found: &Footprint,
+    capacity: u64,
+    ways: Ways,
+    progress: &mut dyn Progress,
+) -> Result<(Outcome, String), Error> {
+    if found.lines <= capacity {
+        let totals = Totals { misses: found.first.clone(), write_backs: found.written };
+        return Ok((Outcome::Exact(totals), "exact: all lines fit".into()));
+    }
+    match Replay::run(plan, capacity, &mut Meter::new(progress, "accesses replayed", ways.replay_work)) {
+        Ok((totals, false)) => Ok((Outcome::Exact(totals), "exact: replayed".into())),
+        Ok((totals, true)) => Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into())),
+        Err(Error::TooLarge { .. }) => {
+            let meter = &mut Meter::new(progress, "accesses sampled", ways.sample_work);
+            let sample = Sample::take(plan, capacity, meter)?;
+            let method = format!("sampled: {} accesses, 99 % interval", crate::units::format_count(sample.drawn));
+            Ok((Outcome::Sampled(sample), method))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Outcome {
+    fn misses(self, plan: &Plan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
+        let compulsory = Count::Whole(found.lines);
+        match self {
+            Self::Exact(totals) => {
+                let sum = totals.misses.iter().fold(0, |sum: u64, misses| sum.saturating_add(*misses));
+                let by_line = plan.sources.iter().copied().zip(totals.misses.into_iter().map(Count::Whole)).collect();
+                Misses {
+                    capacity_bytes,
+                    compulsory,
+                    capacity: Count::Whole(sum.saturating_sub(found.lines)),
+                    capacity_range: None,
+                    write_backs: Count::Whole(totals.write_backs),
+                    by_line,
+                    method,
+                }
+            }
+            Self::Sampled(sample) => {
+                let beyond = |misses: f64| (misses - found.lines as f64).max(0.0);
+                let by_line = plan.sources.iter().copied().zip(sample.by_source.into_iter().map(Count::Real)).collect();
+                Misses {
+                    capacity_bytes,
+                    compulsory,
+                    capacity: Count::Real(beyond(sample.misses)),
+                    capacity_range: Some(sample.range.map(beyond)),
+                    write_backs: Count::Real(sample.write_backs),
+                    by_line,
+                    method,
+                }
+            }
+        }
+    }
+}
+
+impl Misses {
+    /// Adds what libraries move beyond their sweeps.
+    fn add(&mut self, extra: &Extra) {
+        let [low, high] = self.capacity_range.unwrap_or([self.capacity.value(); 2]);
+        if extra.high > 0.0 {
+            self.capacity = Count::Real(self.capacity.value() + extra.high);
+            self.capacity_range = Some([low + extra.low, high + extra.high]);
+        }
+        for (line, misses) in &extra.by_line {
+            if let Some((_, own)) = self.by_line.iter_mut().find(|(own, _)| own == line).filter(|_| *misses > 0.0) {
+                *own = Count::Real(own.value() + misses);
+            }
+        }
+        self.method.push_str("; libraries: their operands touched once, and square blocks for this cache");
+    }
+
+    /// Counts that hang on draws are not whole.
+    fn admit_chance(&mut self) {
+        let by_line = self.by_line.iter_mut().map(|(_, misses)| misses);
+        for count in [&mut self.compulsory, &mut self.capacity, &mut self.write_backs].into_iter().chain(by_line) {
+            *count = Count::Real(count.value());
+        }
+        self.method.push_str("; conditions and subscripts that data decide are drawn at random, by one fixed seed");
+    }
+}

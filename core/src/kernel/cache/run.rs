@@ -1,0 +1,134 @@
+//! Rounds of a straight loop, those that touch the same lines taken together.
+
+use super::plan::{Address, Loop, Plan, Step, Touch};
+
+/// An access of a straight loop: the line it touches, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor {
+    pub(super) line: u64,
+    pub(super) array: u32,
+    pub(super) write: bool,
+    pub(super) source: u32,
+    /// The byte it touches in round 0, and how far it moves each round.
+    start: i64,
+    stride: i64,
+    /// The first round in which the line may be another.
+    next: u64,
+}
+
+impl Cursor {
+    /// `touch` in round `from` and on, where `values` hold the loop's first round; backwards if `step` says so.
+    pub(super) fn new(touch: &Touch<'_>, var: usize, step: i64, values: &[i64]) -> Option<Self> {
+        let Address::Even(even) = &touch.address else { return None };
+        let stride = even.by(var).wrapping_mul(step);
+        let (start, next) = (even.value(values), 0);
+        Some(Self { line: 0, array: touch.array, write: touch.write, source: touch.source, start, stride, next })
+    }
+
+    /// Goes to round `now`.
+    #[inline]
+    fn go_to(&mut self, now: u64, line_bytes: u64) {
+        if now < self.next {
+            return;
+        }
+        let byte = self.start.wrapping_add(self.stride.wrapping_mul(now as i64)) as u64;
+        // Lines are nearly always of a power of two bytes, and shifting takes much less time than dividing.
+        let (line, within) = if line_bytes.is_power_of_two() {
+            (byte >> line_bytes.trailing_zeros(), byte & (line_bytes - 1))
+        } else {
+            (byte / line_bytes, byte % line_bytes)
+        };
+        let size = self.stride.unsigned_abs();
+        let left = if self.stride < 0 { within } else { line_bytes - 1 - within };
+        self.line = line;
+        self.next = match size {
+            0 => u64::MAX,
+            _ if size > left => now + 1,
+            _ if size.is_power_of_two() => now + (left >> size.trailing_zeros()) + 1,
+            _ => now + left / size + 1,
+        };
+    }
+}
+
+/// The accesses of `l` that `keep` keeps, at its first round.
+pub(super) fn cursors(l: &Loop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>) -> bool, cursors: &mut Vec<Cursor>) {
+    cursors.clear();
+    let touches = l.body.iter().filter_map(|step| match step {
+        Step::Touch(touch) if keep(touch) => Cursor::new(touch, l.var, l.step, values),
+        _ => None,
+    });
+    cursors.extend(touches);
+}
+
+/// Tells `visit` of the rounds `from..to`, in order: the cursors, each at its line, and how many rounds stay like that.
+pub(super) fn each_round<E>(
+    plan: &Plan<'_>,
+    cursors: &mut [Cursor],
+    (from, to): (u64, u64),
+    mut visit: impl FnMut(&[Cursor], u64) -> Result<(), E>,
+) -> Result<(), E> {
+    for cursor in &mut *cursors {
+        cursor.next = 0;
+    }
+    let mut now = from;
+    while now < to {
+        let mut next = to;
+        for cursor in &mut *cursors {
+            cursor.go_to(now, plan.line_bytes);
+            next = next.min(cursor.next);
+        }
+        visit(cursors, next - now)?;
+        now = next;
+    }
+    Ok(())
+}
+
+/// The same rounds, last first, the accesses of each in reverse: the cursors must be reversed too.
+pub(super) fn turn(cursors: &mut [Cursor], rounds: u64) {
+    cursors.reverse();
+    for cursor in cursors {
+        cursor.start = cursor.start.wrapping_add(cursor.stride.wrapping_mul(rounds.wrapping_sub(1) as i64));
+        cursor.stride = cursor.stride.wrapping_neg();
+    }
+}
+
+impl Cursor {
+    /// The first and the last line of `rounds` rounds, where it touches all lines between.
+    pub(super) fn lines_without_gaps(&self, rounds: u64, line_bytes: u64) -> Option<(u64, u64)> {
+        if self.stride.unsigned_abs() > line_bytes {
+            return None;
+        }
+        let [a, b] = self.ends(rounds).map(|byte| byte / line_bytes);
+        Some((a.min(b), a.max(b)))
+    }
+
+    /// The bytes that it touches in the first and in the last round.
+    fn ends(&self, rounds: u64) -> [u64; 2] {
+        let last = self.start.wrapping_add(self.stride.wrapping_mul(rounds.wrapping_sub(1) as i64));
+        [self.start as u64, last as u64]
+    }
+}
+
+impl Cursor {
+    /// The round in which it first touches the line of number `visit`, of the lines that it goes to one after another
+    /// in `rounds` rounds.
+    pub(super) fn round_of(&self, visit: u64, rounds: u64, line_bytes: u64) -> Option<u64> {
+        let size = self.stride.unsigned_abs();
+        if size >= line_bytes {
+            return Some(visit).filter(|visit| *visit < rounds);
+        }
+        let [first, last] = self.ends(rounds).map(|byte| byte / line_bytes);
+        let start = self.start as u64;
+        if visit == 0 {
+            return Some(0);
+        }
+        if visit > first.abs_diff(last) {
+            return None;
+        }
+        Some(if self.stride > 0 {
+            ((first + visit) * line_bytes - start).div_ceil(size)
+        } else {
+            (start - (first - visit + 1) * line_bytes) / size + 1
+        })
+    }
+}
