@@ -33,7 +33,7 @@ pub struct Device {
     pub dram_pj_per_bit: Option<[f64; 2]>,
     /// What kernels need to know besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<Machine>,
+    pub machine: Option<Box<Machine>>,
 }
 
 /// What kernels need to know of a device.
@@ -490,7 +490,7 @@ impl DeviceInfo {
             dram_latency_ns: self.dram_latency_ns,
             tflops: self.tflops,
             dram_pj_per_bit: self.dram_pj_per_bit,
-            machine: self.machine.map(MachineInfo::machine),
+            machine: self.machine.map(|machine| Box::new(machine.machine())),
         }
     }
 }
@@ -530,7 +530,7 @@ impl Device {
             let cure = "Give the least figure first, such as [3.4, 7.0]";
             return Err(Error::field("device.dram_pj_per_bit", least, "more than the most", cure));
         }
-        self.machine.as_ref().map_or(Ok(()), Machine::check)
+        self.machine.as_deref().map_or(Ok(()), Machine::check)
     }
 }
 

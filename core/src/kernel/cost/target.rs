@@ -71,7 +71,7 @@ impl Target {
     /// What `request` asks for.
     pub(in crate::kernel) fn of(request: &Request) -> Result<Self, Error> {
         let device = request.device.device()?;
-        let machine = device.machine.clone().unwrap_or_default();
+        let machine = device.machine.as_deref().cloned().unwrap_or_default();
         let mut assumptions = Vec::new();
         let own = caches(&request.device, &device, &machine);
         let levels = match &request.levels {

@@ -210,7 +210,8 @@ fn optimisation_never_costs_time() {
     for (i, program) in programs.iter().enumerate() {
         for device in ["epyc-7452", "xeon-6148", "raspberry-pi-4", "h100-sxm"] {
             let target = target(device, small());
-            let ms = OPTS.map(|opt| cost_of(program, &target, opt).ms);
+            let (counts, misses) = (counts(program), misses(program, &target));
+            let ms = OPTS.map(|opt| cost(program, &counts, &misses, &target, opt).ms);
             for [low, point, high] in ms {
                 assert!(0.0 < low && low <= point && point <= high, "{device}: {low} {point} {high}");
             }
