@@ -4,6 +4,7 @@ mod bounds;
 mod convert;
 mod curve;
 mod explain;
+mod kernel;
 mod models;
 mod parquet;
 mod progress;
@@ -39,6 +40,8 @@ enum Command {
     Curve(curve::Curve),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
+    /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
+    Kernel(kernel::Kernel),
     /// Make and inspect traces.
     #[command(subcommand)]
     Trace(trace::Trace),
@@ -66,6 +69,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Bounds(command) => command.run(out),
         Command::Curve(command) => command.run(out),
         Command::Explain(command) => command.run(out),
+        Command::Kernel(command) => command.run(out),
         Command::Trace(command) => command.run(out),
         Command::Models(command) => command.run(out),
         Command::Recipe(command) => {

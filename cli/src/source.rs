@@ -177,7 +177,7 @@ impl MemoryArgs {
 }
 
 /// A device by name, or described in a file.
-fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
+pub(crate) fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
     let path = Path::new(device);
     if !path.is_file() {
         let looks_like_a_file =
@@ -500,6 +500,6 @@ fn read_recipe(source: &str) -> anyhow::Result<Recipe> {
     Ok(Recipe::from_json(source, &read_file(Path::new(source))?)?)
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::nest::Element;
+use crate::error::Error;
 use crate::memory::device::DeviceRef;
 
 /// A kernel and the machine it is to run on. Every field but `code` has a default.
@@ -63,6 +64,17 @@ pub enum Language {
     Python,
 }
 
+impl Language {
+    /// The language of that name; case does not matter.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "c" => Ok(Self::C),
+            "python" | "py" => Ok(Self::Python),
+            _ => Err(Error::field("language", format!("\"{name}\""), "no such language", "Choose c or python")),
+        }
+    }
+}
+
 /// How the code is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum OptLevel {
@@ -75,6 +87,19 @@ pub enum OptLevel {
     O2,
     /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
     O3,
+}
+
+impl OptLevel {
+    /// The level of that name, as compilers take it: `O2`, `-O2`, `2`.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        match name.trim().trim_start_matches('-').trim_start_matches(['O', 'o']) {
+            "0" => Ok(Self::O0),
+            "1" => Ok(Self::O1),
+            "2" => Ok(Self::O2),
+            "3" => Ok(Self::O3),
+            _ => Err(Error::field("opt_level", format!("\"{name}\""), "no such level", "Choose O0, O1, O2 or O3")),
+        }
+    }
 }
 
 /// A cache.
@@ -239,4 +264,19 @@ pub struct LineCost {
     pub misses: Vec<Count>,
     /// Its share of the time, 0..=1.
     pub share: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_languages_have_names() {
+        for (name, level) in [("O0", OptLevel::O0), ("-O1", OptLevel::O1), ("o2", OptLevel::O2), ("3", OptLevel::O3)] {
+            assert_eq!(OptLevel::from_name(name), Ok(level));
+        }
+        assert_eq!(OptLevel::from_name("Ofast").unwrap_err().field_name(), Some("opt_level"));
+        assert_eq!(Language::from_name("Python"), Ok(Language::Python));
+        assert_eq!(Language::from_name("rust").unwrap_err().field_name(), Some("language"));
+    }
 }

@@ -62,6 +62,48 @@ impl Energy {
         self.moved("on-chip memory", bytes, [bank, whole], source);
     }
 
+    /// Bytes moved over `what`, where they are an expectation.
+    pub(crate) fn moved_bytes(&mut self, what: impl Into<String>, bytes: f64, pj_per_bit: [f64; 2], source: &str) {
+        self.add(what, 8.0 * bytes, "bit", pj_per_bit, source);
+    }
+
+    /// Bytes read from and written to a cache of `capacity` bytes.
+    pub(crate) fn sram(&mut self, what: impl Into<String>, bytes: f64, capacity: u64) {
+        // pJ for 64 bits by size: at 7 nm (Jouppi) and at 45 nm (Horowitz).
+        const SIZES: [(f64, f64, f64); 3] = [(8.0, 7.5, 10.0), (32.0, 8.5, 20.0), (1024.0, 14.0, 100.0)];
+        let kib = capacity as f64 / 1024.0;
+        // The largest size that is not larger, and the smallest that is not smaller: what lies between is not published.
+        let low = SIZES.iter().rev().find(|(size, ..)| *size <= kib).map_or(7.5, |(_, low, _)| *low);
+        let high = SIZES.iter().find(|(size, ..)| *size >= kib).map(|(.., high)| *high);
+        let high = high.unwrap_or_else(|| 100.0 * (kib / 1024.0).sqrt());
+        let source = "SRAM of 8 KB, 32 KB and 1 MB: 7.5, 8.5 and 14 pJ per 64 bits at 7 nm (Jouppi et al., ISCA 2021, table \
+                      2, unverified) to 10, 20 and 100 at 45 nm (Horowitz, ISSCC 2014), above it with the square root of \
+                      the size";
+        self.moved_bytes(what, bytes, [low / 64.0, high / 64.0], source);
+    }
+
+    /// Arithmetic on floating-point values of `size` bytes.
+    pub(crate) fn computed(&mut self, flops: f64, size: u64) {
+        // A multiplication with its addition is two.
+        let (pj, source) = match size {
+            8 => (
+                [6.5 / 2.0, 50.0 / 2.0],
+                "fused multiply-add: 6.5 pJ (10 nm, low voltage) to 50 pJ (40 nm) (Keckler et al., IEEE Micro 2011, \
+                 unverified)",
+            ),
+            4 => (
+                [(1.31 + 0.38) / 2.0, (3.7 + 0.9) / 2.0],
+                "float32 at 7 nm (Jouppi et al., ISCA 2021, table 2, unverified) to 45 nm (Horowitz, ISSCC 2014)",
+            ),
+            _ => (
+                [(0.21 + 0.11) / 2.0, (1.1 + 0.4) / 2.0],
+                "bfloat16 at 7 nm (Jouppi et al., ISCA 2021, table 2, unverified) to float16 at 45 nm (Horowitz, ISSCC \
+                 2014)",
+            ),
+        };
+        self.add(format!("arithmetic on {} bits", 8 * size), flops, "FLOP", pj, source);
+    }
+
     /// Arithmetic.
     pub(crate) fn arithmetic(&mut self, flops: f64) {
         // A multiplication with its addition is two: bfloat16 .21 + .11 pJ, float32 1.31 + .4 pJ.

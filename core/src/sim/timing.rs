@@ -397,6 +397,7 @@ mod tests {
             dram_latency_ns: Some(10.0),
             tflops: Some(1e-3),
             dram_pj_per_bit: Some([1.0, 2.0]),
+            machine: None,
         }
     }
 

@@ -166,6 +166,7 @@ fn host_link() -> DeviceRef {
         dram_latency_ns: None,
         tflops: None,
         dram_pj_per_bit: None,
+        machine: None,
     })
 }
 

@@ -1,0 +1,245 @@
+//! `accel kernel`: what source code costs.
+
+use std::io::{Read as _, Write};
+use std::path::Path;
+
+use accel_core::kernel::nest::Element;
+use accel_core::kernel::predict;
+use accel_core::kernel::report::{Language, Level, LineCost, OptLevel, Report, Request};
+use accel_core::kernel::source::MAX_BYTES;
+use accel_core::units::{format_bytes, format_joules, parse_bytes};
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::progress::Bar;
+use crate::simulate::{numbers, print_json};
+use crate::source::device_ref;
+
+#[derive(Debug, Args)]
+pub(crate) struct Kernel {
+    /// The source: a C or Python file, or - for standard input.
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// The value of a parameter, such as N=1024; may be given several times.
+    #[arg(long = "define", value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    defines: Vec<String>,
+    /// The shape of an array, such as 'a: f32[M,K]'; may be given several times.
+    #[arg(long = "shape", value_name = "SHAPE")]
+    shapes: Vec<String>,
+    /// The function to look at; needed if there are several that no other calls.
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// The device: its name (epyc-7452, h100-sxm, ...) or a JSON file that describes it.
+    #[arg(long, value_name = "NAME|FILE")]
+    device: Option<String>,
+    /// A cache instead of the device's own, such as L1=32KiB; may be given several times, the nearest first.
+    #[arg(long = "level", value_name = "NAME=SIZE")]
+    levels: Vec<String>,
+    /// Bytes of a cache line.
+    #[arg(long, value_name = "BYTES")]
+    line_bytes: Option<u64>,
+    /// How the code is compiled: O0, O1, O2 or O3.
+    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
+    opt_level: Option<String>,
+    /// The type of elements where nobody says, such as f64.
+    #[arg(long, value_name = "TYPE")]
+    element: Option<String>,
+    /// How often a condition on data holds, from 0 to 1.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    probability: Option<f64>,
+    /// The language: c or python; told from the file's name, or else from the code, if left out.
+    #[arg(long, value_name = "NAME")]
+    language: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lines shown in the table, at most.
+const SHOWN: usize = 10;
+
+impl Kernel {
+    pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let json = self.json;
+        let report = predict(&self.request()?, &mut Bar::new())?;
+        if json { print_json(&report, out) } else { print(&report, out) }
+    }
+
+    fn request(self) -> anyhow::Result<Request> {
+        let base = Request::default();
+        Ok(Request {
+            code: read(&self.file)?,
+            language: match &self.language {
+                Some(name) => Some(Language::from_name(name)?),
+                None => language(&self.file),
+            },
+            function: self.function,
+            defines: self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?,
+            shapes: self.shapes,
+            element: match &self.element {
+                Some(name) => Element::named(name).with_context(|| {
+                    format!("--element {name}: there is no such type. Give f64, f32, f16, bf16, i32 …")
+                })?,
+                None => base.element,
+            },
+            probability: self.probability.unwrap_or(base.probability),
+            device: self.device.as_deref().map_or(Ok(base.device), device_ref)?,
+            levels: match self.levels.is_empty() {
+                true => None,
+                false => Some(self.levels.iter().map(|text| level(text)).collect::<Result<_, _>>()?),
+            },
+            line_bytes: self.line_bytes,
+            opt_level: self.opt_level.as_deref().map_or(Ok(base.opt_level), OptLevel::from_name)?,
+        })
+    }
+}
+
+/// The source; no more of it than is needed to see that it is too long.
+fn read(file: &str) -> anyhow::Result<String> {
+    let most = MAX_BYTES as u64 + 4;
+    let mut bytes = Vec::new();
+    match file {
+        "-" => std::io::stdin().lock().take(most).read_to_end(&mut bytes).context("cannot read standard input")?,
+        file => {
+            let open = std::fs::File::open(file).with_context(|| format!("cannot read {file}"))?;
+            open.take(most).read_to_end(&mut bytes).with_context(|| format!("cannot read {file}"))?
+        }
+    };
+    let error = match String::from_utf8(bytes) {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    let valid = error.utf8_error().valid_up_to();
+    if valid < MAX_BYTES {
+        bail!("{file}: byte {valid} is not UTF-8. Convert the source to UTF-8");
+    }
+    // Too long, and cut within a character.
+    Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The language of a file of that name.
+fn language(file: &str) -> Option<Language> {
+    match Path::new(file).extension()?.to_str()? {
+        "c" | "h" => Some(Language::C),
+        "py" => Some(Language::Python),
+        _ => None,
+    }
+}
+
+/// Reads `N=1024`.
+fn define(text: &str) -> anyhow::Result<(String, i64)> {
+    let number = |value: &str| value.trim().parse::<i64>().ok();
+    match text.split_once('=').map(|(name, value)| (name.trim(), number(value))) {
+        Some((name, Some(value))) => Ok((name.to_owned(), value)),
+        _ => bail!("--define {text}: it is not a name and a whole number. Write it as N=1024"),
+    }
+}
+
+/// Reads `L1=32KiB`.
+fn level(text: &str) -> anyhow::Result<Level> {
+    let Some((name, size)) = text.split_once('=') else {
+        bail!("--level {text}: it is not a name and a size. Write it as L1=32KiB");
+    };
+    Ok(Level { name: name.trim().to_owned(), capacity_bytes: parse_bytes("level", size)? })
+}
+
+/// Milliseconds with as many digits as say something.
+fn ms(ms: f64) -> String {
+    if ms == 0.0 {
+        "0".into()
+    } else if ms < 0.001 {
+        format!("{ms:.2e}")
+    } else {
+        format!("{ms:.4}")
+    }
+}
+
+fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let what = report.function.as_ref().map_or("The fragment".into(), |name| format!("The function {name}"));
+    writeln!(out, "{what} on {} at {:?}. {}", report.device, report.opt_level, report.bottleneck)?;
+    let [low, high] = report.latency_range_ms;
+    let [low_j, high_j] = report.energy_range_j;
+    writeln!(
+        out,
+        "Time: {} ms, from {} to {} ms. Energy: {}.",
+        ms(report.latency_ms),
+        ms(low),
+        ms(high),
+        format_joules(low_j, high_j)
+    )?;
+    if !report.parameters.is_empty() {
+        let parameters = report.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+        writeln!(out, "Parameters: {}.", parameters.collect::<Vec<_>>().join(", "))?;
+    }
+    print_features(report, out)?;
+    print_levels(report, out)?;
+    let parts = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| [part.name.clone(), ms(part.ms)]);
+    writeln!(out, "{}", numbers(["part, by itself", "ms"], parts))?;
+    print_lines(report, out)?;
+    writeln!(out, "Assumptions:")?;
+    for assumption in &report.assumptions {
+        writeln!(out, "- {assumption}")?;
+    }
+    Ok(())
+}
+
+fn print_features(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let features = &report.features;
+    let rows = [
+        ("num_loops", features.num_loops.to_string()),
+        ("num_branches", features.num_branches.to_string()),
+        ("load_ops", features.load_ops.text()),
+        ("store_ops", features.store_ops.text()),
+        ("flops", features.flops.text()),
+        ("mem_bytes", features.mem_bytes.text()),
+    ];
+    let row = |(name, count): (&str, String)| {
+        let form = report.closed_forms.get(name).cloned().unwrap_or_default();
+        let share = report.feature_importance.get(name).copied().unwrap_or_default();
+        [name.to_owned(), count, form, ms(share)]
+    };
+    writeln!(out, "{}", numbers(["feature", "count", "closed form", "ms due to it"], rows.map(row)))?;
+    Ok(())
+}
+
+fn print_levels(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let rows = report.levels.iter().map(|level| {
+        let range = level.capacity_misses_range.map(|[low, high]| format!(" ({low:.0} to {high:.0})"));
+        [
+            format!("{}, {}", level.name, format_bytes(level.capacity_bytes)),
+            level.accesses.text(),
+            level.compulsory_misses.text(),
+            format!("{}{}", level.capacity_misses.text(), range.unwrap_or_default()),
+            format_bytes(level.bytes.value() as u64),
+            format_bytes(level.written_bytes.value() as u64),
+        ]
+    });
+    let header = ["cache", "accesses", "compulsory misses", "capacity misses", "brought in", "written back"];
+    writeln!(out, "{}", numbers(header, rows))?;
+    for level in &report.levels {
+        writeln!(out, "{}: {}.", level.name, level.method)?;
+    }
+    Ok(())
+}
+
+/// The lines that take most of the time, in the order of the source.
+fn print_lines(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut lines: Vec<&LineCost> = report.lines.iter().collect();
+    lines.sort_by(|a, b| b.share.total_cmp(&a.share));
+    lines.truncate(SHOWN);
+    lines.sort_by_key(|line| line.line);
+    let rows = lines.iter().map(|line| {
+        let misses = line.misses.iter().map(|count| count.text()).collect::<Vec<_>>().join(" / ");
+        [
+            line.line.to_string(),
+            line.runs.text(),
+            line.load_ops.text(),
+            line.store_ops.text(),
+            line.flops.text(),
+            misses,
+            format!("{:.1}", 100.0 * line.share),
+        ]
+    });
+    writeln!(out, "{}", numbers(["line", "runs", "loads", "stores", "FLOPs", "misses", "% of time"], rows))?;
+    Ok(())
+}

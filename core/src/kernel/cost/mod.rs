@@ -1,0 +1,169 @@
+//! Time and energy of a program on a machine: a roofline with a bandwidth for each memory, instructions of a core, and
+//! what is known of efficiencies. What it is made of, and how far off it may be, is told in `docs/kernel.md`.
+
+mod demand;
+mod energy;
+mod shapley;
+mod target;
+mod time;
+mod vector;
+mod words;
+
+use std::collections::BTreeMap;
+
+pub(super) use target::Target;
+
+use self::demand::{Demand, Demands, demands};
+use self::time::{ALL, FEATURES, Luck, Parts};
+use super::cache::Misses;
+use super::count::Counts;
+use super::nest::{Element, Program};
+use super::report::{Count, LevelReport, LineCost, OptLevel, Part, Roof, Roofline};
+
+/// What a program costs.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cost {
+    /// Time in ms: at least, as expected, at most.
+    pub(super) ms: [f64; 3],
+    /// Energy in J: at least, at most.
+    pub(super) joules: [f64; 2],
+    /// See [`super::report::Report`].
+    pub(super) feature_importance: BTreeMap<String, f64>,
+    /// See [`super::report::Report`].
+    pub(super) levels: Vec<LevelReport>,
+    /// See [`super::report::Report`].
+    pub(super) bottleneck: String,
+    /// See [`super::report::Report`].
+    pub(super) parts: Vec<Part>,
+    /// See [`super::report::Report`].
+    pub(super) roofline: Roofline,
+    /// See [`super::report::Report`].
+    pub(super) lines: Vec<LineCost>,
+    /// What was assumed.
+    pub(super) assumptions: Vec<String>,
+}
+
+/// What `program`, of which `counts` and `misses` are known, costs on `target`.
+pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target: &Target, opt: OptLevel) -> Cost {
+    let demands = demands(program, counts, misses, target, opt);
+    let usual = Parts::of(&demands.all, target, Luck::Usual, ALL);
+    let launch = time::usual_launch(&demands, target);
+    let seconds = time::time(&demands, target);
+    let facts = words::Facts { demands: &demands, parts: &usual, launch, seconds: seconds[1], misses, target, opt };
+    let bottleneck = words::bottleneck(&facts);
+    let energy = energy::energy(&demands, misses, target);
+    let mut assumptions = words::optimisations(&demands, target, opt);
+    assumptions.push(
+        "energy is that of moving data and of arithmetic: instructions, leakage and idle parts are not in it".into(),
+    );
+    if !demands.flops.is_empty() && demands.all.stall > 0.0 {
+        assumptions.push(format!("a special function is taken as {} multiplications", demand::SPECIAL));
+    }
+    Cost {
+        ms: seconds.map(|s| s * 1e3),
+        joules: [energy.low_j, energy.high_j],
+        feature_importance: importance(&demands.all, target),
+        levels: levels(counts, misses, target),
+        bottleneck,
+        parts: parts(&usual, launch, target),
+        roofline: roofline(&demands, seconds[1], target),
+        lines: lines(&demands, misses, target),
+        assumptions,
+    }
+}
+
+/// What each feature adds to the time in ms, on average over all orders of adding them.
+fn importance(demand: &Demand, target: &Target) -> BTreeMap<String, f64> {
+    let worth = |set| 1e3 * Parts::of(demand, target, Luck::Usual, set).overlapped();
+    let values: [f64; FEATURES.len()] = shapley::values(worth);
+    FEATURES.iter().map(|name| (*name).to_owned()).zip(values).collect()
+}
+
+fn levels(counts: &Counts, misses: &[Misses], target: &Target) -> Vec<LevelReport> {
+    let mut accesses = demand::Sum(counts.load_ops.count);
+    accesses.add(counts.store_ops.count);
+    let bytes = |lines: f64, whole: Option<u64>| match whole.and_then(|lines| lines.checked_mul(target.line_bytes)) {
+        Some(bytes) => Count::Whole(bytes),
+        None => Count::Real(lines * target.line_bytes as f64),
+    };
+    let report = |(level, misses): (&super::report::Level, &Misses)| {
+        let mut lines = demand::Sum(misses.compulsory);
+        lines.add(misses.capacity);
+        let whole = |count: Count| match count {
+            Count::Whole(count) => Some(count),
+            Count::Real(_) => None,
+        };
+        LevelReport {
+            name: level.name.clone(),
+            capacity_bytes: level.capacity_bytes,
+            line_bytes: target.line_bytes,
+            accesses: accesses.0,
+            compulsory_misses: misses.compulsory,
+            capacity_misses: misses.capacity,
+            capacity_misses_range: misses.capacity_range,
+            bytes: bytes(lines.0.value(), whole(lines.0)),
+            written_bytes: bytes(misses.write_backs.value(), whole(misses.write_backs)),
+            method: misses.method.clone(),
+        }
+    };
+    target.levels.iter().zip(misses).map(report).collect()
+}
+
+fn parts(usual: &Parts, launch: f64, target: &Target) -> Vec<Part> {
+    let below = target.below.iter().zip(&usual.traffic).map(|(below, seconds)| (below.name.as_str(), *seconds));
+    let named = [("compute", usual.compute), ("loads and stores", usual.nearest)].into_iter().chain(below);
+    let rest = [("latency", usual.latency), ("loops", usual.loops), ("branches", usual.branches), ("launch", launch)];
+    let part = |(name, seconds): (&str, f64)| Part { name: name.to_owned(), ms: seconds * 1e3 };
+    named.chain(rest).map(part).collect()
+}
+
+/// The ceiling of arithmetic in FLOP/s: a library's, if there is one.
+fn peak(demands: &Demands, target: &Target) -> f64 {
+    let element = demands.element.unwrap_or(Element::F32);
+    if demands.all.library > 0.0 { target.matrix_peak(element) } else { target.vector_peak(element) }
+}
+
+fn roofline(demands: &Demands, seconds: f64, target: &Target) -> Roofline {
+    let peak = peak(demands, target);
+    let flops = demands.all.flops.0.value();
+    let per_byte = |bytes: f64| (bytes > 0.0).then(|| flops / bytes);
+    let nearest = target.levels.first().zip(target.nearest()).map(|(level, rate)| Roof {
+        name: level.name.clone(),
+        gb_s: rate / 1e9,
+        flop_per_byte: per_byte(demands.bytes[0]),
+    });
+    let below = target.below.iter().zip(&demands.all.traffic).filter_map(|(below, bytes)| {
+        Some(Roof { name: below.name.clone(), gb_s: below.gb_s?, flop_per_byte: per_byte(*bytes) })
+    });
+    Roofline {
+        peak_gflop_s: peak.is_finite().then_some(peak / 1e9),
+        gflop_s: if seconds > 0.0 { flops / seconds / 1e9 } else { 0.0 },
+        roofs: nearest.into_iter().chain(below).collect(),
+    }
+}
+
+/// Each line's share is that of the sum of its parts.
+fn lines(demands: &Demands, misses: &[Misses], target: &Target) -> Vec<LineCost> {
+    let own = |demand: &Demand| Parts::of(demand, target, Luck::Usual, ALL).sum();
+    let all: f64 = demands.lines.values().map(own).sum();
+    // By line and level, so that no line is looked for in a list.
+    let missed: Vec<BTreeMap<u32, Count>> =
+        misses.iter().map(|level| level.by_line.iter().copied().collect()).collect();
+    let line = |(line, demand): (&u32, &Demand)| LineCost {
+        line: *line,
+        runs: if demand.runs.fract() == 0.0 && demand.runs < 2f64.powi(53) {
+            Count::Whole(demand.runs as u64)
+        } else {
+            Count::Real(demand.runs)
+        },
+        load_ops: demand.load_ops.0,
+        store_ops: demand.store_ops.0,
+        flops: demand.flops.0,
+        misses: missed.iter().map(|level| level.get(line).copied().unwrap_or(Count::Whole(0))).collect(),
+        share: if all > 0.0 { own(demand) / all } else { 0.0 },
+    };
+    demands.lines.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests;
