@@ -27,3 +27,11 @@ pub struct Kernel {
     /// What it does.
     pub program: nest::Program,
 }
+
+/// Predicts.
+pub fn predict(
+    _request: &report::Request,
+    _progress: &mut dyn crate::run::Progress,
+) -> Result<report::Report, crate::error::Error> {
+    Err(crate::error::Error::Internal("not yet".into()))
+}
