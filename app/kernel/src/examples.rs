@@ -38,7 +38,6 @@ pub(crate) const EXAMPLES: [Example; 7] = [
         shapes: "A: f32[D, D]; B: f32[D, D]; C: f32[D, D]",
         defines: "D=1024",
         levels: "L1=32KiB, L2=512KiB",
-        ..PLAIN
     },
     Example {
         name: "tiled",
@@ -47,7 +46,6 @@ pub(crate) const EXAMPLES: [Example; 7] = [
         shapes: "A: f32[N, N]; B: f32[N, N]; C: f32[N, N]",
         defines: "N=1024, T=32",
         levels: "L1=32KiB, L2=512KiB",
-        ..PLAIN
     },
     Example {
         name: "cholesky",
