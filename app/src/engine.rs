@@ -234,28 +234,57 @@ fn post(worker: &Worker, request: &Request, file: Option<&Uint8Array>) -> Result
     worker.post_message(&message).map_err(|_| Error::Internal("the worker cannot be reached".into()))
 }
 
-/// Starts a worker from the very files that the page was started from: their hashed names are in its head.
+/// The files that the page was started from: their hashed names are in its head.
+pub(crate) struct Files {
+    script: String,
+    wasm: String,
+}
+
+/// A module that is loaded when it is needed.
+pub(crate) struct Module {
+    /// The address of its script.
+    pub(crate) script: String,
+    /// The address of its WASM.
+    pub(crate) wasm: String,
+}
+
+impl Files {
+    /// None where the head does not name them.
+    pub(crate) fn of_the_page() -> Option<Self> {
+        let link = |selector: &str| {
+            let element = document().query_selector(selector).ok().flatten();
+            element.and_then(|e| js_sys::Reflect::get(&e, &"href".into()).ok()).and_then(|href| href.as_string())
+        };
+        Some(Self { script: link("link[rel=modulepreload]")?, wasm: link("link[rel=preload][as=fetch]")? })
+    }
+
+    /// The module of that name, which lies beside them.
+    ///
+    /// Its name has no hash: that of the page's keeps it in step with the page. Addresses hold no double quotes:
+    /// browsers write them as %22.
+    pub(crate) fn beside(&self, name: &str) -> Module {
+        let (folder, file) = self.wasm.rsplit_once('/').unwrap_or(("", &self.wasm));
+        let version = file.trim_start_matches("accel-app").trim_end_matches(".wasm");
+        let address = |ending: &str| format!("{folder}/{name}{ending}?v={version}");
+        Module { script: address(".js"), wasm: address("_bg.wasm") }
+    }
+}
+
+/// Starts a worker from the very files that the page was started from.
 fn spawn(engine: Engine) -> Result<Worker, Error> {
     let failed = |what: &str| Error::Internal(format!("the worker does not start: {what}"));
-    let link = |selector: &str| {
-        let element = document().query_selector(selector).ok().flatten();
-        element.and_then(|e| js_sys::Reflect::get(&e, &"href".into()).ok()).and_then(|href| href.as_string())
-    };
-    let glue = link("link[rel=modulepreload]").ok_or_else(|| failed("no script in the page's head"))?;
-    let wasm = link("link[rel=preload][as=fetch]").ok_or_else(|| failed("no WASM in the page's head"))?;
-    // Addresses hold no double quotes: browsers write them as %22.
-    // The module beside it has a name without a hash: that of the page's keeps it in step with the page.
-    let (folder, file) = wasm.rsplit_once('/').unwrap_or(("", &wasm));
-    let version = file.trim_start_matches("accel-app").trim_end_matches(".wasm");
+    let files = Files::of_the_page().ok_or_else(|| failed("no script in the page's head"))?;
+    let extra = files.beside("accel-extra");
     let script = format!(
-        r#"import init from "{glue}";
+        r#"import init from "{}";
         let extra;
         self.{LOADER} = () => extra ??= (async () => {{
-            const module = await import("{folder}/accel-extra.js?v={version}");
-            await module.default({{ module_or_path: "{folder}/accel-extra_bg.wasm?v={version}" }});
+            const module = await import("{}");
+            await module.default({{ module_or_path: "{}" }});
             return module;
         }})().catch((error) => {{ extra = undefined; throw error; }});
-        await init({{ module_or_path: "{wasm}" }});"#
+        await init({{ module_or_path: "{}" }});"#,
+        files.script, extra.script, extra.wasm, files.wasm
     );
     let options = BlobPropertyBag::new();
     options.set_type("text/javascript");

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use accel_core::kernel::nest::Element;
 use accel_core::kernel::predict;
-use accel_core::kernel::report::{Language, Level, LineCost, OptLevel, Report, Request};
+use accel_core::kernel::report::{Language, LineCost, OptLevel, Report, Request, define, level};
 use accel_core::kernel::source::MAX_BYTES;
-use accel_core::units::{format_bytes, format_joules, parse_bytes};
+use accel_core::units::{format_bytes, format_joules};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
@@ -124,23 +124,6 @@ fn language(file: &str) -> Option<Language> {
         "py" => Some(Language::Python),
         _ => None,
     }
-}
-
-/// Reads `N=1024`.
-fn define(text: &str) -> anyhow::Result<(String, i64)> {
-    let number = |value: &str| value.trim().parse::<i64>().ok();
-    match text.split_once('=').map(|(name, value)| (name.trim(), number(value))) {
-        Some((name, Some(value))) => Ok((name.to_owned(), value)),
-        _ => bail!("--define {text}: it is not a name and a whole number. Write it as N=1024"),
-    }
-}
-
-/// Reads `L1=32KiB`.
-fn level(text: &str) -> anyhow::Result<Level> {
-    let Some((name, size)) = text.split_once('=') else {
-        bail!("--level {text}: it is not a name and a size. Write it as L1=32KiB");
-    };
-    Ok(Level { name: name.trim().to_owned(), capacity_bytes: parse_bytes("level", size)? })
 }
 
 /// Milliseconds with as many digits as say something.

@@ -5,6 +5,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::curve::Grid;
+use accel_core::kernel::predict;
+use accel_core::kernel::report::{self, OptLevel, Request};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
@@ -544,5 +546,70 @@ async fn bounds_curves_devices_and_reasons() {
         assert!(shown.as_str().unwrap().contains(wanted), "{field} = {text:?} shows {shown:?}");
         browser.type_into(field, before.as_str().unwrap()).await;
     }
+    browser.end().await;
+}
+
+/// Waits for the prediction of what was asked last.
+async fn wait_for_prediction(browser: &Browser, state: &str) {
+    let script = format!("return document.querySelector('#kernel-results')?.dataset.state === '{state}'");
+    browser.wait_for("a prediction", &script).await;
+}
+
+#[tokio::test]
+async fn kernels_are_predicted_as_on_the_command_line() {
+    let browser = Browser::start(1280, 1000).await;
+    let gemm = "for (int i = 0; i < D; i++) {\n  for (int j = 0; j < D; j++) C[i][j] *= beta;\n  for (int k = 0; k < D; k++)\n    for (int j = 0; j < D; j++) C[i][j] += alpha * A[i][k] * B[k][j];\n}\n";
+    let softmax = "import numpy as np\ndef f(x):\n    y = np.exp(x - np.max(x, axis=1, keepdims=True))\n    return y / np.sum(y, axis=1, keepdims=True)\n";
+    let positive = "float f(int n, const float *x) {\n  float sum = 0;\n  for (int i = 0; i < n; i++)\n    if (x[i] > 0) /* probability: 0.3 */\n      sum += x[i];\n  return sum;\n}\n";
+    let large = report::Level { name: "L1".into(), capacity_bytes: 32 << 10 };
+    let requests = [
+        Request { code: gemm.into(), levels: Some(vec![large]), ..Request::default() },
+        Request { code: softmax.into(), opt_level: OptLevel::O3, ..Request::default() },
+        Request { code: positive.into(), defines: [("n".to_owned(), 100_000)].into(), ..Request::default() },
+        Request {
+            code: "def matmul(a, b): return a @ b".into(),
+            device: DeviceRef::Known("h100-sxm".into()),
+            ..Request::default()
+        },
+    ];
+    for request in requests {
+        browser.open(&format!("#{}", request.to_fragment().unwrap())).await;
+        wait_for_prediction(&browser, "done").await;
+        let shown = browser.script("return document.querySelector('#kernel-outcome').value").await;
+        let native = serde_json::to_string_pretty(&predict(&request, &mut Unattended).unwrap()).unwrap();
+        assert!(shown.as_str() == Some(native.as_str()), "different predictions for {}", request.code);
+    }
+    assert_eq!(browser.script("return document.querySelectorAll('#roofline svg').length").await, 1);
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn the_kernel_page_loads_when_it_is_opened() {
+    let browser = Browser::start(390, 844).await;
+    let loaded = "return performance.getEntriesByType('resource').some((file) => file.name.includes('accel-kernel'))";
+    browser.open("").await;
+    browser.wait_for_results().await;
+    assert_eq!(browser.script(loaded).await, false);
+    browser.find("nav a[href='#kernel']").await.click().await.unwrap();
+    wait_for_prediction(&browser, "done").await;
+    assert_eq!(browser.script(loaded).await, true);
+    let assumptions = browser.find("#assumptions").await.text().await.unwrap();
+    assert!(assumptions.contains("1024"), "{assumptions}");
+    assert_eq!(browser.script("return document.documentElement.scrollWidth <= innerWidth").await, true);
+
+    browser.type_into("code", "for (int i = 0; i < N; i++)\n  while (1) A[i] = 0;\n").await;
+    browser.find("#predict").await.click().await.unwrap();
+    wait_for_prediction(&browser, "failed").await;
+    let error = browser.find("#kernel-error").await.text().await.unwrap();
+    assert!(error.contains("line 2, column 3"), "{error}");
+
+    // What is typed wrong never reaches the worker.
+    browser.type_into("defines", "N=lots").await;
+    browser.find("#predict").await.click().await.unwrap();
+    let error = browser.find("#kernel-error").await.text().await.unwrap();
+    assert!(error.contains("N=lots") && error.contains("whole number"), "{error}");
+
+    browser.find("nav a[href='#']").await.click().await.unwrap();
+    browser.wait_for("the memory page", "return document.querySelector('#kernel').hidden").await;
     browser.end().await;
 }

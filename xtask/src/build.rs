@@ -35,7 +35,7 @@ const WASM_FEATURES: [&str; 6] = [
 ];
 
 /// What the names of files begin with that the page loads when they are needed.
-const ON_DEMAND: &str = "accel-extra";
+const ON_DEMAND: [&str; 2] = ["accel-extra", "accel-kernel"];
 
 /// Builds the page and returns its folder.
 pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf> {
@@ -52,14 +52,18 @@ pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf
     if let Some(esbuild) = &tools.esbuild {
         step("shortening the page's script", || scripts.iter().try_for_each(|file| shorten(shell, esbuild, file)))?;
     }
-    let (mut first, mut later) = (0, 0);
+    let mut first = 0;
+    let mut later = [0; ON_DEMAND.len()];
     for file in [modules, scripts].concat() {
-        let on_demand = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ON_DEMAND));
-        *if on_demand { &mut later } else { &mut first } += gzipped_bytes(&file)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let module = ON_DEMAND.iter().position(|module| name.starts_with(module));
+        *module.map_or(&mut first, |module| &mut later[module]) += gzipped_bytes(&file)?;
     }
     let kilobytes = |bytes: usize| bytes as f64 / 1000.0;
     println!("  page and worker: {:.1} KB gzipped (budget: 550)", kilobytes(first));
-    println!("  loaded on demand: {:.1} KB gzipped", kilobytes(later));
+    for (module, bytes) in ON_DEMAND.iter().zip(later) {
+        println!("  loaded on demand, {module}: {:.1} KB gzipped", kilobytes(bytes));
+    }
     Ok(page)
 }
 

@@ -97,6 +97,8 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "accel-app",
         "--exclude",
         "accel-extra",
+        "--exclude",
+        "accel-kernel",
         "--features",
         "accel-tests/browser",
     ];
@@ -171,6 +173,8 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "accel-app",
             "--exclude",
             "accel-extra",
+            "--exclude",
+            "accel-kernel",
             "--all-targets",
             "--features",
             "accel-tests/browser",
@@ -178,8 +182,12 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
         shell.cargo(native).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the page", || {
-        let page = ["clippy", "--package", "accel-app", "--package", "accel-extra", "--target", tools::WASM];
-        shell.cargo(page).args(["--", "--deny", "warnings"]).run()
+        let page = ["accel-app", "accel-extra", "accel-kernel"].into_iter().flat_map(|name| ["--package", name]);
+        shell
+            .cargo(["clippy"].into_iter().chain(page))
+            .args(["--target", tools::WASM])
+            .args(["--", "--deny", "warnings"])
+            .run()
     })?;
     step("checking the documentation", || {
         let doc = [
@@ -189,6 +197,8 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "accel-app",
             "--exclude",
             "accel-extra",
+            "--exclude",
+            "accel-kernel",
             "--no-deps",
             "--document-private-items",
         ];

@@ -27,7 +27,8 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     // Without this the browser would leave the page to show the file.
     let _ = window_event_listener(ev::dragover, move |event| {
         event.prevent_default();
-        over.set(true);
+        // The Kernel page takes its files itself.
+        over.set(!app.kernel.get_untracked());
     });
     // Leaving the window has no target to go to; moving between elements does.
     let _ = window_event_listener(ev::dragleave, move |event| {
@@ -39,7 +40,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
         event.prevent_default();
         over.set(false);
         let files = event.data_transfer().and_then(|data| data.files());
-        if let Some(file) = files.and_then(|files| files.get(0)) {
+        if let Some(file) = files.and_then(|files| files.get(0)).filter(|_| !app.kernel.get_untracked()) {
             take(app, file);
         }
     });

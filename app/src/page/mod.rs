@@ -3,6 +3,7 @@
 mod depth;
 mod field;
 mod files;
+mod kernel;
 mod memory;
 mod results;
 mod trace;
@@ -31,6 +32,8 @@ pub(crate) struct App {
     pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// Dark or light.
     pub(crate) theme: Theme,
+    /// Whether the Kernel page is shown.
+    pub(crate) kernel: RwSignal<bool>,
     /// Number of the newest file given to the page.
     pub(crate) files: StoredValue<u32>,
     /// What went wrong outside the form: an unreadable link, a refused file.
@@ -78,17 +81,21 @@ pub(crate) fn page() -> impl IntoView {
         engine: Engine::new(),
         recipe: RwSignal::new(untrack(|| form.json())),
         theme,
+        kernel: RwSignal::new(kernel::in_address()),
         files: StoredValue::new(0),
         notice: RwSignal::new(None),
     };
     Effect::new(move |_| app.recipe.set(form.json()));
     // Effects run once the page is built: from here on it can be used. Measured by the browser test.
     Effect::new(|_| window().performance().map(|p| p.mark("usable")));
-    match recipe_from_address() {
-        Some(_) => app.open_address(),
+    app.open_address();
+    Effect::new(move |_| {
         // The first visit opens on an experiment; the address stays clean until something is chosen.
-        None => app.engine.run(&Recipe::default(), None),
-    }
+        let idle = untrack(|| app.engine.phase.with(|phase| *phase == Phase::Idle));
+        if !app.kernel.get() && idle && recipe_from_address().is_none() {
+            app.engine.run(&Recipe::default(), None);
+        }
+    });
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
 
     view! {
@@ -99,12 +106,13 @@ pub(crate) fn page() -> impl IntoView {
                 <p>"What should stay in fast memory, how much of it does your model need, and which policy should decide?"</p>
             </div>
             <div class="actions">
+                {kernel::links(app.kernel)}
                 {copy_link(app)}
                 <button type="button" class="quiet" on:click=move |_| theme.toggle()>{Signal::derive(move || if theme.dark() { "Light theme" } else { "Dark theme" }.to_owned())}
                 </button>
             </div>
         </header>
-        <main>
+        <main hidden=yes(move || app.kernel.get())>
             <form class="panel" aria-label="Experiment" on:submit=move |event| { event.prevent_default(); app.run(); }>
                 {workload::workload_form(app)}
                 {memory::memory_form(app)}
@@ -112,6 +120,7 @@ pub(crate) fn page() -> impl IntoView {
             </form>
             {results::results(app)}
         </main>
+        {kernel::place(app)}
         <footer>
             "Everything is computed in this page: nothing is uploaded. Units: MB = 10⁶ bytes, MiB = 2²⁰ bytes."
         </footer>
@@ -131,9 +140,12 @@ fn focus_results() {
 fn copy_link(app: App) -> impl IntoView {
     let label = RwSignal::new("Copy link");
     let click = move |_| {
-        let Ok(recipe) = untrack(|| app.form.recipe()) else { return };
-        if let Err(error) = show_in_address(&recipe) {
-            return app.notice.set(Some(error.to_string()));
+        // The Kernel page keeps the address in step by itself.
+        if !app.kernel.get_untracked() {
+            let Ok(recipe) = untrack(|| app.form.recipe()) else { return };
+            if let Err(error) = show_in_address(&recipe) {
+                return app.notice.set(Some(error.to_string()));
+            }
         }
         spawn_local(async move {
             let link = window().location().href().unwrap_or_default();
@@ -144,7 +156,7 @@ fn copy_link(app: App) -> impl IntoView {
             set_timeout(move || label.set("Copy link"), Duration::from_secs(3));
         });
     };
-    let bad = yes(move || app.recipe.with(Result::is_err));
+    let bad = yes(move || !app.kernel.get() && app.recipe.with(Result::is_err));
     view! {
         <button type="button" class="quiet" disabled=bad on:click=click title="A link that reopens this experiment with the same numbers">
             {label}

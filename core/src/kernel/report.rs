@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::nest::Element;
-use crate::error::Error;
+use crate::error::{Error, Place};
 use crate::memory::device::DeviceRef;
+use crate::units::parse_bytes;
 
 /// A kernel and the machine it is to run on. Every field but `code` has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,45 @@ impl Default for Request {
             opt_level: OptLevel::default(),
         }
     }
+}
+
+/// What precedes a kernel in a link's fragment: `#k=...`.
+pub const FRAGMENT: &str = "k=";
+
+impl Request {
+    /// The fragment of a link that reopens this kernel, without the `#`.
+    pub fn to_fragment(&self) -> Result<String, Error> {
+        let json = serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(format!("{FRAGMENT}{}", URL_SAFE_NO_PAD.encode(json)))
+    }
+
+    /// Reads such a fragment.
+    pub fn from_fragment(fragment: &str) -> Result<Self, Error> {
+        let wrong = |problem: String| Error::input("link", Place::Whole, problem, "Copy the whole link again");
+        let encoded = fragment.strip_prefix(FRAGMENT).unwrap_or(fragment);
+        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| wrong(format!("not a kernel: {e}")))?;
+        serde_json::from_slice(&json).map_err(|e| wrong(format!("not a kernel: {e}")))
+    }
+}
+
+/// Reads a parameter and its value: `N=1024`.
+pub fn define(text: &str) -> Result<(String, i64), Error> {
+    let wrong = |problem| Error::field("define", format!("\"{text}\""), problem, "Write it as N=1024");
+    let (name, value) = text.split_once('=').ok_or_else(|| wrong("there is no value"))?;
+    let name = name.trim();
+    if !super::source::is_name(name) {
+        return Err(wrong("what stands before = is not a name"));
+    }
+    let value = value.trim().parse().map_err(|_| wrong("what stands behind = is not a whole number"))?;
+    Ok((name.to_owned(), value))
+}
+
+/// Reads a cache: `L1=32KiB`.
+pub fn level(text: &str) -> Result<Level, Error> {
+    let cure = "Write it as L1=32KiB";
+    let (name, capacity) =
+        text.split_once('=').ok_or_else(|| Error::field("level", format!("\"{text}\""), "there is no size", cure))?;
+    Ok(Level { name: name.trim().to_owned(), capacity_bytes: parse_bytes("level", capacity)? })
 }
 
 /// A source language.
@@ -278,5 +320,23 @@ mod tests {
         assert_eq!(OptLevel::from_name("Ofast").unwrap_err().field_name(), Some("opt_level"));
         assert_eq!(Language::from_name("Python"), Ok(Language::Python));
         assert_eq!(Language::from_name("rust").unwrap_err().field_name(), Some("language"));
+    }
+
+    #[test]
+    fn links_reopen_the_kernel() {
+        let request =
+            Request { code: "for (;;) é".into(), defines: [("N".to_owned(), 4)].into(), ..Request::default() };
+        assert_eq!(Request::from_fragment(&request.to_fragment().unwrap()), Ok(request));
+        assert!(Request::from_fragment("k=%").unwrap_err().to_string().contains("not a kernel"));
+    }
+
+    #[test]
+    fn parameters_and_caches_are_read() {
+        assert_eq!(define(" N = 7 "), Ok(("N".to_owned(), 7)));
+        assert_eq!(level("L1=32KiB").unwrap().capacity_bytes, 32 << 10);
+        for bad in ["N", "=3", "N=x", "N=1e3", "2N=3", "N=99999999999999999999"] {
+            assert_eq!(define(bad).unwrap_err().field_name(), Some("define"), "{bad}");
+        }
+        assert!(level("L1").is_err() && level("L1=many").is_err());
     }
 }

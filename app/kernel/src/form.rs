@@ -1,0 +1,443 @@
+//! The form: what the user typed, and the request it stands for.
+
+use accel_core::error::{Error, Place};
+use accel_core::kernel::nest::Element;
+use accel_core::kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
+use accel_core::kernel::source::MAX_BYTES;
+use accel_core::memory::device::{DEVICES, DeviceRef};
+use accel_core::units::format_bytes;
+use leptos::ev;
+use leptos::html::{ElementType, Textarea};
+use leptos::mount::mount_to;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::File;
+
+use crate::PLACE;
+
+use crate::engine::{Engine, Phase};
+use crate::examples::{EXAMPLES, Example};
+use crate::results;
+
+/// Every field as the user typed it.
+#[derive(Clone, Copy)]
+struct Form {
+    example: RwSignal<String>,
+    code: RwSignal<String>,
+    language: RwSignal<String>,
+    function: RwSignal<String>,
+    defines: RwSignal<String>,
+    shapes: RwSignal<String>,
+    element: RwSignal<String>,
+    probability: RwSignal<String>,
+    device: RwSignal<String>,
+    levels: RwSignal<String>,
+    line_bytes: RwSignal<String>,
+    opt_level: RwSignal<String>,
+}
+
+/// The types of elements to choose from.
+const ELEMENTS: [Element; 4] = [Element::F64, Element::F32, Element::F16, Element::Bf16];
+const OPT_LEVELS: [(&str, OptLevel, &str); 4] = [
+    ("O0", OptLevel::O0, "O0: as written, scalars in memory"),
+    ("O1", OptLevel::O1, "O1: scalars in registers"),
+    ("O2", OptLevel::O2, "O2: vectors, statements fused"),
+    ("O3", OptLevel::O3, "O3: unrolled, neighbours fused"),
+];
+
+/// The parts of a list, separated by commas outside brackets, semicolons or ends of lines.
+fn parts(text: &str) -> Vec<String> {
+    let mut depth = 0;
+    let mut parts = vec![String::new()];
+    for c in text.chars() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth -= 1,
+            _ => {}
+        }
+        if (c == ',' && depth <= 0) || c == ';' || c == '\n' {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+}
+
+impl Form {
+    fn new() -> Self {
+        let text = || RwSignal::new(String::new());
+        Self {
+            example: text(),
+            code: text(),
+            language: text(),
+            function: text(),
+            defines: text(),
+            shapes: text(),
+            element: text(),
+            probability: text(),
+            device: text(),
+            levels: text(),
+            line_bytes: text(),
+            opt_level: text(),
+        }
+    }
+
+    fn set(self, request: &Request) {
+        self.code.set(request.code.clone());
+        let language = match request.language {
+            None => "",
+            Some(Language::C) => "c",
+            Some(Language::Python) => "python",
+        };
+        self.language.set(language.to_owned());
+        self.function.set(request.function.clone().unwrap_or_default());
+        let defines: Vec<String> = request.defines.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.defines.set(defines.join(", "));
+        self.shapes.set(request.shapes.join("; "));
+        self.element.set(request.element.name().to_owned());
+        self.probability.set(request.probability.to_string());
+        let device = match &request.device {
+            DeviceRef::Known(name) => name.to_ascii_lowercase(),
+            DeviceRef::Own(own) => serde_json::to_string(own).unwrap_or_default(),
+        };
+        self.device.set(device);
+        let level = |l: &accel_core::kernel::report::Level| format!("{}={}", l.name, l.capacity_bytes);
+        let levels: Vec<String> = request.levels.iter().flatten().map(level).collect();
+        self.levels.set(levels.join(", "));
+        self.line_bytes.set(request.line_bytes.map_or_else(String::new, |bytes| bytes.to_string()));
+        let opt_level = OPT_LEVELS.iter().find(|(_, level, _)| *level == request.opt_level);
+        self.opt_level.set(opt_level.map_or("O2", |(name, ..)| name).to_owned());
+    }
+
+    fn show(self, example: &Example) {
+        self.code.set(example.code.to_owned());
+        self.language.set(String::new());
+        self.function.set(String::new());
+        self.defines.set(example.defines.to_owned());
+        self.shapes.set(example.shapes.to_owned());
+        self.levels.set(example.levels.to_owned());
+    }
+
+    fn request(self) -> Result<Request, Error> {
+        let optional = |signal: RwSignal<String>| Some(signal.get().trim().to_owned()).filter(|text| !text.is_empty());
+        let number = |field: &str, text: String, cure: &str| {
+            text.parse::<f64>().map_err(|_| Error::field(field, format!("\"{text}\""), "not a number", cure))
+        };
+        let levels: Vec<_> = parts(&self.levels.get()).iter().map(|text| level(text)).collect::<Result<_, _>>()?;
+        let device = self.device.get();
+        let line_bytes = match optional(self.line_bytes) {
+            None => None,
+            Some(text) => Some(number("line_bytes", text, "Write a power of two such as 64")? as u64),
+        };
+        Ok(Request {
+            code: self.code.get(),
+            language: match self.language.get().as_str() {
+                "c" => Some(Language::C),
+                "python" => Some(Language::Python),
+                _ => None,
+            },
+            function: optional(self.function),
+            defines: parts(&self.defines.get()).iter().map(|text| define(text)).collect::<Result<_, _>>()?,
+            shapes: parts(&self.shapes.get()),
+            element: Element::named(&self.element.get()).unwrap_or(Element::F32),
+            probability: number("probability", self.probability.get(), "Write a number from 0 to 1")?,
+            device: match device.starts_with('{') {
+                true => serde_json::from_str(&device)
+                    .map_err(|e| Error::input("device", Place::Whole, e.to_string(), "Choose one of the list"))?,
+                false => DeviceRef::Known(device),
+            },
+            levels: Some(levels).filter(|levels| !levels.is_empty()),
+            line_bytes,
+            opt_level: OPT_LEVELS
+                .iter()
+                .find(|(name, ..)| *name == self.opt_level.get())
+                .map_or_else(OptLevel::default, |(_, level, _)| *level),
+        })
+    }
+}
+
+/// A condition as a signal.
+fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {
+    Signal::derive(condition)
+}
+
+/// Shows in `place` what `make` returns, anew whenever a signal that it reads changes.
+fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
+where
+    E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
+    V: IntoView + 'static,
+{
+    let shown = StoredValue::new_local(None);
+    Effect::new(move |_| {
+        let Some(place) = place.get() else { return };
+        let view = make();
+        // The old tree goes first: its identifiers may come again.
+        shown.set_value(None);
+        shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
+    });
+}
+
+/// What everything on the page may use.
+#[derive(Clone, Copy)]
+struct App {
+    form: Form,
+    engine: Engine,
+    notice: RwSignal<Option<String>>,
+}
+
+impl App {
+    fn run(self) {
+        self.notice.set(None);
+        match untrack(|| self.form.request()) {
+            Ok(request) => {
+                if let Err(error) = show_in_address(&request) {
+                    self.notice.set(Some(error.to_string()));
+                }
+                self.engine.run(request);
+            }
+            Err(error) => self.notice.set(Some(error.to_string())),
+        }
+    }
+
+    /// Shows and runs the kernel of the address.
+    fn open_address(self) -> bool {
+        let hash = window().location().hash().unwrap_or_default();
+        let fragment = hash.trim_start_matches('#');
+        if !fragment.starts_with(FRAGMENT) {
+            return false;
+        }
+        match Request::from_fragment(fragment) {
+            Ok(request) => {
+                self.form.set(&request);
+                self.run();
+            }
+            Err(error) => self.notice.set(Some(format!("The link cannot be opened: {error}"))),
+        }
+        true
+    }
+}
+
+fn show_in_address(request: &Request) -> Result<(), Error> {
+    let fragment = request.to_fragment()?;
+    let failed = |_| Error::Internal("the browser refuses to change the address".into());
+    let history = window().history().map_err(failed)?;
+    history.replace_state_with_url(&JsValue::NULL, "", Some(&format!("#{fragment}"))).map_err(failed)
+}
+
+/// The whole page.
+pub(crate) fn page() -> impl IntoView {
+    let app = App { form: Form::new(), engine: Engine::new(), notice: RwSignal::new(None) };
+    app.form.set(&Request::default());
+    if !app.open_address() {
+        app.form.show(&EXAMPLES[0]);
+        app.form.example.set(EXAMPLES[0].name.to_owned());
+        if let Ok(request) = untrack(|| app.form.request()) {
+            app.engine.run(request);
+        }
+    }
+    let _ = window_event_listener(ev::hashchange, move |_| {
+        app.open_address();
+    });
+    let _ = window_event_listener(ev::drop, move |event| {
+        let files = event.data_transfer().and_then(|data| data.files());
+        // A hidden page takes nothing.
+        let shown = document().get_element_by_id(PLACE).is_some_and(|place| !place.has_attribute("hidden"));
+        if let Some(file) = files.and_then(|files| files.get(0)).filter(|_| shown) {
+            take(app, file);
+        }
+    });
+    let place = NodeRef::new();
+    show_in(place, move || app.engine.answer.get().map(results::results));
+    let state = Signal::derive(move || {
+        let name = app.engine.phase.with(|phase| match phase {
+            Phase::Idle => "idle",
+            Phase::Running(..) => "running",
+            Phase::Done(_) => "done",
+            Phase::Failed(_) => "failed",
+        });
+        name.to_owned()
+    });
+    view! {
+        <form class="panel" aria-label="Kernel" on:submit=move |event| { event.prevent_default(); app.run(); }>
+            {fields(app)}
+            {run_bar(app)}
+        </form>
+        <section id="kernel-results" aria-label="Prediction" data-state=state tabindex="-1">
+            <div class="stack" node_ref=place></div>
+        </section>
+    }
+}
+
+/// Reads a dropped file into the form.
+fn take(app: App, file: File) {
+    if file.size() > MAX_BYTES as f64 {
+        let problem = format!("it has {} bytes; at most {MAX_BYTES} are read", file.size());
+        let error = Error::input(file.name(), Place::Whole, problem, "Give only the kernel and what it calls");
+        return app.notice.set(Some(error.to_string()));
+    }
+    spawn_local(async move {
+        let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
+        match text {
+            Some(text) => {
+                let language = match file.name().rsplit_once('.') {
+                    Some((_, "c" | "h")) => "c",
+                    Some((_, "py")) => "python",
+                    _ => "",
+                };
+                app.form.code.set(text);
+                app.form.language.set(language.to_owned());
+                app.run();
+            }
+            None => app.notice.set(Some(format!("{} cannot be read", file.name()))),
+        }
+    });
+}
+
+fn fields(app: App) -> impl IntoView {
+    let form = app.form;
+    let area = NodeRef::<Textarea>::new();
+    let examples = EXAMPLES.iter().map(|e| (e.name.to_owned(), e.title.to_owned())).collect();
+    let chosen = move |name: String| {
+        if let Some(example) = EXAMPLES.iter().find(|example| example.name == name) {
+            form.show(example);
+            app.run();
+        }
+    };
+    let languages = [("", "Guess"), ("c", "C"), ("python", "Python")];
+    let languages = languages.map(|(value, text)| (value.to_owned(), text.to_owned())).to_vec();
+    let devices = DEVICES
+        .iter()
+        .map(|device| {
+            let memory = device.on_chip_bytes.map_or_else(String::new, |bytes| format!(", {}", format_bytes(bytes)));
+            (device.name.to_owned(), format!("{}{memory}", device.title))
+        })
+        .collect();
+    let elements = ELEMENTS.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
+    let opt_levels = OPT_LEVELS.map(|(name, _, text)| (name.to_owned(), text.to_owned())).to_vec();
+    view! {
+        <fieldset>
+            <legend>"Kernel"</legend>
+            {choice("example", "Example", form.example, examples, chosen)}
+            <div class="field">
+                <label for="code">"Source code"</label>
+                <textarea
+                    id="code" rows="14" spellcheck="false" autocomplete="off" node_ref=area prop:value=form.code
+                    on:input:target=move |event| form.code.set(event.target().value())
+                ></textarea>
+                <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>
+            </div>
+            {text("defines", "Parameters", form.defines, "N=1024, M=64", "Trip counts and extents. Those without a value get a stated default.")}
+            {text("shapes", "Shapes of arrays", form.shapes, "a: f32[M, K]; b: f32[K, N]", "Where the source does not say.")}
+            <details>
+                <summary>"Language, function, types"</summary>
+                {choice("language", "Language", form.language, languages, |_| ())}
+                {text("function", "Function", form.function, "the only one", "If there are several that no other calls.")}
+                {choice("element", "Type of elements", form.element, elements, |_| ())}
+                {text("probability", "Conditions on data hold with probability", form.probability, "0.5", "Or a comment beside the condition: probability: 0.3")}
+            </details>
+        </fieldset>
+        <fieldset>
+            <legend>"Machine"</legend>
+            {choice("kernel-device", "Device", form.device, devices, |_| ())}
+            {choice("opt_level", "Compiled with", form.opt_level, opt_levels, |_| ())}
+            {text("levels", "Caches instead of the device's", form.levels, "L1=32KiB, L2=512KiB", "Fully associative, LRU, nearest first.")}
+            {text("line_bytes", "Bytes of a line", form.line_bytes, "the device's", "")}
+        </fieldset>
+    }
+}
+
+fn text(
+    id: &'static str,
+    label: &'static str,
+    value: RwSignal<String>,
+    placeholder: &'static str,
+    hint: &'static str,
+) -> impl IntoView {
+    view! {
+        <div class="field">
+            <label for=id>{label}</label>
+            <input
+                id=id type="text" autocomplete="off" spellcheck="false" placeholder=placeholder prop:value=value
+                on:input:target=move |event| value.set(event.target().value())
+            />
+            <p class="hint">{hint}</p>
+        </div>
+    }
+}
+
+fn choice(
+    id: &'static str,
+    label: &'static str,
+    value: RwSignal<String>,
+    options: Vec<(String, String)>,
+    chosen: impl Fn(String) + 'static,
+) -> impl IntoView {
+    let options = options
+        .into_iter()
+        .map(|(option, text)| {
+            let selected = yes({
+                let option = option.clone();
+                move || value.get() == option
+            });
+            view! { <option value=option prop:selected=selected>{text}</option> }
+        })
+        .collect_view();
+    let change = move |name: String| {
+        value.set(name.clone());
+        chosen(name);
+    };
+    view! {
+        <div class="field">
+            <label for=id>{label}</label>
+            <select id=id on:change:target=move |event| change(event.target().value())>{options}</select>
+        </div>
+    }
+}
+
+/// Predict, Cancel, progress, and what went wrong.
+fn run_bar(app: App) -> impl IntoView {
+    let running = move || app.engine.phase.with(|phase| matches!(phase, Phase::Running(..)));
+    let share = move || {
+        app.engine.phase.with(|phase| match phase {
+            Phase::Running(share, _) if *share > 0.0 => Some(share.min(1.0).to_string()),
+            _ => None,
+        })
+    };
+    let status = move || {
+        app.engine.phase.with(|phase| match phase {
+            Phase::Running(_, what) => format!("Running: {what}"),
+            Phase::Done(ms) => format!("Done in {ms:.0} ms"),
+            Phase::Failed(_) | Phase::Idle => String::new(),
+        })
+    };
+    let problem = move || {
+        let of_run = app.engine.phase.with(|phase| match phase {
+            Phase::Failed(Error::Cancelled) => Some("The prediction was cancelled.".to_owned()),
+            Phase::Failed(error) => Some(error.to_string()),
+            _ => None,
+        });
+        app.notice.get().or(of_run).unwrap_or_default()
+    };
+    let changed = move || {
+        let asked = app.form.request().ok();
+        let shown = app.engine.answer.with(|answer| answer.as_ref().map(|answer| answer.request.clone()));
+        !running() && shown.is_some_and(|shown| asked.is_some_and(|asked| asked != shown))
+    };
+    view! {
+        <div class="run">
+            <button type="submit" id="predict">"Predict"</button>
+            <button type="button" id="kernel-cancel" class="quiet" disabled=yes(move || !running()) on:click=move |_| app.engine.cancel()>
+                "Cancel"
+            </button>
+            <div class="progress">
+                <progress aria-label="Progress" max="1" hidden=yes(move || !running()) value=share></progress>
+                <span role="status" id="kernel-status">{Signal::derive(status)}</span>
+            </div>
+        </div>
+        <p class="hint" hidden=yes(move || !changed())>"The prediction is of the last run. Press Predict for these settings."</p>
+        <div role="alert" id="kernel-error" class="error">{Signal::derive(problem)}</div>
+    }
+}

@@ -1,0 +1,59 @@
+//! The Kernel page: a module of its own, loaded when it is first opened.
+
+use leptos::ev;
+use leptos::prelude::*;
+
+use super::{App, yes};
+use crate::engine::Files;
+
+/// Whether the address is that of the Kernel page: `#kernel`, or a link to a kernel.
+pub(super) fn in_address() -> bool {
+    let hash = window().location().hash().unwrap_or_default();
+    hash == "#kernel" || hash.starts_with("#k=")
+}
+
+/// The links between the pages.
+pub(super) fn links(kernel: RwSignal<bool>) -> impl IntoView {
+    let current = move |of_kernel: bool| (kernel.get() == of_kernel).then_some("page");
+    view! {
+        <nav aria-label="Pages">
+            <a href="#" aria-current=move || current(false)>"Memory"</a>
+            <a href="#kernel" aria-current=move || current(true)>"Kernel"</a>
+        </nav>
+    }
+}
+
+/// The place of the Kernel page.
+pub(super) fn place(app: App) -> impl IntoView {
+    let kernel = app.kernel;
+    let loaded = StoredValue::new(false);
+    let _ = window_event_listener(ev::hashchange, move |_| kernel.set(in_address()));
+    Effect::new(move |_| {
+        if kernel.get() && !loaded.get_value() {
+            loaded.set_value(true);
+            load();
+        }
+    });
+    view! { <main id="kernel" hidden=yes(move || !kernel.get())><p class="hint">"The Kernel page is on its way."</p></main> }
+}
+
+/// Starts the module; it finds its place, and its own files in the place's attributes.
+fn load() {
+    let started = Files::of_the_page().and_then(|files| {
+        let module = files.beside("accel-kernel");
+        let script = format!(
+            r#"const place = document.getElementById("kernel");
+            [place.dataset.script, place.dataset.wasm] = ["{0}", "{1}"];
+            import("{0}").then((module) => module.default({{ module_or_path: "{1}" }}))
+                .catch(() => {{ place.textContent = "The Kernel page could not be loaded. Reload the page."; }});"#,
+            module.script, module.wasm
+        );
+        let element = document().create_element("script").ok()?;
+        element.set_attribute("type", "module").ok()?;
+        element.set_text_content(Some(&script));
+        document().body()?.append_child(&element).ok()
+    });
+    if started.is_none() {
+        leptos::logging::error!("the Kernel page cannot be loaded");
+    }
+}
