@@ -9,7 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::meter::Meter;
-use super::plan::{Depths, Loop, Plan, Step, Touch};
+use super::plan::{Depths, Kind, Loop, Plan, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
 use crate::error::Error;
 
@@ -102,23 +102,23 @@ impl Footprint {
     }
 }
 
-/// Whether a touch that depends on `mentions` may be new while the loops `past` are past their first rounds.
-fn alive(mentions: Depths, past: Depths) -> bool {
-    past & !mentions == 0
+/// Whether a touch may be new while the loops `past` are past their first rounds.
+fn alive(kind: Kind, past: Depths) -> bool {
+    past & !kind.mentions == 0
 }
 
 impl<'p, 'a> Walk<'p, 'a, '_> {
     fn steps(&mut self, steps: &'p [Step<'a>], past: Depths) -> Result<(), Error> {
         for step in steps {
             match step {
-                Step::Loop(l) if l.mentions.iter().any(|mentions| alive(*mentions, past)) => self.repeat(l, past)?,
+                Step::Loop(l) if l.kinds.iter().any(|kind| alive(*kind, past)) => self.repeat(l, past)?,
                 Step::Loop(_) => {}
                 Step::Branch(branch) => {
                     self.meter.spend(1)?;
                     let arm = self.plan.arm(branch, &self.values)?;
                     self.steps(arm, past)?;
                 }
-                Step::Touch(touch) if alive(touch.mentions, past) => {
+                Step::Touch(touch) if alive(touch.kind, past) => {
                     self.check(touch)?;
                     let line = self.plan.line(touch, &self.values)?;
                     self.add(touch.write, touch.source, line, line)?;
@@ -170,27 +170,87 @@ impl<'p, 'a> Walk<'p, 'a, '_> {
         self.set(l, first, 0);
         self.steps(&l.body, past)?;
         let past = past | l.depth;
-        if l.mentions.iter().any(|mentions| alive(*mentions, past)) {
-            for round in 1..rounds {
-                self.set(l, first, round);
-                self.steps(&l.body, past)?;
-            }
+        if !l.kinds.iter().any(|kind| alive(*kind, past)) {
+            return Ok(());
+        }
+        self.set(l, first, 0);
+        if let Some(runs) = self.flat(l, past)? {
+            return self.runs(runs, rounds);
+        }
+        for round in 1..rounds {
+            self.set(l, first, round);
+            self.steps(&l.body, past)?;
         }
         Ok(())
+    }
+
+    /// The accesses that may still be new after the first round of `l`, where none of them mentions a loop further in:
+    /// then the loops within do not matter, and `l` is as good as straight.
+    fn flat(&mut self, l: &'p Loop<'a>, past: Depths) -> Result<Option<Vec<Cursor>>, Error> {
+        let further_in = !(l.depth | (l.depth - 1));
+        let mut kinds = l.kinds.iter().filter(|kind| alive(**kind, past));
+        if kinds.any(|kind| kind.domain & l.depth != 0 || kind.mentions & further_in != 0) {
+            return Ok(None);
+        }
+        let mut runs = std::mem::take(&mut self.cursors);
+        runs.clear();
+        if self.flatten(l, &l.body, past, &mut runs)? {
+            return Ok(Some(runs));
+        }
+        self.cursors = runs;
+        Ok(None)
+    }
+
+    /// Collects the accesses of `steps` in the first rounds of the loops within; false where one is not even.
+    fn flatten(
+        &mut self,
+        l: &'p Loop<'a>,
+        steps: &'p [Step<'a>],
+        past: Depths,
+        runs: &mut Vec<Cursor>,
+    ) -> Result<bool, Error> {
+        for step in steps {
+            let even = match step {
+                Step::Loop(inner) if inner.kinds.iter().any(|kind| alive(*kind, past)) => {
+                    let (first, rounds) = self.plan.rounds(inner, &self.values)?;
+                    self.set(inner, first, 0);
+                    rounds == 0 || self.flatten(l, &inner.body, past, runs)?
+                }
+                Step::Branch(branch) => {
+                    let arm = self.plan.arm(branch, &self.values)?;
+                    self.flatten(l, arm, past, runs)?
+                }
+                Step::Touch(touch) if alive(touch.kind, past) => {
+                    let run = Cursor::new(touch, l.var, l.step, &self.values).filter(|_| !touch.doubtful);
+                    runs.extend(run);
+                    run.is_some()
+                }
+                Step::Loop(_) | Step::Touch(_) => true,
+            };
+            if !even {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn straight(&mut self, l: &'p Loop<'a>, first: i64, rounds: u64, past: Depths) -> Result<(), Error> {
         // Subscripts that move evenly are within the array all the way if they are at both ends.
         for round in [rounds - 1, 0] {
             self.set(l, first, round);
-            for step in &l.body {
+            for step in l.body.iter().filter(|_| l.doubtful) {
                 if let Step::Touch(touch) = step {
                     self.check(touch)?;
                 }
             }
         }
         let mut runs = std::mem::take(&mut self.cursors);
-        cursors(l, &self.values, |touch| alive(touch.mentions, past), &mut runs);
+        cursors(l, &self.values, |touch| alive(touch.kind, past), &mut runs);
+        self.runs(runs, rounds)
+    }
+
+    /// Adds what `runs` touch in their rounds.
+    fn runs(&mut self, mut runs: Vec<Cursor>, rounds: u64) -> Result<(), Error> {
         let one_source = runs.iter().all(|run| Some(run.source) == runs.first().map(|first| first.source));
         if one_source {
             // Who of them was first makes no difference, so each can go by itself.

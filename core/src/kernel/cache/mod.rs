@@ -52,6 +52,8 @@ pub struct Misses {
 
 /// Lines that the replay of one capacity may touch; a second or two natively.
 const REPLAY_WORK: u64 = 200_000_000;
+/// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
+const MAX_LINES: u64 = 1 << 24;
 /// Runs of lines that finding the lines touched at all may take.
 const FOOTPRINT_WORK: u64 = 100_000_000;
 
@@ -130,6 +132,12 @@ fn replay_or_sample(
     if found.lines <= capacity {
         let totals = Totals { misses: found.first.clone(), write_backs: found.written };
         return Ok((Outcome::Exact(totals), "exact: all lines fit".into()));
+    }
+    if capacity > MAX_LINES {
+        return Err(Error::TooLarge {
+            problem: format!("the kernel does not fit a cache of {} lines", crate::units::format_count(capacity)),
+            cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
+        });
     }
     match Replay::run(plan, capacity, &mut Meter::new(progress, "accesses replayed", ways.replay_work)) {
         Ok((totals, false)) => Ok((Outcome::Exact(totals), "exact: replayed".into())),

@@ -63,12 +63,23 @@ pub(super) struct Loop<'a> {
     pub(super) body: Vec<Step<'a>>,
     /// Whether the body is nothing but accesses whose addresses move evenly.
     pub(super) straight: bool,
-    /// What the accesses within depend on, each set once.
-    pub(super) mentions: Vec<Depths>,
+    /// Whether subscripts within are not proven.
+    pub(super) doubtful: bool,
+    /// What the accesses within depend on, each kind once.
+    pub(super) kinds: Vec<Kind>,
     /// After how many rounds the body does the same to other lines.
     pub(super) period: Option<Period>,
     /// It never has more rounds.
     pub(super) most: u64,
+}
+
+/// What an access depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// Loops that decide whether it runs.
+    pub(super) domain: Depths,
+    /// Loops that decide whether it runs, and which element it is.
+    pub(super) mentions: Depths,
 }
 
 /// How the lines of a loop move.
@@ -97,10 +108,7 @@ pub(super) struct Touch<'a> {
     /// An index into [`Plan::sources`].
     pub(super) source: u32,
     pub(super) address: Address,
-    /// Loops that decide whether it runs.
-    domain: Depths,
-    /// Loops that decide whether it runs, and which element it is.
-    pub(super) mentions: Depths,
+    pub(super) kind: Kind,
     /// Whether the extremes of all loops around do not prove the subscripts to lie within the array.
     pub(super) doubtful: bool,
     draw: Draw,
@@ -478,24 +486,25 @@ impl<'a> Compiler<'a> {
             return Ok(None);
         }
         let depth = 1 << around.loops.len();
-        let mut mentions: Vec<Depths> = touches.iter().map(|touch| touch.mentions).collect();
-        mentions.sort_unstable();
-        mentions.dedup();
+        let mut kinds: Vec<Kind> = touches.iter().map(|touch| touch.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
         let straight = body.iter().all(|step| matches!(step, Step::Touch(Touch { address: Address::Even(_), .. })));
+        let doubtful = touches.iter().any(|touch| touch.doubtful);
         let period = self.period(&touches, var, step, depth);
-        Ok(Some(Loop { source, var, step, depth, body, straight, mentions, period, most }))
+        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most }))
     }
 
     /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
     fn period(&self, touches: &[&Touch<'a>], var: usize, step: i64, depth: Depths) -> Option<Period> {
         let mut moves: Vec<Option<i64>> = vec![None; self.spaces.len()];
         for touch in touches {
-            if touch.domain & depth != 0 {
+            if touch.kind.domain & depth != 0 {
                 return None;
             }
             let own = match &touch.address {
                 Address::Even(even) => even.by(var).checked_mul(step)?,
-                _ if touch.mentions & depth != 0 => return None,
+                _ if touch.kind.mentions & depth != 0 => return None,
                 _ => 0,
             };
             let slot = moves.get_mut(touch.array as usize)?;
@@ -568,9 +577,9 @@ impl<'a> Compiler<'a> {
             self.random = true;
         }
         let draw = self.place(around);
-        let (domain, mentions) = (around.domain, around.domain | own);
+        let kind = Kind { domain: around.domain, mentions: around.domain | own };
         let array = access.array as u32;
-        Ok(Touch { access, array, write: access.write, source, address, domain, mentions, doubtful, draw })
+        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, draw })
     }
 
     /// Where the element lies, where that is a sum of loop variables times constants.

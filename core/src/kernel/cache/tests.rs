@@ -11,11 +11,11 @@ use crate::kernel::nest::{
 use crate::run::{Flow, Unattended};
 
 const REPLAY: Ways = Ways { engine: false, replay_work: u64::MAX, sample_work: 0 };
-const SAMPLE: Ways = Ways { engine: false, replay_work: 0, sample_work: 20_000_000 };
+const SAMPLE: Ways = Ways { engine: false, replay_work: 0, sample_work: 400_000 };
 
 /// Writes programs in few words.
 #[derive(Default)]
-pub(super) struct Writer {
+struct Writer {
     program: Program,
 }
 
@@ -70,7 +70,7 @@ fn when(a: impl Into<Expr>, comparison: Comparison, b: impl Into<Expr>, then: Ve
 }
 
 /// The nest of the haystack paper, in `f32`.
-pub(super) fn gemm(d: i64) -> Program {
+fn gemm(d: i64) -> Program {
     let mut w = Writer::default();
     let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
     let [a, b, c] = ["A", "B", "C"].map(|name| w.array(name, Element::F32, &[d, d]));
@@ -79,6 +79,17 @@ pub(super) fn gemm(d: i64) -> Program {
     let add = work(3, &[(a, &aik, false), (b, &bkj, false), (c, &cij, false), (c, &cij, true)]);
     let body = vec![repeat(&j, 0, d, vec![scale]), repeat(&k, 0, d, vec![repeat(&j, 0, d, vec![add])])];
     w.does(vec![repeat(&i, 0, d, body)])
+}
+
+/// The textbook product: the innermost loop runs down a column.
+fn columns(n: i64) -> Program {
+    let mut w = Writer::default();
+    let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
+    let [a, b, c] = ["A", "B", "C"].map(|name| w.array(name, Element::F32, &[n, n]));
+    let (cij, aik, bkj) = ([i.clone(), j.clone()], [i.clone(), k.clone()], [k.clone(), j.clone()]);
+    let add = work(2, &[(a, &aik, false), (b, &bkj, false)]);
+    let body = vec![work(1, &[(c, &cij, false)]), repeat(&k, 0, n, vec![add]), work(3, &[(c, &cij, true)])];
+    w.does(vec![repeat(&i, 0, n, vec![repeat(&j, 0, n, body)])])
 }
 
 fn jacobi(n: i64, steps: i64) -> Program {
@@ -204,7 +215,7 @@ fn the_published_figures_of_a_matrix_product_hold() {
 
 #[test]
 fn known_kernels_equal_a_plain_cache() {
-    for program in [gemm(24), jacobi(20, 3), cholesky(24)] {
+    for program in [gemm(24), columns(24), jacobi(20, 3), cholesky(24)] {
         for capacity in [1, 2, 3, 5, 8, 17, 40, 1000] {
             for line in [8, 24, 64] {
                 check(&program, line, capacity, REPLAY);
@@ -227,7 +238,7 @@ fn rounds_that_repeat_are_skipped() {
     let [x, y] = ["x", "y"].map(|name| w.array(name, Element::F32, &[n]));
     let copy = work(1, &[(x, std::slice::from_ref(&i), false), (y, std::slice::from_ref(&i), true)]);
     let program = w.does(vec![repeat(&i, 0, n, vec![copy])]);
-    let found = misses(&program, 64, &[32 << 10, 1 << 30], &mut Unattended).unwrap();
+    let found = misses(&program, 64, &[32 << 10, 1 << 20], &mut Unattended).unwrap();
     for level in found {
         assert_eq!((level.compulsory, level.capacity), (Count::Whole(1 << 27), Count::Whole(0)));
         assert_eq!(level.write_backs, Count::Whole(1 << 26));
@@ -332,4 +343,169 @@ proptest! {
         check(&program, line, capacity, REPLAY);
         check(&program, line, capacity, Ways { engine: true, ..REPLAY });
     }
+}
+
+#[test]
+fn a_sample_covers_the_truth() {
+    let (mut covered, mut all) = (0, 0);
+    let mut worst: f64 = 0.0;
+    for program in [gemm(40), jacobi(40, 3), cholesky(48)] {
+        for (line, capacity) in [(64, 3), (64, 8), (64, 16), (64, 30), (64, 60), (8, 20), (8, 80), (24, 40)] {
+            let plain = Plain::run(&program, line, capacity);
+            let found = find(&program, line, &[capacity as u64 * line], SAMPLE, &mut Unattended).unwrap().remove(0);
+            if !found.method.starts_with("sampled") {
+                assert_eq!(found.method, "exact: all lines fit");
+                continue;
+            }
+            let truth = (plain.by_line.values().sum::<u64>() - plain.distinct.len() as u64) as f64;
+            let [low, high] = found.capacity_range.unwrap();
+            assert!(low <= found.capacity.value() && found.capacity.value() <= high);
+            covered += usize::from((low..=high).contains(&truth));
+            all += 1;
+            let scale = plain.by_line.values().sum::<u64>() as f64;
+            worst = worst.max((found.capacity.value() - truth).abs() / scale);
+            worst = worst.max((found.write_backs.value() - plain.write_backs as f64).abs() / scale);
+            let by_line: f64 = found.by_line.iter().map(|(_, misses)| misses.value()).sum();
+            assert!((by_line - (truth + plain.distinct.len() as f64)).abs() < 0.2 * scale);
+        }
+    }
+    assert!(all >= 20 && covered >= all - 1, "{covered} of {all}");
+    assert!(worst < 0.15, "{worst}");
+}
+
+#[test]
+fn what_chance_decides_is_the_same_in_every_way() {
+    let mut w = Writer::default();
+    let (i, j) = (w.variable("i"), w.variable("j"));
+    let [a, b] = ["A", "B"].map(|name| w.array(name, Element::F32, &[64, 64]));
+    let index = [i.clone(), j.clone()];
+    let mut gather = work(2, &[(a, &index, false), (b, &index, true)]);
+    if let Node::Work(work) = &mut gather {
+        work.accesses[0].index = None;
+    }
+    let condition = Condition::Not(Box::new(Condition::Chance(0.25)));
+    let branch = Branch { condition, then: vec![gather], otherwise: Vec::new(), at: At { line: 1, column: 1 } };
+    let inner = repeat(&j, 0, 64, vec![Node::Branch(branch)]);
+    let program = w.does(vec![repeat(&i, 0, 64, vec![inner])]);
+    let replayed = find(&program, 64, &[2048, 8192], REPLAY, &mut Unattended).unwrap();
+    let engine = misses(&program, 64, &[2048, 8192], &mut Unattended).unwrap();
+    for (replayed, engine) in replayed.iter().zip(&engine) {
+        assert_eq!((replayed.compulsory, replayed.capacity), (engine.compulsory, engine.capacity));
+        assert_eq!((replayed.write_backs, &replayed.by_line), (engine.write_backs, &engine.by_line));
+        assert!(matches!(engine.capacity, Count::Real(_)) && engine.method.contains("random"));
+    }
+    // All lines of B are written: 16 of its elements share a line.
+    assert_eq!(engine[1].compulsory, Count::Real(512.0));
+    let sampled = find(&program, 64, &[2048], SAMPLE, &mut Unattended).unwrap().remove(0);
+    let [low, high] = sampled.capacity_range.unwrap();
+    assert!((low..=high).contains(&engine[0].capacity.value()));
+}
+
+#[test]
+fn subscripts_outside_are_refused_with_place_and_value() {
+    let one = |dims: &[i64], index: &dyn Fn(&Expr) -> Vec<Expr>, upper: i64| {
+        let mut w = Writer::default();
+        let i = w.variable("i");
+        let a = w.array("A", Element::F32, dims);
+        let body = work(3, &[(a, &index(&i), false)]);
+        let program = w.does(vec![repeat(&i, 0, upper, vec![body])]);
+        misses(&program, 64, &[1024], &mut Unattended).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let error = one(&[1024], &|i| vec![i.clone()], 1025).unwrap_err();
+    assert!(error.contains("line 3, column 1: A[1024] is outside 0..=1023"), "{error}");
+    let error = one(&[8, 8], &|i| vec![i.clone(), i.clone().minus(1)], 8).unwrap_err();
+    assert!(error.contains("A[0][-1] is outside 0..=7 in subscript 2"), "{error}");
+    let error = one(&[0], &|i| vec![i.clone()], 1).unwrap_err();
+    assert!(error.contains("no elements"), "{error}");
+    // In range, though the extremes alone do not show it.
+    one(&[8], &|i| vec![i.clone().plus(i.clone().times(i.clone()).times(-1)).min(7).max(0)], 8).unwrap();
+    let error = one(&[8], &|i| vec![i.clone().times(i64::MAX)], 8).unwrap_err();
+    assert!(error.contains("line 3"), "{error}");
+}
+
+#[test]
+fn a_cache_too_large_to_follow_is_refused_unless_all_fits() {
+    let mut w = Writer::default();
+    let i = w.variable("i");
+    let n = 1 << 32;
+    let x = w.array("x", Element::F64, &[n]);
+    let program = w.does(vec![repeat(&i, 0, n, vec![work(1, &[(x, std::slice::from_ref(&i), false)])])]);
+    let found = misses(&program, 64, &[1 << 40], &mut Unattended).unwrap().remove(0);
+    assert_eq!((found.compulsory, found.capacity), (Count::Whole(1 << 29), Count::Whole(0)));
+    assert!(matches!(misses(&program, 64, &[1 << 34], &mut Unattended), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn guarded_and_triangular_subscripts_are_fine() {
+    let mut w = Writer::default();
+    let (i, j) = (w.variable("i"), w.variable("j"));
+    let a = w.array("A", Element::F32, &[64]);
+    let before = work(1, &[(a, &[i.clone().minus(1)], false)]);
+    let distance = work(2, &[(a, &[i.clone().minus(j.clone())], true)]);
+    let body = vec![
+        when(0, Comparison::Less, i.clone(), vec![before], Vec::new()),
+        repeat(&j, 0, i.clone().plus(1), vec![distance]),
+    ];
+    let program = w.does(vec![repeat(&i, 0, 64, body)]);
+    check(&program, 64, 2, REPLAY);
+}
+
+#[test]
+fn wrong_levels_and_cancelling_are_told() {
+    let error = misses(&gemm(8), 64, &[63], &mut Unattended).unwrap_err();
+    assert_eq!(error.field_name(), Some("levels"));
+    assert_eq!(misses(&gemm(8), 0, &[64], &mut Unattended).unwrap_err().field_name(), Some("line_bytes"));
+    struct Impatient;
+    impl Progress for Impatient {
+        fn report(&mut self, _done: u64, _total: u64, _what: &str) -> Flow {
+            Flow::Cancel
+        }
+    }
+    assert_eq!(misses(&gemm(256), 64, &[4096], &mut Impatient), Err(Error::Cancelled));
+}
+
+#[test]
+fn what_is_too_long_ends() {
+    let mut w = Writer::default();
+    let vars: Vec<Expr> = (0..8).map(|_| w.variable("v")).collect();
+    let a = w.array("A", Element::F32, &[1024, 1024, 1024, 8, 8, 8, 8, 8]);
+    let none = when(Expr::from(-1), Comparison::Equal, vars[7].clone(), vec![work(1, &[(a, &vars, true)])], vec![]);
+    let body = vars.iter().rev().fold(none, |body, var| repeat(var, 0, 1024, vec![body]));
+    let error = find(&w.does(vec![body]), 64, &[4096], SAMPLE, &mut Unattended).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }));
+}
+
+fn product(m: i64, n: i64, k: i64, name: &str) -> Program {
+    let mut w = Writer::default();
+    let (i, j) = (w.variable("i"), w.variable("j"));
+    let shapes = [("A", [m, k]), ("B", [k, n]), ("C", [m, n])];
+    let sweep = shapes.map(|(name, dims)| {
+        let array = w.array(name, Element::F32, &dims);
+        let touch = work(1, &[(array, &[i.clone(), j.clone()], name == "C")]);
+        repeat(&i, 0, dims[0], vec![repeat(&j, 0, dims[1], vec![touch])])
+    });
+    let at = At { line: 1, column: 1 };
+    let [m, n, k] = [m, n, k].map(Expr::from);
+    let (name, batch, element) = (name.to_owned(), 1.into(), Element::F32);
+    w.does(vec![Node::Library(Library { name, batch, m, n, k, element, sweep: sweep.into(), at })])
+}
+
+#[test]
+fn libraries_move_between_the_lower_bound_and_square_blocks() {
+    let program = product(1024, 1024, 1024, "matmul");
+    let found = misses(&program, 64, &[32 << 10, 8 << 20, 32 << 20], &mut Unattended).unwrap();
+    let sweep = 3 * 1024 * 1024 / 16;
+    assert!(found.iter().all(|level| level.compulsory == Count::Whole(sweep)));
+    // 8192 elements: blocks of 52 x 52, 20 of them in a row, so that A and B are read 19 times more.
+    assert_eq!(found[0].capacity, Count::Real(f64::from(2 * 1024 * 1024 * 19 / 16)));
+    let [low, high] = found[0].capacity_range.unwrap();
+    let bound = 2.0 * 1024f64.powi(3) / 8192f64.sqrt() - 2.0 * 8192.0;
+    assert!((low - (bound / 16.0 - sweep as f64)).abs() < 1.0, "{low}");
+    assert_eq!(high, found[0].capacity.value());
+    assert_eq!(found[0].by_line, [(1, Count::Real(high + sweep as f64))]);
+    // One matrix stays, or all do.
+    assert_eq!((found[1].capacity, found[2].capacity), (Count::Whole(0), Count::Whole(0)));
+    assert!(found[0].method.contains("square blocks"));
+    let conv = misses(&product(512, 512, 512, "conv2d"), 64, &[32 << 10], &mut Unattended).unwrap().remove(0);
+    assert_eq!(conv.capacity_range.unwrap()[0], 0.0);
 }

@@ -156,7 +156,7 @@ impl Table<'_> {
         }
         if range.is_unit() {
             if !self.is_ordered(&range, scope, true) {
-                range.upper = self.max(&range.upper.clone(), &range.lower.clone(), scope, Assume::Nothing);
+                self.clamp(&mut range, scope);
             }
             return self.consecutive(&range, body, scope);
         }
@@ -172,6 +172,18 @@ impl Table<'_> {
             span.scaled(&down)?.plus_number(if at_all { 0 } else { -1 })
         };
         span().is_some_and(|span| self.prove(&span, scope, Assume::Conditions))
+    }
+
+    /// Ends a loop that ends before it begins where it begins.
+    fn clamp(&mut self, range: &mut Range, scope: &[Bounds]) {
+        let (span, none) = (self.difference(&range.upper, &range.lower), Poly::default());
+        let span = match range.ascending {
+            true => self.max(&span, &none, scope, Assume::Nothing),
+            false => self.min(&span, &none, scope, Assume::Nothing),
+        };
+        let mut upper = range.lower.clone();
+        self.add(&mut upper, &span);
+        range.upper = upper;
     }
 
     /// Leaves out of a range what a condition excludes, if that is one end of it or a residue.
@@ -323,13 +335,8 @@ impl Table<'_> {
     /// The sum over values that are not consecutive.
     fn strided(&mut self, mut range: Range, body: Poly, scope: &[Bounds]) -> Poly {
         let tiles = self.tile_end(&range, &body).is_some();
-        let ordered = self.is_ordered(&range, scope, tiles);
-        let (upper, lower) = (range.upper.clone(), range.lower.clone());
-        if !ordered {
-            range.upper = match range.ascending {
-                true => self.max(&upper, &lower, scope, Assume::Nothing),
-                false => self.min(&upper, &lower, scope, Assume::Nothing),
-            };
+        if !self.is_ordered(&range, scope, tiles) {
+            self.clamp(&mut range, scope);
         }
         let body = self.telescoped(&range, body);
         let (hard, easy) = self.parted(body.0, range.var);

@@ -355,3 +355,210 @@ proptest! {
         check(&program);
     }
 }
+
+/// `name: form` of the counts that a table of known forms tells.
+fn told(counts: &Counts) -> Vec<String> {
+    let quantities = [&counts.rounds, &counts.load_ops, &counts.store_ops, &counts.flops];
+    quantities.iter().map(|quantity| quantity.form.clone()).chain(counts.assumptions.iter().cloned()).collect()
+}
+
+#[test]
+fn gemm() {
+    let (mut m, p) = Maker::new(&[("D", 20)]);
+    let ((i, _), (j, _), (k, _), (l, _)) = (m.var("i"), m.var("j"), m.var("k"), m.var("j"));
+    let d = || p[0].clone();
+    let scale = work(&mut m, 1, 1, 1);
+    let scale = each(&mut m, j, 0, d(), vec![scale]);
+    let product = work(&mut m, 3, 1, 3);
+    let product = each(&mut m, l, 0, d(), vec![product]);
+    let product = each(&mut m, k, 0, d(), vec![product]);
+    let outer = each(&mut m, i, 0, d(), vec![scale, product]);
+    let counts = m.count(vec![outer]);
+    assert_eq!(told(&counts), ["D^3 + 2*D^2 + D", "3*D^3 + D^2", "D^3 + D^2", "3*D^3 + D^2"]);
+    assert_eq!(counts.mem_bytes.form, "16*D^3 + 8*D^2");
+    assert_eq!((counts.num_loops, counts.num_branches, counts.mem_bytes.count), (4, 0, Count::Whole(131_200)));
+}
+
+/// The triangular nests: for i { for j < i { for k < j {a} b } for k < i {c} d }.
+#[test]
+fn cholesky() {
+    let (mut m, p) = Maker::new(&[("N", 13)]);
+    let ((i, iv), (j, jv), (k, _), (l, _)) = (m.var("i"), m.var("j"), m.var("k"), m.var("k"));
+    let inner = work(&mut m, 3, 1, 2);
+    let inner = each(&mut m, k, 0, jv, vec![inner]);
+    let divide = work(&mut m, 2, 1, 1);
+    let column = each(&mut m, j, 0, iv.clone(), vec![inner, divide]);
+    let square = work(&mut m, 3, 1, 2);
+    let diagonal = each(&mut m, l, 0, iv, vec![square]);
+    let root = work(&mut m, 1, 1, 1);
+    let outer = each(&mut m, i, 0, p[0].clone(), vec![column, diagonal, root]);
+    let counts = m.count(vec![outer]);
+    let n = 13_u64;
+    assert_eq!(told(&counts)[3], "1/3*N^3 + 1/2*N^2 + 1/6*N");
+    assert_eq!(counts.flops.count, Count::Whole((2 * n * n * n + 3 * n * n + n) / 6));
+    assert_eq!(counts.assumptions, [] as [&str; 0]);
+}
+
+#[test]
+fn trisolv() {
+    let (mut m, p) = Maker::new(&[("N", 40)]);
+    let ((i, iv), (j, _)) = (m.var("i"), m.var("j"));
+    let (first, inner, last) = (work(&mut m, 1, 1, 0), work(&mut m, 3, 1, 2), work(&mut m, 2, 1, 1));
+    let row = each(&mut m, j, 0, iv, vec![inner]);
+    let outer = each(&mut m, i, 0, p[0].clone(), vec![first, row, last]);
+    let counts = m.count(vec![outer]);
+    assert_eq!(told(&counts), ["1/2*N^2 + 1/2*N", "3/2*N^2 + 3/2*N", "1/2*N^2 + 3/2*N", "N^2"]);
+}
+
+#[test]
+fn jacobi_says_from_where_on_it_holds() {
+    let program = |n: i64| {
+        let (mut m, p) = Maker::new(&[("T", 3), ("N", n)]);
+        let ((t, _), (i, _), (j, _)) = (m.var("t"), m.var("i"), m.var("j"));
+        let star = work(&mut m, 5, 1, 5);
+        let row = each(&mut m, j, 1, p[1].clone().minus(1), vec![star]);
+        let sweep = each(&mut m, i, 1, p[1].clone().minus(1), vec![row]);
+        let outer = each(&mut m, t, 0, p[0].clone(), vec![sweep]);
+        m.count(vec![outer])
+    };
+    assert_eq!(program(12).flops.form, "5*T*N^2 - 20*T*N + 20*T");
+    assert_eq!(program(12).assumptions, ["N >= 2"]);
+    // Below that, the form is right without an assumption.
+    assert_eq!(program(1).assumptions, [] as [&str; 0]);
+    assert_eq!(program(1).flops.form, "5*T*max(N - 2, 0)^2");
+}
+
+#[test]
+fn tiles_have_the_form_of_what_is_tiled() {
+    let (mut m, p) = Maker::new(&[("N", 10), ("T", 4)]);
+    let names = ["ii", "jj", "kk"];
+    let tiles = names.map(|name| m.var(name));
+    let points = ["i", "j", "k"].map(|name| m.var(name));
+    let mut body = vec![work(&mut m, 3, 1, 2)];
+    for ((var, _), (_, tile)) in points.iter().zip(&tiles) {
+        let end = tile.clone().plus(p[1].clone()).min(p[0].clone());
+        body = vec![each(&mut m, *var, tile.clone(), end, body)];
+    }
+    for (var, _) in &tiles {
+        body = vec![stepped(&mut m, *var, (0.into(), p[0].clone(), p[1].clone()), body)];
+    }
+    let counts = m.count(body);
+    assert_eq!(told(&counts)[1..], ["3*N^3", "N^3", "2*N^3"]);
+    assert_eq!(counts.rounds.form, "N^3 + N^2*ceil(N/T) + N*ceil(N/T)^2 + ceil(N/T)^3 + ceil(N/T)^2 + ceil(N/T)");
+}
+
+#[test]
+fn conditions_on_variables_are_exact() {
+    let forms = |condition: fn(Expr, Expr) -> Condition| {
+        let (mut m, p) = Maker::new(&[("N", 9)]);
+        let ((i, iv), (j, jv)) = (m.var("i"), m.var("j"));
+        let own = work(&mut m, 1, 0, 0);
+        let arm = when(&mut m, condition(iv, jv), vec![own], vec![]);
+        let row = each(&mut m, j, 0, p[0].clone(), vec![arm]);
+        let outer = each(&mut m, i, 0, p[0].clone(), vec![row]);
+        let counts = m.count(vec![outer]);
+        format!("{} {:?}", counts.load_ops.form, counts.assumptions)
+    };
+    let compare = |a: Expr, c: Comparison, b: Expr| Condition::Compare(a, c, b);
+    assert_eq!(forms(|i, j| Condition::Compare(j, Comparison::LessEqual, i)), "1/2*N^2 + 1/2*N []");
+    assert_eq!(forms(|i, j| Condition::Compare(i, Comparison::Equal, j)), "N []");
+    assert_eq!(forms(|i, j| Condition::Compare(i, Comparison::NotEqual, j)), "N^2 - N []");
+    assert_eq!(
+        forms(|i, _| Condition::Compare(i.modulo(2, Rounding::Zero), Comparison::Equal, 0.into())),
+        "N*ceil(N/2) []"
+    );
+    let _ = compare;
+}
+
+#[test]
+fn chances_are_expected_values() {
+    let (mut m, p) = Maker::new(&[("N", 10)]);
+    let ((i, _), (j, _)) = (m.var("i"), m.var("j"));
+    let (then, otherwise) = (work(&mut m, 1, 0, 0), work(&mut m, 0, 1, 1));
+    let branch = when(&mut m, Condition::Chance(0.3), vec![then], vec![otherwise]);
+    let row = each(&mut m, j, 0, p[0].clone(), vec![branch]);
+    let outer = each(&mut m, i, 0, p[0].clone(), vec![row]);
+    m.builder.program.body = vec![outer];
+    let counts = count(&m.builder.program).unwrap();
+    assert_eq!(told(&counts), ["N^2 + N", "0.3*N^2", "0.7*N^2", "0.7*N^2"]);
+    assert_eq!(counts.load_ops.count, Count::Real(30.0));
+    assert_eq!(counts.branches, Quantity { count: Count::Whole(100), form: "N^2".into() });
+}
+
+#[test]
+fn a_library_counts_like_textbook_loops() {
+    let (mut m, p) = Maker::new(&[("M", 3), ("N", 4), ("K", 5)]);
+    let [rows, columns, k] = [0, 1, 2].map(|i| p[i].clone());
+    let (name, at) = ("matmul".to_owned(), m.at());
+    let (batch, element) = (Expr::Const(1), Element::F64);
+    let call = Library { name, batch, m: rows, n: columns, k, element, sweep: Vec::new(), at };
+    m.builder.program.body = vec![Node::Library(call)];
+    let counts = count(&m.builder.program).unwrap();
+    assert_eq!(told(&counts), ["M*N*K", "2*M*N*K", "M*N", "2*M*N*K"]);
+    assert_eq!((counts.num_loops, counts.mem_bytes.count), (3, Count::Whole(8 * (120 + 12))));
+}
+
+/// `depth` loops, each up to `bound` of the variable of the one around.
+fn nest(depth: usize, bound: impl Fn(&Expr, &[Expr]) -> Expr) -> Program {
+    let (mut m, p) = Maker::new(&[("N", 1024)]);
+    let vars: Vec<_> = (0..depth).map(|i| m.var(&format!("i{i}"))).collect();
+    let mut body = vec![work(&mut m, 1, 0, 0)];
+    for at in (0..depth).rev() {
+        let around: Vec<Expr> = vars[..at].iter().map(|(_, var)| var.clone()).collect();
+        body = vec![each(&mut m, vars[at].0, 0, bound(&p[0], &around), body)];
+    }
+    m.builder.program.body = body;
+    m.builder.program
+}
+
+#[test]
+fn deep_nests_have_a_form_or_a_clear_error() {
+    let counts = count(&nest(64, |n, _| n.clone())).unwrap();
+    assert_eq!(counts.load_ops.form, "N^64");
+    assert_eq!(counts.load_ops.count, Count::Real(1024_f64.powi(64)));
+    let shifted = count(&nest(64, |n, _| n.clone().minus(1))).unwrap();
+    assert!(matches!(shifted.load_ops.count, Count::Real(count) if count > 1e190), "{:?}", shifted.load_ops.count);
+    let counts = count(&nest(6, |n, around| around.last().unwrap_or(n).clone())).unwrap();
+    let choose = (0..6).fold(1_u128, |all, k| all * (1024 - k) / (k + 1));
+    assert_eq!(counts.load_ops.count, Count::Whole(choose as u64));
+    for bound in [
+        |n: &Expr, around: &[Expr]| around.last().unwrap_or(n).clone(),
+        |n: &Expr, around: &[Expr]| around.iter().fold(n.clone(), |sum, i| sum.plus(i.clone())),
+        |n: &Expr, around: &[Expr]| around.iter().fold(n.clone(), |sum, i| sum.times(i.clone()).plus(1)),
+        |n: &Expr, around: &[Expr]| around.iter().fold(n.clone(), |sum, i| sum.min(i.clone().times(2))),
+    ] {
+        match count(&nest(64, bound)) {
+            Ok(counts) => assert!(matches!(counts.load_ops.count, Count::Real(_)), "{:?}", counts.load_ops.count),
+            Err(error) => assert!(matches!(error, Error::TooLarge { .. } | Error::Input { .. }), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_has_no_number_is_refused_with_its_place() {
+    let refused = |lower: Expr, upper: fn(&Expr) -> Expr, step: Expr| {
+        let (mut m, p) = Maker::new(&[("N", i64::MAX)]);
+        let (i, _) = m.var("i");
+        let upper = upper(&p[0]);
+        let body = vec![work(&mut m, 1, 0, 0)];
+        m.builder.program.body = vec![stepped(&mut m, i, (lower, upper, step), body)];
+        count(&m.builder.program).map(|counts| counts.load_ops.form).unwrap_or_else(|error| error.to_string())
+    };
+    assert_eq!(refused(0.into(), Expr::clone, 1.into()), "N");
+    assert!(refused(0.into(), Expr::clone, 0.into()).contains("line 2, column 1: the step of this loop is 0"));
+    let squared = refused(0.into(), |n| n.clone().times(n.clone()), 1.into());
+    assert!(squared.contains("line 2, column 1: a bound"), "{squared}");
+    let divided = refused(0.into(), |n| n.clone().over(0, Rounding::Zero), 1.into());
+    assert!(divided.contains("line 2, column 1: a bound"), "{divided}");
+}
+
+#[test]
+fn trying_out_has_a_limit() {
+    let (mut m, p) = Maker::new(&[("N", 100_000_000)]);
+    let ((i, iv), (j, _)) = (m.var("i"), m.var("j"));
+    let body = vec![work(&mut m, 1, 0, 0)];
+    let inner = each(&mut m, j, 0, iv.modulo(7, Rounding::Zero).times(2), body);
+    m.builder.program.body = vec![each(&mut m, i, 0, p[0].clone(), vec![inner])];
+    let error = count(&m.builder.program).unwrap_err();
+    assert!(error.to_string().contains("the loop in line 3"), "{error}");
+}

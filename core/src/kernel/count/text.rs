@@ -148,7 +148,9 @@ impl Writer<'_, '_> {
 
     fn call(&self, name: &str, args: &[Poly], out: &mut String) {
         out.push_str(name);
-        for (at, arg) in args.iter().enumerate() {
+        // Numbers last, as people write them.
+        let (numbers, others): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.constant().is_some());
+        for (at, arg) in others.into_iter().chain(numbers).enumerate() {
             out.push_str(if at == 0 { "(" } else { ", " });
             self.poly(arg, out);
         }

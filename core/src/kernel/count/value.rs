@@ -48,6 +48,9 @@ impl Value {
         {
             return Self::Exact(product);
         }
+        if self == Self::ZERO || other == Self::ZERO {
+            return Self::ZERO;
+        }
         let ((a, e), (b, f)) = (self.rough(), other.rough());
         Self::Rough { value: a * b, error: a.abs() * f + b.abs() * e + e * f + (a * b).abs() * f64::EPSILON }
     }

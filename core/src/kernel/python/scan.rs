@@ -1,0 +1,173 @@
+//! What is checked before the parser: it recurses, and a page has 1 MiB of stack.
+
+use std::collections::BTreeMap;
+
+use ruff_python_ast::token::TokenKind as T;
+use ruff_python_parser::Mode;
+use ruff_python_parser::lexer::lex;
+
+use crate::error::Error;
+use crate::kernel::nest::At;
+use crate::kernel::source::{MAX_DEPTH, refuse};
+
+/// More operators, calls and subscripts in a row are refused: each is a level of the tree that the parser makes.
+const MAX_CHAIN: usize = 1000;
+
+/// What nests in one bracket since the last comma.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    /// Levels at which the parser calls itself: signs, powers, `not`, `lambda`, `if` and the like.
+    deep: usize,
+    /// Levels of the tree that the parser makes in a loop: sums, calls, subscripts.
+    long: usize,
+}
+
+/// Refuses what nests too deep for the stack.
+pub(super) fn check_depth(code: &str) -> Result<(), Error> {
+    let mut lexer = lex(code, Mode::Module);
+    let mut levels = vec![Level::default()];
+    let (mut blocks, mut tokens, mut before) = (0usize, 0usize, T::Newline);
+    let mut total = Level::default();
+    loop {
+        let token = lexer.next_token();
+        if token == T::EndOfFile {
+            return Ok(());
+        }
+        tokens += usize::from(counts(token));
+        let mut add = Level::default();
+        match token {
+            T::Newline => {
+                levels = vec![Level::default()];
+                total = Level::default();
+            }
+            T::Indent => blocks += 1,
+            T::Dedent => blocks = blocks.saturating_sub(1),
+            T::Comma | T::Semi => {
+                let level = levels.last_mut().map(std::mem::take).unwrap_or_default();
+                total.long -= level.long;
+                // A comma between the parameters of a `lambda` ends nothing.
+                total.deep -= level.deep;
+                if let Some(last) = levels.last_mut() {
+                    last.deep = level.deep;
+                    total.deep += level.deep;
+                }
+            }
+            T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart => {
+                add.long = 1;
+                total.deep += 1;
+                levels.push(Level::default());
+            }
+            T::Rpar | T::Rsqb | T::Rbrace | T::FStringEnd | T::TStringEnd if levels.len() > 1 => {
+                let level = levels.pop().unwrap_or_default();
+                total.deep = total.deep.saturating_sub(level.deep + 1);
+                total.long -= level.long;
+            }
+            T::Not | T::Tilde | T::DoubleStar | T::Lambda | T::If | T::Else | T::Await | T::Async | T::Yield => add.deep = 1,
+            T::For | T::While | T::With | T::Def | T::Class | T::Try | T::Match | T::Case => add.deep = 1,
+            T::Plus | T::Minus | T::At | T::Star if !ends_operand(before) => add.deep = 1,
+            T::Name | T::Int | T::Float | T::String | T::Colon | T::Comment | T::NonLogicalNewline => {}
+            _ => add.long = 1,
+        }
+        if let Some(last) = levels.last_mut() {
+            last.deep += add.deep;
+            last.long += add.long;
+        }
+        total.deep += add.deep;
+        total.long += add.long;
+        if total.deep > MAX_DEPTH || blocks > MAX_DEPTH {
+            let problem = format!("this nests more than {MAX_DEPTH} levels deep");
+            return Err(refuse(place_of(code, tokens), problem, "Name parts of it, or split it into functions"));
+        }
+        if total.long > MAX_CHAIN {
+            let problem = format!("one expression has more than {MAX_CHAIN} operators in a row");
+            return Err(refuse(place_of(code, tokens), problem, "Split the statement"));
+        }
+        if !matches!(token, T::Comment | T::NonLogicalNewline) {
+            before = token;
+        }
+    }
+}
+
+/// Whether an operator behind `token` stands between two operands.
+fn ends_operand(token: T) -> bool {
+    matches!(
+        token,
+        T::Name | T::Int | T::Float | T::Complex | T::String | T::FStringEnd | T::TStringEnd | T::Rpar | T::Rsqb | T::Rbrace
+    ) || matches!(token, T::True | T::False | T::None | T::Ellipsis | T::Match | T::Case | T::Type)
+}
+
+/// Whether the lexer makes `token` of characters, not of the end of a line or of the file.
+fn counts(token: T) -> bool {
+    !matches!(token, T::Newline | T::NonLogicalNewline | T::Indent | T::Dedent | T::Unknown | T::EndOfFile)
+}
+
+/// Where the token of that number stands: the lexer keeps places to itself, so the shortest text that has it is looked for.
+fn place_of(code: &str, number: usize) -> At {
+    let has = |end: usize| {
+        let mut lexer = lex(code.get(..end).unwrap_or(code), Mode::Module);
+        let mut tokens = 0;
+        loop {
+            match lexer.next_token() {
+                T::EndOfFile => return false,
+                token => tokens += usize::from(counts(token)),
+            }
+            if tokens >= number {
+                return true;
+            }
+        }
+    };
+    let (mut low, mut high) = (0, code.len());
+    while low < high {
+        let mut middle = (low + high) / 2;
+        while !code.is_char_boundary(middle) {
+            middle += 1;
+        }
+        if has(middle) {
+            // A boundary beyond the middle must not be looked at for ever.
+            high = if middle < high { middle } else { low };
+        } else {
+            low = middle + 1;
+        }
+    }
+    Lines::new(code).at(high.saturating_sub(1))
+}
+
+/// Where lines start: places in a long source without counting from its start each time.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    code: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(code: &'a str) -> Self {
+        // As Python sees it: a carriage return ends a line too, with or without a newline behind it.
+        let bytes = code.as_bytes();
+        let ends = bytes.iter().enumerate().filter(|(at, byte)| {
+            **byte == b'\n' || (**byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
+        });
+        Self { code, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// The place of the byte at `offset`.
+    pub(super) fn at(&self, offset: usize) -> At {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|line| self.starts.get(line)).copied().unwrap_or_default();
+        let before = self.code.get(start..offset.min(self.code.len())).unwrap_or_default();
+        At { line: line as u32, column: before.chars().count() as u32 + 1 }
+    }
+
+    /// What comments such as `# trips: 10` say, by line; `key` is what stands before the colon.
+    pub(super) fn comments(&self, key: &str) -> BTreeMap<u32, &'a str> {
+        let text = |line: usize| {
+            let start = *self.starts.get(line)?;
+            let end = self.starts.get(line + 1).copied().unwrap_or(self.code.len());
+            let (_, comment) = self.code.get(start..end)?.split_once('#')?;
+            let (_, value) = comment.split_once(key)?;
+            let value = value.trim_start().strip_prefix(':')?.trim();
+            let end = value.find(|c: char| c.is_whitespace() || c == ',' || c == ';').unwrap_or(value.len());
+            Some((line as u32 + 1, value.get(..end)?))
+        };
+        (0..self.starts.len()).filter_map(text).collect()
+    }
+}
