@@ -1,6 +1,7 @@
 //! The native server as a library: [`app::router`] makes the whole service, so tests run it in process.
 //!
 //! - [`prototype`]: the prototype's endpoints with their exact requests and keys.
+//! - [`compile`]: what source code costs, also in the prototype's keys.
 //! - [`recipes`]: any recipe, run on the server; [`jobs`]: the same in the background.
 //! - [`score`]: questions to the language model; [`scoring`]: who answers them, and how.
 //! - [`model`]: the model on this machine, without any HTTP.
@@ -9,6 +10,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod compile;
 pub mod error;
 pub mod fetch;
 pub mod info;

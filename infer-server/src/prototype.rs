@@ -26,6 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::Service;
+use crate::compile;
 use crate::error::{ApiError, Body, Refusal};
 use crate::scoring::trace::Source;
 
@@ -43,6 +44,7 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
         .routes(routes!(predict_schedule))
         .routes(routes!(simulate_policy))
         .routes(routes!(validate_trace))
+        .merge(compile::router())
 }
 
 /// A synthetic workload. Every field has a default.

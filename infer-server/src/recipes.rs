@@ -25,7 +25,7 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 }
 
 /// Stops a run when it is dropped: when the client goes away, so does its run.
-struct StopOnDrop(Arc<AtomicBool>);
+pub(crate) struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -34,12 +34,19 @@ impl Drop for StopOnDrop {
 }
 
 /// Holds the permit too: a run that its client left counts until it has stopped.
-struct UntilStopped(Arc<AtomicBool>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+pub(crate) struct UntilStopped(Arc<AtomicBool>, #[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Progress for UntilStopped {
     fn report(&mut self, _done: u64, _total: u64, _what: &str) -> Flow {
         if self.0.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
     }
+}
+
+/// A run's place among those under way, and what stops it; refused where all places are taken.
+pub(crate) fn start(service: &Service) -> Result<(StopOnDrop, UntilStopped), ApiError> {
+    let permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    Ok((StopOnDrop(Arc::clone(&stop)), UntilStopped(stop, permit)))
 }
 
 /// Run a recipe.
@@ -64,9 +71,7 @@ impl Progress for UntilStopped {
 async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
     let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
     without_file(&recipe)?;
-    let permit = Arc::clone(&service.runs).try_acquire_owned().map_err(|_| ApiError::busy())?;
-    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-    let progress = UntilStopped(Arc::clone(&stop.0), permit);
+    let (_stop, progress) = start(&service)?;
     let patience = service.scoring.patience();
     let (outcome, source) = run_scored(&service, recipe, progress, patience, &|_, _| {}).await?;
     Ok((source.as_ref().map(scorer_headers).unwrap_or_default(), Json(outcome)))

@@ -255,8 +255,36 @@ async fn a_body_over_the_limit_is_413() {
 }
 
 #[tokio::test]
-async fn predict_compile_is_left_out_rather_than_faked() {
-    assert_eq!(post("/predict-compile", "{}").await.unwrap().status, StatusCode::NOT_FOUND);
+async fn predict_compile_answers_the_prototypes_keys() {
+    let body = r#"{"code": "def matmul(a, b): return a @ b", "model_type": "Transformer", "opt_level": "O2"}"#;
+    let answer = post("/predict-compile", body).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let answer = answer.json().unwrap();
+    let features = sorted(["num_loops", "num_branches", "load_ops", "store_ops", "flops", "mem_bytes"]);
+    assert_eq!(keys(&answer["features"]), features);
+    assert_eq!(keys(&answer["feature_importance"]), features);
+    assert_eq!(answer["features"]["flops"], 2u64 << 30);
+    let [latency, energy] = ["latency (ms)", "energy (J)"].map(|key| answer[key].as_f64().unwrap());
+    assert!(latency > 0.0 && energy > 0.0);
+    let shares: f64 = answer["feature_importance"].as_object().unwrap().values().filter_map(|v| v.as_f64()).sum();
+    assert!((shares - latency).abs() < 1e-9 * latency, "a core starts without a launch");
+    for (body, wanted) in [
+        ("{}", "code"),
+        (r#"{"code": 1}"#, "code"),
+        (r#"{"code": "x[0] = 1;", "opt_level": "O9"}"#, "opt_level"),
+        (r#"{"code": "x[0] = 1;", "opt_level": 2}"#, "opt_level"),
+        (r#"{"code": "x[0] = 1;", "device": "abacus"}"#, "device"),
+        (r#"{"code": "x[0] = 1;", "defines": {"N": "many"}}"#, "defines"),
+        (r#"{"code": "x[0] = 1;", "colour": "red"}"#, "colour"),
+    ] {
+        let answer = post("/predict-compile", body).await.unwrap();
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+        assert_eq!(answer.json().unwrap()["detail"][0]["loc"][1], wanted, "{body}");
+    }
+    let endless = r#"{"code": "def f(a):\n    while True:\n        a[0] += 1\n"}"#;
+    let answer = post("/predict-compile", endless).await.unwrap();
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer.text.contains("line 2"), "{}", answer.text);
 }
 
 #[tokio::test]
@@ -306,7 +334,15 @@ async fn health_documentation_and_a_missing_page() {
 
     let api = get("/openapi.json").await.unwrap().json().unwrap();
     let paths = keys(&api["paths"]);
-    for path in ["/generate-trace", "/predict-schedule", "/simulate", "/validate-trace", "/v1/run", "/health/live"] {
+    for path in [
+        "/generate-trace",
+        "/predict-schedule",
+        "/simulate",
+        "/validate-trace",
+        "/predict-compile",
+        "/v1/run",
+        "/health/live",
+    ] {
         assert!(paths.contains(&path), "{path} is not documented: {paths:?}");
     }
     let docs = get("/docs/").await.unwrap();

@@ -68,6 +68,10 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let cost = cost::cost(program, run, &misses, &target, request.opt_level);
     extend(&mut assumptions, &target.assumptions);
     extend(&mut assumptions, &cost.assumptions);
+    if cost.ms.iter().chain(&cost.joules).any(|figure| !figure.is_finite()) {
+        let problem = "the kernel does more than a number can tell".to_owned();
+        return Err(Error::TooLarge { problem, cure: "Choose smaller parameters".into() });
+    }
     let [low, latency_ms, high] = cost.ms;
     let [low_j, high_j] = cost.joules;
     Ok(Report {

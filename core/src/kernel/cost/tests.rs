@@ -288,7 +288,7 @@ fn parts_are_what_paper_and_pencil_say() {
     assert!((part("loads and stores") - 3.0 * rounds / 8.0 / 2.0 * cycle / 0.87).abs() < 1e-12);
     // All fits into L2: three arrays come in once, one is said to go back.
     let lines = 3.0 * n * n / 16.0;
-    assert!((part("DRAM") - (lines + lines / 3.0) * 64.0 / 34.8e9 / 0.65 * 1e3).abs() < 1e-12);
+    assert!((part("DRAM") - (lines + lines / 3.0) * 64.0 / 34.8e9 / 0.75 * 1e3).abs() < 1e-12);
     assert_eq!(part("launch"), 0.0);
     assert_eq!(cost.levels[1].capacity_misses, Count::Whole(0));
     assert_eq!(cost.levels[1].bytes, Count::Whole(3 * 48 * 48 * 4));
