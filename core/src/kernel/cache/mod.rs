@@ -15,6 +15,7 @@ mod replay;
 mod run;
 mod sample;
 mod small;
+mod sparse;
 #[cfg(test)]
 mod tests;
 

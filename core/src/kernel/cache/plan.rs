@@ -71,6 +71,10 @@ pub(super) struct Loop<'a> {
     pub(super) period: Option<Period>,
     /// It never has more rounds.
     pub(super) most: u64,
+    /// One run of it never touches more lines.
+    pub(super) lines: u64,
+    /// Whether looking at the first and the last touch of each line takes far less work than at all touches.
+    pub(super) sparse: bool,
 }
 
 /// What an access depends on.
@@ -111,6 +115,8 @@ pub(super) struct Touch<'a> {
     pub(super) kind: Kind,
     /// Whether the extremes of all loops around do not prove the subscripts to lie within the array.
     pub(super) doubtful: bool,
+    /// The bit of each loop around, and the most rounds it has.
+    loops: Vec<(Depths, u64)>,
     draw: Draw,
 }
 
@@ -180,6 +186,8 @@ impl Even {
 struct Around {
     /// Symbols of the loops around, outermost first.
     loops: Vec<usize>,
+    /// The most rounds that each of them has.
+    most: Vec<u64>,
     /// Those that bounds and conditions around depend on.
     domain: Depths,
 }
@@ -479,6 +487,7 @@ impl<'a> Compiler<'a> {
         if let Some(range) = self.ranges.get_mut(var) {
             *range = (low, high);
         }
+        within.most.push(most);
         let body = self.steps(&source.body, &within)?;
         let mut touches = Vec::new();
         all_touches(&body, &mut touches);
@@ -491,8 +500,9 @@ impl<'a> Compiler<'a> {
         kinds.dedup();
         let straight = body.iter().all(|step| matches!(step, Step::Touch(Touch { address: Address::Even(_), .. })));
         let doubtful = touches.iter().any(|touch| touch.doubtful);
+        let (lines, sparse) = (self.lines_of(&touches, depth), is_sparse(&touches, depth));
         let period = self.period(&touches, var, step, depth);
-        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most }))
+        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
     }
 
     /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
@@ -526,6 +536,18 @@ impl<'a> Compiler<'a> {
             i64::try_from(bytes / i128::from(self.line_bytes)).ok()
         };
         Some(Period { rounds, shift: moves.iter().map(lines).collect::<Option<_>>()? })
+    }
+
+    /// How many lines one run of a loop touches at most: of each array no more than it has, nor more than its accesses.
+    fn lines_of(&self, touches: &[&Touch<'a>], depth: Depths) -> u64 {
+        let mut sums = vec![0u64; self.spaces.len()];
+        for touch in touches {
+            if let Some(sum) = sums.get_mut(touch.array as usize) {
+                *sum = sum.saturating_add(touch.rounds(depth, touch.kind.mentions));
+            }
+        }
+        let whole = |space: &Space| (space.elements * space.bytes).div_ceil(self.line_bytes);
+        sums.iter().zip(&self.spaces).fold(0, |sum, (own, space)| sum.saturating_add(whole(space).min(*own)))
     }
 
     fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<Branch<'a>, Error> {
@@ -579,7 +601,8 @@ impl<'a> Compiler<'a> {
         let draw = self.place(around);
         let kind = Kind { domain: around.domain, mentions: around.domain | own };
         let array = access.array as u32;
-        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, draw })
+        let loops = around.most.iter().enumerate().map(|(depth, most)| (1 << depth, *most)).collect();
+        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
     }
 
     /// Where the element lies, where that is a sum of loop variables times constants.
@@ -696,6 +719,23 @@ impl<'a> Compiler<'a> {
         self.sites += 1;
         Draw { site: self.sites, around: around.loops.clone() }
     }
+}
+
+impl Touch<'_> {
+    /// The rounds of the loops at `depth` and further in, of those in `of`.
+    fn rounds(&self, depth: Depths, of: Depths) -> u64 {
+        let loops = self.loops.iter().filter(|(own, _)| *own >= depth && own & of != 0);
+        loops.fold(1, |product, (_, most)| product.saturating_mul(*most))
+    }
+}
+
+/// Whether a loop at `depth` touches most lines many times.
+fn is_sparse(touches: &[&Touch<'_>], depth: Depths) -> bool {
+    let sum = |of: &dyn Fn(&Touch<'_>) -> Depths| {
+        touches.iter().fold(0u64, |sum, touch| sum.saturating_add(touch.rounds(depth, of(touch))))
+    };
+    // The first and the last touches are two walks, which must pay.
+    sum(&|_| Depths::MAX) / 8 > sum(&|touch| touch.kind.mentions)
 }
 
 impl Around {

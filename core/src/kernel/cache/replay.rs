@@ -4,8 +4,9 @@
 use super::lru::Lru;
 use super::meter::Meter;
 use super::periods::Periods;
-use super::plan::{Loop, Plan, Step};
+use super::plan::{Loop, Plan, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
+use super::sparse::{Sparse, Turn, Visitor};
 use crate::error::Error;
 
 /// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
@@ -92,6 +93,9 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         if l.straight {
             return self.straight(l, rounds);
         }
+        if l.sparse && l.lines <= self.capacity {
+            return self.fits(l);
+        }
         let mut periods = l.period.as_ref().map(|period| Periods::new(period, period.rounds, self.meter));
         let mut round = 0;
         while round < rounds {
@@ -99,6 +103,18 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             self.set(l, first, round);
             self.steps(&l.body)?;
             round += 1;
+        }
+        Ok(())
+    }
+
+    /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
+    /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
+    fn fits(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+        self.skipped = true;
+        let plan = self.plan;
+        for turn in [Turn::First { check: false }, Turn::Last] {
+            let values = self.values.clone();
+            Sparse::new(plan, values, turn, self).repeat(l, 0)?;
         }
         Ok(())
     }
@@ -146,6 +162,22 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let skipped = periods.look(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
         self.skipped |= skipped > 0;
         Ok(skipped)
+    }
+}
+
+impl Visitor for Replay<'_, '_, '_> {
+    fn step(&mut self) -> Result<(), Error> {
+        self.meter.spend(1)
+    }
+
+    fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error> {
+        self.meter.spend(1)?;
+        touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
+        Ok(())
+    }
+
+    fn runs(&mut self, _plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+        self.rounds(runs, (0, rounds))
     }
 }
 

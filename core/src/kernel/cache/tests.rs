@@ -245,6 +245,31 @@ fn rounds_that_repeat_are_skipped() {
     }
 }
 
+/// `T = A B`, then `D = T C`: each product fits caches that do not hold both.
+fn two_products(n: i64) -> Program {
+    let mut w = Writer::default();
+    let arrays = ["A", "B", "T", "C", "D"].map(|name| w.array(name, Element::F32, &[n, n]));
+    let mut nests = Vec::new();
+    for (line, [a, b, c]) in [(1, [0, 1, 2]), (2, [2, 3, 4])] {
+        let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
+        let (cij, aik, bkj) = ([i.clone(), j.clone()], [i.clone(), k.clone()], [k.clone(), j.clone()]);
+        let add = work(line, &[(arrays[a], &aik, false), (arrays[b], &bkj, false), (arrays[c], &cij, true)]);
+        nests.push(repeat(&i, 0, n, vec![repeat(&j, 0, n, vec![repeat(&k, 0, n, vec![add])])]));
+    }
+    w.does(nests)
+}
+
+#[test]
+fn loops_that_fit_are_walked_sparsely() {
+    for capacity in [47, 48, 49, 55, 64, 70, 79, 80] {
+        check(&two_products(16), 64, capacity, REPLAY);
+        check(&two_products(15), 32, capacity, REPLAY);
+    }
+    // Three matrices of 8 MiB fit, five do not: without walking sparsely, this would not end before the budget does.
+    let found = misses(&two_products(2048), 64, &[64 << 20], &mut Unattended).unwrap().remove(0);
+    assert_eq!((found.compulsory, whole(found.capacity)), (Count::Whole(5 * 2048 * 128), 0));
+}
+
 /// Instructions from which a random program is made.
 #[derive(Debug, Clone)]
 enum Tree {
