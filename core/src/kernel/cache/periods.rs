@@ -46,7 +46,7 @@ impl<'p> Periods<'p> {
         totals: &mut Totals,
         meter: &mut Meter<'_>,
     ) -> Result<u64, Error> {
-        if self.done || round == 0 || round % self.length != 0 {
+        if self.done || round == 0 || !round.is_multiple_of(self.length) {
             return Ok(0);
         }
         // The first look waits until a cache's worth of work is done.

@@ -242,11 +242,10 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
     fn go_to(&mut self, site: &Site<'_, 'a>, rng: &mut Rng) -> Result<Option<Vec<u64>>, Error> {
         self.meter.spend(1)?;
         let mut below = |bound: u64| ((rng.unit() * bound as f64) as u64).min(bound.saturating_sub(1));
-        let mut path = site.path.iter();
         let mut rounds = Vec::with_capacity(site.path.len());
         let plan = self.plan;
         let mut steps: &[Step<'a>] = &plan.steps;
-        while let Some(place) = path.next() {
+        for place in &site.path {
             match steps.get(place.index) {
                 Some(Step::Loop(l)) => {
                     let (first, count) = plan.rounds(l, &self.values)?;
