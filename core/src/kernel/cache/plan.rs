@@ -1,5 +1,7 @@
 //! A program with the numbers filled in: what all ways of finding misses walk over.
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
 use crate::kernel::expr::{Expr, NoValue, Rounding, Symbol};
 use crate::kernel::nest::{self, Access, At, Comparison, Condition, Node, Program};
@@ -91,8 +93,16 @@ pub(super) struct Kind {
 pub(super) struct Period {
     /// Rounds of a period.
     pub(super) rounds: u64,
-    /// Lines by which each array moves in it.
-    pub(super) shift: Vec<i64>,
+    /// Lines by which arrays move in it, by array; others stay.
+    shift: Vec<(u32, i64)>,
+}
+
+impl Period {
+    /// Lines by which `array` moves in so many periods.
+    pub(super) fn moved(&self, array: u32, periods: i64) -> i64 {
+        let place = self.shift.binary_search_by_key(&array, |(own, _)| *own);
+        place.ok().and_then(|place| self.shift.get(place)).map_or(0, |(_, lines)| lines.wrapping_mul(periods))
+    }
 }
 
 #[derive(Debug)]
@@ -507,7 +517,7 @@ impl<'a> Compiler<'a> {
 
     /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
     fn period(&self, touches: &[&Touch<'a>], var: usize, step: i64, depth: Depths) -> Option<Period> {
-        let mut moves: Vec<Option<i64>> = vec![None; self.spaces.len()];
+        let mut moves: BTreeMap<u32, i64> = BTreeMap::new();
         for touch in touches {
             if touch.kind.domain & depth != 0 {
                 return None;
@@ -517,37 +527,37 @@ impl<'a> Compiler<'a> {
                 _ if touch.kind.mentions & depth != 0 => return None,
                 _ => 0,
             };
-            let slot = moves.get_mut(touch.array as usize)?;
-            if slot.is_some_and(|known| known != own) {
+            if *moves.entry(touch.array).or_insert(own) != own {
                 return None;
             }
-            *slot = Some(own);
         }
         let mut rounds = 1u64;
-        for own in moves.iter().flatten() {
+        for own in moves.values() {
             let alone = self.line_bytes / gcd(self.line_bytes, own.unsigned_abs());
             rounds = rounds / gcd(rounds, alone) * alone;
             if rounds > MAX_PERIOD {
                 return None;
             }
         }
-        let lines = |own: &Option<i64>| {
-            let bytes = i128::from(own.unwrap_or(0)) * i128::from(rounds);
-            i64::try_from(bytes / i128::from(self.line_bytes)).ok()
+        let lines = |(array, own): (u32, i64)| {
+            let bytes = i128::from(own) * i128::from(rounds);
+            i64::try_from(bytes / i128::from(self.line_bytes)).ok().map(|lines| (array, lines))
         };
-        Some(Period { rounds, shift: moves.iter().map(lines).collect::<Option<_>>()? })
+        Some(Period { rounds, shift: moves.into_iter().map(lines).collect::<Option<_>>()? })
     }
 
     /// How many lines one run of a loop touches at most: of each array no more than it has, nor more than its accesses.
     fn lines_of(&self, touches: &[&Touch<'a>], depth: Depths) -> u64 {
-        let mut sums = vec![0u64; self.spaces.len()];
+        let mut sums: BTreeMap<u32, u64> = BTreeMap::new();
         for touch in touches {
-            if let Some(sum) = sums.get_mut(touch.array as usize) {
-                *sum = sum.saturating_add(touch.rounds(depth, touch.kind.mentions));
-            }
+            let sum = sums.entry(touch.array).or_default();
+            *sum = sum.saturating_add(touch.rounds(depth, touch.kind.mentions));
         }
-        let whole = |space: &Space| (space.elements * space.bytes).div_ceil(self.line_bytes);
-        sums.iter().zip(&self.spaces).fold(0, |sum, (own, space)| sum.saturating_add(whole(space).min(*own)))
+        let whole = |array: u32| {
+            let space = self.spaces.get(array as usize);
+            space.map_or(0, |space| (space.elements * space.bytes).div_ceil(self.line_bytes))
+        };
+        sums.into_iter().fold(0, |lines, (array, sum)| lines.saturating_add(sum.min(whole(array))))
     }
 
     fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<Branch<'a>, Error> {

@@ -16,15 +16,15 @@ const PERIODS_AT_A_TIME: u64 = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Misses, by index into [`Plan::sources`].
-    pub(super) misses: Vec<u64>,
+    pub(super) misses: Vec<u128>,
     /// Changed lines that went back.
-    pub(super) write_backs: u64,
+    pub(super) write_backs: u128,
 }
 
 impl Totals {
     /// Counts what happened since `before` `times` more.
     pub(super) fn repeat(&mut self, before: &Self, times: u64) {
-        let more = |now: u64, before: u64| now.saturating_add((now - before).saturating_mul(times));
+        let more = |now: u128, before: u128| now.saturating_add((now - before).saturating_mul(times.into()));
         for (now, before) in self.misses.iter_mut().zip(&before.misses) {
             *now = more(*now, *before);
         }
@@ -54,7 +54,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let values = plan.values.clone();
         let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, cursors: Vec::new() };
         replay.steps(&plan.steps)?;
-        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty());
+        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
         Ok((replay.totals, replay.skipped))
     }
 
@@ -110,6 +110,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
     /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
     fn fits(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+        self.meter.spend(self.values.len() as u64)?;
         self.skipped = true;
         let plan = self.plan;
         for turn in [Turn::First { check: false }, Turn::Last] {
@@ -188,6 +189,6 @@ fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: 
         if let Some(misses) = totals.misses.get_mut(source as usize) {
             *misses += 1;
         }
-        totals.write_backs += u64::from(touched.wrote_back);
+        totals.write_backs += u128::from(touched.wrote_back);
     }
 }

@@ -10,8 +10,8 @@ use crate::kernel::nest::{
 };
 use crate::run::{Flow, Unattended};
 
-const REPLAY: Ways = Ways { engine: false, replay_work: u64::MAX, sample_work: 0 };
-const SAMPLE: Ways = Ways { engine: false, replay_work: 0, sample_work: 400_000 };
+const REPLAY: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: u64::MAX, sample_work: 0 };
+const SAMPLE: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: 0, sample_work: 400_000 };
 
 /// Writes programs in few words.
 #[derive(Default)]
@@ -231,6 +231,14 @@ fn rounds_that_repeat_are_skipped() {
     assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
     let found = check(&jacobi(40, 20), 64, 20, REPLAY);
     assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
+    // More misses than 64 bits count.
+    let mut w = Writer::default();
+    let (t, i) = (w.variable("t"), w.variable("i"));
+    let x = w.array("x", Element::F64, &[1024]);
+    let sweep = repeat(&i, 0, 1024, vec![work(1, &[(x, std::slice::from_ref(&i), false)])]);
+    let program = w.does(vec![repeat(&t, 0, 1 << 60, vec![sweep])]);
+    let found = misses(&program, 64, &[4096], &mut Unattended).unwrap().remove(0);
+    assert_eq!((found.compulsory, found.capacity), (Count::Whole(128), Count::Real(2f64.powi(67) - 128.0)));
     // A long loop without others around it.
     let mut w = Writer::default();
     let i = w.variable("i");
