@@ -464,7 +464,10 @@ impl<'a> Lower<'a> {
                         }
                     }
                 }
-                _ => Err(self.no_place(at)),
+                UnaryOperator::Negate | UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::Complement => {
+                    Err(self.no_place(at))
+                }
+                _ => Err(refuse(at, "pointers are not followed as they move", "Use subscripts")),
             },
             Expression::Cast(cast) => self.place(&cast.node.expression, more),
             Expression::Call(call) => {
