@@ -281,12 +281,12 @@ pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) ->
 
 /// `expr` with `step` added to `var`, where it is a polynomial.
 fn substitute(expr: &Expr, var: Symbol, step: i64) -> Option<Expr> {
-    let mut made = Expr::Const(0);
-    for (product, factor) in super::poly::poly(expr)? {
-        let term = product.iter().fold(Expr::Const(factor), |term, symbol| {
-            term.times(if *symbol == var { Expr::from(var).plus(step) } else { Expr::from(*symbol) })
-        });
-        made = made.plus(term);
-    }
-    Some(made)
+    let poly = super::poly::poly(expr).filter(|poly| !poly.hides(var))?;
+    let next = |product: &[Symbol]| {
+        product.iter().fold(Expr::Const(1), |term, symbol| match *symbol == var {
+            true => term.times(Expr::from(var).plus(step)),
+            false => term.times(poly.product(&[*symbol])),
+        })
+    };
+    Some(poly.terms.iter().fold(Expr::Const(0), |sum, (product, factor)| sum.plus(next(product).times(*factor))))
 }

@@ -33,6 +33,15 @@ struct Counter<'a> {
     step: Option<Expr>,
     /// Others that move with it, and what is added to them: where they start, if that is known.
     others: Vec<(Advance<'a>, Option<Expr>)>,
+    var: Symbol,
+}
+
+/// The range of a loop.
+struct Head {
+    lower: Expr,
+    upper: Expr,
+    step: Expr,
+    ascending: bool,
 }
 
 impl<'a> Lower<'a> {
@@ -68,7 +77,8 @@ impl<'a> Lower<'a> {
             };
         };
         let mut assigned = self.assigned_in(Part::Statement(&repeat.statement));
-        if assigned.contains(advance.name) && told.is_none() {
+        let moved = assigned.contains(advance.name);
+        if moved && told.is_none() {
             let problem = format!("the loop's variable {} is changed within the loop", advance.name);
             return Err(refuse(at, problem, format!("Change it only in the loop's head. {TRIPS}")));
         }
@@ -85,11 +95,17 @@ impl<'a> Lower<'a> {
             Some(by) => self.integer(by, true)?,
         };
         let step = step.map(|step| if advance.adds { step } else { tidy(step.times(-1)) });
-        let counter = Counter { advance, lower, step, others };
-        if let Some(trips) = told {
-            return self.told_loop(repeat, &counter, trips, assigned, at);
+        let var = self.builder.variable(advance.name);
+        let counter = Counter { advance, lower, step, others, var };
+        let head = self.head(condition, &counter, at);
+        match (told, head) {
+            // A comment is for what the head does not say.
+            (Some(trips), Err(_)) => self.told_loop(repeat, &counter, trips, assigned, at),
+            (Some(trips), Ok(_)) if moved || breaks(&repeat.statement.node) => {
+                self.told_loop(repeat, &counter, trips, assigned, at)
+            }
+            (_, head) => self.known_loop(repeat, head?, &counter, assigned, at),
         }
-        self.known_loop(repeat, condition, &counter, assigned, at)
     }
 
     /// Runs the first part of a `for`: it sets variables, which does not count as work where it only starts a counter.
@@ -130,15 +146,8 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// A loop whose rounds follow from its head.
-    fn known_loop(
-        &mut self,
-        repeat: &'a ForStatement,
-        condition: &'a Node<Expression>,
-        counter: &Counter<'a>,
-        assigned: BTreeSet<String>,
-        at: At,
-    ) -> Result<(), Error> {
+    /// The range that the head of a loop says.
+    fn head(&mut self, condition: &'a Node<Expression>, counter: &Counter<'a>, at: At) -> Result<Head, Error> {
         let name = counter.advance.name;
         let Some(lower) = counter.lower.clone() else {
             return Err(refuse(at, format!("where {name} starts is decided by data"), TRIPS));
@@ -151,9 +160,22 @@ impl<'a> Lower<'a> {
         if sign == 0 {
             return Err(refuse(at, format!("this loop never ends: {name} stays as it is"), "Add something to it"));
         }
-        let var = self.builder.variable(name);
-        self.set_counter(name, Expr::from(var));
-        let upper = self.limit(condition, (var, name), sign > 0, &step)?;
+        self.set_counter(name, Expr::from(counter.var));
+        let upper = self.limit(condition, (counter.var, name), sign > 0, &step)?;
+        Ok(Head { lower, upper, step, ascending: sign > 0 })
+    }
+
+    /// A loop whose rounds follow from its head.
+    fn known_loop(
+        &mut self,
+        repeat: &'a ForStatement,
+        head: Head,
+        counter: &Counter<'a>,
+        assigned: BTreeSet<String>,
+        at: At,
+    ) -> Result<(), Error> {
+        let (name, var) = (counter.advance.name, counter.var);
+        let Head { lower, upper, step, ascending } = head;
         // `j--` beside `i++`: as far from its start as `i` is.
         let rounds = match step {
             Expr::Const(1) => Some(Expr::from(var).minus(lower.clone())),
@@ -176,7 +198,7 @@ impl<'a> Lower<'a> {
             lower: lower.clone(),
             upper: upper.clone(),
             step: step.clone(),
-            ascending: sign > 0,
+            ascending,
             assigned,
             written: BTreeSet::new(),
             told: false,
@@ -297,7 +319,7 @@ impl<'a> Lower<'a> {
         if left == Expr::from(var) {
             return Ok(tidy(right.plus(last)));
         }
-        let (factor, offset) = poly(&left).and_then(|poly| linear(poly, var)).ok_or_else(unknown)?;
+        let (factor, offset) = poly(&left).and_then(|poly| linear(&poly, var)).ok_or_else(unknown)?;
         let room = tidy(right.plus(last).minus(offset));
         match (factor, up) {
             (1, _) => Ok(room),
@@ -309,6 +331,14 @@ impl<'a> Lower<'a> {
     }
 
     // --- loops of which a comment says how often they run ---
+
+    fn state_trips(&mut self, at: At) {
+        let word = self.text.hints.trips(at.line).unwrap_or_default();
+        self.builder.assume(format!(
+            "the loop on line {} runs {word} times each time it is reached, as its comment says",
+            at.line
+        ));
+    }
 
     /// How often the comment on the line says that a loop runs.
     fn trips(&mut self, at: At) -> Option<Expr> {
@@ -337,17 +367,21 @@ impl<'a> Lower<'a> {
         at: At,
     ) -> Result<(), Error> {
         let name = counter.advance.name;
+        self.state_trips(at);
         let moved = assigned.contains(name);
         let known = match (&counter.lower, &counter.step) {
             (Some(lower), Some(Expr::Const(step))) if *step != 0 && !moved => Some((lower.clone(), *step)),
             _ => None,
         };
         let Some((lower, step)) = known else {
+            if let Some(scalar) = self.scalar_mut(name) {
+                scalar.stored = true;
+            }
             assigned.insert(name.to_owned());
             let parts = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect::<Vec<_>>();
             return self.rounds(trips, &parts, &repeat.statement, at);
         };
-        let var = self.builder.variable(name);
+        let var = counter.var;
         self.set_counter(name, Expr::from(var));
         let upper = tidy(lower.clone().plus(trips.times(step)));
         let (step, ascending) = (Expr::Const(step), step > 0);
@@ -390,6 +424,7 @@ impl<'a> Lower<'a> {
         statement: &'a Node<Statement>,
         at: At,
     ) -> Result<(), Error> {
+        self.state_trips(at);
         let mut assigned = self.assigned_in(Part::Statement(statement));
         for part in parts {
             assigned.extend(self.assigned_in(Part::Expression(part)));
@@ -413,19 +448,34 @@ impl<'a> Lower<'a> {
 }
 
 /// `factor` and `offset` of `factor * var + offset`.
-fn linear(poly: Poly, var: Symbol) -> Option<(i64, Expr)> {
+fn linear(poly: &Poly, var: Symbol) -> Option<(i64, Expr)> {
     let (mut factor, mut offset) = (0, Expr::Const(0));
-    for (product, times) in poly {
-        if product == [var] {
-            factor = times;
+    for (product, times) in &poly.terms {
+        if product == &[var] {
+            factor = *times;
         } else if product.contains(&var) {
             return None;
         } else {
-            let term = product.iter().fold(Expr::Const(times), |term, symbol| term.times(*symbol));
-            offset = offset.plus(term);
+            offset = offset.plus(poly.product(product).times(*times));
         }
     }
-    Some((factor, offset))
+    (!poly.hides(var)).then_some((factor, offset))
+}
+
+/// Whether a `break` in `statement` ends the loop around it.
+fn breaks(statement: &Statement) -> bool {
+    match statement {
+        Statement::Break => true,
+        Statement::Labeled(labeled) => breaks(&labeled.node.statement.node),
+        Statement::Compound(items) => {
+            items.iter().any(|item| matches!(&item.node, BlockItem::Statement(statement) if breaks(&statement.node)))
+        }
+        Statement::If(branch) => {
+            breaks(&branch.node.then_statement.node)
+                || branch.node.else_statement.as_ref().is_some_and(|other| breaks(&other.node))
+        }
+        _ => false,
+    }
 }
 
 /// Whether `expression` mentions `wanted`.

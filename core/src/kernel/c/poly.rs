@@ -9,24 +9,41 @@ const MAX_TERMS: usize = 64;
 /// Nor is a higher degree.
 const MAX_DEGREE: usize = 8;
 
-/// A sum of products of symbols, by product.
-pub(super) type Poly = BTreeMap<Vec<Symbol>, i64>;
+/// A sum of products of symbols. What is no polynomial, such as a minimum, is a symbol of its own.
+#[derive(Debug, Default)]
+pub(super) struct Poly {
+    /// Factors by product.
+    pub(super) terms: BTreeMap<Vec<Symbol>, i64>,
+    /// What symbols from [`ATOM`] on stand for.
+    atoms: Vec<Expr>,
+}
 
-/// `expr` as a polynomial, if it is one and not too long.
+/// The first symbol that stands for an expression.
+const ATOM: u32 = 1 << 31;
+
+type Terms = BTreeMap<Vec<Symbol>, i64>;
+
+/// `expr` as a polynomial, if it is not too long.
 pub(super) fn poly(expr: &Expr) -> Option<Poly> {
-    let mut sum = Poly::new();
+    let mut atoms = Vec::new();
+    let terms = terms(expr, &mut atoms)?;
+    Some(Poly { terms, atoms })
+}
+
+fn terms(expr: &Expr, atoms: &mut Vec<Expr>) -> Option<Terms> {
+    let mut sum = Terms::new();
     match expr {
         Expr::Const(value) => add(&mut sum, Vec::new(), *value)?,
         Expr::Symbol(symbol) => add(&mut sum, vec![*symbol], 1)?,
         Expr::Add(a, b) => {
-            sum = poly(a)?;
-            for (product, factor) in poly(b)? {
+            sum = terms(a, atoms)?;
+            for (product, factor) in terms(b, atoms)? {
                 add(&mut sum, product, factor)?;
             }
         }
         Expr::Mul(a, b) => {
-            let b = poly(b)?;
-            for (left, x) in poly(a)? {
+            let b = terms(b, atoms)?;
+            for (left, x) in terms(a, atoms)? {
                 for (right, y) in &b {
                     let mut product = [left.as_slice(), right].concat();
                     product.sort_unstable();
@@ -34,55 +51,63 @@ pub(super) fn poly(expr: &Expr) -> Option<Poly> {
                 }
             }
         }
-        _ => return None,
+        other => {
+            let known = atoms.iter().position(|atom| atom == other);
+            let number = known.unwrap_or_else(|| {
+                atoms.push(other.clone());
+                atoms.len() - 1
+            });
+            add(&mut sum, vec![Symbol(ATOM + number as u32)], 1)?;
+        }
     }
+    sum.retain(|_, factor| *factor != 0);
     Some(sum)
 }
 
-fn add(sum: &mut Poly, product: Vec<Symbol>, factor: i64) -> Option<()> {
+fn add(sum: &mut Terms, product: Vec<Symbol>, factor: i64) -> Option<()> {
     if sum.len() >= MAX_TERMS || product.len() > MAX_DEGREE {
         return None;
     }
     let own = sum.entry(product).or_insert(0);
     *own = own.checked_add(factor)?;
-    sum.retain(|_, factor| *factor != 0);
     Some(())
 }
 
-/// `expr` with like terms taken together, where it is a polynomial.
-pub(super) fn tidy(expr: Expr) -> Expr {
-    match (&expr, poly(&expr)) {
-        (_, Some(poly)) => expression(&poly),
-        (Expr::Add(..), None) => {
-            // A constant outside of a minimum, or the like: `min(a, b) - 1 + 1`.
-            let (rest, constant) = split(expr);
-            rest.plus(constant)
-        }
-        _ => expr,
+impl Poly {
+    /// A product as an expression.
+    pub(super) fn product(&self, product: &[Symbol]) -> Expr {
+        product.iter().fold(Expr::Const(1), |term, symbol| {
+            let atom = symbol.0.checked_sub(ATOM).and_then(|number| self.atoms.get(number as usize));
+            term.times(atom.cloned().unwrap_or(Expr::Symbol(*symbol)))
+        })
+    }
+
+    /// Whether a part that is no polynomial mentions `symbol`.
+    pub(super) fn hides(&self, symbol: Symbol) -> bool {
+        self.atoms.iter().any(|atom| atom.mentions(symbol))
     }
 }
 
-/// `expr` without the constants at the end of its sums, and these.
-fn split(expr: Expr) -> (Expr, i64) {
-    match expr {
-        Expr::Add(a, b) if matches!(*b, Expr::Const(_)) => {
-            let Expr::Const(last) = *b else { return (*a, 0) };
-            let (rest, constant) = split(*a);
-            match constant.checked_add(last) {
-                Some(sum) => (rest, sum),
-                None => (rest.plus(constant), last),
-            }
-        }
-        other => (other, 0),
+/// `expr` with like terms taken together.
+pub(super) fn tidy(expr: Expr) -> Expr {
+    if let Expr::Min(a, b) | Expr::Max(a, b) = &expr
+        && let Some(gap) = difference(a, b)
+    {
+        let first = (gap <= 0) == matches!(expr, Expr::Min(..));
+        return if first { (**a).clone() } else { (**b).clone() };
+    }
+    match poly(&expr) {
+        Some(poly) => expression(&poly),
+        None => expr,
     }
 }
 
 /// Longer products first, constants last.
 fn expression(poly: &Poly) -> Expr {
-    let mut terms: Vec<_> = poly.iter().collect();
+    let mut terms: Vec<_> = poly.terms.iter().collect();
     terms.sort_by_key(|(product, factor)| (usize::MAX - product.len(), **factor < 0));
     terms.into_iter().fold(Expr::Const(0), |sum, (product, factor)| {
-        let product = product.iter().fold(Expr::Const(1), |term, symbol| term.times(*symbol));
+        let product = poly.product(product);
         sum.plus(match factor {
             _ if product == Expr::Const(1) => Expr::Const(*factor),
             // What is taken away ends in `* -1`, which is written as a minus.
@@ -94,10 +119,10 @@ fn expression(poly: &Poly) -> Expr {
 
 /// `a - b`, if it is a number.
 pub(super) fn difference(a: &Expr, b: &Expr) -> Option<i64> {
-    let poly = poly(&a.clone().minus(b.clone()))?;
-    match poly.len() {
+    let Poly { terms, .. } = poly(&a.clone().minus(b.clone()))?;
+    match terms.len() {
         0 => Some(0),
-        1 => poly.get(&Vec::new()).copied(),
+        1 => terms.get(&Vec::new()).copied(),
         _ => None,
     }
 }

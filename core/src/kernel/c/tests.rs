@@ -122,11 +122,18 @@ fn certain(nodes: &mut [Node]) {
 fn counts_are_those_of_instrumented_runs() {
     let runs: Vec<Value> = serde_json::from_str(EXPECTED).unwrap();
     assert!(runs.len() >= 100);
+    let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
     for run in runs {
-        let defines = serde_json::from_value(run["defines"].clone()).unwrap();
+        let defines: BTreeMap<String, i64> = serde_json::from_value(run["defines"].clone()).unwrap();
         let name = run["function"].as_str().unwrap();
-        let given = Given { defines, function: Some(name.to_owned()), ..Given::default() };
-        let kernel = given.read(LOOPS).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let given = Given { defines: defines.clone(), function: Some(name.to_owned()), ..Given::default() };
+        // A program holds for all values of its parameters.
+        let kernel = kernels
+            .entry(name.to_owned())
+            .or_insert_with(|| given.read(LOOPS).unwrap_or_else(|error| panic!("{name}: {error}")));
+        for symbol in kernel.program.symbols.iter_mut().filter(|symbol| symbol.value.is_some()) {
+            symbol.value = Some(defines.get(&symbol.name).copied().unwrap_or_else(|| symbol.value.unwrap()));
+        }
         let tally = Tally::of(&kernel.program);
         let kinds = ["add", "mul", "div", "sqrt", "min_max", "special"];
         let flops = kinds.map(|kind| run["flops"][kind].as_u64().unwrap());
@@ -286,7 +293,11 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("for (int i = 0; i < n; i++) { if (x[i]) return; }", (1, 41), "`return`"),
         ("for (int i = 0; i < n; i++) { goto end; } end: ;", (1, 31), "`goto`"),
         ("void f(int n) { f(n - 1); }", (1, 17), "calls itself"),
-        ("void g(int n);\nvoid f(int n) { g(n); }\nvoid g(int n) { f(n); }\nvoid h(void) { f(1); }", (3, 17), "calls itself"),
+        (
+            "void g(int n);\nvoid f(int n) { g(n); }\nvoid g(int n) { f(n); }\nvoid h(void) { f(1); }",
+            (3, 17),
+            "calls itself",
+        ),
         ("void f(double *a) { a[0] = mystery(a[1]); }", (1, 28), "what mystery does is not known"),
         ("void f(double *a) { *a++ = 1; }", (1, 22), "pointers are not followed"),
         ("struct p { double x; };\nvoid f(struct p *a) {\n  a[0].x = 1;\n}", (3, 3), "structs"),
@@ -325,4 +336,261 @@ fn what_is_not_known_is_refused_where_it_stands() {
     });
     let wrong: Vec<String> = wrong.collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Loads, stores and FLOPs of a run, and the extents of the arrays.
+fn counted(given: &Given, code: &str) -> (usize, usize, u64, String) {
+    let kernel = given.read(code).unwrap_or_else(|error| panic!("{code}\n{error}"));
+    let program = &kernel.program;
+    let tally = Tally::of(program);
+    let shapes: Vec<String> = program
+        .arrays
+        .iter()
+        .map(|array| {
+            let dims = array.dims.iter().map(|dim| dim.text(&|symbol| program.name(symbol))).collect::<Vec<_>>();
+            format!("{}: {}[{}]", array.name, array.element.name(), dims.join(", "))
+        })
+        .collect();
+    (tally.loads(), tally.stores(), tally.total_flops(), shapes.join("; "))
+}
+
+#[test]
+fn what_code_does() {
+    let cases: &[(&str, (usize, usize, u64, &str))] = &[
+        // Extents from subscripts.
+        ("for (int i = 1; i < N - 1; i++) y[i] = x[i - 1] + x[i + 1];", (12, 6, 6, "x: f32[N]; y: f32[N - 1]")),
+        ("for (int i = 0; i <= N; i++) x[2 * i + 1] = 0;", (0, 9, 0, "x: f32[2*N + 2]")),
+        ("for (int i = N - 1; i >= 0; i--) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
+        ("for (int i = 0; i < N; i++) for (int j = 0; j <= i; j++) L[i][j] = 1;", (0, 36, 0, "L: f32[N, N]")),
+        (
+            "void f(int n, double *a) { for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) a[i * n + j] *= 2; }",
+            (1024 * 1024, 1024 * 1024, 1024 * 1024, "a: f64[n*n]"),
+        ),
+        (
+            "void f(float a[][4], float (*b)[4]) { for (int i = 0; i < N; i++) a[i][3] = b[i][0]; }",
+            (8, 8, 0, "a: f32[N, 4]; b: f32[N, 4]"),
+        ),
+        // Whatever a C programmer calls a matrix.
+        ("void f(double **a) { for (int i = 0; i < N; i++) a[i][i] = 1; }", (0, 8, 0, "a: f64[N, N]")),
+        (
+            "typedef float real; real *v; void f(void) { for (int i = 0; i < N; i++) *(v + i) = 0; }",
+            (0, 8, 0, "v: f32[N]"),
+        ),
+        (
+            "void f(void) { double *a = (double *)malloc(N * sizeof(double)); for (int i = 0; i < N; i++) a[i] = 0; }",
+            (0, 8, 0, "a: f64[N]"),
+        ),
+        (
+            "void f(double a[N][N]) { for (int i = 0; i < N; i++) { double *row = a[i]; for (int j = 0; j < N; j++) row[j] += 1; } }",
+            (64, 64, 64, "a: f64[N, N]"),
+        ),
+        (
+            "void f(double a[N][N]) { for (int i = 0; i < N; i++) { double *row = &a[i][1]; row[2] = 1; } }",
+            (0, 8, 0, "a: f64[N, N]"),
+        ),
+        (
+            "void f(double a[N][N]) { double *p = a[0]; for (int i = 0; i < N * N; i++) p[i] = 1; }",
+            (0, 64, 0, "a: f64[N, N]"),
+        ),
+        // Order, types, kinds.
+        ("int a[4]; void f(void) { a[0] = a[1] * a[2] + 3; }", (2, 1, 0, "a: i32[4]")),
+        (
+            "double a[4]; void f(void) { a[0] = sqrt(a[1]) + fmax(a[2], 0.0) - fabs(a[3]) * exp(-a[1]); }",
+            (4, 1, 6, "a: f64[4]"),
+        ),
+        ("double a[4]; void f(void) { a[0] = 2.0 * 3.0 + a[1] / (1.0 / 3.0); }", (1, 1, 2, "a: f64[4]")),
+        ("double a[4]; void f(void) { a[0] = a[1] = a[2] = 0; a[3]++; --a[3]; }", (2, 5, 2, "a: f64[4]")),
+        ("double a[4]; void f(int n) { a[0] = n * 2 + (double)n / 3; }", (0, 1, 2, "a: f64[4]")),
+        ("double a[4]; void f(void) { a[0] = fma(a[1], a[2], a[3]); }", (3, 1, 2, "a: f64[4]")),
+        ("#define N 3\nfor (int i = 0; i < N; i++) x[i] *= 1.0 / N;", (8, 8, 8, "x: f32[N]")),
+        // Integers followed through variables.
+        (
+            "int n2 = N / 2; for (int i = 0; i < n2; i++) { int j = n2 + i; x[j] = x[i]; }",
+            (4, 4, 0, "x: f32[max(N/2, 2*(N/2))]"),
+        ),
+        ("int i; for (i = 0; i < N; i++) x[i] = 0; x[i] = 1;", (0, 9, 0, "x: f32[max(N, max(0, N) + 1)]")),
+        ("for (int i = 0, j = N - 1; i < j; i++) x[i] = x[j];", (7, 7, 0, "x: f32[N]")),
+        ("enum { K = 3 }; const int M = K * 2; for (int i = 0; i < M; i++) x[i] = 0;", (0, 6, 0, "x: f32[2*K]")),
+        ("for (int i = 0; i < (N < 5 ? N : 5); i++) x[i] = 0;", (0, 5, 0, "x: f32[min(N, 5)]")),
+        ("for (int t = 0; t < N; t += 3) for (int i = t; i < min(t + 3, N); i++) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
+        ("for (int i = 0; i < N && i < 5; i++) x[i] = 0;", (0, 5, 0, "x: f32[min(N, 5)]")),
+        ("for (int i = N; i-- > 0; ) x[i] = 0;", (0, 0, 0, "refused")),
+        ("for (unsigned i = 0; N > i; ++i) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
+        ("for (size_t i = 0; i + 2 <= N; i += 2) { x[i] = 0; x[i + 1] = 0; }", (0, 8, 0, "x: f32[N]")),
+        // Loops that a comment explains.
+        ("// trips: 5\nwhile (x[0] > 1) x[0] = x[0] / 2;", (10, 5, 5, "x: f32[1]")),
+        ("for (int i = 1; i < N; i *= 2) // trips: 3\n  s += 1.0f;", (0, 0, 3, "")),
+        (
+            "for (int i = 0; i < N; i++) for (int k = p[i]; k < p[i + 1]; k++) /* trips: 4 */ y[i] += v[k] * x[c[k]];",
+            (8 * (1 + 4 * 5), 32, 64, "p: i32[N + 1]; v: f32[v_0]; x: f32[x_0]; c: i32[c_0]; y: f32[N]"),
+        ),
+        ("do { x[0] = 1; } while (0);", (0, 1, 0, "x: f32[1]")),
+        // Conditions.
+        ("for (int i = 0; i < N; i++) { if (i == 2) continue; x[i] = 0; }", (0, 7, 0, "x: f32[N]")),
+        ("void f(int n, double *x) { if (n <= 0) return; x[0] = 1; }", (0, 1, 0, "x: f64[1]")),
+        (
+            "for (int i = 0; i < N; i++) if (x[i] > 0) /* probability: 1 */ y[i] = 0; else z[i] = 0;",
+            (8, 8, 0, "x: f32[N]; y: f32[N]; z: f32[N]"),
+        ),
+        (
+            "static double g(double v) { if (v > 0) /* probability: 0 */ return v * v; else return -v; } void f(double *x) { x[0] = g(x[1]) + g(x[2]); }",
+            (2, 1, 1, "x: f64[3]"),
+        ),
+        // What the preprocessor knows.
+        (
+            "#ifdef FAST\nx[0] = 1;\n#elif defined(N) && N > 4\nx[1] = 1;\n#else\nx[2] = 1;\n#endif\n",
+            (0, 1, 0, "x: f32[2]"),
+        ),
+        (
+            "#if 0\nit's not C \u{1}\n#endif\n#define AT(i, \\\n  j) x[(i) * 4 + (j)]\nAT(1, 2) = AT(0, 1);\r\n",
+            (1, 1, 0, "x: f32[7]"),
+        ),
+        ("x[0] = 1; // \u{00e9}t\u{00e9}: trips\n", (0, 1, 0, "x: f32[1]")),
+    ];
+    let given = Given::defines(&[("N", 8)]);
+    let mut wrong = Vec::new();
+    for (code, (loads, stores, flops, shapes)) in cases {
+        if *shapes == "refused" {
+            assert!(given.read(code).is_err(), "{code}");
+            continue;
+        }
+        let (l, s, f, own) = counted(&given, code);
+        if (l, s, f) != (*loads, *stores, *flops) || (!shapes.is_empty() && own != *shapes) {
+            wrong.push(format!("{code}\n  {l} {s} {f} {own}, and not {loads} {stores} {flops} {shapes}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs `inside` with the stack that a WebAssembly module has by default; frames that are not optimised take more.
+fn with_small_stack(inside: impl FnOnce() + Send + 'static) {
+    let bytes = if cfg!(debug_assertions) { 2 << 20 } else { 1 << 20 };
+    std::thread::Builder::new().stack_size(bytes).spawn(inside).unwrap().join().unwrap();
+}
+
+#[test]
+fn hostile_sources_are_refused_or_read() {
+    with_small_stack(|| {
+        let repeat = |front: &str, middle: &str, back: &str, n: usize| {
+            format!("void f(void) {{ {}{middle}{}; }}", front.repeat(n), back.repeat(n))
+        };
+        let pairs = [
+            ("x[0] = (", "1", ")"),
+            ("(", "x[0] = 1", ")"),
+            ("-(1 + ", "y", ")"),
+            ("!(a[0] * ", "y", ")"),
+            ("a[", "0", "]"),
+            ("a[a[0] + ", "0", "]"),
+            ("sqrt(", "0", ")"),
+            ("(double)(", "0", ")"),
+            ("(int)", "x", ""),
+            ("sizeof(", "x", ")"),
+            ("*(", "x", ")"),
+            ("(*(", "x", "))"),
+            ("*", "x", ""),
+            ("- ", "x", ""),
+            ("!", "x", ""),
+            ("++", "x", ""),
+            ("&", "x", ""),
+            ("{", "x = 1;", "}"),
+            ("for (;;)", "x = 1", ""),
+            ("for (int i = 0; i < n; i++)", "x = 1", ""),
+            ("for (int i = 0; i < n; i++) {", "x = 1;", "}"),
+            ("for (int i = 0; i < n; i++) { if (i > 0) ", "x = 1;", "}"),
+            ("if (a) ", "x = 1", ""),
+            ("if (a) y = 1; else ", "x = 1", ""),
+            ("if (a) { y = 1; } else ", "x = 1", ""),
+            ("do ", "x = 1;", " while (0)"),
+            ("do {", "x = 1;", "} while (0);"),
+            ("switch (1) ", "x = 1", ""),
+            ("switch (1) { case 1: ", "x = 1;", "}"),
+            ("l: ", "x = 1", ""),
+            ("case 1: ", "x = 1", ""),
+            ("x = a ? b : ", "c", ""),
+            ("a ? ", "b", " : c"),
+            ("a = ", "b", ""),
+            ("a && ", "b", ""),
+            ("a + ", "b", ""),
+            ("a[0] * ", "b", ""),
+            ("a, ", "b", ""),
+            ("a(", "b", ")"),
+            ("f", "", "(x)"),
+            ("f", "[0]", "[0]"),
+            ("int x[] = ", "{1}", ""),
+            ("int (", "x", ")"),
+            ("int (*", "x", ")"),
+            ("int (*", "x", ")(int)"),
+            ("int g(int (*h)(", "int x", "))"),
+            ("x = (int (*)(", "int", ")) 0"),
+            ("x = (int) {", "1", "}"),
+            ("x = ({", "1;", "})"),
+            ("struct { ", "int x;", " } a;"),
+            ("int a[sizeof(int[", "3", "])]"),
+            ("__attribute__((a(", "b", ")))"),
+            ("const ", "int x", ""),
+            ("long ", "x", ""),
+            ("\\\n", "x", ""),
+            ("/*", "", "*/"),
+            ("#if 1\n", "", "\n#endif\n"),
+            ("x;", "", ""),
+            ("int a; ", "", ""),
+            ("a[b].c->d", "", ""),
+            ("0x", "", ""),
+            ("'", "", ""),
+            ("? ", ": ", ""),
+            (") (", "", ""),
+        ];
+        for (front, middle, back) in pairs {
+            for n in [1, 20, 40, 63, 64, 65, 300, 999, 10_000] {
+                let wrapped = repeat(front, middle, back, n);
+                let _ = Given::default().read(&wrapped);
+                let _ = Given::default().read(&wrapped[15..wrapped.len() - 1]);
+            }
+        }
+    });
+}
+
+#[test]
+fn explosions_are_refused() {
+    with_small_stack(|| {
+        let mut macros = String::from("#define A0(x) (x + x)\n#define B0 1 + 1\n");
+        let mut calls = String::from("double f0(double x) { return x + x; }\n");
+        let mut integers = String::from("int n0 = N;\n");
+        let mut loops = String::new();
+        for i in 1..60 {
+            let before = i - 1;
+            macros += &format!("#define A{i}(x) A{before}(A{before}(x))\n#define B{i} B{before} + B{before}\n");
+            calls += &format!("double f{i}(double x) {{ return f{before}(x) + f{before}(x); }}\n");
+            integers += &format!("int n{i} = n{before} * n{before} + n{before};\n");
+            loops += &format!("for (int i{i} = 0; i{i} < (N < i{before} + 1 ? N : i{before} + 1); i{i}++) ");
+        }
+        for text in [format!("{macros}x[0] = A59(1);"), format!("{macros}x[0] = B59;")] {
+            assert!(Given::default().read(&text).unwrap_err().to_string().contains("tokens"));
+        }
+        assert!(Given::default().read(&format!("{calls}double g(void) {{ return f59(1); }}")).is_err());
+        assert!(Given::default().read(&format!("{integers}for (int i = 0; i < n59; i++) x[i] = 1;")).is_err());
+        let loops = loops.replace("i0", "0");
+        let _ = Given::default().read(&format!("{loops} x[i59] = 1;"));
+        let long = "x[0] = 1;\n".repeat(MAX_BYTES);
+        assert!(Given::default().read(&long).unwrap_err().to_string().contains("bytes"));
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    #[test]
+    fn mutations_never_panic(
+        start in 0..LOOPS.len(),
+        length in 1_usize..600,
+        cuts in proptest::collection::vec((0_usize..600, 0_usize..12, "[-+*/%<>=!&|?:;,.()\\[\\]{}#\"'a-c0-2 \\\\\n]{0,4}"), 0..6),
+    ) {
+        let mut text: Vec<char> = LOOPS.chars().skip(start).take(length).collect();
+        for (at, gone, new) in cuts {
+            let at = at.min(text.len());
+            let end = (at + gone).min(text.len());
+            text.splice(at..end, new.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let _ = Given::default().read(&text);
+    }
 }

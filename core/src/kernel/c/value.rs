@@ -113,7 +113,7 @@ impl<'a> Lower<'a> {
                 let constant = !stored
                     && match &scalar.value {
                         Value::Known(value) => matches!(value, Expr::Const(_)),
-                        Value::Parameter(name) => self.text.values.contains_key(name),
+                        Value::Parameter(name) => self.builder.given(name).is_some(),
                         Value::Unknown => false,
                     };
                 if stored {

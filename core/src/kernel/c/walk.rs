@@ -62,11 +62,11 @@ fn statement_parts<'a>(statement: &'a Statement, open: &mut Vec<Part<'a>>) {
             open.push(Part::Statement(&switch.node.statement));
         }
         Statement::While(repeat) => {
-            open.push(Part::Head(&repeat.node.expression));
+            open.push(Part::Expression(&repeat.node.expression));
             open.push(Part::Statement(&repeat.node.statement));
         }
         Statement::DoWhile(repeat) => {
-            open.push(Part::Head(&repeat.node.expression));
+            open.push(Part::Expression(&repeat.node.expression));
             open.push(Part::Statement(&repeat.node.statement));
         }
         Statement::For(repeat) => {
