@@ -284,7 +284,7 @@ impl<'a> Lower<'a> {
         if a == b || Poly::of(&a.clone().minus(b.clone())).and_then(|p| p.constant()) == Some(0) {
             return true;
         }
-        if self.dry.bind(&a, &b) || self.dry.bind(&b, &a) {
+        if self.dry.bind(&a, &b) || self.dry.bind(&b, &a) || self.dry.solve(&a, &b) {
             return true;
         }
         match (self.number(&a), self.number(&b)) {

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunct
 use super::lower::{Around, Lower, assigned};
 use super::poly::{replace, tidy};
 use super::usage::integer;
-use super::value::{Value, View};
+use super::value::{Lazy, Value, View};
 use crate::error::Error;
 use crate::kernel::expr::Expr;
 use crate::kernel::nest::{At, Branch, Comparison, Condition, Element, Loop, Node};
@@ -41,6 +41,15 @@ pub(super) enum Test {
 }
 
 impl<'a> Lower<'a> {
+    /// Reads all of what is looked at.
+    pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
+        self.block(body)?;
+        self.settle_all()?;
+        self.flush();
+        self.builder.program.body = std::mem::take(&mut self.out);
+        Ok(())
+    }
+
     /// Reads statements in order; a condition that returns takes what stands behind it as its other arm.
     pub(super) fn block(&mut self, body: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         for (number, stmt) in body.iter().enumerate() {
@@ -77,7 +86,7 @@ impl<'a> Lower<'a> {
     /// Array operations still to be done, done; a tuple's too.
     pub(super) fn settle_deep(&mut self, value: Value, name: &str, at: At) -> Result<Value, Error> {
         Ok(match value {
-            Value::Lazy(lazy) => Value::View(self.materialise(*lazy, name)?),
+            Value::Lazy(lazy) => Value::View(self.named(*lazy, name)?),
             Value::Tuple(parts) => {
                 let parts = parts.into_iter().map(|part| self.settle_deep(part, name, at));
                 Value::Tuple(parts.collect::<Result<_, _>>()?)
@@ -88,6 +97,13 @@ impl<'a> Lower<'a> {
             }
             other => other,
         })
+    }
+
+    /// Does what is still to be done, into an array that the source names.
+    fn named(&mut self, lazy: Lazy, name: &str) -> Result<View, Error> {
+        let view = self.materialise(lazy, name)?;
+        self.rename(&view, name);
+        Ok(view)
     }
 
     /// Gives a temporary array the name that the source gives it.
@@ -108,7 +124,7 @@ impl<'a> Lower<'a> {
             .collect();
         for name in names {
             if let Some(Value::Lazy(lazy)) = self.lookup(&name) {
-                let view = self.materialise(*lazy, &name)?;
+                let view = self.named(*lazy, &name)?;
                 self.bind(&name, Value::View(view));
             }
         }
@@ -240,7 +256,7 @@ impl<'a> Lower<'a> {
                 if self.source.fusion == Fusion::Function && reads == 1 && self.loops.is_empty() {
                     Value::Lazy(lazy)
                 } else {
-                    Value::View(self.materialise(*lazy, name)?)
+                    Value::View(self.named(*lazy, name)?)
                 }
             }
             Value::View(view) => {
@@ -476,13 +492,13 @@ impl<'a> Lower<'a> {
         }
         let var = self.builder.variable(name);
         // What a round leaves to the next is not known as an expression.
-        let mut before: BTreeMap<&str, View> = BTreeMap::new();
+        let mut before: BTreeMap<&str, Value> = BTreeMap::new();
         for name in names {
             match self.lookup(name) {
                 Some(Value::Int(_) | Value::Bool(_)) => self.bind(name, Value::Scalar(false)),
                 Some(Value::Literal(_)) => self.bind(name, Value::Scalar(true)),
-                Some(Value::View(view)) => {
-                    before.insert(name, view);
+                Some(value @ (Value::View(_) | Value::Unknown(_))) => {
+                    before.insert(name, value);
                 }
                 _ => {}
             }
@@ -496,8 +512,12 @@ impl<'a> Lower<'a> {
         let around = self.loops.pop();
         let (nodes, _) = read?;
         let end = around.map(|around| if step > 0 { around.greatest } else { around.least });
-        for (name, view) in before {
-            if let Some(Value::View(after)) = self.lookup(name)
+        for (name, value) in before {
+            let value = match value {
+                Value::Unknown(argument) => self.resolved.get(&argument).cloned(),
+                value => Some(value),
+            };
+            if let (Some(Value::View(view)), Some(Value::View(after))) = (value, self.lookup(name))
                 && after.array != view.array
             {
                 self.rebound(name, &view, &after, at)?;
