@@ -72,7 +72,8 @@ impl<'a> Lower<'a> {
                     Some(value) => self.eval(value)?,
                     None => Value::None,
                 };
-                let value = self.settle_deep(value, "result", at)?;
+                // What is returned to a function that is read too may be done there.
+                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result", at)? };
                 self.flush();
                 return Ok((Flow::Returned, value));
             } else {
@@ -612,7 +613,15 @@ impl<'a> Lower<'a> {
         let names = self.frames.last().map(|frame| frame.names.clone()).unwrap_or_default();
         let facts = self.facts.len();
         self.learn(&condition, true);
-        let then = self.block_of(|own| then_rest(own, body));
+        // Nothing is left to be done behind an arm that may not run.
+        let done = |own: &mut Self, (flow, value): (Flow, Value), at: At| {
+            own.settle_all()?;
+            Ok((flow, own.settle_deep(value, "result", at)?))
+        };
+        let then = self.block_of(|own| {
+            let end = then_rest(own, body)?;
+            done(own, end, *at)
+        });
         self.facts.truncate(facts);
         let (then, (flow, value)) = then?;
         let after = match self.frames.last_mut() {
@@ -620,7 +629,10 @@ impl<'a> Lower<'a> {
             None => BTreeMap::new(),
         };
         self.learn(&condition, false);
-        let otherwise = self.block_of(|own| own.arms(others, rest));
+        let otherwise = self.block_of(|own| {
+            let end = own.arms(others, rest)?;
+            done(own, end, *at)
+        });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
         if let Some(frame) = self.frames.last_mut() {
