@@ -82,10 +82,13 @@ fn repeat(var: u32, lower: i64, upper: impl Into<Expr>, body: Vec<Node>) -> Node
     })
 }
 
+/// A loop variable and what is added to it.
+type Subscript = (u32, i64);
+
 /// Accesses of `array[i + di][j + dj]`, some of which write.
-fn work(accesses: &[(usize, (u32, i64), (u32, i64), bool)]) -> Node {
+fn work(accesses: &[(usize, Subscript, Subscript, bool)]) -> Node {
     let subscript = |(symbol, add): (u32, i64)| Expr::from(Symbol(symbol)).plus(add);
-    let access = |&(array, row, column, write): &(usize, (u32, i64), (u32, i64), bool)| Access {
+    let access = |&(array, row, column, write): &(usize, Subscript, Subscript, bool)| Access {
         array,
         index: Some(vec![subscript(row), subscript(column)]),
         write,

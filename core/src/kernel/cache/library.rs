@@ -104,7 +104,10 @@ impl Walk<'_, '_, '_> {
             if bounded {
                 extra.low += (times * product.least(elements) / per_line).min(high);
             }
-            extra.by_line.push((library.at.line, high));
+            match extra.by_line.iter_mut().find(|(line, _)| *line == library.at.line) {
+                Some((_, misses)) => *misses += high,
+                None => extra.by_line.push((library.at.line, high)),
+            }
         }
         Ok(())
     }

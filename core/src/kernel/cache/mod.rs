@@ -15,6 +15,7 @@ mod replay;
 mod run;
 mod sample;
 mod small;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -57,10 +58,11 @@ const MAX_LINES: u64 = 1 << 24;
 /// Runs of lines that finding the lines touched at all may take.
 const FOOTPRINT_WORK: u64 = 100_000_000;
 
-/// Which ways to take; fewer only in tests.
+/// Which ways to take, and how far; others only in tests.
 #[derive(Debug, Clone, Copy)]
 struct Ways {
     engine: bool,
+    footprint_work: u64,
     replay_work: u64,
     sample_work: u64,
 }
@@ -72,7 +74,8 @@ pub fn misses(
     capacities: &[u64],
     progress: &mut dyn Progress,
 ) -> Result<Vec<Misses>, Error> {
-    let ways = Ways { engine: true, replay_work: REPLAY_WORK, sample_work: sample::WORK };
+    let ways =
+        Ways { engine: true, footprint_work: FOOTPRINT_WORK, replay_work: REPLAY_WORK, sample_work: sample::WORK };
     find(program, line_bytes, capacities, ways, progress)
 }
 
@@ -95,8 +98,9 @@ fn find(
         lines.push(capacity / line_bytes);
     }
     let plan = Plan::new(program, line_bytes)?;
-    let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", FOOTPRINT_WORK))?;
-    let extra = library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", FOOTPRINT_WORK))?;
+    let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", ways.footprint_work))?;
+    let extra =
+        library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
     let stream = if ways.engine { Stream::of(&plan)? } else { None };
     let mut all = Vec::with_capacity(capacities.len());
     for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
@@ -130,7 +134,8 @@ fn replay_or_sample(
     progress: &mut dyn Progress,
 ) -> Result<(Outcome, String), Error> {
     if found.lines <= capacity {
-        let totals = Totals { misses: found.first.clone(), write_backs: found.written };
+        let misses = found.first.iter().copied().map(u128::from).collect();
+        let totals = Totals { misses, write_backs: found.written.into() };
         return Ok((Outcome::Exact(totals), "exact: all lines fit".into()));
     }
     if capacity > MAX_LINES {
@@ -152,19 +157,24 @@ fn replay_or_sample(
     }
 }
 
+/// A count, whole as long as it fits.
+fn count(number: u128) -> Count {
+    u64::try_from(number).map_or(Count::Real(number as f64), Count::Whole)
+}
+
 impl Outcome {
     fn misses(self, plan: &Plan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
         let compulsory = Count::Whole(found.lines);
         match self {
             Self::Exact(totals) => {
-                let sum = totals.misses.iter().fold(0, |sum: u64, misses| sum.saturating_add(*misses));
-                let by_line = plan.sources.iter().copied().zip(totals.misses.into_iter().map(Count::Whole)).collect();
+                let sum = totals.misses.iter().fold(0, |sum: u128, misses| sum.saturating_add(*misses));
+                let by_line = plan.sources.iter().copied().zip(totals.misses.into_iter().map(count)).collect();
                 Misses {
                     capacity_bytes,
                     compulsory,
-                    capacity: Count::Whole(sum.saturating_sub(found.lines)),
+                    capacity: count(sum.saturating_sub(found.lines.into())),
                     capacity_range: None,
-                    write_backs: Count::Whole(totals.write_backs),
+                    write_backs: count(totals.write_backs),
                     by_line,
                     method,
                 }

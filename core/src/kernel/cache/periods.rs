@@ -46,11 +46,12 @@ impl<'p> Periods<'p> {
         totals: &mut Totals,
         meter: &mut Meter<'_>,
     ) -> Result<u64, Error> {
-        if self.done || round == 0 || round % self.length != 0 {
+        if self.done || round == 0 || !round.is_multiple_of(self.length) {
             return Ok(0);
         }
-        // The first look waits until a cache's worth of work is done.
-        if meter.spent() < self.due.max(self.start.saturating_add(lru.len() as u64)) {
+        // The first look waits until as much work is done as it takes.
+        let first = self.start.saturating_add((lru.len() + totals.misses.len()) as u64);
+        if meter.spent() < self.due.max(first) {
             return Ok(0);
         }
         if let Some(seen) = &self.seen {
@@ -60,7 +61,7 @@ impl<'p> Periods<'p> {
                 let times = left / since;
                 let periods = (times * since / self.period.rounds) as i64;
                 totals.repeat(&seen.totals, times);
-                lru.shift(|array| self.moved(array, periods));
+                lru.shift(|array| self.period.moved(array, periods));
                 meter.spend(lru.len() as u64)?;
                 self.done = true;
                 self.seen = None;
@@ -83,13 +84,8 @@ impl<'p> Periods<'p> {
         lru.len() == seen.lines.len()
             && lru.lines().zip(&seen.lines).all(|(now, then)| {
                 *looked += 1;
-                let number = then.number.wrapping_add_signed(self.moved(then.array, periods));
+                let number = then.number.wrapping_add_signed(self.period.moved(then.array, periods));
                 now == Line { number, ..*then }
             })
-    }
-
-    /// Lines by which an array moves in so many periods.
-    fn moved(&self, array: u32, periods: i64) -> i64 {
-        self.period.shift.get(array as usize).copied().unwrap_or_default().wrapping_mul(periods)
     }
 }

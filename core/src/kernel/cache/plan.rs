@@ -1,5 +1,7 @@
 //! A program with the numbers filled in: what all ways of finding misses walk over.
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
 use crate::kernel::expr::{Expr, NoValue, Rounding, Symbol};
 use crate::kernel::nest::{self, Access, At, Comparison, Condition, Node, Program};
@@ -71,6 +73,10 @@ pub(super) struct Loop<'a> {
     pub(super) period: Option<Period>,
     /// It never has more rounds.
     pub(super) most: u64,
+    /// One run of it never touches more lines.
+    pub(super) lines: u64,
+    /// Whether looking at the first and the last touch of each line takes far less work than at all touches.
+    pub(super) sparse: bool,
 }
 
 /// What an access depends on.
@@ -87,8 +93,16 @@ pub(super) struct Kind {
 pub(super) struct Period {
     /// Rounds of a period.
     pub(super) rounds: u64,
-    /// Lines by which each array moves in it.
-    pub(super) shift: Vec<i64>,
+    /// Lines by which arrays move in it, by array; others stay.
+    shift: Vec<(u32, i64)>,
+}
+
+impl Period {
+    /// Lines by which `array` moves in so many periods.
+    pub(super) fn moved(&self, array: u32, periods: i64) -> i64 {
+        let place = self.shift.binary_search_by_key(&array, |(own, _)| *own);
+        place.ok().and_then(|place| self.shift.get(place)).map_or(0, |(_, lines)| lines.wrapping_mul(periods))
+    }
 }
 
 #[derive(Debug)]
@@ -111,6 +125,8 @@ pub(super) struct Touch<'a> {
     pub(super) kind: Kind,
     /// Whether the extremes of all loops around do not prove the subscripts to lie within the array.
     pub(super) doubtful: bool,
+    /// The bit of each loop around, and the most rounds it has.
+    loops: Vec<(Depths, u64)>,
     draw: Draw,
 }
 
@@ -180,6 +196,8 @@ impl Even {
 struct Around {
     /// Symbols of the loops around, outermost first.
     loops: Vec<usize>,
+    /// The most rounds that each of them has.
+    most: Vec<u64>,
     /// Those that bounds and conditions around depend on.
     domain: Depths,
 }
@@ -479,6 +497,7 @@ impl<'a> Compiler<'a> {
         if let Some(range) = self.ranges.get_mut(var) {
             *range = (low, high);
         }
+        within.most.push(most);
         let body = self.steps(&source.body, &within)?;
         let mut touches = Vec::new();
         all_touches(&body, &mut touches);
@@ -491,13 +510,14 @@ impl<'a> Compiler<'a> {
         kinds.dedup();
         let straight = body.iter().all(|step| matches!(step, Step::Touch(Touch { address: Address::Even(_), .. })));
         let doubtful = touches.iter().any(|touch| touch.doubtful);
+        let (lines, sparse) = (self.lines_of(&touches, depth), is_sparse(&touches, depth));
         let period = self.period(&touches, var, step, depth);
-        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most }))
+        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
     }
 
     /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
     fn period(&self, touches: &[&Touch<'a>], var: usize, step: i64, depth: Depths) -> Option<Period> {
-        let mut moves: Vec<Option<i64>> = vec![None; self.spaces.len()];
+        let mut moves: BTreeMap<u32, i64> = BTreeMap::new();
         for touch in touches {
             if touch.kind.domain & depth != 0 {
                 return None;
@@ -507,25 +527,37 @@ impl<'a> Compiler<'a> {
                 _ if touch.kind.mentions & depth != 0 => return None,
                 _ => 0,
             };
-            let slot = moves.get_mut(touch.array as usize)?;
-            if slot.is_some_and(|known| known != own) {
+            if *moves.entry(touch.array).or_insert(own) != own {
                 return None;
             }
-            *slot = Some(own);
         }
         let mut rounds = 1u64;
-        for own in moves.iter().flatten() {
+        for own in moves.values() {
             let alone = self.line_bytes / gcd(self.line_bytes, own.unsigned_abs());
             rounds = rounds / gcd(rounds, alone) * alone;
             if rounds > MAX_PERIOD {
                 return None;
             }
         }
-        let lines = |own: &Option<i64>| {
-            let bytes = i128::from(own.unwrap_or(0)) * i128::from(rounds);
-            i64::try_from(bytes / i128::from(self.line_bytes)).ok()
+        let lines = |(array, own): (u32, i64)| {
+            let bytes = i128::from(own) * i128::from(rounds);
+            i64::try_from(bytes / i128::from(self.line_bytes)).ok().map(|lines| (array, lines))
         };
-        Some(Period { rounds, shift: moves.iter().map(lines).collect::<Option<_>>()? })
+        Some(Period { rounds, shift: moves.into_iter().map(lines).collect::<Option<_>>()? })
+    }
+
+    /// How many lines one run of a loop touches at most: of each array no more than it has, nor more than its accesses.
+    fn lines_of(&self, touches: &[&Touch<'a>], depth: Depths) -> u64 {
+        let mut sums: BTreeMap<u32, u64> = BTreeMap::new();
+        for touch in touches {
+            let sum = sums.entry(touch.array).or_default();
+            *sum = sum.saturating_add(touch.rounds(depth, touch.kind.mentions));
+        }
+        let whole = |array: u32| {
+            let space = self.spaces.get(array as usize);
+            space.map_or(0, |space| (space.elements * space.bytes).div_ceil(self.line_bytes))
+        };
+        sums.into_iter().fold(0, |lines, (array, sum)| lines.saturating_add(sum.min(whole(array))))
     }
 
     fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<Branch<'a>, Error> {
@@ -579,7 +611,8 @@ impl<'a> Compiler<'a> {
         let draw = self.place(around);
         let kind = Kind { domain: around.domain, mentions: around.domain | own };
         let array = access.array as u32;
-        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, draw })
+        let loops = around.most.iter().enumerate().map(|(depth, most)| (1 << depth, *most)).collect();
+        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
     }
 
     /// Where the element lies, where that is a sum of loop variables times constants.
@@ -696,6 +729,23 @@ impl<'a> Compiler<'a> {
         self.sites += 1;
         Draw { site: self.sites, around: around.loops.clone() }
     }
+}
+
+impl Touch<'_> {
+    /// The rounds of the loops at `depth` and further in, of those in `of`.
+    fn rounds(&self, depth: Depths, of: Depths) -> u64 {
+        let loops = self.loops.iter().filter(|(own, _)| *own >= depth && own & of != 0);
+        loops.fold(1, |product, (_, most)| product.saturating_mul(*most))
+    }
+}
+
+/// Whether a loop at `depth` touches most lines many times.
+fn is_sparse(touches: &[&Touch<'_>], depth: Depths) -> bool {
+    let sum = |of: &dyn Fn(&Touch<'_>) -> Depths| {
+        touches.iter().fold(0u64, |sum, touch| sum.saturating_add(touch.rounds(depth, of(touch))))
+    };
+    // The first and the last touches are two walks, which must pay.
+    sum(&|_| Depths::MAX) / 8 > sum(&|touch| touch.kind.mentions)
 }
 
 impl Around {

@@ -4,8 +4,9 @@
 use super::lru::Lru;
 use super::meter::Meter;
 use super::periods::Periods;
-use super::plan::{Loop, Plan, Step};
+use super::plan::{Loop, Plan, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
+use super::sparse::{Sparse, Turn, Visitor};
 use crate::error::Error;
 
 /// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
@@ -15,15 +16,15 @@ const PERIODS_AT_A_TIME: u64 = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Misses, by index into [`Plan::sources`].
-    pub(super) misses: Vec<u64>,
+    pub(super) misses: Vec<u128>,
     /// Changed lines that went back.
-    pub(super) write_backs: u64,
+    pub(super) write_backs: u128,
 }
 
 impl Totals {
     /// Counts what happened since `before` `times` more.
     pub(super) fn repeat(&mut self, before: &Self, times: u64) {
-        let more = |now: u64, before: u64| now.saturating_add((now - before).saturating_mul(times));
+        let more = |now: u128, before: u128| now.saturating_add((now - before).saturating_mul(times.into()));
         for (now, before) in self.misses.iter_mut().zip(&before.misses) {
             *now = more(*now, *before);
         }
@@ -53,7 +54,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let values = plan.values.clone();
         let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, cursors: Vec::new() };
         replay.steps(&plan.steps)?;
-        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty());
+        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
         Ok((replay.totals, replay.skipped))
     }
 
@@ -92,6 +93,9 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         if l.straight {
             return self.straight(l, rounds);
         }
+        if l.sparse && l.lines <= self.capacity {
+            return self.fits(l);
+        }
         let mut periods = l.period.as_ref().map(|period| Periods::new(period, period.rounds, self.meter));
         let mut round = 0;
         while round < rounds {
@@ -99,6 +103,19 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             self.set(l, first, round);
             self.steps(&l.body)?;
             round += 1;
+        }
+        Ok(())
+    }
+
+    /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
+    /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
+    fn fits(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+        self.meter.spend(self.values.len() as u64)?;
+        self.skipped = true;
+        let plan = self.plan;
+        for turn in [Turn::First { check: false }, Turn::Last] {
+            let values = self.values.clone();
+            Sparse::new(plan, values, turn, self).repeat(l, 0)?;
         }
         Ok(())
     }
@@ -149,6 +166,22 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     }
 }
 
+impl Visitor for Replay<'_, '_, '_> {
+    fn step(&mut self) -> Result<(), Error> {
+        self.meter.spend(1)
+    }
+
+    fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error> {
+        self.meter.spend(1)?;
+        touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
+        Ok(())
+    }
+
+    fn runs(&mut self, _plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+        self.rounds(runs, (0, rounds))
+    }
+}
+
 #[inline]
 fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: bool, source: u32) {
     let touched = lru.touch(line, array, write);
@@ -156,6 +189,6 @@ fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: 
         if let Some(misses) = totals.misses.get_mut(source as usize) {
             *misses += 1;
         }
-        totals.write_backs += u64::from(touched.wrote_back);
+        totals.write_backs += u128::from(touched.wrote_back);
     }
 }

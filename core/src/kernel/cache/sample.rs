@@ -240,13 +240,12 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
 
     /// Draws a position of `site`: the round of each loop on its path; none where the program never comes there.
     fn go_to(&mut self, site: &Site<'_, 'a>, rng: &mut Rng) -> Result<Option<Vec<u64>>, Error> {
-        self.meter.spend(1)?;
+        self.meter.spend(1 + self.values.len() as u64 / 16)?;
         let mut below = |bound: u64| ((rng.unit() * bound as f64) as u64).min(bound.saturating_sub(1));
-        let mut path = site.path.iter();
         let mut rounds = Vec::with_capacity(site.path.len());
         let plan = self.plan;
         let mut steps: &[Step<'a>] = &plan.steps;
-        while let Some(place) = path.next() {
+        for place in &site.path {
             match steps.get(place.index) {
                 Some(Step::Loop(l)) => {
                     let (first, count) = plan.rounds(l, &self.values)?;

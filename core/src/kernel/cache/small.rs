@@ -98,7 +98,7 @@ impl Stream {
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
         let mut counter = Counter { sites: &self.sites, dirty: vec![false; sizes.len()], totals };
         engine.advance(&self.tensors, 0, &mut counter);
-        let dirty = counter.dirty.iter().filter(|dirty| **dirty).count() as u64;
+        let dirty = counter.dirty.iter().filter(|dirty| **dirty).count() as u128;
         let Totals { misses, write_backs } = counter.totals;
         Ok(Totals { misses, write_backs: write_backs + dirty })
     }
@@ -131,7 +131,7 @@ impl Observer for Counter<'_> {
 
     fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
         if let Some(dirty) = self.dirty.get_mut(tensor as usize) {
-            self.totals.write_backs += u64::from(std::mem::take(dirty));
+            self.totals.write_backs += u128::from(std::mem::take(dirty));
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::kernel::nest::{
 };
 use crate::run::{Flow, Unattended};
 
-const REPLAY: Ways = Ways { engine: false, replay_work: u64::MAX, sample_work: 0 };
-const SAMPLE: Ways = Ways { engine: false, replay_work: 0, sample_work: 400_000 };
+const REPLAY: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: u64::MAX, sample_work: 0 };
+const SAMPLE: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: 0, sample_work: 400_000 };
 
 /// Writes programs in few words.
 #[derive(Default)]
@@ -231,6 +231,14 @@ fn rounds_that_repeat_are_skipped() {
     assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
     let found = check(&jacobi(40, 20), 64, 20, REPLAY);
     assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
+    // More misses than 64 bits count.
+    let mut w = Writer::default();
+    let (t, i) = (w.variable("t"), w.variable("i"));
+    let x = w.array("x", Element::F64, &[1024]);
+    let sweep = repeat(&i, 0, 1024, vec![work(1, &[(x, std::slice::from_ref(&i), false)])]);
+    let program = w.does(vec![repeat(&t, 0, 1 << 60, vec![sweep])]);
+    let found = misses(&program, 64, &[4096], &mut Unattended).unwrap().remove(0);
+    assert_eq!((found.compulsory, found.capacity), (Count::Whole(128), Count::Real(2f64.powi(67) - 128.0)));
     // A long loop without others around it.
     let mut w = Writer::default();
     let i = w.variable("i");
@@ -245,12 +253,42 @@ fn rounds_that_repeat_are_skipped() {
     }
 }
 
+/// `T = A B`, then `D = T C`: each product fits caches that do not hold both.
+fn two_products(n: i64) -> Program {
+    let mut w = Writer::default();
+    let arrays = ["A", "B", "T", "C", "D"].map(|name| w.array(name, Element::F32, &[n, n]));
+    let mut nests = Vec::new();
+    for (line, [a, b, c]) in [(1, [0, 1, 2]), (2, [2, 3, 4])] {
+        let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
+        let (cij, aik, bkj) = ([i.clone(), j.clone()], [i.clone(), k.clone()], [k.clone(), j.clone()]);
+        let add = work(line, &[(arrays[a], &aik, false), (arrays[b], &bkj, false), (arrays[c], &cij, true)]);
+        nests.push(repeat(&i, 0, n, vec![repeat(&j, 0, n, vec![repeat(&k, 0, n, vec![add])])]));
+    }
+    w.does(nests)
+}
+
+#[test]
+fn loops_that_fit_are_walked_sparsely() {
+    for capacity in [47, 48, 49, 55, 64, 70, 79, 80] {
+        check(&two_products(16), 64, capacity, REPLAY);
+        check(&two_products(15), 32, capacity, REPLAY);
+    }
+    // Three matrices fit, five do not: all touches are 800 million. What comes back is part of T.
+    let ways = Ways { replay_work: 8_000_000, ..REPLAY };
+    let found = find(&two_products(512), 64, &[4 << 20], ways, &mut Unattended).unwrap().remove(0);
+    assert_eq!(found.compulsory, Count::Whole(5 * 512 * 32));
+    assert!(whole(found.capacity) <= 512 * 32);
+}
+
+/// An access of a random program: its array, its subscripts, and whether it writes.
+type RandomAccess = (usize, Vec<(u8, i64, u8, i64)>, bool);
+
 /// Instructions from which a random program is made.
 #[derive(Debug, Clone)]
 enum Tree {
     Loop { lower: (u8, i64), upper: (u8, i64), step: i64, body: Vec<Tree> },
     Branch { a: (u8, i64), b: u8, comparison: u8, then: Vec<Tree>, otherwise: Vec<Tree> },
-    Work { line: u32, accesses: Vec<(usize, Vec<(u8, i64, u8, i64)>, bool)> },
+    Work { line: u32, accesses: Vec<RandomAccess> },
 }
 
 fn leaf() -> impl Strategy<Value = Tree> {
@@ -300,7 +338,7 @@ fn grow(w: &mut Writer, trees: &[Tree], around: &mut Vec<Expr>) -> Vec<Node> {
             }
             Tree::Work { line, accesses } => {
                 let at = At { line: *line, column: 1 };
-                let access = |(array, index, write): &(usize, Vec<(u8, i64, u8, i64)>, bool)| {
+                let access = |(array, index, write): &RandomAccess| {
                     let subscript = |(a, by, b, add): &(u8, i64, u8, i64)| {
                         // Never outside: variables are at most 30, so this lies within 30..=130.
                         let sum = pick(around, *a).times(*by).plus(pick(around, *b)).plus(add + 30);

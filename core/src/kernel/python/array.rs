@@ -35,7 +35,7 @@ impl<'a> Lower<'a> {
             if let Some(value) = own.resolved.get(&name) {
                 return Ok(value.clone());
             }
-            let used = own.frames.iter().rev().find_map(|frame| frame.usage.names.get(&name)).map_or(0, |found| found.rank);
+            let used = own.used(&name).rank;
             match other {
                 Value::View(View { dims, .. }) if !dims.is_empty() => own.like(name, dims.clone(), used, at),
                 Value::Lazy(lazy) => own.like(name, lazy.dims.clone(), used, at),

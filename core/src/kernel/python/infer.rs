@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lower;
-use super::poly::{replace, tidy};
+use super::poly::{Poly, replace, tidy};
+use super::usage::Use;
 use super::value::{Value, View};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Symbol};
@@ -102,6 +103,23 @@ impl Dry {
     }
 }
 
+impl Dry {
+    /// Makes `a` and `b` equal where one open extent can see to it: `M - 2` and `N - 2`.
+    pub(super) fn solve(&mut self, a: &Expr, b: &Expr) -> bool {
+        let symbols: Vec<Symbol> = self.open.iter().map(|open| open.symbol).collect();
+        let Some(difference) = Poly::of(&b.clone().minus(a.clone())) else { return false };
+        symbols.into_iter().rev().any(|symbol| {
+            let Some((slope, rest)) = difference.split(symbol) else { return false };
+            let rest = match slope.constant() {
+                Some(1) => rest.expr().times(-1),
+                Some(-1) => rest.expr(),
+                _ => return false,
+            };
+            self.bind(&Expr::Symbol(symbol), &tidy(&rest))
+        })
+    }
+}
+
 impl Lower<'_> {
     /// Lets a product name its extents, where they have no name yet.
     pub(super) fn hint(&mut self, dim: &Expr, name: &str) {
@@ -134,9 +152,8 @@ impl Lower<'_> {
 
     /// The array that an argument turns out to be.
     pub(super) fn array_of(&mut self, name: &str, rank: usize, at: At) -> Result<View, Error> {
-        let used = self.frames.first().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.rank);
-        let used = self.frames.get(1).and_then(|frame| frame.usage.names.get(name)).map_or(used, |found| found.rank.max(used));
-        let rank = if used > 0 { used } else { rank.max(1) };
+        let used = self.used(name);
+        let rank = if used.rank > 0 { used.rank } else { rank.max(used.least).max(1) };
         let dims: Vec<Expr> = (0..rank)
             .map(|axis| {
                 let symbols = &mut self.builder.program.symbols;
@@ -151,9 +168,21 @@ impl Lower<'_> {
         self.array_with(name, dims, at)
     }
 
+    /// How the function looked at, or the fragment, uses a name.
+    pub(super) fn used(&self, name: &str) -> Use {
+        let found = self.frames.iter().take(2).rev().find_map(|frame| frame.usage.names.get(name));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The type of elements of an array that nobody declares.
+    fn likely_element(&self, name: &str) -> Element {
+        // NumPy's own integers.
+        if self.used(name).index { Element::I64 } else { self.source.element }
+    }
+
     /// The array of those extents that an argument turns out to be.
     pub(super) fn array_with(&mut self, name: &str, dims: Vec<Expr>, at: At) -> Result<View, Error> {
-        let view = self.declare(name, self.source.element, &dims, false, at)?;
+        let view = self.declare(name, self.likely_element(name), &dims, false, at)?;
         self.dry.arrays.push((name.to_owned(), dims));
         self.resolved.insert(name.to_owned(), Value::View(view.clone()));
         Ok(view)
@@ -229,7 +258,7 @@ impl Lower<'_> {
                 }
                 let dims: Vec<Expr> =
                     dims.iter().map(|dim| replace(dim, &|s| symbols.get(&s).map(|s| Expr::Symbol(*s)))).collect();
-                self.given_array(name, self.source.element, dims, "assumed from its use; give its shape to change it", at)?
+                self.given_array(name, self.likely_element(name), dims, "assumed from its use; give its shape to change it", at)?
             }
         })
     }

@@ -71,6 +71,8 @@ pub(super) struct Lower<'a> {
     pub(super) resolved: BTreeMap<String, Value>,
     /// Scalars that the statement being read has read so far.
     pub(super) reads: BTreeSet<String>,
+    /// Loops of array operations around the one being written, for the names of their variables.
+    nested: usize,
     steps: usize,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Lower<'a> {
             dry: Dry::default(),
             resolved: BTreeMap::new(),
             reads: BTreeSet::new(),
+            nested: 0,
             steps: 0,
         }
     }
@@ -284,7 +287,7 @@ impl<'a> Lower<'a> {
         if a == b || Poly::of(&a.clone().minus(b.clone())).and_then(|p| p.constant()) == Some(0) {
             return true;
         }
-        if self.dry.bind(&a, &b) || self.dry.bind(&b, &a) {
+        if self.dry.bind(&a, &b) || self.dry.bind(&b, &a) || self.dry.solve(&a, &b) {
             return true;
         }
         match (self.number(&a), self.number(&b)) {
@@ -388,13 +391,17 @@ impl<'a> Lower<'a> {
         inner: impl FnOnce(&mut Self, &[Expr]) -> Vec<Node>,
     ) -> Vec<Node> {
         let names = ["i", "j", "k", "l", "m", "n"];
+        let around = self.nested;
         let vars: Vec<Option<Symbol>> = (dims.iter().enumerate())
             .map(|(depth, dim)| {
-                (*dim != Expr::Const(1)).then(|| self.builder.variable(names.get(depth).copied().unwrap_or("x")))
+                let name = names.get(around + depth).copied().unwrap_or("x");
+                (*dim != Expr::Const(1)).then(|| self.builder.variable(name))
             })
             .collect();
         let index: Vec<Expr> = vars.iter().map(|var| var.map_or(Expr::Const(0), Expr::from)).collect();
+        self.nested += dims.len();
         let body = inner(self, &index);
+        self.nested = around;
         dims.iter().zip(vars).rev().fold(body, |body, (dim, var)| match var {
             None => body,
             Some(var) => {

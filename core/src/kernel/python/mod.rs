@@ -109,9 +109,7 @@ fn run<'a>(mut lower: Lower<'a>, module: &'a ModModule, entry: Option<&'a StmtFu
     lower.enter(None, &module.body)?;
     let Some(function) = entry else {
         constants(&mut lower, &module.body, true)?;
-        lower.block(&module.body)?;
-        lower.settle_all()?;
-        lower.flush();
+        lower.whole_body(&module.body)?;
         return Ok(lower);
     };
     constants(&mut lower, &module.body, false)?;
@@ -127,9 +125,7 @@ fn run<'a>(mut lower: Lower<'a>, module: &'a ModModule, entry: Option<&'a StmtFu
         lower.bind(parameter.name().as_str(), value);
     }
     lower.calls.push(function.name.as_str());
-    lower.block(&function.body)?;
-    lower.settle_all()?;
-    lower.flush();
+    lower.whole_body(&function.body)?;
     Ok(lower)
 }
 

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunct
 use super::lower::{Around, Lower, assigned};
 use super::poly::{replace, tidy};
 use super::usage::integer;
-use super::value::{Value, View};
+use super::value::{Lazy, Value, View};
 use crate::error::Error;
 use crate::kernel::expr::Expr;
 use crate::kernel::nest::{At, Branch, Comparison, Condition, Element, Loop, Node};
@@ -41,6 +41,15 @@ pub(super) enum Test {
 }
 
 impl<'a> Lower<'a> {
+    /// Reads all of what is looked at.
+    pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
+        self.block(body)?;
+        self.settle_all()?;
+        self.flush();
+        self.builder.program.body = std::mem::take(&mut self.out);
+        Ok(())
+    }
+
     /// Reads statements in order; a condition that returns takes what stands behind it as its other arm.
     pub(super) fn block(&mut self, body: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         for (number, stmt) in body.iter().enumerate() {
@@ -63,7 +72,8 @@ impl<'a> Lower<'a> {
                     Some(value) => self.eval(value)?,
                     None => Value::None,
                 };
-                let value = self.settle_deep(value, "result", at)?;
+                // What is returned to a function that is read too may be done there.
+                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result", at)? };
                 self.flush();
                 return Ok((Flow::Returned, value));
             } else {
@@ -77,7 +87,7 @@ impl<'a> Lower<'a> {
     /// Array operations still to be done, done; a tuple's too.
     pub(super) fn settle_deep(&mut self, value: Value, name: &str, at: At) -> Result<Value, Error> {
         Ok(match value {
-            Value::Lazy(lazy) => Value::View(self.materialise(*lazy, name)?),
+            Value::Lazy(lazy) => Value::View(self.named(*lazy, name)?),
             Value::Tuple(parts) => {
                 let parts = parts.into_iter().map(|part| self.settle_deep(part, name, at));
                 Value::Tuple(parts.collect::<Result<_, _>>()?)
@@ -88,6 +98,13 @@ impl<'a> Lower<'a> {
             }
             other => other,
         })
+    }
+
+    /// Does what is still to be done, into an array that the source names.
+    fn named(&mut self, lazy: Lazy, name: &str) -> Result<View, Error> {
+        let view = self.materialise(lazy, name)?;
+        self.rename(&view, name);
+        Ok(view)
     }
 
     /// Gives a temporary array the name that the source gives it.
@@ -108,7 +125,7 @@ impl<'a> Lower<'a> {
             .collect();
         for name in names {
             if let Some(Value::Lazy(lazy)) = self.lookup(&name) {
-                let view = self.materialise(*lazy, &name)?;
+                let view = self.named(*lazy, &name)?;
                 self.bind(&name, Value::View(view));
             }
         }
@@ -240,7 +257,7 @@ impl<'a> Lower<'a> {
                 if self.source.fusion == Fusion::Function && reads == 1 && self.loops.is_empty() {
                     Value::Lazy(lazy)
                 } else {
-                    Value::View(self.materialise(*lazy, name)?)
+                    Value::View(self.named(*lazy, name)?)
                 }
             }
             Value::View(view) => {
@@ -476,13 +493,13 @@ impl<'a> Lower<'a> {
         }
         let var = self.builder.variable(name);
         // What a round leaves to the next is not known as an expression.
-        let mut before: BTreeMap<&str, View> = BTreeMap::new();
+        let mut before: BTreeMap<&str, Value> = BTreeMap::new();
         for name in names {
             match self.lookup(name) {
                 Some(Value::Int(_) | Value::Bool(_)) => self.bind(name, Value::Scalar(false)),
                 Some(Value::Literal(_)) => self.bind(name, Value::Scalar(true)),
-                Some(Value::View(view)) => {
-                    before.insert(name, view);
+                Some(value @ (Value::View(_) | Value::Unknown(_))) => {
+                    before.insert(name, value);
                 }
                 _ => {}
             }
@@ -496,8 +513,12 @@ impl<'a> Lower<'a> {
         let around = self.loops.pop();
         let (nodes, _) = read?;
         let end = around.map(|around| if step > 0 { around.greatest } else { around.least });
-        for (name, view) in before {
-            if let Some(Value::View(after)) = self.lookup(name)
+        for (name, value) in before {
+            let value = match value {
+                Value::Unknown(argument) => self.resolved.get(&argument).cloned(),
+                value => Some(value),
+            };
+            if let (Some(Value::View(view)), Some(Value::View(after))) = (value, self.lookup(name))
                 && after.array != view.array
             {
                 self.rebound(name, &view, &after, at)?;
@@ -592,7 +613,15 @@ impl<'a> Lower<'a> {
         let names = self.frames.last().map(|frame| frame.names.clone()).unwrap_or_default();
         let facts = self.facts.len();
         self.learn(&condition, true);
-        let then = self.block_of(|own| then_rest(own, body));
+        // Nothing is left to be done behind an arm that may not run.
+        let done = |own: &mut Self, (flow, value): (Flow, Value), at: At| {
+            own.settle_all()?;
+            Ok((flow, own.settle_deep(value, "result", at)?))
+        };
+        let then = self.block_of(|own| {
+            let end = then_rest(own, body)?;
+            done(own, end, *at)
+        });
         self.facts.truncate(facts);
         let (then, (flow, value)) = then?;
         let after = match self.frames.last_mut() {
@@ -600,7 +629,10 @@ impl<'a> Lower<'a> {
             None => BTreeMap::new(),
         };
         self.learn(&condition, false);
-        let otherwise = self.block_of(|own| own.arms(others, rest));
+        let otherwise = self.block_of(|own| {
+            let end = own.arms(others, rest)?;
+            done(own, end, *at)
+        });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
         if let Some(frame) = self.frames.last_mut() {

@@ -9,13 +9,17 @@ use crate::kernel::source::{Fusion, Shape, Source};
 
 /// Reads `code` with what the user says: `N=8`, `a: f32[M, K]`.
 fn kernel(code: &str, said: &[&str], fusion: Fusion) -> Result<Kernel, Error> {
+    function(code, None, said, fusion)
+}
+
+fn function(code: &str, function: Option<&str>, said: &[&str], fusion: Fusion) -> Result<Kernel, Error> {
     let (defines, shapes): (Vec<&str>, Vec<&str>) = said.iter().partition(|text| text.contains('='));
     let define = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap())).unwrap();
     let defines: BTreeMap<String, i64> = defines.iter().map(define).collect();
     let shapes: Vec<Shape> = shapes.iter().map(|text| Shape::parse(text).unwrap()).collect();
     read(&Source {
         code,
-        function: None,
+        function,
         defines: &defines,
         shapes: &shapes,
         element: Element::F32,
@@ -89,6 +93,187 @@ fn show(program: &Program) -> String {
         out += &format!("# {a}\n");
     }
     out
+}
+
+const LOOPS: &str = include_str!("../../../../tests/fixtures/kernel_python/loops.py");
+const ARRAYS: &str = include_str!("../../../../tests/fixtures/kernel_python/arrays.py");
+
+/// What `kernel_python.py` counted.
+#[derive(serde::Deserialize)]
+struct Counted {
+    file: String,
+    function: String,
+    sizes: BTreeMap<String, i64>,
+    shapes: Vec<String>,
+    loads: u64,
+    stores: u64,
+    flops: u64,
+}
+
+#[test]
+fn counts_are_those_of_instrumented_runs() {
+    let counts: Vec<Counted> =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/kernel_python/counts.json")).unwrap();
+    assert!(counts.len() > 25);
+    let mut wrong = Vec::new();
+    for counted in counts {
+        let code = if counted.file == "loops.py" { LOOPS } else { ARRAYS };
+        let sizes = counted.sizes.iter().map(|(name, value)| format!("{name}={value}"));
+        let said: Vec<String> = sizes.chain(counted.shapes.iter().cloned()).collect();
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        let expected = Totals { loads: counted.loads, stores: counted.stores, flops: counted.flops };
+        match function(code, Some(&counted.function), &said, Fusion::None) {
+            Ok(kernel) if totals(&kernel.program) == expected => {}
+            Ok(kernel) => wrong.push(format!(
+                "{} {said:?}: {:?}, not {expected:?}\n{}",
+                counted.function,
+                totals(&kernel.program),
+                show(&kernel.program)
+            )),
+            Err(error) => wrong.push(format!("{} {said:?}: {error}", counted.function)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn shapes_told_from_use_give_the_same_counts() {
+    for (name, said) in [("gemm", "N=5"), ("trisolv", "n=6"), ("cholesky", "n=7"), ("lu", "n=6"), ("seidel", "N=10")] {
+        let told = function(LOOPS, Some(name), &[said], Fusion::None).unwrap();
+        let shape = format!("A: f32[{0}, {0}]", &said[..1]);
+        let given = function(LOOPS, Some(name), &[said, &shape], Fusion::None).unwrap();
+        assert_eq!(totals(&told.program), totals(&given.program), "{name}");
+        assert!(told.program.assumptions.iter().any(|text| text.contains("assumed from its use")), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_known_is_refused_with_its_place() {
+    let cases: &[(&str, u32, u32, &str)] = &[
+        ("def f(a, n):\n    while True:\n        a[0] = 1.0\n", 2, 5, "never ends"),
+        ("def f(a, n):\n    while a[0] > 0:\n        a[0] -= 1.0\n", 2, 5, "depends on data"),
+        ("for i in range(10**30):\n    a[i] = 0.0\n", 1, 16, "64 bits"),
+        ("for i in range(10**10**10):\n    a[i] = 0.0\n", 1, 16, "exponent"),
+        ("for i in range(2**2**2**2**9):\n    a[i] = 0.0\n", 1, 16, "exponent"),
+        ("for i in range(0, n, 0):\n    a[i] = 0.0\n", 1, 10, "step"),
+        ("for i in range(n):\n    if a[i] > 0:\n        break\n", 3, 9, "break"),
+        ("def f(a, n):\n    for i in range(n):\n        return a[i]\n", 3, 9, "return"),
+        ("def f(n):\n    return f(n - 1)\n", 2, 12, "calls itself"),
+        ("def f(n):\n    return g(n)\ndef g(n):\n    return f(n)\n", 0, 0, "called by another"),
+        ("def f(a):\n    a[0] = 1\ndef g(a):\n    a[0] = 1\n", 3, 1, "f, g"),
+        ("def f(x):\n    return np.sofmax(x)\n", 2, 12, "softmax"),
+        ("x = (1,\n", 2, 1, "no Python"),
+        ("for i in range(n)\n    a[i] = 0.0\n", 1, 18, "no Python"),
+        ("class A:\n    pass\n", 1, 1, "class"),
+        ("try:\n    x = 1\nexcept E:\n    pass\n", 1, 1, "try"),
+        ("with f() as g:\n    pass\n", 1, 1, "with"),
+        ("x = lambda y: y\n", 1, 5, "lambda"),
+        ("async def f(a):\n    a[0] = 1\n", 1, 1, "async"),
+        ("def f(a):\n    yield a[0]\n", 2, 5, "generators"),
+        ("@cache\ndef f(a):\n    a[0] = 1.0\n", 1, 1, "decorator"),
+        ("a = np.zeros((3, 4))\nb = np.zeros((5, 4))\nc = a + b\n", 3, 5, "[3, 4] and [5, 4]"),
+        ("a = np.zeros((3, 4))\nb = a @ a\n", 2, 5, "[3, 4] and [3, 4]"),
+        ("a = np.zeros(4)\na[4] = 1.0\n", 2, 3, "reaches 4"),
+        ("a = np.zeros(4)\nfor i in range(5):\n    a[i] = 1.0\n", 3, 7, "reaches 4"),
+        ("a = np.zeros(4)\na[0, 0] = 1.0\n", 2, 1, "2 subscripts for 1 axes"),
+        ("a = np.zeros((4, 4))\nb = a.sum(axis=2)\n", 2, 5, "axis 2"),
+        ("a = np.zeros((4, 4)).reshape(3, 5)\n", 1, 5, "numbers of elements differ"),
+        ("a = np.zeros((10**9, 10**9, 10**9))\n", 1, 5, "bytes"),
+        ("n = 5 // 0\n", 1, 5, "zero"),
+        ("x = {1: 2}\n", 1, 5, "dictionaries"),
+        ("def f(*a):\n    return a\n", 1, 7, "*args"),
+        ("x = 1j\n", 1, 5, "complex"),
+        ("x = a[1:2, ::0]\n", 1, 12, "step"),
+        ("# comment\n\tx = 1\n", 2, 1, "no Python"),
+    ];
+    for (code, line, column, words) in cases {
+        let error = match kernel(code, &[], Fusion::None) {
+            Err(error) => error.to_string(),
+            Ok(kernel) => panic!("{code}\n{}", show(&kernel.program)),
+        };
+        let place = format!("line {line}, column {column}:");
+        assert!(*line == 0 || error.contains(&place), "{code}\n{error}\nnot {place}");
+        assert!(error.contains(words), "{code}\n{error}");
+    }
+}
+
+/// A thread of the stack that a page has.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn hostile_sources_are_refused_before_they_overflow_the_stack() {
+    let nested = |open: &str, middle: &str, close: &str, times: usize| {
+        format!("x = {}{middle}{}\n", open.repeat(times), close.repeat(times))
+    };
+    let blocks = |times: usize| {
+        (0..times).map(|depth| format!("{}for i{depth} in range(2):\n", " ".repeat(depth))).collect::<String>()
+            + &" ".repeat(times)
+            + "a[0] = 1.0\n"
+    };
+    let mut cases = vec![blocks(90), "1_".repeat(500_000), format!("x = {}\n", "9".repeat(1_000_000))];
+    for times in [100, 10_000] {
+        for (open, middle, close) in [
+            ("(", "1", ")"),
+            ("[", "1", "]"),
+            ("{", "1", "}"),
+            ("f(", "1", ")"),
+            ("a[", "0", "]"),
+            ("-", "1", ""),
+            ("not ", "1", ""),
+            ("~", "1", ""),
+            ("- -", "1", ""),
+            ("lambda: ", "1", ""),
+            ("lambda a, b: ", "1", ""),
+            ("1 ** ", "1", ""),
+            ("1 if 1 else ", "1", ""),
+            ("await ", "1", ""),
+            ("f\"{", "1", "}\""),
+            ("(yield ", "1", ")"),
+            ("[i for i in ", "1", "]"),
+            ("(a := ", "1", ")"),
+        ] {
+            cases.push(nested(open, middle, close, times));
+            cases.push(nested(open, middle, "", times));
+        }
+    }
+    for times in [2_000, 30_000] {
+        for part in [".b", "()", "[0]", " + 1", " * a", " @ a", " and a", " < a", "\n+1", ", b"] {
+            cases.push(format!("x = (a{})\n", part.repeat(times)));
+        }
+        cases.push(format!("if a:\n    b = 1\n{}", "elif a:\n    b = 1\n".repeat(times)));
+        cases.push("async ".repeat(times));
+        cases.push("if a: ".repeat(times));
+        cases.push("@a\n".repeat(times));
+        cases.push(format!("match x:\n    case {}1:\n        pass\n", "1 | ".repeat(times)));
+        cases.push("def f(): return ".repeat(times));
+    }
+    on_a_small_stack(move || {
+        for code in cases {
+            let start: String = code.chars().take(40).collect();
+            // Flat chains may be read; nothing may fall over.
+            if let Err(error) = kernel(&code, &[], Fusion::None) {
+                assert!(error.to_string().contains("line ") || matches!(error, Error::Field { .. }), "{start}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn long_sources_are_read_and_growth_is_bounded() {
+    let long = "def f(a, b, n):\n".to_owned() + &"    for i in range(n):\n        a[i] = a[i] * b[i] + 1.0\n".repeat(5_000);
+    let read = kernel(&long, &[], Fusion::None).unwrap();
+    assert_eq!(read.program.body.len(), 5_000);
+    let sum = format!("s = a[0]{}\n", " + a[1]".repeat(990));
+    assert_eq!(totals(&kernel(&sum, &[], Fusion::None).unwrap().program).flops, 990);
+    let squares = "n = len(a)\n".to_owned() + &"n = (n + m) * (n + 1)\n".repeat(40);
+    assert!(kernel(&squares, &[], Fusion::None).is_err());
+    let calls: String = (0..60).map(|at| format!("def f{at}(a):\n    f{0}(a)\n    f{0}(a)\n", at + 1)).collect();
+    let error = kernel(&(calls + "def f60(a):\n    a[0] = 1.0\n"), &[], Fusion::None).unwrap_err().to_string();
+    assert!(error.contains("statements"), "{error}");
+    let doubled = "x = a + a\n".to_owned() + &"x = x + x\n".repeat(200);
+    assert!(kernel(&doubled, &[], Fusion::Function).is_ok());
 }
 
 #[test]

@@ -14,6 +14,10 @@ pub(super) struct Use {
     pub(super) array: bool,
     /// Whether only an integer can stand there: a bound, an extent, a subscript.
     pub(super) integer: bool,
+    /// The fewest axes that it has, told from `axis=`.
+    pub(super) least: usize,
+    /// Whether its elements are subscripts or bounds.
+    pub(super) index: bool,
     /// How often it is read.
     pub(super) reads: u32,
 }
@@ -41,11 +45,9 @@ fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, busy: &mut BTreeSet<
         look.visit_stmt(stmt);
     }
     // Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
-    for (target, names) in look.copies.iter().rev() {
+    for (target, value) in std::mem::take(&mut look.copies).iter().rev() {
         if look.usage.names.get(target).is_some_and(|found| found.integer) {
-            for name in names {
-                look.usage.names.entry(name.clone()).or_default().integer = true;
-            }
+            look.integer(value);
         }
     }
     look.usage.plain = look.loops && look.elements;
@@ -57,7 +59,7 @@ struct Look<'a, 'b> {
     busy: &'b mut BTreeSet<&'a str>,
     usage: Usage,
     /// `n = N`: what is copied from what.
-    copies: Vec<(String, Vec<String>)>,
+    copies: Vec<(String, &'a Expr)>,
     counters: BTreeSet<String>,
     loops: bool,
     elements: bool,
@@ -90,8 +92,18 @@ impl<'a, 'b> Look<'a, 'b> {
         }
     }
 
-    /// All names in an expression of integers.
+    fn at_least(&mut self, expr: &Expr, rank: usize) {
+        self.array(expr, 0);
+        if let Some(found) = self.name(expr) {
+            found.least = found.least.max(rank);
+        }
+    }
+
+    /// All names in an expression of integers; an array of which elements stand there holds integers.
     fn integer(&mut self, expr: &Expr) {
+        for base in bases(expr) {
+            self.usage.names.entry(base).or_default().index = true;
+        }
         for name in names(expr) {
             self.usage.names.entry(name).or_default().integer = true;
         }
@@ -147,10 +159,10 @@ impl<'a, 'b> Look<'a, 'b> {
                 });
                 let root = root(&call.func);
                 if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8 {
-                    args.iter().take(1).for_each(|arg| self.array(arg, rank));
+                    args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
                 }
                 if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
-                    self.array(&method.value, rank);
+                    self.at_least(&method.value, rank);
                 }
             }
         }
@@ -233,7 +245,7 @@ impl<'a> Visitor<'a> for Look<'a, '_> {
     }
 }
 
-impl Look<'_, '_> {
+impl<'a> Look<'a, '_> {
     fn array_if_name(&mut self, expr: &Expr) {
         self.array(expr, 0);
     }
@@ -248,7 +260,7 @@ impl Look<'_, '_> {
         }
     }
 
-    fn assigned(&mut self, target: &Expr, value: &Expr) {
+    fn assigned(&mut self, target: &Expr, value: &'a Expr) {
         match (target, value) {
             (Expr::Tuple(targets), Expr::Attribute(attribute)) if attribute.attr.as_str() == "shape" => {
                 self.array(&attribute.value, targets.elts.len());
@@ -256,7 +268,7 @@ impl Look<'_, '_> {
             (Expr::Tuple(targets), Expr::Tuple(values)) => {
                 targets.elts.iter().zip(&values.elts).for_each(|(target, value)| self.assigned(target, value));
             }
-            (Expr::Name(name), value) => self.copies.push((name.id.to_string(), names(value))),
+            (Expr::Name(name), value) => self.copies.push((name.id.to_string(), value)),
             _ => {}
         }
     }
@@ -302,6 +314,24 @@ fn names(expr: &Expr) -> Vec<String> {
             Expr::Call(call) if matches!(&*call.func, Expr::Name(f) if matches!(f.id.as_str(), "min" | "max" | "int")) => {
                 left.extend(&call.arguments.args);
             }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Arrays whose elements stand in arithmetic: `rows` in `rows[i] + 1`.
+fn bases(expr: &Expr) -> Vec<String> {
+    let (mut found, mut left) = (Vec::new(), vec![expr]);
+    while let Some(expr) = left.pop() {
+        match expr {
+            Expr::Subscript(subscript) => {
+                if let Expr::Name(name) = subscripts_of(subscript).0 {
+                    found.push(name.id.to_string());
+                }
+            }
+            Expr::BinOp(op) => left.extend([&*op.left, &*op.right]),
+            Expr::UnaryOp(op) => left.push(&op.operand),
             _ => {}
         }
     }

@@ -136,7 +136,7 @@ impl View {
         }
         let mut at: Vec<Expr> = (0..self.dims.len()).map(axis).collect();
         if let Some(index) = at.get_mut(along) {
-            *index = axis(along).times(step.clone()).plus(lower.clone());
+            *index = tidy(&axis(along).times(step.clone()).plus(lower.clone()));
         }
         self.of(dims, &at)
     }
