@@ -142,7 +142,7 @@ fn advice(facts: &Facts, bound: &Bound) -> String {
 fn traffic(level: &Misses) -> String {
     let (compulsory, capacity) = (level.compulsory.value(), level.capacity.value());
     if capacity > compulsory {
-        let share = 100.0 * capacity / (capacity + compulsory);
+        let share = (100.0 * capacity / (capacity + compulsory)).floor();
         let size = format_bytes(level.capacity_bytes);
         return format!(
             "{share:.0} % of the lines come again after they had to leave: loops in blocks that fit into {size} would \
