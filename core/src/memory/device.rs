@@ -81,6 +81,8 @@ pub struct Core {
     pub stores: f64,
     /// Cycles from an addition to one that needs its result.
     pub add_cycles: f64,
+    /// The same of a multiplication fused with an addition, from what is added.
+    pub fma_cycles: f64,
     /// Cycles from one division to the next; as fast as a multiplication where unknown.
     #[serde(default)]
     pub divide_cycles: Option<f64>,
@@ -213,6 +215,7 @@ const ZEN2: MachineInfo = MachineInfo {
         loads: 2.0,
         stores: 1.0,
         add_cycles: 3.0,
+        fma_cycles: 5.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(18.0),
     }),
@@ -235,6 +238,7 @@ const SKYLAKE_SP: MachineInfo = MachineInfo {
         loads: 2.0,
         stores: 1.0,
         add_cycles: 4.0,
+        fma_cycles: 4.0,
         divide_cycles: Some(4.0),
         mispredict_cycles: Some(16.5),
     }),
@@ -246,7 +250,7 @@ const SKYLAKE_SP: MachineInfo = MachineInfo {
     ..WHOLE
 };
 /// Three instructions a cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
-/// Cortex-A72; Arm UAN 0016A, also for additions). Nobody publishes what L2 delivers to one core.
+/// Cortex-A72; Arm UAN 0016A, also for latencies). Nobody publishes what L2 delivers to one core.
 const CORTEX_A72: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 1.5,
@@ -256,6 +260,7 @@ const CORTEX_A72: MachineInfo = MachineInfo {
         loads: 1.0,
         stores: 1.0,
         add_cycles: 4.0,
+        fma_cycles: 3.0,
         divide_cycles: None,
         mispredict_cycles: None,
     }),
@@ -547,6 +552,7 @@ impl Machine {
             figure("core.loads", Some(core.loads))?;
             figure("core.stores", Some(core.stores))?;
             figure("core.add_cycles", Some(core.add_cycles))?;
+            figure("core.fma_cycles", Some(core.fma_cycles))?;
             figure("core.divide_cycles", core.divide_cycles)?;
             figure("core.mispredict_cycles", core.mispredict_cycles)?;
             if !(64..=1 << 20).contains(&core.vector_bits) {

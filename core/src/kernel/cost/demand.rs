@@ -12,6 +12,10 @@ use crate::kernel::report::{Count, OptLevel};
 /// Instructions of a round: add and compare with the branch, as one; without optimisation the counter is loaded,
 /// changed, stored, loaded again and compared.
 const ROUND: [f64; 4] = [5.0, 2.0, 2.0, 2.0];
+/// What reaching an element takes where nothing is kept in registers: the array's address and each subscript are loaded,
+/// and each subscript is multiplied and added (what compilers write at O0).
+const ADDRESS_LOADS: f64 = 1.0;
+const SUBSCRIPT_OPS: f64 = 2.0;
 /// How often clang copies a small loop's body (LLVM's loop unroller, and GCC with -funroll-loops: 4 or 8).
 const UNROLL: f64 = 4.0;
 /// Cycles from a store to a load of the same element, where scalars live in memory (Agner Fog: 4 to 8 on x86).
@@ -254,7 +258,13 @@ impl Walk<'_> {
         let runs = count.runs.value();
         // Without optimisation scalars live in memory.
         let spilled = if self.opt == OptLevel::O0 { work.scalars } else { Default::default() };
-        let loads = count.load_ops.value() + runs * f64::from(spilled.reads);
+        let subscripts: usize = work.accesses.iter().flat_map(|access| &access.index).map(Vec::len).sum();
+        let (accesses, subscripts) = match self.target.unit {
+            Unit::Core(_) if self.opt == OptLevel::O0 => (work.accesses.len() as f64, subscripts as f64),
+            _ => (0.0, 0.0),
+        };
+        let found = runs * (ADDRESS_LOADS * accesses + subscripts);
+        let loads = count.load_ops.value() + runs * f64::from(spilled.reads) + found;
         let stores = count.store_ops.value() + runs * f64::from(spilled.writes);
         let size = element.bytes() as f64;
         self.out.bytes[0] += count.mem_bytes.value() + runs * size * f64::from(spilled.reads + spilled.writes);
@@ -273,7 +283,8 @@ impl Walk<'_> {
                 // One result after the other: the sum of the last round must be there before the next can be added.
                 let forward = if self.opt == OptLevel::O0 { FORWARD_CYCLES } else { 0.0 };
                 let chained = work.carried && simple + divisions > 0.0;
-                let chain = if chained { (core.add_cycles + forward - busy).max(0.0) } else { 0.0 };
+                let result = if fused > 0 { core.fma_cycles } else { core.add_cycles };
+                let chain = if chained { (result + forward - busy).max(0.0) } else { 0.0 };
                 demand.compute = runs * busy * cycle;
                 demand.stall = runs * (divide + special).max(chain) * cycle;
                 demand.loads = loads / (core.loads * inside.lanes) * cycle;
@@ -281,6 +292,7 @@ impl Walk<'_> {
                 // Subscripts are computed without optimisation; with it, addresses are stepped by the loop.
                 let integer = self.opt == OptLevel::O0 || !element.is_float();
                 let integer_ops = if integer { f64::from(work.integer_ops) / inside.lanes } else { 0.0 };
+                let integer_ops = integer_ops + SUBSCRIPT_OPS * subscripts;
                 demand.loops = runs * integer_ops / core.issue * cycle;
                 let start = cycle / core.issue;
                 demand.issue = [runs * slots * start, loads / inside.lanes * start, stores / inside.lanes * start];

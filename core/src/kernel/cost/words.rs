@@ -142,7 +142,7 @@ fn advice(facts: &Facts, bound: &Bound) -> String {
 fn traffic(level: &Misses) -> String {
     let (compulsory, capacity) = (level.compulsory.value(), level.capacity.value());
     if capacity > compulsory {
-        let share = 100.0 * capacity / (capacity + compulsory);
+        let share = (100.0 * capacity / (capacity + compulsory)).floor();
         let size = format_bytes(level.capacity_bytes);
         return format!(
             "{share:.0} % of the lines come again after they had to leave: loops in blocks that fit into {size} would \
@@ -192,9 +192,9 @@ pub(super) fn optimisations(demands: &Demands, target: &Target, opt: OptLevel) -
         out.push(match vector {
             Vector::Of(element) => {
                 let lanes = target.core().map_or(1.0, |core| super::target::lanes(core, *element));
-                format!("line {line}: {lanes} elements at a time")
+                format!("line {line}: a loop takes {lanes} elements at a time")
             }
-            Vector::No(reason) => format!("line {line}: one element at a time, because {reason}"),
+            Vector::No(reason) => format!("line {line}: a loop takes one element at a time, because {reason}"),
         });
     }
     if demands.vectors.len() > MOST_LINES {
