@@ -1,9 +1,9 @@
 //! Misses of fully associative LRU caches.
 //!
-//! [`plan`] fills in the numbers. Compulsory misses are the lines touched at all ([`footprint`]). The others come from
-//! the project's engine for short streams ([`small`]), from an exact replay that skips rounds that repeat for longer
-//! ones ([`replay`], [`periods`]), and from a sample with a stated error for those that are too long for that
-//! ([`sample`]). What a library moves beyond touching its operands once lies between two bounds ([`library`]).
+//! `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`). The others come from
+//! the project's engine for short streams (`small`), from an exact replay that skips what repeats for longer ones
+//! (`replay`, `periods`, `sparse`), and from a sample with a stated error for those that are too long for that
+//! (`sample`). What a library moves beyond touching its operands once lies between two bounds (`library`).
 
 mod footprint;
 mod library;
@@ -144,17 +144,24 @@ fn replay_or_sample(
             cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
         });
     }
-    match Replay::run(plan, capacity, &mut Meter::new(progress, "accesses replayed", ways.replay_work)) {
-        Ok((totals, false)) => Ok((Outcome::Exact(totals), "exact: replayed".into())),
-        Ok((totals, true)) => Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into())),
-        Err(Error::TooLarge { .. }) => {
-            let meter = &mut Meter::new(progress, "accesses sampled", ways.sample_work);
-            let sample = Sample::take(plan, capacity, meter)?;
-            let method = format!("sampled: {} accesses, 99 % interval", crate::units::format_count(sample.drawn));
-            Ok((Outcome::Sampled(sample), method))
+    // Where nothing can be skipped, it is known beforehand whether a replay would come to its end.
+    let hopeless = !Replay::may_skip(&plan.steps, capacity) && {
+        let meter = &mut Meter::new(progress, "accesses estimated", u64::MAX);
+        Sample::positions(plan, capacity, meter)? > ways.replay_work as f64
+    };
+    if !hopeless {
+        match Replay::run(plan, capacity, &mut Meter::new(progress, "accesses replayed", ways.replay_work)) {
+            Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
+            Ok((totals, true)) => {
+                return Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into()));
+            }
+            Err(Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    let sample = Sample::take(plan, capacity, &mut Meter::new(progress, "accesses sampled", ways.sample_work))?;
+    let method = format!("sampled: {} accesses, 99 % interval", crate::units::format_count(sample.drawn));
+    Ok((Outcome::Sampled(sample), method))
 }
 
 /// A count, whole as long as it fits.

@@ -11,6 +11,8 @@ use crate::error::Error;
 
 /// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
 const PERIODS_AT_A_TIME: u64 = 64;
+/// In straight loops of fewer looks than this, it is the loops around that matter.
+const MIN_CHUNKS: u64 = 4;
 
 /// What was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +58,22 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         replay.steps(&plan.steps)?;
         replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
         Ok((replay.totals, replay.skipped))
+    }
+
+    /// Whether there is a loop in `steps` of which rounds may be skipped.
+    pub(super) fn may_skip(steps: &[Step<'_>], capacity: u64) -> bool {
+        steps.iter().any(|step| match step {
+            Step::Loop(l) => {
+                let chunk = if l.straight { PERIODS_AT_A_TIME * MIN_CHUNKS } else { 1 };
+                l.period.as_ref().is_some_and(|period| l.most / period.rounds > chunk)
+                    || (l.sparse && l.lines <= capacity)
+                    || Self::may_skip(&l.body, capacity)
+            }
+            Step::Branch(branch) => {
+                Self::may_skip(&branch.then, capacity) || Self::may_skip(&branch.otherwise, capacity)
+            }
+            Step::Touch(_) => false,
+        })
     }
 
     fn steps(&mut self, steps: &'p [Step<'a>]) -> Result<(), Error> {
@@ -126,7 +144,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let period = l.period.as_ref().map(|period| (period, period.rounds * PERIODS_AT_A_TIME));
         let mut periods = None;
         let mut chunk = rounds;
-        if let Some((period, length)) = period.filter(|(_, length)| rounds / length >= 4) {
+        if let Some((period, length)) = period.filter(|(_, length)| rounds / length >= MIN_CHUNKS) {
             periods = Some(Periods::new(period, length, self.meter));
             chunk = length;
         }

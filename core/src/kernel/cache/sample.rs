@@ -15,6 +15,8 @@ use crate::rng::Rng;
 
 /// Lines that sampling one capacity may touch.
 pub(super) const WORK: u64 = 100_000_000;
+/// Draws that tell how much of the box the loops reach.
+const POSITION_DRAWS: u32 = 2000;
 /// Draws of the first batch; each batch after it has twice as many.
 const FIRST_BATCH: u64 = 256;
 /// No more batches once so many were drawn.
@@ -51,6 +53,35 @@ struct Site<'p, 'a> {
     positions: f64,
 }
 
+/// All accesses, with the positions up to the end of each.
+#[derive(Debug)]
+struct Sites<'p, 'a> {
+    sites: Vec<Site<'p, 'a>>,
+    ends: Vec<f64>,
+}
+
+impl<'p, 'a> Sites<'p, 'a> {
+    fn of(plan: &'p Plan<'a>, capacity: u64) -> Self {
+        let mut sites = Vec::new();
+        collect(plan, &plan.steps, capacity, 1.0, &mut Vec::new(), &mut sites);
+        let add = |end: &mut f64, site: &Site<'_, '_>| {
+            *end += site.positions;
+            Some(*end)
+        };
+        let ends = sites.iter().scan(0.0, add).collect();
+        Self { sites, ends }
+    }
+
+    fn positions(&self) -> f64 {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Option<&Site<'p, 'a>> {
+        let at = rng.unit() * self.positions();
+        self.sites.get(self.ends.partition_point(|end| *end <= at))
+    }
+}
+
 /// What a batch of draws found.
 #[derive(Debug, Clone)]
 struct Found {
@@ -74,11 +105,21 @@ impl From<Error> for Stop {
 }
 
 impl Sample {
+    /// About how many positions the program comes to: no replay without skipping touches fewer lines.
+    pub(super) fn positions(plan: &Plan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<f64, Error> {
+        let sites = Sites::of(plan, capacity);
+        let mut rng = Rng::new(0, "kernel positions");
+        let mut reached = 0;
+        for _ in 0..POSITION_DRAWS {
+            if let Some(site) = sites.draw(&mut rng) {
+                reached += u64::from(Back::new(plan, capacity, false, meter).go_to(site, &mut rng)?.is_some());
+            }
+        }
+        Ok(sites.positions() * reached as f64 / POSITION_DRAWS as f64)
+    }
+
     pub(super) fn take(plan: &Plan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<Self, Error> {
-        let mut sites = Vec::new();
-        let mut path = Vec::new();
-        collect(plan, &plan.steps, capacity, 1.0, &mut path, &mut sites);
-        let total: f64 = sites.iter().map(|site| site.positions).sum();
+        let sites = Sites::of(plan, capacity);
         let mut found = Found { drawn: 0, misses: vec![0; plan.sources.len()], write_backs: 0 };
         let mut rng = Rng::new(0, "kernel sample");
         let mut batch = FIRST_BATCH;
@@ -94,7 +135,7 @@ impl Sample {
         if found.drawn == 0 {
             return Err(too_long());
         }
-        Ok(found.of_all(total))
+        Ok(found.of_all(sites.positions()))
     }
 }
 
@@ -182,22 +223,15 @@ fn most_visits(plan: &Plan<'_>, l: &Loop<'_>, touch: &Touch<'_>, capacity: u64) 
 
 fn draw<'a>(
     plan: &Plan<'a>,
-    sites: &[Site<'_, 'a>],
+    sites: &Sites<'_, 'a>,
     capacity: u64,
     batch: u64,
     rng: &mut Rng,
     meter: &mut Meter<'_>,
 ) -> Result<Found, Error> {
     let mut found = Found { drawn: batch, misses: vec![0; plan.sources.len()], write_backs: 0 };
-    let mut ends = Vec::with_capacity(sites.len());
-    let mut total = 0.0;
-    for site in sites {
-        total += site.positions;
-        ends.push(total);
-    }
     for _ in 0..batch {
-        let at = rng.unit() * total;
-        let Some(site) = sites.get(ends.partition_point(|end| *end <= at)) else { continue };
+        let Some(site) = sites.draw(rng) else { continue };
         let mut back = Back::new(plan, capacity, site.touch.write, meter);
         let Some(rounds) = back.go_to(site, rng)? else { continue };
         match back.before(&plan.steps, &site.path, &rounds) {

@@ -246,7 +246,7 @@ fn rounds_that_repeat_are_skipped() {
     let [x, y] = ["x", "y"].map(|name| w.array(name, Element::F32, &[n]));
     let copy = work(1, &[(x, std::slice::from_ref(&i), false), (y, std::slice::from_ref(&i), true)]);
     let program = w.does(vec![repeat(&i, 0, n, vec![copy])]);
-    let found = misses(&program, 64, &[32 << 10, 1 << 20], &mut Unattended).unwrap();
+    let found = misses(&program, 64, &[32 << 10, 128 << 10], &mut Unattended).unwrap();
     for level in found {
         assert_eq!((level.compulsory, level.capacity), (Count::Whole(1 << 27), Count::Whole(0)));
         assert_eq!(level.write_backs, Count::Whole(1 << 26));
@@ -409,6 +409,25 @@ fn a_sample_covers_the_truth() {
     }
     assert!(all >= 20 && covered >= all - 1, "{covered} of {all}");
     assert!(worst < 0.15, "{worst}");
+}
+
+#[test]
+fn what_cannot_be_skipped_is_sampled_without_trying() {
+    /// Hears what is done.
+    struct Heard(BTreeSet<String>);
+    impl Progress for Heard {
+        fn report(&mut self, _done: u64, _total: u64, what: &str) -> Flow {
+            self.0.insert(what.into());
+            Flow::Continue
+        }
+    }
+    for (program, tried) in [(cholesky(96), false), (gemm(96), true)] {
+        let mut heard = Heard(BTreeSet::new());
+        let ways = Ways { replay_work: 2_000, ..SAMPLE };
+        let found = find(&program, 64, &[4096], ways, &mut heard).unwrap().remove(0);
+        assert!(found.method.starts_with("sampled"), "{}", found.method);
+        assert_eq!(heard.0.contains("accesses replayed"), tried);
+    }
 }
 
 #[test]
