@@ -74,14 +74,7 @@ fn copy(row: Expr, column: Expr, from: usize, lower: i64) -> Program {
 
 /// Counts by running; each arm of a condition on data as often as the condition is met, times its chance.
 fn counts(program: &Program) -> Counts {
-    fn nodes(
-        program: &Program,
-        body: &[Node],
-        values: &mut Vec<i64>,
-        often: f64,
-        next: &mut usize,
-        out: &mut Vec<[f64; 5]>,
-    ) {
+    fn nodes(body: &[Node], values: &mut Vec<i64>, often: f64, next: &mut usize, out: &mut Vec<[f64; 5]>) {
         for node in body {
             let own = *next;
             *next += 1;
@@ -96,14 +89,14 @@ fn counts(program: &Program) -> Counts {
                         values[l.var.0 as usize] = value;
                         out[own][0] += often;
                         *next = inside;
-                        nodes(program, &l.body, values, often, next, out);
+                        nodes(&l.body, values, often, next, out);
                     }
                 }
                 Node::Branch(branch) => {
                     out[own][0] += often;
                     let Condition::Chance(p) = branch.condition else { panic!() };
-                    nodes(program, &branch.then, values, often * p, next, out);
-                    nodes(program, &branch.otherwise, values, often * (1.0 - p), next, out);
+                    nodes(&branch.then, values, often * p, next, out);
+                    nodes(&branch.otherwise, values, often * (1.0 - p), next, out);
                 }
                 Node::Work(work) => {
                     let loads = work.accesses.iter().filter(|access| !access.write).count() as f64;
@@ -126,7 +119,7 @@ fn counts(program: &Program) -> Counts {
         }
     }
     let mut out = Vec::new();
-    nodes(program, &program.body, &mut program.values(), 1.0, &mut 0, &mut out);
+    nodes(&program.body, &mut program.values(), 1.0, &mut 0, &mut out);
     let whole = |value: f64| if value.fract() == 0.0 { Count::Whole(value as u64) } else { Count::Real(value) };
     let sum = |i: usize| Quantity { count: whole(out.iter().map(|node| node[i]).sum()), form: String::new() };
     let node = |own: &[f64; 5]| {
