@@ -158,10 +158,16 @@ impl<'a> Lower<'a> {
             self.builder.assume(format!("{function} (line {}) is left out", at.line));
             return Ok(INTEGER);
         }
+        if let Some(kind) = self.blas(function, call, at)? {
+            return Ok(kind);
+        }
         let Some(known) = known(function) else {
             let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).filter(|name| name.len() > 2).collect();
             let problem = format!("what {function} does is not known");
-            let cure = format!("Add its source, or write it out. Known are {} (and those of float)", names.join(", "));
+            let cure = format!(
+                "Add its source, or write it out. Known are cblas_sgemm, cblas_dgemm, {} (and those of float)",
+                names.join(", ")
+            );
             return Err(refuse(at, problem, cure));
         };
         let mut kinds = Vec::new();

@@ -620,7 +620,10 @@ impl<'a> Lower<'a> {
                 Ok(())
             }
             Some(Dim::Array(_)) => {
-                let dims = self.extents(own, at)?;
+                let mut dims = self.extents(own, at)?;
+                if let (Some(first @ None), Some(Initializer::List(items))) = (dims.first_mut(), initializer) {
+                    *first = Some(Expr::Const(items.len() as i64));
+                }
                 let view = self.array(name, element, dims, at)?;
                 self.bind(name, Binding::Array(view));
                 if initializer.is_some() && self.base > 0 {
@@ -671,7 +674,9 @@ impl<'a> Lower<'a> {
             self.bind(name, Binding::Scalar(Scalar { float, value, stored: !own.constant, depth: 0 }));
             return Ok(());
         }
-        let mut value = Value::Unknown;
+        // What the user gives a value, and the source reads from elsewhere, is a parameter; so is what nobody sets.
+        let told = self.source.defines.contains_key(name) || (expression.is_none() && !self.assigned.contains(name));
+        let mut value = if told && !float { Value::Parameter(name.to_owned()) } else { Value::Unknown };
         if let Some(expression) = expression {
             if !float && let Some(known) = self.integer(expression, false)? {
                 value = Value::Known(known);
