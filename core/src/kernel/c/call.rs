@@ -237,7 +237,7 @@ impl<'a> Lower<'a> {
                     let scalar = Scalar { float, value, stored: true, depth: self.loops.len() };
                     scope.insert(name.to_owned(), Binding::Scalar(scalar));
                 }
-                None if own.dims.is_empty() || own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+                None if own.dims.is_empty() || own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     let problem = format!("the argument {name} of {function} is not followed");
                     return Err(refuse(self.at(argument), problem, "Pass numbers and arrays"));
                 }
@@ -310,7 +310,7 @@ impl<'a> Lower<'a> {
                     let scalar = self.scalar(false, Value::Parameter(name.to_owned()));
                     self.bind(name, scalar);
                 }
-                (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+                (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     arrays.push((name, own.clone(), *element, place));
                 }
                 (None, Base::Other(what)) => self.bind(name, Binding::Other(what)),

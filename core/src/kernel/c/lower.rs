@@ -605,7 +605,7 @@ impl<'a> Lower<'a> {
     ) -> Result<(), Error> {
         let element = match own.base {
             Base::Number(element) => element,
-            _ if matches!(own.dims.first(), Some(Dim::Function(_))) => return Ok(()),
+            _ if matches!(own.dims.first(), Some(Dim::Function)) => return Ok(()),
             Base::Void => crate::kernel::nest::Element::I8,
             Base::Other(what) => {
                 self.bind(name, Binding::Other(what));
@@ -614,8 +614,8 @@ impl<'a> Lower<'a> {
         };
         match own.dims.first() {
             None => self.scalar_variable(name, own, initializer, at),
-            Some(Dim::Function(_)) => Ok(()),
-            Some(_) if own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+            Some(Dim::Function) => Ok(()),
+            Some(_) if own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                 self.bind(name, Binding::Other("a pointer to a function"));
                 Ok(())
             }
@@ -702,7 +702,7 @@ impl<'a> Lower<'a> {
                     refuse(self.at(extent), "this extent is not known", cure)
                 })?),
                 Dim::Array(None) | Dim::Pointer => None,
-                Dim::Function(_) => {
+                Dim::Function => {
                     return Err(refuse(at, "pointers to functions are not followed", "Call it by name"));
                 }
             });

@@ -356,7 +356,9 @@ fn counted(given: &Given, code: &str) -> (usize, usize, u64, String) {
 
 #[test]
 fn what_code_does() {
-    let cases: &[(&str, (usize, usize, u64, &str))] = &[
+    /// Loads, stores, FLOPs, and the extents of the arrays.
+    type Counts<'a> = (usize, usize, u64, &'a str);
+    let cases: &[(&str, Counts)] = &[
         // Extents from subscripts.
         ("for (int i = 1; i < N - 1; i++) y[i] = x[i - 1] + x[i + 1];", (12, 6, 6, "x: f32[N]; y: f32[N - 1]")),
         ("for (int i = 0; i <= N; i++) x[2 * i + 1] = 0;", (0, 9, 0, "x: f32[2*N + 2]")),
@@ -369,6 +371,11 @@ fn what_code_does() {
         (
             "void f(float a[][4], float (*b)[4]) { for (int i = 0; i < N; i++) a[i][3] = b[i][0]; }",
             (8, 8, 0, "a: f32[N, 4]; b: f32[N, 4]"),
+        ),
+        ("for (int i = 0; i < N; i++) for (int j = 0; j < N - i; j++) x[i + j] = 0;", (0, 36, 0, "x: f32[N]")),
+        (
+            "for (int i = 0; i < N; i++) for (int j = 0; j < N; j++) x[i * N + j] = y[(N - 1 - i) * N + j];",
+            (64, 64, 0, "y: f32[N*N]; x: f32[N*N]"),
         ),
         // Whatever a C programmer calls a matrix.
         ("void f(double **a) { for (int i = 0; i < N; i++) a[i][i] = 1; }", (0, 8, 0, "a: f64[N, N]")),
@@ -638,11 +645,8 @@ fn perf() {
     time("intchain", &fill(&format!("x[1{}]=1;", "+i".repeat(900))));
     time("intchain2", &fill(&format!("x[1{}]=1;", "%i".repeat(90))));
     time("tern", &fill(&format!("x[1]={}1;", "i<j?i:".repeat(50))));
-    time("loops", &fill(&format!("{}x[i]=1;", "for(i=0;i<(i<N?i:N);i++)".repeat(1))));
-    time(
-        "loops2",
-        &fill(&format!("{}x[a+b+c]=1;", "for(int a=0;a<N;a++)for(int b=a;b<N;b++)for(int c=a+b;c<N;c++)".repeat(1))),
-    );
+    time("loops", &fill(&format!("{}x[i]=1;", "for(i=0;i<(i<N?i:N);i++)")));
+    time("loops2", &fill(&format!("{}x[a+b+c]=1;", "for(int a=0;a<N;a++)for(int b=a;b<N;b++)for(int c=a+b;c<N;c++)")));
     time("macro", &format!("#define A(x) ((x)+(x))\n{}", fill("x[0]=A(A(A(A(1))));")));
     time("funs", &(0..20_000).map(|i| format!("void f{i}(void){{x[0]=1;}}\n")).collect::<String>());
     time("calls", &format!("double f(double x){{return x;}} void g(double*x){{ {} }}", fill("x[0]=f(x[1]);")));
