@@ -133,8 +133,8 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     step("measuring the page", || run.run())
 }
 
-/// What is fuzzed: the engine, and every importer.
-const FUZZ_TARGETS: [&str; 14] = [
+/// What is fuzzed: the engine, every importer, and the reader of C.
+const FUZZ_TARGETS: [&str; 15] = [
     "engine",
     "prototype_csv",
     "prototype_json",
@@ -148,6 +148,7 @@ const FUZZ_TARGETS: [&str; 14] = [
     "chakra",
     "onnx",
     "scale_sim",
+    "kernel_c",
     "config",
 ];
 

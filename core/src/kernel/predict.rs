@@ -1,6 +1,6 @@
 //! From a request to a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Target};
 use super::count::{self, Counts};
@@ -33,14 +33,14 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     check(request)?;
     let target = Target::of(request)?;
     let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;
-    let mut assumptions = Vec::new();
+    let mut assumptions = Assumptions::default();
     let language = match request.language {
         Some(language) => language,
         None => detect(&request.code)?,
     };
     if request.language.is_none() {
         let name = if language == Language::C { "C" } else { "Python" };
-        assumptions.push(format!("read as {name}, told from the code"));
+        assumptions.extend([format!("read as {name}, told from the code")]);
     }
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.
@@ -50,14 +50,14 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let compiled = if fusion == Fusion::None { None } else { Some(read(fusion)?) };
     let compiled = compiled.filter(|compiled| compiled.program != written.program);
     let fused = compiled.map(|kernel| Ok::<_, Error>((count::count(&kernel.program)?, kernel.program))).transpose()?;
-    extend(&mut assumptions, &written.program.assumptions);
-    extend(&mut assumptions, &counts.assumptions);
+    assumptions.extend(&written.program.assumptions);
+    assumptions.extend(&counts.assumptions);
     if let Some((counts, program)) = &fused {
-        extend(&mut assumptions, &program.assumptions);
-        extend(&mut assumptions, &counts.assumptions);
+        assumptions.extend(&program.assumptions);
+        assumptions.extend(&counts.assumptions);
         let fused = "features and closed forms are those of the code as written; caches, time, energy and lines are those \
                      of the fused passes";
-        assumptions.push(fused.into());
+        assumptions.extend([fused]);
     }
     let (run, program) = fused.as_ref().map_or((&counts, &written.program), |(counts, program)| (counts, program));
     if progress.report(0, 1, "caches") == Flow::Cancel {
@@ -66,8 +66,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
     let misses = cache::misses(program, target.line_bytes, &capacities, progress)?;
     let cost = cost::cost(program, run, &misses, &target, request.opt_level);
-    extend(&mut assumptions, &target.assumptions);
-    extend(&mut assumptions, &cost.assumptions);
+    assumptions.extend(&target.assumptions);
+    assumptions.extend(&cost.assumptions);
     if cost.ms.iter().chain(&cost.joules).any(|figure| !figure.is_finite()) {
         let problem = "the kernel does more than a number can tell".to_owned();
         return Err(Error::TooLarge { problem, cure: "Choose smaller parameters".into() });
@@ -83,7 +83,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         feature_importance: cost.feature_importance,
         levels: cost.levels,
         closed_forms: closed_forms(&counts),
-        assumptions,
+        assumptions: assumptions.all,
         function: written.function,
         language,
         device: target.name().to_owned(),
@@ -112,10 +112,19 @@ fn read(request: &Request, shapes: &[Shape], language: Language, fusion: Fusion)
     }
 }
 
-fn extend(all: &mut Vec<String>, more: &[String]) {
-    for assumption in more {
-        if !all.contains(assumption) {
-            all.push(assumption.clone());
+/// All that is assumed, each once.
+#[derive(Default)]
+struct Assumptions {
+    all: Vec<String>,
+    known: BTreeSet<String>,
+}
+
+impl Assumptions {
+    fn extend(&mut self, more: impl IntoIterator<Item = impl Into<String>>) {
+        for assumption in more.into_iter().map(Into::into) {
+            if self.known.insert(assumption.clone()) {
+                self.all.push(assumption);
+            }
         }
     }
 }

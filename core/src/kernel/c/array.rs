@@ -6,7 +6,7 @@ use lang_c::ast::Expression;
 use lang_c::span::Node;
 
 use super::lower::{Lower, Round};
-use super::poly::{difference, tidy};
+use super::poly::{difference, poly, tidy};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Rounding, Symbol};
 use crate::kernel::nest::{Access, Array, At, Element};
@@ -203,25 +203,47 @@ impl<'a> Lower<'a> {
     }
 }
 
+impl Round {
+    /// The largest (or smallest) value of its variable.
+    fn end(&self, largest: bool) -> Expr {
+        tidy(match (largest, self.ascending) {
+            (true, true) => self.upper.clone().minus(1),
+            (false, true) | (true, false) => self.lower.clone(),
+            (false, false) => self.upper.clone().plus(1),
+        })
+    }
+}
+
 /// The largest (or smallest) value of `expr` in the loops around it, as an expression of parameters.
+///
+/// Inner variables go first, each replaced by its last (or first) value, so that `i + j` with `j < n - i` is below `n`.
 fn bound(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: &Cell<u32>) -> Option<Expr> {
+    let mut expr = expr.clone();
+    for round in loops.iter().rev().filter(|round| expr.mentions(round.var)).collect::<Vec<_>>() {
+        let Some((factor, offset)) = poly(&expr).and_then(|poly| poly.linear(round.var)) else { break };
+        if loops.iter().any(|round| factor.mentions(round.var)) {
+            break;
+        }
+        let positive = factor.value(values).ok()? >= 0;
+        expr = tidy(round.end(largest == positive).times(factor).plus(offset));
+    }
+    interval(&expr, loops, values, largest, steps)
+}
+
+/// The same, each part by itself.
+fn interval(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: &Cell<u32>) -> Option<Expr> {
     steps.set(steps.get().checked_sub(1)?);
-    let again = |expr: &Expr, largest: bool| bound(expr, loops, values, largest, steps);
+    let again = |expr: &Expr, largest: bool| interval(expr, loops, values, largest, steps);
     let free = |expr: &Expr| !loops.iter().any(|round| expr.mentions(round.var));
     if free(expr) {
         return Some(expr.clone());
     }
-    Some(match expr {
+    let made = match expr {
         Expr::Const(_) => expr.clone(),
         Expr::Symbol(symbol) => {
             let inside = loops.iter().position(|round| round.var == *symbol)?;
             let (round, around) = (loops.get(inside)?, loops.get(..inside)?);
-            let at = match (largest, round.ascending) {
-                (true, true) => round.upper.clone().minus(1),
-                (false, true) | (true, false) => round.lower.clone(),
-                (false, false) => round.upper.clone().plus(1),
-            };
-            bound(&tidy(at), around, values, largest, steps)?
+            bound(&round.end(largest), around, values, largest, steps)?
         }
         Expr::Add(a, b) => again(a, largest)?.plus(again(b, largest)?),
         Expr::Mul(a, b) => {
@@ -251,8 +273,8 @@ fn bound(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: &Ce
         Expr::Min(a, b) => again(a, largest)?.min(again(b, largest)?),
         Expr::Max(a, b) => again(a, largest)?.max(again(b, largest)?),
         _ => return None,
-    })
-    .map(tidy)
+    };
+    Some(tidy(made))
 }
 
 /// Whether an element that is written in one round of the loop of `var` is read in a later one.
@@ -281,7 +303,7 @@ pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) ->
 
 /// `expr` with `step` added to `var`, where it is a polynomial.
 fn substitute(expr: &Expr, var: Symbol, step: i64) -> Option<Expr> {
-    let poly = super::poly::poly(expr).filter(|poly| !poly.hides(var))?;
+    let poly = poly(expr).filter(|poly| !poly.hides(var))?;
     let next = |product: &[Symbol]| {
         product.iter().fold(Expr::Const(1), |term, symbol| match *symbol == var {
             true => term.times(Expr::from(var).plus(step)),

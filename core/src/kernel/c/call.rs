@@ -158,10 +158,16 @@ impl<'a> Lower<'a> {
             self.builder.assume(format!("{function} (line {}) is left out", at.line));
             return Ok(INTEGER);
         }
+        if let Some(kind) = self.blas(function, call, at)? {
+            return Ok(kind);
+        }
         let Some(known) = known(function) else {
             let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).filter(|name| name.len() > 2).collect();
             let problem = format!("what {function} does is not known");
-            let cure = format!("Add its source, or write it out. Known are {} (and those of float)", names.join(", "));
+            let cure = format!(
+                "Add its source, or write it out. Known are cblas_sgemm, cblas_dgemm, {} (and those of float)",
+                names.join(", ")
+            );
             return Err(refuse(at, problem, cure));
         };
         let mut kinds = Vec::new();
@@ -231,7 +237,7 @@ impl<'a> Lower<'a> {
                     let scalar = Scalar { float, value, stored: true, depth: self.loops.len() };
                     scope.insert(name.to_owned(), Binding::Scalar(scalar));
                 }
-                None if own.dims.is_empty() || own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+                None if own.dims.is_empty() || own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     let problem = format!("the argument {name} of {function} is not followed");
                     return Err(refuse(self.at(argument), problem, "Pass numbers and arrays"));
                 }
@@ -304,7 +310,7 @@ impl<'a> Lower<'a> {
                     let scalar = self.scalar(false, Value::Parameter(name.to_owned()));
                     self.bind(name, scalar);
                 }
-                (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+                (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     arrays.push((name, own.clone(), *element, place));
                 }
                 (None, Base::Other(what)) => self.bind(name, Binding::Other(what)),

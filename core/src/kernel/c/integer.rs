@@ -41,6 +41,9 @@ impl<'a> Lower<'a> {
                 UnaryOperator::Plus => self.integer(&unary.node.operand, needed)?,
                 _ => None,
             },
+            Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::Assign => {
+                self.integer(&binary.node.rhs, needed)?
+            }
             Expression::BinaryOperator(_) => self.integer_chain(expression, needed)?,
             Expression::Cast(cast) => match types::named(&cast.node.type_name.node, &self.typedefs).float() {
                 Some(false) => self.integer(&cast.node.expression, needed)?,

@@ -7,7 +7,7 @@ use lang_c::span::Node;
 
 use super::integer::chain;
 use super::lower::{Binding, Lower, Round, Scalar, Value};
-use super::poly::{Poly, poly, tidy};
+use super::poly::{poly, tidy};
 use super::walk::{Part, name, steps};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Rounding, Symbol};
@@ -319,8 +319,9 @@ impl<'a> Lower<'a> {
         if left == Expr::from(var) {
             return Ok(tidy(right.plus(last)));
         }
-        let (factor, offset) = poly(&left).and_then(|poly| linear(&poly, var)).ok_or_else(unknown)?;
+        let (factor, offset) = poly(&left).and_then(|poly| poly.linear(var)).ok_or_else(unknown)?;
         let room = tidy(right.plus(last).minus(offset));
+        let Expr::Const(factor) = factor else { return Err(unknown()) };
         match (factor, up) {
             (1, _) => Ok(room),
             // `2 * i < n`: up to the half, rounded up.
@@ -445,21 +446,6 @@ impl<'a> Lower<'a> {
         self.out.push(Step::Loop(Loop { var, lower, upper: trips, step, body, at }));
         Ok(())
     }
-}
-
-/// `factor` and `offset` of `factor * var + offset`.
-fn linear(poly: &Poly, var: Symbol) -> Option<(i64, Expr)> {
-    let (mut factor, mut offset) = (0, Expr::Const(0));
-    for (product, times) in &poly.terms {
-        if product == &[var] {
-            factor = *times;
-        } else if product.contains(&var) {
-            return None;
-        } else {
-            offset = offset.plus(poly.product(product).times(*times));
-        }
-    }
-    (!poly.hides(var)).then_some((factor, offset))
 }
 
 /// Whether a `break` in `statement` ends the loop around it.

@@ -605,7 +605,7 @@ impl<'a> Lower<'a> {
     ) -> Result<(), Error> {
         let element = match own.base {
             Base::Number(element) => element,
-            _ if matches!(own.dims.first(), Some(Dim::Function(_))) => return Ok(()),
+            _ if matches!(own.dims.first(), Some(Dim::Function)) => return Ok(()),
             Base::Void => crate::kernel::nest::Element::I8,
             Base::Other(what) => {
                 self.bind(name, Binding::Other(what));
@@ -614,13 +614,16 @@ impl<'a> Lower<'a> {
         };
         match own.dims.first() {
             None => self.scalar_variable(name, own, initializer, at),
-            Some(Dim::Function(_)) => Ok(()),
-            Some(_) if own.dims.iter().any(|dim| matches!(dim, Dim::Function(_))) => {
+            Some(Dim::Function) => Ok(()),
+            Some(_) if own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                 self.bind(name, Binding::Other("a pointer to a function"));
                 Ok(())
             }
             Some(Dim::Array(_)) => {
-                let dims = self.extents(own, at)?;
+                let mut dims = self.extents(own, at)?;
+                if let (Some(first @ None), Some(Initializer::List(items))) = (dims.first_mut(), initializer) {
+                    *first = Some(Expr::Const(items.len() as i64));
+                }
                 let view = self.array(name, element, dims, at)?;
                 self.bind(name, Binding::Array(view));
                 if initializer.is_some() && self.base > 0 {
@@ -671,7 +674,9 @@ impl<'a> Lower<'a> {
             self.bind(name, Binding::Scalar(Scalar { float, value, stored: !own.constant, depth: 0 }));
             return Ok(());
         }
-        let mut value = Value::Unknown;
+        // What the user gives a value, and the source reads from elsewhere, is a parameter; so is what nobody sets.
+        let told = self.source.defines.contains_key(name) || (expression.is_none() && !self.assigned.contains(name));
+        let mut value = if told && !float { Value::Parameter(name.to_owned()) } else { Value::Unknown };
         if let Some(expression) = expression {
             if !float && let Some(known) = self.integer(expression, false)? {
                 value = Value::Known(known);
@@ -697,7 +702,7 @@ impl<'a> Lower<'a> {
                     refuse(self.at(extent), "this extent is not known", cure)
                 })?),
                 Dim::Array(None) | Dim::Pointer => None,
-                Dim::Function(_) => {
+                Dim::Function => {
                     return Err(refuse(at, "pointers to functions are not followed", "Call it by name"));
                 }
             });

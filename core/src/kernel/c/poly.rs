@@ -82,6 +82,21 @@ impl Poly {
         })
     }
 
+    /// `factor` and `offset` of `factor * symbol + offset`.
+    pub(super) fn linear(&self, symbol: Symbol) -> Option<(Expr, Expr)> {
+        let (mut factor, mut offset) = (Expr::Const(0), Expr::Const(0));
+        for (product, times) in &self.terms {
+            let rest: Vec<Symbol> = product.iter().copied().filter(|own| *own != symbol).collect();
+            let term = self.product(&rest).times(*times);
+            match product.len() - rest.len() {
+                0 => offset = offset.plus(term),
+                1 => factor = factor.plus(term),
+                _ => return None,
+            }
+        }
+        (!self.hides(symbol)).then_some((factor, offset))
+    }
+
     /// Whether a part that is no polynomial mentions `symbol`.
     pub(super) fn hides(&self, symbol: Symbol) -> bool {
         self.atoms.iter().any(|atom| atom.mentions(symbol))

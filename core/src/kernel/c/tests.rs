@@ -356,7 +356,9 @@ fn counted(given: &Given, code: &str) -> (usize, usize, u64, String) {
 
 #[test]
 fn what_code_does() {
-    let cases: &[(&str, (usize, usize, u64, &str))] = &[
+    /// Loads, stores, FLOPs, and the extents of the arrays.
+    type Counts<'a> = (usize, usize, u64, &'a str);
+    let cases: &[(&str, Counts)] = &[
         // Extents from subscripts.
         ("for (int i = 1; i < N - 1; i++) y[i] = x[i - 1] + x[i + 1];", (12, 6, 6, "x: f32[N]; y: f32[N - 1]")),
         ("for (int i = 0; i <= N; i++) x[2 * i + 1] = 0;", (0, 9, 0, "x: f32[2*N + 2]")),
@@ -369,6 +371,11 @@ fn what_code_does() {
         (
             "void f(float a[][4], float (*b)[4]) { for (int i = 0; i < N; i++) a[i][3] = b[i][0]; }",
             (8, 8, 0, "a: f32[N, 4]; b: f32[N, 4]"),
+        ),
+        ("for (int i = 0; i < N; i++) for (int j = 0; j < N - i; j++) x[i + j] = 0;", (0, 36, 0, "x: f32[N]")),
+        (
+            "for (int i = 0; i < N; i++) for (int j = 0; j < N; j++) x[i * N + j] = y[(N - 1 - i) * N + j];",
+            (64, 64, 0, "y: f32[N*N]; x: f32[N*N]"),
         ),
         // Whatever a C programmer calls a matrix.
         ("void f(double **a) { for (int i = 0; i < N; i++) a[i][i] = 1; }", (0, 8, 0, "a: f64[N, N]")),
@@ -436,6 +443,18 @@ fn what_code_does() {
             "static double g(double v) { if (v > 0) /* probability: 0 */ return v * v; else return -v; } void f(double *x) { x[0] = g(x[1]) + g(x[2]); }",
             (2, 1, 1, "x: f64[3]"),
         ),
+        // Libraries: a sweep over each operand.
+        (
+            "void f(double a[3 * 4], double b[4 * N], double c[3][N]) { cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, 3, N, 4, 1.0, a, 4, b, 4, 0.0, &c[0][0], N); }",
+            (12 + 32, 24, 0, "a: f64[12]; b: f64[4*N]; c: f64[3, N]"),
+        ),
+        // Values that the source reads from elsewhere.
+        (
+            "void f(double *x) { int N = atoi_of_something; int M; for (int i = 0; i < N; i++) x[i] = 0; }",
+            (0, 8, 0, "x: f64[N]"),
+        ),
+        ("int i, j; for (i = j = 0; i < N; i++) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
+        ("float w[] = {1, 2, 3}; y[0] = w[1];", (1, 1, 0, "w: f32[3]; y: f32[1]")),
         // What the preprocessor knows.
         (
             "#ifdef FAST\nx[0] = 1;\n#elif defined(N) && N > 4\nx[1] = 1;\n#else\nx[2] = 1;\n#endif\n",
@@ -592,5 +611,104 @@ proptest::proptest! {
         }
         let text: String = text.into_iter().collect();
         let _ = Given::default().read(&text);
+    }
+}
+
+#[test]
+#[ignore]
+fn perf() {
+    let time = |name: &str, code: &str| {
+        let start = std::time::Instant::now();
+        let made = Given::default().read(code);
+        let what = match &made {
+            Ok(kernel) => format!("{} nodes", kernel.program.body.len()),
+            Err(error) => error.to_string().chars().take(150).collect(),
+        };
+        println!(">> {name} {} bytes {:?}: {what}", code.len(), start.elapsed());
+    };
+    let line = "for (int i = 0; i < N; i++) A[i][j] += alpha * B[i][k] * C[k][j] + 3.0;\n";
+    time("10000 lines", &format!("void f(double A[N][N]) {{ int j = 0, k = 1; {} }}", line.repeat(10_000)));
+    time("10000 short", &format!("void f(double A[N]) {{ {} }}", "A[1] = A[2] * 2.0;\n".repeat(10_000)));
+    let fill = |unit: &str| unit.repeat((MAX_BYTES - 200) / unit.len());
+    time("x;", &fill("x;\n"));
+    time("x[i]", &format!("int i; {}", fill("x[0]=i;")));
+    time("undeclared", &(0..60_000).map(|i| format!("v{i}[{i}]=1;")).collect::<String>());
+    time("scalars", &(0..60_000).map(|i| format!("v{i}={i};")).collect::<String>());
+    time("ifs", &fill("if (x[0] > 1) y = 1;\n"));
+    time("ifs2", &(0..20_000).map(|i| format!("if (x[0] > {i}) y{i} = 1;\n")).collect::<String>());
+    time("nested ifs", &fill(&format!("{}y=1;", "if(x[0])".repeat(60))));
+    time("subs", &fill("x[i+j*k+(l+m)*(n+o)]=1;"));
+    time("list", &format!("double w[] = {{ {} 1.0 }}; w[0] = 1;", fill("1.0,")));
+    time("parens", &fill(&format!("x[0]={}1{};", "(".repeat(50), ")".repeat(50))));
+    time("subscripts", &fill(&format!("x[0]={}1{};", "a[".repeat(40), "]".repeat(40))));
+    time("chain", &fill(&format!("x[0]=1{};", "+y".repeat(900))));
+    time("intchain", &fill(&format!("x[1{}]=1;", "+i".repeat(900))));
+    time("intchain2", &fill(&format!("x[1{}]=1;", "%i".repeat(90))));
+    time("tern", &fill(&format!("x[1]={}1;", "i<j?i:".repeat(50))));
+    time("loops", &fill(&format!("{}x[i]=1;", "for(i=0;i<(i<N?i:N);i++)")));
+    time("loops2", &fill(&format!("{}x[a+b+c]=1;", "for(int a=0;a<N;a++)for(int b=a;b<N;b++)for(int c=a+b;c<N;c++)")));
+    time("macro", &format!("#define A(x) ((x)+(x))\n{}", fill("x[0]=A(A(A(A(1))));")));
+    time("funs", &(0..20_000).map(|i| format!("void f{i}(void){{x[0]=1;}}\n")).collect::<String>());
+    time("calls", &format!("double f(double x){{return x;}} void g(double*x){{ {} }}", fill("x[0]=f(x[1]);")));
+    time("assume", &fill("x[a[0]]=1;\n"));
+    time("space", &fill(" "));
+    time("newline", &fill("\n"));
+    time("comments", &fill("/**/"));
+    time("comment", &fill("// trips: 10\n"));
+    time("hash", &fill("#\n"));
+    time("ifdef", &format!("{}{}", "#if 1\n".repeat(70_000), "#endif\n".repeat(70_000)));
+    time("defines", &(0..40_000).map(|i| format!("#define A{i} x\n")).collect::<String>());
+    time("def", &format!("#define A {}\nx[0]=A A A;", fill("x ")));
+    time("args", &format!("#define A(x) x\nA({})", fill("(),")));
+    time("typedefs", &(0..30_000).map(|i| format!("typedef int t{i};\n")).collect::<String>());
+    time(
+        "case",
+        &format!(
+            "switch (n) {{ {} }}",
+            (0..30_000).map(|i| format!("case {i}: x[0] = 1; break;\n")).collect::<String>()
+        ),
+    );
+    time("blocks", &fill("{{{{{{{{{{}}}}}}}}}}"));
+    time("strings", &fill("f(\"a\");"));
+    time("error late", &format!("{} x y;", fill("x=1;")));
+}
+
+#[test]
+fn shapes_and_types_given() {
+    let shapes = ["a: f64[M, 64]", "v: i32[7]", "p: f16[M, 2]"].map(|shape| Shape::parse(shape).unwrap());
+    let given = Given { shapes: shapes.to_vec(), ..Given::defines(&[("M", 3)]) };
+    let code = "void f(float *p) { for (int i = 0; i < M; i++) p[2 * i] = 1; }";
+    assert_eq!(counted(&given, code), (0, 3, 0, "p: f16[M*2]".into()));
+    let code = "for (int i = 0; i < M; i++) a[i][2] += v[i] + v[i] * w[v[i]];";
+    assert_eq!(counted(&given, code), (15, 3, 9, "v: i32[7]; w: f32[w_0]; a: f64[M, 64]".into()));
+    let error = given.read("a[0] = a[1][2][3];").unwrap_err();
+    assert!(error.to_string().contains("line 1, column 8"), "{error}");
+}
+
+#[test]
+fn values_carried_from_round_to_round() {
+    let cases = [
+        ("for (int i = 0; i < N; i++) s += x[i];", true),
+        ("for (int i = 0; i < N; i++) x[i] += y[i];", false),
+        ("for (int i = 0; i < N; i++) x[0] += y[i];", true),
+        ("for (int i = 1; i < N; i++) x[i] = x[i - 1] + 1;", true),
+        ("for (int i = 1; i < N; i++) x[i - 1] = x[i] + 1;", false),
+        ("for (int i = 1; i < N; i += 2) x[i] = x[i - 1] + 1;", false),
+        ("for (int i = N - 2; i >= 0; i--) x[i] = x[i + 1] + 1;", true),
+        ("for (int i = 0; i < N; i++) { float t = x[i]; y[i] = t * t; }", false),
+        ("for (int i = 0; i < N; i++) { t = x[i]; y[i] = t * t; }", false),
+        ("for (int i = 0; i < N; i++) { y[i] = t; t = x[i]; }", true),
+        ("for (int j = 0; j < N; j++) for (int i = 1; i < N; i++) x[j][i] = x[j - 1][i - 1];", false),
+    ];
+    fn carried(nodes: &[Node]) -> bool {
+        nodes.iter().any(|node| match node {
+            Node::Loop(own) => carried(&own.body),
+            Node::Work(work) => work.carried,
+            _ => false,
+        })
+    }
+    for (code, expected) in cases {
+        let kernel = Given::default().read(code).unwrap();
+        assert_eq!(carried(&kernel.program.body), expected, "{code}");
     }
 }

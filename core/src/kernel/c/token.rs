@@ -72,7 +72,8 @@ impl Hints {
             if let Some(word) = after(text, "trips:") {
                 self.trips.insert(line, word.to_owned());
             }
-            if let Some(word) = after(text, "probability:") {
+            let word = after(text, "probability:").filter(|word| !word.starts_with(|c: char| c.is_ascii_alphabetic()));
+            if let Some(word) = word {
                 let probability = word.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| {
                     let problem = format!("the comment says that the probability is \"{word}\"");
                     refuse(At { line, ..at }, problem, "Write a number from 0 to 1, such as `probability: 0.3`")

@@ -24,7 +24,7 @@ pub(super) enum Dim<'a> {
     Pointer,
     /// With its extent.
     Array(Option<&'a Node<Expression>>),
-    Function(&'a [Node<ParameterDeclaration>]),
+    Function,
 }
 
 /// A type.
@@ -139,8 +139,7 @@ pub(super) fn derived<'a>(base: Type<'a>, declarator: &'a Declarator) -> Type<'a
                 ArraySize::VariableExpression(extent) | ArraySize::StaticExpression(extent) => Some(extent),
                 ArraySize::Unknown | ArraySize::VariableUnknown => None,
             })),
-            DerivedDeclarator::Function(function) => dims.push(Dim::Function(&function.node.parameters)),
-            DerivedDeclarator::KRFunction(_) => dims.push(Dim::Function(&[])),
+            DerivedDeclarator::Function(_) | DerivedDeclarator::KRFunction(_) => dims.push(Dim::Function),
         }
     }
     dims.extend(pointers);

@@ -325,7 +325,10 @@ impl Walk<'_> {
 
     /// Spreads the traffic of each level over the lines that cause it.
     fn traffic(&mut self, misses: &[Misses]) {
+        let mut above = 0.0;
         for (i, (level, below)) in misses.iter().zip(&self.target.below).enumerate() {
+            // What is found here is not waited for further down. Where a latency is unknown, it is that of the level before.
+            let latency = below.latency_ns.unwrap_or(above).max(above);
             let lines = level.compulsory.value() + level.capacity.value();
             let bytes = (lines + level.write_backs.value()) * self.target.line_bytes as f64;
             let known: f64 = level.by_line.iter().map(|(_, count)| count.value()).sum();
@@ -338,9 +341,10 @@ impl Walk<'_> {
                     *own = bytes * count.value() / known;
                 }
                 if self.indirect.contains(line) {
-                    demand.latency += count.value() * below.latency_ns.unwrap_or_default() * 1e-9;
+                    demand.latency += count.value() * (latency - above) * 1e-9;
                 }
             }
+            above = latency;
         }
     }
 }

@@ -30,7 +30,7 @@ mod tests {
         }
         for i in 0..length {
             orders(players, length - 1, out);
-            players.swap(if length % 2 == 0 { i } else { 0 }, length - 1);
+            players.swap(if length.is_multiple_of(2) { i } else { 0 }, length - 1);
         }
     }
 

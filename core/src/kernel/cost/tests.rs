@@ -74,14 +74,7 @@ fn copy(row: Expr, column: Expr, from: usize, lower: i64) -> Program {
 
 /// Counts by running; each arm of a condition on data as often as the condition is met, times its chance.
 fn counts(program: &Program) -> Counts {
-    fn nodes(
-        program: &Program,
-        body: &[Node],
-        values: &mut Vec<i64>,
-        often: f64,
-        next: &mut usize,
-        out: &mut Vec<[f64; 5]>,
-    ) {
+    fn nodes(body: &[Node], values: &mut Vec<i64>, often: f64, next: &mut usize, out: &mut Vec<[f64; 5]>) {
         for node in body {
             let own = *next;
             *next += 1;
@@ -96,14 +89,14 @@ fn counts(program: &Program) -> Counts {
                         values[l.var.0 as usize] = value;
                         out[own][0] += often;
                         *next = inside;
-                        nodes(program, &l.body, values, often, next, out);
+                        nodes(&l.body, values, often, next, out);
                     }
                 }
                 Node::Branch(branch) => {
                     out[own][0] += often;
                     let Condition::Chance(p) = branch.condition else { panic!() };
-                    nodes(program, &branch.then, values, often * p, next, out);
-                    nodes(program, &branch.otherwise, values, often * (1.0 - p), next, out);
+                    nodes(&branch.then, values, often * p, next, out);
+                    nodes(&branch.otherwise, values, often * (1.0 - p), next, out);
                 }
                 Node::Work(work) => {
                     let loads = work.accesses.iter().filter(|access| !access.write).count() as f64;
@@ -126,7 +119,7 @@ fn counts(program: &Program) -> Counts {
         }
     }
     let mut out = Vec::new();
-    nodes(program, &program.body, &mut program.values(), 1.0, &mut 0, &mut out);
+    nodes(&program.body, &mut program.values(), 1.0, &mut 0, &mut out);
     let whole = |value: f64| if value.fract() == 0.0 { Count::Whole(value as u64) } else { Count::Real(value) };
     let sum = |i: usize| Quantity { count: whole(out.iter().map(|node| node[i]).sum()), form: String::new() };
     let node = |own: &[f64; 5]| {
@@ -392,4 +385,33 @@ fn words_name_the_memory_and_the_cure() {
     let cost = cost(&nothing, &counts(&nothing), &[], &target, OptLevel::O2);
     assert_eq!((cost.ms, cost.roofline.gflop_s), ([0.0; 3], 0.0));
     assert!(cost.bottleneck.starts_with("Nothing takes time"));
+}
+
+#[test]
+fn indirect_misses_wait_for_where_they_are_found() {
+    let mut program = copy(symbol(1), symbol(2), 0, 0);
+    let Some(Node::Loop(outer)) = program.body.first_mut() else { panic!() };
+    let Some(Node::Loop(inner)) = outer.body.first_mut() else { panic!() };
+    let Some(Node::Work(work)) = inner.body.first_mut() else { panic!() };
+    work.accesses[0].index = None;
+    let level = |lines: u64| Misses {
+        capacity_bytes: 1 << 20,
+        compulsory: Count::Whole(lines),
+        capacity: Count::Whole(0),
+        capacity_range: None,
+        write_backs: Count::Whole(0),
+        by_line: vec![(3, Count::Whole(lines))],
+        method: "by hand".into(),
+    };
+    let misses = [level(1000), level(100), level(10)];
+    let latency = |device: &str| {
+        let cost = cost(&program, &counts(&program), &misses, &target(device, None), OptLevel::O2);
+        cost.parts.iter().find(|part| part.name == "latency").unwrap().ms
+    };
+    // 900 in L2, 90 in L3, 10 in memory, ten at a time.
+    let ns = (900.0 * 13.0 / 2.35 + 90.0 * 34.0 / 2.35 + 10.0 * 113.0) / 10.0;
+    assert!((latency("epyc-7452") - ns * 1e-6).abs() < 1e-12);
+    // Where the latency of memory is unknown, it is taken as that of L3.
+    let ns = (900.0 * 14.0 / 2.4 + 100.0 * 46.0 / 2.7) / 10.0;
+    assert!((latency("xeon-6148") - ns * 1e-6).abs() < 1e-12);
 }

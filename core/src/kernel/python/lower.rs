@@ -1,6 +1,7 @@
 //! What is shared by statements, expressions and array operations: names, places, loops, extents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use ruff_python_ast::{Expr as Tree, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
@@ -8,7 +9,7 @@ use ruff_text_size::Ranged;
 use super::infer::{Dry, Shapes};
 use super::poly::{Poly, replace, tidy};
 use super::scan::Lines;
-use super::usage::{Functions, Usage, usage};
+use super::usage::{Functions, Usage, Usages, usage};
 use super::value::{Value, View};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Symbol};
@@ -26,8 +27,8 @@ pub(super) struct Frame {
     /// What its names stand for.
     pub(super) names: BTreeMap<String, Value>,
     /// How it uses them.
-    pub(super) usage: Usage,
-    /// Names declared `global`, or all of them outside functions.
+    pub(super) usage: Rc<Usage>,
+    /// Loops around its call.
     pub(super) loops: usize,
 }
 
@@ -73,6 +74,7 @@ pub(super) struct Lower<'a> {
     pub(super) reads: BTreeSet<String>,
     /// Loops of array operations around the one being written, for the names of their variables.
     nested: usize,
+    usages: Usages<'a>,
     steps: usize,
 }
 
@@ -104,6 +106,7 @@ impl<'a> Lower<'a> {
             resolved: BTreeMap::new(),
             reads: BTreeSet::new(),
             nested: 0,
+            usages: Usages::new(),
             steps: 0,
         }
     }
@@ -173,7 +176,8 @@ impl<'a> Lower<'a> {
             let at = function.map_or(At::default(), |function| self.at(function));
             return Err(refuse(at, format!("calls nest more than {MAX_DEPTH} deep"), "Look at one of the functions called"));
         }
-        let usage = usage(body, &self.functions);
+        let name = function.map(|function| function.name.as_str());
+        let usage = usage(name, body, &self.functions, &mut self.usages);
         self.frames.push(Frame { names: BTreeMap::new(), usage, loops: self.loops.len() });
         Ok(())
     }

@@ -10,16 +10,20 @@ use crate::error::Error;
 use crate::kernel::nest::At;
 use crate::kernel::source::{MAX_DEPTH, refuse};
 
-/// More operators, calls and subscripts in a row are refused: each is a level of the tree that the parser makes.
+/// More operators in a row are refused: each is a level of the tree that the parser makes, and lets go of by recursion.
 const MAX_CHAIN: usize = 1000;
+/// So are more attributes, calls and subscripts behind one another, those around them included: reading recurses.
+const MAX_POSTFIX: usize = 128;
 
 /// What nests in one bracket since the last comma.
 #[derive(Clone, Copy, Default)]
 struct Level {
-    /// Levels at which the parser calls itself: signs, powers, `not`, `lambda`, `if` and the like.
+    /// Levels at which the parser calls itself: brackets, signs, powers, `not`, `lambda`, `if` and the like.
     deep: usize,
-    /// Levels of the tree that the parser makes in a loop: sums, calls, subscripts.
+    /// Levels of the tree that the parser makes in a loop: sums and the like.
     long: usize,
+    /// Attributes, calls and subscripts of the operand being read.
+    postfix: usize,
 }
 
 /// Refuses what nests too deep for the stack.
@@ -35,6 +39,7 @@ pub(super) fn check_depth(code: &str) -> Result<(), Error> {
         }
         tokens += usize::from(counts(token));
         let mut add = Level::default();
+        let opens = matches!(token, T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart);
         match token {
             T::Newline => {
                 levels = vec![Level::default()];
@@ -43,40 +48,47 @@ pub(super) fn check_depth(code: &str) -> Result<(), Error> {
             T::Indent => blocks += 1,
             T::Dedent => blocks = blocks.saturating_sub(1),
             T::Comma | T::Semi => {
-                let level = levels.last_mut().map(std::mem::take).unwrap_or_default();
-                total.long -= level.long;
-                // A comma between the parameters of a `lambda` ends nothing.
-                total.deep -= level.deep;
-                if let Some(last) = levels.last_mut() {
-                    last.deep = level.deep;
-                    total.deep += level.deep;
+                // What is deep stays: a comma between the parameters of a `lambda` ends nothing.
+                if let Some(level) = levels.last_mut() {
+                    total.long -= std::mem::take(&mut level.long);
+                    total.postfix -= std::mem::take(&mut level.postfix);
                 }
-            }
-            T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart => {
-                add.long = 1;
-                total.deep += 1;
-                levels.push(Level::default());
             }
             T::Rpar | T::Rsqb | T::Rbrace | T::FStringEnd | T::TStringEnd if levels.len() > 1 => {
                 let level = levels.pop().unwrap_or_default();
-                total.deep = total.deep.saturating_sub(level.deep + 1);
+                total.deep -= level.deep;
                 total.long -= level.long;
+                total.postfix -= level.postfix;
             }
             T::Not | T::Tilde | T::DoubleStar | T::Lambda | T::If | T::Else | T::Await | T::Async | T::Yield => add.deep = 1,
             T::For | T::While | T::With | T::Def | T::Class | T::Try | T::Match | T::Case => add.deep = 1,
             T::Plus | T::Minus | T::At | T::Star if !ends_operand(before) => add.deep = 1,
+            T::Dot => add.postfix = 1,
+            _ if opens => add.postfix = usize::from(ends_operand(before)),
             T::Name | T::Int | T::Float | T::String | T::Colon | T::Comment | T::NonLogicalNewline => {}
-            _ => add.long = 1,
+            _ => {
+                add.long = 1;
+                if let Some(level) = levels.last_mut() {
+                    total.postfix -= std::mem::take(&mut level.postfix);
+                }
+            }
         }
-        if let Some(last) = levels.last_mut() {
-            last.deep += add.deep;
-            last.long += add.long;
+        for level in levels.last_mut().into_iter().chain([&mut total]) {
+            level.deep += add.deep;
+            level.long += add.long;
+            level.postfix += add.postfix;
         }
-        total.deep += add.deep;
-        total.long += add.long;
+        if opens {
+            levels.push(Level { deep: 1, ..Level::default() });
+            total.deep += 1;
+        }
         if total.deep > MAX_DEPTH || blocks > MAX_DEPTH {
             let problem = format!("this nests more than {MAX_DEPTH} levels deep");
             return Err(refuse(place_of(code, tokens), problem, "Name parts of it, or split it into functions"));
+        }
+        if total.postfix > MAX_POSTFIX {
+            let problem = format!("more than {MAX_POSTFIX} attributes, calls and subscripts behind one another");
+            return Err(refuse(place_of(code, tokens), problem, "Name parts of it"));
         }
         if total.long > MAX_CHAIN {
             let problem = format!("one expression has more than {MAX_CHAIN} operators in a row");

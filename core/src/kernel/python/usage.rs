@@ -1,6 +1,7 @@
 //! How a function uses its names: what nobody declares is told from that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
@@ -34,13 +35,29 @@ pub(super) struct Usage {
 /// The functions of a module by name.
 pub(super) type Functions<'a> = BTreeMap<&'a str, &'a StmtFunctionDef>;
 
-/// How names are used in `body`, calls of `functions` included.
-pub(super) fn usage<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usage {
-    collect(body, functions, &mut BTreeSet::new())
+/// How functions use their names, by name: told once for each.
+pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
+
+/// How names are used in the body of `function`, calls of `functions` included; none is that of the module.
+pub(super) fn usage<'a>(
+    function: Option<&'a str>,
+    body: &'a [Stmt],
+    functions: &Functions<'a>,
+    known: &mut Usages<'a>,
+) -> Rc<Usage> {
+    let name = function.unwrap_or_default();
+    if let Some(found) = known.get(name) {
+        return found.clone();
+    }
+    // A function that calls itself learns nothing from that.
+    known.insert(name, Rc::default());
+    let found = Rc::new(collect(body, functions, known));
+    known.insert(name, found.clone());
+    found
 }
 
-fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, busy: &mut BTreeSet<&'a str>) -> Usage {
-    let mut look = Look::new(functions, busy);
+fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, known: &mut Usages<'a>) -> Usage {
+    let mut look = Look::new(functions, known);
     for stmt in body {
         look.visit_stmt(stmt);
     }
@@ -56,7 +73,7 @@ fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, busy: &mut BTreeSet<
 
 struct Look<'a, 'b> {
     functions: &'b Functions<'a>,
-    busy: &'b mut BTreeSet<&'a str>,
+    known: &'b mut Usages<'a>,
     usage: Usage,
     /// `n = N`: what is copied from what.
     copies: Vec<(String, &'a Expr)>,
@@ -66,10 +83,10 @@ struct Look<'a, 'b> {
 }
 
 impl<'a, 'b> Look<'a, 'b> {
-    fn new(functions: &'b Functions<'a>, busy: &'b mut BTreeSet<&'a str>) -> Self {
+    fn new(functions: &'b Functions<'a>, known: &'b mut Usages<'a>) -> Self {
         Self {
             functions,
-            busy,
+            known,
             usage: Usage::default(),
             copies: Vec::new(),
             counters: BTreeSet::new(),
@@ -170,11 +187,7 @@ impl<'a, 'b> Look<'a, 'b> {
 
     /// A call of a function of the same source: what it does with its arguments is done with ours.
     fn own(&mut self, name: &'a str, function: &'a StmtFunctionDef, args: &'a [Expr]) {
-        if !self.busy.insert(name) {
-            return;
-        }
-        let inner = collect(&function.body, self.functions, self.busy);
-        self.busy.remove(name);
+        let inner = usage(Some(name), &function.body, self.functions, self.known);
         for (parameter, arg) in function.parameters.iter_non_variadic_params().zip(args) {
             let Some(found) = inner.names.get(parameter.name().as_str()) else { continue };
             if found.integer && !found.array {
