@@ -125,7 +125,7 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
         let model = ["bench", "--package", "infer-server", "--bench", "model"];
         return step("measuring the local model", || shell.cargo(model).run());
     }
-    for bench in ["policies", "engine", "import"] {
+    for bench in ["policies", "engine", "import", "kernel"] {
         let core = ["bench", "--package", "accel-core", "--bench", bench, "--"];
         step("measuring the engine", || shell.cargo(core).args(divan).run())?;
     }
