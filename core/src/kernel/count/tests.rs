@@ -35,7 +35,7 @@ impl Maker {
 
     fn count(mut self, body: Vec<Node>) -> Counts {
         self.builder.program.body = body;
-        check(&self.builder.program);
+        assert!(check(&self.builder.program) > 0, "the form was tried for no other parameters");
         count(&self.builder.program).unwrap()
     }
 }
