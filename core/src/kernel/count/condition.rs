@@ -136,7 +136,8 @@ impl Table<'_> {
             return Err(refuse(self.at, format!("the probability {p} is not one"), "Give a number from 0 to 1"));
         }
         let p = decimal(p);
-        let case = |p: Rational| if p == Rational::from(0) { Vec::new() } else { vec![Case { factor: p.into(), ..always() }] };
+        let case =
+            |p: Rational| if p == Rational::from(0) { Vec::new() } else { vec![Case { factor: p.into(), ..always() }] };
         Ok(Cases { yes: case(p), no: case(Rational::from(1) - p) })
     }
 }

@@ -231,7 +231,8 @@ impl<'p> Counter<'p> {
         let stores = work.accesses.iter().filter(|access| access.write).count() as u64;
         let loads = work.accesses.len() as u64 - stores;
         let parts = [(LOADS, loads), (STORES, stores), (FLOPS, work.flops.total()), (BYTES, moved)];
-        let parts = parts.map(|(what, count)| (what, self.several(runs, count)));
+        let parts: Vec<_> = parts.into_iter().filter(|(_, count)| *count > 0).collect();
+        let parts: Vec<_> = parts.into_iter().map(|(what, count)| (what, self.several(runs, count))).collect();
         self.node(runs, &parts)
     }
 

@@ -155,8 +155,13 @@ impl Poly {
 
     /// `self * factor`.
     pub(super) fn scaled(&self, factor: &Rational) -> Option<Self> {
-        let scale = |(monomial, coefficient): (&Monomial, &Rational)| Some((monomial.clone(), mul(coefficient, factor)?));
-        if *factor.numer() == 0 { Some(Self::default()) } else { self.0.iter().map(scale).collect::<Option<_>>().map(Self) }
+        let scale =
+            |(monomial, coefficient): (&Monomial, &Rational)| Some((monomial.clone(), mul(coefficient, factor)?));
+        if *factor.numer() == 0 {
+            Some(Self::default())
+        } else {
+            self.0.iter().map(scale).collect::<Option<_>>().map(Self)
+        }
     }
 
     /// `self * other`, unless that has too many terms.
@@ -210,7 +215,16 @@ pub(super) fn times(a: &Monomial, b: &Monomial) -> Monomial {
     let mut product = Vec::with_capacity(a.len() + b.len());
     let (mut left, mut right) = (a.iter().peekable(), b.iter().peekable());
     while let (Some(&&(x, m)), Some(&&(y, n))) = (left.peek(), right.peek()) {
-        product.push((x.min(y), if x == y { m.saturating_add(n) } else if x < y { m } else { n }));
+        product.push((
+            x.min(y),
+            if x == y {
+                m.saturating_add(n)
+            } else if x < y {
+                m
+            } else {
+                n
+            },
+        ));
         if x <= y {
             left.next();
         }

@@ -11,6 +11,9 @@ use super::table::{Assume, Bounds, Kind, Round, Table};
 /// Replacements in one proof; more than a few nested minima never need.
 const STEPS: u32 = 64;
 
+/// What a step of a proof takes besides the terms of its polynomial, in terms.
+const STEP_TERMS: usize = 8;
+
 /// A proof under way.
 struct Proof<'s> {
     scope: &'s [Bounds],
@@ -46,7 +49,7 @@ impl Table<'_> {
             return (!constant.is_negative()).then_some(());
         }
         proof.steps = proof.steps.checked_sub(1)?;
-        self.spend(poly.len())?;
+        self.spend(STEP_TERMS + poly.len())?;
         let closed = self.is_closed(poly);
         if closed {
             self.check(poly)?;
@@ -164,9 +167,7 @@ impl Table<'_> {
             // The least that it can be is any of them, or the best of them.
             Kind::Min(args) if positive => args.iter().try_for_each(|arg| self.never_negative(&with(arg)?, proof)),
             Kind::Max(args) if !positive => args.iter().try_for_each(|arg| self.never_negative(&with(arg)?, proof)),
-            Kind::Min(args) | Kind::Max(args) => {
-                args.iter().find_map(|arg| self.attempt(&with(arg)?, proof))
-            }
+            Kind::Min(args) | Kind::Max(args) => args.iter().find_map(|arg| self.attempt(&with(arg)?, proof)),
             Kind::Quotient(a, b, round) => {
                 let bound = match b.integer() {
                     Some(b) if b > 0 => by_number(a, b, *round, positive)?,

@@ -66,7 +66,8 @@ impl Table<'_> {
         let mut runs = case.factor.clone();
         for range in ranges.iter().rev() {
             scope.retain(|bounds| bounds.var != range.var);
-            let (own, outer) = constraints.into_iter().partition(|own: &Constraint| self.depends(own.poly(), range.var));
+            let (own, outer) =
+                constraints.into_iter().partition(|own: &Constraint| self.depends(own.poly(), range.var));
             constraints = outer;
             self.at = range.at;
             runs = self.over(range.clone(), runs, own, &scope);
@@ -247,14 +248,15 @@ impl Table<'_> {
     /// `0^k + 1^k + ... + (n-1)^k`.
     fn powers_to(&mut self, n: &Poly, k: usize) -> Option<Poly> {
         let row = self.sums.row(k)?.to_vec();
-        row.iter().rev().try_fold(Poly::default(), |sum, coefficient| {
-            self.times(&sum.plus(&Poly::from(*coefficient))?, n)
-        })
+        row.iter()
+            .rev()
+            .try_fold(Poly::default(), |sum, coefficient| self.times(&sum.plus(&Poly::from(*coefficient))?, n))
     }
 
     /// The sum where no polynomial fits: what does not depend on the variable is taken out of it.
     fn factored(&mut self, range: &Range, body: Poly) -> Poly {
-        let (inside, outside) = body.split(|monomial| monomial.iter().any(|(atom, _)| self.atom_depends(*atom, range.var)));
+        let (inside, outside) =
+            body.split(|monomial| monomial.iter().any(|(atom, _)| self.atom_depends(*atom, range.var)));
         let mut sum = self.tried(range, inside);
         if !outside.is_zero() {
             let span = self.difference(&range.upper, &range.lower);
@@ -277,8 +279,11 @@ impl Table<'_> {
         let mut sum = Poly::default();
         for (outside, body) in parts {
             let Range { var, lower, upper, step, .. } = range.clone();
+            // So is the coefficient of a single term.
+            let factor = body.terms().next().filter(|_| body.len() == 1).map_or(Rational::from(1), |(_, own)| *own);
+            let body = body.scaled(&factor.recip()).unwrap_or(body);
             let series = self.intern(Kind::Sum(Box::new(Series { var, lower, upper, step, body })));
-            let part = self.product(&Poly::term(outside, Rational::from(1)), &series);
+            let part = self.product(&Poly::term(outside, factor), &series);
             self.add(&mut sum, &part);
         }
         sum
@@ -305,6 +310,7 @@ impl Table<'_> {
             Kind::Max(args) => (args, false),
             _ => return None,
         };
+        self.spend(16 * body.len() + args.len() * args.len())?;
         let pairs = (0..args.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
         let crossing = |(a, b): (usize, usize)| Some((a, b, self.affine(&args[a].minus(&args[b])?, range.var)?));
         let (a, b, (factor, rest)) = pairs.filter_map(crossing).find(|(_, _, (factor, _))| *factor != 0)?;
@@ -313,7 +319,6 @@ impl Table<'_> {
             true => (a, b, factor, rest),
             false => (b, a, factor.checked_neg()?, rest.scaled(&Rational::from(-1))?),
         };
-        self.spend(16 * body.len())?;
         let crossing = self.quotient(&rest.scaled(&Rational::from(-1))?, &Poly::from(factor), Round::Up);
         let crossing = self.max(&crossing, &range.lower, scope, Assume::Conditions);
         let crossing = self.min(&crossing, &range.upper, scope, Assume::Conditions);
@@ -367,7 +372,9 @@ impl Table<'_> {
     /// body without such terms, and what is more in the sum.
     fn telescoped(&mut self, range: &Range, body: Poly) -> (Poly, Poly) {
         let none = Poly::default();
-        let Some((atom, end)) = range.ascending.then(|| self.tile_end(range, &body)).flatten() else { return (body, none) };
+        let Some((atom, end)) = range.ascending.then(|| self.tile_end(range, &body)).flatten() else {
+            return (body, none);
+        };
         let var = range.var;
         let (tiles, rest) = body.clone().split(|monomial| {
             let other = |own: Atom| own != atom && self.atom_depends(own, var);

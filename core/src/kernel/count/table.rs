@@ -16,6 +16,9 @@ use crate::kernel::source::refuse;
 /// what is made to need many. After that, products are left in factors and sums are tried out.
 const TERMS: u64 = 4_000_000;
 
+/// Among more arguments of a minimum, nobody looks for those that are never the smallest.
+const MAX_COMPARED: usize = 6;
+
 /// What an atom is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -95,14 +98,17 @@ pub(super) struct Table<'p> {
     pub(super) conditions: Vec<Poly>,
     /// What is looked at now.
     pub(super) at: At,
-    terms_left: u64,
+    /// Terms left of [`TERMS`].
+    pub(super) terms_left: u64,
     /// Evaluations left for sums that have no polynomial.
-    pub(super) rounds_left: u64,
+    pub(super) evaluations_left: u64,
+    /// The loop that is tried now.
+    pub(super) tried: At,
 }
 
 impl<'p> Table<'p> {
     /// The symbols of `program`.
-    pub(super) fn new(program: &'p Program, rounds: u64) -> Self {
+    pub(super) fn new(program: &'p Program, evaluations: u64) -> Self {
         let mut table = Self {
             program,
             values: program.values(),
@@ -112,7 +118,8 @@ impl<'p> Table<'p> {
             conditions: Vec::new(),
             at: At::default(),
             terms_left: TERMS,
-            rounds_left: rounds,
+            evaluations_left: evaluations,
+            tried: At::default(),
         };
         for symbol in 0..program.symbols.len() as u32 {
             table.intern(Kind::Symbol(Symbol(symbol)));
@@ -199,12 +206,12 @@ impl<'p> Table<'p> {
         a.times(&b).unwrap_or_default()
     }
 
-    /// Adds `b` to `a`, as a group where coefficients grow too large.
+    /// Adds `b` to `a`, as groups where coefficients grow too large.
     pub(super) fn add(&mut self, a: &mut Poly, b: &Poly) {
-        match a.plus(b) {
-            Some(sum) => *a = sum,
-            None => {
-                let group = self.group(b);
+        for (monomial, coefficient) in b.terms() {
+            if a.add_term(monomial.clone(), coefficient).is_none() {
+                let group = self.group(&Poly::term(monomial.clone(), *coefficient));
+                // Groups have coefficients of 1, of which no sum grows too large.
                 let _ = a.add_all(&group);
             }
         }
@@ -352,7 +359,7 @@ impl<'p> Table<'p> {
 
     /// Leaves out what is never the smallest (or the largest).
     fn extremes(&mut self, mut args: Vec<Poly>, scope: &[Bounds], assume: Assume, smallest: bool) -> Vec<Poly> {
-        let mut at = 0;
+        let mut at = if args.len() > MAX_COMPARED { args.len() } else { 0 };
         while at < args.len() {
             let own = args[at].clone();
             let beaten = (0..args.len()).filter(|other| *other != at).any(|other| {

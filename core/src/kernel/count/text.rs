@@ -97,7 +97,8 @@ impl Writer<'_, '_> {
     /// A positive coefficient.
     fn number(&self, value: &Rational) -> String {
         let decimal = (0..=MAX_DECIMALS).find(|digits| 10_i128.pow(*digits) % value.denom() == 0);
-        let scaled = decimal.and_then(|digits| Some((digits, value.numer().checked_mul(10_i128.pow(digits) / value.denom())?)));
+        let scaled =
+            decimal.and_then(|digits| Some((digits, value.numer().checked_mul(10_i128.pow(digits) / value.denom())?)));
         match scaled {
             Some((digits, scaled)) if self.decimals && digits > 0 => {
                 let (scale, width) = (10_i128.pow(digits), digits as usize);

@@ -98,14 +98,17 @@ impl Table<'_> {
                 return Ok(Value::ZERO);
             }
         }
-        let mut product = Value::Exact(*coefficient);
+        let cost = monomial.iter().fold(1, |cost, (_, power)| cost + u64::from(power.saturating_sub(1)));
+        self.evaluations_left = self.evaluations_left.checked_sub(cost).ok_or_else(|| self.too_many())?;
+        // The coefficient last: what is before it is mostly an integer, which is faster than a fraction.
+        let mut product = Value::Exact(Rational::from(1));
         for (atom, power) in monomial {
             let value = self.atom(*atom)?;
             for _ in 0..*power {
                 product = product.times(value);
             }
         }
-        Ok(product)
+        Ok(product.times(Value::Exact(*coefficient)))
     }
 
     fn is_condition(&self, atom: Atom) -> bool {
@@ -165,7 +168,10 @@ impl Table<'_> {
 
     /// The value of an integer that fits 64 bits.
     pub(super) fn integer(&mut self, poly: &Poly) -> Result<i64, Error> {
-        let value = self.number(poly)?;
+        let value = match poly.constant() {
+            Some(constant) => constant,
+            None => self.number(poly)?,
+        };
         i64::try_from(*value.numer()).ok().filter(|_| value.is_integer()).ok_or_else(|| self.no_value(self.at))
     }
 
@@ -174,10 +180,13 @@ impl Table<'_> {
         let (lower, upper) = (self.integer(&series.lower)?, self.integer(&series.upper)?);
         let step = self.integer(&series.step)?;
         let span = i128::from(upper) - i128::from(lower);
-        let rounds = if step == 0 { 0 } else { (span + i128::from(step) - i128::from(step.signum())) / i128::from(step) };
+        let rounds =
+            if step == 0 { 0 } else { (span + i128::from(step) - i128::from(step.signum())) / i128::from(step) };
         let rounds = u64::try_from(rounds.max(0)).unwrap_or(u64::MAX);
-        let cost = rounds.saturating_mul(series.body.len() as u64 + 1);
-        self.rounds_left = self.rounds_left.checked_sub(cost).ok_or_else(|| self.too_many())?;
+        let before = std::mem::replace(&mut self.tried, self.at);
+        if rounds > self.evaluations_left {
+            return Err(self.too_many());
+        }
         let mut sum = Value::ZERO;
         let mut value = lower;
         for _ in 0..rounds {
@@ -188,11 +197,12 @@ impl Table<'_> {
             // The last one may be beyond the range of numbers, and is not used.
             value = value.wrapping_add(step);
         }
+        self.tried = before;
         Ok(sum)
     }
 
     fn too_many(&self) -> Error {
-        let line = self.at.line;
+        let line = self.tried.line;
         Error::TooLarge {
             problem: format!(
                 "the loop in line {line} has no closed form, and trying its rounds one by one takes more than {} \
