@@ -51,8 +51,10 @@ pub struct Misses {
     pub method: String,
 }
 
-/// Lines that the replay of one capacity may touch; a second or two natively.
-const REPLAY_WORK: u64 = 200_000_000;
+/// Lines that replays may touch, in all levels together; a few seconds natively.
+const REPLAY_WORK: u64 = 300_000_000;
+/// What is left for each level at least: rounds that repeat soon are found with that.
+const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
 const MAX_LINES: u64 = 1 << 24;
 /// Runs of lines that finding the lines touched at all may take.
@@ -103,10 +105,11 @@ fn find(
         library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
     let stream = if ways.engine { Stream::of(&plan)? } else { None };
     let mut all = Vec::with_capacity(capacities.len());
+    let mut ways = Ways { sample_work: ways.sample_work / capacities.len().max(1) as u64, ..ways };
     for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
         let (totals, method) = match &stream {
             Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)?), "exact: replayed through the engine".into()),
-            None => replay_or_sample(&plan, &found, *lines, ways, progress)?,
+            None => replay_or_sample(&plan, &found, *lines, &mut ways, progress)?,
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
         if library::any(&program.body) {
@@ -130,7 +133,7 @@ fn replay_or_sample(
     plan: &Plan<'_>,
     found: &Footprint,
     capacity: u64,
-    ways: Ways,
+    ways: &mut Ways,
     progress: &mut dyn Progress,
 ) -> Result<(Outcome, String), Error> {
     if found.lines <= capacity {
@@ -150,7 +153,10 @@ fn replay_or_sample(
         Sample::positions(plan, capacity, meter)? > ways.replay_work as f64
     };
     if !hopeless {
-        match Replay::run(plan, capacity, &mut Meter::new(progress, "accesses replayed", ways.replay_work)) {
+        let mut meter = Meter::new(progress, "accesses replayed", ways.replay_work);
+        let replayed = Replay::run(plan, capacity, &mut meter);
+        ways.replay_work = meter.left().max(ways.replay_work.min(LEAST_REPLAY_WORK));
+        match replayed {
             Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
             Ok((totals, true)) => {
                 return Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into()));
@@ -160,7 +166,10 @@ fn replay_or_sample(
         }
     }
     let sample = Sample::take(plan, capacity, &mut Meter::new(progress, "accesses sampled", ways.sample_work))?;
-    let method = format!("sampled: {} accesses, 99 % interval", crate::units::format_count(sample.drawn));
+    let mut method = format!("sampled: {} accesses, 99 % interval", crate::units::format_count(sample.drawn));
+    if sample.open > 0 {
+        method.push_str(&format!(", {} of them not followed to their end", crate::units::format_count(sample.open)));
+    }
     Ok((Outcome::Sampled(sample), method))
 }
 

@@ -1,6 +1,9 @@
 //! The way for streams too long to replay: random accesses, from each of which the stream is followed backwards until
 //! the same line comes, or more other lines than the cache holds.
 //!
+//! A walk that finds neither within its share of the work leaves it open whether the access missed; the interval then
+//! holds both.
+//!
 //! Positions are drawn from the box around the loops, so that nothing need be counted: one that the loops never reach
 //! is a draw without a miss. Accesses of a straight loop that touch the line of the round before cannot miss, so only
 //! the first touches of lines are drawn there.
@@ -13,12 +16,12 @@ use super::run::{Cursor, cursors, each_round, turn};
 use crate::error::Error;
 use crate::rng::Rng;
 
-/// Lines that sampling one capacity may touch.
+/// Lines that sampling may touch, in all levels together.
 pub(super) const WORK: u64 = 100_000_000;
 /// Draws that tell how much of the box the loops reach.
 const POSITION_DRAWS: u32 = 2000;
-/// Draws of the first batch; each batch after it has twice as many.
-const FIRST_BATCH: u64 = 256;
+/// Draws of the first batch, however far each is followed; each batch after it has twice as many.
+const FIRST_BATCH: u64 = 64;
 /// No more batches once so many were drawn.
 const MAX_DRAWS: u64 = 1 << 17;
 /// Standard deviations that hold 99 % of a normal distribution.
@@ -29,6 +32,8 @@ const DEVIATIONS: f64 = 2.576;
 pub(super) struct Sample {
     /// Positions drawn.
     pub(super) drawn: u64,
+    /// Of them, those not followed to their end.
+    pub(super) open: u64,
     /// Misses of both kinds.
     pub(super) misses: f64,
     /// Between which numbers they lie with 99 % confidence.
@@ -86,6 +91,7 @@ impl<'p, 'a> Sites<'p, 'a> {
 #[derive(Debug, Clone)]
 struct Found {
     drawn: u64,
+    open: u64,
     misses: Vec<u64>,
     write_backs: u64,
 }
@@ -94,6 +100,8 @@ struct Found {
 enum Stop {
     /// All is known.
     Known,
+    /// The walk has taken its share of the work.
+    Open,
     /// It cannot go on.
     Failed(Error),
 }
@@ -112,7 +120,7 @@ impl Sample {
         let mut reached = 0;
         for _ in 0..POSITION_DRAWS {
             if let Some(site) = sites.draw(&mut rng) {
-                reached += u64::from(Back::new(plan, capacity, false, meter).go_to(site, &mut rng)?.is_some());
+                reached += u64::from(Back::new(plan, capacity, false, u64::MAX, meter).go_to(site, &mut rng)?.is_some());
             }
         }
         Ok(sites.positions() * reached as f64 / POSITION_DRAWS as f64)
@@ -120,12 +128,14 @@ impl Sample {
 
     pub(super) fn take(plan: &Plan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<Self, Error> {
         let sites = Sites::of(plan, capacity);
-        let mut found = Found { drawn: 0, misses: vec![0; plan.sources.len()], write_backs: 0 };
+        let mut found = Found::of(0, plan);
+        // Half of the work is enough for the first batch, whatever it meets.
+        let share = meter.left() / (2 * FIRST_BATCH);
         let mut rng = Rng::new(0, "kernel sample");
         let mut batch = FIRST_BATCH;
         // A batch is begun only where it will probably end, so that what ends it is not what it finds.
         while found.drawn < MAX_DRAWS && meter.spent() / found.drawn.max(1) * batch * 2 < meter.left() {
-            match draw(plan, &sites, capacity, batch, &mut rng, meter) {
+            match draw(plan, &sites, (capacity, share), batch, &mut rng, meter) {
                 Ok(more) => found.add(&more),
                 Err(Error::TooLarge { .. }) if found.drawn > 0 => break,
                 Err(error) => return Err(error),
@@ -140,8 +150,13 @@ impl Sample {
 }
 
 impl Found {
+    fn of(drawn: u64, plan: &Plan<'_>) -> Self {
+        Self { drawn, open: 0, misses: vec![0; plan.sources.len()], write_backs: 0 }
+    }
+
     fn add(&mut self, more: &Self) {
         self.drawn += more.drawn;
+        self.open += more.open;
         self.write_backs += more.write_backs;
         for (own, more) in self.misses.iter_mut().zip(&more.misses) {
             *own += more;
@@ -151,11 +166,14 @@ impl Found {
     /// What it means for `positions` in all.
     fn of_all(&self, positions: f64) -> Sample {
         let scale = positions / self.drawn as f64;
-        let missed = self.misses.iter().sum::<u64>();
+        let (missed, open) = (self.misses.iter().sum::<u64>() as f64, self.open as f64);
+        let drawn = self.drawn as f64;
+        let range = [interval(missed, drawn)[0], interval(missed + open, drawn)[1]];
         Sample {
             drawn: self.drawn,
-            misses: missed as f64 * scale,
-            range: interval(missed as f64, self.drawn as f64).map(|share| share * positions),
+            open: self.open,
+            misses: (missed + open / 2.0) * scale,
+            range: range.map(|share| share * positions),
             write_backs: self.write_backs as f64 * scale,
             by_source: self.misses.iter().map(|misses| *misses as f64 * scale).collect(),
         }
@@ -224,18 +242,24 @@ fn most_visits(plan: &Plan<'_>, l: &Loop<'_>, touch: &Touch<'_>, capacity: u64) 
 fn draw<'a>(
     plan: &Plan<'a>,
     sites: &Sites<'_, 'a>,
-    capacity: u64,
+    (capacity, share): (u64, u64),
     batch: u64,
     rng: &mut Rng,
     meter: &mut Meter<'_>,
 ) -> Result<Found, Error> {
-    let mut found = Found { drawn: batch, misses: vec![0; plan.sources.len()], write_backs: 0 };
+    let mut found = Found::of(batch, plan);
     for _ in 0..batch {
         let Some(site) = sites.draw(rng) else { continue };
-        let mut back = Back::new(plan, capacity, site.touch.write, meter);
+        let mut back = Back::new(plan, capacity, site.touch.write, share, meter);
         let Some(rounds) = back.go_to(site, rng)? else { continue };
         match back.before(&plan.steps, &site.path, &rounds) {
             Ok(()) | Err(Stop::Known) => {}
+            Err(Stop::Open) if back.missed.is_none() => {
+                found.open += 1;
+                continue;
+            }
+            // Whether it missed is known; whether its line was changed before is taken as it looks.
+            Err(Stop::Open) => {}
             Err(Stop::Failed(error)) => return Err(error),
         }
         // Nothing before it means that its line was never there.
@@ -263,13 +287,22 @@ struct Back<'p, 'a, 'm> {
     missed: Option<bool>,
     /// Whether the line was not written to since it came in: then this write will bring it back once.
     first_write: bool,
+    /// Work that the walk may still take.
+    left: u64,
     meter: &'p mut Meter<'m>,
 }
 
 impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
-    fn new(plan: &'p Plan<'a>, capacity: u64, write: bool, meter: &'p mut Meter<'m>) -> Self {
+    fn new(plan: &'p Plan<'a>, capacity: u64, write: bool, left: u64, meter: &'p mut Meter<'m>) -> Self {
         let (values, others) = (plan.values.clone(), FxHashSet::default());
-        Self { plan, capacity, values, line: 0, write, others, missed: None, first_write: true, meter }
+        Self { plan, capacity, values, line: 0, write, others, missed: None, first_write: true, left, meter }
+    }
+
+    /// Takes a step of the walk.
+    fn step(&mut self) -> Result<(), Stop> {
+        self.meter.spend(1)?;
+        self.left = self.left.checked_sub(1).ok_or(Stop::Open)?;
+        Ok(())
     }
 
     /// Draws a position of `site`: the round of each loop on its path; none where the program never comes there.
@@ -349,7 +382,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         for step in steps.iter().rev() {
             match step {
                 Step::Loop(l) => {
-                    self.meter.spend(1)?;
+                    self.step()?;
                     let (first, rounds) = self.plan.rounds(l, &self.values)?;
                     if l.straight {
                         self.straight_before(l, first, rounds, 0)?;
@@ -358,7 +391,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
                     }
                 }
                 Step::Branch(branch) => {
-                    self.meter.spend(1)?;
+                    self.step()?;
                     let holds = self.plan.holds(branch, &self.values)?;
                     self.all(arm(branch, holds))?;
                 }
@@ -402,7 +435,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
     }
 
     fn see(&mut self, line: u64, write: bool) -> Result<(), Stop> {
-        self.meter.spend(1)?;
+        self.step()?;
         if line != self.line {
             if !self.others.insert(line) || (self.others.len() as u64) < self.capacity {
                 return Ok(());
