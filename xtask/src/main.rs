@@ -131,8 +131,8 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     step("measuring the page", || run.run())
 }
 
-/// What is fuzzed: the engine, and every importer.
-const FUZZ_TARGETS: [&str; 14] = [
+/// What is fuzzed: the engine, and every reader of what others wrote.
+const FUZZ_TARGETS: [&str; 15] = [
     "engine",
     "prototype_csv",
     "prototype_json",
@@ -147,6 +147,7 @@ const FUZZ_TARGETS: [&str; 14] = [
     "onnx",
     "scale_sim",
     "config",
+    "kernel_python",
 ];
 
 fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {

@@ -147,7 +147,9 @@ mod tests {
         assert_eq!(shape.dims, [Extent::Name("M".into()), Extent::Number(64)]);
         assert_eq!(Shape::parse("x:[N]").unwrap().element, None);
         assert!(Shape::parse("s: f64").unwrap().dims.is_empty());
-        for bad in ["a", "a f32[M]", "1a: f32[M]", "a: f99[M]", "a: f32[M", "a: f32[0]", "a: f32[-1]", "a: f32[M,,K]", ":"] {
+        for bad in
+            ["a", "a f32[M]", "1a: f32[M]", "a: f99[M]", "a: f32[M", "a: f32[0]", "a: f32[-1]", "a: f32[M,,K]", ":"]
+        {
             let error = Shape::parse(bad).unwrap_err();
             assert_eq!(error.field_name(), Some("shape"), "{bad}");
         }

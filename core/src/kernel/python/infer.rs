@@ -174,6 +174,13 @@ impl Lower<'_> {
         found.cloned().unwrap_or_default()
     }
 
+    /// How many axes an array has that only meets numbers: as many as the others.
+    pub(super) fn likely_rank(&self) -> usize {
+        let used = self.frames.iter().take(2).flat_map(|frame| frame.usage.names.values()).map(|found| found.rank);
+        let known = self.dry.arrays.iter().map(|(_, dims)| dims.len());
+        used.chain(known).max().filter(|rank| *rank > 0).unwrap_or(2)
+    }
+
     /// The type of elements of an array that nobody declares.
     fn likely_element(&self, name: &str) -> Element {
         // NumPy's own integers.
@@ -233,9 +240,11 @@ impl Lower<'_> {
             taken.insert(name.clone());
             names.insert(open.symbol, (name, DEFAULT_EXTENT));
         }
-        let arrays = self.dry.arrays.iter().map(|(name, dims)| {
-            (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect()))
-        });
+        let arrays = self
+            .dry
+            .arrays
+            .iter()
+            .map(|(name, dims)| (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect())));
         let scalars = self.dry.scalars.iter().map(|name| (name.clone(), Found::Scalar));
         Shapes { found: scalars.chain(arrays).collect(), names }
     }
@@ -258,7 +267,13 @@ impl Lower<'_> {
                 }
                 let dims: Vec<Expr> =
                     dims.iter().map(|dim| replace(dim, &|s| symbols.get(&s).map(|s| Expr::Symbol(*s)))).collect();
-                self.given_array(name, self.likely_element(name), dims, "assumed from its use; give its shape to change it", at)?
+                self.given_array(
+                    name,
+                    self.likely_element(name),
+                    dims,
+                    "assumed from its use; give its shape to change it",
+                    at,
+                )?
             }
         })
     }

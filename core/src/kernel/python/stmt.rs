@@ -24,7 +24,11 @@ pub(super) enum Flow {
 
 /// What is looped over.
 enum Iter {
-    Range { lower: Expr, upper: Expr, step: i64 },
+    Range {
+        lower: Expr,
+        upper: Expr,
+        step: i64,
+    },
     Rows(View),
     Enumerate(Box<Iter>, Expr),
     Zip(Vec<Iter>),
@@ -66,14 +70,18 @@ impl<'a> Lower<'a> {
                 }
             } else if let Stmt::Return(result) = stmt {
                 if self.frames.last().is_some_and(|frame| frame.loops < self.loops.len()) {
-                    return self.refuse(stmt, "`return` in a loop: how many rounds run depends on data", "Let the loop run to its end");
+                    return self.refuse(
+                        stmt,
+                        "`return` in a loop: how many rounds run depends on data",
+                        "Let the loop run to its end",
+                    );
                 }
                 let value = match &result.value {
                     Some(value) => self.eval(value)?,
                     None => Value::None,
                 };
                 // What is returned to a function that is read too may be done there.
-                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result", at)? };
+                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result")? };
                 self.flush();
                 return Ok((Flow::Returned, value));
             } else {
@@ -85,11 +93,11 @@ impl<'a> Lower<'a> {
     }
 
     /// Array operations still to be done, done; a tuple's too.
-    pub(super) fn settle_deep(&mut self, value: Value, name: &str, at: At) -> Result<Value, Error> {
+    pub(super) fn settle_deep(&mut self, value: Value, name: &str) -> Result<Value, Error> {
         Ok(match value {
             Value::Lazy(lazy) => Value::View(self.named(*lazy, name)?),
             Value::Tuple(parts) => {
-                let parts = parts.into_iter().map(|part| self.settle_deep(part, name, at));
+                let parts = parts.into_iter().map(|part| self.settle_deep(part, name));
                 Value::Tuple(parts.collect::<Result<_, _>>()?)
             }
             Value::View(view) => {
@@ -168,7 +176,9 @@ impl<'a> Lower<'a> {
             Stmt::With(_) => self.refuse(stmt, "`with` is not read", "Give only what stands inside"),
             Stmt::Try(_) => self.refuse(stmt, "`try` is not read", "Give only what stands inside"),
             Stmt::Match(_) => self.refuse(stmt, "`match` is not read", "Write it with `if`"),
-            other => self.refuse(other, "this statement is not read", "Give only loops, assignments, conditions and calls"),
+            other => {
+                self.refuse(other, "this statement is not read", "Give only loops, assignments, conditions and calls")
+            }
         }
     }
 
@@ -185,9 +195,8 @@ impl<'a> Lower<'a> {
         if matches!(expr, Tree::StringLiteral(_) | Tree::EllipsisLiteral(_)) {
             return Ok(());
         }
-        let at = self.at(expr);
         let value = self.eval(expr)?;
-        self.settle_deep(value, "result", at)?;
+        self.settle_deep(value, "result")?;
         Ok(())
     }
 
@@ -240,7 +249,9 @@ impl<'a> Lower<'a> {
             Value::View(view) if !view.dims.is_empty() => {
                 (0..parts as i64).map(|row| self.row(&view, &Expr::Const(row), at)).collect::<Result<_, _>>()?
             }
-            other => return self.refuse(target, format!("{} cannot be taken apart", other.what()), "Assign it to one name"),
+            other => {
+                return self.refuse(target, format!("{} cannot be taken apart", other.what()), "Assign it to one name");
+            }
         };
         if values.len() != parts {
             let problem = format!("{} values for {parts} names", values.len());
@@ -253,7 +264,8 @@ impl<'a> Lower<'a> {
         let value = match value {
             Value::Lazy(lazy) => {
                 // Left for the next statement where it is the only one to use it.
-                let reads = self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
+                let reads =
+                    self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
                 if self.source.fusion == Fusion::Function && reads == 1 && self.loops.is_empty() {
                     Value::Lazy(lazy)
                 } else {
@@ -280,7 +292,9 @@ impl<'a> Lower<'a> {
         let old = match target {
             Tree::Name(_) => self.eval(target)?,
             Tree::Subscript(_) => Value::View(self.target(target)?),
-            other => return self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array"),
+            other => {
+                return self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array");
+            }
         };
         let own = self.at(target);
         match (old, target) {
@@ -378,7 +392,13 @@ impl<'a> Lower<'a> {
         let rounds = match text.parse::<i64>() {
             Ok(number) if number >= 0 => Expr::Const(number),
             _ if crate::kernel::source::is_name(text) => self.builder.parameter(text).into(),
-            _ => return Err(refuse(at, format!("\"{text}\" is no number of rounds"), "Write `# trips: 10` or `# trips: N`")),
+            _ => {
+                return Err(refuse(
+                    at,
+                    format!("\"{text}\" is no number of rounds"),
+                    "Write `# trips: 10` or `# trips: N`",
+                ));
+            }
         };
         self.assume(at, format!("the loop runs {text} rounds, as the comment says"));
         Ok(rounds)
@@ -396,8 +416,12 @@ impl<'a> Lower<'a> {
             }
             other => {
                 let problem = format!("`{}` is {} that only a run would know", clip(self.text(expr)), other.what());
-                self.refuse(expr, problem, "Only parameters, constants and loop variables can stand here; \
-                    a comment `# trips: N` says how often a loop runs")
+                self.refuse(
+                    expr,
+                    problem,
+                    "Only parameters, constants and loop variables can stand here; \
+                    a comment `# trips: N` says how often a loop runs",
+                )
             }
         }
     }
@@ -408,7 +432,9 @@ impl<'a> Lower<'a> {
             Iter::Range { lower, upper, step } => Self::rounds(lower, upper, *step),
             Iter::Rows(view) => view.dims.first().cloned().unwrap_or(Expr::Const(0)),
             Iter::Enumerate(inner, _) => self.rounds_of(inner),
-            Iter::Zip(inner) => inner.iter().map(|inner| self.rounds_of(inner)).reduce(|a, b| tidy(&a.min(b))).unwrap_or(Expr::Const(0)),
+            Iter::Zip(inner) => {
+                inner.iter().map(|inner| self.rounds_of(inner)).reduce(|a, b| tidy(&a.min(b))).unwrap_or(Expr::Const(0))
+            }
             Iter::Trips(rounds) => rounds.clone(),
         }
     }
@@ -545,8 +571,8 @@ impl<'a> Lower<'a> {
 
     /// A name stands for another array in the next round: the first round's arrays stand for those of all.
     fn rebound(&mut self, name: &str, before: &View, after: &View, at: At) -> Result<(), Error> {
-        let same = before.dims.len() == after.dims.len()
-            && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
+        let same =
+            before.dims.len() == after.dims.len() && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
         if !same {
             let problem = format!("{name} changes its shape from round to round");
             return Err(refuse(at, problem, "Give each shape a name of its own"));
@@ -560,7 +586,9 @@ impl<'a> Lower<'a> {
         let cure = "Write a `for` loop, or say how often it runs in a comment on its line: `# trips: N`";
         match (&*w.test, Self::comment(self.trips, at)) {
             (Tree::BooleanLiteral(literal), None) if literal.value => self.refuse(w, "this loop never ends", cure),
-            (test, None) if integer(test).is_some_and(|value| value != 0) => self.refuse(w, "this loop never ends", cure),
+            (test, None) if integer(test).is_some_and(|value| value != 0) => {
+                self.refuse(w, "this loop never ends", cure)
+            }
             (_, None) => self.refuse(w, "how often this loop runs depends on data", cure),
             (test, Some(trips)) => {
                 let rounds = self.trips_of(trips, at)?;
@@ -614,13 +642,13 @@ impl<'a> Lower<'a> {
         let facts = self.facts.len();
         self.learn(&condition, true);
         // Nothing is left to be done behind an arm that may not run.
-        let done = |own: &mut Self, (flow, value): (Flow, Value), at: At| {
+        let done = |own: &mut Self, (flow, value): (Flow, Value)| {
             own.settle_all()?;
-            Ok((flow, own.settle_deep(value, "result", at)?))
+            Ok((flow, own.settle_deep(value, "result")?))
         };
         let then = self.block_of(|own| {
             let end = then_rest(own, body)?;
-            done(own, end, *at)
+            done(own, end)
         });
         self.facts.truncate(facts);
         let (then, (flow, value)) = then?;
@@ -631,7 +659,7 @@ impl<'a> Lower<'a> {
         self.learn(&condition, false);
         let otherwise = self.block_of(|own| {
             let end = own.arms(others, rest)?;
-            done(own, end, *at)
+            done(own, end)
         });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
@@ -704,7 +732,11 @@ impl<'a> Lower<'a> {
         let at = self.at(call);
         let name = function.name.as_str();
         if self.calls.contains(&name) {
-            return self.refuse(call, format!("{name} calls itself: how deep it goes is not known"), "Write it as a loop");
+            return self.refuse(
+                call,
+                format!("{name} calls itself: how deep it goes is not known"),
+                "Write it as a loop",
+            );
         }
         self.step(at)?;
         let mut given: BTreeMap<&str, Value> = BTreeMap::new();
@@ -773,7 +805,9 @@ impl<'a> Lower<'a> {
                 other => last_name(other),
             };
             match name {
-                Some(name @ ("njit" | "jit" | "vectorize" | "guvectorize" | "compile" | "no_grad" | "inference_mode")) => {
+                Some(
+                    name @ ("njit" | "jit" | "vectorize" | "guvectorize" | "compile" | "no_grad" | "inference_mode"),
+                ) => {
                     let at = self.at(decorator);
                     self.assume(at, format!("the decorator @{name} changes no counts"));
                 }
@@ -784,7 +818,13 @@ impl<'a> Lower<'a> {
     }
 
     /// What an argument of the function looked at stands for.
-    pub(super) fn argument(&mut self, name: &str, annotation: Option<&'a Tree>, default: Option<&'a Tree>, at: At) -> Result<Value, Error> {
+    pub(super) fn argument(
+        &mut self,
+        name: &str,
+        annotation: Option<&'a Tree>,
+        default: Option<&'a Tree>,
+        at: At,
+    ) -> Result<Value, Error> {
         if let Some(shape) = self.source.shapes.iter().find(|shape| shape.name == name) {
             return self.shaped(shape, "", at);
         }
@@ -796,7 +836,9 @@ impl<'a> Lower<'a> {
             return Ok(value);
         }
         match default {
-            Some(Tree::NumberLiteral(_)) | Some(Tree::UnaryOp(_)) if default.and_then(integer).is_some() && used.integer => {
+            Some(Tree::NumberLiteral(_)) | Some(Tree::UnaryOp(_))
+                if default.and_then(integer).is_some() && used.integer =>
+            {
                 let value = default.and_then(integer).unwrap_or_default();
                 return Ok(Value::Int(self.builder.parameter_or(name, value).into()));
             }
@@ -804,14 +846,14 @@ impl<'a> Lower<'a> {
             Some(default) => return self.eval(default),
             None => {}
         }
-        if used.integer && !used.array {
+        let plain = self.frames.last().is_some_and(|frame| frame.usage.plain);
+        if (used.integer || (used.subscript && plain)) && !used.array {
             return Ok(Value::Int(self.builder.parameter(name).into()));
         }
         if let Some(value) = self.inferred(name, at)? {
             return Ok(value);
         }
-        let plain = self.frames.last().is_some_and(|frame| frame.usage.plain);
-        if !used.array && (plain || is_scalar_name(name, &self.frames)) {
+        if !used.array && !used.subscript && (plain || is_scalar_name(name, &self.frames)) {
             return Ok(self.scalar_of(name));
         }
         Ok(Value::Unknown(name.to_owned()))
@@ -860,8 +902,26 @@ impl<'a> Lower<'a> {
 /// Names that are numbers in most code, unless they come as a pair of arrays does (`gamma, beta`).
 fn is_scalar_name(name: &str, frames: &[super::lower::Frame]) -> bool {
     const NAMES: [&str; 20] = [
-        "alpha", "beta", "eps", "epsilon", "lr", "tau", "dt", "dx", "dy", "scale", "factor", "momentum", "learning_rate",
-        "weight_decay", "temperature", "lam", "mu", "sigma", "theta", "rho",
+        "alpha",
+        "beta",
+        "eps",
+        "epsilon",
+        "lr",
+        "tau",
+        "dt",
+        "dx",
+        "dy",
+        "scale",
+        "factor",
+        "momentum",
+        "learning_rate",
+        "weight_decay",
+        "temperature",
+        "lam",
+        "mu",
+        "sigma",
+        "theta",
+        "rho",
     ];
     let with_gamma = name == "beta" && frames.last().is_some_and(|frame| frame.usage.names.contains_key("gamma"));
     NAMES.contains(&name) && !with_gamma
