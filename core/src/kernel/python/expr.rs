@@ -329,7 +329,10 @@ impl<'a> Lower<'a> {
             return self.refuse(choice, "a choice between arrays depends on data", "Use `np.where`, or `if`");
         }
         (self.work.at, self.work.carried) = (place, carried);
-        self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
+        let idle = |node: &Node| matches!(node, Node::Work(w) if w.accesses.is_empty() && w.flops == cost::NONE);
+        if !then.iter().chain(&otherwise).all(idle) {
+            self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
+        }
         let float = |value: &Value| matches!(value, Value::Scalar(true) | Value::Literal(_));
         Ok(Value::Scalar(float(&a) || float(&b)))
     }
@@ -351,29 +354,7 @@ impl<'a> Lower<'a> {
             Ok(Test::On(Condition::Chance(probability)))
         };
         match test {
-            Tree::BoolOp(op) => {
-                let and = op.op == BoolOp::And;
-                let mut whole: Option<Condition> = None;
-                let facts = self.facts.len();
-                for part in &op.values {
-                    let next = match self.test(part, at)? {
-                        // `False and ...`, `True or ...`: the rest is never looked at.
-                        Test::Known(known) if known != and => {
-                            self.facts.truncate(facts);
-                            return Ok(Test::Known(known));
-                        }
-                        Test::Known(_) => continue,
-                        Test::On(next) => next,
-                    };
-                    self.learn(&next, and);
-                    whole = Some(match whole {
-                        None => next,
-                        Some(before) => joined(before, next, and),
-                    });
-                }
-                self.facts.truncate(facts);
-                Ok(whole.map_or(Test::Known(and), Test::On))
-            }
+            Tree::BoolOp(op) => self.tests(&op.values, op.op == BoolOp::And, at),
             Tree::UnaryOp(op) if op.op == UnaryOp::Not => Ok(match self.test(&op.operand, at)? {
                 Test::Known(known) => Test::Known(!known),
                 Test::On(Condition::Chance(p)) => Test::On(Condition::Chance(1.0 - p)),
@@ -413,6 +394,30 @@ impl<'a> Lower<'a> {
                 _ => by_data(self),
             },
         }
+    }
+
+    /// Conditions joined by `and` or `or`.
+    pub(super) fn tests(&mut self, parts: &'a [Tree], and: bool, at: At) -> Result<Test, Error> {
+        let mut whole: Option<Condition> = None;
+        let facts = self.facts.len();
+        for part in parts {
+            let next = match self.test(part, at)? {
+                // `False and ...`, `True or ...`: the rest is never looked at.
+                Test::Known(known) if known != and => {
+                    self.facts.truncate(facts);
+                    return Ok(Test::Known(known));
+                }
+                Test::Known(_) => continue,
+                Test::On(next) => next,
+            };
+            self.learn(&next, and);
+            whole = Some(match whole {
+                None => next,
+                Some(before) => joined(before, next, and),
+            });
+        }
+        self.facts.truncate(facts);
+        Ok(whole.map_or(Test::Known(and), Test::On))
     }
 
     // Subscripts.

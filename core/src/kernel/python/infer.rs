@@ -134,7 +134,16 @@ impl Lower<'_> {
             return;
         }
         let Some((end, _)) = self.extreme(subscript, true, false) else { return };
-        let end = self.dry.known(&end.plus(1));
+        let mut end = self.dry.known(&end.plus(1));
+        // `i + 1 < n` around it says more than the loop does.
+        for fact in &self.facts {
+            let below = self.dry.known(&subscript.clone().plus(1).plus(fact.clone()));
+            if let (Some(tight), Some(loose)) = (self.number(&below), self.number(&end))
+                && tight < loose
+            {
+                end = below;
+            }
+        }
         let dim = self.dry.known(dim);
         if end == dim {
             return;

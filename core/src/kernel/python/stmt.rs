@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruff_python_ast::{Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtWhile};
+use ruff_python_ast::{BoolOp, Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtWhile};
 
 use super::lower::{Around, Lower, assigned};
 use super::poly::{replace, tidy};
@@ -42,6 +42,54 @@ pub(super) enum Test {
     Known(bool),
     /// Loop variables, parameters or data decide it.
     On(Condition),
+}
+
+/// An arm of a chain of conditions: its condition, none for `else`, and what is done.
+#[derive(Clone, Copy)]
+struct Arm<'a> {
+    at: At,
+    test: Option<Tests<'a>>,
+    body: &'a [Stmt],
+}
+
+/// A condition, or some of those that `and` (or `or`, if false) joins.
+#[derive(Clone, Copy)]
+enum Tests<'a> {
+    One(&'a Tree),
+    Some(&'a [Tree], bool),
+}
+
+impl<'a> Tests<'a> {
+    /// The parts before the first that looks into an array, and the rest, where there are both.
+    fn split(self) -> (Self, Option<Self>) {
+        let Self::One(Tree::BoolOp(op)) = self else { return (self, None) };
+        let and = op.op == BoolOp::And;
+        let first = op.values.iter().position(|part| looks(part)).unwrap_or(op.values.len());
+        match op.values.split_at_checked(first) {
+            Some((first, second)) if !first.is_empty() && !second.is_empty() => {
+                (Self::Some(first, and), Some(Self::Some(second, and)))
+            }
+            _ => (self, None),
+        }
+    }
+
+    /// Whether all parts must hold.
+    fn all(self) -> bool {
+        matches!(self, Self::Some(_, true))
+    }
+}
+
+/// Whether a condition looks into an array, or may.
+fn looks(test: &Tree) -> bool {
+    match test {
+        Tree::Name(_) | Tree::NumberLiteral(_) | Tree::BooleanLiteral(_) | Tree::NoneLiteral(_) => false,
+        Tree::StringLiteral(_) => false,
+        Tree::BinOp(op) => looks(&op.left) || looks(&op.right),
+        Tree::UnaryOp(op) => looks(&op.operand),
+        Tree::Compare(compare) => looks(&compare.left) || compare.comparators.iter().any(looks),
+        Tree::BoolOp(op) => op.values.iter().any(looks),
+        _ => true,
+    }
 }
 
 impl<'a> Lower<'a> {
@@ -607,35 +655,52 @@ impl<'a> Lower<'a> {
     fn branch(&mut self, branch: &'a StmtIf, rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         self.settle_all()?;
         let at = self.at(branch);
-        let mut arms: Vec<(At, Option<&'a Tree>, &'a [Stmt])> = vec![(at, Some(&branch.test), &branch.body)];
+        let mut arms = vec![Arm { at, test: Some(Tests::One(&branch.test)), body: &branch.body }];
         for clause in &branch.elif_else_clauses {
-            arms.push((self.at(clause), clause.test.as_ref(), &clause.body));
+            let test = clause.test.as_ref().map(Tests::One);
+            arms.push(Arm { at: self.at(clause), test, body: &clause.body });
         }
         if arms.len() > MAX_DEPTH {
             return self.refuse(branch, format!("more than {MAX_DEPTH} conditions in a row"), "Write fewer `elif`");
         }
-        let returns = arms.iter().any(|(_, _, body)| ends(body, false));
+        let returns = arms.iter().any(|arm| ends(arm.body, false));
         self.arms(&arms, if returns { rest } else { &[] })
     }
 
     /// A chain of conditions; `rest` runs behind those arms that do not return.
-    fn arms(&mut self, arms: &[(At, Option<&'a Tree>, &'a [Stmt])], rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
+    fn arms(&mut self, arms: &[Arm<'a>], rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         let then_rest = |own: &mut Self, body: &'a [Stmt]| match own.block(body)? {
             (Flow::Next, _) if !rest.is_empty() => own.block(rest).map(|(_, value)| (Flow::Returned, value)),
             done => Ok(done),
         };
-        let Some(((at, test, body), others)) = arms.split_first() else { return then_rest(self, &[]) };
+        let Some((Arm { at, test, body }, others)) = arms.split_first() else { return then_rest(self, &[]) };
         let Some(test) = test else { return then_rest(self, body) };
         self.work.at = *at;
         let decided = ends(body, true);
-        let condition = match self.test(test, *at)? {
-            Test::Known(true) => return then_rest(self, body),
-            Test::Known(false) => return self.arms(others, rest),
+        // What stands behind the first part of `and` or `or` is looked at only if that part does not decide.
+        let (first, second) = test.split();
+        let behind: Vec<Arm<'a>> = (second.map(|test| Arm { at: *at, test: Some(test), body }).into_iter())
+            .chain(others.iter().copied())
+            .collect();
+        let all = first.all();
+        let (if_true, if_false): (&[Arm<'a>], &[Arm<'a>]) = match second {
+            Some(_) if all => (&behind, others),
+            Some(_) => (&[], &behind),
+            None => (&[], others),
+        };
+        let taken = |own: &mut Self| if if_true.is_empty() { then_rest(own, body) } else { own.arms(if_true, rest) };
+        let condition = match first {
+            Tests::One(test) => self.test(test, *at)?,
+            Tests::Some(parts, and) => self.tests(parts, and, *at)?,
+        };
+        let condition = match condition {
+            Test::Known(true) => return taken(self),
+            Test::Known(false) => return self.arms(if_false, rest),
             Test::On(condition) => condition,
         };
         // With parameters alone, an arm that returns or raises is taken or not.
         if decided && let Some(holds) = self.decide(&condition) {
-            return if holds { then_rest(self, body) } else { self.arms(others, rest) };
+            return if holds { taken(self) } else { self.arms(if_false, rest) };
         }
         self.flush();
         let names = self.frames.last().map(|frame| frame.names.clone()).unwrap_or_default();
@@ -647,7 +712,7 @@ impl<'a> Lower<'a> {
             Ok((flow, own.settle_deep(value, "result")?))
         };
         let then = self.block_of(|own| {
-            let end = then_rest(own, body)?;
+            let end = taken(own)?;
             done(own, end)
         });
         self.facts.truncate(facts);
@@ -658,7 +723,7 @@ impl<'a> Lower<'a> {
         };
         self.learn(&condition, false);
         let otherwise = self.block_of(|own| {
-            let end = own.arms(others, rest)?;
+            let end = own.arms(if_false, rest)?;
             done(own, end)
         });
         self.facts.truncate(facts);

@@ -4,7 +4,7 @@ use super::read;
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::kernel::naive::{Watch, run};
-use crate::kernel::nest::{Access, Element, Node, Program, Work};
+use crate::kernel::nest::{Access, Comparison, Condition, Element, Node, Program, Work};
 use crate::kernel::source::{Fusion, Shape, Source};
 
 /// Reads `code` with what the user says: `N=8`, `a: f32[M, K]`.
@@ -24,7 +24,7 @@ fn function(code: &str, function: Option<&str>, said: &[&str], fusion: Fusion) -
         defines: &defines,
         shapes: &shapes,
         element: Element::F32,
-        probability: 0.5,
+        probability: 0.75,
         fusion,
     })
 }
@@ -49,9 +49,38 @@ impl Watch for Totals {
 }
 
 fn totals(program: &Program) -> Totals {
-    let mut totals = Totals::default();
-    run(program, &mut totals);
+    let (mut totals, mut program) = (Totals::default(), program.clone());
+    decide(&mut program.body);
+    run(&program, &mut totals);
     totals
+}
+
+/// What is likely happens.
+fn decide(body: &mut [Node]) {
+    fn likely(condition: &mut Condition) {
+        match condition {
+            Condition::Chance(p) => {
+                *condition = Condition::Compare(0.into(), Comparison::Less, i64::from(*p > 0.5).into())
+            }
+            Condition::And(a, b) | Condition::Or(a, b) => {
+                likely(a);
+                likely(b);
+            }
+            Condition::Not(a) => likely(a),
+            Condition::Compare(..) => {}
+        }
+    }
+    for node in body {
+        match node {
+            Node::Loop(l) => decide(&mut l.body),
+            Node::Branch(branch) => {
+                likely(&mut branch.condition);
+                decide(&mut branch.then);
+                decide(&mut branch.otherwise);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn show(program: &Program) -> String {

@@ -173,10 +173,16 @@ impl<'a, 'b> Look<'a, 'b> {
             "float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance" => {}
             _ => {
                 let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
-                let rank = along.and_then(|keyword| integer(&keyword.value)).map_or(0, |axis| match axis {
+                let axes = match along.map(|keyword| &keyword.value) {
+                    Some(Expr::Tuple(tuple)) => tuple.elts.as_slice(),
+                    Some(one) => std::slice::from_ref(one),
+                    None => &[],
+                };
+                let ranks = axes.iter().filter_map(integer).map(|axis| match axis {
                     axis if axis < 0 => axis.unsigned_abs() as usize,
                     axis => axis as usize + 1,
                 });
+                let rank = ranks.max().unwrap_or_default();
                 let root = root(&call.func);
                 if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8
                 {
@@ -235,7 +241,7 @@ impl<'a> Visitor<'a> for Look<'a, '_> {
                 match base {
                     Expr::Attribute(attribute) if attribute.attr.as_str() == "shape" => {
                         let axis = integer(&subscript.slice).unwrap_or_default();
-                        self.array(&attribute.value, usize::try_from(axis).map_or(0, |axis| (axis + 1).min(8)));
+                        self.at_least(&attribute.value, usize::try_from(axis).map_or(0, |axis| (axis + 1).min(8)));
                     }
                     base => self.array(base, rank),
                 }
