@@ -133,8 +133,8 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     step("measuring the page", || run.run())
 }
 
-/// What is fuzzed: the engine, every importer, and the reader of C.
-const FUZZ_TARGETS: [&str; 15] = [
+/// What is fuzzed: the engine, and every reader of what others wrote.
+const FUZZ_TARGETS: [&str; 16] = [
     "engine",
     "prototype_csv",
     "prototype_json",
@@ -150,6 +150,7 @@ const FUZZ_TARGETS: [&str; 15] = [
     "scale_sim",
     "kernel_c",
     "config",
+    "kernel_python",
 ];
 
 fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {

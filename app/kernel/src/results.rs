@@ -104,7 +104,7 @@ fn roofline(report: &Report) -> impl IntoView + use<> {
     let listener = window_event_listener(ev::resize, move |_| resized.update(|times| *times += 1));
     on_cleanup(move || listener.remove());
     let legend = data.roofs.iter().enumerate().map(|(i, roof)| {
-        let intensity = roof.flop_per_byte.map_or_else(|| "moves nothing".to_owned(), |at| format!("{} FLOP/byte", short(at)));
+        let intensity = roof.flop_per_byte.map_or_else(|| "no byte counted".to_owned(), |at| format!("{} FLOP/byte", short(at)));
         view! { <li><i class=format!("dot s{}", i % 6)></i>{format!("{}: {} GB/s, {intensity}", roof.name, short(roof.gb_s))}</li> }
     });
     let legend = legend.collect_view();
@@ -242,7 +242,7 @@ fn levels(report: &Report) -> impl IntoView + use<> {
 
 fn parts(report: &Report) -> impl IntoView + use<> {
     let most = report.parts.iter().map(|part| part.ms).fold(f64::MIN_POSITIVE, f64::max);
-    let rows = report.parts.iter().map(|part| {
+    let rows = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| {
         let width = format!("width:{:.1}%", 100.0 * part.ms / most);
         view! { <tr><th scope="row">{part.name.clone()}</th><td>{time(part.ms)}</td><td class="bars"><i style=width></i></td></tr> }
     });

@@ -285,7 +285,8 @@ pub struct Roof {
     pub name: String,
     /// Its bandwidth in GB/s.
     pub gb_s: f64,
-    /// The kernel's FLOPs for each byte that this memory moves; none if it moves nothing.
+    /// The kernel's FLOPs for each byte that this memory moves; none if it moves nothing, or if a library
+    /// decides what it moves.
     pub flop_per_byte: Option<f64>,
 }
 

@@ -9,7 +9,7 @@ use super::lower::{Lower, Round};
 use super::poly::{difference, poly, tidy};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Rounding, Symbol};
-use crate::kernel::nest::{Access, Array, At, Element};
+use crate::kernel::nest::{Access, Array, At, Element, Program};
 use crate::kernel::source::{Extent, refuse};
 
 /// Bounds that take longer to find are not found: each loop may ask for those of the loops around it.
@@ -135,8 +135,8 @@ impl<'a> Lower<'a> {
             if dim.is_some() {
                 continue;
             }
-            let values = self.builder.program.values();
-            let Some(last) = bound(index, &self.loops, &values, true, &Cell::new(MAX_STEPS)) else { continue };
+            let steps = Cell::new(MAX_STEPS);
+            let Some(last) = bound(index, &self.loops, &self.builder.program, true, &steps) else { continue };
             let extent = tidy(last.plus(1));
             // Of those that differ by a number, only the largest.
             let near = reached.iter_mut().find_map(|known| difference(&extent, known).map(|by| (known, by)));
@@ -165,8 +165,7 @@ impl<'a> Lower<'a> {
                     },
                 };
                 // Loops that never run reach nothing.
-                let values = self.builder.program.values();
-                let empty = guessed && extent.value(&values).is_ok_and(|value| value < 1);
+                let empty = guessed && value(&extent, &self.builder.program).is_some_and(|value| value < 1);
                 dims.push(if empty { Expr::Const(1) } else { extent });
             }
             let program = &self.builder.program;
@@ -203,6 +202,16 @@ impl<'a> Lower<'a> {
     }
 }
 
+/// The value of an expression of parameters.
+pub(super) fn value(expr: &Expr, program: &Program) -> Option<i64> {
+    match expr {
+        // Most are: no need to look at all parameters.
+        Expr::Const(value) => Some(*value),
+        Expr::Symbol(symbol) => program.symbols.get(symbol.0 as usize)?.value,
+        _ => expr.value(&program.values()).ok(),
+    }
+}
+
 impl Round {
     /// The largest (or smallest) value of its variable.
     fn end(&self, largest: bool) -> Expr {
@@ -217,23 +226,23 @@ impl Round {
 /// The largest (or smallest) value of `expr` in the loops around it, as an expression of parameters.
 ///
 /// Inner variables go first, each replaced by its last (or first) value, so that `i + j` with `j < n - i` is below `n`.
-fn bound(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: &Cell<u32>) -> Option<Expr> {
+fn bound(expr: &Expr, loops: &[Round], program: &Program, largest: bool, steps: &Cell<u32>) -> Option<Expr> {
     let mut expr = expr.clone();
     for round in loops.iter().rev().filter(|round| expr.mentions(round.var)).collect::<Vec<_>>() {
         let Some((factor, offset)) = poly(&expr).and_then(|poly| poly.linear(round.var)) else { break };
         if loops.iter().any(|round| factor.mentions(round.var)) {
             break;
         }
-        let positive = factor.value(values).ok()? >= 0;
+        let positive = value(&factor, program)? >= 0;
         expr = tidy(round.end(largest == positive).times(factor).plus(offset));
     }
-    interval(&expr, loops, values, largest, steps)
+    interval(&expr, loops, program, largest, steps)
 }
 
 /// The same, each part by itself.
-fn interval(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: &Cell<u32>) -> Option<Expr> {
+fn interval(expr: &Expr, loops: &[Round], program: &Program, largest: bool, steps: &Cell<u32>) -> Option<Expr> {
     steps.set(steps.get().checked_sub(1)?);
-    let again = |expr: &Expr, largest: bool| interval(expr, loops, values, largest, steps);
+    let again = |expr: &Expr, largest: bool| interval(expr, loops, program, largest, steps);
     let free = |expr: &Expr| !loops.iter().any(|round| expr.mentions(round.var));
     if free(expr) {
         return Some(expr.clone());
@@ -243,7 +252,7 @@ fn interval(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: 
         Expr::Symbol(symbol) => {
             let inside = loops.iter().position(|round| round.var == *symbol)?;
             let (round, around) = (loops.get(inside)?, loops.get(..inside)?);
-            bound(&round.end(largest), around, values, largest, steps)?
+            bound(&round.end(largest), around, program, largest, steps)?
         }
         Expr::Add(a, b) => again(a, largest)?.plus(again(b, largest)?),
         Expr::Mul(a, b) => {
@@ -251,14 +260,14 @@ fn interval(expr: &Expr, loops: &[Round], values: &[i64], largest: bool, steps: 
             if !free(factor) {
                 return None;
             }
-            let positive = factor.value(values).ok()? >= 0;
+            let positive = value(factor, program)? >= 0;
             again(other, largest == positive)?.times((**factor).clone())
         }
         Expr::Div(a, b, rounding) if free(b) => {
-            let positive = b.value(values).ok()? > 0;
+            let positive = value(b, program)? > 0;
             again(a, largest == positive)?.over((**b).clone(), *rounding)
         }
-        Expr::Rem(_, b, Rounding::Zero | Rounding::Floor) if free(b) && b.value(values).ok()? > 0 => match largest {
+        Expr::Rem(_, b, Rounding::Zero | Rounding::Floor) if free(b) && value(b, program)? > 0 => match largest {
             true => (**b).clone().minus(1),
             false => Expr::Const(0),
         },

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
+use super::array::value;
 use super::integer::chain;
 use super::lower::{Binding, Lower, Round, Scalar, Value};
 use super::poly::{poly, tidy};
@@ -156,7 +157,7 @@ impl<'a> Lower<'a> {
         let Some(step) = step else {
             return Err(refuse(at, format!("how far {name} goes in each round is decided by data, or changes"), TRIPS));
         };
-        let sign = step.value(&self.builder.program.values()).unwrap_or_default().signum();
+        let sign = value(&step, &self.builder.program).unwrap_or_default().signum();
         if sign == 0 {
             return Err(refuse(at, format!("this loop never ends: {name} stays as it is"), "Add something to it"));
         }

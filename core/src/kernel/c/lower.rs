@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::kernel::expr::{Expr, Symbol};
 use crate::kernel::nest::{At, Branch, Builder, Condition, Work};
 use crate::kernel::nest::{Comparison, Node as Step};
-use crate::kernel::source::{Source, refuse};
+use crate::kernel::source::{MAX_DEPTH, Source, refuse};
 
 /// Longer kernels, functions put in place of their calls included, are refused: statements and expressions.
 const MAX_STEPS: usize = 1 << 21;
@@ -455,6 +455,11 @@ impl<'a> Lower<'a> {
         }
         self.flush(at);
         let cases = self.cases(items)?;
+        if cases.len() > MAX_DEPTH {
+            let problem =
+                format!("this switch has more than {MAX_DEPTH} cases, which are conditions within each other");
+            return Err(refuse(at, problem, "Split it"));
+        }
         let names = self.assigned_in(Part::Statement(&switch.statement));
         self.forget(&names);
         let conditions = cases.iter().filter(|case| !case.labels.is_empty()).count();

@@ -144,7 +144,7 @@ fn choose<'a>(
         return found.map(|name| Some(*name)).ok_or_else(|| {
             let cure = match named.as_slice() {
                 [] => "The source is a fragment without functions; leave the name out".to_owned(),
-                named => format!("Choose one of {}", named.join(", ")),
+                named => format!("Choose one of {}", some(named)),
             };
             Error::field("function", wanted, "the source has no function of that name", cure)
         });
@@ -190,10 +190,17 @@ fn choose<'a>(
         // Functions that call each other: what is wrong with that is said where they do.
         (None, None) => Ok(functions.keys().copied().find(|name| *name != "main")),
         (None, Some(_)) => {
-            let problem = format!("there are several functions that no other calls: {}", owned.join(", "));
+            let problem = format!("there are several functions that no other calls: {}", some(&owned));
             Err(refuse(start, problem, "Say which one to look at"))
         }
     }
+}
+
+/// The first of `names`, for a message.
+fn some(names: &[&str]) -> String {
+    const MOST: usize = 12;
+    let list = names.get(..MOST).unwrap_or(names).join(", ");
+    if names.len() > MOST { format!("{list} and {} more", names.len() - MOST) } else { list }
 }
 
 /// The values of parameters, the user's and the source's own.

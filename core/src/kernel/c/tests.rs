@@ -326,6 +326,7 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("", (1, 1), "no code"),
         ("int x;", (1, 1), "nothing that runs"),
         ("void f(void) {}\nvoid g(void) {}", (1, 1), "f, g"),
+        ("double x[4];\nfor (int i = 0; i < 2; i++) x[i][0] = 1;", (2, 29), "fewer extents"),
         ("for (int i = 0; i < x[0]; i++) y[i] = 1;", (1, 17), "when i ends"),
         ("for (int i = 0; i < n; i++) // trips: 3\n  ;\n// probability: 2\nx[0] = 1;", (3, 1), "0 to 1"),
     ];
@@ -560,7 +561,7 @@ fn hostile_sources_are_refused_or_read() {
             (") (", "", ""),
         ];
         for (front, middle, back) in pairs {
-            for n in [1, 20, 40, 63, 64, 65, 300, 999, 10_000] {
+            for n in [20, 63, 64, 300, 999, 10_000] {
                 let wrapped = repeat(front, middle, back, n);
                 let _ = Given::default().read(&wrapped);
                 let _ = Given::default().read(&wrapped[15..wrapped.len() - 1]);
@@ -588,6 +589,8 @@ fn explosions_are_refused() {
         }
         assert!(Given::default().read(&format!("{calls}double g(void) {{ return f59(1); }}")).is_err());
         assert!(Given::default().read(&format!("{integers}for (int i = 0; i < n59; i++) x[i] = 1;")).is_err());
+        let cases: String = (0..5000).map(|i| format!("case {i}: x[0] = 1; break; ")).collect();
+        assert!(Given::default().read(&format!("switch (n) {{ {cases} }}")).is_err());
         let loops = loops.replace("i0", "0");
         let _ = Given::default().read(&format!("{loops} x[i59] = 1;"));
         let long = "x[0] = 1;\n".repeat(MAX_BYTES);
@@ -612,65 +615,6 @@ proptest::proptest! {
         let text: String = text.into_iter().collect();
         let _ = Given::default().read(&text);
     }
-}
-
-#[test]
-#[ignore]
-fn perf() {
-    let time = |name: &str, code: &str| {
-        let start = std::time::Instant::now();
-        let made = Given::default().read(code);
-        let what = match &made {
-            Ok(kernel) => format!("{} nodes", kernel.program.body.len()),
-            Err(error) => error.to_string().chars().take(150).collect(),
-        };
-        println!(">> {name} {} bytes {:?}: {what}", code.len(), start.elapsed());
-    };
-    let line = "for (int i = 0; i < N; i++) A[i][j] += alpha * B[i][k] * C[k][j] + 3.0;\n";
-    time("10000 lines", &format!("void f(double A[N][N]) {{ int j = 0, k = 1; {} }}", line.repeat(10_000)));
-    time("10000 short", &format!("void f(double A[N]) {{ {} }}", "A[1] = A[2] * 2.0;\n".repeat(10_000)));
-    let fill = |unit: &str| unit.repeat((MAX_BYTES - 200) / unit.len());
-    time("x;", &fill("x;\n"));
-    time("x[i]", &format!("int i; {}", fill("x[0]=i;")));
-    time("undeclared", &(0..60_000).map(|i| format!("v{i}[{i}]=1;")).collect::<String>());
-    time("scalars", &(0..60_000).map(|i| format!("v{i}={i};")).collect::<String>());
-    time("ifs", &fill("if (x[0] > 1) y = 1;\n"));
-    time("ifs2", &(0..20_000).map(|i| format!("if (x[0] > {i}) y{i} = 1;\n")).collect::<String>());
-    time("nested ifs", &fill(&format!("{}y=1;", "if(x[0])".repeat(60))));
-    time("subs", &fill("x[i+j*k+(l+m)*(n+o)]=1;"));
-    time("list", &format!("double w[] = {{ {} 1.0 }}; w[0] = 1;", fill("1.0,")));
-    time("parens", &fill(&format!("x[0]={}1{};", "(".repeat(50), ")".repeat(50))));
-    time("subscripts", &fill(&format!("x[0]={}1{};", "a[".repeat(40), "]".repeat(40))));
-    time("chain", &fill(&format!("x[0]=1{};", "+y".repeat(900))));
-    time("intchain", &fill(&format!("x[1{}]=1;", "+i".repeat(900))));
-    time("intchain2", &fill(&format!("x[1{}]=1;", "%i".repeat(90))));
-    time("tern", &fill(&format!("x[1]={}1;", "i<j?i:".repeat(50))));
-    time("loops", &fill(&format!("{}x[i]=1;", "for(i=0;i<(i<N?i:N);i++)")));
-    time("loops2", &fill(&format!("{}x[a+b+c]=1;", "for(int a=0;a<N;a++)for(int b=a;b<N;b++)for(int c=a+b;c<N;c++)")));
-    time("macro", &format!("#define A(x) ((x)+(x))\n{}", fill("x[0]=A(A(A(A(1))));")));
-    time("funs", &(0..20_000).map(|i| format!("void f{i}(void){{x[0]=1;}}\n")).collect::<String>());
-    time("calls", &format!("double f(double x){{return x;}} void g(double*x){{ {} }}", fill("x[0]=f(x[1]);")));
-    time("assume", &fill("x[a[0]]=1;\n"));
-    time("space", &fill(" "));
-    time("newline", &fill("\n"));
-    time("comments", &fill("/**/"));
-    time("comment", &fill("// trips: 10\n"));
-    time("hash", &fill("#\n"));
-    time("ifdef", &format!("{}{}", "#if 1\n".repeat(70_000), "#endif\n".repeat(70_000)));
-    time("defines", &(0..40_000).map(|i| format!("#define A{i} x\n")).collect::<String>());
-    time("def", &format!("#define A {}\nx[0]=A A A;", fill("x ")));
-    time("args", &format!("#define A(x) x\nA({})", fill("(),")));
-    time("typedefs", &(0..30_000).map(|i| format!("typedef int t{i};\n")).collect::<String>());
-    time(
-        "case",
-        &format!(
-            "switch (n) {{ {} }}",
-            (0..30_000).map(|i| format!("case {i}: x[0] = 1; break;\n")).collect::<String>()
-        ),
-    );
-    time("blocks", &fill("{{{{{{{{{{}}}}}}}}}}"));
-    time("strings", &fill("f(\"a\");"));
-    time("error late", &format!("{} x y;", fill("x=1;")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::{View, sum};
+use super::array::{self, View, sum};
 use super::integer::{arithmetic, chain};
 use super::lower::{Binding, Lower, Scalar, Value};
 use super::types::{self, Base, Dim};
@@ -582,17 +582,16 @@ impl<'a> Lower<'a> {
             return Err(refuse(at, "an array is taken for one of another type", "Declare both alike"));
         }
         // Rows of another length would put elements elsewhere.
-        let values = self.builder.program.values();
         let all = self.rank(view.array);
         for (position, dim) in own.dims.iter().enumerate().skip(1) {
             let Dim::Array(Some(extent)) = dim else { continue };
             let wanted = self.integer(extent, false)?;
             let here = self.extent(view.array, all - rank + position).cloned();
-            if let (Some(wanted), Some(here)) = (wanted, here) {
-                let values = if wanted == here { &values } else { &self.builder.program.values() };
-                if wanted.value(values) != here.value(values) {
-                    return Err(refuse(at, "an array is taken for one with other extents", "Declare both alike"));
-                }
+            if let (Some(wanted), Some(here)) = (wanted, here)
+                && wanted != here
+                && array::value(&wanted, &self.builder.program) != array::value(&here, &self.builder.program)
+            {
+                return Err(refuse(at, "an array is taken for one with other extents", "Declare both alike"));
             }
         }
         Ok(View { rank, ..view })

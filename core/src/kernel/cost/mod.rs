@@ -130,7 +130,8 @@ fn roofline(demands: &Demands, seconds: f64, target: &Target) -> Roofline {
     let nearest = target.levels.first().zip(target.nearest()).map(|(level, rate)| Roof {
         name: level.name.clone(),
         gb_s: rate / 1e9,
-        flop_per_byte: per_byte(demands.bytes[0]),
+        // What a library keeps in registers is its own affair.
+        flop_per_byte: per_byte(demands.bytes[0]).filter(|_| demands.all.library == 0.0),
     });
     let below = target.below.iter().zip(&demands.all.traffic).filter_map(|(below, bytes)| {
         Some(Roof { name: below.name.clone(), gb_s: below.gb_s?, flop_per_byte: per_byte(*bytes) })

@@ -37,10 +37,15 @@ impl<'a> Lower<'a> {
             }
             let used = own.used(&name).rank;
             match other {
-                Value::View(View { dims, .. }) if !dims.is_empty() => own.like(name, dims.clone(), used, at),
-                Value::Lazy(lazy) => own.like(name, lazy.dims.clone(), used, at),
-                Value::Scalar(_) if used == 0 && !own.is_argument_array(&name) => Ok(own.scalar_of(&name)),
-                _ => Ok(Value::View(own.array_of(&name, 2, at)?)),
+                Value::View(view) if !view.dims.is_empty() => {
+                    let computed = own.builder.program.arrays.get(view.array).is_some_and(|array| array.temporary);
+                    own.like(name, view.dims.clone(), (used, computed), at)
+                }
+                Value::Lazy(lazy) => own.like(name, lazy.dims.clone(), (used, true), at),
+                _ => {
+                    let rank = own.likely_rank();
+                    Ok(Value::View(own.array_of(&name, rank, at)?))
+                }
             }
         };
         match (left, right) {
@@ -59,9 +64,10 @@ impl<'a> Lower<'a> {
     }
 
     /// An argument met by an array of extents `dims`: an array of the same, or of the last, for a bias.
-    fn like(&mut self, name: String, dims: Vec<Expr>, rank: usize, at: At) -> Result<Value, Error> {
-        let bias = matches!(name.as_str(), "bias" | "gamma" | "beta" | "weight" | "b")
-            || name.strip_prefix('b').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+    fn like(&mut self, name: String, dims: Vec<Expr>, (rank, computed): (usize, bool), at: At) -> Result<Value, Error> {
+        // `x @ w + b`, but not `a + b`.
+        let numbered = name.strip_prefix('b').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
+        let bias = matches!(name.as_str(), "bias" | "gamma" | "beta" | "weight") || (computed && numbered);
         let rank = match rank {
             0 if bias => 1,
             0 => dims.len(),
@@ -69,10 +75,6 @@ impl<'a> Lower<'a> {
         };
         let dims = dims.get(dims.len() - rank..).unwrap_or_default().to_vec();
         Ok(Value::View(self.array_with(&name, dims, at)?))
-    }
-
-    fn is_argument_array(&self, name: &str) -> bool {
-        self.frames.iter().any(|frame| frame.usage.names.get(name).is_some_and(|found| found.array))
     }
 
     /// An element-wise operation, done as far as fusion asks.
@@ -106,7 +108,11 @@ impl<'a> Lower<'a> {
                 value => value,
             };
             if !value.is_array() && !value.is_number() {
-                return Err(refuse(own, format!("arithmetic with {}", value.what()), "Only numbers and arrays can stand here"));
+                return Err(refuse(
+                    own,
+                    format!("arithmetic with {}", value.what()),
+                    "Only numbers and arrays can stand here",
+                ));
             }
             values.push((value, own));
         }
@@ -238,14 +244,25 @@ impl<'a> Lower<'a> {
                 let own = Self::spread(&own, &view.dims);
                 let element = self.element(&own);
                 let dims = view.dims.clone();
-                let copy = Lazy { dims, element, leaves: vec![(own, at)], flops: cost::NONE, integer_ops: 0, operations: 1, at };
+                let copy = Lazy {
+                    dims,
+                    element,
+                    leaves: vec![(own, at)],
+                    flops: cost::NONE,
+                    integer_ops: 0,
+                    operations: 1,
+                    at,
+                };
                 self.compute(view, copy);
                 Ok(())
             }
             Value::Lazy(mut lazy) => {
                 self.fits_into(&lazy.dims, view, at)?;
                 // What is written must not be read as it was: then a copy stands between.
-                let clash = lazy.leaves.iter().any(|(leaf, _)| leaf.array == view.array && Self::spread(leaf, &view.dims).index != view.index);
+                let clash = lazy
+                    .leaves
+                    .iter()
+                    .any(|(leaf, _)| leaf.array == view.array && Self::spread(leaf, &view.dims).index != view.index);
                 if clash || lazy.dims.len() != view.dims.len() {
                     let whole = self.materialise(*lazy, "element-wise")?;
                     return self.store(view, Value::View(whole), at);
@@ -261,7 +278,9 @@ impl<'a> Lower<'a> {
                 }
                 Ok(())
             }
-            other => Err(refuse(at, format!("{} cannot be stored in an array", other.what()), "Store numbers or arrays")),
+            other => {
+                Err(refuse(at, format!("{} cannot be stored in an array", other.what()), "Store numbers or arrays"))
+            }
         }
     }
 
@@ -270,7 +289,8 @@ impl<'a> Lower<'a> {
         if whole.len() == view.dims.len() && self.same(&whole, &view.dims) {
             return Ok(());
         }
-        let problem = format!("an array of shape {} does not fit into {}", self.shape_text(dims), self.shape_text(&view.dims));
+        let problem =
+            format!("an array of shape {} does not fit into {}", self.shape_text(dims), self.shape_text(&view.dims));
         Err(refuse(at, problem, "Give the arrays' shapes"))
     }
 
@@ -319,7 +339,14 @@ impl<'a> Lower<'a> {
     }
 
     /// A reduction of `axes` at the cost of `flops` for each element.
-    pub(super) fn reduce(&mut self, operand: Value, flops: Flops, axes: Option<Vec<usize>>, keep: bool, at: At) -> Result<Value, Error> {
+    pub(super) fn reduce(
+        &mut self,
+        operand: Value,
+        flops: Flops,
+        axes: Option<Vec<usize>>,
+        keep: bool,
+        at: At,
+    ) -> Result<Value, Error> {
         let lazy = match self.known(operand, 2, at)? {
             Value::Lazy(lazy) => *lazy,
             Value::View(view) if view.dims.is_empty() => return Ok(self.load(&view, at)),
@@ -437,7 +464,11 @@ impl<'a> Lower<'a> {
         let (old, new) = (self.tidy(&product(&view.dims), at)?, self.tidy(&product(&dims), at)?);
         if !self.unify(&old, &new) {
             let (from, to) = (self.shape_text(&view.dims), self.shape_text(&dims));
-            return Err(refuse(at, format!("{from} cannot be reshaped to {to}: the numbers of elements differ"), "Give the arrays' shapes"));
+            return Err(refuse(
+                at,
+                format!("{from} cannot be reshaped to {to}: the numbers of elements differ"),
+                "Give the arrays' shapes",
+            ));
         }
         // The number of the element, then that number in the old extents, from the last.
         let mut number = Expr::Const(0);
@@ -445,12 +476,22 @@ impl<'a> Lower<'a> {
             number = if *dim == Expr::Const(1) { number } else { number.times(dim.clone()).plus(axis(own)) };
         }
         let mut number = tidy(&number);
+        // How many of the new axes the number still has, while that can be told.
+        let mut left = Some(dims.len());
         let mut index = Vec::new();
         for (own, dim) in view.dims.iter().enumerate().rev() {
-            let (quotient, rest) = match self.divided(&number, dim, &dims) {
-                Some(parts) if own > 0 => parts,
+            let parts = left.and_then(|left| self.divided(&number, dim, dims.get(..left)?));
+            let (quotient, rest) = match parts {
                 _ if own == 0 => (Expr::Const(0), number.clone()),
-                _ => (number.clone().over(dim.clone(), Rounding::Floor), number.clone().modulo(dim.clone(), Rounding::Floor)),
+                Some((quotient, rest, outer)) => {
+                    left = Some(outer);
+                    (quotient, rest)
+                }
+                None => {
+                    left = None;
+                    let rest = number.clone().modulo(dim.clone(), Rounding::Floor);
+                    (number.over(dim.clone(), Rounding::Floor), rest)
+                }
             };
             index.push(rest);
             number = quotient;
@@ -459,33 +500,29 @@ impl<'a> Lower<'a> {
         Ok(Value::View(view.of(dims, &index)))
     }
 
-    /// `number / dim` and what is left, where the terms of the sum tell.
-    fn divided(&self, number: &Expr, dim: &Expr, dims: &[Expr]) -> Option<(Expr, Expr)> {
+    /// `number / dim`, what is left, and how many axes the quotient has, where the last axes of `dims` make up `dim`.
+    fn divided(&self, number: &Expr, dim: &Expr, dims: &[Expr]) -> Option<(Expr, Expr, usize)> {
         let divisor = self.number(dim)?;
-        // Axes from the last, as long as their extents make up the divisor exactly.
-        let mut below = 1_i64;
-        let mut inner = dims.len();
-        while below < divisor && inner > 0 {
-            inner -= 1;
-            below = below.checked_mul(self.number(dims.get(inner)?)?)?;
+        let (mut below, mut outer) = (1_i64, dims.len());
+        while below < divisor && outer > 0 {
+            outer -= 1;
+            below = below.checked_mul(self.number(dims.get(outer)?)?)?;
         }
         if below != divisor {
             return None;
         }
-        let (mut high, mut low) = (Expr::Const(0), Expr::Const(0));
-        let mut stride = Expr::Const(1);
         let poly = Poly::of(number)?;
-        for own in (0..dims.len()).rev() {
+        let (mut high, mut low, mut stride) = (Expr::Const(0), Expr::Const(0), Expr::Const(1));
+        for (own, extent) in dims.iter().enumerate().rev() {
             let Expr::Symbol(symbol) = axis(own) else { return None };
-            let (slope, _) = poly.split(symbol)?;
-            if own >= inner {
-                low = low.plus(axis(own).times(slope.expr()));
-            } else if slope.constant() != Some(0) {
+            if own >= outer {
+                low = low.plus(axis(own).times(poly.split(symbol)?.0.expr()));
+            } else if *extent != Expr::Const(1) {
                 high = high.plus(axis(own).times(stride.clone()));
-                stride = stride.times(dims.get(own)?.clone());
+                stride = stride.times(extent.clone());
             }
         }
-        Some((tidy(&high), tidy(&low)))
+        Some((tidy(&high), tidy(&low), outer))
     }
 
     /// `[0.0] * n`: a list as an array.
@@ -514,7 +551,9 @@ impl<'a> Lower<'a> {
             let Tree::Call(call) = &generator.iter else {
                 return self.refuse(list, "this comprehension is not read", cure);
             };
-            let (Some("range"), [count], []) = (call_name(call), call.arguments.args.as_ref(), generator.ifs.as_slice()) else {
+            let (Some("range"), [count], []) =
+                (call_name(call), call.arguments.args.as_ref(), generator.ifs.as_slice())
+            else {
                 return self.refuse(list, "this comprehension is not read", cure);
             };
             dims.push(self.whole(count)?);

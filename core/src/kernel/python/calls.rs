@@ -103,21 +103,123 @@ const ELEMENTWISE: &[(&str, Flops)] = &[
 
 /// Those of them whose result is true or false.
 const TRUTHS: [&str; 12] = [
-    "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not",
-    "isnan", "isinf", "isfinite",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+    "isnan",
+    "isinf",
+    "isfinite",
 ];
 
 /// The other functions that are known.
 const OTHERS: [&str; 101] = [
-    "all", "amax", "amin", "any", "arange", "argmax", "argmin", "array", "asarray", "ascontiguousarray", "astype", "average",
-    "bmm", "broadcast_to", "cat", "concatenate", "contiguous", "conv1d", "conv2d", "convolve", "convolve2d", "copy",
-    "correlate2d", "cumprod", "cumsum", "detach", "diag", "diagonal", "dim", "dot", "double", "einsum", "empty", "empty_like",
-    "expand_dims", "eye", "fill", "flatten", "flip", "float", "full", "full_like", "half", "hstack", "identity", "inner", "int",
-    "item", "layer_norm", "len", "linalg.norm", "linear", "linspace", "log_softmax", "logsumexp", "matmul", "max", "mean", "min",
-    "mm", "moveaxis", "mv", "norm", "numel", "ones", "ones_like", "outer", "pad", "permute", "pow", "power", "print", "prod",
-    "ravel", "repeat", "reshape", "roll", "size", "softmax", "squeeze", "stack", "std", "sum", "swapaxes", "t", "tensordot",
-    "tile", "to", "trace", "transpose", "triu", "tril", "unsqueeze", "var", "vdot", "view", "vstack", "where", "zeros",
-    "zeros_like", "item",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "array",
+    "asarray",
+    "ascontiguousarray",
+    "astype",
+    "average",
+    "bmm",
+    "broadcast_to",
+    "cat",
+    "concatenate",
+    "contiguous",
+    "conv1d",
+    "conv2d",
+    "convolve",
+    "convolve2d",
+    "copy",
+    "correlate2d",
+    "cumprod",
+    "cumsum",
+    "detach",
+    "diag",
+    "diagonal",
+    "dim",
+    "dot",
+    "double",
+    "einsum",
+    "empty",
+    "empty_like",
+    "expand_dims",
+    "eye",
+    "fill",
+    "flatten",
+    "flip",
+    "float",
+    "full",
+    "full_like",
+    "half",
+    "hstack",
+    "identity",
+    "inner",
+    "int",
+    "item",
+    "layer_norm",
+    "len",
+    "linalg.norm",
+    "linear",
+    "linspace",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "mm",
+    "moveaxis",
+    "mv",
+    "norm",
+    "numel",
+    "ones",
+    "ones_like",
+    "outer",
+    "pad",
+    "permute",
+    "pow",
+    "power",
+    "print",
+    "prod",
+    "ravel",
+    "repeat",
+    "reshape",
+    "roll",
+    "size",
+    "softmax",
+    "squeeze",
+    "stack",
+    "std",
+    "sum",
+    "swapaxes",
+    "t",
+    "tensordot",
+    "tile",
+    "to",
+    "trace",
+    "transpose",
+    "triu",
+    "tril",
+    "unsqueeze",
+    "var",
+    "vdot",
+    "view",
+    "vstack",
+    "where",
+    "zeros",
+    "zeros_like",
+    "item",
 ];
 
 /// The arguments of a call, evaluated.
@@ -172,8 +274,8 @@ impl<'a> Lower<'a> {
     /// Whether a name is a module, not a value.
     fn is_module(&self, name: &str) -> bool {
         const MODULES: [&str; 18] = [
-            "np", "numpy", "jnp", "jax", "torch", "F", "nn", "math", "scipy", "special", "signal", "cp", "cupy", "sp", "linalg",
-            "numba", "nb", "lax",
+            "np", "numpy", "jnp", "jax", "torch", "F", "nn", "math", "scipy", "special", "signal", "cp", "cupy", "sp",
+            "linalg", "numba", "nb", "lax",
         ];
         self.lookup(name).is_none() && (MODULES.contains(&name) || self.imports.contains_key(name))
     }
@@ -294,19 +396,27 @@ impl<'a> Lower<'a> {
                 let flops = if name == "cumsum" { cost::ADD } else { cost::MUL };
                 self.scan(&view, flops, along, at)
             }
-            "matmul" | "mm" | "bmm" | "mv" | "dot" | "inner" | "vdot" | "outer" | "einsum" | "tensordot" | "linear" | "convolve"
-            | "correlate" | "convolve2d" | "correlate2d" | "conv1d" | "conv2d" => self.product(name, args, out),
+            "matmul" | "mm" | "bmm" | "mv" | "dot" | "inner" | "vdot" | "outer" | "einsum" | "tensordot" | "linear"
+            | "convolve" | "correlate" | "convolve2d" | "correlate2d" | "conv1d" | "conv2d" => {
+                self.product(name, args, out)
+            }
             "len" => {
                 let value = args.get(0, &[]).cloned().unwrap_or(Value::None);
                 match self.known(value, 1, at)? {
                     Value::Tuple(parts) => Ok(Value::Int(Expr::Const(parts.len() as i64))),
                     other => match shape(&other).and_then(|dims| dims.first().cloned()) {
                         Some(dim) => Ok(Value::Int(dim)),
-                        None => Err(refuse(at, format!("the length of {}", other.what()), "Only arrays and tuples have one")),
+                        None => Err(refuse(
+                            at,
+                            format!("the length of {}", other.what()),
+                            "Only arrays and tuples have one",
+                        )),
                     },
                 }
             }
-            "float" | "int" | "item" | "tolist" | "float64" | "float32" | "int64" | "int32" | "bool" if args.values.len() == 1 => {
+            "float" | "int" | "item" | "tolist" | "float64" | "float32" | "int64" | "int32" | "bool"
+                if args.values.len() == 1 =>
+            {
                 match args.values.swap_remove(0).0 {
                     Value::Int(expr) if name.starts_with("float") => Ok(match expr {
                         Expr::Const(value) => Value::Literal(value as f64),
@@ -334,9 +444,15 @@ impl<'a> Lower<'a> {
             _ if two => 3,
             _ => 2,
         };
-        let mut values: Vec<(Value, At)> = args.values.into_iter().chain(args.names.into_iter().filter_map(|(name, value, at)| {
-            ["min", "max", "a_min", "a_max", "exponent", "x", "input", "other"].contains(&name).then_some((value, at))
-        })).collect();
+        let mut values: Vec<(Value, At)> = args
+            .values
+            .into_iter()
+            .chain(args.names.into_iter().filter_map(|(name, value, at)| {
+                ["min", "max", "a_min", "a_max", "exponent", "x", "input", "other"]
+                    .contains(&name)
+                    .then_some((value, at))
+            }))
+            .collect();
         values.truncate(places);
         values.retain(|(value, _)| !matches!(value, Value::None | Value::Text(_) | Value::Type(_)));
         let flops = if two { Flops { min_max: values.len().saturating_sub(1) as u32, ..cost::NONE } } else { flops };
@@ -348,8 +464,29 @@ impl<'a> Lower<'a> {
             let (a, b) = self.pair(a.clone(), b.clone(), at)?;
             values = vec![(a, a_at), (b, b_at)];
         }
-        let kept = ["abs", "absolute", "neg", "negative", "maximum", "minimum", "add", "subtract", "multiply", "square", "clip",
-            "sign", "floor_divide", "mod", "remainder", "power", "pow", "sub", "mul", "relu", "clamp"];
+        let kept = [
+            "abs",
+            "absolute",
+            "neg",
+            "negative",
+            "maximum",
+            "minimum",
+            "add",
+            "subtract",
+            "multiply",
+            "square",
+            "clip",
+            "sign",
+            "floor_divide",
+            "mod",
+            "remainder",
+            "power",
+            "pow",
+            "sub",
+            "mul",
+            "relu",
+            "clamp",
+        ];
         let real = match name {
             name if TRUTHS.contains(&name) => Some(Real::Truth),
             name if kept.contains(&name) => None,
@@ -404,7 +541,11 @@ impl<'a> Lower<'a> {
             Some(axis) => Ok(axis),
             None => {
                 let given = number.map_or_else(|| value.what().to_owned(), |number| number.to_string());
-                Err(refuse(at, format!("axis {given} of an array with {rank} axes"), "Give the array's shape, or another axis"))
+                Err(refuse(
+                    at,
+                    format!("axis {given} of an array with {rank} axes"),
+                    "Give the array's shape, or another axis",
+                ))
             }
         }
     }
@@ -415,7 +556,8 @@ impl<'a> Lower<'a> {
         Ok(match args.get(position, &["axis", "dim"]).cloned() {
             None | Some(Value::None) => None,
             Some(Value::Tuple(parts)) => {
-                let mut axes: Vec<usize> = parts.iter().map(|part| self.axis(part, rank, at)).collect::<Result<_, _>>()?;
+                let mut axes: Vec<usize> =
+                    parts.iter().map(|part| self.axis(part, rank, at)).collect::<Result<_, _>>()?;
                 axes.sort_unstable();
                 axes.dedup();
                 Some(axes)
@@ -531,10 +673,13 @@ impl<'a> Lower<'a> {
         let centred = Value::View(self.view(centred, 2, at)?);
         let squares = self.elementwise(vec![(centred.clone(), at)], cost::MUL, None, at)?;
         let variance = self.mean(squares, axes, true, at)?;
-        let root = self.elementwise(vec![(variance, at)], Flops { add: 1, sqrt: 1, ..cost::NONE }, Some(Real::Yes), at)?;
+        let root =
+            self.elementwise(vec![(variance, at)], Flops { add: 1, sqrt: 1, ..cost::NONE }, Some(Real::Yes), at)?;
         let mut result = self.elementwise(vec![(centred, at), (root, at)], cost::DIV, None, at)?;
         for (position, name, flops) in [(2, "weight", cost::MUL), (3, "bias", cost::ADD)] {
-            let Some(other) = args.get(position, &[name]).filter(|value| !matches!(value, Value::None)).cloned() else { continue };
+            let Some(other) = args.get(position, &[name]).filter(|value| !matches!(value, Value::None)).cloned() else {
+                continue;
+            };
             let (a, b) = self.pair(result, other, at)?;
             result = self.elementwise(vec![(a, at), (b, at)], flops, None, at)?;
         }
@@ -550,7 +695,9 @@ impl<'a> Lower<'a> {
             Some(Value::Tuple(parts)) => parts.clone(),
             Some(first) => {
                 let more = args.values.iter().skip(from + 1).map(|(value, _)| value.clone());
-                std::iter::once(first.clone()).chain(more.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_)))).collect()
+                std::iter::once(first.clone())
+                    .chain(more.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_))))
+                    .collect()
             }
             None => return Err(refuse(at, "a shape is missing", "Give it: `np.zeros((n, m))`")),
         };
@@ -597,7 +744,8 @@ impl<'a> Lower<'a> {
                 let dims = match name {
                     // The value stands where further extents of others do.
                     "full" => {
-                        let first = Args { values: args.values.iter().take(1).cloned().collect(), names: Vec::new(), at };
+                        let first =
+                            Args { values: args.values.iter().take(1).cloned().collect(), names: Vec::new(), at };
                         self.dims(&first, 0, &["shape"])?
                     }
                     _ => self.dims(args, 0, &["shape", "size"])?,
@@ -637,6 +785,15 @@ impl<'a> Lower<'a> {
                 let view = self.operand(args, 0)?;
                 let own = self.element(&view);
                 self.made(name, if args.get(usize::MAX, &["dtype"]).is_some() { element } else { own }, &view.dims, at)
+            }
+            "rand" | "randn" | "random" | "random_sample" | "standard_normal" | "normal" | "uniform" | "randint" => {
+                let from = match name {
+                    "normal" | "uniform" | "randint" => usize::MAX,
+                    _ => 0,
+                };
+                let dims = self.dims(args, from, &["size"])?;
+                self.assume(at, "of random numbers only the stores are counted");
+                self.made(name, if name == "randint" { Element::I64 } else { element }, &dims, at)
             }
             "fill" | "fill_" | "zero_" => {
                 let view = self.operand(args, 0)?;
@@ -753,7 +910,8 @@ impl<'a> Lower<'a> {
 
     /// `np.array([1.0, 2.0])`: nested lists of numbers.
     fn literal(&mut self, parts: Vec<Value>, element: Element, at: At) -> Result<Value, Error> {
-        let rows: Vec<usize> = parts.iter().map(|part| if let Value::Tuple(row) = part { row.len() } else { 0 }).collect();
+        let rows: Vec<usize> =
+            parts.iter().map(|part| if let Value::Tuple(row) = part { row.len() } else { 0 }).collect();
         let numbers = parts.iter().all(Value::is_number);
         let table = parts.iter().all(|part| matches!(part, Value::Tuple(row) if row.iter().all(Value::is_number)));
         let even = rows.windows(2).all(|pair| pair.first() == pair.last());
@@ -801,7 +959,9 @@ impl<'a> Lower<'a> {
             "swapaxes" | "moveaxis" => {
                 let view = self.operand(args, 0)?;
                 let rank = view.dims.len();
-                let (Some(a), Some(b)) = (args.get(1, &["axis1", "source"]).cloned(), args.get(2, &["axis2", "destination"]).cloned()) else {
+                let (Some(a), Some(b)) =
+                    (args.get(1, &["axis1", "source"]).cloned(), args.get(2, &["axis2", "destination"]).cloned())
+                else {
                     return Err(refuse(at, "two axes are needed", "Write `np.swapaxes(a, 0, 1)`"));
                 };
                 let (a, b) = (self.axis(&a, rank, at)?, self.axis(&b, rank, at)?);
@@ -823,7 +983,8 @@ impl<'a> Lower<'a> {
             "squeeze" => {
                 let mut view = self.operand(args, 0)?;
                 let axes = self.axes(args, 1, view.dims.len())?;
-                let units: Vec<usize> = (0..view.dims.len()).filter(|own| view.dims.get(*own) == Some(&Expr::Const(1))).collect();
+                let units: Vec<usize> =
+                    (0..view.dims.len()).filter(|own| view.dims.get(*own) == Some(&Expr::Const(1))).collect();
                 for axis in axes.unwrap_or(units).into_iter().rev() {
                     view = view.fixed(axis, &Expr::Const(0));
                 }
@@ -838,14 +999,20 @@ impl<'a> Lower<'a> {
             "flip" => {
                 let view = self.operand(args, 0)?;
                 let axes = self.axes(args, 1, view.dims.len())?.unwrap_or_else(|| (0..view.dims.len()).collect());
-                axes.into_iter().try_fold(view, |view, along| self.slice(&view, along, (None, None, Expr::Const(-1)), at)).map(Value::View)
+                axes.into_iter()
+                    .try_fold(view, |view, along| self.slice(&view, along, (None, None, Expr::Const(-1)), at))
+                    .map(Value::View)
             }
             "diag" | "diagonal" | "trace" => {
                 let view = self.operand(args, 0)?;
                 let [rows, columns] = view.dims.as_slice() else {
                     return Err(refuse(at, format!("`{name}` of an array that is no matrix"), "Give a matrix"));
                 };
-                let extent = if self.unify(&rows.clone(), &columns.clone()) { rows.clone() } else { rows.clone().min(columns.clone()) };
+                let extent = if self.unify(&rows.clone(), &columns.clone()) {
+                    rows.clone()
+                } else {
+                    rows.clone().min(columns.clone())
+                };
                 let diagonal = Value::View(view.of(vec![extent], &[super::value::axis(0), super::value::axis(0)]));
                 if name == "trace" { self.reduce(diagonal, cost::ADD, None, false, at) } else { Ok(diagonal) }
             }
@@ -889,7 +1056,11 @@ impl<'a> Lower<'a> {
             }
             if !self.same(&like, &first.dims) {
                 let (a, b) = (self.shape_text(&first.dims), self.shape_text(&view.dims));
-                return Err(refuse(at, format!("arrays of shapes {a} and {b} cannot be joined"), "Only the joined axis may differ"));
+                return Err(refuse(
+                    at,
+                    format!("arrays of shapes {a} and {b} cannot be joined"),
+                    "Only the joined axis may differ",
+                ));
             }
             total = total.plus(own);
         }
@@ -961,13 +1132,19 @@ impl<'a> Lower<'a> {
             value => Some((number(value)?, number(value)?)),
         };
         let each: Option<Vec<(Expr, Expr)>> = match &width {
-            Value::Tuple(parts) if parts.iter().all(|part| matches!(part, Value::Tuple(_))) && parts.len() == view.dims.len() => {
+            Value::Tuple(parts)
+                if parts.iter().all(|part| matches!(part, Value::Tuple(_))) && parts.len() == view.dims.len() =>
+            {
                 parts.iter().map(pair).collect()
             }
             other => pair(other).map(|pair| vec![pair; view.dims.len()]),
         };
         let Some(each) = each else {
-            return Err(refuse(at, "by how much this pads is not known", "Write `np.pad(a, 1)` or `np.pad(a, ((1, 1), (0, 0)))`"));
+            return Err(refuse(
+                at,
+                "by how much this pads is not known",
+                "Write `np.pad(a, 1)` or `np.pad(a, ((1, 1), (0, 0)))`",
+            ));
         };
         let dims: Vec<Expr> = (view.dims.iter().zip(&each))
             .map(|(dim, (before, after))| self.tidy(&dim.clone().plus(before.clone()).plus(after.clone()), at))

@@ -1,6 +1,8 @@
 //! Expressions: numbers, subscripts, arithmetic, conditions.
 
-use ruff_python_ast::{BoolOp, CmpOp, Expr as Tree, ExprCompare, ExprIf, ExprName, ExprSubscript, Number, Operator, UnaryOp};
+use ruff_python_ast::{
+    BoolOp, CmpOp, Expr as Tree, ExprCompare, ExprIf, ExprName, ExprSubscript, Number, Operator, UnaryOp,
+};
 
 use super::lower::Lower;
 use super::stmt::{Test, clip};
@@ -59,7 +61,11 @@ impl<'a> Lower<'a> {
             }
             Tree::Dict(_) | Tree::Set(_) => self.refuse(expr, "dictionaries and sets are not read", "Use arrays"),
             Tree::Starred(_) => self.refuse(expr, "`*` of arguments is not read", "Write the arguments out"),
-            other => self.refuse(other, format!("`{}` is not read", clip(self.text(other))), "Write it with plain arithmetic"),
+            other => self.refuse(
+                other,
+                format!("`{}` is not read", clip(self.text(other))),
+                "Write it with plain arithmetic",
+            ),
         }
     }
 
@@ -119,7 +125,13 @@ impl<'a> Lower<'a> {
     }
 
     /// `left op right`.
-    pub(super) fn arithmetic(&mut self, op: Operator, left: (Value, At), right: (Value, At), at: At) -> Result<Value, Error> {
+    pub(super) fn arithmetic(
+        &mut self,
+        op: Operator,
+        left: (Value, At),
+        right: (Value, At),
+        at: At,
+    ) -> Result<Value, Error> {
         if op == Operator::MatMult {
             return self.matmul("matmul", left.0, right.0, None, at);
         }
@@ -127,7 +139,9 @@ impl<'a> Lower<'a> {
             (Operator::Add, Value::Tuple(a), Value::Tuple(b)) => {
                 return Ok(Value::Tuple(a.iter().chain(b).cloned().collect()));
             }
-            (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts)) if parts.len() == 1 => {
+            (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts))
+                if parts.len() == 1 =>
+            {
                 let (part, count) = (parts.first().cloned().unwrap_or(Value::None), count.clone());
                 return self.repeated(part, count, at);
             }
@@ -137,7 +151,11 @@ impl<'a> Lower<'a> {
         let (left, right) = self.pair(left.0, right.0, at)?;
         for (value, at) in [(&left, left_at), (&right, right_at)] {
             if !value.is_array() && !value.is_number() {
-                return Err(refuse(at, format!("arithmetic with {}", value.what()), "Only numbers and arrays can stand here"));
+                return Err(refuse(
+                    at,
+                    format!("arithmetic with {}", value.what()),
+                    "Only numbers and arrays can stand here",
+                ));
             }
         }
         if let (Value::Int(a), Value::Int(b)) = (&left, &right)
@@ -167,8 +185,8 @@ impl<'a> Lower<'a> {
             _ => None,
         };
         match number {
-            Some(x) if x == 0.5 => cost::SQRT,
-            Some(x) if x == -0.5 => both(cost::SQRT, cost::DIV),
+            Some(0.5) => cost::SQRT,
+            Some(-0.5) => both(cost::SQRT, cost::DIV),
             Some(x) if x == x.trunc() && x.abs() <= MAX_POWER as f64 => {
                 let n = x.abs() as u32;
                 // Squares, and a product for each further bit: x**5 is (x*x)*(x*x)*x.
@@ -257,9 +275,18 @@ impl<'a> Lower<'a> {
 
     /// One number: what it loads is loaded.
     pub(super) fn number_of(&mut self, expr: &'a Tree) -> Result<Value, Error> {
+        match self.number_of_known(expr)? {
+            Value::Unknown(name) => match self.resolved.get(&name) {
+                Some(value) => Ok(value.clone()),
+                None => Ok(self.scalar_of(&name)),
+            },
+            other => Ok(other),
+        }
+    }
+
+    fn number_of_known(&mut self, expr: &'a Tree) -> Result<Value, Error> {
         let at = self.at(expr);
         match self.eval(expr)? {
-            Value::Unknown(name) => Ok(self.scalar_of(&name)),
             Value::View(view) if view.dims.is_empty() => Ok(self.load(&view, at)),
             other => Ok(other),
         }
@@ -302,7 +329,10 @@ impl<'a> Lower<'a> {
             return self.refuse(choice, "a choice between arrays depends on data", "Use `np.where`, or `if`");
         }
         (self.work.at, self.work.carried) = (place, carried);
-        self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
+        let idle = |node: &Node| matches!(node, Node::Work(w) if w.accesses.is_empty() && w.flops == cost::NONE);
+        if !then.iter().chain(&otherwise).all(idle) {
+            self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
+        }
         let float = |value: &Value| matches!(value, Value::Scalar(true) | Value::Literal(_));
         Ok(Value::Scalar(float(&a) || float(&b)))
     }
@@ -316,35 +346,15 @@ impl<'a> Lower<'a> {
             let probability = match given.map(str::parse::<f64>) {
                 None => own.source.probability,
                 Some(Ok(p)) if (0.0..=1.0).contains(&p) => p,
-                Some(_) => return Err(refuse(at, "this probability is no number from 0 to 1", "Write `# probability: 0.3`")),
+                Some(_) => {
+                    return Err(refuse(at, "this probability is no number from 0 to 1", "Write `# probability: 0.3`"));
+                }
             };
             own.assume(at, format!("the condition on data holds with probability {probability}"));
             Ok(Test::On(Condition::Chance(probability)))
         };
         match test {
-            Tree::BoolOp(op) => {
-                let and = op.op == BoolOp::And;
-                let mut whole: Option<Condition> = None;
-                let facts = self.facts.len();
-                for part in &op.values {
-                    let next = match self.test(part, at)? {
-                        // `False and ...`, `True or ...`: the rest is never looked at.
-                        Test::Known(known) if known != and => {
-                            self.facts.truncate(facts);
-                            return Ok(Test::Known(known));
-                        }
-                        Test::Known(_) => continue,
-                        Test::On(next) => next,
-                    };
-                    self.learn(&next, and);
-                    whole = Some(match whole {
-                        None => next,
-                        Some(before) => joined(before, next, and),
-                    });
-                }
-                self.facts.truncate(facts);
-                Ok(whole.map_or(Test::Known(and), Test::On))
-            }
+            Tree::BoolOp(op) => self.tests(&op.values, op.op == BoolOp::And, at),
             Tree::UnaryOp(op) if op.op == UnaryOp::Not => Ok(match self.test(&op.operand, at)? {
                 Test::Known(known) => Test::Known(!known),
                 Test::On(Condition::Chance(p)) => Test::On(Condition::Chance(1.0 - p)),
@@ -386,6 +396,30 @@ impl<'a> Lower<'a> {
         }
     }
 
+    /// Conditions joined by `and` or `or`.
+    pub(super) fn tests(&mut self, parts: &'a [Tree], and: bool, at: At) -> Result<Test, Error> {
+        let mut whole: Option<Condition> = None;
+        let facts = self.facts.len();
+        for part in parts {
+            let next = match self.test(part, at)? {
+                // `False and ...`, `True or ...`: the rest is never looked at.
+                Test::Known(known) if known != and => {
+                    self.facts.truncate(facts);
+                    return Ok(Test::Known(known));
+                }
+                Test::Known(_) => continue,
+                Test::On(next) => next,
+            };
+            self.learn(&next, and);
+            whole = Some(match whole {
+                None => next,
+                Some(before) => joined(before, next, and),
+            });
+        }
+        self.facts.truncate(facts);
+        Ok(whole.map_or(Test::Known(and), Test::On))
+    }
+
     // Subscripts.
 
     /// What `a[i][j, k]` stands for, to be loaded or stored.
@@ -423,7 +457,9 @@ impl<'a> Lower<'a> {
         let view = match base {
             Value::View(view) => view,
             Value::Lazy(lazy) => self.materialise(*lazy, "operand")?,
-            other => return self.refuse(subscript, format!("a subscript of {}", other.what()), "Only arrays have elements"),
+            other => {
+                return self.refuse(subscript, format!("a subscript of {}", other.what()), "Only arrays have elements");
+            }
         };
         let parts = match &*subscript.slice {
             Tree::Tuple(tuple) => tuple.elts.as_slice(),
@@ -468,7 +504,9 @@ impl<'a> Lower<'a> {
         for part in parts {
             let own = self.at(part);
             match part {
-                Tree::EllipsisLiteral(_) => along = (along + view.dims.len() - used.min(view.dims.len())).min(view.dims.len()),
+                Tree::EllipsisLiteral(_) => {
+                    along = (along + view.dims.len() - used.min(view.dims.len())).min(view.dims.len())
+                }
                 part if self.is_newaxis(part) => {
                     view = view.expanded(along);
                     along += 1;
@@ -484,7 +522,7 @@ impl<'a> Lower<'a> {
                     view = self.slice(&view, along, (lower, upper, step), own)?;
                     along += 1;
                 }
-                part => match self.number_of(part)? {
+                part => match self.one_subscript(part)? {
                     Value::Int(index) => {
                         let index = self.index(&view, along, &index, own)?;
                         view = view.fixed(along, &index);
@@ -499,12 +537,22 @@ impl<'a> Lower<'a> {
                     }
                     other => {
                         let problem = format!("{} as a subscript", other.what());
-                        return self.refuse(part, problem, "Only integers, slices and arrays of integers can stand here");
+                        return self.refuse(
+                            part,
+                            problem,
+                            "Only integers, slices and arrays of integers can stand here",
+                        );
                     }
                 },
             }
         }
         Ok(Value::View(view))
+    }
+
+    fn one_subscript(&mut self, part: &'a Tree) -> Result<Value, Error> {
+        let at = self.at(part);
+        let value = self.number_of_known(part)?;
+        self.known(value, 1, at)
     }
 
     fn is_newaxis(&self, part: &Tree) -> bool {
@@ -515,7 +563,10 @@ impl<'a> Lower<'a> {
     pub(super) fn index(&mut self, view: &View, along: usize, index: &Expr, at: At) -> Result<Expr, Error> {
         let Some(dim) = view.dims.get(along).cloned() else { return Ok(index.clone()) };
         let outside = |own: &Self, reach: i64| {
-            let problem = format!("this subscript reaches {reach}, and the axis has {}", own.shape_text(std::slice::from_ref(&dim)));
+            let problem = format!(
+                "this subscript reaches {reach}, and the axis has {}",
+                own.shape_text(std::slice::from_ref(&dim))
+            );
             refuse(at, problem, "Give a larger extent, or a tighter bound to the loop")
         };
         if let Expr::Const(value) = index {
@@ -533,10 +584,11 @@ impl<'a> Lower<'a> {
         let room = dim.clone().minus(index.clone()).minus(1);
         if !self.is_dry() && self.never_negative(&room) == Some(false) {
             let reach = self.extreme(index, true, true).and_then(|(end, _)| self.number(&end)).unwrap_or_default();
-            let empty = self.loops.iter().any(|around| match (self.number(&around.least), self.number(&around.greatest)) {
-                (Some(least), Some(greatest)) => least > greatest,
-                _ => true,
-            });
+            let empty =
+                self.loops.iter().any(|around| match (self.number(&around.least), self.number(&around.greatest)) {
+                    (Some(least), Some(greatest)) => least > greatest,
+                    _ => true,
+                });
             if !empty {
                 return Err(outside(self, reach));
             }
@@ -567,7 +619,11 @@ impl<'a> Lower<'a> {
         };
         if step < 0 {
             if lower.is_some() || upper.is_some() {
-                return Err(refuse(at, "a slice with bounds that runs backwards is not read", "Write `a[::-1]`, then slice"));
+                return Err(refuse(
+                    at,
+                    "a slice with bounds that runs backwards is not read",
+                    "Write `a[::-1]`, then slice",
+                ));
             }
             let extent = self.tidy(&dim.clone().minus(1).over(-step, Rounding::Floor).plus(1), at)?;
             return Ok(view.sliced(along, &dim.minus(1), &Expr::Const(step), extent));
@@ -600,8 +656,16 @@ impl<'a> Lower<'a> {
                 let from = self.tidy(&end.plus(dim.clone()), at)?;
                 if self.never_negative(&from) == Some(true) { from } else { from.max(0) }
             }
-            Some(false) if self.never_negative(&end.clone().times(-1).minus(1)) == Some(true) => end.plus(dim.clone()).max(0),
-            _ => return Err(refuse(at, "whether this end of a slice is negative cannot be told", "Give tighter loop bounds")),
+            Some(false) if self.never_negative(&end.clone().times(-1).minus(1)) == Some(true) => {
+                end.plus(dim.clone()).max(0)
+            }
+            _ => {
+                return Err(refuse(
+                    at,
+                    "whether this end of a slice is negative cannot be told",
+                    "Give tighter loop bounds",
+                ));
+            }
         };
         let inside = self.dry.is_open(dim) || self.never_negative(&dim.clone().minus(end.clone())) == Some(true);
         Ok(if inside { end } else { end.min(dim.clone()) })

@@ -134,7 +134,16 @@ impl Lower<'_> {
             return;
         }
         let Some((end, _)) = self.extreme(subscript, true, false) else { return };
-        let end = self.dry.known(&end.plus(1));
+        let mut end = self.dry.known(&end.plus(1));
+        // `i + 1 < n` around it says more than the loop does.
+        for fact in &self.facts {
+            let below = self.dry.known(&subscript.clone().plus(1).plus(fact.clone()));
+            if let (Some(tight), Some(loose)) = (self.number(&below), self.number(&end))
+                && tight < loose
+            {
+                end = below;
+            }
+        }
         let dim = self.dry.known(dim);
         if end == dim {
             return;
@@ -172,6 +181,13 @@ impl Lower<'_> {
     pub(super) fn used(&self, name: &str) -> Use {
         let found = self.frames.iter().take(2).rev().find_map(|frame| frame.usage.names.get(name));
         found.cloned().unwrap_or_default()
+    }
+
+    /// How many axes an array has that only meets numbers: as many as the others.
+    pub(super) fn likely_rank(&self) -> usize {
+        let used = self.frames.iter().take(2).flat_map(|frame| frame.usage.names.values()).map(|found| found.rank);
+        let known = self.dry.arrays.iter().map(|(_, dims)| dims.len());
+        used.chain(known).max().filter(|rank| *rank > 0).unwrap_or(2)
     }
 
     /// The type of elements of an array that nobody declares.
@@ -233,9 +249,11 @@ impl Lower<'_> {
             taken.insert(name.clone());
             names.insert(open.symbol, (name, DEFAULT_EXTENT));
         }
-        let arrays = self.dry.arrays.iter().map(|(name, dims)| {
-            (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect()))
-        });
+        let arrays = self
+            .dry
+            .arrays
+            .iter()
+            .map(|(name, dims)| (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect())));
         let scalars = self.dry.scalars.iter().map(|name| (name.clone(), Found::Scalar));
         Shapes { found: scalars.chain(arrays).collect(), names }
     }
@@ -258,7 +276,13 @@ impl Lower<'_> {
                 }
                 let dims: Vec<Expr> =
                     dims.iter().map(|dim| replace(dim, &|s| symbols.get(&s).map(|s| Expr::Symbol(*s)))).collect();
-                self.given_array(name, self.likely_element(name), dims, "assumed from its use; give its shape to change it", at)?
+                self.given_array(
+                    name,
+                    self.likely_element(name),
+                    dims,
+                    "assumed from its use; give its shape to change it",
+                    at,
+                )?
             }
         })
     }

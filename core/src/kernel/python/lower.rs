@@ -141,7 +141,10 @@ impl<'a> Lower<'a> {
     }
 
     /// Reads with an empty block and returns it.
-    pub(super) fn block_of<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<(Vec<Node>, T), Error> {
+    pub(super) fn block_of<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<(Vec<Node>, T), Error> {
         self.flush();
         let around = std::mem::take(&mut self.out);
         let value = read(self);
@@ -174,7 +177,11 @@ impl<'a> Lower<'a> {
     pub(super) fn enter(&mut self, function: Option<&'a StmtFunctionDef>, body: &'a [Stmt]) -> Result<(), Error> {
         if self.frames.len() > MAX_DEPTH {
             let at = function.map_or(At::default(), |function| self.at(function));
-            return Err(refuse(at, format!("calls nest more than {MAX_DEPTH} deep"), "Look at one of the functions called"));
+            return Err(refuse(
+                at,
+                format!("calls nest more than {MAX_DEPTH} deep"),
+                "Look at one of the functions called",
+            ));
         }
         let name = function.map(|function| function.name.as_str());
         let usage = usage(name, body, &self.functions, &mut self.usages);
@@ -187,7 +194,11 @@ impl<'a> Lower<'a> {
     /// `expr` in normal form; refused if it is too long.
     pub(super) fn tidy(&self, expr: &Expr, at: At) -> Result<Expr, Error> {
         let poly = Poly::of(expr).ok_or_else(|| {
-            refuse(at, "this integer expression is too long, or leaves 64 bits", "Give its value as a parameter of its own")
+            refuse(
+                at,
+                "this integer expression is too long, or leaves 64 bits",
+                "Give its value as a parameter of its own",
+            )
         })?;
         Ok(poly.expr())
     }
@@ -256,9 +267,15 @@ impl<'a> Lower<'a> {
             let term = match factor {
                 Expr::Min(a, b) => end(a)?.min(end(b)?),
                 Expr::Max(a, b) => end(a)?.max(end(b)?),
-                Expr::Div(a, b, rounding) if self.number(b).is_some_and(|b| b > 0) => end(a)?.over((**b).clone(), *rounding),
+                Expr::Div(a, b, rounding) if self.number(b).is_some_and(|b| b > 0) => {
+                    end(a)?.over((**b).clone(), *rounding)
+                }
                 Expr::Rem(_, b, _) if self.number(b).is_some_and(|b| b > 0) => {
-                    if up { (**b).clone().minus(1) } else { Expr::Const(0) }
+                    if up {
+                        (**b).clone().minus(1)
+                    } else {
+                        Expr::Const(0)
+                    }
                 }
                 Expr::Symbol(_) => end(factor)?,
                 other if !self.varies(other) => other.clone(),
@@ -271,7 +288,9 @@ impl<'a> Lower<'a> {
 
     /// Whether `expr` is never negative here; none where that cannot be told.
     pub(super) fn never_negative(&self, expr: &Expr) -> Option<bool> {
-        let certain = |fact: &Expr| Poly::of(&expr.clone().minus(fact.clone())).and_then(|p| p.constant()).is_some_and(|d| d >= 0);
+        let certain = |fact: &Expr| {
+            Poly::of(&expr.clone().minus(fact.clone())).and_then(|p| p.constant()).is_some_and(|d| d >= 0)
+        };
         if self.facts.iter().any(certain) {
             return Some(true);
         }
@@ -351,7 +370,14 @@ impl<'a> Lower<'a> {
     }
 
     /// A new array, that the source names or does not.
-    pub(super) fn declare(&mut self, name: &str, element: Element, dims: &[Expr], temporary: bool, at: At) -> Result<View, Error> {
+    pub(super) fn declare(
+        &mut self,
+        name: &str,
+        element: Element,
+        dims: &[Expr],
+        temporary: bool,
+        at: At,
+    ) -> Result<View, Error> {
         let unknown = || refuse(at, "the extent of this array cannot be told", "Give it as a parameter");
         let mut own = Vec::new();
         let mut bytes = i128::from(element.bytes());

@@ -64,9 +64,12 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
 fn entry<'a>(source: &Source, functions: &Functions<'a>, lines: &Lines) -> Result<Option<&'a StmtFunctionDef>, Error> {
     let names = || functions.keys().copied().take(20).collect::<Vec<_>>().join(", ");
     if let Some(name) = source.function {
-        let problem = if functions.is_empty() { "the source has no functions".to_owned() } else { format!("it has {}", names()) };
+        let problem =
+            if functions.is_empty() { "the source has no functions".to_owned() } else { format!("it has {}", names()) };
         let found = functions.get(name).copied();
-        return found.map(Some).ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
+        return found
+            .map(Some)
+            .ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
     }
     let mut called = Called::default();
     for function in functions.values() {
@@ -78,8 +81,13 @@ fn entry<'a>(source: &Source, functions: &Functions<'a>, lines: &Lines) -> Resul
         ([only], _) => Ok(Some(only)),
         (_, 0) => Ok(None),
         (several, _) => {
-            let second = several.get(1).or(functions.values().next().as_ref().map(|f| *f)).map_or(0, |f| f.start().to_usize());
-            let which = if several.is_empty() { "every function is called by another" } else { "no other function calls several of these" };
+            let second =
+                several.get(1).or(functions.values().next().as_ref().map(|f| *f)).map_or(0, |f| f.start().to_usize());
+            let which = if several.is_empty() {
+                "every function is called by another"
+            } else {
+                "no other function calls several of these"
+            };
             Err(refuse(lines.at(second), format!("{which}: {}", names()), "Say which function to look at"))
         }
     }
@@ -105,7 +113,11 @@ impl<'a> Visitor<'a> for Called<'a> {
 }
 
 /// Reads the module's constants, then the function, or the module itself if there is none.
-fn run<'a>(mut lower: Lower<'a>, module: &'a ModModule, entry: Option<&'a StmtFunctionDef>) -> Result<Lower<'a>, Error> {
+fn run<'a>(
+    mut lower: Lower<'a>,
+    module: &'a ModModule,
+    entry: Option<&'a StmtFunctionDef>,
+) -> Result<Lower<'a>, Error> {
     lower.enter(None, &module.body)?;
     let Some(function) = entry else {
         constants(&mut lower, &module.body, true)?;
@@ -151,7 +163,9 @@ fn constants<'a>(lower: &mut Lower<'a>, body: &'a [Stmt], fragment: bool) -> Res
                 {
                     let value = lower.builder.parameter_or(name.id.as_str(), value).into();
                     lower.bind(name.id.as_str(), Value::Int(value));
-                } else if let ([Expr::Name(name)], Expr::NumberLiteral(_), false) = (assign.targets.as_slice(), &*assign.value, fragment) {
+                } else if let ([Expr::Name(name)], Expr::NumberLiteral(_), false) =
+                    (assign.targets.as_slice(), &*assign.value, fragment)
+                {
                     lower.bind(name.id.as_str(), Value::Scalar(true));
                 } else {
                     left_out = left_out.or(Some(lower.at(stmt)));

@@ -111,7 +111,10 @@ impl<'a> Lower<'a> {
             return self.rows_times_vector(&a, &b, out, at);
         }
         let batch_dims = self.broadcast(
-            &[a.dims.get(..x.saturating_sub(2)).unwrap_or_default().to_vec(), b.dims.get(..along).unwrap_or_default().to_vec()],
+            &[
+                a.dims.get(..x.saturating_sub(2)).unwrap_or_default().to_vec(),
+                b.dims.get(..along).unwrap_or_default().to_vec(),
+            ],
             at,
         )?;
         let m = if x > 1 { a.dims.get(x - 2).cloned().unwrap_or(Expr::Const(1)) } else { Expr::Const(1) };
@@ -199,7 +202,12 @@ impl<'a> Lower<'a> {
             None => (text.as_str(), None),
         };
         let inputs: Vec<Vec<char>> = inputs.split(',').map(|part| part.chars().collect()).collect();
-        if inputs.iter().flatten().chain(&output.unwrap_or_default().chars().collect::<Vec<_>>()).any(|c| !c.is_ascii_alphabetic()) {
+        if inputs
+            .iter()
+            .flatten()
+            .chain(&output.unwrap_or_default().chars().collect::<Vec<_>>())
+            .any(|c| !c.is_ascii_alphabetic())
+        {
             return wrong("only letters can name axes here");
         }
         if inputs.len() + 1 != args.values.len() {
@@ -209,7 +217,8 @@ impl<'a> Lower<'a> {
             Some(output) => output.chars().collect(),
             None => {
                 let all: Vec<char> = inputs.iter().flatten().copied().collect();
-                let mut once: Vec<char> = all.iter().copied().filter(|c| all.iter().filter(|o| *o == c).count() == 1).collect();
+                let mut once: Vec<char> =
+                    all.iter().copied().filter(|c| all.iter().filter(|o| *o == c).count() == 1).collect();
                 once.sort_unstable();
                 once
             }
@@ -226,14 +235,25 @@ impl<'a> Lower<'a> {
     }
 
     /// Sums over the letters that the result has not.
-    fn letters(&mut self, name: &str, inputs: &[Vec<char>], views: Vec<View>, output: &[char], at: At) -> Result<Value, Error> {
+    fn letters(
+        &mut self,
+        name: &str,
+        inputs: &[Vec<char>],
+        views: Vec<View>,
+        output: &[char],
+        at: At,
+    ) -> Result<Value, Error> {
         let mut extents: Vec<(char, Expr)> = Vec::new();
         for (letter, dim) in inputs.iter().flatten().zip(views.iter().flat_map(|view| &view.dims)) {
             match extents.iter().find(|(own, _)| own == letter).map(|(_, dim)| dim.clone()) {
                 None => extents.push((*letter, dim.clone())),
                 Some(before) => {
                     if !self.unify(&before, dim) {
-                        let problem = format!("{letter} is {} and {}", self.shape_text(&[before]), self.shape_text(std::slice::from_ref(dim)));
+                        let problem = format!(
+                            "{letter} is {} and {}",
+                            self.shape_text(&[before]),
+                            self.shape_text(std::slice::from_ref(dim))
+                        );
                         return Err(refuse(at, problem, "A letter has one extent: give the arrays' shapes"));
                     }
                 }
@@ -241,9 +261,14 @@ impl<'a> Lower<'a> {
         }
         let extent = |letter: &char| extents.iter().find(|(own, _)| own == letter).map(|(_, dim)| dim.clone());
         let Some(dims) = output.iter().map(extent).collect::<Option<Vec<Expr>>>() else {
-            return Err(refuse(at, "a letter of the result stands in no operand", "Take its letters from the operands"));
+            return Err(refuse(
+                at,
+                "a letter of the result stands in no operand",
+                "Take its letters from the operands",
+            ));
         };
-        let mut summed_over: Vec<char> = extents.iter().map(|(letter, _)| *letter).filter(|c| !output.contains(c)).collect();
+        let mut summed_over: Vec<char> =
+            extents.iter().map(|(letter, _)| *letter).filter(|c| !output.contains(c)).collect();
         summed_over.dedup();
         if let [a, b] = inputs
             && let Some(sizes) = self.as_product(a, b, output, &extents)
@@ -256,7 +281,9 @@ impl<'a> Lower<'a> {
         let place = |letter: &char| all.iter().position(|own| own == letter).unwrap_or_default();
         let whole: Vec<Expr> = all.iter().filter_map(extent).collect();
         let views: Vec<View> = (inputs.iter().zip(&views))
-            .map(|(letters, view)| view.of(whole.clone(), &letters.iter().map(|letter| axis(place(letter))).collect::<Vec<_>>()))
+            .map(|(letters, view)| {
+                view.of(whole.clone(), &letters.iter().map(|letter| axis(place(letter))).collect::<Vec<_>>())
+            })
             .collect();
         let products = Flops { mul: views.len().saturating_sub(1) as u32, ..cost::NONE };
         let operands = views.into_iter().map(|view| (Value::View(view), at)).collect();
@@ -278,7 +305,8 @@ impl<'a> Lower<'a> {
 
     /// Two operands whose letters are those of a batch, rows, columns and what is summed over.
     fn as_product(&self, a: &[char], b: &[char], output: &[char], extents: &[(char, Expr)]) -> Option<Sizes> {
-        let distinct = |letters: &[char]| letters.iter().enumerate().all(|(at, c)| !letters.iter().skip(at + 1).any(|o| o == c));
+        let distinct =
+            |letters: &[char]| letters.iter().enumerate().all(|(at, c)| !letters.iter().skip(at + 1).any(|o| o == c));
         if !distinct(a) || !distinct(b) || !distinct(output) {
             return None;
         }
@@ -320,7 +348,13 @@ impl<'a> Lower<'a> {
         }
         let first: Vec<char> = (0..a.dims.len()).map(letter).collect();
         let second: Vec<char> = (0..b.dims.len())
-            .map(|own| if over_b.contains(&own) { letter(over_a.start + own - over_b.start) } else { letter(a.dims.len() + own) })
+            .map(|own| {
+                if over_b.contains(&own) {
+                    letter(over_a.start + own - over_b.start)
+                } else {
+                    letter(a.dims.len() + own)
+                }
+            })
             .collect();
         let shared: Vec<char> = over_a.map(letter).collect();
         let output: Vec<char> = first.iter().chain(&second).copied().filter(|c| !shared.contains(c)).collect();
@@ -409,9 +443,15 @@ impl<'a> Lower<'a> {
         let (x, w) = (self.view(x, axes + 2, at)?, self.view(w, axes + 2, at)?);
         if x.dims.len() != axes + 2 || w.dims.len() != axes + 2 {
             let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
-            return Err(refuse(at, format!("`{name}` of shapes {x} and {w}"), "Give the arrays' shapes, channels before extents"));
+            return Err(refuse(
+                at,
+                format!("`{name}` of shapes {x} and {w}"),
+                "Give the arrays' shapes, channels before extents",
+            ));
         }
-        for (dim, hint) in w.dims.clone().iter().zip(if axes == 2 { ["F", "C", "R", "S"] } else { ["F", "C", "R", "R"] }) {
+        for (dim, hint) in
+            w.dims.clone().iter().zip(if axes == 2 { ["F", "C", "R", "S"] } else { ["F", "C", "R", "R"] })
+        {
             self.hint(dim, hint);
         }
         let groups = match args.get(6, &["groups"]) {
@@ -422,23 +462,30 @@ impl<'a> Lower<'a> {
         let channels = self.tidy(&dim(&w, 1).times(groups), at)?;
         if !self.unify(&dim(&x, 1), &channels) {
             let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
-            return Err(refuse(at, format!("`{name}` of shapes {x} and {w}: the channels differ"), "Give the arrays' shapes"));
+            return Err(refuse(
+                at,
+                format!("`{name}` of shapes {x} and {w}: the channels differ"),
+                "Give the arrays' shapes",
+            ));
         }
-        let option = |own: &Self, position: usize, names: &[&str], axis: usize, default: i64| match args.get(position, names) {
-            None => Some(default),
-            Some(Value::Int(value)) => own.number(value),
-            Some(Value::Tuple(parts)) => match parts.get(axis) {
+        let option =
+            |own: &Self, position: usize, names: &[&str], axis: usize, default: i64| match args.get(position, names) {
+                None => Some(default),
                 Some(Value::Int(value)) => own.number(value),
-                _ => None,
-            },
-            Some(_) => None,
-        };
+                Some(Value::Tuple(parts)) => match parts.get(axis) {
+                    Some(Value::Int(value)) => own.number(value),
+                    _ => None,
+                },
+                Some(_) => None,
+            };
         let mut out = vec![dim(&x, 0), dim(&w, 0)];
         for own in 0..axes {
             let stride = option(self, 3, &["stride"], own, 1);
             let padding = option(self, 4, &["padding"], own, 0);
             let dilation = option(self, 5, &["dilation"], own, 1);
-            let (Some(stride @ 1..=65536), Some(padding @ 0..=65536), Some(dilation @ 1..=65536)) = (stride, padding, dilation) else {
+            let (Some(stride @ 1..=65536), Some(padding @ 0..=65536), Some(dilation @ 1..=65536)) =
+                (stride, padding, dilation)
+            else {
                 return Err(refuse(at, "stride, padding or dilation is not known", "Give small numbers"));
             };
             let reach = dim(&w, own + 2).minus(1).times(dilation);

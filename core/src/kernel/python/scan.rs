@@ -60,7 +60,9 @@ pub(super) fn check_depth(code: &str) -> Result<(), Error> {
                 total.long -= level.long;
                 total.postfix -= level.postfix;
             }
-            T::Not | T::Tilde | T::DoubleStar | T::Lambda | T::If | T::Else | T::Await | T::Async | T::Yield => add.deep = 1,
+            T::Not | T::Tilde | T::DoubleStar | T::Lambda | T::If | T::Else | T::Await | T::Async | T::Yield => {
+                add.deep = 1
+            }
             T::For | T::While | T::With | T::Def | T::Class | T::Try | T::Match | T::Case => add.deep = 1,
             T::Plus | T::Minus | T::At | T::Star if !ends_operand(before) => add.deep = 1,
             T::Dot => add.postfix = 1,
@@ -104,7 +106,16 @@ pub(super) fn check_depth(code: &str) -> Result<(), Error> {
 fn ends_operand(token: T) -> bool {
     matches!(
         token,
-        T::Name | T::Int | T::Float | T::Complex | T::String | T::FStringEnd | T::TStringEnd | T::Rpar | T::Rsqb | T::Rbrace
+        T::Name
+            | T::Int
+            | T::Float
+            | T::Complex
+            | T::String
+            | T::FStringEnd
+            | T::TStringEnd
+            | T::Rpar
+            | T::Rsqb
+            | T::Rbrace
     ) || matches!(token, T::True | T::False | T::None | T::Ellipsis | T::Match | T::Case | T::Type)
 }
 
@@ -155,9 +166,10 @@ impl<'a> Lines<'a> {
     pub(super) fn new(code: &'a str) -> Self {
         // As Python sees it: a carriage return ends a line too, with or without a newline behind it.
         let bytes = code.as_bytes();
-        let ends = bytes.iter().enumerate().filter(|(at, byte)| {
-            **byte == b'\n' || (**byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
-        });
+        let ends = bytes
+            .iter()
+            .enumerate()
+            .filter(|(at, byte)| **byte == b'\n' || (**byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')));
         Self { code, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruff_python_ast::{Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtWhile};
+use ruff_python_ast::{BoolOp, Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtWhile};
 
 use super::lower::{Around, Lower, assigned};
 use super::poly::{replace, tidy};
@@ -24,7 +24,11 @@ pub(super) enum Flow {
 
 /// What is looped over.
 enum Iter {
-    Range { lower: Expr, upper: Expr, step: i64 },
+    Range {
+        lower: Expr,
+        upper: Expr,
+        step: i64,
+    },
     Rows(View),
     Enumerate(Box<Iter>, Expr),
     Zip(Vec<Iter>),
@@ -38,6 +42,54 @@ pub(super) enum Test {
     Known(bool),
     /// Loop variables, parameters or data decide it.
     On(Condition),
+}
+
+/// An arm of a chain of conditions: its condition, none for `else`, and what is done.
+#[derive(Clone, Copy)]
+struct Arm<'a> {
+    at: At,
+    test: Option<Tests<'a>>,
+    body: &'a [Stmt],
+}
+
+/// A condition, or some of those that `and` (or `or`, if false) joins.
+#[derive(Clone, Copy)]
+enum Tests<'a> {
+    One(&'a Tree),
+    Some(&'a [Tree], bool),
+}
+
+impl<'a> Tests<'a> {
+    /// The parts before the first that looks into an array, and the rest, where there are both.
+    fn split(self) -> (Self, Option<Self>) {
+        let Self::One(Tree::BoolOp(op)) = self else { return (self, None) };
+        let and = op.op == BoolOp::And;
+        let first = op.values.iter().position(|part| looks(part)).unwrap_or(op.values.len());
+        match op.values.split_at_checked(first) {
+            Some((first, second)) if !first.is_empty() && !second.is_empty() => {
+                (Self::Some(first, and), Some(Self::Some(second, and)))
+            }
+            _ => (self, None),
+        }
+    }
+
+    /// Whether all parts must hold.
+    fn all(self) -> bool {
+        matches!(self, Self::Some(_, true))
+    }
+}
+
+/// Whether a condition looks into an array, or may.
+fn looks(test: &Tree) -> bool {
+    match test {
+        Tree::Name(_) | Tree::NumberLiteral(_) | Tree::BooleanLiteral(_) | Tree::NoneLiteral(_) => false,
+        Tree::StringLiteral(_) => false,
+        Tree::BinOp(op) => looks(&op.left) || looks(&op.right),
+        Tree::UnaryOp(op) => looks(&op.operand),
+        Tree::Compare(compare) => looks(&compare.left) || compare.comparators.iter().any(looks),
+        Tree::BoolOp(op) => op.values.iter().any(looks),
+        _ => true,
+    }
 }
 
 impl<'a> Lower<'a> {
@@ -66,14 +118,18 @@ impl<'a> Lower<'a> {
                 }
             } else if let Stmt::Return(result) = stmt {
                 if self.frames.last().is_some_and(|frame| frame.loops < self.loops.len()) {
-                    return self.refuse(stmt, "`return` in a loop: how many rounds run depends on data", "Let the loop run to its end");
+                    return self.refuse(
+                        stmt,
+                        "`return` in a loop: how many rounds run depends on data",
+                        "Let the loop run to its end",
+                    );
                 }
                 let value = match &result.value {
                     Some(value) => self.eval(value)?,
                     None => Value::None,
                 };
                 // What is returned to a function that is read too may be done there.
-                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result", at)? };
+                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result")? };
                 self.flush();
                 return Ok((Flow::Returned, value));
             } else {
@@ -85,11 +141,11 @@ impl<'a> Lower<'a> {
     }
 
     /// Array operations still to be done, done; a tuple's too.
-    pub(super) fn settle_deep(&mut self, value: Value, name: &str, at: At) -> Result<Value, Error> {
+    pub(super) fn settle_deep(&mut self, value: Value, name: &str) -> Result<Value, Error> {
         Ok(match value {
             Value::Lazy(lazy) => Value::View(self.named(*lazy, name)?),
             Value::Tuple(parts) => {
-                let parts = parts.into_iter().map(|part| self.settle_deep(part, name, at));
+                let parts = parts.into_iter().map(|part| self.settle_deep(part, name));
                 Value::Tuple(parts.collect::<Result<_, _>>()?)
             }
             Value::View(view) => {
@@ -168,7 +224,9 @@ impl<'a> Lower<'a> {
             Stmt::With(_) => self.refuse(stmt, "`with` is not read", "Give only what stands inside"),
             Stmt::Try(_) => self.refuse(stmt, "`try` is not read", "Give only what stands inside"),
             Stmt::Match(_) => self.refuse(stmt, "`match` is not read", "Write it with `if`"),
-            other => self.refuse(other, "this statement is not read", "Give only loops, assignments, conditions and calls"),
+            other => {
+                self.refuse(other, "this statement is not read", "Give only loops, assignments, conditions and calls")
+            }
         }
     }
 
@@ -185,9 +243,8 @@ impl<'a> Lower<'a> {
         if matches!(expr, Tree::StringLiteral(_) | Tree::EllipsisLiteral(_)) {
             return Ok(());
         }
-        let at = self.at(expr);
         let value = self.eval(expr)?;
-        self.settle_deep(value, "result", at)?;
+        self.settle_deep(value, "result")?;
         Ok(())
     }
 
@@ -240,7 +297,9 @@ impl<'a> Lower<'a> {
             Value::View(view) if !view.dims.is_empty() => {
                 (0..parts as i64).map(|row| self.row(&view, &Expr::Const(row), at)).collect::<Result<_, _>>()?
             }
-            other => return self.refuse(target, format!("{} cannot be taken apart", other.what()), "Assign it to one name"),
+            other => {
+                return self.refuse(target, format!("{} cannot be taken apart", other.what()), "Assign it to one name");
+            }
         };
         if values.len() != parts {
             let problem = format!("{} values for {parts} names", values.len());
@@ -253,7 +312,8 @@ impl<'a> Lower<'a> {
         let value = match value {
             Value::Lazy(lazy) => {
                 // Left for the next statement where it is the only one to use it.
-                let reads = self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
+                let reads =
+                    self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
                 if self.source.fusion == Fusion::Function && reads == 1 && self.loops.is_empty() {
                     Value::Lazy(lazy)
                 } else {
@@ -280,7 +340,9 @@ impl<'a> Lower<'a> {
         let old = match target {
             Tree::Name(_) => self.eval(target)?,
             Tree::Subscript(_) => Value::View(self.target(target)?),
-            other => return self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array"),
+            other => {
+                return self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array");
+            }
         };
         let own = self.at(target);
         match (old, target) {
@@ -378,7 +440,13 @@ impl<'a> Lower<'a> {
         let rounds = match text.parse::<i64>() {
             Ok(number) if number >= 0 => Expr::Const(number),
             _ if crate::kernel::source::is_name(text) => self.builder.parameter(text).into(),
-            _ => return Err(refuse(at, format!("\"{text}\" is no number of rounds"), "Write `# trips: 10` or `# trips: N`")),
+            _ => {
+                return Err(refuse(
+                    at,
+                    format!("\"{text}\" is no number of rounds"),
+                    "Write `# trips: 10` or `# trips: N`",
+                ));
+            }
         };
         self.assume(at, format!("the loop runs {text} rounds, as the comment says"));
         Ok(rounds)
@@ -396,8 +464,12 @@ impl<'a> Lower<'a> {
             }
             other => {
                 let problem = format!("`{}` is {} that only a run would know", clip(self.text(expr)), other.what());
-                self.refuse(expr, problem, "Only parameters, constants and loop variables can stand here; \
-                    a comment `# trips: N` says how often a loop runs")
+                self.refuse(
+                    expr,
+                    problem,
+                    "Only parameters, constants and loop variables can stand here; \
+                    a comment `# trips: N` says how often a loop runs",
+                )
             }
         }
     }
@@ -408,7 +480,9 @@ impl<'a> Lower<'a> {
             Iter::Range { lower, upper, step } => Self::rounds(lower, upper, *step),
             Iter::Rows(view) => view.dims.first().cloned().unwrap_or(Expr::Const(0)),
             Iter::Enumerate(inner, _) => self.rounds_of(inner),
-            Iter::Zip(inner) => inner.iter().map(|inner| self.rounds_of(inner)).reduce(|a, b| tidy(&a.min(b))).unwrap_or(Expr::Const(0)),
+            Iter::Zip(inner) => {
+                inner.iter().map(|inner| self.rounds_of(inner)).reduce(|a, b| tidy(&a.min(b))).unwrap_or(Expr::Const(0))
+            }
             Iter::Trips(rounds) => rounds.clone(),
         }
     }
@@ -545,8 +619,8 @@ impl<'a> Lower<'a> {
 
     /// A name stands for another array in the next round: the first round's arrays stand for those of all.
     fn rebound(&mut self, name: &str, before: &View, after: &View, at: At) -> Result<(), Error> {
-        let same = before.dims.len() == after.dims.len()
-            && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
+        let same =
+            before.dims.len() == after.dims.len() && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
         if !same {
             let problem = format!("{name} changes its shape from round to round");
             return Err(refuse(at, problem, "Give each shape a name of its own"));
@@ -560,7 +634,9 @@ impl<'a> Lower<'a> {
         let cure = "Write a `for` loop, or say how often it runs in a comment on its line: `# trips: N`";
         match (&*w.test, Self::comment(self.trips, at)) {
             (Tree::BooleanLiteral(literal), None) if literal.value => self.refuse(w, "this loop never ends", cure),
-            (test, None) if integer(test).is_some_and(|value| value != 0) => self.refuse(w, "this loop never ends", cure),
+            (test, None) if integer(test).is_some_and(|value| value != 0) => {
+                self.refuse(w, "this loop never ends", cure)
+            }
             (_, None) => self.refuse(w, "how often this loop runs depends on data", cure),
             (test, Some(trips)) => {
                 let rounds = self.trips_of(trips, at)?;
@@ -579,48 +655,65 @@ impl<'a> Lower<'a> {
     fn branch(&mut self, branch: &'a StmtIf, rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         self.settle_all()?;
         let at = self.at(branch);
-        let mut arms: Vec<(At, Option<&'a Tree>, &'a [Stmt])> = vec![(at, Some(&branch.test), &branch.body)];
+        let mut arms = vec![Arm { at, test: Some(Tests::One(&branch.test)), body: &branch.body }];
         for clause in &branch.elif_else_clauses {
-            arms.push((self.at(clause), clause.test.as_ref(), &clause.body));
+            let test = clause.test.as_ref().map(Tests::One);
+            arms.push(Arm { at: self.at(clause), test, body: &clause.body });
         }
         if arms.len() > MAX_DEPTH {
             return self.refuse(branch, format!("more than {MAX_DEPTH} conditions in a row"), "Write fewer `elif`");
         }
-        let returns = arms.iter().any(|(_, _, body)| ends(body, false));
+        let returns = arms.iter().any(|arm| ends(arm.body, false));
         self.arms(&arms, if returns { rest } else { &[] })
     }
 
     /// A chain of conditions; `rest` runs behind those arms that do not return.
-    fn arms(&mut self, arms: &[(At, Option<&'a Tree>, &'a [Stmt])], rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
+    fn arms(&mut self, arms: &[Arm<'a>], rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
         let then_rest = |own: &mut Self, body: &'a [Stmt]| match own.block(body)? {
             (Flow::Next, _) if !rest.is_empty() => own.block(rest).map(|(_, value)| (Flow::Returned, value)),
             done => Ok(done),
         };
-        let Some(((at, test, body), others)) = arms.split_first() else { return then_rest(self, &[]) };
+        let Some((Arm { at, test, body }, others)) = arms.split_first() else { return then_rest(self, &[]) };
         let Some(test) = test else { return then_rest(self, body) };
         self.work.at = *at;
         let decided = ends(body, true);
-        let condition = match self.test(test, *at)? {
-            Test::Known(true) => return then_rest(self, body),
-            Test::Known(false) => return self.arms(others, rest),
+        // What stands behind the first part of `and` or `or` is looked at only if that part does not decide.
+        let (first, second) = test.split();
+        let behind: Vec<Arm<'a>> = (second.map(|test| Arm { at: *at, test: Some(test), body }).into_iter())
+            .chain(others.iter().copied())
+            .collect();
+        let all = first.all();
+        let (if_true, if_false): (&[Arm<'a>], &[Arm<'a>]) = match second {
+            Some(_) if all => (&behind, others),
+            Some(_) => (&[], &behind),
+            None => (&[], others),
+        };
+        let taken = |own: &mut Self| if if_true.is_empty() { then_rest(own, body) } else { own.arms(if_true, rest) };
+        let condition = match first {
+            Tests::One(test) => self.test(test, *at)?,
+            Tests::Some(parts, and) => self.tests(parts, and, *at)?,
+        };
+        let condition = match condition {
+            Test::Known(true) => return taken(self),
+            Test::Known(false) => return self.arms(if_false, rest),
             Test::On(condition) => condition,
         };
         // With parameters alone, an arm that returns or raises is taken or not.
         if decided && let Some(holds) = self.decide(&condition) {
-            return if holds { then_rest(self, body) } else { self.arms(others, rest) };
+            return if holds { taken(self) } else { self.arms(if_false, rest) };
         }
         self.flush();
         let names = self.frames.last().map(|frame| frame.names.clone()).unwrap_or_default();
         let facts = self.facts.len();
         self.learn(&condition, true);
         // Nothing is left to be done behind an arm that may not run.
-        let done = |own: &mut Self, (flow, value): (Flow, Value), at: At| {
+        let done = |own: &mut Self, (flow, value): (Flow, Value)| {
             own.settle_all()?;
-            Ok((flow, own.settle_deep(value, "result", at)?))
+            Ok((flow, own.settle_deep(value, "result")?))
         };
         let then = self.block_of(|own| {
-            let end = then_rest(own, body)?;
-            done(own, end, *at)
+            let end = taken(own)?;
+            done(own, end)
         });
         self.facts.truncate(facts);
         let (then, (flow, value)) = then?;
@@ -630,8 +723,8 @@ impl<'a> Lower<'a> {
         };
         self.learn(&condition, false);
         let otherwise = self.block_of(|own| {
-            let end = own.arms(others, rest)?;
-            done(own, end, *at)
+            let end = own.arms(if_false, rest)?;
+            done(own, end)
         });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
@@ -704,7 +797,11 @@ impl<'a> Lower<'a> {
         let at = self.at(call);
         let name = function.name.as_str();
         if self.calls.contains(&name) {
-            return self.refuse(call, format!("{name} calls itself: how deep it goes is not known"), "Write it as a loop");
+            return self.refuse(
+                call,
+                format!("{name} calls itself: how deep it goes is not known"),
+                "Write it as a loop",
+            );
         }
         self.step(at)?;
         let mut given: BTreeMap<&str, Value> = BTreeMap::new();
@@ -773,7 +870,9 @@ impl<'a> Lower<'a> {
                 other => last_name(other),
             };
             match name {
-                Some(name @ ("njit" | "jit" | "vectorize" | "guvectorize" | "compile" | "no_grad" | "inference_mode")) => {
+                Some(
+                    name @ ("njit" | "jit" | "vectorize" | "guvectorize" | "compile" | "no_grad" | "inference_mode"),
+                ) => {
                     let at = self.at(decorator);
                     self.assume(at, format!("the decorator @{name} changes no counts"));
                 }
@@ -784,7 +883,13 @@ impl<'a> Lower<'a> {
     }
 
     /// What an argument of the function looked at stands for.
-    pub(super) fn argument(&mut self, name: &str, annotation: Option<&'a Tree>, default: Option<&'a Tree>, at: At) -> Result<Value, Error> {
+    pub(super) fn argument(
+        &mut self,
+        name: &str,
+        annotation: Option<&'a Tree>,
+        default: Option<&'a Tree>,
+        at: At,
+    ) -> Result<Value, Error> {
         if let Some(shape) = self.source.shapes.iter().find(|shape| shape.name == name) {
             return self.shaped(shape, "", at);
         }
@@ -796,7 +901,9 @@ impl<'a> Lower<'a> {
             return Ok(value);
         }
         match default {
-            Some(Tree::NumberLiteral(_)) | Some(Tree::UnaryOp(_)) if default.and_then(integer).is_some() && used.integer => {
+            Some(Tree::NumberLiteral(_)) | Some(Tree::UnaryOp(_))
+                if default.and_then(integer).is_some() && used.integer =>
+            {
                 let value = default.and_then(integer).unwrap_or_default();
                 return Ok(Value::Int(self.builder.parameter_or(name, value).into()));
             }
@@ -804,14 +911,14 @@ impl<'a> Lower<'a> {
             Some(default) => return self.eval(default),
             None => {}
         }
-        if used.integer && !used.array {
+        let plain = self.frames.last().is_some_and(|frame| frame.usage.plain);
+        if (used.integer || (used.subscript && plain)) && !used.array {
             return Ok(Value::Int(self.builder.parameter(name).into()));
         }
         if let Some(value) = self.inferred(name, at)? {
             return Ok(value);
         }
-        let plain = self.frames.last().is_some_and(|frame| frame.usage.plain);
-        if !used.array && (plain || is_scalar_name(name, &self.frames)) {
+        if !used.array && !used.subscript && (plain || is_scalar_name(name, &self.frames)) {
             return Ok(self.scalar_of(name));
         }
         Ok(Value::Unknown(name.to_owned()))
@@ -860,8 +967,26 @@ impl<'a> Lower<'a> {
 /// Names that are numbers in most code, unless they come as a pair of arrays does (`gamma, beta`).
 fn is_scalar_name(name: &str, frames: &[super::lower::Frame]) -> bool {
     const NAMES: [&str; 20] = [
-        "alpha", "beta", "eps", "epsilon", "lr", "tau", "dt", "dx", "dy", "scale", "factor", "momentum", "learning_rate",
-        "weight_decay", "temperature", "lam", "mu", "sigma", "theta", "rho",
+        "alpha",
+        "beta",
+        "eps",
+        "epsilon",
+        "lr",
+        "tau",
+        "dt",
+        "dx",
+        "dy",
+        "scale",
+        "factor",
+        "momentum",
+        "learning_rate",
+        "weight_decay",
+        "temperature",
+        "lam",
+        "mu",
+        "sigma",
+        "theta",
+        "rho",
     ];
     let with_gamma = name == "beta" && frames.last().is_some_and(|frame| frame.usage.names.contains_key("gamma"));
     NAMES.contains(&name) && !with_gamma

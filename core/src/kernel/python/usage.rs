@@ -13,8 +13,10 @@ pub(super) struct Use {
     pub(super) rank: usize,
     /// Whether only an array can stand there.
     pub(super) array: bool,
-    /// Whether only an integer can stand there: a bound, an extent, a subscript.
+    /// Whether only an integer can stand there: a bound, an extent.
     pub(super) integer: bool,
+    /// Whether it is a subscript: an integer, or an array of them.
+    pub(super) subscript: bool,
     /// The fewest axes that it has, told from `axis=`.
     pub(super) least: usize,
     /// Whether its elements are subscripts or bounds.
@@ -63,7 +65,7 @@ fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, known: &mut Usages<'
     }
     // Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
     for (target, value) in std::mem::take(&mut look.copies).iter().rev() {
-        if look.usage.names.get(target).is_some_and(|found| found.integer) {
+        if look.usage.names.get(target).is_some_and(|found| found.integer || found.subscript) {
             look.integer(value);
         }
     }
@@ -137,7 +139,8 @@ impl<'a, 'b> Look<'a, 'b> {
             return self.own(name, function, args);
         }
         match name {
-            "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape" | "view" => {
+            "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape"
+            | "view" => {
                 // Of `np.reshape(a, (n, m))` the first argument is the array.
                 let from = usize::from(name == "reshape" && args.len() > 1 && !is_method(call));
                 let many = matches!(name, "full").then_some(1).unwrap_or(args.len());
@@ -170,12 +173,19 @@ impl<'a, 'b> Look<'a, 'b> {
             "float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance" => {}
             _ => {
                 let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
-                let rank = along.and_then(|keyword| integer(&keyword.value)).map_or(0, |axis| match axis {
+                let axes = match along.map(|keyword| &keyword.value) {
+                    Some(Expr::Tuple(tuple)) => tuple.elts.as_slice(),
+                    Some(one) => std::slice::from_ref(one),
+                    None => &[],
+                };
+                let ranks = axes.iter().filter_map(integer).map(|axis| match axis {
                     axis if axis < 0 => axis.unsigned_abs() as usize,
                     axis => axis as usize + 1,
                 });
+                let rank = ranks.max().unwrap_or_default();
                 let root = root(&call.func);
-                if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8 {
+                if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8
+                {
                     args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
                 }
                 if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
@@ -190,7 +200,7 @@ impl<'a, 'b> Look<'a, 'b> {
         let inner = usage(Some(name), &function.body, self.functions, self.known);
         for (parameter, arg) in function.parameters.iter_non_variadic_params().zip(args) {
             let Some(found) = inner.names.get(parameter.name().as_str()) else { continue };
-            if found.integer && !found.array {
+            if (found.integer || found.subscript) && !found.array {
                 self.integer(arg);
             } else if found.array {
                 self.array(arg, found.rank);
@@ -231,14 +241,16 @@ impl<'a> Visitor<'a> for Look<'a, '_> {
                 match base {
                     Expr::Attribute(attribute) if attribute.attr.as_str() == "shape" => {
                         let axis = integer(&subscript.slice).unwrap_or_default();
-                        self.array(&attribute.value, usize::try_from(axis).map_or(0, |axis| (axis + 1).min(8)));
+                        self.at_least(&attribute.value, usize::try_from(axis).map_or(0, |axis| (axis + 1).min(8)));
                     }
                     base => self.array(base, rank),
                 }
                 self.elements |= element;
                 self.integer_subscript(&subscript.slice);
             }
-            Expr::Attribute(attribute) if matches!(attribute.attr.as_str(), "T" | "shape" | "size" | "ndim" | "dtype") => {
+            Expr::Attribute(attribute)
+                if matches!(attribute.attr.as_str(), "T" | "shape" | "size" | "ndim" | "dtype") =>
+            {
                 self.array(&attribute.value, 0);
             }
             Expr::BinOp(op) if op.op == Operator::MatMult => {
@@ -268,6 +280,11 @@ impl<'a> Look<'a, '_> {
             Expr::Tuple(tuple) => tuple.elts.iter().for_each(|part| self.integer_subscript(part)),
             Expr::Slice(slice) => {
                 [&slice.lower, &slice.upper, &slice.step].into_iter().flatten().for_each(|part| self.integer(part));
+            }
+            Expr::Name(_) => {
+                if let Some(found) = self.name(slice) {
+                    (found.subscript, found.index) = (true, true);
+                }
             }
             part => self.integer(part),
         }
@@ -324,7 +341,8 @@ fn names(expr: &Expr) -> Vec<String> {
             Expr::UnaryOp(op) => left.push(&op.operand),
             Expr::Tuple(tuple) => left.extend(&tuple.elts),
             Expr::List(list) => left.extend(&list.elts),
-            Expr::Call(call) if matches!(&*call.func, Expr::Name(f) if matches!(f.id.as_str(), "min" | "max" | "int")) => {
+            Expr::Call(call) if matches!(&*call.func, Expr::Name(f) if matches!(f.id.as_str(), "min" | "max" | "int")) =>
+            {
                 left.extend(&call.arguments.args);
             }
             _ => {}
@@ -377,5 +395,19 @@ fn is_method(call: &ExprCall) -> bool {
 
 /// What is called on numbers as often as on arrays.
 fn is_scalar_function(name: &str) -> bool {
-    matches!(name, "sqrt" | "exp" | "log" | "sin" | "cos" | "abs" | "float32" | "float64" | "int32" | "int64" | "maximum" | "minimum")
+    matches!(
+        name,
+        "sqrt"
+            | "exp"
+            | "log"
+            | "sin"
+            | "cos"
+            | "abs"
+            | "float32"
+            | "float64"
+            | "int32"
+            | "int64"
+            | "maximum"
+            | "minimum"
+    )
 }

@@ -152,7 +152,9 @@ impl View {
 fn substitute(index: &Expr, at: &[Expr]) -> Expr {
     match index {
         // What most subscripts are.
-        Expr::Symbol(symbol) if symbol.0 >= AXIS => at.get((symbol.0 - AXIS) as usize).cloned().unwrap_or(Expr::Const(0)),
+        Expr::Symbol(symbol) if symbol.0 >= AXIS => {
+            at.get((symbol.0 - AXIS) as usize).cloned().unwrap_or(Expr::Const(0))
+        }
         _ => tidy(&replace(index, &|symbol| at.get(symbol.0.checked_sub(AXIS)? as usize).cloned())),
     }
 }
