@@ -175,7 +175,6 @@ fn a_fragment_without_declarations() {
         })
         .collect();
     assert_eq!(shapes, ["C: f32[D, D]", "A: f32[D, D]", "B: f32[D, D]"]);
-    println!(">> {:#?}", program.assumptions);
     // In a statement: its own loads left to right, then the one of what it changes, then the store.
     let last = &tally.stream[tally.stream.len() - 4..];
     assert_eq!(last, [(1, 35, false), (2, 35, false), (0, 35, false), (0, 35, true)]);
@@ -258,7 +257,6 @@ fn polybench_as_pasted() {
         assert_eq!((tally.loads(), tally.stores()), (80 + 120, 80));
         assert_eq!(tally.flops[..2], [60, 140]);
         assert!(kernel.program.arrays.iter().all(|array| array.element == Element::F64));
-        println!(">> {:#?}", kernel.program.assumptions);
     }
 }
 
@@ -599,7 +597,6 @@ fn explosions_are_refused() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
     #[test]
     fn mutations_never_panic(
         start in 0..LOOPS.len(),
