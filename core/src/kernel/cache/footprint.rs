@@ -27,6 +27,8 @@ pub(super) struct Footprint {
     pub(super) written: u64,
     /// By index into [`Plan::sources`]: who touched them first.
     pub(super) first: Vec<u64>,
+    /// Whether these are all lines of all arrays, of which fewer may be touched.
+    pub(super) at_most: bool,
 }
 
 /// A set of lines.
@@ -87,7 +89,18 @@ struct Finder<'m, 'p> {
 }
 
 impl Footprint {
+    /// The lines touched, or, where finding them takes too long, all lines there are.
     pub(super) fn of(plan: &Plan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
+        match Self::exact(plan, meter) {
+            Err(Error::TooLarge { .. }) => {
+                let first = vec![0; plan.sources.len()];
+                Ok(Self { lines: plan.lines, written: plan.lines, first, at_most: true })
+            }
+            found => found,
+        }
+    }
+
+    fn exact(plan: &Plan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
         let found = Self { first: vec![0; plan.sources.len()], ..Self::default() };
         let mut finder = Finder { touched: Lines::default(), written: Lines::default(), found, meter };
         Sparse::new(plan, plan.values.clone(), Turn::First { check: true }, &mut finder).steps(&plan.steps, 0)?;

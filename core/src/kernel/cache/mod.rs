@@ -52,7 +52,7 @@ pub struct Misses {
 }
 
 /// Lines that replays may touch, in all levels together; a few seconds natively.
-const REPLAY_WORK: u64 = 300_000_000;
+const REPLAY_WORK: u64 = 200_000_000;
 /// What is left for each level at least: rounds that repeat soon are found with that.
 const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
@@ -112,6 +112,14 @@ fn find(
             None => replay_or_sample(&plan, &found, *lines, &mut ways, progress)?,
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
+        if found.at_most {
+            misses.compulsory = Count::Real(misses.compulsory.value());
+            let capacity = misses.capacity.value();
+            let [low, high] = misses.capacity_range.unwrap_or([capacity; 2]);
+            misses.capacity = Count::Real(capacity);
+            misses.capacity_range = Some([low, high + found.lines as f64]);
+            misses.method.push_str("; compulsory misses at most, as if every line of every array were touched");
+        }
         if library::any(&program.body) {
             misses.add(extra);
         }
@@ -139,7 +147,8 @@ fn replay_or_sample(
     if found.lines <= capacity {
         let misses = found.first.iter().copied().map(u128::from).collect();
         let totals = Totals { misses, write_backs: found.written.into() };
-        return Ok((Outcome::Exact(totals), "exact: all lines fit".into()));
+        let method = if found.at_most { "all lines fit" } else { "exact: all lines fit" };
+        return Ok((Outcome::Exact(totals), method.into()));
     }
     if capacity > MAX_LINES {
         return Err(Error::TooLarge {
