@@ -64,7 +64,7 @@ impl<'a> Tests<'a> {
     fn split(self) -> (Self, Option<Self>) {
         let Self::One(Tree::BoolOp(op)) = self else { return (self, None) };
         let and = op.op == BoolOp::And;
-        let first = op.values.iter().position(|part| looks(part)).unwrap_or(op.values.len());
+        let first = op.values.iter().position(looks).unwrap_or(op.values.len());
         match op.values.split_at_checked(first) {
             Some((first, second)) if !first.is_empty() && !second.is_empty() => {
                 (Self::Some(first, and), Some(Self::Some(second, and)))
