@@ -1,7 +1,7 @@
 //! Expressions: numbers, subscripts, arithmetic, conditions.
 
 use ruff_python_ast::{
-    BoolOp, CmpOp, Expr as Tree, ExprCompare, ExprIf, ExprName, ExprSubscript, Number, Operator, UnaryOp,
+    BoolOp, CmpOp, Expr as Tree, ExprCompare, ExprIf, ExprName, ExprSubscript, ExprUnaryOp, Number, Operator, UnaryOp,
 };
 
 use super::lower::Lower;
@@ -19,6 +19,42 @@ impl<'a> Lower<'a> {
     /// What an expression stands for; what it loads and computes is added to the statement's work.
     pub(super) fn eval(&mut self, expr: &'a Tree) -> Result<Value, Error> {
         let at = self.at(expr);
+        self.deeper(at, 1, |own| own.eval_at(expr, at))
+    }
+
+    /// Only what recurses stands here: the frame is small, for the stack is.
+    fn eval_at(&mut self, expr: &'a Tree, at: At) -> Result<Value, Error> {
+        match expr {
+            Tree::Name(name) => self.name(name),
+            Tree::Tuple(tuple) => self.several(&tuple.elts),
+            Tree::List(list) => self.several(&list.elts),
+            Tree::BinOp(_) => self.operations(expr),
+            Tree::UnaryOp(op) => self.signed(op, at),
+            Tree::Compare(compare) => self.compare_value(compare),
+            Tree::BoolOp(op) => self.truth(&op.values),
+            Tree::If(choice) => self.choice(choice),
+            Tree::Subscript(subscript) => self.subscript(subscript),
+            Tree::Attribute(attribute) => self.attribute(attribute),
+            Tree::Call(call) => self.call(call),
+            Tree::ListComp(list) => self.list(list),
+            other => self.literal_of(other),
+        }
+    }
+
+    fn signed(&mut self, op: &'a ExprUnaryOp, at: At) -> Result<Value, Error> {
+        let value = self.eval(&op.operand)?;
+        self.unary(op.op, value, at)
+    }
+
+    fn truth(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
+        for part in parts {
+            self.number_of(part)?;
+        }
+        Ok(Value::Scalar(false))
+    }
+
+    /// A constant of the source; everything else is refused.
+    fn literal_of(&mut self, expr: &'a Tree) -> Result<Value, Error> {
         match expr {
             Tree::NumberLiteral(number) => match &number.value {
                 Number::Int(int) => match int.as_i64() {
@@ -32,26 +68,6 @@ impl<'a> Lower<'a> {
             Tree::NoneLiteral(_) => Ok(Value::None),
             Tree::StringLiteral(text) => Ok(Value::Text(text.value.to_str().to_owned())),
             Tree::FString(_) => Ok(Value::Text(String::new())),
-            Tree::Name(name) => self.name(name),
-            Tree::Tuple(tuple) => self.several(&tuple.elts),
-            Tree::List(list) => self.several(&list.elts),
-            Tree::BinOp(_) => self.operations(expr),
-            Tree::UnaryOp(op) => {
-                let value = self.eval(&op.operand)?;
-                self.unary(op.op, value, at)
-            }
-            Tree::Compare(compare) => self.compare_value(compare),
-            Tree::BoolOp(op) => {
-                for value in &op.values {
-                    self.number_of(value)?;
-                }
-                Ok(Value::Scalar(false))
-            }
-            Tree::If(choice) => self.choice(choice),
-            Tree::Subscript(subscript) => self.subscript(subscript),
-            Tree::Attribute(attribute) => self.attribute(attribute),
-            Tree::Call(call) => self.call(call),
-            Tree::ListComp(list) => self.list(list),
             Tree::Lambda(_) => self.refuse(expr, "`lambda` is not read", "Write a function with a name"),
             Tree::Generator(_) | Tree::SetComp(_) | Tree::DictComp(_) => {
                 self.refuse(expr, "comprehensions are not read", "Write a loop")
@@ -446,7 +462,7 @@ impl<'a> Lower<'a> {
         let at = self.at(subscript);
         // `a[i][j][k]` is read from the left without loading rows.
         let base = match &*subscript.value {
-            Tree::Subscript(inner) => self.part(inner)?,
+            Tree::Subscript(inner) => self.deeper(at, 1, |own| own.part(inner))?,
             other => self.eval(other)?,
         };
         let (_, rank, _) = super::usage::subscripts_of(subscript);

@@ -9,7 +9,7 @@ use ruff_text_size::Ranged;
 use super::infer::{Dry, Shapes};
 use super::poly::{Poly, replace, tidy};
 use super::scan::Lines;
-use super::usage::{Functions, Usage, Usages, usage};
+use super::usage::{Functions, Usage, Usages};
 use super::value::{Value, View};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Symbol};
@@ -18,6 +18,8 @@ use crate::kernel::source::{MAX_DEPTH, Source, refuse};
 
 /// More statements, calls unfolded, are refused: functions that call each other twice each could go on for ever.
 const MAX_STEPS: usize = 200_000;
+/// Operators nest as deep as this, calls unfolded; what is deeper inside counts as several.
+const MAX_INSIDE: usize = 128;
 /// What an array may have in bytes at most.
 const MAX_ARRAY_BYTES: i128 = 1 << 60;
 
@@ -74,7 +76,9 @@ pub(super) struct Lower<'a> {
     pub(super) reads: BTreeSet<String>,
     /// Loops of array operations around the one being written, for the names of their variables.
     nested: usize,
-    usages: Usages<'a>,
+    usages: &'a Usages<'a>,
+    /// Expressions, conditions and calls being read inside one another.
+    depth: usize,
     steps: usize,
 }
 
@@ -83,6 +87,7 @@ impl<'a> Lower<'a> {
         source: &'a Source<'a>,
         lines: &'a Lines<'a>,
         functions: &Functions<'a>,
+        usages: &'a Usages<'a>,
         comments: [&'a BTreeMap<u32, &'a str>; 2],
         shapes: Option<&'a Shapes>,
     ) -> Self {
@@ -106,7 +111,8 @@ impl<'a> Lower<'a> {
             resolved: BTreeMap::new(),
             reads: BTreeSet::new(),
             nested: 0,
-            usages: Usages::new(),
+            usages,
+            depth: 0,
             steps: 0,
         }
     }
@@ -129,6 +135,24 @@ impl<'a> Lower<'a> {
             return Err(refuse(at, problem, "Look at one of the functions that are called"));
         }
         Ok(())
+    }
+
+    /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of which
+    /// a loop or a condition takes as much as several operators do.
+    pub(super) fn deeper<T>(
+        &mut self,
+        at: At,
+        levels: usize,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.depth + levels > MAX_INSIDE {
+            let problem = "with every call unfolded, expressions, conditions and loops nest too deep";
+            return Err(refuse(at, problem, "Name parts of it, or look at one of the functions that are called"));
+        }
+        self.depth += levels;
+        let value = read(self);
+        self.depth -= levels;
+        value
     }
 
     /// Puts what the statement did so far before what comes next.
@@ -174,7 +198,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Begins a function.
-    pub(super) fn enter(&mut self, function: Option<&'a StmtFunctionDef>, body: &'a [Stmt]) -> Result<(), Error> {
+    pub(super) fn enter(&mut self, function: Option<&'a StmtFunctionDef>) -> Result<(), Error> {
         if self.frames.len() > MAX_DEPTH {
             let at = function.map_or(At::default(), |function| self.at(function));
             return Err(refuse(
@@ -183,8 +207,8 @@ impl<'a> Lower<'a> {
                 "Look at one of the functions called",
             ));
         }
-        let name = function.map(|function| function.name.as_str());
-        let usage = usage(name, body, &self.functions, &mut self.usages);
+        let name = function.map_or("", |function| function.name.as_str());
+        let usage = self.usages.get(name).cloned().unwrap_or_default();
         self.frames.push(Frame { names: BTreeMap::new(), usage, loops: self.loops.len() });
         Ok(())
     }

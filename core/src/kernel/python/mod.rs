@@ -27,7 +27,7 @@ use ruff_text_size::Ranged;
 
 use self::lower::{Lower, assigned};
 use self::scan::{Lines, check_depth};
-use self::usage::{Functions, integer};
+use self::usage::{Functions, integer, usages};
 use self::value::Value;
 use super::Kernel;
 use super::nest::At;
@@ -53,10 +53,11 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
         })
         .collect();
     let entry = entry(source, &functions, &lines)?;
+    let usages = usages(&module.body, &functions);
     let comments = [&lines.comments("probability"), &lines.comments("trips")];
-    let dry = Lower::new(source, &lines, &functions, comments, None);
+    let dry = Lower::new(source, &lines, &functions, &usages, comments, None);
     let shapes = run(dry, &module, entry)?.learned();
-    let real = run(Lower::new(source, &lines, &functions, comments, Some(&shapes)), &module, entry)?;
+    let real = run(Lower::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
     Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program })
 }
 
@@ -118,7 +119,7 @@ fn run<'a>(
     module: &'a ModModule,
     entry: Option<&'a StmtFunctionDef>,
 ) -> Result<Lower<'a>, Error> {
-    lower.enter(None, &module.body)?;
+    lower.enter(None)?;
     let Some(function) = entry else {
         constants(&mut lower, &module.body, true)?;
         lower.whole_body(&module.body)?;
@@ -126,7 +127,7 @@ fn run<'a>(
     };
     constants(&mut lower, &module.body, false)?;
     lower.accept(function)?;
-    lower.enter(Some(function), &function.body)?;
+    lower.enter(Some(function))?;
     if let Some(parameter) = function.parameters.vararg.as_ref().or(function.parameters.kwarg.as_ref()) {
         return lower.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
     }

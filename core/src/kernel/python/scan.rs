@@ -155,11 +155,16 @@ fn place_of(code: &str, number: usize) -> At {
     Lines::new(code).at(high.saturating_sub(1))
 }
 
-/// Where lines start: places in a long source without counting from its start each time.
+/// Bytes between two counts of characters.
+const BLOCK: usize = 256;
+
+/// Where lines start: places in a long source without counting from its start, or from that of a long line, each time.
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
     code: &'a str,
     starts: Vec<usize>,
+    /// Characters before each block.
+    characters: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
@@ -170,15 +175,26 @@ impl<'a> Lines<'a> {
             .iter()
             .enumerate()
             .filter(|(at, byte)| **byte == b'\n' || (**byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')));
-        Self { code, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
+        let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        let blocks = bytes.chunks(BLOCK).scan(0, |sum, block| Some(std::mem::replace(sum, *sum + characters(block))));
+        let mut counts: Vec<usize> = blocks.collect();
+        counts.push(characters(bytes));
+        Self { code, starts, characters: counts }
+    }
+
+    /// Characters before the byte at `offset`.
+    fn before(&self, offset: usize) -> usize {
+        let block = offset / BLOCK;
+        let rest = self.code.as_bytes().get(block * BLOCK..offset).unwrap_or_default();
+        self.characters.get(block).copied().unwrap_or_default() + characters(rest)
     }
 
     /// The place of the byte at `offset`.
     pub(super) fn at(&self, offset: usize) -> At {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = line.checked_sub(1).and_then(|line| self.starts.get(line)).copied().unwrap_or_default();
-        let before = self.code.get(start..offset.min(self.code.len())).unwrap_or_default();
-        At { line: line as u32, column: before.chars().count() as u32 + 1 }
+        let column = self.before(offset.min(self.code.len())).saturating_sub(self.before(start));
+        At { line: line as u32, column: column as u32 + 1 }
     }
 
     /// What comments such as `# trips: 10` say, by line; `key` is what stands before the colon.
@@ -193,5 +209,25 @@ impl<'a> Lines<'a> {
             Some((line as u32 + 1, value.get(..end)?))
         };
         (0..self.starts.len()).filter_map(text).collect()
+    }
+}
+
+/// Characters that begin in `bytes`.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::source::place;
+
+    #[test]
+    fn places_are_those_of_the_whole_count() {
+        let code = format!("a = 1\n# {}\nb\r\n{}", "é€x".repeat(300), "x".repeat(700));
+        let lines = Lines::new(&code);
+        for (offset, _) in code.char_indices().chain([(code.len(), ' ')]) {
+            assert_eq!(lines.at(offset), place(&code, offset), "{offset}");
+        }
     }
 }

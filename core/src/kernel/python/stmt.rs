@@ -64,7 +64,7 @@ impl<'a> Tests<'a> {
     fn split(self) -> (Self, Option<Self>) {
         let Self::One(Tree::BoolOp(op)) = self else { return (self, None) };
         let and = op.op == BoolOp::And;
-        let first = op.values.iter().position(|part| looks(part)).unwrap_or(op.values.len());
+        let first = op.values.iter().position(looks).unwrap_or(op.values.len());
         match op.values.split_at_checked(first) {
             Some((first, second)) if !first.is_empty() && !second.is_empty() => {
                 (Self::Some(first, and), Some(Self::Some(second, and)))
@@ -112,7 +112,7 @@ impl<'a> Lower<'a> {
             self.reads.clear();
             if let Stmt::If(branch) = stmt {
                 let rest = body.get(number + 1..).unwrap_or_default();
-                match self.branch(branch, rest)? {
+                match self.deeper(at, 3, |own| own.branch(branch, rest))? {
                     (Flow::Next, _) => {}
                     returned => return Ok(returned),
                 }
@@ -175,6 +175,9 @@ impl<'a> Lower<'a> {
 
     /// Does what assignments before have left to do.
     pub(super) fn settle_all(&mut self) -> Result<(), Error> {
+        if self.source.fusion != Fusion::Function {
+            return Ok(());
+        }
         let names: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
             .filter(|(_, value)| matches!(value, Value::Lazy(_)))
             .map(|(name, _)| name.clone())
@@ -583,7 +586,7 @@ impl<'a> Lower<'a> {
         let (least, greatest) = if step > 0 { ends } else { (ends.1, ends.0) };
         let below = if step > 0 { below } else { greatest.clone() };
         self.loops.push(Around { var, least, greatest, below, step });
-        let read = self.block_of(|own| inside(own, Expr::Symbol(var)));
+        let read = self.block_of(|own| own.deeper(at, 2, |own| inside(own, Expr::Symbol(var))));
         let around = self.loops.pop();
         let (nodes, _) = read?;
         let end = around.map(|around| if step > 0 { around.greatest } else { around.least });
@@ -703,7 +706,8 @@ impl<'a> Lower<'a> {
             return if holds { taken(self) } else { self.arms(if_false, rest) };
         }
         self.flush();
-        let names = self.frames.last().map(|frame| frame.names.clone()).unwrap_or_default();
+        let changed: BTreeSet<&str> = arms.iter().map(|arm| arm.body).chain([rest]).flat_map(assigned).collect();
+        let before = self.values_of(&changed);
         let facts = self.facts.len();
         self.learn(&condition, true);
         // Nothing is left to be done behind an arm that may not run.
@@ -717,10 +721,10 @@ impl<'a> Lower<'a> {
         });
         self.facts.truncate(facts);
         let (then, (flow, value)) = then?;
-        let after = match self.frames.last_mut() {
-            Some(frame) => std::mem::replace(&mut frame.names, names),
-            None => BTreeMap::new(),
-        };
+        let after = self.values_of(&changed);
+        for (name, value) in before {
+            self.rebind(name, value);
+        }
         self.learn(&condition, false);
         let otherwise = self.block_of(|own| {
             let end = own.arms(if_false, rest)?;
@@ -728,18 +732,34 @@ impl<'a> Lower<'a> {
         });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
-        if let Some(frame) = self.frames.last_mut() {
-            for (name, value) in after {
-                let merged = match frame.names.remove(&name) {
-                    Some(other) => merge(value, other),
-                    None => value,
-                };
-                frame.names.insert(name, merged);
-            }
+        for (name, value) in after {
+            let other = self.frames.last().and_then(|frame| frame.names.get(name)).cloned();
+            let merged = match (value, other) {
+                (Some(value), Some(other)) => Some(merge(value, other)),
+                (value, other) => value.or(other),
+            };
+            self.rebind(name, merged);
         }
         self.out.push(Node::Branch(Branch { condition, then, otherwise, at: *at }));
         let flow = if flow == other_flow { flow } else { Flow::Next };
         Ok((flow, merge(value, other_value)))
+    }
+
+    /// What names of the function being read stand for.
+    fn values_of<'n>(&self, names: &BTreeSet<&'n str>) -> Vec<(&'n str, Option<Value>)> {
+        let own = self.frames.last().map(|frame| &frame.names);
+        names.iter().map(|name| (*name, own.and_then(|own| own.get(*name)).cloned())).collect()
+    }
+
+    /// Lets a name stand for something, or for nothing, again.
+    fn rebind(&mut self, name: &str, value: Option<Value>) {
+        match (self.frames.last_mut(), value) {
+            (Some(_), Some(value)) => self.bind(name, value),
+            (Some(frame), None) => {
+                frame.names.remove(name);
+            }
+            (None, _) => {}
+        }
     }
 
     /// Whether a condition on parameters alone holds.
@@ -837,12 +857,12 @@ impl<'a> Lower<'a> {
             names.insert(own.to_owned(), value);
         }
         self.accept(function)?;
-        self.enter(Some(function), &function.body)?;
+        self.enter(Some(function))?;
         if let Some(frame) = self.frames.last_mut() {
             frame.names = names;
         }
         self.calls.push(name);
-        let done = self.block(&function.body);
+        let done = self.deeper(at, 3, |own| own.block(&function.body));
         self.flush();
         self.calls.pop();
         self.frames.pop();

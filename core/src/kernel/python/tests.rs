@@ -318,6 +318,18 @@ fn hostile_sources_are_refused_before_they_overflow_the_stack() {
         cases.push(format!("match x:\n    case {}1:\n        pass\n", "1 | ".repeat(times)));
         cases.push("def f(): return ".repeat(times));
     }
+    let minus = "-".repeat(60);
+    let chain = |at| format!("def f{at}(x):\n    return {minus}f{}(x)\n", at + 1);
+    cases.push((0..60).map(chain).collect::<String>() + "def f60(x):\n    return x\n");
+    cases.push("def f(n, a):\n".to_owned() + &"    if n > 3:\n        return 1\n".repeat(5_000));
+    cases.push("def f(n, a):\n".to_owned() + &"    if a[n] > 3:\n        return 1\n".repeat(5_000));
+    cases.push(blocks(60));
+    let nested_ifs = |test: &str| {
+        let head = |depth| format!("{}if {test}:\n", " ".repeat(depth));
+        (0..60).map(head).collect::<String>() + &" ".repeat(60) + "a[0] = 1.0\n"
+    };
+    cases.extend([nested_ifs("n > 3"), nested_ifs("a[1] > 3 and n > a[2]")]);
+    cases.push(format!("x = [{}]\n", "1, ".repeat(300_000)));
     on_a_small_stack(move || {
         for code in cases {
             let start: String = code.chars().take(40).collect();
@@ -342,8 +354,8 @@ fn long_sources_are_read_and_growth_is_bounded() {
     assert_eq!(totals(&kernel(&sum, &[], Fusion::None).unwrap().program).flops, 990);
     let squares = "n = len(a)\nm = len(b)\n".to_owned() + &"n = (n + m) * (n + 1)\n".repeat(40);
     assert!(kernel(&squares, &[], Fusion::None).is_err());
-    let calls: String = (0..60).map(|at| format!("def f{at}(a):\n    f{0}(a)\n    f{0}(a)\n", at + 1)).collect();
-    let error = kernel(&(calls + "def f60(a):\n    a[0] = 1.0\n"), &[], Fusion::None).unwrap_err().to_string();
+    let calls: String = (0..30).map(|at| format!("def f{at}(a):\n    f{0}(a)\n    f{0}(a)\n", at + 1)).collect();
+    let error = kernel(&(calls + "def f30(a):\n    a[0] = 1.0\n"), &[], Fusion::None).unwrap_err().to_string();
     assert!(error.contains("statements"), "{error}");
     let doubled = "x = a + a\n".to_owned() + &"x = x + x\n".repeat(200);
     assert!(kernel(&doubled, &[], Fusion::Function).is_ok());

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
 
+use crate::kernel::source::MAX_DEPTH;
+
 /// How a name is used.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Use {
@@ -37,64 +39,99 @@ pub(super) struct Usage {
 /// The functions of a module by name.
 pub(super) type Functions<'a> = BTreeMap<&'a str, &'a StmtFunctionDef>;
 
-/// How functions use their names, by name: told once for each.
+/// How the functions of a module use their names, by name; the module itself has none.
 pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
 
-/// How names are used in the body of `function`, calls of `functions` included; none is that of the module.
-pub(super) fn usage<'a>(
-    function: Option<&'a str>,
-    body: &'a [Stmt],
-    functions: &Functions<'a>,
-    known: &mut Usages<'a>,
-) -> Rc<Usage> {
-    let name = function.unwrap_or_default();
-    if let Some(found) = known.get(name) {
-        return found.clone();
-    }
-    // A function that calls itself learns nothing from that.
-    known.insert(name, Rc::default());
-    let found = Rc::new(collect(body, functions, known));
-    known.insert(name, found.clone());
-    found
-}
-
-fn collect<'a>(body: &'a [Stmt], functions: &Functions<'a>, known: &mut Usages<'a>) -> Usage {
-    let mut look = Look::new(functions, known);
-    for stmt in body {
-        look.visit_stmt(stmt);
-    }
-    // Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
-    for (target, value) in std::mem::take(&mut look.copies).iter().rev() {
-        if look.usage.names.get(target).is_some_and(|found| found.integer || found.subscript) {
-            look.integer(value);
+/// How the module and its functions use their names.
+///
+/// What a function does with its arguments is done with those of its callers. Calls may nest deep and go in circles, so
+/// that is no recursion: it is carried over from call to call until nothing new comes of it.
+pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<'a> {
+    let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
+    let mut looks: Vec<(&str, Look)> = bodies
+        .map(|(name, body)| {
+            let mut look = Look::new(functions);
+            body.iter().for_each(|stmt| look.visit_stmt(stmt));
+            look.usage.plain = look.loops && look.elements;
+            look.copied();
+            (name, look)
+        })
+        .collect();
+    for _ in 0..=MAX_DEPTH {
+        let known: BTreeMap<&str, Vec<Use>> = (looks.iter())
+            .filter_map(|(name, look)| {
+                let parameters = functions.get(name)?.parameters.iter_non_variadic_params();
+                let found = |name: &str| look.usage.names.get(name).cloned().unwrap_or_default();
+                Some((*name, parameters.map(|parameter| found(parameter.name().as_str())).collect()))
+            })
+            .collect();
+        let before: usize = looks.iter().map(|(_, look)| look.usage.told()).sum();
+        looks.iter_mut().for_each(|(_, look)| look.passed(&known));
+        if looks.iter().map(|(_, look)| look.usage.told()).sum::<usize>() == before {
+            break;
         }
     }
-    look.usage.plain = look.loops && look.elements;
-    look.usage
+    looks.into_iter().map(|(name, look)| (name, Rc::new(look.usage))).collect()
+}
+
+impl Usage {
+    /// How much is told: it only ever grows.
+    fn told(&self) -> usize {
+        let one = |found: &Use| {
+            let flags = [found.array, found.integer, found.subscript, found.index];
+            found.rank + found.least + flags.into_iter().filter(|flag| *flag).count()
+        };
+        self.names.values().map(one).sum()
+    }
 }
 
 struct Look<'a, 'b> {
     functions: &'b Functions<'a>,
-    known: &'b mut Usages<'a>,
     usage: Usage,
     /// `n = N`: what is copied from what.
     copies: Vec<(String, &'a Expr)>,
+    /// Calls of what may be a function of the source, and their arguments.
+    calls: Vec<(&'a str, &'a [Expr])>,
     counters: BTreeSet<String>,
     loops: bool,
     elements: bool,
 }
 
 impl<'a, 'b> Look<'a, 'b> {
-    fn new(functions: &'b Functions<'a>, known: &'b mut Usages<'a>) -> Self {
+    fn new(functions: &'b Functions<'a>) -> Self {
         Self {
             functions,
-            known,
             usage: Usage::default(),
             copies: Vec::new(),
+            calls: Vec::new(),
             counters: BTreeSet::new(),
             loops: false,
             elements: false,
         }
+    }
+
+    /// Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
+    fn copied(&mut self) {
+        for (target, value) in std::mem::take(&mut self.copies).iter().rev() {
+            if self.usage.names.get(target).is_some_and(|found| found.integer || found.subscript) {
+                self.integer(value);
+            }
+        }
+    }
+
+    /// What functions of the same source do with what they are given.
+    fn passed(&mut self, known: &BTreeMap<&str, Vec<Use>>) {
+        let calls = std::mem::take(&mut self.calls);
+        for (name, args) in &calls {
+            for (found, arg) in known.get(name).into_iter().flatten().zip(*args) {
+                if (found.integer || found.subscript) && !found.array {
+                    self.integer(arg);
+                } else if found.array {
+                    self.array(arg, found.rank);
+                }
+            }
+        }
+        self.calls = calls;
     }
 
     fn name(&mut self, expr: &Expr) -> Option<&mut Use> {
@@ -135,8 +172,8 @@ impl<'a, 'b> Look<'a, 'b> {
             Expr::Attribute(attribute) => (attribute.attr.as_str(), true),
             _ => return,
         };
-        if let (false, Some(function)) = (of_module, self.functions.get(name)) {
-            return self.own(name, function, args);
+        if !of_module && self.functions.contains_key(name) {
+            return self.calls.push((name, args));
         }
         match name {
             "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape"
@@ -191,19 +228,6 @@ impl<'a, 'b> Look<'a, 'b> {
                 if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
                     self.at_least(&method.value, rank);
                 }
-            }
-        }
-    }
-
-    /// A call of a function of the same source: what it does with its arguments is done with ours.
-    fn own(&mut self, name: &'a str, function: &'a StmtFunctionDef, args: &'a [Expr]) {
-        let inner = usage(Some(name), &function.body, self.functions, self.known);
-        for (parameter, arg) in function.parameters.iter_non_variadic_params().zip(args) {
-            let Some(found) = inner.names.get(parameter.name().as_str()) else { continue };
-            if (found.integer || found.subscript) && !found.array {
-                self.integer(arg);
-            } else if found.array {
-                self.array(arg, found.rank);
             }
         }
     }
