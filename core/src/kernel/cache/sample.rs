@@ -120,7 +120,8 @@ impl Sample {
         let mut reached = 0;
         for _ in 0..POSITION_DRAWS {
             if let Some(site) = sites.draw(&mut rng) {
-                reached += u64::from(Back::new(plan, capacity, false, u64::MAX, meter).go_to(site, &mut rng)?.is_some());
+                reached +=
+                    u64::from(Back::new(plan, capacity, false, u64::MAX, meter).go_to(site, &mut rng)?.is_some());
             }
         }
         Ok(sites.positions() * reached as f64 / POSITION_DRAWS as f64)
