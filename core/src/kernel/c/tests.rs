@@ -482,7 +482,7 @@ fn what_code_does() {
 
 /// Runs `inside` with the stack that a WebAssembly module has by default; frames that are not optimised take more.
 fn with_small_stack(inside: impl FnOnce() + Send + 'static) {
-    let bytes = if cfg!(debug_assertions) { 2 << 20 } else { 1 << 20 };
+    let bytes = if cfg!(debug_assertions) { 8 << 20 } else { 1 << 20 };
     std::thread::Builder::new().stack_size(bytes).spawn(inside).unwrap().join().unwrap();
 }
 

@@ -528,8 +528,11 @@ fn what_is_too_long_ends() {
     let a = w.array("A", Element::F32, &[1024, 1024, 1024, 8, 8, 8, 8, 8]);
     let none = when(Expr::from(-1), Comparison::Equal, vars[7].clone(), vec![work(1, &[(a, &vars, true)])], vec![]);
     let body = vars.iter().rev().fold(none, |body, var| repeat(var, 0, 1024, vec![body]));
-    let error = find(&w.does(vec![body]), 64, &[4096], SAMPLE, &mut Unattended).unwrap_err();
-    assert!(matches!(error, Error::TooLarge { .. }));
+    let found = find(&w.does(vec![body]), 64, &[4096], SAMPLE, &mut Unattended).unwrap().remove(0);
+    // Nothing is touched, but who could tell?
+    assert!(
+        found.method.contains("at most") && found.capacity_range.is_some_and(|[low, high]| low == 0.0 && high > 0.0)
+    );
 }
 
 fn product(m: i64, n: i64, k: i64, name: &str) -> Program {
