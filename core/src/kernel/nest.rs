@@ -1,6 +1,6 @@
 //! A program as both front ends write it: loop nests over arrays, and calls of libraries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -305,6 +305,8 @@ pub struct Builder {
     /// What the user gave: parameter values.
     defines: BTreeMap<String, i64>,
     parameters: BTreeMap<String, Symbol>,
+    /// Assumptions stated, to find one among many.
+    stated: BTreeSet<String>,
 }
 
 impl Builder {
@@ -357,7 +359,7 @@ impl Builder {
     /// States an assumption, once.
     pub fn assume(&mut self, assumption: impl Into<String>) {
         let assumption = assumption.into();
-        if !self.program.assumptions.contains(&assumption) {
+        if self.stated.insert(assumption.clone()) {
             self.program.assumptions.push(assumption);
         }
     }
