@@ -23,7 +23,7 @@ pub(crate) struct Kernel {
     /// The value of a parameter, such as N=1024; may be given several times.
     #[arg(long = "define", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     defines: Vec<String>,
-    /// The shape of an array, such as 'a: f32[M,K]'; may be given several times.
+    /// The shape of an array, such as `a: f32[M,K]`; may be given several times.
     #[arg(long = "shape", value_name = "SHAPE")]
     shapes: Vec<String>,
     /// The function to look at; needed if there are several that no other calls.

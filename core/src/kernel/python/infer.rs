@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lower;
-use super::poly::{Poly, replace, tidy};
+use super::poly::{Poly, replace, symbols, tidy};
 use super::usage::Use;
 use super::value::{Value, View};
 use crate::error::Error;
@@ -39,17 +39,18 @@ pub(super) struct Shapes {
 #[derive(Debug, Default)]
 pub(super) struct Dry {
     /// Extents that nothing is known of, and the names they would like.
-    open: Vec<Open>,
+    open: BTreeMap<Symbol, Open>,
     /// What some of them turned out to be.
     bound: BTreeMap<Symbol, Expr>,
     /// Arrays made of arguments.
     arrays: Vec<(String, Vec<Expr>)>,
+    /// The most axes that one of them has.
+    axes: usize,
     scalars: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Open {
-    symbol: Symbol,
     hint: String,
     strong: bool,
     /// How far subscripts reach.
@@ -71,29 +72,25 @@ impl Dry {
         expr
     }
 
-    fn open(&mut self, expr: &Expr) -> Option<&mut Open> {
+    fn open(&mut self, expr: &Expr) -> Option<(Symbol, &mut Open)> {
         let Expr::Symbol(symbol) = self.known(expr) else { return None };
-        self.open.iter_mut().find(|open| open.symbol == symbol)
+        self.open.get_mut(&symbol).map(|open| (symbol, open))
     }
 
     /// Whether an open extent stands in `expr`.
     pub(super) fn is_open(&self, expr: &Expr) -> bool {
-        !self.open.is_empty() && {
-            let expr = self.known(expr);
-            self.open.iter().any(|open| expr.mentions(open.symbol))
-        }
+        !self.open.is_empty() && symbols(&self.known(expr)).iter().any(|symbol| self.open.contains_key(symbol))
     }
 
     /// Makes the open extent `a` equal to `b`; false if it is none.
     pub(super) fn bind(&mut self, a: &Expr, b: &Expr) -> bool {
-        let Some(open) = self.open(a) else { return false };
-        let symbol = open.symbol;
+        let Some((symbol, open)) = self.open(a) else { return false };
         let (hint, strong, reaches) = (open.hint.clone(), open.strong, open.reaches.clone());
         if b.mentions(symbol) {
             return false;
         }
         self.bound.insert(symbol, b.clone());
-        if let Some(other) = self.open(b) {
+        if let Some((_, other)) = self.open(b) {
             other.reaches.extend(reaches);
             if strong && !other.strong {
                 (other.hint, other.strong) = (hint, true);
@@ -106,9 +103,9 @@ impl Dry {
 impl Dry {
     /// Makes `a` and `b` equal where one open extent can see to it: `M - 2` and `N - 2`.
     pub(super) fn solve(&mut self, a: &Expr, b: &Expr) -> bool {
-        let symbols: Vec<Symbol> = self.open.iter().map(|open| open.symbol).collect();
         let Some(difference) = Poly::of(&b.clone().minus(a.clone())) else { return false };
-        symbols.into_iter().rev().any(|symbol| {
+        let open = symbols(&difference.expr()).into_iter().filter(|symbol| self.open.contains_key(symbol));
+        open.collect::<Vec<_>>().into_iter().rev().any(|symbol| {
             let Some((slope, rest)) = difference.split(symbol) else { return false };
             let rest = match slope.constant() {
                 Some(1) => rest.expr().times(-1),
@@ -123,7 +120,7 @@ impl Dry {
 impl Lower<'_> {
     /// Lets a product name its extents, where they have no name yet.
     pub(super) fn hint(&mut self, dim: &Expr, name: &str) {
-        if let Some(open) = self.dry.open(dim).filter(|open| !open.strong) {
+        if let Some((_, open)) = self.dry.open(dim).filter(|(_, open)| !open.strong) {
             (open.hint, open.strong) = (name.to_owned(), true);
         }
     }
@@ -152,7 +149,7 @@ impl Lower<'_> {
             self.dry.bind(&dim, &end);
         } else if !self.dry.is_open(&end)
             && !self.varies(&end)
-            && let Some(open) = self.dry.open(&dim)
+            && let Some((_, open)) = self.dry.open(&dim)
             && !open.reaches.contains(&end)
         {
             open.reaches.push(end);
@@ -170,7 +167,7 @@ impl Lower<'_> {
                 symbols.push(SymbolInfo { name: format!("{name}.shape[{axis}]"), value: Some(DEFAULT_EXTENT) });
                 let names = NAMES.get(rank - 1).copied().unwrap_or(&MORE);
                 let hint = names.get(axis).copied().unwrap_or("N").to_owned();
-                self.dry.open.push(Open { symbol, hint, strong: false, reaches: Vec::new() });
+                self.dry.open.insert(symbol, Open { hint, strong: false, reaches: Vec::new() });
                 Expr::Symbol(symbol)
             })
             .collect();
@@ -185,9 +182,8 @@ impl Lower<'_> {
 
     /// How many axes an array has that only meets numbers: as many as the others.
     pub(super) fn likely_rank(&self) -> usize {
-        let used = self.frames.iter().take(2).flat_map(|frame| frame.usage.names.values()).map(|found| found.rank);
-        let known = self.dry.arrays.iter().map(|(_, dims)| dims.len());
-        used.chain(known).max().filter(|rank| *rank > 0).unwrap_or(2)
+        let used = self.frames.iter().take(2).map(|frame| frame.usage.rank);
+        used.chain([self.dry.axes]).max().filter(|rank| *rank > 0).unwrap_or(2)
     }
 
     /// The type of elements of an array that nobody declares.
@@ -199,6 +195,7 @@ impl Lower<'_> {
     /// The array of those extents that an argument turns out to be.
     pub(super) fn array_with(&mut self, name: &str, dims: Vec<Expr>, at: At) -> Result<View, Error> {
         let view = self.declare(name, self.likely_element(name), &dims, false, at)?;
+        self.dry.axes = self.dry.axes.max(dims.len());
         self.dry.arrays.push((name.to_owned(), dims));
         self.resolved.insert(name.to_owned(), Value::View(view.clone()));
         Ok(view)
@@ -216,38 +213,36 @@ impl Lower<'_> {
     pub(super) fn learned(mut self) -> Shapes {
         let value = |lower: &Self, e: &Expr| lower.number(e).unwrap_or(i64::MIN);
         // Extents that subscripts reach to.
-        for at in 0..self.dry.open.len() {
-            let Some(open) = self.dry.open.get(at) else { continue };
+        for (symbol, open) in &self.dry.open {
             let constant = |e: &&Expr| !matches!(e, Expr::Const(_));
-            let symbol = open.symbol;
             let best = open.reaches.iter().filter(constant).fold(None::<&Expr>, |best, end| match best {
                 Some(best) if value(&self, best) >= value(&self, end) => Some(best),
                 _ => Some(end),
             });
-            if let Some(end) = best.cloned()
-                && !self.dry.bound.contains_key(&symbol)
+            if let Some(end) = best
+                && !self.dry.bound.contains_key(symbol)
             {
-                self.dry.bound.insert(symbol, end);
+                self.dry.bound.insert(*symbol, end.clone());
             }
         }
         let mut names: BTreeMap<Symbol, (String, i64)> = BTreeMap::new();
         let mut taken = BTreeSet::new();
-        let open: BTreeSet<Symbol> = self.dry.open.iter().map(|open| open.symbol).collect();
         for (at, info) in self.builder.program.symbols.iter().enumerate() {
             let symbol = Symbol(at as u32);
-            if let (Some(value), false) = (info.value, open.contains(&symbol)) {
+            if let (Some(value), false) = (info.value, self.dry.open.contains_key(&symbol)) {
                 taken.insert(info.name.clone());
                 names.insert(symbol, (info.name.clone(), value));
             }
         }
         taken.extend(self.frames.iter().flat_map(|frame| frame.names.keys().cloned()));
         taken.extend(self.dry.arrays.iter().map(|(name, _)| name.clone()));
-        for open in self.dry.open.iter().filter(|open| !self.dry.bound.contains_key(&open.symbol)) {
-            let more = MORE.iter().map(|name| (*name).to_owned()).chain((1..).map(|number| format!("N{number}")));
-            let name = std::iter::once(open.hint.clone()).chain(more).find(|name| !taken.contains(name));
-            let name = name.unwrap_or_else(|| open.hint.clone());
+        let mut numbers = 1..;
+        for (symbol, open) in self.dry.open.iter().filter(|(symbol, _)| !self.dry.bound.contains_key(symbol)) {
+            let few = std::iter::once(open.hint.as_str()).chain(MORE).map(str::to_owned);
+            let more = numbers.by_ref().map(|number| format!("N{number}"));
+            let name = few.chain(more).find(|name| !taken.contains(name)).unwrap_or_else(|| open.hint.clone());
             taken.insert(name.clone());
-            names.insert(open.symbol, (name, DEFAULT_EXTENT));
+            names.insert(*symbol, (name, DEFAULT_EXTENT));
         }
         let arrays = self
             .dry
@@ -268,14 +263,14 @@ impl Lower<'_> {
                 Some(Value::Scalar(true))
             }
             Some(Found::Array(dims)) => {
-                let mut symbols = BTreeMap::new();
-                for (symbol, (name, value)) in &shapes.names {
-                    if dims.iter().any(|dim| dim.mentions(*symbol)) {
-                        symbols.insert(*symbol, self.builder.parameter_or(name, *value));
+                let mut own = BTreeMap::new();
+                for symbol in dims.iter().flat_map(symbols) {
+                    if let Some((name, value)) = shapes.names.get(&symbol) {
+                        own.insert(symbol, Expr::from(self.builder.parameter_or(name, *value)));
                     }
                 }
                 let dims: Vec<Expr> =
-                    dims.iter().map(|dim| replace(dim, &|s| symbols.get(&s).map(|s| Expr::Symbol(*s)))).collect();
+                    dims.iter().map(|dim| replace(dim, &|symbol| own.get(&symbol).cloned())).collect();
                 self.given_array(
                     name,
                     self.likely_element(name),

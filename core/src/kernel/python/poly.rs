@@ -196,6 +196,24 @@ pub(super) fn replace(expr: &Expr, with: &dyn Fn(Symbol) -> Option<Expr>) -> Exp
     }
 }
 
+/// The symbols in `expr`, in the order in which they stand.
+pub(super) fn symbols(expr: &Expr) -> Vec<Symbol> {
+    let (mut found, mut left) = (Vec::new(), vec![expr]);
+    while let Some(expr) = left.pop() {
+        match expr {
+            Expr::Const(_) => {}
+            Expr::Symbol(symbol) => found.push(*symbol),
+            Expr::Add(a, b)
+            | Expr::Mul(a, b)
+            | Expr::Div(a, b, _)
+            | Expr::Rem(a, b, _)
+            | Expr::Min(a, b)
+            | Expr::Max(a, b) => left.extend([&**b, &**a]),
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

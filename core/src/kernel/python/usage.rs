@@ -34,6 +34,8 @@ pub(super) struct Usage {
     pub(super) names: BTreeMap<String, Use>,
     /// Whether there are loops over single elements: what is neither array nor integer then is a scalar.
     pub(super) plain: bool,
+    /// The most subscripts that a name has.
+    pub(super) rank: usize,
 }
 
 /// The functions of a module by name.
@@ -71,7 +73,11 @@ pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<
             break;
         }
     }
-    looks.into_iter().map(|(name, look)| (name, Rc::new(look.usage))).collect()
+    let told = |(name, look): (&'a str, Look<'a, '_>)| {
+        let rank = look.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
+        (name, Rc::new(Usage { rank, ..look.usage }))
+    };
+    looks.into_iter().map(told).collect()
 }
 
 impl Usage {
