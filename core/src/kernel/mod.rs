@@ -2,7 +2,7 @@
 //!
 //! Two front ends ([`c`], [`python`]) write the same program ([`nest`]): loops whose bounds are integer expressions
 //! ([`expr`]), conditions, accesses of array elements, and calls of libraries. [`count`] counts it, in closed form and
-//! as numbers; [`cache`] finds the misses of fully associative LRU caches; [`cost`] makes time and energy of both.
+//! as numbers; [`cache`] finds the misses of fully associative LRU caches; `cost` makes time and energy of both.
 
 pub mod c;
 pub mod cache;

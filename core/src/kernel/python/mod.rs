@@ -1,9 +1,9 @@
 //! Python: plain loops and NumPy.
 //!
-//! The text is checked for depth ([`scan`]), parsed, and read twice: once to tell the shapes that nobody gave ([`infer`]),
+//! The text is checked for depth (`scan`), parsed, and read twice: once to tell the shapes that nobody gave (`infer`),
 //! once to write the program. Reading is an evaluation in which names stand for integer expressions, registers or parts of
-//! arrays ([`value`]): statements ([`stmt`]) make loops and conditions, expressions ([`expr`]) accesses and arithmetic,
-//! operations on whole arrays ([`array`], [`calls`], [`products`]) loop nests of their own.
+//! arrays (`value`): statements (`stmt`) make loops and conditions, expressions (`expr`) accesses and arithmetic,
+//! operations on whole arrays (`array`, `calls`, `products`) loop nests of their own.
 
 mod array;
 mod calls;
