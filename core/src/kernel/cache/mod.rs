@@ -128,7 +128,22 @@ fn find(
         }
         all.push(misses);
     }
+    agree(&mut all);
     Ok(all)
+}
+
+/// A larger LRU cache never misses more: so estimates of two levels keep each other in bounds.
+fn agree(all: &mut [Misses]) {
+    for larger in 1..all.len() {
+        let (smaller, rest) = all.split_at_mut(larger);
+        let Some(larger) = rest.first_mut() else { continue };
+        for smaller in smaller.iter_mut().filter(|smaller| smaller.capacity_bytes <= larger.capacity_bytes) {
+            let range = |misses: &Misses| misses.capacity_range.unwrap_or([misses.capacity.value(); 2]);
+            let ([low, high], [least, most]) = (range(smaller), range(larger));
+            smaller.narrow([low.max(least), high], f64::INFINITY);
+            larger.narrow([least, most.min(high)], smaller.capacity.value());
+        }
+    }
 }
 
 /// What one of the ways found.
@@ -222,6 +237,14 @@ impl Outcome {
 }
 
 impl Misses {
+    /// Takes a narrower range, and keeps the estimate within it and below `most`; what is exact stays.
+    fn narrow(&mut self, [low, high]: [f64; 2], most: f64) {
+        if self.capacity_range.is_some() && low <= high {
+            self.capacity_range = Some([low, high]);
+            self.capacity = Count::Real(self.capacity.value().min(most).clamp(low, high));
+        }
+    }
+
     /// Adds what libraries move beyond their sweeps.
     fn add(&mut self, extra: &Extra) {
         let [low, high] = self.capacity_range.unwrap_or([self.capacity.value(); 2]);

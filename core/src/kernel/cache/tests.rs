@@ -535,6 +535,29 @@ fn what_is_too_long_ends() {
     );
 }
 
+#[test]
+fn levels_agree() {
+    let of = |capacity_bytes, capacity, capacity_range| Misses {
+        capacity_bytes,
+        compulsory: Count::Whole(1),
+        capacity: Count::Real(capacity),
+        capacity_range,
+        write_backs: Count::Whole(0),
+        by_line: Vec::new(),
+        method: String::new(),
+    };
+    let mut all = [
+        of(64, 10.0, Some([5.0, 14.0])),
+        of(128, 12.0, Some([8.0, 20.0])),
+        of(256, 7.0, None),
+        of(512, 9.0, Some([1.0, 9.0])),
+    ];
+    agree(&mut all);
+    let found: Vec<_> = all.iter().map(|misses| (misses.capacity.value(), misses.capacity_range)).collect();
+    let expected = [(10.0, Some([8.0, 14.0])), (10.0, Some([8.0, 14.0])), (7.0, None), (7.0, Some([1.0, 7.0]))];
+    assert_eq!(found, expected);
+}
+
 fn product(m: i64, n: i64, k: i64, name: &str) -> Program {
     let mut w = Writer::default();
     let (i, j) = (w.variable("i"), w.variable("j"));
