@@ -15,8 +15,8 @@ use crate::error::Error;
 const PAGE: u64 = 4096;
 /// Pages that are not full take memory; so many of them take 128 MiB.
 const MAX_PART_FULL: usize = 1 << 18;
-/// Full ones take a place in a table; so many of them are a terabyte in lines of 64 bytes.
-const MAX_PAGES: usize = 1 << 22;
+/// Full ones take a place in a table; so many of them are 256 GiB in lines of 64 bytes.
+const MAX_PAGES: usize = 1 << 20;
 
 /// The lines touched.
 #[derive(Debug, Default)]
@@ -80,6 +80,13 @@ impl Lines {
     }
 }
 
+fn too_many() -> Error {
+    Error::TooLarge {
+        problem: "the kernel touches more cache lines than can be told apart".into(),
+        cure: "Use smaller parameters".into(),
+    }
+}
+
 #[derive(Debug)]
 struct Finder<'m, 'p> {
     touched: Lines,
@@ -110,6 +117,10 @@ impl Footprint {
 
 impl Finder<'_, '_> {
     fn add(&mut self, write: bool, source: u32, from: u64, to: u64) -> Result<(), Error> {
+        // Known before they fill the memory.
+        if (to - from) / PAGE > MAX_PAGES as u64 {
+            return Err(too_many());
+        }
         self.meter.spend(1 + (to - from) / PAGE)?;
         let added = self.touched.add(from, to);
         self.found.lines += added;
@@ -120,10 +131,7 @@ impl Finder<'_, '_> {
             self.found.written += self.written.add(from, to);
         }
         if self.touched.part_full > MAX_PART_FULL || self.touched.pages.len() > MAX_PAGES {
-            return Err(Error::TooLarge {
-                problem: "the kernel touches more cache lines than can be told apart".into(),
-                cure: "Use smaller parameters".into(),
-            });
+            return Err(too_many());
         }
         Ok(())
     }

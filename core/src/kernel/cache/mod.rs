@@ -52,7 +52,7 @@ pub struct Misses {
 }
 
 /// Lines that replays may touch, in all levels together; a few seconds natively.
-const REPLAY_WORK: u64 = 200_000_000;
+const REPLAY_WORK: u64 = 400_000_000;
 /// What is left for each level at least: rounds that repeat soon are found with that.
 const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
@@ -137,7 +137,8 @@ fn agree(all: &mut [Misses]) {
     for larger in 1..all.len() {
         let (smaller, rest) = all.split_at_mut(larger);
         let Some(larger) = rest.first_mut() else { continue };
-        for smaller in smaller.iter_mut().filter(|smaller| smaller.capacity_bytes <= larger.capacity_bytes) {
+        let bytes = larger.capacity_bytes;
+        for smaller in smaller.iter_mut().filter(|smaller| smaller.capacity_bytes <= bytes) {
             let range = |misses: &Misses| misses.capacity_range.unwrap_or([misses.capacity.value(); 2]);
             let ([low, high], [least, most]) = (range(smaller), range(larger));
             smaller.narrow([low.max(least), high], f64::INFINITY);
@@ -220,15 +221,19 @@ impl Outcome {
                 }
             }
             Self::Sampled(sample) => {
+                // First touches are known, and a line written goes back once at least.
+                let by_source = sample.by_source.iter().zip(&found.first).map(|(own, first)| own.max(*first as f64));
+                let by_source: Vec<f64> = by_source.collect();
                 let beyond = |misses: f64| (misses - found.lines as f64).max(0.0);
-                let by_line = plan.sources.iter().copied().zip(sample.by_source.into_iter().map(Count::Real)).collect();
+                let [low, high] = sample.range.map(beyond);
+                let written = if found.at_most { 0.0 } else { found.written as f64 };
                 Misses {
                     capacity_bytes,
                     compulsory,
-                    capacity: Count::Real(beyond(sample.misses)),
-                    capacity_range: Some(sample.range.map(beyond)),
-                    write_backs: Count::Real(sample.write_backs),
-                    by_line,
+                    capacity: Count::Real(beyond(by_source.iter().sum()).clamp(low, high)),
+                    capacity_range: Some([low, high]),
+                    write_backs: Count::Real(sample.write_backs.max(written)),
+                    by_line: plan.sources.iter().copied().zip(by_source.into_iter().map(Count::Real)).collect(),
                     method,
                 }
             }
@@ -266,6 +271,8 @@ impl Misses {
         for count in [&mut self.compulsory, &mut self.capacity, &mut self.write_backs].into_iter().chain(by_line) {
             *count = Count::Real(count.value());
         }
-        self.method.push_str("; conditions and subscripts that data decide are drawn at random, by one fixed seed");
+        let method = self.method.strip_prefix("exact: ").unwrap_or(&self.method);
+        self.method =
+            format!("{method}; conditions and subscripts that data decide are drawn at random, by one fixed seed");
     }
 }

@@ -486,9 +486,11 @@ impl<'a> Compiler<'a> {
         within.loops.push(source.var.0 as usize);
         let (lower, upper) = (self.range(&source.lower), self.range(&source.upper));
         let (low, high, most) = if step > 0 {
-            (lower.0, upper.1 - 1, rounds(lower.0, upper.1, step))
+            let gap = self.gap(&source.upper, &source.lower);
+            (lower.0, upper.1 - 1, rounds(lower.0, upper.1, step).min(rounds(0, gap, step)))
         } else {
-            (upper.0 + 1, lower.1, rounds(lower.1, upper.0, step))
+            let gap = self.gap(&source.lower, &source.upper);
+            (upper.0 + 1, lower.1, rounds(lower.1, upper.0, step).min(rounds(gap, 0, step)))
         };
         let var = source.var.0 as usize;
         if most == 0 {
@@ -676,6 +678,31 @@ impl<'a> Compiler<'a> {
     }
 
     /// Between which values `expr` lies for all values of the loops around; perhaps farther apart than needed.
+    fn range_of(&self, even: &Even) -> (i128, i128) {
+        let constant = i128::from(even.constant);
+        even.terms.iter().fold((constant, constant), |(low, high), (symbol, term)| {
+            let (from, to) = self.ranges.get(*symbol).copied().unwrap_or_default();
+            let (a, b) = (from.saturating_mul((*term).into()), to.saturating_mul((*term).into()));
+            (low.saturating_add(a.min(b)), high.saturating_add(a.max(b)))
+        })
+    }
+
+    /// How far `upper` is above `lower` at most: less than their ranges tell where both move together, as in tiles.
+    fn gap(&self, upper: &Expr, lower: &Expr) -> i128 {
+        match (upper, lower) {
+            (Expr::Min(a, b), _) => self.gap(a, lower).min(self.gap(b, lower)),
+            (Expr::Max(a, b), _) => self.gap(a, lower).max(self.gap(b, lower)),
+            (_, Expr::Max(a, b)) => self.gap(upper, a).min(self.gap(upper, b)),
+            (_, Expr::Min(a, b)) => self.gap(upper, a).max(self.gap(upper, b)),
+            _ => {
+                let apart = self.range(upper).1.saturating_sub(self.range(lower).0);
+                let together = self.even(upper).zip(self.even(lower).and_then(|lower| lower.scaled(-1)));
+                let together = together.and_then(|(upper, lower)| upper.plus(&lower));
+                together.map_or(apart, |difference| self.range_of(&difference).1.min(apart))
+            }
+        }
+    }
+
     fn range(&self, expr: &Expr) -> (i128, i128) {
         match expr {
             Expr::Const(value) => (i128::from(*value), i128::from(*value)),

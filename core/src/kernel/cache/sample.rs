@@ -17,11 +17,13 @@ use crate::error::Error;
 use crate::rng::Rng;
 
 /// Lines that sampling may touch, in all levels together.
-pub(super) const WORK: u64 = 100_000_000;
+pub(super) const WORK: u64 = 200_000_000;
 /// Draws that tell how much of the box the loops reach.
 const POSITION_DRAWS: u32 = 2000;
+/// With fewer of them in the loops, the box tells too little.
+const LEAST_REACHED: u64 = 100;
 /// Draws of the first batch, however far each is followed; each batch after it has twice as many.
-const FIRST_BATCH: u64 = 64;
+const FIRST_BATCH: u64 = 32;
 /// No more batches once so many were drawn.
 const MAX_DRAWS: u64 = 1 << 17;
 /// Standard deviations that hold 99 % of a normal distribution.
@@ -34,9 +36,7 @@ pub(super) struct Sample {
     pub(super) drawn: u64,
     /// Of them, those not followed to their end.
     pub(super) open: u64,
-    /// Misses of both kinds.
-    pub(super) misses: f64,
-    /// Between which numbers they lie with 99 % confidence.
+    /// Between which numbers misses of both kinds lie with 99 % confidence.
     pub(super) range: [f64; 2],
     pub(super) write_backs: f64,
     /// Misses by index into [`Plan::sources`].
@@ -91,7 +91,8 @@ impl<'p, 'a> Sites<'p, 'a> {
 #[derive(Debug, Clone)]
 struct Found {
     drawn: u64,
-    open: u64,
+    /// Not followed to their end, by index into [`Plan::sources`].
+    open: Vec<u64>,
     misses: Vec<u64>,
     write_backs: u64,
 }
@@ -124,6 +125,8 @@ impl Sample {
                     u64::from(Back::new(plan, capacity, false, u64::MAX, meter).go_to(site, &mut rng)?.is_some());
             }
         }
+        // From a few hits nothing follows.
+        let reached = if reached < LEAST_REACHED { 0 } else { reached };
         Ok(sites.positions() * reached as f64 / POSITION_DRAWS as f64)
     }
 
@@ -152,31 +155,34 @@ impl Sample {
 
 impl Found {
     fn of(drawn: u64, plan: &Plan<'_>) -> Self {
-        Self { drawn, open: 0, misses: vec![0; plan.sources.len()], write_backs: 0 }
+        let none = vec![0; plan.sources.len()];
+        Self { drawn, open: none.clone(), misses: none, write_backs: 0 }
     }
 
     fn add(&mut self, more: &Self) {
         self.drawn += more.drawn;
-        self.open += more.open;
         self.write_backs += more.write_backs;
-        for (own, more) in self.misses.iter_mut().zip(&more.misses) {
-            *own += more;
+        for (own, more) in [(&mut self.misses, &more.misses), (&mut self.open, &more.open)] {
+            own.iter_mut().zip(more).for_each(|(own, more)| *own += more);
         }
     }
 
     /// What it means for `positions` in all.
     fn of_all(&self, positions: f64) -> Sample {
         let scale = positions / self.drawn as f64;
-        let (missed, open) = (self.misses.iter().sum::<u64>() as f64, self.open as f64);
+        let open = self.open.iter().sum();
+        let (missed, unknown) = (self.misses.iter().sum::<u64>() as f64, open as f64);
         let drawn = self.drawn as f64;
-        let range = [interval(missed, drawn)[0], interval(missed + open, drawn)[1]];
+        let range = [interval(missed, drawn)[0], interval(missed + unknown, drawn)[1]];
         Sample {
             drawn: self.drawn,
-            open: self.open,
-            misses: (missed + open / 2.0) * scale,
+            open,
             range: range.map(|share| share * positions),
             write_backs: self.write_backs as f64 * scale,
-            by_source: self.misses.iter().map(|misses| *misses as f64 * scale).collect(),
+            // One that was not followed to its end is as likely a hit.
+            by_source: (self.misses.iter().zip(&self.open))
+                .map(|(misses, open)| (*misses as f64 + *open as f64 / 2.0) * scale)
+                .collect(),
         }
     }
 }
@@ -256,7 +262,9 @@ fn draw<'a>(
         match back.before(&plan.steps, &site.path, &rounds) {
             Ok(()) | Err(Stop::Known) => {}
             Err(Stop::Open) if back.missed.is_none() => {
-                found.open += 1;
+                if let Some(open) = found.open.get_mut(site.touch.source as usize) {
+                    *open += 1;
+                }
                 continue;
             }
             // Whether it missed is known; whether its line was changed before is taken as it looks.
