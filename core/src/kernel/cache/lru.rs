@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 /// No slot.
 const NONE: u32 = u32::MAX;
 /// Up to this many lines of memory, a table finds a line's slot (16 MiB); beyond, a hash map does.
-const MAX_TABLE: u64 = 1 << 22;
+pub(super) const MAX_TABLE: u64 = 1 << 22;
 
 /// What a touch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,7 +52,7 @@ pub struct Misses {
 }
 
 /// Lines that replays may touch, in all levels together; a few seconds natively.
-const REPLAY_WORK: u64 = 400_000_000;
+const REPLAY_WORK: u64 = 600_000_000;
 /// What is left for each level at least: rounds that repeat soon are found with that.
 const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.

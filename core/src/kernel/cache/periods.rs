@@ -14,8 +14,8 @@ pub(super) struct Periods<'p> {
     period: &'p Period,
     /// Rounds between looks, a multiple of the period.
     length: u64,
-    /// What was found then; replaced when twice as many rounds have passed, so that a start that is not like the
-    /// rest is left behind, and comparing costs no more than a share of running.
+    /// What was found then; replaced when a quarter more rounds have passed, so that a start that is not like the rest
+    /// is left behind, and when keeping it costs no more than a share of running.
     seen: Option<Seen>,
     /// From this work of the meter on, looking again costs little beside what was done.
     due: u64,
@@ -27,6 +27,8 @@ pub(super) struct Periods<'p> {
 #[derive(Debug)]
 struct Seen {
     round: u64,
+    /// The meter then.
+    spent: u64,
     lines: Vec<Line>,
     totals: Totals,
 }
@@ -71,10 +73,13 @@ impl<'p> Periods<'p> {
             // Four times the work of a look must pass before the next.
             self.due = meter.spent() + 4 * looked;
         }
-        if self.seen.as_ref().is_none_or(|seen| round >= 2 * seen.round) {
+        let old = |seen: &Seen| {
+            round - seen.round >= seen.round.div_ceil(4) && meter.spent() - seen.spent >= 4 * lru.len() as u64
+        };
+        if self.seen.as_ref().is_none_or(old) {
             let lines: Vec<Line> = lru.lines().collect();
             meter.spend(lines.len() as u64)?;
-            self.seen = Some(Seen { round, lines, totals: totals.clone() });
+            self.seen = Some(Seen { round, spent: meter.spent(), lines, totals: totals.clone() });
         }
         Ok(0)
     }

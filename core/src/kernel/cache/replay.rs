@@ -1,7 +1,7 @@
 //! The exact way for long streams: every touch of another line goes through an LRU cache; where rounds of a loop repeat,
 //! they are skipped.
 
-use super::lru::Lru;
+use super::lru::{Lru, MAX_TABLE};
 use super::meter::Meter;
 use super::periods::Periods;
 use super::plan::{Loop, Plan, Step, Touch};
@@ -44,9 +44,14 @@ pub(super) struct Replay<'p, 'a, 'm> {
     /// Whether rounds were skipped.
     skipped: bool,
     meter: &'p mut Meter<'m>,
+    /// Work of a touch.
+    touch: u64,
     /// Kept for its memory.
     cursors: Vec<Cursor>,
 }
+
+/// A touch takes about so many times longer where a hash map finds the line.
+const HASHED: u64 = 4;
 
 impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     /// The counts of the whole program in a cache of `capacity` lines, and whether rounds were skipped.
@@ -54,7 +59,9 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let lru = Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX), plan.lines);
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
         let values = plan.values.clone();
-        let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, cursors: Vec::new() };
+        let touch = if plan.lines > MAX_TABLE { HASHED } else { 1 };
+        let cursors = Vec::new();
+        let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, touch, cursors };
         replay.steps(&plan.steps)?;
         replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
         Ok((replay.totals, replay.skipped))
@@ -87,7 +94,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
                 }
                 Step::Touch(touch) => {
                     let line = self.plan.line(touch, &self.values)?;
-                    self.meter.spend(1)?;
+                    self.meter.spend(self.touch)?;
                     touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
                 }
             }
@@ -160,12 +167,12 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     }
 
     fn rounds(&mut self, runs: &mut [Cursor], range: (u64, u64)) -> Result<(), Error> {
-        let Self { plan, lru, totals, meter, capacity, .. } = self;
+        let Self { plan, lru, totals, meter, capacity, touch, .. } = self;
         let all_stay = *capacity >= runs.len() as u64;
         each_round(plan, runs, range, |runs, rounds| {
             // Where the cache holds all lines of a round, the next round with the same lines hits and changes nothing.
             for _ in 0..if all_stay { 1 } else { rounds } {
-                meter.spend(runs.len() as u64)?;
+                meter.spend(*touch * runs.len() as u64)?;
                 for run in runs {
                     touch_line(lru, totals, run.line, run.array, run.write, run.source);
                 }
@@ -190,7 +197,7 @@ impl Visitor for Replay<'_, '_, '_> {
     }
 
     fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error> {
-        self.meter.spend(1)?;
+        self.meter.spend(self.touch)?;
         touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
         Ok(())
     }

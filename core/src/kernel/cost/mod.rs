@@ -17,7 +17,7 @@ use self::demand::{Demand, Demands, demands};
 use self::time::{ALL, FEATURES, Luck, Parts};
 use super::cache::Misses;
 use super::count::Counts;
-use super::nest::{Element, Program};
+use super::nest::{Element, Node, Program};
 use super::report::{Count, LevelReport, LineCost, OptLevel, Part, Roof, Roofline};
 
 /// What a program costs.
@@ -56,7 +56,7 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
     assumptions.push(
         "energy is that of moving data and of arithmetic: instructions, leakage and idle parts are not in it".into(),
     );
-    if !demands.flops.is_empty() && demands.all.stall > 0.0 {
+    if special(&program.body) {
         assumptions.push(format!("a special function is taken as {} multiplications", demand::SPECIAL));
     }
     Cost {
@@ -70,6 +70,16 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
         lines: lines(&demands, misses, target),
         assumptions,
     }
+}
+
+/// Whether the program calls a special function.
+fn special(body: &[Node]) -> bool {
+    body.iter().any(|node| match node {
+        Node::Loop(l) => special(&l.body),
+        Node::Branch(branch) => special(&branch.then) || special(&branch.otherwise),
+        Node::Work(work) => work.flops.special > 0,
+        Node::Library(_) => false,
+    })
 }
 
 /// What each feature adds to the time in ms, on average over all orders of adding them.
