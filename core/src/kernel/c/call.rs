@@ -234,7 +234,7 @@ impl<'a> Lower<'a> {
                     let value = if float { None } else { self.integer(argument, false)? };
                     self.value(argument)?;
                     let value = value.map_or(Value::Unknown, Value::Known);
-                    let scalar = Scalar { float, value, stored: true, depth: self.loops.len() };
+                    let scalar = Scalar { float, value, stored: true, depth: self.loops.len(), range: own.range() };
                     scope.insert(name.to_owned(), Binding::Scalar(scalar));
                 }
                 None if own.dims.is_empty() || own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
@@ -307,7 +307,9 @@ impl<'a> Lower<'a> {
                     self.bind(name, scalar);
                 }
                 (Some(false), _) => {
-                    let scalar = self.scalar(false, Value::Parameter(name.to_owned()));
+                    let (value, depth) = (Value::Parameter(name.to_owned()), self.loops.len());
+                    let scalar =
+                        Binding::Scalar(Scalar { float: false, value, stored: true, depth, range: own.range() });
                     self.bind(name, scalar);
                 }
                 (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {

@@ -7,7 +7,7 @@ use super::lower::{Binding, Lower, Value};
 use super::poly::{size, tidy};
 use super::preprocess::integer;
 use super::types::{self, Base, Dim};
-use super::walk::name;
+use super::walk::{assigns, children, name};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Rounding};
 use crate::kernel::nest::{Branch, Comparison, Condition, Node as Step};
@@ -15,6 +15,10 @@ use crate::kernel::source::refuse;
 
 /// Longer expressions are data: nobody writes them, and substituting variables in each other can make them.
 const MAX_SIZE: usize = 200;
+/// Functions and macros of integers that many sources use and do not define.
+const FUNCTIONS: [&str; 9] = ["min", "max", "MIN", "MAX", "fmin", "fmax", "floord", "ceild", "abs"];
+/// More runs of ones in a constant, each a division and a remainder, are not followed.
+const MAX_RUNS: usize = 4;
 
 impl<'a> Lower<'a> {
     /// The value of `expression` as an expression of parameters and loop variables; none if data decide it. Names that
@@ -39,10 +43,17 @@ impl<'a> Lower<'a> {
             Expression::UnaryOperator(unary) => match unary.node.operator.node {
                 UnaryOperator::Minus => self.integer(&unary.node.operand, needed)?.map(|value| value.times(-1)),
                 UnaryOperator::Plus => self.integer(&unary.node.operand, needed)?,
+                UnaryOperator::Complement => {
+                    self.integer(&unary.node.operand, needed)?.map(|value| value.times(-1).minus(1))
+                }
+                UnaryOperator::Negate => self.integer_truth(expression, needed)?,
                 _ => None,
             },
             Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::Assign => {
                 self.integer(&binary.node.rhs, needed)?
+            }
+            Expression::BinaryOperator(binary) if decides(&binary.node.operator.node) => {
+                self.integer_truth(expression, needed)?
             }
             Expression::BinaryOperator(_) => self.integer_chain(expression, needed)?,
             Expression::Cast(cast) => match types::named(&cast.node.type_name.node, &self.typedefs).float() {
@@ -96,8 +107,15 @@ impl<'a> Lower<'a> {
         if steps.is_empty() {
             return Ok(None);
         }
-        let Some(mut value) = self.integer(first, needed)? else { return Ok(None) };
-        for (operator, right) in steps {
+        // Remainders, shifts and bits are of integers only.
+        let only = |operator: &BinaryOperator| {
+            use BinaryOperator::{Divide, Minus, Multiply, Plus};
+            !matches!(operator, Plus | Minus | Multiply | Divide)
+        };
+        let last = steps.iter().rposition(|(operator, _)| only(operator));
+        let Some(mut value) = self.integer(first, needed || last.is_some())? else { return Ok(None) };
+        for (position, (operator, right)) in steps.into_iter().enumerate() {
+            let needed = needed || last.is_some_and(|last| position <= last);
             let Some(right) = self.integer(right, needed)? else { return Ok(None) };
             value = match (operator, right) {
                 (BinaryOperator::Plus, right) => value.plus(right),
@@ -107,7 +125,10 @@ impl<'a> Lower<'a> {
                 (BinaryOperator::Modulo, right) => value.modulo(right, Rounding::Zero),
                 (BinaryOperator::ShiftLeft, Expr::Const(by @ 0..=62)) => value.times(1_i64 << by),
                 (BinaryOperator::ShiftRight, Expr::Const(by @ 0..=62)) => value.over(1_i64 << by, Rounding::Floor),
-                _ => return Ok(None),
+                (operator, right) => match bits(operator, value, right) {
+                    Some(value) => value,
+                    None => return Ok(None),
+                },
             };
             // Beyond that it is data; stopping here keeps the work bounded.
             if size(&value, MAX_SIZE) > MAX_SIZE {
@@ -120,42 +141,96 @@ impl<'a> Lower<'a> {
         Ok(Some(value))
     }
 
-    /// `a < b ? a : b` and its like; or the one arm, where the condition is a number.
+    /// `c ? a : b`, where parameters and loop variables decide `c`.
     fn integer_choice(&mut self, choice: &'a ConditionalExpression, needed: bool) -> Result<Option<Expr>, Error> {
-        let Some((less, small, large)) = self.ordered(&choice.condition, needed)? else { return Ok(None) };
+        if !self.made_of_known(&choice.condition, needed) {
+            return Ok(None);
+        }
+        let condition = self.condition(&choice.condition)?;
         let (Some(then), Some(otherwise)) =
             (self.integer(&choice.then_expression, needed)?, self.integer(&choice.else_expression, needed)?)
         else {
             return Ok(None);
         };
-        if let (Expr::Const(small), Expr::Const(large)) = (&small, &large) {
-            let holds = if less { small < large } else { small <= large };
-            return Ok(Some(if holds { then } else { otherwise }));
+        // `a < b ? a : b` and its like.
+        if let Condition::Compare(small, Comparison::Less | Comparison::LessEqual, large) = &condition {
+            if then == *small && otherwise == *large {
+                return Ok(Some(then.min(otherwise)));
+            }
+            if then == *large && otherwise == *small {
+                return Ok(Some(then.max(otherwise)));
+            }
         }
-        Ok(if then == small && otherwise == large {
-            Some(small.min(large))
-        } else if then == large && otherwise == small {
-            Some(small.max(large))
-        } else {
-            None
-        })
+        Ok(truth(&condition).map(|holds| match holds {
+            Expr::Const(0) => otherwise,
+            Expr::Const(_) => then,
+            holds => then.minus(otherwise.clone()).times(holds).plus(otherwise),
+        }))
     }
 
-    /// `a < b` (true) or `a <= b` of integers, from any of the four comparisons.
-    fn ordered(&mut self, condition: &'a Node<Expression>, needed: bool) -> Result<Option<(bool, Expr, Expr)>, Error> {
-        let Expression::BinaryOperator(binary) = &condition.node else { return Ok(None) };
-        let BinaryOperatorExpression { operator, lhs, rhs } = &binary.node;
-        let (less, turned) = match operator.node {
-            BinaryOperator::Less => (true, false),
-            BinaryOperator::LessOrEqual => (false, false),
-            BinaryOperator::Greater => (true, true),
-            BinaryOperator::GreaterOrEqual => (false, true),
-            _ => return Ok(None),
-        };
-        let (Some(left), Some(right)) = (self.integer(lhs, needed)?, self.integer(rhs, needed)?) else {
+    /// A condition as a number: one where it holds, else zero.
+    fn integer_truth(&mut self, expression: &'a Node<Expression>, needed: bool) -> Result<Option<Expr>, Error> {
+        if !self.made_of_known(expression, needed) {
             return Ok(None);
-        };
-        Ok(Some(if turned { (less, right, left) } else { (less, left, right) }))
+        }
+        Ok(truth(&self.condition(expression)?))
+    }
+
+    /// Whether `expression` computes from known integers alone, whether or not that can be written down.
+    fn made_of_known(&mut self, expression: &'a Node<Expression>, needed: bool) -> bool {
+        let mut open = vec![expression];
+        while let Some(part) = open.pop() {
+            let fine = match &part.node {
+                Expression::Identifier(identifier) => self.integer_variable(&identifier.node.name, needed).is_some(),
+                Expression::Constant(constant) => !matches!(constant.node, Constant::Float(_)),
+                Expression::UnaryOperator(unary) => {
+                    use UnaryOperator::{Complement, Minus, Negate, Plus};
+                    matches!(unary.node.operator.node, Complement | Minus | Negate | Plus)
+                }
+                Expression::BinaryOperator(binary) => {
+                    let operator = &binary.node.operator.node;
+                    !assigns(operator) && *operator != BinaryOperator::Index
+                }
+                Expression::Cast(cast) => {
+                    types::named(&cast.node.type_name.node, &self.typedefs).float() == Some(false)
+                }
+                Expression::Call(call) => {
+                    let function = name(&call.node.callee);
+                    open.extend(&call.node.arguments);
+                    function
+                        .is_some_and(|function| FUNCTIONS.contains(&function) && !self.functions.contains_key(function))
+                }
+                Expression::Conditional(_) | Expression::SizeOfTy(_) => true,
+                _ => false,
+            };
+            if !fine {
+                return false;
+            }
+            if !matches!(part.node, Expression::Call(_)) {
+                children(&part.node, &mut |child| open.push(child));
+            }
+        }
+        true
+    }
+
+    /// The value of what decides a condition or a subscript. What is known and cannot be written down is refused: to
+    /// take it for data would be a guess.
+    pub(super) fn deciding(&mut self, expression: &'a Node<Expression>) -> Result<Option<Expr>, Error> {
+        let value = self.integer(expression, false)?;
+        if value.is_none() {
+            self.not_known(expression)?;
+        }
+        Ok(value)
+    }
+
+    /// Refuses what is made of known integers, and has no value that can be written down.
+    fn not_known(&mut self, expression: &'a Node<Expression>) -> Result<(), Error> {
+        if self.made_of_known(expression, false) {
+            let problem = "this follows from parameters and loop variables, by a formula that is not read";
+            let cure = "Use + - * / %, comparisons, min, max, and shifts and bits of constants";
+            return Err(refuse(self.at(expression), problem, cure));
+        }
+        Ok(())
     }
 
     fn integer_call(&mut self, call: &'a CallExpression, needed: bool) -> Result<Option<Expr>, Error> {
@@ -163,9 +238,8 @@ impl<'a> Lower<'a> {
             return Ok(None);
         };
         let mut values = Vec::new();
-        match function {
-            "min" | "max" | "MIN" | "MAX" | "fmin" | "fmax" | "floord" | "ceild" | "abs" => {}
-            _ => return Ok(None),
+        if !FUNCTIONS.contains(&function) {
+            return Ok(None);
         }
         for argument in &call.arguments {
             let Some(value) = self.integer(argument, needed)? else { return Ok(None) };
@@ -198,15 +272,22 @@ impl<'a> Lower<'a> {
                     BinaryOperator::LogicalAnd | BinaryOperator::LogicalOr => {
                         return self.both(operator.node == BinaryOperator::LogicalAnd, lhs, rhs);
                     }
-                    _ => {
-                        if let Some(condition) = self.comparison(&operator.node, lhs, rhs)? {
+                    ref operator if assigns(operator) => {}
+                    ref operator if decides(operator) => {
+                        if let Some(condition) = self.comparison(operator, lhs, rhs)? {
                             return Ok(condition);
+                        }
+                        self.not_known(expression)?;
+                    }
+                    _ => {
+                        if let Some(value) = self.deciding(expression)? {
+                            return Ok(Condition::Compare(value, Comparison::NotEqual, Expr::Const(0)));
                         }
                     }
                 }
             }
             _ => {
-                if let Some(value) = self.integer(expression, false)? {
+                if let Some(value) = self.deciding(expression)? {
                     return Ok(Condition::Compare(value, Comparison::NotEqual, Expr::Const(0)));
                 }
             }
@@ -232,10 +313,7 @@ impl<'a> Lower<'a> {
         lhs: &'a Node<Expression>,
         rhs: &'a Node<Expression>,
     ) -> Result<Option<Condition>, Error> {
-        use BinaryOperator::{Equals, Greater, GreaterOrEqual, Less, LessOrEqual, NotEquals};
-        if !matches!(operator, Less | LessOrEqual | Greater | GreaterOrEqual | Equals | NotEquals) {
-            return Ok(None);
-        }
+        use BinaryOperator::{Equals, Greater, GreaterOrEqual, Less, LessOrEqual};
         let (mut left, mut right) = (self.integer(lhs, false)?, self.integer(rhs, false)?);
         // What is compared with a known integer, and is not declared, is an integer: a parameter.
         if left.is_some() && right.is_none() && name(rhs).is_some_and(|name| self.find(name).is_none()) {
@@ -272,6 +350,71 @@ impl<'a> Lower<'a> {
         let (first, second) = (Box::new(first), Box::new(second));
         Ok(if and { Condition::And(first, second) } else { Condition::Or(first, second) })
     }
+}
+
+/// A condition as a number: one where it holds, else zero; none if data decide it.
+fn truth(condition: &Condition) -> Option<Expr> {
+    let one = || Expr::Const(1);
+    let size = |a: &Expr, b: &Expr| {
+        let gap = tidy(a.clone().minus(b.clone()));
+        gap.clone().max(gap.times(-1)).min(one())
+    };
+    let above = |gap: Expr| tidy(gap).min(one()).max(0);
+    Some(match condition {
+        Condition::Chance(_) => return None,
+        Condition::Compare(a, Comparison::Less, b) => above(b.clone().minus(a.clone())),
+        Condition::Compare(a, Comparison::LessEqual, b) => above(b.clone().minus(a.clone()).plus(1)),
+        Condition::Compare(a, Comparison::NotEqual, b) => size(a, b),
+        Condition::Compare(a, Comparison::Equal, b) => one().minus(size(a, b)),
+        Condition::And(a, b) => truth(a)?.min(truth(b)?),
+        Condition::Or(a, b) => truth(a)?.max(truth(b)?),
+        Condition::Not(a) => one().minus(truth(a)?),
+    })
+}
+
+/// `value & mask` and its like for a constant mask, in two's complement as C's integers are.
+fn bits(operator: &BinaryOperator, left: Expr, right: Expr) -> Option<Expr> {
+    let (value, mask) = match (left, right) {
+        (value, Expr::Const(mask)) | (Expr::Const(mask), value) => (value, mask),
+        _ => return None,
+    };
+    let and = masked(&value, mask)?;
+    match operator {
+        BinaryOperator::BitwiseAnd => Some(and),
+        BinaryOperator::BitwiseOr => Some(value.plus(mask).minus(and)),
+        BinaryOperator::BitwiseXor => Some(value.plus(mask).minus(and.times(2))),
+        _ => None,
+    }
+}
+
+/// `value & mask`: each run of ones in the mask is what a division by its lowest leaves of a power of two.
+fn masked(value: &Expr, mask: i64) -> Option<Expr> {
+    if let (Expr::Const(value), mask) = (value, mask) {
+        return Some(Expr::Const(value & mask));
+    }
+    if mask < 0 {
+        return Some(value.clone().minus(masked(value, !mask)?));
+    }
+    let (mut sum, mut left) = (Expr::Const(0), mask);
+    for _ in 0..MAX_RUNS {
+        if left == 0 {
+            return Some(sum);
+        }
+        let low = left.trailing_zeros();
+        let ones = (left >> low).trailing_ones();
+        let unit = 1_i64 << low;
+        // A run up to the highest bit would need 2^63, which is none of our numbers.
+        let run = 1_i64.checked_shl(ones).filter(|run| *run > 0)?;
+        sum = sum.plus(value.clone().over(unit, Rounding::Floor).modulo(run, Rounding::Floor).times(unit));
+        left -= (run - 1) << low;
+    }
+    (left == 0).then_some(sum)
+}
+
+/// Whether an operator compares or joins conditions.
+fn decides(operator: &BinaryOperator) -> bool {
+    use BinaryOperator::*;
+    matches!(operator, Less | LessOrEqual | Greater | GreaterOrEqual | Equals | NotEquals | LogicalAnd | LogicalOr)
 }
 
 /// A chain of operators that stands to the left: its first operand, and each operator with its right operand.

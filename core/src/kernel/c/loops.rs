@@ -9,7 +9,8 @@ use super::array::value;
 use super::integer::chain;
 use super::lower::{Binding, Lower, Round, Scalar, Value};
 use super::poly::{poly, tidy};
-use super::walk::{Part, name, steps};
+use super::types;
+use super::walk::{Part, assigned, name, steps, walk};
 use crate::error::Error;
 use crate::kernel::expr::{Expr, Rounding, Symbol};
 use crate::kernel::nest::{At, Loop, Node as Step, Work};
@@ -32,9 +33,23 @@ struct Counter<'a> {
     advance: Advance<'a>,
     lower: Option<Expr>,
     step: Option<Expr>,
-    /// Others that move with it, and what is added to them: where they start, if that is known.
-    others: Vec<(Advance<'a>, Option<Expr>)>,
+    /// Others that move with it.
+    others: Vec<Moving<'a>>,
     var: Symbol,
+}
+
+/// A variable that each round moves, and where it starts, if that is known.
+type Moving<'a> = (Advance<'a>, Option<Expr>);
+
+impl Counter<'_> {
+    /// How many rounds lie behind, if the loop starts at `lower` and steps by one.
+    fn rounds(&self, lower: &Expr, step: &Expr) -> Option<Expr> {
+        match step {
+            Expr::Const(1) => Some(Expr::from(self.var).minus(lower.clone())),
+            Expr::Const(-1) => Some(lower.clone().minus(self.var)),
+            _ => None,
+        }
+    }
 }
 
 /// The range of a loop.
@@ -71,7 +86,7 @@ impl<'a> Lower<'a> {
             return match (told, repeat.condition.as_deref()) {
                 (Some(trips), condition) => {
                     let parts = condition.into_iter().chain(repeat.step.as_deref()).collect::<Vec<_>>();
-                    self.rounds(trips, &parts, &repeat.statement, at)
+                    self.rounds(trips, &parts, condition, &repeat.statement, at)
                 }
                 (None, None) => Err(refuse(at, "this loop never ends", TRIPS)),
                 (None, Some(_)) => Err(refuse(at, "how often this loop runs is not known", TRIPS)),
@@ -88,6 +103,8 @@ impl<'a> Lower<'a> {
         for other in advances.iter().filter(|other| other.name != advance.name && !assigned.contains(other.name)) {
             others.push((*other, self.integer_named(other.name)));
         }
+        let parts: Vec<_> = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect();
+        others.extend(self.moving(&repeat.statement, &parts));
         assigned.extend(advances.iter().map(|advance| advance.name.to_owned()).filter(|name| name != advance.name));
         // What the body changes is not known at the start of each round.
         self.forget(&assigned);
@@ -117,7 +134,8 @@ impl<'a> Lower<'a> {
             ForInitializer::Expression(expression) => {
                 for advance in advances {
                     if self.find(advance.name).is_none() {
-                        let counter = Scalar { float: false, value: Value::Unknown, stored: true, depth: 0 };
+                        let counter =
+                            Scalar { float: false, value: Value::Unknown, stored: true, depth: 0, range: None };
                         self.declare_shared(advance.name, Binding::Scalar(counter));
                     }
                 }
@@ -163,7 +181,9 @@ impl<'a> Lower<'a> {
         }
         self.set_counter(name, Expr::from(counter.var));
         let upper = self.limit(condition, (counter.var, name), sign > 0, &step)?;
-        Ok(Head { lower, upper, step, ascending: sign > 0 })
+        let head = Head { lower, upper, step, ascending: sign > 0 };
+        self.reaches(name, &head, condition)?;
+        Ok(head)
     }
 
     /// A loop whose rounds follow from its head.
@@ -178,22 +198,7 @@ impl<'a> Lower<'a> {
         let (name, var) = (counter.advance.name, counter.var);
         let Head { lower, upper, step, ascending } = head;
         // `j--` beside `i++`: as far from its start as `i` is.
-        let rounds = match step {
-            Expr::Const(1) => Some(Expr::from(var).minus(lower.clone())),
-            Expr::Const(-1) => Some(lower.clone().minus(var)),
-            _ => None,
-        };
-        let mut others = Vec::new();
-        for (other, start) in &counter.others {
-            let by = match other.by {
-                None => Some(Expr::Const(1)),
-                Some(by) => self.integer(by, true)?,
-            };
-            let by = by.map(|by| if other.adds { by } else { by.times(-1) });
-            if let (Some(rounds), Some(by), Some(start)) = (&rounds, by, start) {
-                others.push((other.name, tidy(start.clone().plus(rounds.clone().times(by)))));
-            }
-        }
+        let others = self.moved(&counter.others, counter.rounds(&lower, &step))?;
         let round = Round {
             var,
             lower: lower.clone(),
@@ -205,11 +210,7 @@ impl<'a> Lower<'a> {
             told: false,
         };
         let body = self.body(round, &repeat.statement, at, |own| {
-            for (name, value) in others {
-                if let Some(scalar) = own.scalar_mut(name).filter(|scalar| !scalar.float) {
-                    scalar.value = Value::Known(value);
-                }
-            }
+            own.set_moved(others);
             Ok(())
         })?;
         // Behind a loop by one, the counter is where it stopped.
@@ -247,6 +248,22 @@ impl<'a> Lower<'a> {
             outer.written.extend(assigned);
         }
         body
+    }
+
+    /// Refuses a loop that runs until its variable is where its type does not reach.
+    fn reaches(&self, name: &str, head: &Head, condition: &Node<Expression>) -> Result<(), Error> {
+        let Some(Binding::Scalar(Scalar { range: Some((least, most)), .. })) = self.find(name) else { return Ok(()) };
+        let Expr::Const(upper) = head.upper else { return Ok(()) };
+        let limits = match (head.ascending, *least) {
+            (true, _) if upper > *most => format!("of a type that is never above {most}"),
+            // `i != -1` of an unsigned int holds until it wraps, which is where it would be below zero.
+            (false, 0) if upper == -1 && *most >= u32::MAX.into() && differs(condition) => return Ok(()),
+            (false, 0) if upper < 0 => "unsigned, never below zero".to_owned(),
+            (false, _) if upper < *least => format!("of a type that is never below {least}"),
+            _ => return Ok(()),
+        };
+        let problem = format!("this loop never ends: {name} is {limits}");
+        Err(refuse(self.at(condition), problem, "Use a wider or a signed type, or correct the comparison"))
     }
 
     fn set_counter(&mut self, name: &str, value: Expr) {
@@ -381,7 +398,7 @@ impl<'a> Lower<'a> {
             }
             assigned.insert(name.to_owned());
             let parts = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect::<Vec<_>>();
-            return self.rounds(trips, &parts, &repeat.statement, at);
+            return self.rounds(trips, &parts, repeat.condition.as_deref(), &repeat.statement, at);
         };
         let var = counter.var;
         self.set_counter(name, Expr::from(var));
@@ -392,24 +409,107 @@ impl<'a> Lower<'a> {
         let round =
             Round { var, lower: lower_of, upper: upper_of, step: step_of, ascending, assigned, written, told: true };
         let condition = repeat.condition.as_deref();
-        let body = self
-            .body(round, &repeat.statement, at, |own| condition.map_or(Ok(()), |part| own.value(part).map(|_| ())))?;
+        let others = self.moved(&counter.others, counter.rounds(&lower, &step))?;
+        let body = self.body(round, &repeat.statement, at, |own| {
+            own.set_moved(others);
+            condition.map_or(Ok(()), |part| own.value(part).map(|_| ()))
+        })?;
+        self.set_counter(name, upper.clone());
+        self.out.push(Step::Loop(Loop { var, lower, upper, step, body, at }));
+        self.last_test(condition, at)?;
         if let Some(scalar) = self.scalar_mut(name) {
             (scalar.value, scalar.stored) = (Value::Unknown, true);
         }
-        self.out.push(Step::Loop(Loop { var, lower, upper, step, body, at }));
         Ok(())
     }
 
-    /// A `while` or `do`.
+    /// The test that ends a loop of which a comment says how often it runs.
+    fn last_test(&mut self, condition: Option<&'a Node<Expression>>, at: At) -> Result<(), Error> {
+        if let Some(condition) = condition {
+            self.effect(condition)?;
+        }
+        self.flush(at);
+        Ok(())
+    }
+
+    /// Integers that each round of a loop moves by the same amount, and where they start: the body changes them once,
+    /// outside of conditions and inner loops.
+    fn moving(&mut self, statement: &'a Node<Statement>, parts: &[&'a Node<Expression>]) -> Vec<Moving<'a>> {
+        let mut changes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut skips = false;
+        let heads = parts.iter().map(|part| Part::Expression(part));
+        for part in std::iter::once(Part::Statement(statement)).chain(heads) {
+            walk(part, &mut |part| match part {
+                Part::Expression(expression) | Part::Head(expression) => {
+                    if let Some(name) = assigned(&expression.node) {
+                        *changes.entry(name).or_default() += 1;
+                    }
+                }
+                // A name declared again means two things.
+                Part::Declaration(declaration) => {
+                    for declarator in &declaration.node.declarators {
+                        if let Some(name) = types::name(&declarator.node.declarator.node) {
+                            *changes.entry(&name.node.name).or_default() += 2;
+                        }
+                    }
+                }
+                Part::Statement(statement) => skips |= matches!(statement.node, Statement::Continue),
+            });
+        }
+        if skips {
+            return Vec::new();
+        }
+        let items = match &statement.node {
+            Statement::Compound(items) => items.iter().filter_map(|item| match &item.node {
+                BlockItem::Statement(statement) => Some(statement),
+                _ => None,
+            }),
+            _ => return Vec::new(),
+        };
+        let expressions = items.filter_map(|statement| match &statement.node {
+            Statement::Expression(Some(expression)) => Some(&**expression),
+            _ => None,
+        });
+        let found = expressions.flat_map(advances).filter(|advance| changes.get(advance.name) == Some(&1));
+        let constant = |by: &Node<Expression>| matches!(by.node, Expression::Constant(_));
+        let found: Vec<_> = found.filter(|advance| advance.by.is_none_or(constant)).collect();
+        found.into_iter().map(|advance| (advance, self.integer_named(advance.name))).collect()
+    }
+
+    /// What is known of `moving` after a number of `rounds`.
+    fn moved(&mut self, moving: &[Moving<'a>], rounds: Option<Expr>) -> Result<Vec<(&'a str, Expr)>, Error> {
+        let mut values = Vec::new();
+        for (advance, start) in moving {
+            let by = match advance.by {
+                None => Some(Expr::Const(1)),
+                Some(by) => self.integer(by, true)?,
+            };
+            let by = by.map(|by| if advance.adds { by } else { by.times(-1) });
+            if let (Some(rounds), Some(by), Some(start)) = (&rounds, by, start) {
+                values.push((advance.name, tidy(start.clone().plus(rounds.clone().times(by)))));
+            }
+        }
+        Ok(values)
+    }
+
+    fn set_moved(&mut self, values: Vec<(&str, Expr)>) {
+        for (name, value) in values {
+            if let Some(scalar) = self.scalar_mut(name).filter(|scalar| !scalar.float) {
+                scalar.value = Value::Known(value);
+            }
+        }
+    }
+
+    /// A `while`, which tests its condition `first`, or a `do`.
     pub(super) fn repeat(
         &mut self,
         condition: &'a Node<Expression>,
         statement: &'a Node<Statement>,
+        first: bool,
         at: At,
     ) -> Result<(), Error> {
         match self.trips(at) {
-            Some(trips) => self.rounds(trips, &[condition], statement, at),
+            Some(trips) => self.rounds(trips, &[condition], first.then_some(condition), statement, at),
             None => {
                 let always = matches!(self.integer(condition, false), Ok(Some(Expr::Const(value))) if value != 0);
                 let problem = if always { "this loop never ends" } else { "how often this loop runs is not known" };
@@ -418,11 +518,12 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// `trips` rounds of `statement`, each with the `parts` of the loop's head.
+    /// `trips` rounds of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is over.
     fn rounds(
         &mut self,
         trips: Expr,
         parts: &[&'a Node<Expression>],
+        last: Option<&'a Node<Expression>>,
         statement: &'a Node<Statement>,
         at: At,
     ) -> Result<(), Error> {
@@ -433,6 +534,12 @@ impl<'a> Lower<'a> {
         }
         let var = self.builder.variable("round");
         let (lower, step) = (Expr::Const(0), Expr::Const(1));
+        let moving = self.moving(statement, parts);
+        let inside = self.moved(&moving, Some(Expr::from(var)))?;
+        let behind = match breaks(&statement.node) {
+            true => Vec::new(),
+            false => self.moved(&moving, Some(tidy(trips.clone().max(0))))?,
+        };
         let round = Round {
             var,
             lower: lower.clone(),
@@ -443,9 +550,13 @@ impl<'a> Lower<'a> {
             written: BTreeSet::new(),
             told: true,
         };
-        let body = self.body(round, statement, at, |own| parts.iter().try_for_each(|part| own.effect(part)))?;
+        let body = self.body(round, statement, at, |own| {
+            own.set_moved(inside);
+            parts.iter().try_for_each(|part| own.effect(part))
+        })?;
         self.out.push(Step::Loop(Loop { var, lower, upper: trips, step, body, at }));
-        Ok(())
+        self.set_moved(behind);
+        self.last_test(last, at)
     }
 }
 
@@ -465,10 +576,15 @@ fn breaks(statement: &Statement) -> bool {
     }
 }
 
+/// Whether `condition` is `a != b`.
+fn differs(condition: &Node<Expression>) -> bool {
+    matches!(&condition.node, Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::NotEquals)
+}
+
 /// Whether `expression` mentions `wanted`.
 fn uses(expression: &Node<Expression>, wanted: &str) -> bool {
     let mut found = false;
-    super::walk::walk(Part::Expression(expression), &mut |part| {
+    walk(Part::Expression(expression), &mut |part| {
         if let Part::Expression(part) = part {
             found |= name(part) == Some(wanted);
         }

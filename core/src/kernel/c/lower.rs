@@ -42,6 +42,8 @@ pub(super) struct Scalar {
     pub(super) stored: bool,
     /// How many loops stood around its declaration.
     pub(super) depth: usize,
+    /// The least and the largest value of its type, if that is known.
+    pub(super) range: Option<(i64, i64)>,
 }
 
 /// What is known of an integer.
@@ -185,7 +187,7 @@ impl<'a> Lower<'a> {
     }
 
     pub(super) fn scalar(&self, float: bool, value: Value) -> Binding {
-        Binding::Scalar(Scalar { float, value, stored: true, depth: self.loops.len() })
+        Binding::Scalar(Scalar { float, value, stored: true, depth: self.loops.len(), range: None })
     }
 
     /// Makes sure that `name`, if nobody declared it, is a number: a parameter where an integer is needed, or else data.
@@ -194,7 +196,8 @@ impl<'a> Lower<'a> {
             return;
         }
         let constant = |name: &str| {
-            Binding::Scalar(Scalar { float: false, value: Value::Parameter(name.to_owned()), stored: false, depth: 0 })
+            let value = Value::Parameter(name.to_owned());
+            Binding::Scalar(Scalar { float: false, value, stored: false, depth: 0, range: None })
         };
         let given = |name: &str| self.builder.given(name).is_some();
         // PolyBench's bounds of loops: of the argument `ni` if there is one, or else of the macro `NI`.
@@ -222,7 +225,7 @@ impl<'a> Lower<'a> {
             self.bind_shared(name, constant(name));
         } else {
             self.builder.assume(format!("{name} is not declared: a floating-point scalar"));
-            let scalar = Scalar { float: true, value: Value::Unknown, stored: true, depth: 0 };
+            let scalar = Scalar { float: true, value: Value::Unknown, stored: true, depth: 0, range: None };
             self.bind_shared(name, Binding::Scalar(scalar));
         }
     }
@@ -324,13 +327,13 @@ impl<'a> Lower<'a> {
             }
             Statement::If(branch) => self.branch(&branch.node, &[], tail, at),
             Statement::Switch(switch) => self.switch(&switch.node, tail, at),
-            Statement::While(repeat) => self.repeat(&repeat.node.expression, &repeat.node.statement, at),
+            Statement::While(repeat) => self.repeat(&repeat.node.expression, &repeat.node.statement, true, at),
             Statement::DoWhile(repeat) => {
                 // `do { ... } while (0)` runs once.
                 if matches!(self.integer(&repeat.node.expression, false), Ok(Some(Expr::Const(0)))) {
                     return self.statement(&repeat.node.statement, false);
                 }
-                self.repeat(&repeat.node.expression, &repeat.node.statement, at)
+                self.repeat(&repeat.node.expression, &repeat.node.statement, false, at)
             }
             Statement::For(repeat) => self.for_loop(&repeat.node, at),
             Statement::Goto(_) => Err(refuse(at, "`goto` is not followed", "Write it as a loop or a condition")),
@@ -449,7 +452,7 @@ impl<'a> Lower<'a> {
         let Statement::Compound(items) = &switch.statement.node else {
             return Err(refuse(at, "this switch has no block", "Write `switch (x) { case 0: ... break; }`"));
         };
-        let selector = self.integer(&switch.expression, false)?;
+        let selector = self.deciding(&switch.expression)?;
         if selector.is_none() {
             self.value(&switch.expression)?;
         }
@@ -593,7 +596,7 @@ impl<'a> Lower<'a> {
                     (_, Some(_)) if self.source.defines.contains_key(name) => Value::Parameter(name.clone()),
                     _ => Value::Known(next.clone()),
                 };
-                let scalar = Scalar { float: false, value, stored: false, depth: 0 };
+                let scalar = Scalar { float: false, value, stored: false, depth: 0, range: None };
                 self.bind(name, Binding::Scalar(scalar));
                 next = next.plus(1);
             }
@@ -676,7 +679,8 @@ impl<'a> Lower<'a> {
         let known = expression.is_none() || self.builder.given(name).is_some();
         if constant || (of_file && known) {
             let value = Value::Parameter(name.to_owned());
-            self.bind(name, Binding::Scalar(Scalar { float, value, stored: !own.constant, depth: 0 }));
+            let scalar = Scalar { float, value, stored: !own.constant, depth: 0, range: own.range() };
+            self.bind(name, Binding::Scalar(scalar));
             return Ok(());
         }
         // What the user gives a value, and the source reads from elsewhere, is a parameter; so is what nobody sets.
@@ -692,8 +696,9 @@ impl<'a> Lower<'a> {
                 self.work.scalars.writes += 1;
             }
         }
-        let binding = self.scalar(float, value);
-        self.bind(name, binding);
+        let depth = self.loops.len();
+        let scalar = Scalar { float, value, stored: true, depth, range: own.range() };
+        self.bind(name, Binding::Scalar(scalar));
         Ok(())
     }
 

@@ -285,6 +285,15 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("for (int i = 0; i < n; i += 0) x[i] = 1;", (1, 1), "never ends"),
         ("for (int i = 1; i < n; i *= 2) x[i] = 1;", (1, 1), "`trips: 100`"),
         ("for (int i = 0; i < n; i++) { i = i + 1; }", (1, 1), "changed within the loop"),
+        ("for (unsigned i = n - 1; i >= 0; i--) x[i] = 1;", (1, 26), "unsigned, never below zero"),
+        ("for (size_t i = n; i > -1; --i) x[i] = 1;", (1, 20), "unsigned, never below zero"),
+        ("void f(unsigned n) { for (; n >= 0; n--) x[n] = 1; }", (1, 29), "unsigned, never below zero"),
+        ("for (char c = 0; c < 200; c++) x[c] = 1;", (1, 18), "never above 127"),
+        ("for (unsigned char i = 0; i < 300; i++) x[i] = 1;", (1, 27), "never above 255"),
+        ("for (short i = 0; i > -40000; i--) y[0] = 1;", (1, 19), "never below -32768"),
+        ("for (int i = 0; i < 9; i++) if ((i ^ (i * i)) & 1) x[i] = 1;", (1, 33), "by a formula that is not read"),
+        ("for (int i = 0; i < 9; i++) if ((i | i) > 3) x[i] = 1;", (1, 33), "by a formula that is not read"),
+        ("for (int i = 0; i < 9; i++) x[1 << i] = 1;", (1, 31), "by a formula that is not read"),
         ("for (int i = 0; i * i < n; i++) x[i] = 1;", (1, 17), "when i ends"),
         ("for (int i = 0; i != n; i += 2) x[i] = 1;", (1, 17), "step over"),
         ("for (int i = 0; i < n; i++) {\n  if (x[i] > 0)\n    break;\n}", (3, 5), "`break`"),
@@ -424,12 +433,26 @@ fn what_code_does() {
         ("for (unsigned i = 0; N > i; ++i) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
         ("for (size_t i = 0; i + 2 <= N; i += 2) { x[i] = 0; x[i + 1] = 0; }", (0, 8, 0, "x: f32[N]")),
         // Loops that a comment explains.
-        ("// trips: 5\nwhile (x[0] > 1) x[0] = x[0] / 2;", (10, 5, 5, "x: f32[1]")),
+        ("// trips: 5\nwhile (x[0] > 1) x[0] = x[0] / 2;", (11, 5, 5, "x: f32[1]")),
         ("for (int i = 1; i < N; i *= 2) // trips: 3\n  s += 1.0f;", (0, 0, 3, "")),
         (
             "for (int i = 0; i < N; i++) for (int k = p[i]; k < p[i + 1]; k++) /* trips: 4 */ y[i] += v[k] * x[c[k]];",
-            (8 * (1 + 4 * 5), 32, 64, "p: i32[N + 1]; v: f32[v_0]; x: f32[x_0]; c: i32[c_0]; y: f32[N]"),
+            (8 * (1 + 4 * 5 + 1), 32, 64, "p: i32[N + 1]; v: f32[v_0]; x: f32[x_0]; c: i32[c_0]; y: f32[N]"),
         ),
+        // The test that ends it, too; `do` tests behind each round.
+        ("// trips: 5\nwhile (x[1] + x[2] > 1) x[0] = 1;", (12, 5, 6, "x: f32[3]")),
+        ("// trips: 5\ndo x[0] = 1; while (x[1] + x[2] > 1);", (10, 5, 5, "x: f32[3]")),
+        ("// trips: 5\nfor (; x[1] > 1; ) x[0] = 1;", (6, 5, 0, "x: i32[2]")),
+        // Variables that each round moves.
+        ("int k = 3;\n// trips: 5\nwhile (x[k] > 1) { y[2 * k] = 1; k += 2; }", (6, 5, 0, "x: f32[14]; y: f32[23]")),
+        ("int k = N;\n// trips: 3\ndo { k--; y[k] = 1; } while (x[0]);", (3, 3, 0, "x: f32[1]; y: f32[N]")),
+        ("int k = 1; for (int i = 0; i < N; i++) { y[k] = 1; k += 2; }", (0, 8, 0, "y: f32[2*N]")),
+        (
+            "int k = 1; for (int i = 0; i < N; i++) { y[k] = 1; if (x[i] > 0) /* probability: 1 */ k += 2; }",
+            (8, 8, 0, "y: f32[y_0]; x: f32[N]"),
+        ),
+        ("for (unsigned i = N - 1; i != -1; i--) x[i] = 0;", (0, 8, 0, "x: f32[N]")),
+        ("for (unsigned char i = 0; i < 255; i++) x[i] = 0;", (0, 255, 0, "x: f32[255]")),
         ("do { x[0] = 1; } while (0);", (0, 1, 0, "x: f32[1]")),
         // Conditions.
         ("for (int i = 0; i < N; i++) { if (i == 2) continue; x[i] = 0; }", (0, 7, 0, "x: f32[N]")),
@@ -478,6 +501,67 @@ fn what_code_does() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn known_integers_are_exact() {
+    /// An expression of `i`, and its value.
+    type Case = (&'static str, fn(i64) -> i64);
+    let cases: [Case; 26] = [
+        ("i % 3", |i| i % 3),
+        ("!(i % 2)", |i| i64::from(i % 2 == 0)),
+        ("!!i", |i| i64::from(i != 0)),
+        ("i & 1", |i| i & 1),
+        ("(i & 1) == 0", |i| i64::from(i & 1 == 0)),
+        ("i & 6", |i| i & 6),
+        ("5 & i", |i| i & 5),
+        ("i & ~7", |i| i & !7),
+        ("i & -3", |i| i & -3),
+        ("i | 1", |i| i | 1),
+        ("i | 10", |i| i | 10),
+        ("i ^ 1", |i| i ^ 1),
+        ("i ^ -6", |i| i ^ -6),
+        ("~i", |i| !i),
+        ("i >> 2", |i| i >> 2),
+        ("(i >> 1) & 1", |i| (i >> 1) & 1),
+        ("i << 3", |i| i << 3),
+        ("(i & 3) * (i / 4) - (i | 2) % 5", |i| (i & 3) * (i / 4) - (i | 2) % 5),
+        ("i % 2 ? 3 : i", |i| if i % 2 != 0 { 3 } else { i }),
+        ("i < 4 ? 0 : 1", |i| i64::from(i >= 4)),
+        ("i > 4 ? i : 4", |i| i.max(4)),
+        ("(i < 3) + (i <= 3) + (i == 3) + (i != 5)", |i| {
+            i64::from(i < 3) + i64::from(i <= 3) + i64::from(i == 3) + i64::from(i != 5)
+        }),
+        ("i > 2 && i % 2 || i == 0", |i| i64::from(i > 2 && i % 2 != 0 || i == 0)),
+        ("(i > 2) == (i < 9)", |i| i64::from((i > 2) == (i < 9))),
+        ("abs(i) & 3 ? i & 1 ? 5 : 6 : 7", |i| if i.abs() & 3 != 0 { if i & 1 != 0 { 5 } else { 6 } } else { 7 }),
+        ("(unsigned) (i * i) % N", |i| i * i % 8),
+    ];
+    let given = Given::defines(&[("N", 8)]);
+    for (code, value) in cases {
+        let text = format!(
+            "float x[500], y[9]; for (int i = -9; i < 20; i++) {{ int k = {code}; x[({code}) + 200] = 0; if ({code}) y[0] = 0; y[1] = ({code}) ? y[2] : y[3]; if (k) y[4] = 0; }}"
+        );
+        let kernel = given.read(&text).unwrap_or_else(|error| panic!("{code}\n{error}"));
+        let own: Vec<_> = Tally::of(&kernel.program).stream;
+        let mut expected = Vec::new();
+        for value in (-9..20).map(value) {
+            expected.push((0, value + 200, true));
+            expected.extend((value != 0).then_some((1, 0, true)));
+            expected.push((1, if value != 0 { 2 } else { 3 }, false));
+            expected.push((1, 1, true));
+            expected.extend((value != 0).then_some((1, 4, true)));
+        }
+        assert_eq!(own, expected, "{code}");
+    }
+}
+
+#[test]
+fn variables_that_rounds_move_are_followed() {
+    let kernel =
+        Given::default().read("int k = 3;\n// trips: 3\nwhile (x[k] > 1) { y[k] = 1; k += 2; y[k] = 2; }").unwrap();
+    let elements: Vec<i64> = Tally::of(&kernel.program).stream.iter().map(|(_, element, _)| *element).collect();
+    assert_eq!(elements, [3, 3, 5, 5, 5, 7, 7, 7, 9, 9]);
 }
 
 /// Runs `inside` with the stack that a WebAssembly module has by default; frames that are not optimised take more.

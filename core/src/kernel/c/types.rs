@@ -34,6 +34,8 @@ pub(super) struct Type<'a> {
     pub(super) dims: Vec<Dim<'a>>,
     pub(super) constant: bool,
     pub(super) typedef: bool,
+    /// Whether it is a number that is never below zero.
+    pub(super) unsigned: bool,
 }
 
 impl Type<'_> {
@@ -43,6 +45,20 @@ impl Type<'_> {
             Base::Number(element) if self.dims.is_empty() => Some(element.is_float()),
             _ => None,
         }
+    }
+
+    /// The least and the largest value of an integer, as far as 64 bits hold them; none if it is something else.
+    pub(super) fn range(&self) -> Option<(i64, i64)> {
+        let Base::Number(element) = self.base else { return None };
+        if self.float() != Some(false) {
+            return None;
+        }
+        let bits = 8 * element.bytes() as u32;
+        Some(match (self.unsigned, bits) {
+            (true, 64) => (0, i64::MAX),
+            (true, bits) => (0, (1 << bits) - 1),
+            (false, bits) => (i64::MIN >> (64 - bits), i64::MAX >> (64 - bits)),
+        })
     }
 }
 
@@ -81,8 +97,9 @@ pub(super) fn named<'a>(name: &'a TypeName, typedefs: &Typedefs<'a>) -> Type<'a>
 }
 
 fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs: &Typedefs<'a>) -> Type<'a> {
-    let (mut long, mut found, mut integer) = (0_u32, None, None);
+    let (mut long, mut found, mut integer, mut unsigned) = (0_u32, None, None, false);
     for word in words {
+        unsigned |= matches!(word, TypeSpecifier::Unsigned | TypeSpecifier::Bool);
         match word {
             TypeSpecifier::Void => found = Some(Base::Void),
             TypeSpecifier::Char | TypeSpecifier::Bool => integer = Some(Element::I8),
@@ -118,7 +135,7 @@ fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs: &Typedefs<
         (None, 1..) => Base::Number(Element::I64),
         (None, 0) => Base::Number(integer.unwrap_or(Element::I32)),
     };
-    Type { base, dims: Vec::new(), constant: false, typedef: false }
+    Type { base, dims: Vec::new(), constant: false, typedef: false, unsigned }
 }
 
 /// `base` with the pointers and arrays of `declarator`.
@@ -143,8 +160,8 @@ pub(super) fn derived<'a>(base: Type<'a>, declarator: &'a Declarator) -> Type<'a
         }
     }
     dims.extend(pointers);
-    dims.extend(base.dims);
-    Type { base: base.base, dims, constant: base.constant, typedef: base.typedef }
+    dims.extend(base.dims.iter().cloned());
+    Type { dims, ..base }
 }
 
 /// The name that a declarator declares.

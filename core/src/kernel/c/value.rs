@@ -110,6 +110,8 @@ impl<'a> Lower<'a> {
         match self.find(name) {
             Some(Binding::Scalar(scalar)) => {
                 let (float, stored, depth) = (scalar.float, scalar.stored, scalar.depth);
+                // What is known needs not wait for the round before.
+                let unknown = matches!(scalar.value, Value::Unknown);
                 let constant = !stored
                     && match &scalar.value {
                         Value::Known(value) => matches!(value, Expr::Const(_)),
@@ -121,7 +123,7 @@ impl<'a> Lower<'a> {
                     let carried = self.loops.last().is_some_and(|round| {
                         depth < self.loops.len() && round.assigned.contains(name) && !round.written.contains(name)
                     });
-                    self.work.carried |= carried;
+                    self.work.carried |= carried && unknown;
                 }
                 Ok(Kind { float, constant })
             }
@@ -257,6 +259,7 @@ impl<'a> Lower<'a> {
                         dims: vec![Dim::Pointer],
                         constant: false,
                         typedef: false,
+                        unsigned: false,
                     };
                     let binding = self.pointed(pointer, &own, element, rhs)?;
                     if let Some(own) = self.find_mut(pointer) {
@@ -534,7 +537,7 @@ impl<'a> Lower<'a> {
 
     /// A subscript: known, or else loaded.
     fn subscript(&mut self, expression: &'a Node<Expression>) -> Result<Option<Expr>, Error> {
-        let known = self.integer(expression, false)?;
+        let known = self.deciding(expression)?;
         // Its operations and variables count either way.
         let kind = self.value(expression)?;
         if kind.float {
