@@ -8,7 +8,7 @@
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
 use super::expr::Real;
-use super::lower::Lower;
+use super::lower::{Lower, MAX_AXES};
 use super::poly::{Poly, replace, tidy};
 use super::stmt::call_name;
 use super::value::{Lazy, Value, View, axis, both, cost};
@@ -116,11 +116,12 @@ impl<'a> Lower<'a> {
             }
             values.push((value, own));
         }
-        let floats = |value: &Value| matches!(value, Value::Scalar(true) | Value::Literal(_));
+        let floats = Value::is_real;
         if !values.iter().any(|(value, _)| value.is_array()) {
             let float = real == Some(Real::Yes) || values.iter().any(|(value, _)| floats(value));
             self.count(flops, float && real != Some(Real::Truth));
-            return Ok(Value::Scalar(float && real != Some(Real::Truth)));
+            let by_data = values.iter().any(|(value, _)| value.by_data());
+            return Ok(Value::computed(float && real != Some(Real::Truth), by_data));
         }
         let shapes: Vec<Vec<Expr>> = values.iter().filter_map(|(value, _)| shape(value)).collect();
         let dims = self.broadcast(&shapes, at)?;
@@ -460,6 +461,9 @@ impl<'a> Lower<'a> {
 
     /// The same elements in another shape: no copy where it splits or joins axes of what lies in a row.
     pub(super) fn reshape(&mut self, view: &View, dims: Vec<Expr>, at: At) -> Result<Value, Error> {
+        if dims.len() > MAX_AXES {
+            return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
+        }
         let product = |dims: &[Expr]| dims.iter().cloned().fold(Expr::Const(1), Expr::times);
         let (old, new) = (self.tidy(&product(&view.dims), at)?, self.tidy(&product(&dims), at)?);
         if !self.unify(&old, &new) {

@@ -4,7 +4,7 @@
 //! sum and a quotient; `var(x)` a mean, a difference, a square and a mean; `layer_norm` both of them, a difference, a
 //! square root of the variance plus epsilon, and a quotient.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 
@@ -363,6 +363,9 @@ impl<'a> Lower<'a> {
                 _ => return None,
             })
         };
+        if let ("abs", [(Value::Int(expr), _)]) = (name, args.values.as_slice()) {
+            return Ok(Value::Int(self.tidy(&expr.clone().max(expr.clone().times(-1)), at)?));
+        }
         if let Some((_, flops)) = ELEMENTWISE.iter().find(|(own, _)| *own == name) {
             return self.ufunc(name, *flops, args, out.as_ref());
         }
@@ -420,9 +423,10 @@ impl<'a> Lower<'a> {
                 match args.values.swap_remove(0).0 {
                     Value::Int(expr) if name.starts_with("float") => Ok(match expr {
                         Expr::Const(value) => Value::Literal(value as f64),
-                        _ => Value::Scalar(true),
+                        _ => Value::Counter(true),
                     }),
-                    Value::Literal(_) | Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
+                    Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
+                    Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
                     value if value.is_array() => match Element::named(name) {
                         Some(element) => self.elementwise(vec![(value, at)], cost::NONE, Some(Real::Of(element)), at),
                         None => Err(refuse(at, "an array as a single number", "Take one of its elements")),
@@ -899,7 +903,7 @@ impl<'a> Lower<'a> {
         Ok(Value::View(view))
     }
 
-    fn flat(&mut self, view: &View, at: At) -> Result<Value, Error> {
+    pub(super) fn flat(&mut self, view: &View, at: At) -> Result<Value, Error> {
         let whole = self.tidy(&view.dims.iter().cloned().fold(Expr::Const(1), Expr::times), at)?;
         self.reshape(view, vec![whole], at)
     }
@@ -1171,7 +1175,7 @@ impl<'a> Lower<'a> {
             return self.refuse(generator, "a comprehension with a condition is not read", cure);
         }
         let mut float = false;
-        self.over(&only.target, &only.iter, &BTreeSet::new(), at, |own| {
+        self.over(&only.target, &only.iter, &BTreeMap::new(), at, |own| {
             own.work.at = at;
             float = own.summand(&generator.elt, at)?;
             own.flush();
@@ -1186,7 +1190,7 @@ impl<'a> Lower<'a> {
         if !value.is_number() {
             return Err(refuse(at, format!("a sum of {}", value.what()), "Sum numbers"));
         }
-        let float = matches!(value, Value::Scalar(true) | Value::Literal(_));
+        let float = value.is_real();
         self.count(cost::ADD, float);
         self.work.scalars.reads += 1;
         self.work.scalars.writes += 1;

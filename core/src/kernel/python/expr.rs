@@ -4,7 +4,7 @@ use ruff_python_ast::{
     BoolOp, CmpOp, Expr as Tree, ExprCompare, ExprIf, ExprName, ExprSubscript, ExprUnaryOp, Number, Operator, UnaryOp,
 };
 
-use super::lower::Lower;
+use super::lower::{Lower, MAX_AXES};
 use super::stmt::{Test, clip};
 use super::value::{Value, View, both, cost};
 use crate::error::Error;
@@ -47,10 +47,11 @@ impl<'a> Lower<'a> {
     }
 
     fn truth(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
+        let mut by_data = false;
         for part in parts {
-            self.number_of(part)?;
+            by_data |= self.number_of(part)?.by_data();
         }
-        Ok(Value::Scalar(false))
+        Ok(Value::computed(false, by_data))
     }
 
     /// A constant of the source; everything else is refused.
@@ -86,7 +87,17 @@ impl<'a> Lower<'a> {
     }
 
     fn several(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
-        Ok(Value::Tuple(parts.iter().map(|part| self.eval(part)).collect::<Result<_, _>>()?))
+        let (mut values, mut items) = (Vec::new(), 1);
+        for part in parts {
+            let value = self.eval(part)?;
+            items += value.items();
+            self.check_items(items, self.at(part))?;
+            values.push(value);
+        }
+        if let Some(first) = parts.first() {
+            self.weigh(items, self.at(first))?;
+        }
+        Ok(Value::Tuple(values))
     }
 
     fn name(&mut self, name: &'a ExprName) -> Result<Value, Error> {
@@ -107,12 +118,13 @@ impl<'a> Lower<'a> {
             }
         };
         match &value {
-            Value::Scalar(_) | Value::Literal(_) => {
+            Value::Scalar(_) | Value::Counter(_) | Value::Literal(_) => {
                 self.work.scalars.reads += 1;
                 self.reads.insert(own.to_owned());
             }
             Value::Int(Expr::Symbol(_)) => {}
             Value::Int(_) => self.work.scalars.reads += 1,
+            Value::Tuple(_) => self.weigh(value.items(), at)?,
             Value::Lazy(_) => {
                 if let Some(frame) = self.frames.last_mut() {
                     frame.names.remove(own);
@@ -153,6 +165,7 @@ impl<'a> Lower<'a> {
         }
         match (op, &left.0, &right.0) {
             (Operator::Add, Value::Tuple(a), Value::Tuple(b)) => {
+                self.weigh(left.0.items().saturating_add(right.0.items()), at)?;
                 return Ok(Value::Tuple(a.iter().chain(b).cloned().collect()));
             }
             (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts))
@@ -282,7 +295,8 @@ impl<'a> Lower<'a> {
             (UnaryOp::USub, Value::Literal(value)) => Ok(Value::Literal(-value)),
             (UnaryOp::Not, Value::Bool(value)) => Ok(Value::Bool(!value)),
             (UnaryOp::Not, Value::None) => Ok(Value::Bool(true)),
-            (UnaryOp::Not | UnaryOp::Invert, value) if value.is_number() => Ok(Value::Scalar(false)),
+            (UnaryOp::Invert, Value::Int(expr)) => Ok(Value::Int(self.tidy(&expr.times(-1).minus(1), at)?)),
+            (UnaryOp::Not | UnaryOp::Invert, value) if value.is_number() => Ok(Value::computed(false, value.by_data())),
             (UnaryOp::UAdd, value) => Ok(value),
             (_, value) if value.is_number() => Ok(value),
             (_, value) => self.elementwise(vec![(value, at)], cost::NONE, None, at),
@@ -318,7 +332,7 @@ impl<'a> Lower<'a> {
         if values.iter().any(|(value, _)| value.is_array()) {
             return self.elementwise(values, cost::NONE, Some(Real::Truth), at);
         }
-        Ok(Value::Scalar(false))
+        Ok(Value::computed(false, values.iter().any(|(value, _)| value.by_data())))
     }
 
     /// `a if test else b`: a condition where an arm does something.
@@ -345,12 +359,12 @@ impl<'a> Lower<'a> {
             return self.refuse(choice, "a choice between arrays depends on data", "Use `np.where`, or `if`");
         }
         (self.work.at, self.work.carried) = (place, carried);
+        let by_data = a.by_data() || b.by_data() || is_chance(&condition);
         let idle = |node: &Node| matches!(node, Node::Work(w) if w.accesses.is_empty() && w.flops == cost::NONE);
         if !then.iter().chain(&otherwise).all(idle) {
             self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
         }
-        let float = |value: &Value| matches!(value, Value::Scalar(true) | Value::Literal(_));
-        Ok(Value::Scalar(float(&a) || float(&b)))
+        Ok(Value::computed(a.is_real() || b.is_real(), by_data))
     }
 
     // Conditions.
@@ -384,6 +398,7 @@ impl<'a> Lower<'a> {
                     let next = match compared(*op, &left, &right) {
                         Some(Test::Known(known)) if compare.ops.len() == 1 => return Ok(Test::Known(known)),
                         Some(Test::On(condition)) => condition,
+                        _ if !left.by_data() && !right.by_data() => return self.undecided(test),
                         _ => match by_data(self)? {
                             Test::On(condition) => condition,
                             known => return Ok(known),
@@ -407,14 +422,22 @@ impl<'a> Lower<'a> {
                 Value::View(_) | Value::Lazy(_) => {
                     self.refuse(other, "an array has no single truth value", "Use `.any()`, `.all()` or `np.where`")
                 }
+                Value::Counter(_) | Value::Literal(_) => self.undecided(other),
                 _ => by_data(self),
             },
         }
     }
 
+    /// Refuses a condition that no data decide, and that is no comparison of known integers either.
+    fn undecided<T>(&self, test: &'a Tree) -> Result<T, Error> {
+        let problem =
+            format!("whether `{}` holds is not known, and no element of an array decides it", clip(self.text(test)));
+        self.refuse(test, problem, "Write it in loop variables and parameters: `i % 2 == 0` for a counter")
+    }
+
     /// Conditions joined by `and` or `or`.
     pub(super) fn tests(&mut self, parts: &'a [Tree], and: bool, at: At) -> Result<Test, Error> {
-        let mut whole: Option<Condition> = None;
+        let (mut whole, mut chances): (Option<Condition>, usize) = (None, 0);
         let facts = self.facts.len();
         for part in parts {
             let next = match self.test(part, at)? {
@@ -426,6 +449,9 @@ impl<'a> Lower<'a> {
                 Test::Known(_) => continue,
                 Test::On(next) => next,
             };
+            if is_chance(&next) {
+                chances += 1;
+            }
             self.learn(&next, and);
             whole = Some(match whole {
                 None => next,
@@ -433,6 +459,13 @@ impl<'a> Lower<'a> {
             });
         }
         self.facts.truncate(facts);
+        if chances > 1 {
+            let word = if and { "and" } else { "or" };
+            self.assume(
+                at,
+                format!("conditions on data joined by `{word}` count as one, and all of them are looked at"),
+            );
+        }
         Ok(whole.map_or(Test::Known(and), Test::On))
     }
 
@@ -509,19 +542,24 @@ impl<'a> Lower<'a> {
     }
 
     fn subscripts(&mut self, mut view: View, parts: &'a [Tree], at: At) -> Result<Value, Error> {
-        let used = parts.iter().filter(|part| !matches!(part, Tree::NoneLiteral(_) | Tree::EllipsisLiteral(_))).count();
-        let used = used - parts.iter().filter(|part| self.is_newaxis(part)).count();
+        let is_axis = |part: &&Tree| !matches!(part, Tree::EllipsisLiteral(_)) && !self.is_newaxis(part);
+        let used = parts.iter().filter(is_axis).count();
+        if view.dims.len() + parts.len() - used > MAX_AXES {
+            return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
+        }
         if used > view.dims.len() {
             let name = self.builder.program.arrays.get(view.array).map(|array| array.name.clone()).unwrap_or_default();
             let problem = format!("{used} subscripts for {} axes of {name}", view.dims.len());
             return Err(refuse(at, problem, "Give the array's shape: `a: f32[M, N]`"));
         }
+        // What `...` stands for.
+        let rest = view.dims.len() - used;
         let mut along = 0;
         for part in parts {
             let own = self.at(part);
             match part {
                 Tree::EllipsisLiteral(_) => {
-                    along = (along + view.dims.len() - used.min(view.dims.len())).min(view.dims.len())
+                    along += rest;
                 }
                 part if self.is_newaxis(part) => {
                     view = view.expanded(along);
@@ -550,6 +588,10 @@ impl<'a> Lower<'a> {
                     }
                     Value::View(index) if !self.element(&index).is_float() && parts.len() == 1 => {
                         return self.gather(&view, &index, own);
+                    }
+                    Value::Counter(_) => {
+                        let problem = format!("what `{}` is in each round is not known", clip(self.text(part)));
+                        return self.refuse(part, problem, "Write the subscript in loop variables and parameters");
                     }
                     other => {
                         let problem = format!("{} as a subscript", other.what());
@@ -710,6 +752,16 @@ pub(super) enum Real {
     Truth,
     /// Elements of that type.
     Of(Element),
+}
+
+/// Whether data have a part in a condition.
+pub(super) fn is_chance(condition: &Condition) -> bool {
+    match condition {
+        Condition::Compare(..) => false,
+        Condition::Chance(_) => true,
+        Condition::And(a, b) | Condition::Or(a, b) => is_chance(a) || is_chance(b),
+        Condition::Not(a) => is_chance(a),
+    }
 }
 
 /// Two conditions; two on data are one.

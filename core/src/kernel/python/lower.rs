@@ -20,6 +20,12 @@ use crate::kernel::source::{MAX_DEPTH, Source, refuse};
 const MAX_STEPS: usize = 200_000;
 /// Operators nest as deep as this, calls unfolded; what is deeper inside counts as several.
 const MAX_INSIDE: usize = 128;
+/// A tuple or a list has as many items as this, those inside it included.
+const MAX_ITEMS: usize = 4096;
+/// As many items of tuples and lists are read or made in all: names may each hold many.
+const MAX_ALL_ITEMS: usize = 1 << 20;
+/// As many axes an array has, as in NumPy.
+pub(super) const MAX_AXES: usize = 64;
 /// What an array may have in bytes at most.
 const MAX_ARRAY_BYTES: i128 = 1 << 60;
 
@@ -80,6 +86,8 @@ pub(super) struct Lower<'a> {
     /// Expressions, conditions and calls being read inside one another.
     depth: usize,
     steps: usize,
+    /// Items of tuples and lists so far.
+    items: usize,
 }
 
 impl<'a> Lower<'a> {
@@ -114,6 +122,7 @@ impl<'a> Lower<'a> {
             usages,
             depth: 0,
             steps: 0,
+            items: 0,
         }
     }
 
@@ -135,6 +144,26 @@ impl<'a> Lower<'a> {
             return Err(refuse(at, problem, "Look at one of the functions that are called"));
         }
         Ok(())
+    }
+
+    /// Refuses a tuple of too many items, and too many of them in all: `x = (x, x)` again and again must not fill the
+    /// memory.
+    pub(super) fn weigh(&mut self, items: usize, at: At) -> Result<(), Error> {
+        self.check_items(items, at)?;
+        self.items += items;
+        Ok(())
+    }
+
+    /// Refuses a tuple of as many items.
+    pub(super) fn check_items(&self, items: usize, at: At) -> Result<(), Error> {
+        let problem = match items {
+            items if items > MAX_ITEMS => format!("a tuple or a list of more than {MAX_ITEMS} items"),
+            items if self.items.saturating_add(items) > MAX_ALL_ITEMS => {
+                format!("tuples and lists of more than {MAX_ALL_ITEMS} items in all")
+            }
+            _ => return Ok(()),
+        };
+        Err(refuse(at, problem, "Use an array whose shape is given"))
     }
 
     /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of which
@@ -403,6 +432,9 @@ impl<'a> Lower<'a> {
         at: At,
     ) -> Result<View, Error> {
         let unknown = || refuse(at, "the extent of this array cannot be told", "Give it as a parameter");
+        if dims.len() > MAX_AXES {
+            return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
+        }
         let mut own = Vec::new();
         let mut bytes = i128::from(element.bytes());
         for dim in dims {
@@ -476,9 +508,9 @@ impl<'a> Lower<'a> {
         self.builder.assume(format!("line {}: {text}", at.line));
     }
 
-    /// What a comment such as `# trips: 10` says about a line, on it or above it.
+    /// What a comment such as `# trips: 10` says about a line, behind it or alone above it.
     pub(super) fn comment(comments: &BTreeMap<u32, &'a str>, at: At) -> Option<&'a str> {
-        comments.get(&at.line).or_else(|| comments.get(&at.line.checked_sub(1)?)).copied()
+        comments.get(&at.line).copied()
     }
 
     /// The last value of a loop variable that stepped from `lower` to `upper`.

@@ -46,6 +46,10 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
             return Err(refuse(at, format!("this is no Python: {}", error.error), "Correct the syntax"));
         }
     };
+    let idle = |stmt: &Stmt| matches!(stmt, Stmt::Expr(expr) if expr.value.is_string_literal_expr());
+    if module.body.iter().all(idle) {
+        return Err(refuse(At { line: 1, column: 1 }, "the source has no statements", "Give a function or a loop"));
+    }
     let functions: Functions = (module.body.iter())
         .filter_map(|stmt| match stmt {
             Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),

@@ -45,6 +45,7 @@ impl<'a> Lower<'a> {
             "tensordot" => self.tensordot(&args, a, b),
             "outer" => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
+                let (a, b) = (self.flattened(a, at)?, self.flattened(b, at)?);
                 let (column, row) = (Value::View(a.expanded(1)), Value::View(b.expanded(0)));
                 self.elementwise(vec![(column, at), (row, at)], cost::MUL, None, at)
             }
@@ -59,6 +60,15 @@ impl<'a> Lower<'a> {
             "convolve2d" | "correlate2d" => self.convolve2d(name, a, b, args.get(2, &["mode"]).cloned(), at),
             _ => self.convolution(name, a, b, &args),
         }
+    }
+
+    /// An array as a row of its elements.
+    fn flattened(&mut self, view: View, at: At) -> Result<View, Error> {
+        if view.dims.len() == 1 {
+            return Ok(view);
+        }
+        let flat = self.flat(&view, at)?;
+        self.view(flat, 1, at)
     }
 
     fn biased(&mut self, value: Value, bias: Option<Value>, at: At) -> Result<Value, Error> {

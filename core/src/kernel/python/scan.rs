@@ -197,19 +197,43 @@ impl<'a> Lines<'a> {
         At { line: line as u32, column: column as u32 + 1 }
     }
 
-    /// What comments such as `# trips: 10` say, by line; `key` is what stands before the colon.
+    /// What comments such as `# trips: 10` say, by the line that they are about: a comment behind code is about its own
+    /// line, one alone on its line about the next that is more than a comment. `key` is what stands before the colon.
     pub(super) fn comments(&self, key: &str) -> BTreeMap<u32, &'a str> {
-        let text = |line: usize| {
-            let start = *self.starts.get(line)?;
-            let end = self.starts.get(line + 1).copied().unwrap_or(self.code.len());
-            let (_, comment) = self.code.get(start..end)?.split_once('#')?;
-            let (_, value) = comment.split_once(key)?;
-            let value = value.trim_start().strip_prefix(':')?.trim();
-            let end = value.find(|c: char| c.is_whitespace() || c == ',' || c == ';').unwrap_or(value.len());
-            Some((line as u32 + 1, value.get(..end)?))
-        };
-        (0..self.starts.len()).filter_map(text).collect()
+        let mut said = BTreeMap::new();
+        let mut above = None;
+        for line in 0..self.starts.len() {
+            let Some((code, comment)) = self.line(line).split_once('#') else {
+                if let Some(value) = above.take() {
+                    said.insert(line as u32 + 1, value);
+                }
+                continue;
+            };
+            let value = value_of(comment, key);
+            if code.trim().is_empty() {
+                above = value.or(above);
+            } else if let Some(value) = value.or(above.take()) {
+                said.insert(line as u32 + 1, value);
+                above = None;
+            }
+        }
+        said
     }
+
+    /// The text of a line.
+    fn line(&self, number: usize) -> &'a str {
+        let start = self.starts.get(number).copied().unwrap_or(self.code.len());
+        let end = self.starts.get(number + 1).copied().unwrap_or(self.code.len());
+        self.code.get(start..end).unwrap_or_default()
+    }
+}
+
+/// The `10` of `trips: 10`.
+fn value_of<'t>(comment: &'t str, key: &str) -> Option<&'t str> {
+    let (_, value) = comment.split_once(key)?;
+    let value = value.trim_start().strip_prefix(':')?.trim();
+    let end = value.find(|c: char| c.is_whitespace() || c == ',' || c == ';').unwrap_or(value.len());
+    value.get(..end)
 }
 
 /// Characters that begin in `bytes`.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{BoolOp, Expr as Tree, ExprCall, Operator, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtWhile};
 
+use super::expr::is_chance;
 use super::lower::{Around, Lower, assigned};
 use super::poly::{replace, tidy};
 use super::usage::integer;
@@ -423,7 +425,14 @@ impl<'a> Lower<'a> {
     fn range(&mut self, call: &'a ExprCall, args: &'a [Tree]) -> Result<Iter, Error> {
         let at = self.at(call);
         if let Some(trips) = Self::comment(self.trips, at) {
-            return Ok(Iter::Trips(self.trips_of(trips, at)?));
+            let mut known = true;
+            for arg in args {
+                known &= matches!(self.number_of(arg)?, Value::Int(_) | Value::Bool(_));
+            }
+            if !known {
+                return Ok(Iter::Trips(self.trips_of(trips, at)?));
+            }
+            self.assume(at, "the comment on its rounds is left out: the range gives them");
         }
         let (lower, upper, step) = match args {
             [upper] => (Expr::Const(0), self.whole(upper)?, Expr::Const(1)),
@@ -511,7 +520,7 @@ impl<'a> Lower<'a> {
         if f.is_async {
             return self.refuse(f, "`async` is not read", "Write a plain loop");
         }
-        self.over(&f.target, &f.iter, &assigned(&f.body), at, |own| {
+        self.over(&f.target, &f.iter, &left(&f.body), at, |own| {
             own.block(&f.body)?;
             own.settle_all()
         })?;
@@ -521,12 +530,12 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
-    /// `for target in iter`, in which `names` are assigned.
+    /// `for target in iter`, in which `names` are assigned, those that are true with what comes from arrays.
     pub(super) fn over(
         &mut self,
         target: &'a Tree,
         iter: &'a Tree,
-        names: &BTreeSet<&str>,
+        names: &BTreeMap<&str, bool>,
         at: At,
         inside: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -556,12 +565,12 @@ impl<'a> Lower<'a> {
         })
     }
 
-    /// A loop in which `names` are assigned; `inside` reads what is done in each round.
+    /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is done in each round.
     fn looped(
         &mut self,
         (lower, upper, step): (Expr, Expr, i64),
         name: &str,
-        names: &BTreeSet<&str>,
+        names: &BTreeMap<&str, bool>,
         at: At,
         inside: impl FnOnce(&mut Self, Expr) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -571,10 +580,12 @@ impl<'a> Lower<'a> {
         let var = self.builder.variable(name);
         // What a round leaves to the next is not known as an expression.
         let mut before: BTreeMap<&str, Value> = BTreeMap::new();
-        for name in names {
+        for (name, by_data) in names {
             match self.lookup(name) {
-                Some(Value::Int(_) | Value::Bool(_)) => self.bind(name, Value::Scalar(false)),
-                Some(Value::Literal(_)) => self.bind(name, Value::Scalar(true)),
+                Some(Value::Int(_) | Value::Bool(_) | Value::Counter(false)) => {
+                    self.bind(name, Value::computed(false, *by_data));
+                }
+                Some(Value::Literal(_) | Value::Counter(true)) => self.bind(name, Value::computed(true, *by_data)),
                 Some(value @ (Value::View(_) | Value::Unknown(_))) => {
                     before.insert(name, value);
                 }
@@ -643,7 +654,7 @@ impl<'a> Lower<'a> {
             (_, None) => self.refuse(w, "how often this loop runs depends on data", cure),
             (test, Some(trips)) => {
                 let rounds = self.trips_of(trips, at)?;
-                self.looped((Expr::Const(0), rounds, 1), "round", &assigned(&w.body), at, |own, _| {
+                self.looped((Expr::Const(0), rounds, 1), "round", &left(&w.body), at, |own, _| {
                     own.work.at = at;
                     own.number_of(test)?;
                     own.block(&w.body)?;
@@ -732,17 +743,18 @@ impl<'a> Lower<'a> {
         });
         self.facts.truncate(facts);
         let (otherwise, (other_flow, other_value)) = otherwise?;
+        let by_data = is_chance(&condition);
         for (name, value) in after {
             let other = self.frames.last().and_then(|frame| frame.names.get(name)).cloned();
             let merged = match (value, other) {
-                (Some(value), Some(other)) => Some(merge(value, other)),
+                (Some(value), Some(other)) => Some(merge(value, other, by_data)),
                 (value, other) => value.or(other),
             };
             self.rebind(name, merged);
         }
         self.out.push(Node::Branch(Branch { condition, then, otherwise, at: *at }));
         let flow = if flow == other_flow { flow } else { Flow::Next };
-        Ok((flow, merge(value, other_value)))
+        Ok((flow, merge(value, other_value, by_data)))
     }
 
     /// What names of the function being read stand for.
@@ -984,6 +996,66 @@ impl<'a> Lower<'a> {
     }
 }
 
+/// Names that a loop's body assigns, and whether elements of arrays have a part in what they are then.
+fn left(body: &[Stmt]) -> BTreeMap<&str, bool> {
+    fn walk<'t>(body: &'t [Stmt], inside: bool, names: &mut BTreeMap<&'t str, bool>) {
+        for stmt in body {
+            let (value, name) = match stmt {
+                Stmt::Assign(assign) => match assign.targets.as_slice() {
+                    [Tree::Name(name)] => (Some(&*assign.value), Some(name)),
+                    _ => (None, None),
+                },
+                Stmt::AugAssign(assign) => (Some(&*assign.value), assign.target.as_name_expr()),
+                Stmt::AnnAssign(assign) => (assign.value.as_deref(), assign.target.as_name_expr()),
+                Stmt::For(f) => {
+                    walk(&f.body, inside, names);
+                    continue;
+                }
+                Stmt::While(w) => {
+                    walk(&w.body, inside || from_arrays(&w.test, names), names);
+                    continue;
+                }
+                Stmt::If(i) => {
+                    let tests =
+                        std::iter::once(&*i.test).chain(i.elif_else_clauses.iter().filter_map(|c| c.test.as_ref()));
+                    let inside = inside || tests.into_iter().any(|test| from_arrays(test, names));
+                    walk(&i.body, inside, names);
+                    i.elif_else_clauses.iter().for_each(|clause| walk(&clause.body, inside, names));
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(name) = name else { continue };
+            let found = inside || value.is_some_and(|value| from_arrays(value, names));
+            if let Some(own) = names.get_mut(name.id.as_str()) {
+                *own |= found;
+            }
+        }
+    }
+    let mut names: BTreeMap<&str, bool> = assigned(body).into_iter().map(|name| (name, false)).collect();
+    // `y = a[i]` below `x = y`: what comes round is seen the second time.
+    walk(body, false, &mut names);
+    walk(body, false, &mut names);
+    names
+}
+
+/// Whether an expression looks into an array, or at a name that does.
+fn from_arrays(expr: &Tree, names: &BTreeMap<&str, bool>) -> bool {
+    struct Look<'n>(&'n BTreeMap<&'n str, bool>, bool);
+    impl<'t> Visitor<'t> for Look<'_> {
+        fn visit_expr(&mut self, expr: &'t Tree) {
+            match expr {
+                Tree::Subscript(_) => self.1 = true,
+                Tree::Name(name) => self.1 |= self.0.get(name.id.as_str()).copied().unwrap_or_default(),
+                other => walk_expr(self, other),
+            }
+        }
+    }
+    let mut look = Look(names, false);
+    look.visit_expr(expr);
+    look.1
+}
+
 /// Names that are numbers in most code, unless they come as a pair of arrays does (`gamma, beta`).
 fn is_scalar_name(name: &str, frames: &[super::lower::Frame]) -> bool {
     const NAMES: [&str; 20] = [
@@ -1038,13 +1110,11 @@ fn ends(body: &[Stmt], raises: bool) -> bool {
 }
 
 /// What a name stands for behind a condition, when it stands for one thing behind one arm and another behind the other.
-fn merge(a: Value, b: Value) -> Value {
+fn merge(a: Value, b: Value, by_data: bool) -> Value {
     match (&a, &b) {
         _ if a == b => a,
-        (Value::Scalar(x), Value::Scalar(y)) => Value::Scalar(*x || *y),
         _ if a.is_number() && b.is_number() => {
-            let float = |value: &Value| matches!(value, Value::Scalar(true) | Value::Literal(_));
-            Value::Scalar(float(&a) || float(&b))
+            Value::computed(a.is_real() || b.is_real(), by_data || a.by_data() || b.by_data())
         }
         (Value::None, _) => b,
         _ => a,

@@ -494,3 +494,96 @@ fn changed_sources_are_read_or_refused() {
         }
     }
 }
+
+#[test]
+fn what_grows_is_refused_and_what_is_large_takes_no_time() {
+    let grown = [
+        "x = (1, 1)\n".to_owned() + &"x = (x, x)\n".repeat(40),
+        "x = [1, 1]\n".to_owned() + &"x = [x, x]\n".repeat(40),
+        "x = [1, 1]\n".to_owned() + &"x = x + x\n".repeat(40),
+        "def g(x):\n    return (x, x)\ndef f(a):\n    x = a[0]\n".to_owned() + &"    x = g(x)\n".repeat(40),
+        "x = [1, 1]\n".to_owned() + &"x = x + x\n".repeat(10) + &"y = x\n".repeat(5_000),
+        "a = np.zeros(3)\n".to_owned() + &"a = np.outer(a, a)\n".repeat(10),
+        "def f(a):\n".to_owned() + &"    a = np.outer(a, a)\n".repeat(10),
+        "a = np.zeros(3)\n".to_owned() + &"a = a[None]\n".repeat(100),
+    ];
+    for code in grown {
+        let error = kernel(&code, &[], Fusion::None).unwrap_err().to_string();
+        assert!(error.contains("line "), "{error}");
+    }
+    for joined in ["a = np.zeros(3)\n", "a = b[:]\n"] {
+        let _ = kernel(&(joined.to_owned() + &"a = np.concatenate([a, a])\n".repeat(40)), &[], Fusion::None);
+    }
+    assert!(kernel("a = [0] * 10**12\n", &[], Fusion::None).is_ok());
+}
+
+#[test]
+fn a_comment_is_about_its_own_line_or_alone_about_the_next() {
+    let rounds = |code: &str| {
+        let read = kernel(code, &["a: f32[100]", "n=7"], Fusion::None).unwrap_or_else(|error| panic!("{error}"));
+        totals(&read.program).stores
+    };
+    let inner = "    for k in range(64):\n        a[k] = 1.0\n";
+    assert_eq!(rounds(&format!("while a[0] > 0:  # trips: 10\n{inner}")), 640);
+    assert_eq!(rounds(&format!("# trips: 10\n# other\nwhile a[0] > 0:\n{inner}")), 640);
+    assert_eq!(rounds("for i in range(n):  # trips: 3\n    a[i] = 0.0\n"), 7);
+    assert_eq!(rounds("for i in range(int(a[0])):  # trips: 3\n    a[0] = 0.0\n"), 3);
+    assert!(kernel(&format!("x = 1  # trips: 10\nwhile a[0] > 0:\n{inner}"), &[], Fusion::None).is_err());
+}
+
+#[test]
+fn new_axes_are_read() {
+    for (view, loads) in [("a[None]", 6), ("a[None] * 2", 6), ("a[None, None]", 6), ("a[None, ..., 0]", 2)] {
+        let read = kernel(&format!("def f(a):\n    return {view} + 1.0\n"), &["a: f32[2, 3]"], Fusion::None);
+        let program = read.unwrap_or_else(|error| panic!("{view}: {error}")).program;
+        let mut loaded = Loaded::default();
+        run(&program, &mut loaded);
+        assert_eq!(loaded.0.iter().filter(|(array, _)| *array == 0).count(), loads, "{view}");
+    }
+    assert!(kernel("def f(a):\n    return a[None]\n", &[], Fusion::None).is_ok());
+}
+
+#[test]
+fn what_no_data_decide_is_never_taken_at_random() {
+    let head = "def f(a, b, n):\n    k = 0\n    for i in range(n):\n";
+    for body in [
+        "        b[k] = a[i]\n        k += 1\n",
+        "        b[i ^ 1] = a[i]\n",
+        "        k += 1\n        if k > 3:\n            b[i] = a[i]\n",
+        "        if i ^ 1 > 3:\n            b[i] = a[i]\n",
+        "        b[int(i / 2)] = a[i]\n",
+        "        for j in range(3):\n            b[k] = a[i]\n            k = k + 1\n",
+    ] {
+        let error = kernel(&(head.to_owned() + body), &["a: f32[50]", "b: f32[50]", "n=9"], Fusion::None);
+        let error = error.map(|kernel| show(&kernel.program)).unwrap_err().to_string();
+        assert!(error.contains("line ") && error.contains("not known"), "{body}: {error}");
+    }
+    for body in [
+        "        b[p[i]] = a[i]\n",
+        "        k = p[k]\n        b[k] = a[i]\n",
+        "        if a[i] > a[k]:\n            k = i\n    b[0] = k\n",
+        "        k = p[i] ^ 1\n        b[k] = a[i]\n",
+    ] {
+        let said = ["a: f32[50]", "b: f32[50]", "p: i32[50]", "n=9"];
+        let read =
+            kernel(&(head.replace("n)", "p, n)") + body).replace("range(p, n)", "range(n)"), &said, Fusion::None);
+        let read = read.unwrap_or_else(|error| panic!("{body}: {error}"));
+        assert!(read.program.assumptions.iter().any(|text| text.contains("data")), "{body}");
+    }
+    let distance = "for i in range(5):\n    for j in range(5):\n        b[abs(i - j)] = 1.0\n";
+    assert_eq!(totals(&kernel(distance, &["b: f32[5]"], Fusion::None).unwrap().program).stores, 25);
+}
+
+#[test]
+fn joined_conditions_on_data_are_stated() {
+    let code = "for i in range(9):\n    if a[i] > 0 and b[i] > 0:\n        a[i] = 0.0\n";
+    let read = kernel(code, &[], Fusion::None).unwrap();
+    assert!(read.program.assumptions.iter().any(|text| text.contains("joined by `and`")));
+}
+
+#[test]
+fn sources_without_statements_are_refused() {
+    for code in ["", "\n\n", "# nothing\n", "\"\"\"Words.\"\"\"\n"] {
+        assert!(kernel(code, &[], Fusion::None).unwrap_err().to_string().contains("line 1, column 1:"), "{code:?}");
+    }
+}

@@ -18,8 +18,12 @@ pub(super) enum Value {
     Int(Expr),
     /// A number in the source, such as `0.5`.
     Literal(f64),
-    /// A number in a register that only a run would know; whether it is floating-point.
+    /// A number in a register that only a run would know, an element of an array among what it comes from, or an argument;
+    /// whether it is floating-point.
     Scalar(bool),
+    /// A number that comes from no element of an array, but whose expression is not known, such as a counter; whether it is
+    /// floating-point.
+    Counter(bool),
     /// A string.
     Text(String),
     /// The type of elements: `np.float32`.
@@ -42,7 +46,30 @@ impl Value {
 
     /// Whether it is one number.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Self::Int(_) | Self::Literal(_) | Self::Scalar(_) | Self::Bool(_))
+        matches!(self, Self::Int(_) | Self::Literal(_) | Self::Scalar(_) | Self::Counter(_) | Self::Bool(_))
+    }
+
+    /// Whether it is one floating-point number.
+    pub(super) fn is_real(&self) -> bool {
+        matches!(self, Self::Scalar(true) | Self::Counter(true) | Self::Literal(_))
+    }
+
+    /// Whether data decide it.
+    pub(super) fn by_data(&self) -> bool {
+        matches!(self, Self::Scalar(_) | Self::View(_) | Self::Lazy(_) | Self::Unknown(_))
+    }
+
+    /// A number computed from others: whether it is floating-point, and whether data decide it.
+    pub(super) fn computed(float: bool, by_data: bool) -> Self {
+        if by_data { Self::Scalar(float) } else { Self::Counter(float) }
+    }
+
+    /// How many items it holds, those inside it included.
+    pub(super) fn items(&self) -> usize {
+        match self {
+            Self::Tuple(parts) => parts.iter().fold(1, |sum, part| sum.saturating_add(part.items())),
+            _ => 1,
+        }
     }
 
     /// What errors call it.
@@ -51,7 +78,7 @@ impl Value {
             Self::None => "None",
             Self::Bool(_) => "a truth value",
             Self::Int(_) => "an integer",
-            Self::Literal(_) | Self::Scalar(_) => "a number",
+            Self::Literal(_) | Self::Scalar(_) | Self::Counter(_) => "a number",
             Self::Text(_) => "a string",
             Self::Type(_) => "a type",
             Self::Tuple(_) => "a tuple",
