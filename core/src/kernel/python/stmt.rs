@@ -927,12 +927,13 @@ impl<'a> Lower<'a> {
         default: Option<&'a Tree>,
         at: At,
     ) -> Result<Value, Error> {
-        let annotated = annotation.map(|annotation| self.annotation(annotation)).transpose()?.flatten();
+        let annotated = annotation.map(|annotation| self.annotation(name, annotation)).transpose()?.flatten();
         if let Some(shape) = self.source.shapes.iter().find(|shape| shape.name == name) {
             self.shapes_used.insert(&shape.name);
-            if annotated.is_some_and(|(element, dims)| {
-                dims != shape.dims || (shape.element.is_some() && element.is_some() && element != shape.element)
-            }) {
+            let other = |own: &Shape| {
+                own.dims != shape.dims || shape.element.is_some_and(|e| own.element.is_some_and(|own| own != e))
+            };
+            if annotated.is_some_and(|own| other(&own)) {
                 self.assume(at, format!("the annotation of {name} is left out: its shape was given"));
             }
             return self.shaped(shape, "", at);
@@ -987,18 +988,15 @@ impl<'a> Lower<'a> {
         match annotation {
             Tree::Name(own) if own.id.as_str() == "int" => Ok(Some(Value::Int(self.builder.parameter(name).into()))),
             Tree::Name(own) if own.id.as_str() == "float" => Ok(Some(Value::Scalar(true))),
-            other => match self.annotation(other)? {
-                Some((element, dims)) => {
-                    let shape = Shape { name: name.to_owned(), element, dims };
-                    self.shaped(&shape, "", at).map(Some)
-                }
+            other => match self.annotation(name, other)? {
+                Some(shape) => self.shaped(&shape, "", at).map(Some),
                 None => Ok(None),
             },
         }
     }
 
     /// The type and the extents that an annotation gives, if it is of that form.
-    fn annotation(&self, annotation: &'a Tree) -> Result<Option<(Option<Element>, Vec<Extent>)>, Error> {
+    fn annotation(&self, name: &str, annotation: &'a Tree) -> Result<Option<Shape>, Error> {
         let text = match annotation {
             Tree::StringLiteral(text) => text.value.to_str().to_owned(),
             Tree::Subscript(subscript) => match &*subscript.slice {
@@ -1014,7 +1012,7 @@ impl<'a> Lower<'a> {
             _ => return Ok(None),
         };
         match Shape::parse_type(&text) {
-            Ok(shape) => Ok(Some(shape)),
+            Ok((element, dims)) => Ok(Some(Shape { name: name.to_owned(), element, dims })),
             Err(problem) if annotation.is_string_literal_expr() && is_shape(&text) => {
                 self.refuse(annotation, format!("\"{text}\" is no shape: {problem}"), "Write it as `f32[M, K]`")
             }
