@@ -459,6 +459,19 @@ impl<'a> Lower<'a> {
         Ok(Value::View(result))
     }
 
+    /// `a[indices] = b`: the indices are loaded, and the rows to store to are such as data decide.
+    pub(super) fn scattered(&mut self, view: &View, index: &View, at: At) -> View {
+        let dims: Vec<Expr> = index.dims.iter().chain(view.dims.iter().skip(1)).cloned().collect();
+        self.assume(at, "data decide which rows are stored to: every line is as likely");
+        let nodes = self.pass(index, false, at);
+        self.emit(nodes);
+        let rows = (0..view.dims.len()).map(|own| match own.checked_sub(1) {
+            None => Expr::Const(0),
+            Some(rest) => axis(index.dims.len() + rest),
+        });
+        View { by_data: true, ..view.of(dims, &rows.collect::<Vec<_>>()) }
+    }
+
     /// The same elements in another shape: no copy where it splits or joins axes of what lies in a row.
     pub(super) fn reshape(&mut self, view: &View, dims: Vec<Expr>, at: At) -> Result<Value, Error> {
         if dims.len() > MAX_AXES {
@@ -587,7 +600,7 @@ pub(super) fn shape(value: &Value) -> Option<Vec<Expr>> {
 }
 
 /// The type that holds both: floating-point before integers, then the larger.
-fn wider(a: Element, b: Element) -> Element {
+pub(super) fn wider(a: Element, b: Element) -> Element {
     let rank = |element: Element| (element.is_float(), element.bytes());
     if rank(b) > rank(a) { b } else { a }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 
-use super::array::shape;
+use super::array::{shape, wider};
 use super::expr::Real;
 use super::lower::Lower;
 use super::stmt::clip;
@@ -219,7 +219,7 @@ const OTHERS: [&str; 101] = [
     "where",
     "zeros",
     "zeros_like",
-    "item",
+    "correlate",
 ];
 
 /// The arguments of a call, evaluated.
@@ -227,10 +227,16 @@ pub(super) struct Args<'a> {
     /// Those without a name; that of a method first.
     pub(super) values: Vec<(Value, At)>,
     names: Vec<(&'a str, Value, At)>,
+    /// The module that the function is of, if the call says so.
+    module: Option<&'a str>,
     pub(super) at: At,
 }
 
 impl Args<'_> {
+    fn none(at: At) -> Self {
+        Self { values: Vec::new(), names: Vec::new(), module: None, at }
+    }
+
     /// The argument at `position`, or of one of those names.
     pub(super) fn get(&self, position: usize, names: &[&str]) -> Option<&Value> {
         let named = || self.names.iter().find(|(name, ..)| names.contains(name)).map(|(_, value, _)| value);
@@ -318,7 +324,10 @@ impl<'a> Lower<'a> {
         if let ("range", None) = (name, receiver) {
             return self.refuse(call, "a range used as a value", "Loop over it");
         }
-        let mut args = Args { values: Vec::new(), names: Vec::new(), at };
+        let mut args = Args::none(at);
+        if let (Tree::Attribute(attribute), None) = (&*call.func, receiver) {
+            args.module = root(&attribute.value);
+        }
         if let Some(receiver) = receiver {
             let own = self.at(receiver);
             args.values.push((self.eval(receiver)?, own));
@@ -729,27 +738,51 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// The type that a call asks for.
-    fn kind(&self, args: &Args<'a>) -> Element {
+    /// The type that a call asks for, if it does.
+    fn asked(args: &Args<'a>) -> Option<Element> {
         let named = |value: &Value| match value {
             Value::Type(element) => Some(*element),
             Value::Text(text) => Element::named(text),
             _ => None,
         };
         let given = args.get(usize::MAX, &["dtype"]).and_then(named);
-        given.or_else(|| args.values.iter().skip(1).find_map(|(value, _)| named(value))).unwrap_or(self.source.element)
+        given.or_else(|| args.values.iter().skip(1).find_map(|(value, _)| named(value)))
+    }
+
+    /// The type of what a call makes: as it asks, else as its module has it.
+    fn kind(&self, name: &str, args: &Args<'a>) -> Element {
+        let whole = |value: &Value| match value {
+            Value::Tuple(parts) => parts.iter().all(|part| match part {
+                Value::Tuple(row) => row.iter().all(|part| matches!(part, Value::Int(_))),
+                part => matches!(part, Value::Int(_)),
+            }),
+            value => matches!(value, Value::Int(_)),
+        };
+        // Of integers, these are integers.
+        let integers = match name {
+            "arange" => args.values.iter().all(|(value, _)| whole(value)),
+            "full" => args.get(1, &["fill_value"]).is_some_and(whole),
+            "array" | "asarray" | "ascontiguousarray" | "asanyarray" | "tensor" => args.get(0, &[]).is_some_and(whole),
+            _ => false,
+        };
+        Self::asked(args).unwrap_or(match args.module {
+            Some("np" | "numpy" | "torch") if integers => Element::I64,
+            Some("jnp" | "jax") if integers => Element::I32,
+            Some("np" | "numpy") => Element::F64,
+            Some("torch" | "jnp" | "jax") => Element::F32,
+            _ => self.source.element,
+        })
     }
 
     fn shaping(&mut self, name: &str, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
-        let element = self.kind(args);
+        let element = self.kind(name, args);
         match name {
             "zeros" | "ones" | "empty" | "full" => {
                 let dims = match name {
                     // The value stands where further extents of others do.
                     "full" => {
-                        let first =
-                            Args { values: args.values.iter().take(1).cloned().collect(), names: Vec::new(), at };
+                        let first = Args { values: args.values.iter().take(1).cloned().collect(), ..Args::none(at) };
                         self.dims(&first, 0, &["shape"])?
                     }
                     _ => self.dims(args, 0, &["shape", "size"])?,
@@ -1072,7 +1105,7 @@ impl<'a> Lower<'a> {
         if let Some(dim) = dims.get_mut(along) {
             *dim = self.tidy(&total, at)?;
         }
-        let element = self.element(&first);
+        let element = views.iter().map(|view| self.element(view)).reduce(wider).unwrap_or(self.source.element);
         let result = self.allocate(name, element, &dims, at)?;
         let mut offset = Expr::Const(0);
         for view in views {

@@ -105,6 +105,10 @@ impl<'a> Lower<'a> {
         let at = self.at(name);
         let value = match self.lookup(own) {
             Some(value) => value,
+            // What `dtype=` may say, as NumPy and PyTorch take it.
+            None if own == "float" => return Ok(Value::Type(Element::F64)),
+            None if own == "int" => return Ok(Value::Type(Element::I64)),
+            None if own == "bool" => return Ok(Value::Type(Element::I8)),
             None if self.functions.contains_key(own) => {
                 return self.refuse(name, format!("the function {own} is used as a value"), "Call it");
             }
@@ -477,7 +481,7 @@ impl<'a> Lower<'a> {
             return self.refuse(expr, "this is no element of an array", "Write `a[i]`");
         };
         let at = self.at(expr);
-        match self.part(subscript)? {
+        match self.part(subscript, true)? {
             Value::View(view) => Ok(view),
             other => Err(refuse(at, format!("a subscript of {}", other.what()), "Only arrays have elements")),
         }
@@ -485,17 +489,18 @@ impl<'a> Lower<'a> {
 
     fn subscript(&mut self, subscript: &'a ExprSubscript) -> Result<Value, Error> {
         let at = self.at(subscript);
-        match self.part(subscript)? {
+        match self.part(subscript, false)? {
             Value::View(view) if view.dims.is_empty() => Ok(self.load(&view, at)),
             other => Ok(other),
         }
     }
 
-    fn part(&mut self, subscript: &'a ExprSubscript) -> Result<Value, Error> {
+    /// What a subscript stands for; `stored` says whether something is to be stored there.
+    fn part(&mut self, subscript: &'a ExprSubscript, stored: bool) -> Result<Value, Error> {
         let at = self.at(subscript);
         // `a[i][j][k]` is read from the left without loading rows.
         let base = match &*subscript.value {
-            Tree::Subscript(inner) => self.deeper(at, 1, |own| own.part(inner))?,
+            Tree::Subscript(inner) => self.deeper(at, 1, |own| own.part(inner, false))?,
             other => self.eval(other)?,
         };
         let (_, rank, _) = super::usage::subscripts_of(subscript);
@@ -514,7 +519,7 @@ impl<'a> Lower<'a> {
             Tree::Tuple(tuple) => tuple.elts.as_slice(),
             part => std::slice::from_ref(part),
         };
-        self.subscripts(view, parts, at)
+        self.subscripts(view, parts, stored, at)
     }
 
     fn item(&mut self, parts: Vec<Value>, subscript: &'a ExprSubscript) -> Result<Value, Error> {
@@ -541,7 +546,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn subscripts(&mut self, mut view: View, parts: &'a [Tree], at: At) -> Result<Value, Error> {
+    fn subscripts(&mut self, mut view: View, parts: &'a [Tree], stored: bool, at: At) -> Result<Value, Error> {
         let is_axis = |part: &&Tree| !matches!(part, Tree::EllipsisLiteral(_)) && !self.is_newaxis(part);
         let used = parts.iter().filter(is_axis).count();
         if view.dims.len() + parts.len() - used > MAX_AXES {
@@ -587,6 +592,9 @@ impl<'a> Lower<'a> {
                         view.by_data = true;
                     }
                     Value::View(index) if !self.element(&index).is_float() && parts.len() == 1 => {
+                        if stored {
+                            return Ok(Value::View(self.scattered(&view, &index, own)));
+                        }
                         return self.gather(&view, &index, own);
                     }
                     Value::Counter(_) => {

@@ -88,6 +88,8 @@ pub(super) struct Lower<'a> {
     steps: usize,
     /// Items of tuples and lists so far.
     items: usize,
+    /// Names whose given shapes the source asked for.
+    pub(super) shapes_used: BTreeSet<&'a str>,
 }
 
 impl<'a> Lower<'a> {
@@ -123,6 +125,7 @@ impl<'a> Lower<'a> {
             depth: 0,
             steps: 0,
             items: 0,
+            shapes_used: BTreeSet::new(),
         }
     }
 
@@ -240,6 +243,17 @@ impl<'a> Lower<'a> {
         let usage = self.usages.get(name).cloned().unwrap_or_default();
         self.frames.push(Frame { names: BTreeMap::new(), usage, loops: self.loops.len() });
         Ok(())
+    }
+
+    /// States what the user gave and the source has no use for.
+    pub(super) fn state_unused(&mut self) {
+        let defines: Vec<String> = self.builder.unused().into_iter().map(str::to_owned).collect();
+        for name in defines {
+            self.builder.assume(format!("{name} was given, and the source does not use it"));
+        }
+        for shape in self.source.shapes.iter().filter(|shape| !self.shapes_used.contains(shape.name.as_str())) {
+            self.builder.assume(format!("{} was given a shape, and the source does not use it", shape.name));
+        }
     }
 
     // Integers.

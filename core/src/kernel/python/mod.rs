@@ -61,7 +61,8 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let comments = [&lines.comments("probability"), &lines.comments("trips")];
     let dry = Lower::new(source, &lines, &functions, &usages, comments, None);
     let shapes = run(dry, &module, entry)?.learned();
-    let real = run(Lower::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
+    let mut real = run(Lower::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
+    real.state_unused();
     Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program })
 }
 

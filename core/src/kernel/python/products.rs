@@ -1,6 +1,6 @@
 //! Products of matrices, sums over letters, convolutions.
 
-use super::array::shape;
+use super::array::{shape, wider};
 use super::calls::Args;
 use super::expr::Real;
 use super::lower::Lower;
@@ -56,8 +56,13 @@ impl<'a> Lower<'a> {
                 self.biased(product, args.get(2, &["bias"]).cloned(), at)
             }
             "einsum" => self.einsum(&args),
-            "convolve" | "correlate" => self.convolve(a, b, args.get(2, &["mode"]).cloned(), at),
-            "convolve2d" | "correlate2d" => self.convolve2d(name, a, b, args.get(2, &["mode"]).cloned(), at),
+            "convolve" | "correlate" => {
+                let default = if name == "correlate" { Mode::Valid } else { Mode::Full };
+                self.convolve(a, b, mode_of(args.get(2, &["mode"]), default, at)?, at)
+            }
+            "convolve2d" | "correlate2d" => {
+                self.convolve2d(name, a, b, mode_of(args.get(2, &["mode"]), Mode::Full, at)?, at)
+            }
             _ => self.convolution(name, a, b, &args),
         }
     }
@@ -154,11 +159,11 @@ impl<'a> Lower<'a> {
         let result = match out {
             Some(out) if self.same(&out.dims.clone(), outer) => out,
             _ => {
-                let element = self.element(a);
+                let element = wider(self.element(a), self.element(x));
                 self.allocate("product", element, outer, at)?
             }
         };
-        let float = self.element(a).is_float();
+        let float = self.element(a).is_float() || self.element(x).is_float();
         let nodes = self.nest(outer, at, |own, outer| {
             let mut body = own.nest(inner, at, |_, inner| {
                 let index: Vec<Expr> = outer.iter().chain(inner).cloned().collect();
@@ -182,7 +187,7 @@ impl<'a> Lower<'a> {
         (dims, out): (Vec<Expr>, Option<View>),
         at: At,
     ) -> Result<Value, Error> {
-        let element = operands.first().map_or(self.source.element, |view| self.element(view));
+        let element = operands.iter().map(|view| self.element(view)).reduce(wider).unwrap_or(self.source.element);
         let result = match out {
             Some(out) if self.same(&out.dims.clone(), &dims) => out,
             _ => self.allocate("product", element, &dims, at)?,
@@ -240,6 +245,10 @@ impl<'a> Lower<'a> {
                 return wrong(&format!("{} letters for an array of {} axes", letters.len(), view.dims.len()));
             }
             views.push(view);
+        }
+        let ordered = args.get(usize::MAX, &["optimize"]);
+        if views.len() > 2 && !matches!(ordered, None | Some(Value::Bool(false) | Value::None)) {
+            self.assume(at, "`optimize` is left out: all factors are multiplied for each element of the sum");
         }
         self.letters(&format!("einsum \"{text}\""), &inputs, views, &output, at)
     }
@@ -403,47 +412,57 @@ impl<'a> Lower<'a> {
 
     // Convolutions.
 
-    /// `np.convolve`: each element of the one with each of the other that it meets.
-    fn convolve(&mut self, a: Value, v: Value, mode: Option<Value>, at: At) -> Result<Value, Error> {
+    /// `np.convolve`: each element of the longer with each of the shorter that it meets.
+    fn convolve(&mut self, a: Value, v: Value, mode: Mode, at: At) -> Result<Value, Error> {
         let (a, v) = (self.view(a, 1, at)?, self.view(v, 1, at)?);
-        let ([n], [k]) = (a.dims.as_slice(), v.dims.as_slice()) else {
+        if a.dims.len() != 1 || v.dims.len() != 1 {
             return Err(refuse(at, "`convolve` takes arrays of one axis", "Give rows"));
-        };
-        let (n, k) = (n.clone(), k.clone());
-        let (out, rows) = match mode_of(mode, "full") {
-            Mode::Full => (n.clone().plus(k.clone()).minus(1), n),
-            Mode::Same => (n.clone(), n),
-            Mode::Valid => {
-                let out = n.minus(k.clone()).plus(1);
-                (out.clone(), out)
-            }
-        };
-        let (out, m) = (self.tidy(&out, at)?, self.tidy(&rows, at)?);
-        self.library("convolve", Sizes { batch: 1.into(), m, n: 1.into(), k }, &[a, v], (vec![out], None), at)
+        }
+        let (a, v) = if self.covers(&v, &a) { (v, a) } else { (a, v) };
+        self.slid("convolve", a, v, mode, at)
     }
 
-    fn convolve2d(&mut self, name: &str, a: Value, v: Value, mode: Option<Value>, at: At) -> Result<Value, Error> {
+    fn convolve2d(&mut self, name: &str, a: Value, v: Value, mode: Mode, at: At) -> Result<Value, Error> {
         let (a, v) = (self.view(a, 2, at)?, self.view(v, 2, at)?);
         if a.dims.len() != 2 || v.dims.len() != 2 {
             return Err(refuse(at, format!("`{name}` takes matrices"), "Give arrays of two axes"));
         }
-        let (mut out, mut m) = (Vec::new(), Expr::Const(1));
-        let mode = mode_of(mode, "full");
+        let (a, v) = if mode != Mode::Same && self.covers(&v, &a) { (v, a) } else { (a, v) };
+        self.slid(name, a, v, mode, at)
+    }
+
+    /// Whether `a` is at least as long as `b` along each axis, and longer along one.
+    fn covers(&self, a: &View, b: &View) -> bool {
+        let pairs = || a.dims.iter().zip(&b.dims).map(|(a, b)| (self.number(a), self.number(b)));
+        pairs().all(|(a, b)| a >= b) && pairs().any(|(a, b)| a > b)
+    }
+
+    /// `v` slid along `a`: a sum over all of `v` for each element of the result.
+    fn slid(&mut self, name: &str, a: View, v: View, mode: Mode, at: At) -> Result<Value, Error> {
+        let mut out = Vec::new();
         for (dim, k) in a.dims.iter().zip(&v.dims) {
-            let (extent, rows) = match mode {
-                Mode::Full => (dim.clone().plus(k.clone()).minus(1), dim.clone()),
-                Mode::Same => (dim.clone(), dim.clone()),
-                Mode::Valid => {
-                    let extent = dim.clone().minus(k.clone()).plus(1);
-                    (extent.clone(), extent)
-                }
+            let extent = match mode {
+                Mode::Full => dim.clone().plus(k.clone()).minus(1),
+                Mode::Same => dim.clone(),
+                Mode::Valid => dim.clone().minus(k.clone()).plus(1),
             };
-            out.push(self.tidy(&extent, at)?);
-            m = m.times(rows);
+            let extent = self.tidy(&extent, at)?;
+            if self.number(&extent).is_some_and(|extent| extent < 1) && !self.dry.is_open(&extent) {
+                let (a, v) = (self.shape_text(&a.dims), self.shape_text(&v.dims));
+                return Err(refuse(at, format!("`{name}` of shapes {a} and {v} is empty"), "Give the arrays' shapes"));
+            }
+            out.push(extent);
         }
-        let m = self.tidy(&m, at)?;
+        if mode != Mode::Valid {
+            self.state_padding(at);
+        }
+        let m = self.tidy(&out.iter().cloned().fold(Expr::Const(1), Expr::times), at)?;
         let k = self.tidy(&v.dims.iter().cloned().fold(Expr::Const(1), Expr::times), at)?;
         self.library(name, Sizes { batch: 1.into(), m, n: 1.into(), k }, &[a, v], (out, None), at)
+    }
+
+    fn state_padding(&mut self, at: At) {
+        self.assume(at, "zeros beyond the edges are counted as loads and FLOPs");
     }
 
     /// `conv1d` and `conv2d` of PyTorch: images, channels first, and filters.
@@ -500,6 +519,14 @@ impl<'a> Lower<'a> {
             };
             let reach = dim(&w, own + 2).minus(1).times(dilation);
             let span = dim(&x, own + 2).plus(2 * padding).minus(reach).minus(1);
+            if self.number(&span).is_some_and(|span| span < 0) && !self.dry.is_open(&span) {
+                let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
+                let problem = format!("`{name}` of shapes {x} and {w}: the filter is larger than the padded image");
+                return Err(refuse(at, problem, "Give the arrays' shapes, or more padding"));
+            }
+            if padding > 0 {
+                self.state_padding(at);
+            }
             out.push(self.tidy(&span.over(stride, Rounding::Floor).plus(1), at)?);
         }
         let m = out.iter().skip(2).cloned().fold(dim(&x, 0), Expr::times);
@@ -526,22 +553,20 @@ impl<'a> Lower<'a> {
 }
 
 /// What a convolution keeps.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Full,
     Same,
     Valid,
 }
 
-fn mode_of(mode: Option<Value>, default: &str) -> Mode {
-    let text = match &mode {
-        Some(Value::Text(text)) => text.as_str(),
-        _ => default,
-    };
-    match text {
-        "same" => Mode::Same,
-        "valid" => Mode::Valid,
-        _ => Mode::Full,
+fn mode_of(mode: Option<&Value>, default: Mode, at: At) -> Result<Mode, Error> {
+    match mode {
+        None => Ok(default),
+        Some(Value::Text(text)) if text == "full" => Ok(Mode::Full),
+        Some(Value::Text(text)) if text == "same" => Ok(Mode::Same),
+        Some(Value::Text(text)) if text == "valid" => Ok(Mode::Valid),
+        Some(_) => Err(refuse(at, "this mode is not known", "Give \"full\", \"same\" or \"valid\"")),
     }
 }
 

@@ -852,6 +852,11 @@ impl<'a> Lower<'a> {
             let Some(own) = &keyword.arg else {
                 return self.refuse(keyword, "`**` of arguments is not read", "Write the arguments out");
             };
+            let known = parameters.iter().any(|parameter| parameter.name().as_str() == own.as_str());
+            if !known || given.contains_key(own.as_str()) {
+                let problem = if known { "is given twice" } else { "is no parameter" };
+                return self.refuse(keyword, format!("{own} {problem} of {name}"), "Give each parameter once");
+            }
             let value = self.argument_value(&keyword.value)?;
             given.insert(own.as_str(), value);
         }
@@ -922,7 +927,15 @@ impl<'a> Lower<'a> {
         default: Option<&'a Tree>,
         at: At,
     ) -> Result<Value, Error> {
+        let annotated = annotation.map(|annotation| self.annotation(name, annotation)).transpose()?.flatten();
         if let Some(shape) = self.source.shapes.iter().find(|shape| shape.name == name) {
+            self.shapes_used.insert(&shape.name);
+            let other = |own: &Shape| {
+                own.dims != shape.dims || shape.element.is_some_and(|e| own.element.is_some_and(|own| own != e))
+            };
+            if annotated.is_some_and(|own| other(&own)) {
+                self.assume(at, format!("the annotation of {name} is left out: its shape was given"));
+            }
             return self.shaped(shape, "", at);
         }
         let used = self.frames.last().and_then(|frame| frame.usage.names.get(name)).cloned().unwrap_or_default();
@@ -972,6 +985,18 @@ impl<'a> Lower<'a> {
 
     /// What an annotation says: `"f32[M, K]"`, `Float[Array, "M K"]`, `int`, `float`.
     fn annotated(&mut self, name: &str, annotation: &'a Tree, at: At) -> Result<Option<Value>, Error> {
+        match annotation {
+            Tree::Name(own) if own.id.as_str() == "int" => Ok(Some(Value::Int(self.builder.parameter(name).into()))),
+            Tree::Name(own) if own.id.as_str() == "float" => Ok(Some(Value::Scalar(true))),
+            other => match self.annotation(name, other)? {
+                Some(shape) => self.shaped(&shape, "", at).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The type and the extents that an annotation gives, if it is of that form.
+    fn annotation(&self, name: &str, annotation: &'a Tree) -> Result<Option<Shape>, Error> {
         let text = match annotation {
             Tree::StringLiteral(text) => text.value.to_str().to_owned(),
             Tree::Subscript(subscript) => match &*subscript.slice {
@@ -984,16 +1009,24 @@ impl<'a> Lower<'a> {
                 },
                 _ => return Ok(None),
             },
-            Tree::Name(own) if own.id.as_str() == "int" => {
-                return Ok(Some(Value::Int(self.builder.parameter(name).into())));
-            }
-            Tree::Name(own) if own.id.as_str() == "float" => return Ok(Some(Value::Scalar(true))),
             _ => return Ok(None),
         };
-        let Ok((element, dims)) = Shape::parse_type(&text) else { return Ok(None) };
-        let shape = Shape { name: name.to_owned(), element, dims };
-        self.shaped(&shape, "", at).map(Some)
+        match Shape::parse_type(&text) {
+            Ok((element, dims)) => Ok(Some(Shape { name: name.to_owned(), element, dims })),
+            Err(problem) if annotation.is_string_literal_expr() && is_shape(&text) => {
+                self.refuse(annotation, format!("\"{text}\" is no shape: {problem}"), "Write it as `f32[M, K]`")
+            }
+            Err(_) => Ok(None),
+        }
     }
+}
+
+/// Whether a text means to be a shape: before its bracket stands nothing, a type, or letters and then digits.
+fn is_shape(text: &str) -> bool {
+    let Some((element, _)) = text.trim().split_once('[') else { return false };
+    let letters = element.trim_end_matches(|c: char| c.is_ascii_digit());
+    let numbered = letters.len() < element.len() && letters.chars().all(|c| c.is_ascii_lowercase());
+    element.is_empty() || numbered || Element::named(element).is_some()
 }
 
 /// Names that a loop's body assigns, and whether elements of arrays have a part in what they are then.

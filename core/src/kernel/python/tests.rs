@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::read;
 use crate::error::Error;
 use crate::kernel::Kernel;
+use crate::kernel::expr::Expr;
 use crate::kernel::naive::{Watch, run};
 use crate::kernel::nest::{Access, Comparison, Condition, Element, Node, Program, Work};
 use crate::kernel::source::{Fusion, Shape, Source};
@@ -586,4 +587,114 @@ fn sources_without_statements_are_refused() {
     for code in ["", "\n\n", "# nothing\n", "\"\"\"Words.\"\"\"\n"] {
         assert!(kernel(code, &[], Fusion::None).unwrap_err().to_string().contains("line 1, column 1:"), "{code:?}");
     }
+}
+
+#[test]
+fn convolutions_have_the_extents_that_numpy_gives_them() {
+    let cases: &[(&str, [&str; 2], u64, u64)] = &[
+        ("np.convolve(x, w)", ["x: f32[10]", "w: f32[3]"], 12, 3),
+        ("np.convolve(w, x)", ["x: f32[10]", "w: f32[3]"], 12, 3),
+        ("np.convolve(w, x, 'same')", ["x: f32[10]", "w: f32[3]"], 10, 3),
+        ("np.convolve(w, x, mode='valid')", ["x: f32[10]", "w: f32[3]"], 8, 3),
+        ("np.correlate(x, w)", ["x: f32[10]", "w: f32[3]"], 8, 3),
+        ("np.correlate(w, x)", ["x: f32[10]", "w: f32[3]"], 8, 3),
+        ("signal.convolve2d(x, w)", ["x: f32[6, 7]", "w: f32[3, 2]"], 8 * 8, 6),
+        ("signal.convolve2d(x, w, 'valid')", ["x: f32[6, 7]", "w: f32[3, 2]"], 4 * 6, 6),
+        ("signal.convolve2d(w, x, 'valid')", ["x: f32[6, 7]", "w: f32[3, 2]"], 4 * 6, 6),
+        ("F.conv2d(x, w, padding=1)", ["x: f32[2, 3, 5, 5]", "w: f32[4, 3, 3, 3]"], 2 * 4 * 25, 27),
+    ];
+    for (call, said, stores, sum) in cases {
+        let read = kernel(&format!("def f(x, w):\n    return {call}\n"), said, Fusion::None);
+        let program = read.unwrap_or_else(|error| panic!("{call}: {error}")).program;
+        let value = |expr: &Expr| expr.value(&program.values()).unwrap() as u64;
+        let multiplied = program.body.iter().find_map(|node| match node {
+            Node::Library(l) => Some([&l.batch, &l.m, &l.n, &l.k].into_iter().map(value).product::<u64>()),
+            _ => None,
+        });
+        assert_eq!((totals(&program).stores, multiplied), (*stores, Some(stores * sum)), "{call}: {}", show(&program));
+        let padded = program.assumptions.iter().any(|text| text.contains("zeros beyond the edges"));
+        assert_eq!(padded, !call.contains("valid") && !call.contains("correlate"), "{call}");
+        let result =
+            program.arrays.last().map(|array| array.dims.iter().map(|dim| dim.value(&program.values()).unwrap()));
+        assert_eq!(result.unwrap().product::<i64>(), *stores as i64, "{call}");
+    }
+    let large = kernel(
+        "def f(x, w):\n    return F.conv2d(x, w)\n",
+        &["x: f32[1, 1, 3, 3]", "w: f32[1, 1, 5, 5]"],
+        Fusion::None,
+    );
+    assert!(large.unwrap_err().to_string().contains("line 2, column 12: "));
+}
+
+#[test]
+fn stores_through_indices_go_to_the_array_itself() {
+    let said = ["a: f32[20]", "idx: i64[5]", "b: f32[5]"];
+    for (stmt, loads, flops) in [("a[idx] = 0.0", 5, 0), ("a[idx] = b", 10, 0), ("a[idx] += b", 15, 5)] {
+        let read = kernel(&format!("def f(a, idx, b):\n    {stmt}\n"), &said, Fusion::None).unwrap();
+        let all = totals(&read.program);
+        assert_eq!(all, Totals { loads, stores: 5, flops }, "{stmt}: {}", show(&read.program));
+        assert_eq!(read.program.arrays.iter().filter(|array| array.temporary).count(), 0, "{stmt}");
+        assert!(show(&read.program).contains("store a[?]"), "{stmt}");
+    }
+}
+
+#[test]
+fn arrays_have_the_types_of_their_modules() {
+    for (made, element) in [
+        ("np.zeros(4)", Element::F64),
+        ("numpy.eye(4)", Element::F64),
+        ("np.linspace(0, 1, 4)", Element::F64),
+        ("np.arange(4)", Element::I64),
+        ("np.full(4, 0.5)", Element::F64),
+        ("np.zeros(4, np.float32)", Element::F32),
+        ("np.zeros(4, dtype=int)", Element::I64),
+        ("np.ones(4, dtype=float)", Element::F64),
+        ("torch.ones(4)", Element::F32),
+        ("jnp.zeros(4)", Element::F32),
+    ] {
+        let read =
+            kernel(&format!("a = {made}\n"), &[], Fusion::None).unwrap_or_else(|error| panic!("{made}: {error}"));
+        assert_eq!(read.program.arrays[0].element, element, "{made}");
+    }
+    for product in ["a + b", "b + a", "np.outer(a, b)", "m @ b", "m @ n", "np.concatenate([a, b])"] {
+        let code = format!(
+            "b = np.zeros(4)\nn = np.zeros((4, 4))\na = np.zeros(4, np.float32)\nm = np.zeros((4, 4), np.float32)\nc = {product}\n"
+        );
+        let read = kernel(&code, &[], Fusion::None).unwrap_or_else(|error| panic!("{product}: {error}"));
+        assert_eq!(read.program.arrays.last().unwrap().element, Element::F64, "{product}");
+    }
+}
+
+#[test]
+fn what_was_given_is_used_or_stated() {
+    let stated = |code: &str, said: &[&str], words: &str| {
+        let read = kernel(code, said, Fusion::None).unwrap_or_else(|error| panic!("{code}: {error}"));
+        assert!(
+            read.program.assumptions.iter().any(|text| text.contains(words)),
+            "{code}: {:?}",
+            read.program.assumptions
+        );
+    };
+    let code = "def f(a: 'f32[M]'):\n    return a + 1.0\n";
+    stated(code, &["q: f32[3]"], "q was given a shape, and the source does not use it");
+    stated(code, &["ZZ=3"], "ZZ was given, and the source does not use it");
+    stated(code, &["a: f32[3]"], "the annotation of a is left out");
+    stated(
+        "def f(a, b, c):\n    return np.einsum('ij,jk,kl->il', a, b, c, optimize=True)\n",
+        &[],
+        "`optimize` is left out",
+    );
+    assert!(kernel(code, &["a: f32[M]", "M=4"], Fusion::None).unwrap().program.assumptions.is_empty());
+    for (code, line, column) in [
+        ("def f(a: 'f33[M]'):\n    return a + 1.0\n", 1, 10),
+        ("def f(a: 'f32[M'):\n    return a + 1.0\n", 1, 10),
+        ("def g(x):\n    return x\ndef f(a):\n    return g(a, y=1)\n", 4, 17),
+        ("def g(x):\n    return x\ndef f(a):\n    return g(a, x=1)\n", 4, 17),
+        ("def g(x):\n    return x\ndef f(a):\n    return g(a, 1)\n", 4, 17),
+        ("def g(x):\n    return x\ndef f(a):\n    return g()\n", 4, 12),
+    ] {
+        let error = kernel(code, &[], Fusion::None).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("line {line}, column {column}:")), "{code}: {error}");
+    }
+    assert!(kernel("def f(a: 'np.ndarray[float]'):\n    return a + 1.0\n", &[], Fusion::None).is_ok());
 }

@@ -199,7 +199,9 @@ impl<'a, 'b> Look<'a, 'b> {
                 let rank = if name == "bmm" { 3 } else { 0 };
                 args.iter().take(2).for_each(|arg| self.array(arg, rank));
             }
-            "inner" | "outer" | "vdot" | "convolve" => args.iter().take(2).for_each(|arg| self.array(arg, 1)),
+            "inner" | "outer" | "vdot" | "convolve" | "correlate" => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 1))
+            }
             "convolve2d" | "correlate2d" => args.iter().take(2).for_each(|arg| self.array(arg, 2)),
             "conv1d" | "conv2d" => {
                 let rank = if name == "conv1d" { 3 } else { 4 };
