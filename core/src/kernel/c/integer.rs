@@ -83,7 +83,7 @@ impl<'a> Lower<'a> {
             Some(Binding::Scalar(scalar)) if !scalar.float => match scalar.value.clone() {
                 Value::Known(value) => Some(value),
                 Value::Parameter(parameter) => Some(Expr::from(self.builder.parameter(&parameter))),
-                Value::Unknown => None,
+                Value::Unknown | Value::Unwritten => None,
             },
             _ => None,
         }
@@ -177,11 +177,14 @@ impl<'a> Lower<'a> {
     }
 
     /// Whether `expression` computes from known integers alone, whether or not that can be written down.
-    fn made_of_known(&mut self, expression: &'a Node<Expression>, needed: bool) -> bool {
+    pub(super) fn made_of_known(&mut self, expression: &'a Node<Expression>, needed: bool) -> bool {
         let mut open = vec![expression];
         while let Some(part) = open.pop() {
             let fine = match &part.node {
-                Expression::Identifier(identifier) => self.integer_variable(&identifier.node.name, needed).is_some(),
+                Expression::Identifier(identifier) => {
+                    let name = &identifier.node.name;
+                    self.integer_variable(name, needed).is_some() || self.unwritten(name)
+                }
                 Expression::Constant(constant) => !matches!(constant.node, Constant::Float(_)),
                 Expression::UnaryOperator(unary) => {
                     use UnaryOperator::{Complement, Minus, Negate, Plus};
@@ -211,6 +214,10 @@ impl<'a> Lower<'a> {
             }
         }
         true
+    }
+
+    fn unwritten(&self, name: &str) -> bool {
+        matches!(self.find(name), Some(Binding::Scalar(scalar)) if matches!(scalar.value, Value::Unwritten))
     }
 
     /// The value of what decides a condition or a subscript. What is known and cannot be written down is refused: to

@@ -159,7 +159,7 @@ impl<'a> Lower<'a> {
             Some(Binding::Scalar(scalar)) if !scalar.float => match scalar.value.clone() {
                 Value::Known(value) => Some(value),
                 Value::Parameter(name) => Some(Expr::from(self.builder.parameter(&name))),
-                Value::Unknown => None,
+                Value::Unknown | Value::Unwritten => None,
             },
             _ => None,
         }
@@ -459,14 +459,17 @@ impl<'a> Lower<'a> {
         if skips {
             return Vec::new();
         }
-        let items = match &statement.node {
-            Statement::Compound(items) => items.iter().filter_map(|item| match &item.node {
-                BlockItem::Statement(statement) => Some(statement),
-                _ => None,
-            }),
-            _ => return Vec::new(),
+        let items: Vec<_> = match &statement.node {
+            Statement::Compound(items) => {
+                let statement = |item: &'a Node<BlockItem>| match &item.node {
+                    BlockItem::Statement(statement) => Some(statement),
+                    _ => None,
+                };
+                items.iter().filter_map(statement).collect()
+            }
+            _ => vec![statement],
         };
-        let expressions = items.filter_map(|statement| match &statement.node {
+        let expressions = items.into_iter().filter_map(|statement| match &statement.node {
             Statement::Expression(Some(expression)) => Some(&**expression),
             _ => None,
         });

@@ -51,6 +51,8 @@ pub(super) struct Scalar {
 pub(super) enum Value {
     /// Data.
     Unknown,
+    /// What parameters and loop variables decide, by a formula that cannot be written down.
+    Unwritten,
     /// An expression of parameters and loop variables.
     Known(Expr),
     /// A parameter that nobody has needed yet.
@@ -689,6 +691,8 @@ impl<'a> Lower<'a> {
         if let Some(expression) = expression {
             if !float && let Some(known) = self.integer(expression, false)? {
                 value = Value::Known(known);
+            } else if !float && self.made_of_known(expression, false) {
+                value = Value::Unwritten;
             }
             // What a file sets is set before the kernel runs.
             if self.base > 0 {

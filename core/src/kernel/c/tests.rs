@@ -293,6 +293,12 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("for (short i = 0; i > -40000; i--) y[0] = 1;", (1, 19), "never below -32768"),
         ("for (int i = 0; i < 9; i++) if ((i ^ (i * i)) & 1) x[i] = 1;", (1, 33), "by a formula that is not read"),
         ("for (int i = 0; i < 9; i++) if ((i | i) > 3) x[i] = 1;", (1, 33), "by a formula that is not read"),
+        ("for (int i = 0; i < 9; i++) { int k = i ^ (i * i); x[k] = 1; }", (1, 54), "by a formula that is not read"),
+        (
+            "int k;\nfor (int i = 0; i < 9; i++) { k = i | i; if (k) x[0] = 1; }",
+            (2, 46),
+            "by a formula that is not read",
+        ),
         ("for (int i = 0; i < 9; i++) x[1 << i] = 1;", (1, 31), "by a formula that is not read"),
         ("for (int i = 0; i * i < n; i++) x[i] = 1;", (1, 17), "when i ends"),
         ("for (int i = 0; i != n; i += 2) x[i] = 1;", (1, 17), "step over"),
@@ -445,6 +451,7 @@ fn what_code_does() {
         ("// trips: 5\nfor (; x[1] > 1; ) x[0] = 1;", (6, 5, 0, "x: i32[2]")),
         // Variables that each round moves.
         ("int k = 3;\n// trips: 5\nwhile (x[k] > 1) { y[2 * k] = 1; k += 2; }", (6, 5, 0, "x: f32[14]; y: f32[23]")),
+        ("int k = 1;\n// trips: 5\nwhile (x[k] > 1) k++;", (6, 0, 0, "x: f32[7]")),
         ("int k = N;\n// trips: 3\ndo { k--; y[k] = 1; } while (x[0]);", (3, 3, 0, "x: f32[1]; y: f32[N]")),
         ("int k = 1; for (int i = 0; i < N; i++) { y[k] = 1; k += 2; }", (0, 8, 0, "y: f32[2*N]")),
         (

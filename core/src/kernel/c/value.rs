@@ -116,7 +116,7 @@ impl<'a> Lower<'a> {
                     && match &scalar.value {
                         Value::Known(value) => matches!(value, Expr::Const(_)),
                         Value::Parameter(name) => self.builder.given(name).is_some(),
-                        Value::Unknown => false,
+                        Value::Unknown | Value::Unwritten => false,
                     };
                 if stored {
                     self.work.scalars.reads += 1;
@@ -279,9 +279,19 @@ impl<'a> Lower<'a> {
             (_, Some(_)) => self.integer(rhs, false)?,
             _ => None,
         };
+        let unwritten =
+            name(lhs).is_some() && self.made_of_known(rhs, false) && (plain || self.made_of_known(lhs, false));
         let right = self.value(rhs)?;
         let target = self.target(lhs)?;
-        self.update(target, lhs, operator, right, known)
+        let kind = self.update(target, lhs, operator, right, known)?;
+        if let Some(scalar) = name(lhs).and_then(|name| self.scalar_mut(name))
+            && unwritten
+            && !scalar.float
+            && matches!(scalar.value, Value::Unknown)
+        {
+            scalar.value = Value::Unwritten;
+        }
+        Ok(kind)
     }
 
     /// What `expression`, to the left of `=`, is. Loads of its subscripts happen here.
@@ -401,7 +411,7 @@ impl<'a> Lower<'a> {
         match &scalar.value {
             Value::Known(value) => Some(value.clone()),
             Value::Parameter(name) => Some(Expr::from(self.builder.parameter(name))),
-            Value::Unknown => None,
+            Value::Unknown | Value::Unwritten => None,
         }
     }
 
