@@ -60,7 +60,7 @@ pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf
         *module.map_or(&mut first, |module| &mut later[module]) += gzipped_bytes(&file)?;
     }
     let kilobytes = |bytes: usize| bytes as f64 / 1000.0;
-    println!("  page and worker: {:.1} KB gzipped (budget: 550)", kilobytes(first));
+    println!("  page and worker: {:.1} KB gzipped (budget: 560)", kilobytes(first));
     for (module, bytes) in ON_DEMAND.iter().zip(later) {
         println!("  loaded on demand, {module}: {:.1} KB gzipped", kilobytes(bytes));
     }
