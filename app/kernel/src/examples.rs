@@ -44,7 +44,7 @@ pub(crate) const EXAMPLES: [Example; 7] = [
         title: "C: matrix product in tiles",
         code: "for (int ii = 0; ii < N; ii += T)\n  for (int kk = 0; kk < N; kk += T)\n    for (int jj = 0; jj < N; jj += T)\n      for (int i = ii; i < ii + T; i++)\n        for (int k = kk; k < kk + T; k++)\n          for (int j = jj; j < jj + T; j++)\n            C[i][j] += A[i][k] * B[k][j];\n",
         shapes: "A: f32[N, N]; B: f32[N, N]; C: f32[N, N]",
-        defines: "N=1024, T=32",
+        defines: "N=256, T=32",
         levels: "L1=32KiB, L2=512KiB",
     },
     Example {
