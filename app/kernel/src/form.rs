@@ -324,7 +324,7 @@ fn fields(app: App) -> impl IntoView {
             <div class="field">
                 <label for="code">"Source code"</label>
                 <textarea
-                    id="code" rows="14" spellcheck="false" autocomplete="off" node_ref=area prop:value=form.code
+                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" node_ref=area prop:value=form.code
                     on:input:target=move |event| form.code.set(event.target().value())
                 ></textarea>
                 <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>
