@@ -22,8 +22,8 @@ fn core_knows_no_files_threads_clocks_or_chance_of_its_own() {
     let mut found = Vec::new();
     sources(&root().join("core/src"), &mut found);
     assert!(found.len() > 15);
-    for (path, text) in found {
-        // Tests may print tables.
+    // Tests may print tables, and try what a small stack holds.
+    for (path, text) in found.into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
         for forbidden in
             ["std::fs", "std::net", "std::thread", "std::time", "HashMap::new", "StdRng", "web_sys", "println!"]
