@@ -46,7 +46,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     // Features are those of the code as written; time is that of the code as compiled.
     let written = read(Fusion::None)?;
     let counts = count::count(&written.program)?;
-    let fusion = fusion(request.opt_level);
+    // C has no operations on whole arrays: it need not be read again.
+    let fusion = if language == Language::C { Fusion::None } else { fusion(request.opt_level) };
     let compiled = if fusion == Fusion::None { None } else { Some(read(fusion)?) };
     let compiled = compiled.filter(|compiled| compiled.program != written.program);
     let fused = compiled.map(|kernel| Ok::<_, Error>((count::count(&kernel.program)?, kernel.program))).transpose()?;
