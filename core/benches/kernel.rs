@@ -1,9 +1,12 @@
-//! Time to find the misses of kernels in caches of 32 KiB, 512 KiB and 32 MiB: `cargo bench --bench kernel`.
+//! Time to find the misses of kernels in caches of 32 KiB, 512 KiB and 32 MiB, and to answer for 10,000 lines of source:
+//! `cargo bench --bench kernel`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::kernel::cache::misses;
 use accel_core::kernel::expr::{Expr, Symbol};
 use accel_core::kernel::nest::{Access, Array, At, Element, Loop, Node, Program, SymbolInfo, Work};
+use accel_core::kernel::predict;
+use accel_core::kernel::report::Request;
 use accel_core::run::Unattended;
 use divan::Bencher;
 
@@ -54,6 +57,26 @@ fn cholesky_1000(bencher: Bencher<'_, '_>, capacity: u64) {
 #[divan::bench(args = CAPACITIES, sample_count = 3)]
 fn cholesky_2000(bencher: Bencher<'_, '_>, capacity: u64) {
     time(bencher, &cholesky(2000), capacity);
+}
+
+/// Read, counted, and all else: everything that a user waits for.
+fn answer(bencher: Bencher<'_, '_>, head: &str, nest: &str, tail: &str) {
+    let code = format!("{head}\n{}{tail}", nest.repeat(2500));
+    let request = Request { code, defines: [("n".to_owned(), 16)].into(), ..Request::default() };
+    bencher.bench(|| predict(&request, &mut Unattended));
+}
+
+#[divan::bench(sample_count = 3)]
+fn ten_thousand_lines_of_c(bencher: Bencher<'_, '_>) {
+    let loops = "for (int i = 0; i < n; i++)\nfor (int j = 0; j < n; j++)\nfor (int k = 0; k < n; k++)\n";
+    let head = "void f(int n, double x, double A[n][n], double B[n][n], double C[n][n]) {";
+    answer(bencher, head, &format!("{loops}C[i][j] += x * A[i][k] * B[k][j];\n"), "}");
+}
+
+#[divan::bench(sample_count = 3)]
+fn ten_thousand_lines_of_python(bencher: Bencher<'_, '_>) {
+    let loops = "  for i in range(n):\n    for j in range(n):\n      for k in range(n):\n";
+    answer(bencher, "def f(n, x, A, B, C):", &format!("{loops}        C[i, j] += x * A[i, k] * B[k, j]\n"), "");
 }
 
 fn program(arrays: &[&str], element: Element, n: i64, body: Vec<Node>) -> Program {
