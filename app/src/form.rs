@@ -6,7 +6,9 @@ use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe};
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::units::{GIB, MB, MIB, parse_bytes};
+use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::dtype::Dtype;
 use accel_core::workload::model_run::{Convolution, Fields, ModelRun, Task};
@@ -16,7 +18,6 @@ use accel_core::workload::requests::Requests;
 use accel_core::workload::routing::Routing;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
 use accel_core::workload::train::Optimizer;
-use accel_core::workload::{FileSource, ModelRef, Workload};
 use leptos::prelude::*;
 
 /// The value of a choice that stands for pasted JSON.

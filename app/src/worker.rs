@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use accel_core::error::{Error, Place};
+use accel_core::import::prototype_csv::Record;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Job, Outcome, Scored};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
-use accel_core::trace::format::prototype_csv::Record;
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;

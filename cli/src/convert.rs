@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use accel_core::import::{self, Format};
 use accel_core::trace::Trace;
-use accel_core::trace::format::{self, Format};
 use accel_core::units::format_count;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
@@ -70,7 +70,7 @@ fn told_by(output: &Path, trace: &Trace) -> anyhow::Result<To> {
 }
 
 fn names() -> String {
-    let names = Format::ALL.into_iter().filter(|format| format.writable()).map(Format::name);
+    let names = Format::all().filter(|format| format.writable()).map(Format::name);
     names.chain([parquet::NAME]).collect::<Vec<_>>().join(", ")
 }
 
@@ -117,10 +117,10 @@ impl Written {
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         let (bytes, lost, name) = match to.map_or_else(|| told_by(output, trace), Ok)? {
-            To::Core(format) => (format::write(format, trace)?, format::lost(format, trace), format.name()),
+            To::Core(format) => (import::write(format, trace)?, import::lost(format, trace), format.name()),
             To::Parquet => {
                 let like = if parquet::as_records(trace) { Format::PrototypeCsv } else { Format::Csv };
-                (parquet::write(trace, &mut Bar::new())?, format::lost(like, trace), parquet::NAME)
+                (parquet::write(trace, &mut Bar::new())?, import::lost(like, trace), parquet::NAME)
             }
         };
         if !lost.is_empty() {

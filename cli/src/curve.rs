@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use accel_core::curve::{self, Curves, Grid, Plan};
-use accel_core::run::{Flow, Progress as _};
+use accel_core::curve::{self, CurveTasks, Curves, Grid, Question};
+use accel_core::progress::{Flow, Progress as _};
 use accel_core::score::heuristic;
 use accel_core::trace::reuse::Future;
 use accel_core::units::{format_bytes, parse_bytes};
@@ -61,14 +61,22 @@ impl Curve {
         let scores = scored.then(|| heuristic(&trace));
         recipe.bounds &= !self.no_bounds;
         recipe.curve = Some(grid);
-        let plan = Plan::new(&trace, &future, scores.as_ref(), &recipe);
+        let grid = recipe.curve.clone().unwrap_or_default();
+        let question = Question {
+            grid: &grid,
+            policies: &recipe.policies,
+            admission: recipe.memory.admission,
+            seed: recipe.seed,
+            bounds: recipe.bounds,
+        };
+        let plan = CurveTasks::new(&trace, &future, scores.as_ref(), &question);
         let curves = plan.finish(in_parallel(&plan)?)?;
         if self.json { print_json(&curves, out) } else { print(&curves, out) }
     }
 }
 
 /// Does all tasks, as many at once as there are processors.
-fn in_parallel(plan: &Plan) -> anyhow::Result<Vec<curve::Answer>> {
+fn in_parallel(plan: &CurveTasks) -> anyhow::Result<Vec<curve::Answer>> {
     let bar = std::sync::Mutex::new((0, Bar::new()));
     let answers = (0..plan.tasks()).into_par_iter().map(|task| {
         let answer = plan.run(task);

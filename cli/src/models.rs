@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
+use accel_core::scenarios::SCENARIOS;
 use accel_core::units::format_count;
 use accel_core::validate::profile::PROFILES;
 use accel_core::workload::presets::PRESETS;
-use accel_core::workload::scenarios::SCENARIOS;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;

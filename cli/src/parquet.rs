@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use accel_core::error::{Error, Place};
-use accel_core::run::{Flow, Progress};
-use accel_core::trace::format::cache_csv::{self, Columns, FromRequests};
-use accel_core::trace::format::prototype_csv::{self, FromRecords, Record, records};
+use accel_core::import::cache_csv::{self, Columns, FromRequests};
+use accel_core::import::prototype_csv::{self, FromRecords, Record, records};
+use accel_core::progress::{Flow, Progress};
 use accel_core::trace::{Op, Trace};
 use anyhow::Context as _;
 use parquet::basic::{Compression, ZstdLevel};
@@ -300,7 +300,7 @@ pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
-    use accel_core::run::Unattended;
+    use accel_core::progress::Unattended;
     use bytes::Bytes;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! A progress bar on the terminal; silent where there is none.
 
-use accel_core::run::{Flow, Progress};
+use accel_core::progress::{Flow, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub(crate) struct Bar(ProgressBar);

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Outcome, Progress, run_scored, run_with};
+use accel_core::run::{Outcome, run_scored, run_with};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;

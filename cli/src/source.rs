@@ -4,25 +4,25 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use accel_core::import::cache_csv::Columns;
+use accel_core::import::input::{Input, without_mark};
+use accel_core::import::{self, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::{FRAGMENT, Recipe, default_seed};
+use accel_core::recipe::{FileSource, Workload};
+use accel_core::scenarios;
 use accel_core::trace::Trace;
-use accel_core::trace::format::cache_csv::Columns;
-use accel_core::trace::format::input::{Input, without_mark};
-use accel_core::trace::format::{self, Format};
 use accel_core::units::parse_bytes;
+use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::dtype::Dtype;
-use accel_core::workload::file;
 use accel_core::workload::model_run::{Convolution, ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
 use accel_core::workload::requests::Requests;
-use accel_core::workload::scenarios;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
 use accel_core::workload::train::Optimizer;
-use accel_core::workload::{FileSource, ModelRef, Workload};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
@@ -327,7 +327,7 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     if path.is_file() {
         let bytes = read_file(path)?;
         let input = Input::new(model, &bytes);
-        if file::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
+        if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
             input.check()?;
             return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, without_mark(&bytes))?)));
         }
@@ -464,7 +464,7 @@ fn read_named(
         let mut file = File::open(path).with_context(cannot)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
         if let Some(columns) = columns
-            && bytes.starts_with(format::PARQUET)
+            && bytes.starts_with(import::PARQUET)
         {
             return Ok((parquet::read(name, file, columns, &mut Bar::new())?, parquet::NAME));
         }
@@ -475,7 +475,7 @@ fn read_named(
     }
     let input = Input::new(name, &bytes);
     if let Some(columns) = columns
-        && input.head().starts_with(format::PARQUET)
+        && input.head().starts_with(import::PARQUET)
     {
         let content = bytes::Bytes::from(input.whole(MOST_PARQUET, &mut Bar::new())?);
         return Ok((parquet::read(name, content, columns, &mut Bar::new())?, parquet::NAME));

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _};
 
 use accel_core::error::Error;
+use accel_core::import::input::{Input, damaged, unpack};
+use accel_core::import::oracle_general::{self, Objects};
+use accel_core::import::{self, Format};
 use accel_core::policy::{Knows, Setup};
+use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Flow, Progress};
+use accel_core::recipe::Workload;
 use accel_core::sim::{Report, cache};
 use accel_core::trace::Summary;
-use accel_core::trace::format::input::{Input, damaged, unpack};
-use accel_core::trace::format::oracle_general::{self, Objects};
-use accel_core::trace::format::{self, Format};
-use accel_core::workload::Workload;
 use anyhow::{Context as _, bail};
 
 use crate::parquet;
@@ -40,9 +40,9 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
         file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
         let input = Input::new(&source.name, &head);
-        let found = match head.starts_with(format::PARQUET) {
+        let found = match head.starts_with(import::PARQUET) {
             true => parquet::NAME,
-            false => format::choose(None, source.columns.as_ref(), &input)?.name(),
+            false => import::choose(None, source.columns.as_ref(), &input)?.name(),
         };
         if found != Format::OracleGeneral.name() {
             bail!("{}: {found} cannot be streamed, only oracle-general: leave --stream out", source.name);

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use accel_core::import::Format;
 use accel_core::recipe::Recipe;
 use accel_core::trace::Summary;
-use accel_core::trace::format::Format;
 use accel_core::trace::views::Views;
 use accel_core::units::{format_bytes, format_count};
 use accel_core::workload::config::Facts;

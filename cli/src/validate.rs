@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use accel_core::trace::format::Format;
+use accel_core::import::Format;
+use accel_core::recipe::Workload;
 use accel_core::validate::profile::{self, PROFILES};
 use accel_core::validate::realism::{Comparison, Realism, Reference, realism};
 use accel_core::validate::{self, Fit, Validation};
-use accel_core::workload::Workload;
 use clap::Args;
 use serde::Serialize;
 

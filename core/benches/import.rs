@@ -1,10 +1,10 @@
 //! Speed of the importers: `cargo xtask bench`. The items are records, so the last columns read records/s.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use accel_core::import::input::Input;
+use accel_core::import::{cache_csv, oracle_general};
+use accel_core::progress::Unattended;
 use accel_core::rng::Rng;
-use accel_core::run::Unattended;
-use accel_core::trace::format::input::Input;
-use accel_core::trace::format::{cache_csv, oracle_general};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 

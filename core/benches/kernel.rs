@@ -7,7 +7,7 @@ use accel_core::kernel::expr::{Expr, Symbol};
 use accel_core::kernel::nest::{Access, Array, At, Element, Loop, Node, Program, SymbolInfo, Work};
 use accel_core::kernel::predict;
 use accel_core::kernel::report::Request;
-use accel_core::run::Unattended;
+use accel_core::progress::Unattended;
 use divan::Bencher;
 
 /// 64-byte lines.

@@ -40,7 +40,7 @@ pub enum Error {
         /// How to make it smaller.
         cure: String,
     },
-    /// The caller's [`Progress`](crate::run::Progress) asked to stop.
+    /// The caller's [`Progress`](crate::progress::Progress) asked to stop.
     #[error("cancelled")]
     Cancelled,
     /// A broken promise inside the program.

@@ -196,8 +196,9 @@ pub fn grades(run: &Report) -> Grades {
 #[cfg(test)]
 mod tests {
     use crate::policy::PolicyKind;
+    use crate::progress::Unattended;
     use crate::recipe::Recipe;
-    use crate::run::{Unattended, run};
+    use crate::run::run;
     use crate::units::GIB;
 
     #[test]

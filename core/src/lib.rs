@@ -10,7 +10,7 @@
 //! [`sim`] with [`memory`] (hits, misses, time) → [`validate`] and [`explain`] → [`run`], the one way in.
 //!
 //! ```
-//! use accel_core::{recipe::Recipe, run::{run, Unattended}};
+//! use accel_core::{progress::Unattended, recipe::Recipe, run::run};
 //!
 //! let recipe = Recipe::default();
 //! let outcome = run(&recipe, &mut Unattended)?;
@@ -20,15 +20,19 @@
 //! ```
 
 pub mod bound;
+mod check;
 pub mod curve;
 pub mod error;
 pub mod explain;
+pub mod import;
 pub mod kernel;
 pub mod memory;
 pub mod policy;
+pub mod progress;
 pub mod recipe;
 pub mod rng;
 pub mod run;
+pub mod scenarios;
 pub mod score;
 pub mod sim;
 pub mod trace;

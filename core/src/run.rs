@@ -10,46 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::bound::lower::Lower;
 use crate::bound::packing::Packing;
 use crate::bound::{Bounds, Least, Misses, Reuses, Value};
-use crate::curve::{Answer, Curves, Plan};
+use crate::curve::{Answer, CurveTasks, Curves, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
+use crate::import::prototype_csv::{Record, record};
 use crate::policy::{Admission, PolicyKind, Setup};
+use crate::progress::{Flow, Progress};
 use crate::recipe::Recipe;
+use crate::recipe::Workload;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::{self, Cache, Report, Simulation};
-use crate::trace::format::prototype_csv::{Record, record};
 use crate::trace::reuse::{Future, Histogram, StackDistances};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
-use crate::workload::Workload;
 use crate::workload::config::Facts;
 use crate::workload::synthetic::sort_by_key;
-
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// Stop; the run ends with [`Error::Cancelled`].
-    Cancel,
-}
-
-/// Hears how far a run is, and may stop it.
-pub trait Progress {
-    /// `done` of `total` steps are done (never more than all), and `what` comes next.
-    fn report(&mut self, done: u64, total: u64, what: &str) -> Flow;
-}
-
-/// Runs to the end without telling anyone.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unattended;
-
-impl Progress for Unattended {
-    fn report(&mut self, _done: u64, _total: u64, _what: &str) -> Flow {
-        Flow::Continue
-    }
-}
 
 /// Charts of all runs share their columns and rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -183,7 +159,7 @@ pub struct Job {
     finished: Vec<(Report, Timeline)>,
     schedules: Vec<(&'static str, Misses)>,
     least: Option<Least>,
-    plan: Option<Plan>,
+    curve: Option<CurveTasks>,
     answers: Vec<Answer>,
 }
 
@@ -206,7 +182,16 @@ impl Job {
         }
         let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
         let future = Arc::new(Future::of(&trace));
-        let plan = recipe.curve.as_ref().map(|_| Plan::new(&trace, &future, scores.as_ref(), recipe));
+        let curve = recipe.curve.as_ref().map(|grid| {
+            let question = Question {
+                grid,
+                policies: &recipe.policies,
+                admission: recipe.memory.admission,
+                seed: recipe.seed,
+                bounds: recipe.bounds,
+            };
+            CurveTasks::new(&trace, &future, scores.as_ref(), &question)
+        });
         let summary = trace.summary();
         let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
         let schedules = match recipe.memory.admission {
@@ -221,7 +206,7 @@ impl Job {
             passes.push(Pass::Lower);
             passes.extend((0..PACKINGS.len()).map(Pass::Packing));
         }
-        passes.extend((0..plan.as_ref().map_or(0, Plan::tasks)).map(Pass::Curve));
+        passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
         Ok(Self {
             sizes: trace.sizes(),
             buckets: Buckets::new(&trace),
@@ -237,7 +222,7 @@ impl Job {
             finished: Vec::new(),
             schedules,
             least: None,
-            plan,
+            curve,
             answers: Vec::new(),
             recipe: recipe.clone(),
             trace,
@@ -285,8 +270,8 @@ impl Job {
             }
             Pass::Packing(order) => done = self.pack(PACKINGS[order], end - start),
             Pass::Curve(task) => {
-                if let Some(plan) = &self.plan {
-                    self.answers.push(plan.run(task)?);
+                if let Some(curve) = &self.curve {
+                    self.answers.push(curve.run(task)?);
                 }
                 done = true;
             }
@@ -401,7 +386,7 @@ impl Job {
             explanation: explain(&summary, &self.reuse, &runs, bounds.as_ref()),
             runs,
             bounds,
-            curve: self.plan.map(|plan| plan.finish(self.answers)).transpose()?,
+            curve: self.curve.map(|curve| curve.finish(self.answers)).transpose()?,
             scorer: scores.scorer,
             model: self.recipe.workload.model_facts()?,
             reuse: self.reuse,
@@ -471,6 +456,7 @@ fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Unattended;
     use crate::workload::synthetic::Synthetic;
 
     fn synthetic() -> Recipe {

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use accel_core::error::Error;
-use accel_core::run::{Flow, Progress, Unattended};
-use accel_core::trace::format::input::Input;
-use accel_core::trace::format::{Format, detect, read, write};
+use accel_core::import::input::Input;
+use accel_core::import::{Format, detect, read, write};
+use accel_core::progress::{Flow, Progress, Unattended};
 use accel_core::trace::{Kind, Trace};
 use proptest::prelude::*;
 use serde_json::Value;

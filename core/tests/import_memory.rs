@@ -3,10 +3,10 @@
 
 use std::io::Write as _;
 
-use accel_core::run::Unattended;
-use accel_core::trace::format::input::Input;
-use accel_core::trace::format::{self, Format};
-use accel_core::workload::{FileSource, Workload};
+use accel_core::import::input::Input;
+use accel_core::import::{self, Format};
+use accel_core::progress::Unattended;
+use accel_core::recipe::{FileSource, Workload};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -53,7 +53,7 @@ fn no_file_makes_an_importer_hold_much() {
         (Format::Chakra, [&b"\x00\x80\x80\x80\x04"[..], &b"\x52\x00".repeat(4 << 20)].concat()),
     ] {
         let profiler = dhat::Profiler::builder().testing().build();
-        let result = format::read(format, &Input::new("bomb", &packed), None, &mut Unattended);
+        let result = import::read(format, &Input::new("bomb", &packed), None, &mut Unattended);
         let most = dhat::HeapStats::get().max_bytes;
         drop(profiler);
         let told = result.map(|trace| trace.summary()).map_err(|error| error.to_string());

@@ -4,10 +4,11 @@
 use accel_core::curve::Grid;
 use accel_core::memory::{Cost, Memory, Physical};
 use accel_core::policy::POLICIES;
+use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Unattended, run_with};
+use accel_core::recipe::{FileSource, Workload};
+use accel_core::run::run_with;
 use accel_core::trace::{Kind, Op, Tensor, TraceBuilder};
-use accel_core::workload::{FileSource, Workload};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

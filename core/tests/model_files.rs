@@ -3,13 +3,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use accel_core::error::Error;
-use accel_core::run::Unattended;
-use accel_core::trace::format::Format;
-use accel_core::trace::format::input::Input;
+use accel_core::import::Format;
+use accel_core::import::input::Input;
+use accel_core::progress::Unattended;
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::{Kind, Trace};
+use accel_core::workload::ModelRef;
 use accel_core::workload::model_run::{ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
-use accel_core::workload::{FileSource, ModelRef, Workload};
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 
 mod import;
 
-use accel_core::trace::format::Format;
-use accel_core::trace::format::cache_csv::Columns;
+use accel_core::import::Format;
+use accel_core::import::cache_csv::Columns;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &[u8])| {

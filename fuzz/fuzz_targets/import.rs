@@ -1,11 +1,11 @@
 //! What the targets of the importers share.
 
 use accel_core::error::Error;
-use accel_core::run::{Flow, Progress};
+use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
-use accel_core::trace::format::cache_csv::Columns;
-use accel_core::trace::format::input::Input;
-use accel_core::trace::format::{self, Format};
+use accel_core::import::cache_csv::Columns;
+use accel_core::import::input::Input;
+use accel_core::import::{self, Format};
 
 /// Stops a file that unpacks to more than some 16 MiB: readers report once a mebibyte.
 struct Cap(u32);
@@ -21,10 +21,10 @@ impl Progress for Cap {
 /// Reads the bytes in `format`, and in the one that they look like.
 pub fn check(format: Format, bytes: &[u8], columns: Option<&Columns>) {
     let input = Input::new("input", bytes);
-    if let Ok(found) = format::detect(&input) {
-        let _ = format::read(found, &input, None, &mut Cap(0));
+    if let Ok(found) = import::detect(&input) {
+        let _ = import::read(found, &input, None, &mut Cap(0));
     }
-    match format::read(format, &input, columns, &mut Cap(0)) {
+    match import::read(format, &input, columns, &mut Cap(0)) {
         Ok(trace) => round_trips(&trace),
         Err(Error::Internal(problem)) => panic!("{problem}"),
         Err(error) => assert!(error.to_string().len() < 2000, "{error}"),
@@ -33,14 +33,14 @@ pub fn check(format: Format, bytes: &[u8], columns: Option<&Columns>) {
 
 /// What is written is read back: the same accesses and sizes.
 fn round_trips(trace: &Trace) {
-    for format in Format::ALL.into_iter().filter(|format| format.writable()) {
-        let lost = format::lost(format, trace);
-        let Ok(bytes) = format::write(format, trace) else { continue };
+    for format in Format::all().filter(|format| format.writable()) {
+        let lost = import::lost(format, trace);
+        let Ok(bytes) = import::write(format, trace) else { continue };
         // Names that differ in nothing else become one.
         if lost.iter().any(|what| what.contains("space around names")) {
             continue;
         }
-        let again = format::read(format, &Input::new("again", &bytes), None, &mut Cap(0));
+        let again = import::read(format, &Input::new("again", &bytes), None, &mut Cap(0));
         let again = match again {
             Ok(again) => again,
             Err(Error::Cancelled) => continue,

@@ -1,10 +1,10 @@
 //! What the targets of model files share.
 
 use accel_core::error::Error;
-use accel_core::run::Unattended;
-use accel_core::trace::format::Format;
-use accel_core::trace::format::input::Input;
-use accel_core::workload::{FileSource, Workload};
+use accel_core::progress::Unattended;
+use accel_core::import::Format;
+use accel_core::import::input::Input;
+use accel_core::recipe::{FileSource, Workload};
 
 /// Reads the bytes in `format` and makes the trace of a run.
 pub fn check(format: Format, bytes: &[u8]) {

@@ -1,9 +1,9 @@
 //! Any bytes as a PyTorch execution trace: a trace or an error, no panic.
 #![no_main]
 
-use accel_core::run::Unattended;
-use accel_core::trace::format::input::Input;
-use accel_core::trace::format::{Format, detect, read};
+use accel_core::progress::Unattended;
+use accel_core::import::input::Input;
+use accel_core::import::{Format, detect, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

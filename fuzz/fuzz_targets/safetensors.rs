@@ -3,7 +3,7 @@
 
 mod import;
 
-use accel_core::trace::format::Format;
+use accel_core::import::Format;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| import::check(Format::Safetensors, bytes, None));

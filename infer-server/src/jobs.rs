@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use accel_core::error::{Error, Place};
+use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Flow, Progress};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};

@@ -3,18 +3,19 @@
 use std::ops::RangeInclusive;
 
 use accel_core::error::{Error, Place};
+use accel_core::import::prototype_csv::{FromRecords, Record, records};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
+use accel_core::progress::Unattended;
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::recipe::{Recipe, default_seed};
-use accel_core::run::{Unattended, run_scored, run_with};
+use accel_core::run::{run_scored, run_with};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
-use accel_core::trace::format::prototype_csv::{FromRecords, Record, records};
 use accel_core::units::parse_bytes;
 use accel_core::validate::realism::{Realism, Reference, realism};
 use accel_core::validate::{self, profile};
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
-use accel_core::workload::{FileSource, Workload};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
-use accel_core::run::{self, Flow, Outcome, Progress};
+use accel_core::run::{self, Outcome};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;

@@ -9,11 +9,13 @@
 use std::time::{Duration, Instant};
 
 use accel_core::policy::PolicyKind;
+use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Unattended, run};
+use accel_core::recipe::Workload;
+use accel_core::run::run;
+use accel_core::workload::ModelRef;
 use accel_core::workload::model_run::ModelRun;
 use accel_core::workload::presets::PRESETS;
-use accel_core::workload::{ModelRef, Workload};
 use accel_tests::browser::Browser;
 
 /// Runs of each preset; the median of an odd number is one of them.

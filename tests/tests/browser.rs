@@ -5,14 +5,17 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::curve::Grid;
+use accel_core::import::input::Input;
 use accel_core::kernel::predict;
 use accel_core::kernel::report::{self, OptLevel, Request};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
+use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Outcome, Unattended, run, run_with};
-use accel_core::trace::format::input::Input;
+use accel_core::recipe::{FileSource, Workload};
+use accel_core::run::{Outcome, run, run_with};
+use accel_core::scenarios::SCENARIOS;
 use accel_core::trace::views::Views;
 use accel_core::trace::{Summary, Trace};
 use accel_core::units::format_count;
@@ -20,9 +23,8 @@ use accel_core::validate::profile;
 use accel_core::validate::realism::{Reference, realism};
 use accel_core::workload::model_run::{Fields, ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
-use accel_core::workload::scenarios::SCENARIOS;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
-use accel_core::workload::{FileSource, ModelRef, Workload, presets, presets::PRESETS};
+use accel_core::workload::{ModelRef, presets, presets::PRESETS};
 use accel_tests::browser::Browser;
 use accel_tests::{accel, root, serve_model, shared_data, tiny_model};
 use serde_json::Value;

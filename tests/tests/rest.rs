@@ -2,8 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::policy::POLICIES;
+use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Unattended, run};
+use accel_core::run::run;
 use accel_tests::{accel, get, post, send, service};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};

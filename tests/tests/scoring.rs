@@ -3,7 +3,7 @@
 
 use accel_core::policy::PolicyKind;
 use accel_core::recipe::Recipe;
-use accel_core::workload::Workload;
+use accel_core::recipe::Workload;
 use accel_tests::{accel, serve_model, tiny_model};
 use serde_json::Value;
 

@@ -4,13 +4,13 @@
 //! answers cross as postcard bytes, errors as well.
 
 use accel_core::error::{Error, Place};
-use accel_core::run::{Flow, Progress};
+use accel_core::import::input::Input;
+use accel_core::progress::{Flow, Progress};
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::Trace;
-use accel_core::trace::format::input::Input;
 use accel_core::trace::views::Views;
 use accel_core::validate::profile;
 use accel_core::validate::realism::{Realism, Reference, realism};
-use accel_core::workload::{FileSource, Workload};
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;

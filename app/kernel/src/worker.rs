@@ -3,7 +3,7 @@
 use accel_core::error::Error;
 use accel_core::kernel::predict;
 use accel_core::kernel::report::{Report, Request};
-use accel_core::run::{Flow, Progress};
+use accel_core::progress::{Flow, Progress};
 use js_sys::Date;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast as _;

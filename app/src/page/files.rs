@@ -1,8 +1,8 @@
 //! Files: dropped anywhere on the page, or chosen.
 
+use accel_core::recipe::FileSource;
 use accel_core::recipe::Recipe;
 use accel_core::units::format_bytes;
-use accel_core::workload::FileSource;
 use js_sys::Uint8Array;
 use leptos::ev;
 use leptos::html::Input;

@@ -1,10 +1,10 @@
 //! The choice of a workload.
 
+use accel_core::scenarios::{self, SCENARIOS};
 use accel_core::workload::dtype::Dtype;
 use accel_core::workload::model_run::{Convolution, Task};
 use accel_core::workload::plan::Dataflow;
 use accel_core::workload::presets::PRESETS;
-use accel_core::workload::scenarios::{self, SCENARIOS};
 use accel_core::workload::synthetic::{ModelType, Pattern};
 use accel_core::workload::train::Optimizer;
 use leptos::prelude::*;

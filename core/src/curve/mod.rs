@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::bound::lower::Lower;
 use crate::bound::packing::Packing;
 use crate::bound::{Misses, Reuses, Value};
+use crate::check::check_range;
 use crate::error::Error;
 use crate::policy::{Admission, PolicyKind, Setup};
-use crate::recipe::Recipe;
 use crate::score::Scores;
 use crate::sim::simulate;
 use crate::trace::Trace;
 use crate::trace::reuse::Future;
-use crate::workload::check_range;
 use lru::LruCurve;
 
 /// The most points a curve has.
@@ -159,7 +158,7 @@ enum Task {
     Upper(u64),
 }
 
-/// The result of a [`Plan::run`].
+/// The result of a [`CurveTasks::run`].
 #[derive(Debug)]
 pub enum Answer {
     /// LRU at all capacities that hold the largest tensor.
@@ -180,9 +179,24 @@ pub struct LruAnswer {
     knee: Bend,
 }
 
+/// Which curves are asked for.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The capacities.
+    pub grid: &'a Grid,
+    /// The policies, in the order of the curves.
+    pub policies: &'a [PolicyKind],
+    /// Which missed tensors come in.
+    pub admission: Admission,
+    /// The seed of policies that draw by chance.
+    pub seed: u64,
+    /// Whether to enclose the best possible schedule at each capacity.
+    pub bounds: bool,
+}
+
 /// The work behind the curves, in tasks that may run in any order or at once.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CurveTasks {
     trace: Arc<Trace>,
     scores: Option<Scores>,
     future: Arc<Future>,
@@ -198,11 +212,10 @@ pub struct Plan {
     orders: OnceLock<[Lower; 2]>,
 }
 
-impl Plan {
-    /// The curves of the policies of `recipe` over its grid. Policies that read scores need `scores`.
-    pub fn new(trace: &Arc<Trace>, future: &Arc<Future>, scores: Option<&Scores>, recipe: &Recipe) -> Self {
-        let Recipe { policies, bounds, seed, .. } = recipe;
-        let grid = recipe.curve.clone().unwrap_or_default();
+impl CurveTasks {
+    /// The work that answers `question`. Policies that read scores need `scores`.
+    pub fn new(trace: &Arc<Trace>, future: &Arc<Future>, scores: Option<&Scores>, question: &Question<'_>) -> Self {
+        let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
         let largest = trace.tensors().iter().map(|t| t.bytes).max().unwrap_or(0);
         let mut tasks = Vec::new();
@@ -214,7 +227,7 @@ impl Plan {
                 tasks.push(Task::Lru);
             }
         }
-        if *bounds {
+        if bounds {
             tasks.extend(capacities.iter().map(|c| Task::Lower(*c)));
             tasks.extend(capacities.iter().map(|c| Task::Upper(*c)));
         }
@@ -223,12 +236,12 @@ impl Plan {
             scores: scores.cloned(),
             future: Arc::clone(future),
             sizes: trace.sizes(),
-            admission: recipe.memory.admission,
-            seed: *seed,
-            policies: policies.clone(),
+            admission,
+            seed,
+            policies: policies.to_vec(),
             capacities,
             largest,
-            bounds: *bounds,
+            bounds,
             tasks,
             orders: OnceLock::new(),
         }
@@ -481,8 +494,14 @@ mod tests {
         let trace = Arc::new(trace(&sizes, &order));
         let future = Arc::new(Future::of(&trace));
         let grid = Grid { capacities: vec![5_000_000, 10_000_000, 100_000_000, 3_000_000_000], ..Grid::default() };
-        let recipe = Recipe { policies: vec![PolicyKind::Lru], bounds: false, curve: Some(grid), ..Recipe::default() };
-        let plan = Plan::new(&trace, &future, None, &recipe);
+        let question = Question {
+            grid: &grid,
+            policies: &[PolicyKind::Lru],
+            admission: Admission::Always,
+            seed: 0,
+            bounds: false,
+        };
+        let plan = CurveTasks::new(&trace, &future, None, &question);
         let curves = plan.finish((0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect()).unwrap();
         let lru = &curves.curves[0];
         assert_eq!(lru.exact_from_bytes, Some(2_000_000_000));
@@ -505,14 +524,9 @@ mod tests {
             let trace = Arc::new(trace(&sizes, &order));
             let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
             let kinds: Vec<PolicyKind> = POLICIES.iter().map(|p| p.kind).collect();
-            let mut recipe = Recipe {
-                policies: kinds.clone(),
-                seed: 0,
-                curve: Some(Grid { points: 5, capacities }),
-                ..Recipe::default()
-            };
-            recipe.memory.admission = admission;
-            let plan = Plan::new(&trace, &future, Some(&scores), &recipe);
+            let grid = Grid { points: 5, capacities };
+            let question = Question { grid: &grid, policies: &kinds, admission, seed: 0, bounds: true };
+            let plan = CurveTasks::new(&trace, &future, Some(&scores), &question);
             let answers = (0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect();
             let curves = plan.finish(answers).unwrap();
             prop_assert_eq!(curves.curves.len(), kinds.len());

@@ -9,7 +9,7 @@ use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
 use super::{Kernel, c, cache, python};
 use crate::error::{Error, Place};
-use crate::run::{Flow, Progress};
+use crate::progress::{Flow, Progress};
 
 /// Parameters are at most this far from zero.
 const MOST: i64 = 1 << 40;
@@ -20,7 +20,7 @@ const MOST_DEFINITIONS: usize = 1024;
 ///
 /// ```
 /// use accel_core::kernel::{predict, report::Request};
-/// use accel_core::run::Unattended;
+/// use accel_core::progress::Unattended;
 ///
 /// let code = "for (int i = 0; i < N; i++) y[i] += a * x[i];".to_owned();
 /// let request = Request { code, defines: [("N".to_owned(), 1000)].into(), ..Request::default() };
@@ -268,7 +268,7 @@ mod tests {
             (Request { shapes: vec!["a".into()], ..base.clone() }, "shape"),
         ];
         for (request, field) in cases {
-            let error = predict(&request, &mut crate::run::Unattended).unwrap_err();
+            let error = predict(&request, &mut crate::progress::Unattended).unwrap_err();
             assert_eq!(error.field_name(), Some(field), "{error}");
         }
     }

@@ -5,9 +5,9 @@ pub mod energy;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::check_range;
 use crate::error::Error;
 use crate::policy::{Admission, Knows, PolicyKind};
-use crate::workload::check_range;
 use device::{Device, DeviceRef};
 
 /// Time of a hit (the prototype's).

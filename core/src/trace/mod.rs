@@ -1,6 +1,5 @@
 //! A trace: a table of tensors and the order in which they are used.
 
-pub mod format;
 pub mod reuse;
 pub mod views;
 
@@ -229,6 +228,16 @@ impl Trace {
         self.modes.get(now).copied().unwrap_or_default()
     }
 
+    /// The operations in order; empty where every access is a request.
+    pub(crate) fn ops(&self) -> impl Iterator<Item = Op> + '_ {
+        self.ops.iter().copied()
+    }
+
+    /// What the accesses do to their tensors, in order; empty where every access reads.
+    pub(crate) fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
+        self.modes.iter().copied()
+    }
+
     /// Floating-point operations that wait for access `now`; 0 where nothing is known of the work.
     pub fn flops(&self, now: usize) -> f64 {
         self.flops.get(now).copied().map_or(0.0, f64::from)
@@ -252,6 +261,11 @@ impl Trace {
     /// What the reader should know about how the trace was made.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Records something that the reader should know.
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
     }
 
     /// Whether the file that it was read from told times, which are not kept: the order of the accesses counts.

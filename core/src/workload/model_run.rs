@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::config::{Facts, ModelConfig, Network, Tokens, Transformer, product};
 use super::dtype::Dtype;
 use super::file::ModelFile;
-use super::onnx::Free;
 use super::plan::{Dataflow, Plan, Step, Val};
 use super::requests::{Request, Requests};
 use super::routing::{ExpertLog, Routing};
 use super::train::{Optimizer, train};
 use super::transformer::{Experts, Passes};
-use super::{ModelRef, check_range, cnn, mlp};
+use super::{ModelRef, cnn, mlp};
+use crate::check::check_range;
 use crate::error::Error;
 use crate::trace::Trace;
 use crate::units::MIB;
@@ -185,7 +185,7 @@ pub struct ModelRun {
 }
 
 /// Refuses a field that means nothing here.
-fn without(field: &'static str, given: bool, problem: &str) -> Result<(), Error> {
+pub(crate) fn without(field: &'static str, given: bool, problem: &str) -> Result<(), Error> {
     if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
 }
 
@@ -422,28 +422,15 @@ impl ModelRun {
                 self.check_model(config)?;
                 self.trace_by(config, seed, None)
             }
-            ModelFile::Graph(graph) => {
-                let im2col = self.convolution == Convolution::Im2col;
-                without("convolution", im2col, "the convolutions of a graph read their images directly")?;
-                without("weight_dtype", self.weight_dtype.is_some(), "the graph says how its weights are stored")?;
-                let mut plan = Plan::new(graph.family(), self.tile_bytes, self.dataflow);
-                let free = Free { batch: self.batch_size, tokens: self.prompt_tokens };
-                let stored = graph.store(&mut plan, free)?;
+            ModelFile::Operators(model) => {
+                model.check(self)?;
+                let mut plan = Plan::new(model.family(), self.tile_bytes, self.dataflow);
+                let stored = model.store(&mut plan, self)?;
                 let mut states = BTreeMap::new();
                 for pass in 0..self.steps {
                     let step = stored.step(&mut plan, pass)?;
                     self.finish_step(&mut plan, step, &mut states)?;
                 }
-                plan.finish(self.name())
-            }
-            ModelFile::Topology(topology) => {
-                without("prompt_tokens", self.prompt_tokens.is_some(), "a topology has no tokens")?;
-                let mut plan = Plan::new(topology.family(), self.tile_bytes, self.dataflow);
-                // A topology names no formats: 32 bits, if nobody says otherwise.
-                let weights = self.weight_dtype.map_or(32, Dtype::bits);
-                let bits = Bits { weights, activations: weights.max(16), kv: weights };
-                let filters = topology.store(&mut plan, bits);
-                self.repeat(&mut plan, |_| topology.step(self.convolution, &filters, self.batch_size, bits))?;
                 plan.finish(self.name())
             }
         }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check_range;
+use crate::check::check_range;
 use crate::error::Error;
 use crate::rng::Rng;
 

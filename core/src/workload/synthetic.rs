@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::check_range;
+use crate::check::check_range;
 use crate::error::Error;
 use crate::rng::Rng;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};

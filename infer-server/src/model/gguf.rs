@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use accel_core::run::Unattended;
-use accel_core::trace::format::gguf as header;
-use accel_core::trace::format::input::Input;
+use accel_core::import::gguf as header;
+use accel_core::import::input::Input;
+use accel_core::progress::Unattended;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Tensor};
@@ -72,7 +72,7 @@ impl Gguf {
         })?;
         let bytes = file.bytes();
         let head = &bytes[..bytes.len().min(MOST_HEADER)];
-        if !header::looks_like(head) {
+        if !header::matches(head) {
             return Err(refused("is not a GGUF file".into(), "Convert a model with `infer-server quantize`"));
         }
         let weights = header::header(&Input::new(&name, head), &mut Unattended)

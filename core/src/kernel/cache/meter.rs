@@ -1,7 +1,7 @@
 //! Bounds the work, and says how far it is.
 
 use crate::error::Error;
-use crate::run::{Flow, Progress};
+use crate::progress::{Flow, Progress};
 
 /// Work between two reports.
 const REPORT_EVERY: u64 = 1 << 22;

@@ -30,7 +30,7 @@ use small::Stream;
 use super::nest::Program;
 use super::report::Count;
 use crate::error::Error;
-use crate::run::Progress;
+use crate::progress::Progress;
 
 /// What happens in one cache.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::keys::Keys;
+use crate::check::check_range;
 use crate::error::Error;
-use crate::workload::check_range;
 use crate::workload::dtype::Dtype;
 
 /// Filters of `size` x `size` that move by `stride` over an image with a border of `padding`.

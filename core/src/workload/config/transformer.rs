@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use super::product;
+use crate::check::check_range;
 use crate::error::Error;
-use crate::workload::check_range;
 use crate::workload::dtype::Dtype;
 
 /// A layout of tensors, by the `model_type` of its files.

@@ -10,10 +10,11 @@ use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 
 use super::input::{Input, Stop, without_mark};
 use super::json::outer_keys;
-use super::prototype_csv::{COLUMNS, FromRecords, Record, records};
+pub(super) use super::prototype_csv::lost_in_records as lost;
+use super::prototype_csv::{COLUMNS, FromRecords, Record, check, records};
 use super::text::{Lines, MOST_LINE, json_problem};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::score::Scores;
 use crate::trace::Trace;
 
@@ -26,7 +27,7 @@ fn cure() -> String {
 }
 
 /// Whether the first object of `head`, alone on its line or the first of an array, has a `tensor_id`.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let text = head.trim_ascii_start();
     let object = text.strip_prefix(b"[").unwrap_or(text).trim_ascii_start();
     object.starts_with(b"{") && outer_keys(object).contains(&&b"tensor_id"[..])
@@ -164,11 +165,17 @@ pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// Writes the records of `trace` without scores.
+pub(super) fn write_trace(trace: &Trace) -> Result<Vec<u8>, Error> {
+    check(trace)?;
+    write(trace, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect, prototype_csv};
+    use crate::import::{Format, detect, prototype_csv};
+    use crate::progress::Unattended;
 
     fn read(text: &str) -> Result<Trace, Error> {
         super::read(&Input::new("t.json", text.as_bytes()), &mut Unattended)
@@ -214,7 +221,7 @@ mod tests {
             "[",
             "",
         ] {
-            assert!(!looks_like(other.as_bytes()), "{other}");
+            assert!(!matches(other.as_bytes()), "{other}");
         }
     }
 

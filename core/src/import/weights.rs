@@ -169,9 +169,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::input::Input;
-    use crate::trace::format::{Format, detect, gguf, safetensors};
+    use crate::import::input::Input;
+    use crate::import::{Format, detect, gguf, safetensors};
+    use crate::progress::Unattended;
 
     fn weights(names: &[&str]) -> Weights {
         let weight =
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn files_of_the_real_libraries() {
         let expected: Value =
-            serde_json::from_slice(include_bytes!("../../../../tests/fixtures/weights/expected.json")).unwrap();
-        let safetensors = include_bytes!("../../../../tests/fixtures/weights/tiny.safetensors");
-        let gguf = include_bytes!("../../../../tests/fixtures/weights/tiny.gguf");
+            serde_json::from_slice(include_bytes!("../../../tests/fixtures/weights/expected.json")).unwrap();
+        let safetensors = include_bytes!("../../../tests/fixtures/weights/tiny.safetensors");
+        let gguf = include_bytes!("../../../tests/fixtures/weights/tiny.gguf");
         for (name, bytes) in [("tiny.safetensors", &safetensors[..]), ("tiny.gguf", &gguf[..])] {
             let input = Input::new(name, bytes);
             let weights = match detect(&input).unwrap() {

@@ -5,8 +5,9 @@
 
 use super::input::Input;
 use super::text::{Names, Rows, shorten};
+use super::which;
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::score::{Scores, features};
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
@@ -19,7 +20,7 @@ pub const SCORE_COLUMN: &str = "eviction_score";
 const MB: f64 = 1e6;
 
 /// Whether the first line of `bytes` has a `tensor_id` column.
-pub fn looks_like(bytes: &[u8]) -> bool {
+pub fn matches(bytes: &[u8]) -> bool {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = &line[..line.len().min(4096)];
     String::from_utf8_lossy(line).split(',').any(|name| name.trim().trim_matches('"') == COLUMNS[0])
@@ -168,7 +169,7 @@ impl<'a> FromRecords<'a> {
 }
 
 /// Whether records hold the size of every tensor to the byte: megabytes as 64-bit numbers do up to some 2^53 bytes.
-pub(super) fn is_exact(bytes: u64) -> bool {
+fn is_exact(bytes: u64) -> bool {
     (bytes as f64 / MB * MB).round() as u64 == bytes
 }
 
@@ -180,14 +181,14 @@ pub fn check(trace: &Trace) -> Result<(), Error> {
 }
 
 /// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
-pub(super) fn layer_of(name: &str) -> Option<u32> {
+fn layer_of(name: &str) -> Option<u32> {
     let layer = name.rsplit_once('_')?.1.parse().ok()?;
     // Beyond this it is an identifier, not a layer.
     (layer < 65_536).then_some(layer)
 }
 
 /// The kind of a tensor named as the prototype names them.
-pub(super) fn kind_of(name: &str) -> Kind {
+fn kind_of(name: &str) -> Kind {
     match name.rsplit_once('_').map_or(name, |(kind, _)| kind) {
         "weights" | "expert_weights" => Kind::Weights,
         "Q" | "K" | "V" | "output" | "activations" => Kind::Activations,
@@ -260,11 +261,38 @@ pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
     writer.into_inner().map_err(|e| Error::Internal(e.to_string()))
 }
 
+/// Writes the records of `trace` without scores.
+pub(super) fn write_trace(trace: &Trace) -> Result<Vec<u8>, Error> {
+    check(trace)?;
+    write(trace, None)
+}
+
+/// What records leave out of `trace`.
+pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
+    let spaced = trace.tensors().iter().any(|t| t.name != t.name.trim());
+    let mut lost = lost_in_records(trace);
+    // The times come last.
+    let at = lost.len() - usize::from(trace.was_timed());
+    lost.splice(at..at, spaced.then_some("the space around names"));
+    lost
+}
+
+/// What records of either encoding leave out of `trace`.
+pub(super) fn lost_in_records(trace: &Trace) -> Vec<&'static str> {
+    let tensors = || trace.tensors().iter();
+    let told = |t: &Tensor| layer_of(&t.name) == t.layer && kind_of(&t.name) == t.kind;
+    which([
+        (!tensors().all(told), "layers and kinds that the names do not tell"),
+        (!tensors().all(|t| is_exact(t.bytes)), "the last digits of large sizes"),
+        (trace.was_timed(), "the times"),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
 
     fn read(name: &str, bytes: &[u8]) -> Result<Trace, Error> {
         super::read(&Input::new(name, bytes), &mut Unattended)

@@ -13,7 +13,7 @@ use super::input::Input;
 use super::text::{json_problem, shorten};
 use super::weights::{MOST_BYTES, Weight, Weights};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::Trace;
 
 /// The longest header that safetensors itself reads: `MAX_HEADER_SIZE`.
@@ -45,7 +45,7 @@ pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
 }
 
 /// Whether `head` begins with a length and an object.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let plausible = header_length(head).is_some_and(|length| (2..=MOST_HEADER).contains(&length));
     let object = head.get(8..).unwrap_or_default();
     let next = object.strip_prefix(b"{").and_then(|rest| rest.trim_ascii_start().first().copied());
@@ -174,7 +174,7 @@ pub fn read(input: &Input<'_>, tile_bytes: Option<u64>, progress: &mut dyn Progr
     // `model-00001-of-00003.safetensors`, as Hugging Face names shards.
     let shards = input.name.strip_suffix(".safetensors").and_then(|name| name.rsplit_once("-of-")).map(|(_, all)| all);
     if let Some(shards) = shards.and_then(|all| all.parse::<u32>().ok()).filter(|shards| *shards > 1) {
-        trace.warnings.push(format!("the file is one of {shards}: the weights in the others are missing"));
+        trace.warn(format!("the file is one of {shards}: the weights in the others are missing"));
     }
     Ok(trace)
 }
@@ -182,8 +182,8 @@ pub fn read(input: &Input<'_>, tile_bytes: Option<u64>, progress: &mut dyn Progr
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
 
     pub(in super::super) fn file(json: &str) -> Vec<u8> {
         [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat()

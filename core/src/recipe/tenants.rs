@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Workload, check_range};
+use super::Workload;
+use crate::check::check_range;
 use crate::error::Error;
 use crate::trace::{MAX_ACCESSES, Trace, TraceBuilder};
 

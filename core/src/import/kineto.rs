@@ -18,7 +18,7 @@ use super::input::Input;
 use super::json::{Text, outer_keys, refuse, stream};
 use super::operators::{annotates, cut, is_gradient, moves_no_data, multiplies, operation, products};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
 
 const CURE: &str = "Check that it is a trace of the PyTorch profiler (export_chrome_trace) and is not damaged";
@@ -55,7 +55,7 @@ fn element_bytes(name: &str) -> Result<Option<u64>, ()> {
 }
 
 /// Whether a file begins like this format: an object with `traceEvents`, or a list of events.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     if outer_keys(head).contains(&&b"traceEvents"[..]) {
         return true;
     }
@@ -682,9 +682,9 @@ impl Visitor<'_> for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
     use crate::trace::Op;
-    use crate::trace::format::{Format, detect};
 
     fn event(name: &str, start: u32, duration: u32, args: &str) -> String {
         format!(

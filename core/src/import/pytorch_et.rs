@@ -17,14 +17,14 @@ use super::input::Input;
 use super::json::{Text, outer_keys, refuse, stream};
 use super::operators::{Call, Calls, Flag, Lists, NOT_WHOLE, RawTensor, Side, Type};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::Trace;
 
 const CURE: &str = "Check that it is an execution trace of PyTorch (ExecutionTraceObserver) and is not damaged";
 
 /// Whether a file begins like this format: an object with `schema` and `nodes`. Where keys are sorted, the schema
 /// stands behind the nodes: then the first node must tell.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let has = |keys: &[&[u8]], wanted: &[u8]| keys.contains(&wanted);
     let keys = outer_keys(head);
     if !has(&keys, b"nodes") || has(&keys, b"schema") {
@@ -63,7 +63,7 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
     let mut trace = calls.trace(progress)?;
     if let Some(schema) = newer {
         let known = "newer than those that this build knows (1.0.1 to 1.1.1), and read as the newest of them";
-        trace.warnings.push(format!("the schema is \"{schema}\", {known}"));
+        trace.warn(format!("the schema is \"{schema}\", {known}"));
     }
     Ok(trace)
 }
@@ -662,8 +662,8 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
     use crate::trace::{Kind, Mode, Op};
 
     /// A node of schema 1.1.1; inputs and outputs as `(value, type)`.
@@ -722,16 +722,16 @@ mod tests {
     fn detected_by_its_keys() {
         let text = file(&[]);
         assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::PytorchEt);
-        assert!(!looks_like(br#"{"schemaVersion": 1, "traceEvents": [{"nodes": 1, "schema": 2}]}"#));
-        assert!(!looks_like(b"{\"nodes\": []}"));
+        assert!(!matches(br#"{"schemaVersion": 1, "traceEvents": [{"nodes": 1, "schema": 2}]}"#));
+        assert!(!matches(b"{\"nodes\": []}"));
         // With sorted keys.
-        assert!(looks_like(
+        assert!(matches(
             b"{\"finish_ts\":3,\"nodes\":[{\"attrs\":[{\"name\":\"a\"}],\"ctrl_deps\":1,\"id\":2,\"inputs\":{"
         ));
-        assert!(!looks_like(b"{\"nodes\":[{\"id\":1,\"op\":\"null\",\"inputs\":[]}]}"));
+        assert!(!matches(b"{\"nodes\":[{\"id\":1,\"op\":\"null\",\"inputs\":[]}]}"));
         let marked = format!("\u{feff}{text}");
         assert_eq!(detect(&Input::new("t", marked.as_bytes())).unwrap(), Format::PytorchEt);
-        assert!(!looks_like(b""));
+        assert!(!matches(b""));
     }
 
     #[test]

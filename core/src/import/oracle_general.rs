@@ -9,9 +9,11 @@
 
 use std::io::Read as _;
 
+use super::cache_csv::{RENUMBERED, lost_in_requests};
 use super::input::Input;
+use super::which;
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::reuse::{NEVER, previous_use};
 use crate::trace::{Kind, Summary, Tensor, Trace, TraceBuilder};
 
@@ -46,7 +48,7 @@ fn next(r: &[u8; RECORD]) -> i64 {
 ///
 /// Some published files write the next access as i64::MAX for "never"; that is let through as well. Text is
 /// not: eight letters read as a number far beyond any index.
-pub fn looks_like(bytes: &[u8]) -> bool {
+pub fn matches(bytes: &[u8]) -> bool {
     let plausible = |(i, record): (usize, &[u8; RECORD])| {
         let next = next(record);
         // Bytes that are all ones are no object: they are what erased memory holds.
@@ -297,7 +299,7 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
 }
 
 /// The tensor names as ids, where all of them are numbers as they are written here (`007` is not).
-pub(super) fn ids(trace: &Trace) -> Option<Vec<u64>> {
+fn ids(trace: &Trace) -> Option<Vec<u64>> {
     let id = |name: &str| name.parse::<u64>().ok().filter(|id| id.to_string() == name);
     trace.tensors().iter().map(|t| id(&t.name)).collect()
 }
@@ -332,11 +334,18 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// What oracleGeneral leaves out of `trace`.
+pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
+    let mut lost = lost_in_requests(trace);
+    lost.extend(which([(ids(trace).is_none(), "the names: objects are numbered"), (trace.was_timed(), RENUMBERED)]));
+    lost
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
     use crate::trace::testing::trace;
 
     fn read(name: &str, bytes: &[u8]) -> Result<Trace, Error> {
@@ -354,8 +363,8 @@ mod tests {
     #[test]
     fn text_is_not_taken_for_records() {
         let text = "name,width,op\n".repeat(24);
-        assert!(!looks_like(text.as_bytes()));
-        assert!(!looks_like(&[0xff; 2400]));
+        assert!(!matches(text.as_bytes()));
+        assert!(!matches(&[0xff; 2400]));
         assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be told"));
     }
 

@@ -8,7 +8,7 @@ use serde_json::de::{Deserializer, IoRead};
 
 use super::input::{Input, Stop, Tracked};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 
 /// The longest text in quotes: the observer cuts lists at 4096 elements, and no name or schema comes near it.
 const MOST_TEXT: usize = 1 << 20;
@@ -170,7 +170,7 @@ pub(super) fn outer_keys(head: &[u8]) -> Vec<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
+    use crate::progress::Unattended;
 
     #[test]
     fn endless_texts_and_nesting_are_refused() {

@@ -1,5 +1,8 @@
 //! One experiment as one value. The URL, the worker, REST and the command line all carry it.
 
+pub mod tenants;
+mod workload;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -9,8 +12,9 @@ use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::PolicyKind;
 use crate::units::GIB;
-use crate::workload::Workload;
 use crate::workload::model_run::ModelRun;
+
+pub use workload::{FileSource, Workload};
 
 /// What precedes the recipe in a link's fragment: `#r=…`.
 pub const FRAGMENT: &str = "r=";

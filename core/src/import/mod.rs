@@ -1,157 +1,198 @@
-//! Reading and writing traces: one file a format. Formats parse bytes and know no files.
+//! Reading and writing files: one file a format, one row of [`FORMATS`] each. Formats parse bytes and know no files.
 
 pub mod cache_csv;
 pub mod chakra;
+mod config;
 pub mod gguf;
 pub mod input;
 mod json;
 pub mod kineto;
 pub mod moe_routing;
+mod onnx;
 pub mod operators;
 pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
 pub mod pytorch_et;
 pub mod safetensors;
+mod scale_sim;
 pub(crate) mod text;
 pub mod weights;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Mode, Op, Tensor, Trace};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
+use crate::trace::{Mode, Trace};
+use crate::workload::file::ModelFile;
 use cache_csv::Columns;
 use input::{Input, without_mark};
 
 /// What a Parquet file begins with. Its reader is as large as the rest of the page: only the command line has it.
 pub const PARQUET: &[u8] = b"PAR1";
 
-/// A trace file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
+/// One format: a row of [`FORMATS`].
+#[derive(Debug)]
+pub struct FormatInfo {
+    /// The format.
+    pub format: Format,
+    /// The name on the command line and in recipes.
+    pub name: &'static str,
+    /// The name people read.
+    pub title: &'static str,
+    /// Whether the head of a file, with its byte-order mark or without, begins like this format.
+    matches: fn(&[u8]) -> bool,
+    encoding: Encoding,
+    read: Reader,
+    write: Option<Writer>,
+    /// Where not all of a file is read: how many bytes from its start, told from its head.
+    bytes_to_read: Option<fn(&[u8]) -> Option<u64>>,
+}
+
+/// What a format is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// UTF-8 that is checked before it is read.
+    Text,
+    /// Bytes, or text that its reader checks.
+    Binary,
+}
+
+/// How a file is read, and what it yields.
+#[derive(Debug, Clone, Copy)]
+enum Reader {
+    /// A trace.
+    Trace(fn(&Input<'_>, &mut dyn Progress) -> Result<Trace, Error>),
+    /// A trace from columns that may be chosen.
+    Columns(fn(&Input<'_>, Option<&Columns>, &mut dyn Progress) -> Result<Trace, Error>),
+    /// A model, which becomes a trace only when it runs.
+    Model(fn(&Input<'_>, &mut dyn Progress) -> Result<ModelFile, Error>),
+}
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy)]
+struct Writer {
+    write: fn(&Trace) -> Result<Vec<u8>, Error>,
+    /// What is left out, after [`lost_by_all`].
+    lost: fn(&Trace) -> Vec<&'static str>,
+}
+
+/// The table of formats, in the order in which they are detected: the surest signs first.
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident, $name:literal, $title:literal, $encoding:ident, $matches:path, $reader:ident($read:expr)
+       $(, writes $write:expr, losing $lost:path)? $(, up_to $bytes:expr)?;)*) => {
+        /// A format of files.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Format {
+            $($(#[$doc])* $format,)*
+        }
+
+        /// Every format, in the order in which they are detected.
+        pub static FORMATS: &[FormatInfo] = &[$(
+            FormatInfo {
+                format: Format::$format,
+                name: $name,
+                title: $title,
+                matches: $matches,
+                encoding: Encoding::$encoding,
+                read: Reader::$reader($read),
+                write: [$(Some(Writer { write: $write, lost: $lost }),)? None][0],
+                bytes_to_read: [$(Some($bytes as fn(&[u8]) -> Option<u64>),)? None][0],
+            },
+        )*];
+    };
+}
+
+formats! {
     /// The prototype's records, [`prototype_csv`].
-    PrototypeCsv,
-    /// The prototype's records, [`prototype_json`].
-    PrototypeJson,
-    /// Requests as CSV with chosen columns, [`cache_csv`].
-    Csv,
-    /// libCacheSim's binary records, [`oracle_general`].
-    OracleGeneral,
-    /// The experts that tokens were sent to, [`moe_routing`].
-    MoeRouting,
-    /// The header of a weight file, [`safetensors`].
-    Safetensors,
+    PrototypeCsv, "prototype-csv", "the prototype's records as CSV", Text, prototype_csv::matches,
+        Trace(prototype_csv::read), writes prototype_csv::write_trace, losing prototype_csv::lost;
+    /// A model's graph.
+    Onnx, "onnx", "ONNX graph", Binary, onnx::matches, Model(onnx::model);
+    /// A model's layers.
+    ScaleSim, "scale-sim", "SCALE-Sim topology", Binary, scale_sim::matches, Model(scale_sim::model);
     /// The header of a weight file, [`gguf`].
-    Gguf,
+    Gguf, "gguf", "GGUF weights", Binary, gguf::matches,
+        Trace(|input, progress| gguf::read(input, None, progress)), up_to |_| Some(gguf::MOST_HEADER);
+    /// The header of a weight file, [`safetensors`].
+    Safetensors, "safetensors", "safetensors weights", Binary, safetensors::matches,
+        Trace(|input, progress| safetensors::read(input, None, progress)), up_to safetensors::bytes_to_read;
+    /// The experts that tokens were sent to, [`moe_routing`].
+    MoeRouting, "moe-routing", "log of expert routing", Text, moe_routing::matches,
+        Trace(|input, progress| moe_routing::read(input, None, progress));
+    /// The prototype's records, [`prototype_json`].
+    PrototypeJson, "prototype-json", "the prototype's records as JSON", Text, prototype_json::matches,
+        Trace(prototype_json::read), writes prototype_json::write_trace, losing prototype_json::lost;
     /// PyTorch's execution traces, [`pytorch_et`].
-    PytorchEt,
+    PytorchEt, "pytorch-et", "PyTorch execution trace", Text, pytorch_et::matches, Trace(pytorch_et::read);
     /// The PyTorch profiler's traces, [`kineto`].
-    Kineto,
+    Kineto, "kineto", "PyTorch profiler trace (Kineto)", Text, kineto::matches, Trace(kineto::read);
+    /// Requests as CSV with chosen columns, [`cache_csv`].
+    Csv, "csv", "requests as CSV", Text, cache_csv::matches,
+        Columns(cache_csv::read), writes cache_csv::write, losing cache_csv::lost;
     /// MLCommons' execution traces, [`chakra`].
-    Chakra,
-    /// A model's graph, read by [`workload::file`](crate::workload::file).
-    Onnx,
-    /// A model's layers, likewise.
-    ScaleSim,
-    /// A model's `config.json`, likewise.
-    Config,
+    Chakra, "chakra", "Chakra execution trace", Binary, chakra::matches, Trace(chakra::read);
+    /// libCacheSim's binary records, [`oracle_general`].
+    OracleGeneral, "oracle-general", "libCacheSim's oracleGeneral", Binary, oracle_general::matches,
+        Trace(oracle_general::read), writes oracle_general::write, losing oracle_general::lost;
+    /// A model's `config.json`. Records and traces may name a model as well: they go first.
+    Config, "config", "Hugging Face config.json", Binary, config::matches, Model(config::model);
 }
 
 impl Format {
-    /// Every format.
-    pub const ALL: [Self; 13] = [
-        Self::PrototypeCsv,
-        Self::PrototypeJson,
-        Self::Csv,
-        Self::OracleGeneral,
-        Self::MoeRouting,
-        Self::Safetensors,
-        Self::Gguf,
-        Self::PytorchEt,
-        Self::Kineto,
-        Self::Chakra,
-        Self::Onnx,
-        Self::ScaleSim,
-        Self::Config,
-    ];
+    /// Its row of [`FORMATS`].
+    pub fn info(self) -> &'static FormatInfo {
+        &FORMATS[self as usize]
+    }
 
     /// The name on the command line and in recipes.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::PrototypeCsv => "prototype-csv",
-            Self::PrototypeJson => "prototype-json",
-            Self::Csv => "csv",
-            Self::OracleGeneral => "oracle-general",
-            Self::MoeRouting => "moe-routing",
-            Self::Safetensors => "safetensors",
-            Self::Gguf => "gguf",
-            Self::Onnx => "onnx",
-            Self::ScaleSim => "scale-sim",
-            Self::Config => "config",
-            Self::PytorchEt => "pytorch-et",
-            Self::Kineto => "kineto",
-            Self::Chakra => "chakra",
-        }
+        self.info().name
+    }
+
+    /// Every format, in the order in which they are detected.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FORMATS.iter().map(|info| info.format)
     }
 
     /// Whether it holds a model, which becomes a trace only when it runs: [`read`] does not read it.
     pub fn is_model(self) -> bool {
-        matches!(self, Self::Onnx | Self::ScaleSim | Self::Config)
-    }
-
-    fn is_text(self) -> bool {
-        use Format::{Csv, Kineto, MoeRouting, PrototypeCsv, PrototypeJson, PytorchEt};
-        matches!(self, PrototypeCsv | PrototypeJson | Csv | MoeRouting | PytorchEt | Kineto)
+        matches!(self.info().read, Reader::Model(_))
     }
 
     /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
-        matches!(self, Self::PrototypeCsv | Self::PrototypeJson | Self::Csv | Self::OracleGeneral)
+        self.info().write.is_some()
     }
 
     /// How many bytes from the start of a large file, which begins with `head`, are all that is read of it; none
     /// where it is read to its end.
     pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
-        if gguf::looks_like(head) {
-            return Some(gguf::MOST_HEADER);
-        }
-        safetensors::looks_like(head).then(|| safetensors::bytes_to_read(head)).flatten()
+        let mut formats = FORMATS.iter().filter(|info| (info.matches)(head));
+        formats.find_map(|info| info.bytes_to_read.and_then(|bytes| bytes(head)))
     }
 
     /// The format of that name; `-`, `_` and case do not matter (`oracleGeneral` is found too).
     pub fn from_name(name: &str) -> Result<Self, Error> {
         let plain = |s: &str| s.replace(['-', '_'], "").to_ascii_lowercase();
-        Self::ALL.into_iter().find(|format| plain(format.name()) == plain(name)).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::field("format", name, "no such format", format!("Choose one of {names}"))
-        })
+        Self::all()
+            .find(|format| plain(format.name()) == plain(name))
+            .ok_or_else(|| Error::field("format", name, "no such format", format!("Choose one of {}", names(|_| true))))
     }
 }
 
-/// A format and whether the head of a file looks like it.
-type Sign = (Format, fn(&[u8]) -> bool);
+/// The names of some formats, separated by commas.
+fn names(include: fn(Format) -> bool) -> String {
+    Format::all().filter(|format| include(*format)).map(Format::name).collect::<Vec<_>>().join(", ")
+}
 
-/// Which format a file is in, told from its content alone.
+/// Which format a file is in, detected from its content alone.
 pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     let head = input.head();
     let text = without_mark(&head);
-    // The surest signs first.
-    let signs: [Sign; 10] = [
-        (Format::Gguf, gguf::looks_like),
-        (Format::Safetensors, safetensors::looks_like),
-        (Format::MoeRouting, moe_routing::looks_like),
-        (Format::PrototypeJson, prototype_json::looks_like),
-        (Format::PytorchEt, pytorch_et::looks_like),
-        (Format::Kineto, kineto::looks_like),
-        (Format::PrototypeCsv, prototype_csv::looks_like),
-        (Format::Csv, cache_csv::looks_like),
-        (Format::Chakra, chakra::looks_like),
-        (Format::OracleGeneral, oracle_general::looks_like),
-    ];
-    if let Some((format, _)) = signs.into_iter().find(|(_, looks_like)| looks_like(&head) || looks_like(text)) {
-        return Ok(format);
+    if let Some(info) = FORMATS.iter().find(|info| (info.matches)(&head) || (info.matches)(text)) {
+        return Ok(info.format);
     }
     if safetensors::is_index(text) {
         return Err(safetensors::index_error(input.name));
@@ -165,21 +206,21 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
         let cure = "Give it to the command line (accel simulate --trace), or convert it (accel trace convert)";
         return Err(Error::input(input.name, Place::Whole, "Parquet is not read here", cure));
     }
-    let names = Format::ALL.map(Format::name).join(", ");
     Err(Error::input(
         input.name,
         Place::Whole,
         "its format cannot be told from its content",
         format!(
-            "Name it (one of {names}), or check that the file is complete; CSV must name its columns ({} or {}), or have \
+            "Name it (one of {}), or check that the file is complete; CSV must name its columns ({} or {}), or have \
              them chosen",
+            names(|_| true),
             prototype_csv::COLUMNS.join(","),
             cache_csv::COLUMNS.join(",")
         ),
     ))
 }
 
-/// The format to read a file in: the one named, CSV where its columns are chosen, or the one its content tells.
+/// The format to read a file in: the one named, CSV where its columns are chosen, or the one detected.
 pub fn choose(format: Option<Format>, columns: Option<&Columns>, input: &Input<'_>) -> Result<Format, Error> {
     match (format, columns) {
         (Some(format), _) => Ok(format),
@@ -188,53 +229,65 @@ pub fn choose(format: Option<Format>, columns: Option<&Columns>, input: &Input<'
     }
 }
 
+/// What a file yields.
+pub(crate) enum Content {
+    Trace(Trace),
+    Model(ModelFile),
+}
+
 /// Reads a file in `format`; `columns` belong to [`Format::Csv`] alone.
+pub(crate) fn content(
+    format: Format,
+    input: &Input<'_>,
+    columns: Option<&Columns>,
+    progress: &mut dyn Progress,
+) -> Result<Content, Error> {
+    let info = format.info();
+    if let Some(columns) = columns.filter(|_| !matches!(info.read, Reader::Columns(_))) {
+        let cure = format!("Leave the columns out, or read the file as csv (its format is {})", info.name);
+        return Err(Error::field("columns", format!("\"{columns}\""), "this format has no columns to choose", cure));
+    }
+    if info.encoding == Encoding::Text {
+        input.check()?;
+    }
+    Ok(match info.read {
+        Reader::Trace(read) => Content::Trace(read(input, progress)?),
+        Reader::Columns(read) => Content::Trace(read(input, columns, progress)?),
+        Reader::Model(read) => Content::Model(read(input, progress)?),
+    })
+}
+
+/// Reads a model in `format`; none where the format holds none.
+pub(crate) fn model(
+    format: Format,
+    input: &Input<'_>,
+    progress: &mut dyn Progress,
+) -> Option<Result<ModelFile, Error>> {
+    match format.info().read {
+        Reader::Model(read) => Some(read(input, progress)),
+        Reader::Trace(_) | Reader::Columns(_) => None,
+    }
+}
+
+/// Reads a trace in `format`; `columns` belong to [`Format::Csv`] alone.
 pub fn read(
     format: Format,
     input: &Input<'_>,
     columns: Option<&Columns>,
     progress: &mut dyn Progress,
 ) -> Result<Trace, Error> {
-    if let Some(columns) = columns.filter(|_| format != Format::Csv) {
-        let cure = format!("Leave the columns out, or read the file as csv (its format is {})", format.name());
-        return Err(Error::field("columns", format!("\"{columns}\""), "this format has no columns to choose", cure));
-    }
-    if format.is_text() {
-        input.check()?;
-    }
-    match format {
-        Format::PrototypeCsv => prototype_csv::read(input, progress),
-        Format::PrototypeJson => prototype_json::read(input, progress),
-        Format::Csv => cache_csv::read(input, columns, progress),
-        Format::OracleGeneral => oracle_general::read(input, progress),
-        Format::MoeRouting => moe_routing::read(input, None, progress),
-        Format::Safetensors => safetensors::read(input, None, progress),
-        Format::Gguf => gguf::read(input, None, progress),
-        Format::PytorchEt => pytorch_et::read(input, progress),
-        Format::Kineto => kineto::read(input, progress),
-        Format::Chakra => chakra::read(input, progress),
-        Format::Onnx | Format::ScaleSim | Format::Config => {
-            Err(Error::Internal(format!("{} is a model, not a trace", format.name())))
-        }
+    match content(format, input, columns, progress)? {
+        Content::Trace(trace) => Ok(trace),
+        Content::Model(_) => Err(Error::Internal(format!("{} is a model, not a trace", format.name()))),
     }
 }
 
 /// Writes `trace` in `format`.
 pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
-    match format {
-        Format::PrototypeCsv => {
-            prototype_csv::check(trace)?;
-            prototype_csv::write(trace, None)
-        }
-        Format::PrototypeJson => {
-            prototype_csv::check(trace)?;
-            prototype_json::write(trace, None)
-        }
-        Format::Csv => cache_csv::write(trace),
-        Format::OracleGeneral => oracle_general::write(trace),
-        _ => {
-            let names: Vec<_> = Format::ALL.into_iter().filter(|f| f.writable()).map(Format::name).collect();
-            let cure = format!("Choose one of {}", names.join(", "));
+    match format.info().write {
+        Some(writer) => (writer.write)(trace),
+        None => {
+            let cure = format!("Choose one of {}", names(Format::writable));
             Err(Error::field("format", format.name(), "this format is read, not written", cure))
         }
     }
@@ -242,33 +295,28 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
 
 /// What [`write()`] leaves out of `trace`, in words that follow "lost: ".
 pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
-    let tensors = || trace.tensors().iter();
-    let records = matches!(format, Format::PrototypeCsv | Format::PrototypeJson);
-    let told = |t: &Tensor| prototype_csv::layer_of(&t.name) == t.layer && prototype_csv::kind_of(&t.name) == t.kind;
-    let text = matches!(format, Format::PrototypeCsv | Format::Csv);
-    let losses = [
-        (trace.modes.iter().any(|mode| *mode != Mode::Read), "which accesses write"),
+    let own = format.info().write.map(|writer| (writer.lost)(trace)).unwrap_or_default();
+    lost_by_all(trace).into_iter().chain(own).map(str::to_owned).collect()
+}
+
+/// What no format keeps.
+fn lost_by_all(trace: &Trace) -> Vec<&'static str> {
+    which([
+        (trace.modes().any(|mode| mode != Mode::Read), "which accesses write"),
         (trace.knows_flops(), "the work of each access"),
         (!trace.marks().is_empty(), "the marks"),
-        (records && !tensors().all(told), "layers and kinds that the names do not tell"),
-        (!records && tensors().any(|t| t.layer.is_some()), "the layers"),
-        (!records && tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
-        (!records && tensors().any(|t| t.stride != 1), "the strides"),
-        (!records && trace.ops.iter().any(|op| *op != Op::Request), "the operations"),
-        (!records && !trace.model_type().is_empty(), "the type of the model"),
-        (format == Format::OracleGeneral && oracle_general::ids(trace).is_none(), "the names: objects are numbered"),
-        (records && !tensors().all(|t| prototype_csv::is_exact(t.bytes)), "the last digits of large sizes"),
-        (text && tensors().any(|t| t.name != t.name.trim()), "the space around names"),
-        (records && trace.was_timed(), "the times"),
-        (!records && trace.was_timed(), "the times: the number of an access stands for each"),
-    ];
-    losses.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what.to_owned()).collect()
+    ])
+}
+
+/// The losses that occur.
+fn which(losses: impl IntoIterator<Item = (bool, &'static str)>) -> Vec<&'static str> {
+    losses.into_iter().filter_map(|(is_lost, what)| is_lost.then_some(what)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Flow, Unattended};
+    use crate::progress::{Flow, Unattended};
     use proptest::prelude::*;
 
     /// A good file of each format.
@@ -276,8 +324,7 @@ mod tests {
         let records =
             "tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ_0,4,0,1,matmul,T\n\"K,0\",8.5,0,1,attention,T\n";
         let trace = prototype_csv::read(&Input::new("t", records.as_bytes()), &mut Unattended).unwrap();
-        let mut files: Vec<(Format, Vec<u8>)> = Format::ALL
-            .into_iter()
+        let mut files: Vec<(Format, Vec<u8>)> = Format::all()
             .filter(|format| format.writable())
             .map(|format| (format, write(format, &trace).unwrap()))
             .collect();
@@ -315,7 +362,7 @@ mod tests {
                 assert!(check(format, bytes).is_some(), "{}", format.name());
             }
         }
-        for format in Format::ALL.into_iter().filter(|format| !format.is_model()) {
+        for format in Format::all().filter(|format| !format.is_model()) {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
             let json = serde_json::to_string(&format).unwrap();
             assert_eq!(json, format!("\"{}\"", format.name()));
@@ -391,7 +438,7 @@ mod tests {
     #[test]
     fn formats_that_are_not_written_name_those_that_are() {
         let trace = crate::trace::testing::trace(&[10, 20], &[0, 1, 0]);
-        for format in Format::ALL.into_iter().filter(|format| !format.is_model()) {
+        for format in Format::all().filter(|format| !format.is_model()) {
             match write(format, &trace) {
                 Ok(_) => assert!(format.writable()),
                 Err(error) => {
@@ -437,14 +484,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            for format in Format::ALL.into_iter().filter(|format| !format.is_model()) {
+            for format in Format::all().filter(|format| !format.is_model()) {
                 check(format, &bytes);
             }
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in "[0-9a,;{}\\[\\]\":. \n-]{0,200}") {
-            for format in Format::ALL.into_iter().filter(|format| !format.is_model()) {
+            for format in Format::all().filter(|format| !format.is_model()) {
                 check(format, text.as_bytes());
             }
         }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer};
 use super::input::Input;
 use super::text::{Lines, json_problem};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::{Kind, MAX_ACCESSES, Op, Tensor, Trace, TraceBuilder};
+use crate::workload::routing::ExpertLog;
 
 /// Bytes of an expert where the log is read without its model: Mixtral 8x7B in bf16, three matrices of hidden size
 /// 4096 by intermediate size 14336 (its `config.json`), two bytes an element.
@@ -192,8 +193,22 @@ impl RoutingLog {
     }
 }
 
+impl ExpertLog for RoutingLog {
+    fn experts(&self, token: u64, layer: u32) -> Result<&[u16], Error> {
+        let missing = || {
+            let problem =
+                format!("the log, of {} tokens, has no experts for token {token} in layer {layer}", self.tokens());
+            let cure = "Choose fewer tokens or a smaller batch, or give a longer log";
+            Error::input("the routing log", Place::Item(token), problem, cure)
+        };
+        let key = u32::try_from(token).ok().zip(u16::try_from(layer).ok()).ok_or_else(missing)?;
+        let experts = self.experts_of(key.0, key.1);
+        if experts.is_empty() { Err(missing()) } else { Ok(experts) }
+    }
+}
+
 /// Whether the first line of `head` is an object with a token, a layer and experts.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let line = head.trim_ascii_start().split(|b| *b == b'\n').next().unwrap_or_default();
     let line = &line[..line.len().min(4096)];
     let has = |key: &[u8]| line.windows(key.len()).any(|part| part == key);
@@ -205,7 +220,7 @@ pub fn read(input: &Input<'_>, expert_bytes: Option<u64>, progress: &mut dyn Pro
     let log = RoutingLog::parse(input, progress)?;
     let mut trace = log.trace(input.name, expert_bytes.unwrap_or(MIXTRAL_EXPERT_BYTES))?;
     if expert_bytes.is_none() {
-        trace.warnings.push(format!(
+        trace.warn(format!(
             "a routing log does not say how large an expert is: each counts {MIXTRAL_EXPERT_BYTES} bytes, an expert of \
              Mixtral 8x7B in bf16"
         ));
@@ -216,8 +231,8 @@ pub fn read(input: &Input<'_>, expert_bytes: Option<u64>, progress: &mut dyn Pro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
 
     fn parse(text: &str) -> Result<RoutingLog, Error> {
         RoutingLog::parse(&Input::new("t.jsonl", text.as_bytes()), &mut Unattended)

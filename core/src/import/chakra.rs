@@ -22,7 +22,7 @@ use rustc_hash::FxHashMap;
 use super::input::Input;
 use super::operators::{Call, Calls, Flag, Lists, NO_PARENT, NOT_WHOLE, RawTensor, Side, Type, operation};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
 
 /// The longest message: an operator on 4096 tensors, the most that PyTorch writes of a list, takes less than one MiB.
@@ -129,7 +129,7 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Whether a file begins like this format: messages behind their lengths, of which the first is a plausible
 /// `GlobalMetadata` and the next are nodes with names.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let Some((length, rest)) = varint(head) else { return false };
     let Some((metadata, mut rest)) = usize::try_from(length).ok().and_then(|n| rest.split_at_checked(n)) else {
         return false;
@@ -347,9 +347,7 @@ impl Reader<'_> {
             self.made(&order, &kept)
         }?;
         if missing > 0 {
-            trace
-                .warnings
-                .push(format!("{missing} dependencies name nodes that are not in the file; they do not count"));
+            trace.warn(format!("{missing} dependencies name nodes that are not in the file; they do not count"));
         }
         Ok(trace)
     }
@@ -450,11 +448,11 @@ impl Reader<'_> {
         let mut trace = calls.trace(progress)?;
         if repeated > 0 {
             let text = "kernels repeat the tensors of the operator that launched them: left out";
-            trace.warnings.push(format!("{repeated} {text}"));
+            trace.warn(format!("{repeated} {text}"));
         }
         if sizes > 0 {
             let text = "nodes have a size but name no tensor: left out, because others name theirs";
-            trace.warnings.push(format!("{sizes} {text}"));
+            trace.warn(format!("{sizes} {text}"));
         }
         Ok(trace)
     }
@@ -736,9 +734,9 @@ impl<'t> Literal<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
     use crate::trace::Op;
-    use crate::trace::format::{Format, detect};
 
     fn attribute(name: &str) -> Attribute {
         Attribute { name: name.into(), ..Attribute::default() }
@@ -854,11 +852,11 @@ mod tests {
 
     #[test]
     fn not_fooled_by_others() {
-        assert!(!looks_like(b""));
-        assert!(!looks_like(b"tensor_id,size_mb"));
-        assert!(!looks_like(b"{\"schema\": 1, \"nodes\": []}"));
-        assert!(!looks_like(&[0; 4096]));
+        assert!(!matches(b""));
+        assert!(!matches(b"tensor_id,size_mb"));
+        assert!(!matches(b"{\"schema\": 1, \"nodes\": []}"));
+        assert!(!matches(&[0; 4096]));
         // ONNX: ir_version 8, then the name of the producer.
-        assert!(!looks_like(b"\x08\x08\x12\x07pytorch\x1a\x052.0.0:\x80\x01"));
+        assert!(!matches(b"\x08\x08\x12\x07pytorch\x1a\x052.0.0:\x80\x01"));
     }
 }

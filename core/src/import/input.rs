@@ -12,7 +12,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::error::{Error, Place};
-use crate::run::{Flow, Progress};
+use crate::progress::{Flow, Progress};
 
 /// Bytes of the content that are enough to tell a format.
 const HEAD: usize = 64 * 1024;
@@ -312,7 +312,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::run::Unattended;
+    use crate::progress::Unattended;
 
     fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

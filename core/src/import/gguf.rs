@@ -9,7 +9,7 @@ use super::input::Input;
 use super::text::shorten;
 use super::weights::{MOST_BYTES, Weight, Weights};
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::Trace;
 
 /// The longest header: the vocabularies and merges in it take some 10 MB.
@@ -65,7 +65,7 @@ const TYPES: [(u32, &str, u64, u64); 35] = [
 ];
 
 /// Whether `head` begins with the four letters.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     head.starts_with(b"GGUF")
 }
 
@@ -306,8 +306,8 @@ pub fn read(input: &Input<'_>, tile_bytes: Option<u64>, progress: &mut dyn Progr
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
 
     fn string(text: &str) -> Vec<u8> {
         [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()

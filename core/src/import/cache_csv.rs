@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{Input, without_mark};
 use super::text::{Names, Row, Rows, shorten};
+use super::which;
 use crate::error::{Error, Place};
-use crate::run::Progress;
+use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 /// The columns that [`write()`] writes.
@@ -387,7 +388,7 @@ fn words_over_numbers(head: &[u8], delimiter: u8, id: Option<&Column>) -> bool {
 
 /// Whether `head` begins like a trace whose columns can be told: usual names of an object and its size or time, or
 /// three columns of time, id and size.
-pub fn looks_like(head: &[u8]) -> bool {
+pub fn matches(head: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(first_line(head)) else { return false };
     let byte = delimiter(head);
     let split = |line: &str| line.split(char::from(byte)).map(|f| f.trim().to_owned()).collect::<Vec<_>>();
@@ -474,11 +475,34 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
     writer.into_inner().map_err(|e| Error::Internal(e.to_string()))
 }
 
+/// What CSV leaves out of `trace`.
+pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
+    let spaced = trace.tensors().iter().any(|t| t.name != t.name.trim());
+    let mut lost = lost_in_requests(trace);
+    lost.extend(which([(spaced, "the space around names"), (trace.was_timed(), RENUMBERED)]));
+    lost
+}
+
+/// Times are written as the numbers of the accesses.
+pub(super) const RENUMBERED: &str = "the times: the number of an access stands for each";
+
+/// What requests of either encoding leave out of `trace`, besides names and times.
+pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
+    let tensors = || trace.tensors().iter();
+    which([
+        (tensors().any(|t| t.layer.is_some()), "the layers"),
+        (tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
+        (tensors().any(|t| t.stride != 1), "the strides"),
+        (trace.ops().any(|op| op != Op::Request), "the operations"),
+        (!trace.model_type().is_empty(), "the type of the model"),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
-    use crate::trace::format::{Format, detect};
+    use crate::import::{Format, detect};
+    use crate::progress::Unattended;
     use crate::trace::testing::trace;
 
     fn read(columns: &str, text: &str) -> Result<Trace, Error> {
@@ -577,7 +601,7 @@ mod tests {
         let again = super::read(&input, None, &mut Unattended).unwrap();
         assert_eq!((again.accesses(), again.tensors()), (trace.accesses(), trace.tensors()));
         assert_eq!(detect(&Input::new("t", b"\xef\xbb\xbf0,7,4096\n1,9,4096\n")).unwrap(), Format::Csv);
-        assert!(looks_like(b"0,7,4096\n1,9,4096\n2,1"));
+        assert!(matches(b"0,7,4096\n1,9,4096\n2,1"));
         for other in [
             "hello, this is no trace",
             "Layer name, IFMAP Height, IFMAP Width,\nConv1, 224, 224,",
@@ -588,7 +612,7 @@ mod tests {
             "a,b,c\n1,2,3\n",
             "",
         ] {
-            assert!(!looks_like(other.as_bytes()), "{other}");
+            assert!(!matches(other.as_bytes()), "{other}");
         }
     }
 

@@ -32,7 +32,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::{Error, Place};
-use crate::run::{Flow, Progress};
+use crate::progress::{Flow, Progress};
 use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most calls: three gigabytes of JSON, hours of training. They take some 200 bytes each while they are sorted, so

@@ -11,14 +11,16 @@
 
 use std::collections::BTreeSet;
 
-use super::config::product;
-use super::model_run::{Bits, Convolution};
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::input::Input;
+use super::text::{Row, Rows, shorten};
 use crate::error::{Error, Place};
-use crate::run::Progress;
-use crate::trace::format::input::Input;
-use crate::trace::format::text::{Row, Rows, shorten};
+use crate::progress::Progress;
 use crate::trace::{Kind, Op};
+use crate::workload::config::product;
+use crate::workload::dtype::Dtype;
+use crate::workload::file::{ModelFile, Operators, Stored};
+use crate::workload::model_run::{Bits, Convolution, ModelRun, without};
+use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The most layers.
 const MOST_LAYERS: usize = 100_000;
@@ -45,14 +47,14 @@ struct Layer {
 
 /// The layers of a topology.
 #[derive(Debug)]
-pub(crate) struct Topology {
+struct Topology {
     layers: Vec<Layer>,
     /// Names of columns that say something and are not read.
     unread: BTreeSet<String>,
 }
 
 /// Whether the first line of `head` is that of a topology.
-pub(crate) fn looks_like(head: &[u8]) -> bool {
+pub(super) fn matches(head: &[u8]) -> bool {
     let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
     let mut columns = line.split(',').map(str::trim);
     let first = columns.next().unwrap_or_default();
@@ -62,7 +64,7 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
 
 impl Topology {
     /// Reads a topology.
-    pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
+    fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
         let mut rows = Rows::new(*input, input.text(progress)?, b',');
         let refuse = |line, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
         let header = rows.next()?.map(|row| row.fields().map(str::to_ascii_lowercase).collect::<Vec<_>>());
@@ -164,33 +166,59 @@ impl Topology {
         }
         Ok(Self { layers, unread })
     }
+}
 
-    /// The family, as the prototype's records name it.
-    pub(crate) fn family(&self) -> &'static str {
+/// Reads a topology.
+pub(super) fn model(input: &Input<'_>, progress: &mut dyn Progress) -> Result<ModelFile, Error> {
+    Ok(ModelFile::Operators(Box::new(Topology::parse(input, progress)?)))
+}
+
+/// A topology names no formats: 32 bits, if nobody says otherwise.
+fn bits(run: &ModelRun) -> Bits {
+    let weights = run.weight_dtype.map_or(32, Dtype::bits);
+    Bits { weights, activations: weights.max(16), kv: weights }
+}
+
+impl Operators for Topology {
+    fn family(&self) -> &'static str {
         if self.layers.iter().any(|layer| layer.op == Op::Conv) { "CNN" } else { "MLP" }
     }
 
-    /// Adds the filters of all layers to a plan.
-    pub(crate) fn store(&self, plan: &mut Plan, bits: Bits) -> Vec<Val> {
+    fn check(&self, run: &ModelRun) -> Result<(), Error> {
+        without("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
+    }
+
+    fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {
         if !self.unread.is_empty() {
             let names: Vec<&str> = self.unread.iter().map(String::as_str).collect();
             plan.warn(format!("these columns are not read: {}; filters count whole", names.join(", ")));
         }
+        let width = bits(run).weights;
         let filters = |(number, layer): (u32, &Layer)| {
             let name = format!("{} filters [{number}]", layer.name);
-            plan.stored(name, Shape::new(layer.k, layer.n, bits.weights), Some(number), Kind::Weights)
+            plan.stored(name, Shape::new(layer.k, layer.n, width), Some(number), Kind::Weights)
         };
-        (0..).zip(&self.layers).map(filters).collect()
+        let filters = (0..).zip(&self.layers).map(filters).collect();
+        Ok(Box::new(Filters { topology: self, run, filters }))
     }
+}
 
+/// A topology whose filters are part of a plan.
+struct Filters<'a> {
+    topology: &'a Topology,
+    run: &'a ModelRun,
+    filters: Vec<Val>,
+}
+
+impl Stored for Filters<'_> {
+    fn step(&self, _plan: &mut Plan, _pass: u64) -> Result<Step, Error> {
+        self.topology.step(self.run.convolution, &self.filters, self.run.batch_size, bits(self.run))
+    }
+}
+
+impl Topology {
     /// One pass over `batch` inputs. Filters of one element and depthwise ones need no matrix of positions.
-    pub(crate) fn step(
-        &self,
-        convolution: Convolution,
-        filters: &[Val],
-        batch: u64,
-        bits: Bits,
-    ) -> Result<Step, Error> {
+    fn step(&self, convolution: Convolution, filters: &[Val], batch: u64, bits: Bits) -> Result<Step, Error> {
         let mut step = Step::default();
         // What was made last with a number of columns.
         let mut made: Vec<(u64, Val)> = Vec::new();
@@ -236,7 +264,7 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Unattended;
+    use crate::progress::Unattended;
 
     /// 8 x 8 positions of 3 x 3 x 4 elements are written as a matrix; those of one element are the image.
     #[test]
@@ -244,11 +272,11 @@ mod tests {
         let text = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,\n\
                     c1,10,10,3,3,4,8,1,\nc2,8,8,1,1,8,16,1,\nDP3,8,8,3,3,16,1,1,\n";
         let topology = Topology::parse(&Input::new("t.csv", text.as_bytes()), &mut Unattended).unwrap();
-        let bits = Bits { weights: 32, activations: 32, kv: 32 };
-        let mut plan = Plan::new("CNN", 1 << 20, None);
-        let filters = topology.store(&mut plan, bits);
         let columns = |convolution| {
-            let step = topology.step(convolution, &filters, 2, bits).unwrap();
+            let run = ModelRun { convolution, batch_size: 2, ..ModelRun::default() };
+            let mut plan = Plan::new("CNN", 1 << 20, None);
+            let filters = topology.store(&mut plan, &run).unwrap();
+            let step = filters.step(&mut plan, 0).unwrap();
             let made = step.temps.iter().filter(|temp| temp.name == "im2col");
             made.map(|temp| (temp.shape.rows, temp.shape.cols)).collect::<Vec<_>>()
         };

@@ -6,15 +6,16 @@ use crate::memory::device::{Device, DeviceRef};
 use crate::memory::{Cost, Memory, Physical};
 use crate::policy::PolicyKind;
 use crate::recipe::Recipe;
+use crate::recipe::Workload;
+use crate::recipe::tenants::{Tenant, Tenants};
 use crate::units::{GIB, MIB};
+use crate::workload::ModelRef;
 use crate::workload::config::{Gemm, ModelConfig};
 use crate::workload::dtype::Dtype;
 use crate::workload::model_run::{ModelRun, Task};
 use crate::workload::plan::Dataflow;
 use crate::workload::requests::Requests;
 use crate::workload::routing::Routing;
-use crate::workload::tenants::{Tenant, Tenants};
-use crate::workload::{ModelRef, Workload};
 
 /// A question and its experiment.
 #[derive(Debug)]
@@ -181,7 +182,8 @@ pub fn find(name: &str) -> Result<&'static Scenario, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Unattended, run};
+    use crate::progress::Unattended;
+    use crate::run::run;
 
     /// Each runs in a moment, and its policies differ: there is something to learn.
     #[test]

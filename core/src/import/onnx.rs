@@ -12,12 +12,14 @@ use prost::bytes::Bytes;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::config::product;
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::input::Input;
 use crate::error::{Error, Place};
-use crate::run::Progress;
-use crate::trace::format::input::Input;
+use crate::progress::Progress;
 use crate::trace::{Kind, Op};
+use crate::workload::config::product;
+use crate::workload::file::{ModelFile, Operators, Stored};
+use crate::workload::model_run::{Convolution, ModelRun, without};
+use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The longest file: what protobuf allows.
 const MOST_BYTES: usize = (2 << 30) - 1;
@@ -221,13 +223,13 @@ const FLOAT: i32 = 1;
 
 /// An ONNX graph, its operators in an order in which they can run.
 #[derive(Debug)]
-pub(crate) struct Graph {
+struct Graph {
     input: String,
     graph: proto::Graph,
 }
 
 /// Whether `head` begins like an ONNX model: a protobuf message with a small `ir_version`, then known fields.
-pub(crate) fn looks_like(head: &[u8]) -> bool {
+pub(super) fn matches(head: &[u8]) -> bool {
     // ir_version is written first: field 1, varint. Versions so far are 1 to 13.
     let [8, 1..=32, rest @ ..] = head else { return false };
     // producer_name (2), producer_version (3), domain (4), model_version (5), doc_string (6), graph (7), opset (8).
@@ -249,11 +251,11 @@ struct Known {
 
 /// How the free dimensions of a graph are filled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Free {
+struct Free {
     /// The first dimension of an input.
-    pub(crate) batch: u64,
+    batch: u64,
     /// Further ones.
-    pub(crate) tokens: Option<u64>,
+    tokens: Option<u64>,
 }
 
 /// Tokens where nobody says otherwise, as in every other model.
@@ -284,9 +286,31 @@ impl Filled {
     }
 }
 
+/// Reads a model's graph.
+pub(super) fn model(input: &Input<'_>, progress: &mut dyn Progress) -> Result<ModelFile, Error> {
+    Ok(ModelFile::Operators(Box::new(Graph::parse(input, progress)?)))
+}
+
+impl Operators for Graph {
+    fn family(&self) -> &'static str {
+        self.family_of()
+    }
+
+    fn check(&self, run: &ModelRun) -> Result<(), Error> {
+        let im2col = run.convolution == Convolution::Im2col;
+        without("convolution", im2col, "the convolutions of a graph read their images directly")?;
+        without("weight_dtype", run.weight_dtype.is_some(), "the graph says how its weights are stored")
+    }
+
+    fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {
+        let free = Free { batch: run.batch_size, tokens: run.prompt_tokens };
+        Ok(Box::new(self.prepare(plan, free)?))
+    }
+}
+
 impl Graph {
     /// Reads a model and sorts its operators.
-    pub(crate) fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
+    fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
         let bytes = Bytes::from(input.whole(MOST_BYTES, progress)?);
         let refuse = |problem: String, cure: &str| Error::input(input.name, Place::Whole, problem, cure);
         if Message::Model.count(&bytes, &mut { MOST_PARTS }).is_none() {
@@ -351,7 +375,7 @@ impl Graph {
     }
 
     /// The family, as the prototype's records name it.
-    pub(crate) fn family(&self) -> &'static str {
+    fn family_of(&self) -> &'static str {
         let has = |wanted: Role| self.graph.nodes.iter().any(|node| role(&node.op_type) == wanted);
         match (has(Role::Conv), has(Role::Like(Op::Softmax))) {
             (true, _) => "CNN",
@@ -378,8 +402,8 @@ impl Graph {
         self.graph.nodes.iter().map(number).collect()
     }
 
-    /// Adds the weights to a plan; steps are made with what this returns.
-    pub(crate) fn store<'a>(&'a self, plan: &mut Plan, free: Free) -> Result<Stored<'a>, Error> {
+    /// Adds the weights to a plan.
+    fn prepare<'a>(&'a self, plan: &mut Plan, free: Free) -> Result<Prepared<'a>, Error> {
         let layers = self.layers();
         let mut layer_of: FxHashMap<&str, u32> = FxHashMap::default();
         for (node, layer) in self.graph.nodes.iter().zip(&layers) {
@@ -397,7 +421,7 @@ impl Graph {
             self.graph.nodes.iter().flat_map(|node| &node.inputs).chain(self.graph.outputs.iter().map(|o| &o.name));
         let read = read.map(String::as_str).collect();
         let stated = FxHashMap::default();
-        let mut stored = Stored { graph: self, layers, weights, stated, read, inputs: Vec::new() };
+        let mut stored = Prepared { graph: self, layers, weights, stated, read, inputs: Vec::new() };
         let mut filled = Filled::default();
         for info in &self.graph.inputs {
             if stored.weights.contains_key(info.name.as_str()) {
@@ -527,7 +551,7 @@ impl Graph {
 }
 
 /// A graph whose weights are part of a plan.
-pub(crate) struct Stored<'a> {
+struct Prepared<'a> {
     graph: &'a Graph,
     layers: Vec<u32>,
     weights: FxHashMap<&'a str, Known>,
@@ -600,7 +624,7 @@ fn role(op_type: &str) -> Role {
 
 /// One walk through the graph.
 struct Walk<'a, 'p> {
-    of: &'a Stored<'a>,
+    of: &'a Prepared<'a>,
     plan: &'p mut Plan,
     pass: u64,
     known: FxHashMap<&'a str, Known>,
@@ -611,9 +635,8 @@ struct Walk<'a, 'p> {
     otherwise: Vec<String>,
 }
 
-impl<'a> Stored<'a> {
-    /// One pass; `pass` counts them.
-    pub(crate) fn step(&'a self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
+impl Stored for Prepared<'_> {
+    fn step(&self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
         let known = FxHashMap::default();
         let step = Step::default();
         let mut walk = Walk { of: self, plan, pass, known, step, unworked: BTreeSet::new(), otherwise: Vec::new() };

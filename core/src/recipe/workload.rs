@@ -1,0 +1,147 @@
+//! Where the trace of an experiment comes from.
+
+use serde::{Deserialize, Serialize};
+
+use super::tenants::Tenants;
+use crate::error::{Error, Place};
+use crate::import::cache_csv::Columns;
+use crate::import::input::Input;
+use crate::import::moe_routing::RoutingLog;
+use crate::import::{self, Content, Format};
+use crate::progress::Progress;
+use crate::trace::Trace;
+use crate::workload::ModelRef;
+use crate::workload::config::Facts;
+use crate::workload::model_run::ModelRun;
+use crate::workload::synthetic::Synthetic;
+
+/// Where an experiment's trace comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// The prototype's random workload.
+    Synthetic(Synthetic),
+    /// A model at work.
+    #[serde(alias = "inference")]
+    Model(ModelRun),
+    /// Several workloads on one memory.
+    Tenants(Tenants),
+    /// A trace file. The recipe names it; whoever runs the recipe brings the bytes.
+    File(FileSource),
+}
+
+/// A trace file as a recipe names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// Its name.
+    pub name: String,
+    /// Its format; detected from the content where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Which columns of a CSV file hold what; detected where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+}
+
+impl Workload {
+    /// Fails on the first field that is out of range, without making the trace.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Synthetic(synthetic) => synthetic.check(),
+            Self::Model(run) => run.check_fields(),
+            Self::Tenants(tenants) => tenants.check(),
+            Self::File(_) => Ok(()),
+        }
+    }
+
+    /// Checks every field and makes the trace. A workload that needs a file has no trace without it: an error says so.
+    pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
+        if let Some(file) = self.file() {
+            return Err(Error::input(
+                file,
+                Place::Whole,
+                "the recipe names this file, and a recipe does not carry the file itself",
+                "Give the file along with the recipe",
+            ));
+        }
+        match self {
+            Self::Synthetic(synthetic) => synthetic.trace(seed),
+            Self::Model(run) => run.trace(seed),
+            Self::Tenants(tenants) => tenants.trace(seed),
+            Self::File(_) => Err(Error::Internal("a trace file without a name".into())),
+        }
+    }
+
+    /// Facts of the model, where the workload is one that the recipe describes.
+    pub fn model_facts(&self) -> Result<Option<Facts>, Error> {
+        match self {
+            Self::Model(run) if !matches!(run.model, ModelRef::File { .. }) => run.facts().map(Some),
+            Self::Model(_) | Self::Synthetic(_) | Self::Tenants(_) | Self::File(_) => Ok(None),
+        }
+    }
+
+    /// The file that the workload needs, by its name in the recipe.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::File(source) => Some(&source.name),
+            Self::Model(run) => match (&run.model, &run.routing.log) {
+                (ModelRef::File { file }, _) => Some(file),
+                (_, log) => log.as_deref(),
+            },
+            Self::Synthetic(_) | Self::Tenants(_) => None,
+        }
+    }
+
+    /// The trace, with the file that the workload needs, and that file's format.
+    pub fn trace_with(
+        &self,
+        seed: u64,
+        input: &Input<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<(Trace, Format), Error> {
+        match self {
+            Self::File(source) => {
+                let format = import::choose(source.format, source.columns.as_ref(), input)?;
+                let trace = match import::content(format, input, source.columns.as_ref(), progress)? {
+                    Content::Trace(trace) => trace,
+                    Content::Model(model) => {
+                        let model_ref = ModelRef::File { file: source.name.clone() };
+                        let run = ModelRun { model: model_ref, ..ModelRun::default() };
+                        run.trace_of(&model, seed).map_err(|e| named(e, input.name))?
+                    }
+                };
+                Ok((trace, format))
+            }
+            Self::Model(run) => match (&run.model, &run.routing.log) {
+                (ModelRef::File { file }, _) => {
+                    let format = import::detect(input)?;
+                    let not_a_model = || {
+                        let problem = format!("it is a trace ({}), not a model", format.name());
+                        Error::input(file, Place::Whole, problem, "Give it as a trace file, or name a model")
+                    };
+                    let model = import::model(format, input, progress).ok_or_else(not_a_model)??;
+                    Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format))
+                }
+                (_, Some(_)) => {
+                    let log = RoutingLog::parse(input, progress)?;
+                    Ok((run.trace_by(&run.check()?, seed, Some(&log))?, Format::MoeRouting))
+                }
+                (_, None) => Err(needs_no_file()),
+            },
+            Self::Synthetic(_) | Self::Tenants(_) => Err(needs_no_file()),
+        }
+    }
+}
+
+fn needs_no_file() -> Error {
+    Error::Internal("a workload was given a file that it does not need".into())
+}
+
+/// What is too large, with the name of its file.
+fn named(error: Error, file: &str) -> Error {
+    match error {
+        Error::TooLarge { problem, cure } => Error::TooLarge { problem: format!("{file}: {problem}"), cure },
+        other => other,
+    }
+}
