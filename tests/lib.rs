@@ -5,6 +5,7 @@ pub mod browser;
 
 use std::path::{Path, PathBuf};
 
+use accel_model::{LoadOptions, LocalModel};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +13,6 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use clap::Parser as _;
 use http_body_util::BodyExt as _;
 use infer_server::app::{Config, Health, router};
-use infer_server::model::{LoadOptions, LocalModel};
 use infer_server::scoring::local::Loader;
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::{Backend, Common, Scoring};

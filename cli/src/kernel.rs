@@ -3,11 +3,11 @@
 use std::io::{Read as _, Write};
 use std::path::Path;
 
-use accel_core::kernel::nest::Element;
-use accel_core::kernel::predict;
-use accel_core::kernel::report::{Language, LineCost, OptLevel, Report, Request, define, level};
-use accel_core::kernel::source::MAX_BYTES;
 use accel_core::units::{format_bytes, format_joules};
+use accel_kernel::nest::Element;
+use accel_kernel::predict;
+use accel_kernel::report::{Language, LineCost, OptLevel, Report, Request, define, level};
+use accel_kernel::source::MAX_BYTES;
 use anyhow::{Context as _, bail};
 use clap::Args;
 

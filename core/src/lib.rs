@@ -25,7 +25,6 @@ pub mod curve;
 pub mod error;
 pub mod explain;
 pub mod import;
-pub mod kernel;
 pub mod memory;
 pub mod policy;
 pub mod progress;

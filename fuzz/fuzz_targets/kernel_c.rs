@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use accel_core::kernel::c;
-use accel_core::kernel::nest::{Element, Node, Program};
-use accel_core::kernel::source::{Fusion, Source};
+use accel_kernel::c;
+use accel_kernel::nest::{Element, Node, Program};
+use accel_kernel::source::{Fusion, Source};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|code: &str| {

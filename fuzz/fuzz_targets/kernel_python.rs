@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use accel_core::kernel::nest::Element;
-use accel_core::kernel::python::read;
-use accel_core::kernel::source::{Fusion, Source};
+use accel_kernel::nest::Element;
+use accel_kernel::python::read;
+use accel_kernel::source::{Fusion, Source};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|code: &str| {

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use accel_core::error::{Error, Place};
-use accel_core::kernel::predict;
-use accel_core::kernel::report::{
-    Features, Language, LevelReport, LineCost, OptLevel, Part, Report, Request, Roofline,
-};
+use accel_kernel::predict;
+use accel_kernel::report::{Features, Language, LevelReport, LineCost, OptLevel, Part, Report, Request, Roofline};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;

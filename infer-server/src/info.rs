@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use crate::app::Service;
 use crate::error::ApiError;
-use crate::model::{DeviceKind, ModelInfo};
 use crate::scoring::{Backend, Limits};
+use accel_model::{DeviceKind, ModelInfo};
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {

@@ -4,21 +4,17 @@
 //! - [`compile`]: what source code costs, also in the prototype's keys.
 //! - [`recipes`]: any recipe, run on the server; [`jobs`]: the same in the background.
 //! - [`score`]: questions to the language model; [`scoring`]: who answers them, and how.
-//! - [`model`]: the model on this machine, without any HTTP.
-//! - [`quantize`]: Hugging Face safetensors to GGUF; [`fetch`]: a model from the hub.
+//! - `accel_model`, a crate of its own: the model on this machine, how it is made and where it comes from.
 //! - [`app`]: health, documentation, the static page, limits, key and logs around them; [`info`]: what the server is.
 
 pub mod app;
 pub mod auth;
 pub mod compile;
 pub mod error;
-pub mod fetch;
 pub mod info;
 pub mod jobs;
 pub mod metrics;
-pub mod model;
 pub mod prototype;
-pub mod quantize;
 pub mod recipes;
 pub mod score;
 pub mod scoring;

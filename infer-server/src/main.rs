@@ -4,8 +4,8 @@ mod serve;
 
 use std::process::ExitCode;
 
+use accel_model::{fetch, quantize};
 use clap::{Parser, Subcommand};
-use infer_server::{fetch, quantize};
 
 /// The page, the prototype's REST API, the recipes and a language model that scores evictions, served from one machine.
 #[derive(Debug, Parser)]

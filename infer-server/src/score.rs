@@ -220,7 +220,7 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Pat
         (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
     )
 )]
-async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<crate::model::ModelInfo>, ApiError> {
+async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<accel_model::ModelInfo>, ApiError> {
     service.accept()?;
     let AdapterRequest { path } = typed(&body, "Send {\"path\":\"NAME\"} or {\"path\":null}")?;
     let Backend::Local(queue) = service.scoring.backend() else {

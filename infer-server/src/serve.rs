@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accel_model::{DeviceKind, LoadOptions, LocalModel};
 use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
 use clap::ValueEnum;
@@ -13,7 +14,6 @@ use infer_server::app::{Config, Health, router};
 use infer_server::auth::ApiKey;
 use infer_server::jobs::JobLimits;
 use infer_server::metrics::Metrics;
-use infer_server::model::{DeviceKind, LoadOptions, LocalModel};
 use infer_server::scoring::cache::{Cache, Disk, ENTRIES, ENTRIES_ON_DISK};
 use infer_server::scoring::local::{Loader, Model};
 use infer_server::scoring::queue::{self, Queue};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use infer_server::model::{LoadOptions, LocalModel};
+use accel_model::{LoadOptions, LocalModel};
 use infer_server::scoring::local::{Loader, Model};
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::remote::{Client, Kind, Options};

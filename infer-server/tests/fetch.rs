@@ -9,13 +9,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use accel_model::fetch::{Args, FetchError, Fetched, run};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use infer_server::fetch::{Args, FetchError, Fetched, run};
 use sha2::{Digest as _, Sha256};
 
 /// What the next answer is, where it is not the right one.

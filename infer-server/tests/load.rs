@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use accel_model::{LoadOptions, LocalModel, Prompt};
 use common::{check, question, server};
 use infer_server::app::{Config, Health, router};
 use infer_server::metrics::Metrics;
-use infer_server::model::{LoadOptions, LocalModel, Prompt};
 use infer_server::scoring::cache::Cache;
 use infer_server::scoring::local::Loader;
 use infer_server::scoring::queue::{Options, Queue};

@@ -6,8 +6,6 @@
 
 use accel_core::curve::Grid;
 use accel_core::import::input::Input;
-use accel_core::kernel::predict;
-use accel_core::kernel::report::{self, OptLevel, Request};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
@@ -25,6 +23,8 @@ use accel_core::workload::model_run::{Fields, ModelRun, Task};
 use accel_core::workload::plan::Dataflow;
 use accel_core::workload::synthetic::{ModelType, Pattern, Synthetic};
 use accel_core::workload::{ModelRef, presets, presets::PRESETS};
+use accel_kernel::predict;
+use accel_kernel::report::{self, OptLevel, Request};
 use accel_tests::browser::Browser;
 use accel_tests::{accel, root, serve_model, shared_data, tiny_model};
 use serde_json::Value;
@@ -588,7 +588,8 @@ async fn kernels_are_predicted_as_on_the_command_line() {
 #[tokio::test]
 async fn the_kernel_page_loads_when_it_is_opened() {
     let browser = Browser::start(390, 844).await;
-    let loaded = "return performance.getEntriesByType('resource').some((file) => file.name.includes('accel-kernel'))";
+    let loaded =
+        "return performance.getEntriesByType('resource').some((file) => file.name.includes('accel-kernel-page'))";
     browser.open("").await;
     browser.wait_for_results().await;
     assert_eq!(browser.script(loaded).await, false);

@@ -35,7 +35,7 @@ const WASM_FEATURES: [&str; 6] = [
 ];
 
 /// What the names of files begin with that the page loads when they are needed.
-const ON_DEMAND: [&str; 2] = ["accel-extra", "accel-kernel"];
+const ON_DEMAND: [&str; 2] = ["accel-extra", "accel-kernel-page"];
 
 /// Builds the page and returns its folder.
 pub(crate) fn build_page(shell: &Shell, tools: &Tools) -> anyhow::Result<PathBuf> {

@@ -98,7 +98,7 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "--exclude",
         "accel-extra",
         "--exclude",
-        "accel-kernel",
+        "accel-kernel-page",
         "--features",
         "accel-tests/browser",
     ];
@@ -122,11 +122,13 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
         return step("loading the server", || shell.cargo(load).run());
     }
     if divan == ["model"] {
-        let model = ["bench", "--package", "infer-server", "--bench", "model"];
+        let model = ["bench", "--package", "accel-model", "--bench", "model"];
         return step("measuring the local model", || shell.cargo(model).run());
     }
-    for bench in ["policies", "engine", "import", "kernel"] {
-        let core = ["bench", "--package", "accel-core", "--bench", bench, "--"];
+    for (package, bench) in
+        [("accel-core", "policies"), ("accel-core", "engine"), ("accel-core", "import"), ("accel-kernel", "kernel")]
+    {
+        let core = ["bench", "--package", package, "--bench", bench, "--"];
         step("measuring the engine", || shell.cargo(core).args(divan).run())?;
     }
     let run = in_a_browser(shell, &["bench", "--package", "accel-tests", "--features", "browser", "--bench", "page"])?;
@@ -176,7 +178,7 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "--exclude",
             "accel-extra",
             "--exclude",
-            "accel-kernel",
+            "accel-kernel-page",
             "--all-targets",
             "--features",
             "accel-tests/browser",
@@ -184,7 +186,7 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
         shell.cargo(native).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the page", || {
-        let page = ["accel-app", "accel-extra", "accel-kernel"].into_iter().flat_map(|name| ["--package", name]);
+        let page = ["accel-app", "accel-extra", "accel-kernel-page"].into_iter().flat_map(|name| ["--package", name]);
         shell
             .cargo(["clippy"].into_iter().chain(page))
             .args(["--target", tools::WASM])
@@ -200,7 +202,7 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "--exclude",
             "accel-extra",
             "--exclude",
-            "accel-kernel",
+            "accel-kernel-page",
             "--no-deps",
             "--document-private-items",
         ];

@@ -1,6 +1,6 @@
 //! The roofline chart as SVG text, drawn with plotters in stand-in colours that become those of the theme.
 
-use accel_core::kernel::report::Roofline;
+use accel_kernel::report::Roofline;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 

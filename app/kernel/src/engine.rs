@@ -1,7 +1,7 @@
 //! The page's side of the worker.
 
 use accel_core::error::{Error, Place};
-use accel_core::kernel::report::{Report, Request};
+use accel_kernel::report::{Report, Request};
 use js_sys::Array;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;

@@ -1,11 +1,11 @@
 //! The form: what the user typed, and the request it stands for.
 
 use accel_core::error::{Error, Place};
-use accel_core::kernel::nest::Element;
-use accel_core::kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
-use accel_core::kernel::source::MAX_BYTES;
 use accel_core::memory::device::{DEVICES, DeviceRef};
 use accel_core::units::format_bytes;
+use accel_kernel::nest::Element;
+use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
+use accel_kernel::source::MAX_BYTES;
 use leptos::ev;
 use leptos::html::{ElementType, Textarea};
 use leptos::mount::mount_to;
@@ -104,7 +104,7 @@ impl Form {
             DeviceRef::Own(own) => serde_json::to_string(own).unwrap_or_default(),
         };
         self.device.set(device);
-        let level = |l: &accel_core::kernel::report::Level| format!("{}={}", l.name, l.capacity_bytes);
+        let level = |l: &accel_kernel::report::Level| format!("{}={}", l.name, l.capacity_bytes);
         let levels: Vec<String> = request.levels.iter().flatten().map(level).collect();
         self.levels.set(levels.join(", "));
         self.line_bytes.set(request.line_bytes.map_or_else(String::new, |bytes| bytes.to_string()));

@@ -1,7 +1,7 @@
 //! What came out: time and energy, the roofline, counts, caches, and the source line by line.
 
-use accel_core::kernel::report::{Count, Language, LineCost, OptLevel, Report, Request};
 use accel_core::units::{format_bytes, format_count};
+use accel_kernel::report::{Count, Language, LineCost, OptLevel, Report, Request};
 use leptos::ev;
 use leptos::html::Div;
 use leptos::prelude::*;

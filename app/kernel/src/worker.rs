@@ -1,9 +1,9 @@
 //! The worker: predicts, and tells how far it is. It is cancelled by ending it.
 
 use accel_core::error::Error;
-use accel_core::kernel::predict;
-use accel_core::kernel::report::{Report, Request};
 use accel_core::progress::{Flow, Progress};
+use accel_kernel::predict;
+use accel_kernel::report::{Report, Request};
 use js_sys::Date;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast as _;

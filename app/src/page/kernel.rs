@@ -40,7 +40,7 @@ pub(super) fn place(app: App) -> impl IntoView {
 /// Starts the module; it finds its place, and its own files in the place's attributes.
 fn load() {
     let started = Files::of_the_page().and_then(|files| {
-        let module = files.beside("accel-kernel");
+        let module = files.beside("accel-kernel-page");
         let script = format!(
             r#"const place = document.getElementById("kernel");
             [place.dataset.script, place.dataset.wasm] = ["{0}", "{1}"];

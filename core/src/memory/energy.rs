@@ -47,12 +47,12 @@ impl Energy {
     }
 
     /// Bytes moved over `what`.
-    pub(crate) fn moved(&mut self, what: impl Into<String>, bytes: u64, pj_per_bit: [f64; 2], source: &str) {
+    pub fn moved(&mut self, what: impl Into<String>, bytes: u64, pj_per_bit: [f64; 2], source: &str) {
         self.add(what, 8.0 * bytes as f64, "bit", pj_per_bit, source);
     }
 
     /// Bytes read from and written to an on-chip memory of `capacity` bytes.
-    pub(crate) fn on_chip(&mut self, bytes: u64, capacity: u64) {
+    pub fn on_chip(&mut self, bytes: u64, capacity: u64) {
         // 14 pJ for 64 bits from a bank of 1 MB at 7 nm; as a whole, a memory costs about the square root of its
         // size more (the trend of Horowitz's 8 KB, 32 KB and 1 MB at 45 nm).
         let bank = 14.0 / 64.0;
@@ -63,12 +63,12 @@ impl Energy {
     }
 
     /// Bytes moved over `what`, where they are an expectation.
-    pub(crate) fn moved_bytes(&mut self, what: impl Into<String>, bytes: f64, pj_per_bit: [f64; 2], source: &str) {
+    pub fn moved_bytes(&mut self, what: impl Into<String>, bytes: f64, pj_per_bit: [f64; 2], source: &str) {
         self.add(what, 8.0 * bytes, "bit", pj_per_bit, source);
     }
 
     /// Bytes read from and written to a cache of `capacity` bytes.
-    pub(crate) fn sram(&mut self, what: impl Into<String>, bytes: f64, capacity: u64) {
+    pub fn sram(&mut self, what: impl Into<String>, bytes: f64, capacity: u64) {
         // pJ for 64 bits by size: at 7 nm (Jouppi) and at 45 nm (Horowitz).
         const SIZES: [(f64, f64, f64); 3] = [(8.0, 7.5, 10.0), (32.0, 8.5, 20.0), (1024.0, 14.0, 100.0)];
         let kib = capacity as f64 / 1024.0;
@@ -83,7 +83,7 @@ impl Energy {
     }
 
     /// Arithmetic on floating-point values of `size` bytes.
-    pub(crate) fn computed(&mut self, flops: f64, size: u64) {
+    pub fn computed(&mut self, flops: f64, size: u64) {
         // A multiplication with its addition is two.
         let (pj, source) = match size {
             8 => (
@@ -105,7 +105,7 @@ impl Energy {
     }
 
     /// Arithmetic.
-    pub(crate) fn arithmetic(&mut self, flops: f64) {
+    pub fn arithmetic(&mut self, flops: f64) {
         // A multiplication with its addition is two: bfloat16 .21 + .11 pJ, float32 1.31 + .4 pJ.
         let source = "bfloat16 to float32 at 7 nm (Jouppi et al., ISCA 2021, table 2; bfloat16 unverified)";
         self.add("arithmetic", flops, "FLOP", [(0.21 + 0.11) / 2.0, (1.31 + 0.4) / 2.0], source);

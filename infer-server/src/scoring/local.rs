@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::model::{LabelLogProbs, LocalModel, ModelError, ModelInfo, Prompt, TextTokenizer};
+use accel_model::{LabelLogProbs, LocalModel, ModelError, ModelInfo, Prompt, TextTokenizer};
 
 /// A model that one thread owns. Tests stand in for it.
 pub trait Model: Send {

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::metrics::Metrics;
-use crate::model::ModelError;
+use accel_model::ModelError;
 use cache::Cache;
 use local::Tokenize;
 

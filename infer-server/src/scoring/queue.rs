@@ -17,7 +17,7 @@ use super::checksum::Checksum;
 use super::local::{Loader, Model, Tokenize};
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
-use crate::model::{ModelError, ModelInfo, Prompt};
+use accel_model::{ModelError, ModelInfo, Prompt};
 
 /// Items of a piece: enough to fill packed passes, few enough that others wait for a second or so.
 const PIECE_ITEMS: usize = 64;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use accel_model::{DeviceKind, LabelLogProbs, ModelError, ModelInfo, Prompt};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use infer_server::app::{Config, Health, router};
-use infer_server::model::{DeviceKind, LabelLogProbs, ModelError, ModelInfo, Prompt};
 use infer_server::scoring::local::{Loader, Model, Tokenize};
 use infer_server::scoring::queue::{Options, Queue};
 use infer_server::scoring::{Backend, Common, Limits, Scoring};

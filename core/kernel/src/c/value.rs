@@ -1,0 +1,612 @@
+//! Expressions: the accesses and the arithmetic that they are.
+
+use lang_c::ast::*;
+use lang_c::span::Node;
+
+use super::array::{self, View, sum};
+use super::integer::{arithmetic, chain};
+use super::lower::{Binding, Lower, Scalar, Value};
+use super::types::{self, Base, Dim};
+use super::walk::{assigns, name, steps};
+use crate::expr::Expr;
+use crate::nest::{At, Branch, Node as Step};
+use crate::source::refuse;
+use accel_core::error::Error;
+
+/// What an expression is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) float: bool,
+    /// Whether the compiler computes it.
+    pub(super) constant: bool,
+}
+
+pub(super) const INTEGER: Kind = Kind { float: false, constant: false };
+pub(super) const FLOAT: Kind = Kind { float: true, constant: false };
+
+/// What can stand to the left of `=`.
+enum Target {
+    Element(View, bool),
+    Scalar(Scalar),
+}
+
+impl<'a> Lower<'a> {
+    /// Reads an expression whose value nobody uses.
+    pub(super) fn effect(&mut self, expression: &'a Node<Expression>) -> Result<(), Error> {
+        match &expression.node {
+            Expression::Comma(list) => list.iter().try_for_each(|part| self.effect(part)),
+            _ => self.value(expression).map(|_| ()),
+        }
+    }
+
+    /// Adds what `expression` does to the work.
+    pub(super) fn value(&mut self, expression: &'a Node<Expression>) -> Result<Kind, Error> {
+        let at = self.at(expression);
+        self.deeper(at, |own| own.value_at(expression, at))
+    }
+
+    fn value_at(&mut self, expression: &'a Node<Expression>, at: At) -> Result<Kind, Error> {
+        match &expression.node {
+            Expression::Identifier(identifier) => self.read(&identifier.node.name, at),
+            Expression::Constant(constant) => {
+                if let Constant::Integer(number) = &constant.node {
+                    self.literal(number, expression)?;
+                }
+                Ok(Kind { float: matches!(constant.node, Constant::Float(_)), constant: true })
+            }
+            Expression::UnaryOperator(unary) => self.unary(expression, &unary.node, at),
+            Expression::BinaryOperator(binary) => {
+                let BinaryOperatorExpression { operator, lhs, rhs } = &binary.node;
+                match &operator.node {
+                    BinaryOperator::Index => self.load(expression, at),
+                    operator if assigns(operator) => self.assign(operator, lhs, rhs, at),
+                    BinaryOperator::LogicalAnd | BinaryOperator::LogicalOr => {
+                        self.condition(expression)?;
+                        Ok(INTEGER)
+                    }
+                    operator if arithmetic(operator) => self.arithmetic(expression),
+                    _ => {
+                        self.value(lhs)?;
+                        self.value(rhs)?;
+                        Ok(INTEGER)
+                    }
+                }
+            }
+            Expression::Conditional(conditional) => self.choice(&conditional.node, at),
+            Expression::Comma(list) => {
+                let mut kind = INTEGER;
+                for part in list.iter() {
+                    kind = self.value(part)?;
+                }
+                Ok(kind)
+            }
+            Expression::Cast(cast) => {
+                let own = types::named(&cast.node.type_name.node, &self.typedefs);
+                let kind = self.value(&cast.node.expression)?;
+                match own.base {
+                    Base::Void => Ok(kind),
+                    _ => match own.float() {
+                        Some(float) => Ok(Kind { float, ..kind }),
+                        None => Err(refuse(at, "this cast is not read", "Cast to a type of numbers")),
+                    },
+                }
+            }
+            Expression::Call(call) => self.call(&call.node, at),
+            Expression::SizeOfTy(_) | Expression::SizeOfVal(_) | Expression::AlignOf(_) => {
+                Ok(Kind { float: false, constant: true })
+            }
+            Expression::Member(_) => {
+                let cure = "Use plain arrays and variables";
+                Err(refuse(at, "members of structs and unions are not followed", cure))
+            }
+            Expression::StringLiteral(_) => Err(refuse(at, "text is not computed with", "Leave it out")),
+            _ => Err(refuse(at, "this expression is not read", "Use arrays, numbers, operators and calls")),
+        }
+    }
+
+    /// A variable that is read.
+    fn read(&mut self, name: &str, at: At) -> Result<Kind, Error> {
+        self.scalar_if_undeclared(name, false);
+        match self.find(name) {
+            Some(Binding::Scalar(scalar)) => {
+                let (float, stored, depth) = (scalar.float, scalar.stored, scalar.depth);
+                // What is known needs not wait for the round before.
+                let unknown = matches!(scalar.value, Value::Unknown);
+                let constant = !stored
+                    && match &scalar.value {
+                        Value::Known(value) => matches!(value, Expr::Const(_)),
+                        Value::Parameter(name) => self.builder.given(name).is_some(),
+                        Value::Unknown | Value::Unwritten => false,
+                    };
+                if stored {
+                    self.work.scalars.reads += 1;
+                    let carried = self.loops.last().is_some_and(|round| {
+                        depth < self.loops.len() && round.assigned.contains(name) && !round.written.contains(name)
+                    });
+                    self.work.carried |= carried && unknown;
+                }
+                Ok(Kind { float, constant })
+            }
+            Some(Binding::Array(_) | Binding::Pointer(_)) => {
+                Err(refuse(at, format!("{name} is an array; its value is not a number"), format!("Write {name}[i]")))
+            }
+            Some(Binding::Other(what)) => {
+                Err(refuse(at, format!("{name} is {what}, which is not followed"), "Use plain arrays and variables"))
+            }
+            None => Err(Error::Internal(format!("{name} has no meaning"))),
+        }
+    }
+
+    fn unary(
+        &mut self,
+        expression: &'a Node<Expression>,
+        unary: &'a UnaryOperatorExpression,
+        at: At,
+    ) -> Result<Kind, Error> {
+        match &unary.operator.node {
+            UnaryOperator::Indirection => self.load(expression, at),
+            UnaryOperator::Address => {
+                let cure = "Pass arrays by name, and results by `return`";
+                Err(refuse(at, "an address is not a number that is followed", cure))
+            }
+            UnaryOperator::Negate => {
+                self.value(&unary.operand)?;
+                Ok(INTEGER)
+            }
+            UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::Complement => {
+                let kind = self.value(&unary.operand)?;
+                let counts = !kind.float && !kind.constant && unary.operator.node != UnaryOperator::Plus;
+                self.work.integer_ops += u32::from(counts);
+                Ok(kind)
+            }
+            step => {
+                let target = self.target(&unary.operand)?;
+                let by = Expr::Const(steps(step).unwrap_or_default());
+                self.update(
+                    target,
+                    &unary.operand,
+                    &BinaryOperator::Plus,
+                    Kind { float: false, constant: true },
+                    Some(by),
+                )
+            }
+        }
+    }
+
+    /// `a + b * c ...`, left to right, without recursion along the chain.
+    fn arithmetic(&mut self, expression: &'a Node<Expression>) -> Result<Kind, Error> {
+        let (first, steps) = chain(expression, &|operator| arithmetic(operator));
+        let mut kind = self.value(first)?;
+        for (operator, right) in steps {
+            let right = self.value(right)?;
+            kind = self.operate(operator, kind, right);
+        }
+        Ok(kind)
+    }
+
+    /// Counts an operator.
+    fn operate(&mut self, operator: &BinaryOperator, left: Kind, right: Kind) -> Kind {
+        use BinaryOperator::{AssignDivide, AssignMinus, AssignModulo, AssignMultiply, AssignPlus};
+        use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+        let kind = Kind { float: left.float || right.float, constant: left.constant && right.constant };
+        if kind.constant {
+            return kind;
+        }
+        let flops = &mut self.work.flops;
+        match operator {
+            _ if !kind.float => self.work.integer_ops += 1,
+            Plus | Minus | AssignPlus | AssignMinus => flops.add += 1,
+            Multiply | AssignMultiply => flops.mul += 1,
+            Divide | Modulo | AssignDivide | AssignModulo => flops.div += 1,
+            _ => self.work.integer_ops += 1,
+        }
+        kind
+    }
+
+    /// `c ? a : b`. A choice between values at hand is a selection; one between things to do is a branch.
+    fn choice(&mut self, choice: &'a ConditionalExpression, at: At) -> Result<Kind, Error> {
+        let condition = self.condition(&choice.condition)?;
+        let (mut first, mut second) = (INTEGER, INTEGER);
+        let then = self.collect(at, |own| {
+            first = own.value(&choice.then_expression)?;
+            Ok(())
+        })?;
+        let otherwise = self.collect(at, |own| {
+            second = own.value(&choice.else_expression)?;
+            Ok(())
+        })?;
+        let kind = Kind { float: first.float || second.float, constant: false };
+        let (then, otherwise) = match (self.merge(then), self.merge(otherwise)) {
+            (None, None) => return Ok(kind),
+            (then, otherwise) => (then.unwrap_or_default(), otherwise.unwrap_or_default()),
+        };
+        self.flush(at);
+        self.out.push(Step::Branch(Branch { condition, then, otherwise, at }));
+        Ok(kind)
+    }
+
+    /// Takes nodes that neither access arrays nor compute into the work; gives others back.
+    pub(super) fn merge(&mut self, nodes: Vec<Step>) -> Option<Vec<Step>> {
+        let idle = |node: &Step| matches!(node, Step::Work(work) if work.accesses.is_empty() && work.flops.total() == 0 && work.integer_ops == 0);
+        if !nodes.iter().all(idle) {
+            return Some(nodes);
+        }
+        for node in nodes {
+            if let Step::Work(work) = node {
+                self.work.scalars.reads += work.scalars.reads;
+                self.work.scalars.writes += work.scalars.writes;
+                self.work.carried |= work.carried;
+            }
+        }
+        None
+    }
+
+    // --- assignments ---
+
+    fn assign(
+        &mut self,
+        operator: &BinaryOperator,
+        lhs: &'a Node<Expression>,
+        rhs: &'a Node<Expression>,
+        at: At,
+    ) -> Result<Kind, Error> {
+        if let Some(pointer) = name(lhs) {
+            match self.find(pointer) {
+                Some(Binding::Pointer(element)) if self.loops.len() <= self.outer_loops => {
+                    let element = *element;
+                    let own = types::Type {
+                        base: Base::Number(element),
+                        dims: vec![Dim::Pointer],
+                        constant: false,
+                        typedef: false,
+                        unsigned: false,
+                    };
+                    let binding = self.pointed(pointer, &own, element, rhs)?;
+                    if let Some(own) = self.find_mut(pointer) {
+                        *own = binding;
+                    }
+                    return Ok(INTEGER);
+                }
+                Some(Binding::Pointer(_) | Binding::Array(_)) => {
+                    let cure = "Use subscripts instead of moving the pointer";
+                    return Err(refuse(at, format!("{pointer} is moved; pointers are not followed"), cure));
+                }
+                _ => {}
+            }
+        }
+        let plain = *operator == BinaryOperator::Assign;
+        let known = match (plain, name(lhs)) {
+            (_, Some(_)) => self.integer(rhs, false)?,
+            _ => None,
+        };
+        let unwritten =
+            name(lhs).is_some() && self.made_of_known(rhs, false) && (plain || self.made_of_known(lhs, false));
+        let right = self.value(rhs)?;
+        let target = self.target(lhs)?;
+        let kind = self.update(target, lhs, operator, right, known)?;
+        if let Some(scalar) = name(lhs).and_then(|name| self.scalar_mut(name))
+            && unwritten
+            && !scalar.float
+            && matches!(scalar.value, Value::Unknown)
+        {
+            scalar.value = Value::Unwritten;
+        }
+        Ok(kind)
+    }
+
+    /// What `expression`, to the left of `=`, is. Loads of its subscripts happen here.
+    fn target(&mut self, expression: &'a Node<Expression>) -> Result<Target, Error> {
+        let at = self.at(expression);
+        match &expression.node {
+            Expression::Identifier(identifier) => {
+                let name = identifier.node.name.as_str();
+                self.scalar_if_undeclared(name, false);
+                match self.find(name) {
+                    Some(Binding::Scalar(scalar)) => Ok(Target::Scalar(scalar.clone())),
+                    Some(Binding::Other(what)) => {
+                        let problem = format!("{name} is {what}, which is not followed");
+                        Err(refuse(at, problem, "Use plain arrays and variables"))
+                    }
+                    _ => {
+                        let cure = "Use subscripts instead of moving the pointer";
+                        Err(refuse(at, format!("{name} is moved; pointers are not followed"), cure))
+                    }
+                }
+            }
+            Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::Index => {
+                self.element(expression)
+            }
+            Expression::UnaryOperator(unary) if unary.node.operator.node == UnaryOperator::Indirection => {
+                self.element(expression)
+            }
+            Expression::Member(_) => {
+                let cure = "Use plain arrays and variables";
+                Err(refuse(at, "members of structs and unions are not followed", cure))
+            }
+            _ => Err(refuse(at, "this cannot be assigned to", "Assign to a variable or an element of an array")),
+        }
+    }
+
+    fn element(&mut self, expression: &'a Node<Expression>) -> Result<Target, Error> {
+        let at = self.at(expression);
+        let view = self.place(expression, 0)?;
+        self.is_element(&view, at)?;
+        let float = self.element_of(&view);
+        Ok(Target::Element(view, float))
+    }
+
+    fn is_element(&self, view: &View, at: At) -> Result<(), Error> {
+        match view.rank {
+            0 => Ok(()),
+            more => {
+                let name = self.builder.program.arrays.get(view.array).map_or("", |array| &array.name);
+                let problem = format!("{name} needs {more} more subscripts to be a number");
+                Err(refuse(at, problem, "Give a subscript for each extent"))
+            }
+        }
+    }
+
+    fn element_of(&self, view: &View) -> bool {
+        self.builder.program.arrays.get(view.array).is_some_and(|array| array.element.is_float())
+    }
+
+    /// Stores into `target` what `operator` makes of it and of a value of kind `right`.
+    fn update(
+        &mut self,
+        target: Target,
+        lhs: &'a Node<Expression>,
+        operator: &BinaryOperator,
+        right: Kind,
+        known: Option<Expr>,
+    ) -> Result<Kind, Error> {
+        let at = self.at(lhs);
+        let plain = *operator == BinaryOperator::Assign;
+        match target {
+            Target::Element(view, float) => {
+                let kind = Kind { float, constant: false };
+                if !plain {
+                    self.access(view.clone(), false, at)?;
+                    self.operate(operator, kind, right);
+                }
+                self.access(view, true, at)?;
+                Ok(kind)
+            }
+            Target::Scalar(scalar) => {
+                let name = name(lhs).unwrap_or_default();
+                let kind = Kind { float: scalar.float, constant: false };
+                if !scalar.stored {
+                    let problem = format!("{name} counts the rounds of a loop, or is a constant, and is changed here");
+                    return Err(refuse(at, problem, "Use another variable"));
+                }
+                if !plain {
+                    self.read(name, at)?;
+                    self.operate(operator, kind, right);
+                }
+                self.work.scalars.writes += 1;
+                if !scalar.float {
+                    let before = if plain { None } else { self.known_value(&scalar) };
+                    let value = match (operator, before, known) {
+                        (BinaryOperator::Assign, _, value) => value,
+                        (BinaryOperator::Plus | BinaryOperator::AssignPlus, before, by) => sum(before, by),
+                        (BinaryOperator::AssignMinus, before, by) => sum(before, by.map(|by| by.times(-1))),
+                        (BinaryOperator::AssignMultiply, Some(before), Some(by)) => {
+                            Some(super::poly::tidy(before.times(by)))
+                        }
+                        _ => None,
+                    };
+                    let value = value.filter(|value| super::poly::size(value, 200) <= 200);
+                    if let Some(own) = self.scalar_mut(name) {
+                        own.value = value.map_or(Value::Unknown, Value::Known);
+                    }
+                }
+                if let Some(round) = self.loops.last_mut() {
+                    round.written.insert(name.to_owned());
+                }
+                Ok(kind)
+            }
+        }
+    }
+
+    fn known_value(&mut self, scalar: &Scalar) -> Option<Expr> {
+        match &scalar.value {
+            Value::Known(value) => Some(value.clone()),
+            Value::Parameter(name) => Some(Expr::from(self.builder.parameter(name))),
+            Value::Unknown | Value::Unwritten => None,
+        }
+    }
+
+    // --- elements and pointers ---
+
+    fn load(&mut self, expression: &'a Node<Expression>, at: At) -> Result<Kind, Error> {
+        let view = self.place(expression, 0)?;
+        self.is_element(&view, at)?;
+        let float = self.element_of(&view);
+        self.access(view, false, at)?;
+        Ok(Kind { float, constant: false })
+    }
+
+    /// The array, row or element that `expression` is; `more` subscripts follow it.
+    pub(super) fn place(&mut self, expression: &'a Node<Expression>, more: usize) -> Result<View, Error> {
+        let at = self.at(expression);
+        self.deeper(at, |own| own.place_at(expression, more, at))
+    }
+
+    fn place_at(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<View, Error> {
+        match &expression.node {
+            Expression::Identifier(identifier) => {
+                let name = identifier.node.name.as_str();
+                match self.find(name) {
+                    Some(Binding::Array(view)) => Ok(view.clone()),
+                    Some(Binding::Pointer(_)) => {
+                        let cure = "Set it where it is declared";
+                        Err(refuse(at, format!("what {name} points to is not known here"), cure))
+                    }
+                    Some(Binding::Other(what)) => {
+                        let problem = format!("{name} is {what}, which is not followed");
+                        Err(refuse(at, problem, "Use plain arrays and variables"))
+                    }
+                    Some(Binding::Scalar(_)) => {
+                        Err(refuse(at, format!("{name} is a number, not an array"), "Declare it as an array"))
+                    }
+                    None if more == 0 => {
+                        let cure = "Declare it, such as `double a[N]`";
+                        Err(refuse(at, format!("what {name} is cannot be seen from its use"), cure))
+                    }
+                    None => {
+                        let view = self.undeclared_array(name, more, at)?;
+                        if let Some(scope) = self.scopes.get_mut(0) {
+                            scope.insert(name.to_owned(), Binding::Array(view.clone()));
+                        }
+                        Ok(view)
+                    }
+                }
+            }
+            Expression::BinaryOperator(_) => self.offset_place(expression, more, at),
+            Expression::UnaryOperator(unary) => match unary.node.operator.node {
+                UnaryOperator::Indirection => {
+                    let view = self.place(&unary.node.operand, more + 1)?;
+                    Ok(view.at(Some(Expr::Const(0))))
+                }
+                // `&a[i]` is the place before its last subscript was taken.
+                UnaryOperator::Address => {
+                    let mut view = self.place(&unary.node.operand, more.saturating_sub(1))?;
+                    match view.prefix.pop() {
+                        Some(last) => Ok(View { shift: last, rank: view.rank + 1, ..view }),
+                        None => {
+                            Err(refuse(at, "the address of a whole array is not followed", "Pass the array by name"))
+                        }
+                    }
+                }
+                UnaryOperator::Negate | UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::Complement => {
+                    Err(self.no_place(at))
+                }
+                _ => Err(refuse(at, "pointers are not followed as they move", "Use subscripts")),
+            },
+            Expression::Cast(cast) => self.place(&cast.node.expression, more),
+            Expression::Call(call) => {
+                let called = name(&call.node.callee).unwrap_or("what is called");
+                Err(refuse(
+                    at,
+                    format!("where the array that {called} returns lies is not known"),
+                    "Use an array declared here",
+                ))
+            }
+            Expression::Member(_) => {
+                let cure = "Use plain arrays and variables";
+                Err(refuse(at, "members of structs and unions are not followed", cure))
+            }
+            _ => Err(self.no_place(at)),
+        }
+    }
+
+    fn no_place(&self, at: At) -> Error {
+        refuse(at, "which array this is cannot be followed", "Use arrays and subscripts")
+    }
+
+    /// `a[i][j]` or `a + i`.
+    fn offset_place(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<View, Error> {
+        let index = |operator: &BinaryOperator| *operator == BinaryOperator::Index;
+        let (first, subscripts) = chain(expression, &index);
+        if !subscripts.is_empty() {
+            let mut view = self.place(first, more + subscripts.len())?;
+            for (_, subscript) in subscripts {
+                if view.rank == 0 {
+                    let name = self.builder.program.arrays.get(view.array).map_or("", |array| &array.name);
+                    let problem = format!("{name} has fewer extents than subscripts here");
+                    return Err(refuse(at, problem, "Declare the array as it is used"));
+                }
+                let index = self.subscript(subscript)?;
+                view = view.at(index);
+            }
+            return Ok(view);
+        }
+        let moves = |operator: &BinaryOperator| matches!(operator, BinaryOperator::Plus | BinaryOperator::Minus);
+        let (mut first, mut steps) = chain(expression, &moves);
+        if steps.is_empty() {
+            return Err(self.no_place(at));
+        }
+        // `i + a` is `a + i`.
+        let is_array = |own: &Self, part: &Node<Expression>| {
+            !matches!(part.node, Expression::Identifier(_) | Expression::Constant(_))
+                || name(part).is_some_and(|name| matches!(own.find(name), Some(Binding::Array(_))))
+        };
+        if !is_array(self, first)
+            && let Some(array) =
+                steps.iter_mut().find(|(operator, part)| **operator == BinaryOperator::Plus && is_array(self, part))
+        {
+            std::mem::swap(&mut first, &mut array.1);
+        }
+        let mut view = self.place(first, more)?;
+        for (operator, by) in steps {
+            let by = self.subscript(by)?;
+            let by = if *operator == BinaryOperator::Minus { by.map(|by| by.times(-1)) } else { by };
+            view.shift = sum(view.shift.take(), by);
+        }
+        Ok(view)
+    }
+
+    /// A subscript: known, or else loaded.
+    fn subscript(&mut self, expression: &'a Node<Expression>) -> Result<Option<Expr>, Error> {
+        let known = self.deciding(expression)?;
+        // Its operations and variables count either way.
+        let kind = self.value(expression)?;
+        if kind.float {
+            return Err(refuse(self.at(expression), "this subscript is not an integer", "Cast it to int"));
+        }
+        Ok(known)
+    }
+
+    /// What a pointer of type `own` that `value` is assigned to stands for.
+    pub(super) fn pointed(
+        &mut self,
+        name: &str,
+        own: &types::Type<'a>,
+        element: crate::nest::Element,
+        value: &'a Node<Expression>,
+    ) -> Result<Binding, Error> {
+        let mut inner = value;
+        while let Expression::Cast(cast) = &inner.node {
+            inner = &cast.node.expression;
+        }
+        let at = self.at(inner);
+        if let Expression::Call(call) = &inner.node {
+            let function = super::walk::name(&call.node.callee).unwrap_or_default();
+            if matches!(function, "malloc" | "calloc" | "aligned_alloc" | "polybench_alloc_data" | "_mm_malloc") {
+                let dims = self.extents(own, at)?;
+                return Ok(Binding::Array(self.array(name, element, dims, at)?));
+            }
+        }
+        if matches!(&inner.node, Expression::Constant(_)) || super::walk::name(inner) == Some("NULL") {
+            return Ok(Binding::Pointer(element));
+        }
+        let view = self.place(inner, own.dims.len())?;
+        self.fit(view, own, at).map(Binding::Array)
+    }
+
+    /// `view` as a pointer of type `own` sees it.
+    pub(super) fn fit(&mut self, view: View, own: &types::Type<'a>, at: At) -> Result<View, Error> {
+        let rank = own.dims.len();
+        if rank > view.rank {
+            return Err(refuse(at, "an array is taken for one with more extents", "Declare both alike"));
+        }
+        let Base::Number(element) = own.base else { return Ok(view) };
+        let array = self.builder.program.arrays.get(view.array);
+        if array.is_some_and(|array| array.element != element) {
+            return Err(refuse(at, "an array is taken for one of another type", "Declare both alike"));
+        }
+        // Rows of another length would put elements elsewhere.
+        let all = self.rank(view.array);
+        for (position, dim) in own.dims.iter().enumerate().skip(1) {
+            let Dim::Array(Some(extent)) = dim else { continue };
+            let wanted = self.integer(extent, false)?;
+            let here = self.extent(view.array, all - rank + position).cloned();
+            if let (Some(wanted), Some(here)) = (wanted, here)
+                && wanted != here
+                && array::value(&wanted, &self.builder.program) != array::value(&here, &self.builder.program)
+            {
+                return Err(refuse(at, "an array is taken for one with other extents", "Declare both alike"));
+            }
+        }
+        Ok(View { rank, ..view })
+    }
+}

@@ -1,0 +1,806 @@
+//! A program with the numbers filled in: what all ways of finding misses walk over.
+
+use std::collections::BTreeMap;
+
+use crate::expr::{Expr, NoValue, Rounding, Symbol};
+use crate::nest::{self, Access, At, Comparison, Condition, Node, Program};
+use crate::source::refuse;
+use accel_core::error::Error;
+use accel_core::rng::Rng;
+
+/// Arrays may take this many bytes together, so that no address leaves 64 bits.
+const MAX_BYTES: i128 = 1 << 62;
+/// Loops nest less deep than this: a set of them is a word.
+const MAX_LOOPS: usize = 64;
+/// Rounds after which a loop's lines repeat are looked for up to here; a line has fewer elements.
+const MAX_PERIOD: u64 = 1 << 16;
+
+/// Loops around a place, a bit for each depth.
+pub(super) type Depths = u64;
+
+/// A program in numbers.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) steps: Vec<Step<'a>>,
+    pub(super) spaces: Vec<Space>,
+    /// The values of parameters by symbol; loop variables are zero.
+    pub(super) values: Vec<i64>,
+    /// Bytes of a line.
+    pub(super) line_bytes: u64,
+    /// Lines of all arrays.
+    pub(super) lines: u64,
+    /// Lines of the source that access arrays, ascending.
+    pub(super) sources: Vec<u32>,
+    /// Whether chance decides a condition or a subscript.
+    pub(super) random: bool,
+    program: &'a Program,
+    /// What makes the draws of this program its own.
+    key: u64,
+}
+
+/// Where an array lies.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// Its first line.
+    pub(super) first: u64,
+    elements: u64,
+    bytes: u64,
+    dims: Vec<i64>,
+}
+
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    Loop(Loop<'a>),
+    Branch(Branch<'a>),
+    Touch(Touch<'a>),
+}
+
+#[derive(Debug)]
+pub(super) struct Loop<'a> {
+    source: &'a nest::Loop,
+    pub(super) var: usize,
+    pub(super) step: i64,
+    /// Its own bit.
+    pub(super) depth: Depths,
+    pub(super) body: Vec<Step<'a>>,
+    /// Whether the body is nothing but accesses whose addresses move evenly.
+    pub(super) straight: bool,
+    /// Whether subscripts within are not proven.
+    pub(super) doubtful: bool,
+    /// What the accesses within depend on, each kind once.
+    pub(super) kinds: Vec<Kind>,
+    /// After how many rounds the body does the same to other lines.
+    pub(super) period: Option<Period>,
+    /// It never has more rounds.
+    pub(super) most: u64,
+    /// One run of it never touches more lines.
+    pub(super) lines: u64,
+    /// Whether looking at the first and the last touch of each line takes far less work than at all touches.
+    pub(super) sparse: bool,
+}
+
+/// What an access depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// Loops that decide whether it runs.
+    pub(super) domain: Depths,
+    /// Loops that decide whether it runs, and which element it is.
+    pub(super) mentions: Depths,
+}
+
+/// How the lines of a loop move.
+#[derive(Debug, Clone)]
+pub(super) struct Period {
+    /// Rounds of a period.
+    pub(super) rounds: u64,
+    /// Lines by which arrays move in it, by array; others stay.
+    shift: Vec<(u32, i64)>,
+}
+
+impl Period {
+    /// Lines by which `array` moves in so many periods.
+    pub(super) fn moved(&self, array: u32, periods: i64) -> i64 {
+        let place = self.shift.binary_search_by_key(&array, |(own, _)| *own);
+        place.ok().and_then(|place| self.shift.get(place)).map_or(0, |(_, lines)| lines.wrapping_mul(periods))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Branch<'a> {
+    condition: &'a Condition,
+    pub(super) then: Vec<Step<'a>>,
+    pub(super) otherwise: Vec<Step<'a>>,
+    at: At,
+    draw: Draw,
+}
+
+#[derive(Debug)]
+pub(super) struct Touch<'a> {
+    access: &'a Access,
+    pub(super) array: u32,
+    pub(super) write: bool,
+    /// An index into [`Plan::sources`].
+    pub(super) source: u32,
+    pub(super) address: Address,
+    pub(super) kind: Kind,
+    /// Whether the extremes of all loops around do not prove the subscripts to lie within the array.
+    pub(super) doubtful: bool,
+    /// The bit of each loop around, and the most rounds it has.
+    loops: Vec<(Depths, u64)>,
+    draw: Draw,
+}
+
+/// Which byte an access touches.
+#[derive(Debug)]
+pub(super) enum Address {
+    /// It moves evenly with each loop.
+    Even(Even),
+    /// The subscripts must be evaluated.
+    Subscripts,
+    /// Data decide: a random element.
+    Data,
+}
+
+/// A constant, and what each loop variable (a symbol) adds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Even {
+    constant: i64,
+    terms: Vec<(usize, i64)>,
+}
+
+/// A place where chance decides, and the loop variables that tell its turns apart.
+#[derive(Debug, Clone)]
+struct Draw {
+    site: u64,
+    around: Vec<usize>,
+}
+
+impl Even {
+    fn scaled(mut self, factor: i64) -> Option<Self> {
+        self.constant = self.constant.checked_mul(factor)?;
+        for (_, term) in &mut self.terms {
+            *term = term.checked_mul(factor)?;
+        }
+        Some(self)
+    }
+
+    fn plus(mut self, other: &Self) -> Option<Self> {
+        self.constant = self.constant.checked_add(other.constant)?;
+        for (symbol, term) in &other.terms {
+            match self.terms.iter_mut().find(|(own, _)| own == symbol) {
+                Some((_, own)) => *own = own.checked_add(*term)?,
+                None => self.terms.push((*symbol, *term)),
+            }
+        }
+        Some(self)
+    }
+
+    fn constant(&self) -> Option<i64> {
+        self.terms.iter().all(|(_, term)| *term == 0).then_some(self.constant)
+    }
+
+    /// What one more of `symbol` adds.
+    pub(super) fn by(&self, symbol: usize) -> i64 {
+        self.terms.iter().find(|(own, _)| *own == symbol).map_or(0, |(_, term)| *term)
+    }
+
+    /// Its value; sums that pass 64 bits on the way come back, because addresses lie within the arrays.
+    pub(super) fn value(&self, values: &[i64]) -> i64 {
+        let term = |(symbol, term): &(usize, i64)| term.wrapping_mul(values.get(*symbol).copied().unwrap_or_default());
+        self.terms.iter().fold(self.constant, |sum, t| sum.wrapping_add(term(t)))
+    }
+}
+
+/// What compiling a place must know of what stands around it.
+#[derive(Debug, Clone, Default)]
+struct Around {
+    /// Symbols of the loops around, outermost first.
+    loops: Vec<usize>,
+    /// The most rounds that each of them has.
+    most: Vec<u64>,
+    /// Those that bounds and conditions around depend on.
+    domain: Depths,
+}
+
+struct Compiler<'a> {
+    program: &'a Program,
+    values: Vec<i64>,
+    /// Between which values each symbol lies.
+    ranges: Vec<(i128, i128)>,
+    spaces: Vec<Space>,
+    sources: Vec<u32>,
+    line_bytes: u64,
+    sites: u64,
+    random: bool,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(program: &'a Program, line_bytes: u64) -> Result<Self, Error> {
+        let values = program.values();
+        let (spaces, lines) = lay_out(program, &values, line_bytes)?;
+        let ranges = values.iter().map(|value| (i128::from(*value), i128::from(*value))).collect();
+        let mut sources = Vec::new();
+        collect_sources(&program.body, &mut sources);
+        sources.sort_unstable();
+        sources.dedup();
+        let mut compiler = Compiler { program, values, ranges, spaces, sources, line_bytes, sites: 0, random: false };
+        let steps = compiler.steps(&program.body, &Around::default())?;
+        let Compiler { values, spaces, sources, random, .. } = compiler;
+        let mut rng = Rng::new(0, "kernel chance");
+        let key = u64::from(rng.below(u32::MAX)) << 32 | u64::from(rng.below(u32::MAX));
+        Ok(Self { steps, spaces, values, line_bytes, lines, sources, random, program, key })
+    }
+
+    /// The first value of `l`'s variable, and how many rounds there are.
+    pub(super) fn rounds(&self, l: &Loop<'_>, values: &[i64]) -> Result<(i64, u64), Error> {
+        let lower = value(&l.source.lower, values, l.source.at)?;
+        let upper = value(&l.source.upper, values, l.source.at)?;
+        Ok((lower, rounds(i128::from(lower), i128::from(upper), l.step)))
+    }
+
+    /// The same for a loop as written: its first value, its rounds and its step.
+    pub(super) fn rounds_of(&self, l: &nest::Loop, values: &[i64]) -> Result<(i64, u64, i64), Error> {
+        let (lower, upper) = (value(&l.lower, values, l.at)?, value(&l.upper, values, l.at)?);
+        let step = value(&l.step, values, l.at)?;
+        Ok((lower, rounds(i128::from(lower), i128::from(upper), step), step))
+    }
+
+    /// Which arm of `branch` runs.
+    pub(super) fn arm<'b>(&self, branch: &'b Branch<'a>, values: &[i64]) -> Result<&'b [Step<'a>], Error> {
+        Ok(if self.holds(branch, values)? { &branch.then } else { &branch.otherwise })
+    }
+
+    /// Whether the first arm of `branch` runs.
+    pub(super) fn holds(&self, branch: &Branch<'_>, values: &[i64]) -> Result<bool, Error> {
+        self.decide(branch.condition, branch, values, &mut 0)
+    }
+
+    fn decide(&self, condition: &Condition, of: &Branch<'_>, values: &[i64], draws: &mut u64) -> Result<bool, Error> {
+        Ok(match condition {
+            Condition::Compare(a, comparison, b) => compare(a, *comparison, b, values, of.at)?,
+            Condition::Chance(probability) => {
+                *draws += 1;
+                let unit = (self.draw(&of.draw, *draws, values) >> 11) as f64 * (1.0 / (1u64 << 53) as f64);
+                unit < *probability
+            }
+            Condition::And(a, b) => self.decide(a, of, values, draws)? && self.decide(b, of, values, draws)?,
+            Condition::Or(a, b) => self.decide(a, of, values, draws)? || self.decide(b, of, values, draws)?,
+            Condition::Not(a) => !self.decide(a, of, values, draws)?,
+        })
+    }
+
+    /// Random bits that depend on nothing but the place and its turn, so that every walk sees the same ones.
+    fn draw(&self, draw: &Draw, number: u64, values: &[i64]) -> u64 {
+        let turns = draw.around.iter().map(|symbol| values.get(*symbol).copied().unwrap_or_default() as u64);
+        turns.fold(mix(mix(self.key ^ draw.site) ^ number), |state, turn| mix(state ^ turn))
+    }
+
+    /// The line that `touch` touches.
+    pub(super) fn line(&self, touch: &Touch<'_>, values: &[i64]) -> Result<u64, Error> {
+        Ok(match &touch.address {
+            Address::Even(even) => even.value(values) as u64 / self.line_bytes,
+            Address::Subscripts => self.line_of(touch, self.subscripts(touch, values)?),
+            Address::Data => {
+                let elements = self.spaces.get(touch.array as usize).map_or(0, |space| space.elements);
+                let drawn = u128::from(self.draw(&touch.draw, 0, values)) * u128::from(elements);
+                self.line_of(touch, (drawn >> 64) as u64)
+            }
+        })
+    }
+
+    fn line_of(&self, touch: &Touch<'_>, element: u64) -> u64 {
+        let (first, bytes) = self.spaces.get(touch.array as usize).map_or((0, 1), |space| (space.first, space.bytes));
+        first + element * bytes / self.line_bytes
+    }
+
+    /// Refuses subscripts outside the array.
+    pub(super) fn check(&self, touch: &Touch<'_>, values: &[i64]) -> Result<(), Error> {
+        self.subscripts(touch, values).map(|_| ())
+    }
+
+    /// The number of the element, each subscript checked.
+    fn subscripts(&self, touch: &Touch<'_>, values: &[i64]) -> Result<u64, Error> {
+        let at = touch.access.at;
+        let space = self.spaces.get(touch.array as usize);
+        let dims = space.map_or(&[][..], |space| &space.dims);
+        let Some(index) = &touch.access.index else {
+            return if space.is_some_and(|space| space.elements > 0) { Ok(0) } else { Err(self.outside(touch, &[])) };
+        };
+        let index = index.iter().map(|i| value(i, values, at)).collect::<Result<Vec<_>, _>>()?;
+        if index.iter().zip(dims).any(|(i, dim)| *i < 0 || i >= dim) {
+            return Err(self.outside(touch, &index));
+        }
+        Ok(index.iter().zip(dims).fold(0, |sum, (i, dim)| sum * *dim as u64 + *i as u64))
+    }
+
+    fn outside(&self, touch: &Touch<'_>, index: &[i64]) -> Error {
+        let dims = self.spaces.get(touch.array as usize).map_or(&[][..], |space| &space.dims);
+        let name = self.program.arrays.get(touch.array as usize).map_or("?", |array| &array.name);
+        let subscripts: String = index.iter().map(|i| format!("[{i}]")).collect();
+        let wrong = index.iter().zip(dims).position(|(i, dim)| *i < 0 || i >= dim);
+        let problem = match wrong.and_then(|wrong| dims.get(wrong)) {
+            Some(dim) if *dim > 0 && dims.len() == 1 => format!("{name}{subscripts} is outside 0..={}", dim - 1),
+            Some(dim) if *dim > 0 => {
+                let number = wrong.unwrap_or_default() + 1;
+                format!("{name}{subscripts} is outside 0..={} in subscript {number}", dim - 1)
+            }
+            _ => format!("{name}{subscripts} is outside the array, which has no elements"),
+        };
+        refuse(touch.access.at, problem, "Give the array a larger shape, or correct the subscript or the loop's bounds")
+    }
+}
+
+/// The value of `expr`, or an error at `at`.
+pub(super) fn value(expr: &Expr, values: &[i64], at: At) -> Result<i64, Error> {
+    expr.value(values).map_err(|problem| match problem {
+        NoValue::Overflow => refuse(at, "an integer leaves the range of 64 bits", "Use smaller parameters"),
+        NoValue::DivisionByZero => refuse(at, "an integer is divided by zero", "Use other parameters"),
+    })
+}
+
+fn compare(a: &Expr, comparison: Comparison, b: &Expr, values: &[i64], at: At) -> Result<bool, Error> {
+    let (a, b) = (value(a, values, at)?, value(b, values, at)?);
+    Ok(match comparison {
+        Comparison::Less => a < b,
+        Comparison::LessEqual => a <= b,
+        Comparison::Equal => a == b,
+        Comparison::NotEqual => a != b,
+    })
+}
+
+/// A condition, and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub(super) condition: &'a Condition,
+    pub(super) at: At,
+}
+
+impl<'a> Choice<'a> {
+    fn of(self, condition: &'a Condition) -> Self {
+        Self { condition, at: self.at }
+    }
+
+    /// How often it holds: 0 or 1, or in between where chance decides; chances are independent.
+    pub(super) fn share(self, values: &[i64]) -> Result<f64, Error> {
+        Ok(match self.condition {
+            Condition::Compare(a, comparison, b) => f64::from(u8::from(compare(a, *comparison, b, values, self.at)?)),
+            Condition::Chance(probability) => probability.clamp(0.0, 1.0),
+            Condition::And(a, b) => self.of(a).share(values)? * self.of(b).share(values)?,
+            Condition::Or(a, b) => {
+                let (a, b) = (self.of(a).share(values)?, self.of(b).share(values)?);
+                a + b - a * b
+            }
+            Condition::Not(a) => 1.0 - self.of(a).share(values)?,
+        })
+    }
+
+    /// Whether it mentions `symbol`.
+    pub(super) fn mentions(self, symbol: Symbol) -> bool {
+        match self.condition {
+            Condition::Compare(a, _, b) => a.mentions(symbol) || b.mentions(symbol),
+            Condition::Chance(_) => false,
+            Condition::And(a, b) | Condition::Or(a, b) => self.of(a).mentions(symbol) || self.of(b).mentions(symbol),
+            Condition::Not(a) => self.of(a).mentions(symbol),
+        }
+    }
+}
+
+fn rounds(lower: i128, upper: i128, step: i64) -> u64 {
+    let step = i128::from(step);
+    let far = if step > 0 { upper - lower } else { lower - upper };
+    if far <= 0 || step == 0 {
+        return 0;
+    }
+    u64::try_from((far - 1) / step.abs() + 1).unwrap_or(u64::MAX)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+fn mix(state: u64) -> u64 {
+    let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+/// Puts the arrays one after another, each at the start of a line; also says how many lines they take.
+fn lay_out(program: &Program, values: &[i64], line_bytes: u64) -> Result<(Vec<Space>, u64), Error> {
+    let too_large = |name: &str| Error::TooLarge {
+        problem: format!("the arrays up to {name} take more than 2^62 bytes"),
+        cure: "Use smaller shapes".into(),
+    };
+    let mut end = 0i128;
+    let mut spaces = Vec::with_capacity(program.arrays.len());
+    for array in &program.arrays {
+        let dims: Vec<i64> = array
+            .dims
+            .iter()
+            .map(|dim| dim.value(values).map(|dim| dim.max(0)).map_err(|_| too_large(&array.name)))
+            .collect::<Result<_, _>>()?;
+        let bytes = array.element.bytes();
+        let elements = if dims.contains(&0) {
+            0
+        } else {
+            let product = dims.iter().try_fold(1i128, |product, dim| {
+                Some(product * i128::from(*dim)).filter(|product| *product <= MAX_BYTES)
+            });
+            product.ok_or_else(|| too_large(&array.name))?
+        };
+        let lines = (elements * i128::from(bytes) + i128::from(line_bytes) - 1) / i128::from(line_bytes);
+        let first = end / i128::from(line_bytes);
+        end += lines * i128::from(line_bytes);
+        if end > MAX_BYTES {
+            return Err(too_large(&array.name));
+        }
+        spaces.push(Space { first: first as u64, elements: elements as u64, bytes, dims });
+    }
+    Ok((spaces, (end / i128::from(line_bytes)) as u64))
+}
+
+fn collect_sources(nodes: &[Node], sources: &mut Vec<u32>) {
+    for node in nodes {
+        match node {
+            Node::Loop(l) => collect_sources(&l.body, sources),
+            Node::Branch(branch) => {
+                collect_sources(&branch.then, sources);
+                collect_sources(&branch.otherwise, sources);
+            }
+            Node::Work(work) => sources.extend(work.accesses.iter().map(|access| access.at.line)),
+            Node::Library(library) => {
+                sources.push(library.at.line);
+                collect_sources(&library.sweep, sources);
+            }
+        }
+    }
+}
+
+impl<'a> Compiler<'a> {
+    fn steps(&mut self, nodes: &'a [Node], around: &Around) -> Result<Vec<Step<'a>>, Error> {
+        let mut steps = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Loop(l) => steps.extend(self.repeat(l, around)?.map(Step::Loop)),
+                Node::Branch(branch) => steps.push(Step::Branch(self.branch(branch, around)?)),
+                Node::Work(work) => {
+                    for access in &work.accesses {
+                        steps.push(Step::Touch(self.touch(access, around)?));
+                    }
+                }
+                Node::Library(library) => steps.append(&mut self.steps(&library.sweep, around)?),
+            }
+        }
+        Ok(steps)
+    }
+
+    /// A loop; none where it never runs or accesses nothing.
+    fn repeat(&mut self, source: &'a nest::Loop, around: &Around) -> Result<Option<Loop<'a>>, Error> {
+        if around.loops.len() + 1 >= MAX_LOOPS {
+            return Err(refuse(source.at, format!("loops nest deeper than {}", MAX_LOOPS - 1), "Nest fewer loops"));
+        }
+        let step = value(&source.step, &self.values, source.at)?;
+        if step == 0 {
+            return Err(refuse(source.at, "the loop's step is zero", "Give it another step"));
+        }
+        let mut within = around.clone();
+        within.domain |=
+            self.depths(&source.lower, around, source.at)? | self.depths(&source.upper, around, source.at)?;
+        within.loops.push(source.var.0 as usize);
+        let (lower, upper) = (self.range(&source.lower), self.range(&source.upper));
+        let (low, high, most) = if step > 0 {
+            let gap = self.gap(&source.upper, &source.lower);
+            (lower.0, upper.1 - 1, rounds(lower.0, upper.1, step).min(rounds(0, gap, step)))
+        } else {
+            let gap = self.gap(&source.lower, &source.upper);
+            (upper.0 + 1, lower.1, rounds(lower.1, upper.0, step).min(rounds(gap, 0, step)))
+        };
+        let var = source.var.0 as usize;
+        if most == 0 {
+            return Ok(None);
+        }
+        if let Some(range) = self.ranges.get_mut(var) {
+            *range = (low, high);
+        }
+        within.most.push(most);
+        let body = self.steps(&source.body, &within)?;
+        let mut touches = Vec::new();
+        all_touches(&body, &mut touches);
+        if touches.is_empty() {
+            return Ok(None);
+        }
+        let depth = 1 << around.loops.len();
+        let mut kinds: Vec<Kind> = touches.iter().map(|touch| touch.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let straight = body.iter().all(|step| matches!(step, Step::Touch(Touch { address: Address::Even(_), .. })));
+        let doubtful = touches.iter().any(|touch| touch.doubtful);
+        let (lines, sparse) = (self.lines_of(&touches, depth), is_sparse(&touches, depth));
+        let period = self.period(&touches, var, step, depth);
+        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
+    }
+
+    /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
+    fn period(&self, touches: &[&Touch<'a>], var: usize, step: i64, depth: Depths) -> Option<Period> {
+        let mut moves: BTreeMap<u32, i64> = BTreeMap::new();
+        for touch in touches {
+            if touch.kind.domain & depth != 0 {
+                return None;
+            }
+            let own = match &touch.address {
+                Address::Even(even) => even.by(var).checked_mul(step)?,
+                _ if touch.kind.mentions & depth != 0 => return None,
+                _ => 0,
+            };
+            if *moves.entry(touch.array).or_insert(own) != own {
+                return None;
+            }
+        }
+        let mut rounds = 1u64;
+        for own in moves.values() {
+            let alone = self.line_bytes / gcd(self.line_bytes, own.unsigned_abs());
+            rounds = rounds / gcd(rounds, alone) * alone;
+            if rounds > MAX_PERIOD {
+                return None;
+            }
+        }
+        let lines = |(array, own): (u32, i64)| {
+            let bytes = i128::from(own) * i128::from(rounds);
+            i64::try_from(bytes / i128::from(self.line_bytes)).ok().map(|lines| (array, lines))
+        };
+        Some(Period { rounds, shift: moves.into_iter().map(lines).collect::<Option<_>>()? })
+    }
+
+    /// How many lines one run of a loop touches at most: of each array no more than it has, nor more than its accesses.
+    fn lines_of(&self, touches: &[&Touch<'a>], depth: Depths) -> u64 {
+        let mut sums: BTreeMap<u32, u64> = BTreeMap::new();
+        for touch in touches {
+            let sum = sums.entry(touch.array).or_default();
+            *sum = sum.saturating_add(touch.rounds(depth, touch.kind.mentions));
+        }
+        let whole = |array: u32| {
+            let space = self.spaces.get(array as usize);
+            space.map_or(0, |space| (space.elements * space.bytes).div_ceil(self.line_bytes))
+        };
+        sums.into_iter().fold(0, |lines, (array, sum)| lines.saturating_add(sum.min(whole(array))))
+    }
+
+    fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<Branch<'a>, Error> {
+        let mut within = around.clone();
+        within.domain |= self.decided_by(&source.condition, around, source.at)?;
+        let draw = self.place(around);
+        let then = self.steps(&source.then, &within)?;
+        let otherwise = self.steps(&source.otherwise, &within)?;
+        Ok(Branch { condition: &source.condition, then, otherwise, at: source.at, draw })
+    }
+
+    /// The loops that decide `condition`: all of them where chance does.
+    fn decided_by(&mut self, condition: &Condition, around: &Around, at: At) -> Result<Depths, Error> {
+        Ok(match condition {
+            Condition::Compare(a, _, b) => self.depths(a, around, at)? | self.depths(b, around, at)?,
+            Condition::Chance(_) => {
+                self.random = true;
+                around.all()
+            }
+            Condition::And(a, b) | Condition::Or(a, b) => {
+                self.decided_by(a, around, at)? | self.decided_by(b, around, at)?
+            }
+            Condition::Not(a) => self.decided_by(a, around, at)?,
+        })
+    }
+
+    fn touch(&mut self, access: &'a Access, around: &Around) -> Result<Touch<'a>, Error> {
+        let broken = || Error::Internal("an access does not fit its array".into());
+        let space = self.spaces.get(access.array).ok_or_else(broken)?;
+        let (dims, first, bytes) = (space.dims.clone(), space.first, space.bytes as i64);
+        let source = self.sources.binary_search(&access.at.line).map_err(|_| broken())? as u32;
+        let mut own = around.all();
+        let mut address = Address::Data;
+        let mut doubtful = space.elements == 0;
+        if let Some(index) = &access.index {
+            if index.len() != dims.len() {
+                return Err(broken());
+            }
+            own = 0;
+            for (i, dim) in index.iter().zip(&dims) {
+                own |= self.depths(i, around, access.at)?;
+                let (low, high) = self.range(i);
+                doubtful |= low < 0 || high >= i128::from(*dim);
+            }
+            let start = i64::try_from(first * self.line_bytes).ok();
+            let even = start.and_then(|start| self.address(index, &dims, bytes, start));
+            address = even.map_or(Address::Subscripts, Address::Even);
+        } else {
+            self.random = true;
+        }
+        let draw = self.place(around);
+        let kind = Kind { domain: around.domain, mentions: around.domain | own };
+        let array = access.array as u32;
+        let loops = around.most.iter().enumerate().map(|(depth, most)| (1 << depth, *most)).collect();
+        Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
+    }
+
+    /// Where the element lies, where that is a sum of loop variables times constants.
+    fn address(&self, index: &[Expr], dims: &[i64], bytes: i64, start: i64) -> Option<Even> {
+        let mut sum = Even::default();
+        for (i, dim) in index.iter().zip(dims) {
+            sum = sum.scaled(*dim)?.plus(&self.even(i)?)?;
+        }
+        sum.scaled(bytes)?.plus(&Even { constant: start, terms: Vec::new() })
+    }
+
+    fn even(&self, expr: &Expr) -> Option<Even> {
+        let number = |constant| Even { constant, terms: Vec::new() };
+        Some(match expr {
+            Expr::Const(constant) => number(*constant),
+            Expr::Symbol(symbol) => match self.program.symbols.get(symbol.0 as usize)?.value {
+                Some(value) => number(value),
+                None => Even { constant: 0, terms: vec![(symbol.0 as usize, 1)] },
+            },
+            Expr::Add(a, b) => self.even(a)?.plus(&self.even(b)?)?,
+            Expr::Mul(a, b) => {
+                let (a, b) = (self.even(a)?, self.even(b)?);
+                match (a.constant(), b.constant()) {
+                    (Some(factor), _) => b.scaled(factor)?,
+                    (_, Some(factor)) => a.scaled(factor)?,
+                    _ => return None,
+                }
+            }
+            Expr::Div(a, b, _) | Expr::Rem(a, b, _) | Expr::Min(a, b) | Expr::Max(a, b) => {
+                // Only where it is a number.
+                self.even(a)?.constant()?;
+                self.even(b)?.constant()?;
+                number(expr.value(&self.values).ok()?)
+            }
+        })
+    }
+
+    /// The loops that `expr` mentions.
+    fn depths(&self, expr: &Expr, around: &Around, at: At) -> Result<Depths, Error> {
+        match expr {
+            Expr::Const(_) => Ok(0),
+            Expr::Symbol(symbol) => {
+                if let Some(depth) = around.loops.iter().position(|own| *own == symbol.0 as usize) {
+                    return Ok(1 << depth);
+                }
+                match self.program.symbols.get(symbol.0 as usize) {
+                    Some(info) if info.value.is_some() => Ok(0),
+                    _ => {
+                        let problem = format!("{} has no value here", self.program.name(*symbol));
+                        Err(refuse(at, problem, "Use it inside its loop only, or define it"))
+                    }
+                }
+            }
+            Expr::Add(a, b)
+            | Expr::Mul(a, b)
+            | Expr::Div(a, b, _)
+            | Expr::Rem(a, b, _)
+            | Expr::Min(a, b)
+            | Expr::Max(a, b) => Ok(self.depths(a, around, at)? | self.depths(b, around, at)?),
+        }
+    }
+
+    /// Between which values `expr` lies for all values of the loops around; perhaps farther apart than needed.
+    fn range_of(&self, even: &Even) -> (i128, i128) {
+        let constant = i128::from(even.constant);
+        even.terms.iter().fold((constant, constant), |(low, high), (symbol, term)| {
+            let (from, to) = self.ranges.get(*symbol).copied().unwrap_or_default();
+            let (a, b) = (from.saturating_mul((*term).into()), to.saturating_mul((*term).into()));
+            (low.saturating_add(a.min(b)), high.saturating_add(a.max(b)))
+        })
+    }
+
+    /// How far `upper` is above `lower` at most: less than their ranges tell where both move together, as in tiles.
+    fn gap(&self, upper: &Expr, lower: &Expr) -> i128 {
+        match (upper, lower) {
+            (Expr::Min(a, b), _) => self.gap(a, lower).min(self.gap(b, lower)),
+            (Expr::Max(a, b), _) => self.gap(a, lower).max(self.gap(b, lower)),
+            (_, Expr::Max(a, b)) => self.gap(upper, a).min(self.gap(upper, b)),
+            (_, Expr::Min(a, b)) => self.gap(upper, a).max(self.gap(upper, b)),
+            _ => {
+                let apart = self.range(upper).1.saturating_sub(self.range(lower).0);
+                let together = self.even(upper).zip(self.even(lower).and_then(|lower| lower.scaled(-1)));
+                let together = together.and_then(|(upper, lower)| upper.plus(&lower));
+                together.map_or(apart, |difference| self.range_of(&difference).1.min(apart))
+            }
+        }
+    }
+
+    fn range(&self, expr: &Expr) -> (i128, i128) {
+        match expr {
+            Expr::Const(value) => (i128::from(*value), i128::from(*value)),
+            Expr::Symbol(Symbol(symbol)) => self.ranges.get(*symbol as usize).copied().unwrap_or_default(),
+            Expr::Add(a, b) => {
+                let (a, b) = (self.range(a), self.range(b));
+                (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
+            }
+            Expr::Mul(a, b) => {
+                let (a, b) = (self.range(a), self.range(b));
+                ends([
+                    a.0.saturating_mul(b.0),
+                    a.0.saturating_mul(b.1),
+                    a.1.saturating_mul(b.0),
+                    a.1.saturating_mul(b.1),
+                ])
+            }
+            Expr::Div(a, b, rounding) => {
+                let (a, b) = (self.range(a), self.range(b));
+                if b.0 <= 0 {
+                    let far = a.0.saturating_abs().max(a.1.saturating_abs()).saturating_add(1);
+                    return (far.saturating_neg(), far);
+                }
+                let over = |a: i128, b: i128| match rounding {
+                    Rounding::Floor => a.div_euclid(b),
+                    Rounding::Zero => a / b,
+                };
+                ends([over(a.0, b.0), over(a.0, b.1), over(a.1, b.0), over(a.1, b.1)])
+            }
+            Expr::Rem(a, b, rounding) => {
+                let (a, b) = (self.range(a), self.range(b));
+                let far = b.0.saturating_abs().max(b.1.saturating_abs()).saturating_sub(1).max(0);
+                if a.0 >= 0 && b.0 > 0 {
+                    return (if a.1 < b.0 { a.0 } else { 0 }, a.1.min(far));
+                }
+                if b.0 > 0 && *rounding == Rounding::Floor { (0, far) } else { (-far, far) }
+            }
+            Expr::Min(a, b) => {
+                let (a, b) = (self.range(a), self.range(b));
+                (a.0.min(b.0), a.1.min(b.1))
+            }
+            Expr::Max(a, b) => {
+                let (a, b) = (self.range(a), self.range(b));
+                (a.0.max(b.0), a.1.max(b.1))
+            }
+        }
+    }
+
+    /// A new place where chance may decide.
+    fn place(&mut self, around: &Around) -> Draw {
+        self.sites += 1;
+        Draw { site: self.sites, around: around.loops.clone() }
+    }
+}
+
+impl Touch<'_> {
+    /// The rounds of the loops at `depth` and further in, of those in `of`.
+    fn rounds(&self, depth: Depths, of: Depths) -> u64 {
+        let loops = self.loops.iter().filter(|(own, _)| *own >= depth && own & of != 0);
+        loops.fold(1, |product, (_, most)| product.saturating_mul(*most))
+    }
+}
+
+/// Whether a loop at `depth` touches most lines many times.
+fn is_sparse(touches: &[&Touch<'_>], depth: Depths) -> bool {
+    let sum = |of: &dyn Fn(&Touch<'_>) -> Depths| {
+        touches.iter().fold(0u64, |sum, touch| sum.saturating_add(touch.rounds(depth, of(touch))))
+    };
+    // The first and the last touches are two walks, which must pay.
+    sum(&|_| Depths::MAX) / 8 > sum(&|touch| touch.kind.mentions)
+}
+
+impl Around {
+    /// All loops around.
+    fn all(&self) -> Depths {
+        (1 << self.loops.len()) - 1
+    }
+}
+
+fn ends(values: [i128; 4]) -> (i128, i128) {
+    let [first, ..] = values;
+    values.iter().fold((first, first), |(low, high), value| (low.min(*value), high.max(*value)))
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// All accesses of `steps`, in the order in which they stand.
+fn all_touches<'s, 'a>(steps: &'s [Step<'a>], touches: &mut Vec<&'s Touch<'a>>) {
+    for step in steps {
+        match step {
+            Step::Loop(l) => all_touches(&l.body, touches),
+            Step::Branch(branch) => {
+                all_touches(&branch.then, touches);
+                all_touches(&branch.otherwise, touches);
+            }
+            Step::Touch(touch) => touches.push(touch),
+        }
+    }
+}

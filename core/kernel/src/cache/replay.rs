@@ -1,0 +1,219 @@
+//! The exact way for long streams: every touch of another line goes through an LRU cache; where rounds of a loop repeat,
+//! they are skipped.
+
+use super::lru::{Lru, MAX_TABLE};
+use super::meter::Meter;
+use super::periods::Periods;
+use super::plan::{Loop, Plan, Step, Touch};
+use super::run::{Cursor, cursors, each_round};
+use super::sparse::{Sparse, Turn, Visitor};
+use accel_core::error::Error;
+
+/// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
+const PERIODS_AT_A_TIME: u64 = 64;
+/// In straight loops of fewer looks than this, it is the loops around that matter.
+const MIN_CHUNKS: u64 = 4;
+
+/// What was counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Misses, by index into [`Plan::sources`].
+    pub(super) misses: Vec<u128>,
+    /// Changed lines that went back.
+    pub(super) write_backs: u128,
+}
+
+impl Totals {
+    /// Counts what happened since `before` `times` more.
+    pub(super) fn repeat(&mut self, before: &Self, times: u64) {
+        let more = |now: u128, before: u128| now.saturating_add((now - before).saturating_mul(times.into()));
+        for (now, before) in self.misses.iter_mut().zip(&before.misses) {
+            *now = more(*now, *before);
+        }
+        self.write_backs = more(self.write_backs, before.write_backs);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Replay<'p, 'a, 'm> {
+    plan: &'p Plan<'a>,
+    values: Vec<i64>,
+    lru: Lru,
+    capacity: u64,
+    totals: Totals,
+    /// Whether rounds were skipped.
+    skipped: bool,
+    meter: &'p mut Meter<'m>,
+    /// Work of a touch.
+    touch: u64,
+    /// Kept for its memory.
+    cursors: Vec<Cursor>,
+}
+
+/// A touch takes about so many times longer where a hash map finds the line.
+const HASHED: u64 = 4;
+
+impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
+    /// The counts of the whole program in a cache of `capacity` lines, and whether rounds were skipped.
+    pub(super) fn run(plan: &'p Plan<'a>, capacity: u64, meter: &'p mut Meter<'m>) -> Result<(Totals, bool), Error> {
+        let lru = Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX), plan.lines);
+        let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
+        let values = plan.values.clone();
+        let touch = if plan.lines > MAX_TABLE { HASHED } else { 1 };
+        let cursors = Vec::new();
+        let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, touch, cursors };
+        replay.steps(&plan.steps)?;
+        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
+        Ok((replay.totals, replay.skipped))
+    }
+
+    /// Whether there is a loop in `steps` of which rounds may be skipped.
+    pub(super) fn may_skip(steps: &[Step<'_>], capacity: u64) -> bool {
+        steps.iter().any(|step| match step {
+            Step::Loop(l) => {
+                let chunk = if l.straight { PERIODS_AT_A_TIME * MIN_CHUNKS } else { 1 };
+                l.period.as_ref().is_some_and(|period| l.most / period.rounds > chunk)
+                    || (l.sparse && l.lines <= capacity)
+                    || Self::may_skip(&l.body, capacity)
+            }
+            Step::Branch(branch) => {
+                Self::may_skip(&branch.then, capacity) || Self::may_skip(&branch.otherwise, capacity)
+            }
+            Step::Touch(_) => false,
+        })
+    }
+
+    fn steps(&mut self, steps: &'p [Step<'a>]) -> Result<(), Error> {
+        for step in steps {
+            match step {
+                Step::Loop(l) => self.repeat(l)?,
+                Step::Branch(branch) => {
+                    self.meter.spend(1)?;
+                    let arm = self.plan.arm(branch, &self.values)?;
+                    self.steps(arm)?;
+                }
+                Step::Touch(touch) => {
+                    let line = self.plan.line(touch, &self.values)?;
+                    self.meter.spend(self.touch)?;
+                    touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, l: &Loop<'_>, first: i64, round: u64) {
+        if let Some(var) = self.values.get_mut(l.var) {
+            *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
+        }
+    }
+
+    fn repeat(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+        self.meter.spend(1)?;
+        let (first, rounds) = self.plan.rounds(l, &self.values)?;
+        if rounds == 0 {
+            return Ok(());
+        }
+        self.set(l, first, 0);
+        if l.straight {
+            return self.straight(l, rounds);
+        }
+        if l.sparse && l.lines <= self.capacity {
+            return self.fits(l);
+        }
+        let mut periods = l.period.as_ref().map(|period| Periods::new(period, period.rounds, self.meter));
+        let mut round = 0;
+        while round < rounds {
+            round += self.skip(periods.as_mut(), round, rounds)?;
+            self.set(l, first, round);
+            self.steps(&l.body)?;
+            round += 1;
+        }
+        Ok(())
+    }
+
+    /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
+    /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
+    fn fits(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+        self.meter.spend(self.values.len() as u64)?;
+        self.skipped = true;
+        let plan = self.plan;
+        for turn in [Turn::First { check: false }, Turn::Last] {
+            let values = self.values.clone();
+            Sparse::new(plan, values, turn, self).repeat(l, 0)?;
+        }
+        Ok(())
+    }
+
+    fn straight(&mut self, l: &'p Loop<'a>, rounds: u64) -> Result<(), Error> {
+        let mut runs = std::mem::take(&mut self.cursors);
+        cursors(l, &self.values, |_| true, &mut runs);
+        let period = l.period.as_ref().map(|period| (period, period.rounds * PERIODS_AT_A_TIME));
+        let mut periods = None;
+        let mut chunk = rounds;
+        if let Some((period, length)) = period.filter(|(_, length)| rounds / length >= MIN_CHUNKS) {
+            periods = Some(Periods::new(period, length, self.meter));
+            chunk = length;
+        }
+        let mut round = 0;
+        while round < rounds {
+            round += self.skip(periods.as_mut(), round, rounds)?;
+            let to = rounds.min(round.saturating_add(chunk));
+            self.rounds(&mut runs, (round, to))?;
+            round = to;
+        }
+        self.cursors = runs;
+        Ok(())
+    }
+
+    fn rounds(&mut self, runs: &mut [Cursor], range: (u64, u64)) -> Result<(), Error> {
+        let Self { plan, lru, totals, meter, capacity, touch, .. } = self;
+        let all_stay = *capacity >= runs.len() as u64;
+        each_round(plan, runs, range, |runs, rounds| {
+            // Where the cache holds all lines of a round, the next round with the same lines hits and changes nothing.
+            for _ in 0..if all_stay { 1 } else { rounds } {
+                meter.spend(*touch * runs.len() as u64)?;
+                for run in runs {
+                    touch_line(lru, totals, run.line, run.array, run.write, run.source);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How many rounds to skip before `round`: they repeat what was counted already.
+    fn skip(&mut self, periods: Option<&mut Periods<'_>>, round: u64, rounds: u64) -> Result<u64, Error> {
+        let Some(periods) = periods else { return Ok(0) };
+        // One round stays to be run, so that the loop leaves its variables and lines as it would have.
+        let skipped = periods.look(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
+        self.skipped |= skipped > 0;
+        Ok(skipped)
+    }
+}
+
+impl Visitor for Replay<'_, '_, '_> {
+    fn step(&mut self) -> Result<(), Error> {
+        self.meter.spend(1)
+    }
+
+    fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error> {
+        self.meter.spend(self.touch)?;
+        touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
+        Ok(())
+    }
+
+    fn runs(&mut self, _plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+        self.rounds(runs, (0, rounds))
+    }
+}
+
+#[inline]
+fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: bool, source: u32) {
+    let touched = lru.touch(line, array, write);
+    if touched.missed {
+        if let Some(misses) = totals.misses.get_mut(source as usize) {
+            *misses += 1;
+        }
+        totals.write_backs += u128::from(touched.wrote_back);
+    }
+}

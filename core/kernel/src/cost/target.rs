@@ -1,0 +1,261 @@
+//! What a kernel runs on: a core with its caches, or a device as a whole.
+
+use crate::nest::Element;
+use crate::report::{Level, Request};
+use accel_core::error::Error;
+use accel_core::memory::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
+
+/// Bytes of a cache line where nobody says.
+const LINE_BYTES: u64 = 64;
+/// More levels than a machine has.
+const MOST_LEVELS: usize = 8;
+/// No cache is larger.
+const MOST_BYTES: u64 = 1 << 40;
+
+/// What a kernel runs on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Target {
+    /// The device.
+    pub(super) device: Device,
+    /// Who computes.
+    pub(super) unit: Unit,
+    /// The caches that are counted, nearest first.
+    pub(crate) levels: Vec<Level>,
+    /// Bytes of a line.
+    pub(crate) line_bytes: u64,
+    /// Who delivers what each level misses: the next level, or the memory below the last.
+    pub(super) below: Vec<Supplier>,
+    /// What was assumed.
+    pub(crate) assumptions: Vec<String>,
+}
+
+/// Who computes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Unit {
+    /// One core, instruction by instruction.
+    Core(Core),
+    /// A device as a whole: its peaks in FLOP/s and what its load and store units move in bytes/s.
+    Whole { vector: Rates, matrix: Rates, load_store: Option<f64> },
+}
+
+/// FLOP/s by the type of elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rates(Option<Peaks>);
+
+/// A memory as its neighbour sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Supplier {
+    /// Its name.
+    pub(super) name: String,
+    /// Its capacity; none below all caches.
+    pub(super) bytes: Option<u64>,
+    /// What it sends and takes in GB/s; not a limit where unknown.
+    pub(super) gb_s: Option<f64>,
+    /// Its latency in ns; none is added where unknown.
+    pub(super) latency_ns: Option<f64>,
+}
+
+impl Rates {
+    /// FLOP/s with elements of that type; infinite where unknown.
+    pub(super) fn of(self, element: Element) -> f64 {
+        let tflops = self.0.map(|peaks| match element {
+            Element::F64 | Element::I64 => peaks.f64,
+            Element::F32 | Element::I32 => peaks.f32,
+            Element::F16 | Element::Bf16 | Element::I16 | Element::I8 => peaks.f16,
+        });
+        tflops.map_or(f64::INFINITY, |tflops| tflops * 1e12)
+    }
+}
+
+impl Target {
+    /// What `request` asks for.
+    pub(crate) fn of(request: &Request) -> Result<Self, Error> {
+        let device = request.device.device()?;
+        let machine = device.machine.as_deref().cloned().unwrap_or_default();
+        let mut assumptions = Vec::new();
+        let own = caches(&request.device, &device, &machine);
+        let levels = match &request.levels {
+            Some(levels) => levels.clone(),
+            None => own.iter().map(|c| Level { name: c.name.clone(), capacity_bytes: c.bytes }).collect(),
+        };
+        let line_bytes = request.line_bytes.or(machine.line_bytes).unwrap_or(LINE_BYTES);
+        check_line(line_bytes)?;
+        check_levels(&levels, line_bytes, &device)?;
+        assumptions.push(format!(
+            "every cache is fully associative, replaces the least recently used line, and has lines of {line_bytes} bytes"
+        ));
+        let unit = unit(&device, &machine, &mut assumptions);
+        if request.levels.is_some() && own.is_empty() {
+            assumptions.push("nothing is known of the bandwidth of these caches: they are no limit".into());
+        } else if request.levels.is_some() {
+            assumptions.push(format!(
+                "each of these caches has the bandwidth and latency of the smallest of {}'s that is as large",
+                device.name
+            ));
+        }
+        let below = below(&levels, &own, &device, &mut assumptions);
+        Ok(Self { device, unit, levels, line_bytes, below, assumptions })
+    }
+
+    /// The device's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.device.name
+    }
+
+    /// What starting a kernel takes in seconds, least and most.
+    pub(super) fn launch(&self) -> [f64; 2] {
+        let us = self.device.machine.as_ref().and_then(|machine| machine.launch_us).unwrap_or_default();
+        us.map(|us| us * 1e-6)
+    }
+
+    /// The core, where there is one.
+    pub(super) fn core(&self) -> Option<&Core> {
+        match &self.unit {
+            Unit::Core(core) => Some(core),
+            Unit::Whole { .. } => None,
+        }
+    }
+
+    /// What plain code computes at most in FLOP/s with elements of that type.
+    pub(super) fn vector_peak(&self, element: Element) -> f64 {
+        match &self.unit {
+            Unit::Core(core) => core_peak(core, element),
+            Unit::Whole { vector, .. } => vector.of(element),
+        }
+    }
+
+    /// What a library's matrix product computes at most.
+    pub(super) fn matrix_peak(&self, element: Element) -> f64 {
+        match &self.unit {
+            Unit::Core(core) => core_peak(core, element),
+            Unit::Whole { matrix, .. } => matrix.of(element),
+        }
+    }
+
+    /// What registers and the nearest memory exchange at most in bytes/s.
+    pub(super) fn nearest(&self) -> Option<f64> {
+        match &self.unit {
+            Unit::Core(core) => {
+                Some((core.loads + core.stores) * f64::from(core.vector_bits) / 8.0 * core.clock_ghz * 1e9)
+            }
+            Unit::Whole { load_store, .. } => *load_store,
+        }
+    }
+}
+
+/// Elements of that type in a vector.
+pub(super) fn lanes(core: &Core, element: Element) -> f64 {
+    (u64::from(core.vector_bits) / (8 * element.bytes())).max(1) as f64
+}
+
+/// A multiplication fused with an addition is two FLOPs.
+fn core_peak(core: &Core, element: Element) -> f64 {
+    2.0 * core.pipes * lanes(core, element) * core.clock_ghz * 1e9
+}
+
+/// The device's own caches, nearest first; of a device without a description, its on-chip memory.
+fn caches(asked: &DeviceRef, device: &Device, machine: &Machine) -> Vec<CacheInfo> {
+    if !machine.caches.is_empty() {
+        return machine.caches.clone();
+    }
+    let on_chip = match asked {
+        DeviceRef::Known(name) => device::find(name).ok().and_then(|info| info.on_chip_bytes),
+        DeviceRef::Own(_) => None,
+    };
+    let cache = |bytes| CacheInfo { name: "on-chip memory".into(), bytes, gb_s: device.on_chip_gb_s, latency_ns: None };
+    on_chip.map(cache).into_iter().collect()
+}
+
+fn check_line(line_bytes: u64) -> Result<(), Error> {
+    if line_bytes.is_power_of_two() && (8..=4096).contains(&line_bytes) {
+        return Ok(());
+    }
+    let cure = "Choose a power of two from 8 to 4096";
+    Err(Error::field("line_bytes", line_bytes, "a line cannot have that many bytes", cure))
+}
+
+fn check_levels(levels: &[Level], line_bytes: u64, device: &Device) -> Result<(), Error> {
+    if levels.is_empty() {
+        let problem = format!("there is no cache: nobody published the size of {}'s", device.name);
+        let cure = "Name one to eight caches, such as {\"name\":\"L1\",\"capacity_bytes\":32768}";
+        return Err(Error::field("levels", "[]", problem, cure));
+    }
+    if levels.len() > MOST_LEVELS {
+        return Err(Error::field("levels", levels.len(), "too many caches", "Name one to eight"));
+    }
+    let mut least = line_bytes;
+    for (i, level) in levels.iter().enumerate() {
+        let wrong = |problem: &str, cure: String| {
+            Err(Error::field(format!("levels[{i}].capacity_bytes"), level.capacity_bytes, problem, cure))
+        };
+        if level.capacity_bytes < least {
+            let problem = if i == 0 { "less than a line" } else { "less than the level before" };
+            return wrong(problem, format!("Name the nearest level first; choose at least {least} bytes"));
+        }
+        if level.capacity_bytes > MOST_BYTES {
+            return wrong("no cache is that large", format!("Choose at most {MOST_BYTES} bytes"));
+        }
+        if level.name.is_empty() || level.name.chars().count() > 32 {
+            let cure = "Choose a name of 1 to 32 characters, such as L1";
+            return Err(Error::field(format!("levels[{i}].name"), &level.name, "no name for a cache", cure));
+        }
+        least = level.capacity_bytes;
+    }
+    Ok(())
+}
+
+fn unit(device: &Device, machine: &Machine, assumptions: &mut Vec<String>) -> Unit {
+    if let Some(core) = machine.core {
+        assumptions.push("serial code: it runs on one core".into());
+        let unknown = [
+            ("a wrongly foretold branch costs", core.mispredict_cycles),
+            ("a division costs more than a multiplication", core.divide_cycles),
+        ];
+        for (what, _) in unknown.iter().filter(|(_, figure)| figure.is_none()) {
+            assumptions.push(format!("what {what} on {} is not published and not counted", device.name));
+        }
+        return Unit::Core(core);
+    }
+    assumptions.push(
+        "the whole device works on it: rounds of loops are taken as independent, loop counters and conditions as free"
+            .into(),
+    );
+    let any = device.tflops.map(|peak| Peaks { f64: peak, f32: peak, f16: peak });
+    if machine.vector_tflops.is_none() {
+        assumptions.push(match device.tflops {
+            Some(_) => "the peak is that of the device's fastest type of elements: others take longer".into(),
+            None => format!("the peak of {} is not known: computing takes no time", device.name),
+        });
+    }
+    let load_store = machine.load_store_gb_s.or(device.on_chip_gb_s).map(|gb_s| gb_s * 1e9);
+    if load_store.is_none() {
+        assumptions.push(format!("what {}'s load units move is not published: they are no limit", device.name));
+    }
+    Unit::Whole {
+        vector: Rates(machine.vector_tflops.or(any)),
+        matrix: Rates(machine.matrix_tflops.or(machine.vector_tflops).or(any)),
+        load_store,
+    }
+}
+
+/// Who delivers what each level misses.
+fn below(levels: &[Level], own: &[CacheInfo], device: &Device, assumptions: &mut Vec<String>) -> Vec<Supplier> {
+    let like = |level: &Level| {
+        let large = own.iter().find(|cache| cache.bytes >= level.capacity_bytes).or(own.last());
+        Supplier {
+            name: level.name.clone(),
+            bytes: Some(level.capacity_bytes),
+            gb_s: large.and_then(|cache| cache.gb_s),
+            latency_ns: large.and_then(|cache| cache.latency_ns),
+        }
+    };
+    let memory =
+        Supplier { name: "DRAM".into(), bytes: None, gb_s: Some(device.dram_gb_s), latency_ns: device.dram_latency_ns };
+    let below: Vec<Supplier> = levels.iter().skip(1).map(like).chain([memory]).collect();
+    for supplier in &below {
+        if supplier.gb_s.is_none() {
+            assumptions.push(format!("the bandwidth of {} is not published: it is no limit", supplier.name));
+        }
+    }
+    below
+}

@@ -1,0 +1,82 @@
+//! Whether an innermost loop can work on vectors.
+
+use crate::nest::{Access, Element, Loop, Node, Program};
+
+/// Loops with more accesses are left as they are: pairs of them are compared.
+const MOST_ACCESSES: usize = 256;
+
+/// Whether a loop works on vectors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Vector {
+    /// It does; the widest type of its elements decides how many fit.
+    Of(Element),
+    /// It does not, because of that.
+    No(&'static str),
+}
+
+/// Whether the innermost loop `l` can: every access steps by one element or stays, no round needs what another one of
+/// the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
+pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
+    let mut accesses = Vec::new();
+    for node in &l.body {
+        match node {
+            Node::Work(work) if work.carried => return Vector::No("a round needs the result of the one before"),
+            Node::Work(work) => accesses.extend(&work.accesses),
+            Node::Branch(_) => return Vector::No("a condition decides what a round does"),
+            Node::Loop(_) | Node::Library(_) => return Vector::No("it is not an innermost loop"),
+        }
+    }
+    if accesses.len() > MOST_ACCESSES {
+        return Vector::No("it has more than 256 accesses");
+    }
+    let elements = accesses.iter().filter_map(|access| program.arrays.get(access.array)).map(|array| array.element);
+    let Some(widest) = elements.max_by_key(|element| element.bytes()) else {
+        return Vector::No("it touches no array");
+    };
+    let var = l.var.0 as usize;
+    let (Ok(lower), Ok(upper), Ok(step)) = (l.lower.value(values), l.upper.value(values), l.step.value(values)) else {
+        return Vector::No("its bounds are unknown");
+    };
+    let mut at = |access: &Access, value: i128| {
+        let value = i64::try_from(value).ok()?;
+        *values.get_mut(var)? = value;
+        let address = address(program, access, values);
+        *values.get_mut(var)? = lower;
+        address
+    };
+    let mut steps = Vec::with_capacity(accesses.len());
+    for access in &accesses {
+        let first = at(access, lower.into());
+        let second = at(access, i128::from(lower) + i128::from(step));
+        let (Some(first), Some(second)) = (first, second) else {
+            return Vector::No("data decide where it reads or writes");
+        };
+        let stride = second - first;
+        if stride.abs() > 1 {
+            return Vector::No("its rounds are not next to each other in memory");
+        }
+        steps.push((first, stride));
+    }
+    let rounds =
+        ((i128::from(upper) - i128::from(lower)).abs() + i128::from(step).abs() - 1) / i128::from(step).abs().max(1);
+    for (store, (first, stride)) in accesses.iter().zip(&steps).filter(|(access, _)| access.write) {
+        let same = accesses.iter().zip(&steps).filter(|(other, _)| other.array == store.array);
+        for (_, (other, other_stride)) in same {
+            // Apart by less than the loop covers: some round meets what another one wrote.
+            if other_stride != stride || (other != first && (other - first).abs() < rounds) || *stride == 0 {
+                return Vector::No("a round may need what another one wrote");
+            }
+        }
+    }
+    Vector::Of(widest)
+}
+
+/// The number of the element in its array; none where data decide it or it cannot be told.
+fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
+    let array = program.arrays.get(access.array)?;
+    let index = access.index.as_ref()?;
+    array.dims.iter().zip(index).try_fold(0i128, |sum, (dim, index)| {
+        let (dim, index) = (dim.value(values).ok()?, index.value(values).ok()?);
+        sum.checked_mul(dim.into())?.checked_add(index.into())
+    })
+}

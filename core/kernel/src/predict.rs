@@ -1,0 +1,275 @@
+//! From a request to a report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cost::{self, Target};
+use super::count::{self, Counts};
+use super::nest::Program;
+use super::report::{Count, Features, Language, OptLevel, Report, Request};
+use super::source::{self, Fusion, INPUT, Shape, Source};
+use super::{Kernel, c, cache, python};
+use accel_core::error::{Error, Place};
+use accel_core::progress::{Flow, Progress};
+
+/// Parameters are at most this far from zero.
+const MOST: i64 = 1 << 40;
+/// More definitions or shapes than a kernel has.
+const MOST_DEFINITIONS: usize = 1024;
+
+/// What the kernel of `request` does and costs.
+///
+/// ```
+/// use accel_core::kernel::{predict, report::Request};
+/// use accel_core::progress::Unattended;
+///
+/// let code = "for (int i = 0; i < N; i++) y[i] += a * x[i];".to_owned();
+/// let request = Request { code, defines: [("N".to_owned(), 1000)].into(), ..Request::default() };
+/// let report = predict(&request, &mut Unattended)?;
+/// assert_eq!(report.features.flops.value(), 2000.0);
+/// # Ok::<(), accel_core::error::Error>(())
+/// ```
+pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report, Error> {
+    source::check_length(&request.code)?;
+    check(request)?;
+    let target = Target::of(request)?;
+    let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;
+    let mut assumptions = Assumptions::default();
+    let language = match request.language {
+        Some(language) => language,
+        None => detect(&request.code)?,
+    };
+    if request.language.is_none() {
+        let name = if language == Language::C { "C" } else { "Python" };
+        assumptions.extend([format!("read as {name}, told from the code")]);
+    }
+    let read = |fusion| read(request, &shapes, language, fusion);
+    // Features are those of the code as written; time is that of the code as compiled.
+    let written = read(Fusion::None)?;
+    let counts = count::count(&written.program)?;
+    // C has no operations on whole arrays: it need not be read again.
+    let fusion = if language == Language::C { Fusion::None } else { fusion(request.opt_level) };
+    let compiled = if fusion == Fusion::None { None } else { Some(read(fusion)?) };
+    let compiled = compiled.filter(|compiled| compiled.program != written.program);
+    let fused = compiled.map(|kernel| Ok::<_, Error>((count::count(&kernel.program)?, kernel.program))).transpose()?;
+    assumptions.extend(&written.program.assumptions);
+    assumptions.extend(&counts.assumptions);
+    if let Some((counts, program)) = &fused {
+        assumptions.extend(&program.assumptions);
+        assumptions.extend(&counts.assumptions);
+        let fused = "features and closed forms are those of the code as written; caches, time, energy and lines are those \
+                     of the fused passes";
+        assumptions.extend([fused]);
+    }
+    let (run, program) = fused.as_ref().map_or((&counts, &written.program), |(counts, program)| (counts, program));
+    if progress.report(0, 1, "caches") == Flow::Cancel {
+        return Err(Error::Cancelled);
+    }
+    let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
+    let misses = cache::misses(program, target.line_bytes, &capacities, progress)?;
+    let cost = cost::cost(program, run, &misses, &target, request.opt_level);
+    assumptions.extend(&target.assumptions);
+    assumptions.extend(&cost.assumptions);
+    if cost.ms.iter().chain(&cost.joules).any(|figure| !figure.is_finite()) {
+        let problem = "the kernel does more than a number can tell".to_owned();
+        return Err(Error::TooLarge { problem, cure: "Choose smaller parameters".into() });
+    }
+    let [low, latency_ms, high] = cost.ms;
+    let [low_j, high_j] = cost.joules;
+    Ok(Report {
+        latency_ms,
+        latency_range_ms: [low, high],
+        energy_j: f64::midpoint(low_j, high_j),
+        energy_range_j: [low_j, high_j],
+        features: features(&counts),
+        feature_importance: cost.feature_importance,
+        levels: cost.levels,
+        closed_forms: closed_forms(&counts),
+        assumptions: assumptions.all,
+        function: written.function,
+        language,
+        device: target.name().to_owned(),
+        opt_level: request.opt_level,
+        parameters: parameters(&written.program),
+        bottleneck: cost.bottleneck,
+        parts: cost.parts,
+        roofline: cost.roofline,
+        lines: cost.lines,
+    })
+}
+
+fn read(request: &Request, shapes: &[Shape], language: Language, fusion: Fusion) -> Result<Kernel, Error> {
+    let source = Source {
+        code: &request.code,
+        function: request.function.as_deref(),
+        defines: &request.defines,
+        shapes,
+        element: request.element,
+        probability: request.probability,
+        fusion,
+    };
+    match language {
+        Language::C => c::read(&source),
+        Language::Python => python::read(&source),
+    }
+}
+
+/// All that is assumed, each once.
+#[derive(Default)]
+struct Assumptions {
+    all: Vec<String>,
+    known: BTreeSet<String>,
+}
+
+impl Assumptions {
+    fn extend(&mut self, more: impl IntoIterator<Item = impl Into<String>>) {
+        for assumption in more.into_iter().map(Into::into) {
+            if self.known.insert(assumption.clone()) {
+                self.all.push(assumption);
+            }
+        }
+    }
+}
+
+/// How much of chained array operations is done in one pass.
+fn fusion(opt_level: OptLevel) -> Fusion {
+    match opt_level {
+        OptLevel::O0 | OptLevel::O1 => Fusion::None,
+        OptLevel::O2 => Fusion::Statement,
+        OptLevel::O3 => Fusion::Function,
+    }
+}
+
+/// Fails on the first field that is out of range.
+fn check(request: &Request) -> Result<(), Error> {
+    if !(0.0..=1.0).contains(&request.probability) {
+        let cure = "Choose a number from 0 to 1";
+        return Err(Error::field("probability", request.probability, "no probability", cure));
+    }
+    for (field, given) in [("defines", request.defines.len()), ("shapes", request.shapes.len())] {
+        if given > MOST_DEFINITIONS {
+            return Err(Error::field(field, given, "too many", format!("Give at most {MOST_DEFINITIONS}")));
+        }
+    }
+    for (name, value) in &request.defines {
+        if !source::is_name(name) {
+            let cure = "Write letters, digits and underscores, such as N";
+            return Err(Error::field("defines", format!("\"{name}\""), "no name of a parameter", cure));
+        }
+        if !(-MOST..=MOST).contains(value) {
+            let cure = format!("Choose a number from -{MOST} to {MOST}");
+            return Err(Error::field(format!("defines.{name}"), value, "out of range", cure));
+        }
+    }
+    Ok(())
+}
+
+/// The language of `code`, told from how its lines begin and end.
+fn detect(code: &str) -> Result<Language, Error> {
+    let (mut c, mut python) = (0u32, 0u32);
+    for line in code.lines().map(str::trim) {
+        let starts = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+        c += u32::from(
+            line.ends_with([';', '{', '}']) || starts(&["//", "/*", "#include", "#define", "#pragma", "for("]),
+        );
+        python += u32::from(line.ends_with(':') || starts(&["def ", "import ", "from ", "return ", "@", "class "]));
+        // Both end a return in their own way.
+        python -= u32::from(starts(&["return "]) && line.ends_with(';'));
+    }
+    match c.cmp(&python) {
+        std::cmp::Ordering::Greater => Ok(Language::C),
+        std::cmp::Ordering::Less => Ok(Language::Python),
+        // Neither has a mark: an assignment without a semicolon is Python.
+        std::cmp::Ordering::Equal if c == 0 && code.contains(['=', '@', '(']) => Ok(Language::Python),
+        std::cmp::Ordering::Equal => {
+            let problem = "it is unclear whether this is C or Python";
+            Err(Error::input(INPUT, Place::Whole, problem, "Say which: language c or python"))
+        }
+    }
+}
+
+fn features(counts: &Counts) -> Features {
+    Features {
+        num_loops: counts.num_loops,
+        num_branches: counts.num_branches,
+        load_ops: counts.load_ops.count,
+        store_ops: counts.store_ops.count,
+        flops: counts.flops.count,
+        mem_bytes: counts.mem_bytes.count,
+    }
+}
+
+fn closed_forms(counts: &Counts) -> BTreeMap<String, String> {
+    let quantities = [
+        ("rounds", &counts.rounds),
+        ("load_ops", &counts.load_ops),
+        ("store_ops", &counts.store_ops),
+        ("flops", &counts.flops),
+        ("mem_bytes", &counts.mem_bytes),
+    ];
+    let fixed = [("num_loops", counts.num_loops), ("num_branches", counts.num_branches)];
+    let fixed = fixed.into_iter().map(|(name, count)| (name.to_owned(), count.to_string()));
+    quantities.into_iter().map(|(name, quantity)| (name.to_owned(), quantity.form.clone())).chain(fixed).collect()
+}
+
+fn parameters(program: &Program) -> BTreeMap<String, i64> {
+    program.symbols.iter().filter_map(|symbol| Some((symbol.name.clone(), symbol.value?))).collect()
+}
+
+impl Count {
+    /// As people write it: whole numbers with commas, others with a few digits.
+    pub fn text(self) -> String {
+        match self {
+            Self::Whole(count) => accel_core::units::format_count(count),
+            Self::Real(count) if count.abs() < 1e6 => format!("{count:.1}"),
+            Self::Real(count) => format!("{count:.4e}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Level;
+
+    #[test]
+    fn languages_are_told_apart() {
+        let c = ["for (int i = 0; i < N; i++) x[i] = 0;", "void f(int n) {\n  return;\n}", "x[0] = 1;"];
+        let python =
+            ["def f(a, b): return a @ b", "def f(x):\n    return x", "c = a @ b", "for i in range(n):\n  x[i] = 0"];
+        for code in c {
+            assert_eq!(detect(code), Ok(Language::C), "{code}");
+        }
+        for code in python {
+            assert_eq!(detect(code), Ok(Language::Python), "{code}");
+        }
+        assert!(detect("").unwrap_err().to_string().contains("unclear"));
+    }
+
+    #[test]
+    fn requests_out_of_range_name_their_field() {
+        let code = "x[0] = 1;".to_owned();
+        let level = |name: &str, capacity_bytes| Level { name: name.into(), capacity_bytes };
+        let base = Request { code, ..Request::default() };
+        let cases = [
+            (Request { probability: 1.5, ..base.clone() }, "probability"),
+            (Request { probability: f64::NAN, ..base.clone() }, "probability"),
+            (Request { line_bytes: Some(48), ..base.clone() }, "line_bytes"),
+            (Request { line_bytes: Some(8192), ..base.clone() }, "line_bytes"),
+            (Request { levels: Some(Vec::new()), ..base.clone() }, "levels"),
+            (Request { levels: Some(vec![level("L", 1 << 20); 9]), ..base.clone() }, "levels"),
+            (Request { levels: Some(vec![level("L1", 32)]), ..base.clone() }, "levels[0].capacity_bytes"),
+            (
+                Request { levels: Some(vec![level("L1", 4096), level("L2", 2048)]), ..base.clone() },
+                "levels[1].capacity_bytes",
+            ),
+            (Request { levels: Some(vec![level("", 4096)]), ..base.clone() }, "levels[0].name"),
+            (Request { defines: [("N".into(), i64::MAX)].into(), ..base.clone() }, "defines.N"),
+            (Request { defines: [("1N".into(), 1)].into(), ..base.clone() }, "defines"),
+            (Request { shapes: vec!["a".into()], ..base.clone() }, "shape"),
+        ];
+        for (request, field) in cases {
+            let error = predict(&request, &mut accel_core::progress::Unattended).unwrap_err();
+            assert_eq!(error.field_name(), Some(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Shapes that nobody gave: told from how arrays are used.
+//!
+//! The program is read twice. The first time every extent of such an array is a symbol of its own; operations make
+//! extents equal, subscripts say how far they reach. The symbols that are left get names, and the second reading takes
+//! the shapes as given.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::lower::Lower;
+use super::poly::{Poly, replace, symbols, tidy};
+use super::usage::Use;
+use super::value::{Value, View};
+use crate::expr::{Expr, Symbol};
+use crate::nest::{At, DEFAULT_EXTENT, Element, SymbolInfo};
+use accel_core::error::Error;
+
+/// Names for extents of arrays of one to four axes, outermost first.
+const NAMES: [&[&str]; 4] = [&["N"], &["M", "N"], &["B", "M", "N"], &["B", "C", "H", "W"]];
+/// Names where those are taken.
+const MORE: [&str; 9] = ["N", "M", "K", "P", "Q", "R", "S", "T", "U"];
+
+/// What an argument turned out to be.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// A number in a register.
+    Scalar,
+    /// An array.
+    Array(Vec<Expr>),
+}
+
+/// Arguments that turned out to be arrays or scalars, and the names and values of the parameters in their extents.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shapes {
+    pub(super) found: BTreeMap<String, Found>,
+    pub(super) names: BTreeMap<Symbol, (String, i64)>,
+}
+
+/// What is learned in the first reading.
+#[derive(Debug, Default)]
+pub(super) struct Dry {
+    /// Extents that nothing is known of, and the names they would like.
+    open: BTreeMap<Symbol, Open>,
+    /// What some of them turned out to be.
+    bound: BTreeMap<Symbol, Expr>,
+    /// Arrays made of arguments.
+    arrays: Vec<(String, Vec<Expr>)>,
+    /// The most axes that one of them has.
+    axes: usize,
+    scalars: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    hint: String,
+    strong: bool,
+    /// How far subscripts reach.
+    reaches: Vec<Expr>,
+}
+
+impl Dry {
+    /// `expr` with what its open extents turned out to be.
+    pub(super) fn known(&self, expr: &Expr) -> Expr {
+        let mut expr = tidy(expr);
+        // Each binding takes a symbol out, so this ends.
+        for _ in 0..=self.bound.len() {
+            let next = tidy(&replace(&expr, &|symbol| self.bound.get(&symbol).cloned()));
+            if next == expr {
+                break;
+            }
+            expr = next;
+        }
+        expr
+    }
+
+    fn open(&mut self, expr: &Expr) -> Option<(Symbol, &mut Open)> {
+        let Expr::Symbol(symbol) = self.known(expr) else { return None };
+        self.open.get_mut(&symbol).map(|open| (symbol, open))
+    }
+
+    /// Whether an open extent stands in `expr`.
+    pub(super) fn is_open(&self, expr: &Expr) -> bool {
+        !self.open.is_empty() && symbols(&self.known(expr)).iter().any(|symbol| self.open.contains_key(symbol))
+    }
+
+    /// Makes the open extent `a` equal to `b`; false if it is none.
+    pub(super) fn bind(&mut self, a: &Expr, b: &Expr) -> bool {
+        let Some((symbol, open)) = self.open(a) else { return false };
+        let (hint, strong, reaches) = (open.hint.clone(), open.strong, open.reaches.clone());
+        if b.mentions(symbol) {
+            return false;
+        }
+        self.bound.insert(symbol, b.clone());
+        if let Some((_, other)) = self.open(b) {
+            other.reaches.extend(reaches);
+            if strong && !other.strong {
+                (other.hint, other.strong) = (hint, true);
+            }
+        }
+        true
+    }
+}
+
+impl Dry {
+    /// Makes `a` and `b` equal where one open extent can see to it: `M - 2` and `N - 2`.
+    pub(super) fn solve(&mut self, a: &Expr, b: &Expr) -> bool {
+        let Some(difference) = Poly::of(&b.clone().minus(a.clone())) else { return false };
+        let open = symbols(&difference.expr()).into_iter().filter(|symbol| self.open.contains_key(symbol));
+        open.collect::<Vec<_>>().into_iter().rev().any(|symbol| {
+            let Some((slope, rest)) = difference.split(symbol) else { return false };
+            let rest = match slope.constant() {
+                Some(1) => rest.expr().times(-1),
+                Some(-1) => rest.expr(),
+                _ => return false,
+            };
+            self.bind(&Expr::Symbol(symbol), &tidy(&rest))
+        })
+    }
+}
+
+impl Lower<'_> {
+    /// Lets a product name its extents, where they have no name yet.
+    pub(super) fn hint(&mut self, dim: &Expr, name: &str) {
+        if let Some((_, open)) = self.dry.open(dim).filter(|(_, open)| !open.strong) {
+            (open.hint, open.strong) = (name.to_owned(), true);
+        }
+    }
+
+    /// A subscript of an open extent: how far does it reach?
+    pub(super) fn reach(&mut self, dim: &Expr, subscript: &Expr) {
+        if self.dry.open(dim).is_none() {
+            return;
+        }
+        let Some((end, _)) = self.extreme(subscript, true, false) else { return };
+        let mut end = self.dry.known(&end.plus(1));
+        // `i + 1 < n` around it says more than the loop does.
+        for fact in &self.facts {
+            let below = self.dry.known(&subscript.clone().plus(1).plus(fact.clone()));
+            if let (Some(tight), Some(loose)) = (self.number(&below), self.number(&end))
+                && tight < loose
+            {
+                end = below;
+            }
+        }
+        let dim = self.dry.known(dim);
+        if end == dim {
+            return;
+        }
+        if self.dry.open(&end).is_some() {
+            self.dry.bind(&dim, &end);
+        } else if !self.dry.is_open(&end)
+            && !self.varies(&end)
+            && let Some((_, open)) = self.dry.open(&dim)
+            && !open.reaches.contains(&end)
+        {
+            open.reaches.push(end);
+        }
+    }
+
+    /// The array that an argument turns out to be.
+    pub(super) fn array_of(&mut self, name: &str, rank: usize, at: At) -> Result<View, Error> {
+        let used = self.used(name);
+        let rank = if used.rank > 0 { used.rank } else { rank.max(used.least).max(1) };
+        let dims: Vec<Expr> = (0..rank)
+            .map(|axis| {
+                let symbols = &mut self.builder.program.symbols;
+                let symbol = Symbol(symbols.len() as u32);
+                symbols.push(SymbolInfo { name: format!("{name}.shape[{axis}]"), value: Some(DEFAULT_EXTENT) });
+                let names = NAMES.get(rank - 1).copied().unwrap_or(&MORE);
+                let hint = names.get(axis).copied().unwrap_or("N").to_owned();
+                self.dry.open.insert(symbol, Open { hint, strong: false, reaches: Vec::new() });
+                Expr::Symbol(symbol)
+            })
+            .collect();
+        self.array_with(name, dims, at)
+    }
+
+    /// How the function looked at, or the fragment, uses a name.
+    pub(super) fn used(&self, name: &str) -> Use {
+        let found = self.frames.iter().take(2).rev().find_map(|frame| frame.usage.names.get(name));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// How many axes an array has that only meets numbers: as many as the others.
+    pub(super) fn likely_rank(&self) -> usize {
+        let used = self.frames.iter().take(2).map(|frame| frame.usage.rank);
+        used.chain([self.dry.axes]).max().filter(|rank| *rank > 0).unwrap_or(2)
+    }
+
+    /// The type of elements of an array that nobody declares.
+    fn likely_element(&self, name: &str) -> Element {
+        // NumPy's own integers.
+        if self.used(name).index { Element::I64 } else { self.source.element }
+    }
+
+    /// The array of those extents that an argument turns out to be.
+    pub(super) fn array_with(&mut self, name: &str, dims: Vec<Expr>, at: At) -> Result<View, Error> {
+        let view = self.declare(name, self.likely_element(name), &dims, false, at)?;
+        self.dry.axes = self.dry.axes.max(dims.len());
+        self.dry.arrays.push((name.to_owned(), dims));
+        self.resolved.insert(name.to_owned(), Value::View(view.clone()));
+        Ok(view)
+    }
+
+    /// An argument turns out to be a scalar.
+    pub(super) fn scalar_of(&mut self, name: &str) -> Value {
+        self.dry.scalars.push(name.to_owned());
+        self.builder.assume(format!("{name} is a scalar (give its shape if it is an array)"));
+        self.resolved.insert(name.to_owned(), Value::Scalar(true));
+        Value::Scalar(true)
+    }
+
+    /// What was learned: names for extents that are still open, and the shapes.
+    pub(super) fn learned(mut self) -> Shapes {
+        let value = |lower: &Self, e: &Expr| lower.number(e).unwrap_or(i64::MIN);
+        // Extents that subscripts reach to.
+        for (symbol, open) in &self.dry.open {
+            let constant = |e: &&Expr| !matches!(e, Expr::Const(_));
+            let best = open.reaches.iter().filter(constant).fold(None::<&Expr>, |best, end| match best {
+                Some(best) if value(&self, best) >= value(&self, end) => Some(best),
+                _ => Some(end),
+            });
+            if let Some(end) = best
+                && !self.dry.bound.contains_key(symbol)
+            {
+                self.dry.bound.insert(*symbol, end.clone());
+            }
+        }
+        let mut names: BTreeMap<Symbol, (String, i64)> = BTreeMap::new();
+        let mut taken = BTreeSet::new();
+        for (at, info) in self.builder.program.symbols.iter().enumerate() {
+            let symbol = Symbol(at as u32);
+            if let (Some(value), false) = (info.value, self.dry.open.contains_key(&symbol)) {
+                taken.insert(info.name.clone());
+                names.insert(symbol, (info.name.clone(), value));
+            }
+        }
+        taken.extend(self.frames.iter().flat_map(|frame| frame.names.keys().cloned()));
+        taken.extend(self.dry.arrays.iter().map(|(name, _)| name.clone()));
+        let mut numbers = 1..;
+        for (symbol, open) in self.dry.open.iter().filter(|(symbol, _)| !self.dry.bound.contains_key(symbol)) {
+            let few = std::iter::once(open.hint.as_str()).chain(MORE).map(str::to_owned);
+            let more = numbers.by_ref().map(|number| format!("N{number}"));
+            let name = few.chain(more).find(|name| !taken.contains(name)).unwrap_or_else(|| open.hint.clone());
+            taken.insert(name.clone());
+            names.insert(*symbol, (name, DEFAULT_EXTENT));
+        }
+        let arrays = self
+            .dry
+            .arrays
+            .iter()
+            .map(|(name, dims)| (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect())));
+        let scalars = self.dry.scalars.iter().map(|name| (name.clone(), Found::Scalar));
+        Shapes { found: scalars.chain(arrays).collect(), names }
+    }
+
+    /// What the first reading found out about an argument.
+    pub(super) fn inferred(&mut self, name: &str, at: At) -> Result<Option<Value>, Error> {
+        let Some(shapes) = self.shapes else { return Ok(None) };
+        Ok(match shapes.found.get(name) {
+            None => None,
+            Some(Found::Scalar) => {
+                self.builder.assume(format!("{name} is a scalar (give its shape if it is an array)"));
+                Some(Value::Scalar(true))
+            }
+            Some(Found::Array(dims)) => {
+                let mut own = BTreeMap::new();
+                for symbol in dims.iter().flat_map(symbols) {
+                    if let Some((name, value)) = shapes.names.get(&symbol) {
+                        own.insert(symbol, Expr::from(self.builder.parameter_or(name, *value)));
+                    }
+                }
+                let dims: Vec<Expr> =
+                    dims.iter().map(|dim| replace(dim, &|symbol| own.get(&symbol).cloned())).collect();
+                self.given_array(
+                    name,
+                    self.likely_element(name),
+                    dims,
+                    "assumed from its use; give its shape to change it",
+                    at,
+                )?
+            }
+        })
+    }
+
+    /// An array whose shape is known, stated.
+    pub(super) fn given_array(
+        &mut self,
+        name: &str,
+        element: Element,
+        dims: Vec<Expr>,
+        why: &str,
+        at: At,
+    ) -> Result<Option<Value>, Error> {
+        let view = self.declare(name, element, &dims, false, at)?;
+        if !why.is_empty() {
+            let text: Vec<String> = dims.iter().map(|dim| dim.text(&|s| self.builder.program.name(s))).collect();
+            self.builder.assume(format!("{name}: {}[{}] ({why})", element.name(), text.join(", ")));
+        }
+        Ok(Some(Value::View(view)))
+    }
+}

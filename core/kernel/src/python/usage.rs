@@ -1,0 +1,445 @@
+//! How a function uses its names: what nobody declares is told from that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
+use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
+
+use crate::source::MAX_DEPTH;
+
+/// How a name is used.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Use {
+    /// The most subscripts it has; 0 if it has none.
+    pub(super) rank: usize,
+    /// Whether only an array can stand there.
+    pub(super) array: bool,
+    /// Whether only an integer can stand there: a bound, an extent.
+    pub(super) integer: bool,
+    /// Whether it is a subscript: an integer, or an array of them.
+    pub(super) subscript: bool,
+    /// The fewest axes that it has, told from `axis=`.
+    pub(super) least: usize,
+    /// Whether its elements are subscripts or bounds.
+    pub(super) index: bool,
+    /// How often it is read.
+    pub(super) reads: u32,
+}
+
+/// How names are used in a body.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Usage {
+    /// By name.
+    pub(super) names: BTreeMap<String, Use>,
+    /// Whether there are loops over single elements: what is neither array nor integer then is a scalar.
+    pub(super) plain: bool,
+    /// The most subscripts that a name has.
+    pub(super) rank: usize,
+}
+
+/// The functions of a module by name.
+pub(super) type Functions<'a> = BTreeMap<&'a str, &'a StmtFunctionDef>;
+
+/// How the functions of a module use their names, by name; the module itself has none.
+pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
+
+/// How the module and its functions use their names.
+///
+/// What a function does with its arguments is done with those of its callers. Calls may nest deep and go in circles, so
+/// that is no recursion: it is carried over from call to call until nothing new comes of it.
+pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<'a> {
+    let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
+    let mut looks: Vec<(&str, Look)> = bodies
+        .map(|(name, body)| {
+            let mut look = Look::new(functions);
+            body.iter().for_each(|stmt| look.visit_stmt(stmt));
+            look.usage.plain = look.loops && look.elements;
+            look.copied();
+            (name, look)
+        })
+        .collect();
+    for _ in 0..=MAX_DEPTH {
+        let known: BTreeMap<&str, Vec<Use>> = (looks.iter())
+            .filter_map(|(name, look)| {
+                let parameters = functions.get(name)?.parameters.iter_non_variadic_params();
+                let found = |name: &str| look.usage.names.get(name).cloned().unwrap_or_default();
+                Some((*name, parameters.map(|parameter| found(parameter.name().as_str())).collect()))
+            })
+            .collect();
+        let before: usize = looks.iter().map(|(_, look)| look.usage.told()).sum();
+        looks.iter_mut().for_each(|(_, look)| look.passed(&known));
+        if looks.iter().map(|(_, look)| look.usage.told()).sum::<usize>() == before {
+            break;
+        }
+    }
+    let told = |(name, look): (&'a str, Look<'a, '_>)| {
+        let rank = look.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
+        (name, Rc::new(Usage { rank, ..look.usage }))
+    };
+    looks.into_iter().map(told).collect()
+}
+
+impl Usage {
+    /// How much is told: it only ever grows.
+    fn told(&self) -> usize {
+        let one = |found: &Use| {
+            let flags = [found.array, found.integer, found.subscript, found.index];
+            found.rank + found.least + flags.into_iter().filter(|flag| *flag).count()
+        };
+        self.names.values().map(one).sum()
+    }
+}
+
+struct Look<'a, 'b> {
+    functions: &'b Functions<'a>,
+    usage: Usage,
+    /// `n = N`: what is copied from what.
+    copies: Vec<(String, &'a Expr)>,
+    /// Calls of what may be a function of the source, and their arguments.
+    calls: Vec<(&'a str, &'a [Expr])>,
+    counters: BTreeSet<String>,
+    loops: bool,
+    elements: bool,
+}
+
+impl<'a, 'b> Look<'a, 'b> {
+    fn new(functions: &'b Functions<'a>) -> Self {
+        Self {
+            functions,
+            usage: Usage::default(),
+            copies: Vec::new(),
+            calls: Vec::new(),
+            counters: BTreeSet::new(),
+            loops: false,
+            elements: false,
+        }
+    }
+
+    /// Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
+    fn copied(&mut self) {
+        for (target, value) in std::mem::take(&mut self.copies).iter().rev() {
+            if self.usage.names.get(target).is_some_and(|found| found.integer || found.subscript) {
+                self.integer(value);
+            }
+        }
+    }
+
+    /// What functions of the same source do with what they are given.
+    fn passed(&mut self, known: &BTreeMap<&str, Vec<Use>>) {
+        let calls = std::mem::take(&mut self.calls);
+        for (name, args) in &calls {
+            for (found, arg) in known.get(name).into_iter().flatten().zip(*args) {
+                if (found.integer || found.subscript) && !found.array {
+                    self.integer(arg);
+                } else if found.array {
+                    self.array(arg, found.rank);
+                }
+            }
+        }
+        self.calls = calls;
+    }
+
+    fn name(&mut self, expr: &Expr) -> Option<&mut Use> {
+        match expr {
+            Expr::Name(name) => Some(self.usage.names.entry(name.id.to_string()).or_default()),
+            _ => None,
+        }
+    }
+
+    fn array(&mut self, expr: &Expr, rank: usize) {
+        if let Some(found) = self.name(expr) {
+            found.array = true;
+            found.rank = found.rank.max(rank);
+        }
+    }
+
+    fn at_least(&mut self, expr: &Expr, rank: usize) {
+        self.array(expr, 0);
+        if let Some(found) = self.name(expr) {
+            found.least = found.least.max(rank);
+        }
+    }
+
+    /// All names in an expression of integers; an array of which elements stand there holds integers.
+    fn integer(&mut self, expr: &Expr) {
+        for base in bases(expr) {
+            self.usage.names.entry(base).or_default().index = true;
+        }
+        for name in names(expr) {
+            self.usage.names.entry(name).or_default().integer = true;
+        }
+    }
+
+    fn call(&mut self, call: &'a ExprCall) {
+        let args = &call.arguments.args;
+        let (name, of_module) = match &*call.func {
+            Expr::Name(name) => (name.id.as_str(), false),
+            Expr::Attribute(attribute) => (attribute.attr.as_str(), true),
+            _ => return,
+        };
+        if !of_module && self.functions.contains_key(name) {
+            return self.calls.push((name, args));
+        }
+        match name {
+            "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape"
+            | "view" => {
+                // Of `np.reshape(a, (n, m))` the first argument is the array.
+                let from = usize::from(name == "reshape" && args.len() > 1 && !is_method(call));
+                let many = matches!(name, "full").then_some(1).unwrap_or(args.len());
+                args.iter().skip(from).take(many).for_each(|arg| self.integer(arg));
+                if from == 1 {
+                    args.first().into_iter().for_each(|arg| self.array(arg, 1));
+                }
+            }
+            "len" | "enumerate" | "zip" | "zeros_like" | "ones_like" | "empty_like" => {
+                args.iter().for_each(|arg| self.array(arg, 0));
+            }
+            "matmul" | "mm" | "dot" | "bmm" | "linear" => {
+                let rank = if name == "bmm" { 3 } else { 0 };
+                args.iter().take(2).for_each(|arg| self.array(arg, rank));
+            }
+            "inner" | "outer" | "vdot" | "convolve" | "correlate" => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 1))
+            }
+            "convolve2d" | "correlate2d" => args.iter().take(2).for_each(|arg| self.array(arg, 2)),
+            "conv1d" | "conv2d" => {
+                let rank = if name == "conv1d" { 3 } else { 4 };
+                args.iter().take(2).for_each(|arg| self.array(arg, rank));
+                args.iter().skip(2).take(1).for_each(|arg| self.array(arg, 1));
+            }
+            "einsum" => {
+                let spec = args.first().and_then(|spec| spec.as_string_literal_expr()).map(|text| text.value.to_str());
+                let inputs = spec.unwrap_or_default().split("->").next().unwrap_or_default();
+                for (letters, arg) in inputs.split(',').zip(args.iter().skip(1)) {
+                    self.array(arg, letters.trim().len());
+                }
+            }
+            "float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance" => {}
+            _ => {
+                let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
+                let axes = match along.map(|keyword| &keyword.value) {
+                    Some(Expr::Tuple(tuple)) => tuple.elts.as_slice(),
+                    Some(one) => std::slice::from_ref(one),
+                    None => &[],
+                };
+                let ranks = axes.iter().filter_map(integer).map(|axis| match axis {
+                    axis if axis < 0 => axis.unsigned_abs() as usize,
+                    axis => axis as usize + 1,
+                });
+                let rank = ranks.max().unwrap_or_default();
+                let root = root(&call.func);
+                if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8
+                {
+                    args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
+                }
+                if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
+                    self.at_least(&method.value, rank);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Look<'a, '_> {
+    fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            // Looked at where it is called.
+            Stmt::FunctionDef(_) | Stmt::ClassDef(_) => return,
+            Stmt::For(f) => {
+                self.loops = true;
+                self.counters.extend(names(&f.target));
+                self.array_if_name(&f.iter);
+            }
+            Stmt::Assign(assign) => {
+                for target in &assign.targets {
+                    self.assigned(target, &assign.value);
+                }
+            }
+            _ => {}
+        }
+        walk_stmt(self, stmt);
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::Name(_) => {
+                if let Some(found) = self.name(expr) {
+                    found.reads += 1;
+                }
+            }
+            Expr::Subscript(subscript) => {
+                let (base, rank, element) = subscripts(expr);
+                match base {
+                    Expr::Attribute(attribute) if attribute.attr.as_str() == "shape" => {
+                        let axis = integer(&subscript.slice).unwrap_or_default();
+                        self.at_least(&attribute.value, usize::try_from(axis).map_or(0, |axis| (axis + 1).min(8)));
+                    }
+                    base => self.array(base, rank),
+                }
+                self.elements |= element;
+                self.integer_subscript(&subscript.slice);
+            }
+            Expr::Attribute(attribute)
+                if matches!(attribute.attr.as_str(), "T" | "shape" | "size" | "ndim" | "dtype") =>
+            {
+                self.array(&attribute.value, 0);
+            }
+            Expr::BinOp(op) if op.op == Operator::MatMult => {
+                self.array(&op.left, 0);
+                self.array(&op.right, 0);
+            }
+            Expr::Compare(compare) => {
+                let sides = || std::iter::once(&*compare.left).chain(&compare.comparators);
+                if sides().any(|side| names(side).iter().any(|name| self.counters.contains(name))) {
+                    sides().for_each(|side| self.integer(side));
+                }
+            }
+            Expr::Call(call) => self.call(call),
+            _ => {}
+        }
+        walk_expr(self, expr);
+    }
+}
+
+impl<'a> Look<'a, '_> {
+    fn array_if_name(&mut self, expr: &Expr) {
+        self.array(expr, 0);
+    }
+
+    fn integer_subscript(&mut self, slice: &Expr) {
+        match slice {
+            Expr::Tuple(tuple) => tuple.elts.iter().for_each(|part| self.integer_subscript(part)),
+            Expr::Slice(slice) => {
+                [&slice.lower, &slice.upper, &slice.step].into_iter().flatten().for_each(|part| self.integer(part));
+            }
+            Expr::Name(_) => {
+                if let Some(found) = self.name(slice) {
+                    (found.subscript, found.index) = (true, true);
+                }
+            }
+            part => self.integer(part),
+        }
+    }
+
+    fn assigned(&mut self, target: &Expr, value: &'a Expr) {
+        match (target, value) {
+            (Expr::Tuple(targets), Expr::Attribute(attribute)) if attribute.attr.as_str() == "shape" => {
+                self.array(&attribute.value, targets.elts.len());
+            }
+            (Expr::Tuple(targets), Expr::Tuple(values)) => {
+                targets.elts.iter().zip(&values.elts).for_each(|(target, value)| self.assigned(target, value));
+            }
+            (Expr::Name(name), value) => self.copies.push((name.id.to_string(), value)),
+            _ => {}
+        }
+    }
+}
+
+/// What `a[i][j, k]` is a part of, how many subscripts it has, and whether all of them are single.
+pub(super) fn subscripts(expr: &Expr) -> (&Expr, usize, bool) {
+    match expr {
+        Expr::Subscript(subscript) => subscripts_of(subscript),
+        expr => (expr, 0, true),
+    }
+}
+
+/// The same of what is known to be a subscript.
+pub(super) fn subscripts_of(mut subscript: &ExprSubscript) -> (&Expr, usize, bool) {
+    let (mut rank, mut single) = (0, true);
+    loop {
+        let parts = match &*subscript.slice {
+            Expr::Tuple(tuple) => tuple.elts.as_slice(),
+            part => std::slice::from_ref(part),
+        };
+        for part in parts {
+            single &= !matches!(part, Expr::Slice(_) | Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_));
+            rank += usize::from(!matches!(part, Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_)));
+        }
+        match &*subscript.value {
+            Expr::Subscript(inner) => subscript = inner,
+            base => return (base, rank, single),
+        }
+    }
+}
+
+/// Names in arithmetic, such as `n` and `m` in `n // 2 + m`: calls and subscripts are not entered.
+fn names(expr: &Expr) -> Vec<String> {
+    let (mut found, mut left) = (Vec::new(), vec![expr]);
+    while let Some(expr) = left.pop() {
+        match expr {
+            Expr::Name(name) => found.push(name.id.to_string()),
+            Expr::BinOp(op) => left.extend([&*op.left, &*op.right]),
+            Expr::UnaryOp(op) => left.push(&op.operand),
+            Expr::Tuple(tuple) => left.extend(&tuple.elts),
+            Expr::List(list) => left.extend(&list.elts),
+            Expr::Call(call) if matches!(&*call.func, Expr::Name(f) if matches!(f.id.as_str(), "min" | "max" | "int")) =>
+            {
+                left.extend(&call.arguments.args);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Arrays whose elements stand in arithmetic: `rows` in `rows[i] + 1`.
+fn bases(expr: &Expr) -> Vec<String> {
+    let (mut found, mut left) = (Vec::new(), vec![expr]);
+    while let Some(expr) = left.pop() {
+        match expr {
+            Expr::Subscript(subscript) => {
+                if let Expr::Name(name) = subscripts_of(subscript).0 {
+                    found.push(name.id.to_string());
+                }
+            }
+            Expr::BinOp(op) => left.extend([&*op.left, &*op.right]),
+            Expr::UnaryOp(op) => left.push(&op.operand),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A literal integer, with a sign perhaps.
+pub(super) fn integer(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::NumberLiteral(number) => number.value.as_int()?.as_i64(),
+        Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::USub => integer(&op.operand)?.checked_neg(),
+        _ => None,
+    }
+}
+
+/// The first name of `a.b.c`.
+pub(super) fn root(mut expr: &Expr) -> Option<&str> {
+    loop {
+        match expr {
+            Expr::Attribute(attribute) => expr = &attribute.value,
+            Expr::Name(name) => return Some(name.id.as_str()),
+            _ => return None,
+        }
+    }
+}
+
+fn is_method(call: &ExprCall) -> bool {
+    !matches!(&*call.func, Expr::Attribute(a) if root(&a.value).is_some_and(|r| matches!(r, "np" | "numpy" | "jnp" | "torch")))
+}
+
+/// What is called on numbers as often as on arrays.
+fn is_scalar_function(name: &str) -> bool {
+    matches!(
+        name,
+        "sqrt"
+            | "exp"
+            | "log"
+            | "sin"
+            | "cos"
+            | "abs"
+            | "float32"
+            | "float64"
+            | "int32"
+            | "int64"
+            | "maximum"
+            | "minimum"
+    )
+}

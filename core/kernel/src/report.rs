@@ -1,0 +1,343 @@
+//! What is asked about a kernel, and what is answered.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::nest::Element;
+use accel_core::error::{Error, Place};
+use accel_core::memory::device::DeviceRef;
+use accel_core::units::parse_bytes;
+
+/// A kernel and the machine it is to run on. Every field but `code` has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Source code.
+    pub code: String,
+    /// Its language; guessed if not given.
+    pub language: Option<Language>,
+    /// The function to look at; needed if there are several that no other calls.
+    pub function: Option<String>,
+    /// Values of parameters.
+    pub defines: BTreeMap<String, i64>,
+    /// Shapes of arrays: `a: f32[M, K]`.
+    pub shapes: Vec<String>,
+    /// The type of elements where nobody says.
+    pub element: Element,
+    /// How often a condition on data holds, 0..=1.
+    pub probability: f64,
+    /// The device.
+    pub device: DeviceRef,
+    /// Caches instead of the device's own, nearest first.
+    pub levels: Option<Vec<Level>>,
+    /// Bytes of a cache line instead of the device's own.
+    pub line_bytes: Option<u64>,
+    /// How the code is compiled.
+    pub opt_level: OptLevel,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            code: String::new(),
+            language: None,
+            function: None,
+            defines: BTreeMap::new(),
+            shapes: Vec::new(),
+            element: Element::F32,
+            probability: 0.5,
+            device: DeviceRef::Known(super::DEFAULT_DEVICE.to_owned()),
+            levels: None,
+            line_bytes: None,
+            opt_level: OptLevel::default(),
+        }
+    }
+}
+
+/// What precedes a kernel in a link's fragment: `#k=...`.
+pub const FRAGMENT: &str = "k=";
+
+impl Request {
+    /// The fragment of a link that reopens this kernel, without the `#`.
+    pub fn to_fragment(&self) -> Result<String, Error> {
+        let json = serde_json::to_string(self).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(format!("{FRAGMENT}{}", URL_SAFE_NO_PAD.encode(json)))
+    }
+
+    /// Reads such a fragment.
+    pub fn from_fragment(fragment: &str) -> Result<Self, Error> {
+        let wrong = |problem: String| Error::input("link", Place::Whole, problem, "Copy the whole link again");
+        let encoded = fragment.strip_prefix(FRAGMENT).unwrap_or(fragment);
+        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|e| wrong(format!("not a kernel: {e}")))?;
+        serde_json::from_slice(&json).map_err(|e| wrong(format!("not a kernel: {e}")))
+    }
+}
+
+/// Reads a parameter and its value: `N=1024`.
+pub fn define(text: &str) -> Result<(String, i64), Error> {
+    let wrong = |problem| Error::field("define", format!("\"{text}\""), problem, "Write it as N=1024");
+    let (name, value) = text.split_once('=').ok_or_else(|| wrong("there is no value"))?;
+    let name = name.trim();
+    if !super::source::is_name(name) {
+        return Err(wrong("what stands before = is not a name"));
+    }
+    let value = value.trim().parse().map_err(|_| wrong("what stands behind = is not a whole number"))?;
+    Ok((name.to_owned(), value))
+}
+
+/// Reads a cache: `L1=32KiB`.
+pub fn level(text: &str) -> Result<Level, Error> {
+    let cure = "Write it as L1=32KiB";
+    let (name, capacity) =
+        text.split_once('=').ok_or_else(|| Error::field("level", format!("\"{text}\""), "there is no size", cure))?;
+    Ok(Level { name: name.trim().to_owned(), capacity_bytes: parse_bytes("level", capacity)? })
+}
+
+/// A source language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// C.
+    C,
+    /// Python, with NumPy.
+    Python,
+}
+
+impl Language {
+    /// The language of that name; case does not matter.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "c" => Ok(Self::C),
+            "python" | "py" => Ok(Self::Python),
+            _ => Err(Error::field("language", format!("\"{name}\""), "no such language", "Choose c or python")),
+        }
+    }
+}
+
+/// How the code is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum OptLevel {
+    /// As written: every scalar variable in memory, one element at a time.
+    O0,
+    /// Scalars in registers.
+    O1,
+    /// Vectors where dependences allow, element-wise operations of a statement in one pass.
+    #[default]
+    O2,
+    /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
+    O3,
+}
+
+impl OptLevel {
+    /// The level of that name, as compilers take it: `O2`, `-O2`, `2`.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        match name.trim().trim_start_matches('-').trim_start_matches(['O', 'o']) {
+            "0" => Ok(Self::O0),
+            "1" => Ok(Self::O1),
+            "2" => Ok(Self::O2),
+            "3" => Ok(Self::O3),
+            _ => Err(Error::field("opt_level", format!("\"{name}\""), "no such level", "Choose O0, O1, O2 or O3")),
+        }
+    }
+}
+
+/// A cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// Its name.
+    pub name: String,
+    /// Its capacity in bytes.
+    pub capacity_bytes: u64,
+}
+
+/// A count: whole where it is known exactly, otherwise an expectation (a stated probability) or an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Count {
+    /// Exact.
+    Whole(u64),
+    /// Expected, estimated, or beyond 2^64.
+    Real(f64),
+}
+
+impl Count {
+    /// As a floating-point number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Whole(count) => count as f64,
+            Self::Real(count) => count,
+        }
+    }
+}
+
+/// What the kernel does and costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Time in ms.
+    pub latency_ms: f64,
+    /// Between which times it lies: everything overlaps and runs at its peak, or nothing overlaps.
+    pub latency_range_ms: [f64; 2],
+    /// Energy in J: the middle of the range.
+    pub energy_j: f64,
+    /// Between which energies it lies.
+    pub energy_range_j: [f64; 2],
+    /// What was counted.
+    pub features: Features,
+    /// How many ms of the time each feature is answerable for (Shapley values): they add up to the time less that of an
+    /// empty kernel.
+    pub feature_importance: BTreeMap<String, f64>,
+    /// Each cache, nearest first.
+    pub levels: Vec<LevelReport>,
+    /// The counts as expressions in the parameters.
+    pub closed_forms: BTreeMap<String, String>,
+    /// What was assumed.
+    pub assumptions: Vec<String>,
+    /// The function looked at; none for a fragment.
+    pub function: Option<String>,
+    /// The language it was read as.
+    pub language: Language,
+    /// The device's name.
+    pub device: String,
+    /// How it was compiled.
+    pub opt_level: OptLevel,
+    /// Values of parameters.
+    pub parameters: BTreeMap<String, i64>,
+    /// What takes the time, in words.
+    pub bottleneck: String,
+    /// What takes the time, part by part.
+    pub parts: Vec<Part>,
+    /// The data of a roofline chart.
+    pub roofline: Roofline,
+    /// What each line of the source costs, in the order of the lines.
+    pub lines: Vec<LineCost>,
+}
+
+/// What was counted: the prototype's features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Features {
+    /// Loops in the source, and those that array operations stand for.
+    pub num_loops: u64,
+    /// Conditions in the source.
+    pub num_branches: u64,
+    /// Loads of array elements.
+    pub load_ops: Count,
+    /// Stores of array elements.
+    pub store_ops: Count,
+    /// Floating-point operations.
+    pub flops: Count,
+    /// Bytes that loads and stores move between registers and the nearest memory.
+    pub mem_bytes: Count,
+}
+
+/// A cache and what happens in it: fully associative, LRU, seeing every access.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LevelReport {
+    /// Its name.
+    pub name: String,
+    /// Its capacity in bytes.
+    pub capacity_bytes: u64,
+    /// Bytes of a line.
+    pub line_bytes: u64,
+    /// Accesses of elements.
+    pub accesses: Count,
+    /// Lines touched for the first time.
+    pub compulsory_misses: Count,
+    /// Lines that were there and had left.
+    pub capacity_misses: Count,
+    /// Between which numbers the capacity misses lie, where they are not exact.
+    pub capacity_misses_range: Option<[f64; 2]>,
+    /// Bytes that come in: both kinds of misses, a line each.
+    pub bytes: Count,
+    /// Bytes of changed lines that go back.
+    pub written_bytes: Count,
+    /// How the misses were found, in words.
+    pub method: String,
+}
+
+/// A part of the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// What takes it: `compute`, `loads and stores`, `L2`, `DRAM`, `loops`, `branches`, `launch`.
+    pub name: String,
+    /// How long it takes alone.
+    pub ms: f64,
+}
+
+/// The data of a roofline chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roofline {
+    /// The ceiling of arithmetic in GFLOP/s; none where the device's is unknown.
+    pub peak_gflop_s: Option<f64>,
+    /// What the kernel reaches.
+    pub gflop_s: f64,
+    /// One roof for each memory: its bandwidth, and where the kernel stands under it.
+    pub roofs: Vec<Roof>,
+}
+
+/// A roof of a roofline chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roof {
+    /// The memory.
+    pub name: String,
+    /// Its bandwidth in GB/s.
+    pub gb_s: f64,
+    /// The kernel's FLOPs for each byte that this memory moves; none if it moves nothing, or if a library
+    /// decides what it moves.
+    pub flop_per_byte: Option<f64>,
+}
+
+/// What a line of the source costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineCost {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// How often it runs.
+    pub runs: Count,
+    /// Loads.
+    pub load_ops: Count,
+    /// Stores.
+    pub store_ops: Count,
+    /// Floating-point operations.
+    pub flops: Count,
+    /// Misses in each level.
+    pub misses: Vec<Count>,
+    /// Its share of the time, 0..=1.
+    pub share: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_languages_have_names() {
+        for (name, level) in [("O0", OptLevel::O0), ("-O1", OptLevel::O1), ("o2", OptLevel::O2), ("3", OptLevel::O3)] {
+            assert_eq!(OptLevel::from_name(name), Ok(level));
+        }
+        assert_eq!(OptLevel::from_name("Ofast").unwrap_err().field_name(), Some("opt_level"));
+        assert_eq!(Language::from_name("Python"), Ok(Language::Python));
+        assert_eq!(Language::from_name("rust").unwrap_err().field_name(), Some("language"));
+    }
+
+    #[test]
+    fn links_reopen_the_kernel() {
+        let request =
+            Request { code: "for (;;) é".into(), defines: [("N".to_owned(), 4)].into(), ..Request::default() };
+        assert_eq!(Request::from_fragment(&request.to_fragment().unwrap()), Ok(request));
+        assert!(Request::from_fragment("k=%").unwrap_err().to_string().contains("not a kernel"));
+    }
+
+    #[test]
+    fn parameters_and_caches_are_read() {
+        assert_eq!(define(" N = 7 "), Ok(("N".to_owned(), 7)));
+        assert_eq!(level("L1=32KiB").unwrap().capacity_bytes, 32 << 10);
+        for bad in ["N", "=3", "N=x", "N=1e3", "2N=3", "N=99999999999999999999"] {
+            assert_eq!(define(bad).unwrap_err().field_name(), Some("define"), "{bad}");
+        }
+        assert!(level("L1").is_err() && level("L1=many").is_err());
+    }
+}
