@@ -218,7 +218,8 @@ async fn what_a_client_leaves_is_cancelled_or_dropped() {
     server.orders.until(|seen| seen.cancelled == 1).await;
     server.counts("accel_abandoned_requests_total 2\n").await;
     server.counts("accel_queue_items 0\n").await;
-    assert_eq!((server.orders.seen().passes, server.orders.seen().items), (1, 0));
+    let seen = server.orders.seen();
+    assert_eq!((seen.passes, seen.items), (1, 0));
 }
 
 #[tokio::test]
@@ -285,7 +286,7 @@ async fn adapters_are_swapped_between_pieces() {
     check(&score().await.json(), "q\n", &["x"], None);
     assert_eq!(server.orders.seen().items, asked);
 
-    server(limits()).ready().await.post("/v1/adapter", r#"{"path":null}"#).await.refuses(501, "--adapters DIR");
+    crate::common::server(limits()).ready().await.post("/v1/adapter", r#"{"path":null}"#).await.refuses(501, "--adapters DIR");
 }
 
 #[tokio::test]
