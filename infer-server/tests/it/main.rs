@@ -12,3 +12,4 @@ mod kill;
 mod load;
 mod remote;
 mod serving;
+mod structure;

@@ -286,7 +286,12 @@ async fn adapters_are_swapped_between_pieces() {
     check(&score().await.json(), "q\n", &["x"], None);
     assert_eq!(server.orders.seen().items, asked);
 
-    crate::common::server(limits()).ready().await.post("/v1/adapter", r#"{"path":null}"#).await.refuses(501, "--adapters DIR");
+    crate::common::server(limits())
+        .ready()
+        .await
+        .post("/v1/adapter", r#"{"path":null}"#)
+        .await
+        .refuses(501, "--adapters DIR");
 }
 
 #[tokio::test]
