@@ -13,10 +13,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::Service;
-use crate::error::{ApiError, Body, Refusal};
-use crate::prototype::{aside, json};
-use crate::recipes::start;
+use crate::error::{ApiError, Refusal};
+use crate::http::{Body, Service};
+use crate::input::json;
+use crate::work::blocking;
 
 /// The endpoint.
 pub(crate) fn router() -> OpenApiRouter<Service> {
@@ -26,7 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 /// Source code and the machine it is to run on. Every field but `code` has a default.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
-pub struct CompileRequest {
+pub(crate) struct CompileRequest {
     /// C or Python source.
     #[schema(example = "def matmul(a, b): return a @ b")]
     code: String,
@@ -36,7 +36,7 @@ pub struct CompileRequest {
     /// How the code is compiled.
     #[schema(default = "O2", example = "O2", pattern = "O0|O1|O2|O3")]
     opt_level: String,
-    /// `c` or `python`; told from the code if left out.
+    /// `c` or `python`; inferred from the code if left out.
     language: Option<String>,
     /// The function to look at; needed if there are several that no other calls.
     function: Option<String>,
@@ -46,7 +46,7 @@ pub struct CompileRequest {
     /// Shapes of arrays.
     #[schema(example = json!(["a: f32[M, K]"]))]
     shapes: Vec<String>,
-    /// The type of elements where nobody says.
+    /// The type of elements where the source does not say.
     #[schema(default = "f32")]
     element: String,
     /// How often a condition on data holds.
@@ -65,7 +65,7 @@ pub struct CompileRequest {
 
 /// What the code does and costs: the prototype's keys, then everything else that is known.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CompileAnswer {
+pub(crate) struct CompileAnswer {
     /// Time.
     #[serde(rename = "latency (ms)")]
     latency: f64,
@@ -75,7 +75,7 @@ pub struct CompileAnswer {
     /// What was counted: `num_loops`, `num_branches`, `load_ops`, `store_ops`, `flops`, `mem_bytes`.
     #[schema(value_type = Object)]
     features: Features,
-    /// How many ms each feature is answerable for (exact Shapley values of this prediction).
+    /// How many ms each feature accounts for (exact Shapley values of this prediction).
     feature_importance: BTreeMap<String, f64>,
     /// Between which times it lies.
     latency_range_ms: [f64; 2],
@@ -182,8 +182,8 @@ fn request(fields: &mut Map<String, Value>) -> Result<Request, Error> {
 )]
 async fn predict_compile(State(service): State<Service>, Body(body): Body) -> Result<Json<CompileAnswer>, ApiError> {
     service.accept()?;
-    let (_stop, mut progress) = start(&service)?;
-    aside(move || {
+    let (_stop, mut progress) = service.start()?;
+    blocking(move || {
         let request = read(&body)?;
         Ok(Json(predict(&request, &mut progress).map_err(ApiError::body)?.into()))
     })

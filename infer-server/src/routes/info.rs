@@ -1,6 +1,7 @@
 //! What the server is: `/info` for people and scripts, `/metrics` for Prometheus.
 
 use accel_core::score::prompt;
+use accel_model::{DeviceKind, ModelInfo};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -10,10 +11,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::Service;
 use crate::error::ApiError;
+use crate::http::Service;
 use crate::scoring::{Backend, Limits};
-use accel_model::{DeviceKind, ModelInfo};
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
@@ -22,7 +22,7 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 
 /// What the server is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Info {
+pub(crate) struct Info {
     /// Of the server.
     version: &'static str,
     /// Who scores: `heuristic`, `local` or `remote`.

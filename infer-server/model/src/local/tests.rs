@@ -10,6 +10,7 @@ use candle_core::quantized::gguf_file::{self, Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Tensor, safetensors};
 use candle_transformers::models::quantized_llama::ModelWeights;
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::*;

@@ -20,15 +20,15 @@ use candle_core::{Device, Tensor};
 
 use crate::quantize::requantize::{fast_type, requantize};
 
-use super::error::ModelError;
 use super::mapped::{self, MappedFile};
+use crate::error::ModelError;
 
 /// The longest header read: the largest vocabularies in use (256 k tokens) with their merges take some 20 MB.
 const MOST_HEADER: usize = 64 << 20;
 
 /// The sizes of a Llama, from the file's metadata.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Config {
+pub struct LlamaConfig {
     /// Blocks of attention and MLP.
     pub layers: usize,
     /// Numbers of the residual stream.
@@ -39,7 +39,7 @@ pub struct Config {
     pub heads: usize,
     /// Heads of keys and values, each shared by `heads / kv_heads` heads of queries.
     pub kv_heads: usize,
-    /// Numbers a head.
+    /// Numbers per head.
     pub head_dim: usize,
     /// Tokens that the model knows.
     pub vocabulary: usize,
@@ -168,7 +168,7 @@ impl Gguf {
     }
 
     /// The model's sizes; an architecture that this program does not build is refused by name.
-    pub(super) fn config(&self) -> Result<Config, ModelError> {
+    pub(super) fn config(&self) -> Result<LlamaConfig, ModelError> {
         const CURE: &str = "Take a model of Llama architecture, such as Mistral-7B-Instruct-v0.2";
         match self.text("general.architecture") {
             Some("llama") => {}
@@ -212,7 +212,7 @@ impl Gguf {
             }
             None => return Err(self.damaged("the weight token_embd.weight is missing".into())),
         };
-        Ok(Config {
+        Ok(LlamaConfig {
             layers: self.size("llama.block_count", 1 << 12)?,
             hidden,
             feed_forward: self.size("llama.feed_forward_length", 1 << 22)?,

@@ -1,6 +1,5 @@
 //! `fetch` against a stand-in for the Hugging Face hub on this machine: one address that knows what a file is, and
 //! another where it lies.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,23 +14,26 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+
+use crate::common::{HANGS_AFTER, eventually};
 
 /// What the next answer is, where it is not the right one.
 #[derive(Clone, Debug)]
 enum Fault {
+    /// The right answer.
+    None,
     Status(u16, &'static [(&'static str, &'static str)]),
     /// The connection ends after so many bytes.
     Cut(usize),
-    /// Nothing comes after so many bytes.
-    Stall(usize),
+    /// After so many bytes nothing comes until it is notified.
+    Hold(usize, Arc<Notify>),
     /// The whole, though a part was asked for.
     NoRanges,
     /// Another part than the one asked for.
     OtherPart,
-    /// Parts of 16 KiB with a wait between.
-    Slow(Duration),
     /// The content changes before this answer.
     Change(Vec<u8>),
 }
@@ -117,7 +119,7 @@ impl Hub {
             dir: Some(dir.to_owned()),
             endpoint: self.url.parse().unwrap(),
             sha256: None,
-            stall_timeout: 1,
+            stall_timeout: HANGS_AFTER.as_secs(),
         }
     }
 
@@ -206,25 +208,23 @@ fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
     };
     let length = part.len();
     let body = match fault {
-        Some(Fault::Cut(at)) => pieces(vec![Ok(part.slice(..at)), Err(std::io::Error::other("cut"))], Duration::ZERO),
-        Some(Fault::Stall(at)) => pieces(vec![Ok(part.slice(..at)), Ok(part.slice(at..))], Duration::from_secs(60)),
-        Some(Fault::Slow(wait)) => {
-            let ends = (0..length).step_by(1 << 14).map(|at| Ok(part.slice(at..(at + (1 << 14)).min(length))));
-            pieces(ends.collect(), wait)
+        Some(Fault::Cut(at)) => {
+            // What was sent goes out while this waits, before the error closes the connection.
+            pieces(part.slice(..at), tokio::time::sleep(Duration::from_millis(20)), Err(std::io::Error::other("cut")))
         }
+        Some(Fault::Hold(at, go)) => pieces(part.slice(..at), async move { go.notified().await }, Ok(part.slice(at..))),
         _ => Body::from(part),
     };
     response.header("etag", etag).header("content-length", length).body(body).unwrap()
 }
 
-fn pieces(pieces: Vec<Result<Bytes, std::io::Error>>, wait: Duration) -> Body {
-    Body::from_stream(stream::unfold((pieces.into_iter(), false), move |(mut pieces, waits)| async move {
-        // The wait also lets what was sent go out before an error closes the connection.
-        if waits {
-            tokio::time::sleep(wait.max(Duration::from_millis(20))).await;
-        }
-        pieces.next().map(|piece| (piece, (pieces, true)))
-    }))
+/// `first`, and after `wait` the rest.
+fn pieces(first: Bytes, wait: impl Future<Output = ()> + Send + 'static, rest: std::io::Result<Bytes>) -> Body {
+    let rest = stream::once(async move {
+        wait.await;
+        rest
+    });
+    Body::from_stream(stream::once(async move { Ok(first) }).chain(rest))
 }
 
 fn start(headers: &HeaderMap) -> Option<usize> {
@@ -264,7 +264,7 @@ async fn a_file_comes_whole_and_is_not_fetched_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_connection_goes_on_where_it_broke() {
     let (hub, dir) = (Hub::start(content(300_000)).await, tempfile::tempdir().unwrap());
-    hub.with(|i| i.store_faults.extend([Fault::Cut(100_000), Fault::Stall(50_000), Fault::Cut(1)]));
+    hub.with(|i| i.store_faults.extend([Fault::Cut(100_000), Fault::Cut(50_000), Fault::Cut(1)]));
     let fetched = run(&hub.args(dir.path())).await.unwrap();
     whole(dir.path(), &fetched, &content(300_000));
     let range = |from: usize| Some(format!("bytes={from}-"));
@@ -272,6 +272,17 @@ async fn a_cut_connection_goes_on_where_it_broke() {
     // Each try has a fresh signature.
     let signatures = hub.with(|i| i.store.iter().map(|a| a.path.clone()).collect::<std::collections::BTreeSet<_>>());
     assert_eq!(signatures.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_comes_is_given_up() {
+    let (hub, dir) = (Hub::start(content(300_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.store_faults.push_back(Fault::Hold(50_000, Arc::default())));
+    let args = Args { stall_timeout: 1, ..hub.args(dir.path()) };
+    whole(dir.path(), &run(&args).await.unwrap(), &content(300_000));
+    // On a busy machine more than one connection may be given up.
+    let ranges = hub.ranges();
+    assert!(ranges.len() >= 2 && ranges[0].is_none(), "{ranges:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,9 +357,7 @@ async fn content_that_changes_is_never_joined() {
     // Between two runs: the part has the name of what it is a part of.
     let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
     hub.with(|i| i.store_faults.extend(vec![Fault::Cut(100_000); 1]));
-    hub.with(|i| {
-        i.hub_faults.extend([Fault::Slow(Duration::ZERO)].into_iter().chain(vec![Fault::Status(500, &[]); 9]))
-    });
+    hub.with(|i| i.hub_faults.extend([Fault::None].into_iter().chain(vec![Fault::Status(500, &[]); 9])));
     run(&hub.args(dir.path())).await.unwrap_err();
     assert_eq!(parts(dir.path()).len(), 1);
     let other: Vec<u8> = content(200_000).iter().map(|b| b ^ 255).collect();
@@ -364,7 +373,7 @@ async fn content_that_changes_is_never_joined() {
     let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
     hub.with(|i| {
         i.store_faults.push_back(Fault::Cut(100_000));
-        i.hub_faults.extend([Fault::Slow(Duration::ZERO), Fault::Change(other.clone())]);
+        i.hub_faults.extend([Fault::None, Fault::Change(other.clone())]);
     });
     let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
     assert!(message.contains("changed on the hub"), "{message}");
@@ -428,6 +437,7 @@ async fn names_that_lead_elsewhere_are_refused() {
 fn program(hub: &Hub, dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_infer-server"));
     command.args(["fetch", "--repo", "owner/name", "--file", "model.gguf", "--dir"]).arg(dir);
+    command.args(["--stall-timeout", &HANGS_AFTER.as_secs().to_string()]);
     command.env_remove("HF_TOKEN").env("HF_ENDPOINT", &hub.url).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -456,48 +466,37 @@ async fn the_token_goes_to_the_hub_alone() {
 async fn a_download_that_was_killed_goes_on() {
     let all = content(2_000_000);
     let (hub, dir) = (Hub::start(all.clone()).await, tempfile::tempdir().unwrap());
-    for _ in 0..3 {
-        hub.with(|i| i.store_faults.push_back(Fault::Slow(Duration::from_millis(20))));
-    }
-    let mut reached = 0;
-    for _ in 0..3 {
+    const STEP: usize = 300_000;
+    hub.with(|i| i.store_faults.extend(vec![Fault::Hold(STEP, Arc::default()); 3]));
+    for kill in 1..=3 {
         let mut child = program(&hub, dir.path()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let bytes = parts(dir.path()).first().map_or(0, |part| fs::metadata(part).unwrap().len());
-            if bytes > reached + 100_000 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "nothing comes");
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let present = || parts(dir.path()).first().map_or(0, |part| fs::metadata(part).unwrap().len());
+        eventually(async || present() == (kill * STEP) as u64).await;
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!dir.path().join("model.gguf").exists());
-        reached = fs::metadata(&parts(dir.path())[0]).unwrap().len();
     }
     let output = output(program(&hub, dir.path())).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read(dir.path().join("model.gguf")).unwrap() == all, "the file is not the hub's");
     assert!(parts(dir.path()).is_empty());
-    let ranges = hub.ranges();
-    assert_eq!((ranges.len(), &ranges[0]), (4, &None));
-    assert_eq!(ranges[3], Some(format!("bytes={reached}-")));
+    let range = |kills: usize| Some(format!("bytes={}-", kills * STEP));
+    assert_eq!(hub.ranges(), [None, range(1), range(2), range(3)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_downloads_of_one_file_do_not_mix() {
     let (hub, dir) = (Hub::start(content(500_000)).await, tempfile::tempdir().unwrap());
-    hub.with(|i| i.store_faults.push_back(Fault::Slow(Duration::from_millis(30))));
+    let go = Arc::new(Notify::new());
+    hub.with(|i| i.store_faults.push_back(Fault::Hold(100_000, Arc::clone(&go))));
     let first = tokio::spawn({
         let args = hub.args(dir.path());
         async move { run(&args).await }
     });
-    while hub.ranges().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(async || !hub.ranges().is_empty()).await;
     let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
     assert!(message.contains("another process is downloading it"), "{message}");
+    go.notify_one();
     whole(dir.path(), &first.await.unwrap().unwrap(), &content(500_000));
 }

@@ -1,21 +1,19 @@
 //! The endpoints that ask a model, against one that tests can steer.
-#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
-mod common;
-
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use common::{Answer, check, limits, question, send, server, server_with};
 use http_body_util::BodyExt as _;
-use infer_server::app::{Config, Health, router};
 use infer_server::auth::ApiKey;
+use infer_server::health::Health;
 use infer_server::jobs::JobLimits;
 use infer_server::scoring::Limits;
+use infer_server::service::{Config, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+
+use crate::common::{Answer, HANGS_AFTER, Server, check, eventually, limits, question, send, server, server_with};
 
 #[tokio::test]
 async fn scores_are_distributions_and_equal_items_are_asked_once() {
@@ -27,15 +25,15 @@ async fn scores_are_distributions_and_equal_items_are_asked_once() {
     assert_eq!((&answer["scorer"], &answer["model"]), (&json!("local"), &json!("fake")));
     assert_eq!(answer["labels"], json!(["a", "b"]));
     check(&answer, "q\n", &items, None);
-    assert_eq!(server.orders.items.load(SeqCst), 3);
+    assert_eq!(server.orders.seen().items, 3);
 
     // Asked before: nothing of it, part of it.
     check(&server.post("/v1/score", question("q\n", &["green", "red"])).await.json(), "q\n", &["green", "red"], None);
-    assert_eq!(server.orders.items.load(SeqCst), 3);
+    assert_eq!(server.orders.seen().items, 3);
     check(&server.post("/v1/score", question("q\n", &["red", "new"])).await.json(), "q\n", &["red", "new"], None);
-    assert_eq!(server.orders.items.load(SeqCst), 4);
+    assert_eq!(server.orders.seen().items, 4);
     check(&server.post("/v1/score", question("Q\n", &["red"])).await.json(), "Q\n", &["red"], None);
-    assert_eq!(server.orders.items.load(SeqCst), 5);
+    assert_eq!(server.orders.seen().items, 5);
 
     // Digits are the labels of those who name none.
     let digits = server.post("/v1/score", r#"{"items":["x"]}"#).await.json();
@@ -48,64 +46,73 @@ async fn long_requests_keep_their_order() {
     let items: Vec<String> = (0..3000).map(|i| format!("item {}", i * 7 % 1500)).collect();
     let answer = server.post("/v1/score", question("q\n", &items)).await;
     check(&answer.json(), "q\n", &items, None);
-    assert_eq!(server.orders.items.load(SeqCst), 1500);
+    assert_eq!(server.orders.seen().items, 1500);
 }
 
 #[tokio::test]
 async fn the_first_question_loads_the_model() {
     let server = server(limits());
     assert_eq!(server.get("/health/ready").await.json(), json!({"status": "ready", "model": "unloaded"}));
-    server.orders.hold_load.store(true, SeqCst);
+    server.orders.hold_load(true);
     server.post("/v1/score", question("q\n", &["x"])).await.refuses(503, "is being loaded");
-    server.until(|orders| orders.loads.load(SeqCst) == 1).await;
+    server.orders.until(|seen| seen.loads == 1).await;
     let ready = server.get("/health/ready").await;
     assert_eq!((ready.status.as_u16(), ready.json()["status"].clone()), (503, json!("loading")));
     assert_eq!(server.get("/health/live").await.status, 200);
     server.post("/predict-schedule", "{}").await.refuses(503, "is being loaded");
     // What needs no model goes on.
     assert_eq!(server.post("/simulate?policy=lru", "{}").await.status, 200);
-    server.orders.hold_load.store(false, SeqCst);
+    server.orders.hold_load(false);
     let server = server.ready().await;
     assert_eq!(server.get("/health/ready").await.json(), json!({"status": "ready", "model": "ready"}));
     assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
-    assert_eq!(server.orders.loads.load(SeqCst), 1);
+    assert_eq!(server.orders.seen().loads, 1);
+}
+
+/// A server whose model is refused for long after a failure, and one whose model is loaded again at once.
+fn after_a_failure() -> [Server; 2] {
+    [HANGS_AFTER, Duration::ZERO].map(|reload_after| server_with(limits(), Config::default(), Some(reload_after)))
+}
+
+/// What `/health/ready` says once the model has failed.
+async fn failed(server: &Server) -> Answer {
+    let ready = || server.get("/health/ready");
+    eventually(async || ready().await.json()["status"] == "failed").await;
+    ready().await
 }
 
 #[tokio::test]
 async fn a_model_that_does_not_load_says_why_and_is_tried_again_later() {
-    let server = server(limits());
-    server.orders.fail_load.store(true, SeqCst);
-    server.post("/v1/score", question("q\n", &["x"])).await.refuses(503, "is being loaded");
-    let failed = loop {
-        let ready = server.get("/health/ready").await;
-        if ready.json()["status"] == "failed" {
-            break ready;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    };
-    assert_eq!(failed.status, 503);
-    assert!(failed.json()["problem"].as_str().unwrap().contains("Download it again"), "{}", failed.text);
-    server.post("/v1/score", question("q\n", &["x"])).await.refuses(500, "Download it again");
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    let server = server.ready().await;
-    assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
-    assert_eq!(server.orders.loads.load(SeqCst), 2);
+    let [refusing, retrying] = after_a_failure();
+    for server in [&refusing, &retrying] {
+        server.orders.fail_load();
+        server.post("/v1/score", question("q\n", &["x"])).await.refuses(503, "is being loaded");
+        let failed = failed(server).await;
+        assert_eq!(failed.status, 503);
+        assert!(failed.json()["problem"].as_str().unwrap().contains("Download it again"), "{}", failed.text);
+    }
+    refusing.post("/v1/score", question("q\n", &["x"])).await.refuses(500, "Download it again");
+    assert_eq!(refusing.orders.seen().loads, 1);
+    let retrying = retrying.ready().await;
+    assert_eq!(retrying.post("/v1/score", question("q\n", &["x"])).await.status, 200);
+    assert_eq!(retrying.orders.seen().loads, 2);
 }
 
 #[tokio::test]
 async fn what_breaks_in_the_model_costs_its_request_only() {
-    let server = server(limits()).ready().await;
-    server.post("/v1/score", question("q\n", &["nan"])).await.refuses(500, "not finite");
-    assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
+    let [refusing, retrying] = after_a_failure();
+    let (refusing, retrying) = (refusing.ready().await, retrying.ready().await);
+    for server in [&refusing, &retrying] {
+        server.post("/v1/score", question("q\n", &["nan"])).await.refuses(500, "not finite");
+        assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
 
-    server.post("/v1/score", question("q\n", &["panic"])).await.refuses(500, "panicked: told to");
-    let ready = server.get("/health/ready").await;
-    assert_eq!((ready.status.as_u16(), ready.json()["status"].clone()), (503, json!("failed")));
-    server.post("/v1/score", question("q\n", &["y"])).await.refuses(500, "panicked: told to");
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    let server = server.ready().await;
-    assert_eq!(server.post("/v1/score", question("q\n", &["y"])).await.status, 200);
-    assert_eq!(server.orders.loads.load(SeqCst), 2);
+        server.post("/v1/score", question("q\n", &["panic"])).await.refuses(500, "panicked: told to");
+        assert_eq!(failed(server).await.status, 503);
+    }
+    refusing.post("/v1/score", question("q\n", &["y"])).await.refuses(500, "panicked: told to");
+    let retrying = retrying.ready().await;
+    assert_eq!(retrying.post("/v1/score", question("q\n", &["y"])).await.status, 200);
+    assert_eq!(retrying.orders.seen().loads, 2);
 }
 
 #[tokio::test]
@@ -131,7 +138,7 @@ async fn bad_requests_name_the_place_and_the_cure() {
     ask(json!({})).await.refuses(422, "missing field `items`");
     server.post("/v1/score", "").await.refuses(422, "line 1");
     server.post("/v1/score", &b"{\"items\":[\"\xff\"]}"[..]).await.refuses(422, "line 1, column");
-    assert_eq!(server.orders.items.load(SeqCst), 0);
+    assert_eq!(server.orders.seen().items, 0);
     assert_eq!(ask(json!({"items": ["x"]})).await.status, 200);
 }
 
@@ -148,7 +155,7 @@ async fn a_prompt_of_ten_megabytes_is_refused() {
 }
 
 /// Asks while the model is held; the task ends with the answer.
-fn ask(server: &common::Server, items: Vec<String>) -> tokio::task::JoinHandle<Answer> {
+fn ask(server: &Server, items: Vec<String>) -> tokio::task::JoinHandle<Answer> {
     let request = Request::post("/v1/score").body(Body::from(question("q\n", &items))).unwrap();
     tokio::spawn(send(server.router.clone(), request))
 }
@@ -161,17 +168,14 @@ fn items(name: &str, count: usize) -> Vec<String> {
 async fn a_full_queue_refuses_single_and_batch_alike() {
     let small = Limits { items: 8, queue_items: 10, ..limits() };
     let server = server(small).ready().await;
-    server.orders.hold.store(true, SeqCst);
+    server.orders.hold();
     let first = ask(&server, items("first", 8));
-    server.until(|orders| orders.passes.load(SeqCst) == 1).await;
+    server.orders.until(|seen| seen.passes == 1).await;
     server.post("/v1/score", question("q\n", &items("batch", 3))).await.refuses(429, "Try again in");
     let second = ask(&server, items("second", 2));
-    let waiting = || async { server.get("/metrics").await.text.contains("accel_queue_items 10") };
-    while !waiting().await {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    server.counts("accel_queue_items 10\n").await;
     server.post("/v1/score", question("q\n", &["one"])).await.refuses(429, "Try again in");
-    server.orders.hold.store(false, SeqCst);
+    server.orders.release();
     check(&first.await.unwrap().json(), "q\n", &items("first", 8), None);
     check(&second.await.unwrap().json(), "q\n", &items("second", 2), None);
     assert_eq!(server.post("/v1/score", question("q\n", &["one"])).await.status, 200);
@@ -181,53 +185,58 @@ async fn a_full_queue_refuses_single_and_batch_alike() {
 #[tokio::test]
 async fn a_request_past_its_deadline_is_504_in_the_queue_and_in_the_model() {
     let server = server(Limits { deadline: Duration::from_millis(100), ..limits() }).ready().await;
-    server.orders.hold.store(true, SeqCst);
-    let running = ask(&server, items("running", 2));
-    server.until(|orders| orders.passes.load(SeqCst) == 1).await;
-    let waiting = ask(&server, items("waiting", 2));
-    running.await.unwrap().refuses(504, "POST /v1/jobs");
-    waiting.await.unwrap().refuses(504, "--deadline");
-    while !server.get("/metrics").await.text.contains("accel_abandoned_requests_total 2") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    server.orders.hold();
+    // On a busy machine the deadline may pass before the model's turn comes: then another one is asked.
+    while server.orders.seen().passes == 0 {
+        ask(&server, items("running", 2)).await.unwrap().refuses(504, "POST /v1/jobs");
     }
-    server.orders.hold.store(false, SeqCst);
-    assert_eq!(server.post("/v1/score", question("q\n", &["x"])).await.status, 200);
-    assert_eq!(server.orders.items.load(SeqCst), 1, "the model was asked what nobody waited for");
+    server.orders.until(|seen| seen.cancelled == 1).await;
+    // A job has no deadline, so it holds the model while the next request waits.
+    let job = server.post("/v1/jobs", r#"{"evictions":{"num_layers":4}}"#).await;
+    server.orders.until(|seen| seen.passes == 2).await;
+    ask(&server, items("waiting", 2)).await.unwrap().refuses(504, "--deadline");
+    server.orders.release();
+    let done = finished(&server, &job).await;
+    assert_eq!(done["status"], "done");
+    eventually(async || server.post("/v1/score", question("q\n", &["x"])).await.status == 200).await;
+    let (asked, wanted) = (server.orders.seen().items, done["result"]["prompts"].as_u64().unwrap() as usize + 1);
+    assert_eq!(asked, wanted, "the model was asked what nobody waited for");
 }
 
 #[tokio::test]
 async fn what_a_client_leaves_is_cancelled_or_dropped() {
     let server = server(limits()).ready().await;
-    server.orders.hold.store(true, SeqCst);
+    server.orders.hold();
     let running = ask(&server, items("running", 2));
-    server.until(|orders| orders.passes.load(SeqCst) == 1).await;
+    server.orders.until(|seen| seen.passes == 1).await;
     let waiting = ask(&server, items("waiting", 2));
-    let text = || async { server.get("/metrics").await.text };
-    while !text().await.contains("accel_queue_items 4") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    server.counts("accel_queue_items 4\n").await;
     // In this order: the one that waits must be gone before its turn comes.
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     running.abort();
-    server.until(|orders| orders.cancelled.load(SeqCst) == 1).await;
-    while !text().await.contains("accel_abandoned_requests_total 2") {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    assert!(text().await.contains("accel_queue_items 0"));
-    assert_eq!((server.orders.passes.load(SeqCst), server.orders.items.load(SeqCst)), (1, 0));
+    server.orders.until(|seen| seen.cancelled == 1).await;
+    server.counts("accel_abandoned_requests_total 2\n").await;
+    server.counts("accel_queue_items 0\n").await;
+    let seen = server.orders.seen();
+    assert_eq!((seen.passes, seen.items), (1, 0));
 }
 
 #[tokio::test]
 async fn a_short_request_is_not_stuck_behind_a_long_one() {
     let server = server(limits()).ready().await;
-    server.orders.pass_ms.store(5, SeqCst);
+    server.orders.hold();
     let long = ask(&server, items("long", 3000));
-    server.until(|orders| orders.passes.load(SeqCst) >= 1).await;
-    check(&server.post("/v1/score", question("q\n", &["short"])).await.json(), "q\n", &["short"], None);
+    server.orders.until(|seen| seen.passes == 1).await;
+    let short = ask(&server, items("short", 1));
+    server.counts("accel_queue_items 3001\n").await;
+    // The pass under way, and one of the short request.
+    server.orders.allow(2);
+    check(&short.await.unwrap().json(), "q\n", &items("short", 1), None);
     assert!(!long.is_finished(), "the short request came after the long one");
-    let asked = server.orders.items.load(SeqCst);
+    let asked = server.orders.seen().items;
     assert!(asked < 1000, "{asked} items before the short one");
+    server.orders.release();
     check(&long.await.unwrap().json(), "q\n", &items("long", 3000), None);
 }
 
@@ -238,7 +247,7 @@ async fn adapters_are_swapped_between_pieces() {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
     let config = Config { adapters: Some(folder.path().to_owned()), ..Config::default() };
-    let server = server_with(limits(), config).ready().await;
+    let server = server_with(limits(), config, None).ready().await;
     let adapter = |path: Value| server.post("/v1/adapter", json!({ "path": path }).to_string());
     let score = || server.post("/v1/score", question("q\n", &["x"]));
     check(&score().await.json(), "q\n", &["x"], None);
@@ -253,20 +262,36 @@ async fn adapters_are_swapped_between_pieces() {
     }
     server.post("/v1/adapter", "{}").await.refuses(422, "missing field `path`");
 
-    // A request under way is not answered by two adapters.
-    server.orders.pass_ms.store(2, SeqCst);
-    let long = ask(&server, items("long", 1000));
-    server.until(|orders| orders.items.load(SeqCst) > 200).await;
-    assert_eq!(adapter(json!("two")).await.status, 200);
+    // A request under way is not answered by two adapters: four passes of it were by the first.
+    server.orders.hold();
+    let (passes, long) = (server.orders.seen().passes, ask(&server, items("long", 1000)));
+    server.orders.until(|seen| seen.passes == passes + 1).await;
+    server.orders.allow(3);
+    server.orders.until(|seen| seen.passes == passes + 4).await;
+    let mut swap = std::pin::pin!(server.queue().set_adapter(Some(folder.path().join("two"))));
+    // The branches are polled in order: it is on its way now, and waits for the pass under way.
+    tokio::select! {
+        biased;
+        _ = swap.as_mut() => panic!("it came in the middle of a pass"),
+        () = std::future::ready(()) => {}
+    }
+    server.orders.release();
+    assert_eq!(swap.await.unwrap().adapter.as_deref(), Some("two"));
     check(&long.await.unwrap().json(), "q\n", &items("long", 1000), Some("two"));
+    assert_eq!(adapter(json!("two")).await.json()["adapter"], "two");
 
     // The answers of each are kept apart.
-    let asked = server.orders.items.load(SeqCst);
+    let asked = server.orders.seen().items;
     assert_eq!(adapter(Value::Null).await.json()["adapter"], Value::Null);
     check(&score().await.json(), "q\n", &["x"], None);
-    assert_eq!(server.orders.items.load(SeqCst), asked);
+    assert_eq!(server.orders.seen().items, asked);
 
-    common::server(limits()).ready().await.post("/v1/adapter", r#"{"path":null}"#).await.refuses(501, "--adapters DIR");
+    crate::common::server(limits())
+        .ready()
+        .await
+        .post("/v1/adapter", r#"{"path":null}"#)
+        .await
+        .refuses(501, "--adapters DIR");
 }
 
 #[tokio::test]
@@ -279,7 +304,7 @@ async fn a_trace_is_scored_by_the_model() {
     let evictions = answer.json();
     let accesses = evictions["accesses"].as_array().unwrap();
     let prompts = evictions["prompts"].as_u64().unwrap() as usize;
-    assert!(prompts < accesses.len() && prompts == server.orders.items.load(SeqCst), "{prompts}");
+    assert!(prompts < accesses.len() && prompts == server.orders.seen().items, "{prompts}");
     for access in accesses {
         let [score, mass, entropy] =
             ["eviction_score", "label_mass", "entropy"].map(|key| access[key].as_f64().unwrap());
@@ -303,7 +328,7 @@ async fn a_trace_is_scored_by_the_model() {
         answer["runs"].as_array().unwrap().iter().find(|r| r["policy"] == "ml").unwrap()["hits"].clone()
     };
     assert_eq!(ml(&run.json()), by_model.json()["cache_hits (count)"]);
-    assert_eq!(server.orders.items.load(SeqCst), prompts);
+    assert_eq!(server.orders.seen().items, prompts);
     let of_recipe = server.post("/v1/evictions", json!({ "recipe": recipe }).to_string()).await;
     assert_eq!(of_recipe.json(), evictions);
 
@@ -315,7 +340,7 @@ async fn a_trace_is_scored_by_the_model() {
     for (body, wanted) in [
         (json!({"recipe": {}, "seed": 1}), "either"),
         (json!({"recipe": {"workload": {"file": {"name": "x.csv"}}}}), "cannot carry"),
-        (json!({"recipe": {"workload": {"inference": {"model": "gpt-9"}}}}), "no such preset"),
+        (json!({"recipe": {"workload": {"model": {"model": "gpt-9"}}}}), "no such preset"),
         (json!({"num_layers": 0}), "num_layers"),
     ] {
         server.post("/v1/evictions", body.to_string()).await.refuses(422, wanted);
@@ -351,16 +376,12 @@ async fn traces_over_the_limits_are_sent_to_jobs_or_refused() {
 }
 
 /// The job once it has ended.
-async fn finished(server: &common::Server, job: &Answer) -> Value {
+async fn finished(server: &Server, job: &Answer) -> Value {
     assert_eq!(job.status, 202, "{}", job.text);
-    for _ in 0..2000 {
-        let now = server.get(job.headers["location"].to_str().unwrap()).await.json();
-        if !["queued", "running"].contains(&now["status"].as_str().unwrap()) {
-            return now;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the job does not end");
+    let look = || server.get(job.headers["location"].to_str().unwrap());
+    let ended = |now: Value| !["queued", "running"].contains(&now["status"].as_str().unwrap());
+    eventually(async || ended(look().await.json())).await;
+    look().await.json()
 }
 
 #[tokio::test]
@@ -407,26 +428,26 @@ async fn jobs_do_what_requests_do() {
 #[tokio::test]
 async fn jobs_are_bounded_cancelled_and_followed() {
     let jobs = JobLimits { unfinished: 2, finished: 1, ..JobLimits::default() };
-    let server = server_with(limits(), Config { jobs, ..Config::default() }).ready().await;
-    server.orders.hold.store(true, SeqCst);
+    let server = server_with(limits(), Config { jobs, ..Config::default() }, None).ready().await;
+    server.orders.hold();
     let all = server.router.clone().oneshot(Request::get("/events").body(Body::empty()).unwrap()).await.unwrap();
     let all = tokio::spawn(all.into_body().collect());
     let first = server.post("/v1/jobs", r#"{"evictions":{"num_layers":4}}"#).await;
-    server.until(|orders| orders.passes.load(SeqCst) == 1).await;
+    server.orders.until(|seen| seen.passes == 1).await;
     let second = server.post("/v1/jobs", r#"{"evictions":{"num_layers":5}}"#).await;
     server.post("/v1/jobs", r#"{"evictions":{}}"#).await.refuses(429, "2 jobs");
     let path = first.headers["location"].to_str().unwrap();
     let stopped = server.delete(path).await;
     assert_eq!((stopped.status.as_u16(), &stopped.json()["status"]), (202, &json!("cancelled")));
     // The model drops it as well.
-    server.until(|orders| orders.cancelled.load(SeqCst) >= 1).await;
+    server.orders.until(|seen| seen.cancelled >= 1).await;
     assert_eq!(server.get(path).await.json()["status"], "cancelled");
     let path = format!("{}/events", second.headers["location"].to_str().unwrap());
     let events = server.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     let mut events = events.into_body();
     let first_event = events.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first_event.starts_with(b"event: progress"), "{first_event:?}");
-    server.orders.hold.store(false, SeqCst);
+    server.orders.release();
     assert_eq!(finished(&server, &second).await["status"], "done");
     // Only one result is kept.
     server.get(first.headers["location"].to_str().unwrap()).await.refuses(404, "no job");
@@ -441,9 +462,9 @@ async fn jobs_are_bounded_cancelled_and_followed() {
 #[tokio::test]
 async fn a_server_that_shuts_down_takes_no_more_work() {
     let server = server(limits()).ready().await;
-    server.orders.hold.store(true, SeqCst);
+    server.orders.hold();
     let request = ask(&server, items("under way", 2));
-    server.until(|orders| orders.passes.load(SeqCst) == 1).await;
+    server.orders.until(|seen| seen.passes == 1).await;
     let job = server.post("/v1/jobs", r#"{"evictions":{}}"#).await;
     server.health.drain();
     assert_eq!(server.get("/health/ready").await.json()["status"], "draining");
@@ -452,7 +473,7 @@ async fn a_server_that_shuts_down_takes_no_more_work() {
     server.post("/v1/jobs", r#"{"evictions":{}}"#).await.refuses(503, "shutting down");
     server.post("/predict-schedule", "{}").await.refuses(503, "shutting down");
     assert_eq!(finished(&server, &job).await["status"], "cancelled");
-    server.orders.hold.store(false, SeqCst);
+    server.orders.release();
     check(&request.await.unwrap().json(), "q\n", &items("under way", 2), None);
 }
 
@@ -460,7 +481,7 @@ async fn a_server_that_shuts_down_takes_no_more_work() {
 async fn a_key_guards_all_but_health_and_documentation() {
     let origins = vec!["https://example.org".parse().unwrap()];
     let config = Config { api_key: ApiKey::new("secret"), cors_origins: origins, ..Config::default() };
-    let server = server_with(limits(), config).ready().await;
+    let server = server_with(limits(), config, None).ready().await;
     let with = |key: &str| {
         let request = Request::post("/v1/score").header("authorization", key);
         send(server.router.clone(), request.body(Body::from(question("q\n", &["x"]))).unwrap())
@@ -502,7 +523,7 @@ async fn the_server_says_what_it_is_and_counts() {
         (&info["model"]["quantization"], &info["prompt_version"]),
         (&json!("Q4_K"), &json!(accel_core::score::prompt::VERSION))
     );
-    assert_eq!(info["limits"]["deadline_s"], 10.0);
+    assert_eq!(info["limits"]["deadline_s"], HANGS_AFTER.as_secs_f64());
     let metrics = server.get("/metrics").await;
     assert!(metrics.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     for line in [

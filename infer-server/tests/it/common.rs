@@ -1,45 +1,115 @@
 //! A model that tests can steer, and a service around it.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use accel_model::{DeviceKind, LabelLogProbs, ModelError, ModelInfo, Prompt};
+use accel_model::{DeviceKind, LabelLogProbs, Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use infer_server::app::{Config, Health, router};
-use infer_server::scoring::local::{Loader, Model, Tokenize};
+use infer_server::health::Health;
 use infer_server::scoring::queue::{Options, Queue};
-use infer_server::scoring::{Backend, Common, Limits, Scoring};
+use infer_server::scoring::{Backend, Common, Limits, Patience, Scoring};
+use infer_server::service::{Config, router};
 use serde_json::Value;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
+
+/// No test waits longer for anything: by then it hangs.
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(300);
+
+/// What the fake model was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// How often it was loaded.
+    pub(crate) loads: usize,
+    /// Items answered.
+    pub(crate) items: usize,
+    /// Passes under way or done.
+    pub(crate) passes: usize,
+    /// Passes that were cancelled.
+    pub(crate) cancelled: usize,
+    /// The next load fails.
+    fail_load: bool,
+    /// Loading waits for this to go.
+    hold_load: bool,
+    /// Only so many passes may end; all where there is no limit.
+    allowed: Option<usize>,
+}
 
 /// What the fake model was asked, and what it is to do.
 #[derive(Debug, Default)]
-pub(crate) struct Orders {
-    /// How often it was loaded.
-    pub(crate) loads: AtomicUsize,
-    /// The next load fails.
-    pub(crate) fail_load: AtomicBool,
-    /// Loading waits for this to go.
-    pub(crate) hold_load: AtomicBool,
-    /// A pass waits for this to go, or to be cancelled.
-    pub(crate) hold: AtomicBool,
-    /// Items asked.
-    pub(crate) items: AtomicUsize,
-    /// Passes under way or done.
-    pub(crate) passes: AtomicUsize,
-    /// Passes that were cancelled.
-    pub(crate) cancelled: AtomicUsize,
-    /// Milliseconds a pass takes.
-    pub(crate) pass_ms: AtomicUsize,
+pub(crate) struct Orders(watch::Sender<Seen>);
+
+impl Orders {
+    /// What it was asked so far.
+    pub(crate) fn seen(&self) -> watch::Ref<'_, Seen> {
+        self.0.borrow()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let mut result = None;
+        self.0.send_modify(|seen| result = Some(change(seen)));
+        result.unwrap()
+    }
+
+    /// Fails the next load.
+    pub(crate) fn fail_load(&self) {
+        self.change(|seen| seen.fail_load = true);
+    }
+
+    /// Holds loads, or lets them go on.
+    pub(crate) fn hold_load(&self, hold: bool) {
+        self.change(|seen| seen.hold_load = hold);
+    }
+
+    /// Holds the next pass, and all after it.
+    pub(crate) fn hold(&self) {
+        self.change(|seen| seen.allowed = Some(seen.passes));
+    }
+
+    /// Lets as many passes of those held end.
+    pub(crate) fn allow(&self, passes: usize) {
+        self.change(|seen| seen.allowed = seen.allowed.map(|allowed| allowed + passes));
+    }
+
+    /// Lets all passes end.
+    pub(crate) fn release(&self) {
+        self.change(|seen| seen.allowed = None);
+    }
+
+    /// Waits on the model's thread until `go` holds, or `cancelled`, which nobody signals; whether it was cancelled.
+    fn block(&self, go: impl Fn(&Seen) -> bool, cancelled: &dyn Fn() -> bool) -> bool {
+        while !go(&self.seen()) {
+            if cancelled() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    /// Waits until `what` holds.
+    pub(crate) async fn until(&self, what: impl Fn(&Seen) -> bool) {
+        let mut seen = self.0.subscribe();
+        let held = tokio::time::timeout(HANGS_AFTER, seen.wait_for(|seen| what(seen))).await.is_ok();
+        assert!(held, "it does not come about: {:?}", self.0);
+    }
 }
 
-/// One token a byte.
+/// Asks `what` again and again until it holds, for what nobody signals.
+pub(crate) async fn eventually(what: impl AsyncFn() -> bool) {
+    let poll = async {
+        while !what().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(HANGS_AFTER, poll).await.is_ok(), "it does not come about");
+}
+
+/// One token per byte.
 struct Bytes;
 
 impl Tokenize for Bytes {
@@ -116,19 +186,18 @@ impl Model for Fake {
     }
 
     fn score(&mut self, prompt: &Prompt, cancelled: &dyn Fn() -> bool) -> Result<LabelLogProbs, ModelError> {
-        self.orders.passes.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(self.orders.pass_ms.load(Ordering::SeqCst) as u64));
-        while self.orders.hold.load(Ordering::SeqCst) {
-            if cancelled() {
-                self.orders.cancelled.fetch_add(1, Ordering::SeqCst);
-                return Err(ModelError::Cancelled);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        let pass = self.orders.change(|seen| {
+            seen.passes += 1;
+            seen.passes
+        });
+        if self.orders.block(|seen| seen.allowed.is_none_or(|allowed| pass <= allowed), cancelled) {
+            self.orders.change(|seen| seen.cancelled += 1);
+            return Err(ModelError::Cancelled);
         }
         let query = text(&prompt.prefix);
         let mut rows = Vec::new();
         for (i, item) in prompt.items.iter().enumerate() {
-            self.orders.items.fetch_add(1, Ordering::SeqCst);
+            self.orders.change(|seen| seen.items += 1);
             let item = text(item);
             match item.as_str() {
                 "nan" => return Err(ModelError::NotFinite { item: i }),
@@ -146,11 +215,9 @@ impl Model for Fake {
 pub(crate) fn loader(orders: &Arc<Orders>) -> Loader {
     let orders = Arc::clone(orders);
     Box::new(move || {
-        orders.loads.fetch_add(1, Ordering::SeqCst);
-        while orders.hold_load.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if orders.fail_load.swap(false, Ordering::SeqCst) {
+        orders.change(|seen| seen.loads += 1);
+        orders.block(|seen| !seen.hold_load, &|| false);
+        if orders.change(|seen| std::mem::take(&mut seen.fail_load)) {
             return Err(ModelError::File {
                 path: "fake.gguf".into(),
                 problem: "it is cut short".into(),
@@ -169,19 +236,20 @@ pub(crate) struct Server {
     pub(crate) router: Router,
 }
 
+/// Those of a server whose requests wait as long as they have to.
 pub(crate) fn limits() -> Limits {
-    Limits { deadline: Duration::from_secs(10), ..Limits::default() }
+    Limits { deadline: HANGS_AFTER, ..Limits::default() }
 }
 
 pub(crate) fn server(limits: Limits) -> Server {
-    server_with(limits, Config::default())
+    server_with(limits, Config::default(), None)
 }
 
-pub(crate) fn server_with(limits: Limits, config: Config) -> Server {
+/// A server whose model is loaded again `reload_after` a failure.
+pub(crate) fn server_with(limits: Limits, config: Config, reload_after: Option<Duration>) -> Server {
     let orders = Arc::new(Orders::default());
     let common = Common::in_memory(limits);
-    let options = Options { adapter: None, reload_after: Some(Duration::from_millis(200)) };
-    let queue = Queue::start(loader(&orders), options, &common).unwrap();
+    let queue = Queue::start(loader(&orders), Options { adapter: None, reload_after }, &common).unwrap();
     let scoring = Scoring::new(Backend::Local(queue), common);
     let health = Health::default();
     let router = router(&Config { scoring: scoring.clone(), ..config }, health.clone());
@@ -189,17 +257,22 @@ pub(crate) fn server_with(limits: Limits, config: Config) -> Server {
 }
 
 impl Server {
-    /// The same, once the model is loaded.
+    /// The same server, once the model is loaded.
     pub(crate) async fn ready(self) -> Self {
+        // A job waits for the model.
+        let loaded = tokio::time::timeout(HANGS_AFTER, self.queue().load(Patience::Job)).await;
+        loaded.expect("the fake does not load").unwrap();
+        self
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
         let Backend::Local(queue) = self.scoring.backend() else { unreachable!() };
-        let _ = queue.wake();
-        for _ in 0..2000 {
-            if queue.loaded().is_some() {
-                return self;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the fake does not load");
+        queue
+    }
+
+    /// Waits until the counts for Prometheus hold `line`.
+    pub(crate) async fn counts(&self, line: &str) {
+        eventually(async || self.get("/metrics").await.text.contains(line)).await;
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
@@ -212,17 +285,6 @@ impl Server {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         send(self.router.clone(), Request::delete(path).body(Body::empty()).unwrap()).await
-    }
-
-    /// Waits until `what` holds.
-    pub(crate) async fn until(&self, what: impl Fn(&Orders) -> bool) {
-        for _ in 0..2000 {
-            if what(&self.orders) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("it does not come about: {:?}", self.orders);
     }
 }
 
@@ -238,7 +300,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
-    /// Whether it is a refusal in JSON with `status` and `words`.
+    /// Checks that it is a refusal in JSON with `status` and `words`.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, words: &str) {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
@@ -262,7 +324,7 @@ pub(crate) fn question<S: AsRef<str>>(query: &str, items: &[S]) -> String {
     serde_json::json!({ "query": query, "items": items, "labels": ["a", "b"] }).to_string()
 }
 
-/// Whether the answers are those of the fake to these items.
+/// Checks that the answers are those of the fake to these items.
 #[track_caller]
 pub(crate) fn check(answer: &Value, query: &str, items: &[impl AsRef<str>], adapter: Option<&str>) {
     let scores = answer["items"].as_array().unwrap();

@@ -8,9 +8,9 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf as _;
 use tokenizers::Tokenizer;
 
-use super::error::ModelError;
 use super::gguf::Gguf;
 use super::spm::{Kind, SPACE, Spm};
+use crate::error::ModelError;
 
 /// Pre-tokenisers of byte-level BPE: the name in GGUF files, the name in candle's table, and whether llama.cpp puts
 /// the first token before a text where the file does not say (`llama-vocab.cpp`).

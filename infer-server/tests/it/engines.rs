@@ -2,17 +2,18 @@
 //!
 //! Run where the engines are: `ACCEL_LLAMA_CPP_PYTHON` names a Python with `llama-cpp-python[server]`, and
 //! `ACCEL_LLAMA_SERVER` llama.cpp's own `llama-server`. Where neither is named, there is nothing to compare with.
-#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use accel_model::{LoadOptions, LocalModel};
-use infer_server::scoring::local::{Loader, Model};
+use accel_model::client::builder;
+use accel_model::{LoadOptions, loader};
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::remote::{Client, Kind, Options};
 use infer_server::scoring::{Backend, Common, ItemScore, Limits, Patience, ScoreRequest, Scoring};
+
+use crate::common::eventually;
 
 struct Engine(Child);
 
@@ -38,8 +39,7 @@ fn question() -> ScoreRequest {
 
 async fn local() -> Vec<ItemScore> {
     let common = Common::in_memory(Limits::default());
-    let loader: Loader =
-        Box::new(|| Ok(Box::new(LocalModel::load(&model(), &LoadOptions::default())?) as Box<dyn Model>));
+    let loader = loader(model(), LoadOptions::default()).unwrap();
     let queue = Queue::start(loader, queue::Options::default(), &common).unwrap();
     Scoring::new(Backend::Local(queue), common).score(question(), Patience::Job).await.unwrap()
 }
@@ -50,12 +50,9 @@ async fn remote(mut command: Command, kind: Kind) -> Vec<ItemScore> {
     command.args(["--port", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
     let _engine = Engine(command.spawn().unwrap());
     let url = format!("http://127.0.0.1:{port}");
-    let mut tries = 0;
-    while !reqwest::get(format!("{url}/v1/models")).await.is_ok_and(|answer| answer.status().is_success()) {
-        tries += 1;
-        assert!(tries < 300, "the engine does not answer");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let http = builder().build().unwrap();
+    let answers = async || http.get(format!("{url}/v1/models")).send().await;
+    eventually(async || answers().await.is_ok_and(|answer| answer.status().is_success())).await;
     let common = Common::in_memory(Limits::default());
     let options = Options {
         url,
@@ -63,7 +60,7 @@ async fn remote(mut command: Command, kind: Kind) -> Vec<ItemScore> {
         model: "tiny".into(),
         key: None,
         concurrency: 2,
-        timeout: Duration::from_secs(30),
+        timeout: Duration::from_secs(300),
         retries: 2,
     };
     let client = Client::new(options, &common.limits, common.metrics.clone()).unwrap();

@@ -1,6 +1,5 @@
 //! `quantize` against transformers, bitsandbytes and llama.cpp (`tests/fixtures/checkpoints.py` made what is expected),
 //! and what it refuses.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -12,9 +12,9 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::ModelError;
-use super::gguf::Config;
+use super::gguf::LlamaConfig;
 use super::llama::Projection;
+use crate::error::ModelError;
 
 /// The largest adapter file: rank 256 on all matrices of a 70B model takes some 6 GB.
 const MOST_BYTES: u64 = 8 << 30;
@@ -113,7 +113,7 @@ impl<T: Copy> ByModule<T> {
 }
 
 /// Reads `adapter_config.json` and `adapter_model.safetensors` of a folder.
-pub(super) fn load(dir: &Path, config: &Config, device: &Device) -> Result<Adapter, ModelError> {
+pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<Adapter, ModelError> {
     let bad = |file: &str, problem: String, cure: &str| {
         let path = if file.is_empty() { dir.to_owned() } else { dir.join(file) };
         ModelError::Adapter { path: path.display().to_string(), problem, cure: cure.into() }

@@ -1,57 +1,44 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
-use std::ops::RangeInclusive;
-
-use accel_core::error::{Error, Place};
-use accel_core::import::prototype_csv::{FromRecords, Record, records};
+use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Unattended;
-use accel_core::recipe::{FileSource, Workload};
-use accel_core::recipe::{Recipe, default_seed};
+use accel_core::recipe::{FileSource, Recipe, Workload};
 use accel_core::run::{run_scored, run_with};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
 use accel_core::units::parse_bytes;
 use accel_core::validate::realism::{Realism, Reference, realism};
 use accel_core::validate::{self, profile};
-use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::Service;
-use crate::compile;
-use crate::error::{ApiError, Body, Refusal};
-use crate::scoring::trace::Source;
+use crate::error::{ApiError, Refusal};
+use crate::http::{Body, Service, parameters, scorer_headers};
+use crate::input::TraceInput;
+use crate::scoring::trace::TraceScores;
+use crate::work::blocking;
 
-/// The response header that names who made the scores.
-pub const SCORER_HEADER: &str = "x-scorer";
-/// The response header that says why it was not the scorer one might expect.
-pub const FALLBACK_HEADER: &str = "x-fallback-reason";
-/// The response header that names the model behind the scores.
-pub const MODEL_HEADER: &str = "x-model";
-
-/// The prototype's endpoints.
+/// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
     OpenApiRouter::new()
         .routes(routes!(generate_trace))
         .routes(routes!(predict_schedule))
         .routes(routes!(simulate_policy))
         .routes(routes!(validate_trace))
-        .merge(compile::router())
 }
 
 /// A synthetic workload. Every field has a default.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
-pub struct TraceRequest {
+pub(crate) struct TraceRequest {
     /// Family of models.
     #[schema(default = "Transformer", example = "Transformer", pattern = "Transformer|CNN|MLP|MoE")]
     model_type: String,
@@ -81,7 +68,7 @@ pub struct TraceRequest {
 /// One access of a trace.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes the core's record in the documentation")]
-pub struct TraceRecord {
+pub(crate) struct TraceRecord {
     /// The tensor's name, `{type}_{layer}`.
     #[schema(example = "Q_0")]
     tensor_id: String,
@@ -105,7 +92,8 @@ pub struct TraceRecord {
 
 /// What a policy did, in the prototype's keys.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Metrics {
+#[schema(as = Metrics)]
+pub(crate) struct PolicyMetrics {
     /// Accesses that found their tensor in the cache.
     #[serde(rename = "cache_hits (count)")]
     cache_hits: u64,
@@ -115,7 +103,7 @@ pub struct Metrics {
     /// Time of all accesses, one after the other.
     #[serde(rename = "total_latency (ms)")]
     total_latency: f64,
-    /// Tensors put out to make room.
+    /// Tensors evicted to make room.
     #[serde(rename = "evictions (count)")]
     evictions: u64,
     /// The part of the latency that waits for DRAM bandwidth.
@@ -147,13 +135,13 @@ pub struct Metrics {
     /// How much of the way from LRU's misses to those of the best schedule known the policy goes; null where LRU is
     /// the best known.
     gap_closed: Option<f64>,
-    /// The same for bytes missed.
+    /// The same ratio for bytes missed.
     byte_gap_closed: Option<f64>,
 }
 
 /// Whether a trace matches the laws of its generator.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ValidationAnswer {
+pub(crate) struct ValidationAnswer {
     /// p-value of the reuse counts against Binomial(5, reuse_probability); null where the trace is too small.
     #[serde(rename = "reuse_distribution_p_value (chi-square)")]
     reuse_p_value: Option<f64>,
@@ -177,135 +165,6 @@ struct ValidateQuery {
     reference: Option<String>,
 }
 
-/// A workload to make, or the records of a trace that `/generate-trace` or a file gave.
-pub(crate) struct Input {
-    pub(crate) trace: Trace,
-    /// The probability that the request claims; none for records.
-    reuse_probability: Option<f64>,
-}
-
-impl Input {
-    pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
-        // An empty body asks for the defaults, as `{}` does.
-        let value = if body.trim_ascii().is_empty() { Value::Object(Map::new()) } else { json(body)? };
-        match value {
-            Value::Object(fields) => {
-                let (synthetic, seed) = trace_request(&fields).map_err(ApiError::body)?;
-                let trace = synthetic.trace(seed).map_err(ApiError::body)?;
-                Ok(Self { trace, reuse_probability: Some(synthetic.reuse_probability) })
-            }
-            Value::Array(rows) => {
-                Ok(Self { trace: from_records(rows).map_err(ApiError::body)?, reuse_probability: None })
-            }
-            other => Err(ApiError::body(Error::input(
-                "body",
-                Place::Whole,
-                format!("expected an object or a list of records, found {other}"),
-                "Send {\"model_type\":\"Transformer\",…} or the answer of /generate-trace",
-            ))),
-        }
-    }
-}
-
-/// Reads JSON of any shape.
-pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|e| {
-        let place = Place::LineColumn(e.line() as u64, e.column() as u64);
-        ApiError::body(Error::input("body", place, format!("not JSON: {e}"), "Send a JSON object, such as {}"))
-    })
-}
-
-fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
-    let mut trace: Option<FromRecords<'_>> = None;
-    for (i, row) in rows.into_iter().enumerate() {
-        let place = Place::Item(i as u64);
-        let record: Record = serde_json::from_value(row).map_err(|e| {
-            let cure = "Send records as /generate-trace answers them";
-            Error::input("body", place.clone(), format!("not a record: {e}"), cure)
-        })?;
-        trace.get_or_insert_with(|| FromRecords::new("body", &record.model_type)).push(&record, place)?;
-    }
-    trace.unwrap_or_else(|| FromRecords::new("body", "")).finish()
-}
-
-/// Reads a TraceRequest field by field, so that a refusal names the field, its value and the allowed range.
-fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error> {
-    const FIELDS: [&str; 8] = [
-        "model_type",
-        "num_layers",
-        "batch_size",
-        "seq_length",
-        "reuse_probability",
-        "max_tensors_per_layer",
-        "pattern",
-        "seed",
-    ];
-    if let Some((field, value)) = fields.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
-        return Err(Error::field(field, value, "unknown field", format!("The fields are {}", FIELDS.join(", "))));
-    }
-    let text = |name: &str| match fields.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(Error::field(name, other, "not a text", "Send a JSON string")),
-    };
-    let whole = |name: &str, slot: &mut u32, range: RangeInclusive<u32>| {
-        let Some(value) = fields.get(name) else { return Ok(()) };
-        let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-        *slot = number.ok_or_else(|| {
-            let cure = format!("Choose a whole number from {} to {}", range.start(), range.end());
-            Error::field(name, value, "out of range", cure)
-        })?;
-        Ok(())
-    };
-    let mut spec = Synthetic::default();
-    if let Some(name) = text("model_type")? {
-        spec.model_type = ModelType::from_name(name)?;
-    }
-    if let Some(name) = text("pattern")? {
-        spec.pattern = Pattern::from_name(name)?;
-    }
-    whole("num_layers", &mut spec.num_layers, synthetic::NUM_LAYERS)?;
-    whole("batch_size", &mut spec.batch_size, synthetic::BATCH_SIZE)?;
-    whole("seq_length", &mut spec.seq_length, synthetic::SEQ_LENGTH)?;
-    whole("max_tensors_per_layer", &mut spec.max_tensors_per_layer, synthetic::MAX_TENSORS_PER_LAYER)?;
-    if let Some(value) = fields.get("reuse_probability") {
-        spec.reuse_probability = value
-            .as_f64()
-            .ok_or_else(|| Error::field("reuse_probability", value, "not a number", "Choose a value from 0 to 1"))?;
-    }
-    let seed = match fields.get("seed") {
-        None => default_seed(),
-        Some(value) => value.as_u64().ok_or_else(|| {
-            Error::field("seed", value, "not a whole number", "Choose a value from 0 to 18446744073709551615")
-        })?,
-    };
-    spec.check()?;
-    Ok((spec, seed))
-}
-
-/// The headers that say who made the scores.
-pub(crate) fn scorer_headers(source: &Source) -> HeaderMap {
-    // A model's name may hold anything; a header may not.
-    let plain = |text: &str| text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
-    let of = |name, text: &str| {
-        let text: String = plain(text);
-        HeaderValue::try_from(text).ok().map(|value| (axum::http::HeaderName::from_static(name), value))
-    };
-    let fields = [
-        of(SCORER_HEADER, source.scorer),
-        source.model.as_deref().and_then(|model| of(MODEL_HEADER, model)),
-        source.fallback_reason.and_then(|reason| of(FALLBACK_HEADER, reason)),
-    ];
-    fields.into_iter().flatten().collect()
-}
-
-/// Runs `work` where it does not hold up other requests.
-pub(crate) async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
-}
-
 /// Draw a synthetic trace.
 #[utoipa::path(
     post, path = "/generate-trace", tag = "prototype",
@@ -313,8 +172,8 @@ pub(crate) async fn aside<T: Send + 'static>(
     responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
 )]
 async fn generate_trace(Body(body): Body) -> Result<Json<Vec<Record>>, ApiError> {
-    aside(move || {
-        let Input { trace, .. } = Input::read(&body)?;
+    blocking(move || {
+        let TraceInput { trace, .. } = TraceInput::read(&body)?;
         Ok(Json(records(&trace, None).collect()))
     })
     .await
@@ -341,9 +200,15 @@ async fn predict_schedule(
     State(service): State<Service>,
     Body(body): Body,
 ) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
-    let Input { trace, .. } = aside(move || Input::read(&body)).await?;
-    let (trace, scored) = service.scores(trace).await?;
-    aside(move || Ok((scorer_headers(&scored.source), Json(records(&trace, Some(&scored.scores)).collect())))).await
+    let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
+    let (trace, scored) = scores(&service, trace).await?;
+    blocking(move || Ok((scorer_headers(&scored.source), Json(records(&trace, Some(&scored.scores)).collect())))).await
+}
+
+/// The scores of a trace, for someone who waits.
+async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores), ApiError> {
+    service.accept()?;
+    Ok(service.scoring.score_trace(trace, service.scoring.patience(), &|_, _| {}).await?)
 }
 
 /// How to simulate.
@@ -365,25 +230,22 @@ struct SimulateQuery {
 #[utoipa::path(
     post, path = "/simulate", tag = "prototype", params(SimulateQuery),
     request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
-    responses((status = 200, body = Metrics), (status = 422, body = Refusal))
+    responses((status = 200, body = PolicyMetrics), (status = 422, body = Refusal))
 )]
 async fn simulate_policy(
     State(service): State<Service>,
     query: Result<Query<SimulateQuery>, QueryRejection>,
     Body(body): Body,
-) -> Result<(HeaderMap, Json<Metrics>), ApiError> {
-    let Query(query) = query.map_err(|e| {
-        let cure = "Give policy, capacity and admission at most once each, and nothing else";
-        ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
-    })?;
+) -> Result<(HeaderMap, Json<PolicyMetrics>), ApiError> {
+    let query = parameters(query, "Give policy, capacity and admission at most once each, and nothing else")?;
     let (policy, memory) = simulation(&query)?;
-    let Input { trace, .. } = aside(move || Input::read(&body)).await?;
+    let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
     if policy.info().scored() {
-        let (trace, scored) = service.scores(trace).await?;
+        let (trace, scored) = scores(&service, trace).await?;
         let headers = scorer_headers(&scored.source);
-        aside(move || Ok((headers, Json(simulate_now(policy, memory, trace, Some(scored.scores))?)))).await
+        blocking(move || Ok((headers, Json(simulate_now(policy, memory, trace, Some(scored.scores))?)))).await
     } else {
-        aside(move || Ok((HeaderMap::new(), Json(simulate_now(policy, memory, trace, None)?)))).await
+        blocking(move || Ok((HeaderMap::new(), Json(simulate_now(policy, memory, trace, None)?)))).await
     }
 }
 
@@ -402,7 +264,12 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
     Ok((policy, memory))
 }
 
-fn simulate_now(policy: PolicyKind, memory: Memory, trace: Trace, scores: Option<Scores>) -> Result<Metrics, ApiError> {
+fn simulate_now(
+    policy: PolicyKind,
+    memory: Memory,
+    trace: Trace,
+    scores: Option<Scores>,
+) -> Result<PolicyMetrics, ApiError> {
     let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
     let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
@@ -413,7 +280,7 @@ fn simulate_now(policy: PolicyKind, memory: Memory, trace: Trace, scores: Option
     let outcome = outcome.map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
-    Ok(Metrics {
+    Ok(PolicyMetrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
         total_latency: report.total_latency_ms,
@@ -444,13 +311,10 @@ async fn validate_trace(
     query: Result<Query<ValidateQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<Json<ValidationAnswer>, ApiError> {
-    let Query(query) = query.map_err(|e| {
-        let cure = "Give reference at most once, and nothing else";
-        ApiError::query(Error::input("query", Place::Whole, e.body_text(), cure))
-    })?;
-    aside(move || {
+    let query = parameters(query, "Give reference at most once, and nothing else")?;
+    blocking(move || {
         let profile = query.reference.as_deref().map(profile::find).transpose().map_err(ApiError::query)?;
-        let Input { trace, reuse_probability } = Input::read(&body)?;
+        let TraceInput { trace, reuse_probability } = TraceInput::read(&body)?;
         let beside = profile.map(|profile| realism(&trace, Reference::Profile(profile)));
         let realism = beside.transpose().map_err(ApiError::body)?;
         let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;

@@ -2,22 +2,22 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use accel_core::error::{Error, Place};
-use accel_core::recipe::Recipe;
-use accel_core::trace::Trace;
+use accel_core::error::Error;
+use accel_model::ModelInfo;
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::Service;
-use crate::error::{ApiError, Body, Refusal};
-use crate::prototype::{Input, aside, json, scorer_headers};
-use crate::scoring::trace::{Source, TraceScores};
-use crate::scoring::{Backend, ItemScore, Patience, ScoreRequest};
+use crate::error::{ApiError, Refusal};
+use crate::http::{Body, Service, scorer_headers};
+use crate::input::typed;
+use crate::scoring::trace::Source;
+use crate::scoring::{Backend, ItemScore, ScoreRequest};
+use crate::work::{Evictions, score_accesses};
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
@@ -26,13 +26,13 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 
 /// Scores of items.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ScoreAnswer {
+pub(crate) struct ScoreAnswer {
     /// Who answered.
     #[serde(flatten)]
     source: Source,
     /// What the probabilities are of.
     labels: Vec<String>,
-    /// One an item, in the order of the request.
+    /// One per item, in the order of the request.
     items: Vec<ItemScore>,
 }
 
@@ -41,7 +41,7 @@ pub struct ScoreAnswer {
     post, path = "/v1/score", tag = "model",
     request_body(content = ScoreRequest),
     responses(
-        (status = 200, description = "The distribution over the labels, an item each", body = ScoreAnswer),
+        (status = 200, description = "The distribution over the labels of each item", body = ScoreAnswer),
         (status = 413, description = "Over the limit of items, tokens, labels or bytes", body = Refusal),
         (status = 422, description = "Not a request, or a label that is not one token", body = Refusal),
         (status = 429, description = "The queue is full: try again after Retry-After", body = Refusal),
@@ -62,116 +62,13 @@ async fn score(State(service): State<Service>, Body(body): Body) -> Result<Json<
     Ok(Json(ScoreAnswer { source, labels, items }))
 }
 
-/// Reads a body of one type.
-fn typed<'a, T: Deserialize<'a>>(body: &'a [u8], cure: &str) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|e| {
-        let place = Place::LineColumn(e.line() as u64, e.column() as u64);
-        ApiError::body(Error::input("body", place, e.to_string(), cure))
-    })
-}
-
-/// The score of one access.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Eviction {
-    /// The tensor's name.
-    #[schema(example = "Q_0")]
-    tensor_id: String,
-    /// From 0 (keep) to 1 (evict first).
-    eviction_score: f64,
-    /// The probability that the model said a digit at all; null where no model was asked or the engine does not tell.
-    label_mass: Option<f64>,
-    /// Entropy of the digits in nats; null where no model was asked.
-    entropy: Option<f64>,
-}
-
-/// Scores of a trace.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Evictions {
-    /// Who scored.
-    #[serde(flatten)]
-    source: Source,
-    /// The version of the question; null where no model was asked.
-    prompt_version: Option<u32>,
-    /// Distinct questions among the accesses; null where no model was asked.
-    prompts: Option<usize>,
-    /// One an access, in order.
-    accesses: Vec<Eviction>,
-}
-
-impl Evictions {
-    fn new(trace: &Trace, scored: TraceScores) -> Self {
-        let TraceScores { scores, source, certainty, prompts } = scored;
-        let sure = |access: usize| certainty.as_ref().and_then(|all| all.get(access));
-        let accesses = (trace.accesses().iter().zip(scores.values.iter()).enumerate())
-            .map(|(access, (tensor, score))| Eviction {
-                tensor_id: trace.tensors()[*tensor as usize].name.to_string(),
-                eviction_score: *score,
-                label_mass: sure(access).and_then(|sure| sure.label_mass),
-                entropy: sure(access).map(|sure| sure.entropy),
-            })
-            .collect();
-        let prompt_version = prompts.map(|_| accel_core::score::prompt::VERSION);
-        Self { source, prompt_version, prompts, accesses }
-    }
-}
-
-/// What a recipe, a workload or records read.
-pub(crate) fn trace_of(body: &[u8]) -> Result<Trace, ApiError> {
-    let recipe = match json(body) {
-        Ok(Value::Object(mut fields)) if fields.contains_key("recipe") => {
-            if fields.len() > 1 {
-                let cure = "Send either {\"recipe\":…} or the fields of a workload";
-                let problem = "a recipe with other fields beside it";
-                return Err(ApiError::body(Error::input("body", Place::Whole, problem, cure)));
-            }
-            fields.remove("recipe").map(|recipe| recipe.to_string())
-        }
-        // Of anything else, the prototype's reader knows what is wrong.
-        _ => None,
-    };
-    match recipe {
-        Some(recipe) => {
-            let recipe = Recipe::from_json("body.recipe", recipe.as_bytes()).map_err(ApiError::body)?;
-            without_file(&recipe)?;
-            recipe.workload.trace(recipe.seed).map_err(ApiError::body)
-        }
-        None => Ok(Input::read(body)?.trace),
-    }
-}
-
-/// A request cannot carry a file.
-pub(crate) fn without_file(recipe: &Recipe) -> Result<(), ApiError> {
-    let Some(file) = recipe.workload.file() else { return Ok(()) };
-    let problem = "the recipe names a file, which a request cannot carry";
-    let cure = "Send the records of a trace to /simulate, or use the page or `accel simulate`";
-    Err(ApiError::body(Error::input(file, Place::Whole, problem, cure)))
-}
-
-/// Scores every access of the trace that `body` asks for.
-pub(crate) async fn score_accesses(
-    service: &Service,
-    body: Vec<u8>,
-    patience: Patience,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Evictions, ApiError> {
-    let most = service.scoring.limits().accesses;
-    let trace = aside(move || trace_of(&body)).await?;
-    if trace.accesses().len() > most {
-        let problem = format!("a trace of {} accesses, and the limit is {most}", trace.accesses().len());
-        let cure = "Choose larger tiles, fewer tokens or fewer layers".to_owned();
-        return Err(crate::scoring::ScoreError::TooLarge { problem, cure }.into());
-    }
-    let (trace, scored) = service.scoring.score_trace(trace, patience, progress).await?;
-    aside(move || Ok(Evictions::new(&trace, scored))).await
-}
-
 /// Score every access of a trace.
 #[utoipa::path(
     post, path = "/v1/evictions", tag = "model",
     request_body(content = Object, description = "A workload as for /generate-trace, the records of a trace, or a recipe",
-        example = json!({"recipe": {"workload": {"inference": {"model": "tinyllama-1.1b"}}}})),
+        example = json!({"recipe": {"workload": {"model": {"model": "tinyllama-1.1b"}}}})),
     responses(
-        (status = 200, description = "One score an access", body = Evictions, headers(
+        (status = 200, description = "One score per access", body = Evictions, headers(
             ("x-scorer" = String, description = "Who made the scores"),
             ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),
@@ -185,12 +82,9 @@ pub(crate) async fn score_accesses(
         (status = 504, description = "No answer within the deadline", body = Refusal),
     )
 )]
-async fn evictions(
-    State(service): State<Service>,
-    Body(body): Body,
-) -> Result<(axum::http::HeaderMap, Json<Evictions>), ApiError> {
+async fn evictions(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Evictions>), ApiError> {
     service.accept()?;
-    let answer = score_accesses(&service, body.to_vec(), service.scoring.patience(), &|_, _| {}).await?;
+    let answer = score_accesses(&service.scoring, body.to_vec(), service.scoring.patience(), &|_, _| {}).await?;
     Ok((scorer_headers(&answer.source), Json(answer)))
 }
 
@@ -220,7 +114,7 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Pat
         (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
     )
 )]
-async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<accel_model::ModelInfo>, ApiError> {
+async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<ModelInfo>, ApiError> {
     service.accept()?;
     let AdapterRequest { path } = typed(&body, "Send {\"path\":\"NAME\"} or {\"path\":null}")?;
     let Backend::Local(queue) = service.scoring.backend() else {

@@ -4,32 +4,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use accel_core::trace::Trace;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use serde::Serialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::auth::{self, ApiKey};
-use crate::error::ApiError;
-use crate::jobs::{self, JobLimits, Jobs};
-use crate::scoring::queue::Phase;
-use crate::scoring::trace::TraceScores;
-use crate::scoring::{Backend, Scoring};
-use crate::{info, prototype, recipes, score};
+use crate::health::Health;
+use crate::http::{FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
+use crate::jobs::{JobLimits, Jobs};
+use crate::routes;
+use crate::scoring::Scoring;
 
 /// What the service is made of.
 #[derive(Debug, Clone)]
@@ -67,59 +63,6 @@ impl Default for Config {
     }
 }
 
-/// Whether the service takes work.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<watch::Sender<bool>>);
-
-impl Health {
-    /// From now on the server takes no more work: `/health/ready` says so, jobs are cancelled and event streams end.
-    pub fn drain(&self) {
-        self.0.send_replace(true);
-    }
-
-    fn draining(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until the server shuts down.
-    pub(crate) async fn drained(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(|draining| *draining).await;
-    }
-}
-
-/// What the endpoints share.
-#[derive(Debug, Clone)]
-pub(crate) struct Service {
-    pub(crate) scoring: Scoring,
-    pub(crate) health: Health,
-    pub(crate) runs: Arc<Semaphore>,
-    pub(crate) jobs: Jobs,
-    pub(crate) adapters: Option<PathBuf>,
-}
-
-impl Service {
-    /// Refuses new work while the server shuts down.
-    pub(crate) fn accept(&self) -> Result<(), ApiError> {
-        if self.health.draining() { Err(ApiError::draining()) } else { Ok(()) }
-    }
-
-    /// The scores of a trace, for someone who waits.
-    pub(crate) async fn scores(&self, trace: Trace) -> Result<(Trace, TraceScores), ApiError> {
-        self.accept()?;
-        Ok(self.scoring.score_trace(trace, self.scoring.patience(), &|_, _| {}).await?)
-    }
-
-    /// Where the model is in its life.
-    pub(crate) fn model_state(&self) -> &'static str {
-        match self.scoring.backend() {
-            Backend::Heuristic => "none",
-            Backend::Local(queue) => queue.phase().name(),
-            Backend::Remote(_) => "remote",
-        }
-    }
-}
-
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Accelerator Optimization Copilot", description = "What should stay in fast memory, how much of it does a model need, and which policy should decide?"),
@@ -135,25 +78,16 @@ struct ApiDoc;
 
 /// The service. `health` is shared with whoever shuts it down.
 pub fn router(config: &Config, health: Health) -> Router {
-    let service = Service {
-        scoring: config.scoring.clone(),
-        health,
-        runs: Arc::new(Semaphore::new(config.runs)),
-        jobs: Jobs::new(config.jobs.clone(), config.scoring.metrics().clone()),
-        adapters: config.adapters.clone(),
-    };
-    let mut guarded = OpenApiRouter::new()
-        .merge(prototype::router())
-        .merge(recipes::router())
-        .merge(score::router())
-        .merge(jobs::router())
-        .merge(info::router());
+    let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
+    let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone());
+    let service = Service { scoring, health, runs, jobs, adapters: config.adapters.clone() };
+    let mut guarded = routes::guarded();
     if let Some(key) = &config.api_key {
         guarded = guarded.route_layer(middleware::from_fn_with_state(key.clone(), auth::require));
     }
     let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(guarded)
-        .merge(OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready)))
+        .merge(routes::public())
         .with_state(service.clone())
         .split_for_parts();
     let with_docs = api.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi));
@@ -172,7 +106,7 @@ pub fn router(config: &Config, health: Health) -> Router {
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
-    let exposed = [prototype::SCORER_HEADER, prototype::MODEL_HEADER, prototype::FALLBACK_HEADER];
+    let exposed = [SCORER_HEADER, MODEL_HEADER, FALLBACK_HEADER];
     let exposed = exposed.map(HeaderName::from_static).into_iter().chain([header::LOCATION, header::RETRY_AFTER]);
     let exposed: Vec<HeaderName> = exposed.collect();
     CorsLayer::new()
@@ -199,48 +133,4 @@ async fn page_is_missing() -> Response {
         Start it with <code>cargo xtask serve</code>, or name the built page with <code>--page DIR</code>. \
         The API is described at <a href=\"docs\">/docs</a>.";
     (StatusCode::NOT_FOUND, Html(NOTE)).into_response()
-}
-
-/// How the server is.
-#[derive(Debug, Serialize, ToSchema)]
-struct Status {
-    /// `live`, `ready`, `loading`, `warming`, `failed` or `draining`.
-    status: &'static str,
-    /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'static str>,
-    /// What is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-/// Whether the process runs.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Status)))]
-async fn live() -> axum::Json<Status> {
-    axum::Json(Status { status: "live", model: None, problem: None })
-}
-
-/// Whether the server takes work. A model that nobody asked yet is loaded by the first question, so the server is ready.
-#[utoipa::path(
-    get, path = "/health/ready", tag = "health",
-    responses(
-        (status = 200, body = Status),
-        (status = 503, description = "Shutting down, or the model is being loaded or broken", body = Status),
-    )
-)]
-async fn ready(State(service): State<Service>) -> (StatusCode, axum::Json<Status>) {
-    let phase = match service.scoring.backend() {
-        Backend::Local(queue) => Some(queue.phase()),
-        Backend::Heuristic | Backend::Remote(_) => None,
-    };
-    let (code, status) = match &phase {
-        _ if service.health.draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        None | Some(Phase::Ready | Phase::Unloaded) => (StatusCode::OK, "ready"),
-        Some(phase) => (StatusCode::SERVICE_UNAVAILABLE, phase.name()),
-    };
-    let problem = match phase {
-        Some(Phase::Failed(problem)) => Some(problem),
-        _ => None,
-    };
-    (code, axum::Json(Status { status, model: Some(service.model_state()), problem }))
 }

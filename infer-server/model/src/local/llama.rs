@@ -8,9 +8,9 @@ use candle_core::{Device, Module as _, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 
-use super::error::ModelError;
-use super::gguf::{Config, Gguf};
+use super::gguf::{Gguf, LlamaConfig};
 use super::lora::{Adapter, Delta};
+use crate::error::ModelError;
 
 /// The matrices of a layer that an adapter may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Projection {
     pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
     /// `[outputs, inputs]`.
-    pub(super) fn shape(self, config: &Config) -> [usize; 2] {
+    pub(super) fn shape(self, config: &LlamaConfig) -> [usize; 2] {
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         match self {
             Self::Q => [q, config.hidden],
@@ -63,7 +63,7 @@ struct Layer {
 
 /// A model's weights.
 pub(super) struct Llama {
-    pub(super) config: Config,
+    pub(super) config: LlamaConfig,
     device: Device,
     embedding: QMatMul,
     layers: Vec<Layer>,
