@@ -435,7 +435,7 @@ impl Reader<'_> {
             sizes += u64::from(!node.tensors && node.bytes > 0);
         }
         let mut calls = std::mem::replace(&mut self.calls, Calls::new(self.input));
-        calls.settle(|id, parent| {
+        calls.renumber(|id, parent| {
             let at = index.get(&id).copied().unwrap_or(0) as usize;
             let caller = index.get(&parent).map(|caller| *caller as usize).filter(|caller| *caller != at);
             let repeats =
