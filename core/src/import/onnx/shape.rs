@@ -157,7 +157,7 @@ impl Shapes<'_> {
             }
             Role::Shape => match (node.op_type.as_str(), first) {
                 ("Shape", Some(first)) => Some((vec![first.dims.len() as u64], INT64)),
-                "Size" => Some((Vec::new(), INT64)),
+                ("Size", _) => Some((Vec::new(), INT64)),
                 ("ConstantOfShape", Some(Known { ints: Some(ints), .. })) => {
                     let dims = dims_of(ints.iter().copied()).map_err(refuse)?;
                     let filled = node.attributes.iter().find_map(|a| a.t.as_ref());
