@@ -1,12 +1,12 @@
 //! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-use serde::de::{self, DeserializeSeed, Visitor};
+use serde::de::{self, DeserializeSeed as _};
 use serde_json::de::{Deserializer, IoRead};
 
 use super::input::{Input, Stop, Tracked};
+use super::seed::{Form, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 
@@ -16,10 +16,21 @@ const MOST_TEXT: usize = 1 << 20;
 const MOST_DEPTH: u32 = 128;
 
 /// A JSON text that is read as a stream.
-pub(super) type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
+type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
 
-/// The content of `input` as JSON, with bounded memory whatever it holds.
-pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
+/// Reads the content of `input` as one JSON value, with bounded memory whatever it holds.
+pub(super) fn read<R: ValueReader>(
+    reader: R,
+    input: &Input<'_>,
+    cure: &str,
+    progress: &mut dyn Progress,
+) -> Result<R::Value, Error> {
+    let mut json = stream(input, progress)?;
+    let result = Seed(reader).deserialize(&mut json).and_then(|value| json.end().map(|()| value));
+    result.map_err(|error| refuse(input, error, cure))
+}
+
+fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
     let inner = input.text(progress)?;
     let guard = Guard { inner, text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
     Ok(Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard)))
@@ -32,22 +43,12 @@ const LITERALS: [(&[u8], &[u8]); 4] =
 /// A text, into a buffer that is used again.
 pub(super) struct Text<'s>(pub(super) &'s mut String);
 
-impl<'de> DeserializeSeed<'de> for Text<'_> {
+impl ValueReader for Text<'_> {
     type Value = ();
+    const FORM: Form = Form::Text;
+    const EXPECTED: &'static str = "a text";
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Text<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+    fn text<E: de::Error>(self, text: &str) -> Result<(), E> {
         self.0.clear();
         self.0.push_str(text);
         Ok(())
@@ -55,7 +56,7 @@ impl Visitor<'_> for Text<'_> {
 }
 
 /// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
-pub(super) struct Guard<R> {
+struct Guard<R> {
     inner: R,
     text: bool,
     escaped: bool,
@@ -120,7 +121,7 @@ impl<R: BufRead> Read for Guard<R> {
 }
 
 /// What an error of the parser means.
-pub(super) fn refuse(input: &Input<'_>, error: serde_json::Error, cure: &str) -> Error {
+fn refuse(input: &Input<'_>, error: serde_json::Error, cure: &str) -> Error {
     use serde_json::error::Category;
     let place = Place::LineColumn(error.line() as u64, error.column() as u64);
     match error.classify() {

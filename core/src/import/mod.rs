@@ -16,6 +16,7 @@ pub mod prototype_json;
 pub mod pytorch_et;
 pub mod safetensors;
 mod scale_sim;
+mod seed;
 pub(crate) mod text;
 pub mod weights;
 
