@@ -1,7 +1,7 @@
 //! The bytes of a file, unpacked while they are read.
 //!
 //! Any format may come packed as gzip or zstd. What is unpacked is never held as a whole unless a reader asks for
-//! it, within a limit; progress is told and cancelling heard on the way.
+//! it, within a limit; progress is reported on the way, and reading can be cancelled.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};

@@ -32,9 +32,9 @@ const MOST_NAMES: usize = 200_000;
 const NAME: usize = 120;
 /// The largest tensor: no memory holds 2^50 bytes, so a larger one is a damaged number.
 const MOST_BYTES: u64 = 1 << 50;
-/// How many types that are not known are told by name.
+/// How many unknown types are named in the warning.
 const MOST_UNKNOWN: usize = 8;
-/// How many names the times are told of.
+/// How many names have their times in the warning.
 const SHOWN: usize = 8;
 
 /// Bytes of an element of the type that c10 names so (c10/util/typeid.h); none where it is no tensor.

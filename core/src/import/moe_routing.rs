@@ -14,7 +14,7 @@ use crate::trace::{Kind, MAX_ACCESSES, Op, Tensor, Trace, TraceBuilder};
 use crate::workload::routing::ExpertLog;
 
 /// Bytes of an expert where the log is read without its model: Mixtral 8x7B in bf16, three matrices of hidden size
-/// 4096 by intermediate size 14336 (its `config.json`), two bytes an element.
+/// 4096 by intermediate size 14336 (its `config.json`), two bytes per element.
 pub const MIXTRAL_EXPERT_BYTES: u64 = 3 * 4096 * 14336 * 2;
 /// Layers and experts are counted in 16 bits: models have up to a few hundred of either.
 const MOST: u64 = 1 << 16;
@@ -108,7 +108,7 @@ impl RoutingLog {
                 input.name,
                 Place::Line(again.3),
                 format!("token {} has an earlier line for layer {}", again.0, again.1),
-                "Give each token one line a layer; number the tokens of different sequences differently",
+                "Give each token one line per layer; number the tokens of different sequences differently",
             ));
         }
         log.experts.reserve_exact(experts.len());
@@ -221,6 +221,11 @@ pub fn read(input: &Input<'_>, expert_bytes: Option<u64>, progress: &mut dyn Pro
         ));
     }
     Ok(trace)
+}
+
+/// Reads the uses of experts that are each as large as Mixtral's.
+pub(super) fn read_trace(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    read(input, None, progress)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The prototype's records as JSON: an array, as `/generate-trace` answers, or one object a line.
+//! The prototype's records as JSON: an array, as `/generate-trace` answers, or one object per line.
 //!
 //! The fields are those of [`prototype_csv`](super::prototype_csv); a score is not read back.
 
@@ -32,7 +32,7 @@ pub fn matches(head: &[u8]) -> bool {
     object.starts_with(b"{") && outer_keys(object).contains(&&b"tensor_id"[..])
 }
 
-/// Reads an array of records, or one record a line.
+/// Reads an array of records, or one record per line.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     if without_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
         array(input, progress)
@@ -139,7 +139,7 @@ impl<R: Read> Read for Guard<R> {
     }
 }
 
-/// Writes the trace as an array, a record a line, with the scores if given.
+/// Writes the trace as an array, one record per line, with the scores if given.
 pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
     let mut out = b"[\n".to_vec();
     for (number, record) in records(trace, scores).enumerate() {

@@ -5,7 +5,7 @@
 //! `types` and (1.1.1) `strides`, and `attrs` the rest. Each node is read in the form it has. A tensor is
 //! `[tensor id, storage id, offset in elements, elements, bytes of an element, device]`; ids stand for addresses,
 //! numbered in order of first mention by the same counter that numbers the calls as they begin
-//! (execution_trace_observer.cpp). What counts as an access is told in [`operators`](super::operators).
+//! (execution_trace_observer.cpp). What counts as an access stands in [`operators`](super::operators).
 //!
 //! Nodes are reduced one by one: a file is never held as a whole.
 

@@ -39,8 +39,8 @@ fn header_length(head: &[u8]) -> Option<u64> {
     head.first_chunk().map(|length| u64::from_le_bytes(*length))
 }
 
-/// Bytes from the start of the file that are all that is read of it, for who opens a large one.
-pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
+/// Bytes from the start of the file that are all that is read of it: the header and its length.
+pub(super) fn bytes_to_read(head: &[u8]) -> Option<u64> {
     header_length(head).map(|length| length.min(MOST_HEADER) + 8)
 }
 

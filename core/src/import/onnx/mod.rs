@@ -1,6 +1,6 @@
 //! ONNX graphs: operators and shapes, without the numbers.
 //!
-//! Shapes of intermediate tensors are worked out from those of the inputs; where the rule of an operator is not known
+//! Shapes of intermediate tensors are inferred from those of the inputs; where the rule of an operator is not known
 //! here, the graph must state the shape. What only relabels a tensor (reshape, flatten, identity, ...) moves nothing.
 //! FLOPs are those of convolutions and matrix multiplications; operators that are read without their work are named in
 //! a warning.

@@ -25,7 +25,7 @@ impl Calls {
         step(1, "choosing what counts")?;
         let mut visit = Visit::new(&self);
         visit.all(&tree);
-        step(2, "telling lives apart")?;
+        step(2, "separating the lives of storages")?;
         visit.events.sort_unstable_by_key(|e| (e.at, e.what, e.turn));
         let lives = Lives::new(&self, &visit, &tree.parents);
         step(3, "building the trace")?;

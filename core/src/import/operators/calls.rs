@@ -207,7 +207,7 @@ impl Calls {
             }
         }
         for raw in &side.tensors {
-            // A list that only looks like a tensor.
+            // A list whose values only happen to be those of a tensor.
             if side.types.get(raw.position as usize) == Some(&Type::Other) {
                 continue;
             }

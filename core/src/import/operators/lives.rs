@@ -61,7 +61,7 @@ impl Life {
     }
 }
 
-/// The lives of storages, told apart.
+/// All lives of all storages.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     pub(super) all: Vec<Life>,

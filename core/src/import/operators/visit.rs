@@ -5,7 +5,7 @@ use super::names::{Name, Phase};
 use super::schema::Argument;
 use super::tree::Tree;
 
-/// One use of a storage, before lives are told apart.
+/// One use of a storage; its life is found later.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
     pub(super) mention: u32,
@@ -229,7 +229,7 @@ impl<'c> Visit<'c> {
             self.counts.views += 1;
             return;
         }
-        // Calls inside work. What this one does beside them can be told from a schema alone.
+        // Calls inside work. Only a schema says what this one does beside them.
         let below = self.counted > frame.counted;
         if below && schema.is_none() {
             self.counts.covered += 1;
