@@ -1,6 +1,5 @@
 //! Models from files: graphs that ONNX's own tools made and measured (tests/fixtures/onnx_graphs.py), topologies, and
 //! what happens to broken ones.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use accel_core::error::Error;
 use accel_core::import::Format;
