@@ -1,4 +1,4 @@
-//! CSV of a cache or storage trace as libCacheSim reads it: a request a line, its columns chosen by the user.
+//! CSV of a cache or storage trace as libCacheSim reads it: one request per line, its columns chosen by the user.
 //!
 //! The choice is written as in libCacheSim's option `-t`: `time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,`
 //! with columns counted from 1. A column may be named as well (`obj-id-col=key`). What is left out is detected from the
@@ -67,7 +67,7 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad =
             |problem: String, cure: &str| Error::field("columns", format!("\"{}\"", shorten(text)), problem, cure);
-        const KEYS_TOLD: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
+        const KNOWN: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
         /// Each key, and what else it is called.
         const KEYS: [&[&str]; 6] = [
             &["time-col", "time"],
@@ -96,7 +96,7 @@ impl FromStr for Columns {
             let known = |aliases: &[&'static str]| aliases.contains(&key.as_str()).then(|| aliases[0]);
             let called = KEYS.iter().find_map(|aliases| known(aliases));
             let Some(called) = called else {
-                return Err(bad(format!("there is no key \"{}\"", shorten(&key)), KEYS_TOLD));
+                return Err(bad(format!("there is no key \"{}\"", shorten(&key)), KNOWN));
             };
             if seen.contains(&called) {
                 return Err(bad(format!("{called} is given twice"), "Give each key once"));
@@ -256,7 +256,7 @@ impl Columns {
 }
 
 impl Found {
-    /// What the reader should know of a guess.
+    /// The warning that a guess deserves.
     pub fn warning(&self) -> Option<String> {
         let one = |what: &str, at: Option<usize>| at.map(|at| format!("{what} = {}", at + 1));
         let columns = [one("time", self.time), one("object", Some(self.id)), one("size", self.size)];

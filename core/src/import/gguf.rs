@@ -69,7 +69,7 @@ pub fn matches(head: &[u8]) -> bool {
     head.starts_with(b"GGUF")
 }
 
-/// Takes the header apart, byte by byte in its order.
+/// Parses the header, byte by byte in its order.
 struct Header<'i, R> {
     input: Input<'i>,
     source: R,

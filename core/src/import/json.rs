@@ -1,4 +1,4 @@
-//! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
+//! What the readers of JSON traces share: a guarded stream, errors with a place, the keys in the first bytes.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -10,8 +10,8 @@ use super::seed::{Form, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 
-/// The longest text in quotes: the observer cuts lists at 4096 elements, and no name or schema comes near it.
-const MOST_TEXT: usize = 1 << 20;
+/// The longest string: the observer cuts lists at 4096 elements, and no name or schema comes near it.
+const MOST_STRING: usize = 1 << 20;
 /// The deepest nesting: the parser stops at 128 by itself, but not in what it passes over.
 const MOST_DEPTH: u32 = 128;
 
@@ -32,21 +32,22 @@ pub(super) fn read<R: ValueReader>(
 
 fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
     let inner = input.text(progress)?;
-    let guard = Guard { inner, text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
+    let guard = Guard { inner, in_string: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
     Ok(Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard)))
 }
 
-/// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
+/// Python and C++ write numbers that JSON does not have. No reader needs their values: a number of the same length
+/// replaces each.
 const LITERALS: [(&[u8], &[u8]); 4] =
     [(b"NaN", b"0.0"), (b"nan", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
 
-/// A text, into a buffer that is used again.
+/// A string, into a buffer that is used again.
 pub(super) struct Text<'s>(pub(super) &'s mut String);
 
 impl ValueReader for Text<'_> {
     type Value = ();
     const FORM: Form = Form::Text;
-    const EXPECTED: &'static str = "a text";
+    const EXPECTED: &'static str = "a string";
 
     fn text<E: de::Error>(self, text: &str) -> Result<(), E> {
         self.0.clear();
@@ -55,10 +56,10 @@ impl ValueReader for Text<'_> {
     }
 }
 
-/// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
+/// Refuses what a parser would have to hold as a whole: endless strings and endless nesting.
 struct Guard<R> {
     inner: R,
-    text: bool,
+    in_string: bool,
     escaped: bool,
     length: usize,
     depth: u32,
@@ -72,17 +73,17 @@ impl<R: BufRead> Read for Guard<R> {
         for at in 0..read {
             let Some([byte, after @ ..]) = out.get(at..read) else { break };
             let (byte, mut after) = (*byte, after.first().copied());
-            if self.text {
+            if self.in_string {
                 self.length += 1;
-                if self.length > MOST_TEXT {
-                    return Err(Stop::Guard(format!("a text in it is longer than {MOST_TEXT} bytes")).into_io());
+                if self.length > MOST_STRING {
+                    return Err(Stop::Guard(format!("a string in it is longer than {MOST_STRING} bytes")).into_io());
                 }
                 if self.escaped {
                     self.escaped = false;
                 } else if byte == b'\\' {
                     self.escaped = true;
                 } else if byte == b'"' {
-                    self.text = false;
+                    self.in_string = false;
                 }
                 continue;
             }
@@ -103,7 +104,7 @@ impl<R: BufRead> Read for Guard<R> {
             }
             match byte {
                 b'"' => {
-                    self.text = true;
+                    self.in_string = true;
                     self.length = 0;
                 }
                 b'[' | b'{' => {
@@ -174,9 +175,9 @@ mod tests {
     use crate::progress::Unattended;
 
     #[test]
-    fn endless_texts_and_nesting_are_refused() {
+    fn endless_strings_and_nesting_are_refused() {
         for (text, wanted) in [
-            (format!("{{\"a\": \"{}\"}}", "x".repeat(MOST_TEXT + 1)), "longer than 1048576 bytes"),
+            (format!("{{\"a\": \"{}\"}}", "x".repeat(MOST_STRING + 1)), "longer than 1048576 bytes"),
             ("[".repeat(1000), "deeper than 128 levels"),
         ] {
             let mut progress = Unattended;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_has_not_are_passed() {
+    fn numbers_that_json_does_not_have_are_passed() {
         let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7, nan, -nan]"#;
         let mut progress = Unattended;
         let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress).unwrap();

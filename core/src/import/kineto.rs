@@ -26,7 +26,7 @@ const CURE: &str = "Check that it is a trace of the PyTorch profiler (export_chr
 /// some 150 bytes.
 const MOST_CALLS: usize = 6_000_000;
 const MOST_TENSORS: usize = 8_000_000;
-/// The most different names of calls.
+/// The most distinct names of calls.
 const MOST_NAMES: usize = 200_000;
 /// Bytes kept of a name.
 const NAME: usize = 120;
@@ -159,7 +159,7 @@ impl State {
             return Ok(number);
         }
         if self.names.len() >= MOST_NAMES {
-            let problem = format!("it has more than {MOST_NAMES} different names of operators");
+            let problem = format!("it has more than {MOST_NAMES} distinct names of operators");
             return Err(Error::input(&self.input, Place::Whole, problem, CURE));
         }
         let number = self.names.len() as u32;
@@ -582,7 +582,7 @@ impl ValueReader for Key {
     }
 }
 
-/// A time in microseconds: a number, or a text that holds one.
+/// A time in microseconds: a number, or a string that holds one.
 struct Number;
 
 impl ValueReader for Number {
@@ -712,7 +712,7 @@ mod tests {
                 "invalid type: sequence, expected args: an object",
             ),
             (good.replace("[4,8],[8,2]", "[0],[0]"), "none of its 1 operators takes a tensor with elements"),
-            (good.replace("aten", &"x".repeat(2 << 20)), "a text in it is longer than 1048576 bytes"),
+            (good.replace("aten", &"x".repeat(2 << 20)), "a string in it is longer than 1048576 bytes"),
         ] {
             let error = read_text(&text).unwrap_err().to_string();
             let shown = &text[..text.len().min(600)];

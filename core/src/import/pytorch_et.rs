@@ -63,7 +63,7 @@ struct State {
     calls: Calls,
     /// The node being read.
     call: Call,
-    /// A text being read.
+    /// A string being read.
     text: String,
     /// The schema, where it is newer than those that are known.
     newer: Option<String>,
@@ -237,7 +237,7 @@ impl ValueReader for Attribute<'_> {
     fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let state = self.0;
         let (mut name, mut number) = (Name::Other, None);
-        // The name comes before the value in every file; where it does not, the value's text is kept meanwhile.
+        // The name comes before the value in every file; where it does not, its string is kept meanwhile.
         let mut early: Option<String> = None;
         while map.next_key_seed(Seed(Text(&mut state.text)))?.is_some() {
             match state.text.as_str() {
@@ -355,7 +355,7 @@ enum Leaf {
     Int(i64),
     Number,
     Bool(bool),
-    /// A text, left in the buffer.
+    /// A string, left in the buffer.
     Text,
     Nothing,
     /// A list, and how many leaves it has.
@@ -407,7 +407,7 @@ impl ValueReader for Value<'_> {
     fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<Leaf, A::Error> {
         let Self { state, place } = self;
         let mut numbers = [NOT_WHOLE; 5];
-        // Five numbers and a text are a tensor.
+        // Five numbers and a string are a tensor.
         let (mut count, mut tensor, mut leaves) = (0usize, true, 0u32);
         loop {
             let inside = place.map(|at| At { element: at.element.saturating_add(leaves), ..at });
@@ -860,7 +860,7 @@ mod tests {
             (good(&format!("[5,6,0,4,4,\"{}\"]", "x".repeat(65))), "a tensor lies on the device \"xxx"),
             (good("\"abc\""), "input 0`: its type is a tensor, but its value is not"),
             (good("[5,6,0,4,4]"), "input 0`: its type is a tensor, but its value is not"),
-            (good(&format!("\"{}\"", "x".repeat(2 << 20))), "a text in it is longer than 1048576 bytes"),
+            (good(&format!("\"{}\"", "x".repeat(2 << 20))), "a string in it is longer than 1048576 bytes"),
             (good(&"[".repeat(300)), "it nests deeper than 128 levels"),
             (file(&[add(2, 1), add(2, 1)]), "key `nodes, id 2`: two nodes have this id (aten::add and aten::add)"),
             (file(&[add(2, 3), add(3, 2)]), "aten::add is above itself: its parents form a cycle"),

@@ -83,7 +83,7 @@ impl Graph {
             }
         }
         if let Some(stuck) = missing.iter().position(|count| *count > 0) {
-            let problem = "the graph runs in a circle through this operator";
+            let problem = "the graph has a cycle through this operator";
             return Err(self.refuse(&nodes[stuck], problem, "Check the model with onnx.checker"));
         }
         let mut nodes: Vec<Option<proto::Node>> = nodes.into_iter().map(Some).collect();

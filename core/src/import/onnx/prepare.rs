@@ -120,7 +120,7 @@ impl Graph {
         let dims = dims_of(tensor.dims.iter().copied())
             .map_err(|problem| Error::input(&self.input, place(), problem, "Export the model again"))?;
         let width = self.bits(name, tensor.data_type)?;
-        // Filters are a row each.
+        // Each filter is a row.
         let shape = match dims.as_slice() {
             [filters, rest @ ..] if rest.len() > 1 => Shape::new((*filters).max(1), count(rest).max(1), width),
             dims => matrix(dims, width),

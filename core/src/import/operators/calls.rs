@@ -14,7 +14,7 @@ use crate::error::{Error, Place};
 const MOST_NODES: usize = 6_000_000;
 /// The most tensors that all calls together may name.
 const MOST_MENTIONS: usize = 15_000_000;
-/// The most different names (and schemas): PyTorch has some three thousand operators.
+/// The most distinct names (and schemas): PyTorch has some three thousand operators.
 const MOST_NAMES: usize = 200_000;
 /// Of a name, this many bytes are kept: kernels made by compilers have long ones.
 const NAME: usize = 120;
@@ -63,7 +63,7 @@ impl Interned {
             return Ok((number, false));
         }
         if self.0.len() >= MOST_NAMES {
-            let problem = format!("it has more than {MOST_NAMES} different {what}");
+            let problem = format!("it has more than {MOST_NAMES} distinct {what}");
             let cure = "Check that it is an execution trace and is not damaged";
             return Err(Error::input(input, Place::Whole, problem, cure));
         }

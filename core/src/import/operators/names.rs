@@ -185,7 +185,7 @@ pub(in crate::import) fn operation(name: &str) -> Op {
     }
 }
 
-/// The first bytes of a text, whole characters.
+/// The first bytes of a string, whole characters.
 pub(in crate::import) fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
