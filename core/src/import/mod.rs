@@ -9,7 +9,7 @@ mod json;
 pub mod kineto;
 pub mod moe_routing;
 mod onnx;
-mod operators;
+pub mod operators;
 pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
