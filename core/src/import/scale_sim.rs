@@ -1,8 +1,8 @@
-//! SCALE-Sim topologies: a layer a line, as convolutions or as matrix multiplications.
+//! SCALE-Sim topologies: one layer per line, as convolutions or as matrix multiplications.
 //!
 //! Convolutions: `Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,`;
 //! matrix multiplications: `Layer, M, N, K,`. A stride of the columns and a batch size may follow; what else follows
-//! (sparsity) is told and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
+//! (sparsity) is warned of and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
 //! depthwise: SCALE-Sim runs it once for each channel, with filters of one channel. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
 //!
 //! A topology names no edges. A layer reads the output of the latest layer that has as many filters as it has channels

@@ -1,5 +1,4 @@
-//! How much memory a run takes: at most 40 bytes an access and 200 a tensor, whatever the policy.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! How much memory a run takes: at most 40 bytes per access and 200 per tensor, whatever the policy.
 
 use accel_core::curve::Grid;
 use accel_core::memory::{Cost, Memory, Physical};
@@ -10,8 +9,7 @@ use accel_core::recipe::{FileSource, Workload};
 use accel_core::run::run_with;
 use accel_core::trace::{Kind, Op, Tensor, TraceBuilder};
 
-#[global_allocator]
-static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+use crate::turn;
 
 /// The most bytes that a run with every policy, a device, bounds and a curve holds at once.
 fn most_bytes(accesses: usize, tensors: usize) -> f64 {
@@ -47,12 +45,13 @@ fn most_bytes(accesses: usize, tensors: usize) -> f64 {
 /// Charts and tables do not grow with the trace, so what counts is the difference between a short and a long one.
 #[test]
 fn a_run_takes_at_most_40_bytes_an_access_and_200_a_tensor() {
+    let _turn = turn();
     let small = most_bytes(30_000, 1_000);
     let an_access = (most_bytes(130_000, 1_000) - small) / 100_000.0;
-    println!("{an_access:.1} bytes an access");
+    println!("{an_access:.1} bytes per access");
     // More tensors take the place of as many reuses.
     let a_tensor = (most_bytes(30_000, 21_000) - small) / 20_000.0;
-    println!("{a_tensor:.1} bytes a tensor");
+    println!("{a_tensor:.1} bytes per tensor");
     assert!(an_access <= 40.0, "{an_access}");
     assert!(a_tensor <= 200.0, "{a_tensor}");
 }

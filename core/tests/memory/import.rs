@@ -1,5 +1,4 @@
 //! Importers hold what a trace needs, not what a file claims or unpacks to.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::Write as _;
 
@@ -10,8 +9,7 @@ use accel_core::recipe::{FileSource, Workload};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-#[global_allocator]
-static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+use crate::turn;
 
 /// Gzip of `start`, then 32 MiB of `filler`.
 fn bomb(start: &[u8], filler: &[u8]) -> Vec<u8> {
@@ -24,6 +22,7 @@ fn bomb(start: &[u8], filler: &[u8]) -> Vec<u8> {
 
 #[test]
 fn no_file_makes_an_importer_hold_much() {
+    let _turn = turn();
     let claim = |head: &[u8], length: u64| [head, &length.to_le_bytes()[..]].concat();
     let gguf = |tensors: u64, entries: u64| {
         [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes()[..], &entries.to_le_bytes()[..]].concat()

@@ -1,5 +1,4 @@
 //! Parameter counts against those that transformers builds (tests/fixtures/parameters.py).
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::workload::config::ModelConfig;
 use serde_json::Value;

@@ -1,10 +1,4 @@
-//! Execution traces of real frameworks: figures that scripts of their own gave from the same files, memory and time.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
-
-use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+//! Execution traces of real frameworks: figures that scripts of their own gave from the same files.
 
 use accel_core::error::Error;
 use accel_core::import::input::Input;
@@ -14,39 +8,7 @@ use accel_core::trace::{Kind, Trace};
 use proptest::prelude::*;
 use serde_json::Value;
 
-#[global_allocator]
-static ALLOCATOR: dhat::Alloc = dhat::Alloc;
-
-/// Tests take turns: the one that measures memory would count the others' as well.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(root().join("tests/fixtures").join(name)).unwrap()
-}
-
-fn unpacked(name: &str) -> Vec<u8> {
-    let bytes = fixture(name);
-    let mut content = Vec::new();
-    if name.ends_with(".gz") {
-        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut content).unwrap();
-        return content;
-    }
-    bytes
-}
-
-fn open(name: &str, bytes: &[u8], format: Format) -> Result<Trace, Error> {
-    let input = Input::new(name, bytes);
-    assert_eq!(detect(&input).unwrap(), format, "{name}");
-    read(format, &input, None, &mut Unattended)
-}
+use crate::common::{fixture, long_trace, open, root, unpacked};
 
 /// Number and bytes of the tensors of a kind.
 fn of_kind(trace: &Trace, kind: Kind) -> (u64, u64) {
@@ -82,7 +44,6 @@ const TRACES: [(&str, &str, [u64; 4]); 9] = [
 
 #[test]
 fn pytorch_traces_have_the_weights_and_the_work_of_their_models() {
-    let _turn = turn();
     let expected: Value = serde_json::from_slice(&fixture("et/expected.json")).unwrap();
     for (file, model, counts) in TRACES {
         let bytes = fixture(&format!("et/{file}.json.gz"));
@@ -114,11 +75,8 @@ fn pytorch_traces_have_the_weights_and_the_work_of_their_models() {
 
 #[test]
 fn a_real_trace_of_a_linear_model() {
-    let _turn = turn();
-    let Ok(bytes) = std::fs::read(root().join("../shared/data/pytorch_et_linear.json.gz")) else {
-        println!("no shared data beside this checkout: nothing to compare");
-        return;
-    };
+    let path = root().join("../shared/data/pytorch_et_linear.json.gz");
+    let Ok(bytes) = std::fs::read(&path) else { return eprintln!("skipped: {} is not there", path.display()) };
     let trace = open("linear", &bytes, Format::PytorchEt).unwrap();
     assert_eq!(figures(&trace), [586, 220, 1_256_804_372, 453_246_988]);
     // 21 layers of 1024 by 1024 with a bias.
@@ -129,7 +87,6 @@ fn a_real_trace_of_a_linear_model() {
 
 #[test]
 fn profiles_and_chakra_traces_of_the_same_step() {
-    let _turn = turn();
     let whole = open("mlp", &fixture("et/mlp_train.json.gz"), Format::PytorchEt).unwrap();
     let chakra = open("mlp.et.gz", &fixture("chakra/mlp_train.et.gz"), Format::Chakra).unwrap();
     assert_eq!(chakra.accesses(), whole.accesses());
@@ -148,96 +105,6 @@ fn profiles_and_chakra_traces_of_the_same_step() {
     assert!(error.ends_with("its 41 operators have no shapes. Profile again with record_shapes=True"), "{error}");
 }
 
-/// The nodes of the transformer's step again and again, each time with new ids, up to `size` bytes.
-fn long_trace(size: usize) -> Vec<u8> {
-    let step: Value = serde_json::from_slice(&unpacked("et/transformer_train.json.gz")).unwrap();
-    let mut out = Vec::from(&b"{\"schema\": \"1.1.1-chakra.0.0.4\", \"nodes\": ["[..]);
-    let mut from = 0;
-    while out.len() < size {
-        for node in step["nodes"].as_array().unwrap() {
-            let mut node = node.clone();
-            for key in ["id", "ctrl_deps"] {
-                node[key] = (node[key].as_u64().unwrap() + from).into();
-            }
-            if out.last() != Some(&b'[') {
-                out.push(b',');
-            }
-            serde_json::to_writer(&mut out, &node).unwrap();
-        }
-        from += 10_000;
-    }
-    out.extend(b"]}");
-    out
-}
-
-/// The most bytes that reading `bytes` takes beside them.
-fn most_bytes(bytes: &[u8], format: Format) -> u64 {
-    let profiler = dhat::Profiler::builder().testing().build();
-    let trace = read(format, &Input::new("t", bytes), None, &mut Unattended);
-    let most = dhat::HeapStats::get().max_bytes as u64;
-    drop(profiler);
-    drop(trace);
-    most
-}
-
-#[test]
-fn reading_takes_less_memory_than_the_file() {
-    let _turn = turn();
-    let bytes = long_trace(4_000_000);
-    let most = most_bytes(&bytes, Format::PytorchEt);
-    println!("{most} bytes for {}", bytes.len());
-    assert!(most < bytes.len() as u64, "{most} bytes for {}", bytes.len());
-    // The smallest calls that a file can hold, and lists as long as the observer writes them, of tensors used once.
-    let mut small = String::from("{\"schema\":\"1.1.1\",\"nodes\":[");
-    for id in 0..60_000 {
-        small += &format!("{}{{\"id\":{id},\"name\":\"a\",\"parent\":0}}", if id > 0 { "," } else { "" });
-    }
-    small += "]}";
-    let mut wide = String::from("{\"schema\":\"1.1.1\",\"nodes\":[");
-    for id in 0..20 {
-        let list = |element: &dyn Fn(usize) -> String| (0..4096).map(element).collect::<Vec<_>>().join(",");
-        let values = list(&|at| format!("[{at},{},0,1,4,\"cpu\"]", id * 4096 + at));
-        let (shapes, types) = (list(&|_| "[1]".into()), list(&|_| "Tensor(float)".into()));
-        let comma = if id > 0 { "," } else { "" };
-        wide += &format!(
-            "{comma}{{\"id\":{id},\"name\":\"a\",\"parent\":99,\"inputs\":[[{values}]],\"input_shapes\":[[{shapes}]],\
-             \"input_types\":[\"GenericList[{types}]\"]}}"
-        );
-    }
-    wide += "]}";
-    for text in [small, wide] {
-        let most = most_bytes(text.as_bytes(), Format::PytorchEt);
-        println!("{most} bytes for {}", text.len());
-        assert!(most < 9 * text.len() as u64, "{most} bytes for {}", text.len());
-    }
-    // A kilobyte that unpacks to a megabyte of one text, or of nothing.
-    for fill in [b'x', b' ', b'['] {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(b"{\"schema\":\"1.1.1\",\"nodes\":[{\"x\":").unwrap();
-        encoder.write_all(if fill == b'x' { b"\"" } else { b" " }).unwrap();
-        encoder.write_all(&vec![fill; 8 << 20]).unwrap();
-        let bomb = encoder.finish().unwrap();
-        let most = most_bytes(&bomb, Format::PytorchEt);
-        assert!(most < 4 << 20, "{most} bytes for {}", bomb.len());
-    }
-}
-
-/// `cargo test --release -p accel-core --test execution_traces -- --ignored --nocapture`
-#[test]
-#[ignore = "takes a minute; its time is meant for --release"]
-fn a_hundred_megabytes_in_five_seconds() {
-    let _turn = turn();
-    let bytes = long_trace(100_000_000);
-    let start = Instant::now();
-    let trace = open("long", &bytes, Format::PytorchEt).unwrap();
-    let took = start.elapsed();
-    println!("{} bytes, {} accesses, {took:?}", bytes.len(), trace.accesses().len());
-    let most = most_bytes(&bytes, Format::PytorchEt);
-    println!("{most} bytes of memory");
-    assert!(most < 9 * bytes.len() as u64, "{most}");
-    assert!(cfg!(debug_assertions) || took.as_secs_f64() < 5.0, "{took:?}");
-}
-
 #[test]
 fn reading_can_be_cancelled_at_any_report() {
     struct After(u32);
@@ -248,7 +115,6 @@ fn reading_can_be_cancelled_at_any_report() {
             if self.0 == 0 { Flow::Cancel } else { Flow::Continue }
         }
     }
-    let _turn = turn();
     let bytes = long_trace(2_000_000);
     for after in 1..7 {
         let result = read(Format::PytorchEt, &Input::new("t", &bytes), None, &mut After(after));
@@ -276,7 +142,6 @@ fn small_files() -> Vec<(Format, Vec<u8>)> {
 
 #[test]
 fn no_cut_and_no_changed_byte_panics() {
-    let _turn = turn();
     let files = small_files();
     let formats = [Format::PytorchEt, Format::Kineto, Format::Chakra];
     let config = ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() };
