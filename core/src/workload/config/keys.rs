@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use super::families::supported;
 use crate::error::{Error, Place};
 use crate::workload::dtype::Dtype;
 
@@ -137,7 +138,7 @@ impl Keys<'_> {
             (Some(other), _) => Err(self.bad(
                 "model_type",
                 format!("the value is {}", show(other)),
-                &format!("Write one of {}", super::supported()),
+                &format!("Write one of {}", supported()),
             )),
             (_, Some(Value::String(architecture))) => {
                 let name = ["For", "LMHead", "Model"]
@@ -148,7 +149,7 @@ impl Keys<'_> {
             _ => Err(self.bad(
                 "model_type",
                 "the key is missing".into(),
-                &format!("Give the model's complete config.json; supported are {}", super::supported()),
+                &format!("Give the model's complete config.json; supported are {}", supported()),
             )),
         }
     }
