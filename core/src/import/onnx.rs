@@ -16,9 +16,9 @@ use super::input::Input;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op};
-use crate::workload::config::product;
+use crate::workload::dtype::product;
 use crate::workload::file::{ModelFile, Operators, Stored};
-use crate::workload::model_run::{Convolution, ModelRun, without};
+use crate::workload::model_run::{Convolution, ModelRun, refuse_field as without};
 use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The longest file: what protobuf allows.

@@ -142,14 +142,6 @@ impl ModelConfig {
     }
 }
 
-/// The product of `factors`, or an error where it passes 64 bits.
-pub(crate) fn product(factors: &[u64]) -> Result<u64, Error> {
-    factors.iter().try_fold(1u64, |p, f| p.checked_mul(*f)).ok_or_else(|| Error::TooLarge {
-        problem: "a tensor of this model has more than 2^64 - 1 bytes".into(),
-        cure: "Check the sizes in the configuration, the batch size and the token counts".into(),
-    })
-}
-
 /// What a model's shapes say before anything is simulated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {

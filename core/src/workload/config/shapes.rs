@@ -72,7 +72,7 @@ pub(crate) struct Stack {
 /// How the tokens of a model come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tokens {
-    /// As many as the run says.
+    /// As many as the run asks for.
     Chosen,
     /// As many as the image has patches, and one for the class.
     Image(u64),
@@ -234,7 +234,7 @@ impl Transformer {
     }
 
     /// Norms over the residual stream in a layer of `stack`.
-    fn norms(&self, stack: &Stack) -> u64 {
+    pub(crate) fn norms(&self, stack: &Stack) -> u64 {
         2 * if self.norms_twice() { 2 } else { 1 } + u64::from(stack.cross)
     }
 

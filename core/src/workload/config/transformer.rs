@@ -5,18 +5,17 @@ use serde_json::Value;
 
 use super::families::{ExpertLayout, Gated, Input, Layout, Norms, Positions, SparseLayers, Window};
 use super::keys::Keys;
-use super::product;
 use crate::check::check_range;
 use crate::error::Error;
-use crate::workload::dtype::Dtype;
+use crate::workload::dtype::{Dtype, product};
 
-/// What a layer looks back at.
+/// The positions that the attention of a layer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerType {
-    /// Everything.
+    /// All positions.
     FullAttention,
-    /// The window.
+    /// Those in the window.
     SlidingAttention,
 }
 
@@ -32,7 +31,7 @@ pub struct Experts {
     /// Width of the expert for all tokens, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_expert_intermediate_size: Option<u64>,
-    /// Every how many layers has experts.
+    /// One of how many layers has experts.
     pub decoder_sparse_step: u64,
     /// The same for the encoder, where there are two stacks.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +88,7 @@ pub struct Transformer {
     /// Whether the window is in use (Qwen); the other families' always is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub use_sliding_window: bool,
-    /// Every how many layers sees everything in spite of the window.
+    /// One of how many layers sees everything in spite of the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliding_window_pattern: Option<u64>,
     /// How many layers at the front see everything in spite of the window (Qwen).
