@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for ModelRef {
             serde_json::Value::String(name) => Ok(Self::Preset(name)),
             serde_json::Value::Object(keys) if keys.len() == 1 && keys.contains_key("file") => match &keys["file"] {
                 serde_json::Value::String(file) => Ok(Self::File { file: file.clone() }),
-                _ => Err(serde::de::Error::custom("file is not a text; write the name of a file")),
+                _ => Err(serde::de::Error::custom("file is not a string; write the name of a file")),
             },
             config => {
                 ModelConfig::deserialize(config).map(|c| Self::Config(Box::new(c))).map_err(serde::de::Error::custom)

@@ -61,14 +61,17 @@ pub(crate) struct Router {
     last: Vec<Vec<Vec<u16>>>,
 }
 
+/// The weight of each rank: whole numbers, whose sum fits in 32 bits.
+fn weights(experts: u64, zipf: f64) -> Vec<u32> {
+    let scale = f64::from(u32::MAX) / experts as f64;
+    (1..=experts).map(|rank| (scale / power(rank as f64, zipf)).round().max(1.0) as u32).collect()
+}
+
 impl Router {
     /// A router for `layers` layers of `experts` experts, of which each token takes `per_token`.
     pub(crate) fn new(routing: &Routing, seed: u64, layers: usize, experts: u64, per_token: u64) -> Self {
         let mut rng = Rng::new(seed, "routing");
-        // The sum of all weights fits in 32 bits.
-        let scale = f64::from(u32::MAX) / experts as f64;
-        let by_rank: Vec<u32> =
-            (1..=experts).map(|rank| (scale / power(rank as f64, routing.zipf)).round().max(1.0) as u32).collect();
+        let by_rank = weights(experts, routing.zipf);
         let weights = (0..layers).map(|_| {
             let mut weights = by_rank.clone();
             // Fisher and Yates.
@@ -161,6 +164,19 @@ mod tests {
             }
             let share = f64::from(repeats) / 4e4;
             assert!((share - wanted).abs() < 0.012, "{stickiness}: {share}");
+        }
+    }
+
+    /// Powers by square roots are not those of the standard library to the last bit, but the weights are.
+    #[test]
+    fn weights_are_whole_numbers_that_no_rounding_error_reaches() {
+        for experts in [2, 4, 8, 16, 60, 64, 128, 256, 512] {
+            for zipf in (0..=80).map(|step| f64::from(step) / 20.0) {
+                let scale = f64::from(u32::MAX) / experts as f64;
+                let wanted: Vec<u32> =
+                    (1..=experts).map(|rank| (scale / (rank as f64).powf(zipf)).round().max(1.0) as u32).collect();
+                assert_eq!(weights(experts, zipf), wanted, "{experts} experts, {zipf}");
+            }
         }
     }
 

@@ -45,10 +45,11 @@ pub(super) fn supported() -> String {
     }
 }
 
-pub(super) const TRANSFORMER: &str = "Transformer";
-pub(super) const MOE: &str = "MoE";
-pub(super) const CNN: &str = "CNN";
-pub(super) const MLP: &str = "MLP";
+// The types of models, in the prototype's words.
+pub(crate) const TRANSFORMER: &str = "Transformer";
+pub(crate) const MOE: &str = "MoE";
+pub(crate) const CNN: &str = "CNN";
+pub(crate) const MLP: &str = "MLP";
 
 /// What reads the files of a family.
 #[derive(Debug, PartialEq, Eq)]

@@ -71,7 +71,7 @@ impl Keys<'_> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(self.bad(name, format!("the value is {}", show(other)), "Write a text")),
+            Some(other) => Err(self.bad(name, format!("the value is {}", show(other)), "Write a string")),
         }
     }
 
@@ -125,7 +125,7 @@ impl Keys<'_> {
             (None, _) if on("load_in_8bit") || on("_load_in_8bit") => Ok(Dtype::Int8),
             _ => Err(self.bad(
                 NAME,
-                "the width of the weights cannot be told from it".into(),
+                "the width of the weights cannot be inferred from it".into(),
                 "Remove the key and choose the number format of the weights (weight_dtype) yourself",
             )),
         }

@@ -6,20 +6,22 @@ mod keys;
 
 mod cnn;
 mod mlp;
-mod shapes;
 mod transformer;
+
+mod shapes;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::cnn::{Cnn, Layer, Resnet, Window};
 pub(crate) use self::cnn::{Network, What};
+pub(crate) use self::families::{CNN, MLP, MOE, TRANSFORMER};
 pub use self::families::{FAMILIES, Family};
 pub use self::mlp::{Gemm, Mlp};
 pub(crate) use self::shapes::{Attention, Feed, Linear, MlpShape, Stack, Tokens};
 pub use self::transformer::{Experts, Image, Transformer};
 
-use self::families::{CNN, MLP, Reader};
+use self::families::Reader;
 use self::keys::Keys;
 use super::dtype::Dtype;
 use crate::error::{Error, Place};

@@ -57,7 +57,7 @@ pub enum Convolution {
 }
 
 impl Convolution {
-    /// Every way.
+    /// Every method.
     pub const ALL: [Self; 2] = [Self::Direct, Self::Im2col];
 
     /// The name in recipes.
@@ -68,12 +68,11 @@ impl Convolution {
         }
     }
 
-    /// The way of that name.
+    /// The method of that name.
     pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| Error::field("convolution", format!("\"{name}\""), "no such way", "Choose direct or im2col"))
+        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            Error::field("convolution", format!("\"{name}\""), "no such method", "Choose direct or im2col")
+        })
     }
 }
 
@@ -286,7 +285,7 @@ impl ModelRun {
             return Err(Error::field("steps", self.steps, "a decoder counts its steps in tokens", cure));
         }
         let served = self.requests.is_some() && !means.requests;
-        refuse_field("requests", served, "only a decoder that answers serves requests")?;
+        refuse_field("requests", served, "only a decoder in inference serves requests")?;
         if let (Tokens::Image(tokens), Some(given)) = (model.tokens(), self.prompt_tokens)
             && given != tokens
         {

@@ -29,7 +29,7 @@ impl ModelRun {
             refuse_field("decode_tokens", self.decode_tokens.is_some(), problem)?;
             refuse_field("requests", self.requests.is_some(), problem)?;
             refuse_field("kv_dtype", self.kv_dtype.is_some(), problem)?;
-            refuse_field("routing", self.routing != Routing::default(), "this file says nothing of experts")?;
+            refuse_field("routing", self.routing != Routing::default(), "this file describes no experts")?;
             self.check_optimizer()?;
         }
         match model {

@@ -90,7 +90,8 @@ impl Store<'_> {
         let prefix = format!("{}.{of_stack}.", stack.prefix);
         let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
         let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
-        let norms = (0..model.norms(stack)).filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
+        let norms = (0..model.norms(stack))
+            .filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
         let norms = norms.collect();
         let feed = match model.feed(stack, of_stack) {
             Feed::Dense(mlp) => FeedWeights::Dense(self.mlp(&prefix, &mlp, number)),
