@@ -16,10 +16,9 @@ use super::text::{Row, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op};
-use crate::workload::config::product;
-use crate::workload::dtype::Dtype;
+use crate::workload::dtype::{Bits, Dtype, product};
 use crate::workload::file::{ModelFile, Operators, Stored};
-use crate::workload::model_run::{Bits, Convolution, ModelRun, without};
+use crate::workload::model_run::{Convolution, ModelRun, refuse_field};
 use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The most layers.
@@ -185,7 +184,7 @@ impl Operators for Topology {
     }
 
     fn check(&self, run: &ModelRun) -> Result<(), Error> {
-        without("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
+        refuse_field("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
     }
 
     fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {

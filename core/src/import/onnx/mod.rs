@@ -15,7 +15,7 @@ use super::input::Input;
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::workload::file::{ModelFile, Operators, Stored};
-use crate::workload::model_run::{Convolution, ModelRun, without};
+use crate::workload::model_run::{Convolution, ModelRun, refuse_field};
 use crate::workload::plan::Plan;
 use graph::Graph;
 use prepare::Free;
@@ -40,8 +40,8 @@ impl Operators for Graph {
 
     fn check(&self, run: &ModelRun) -> Result<(), Error> {
         let im2col = run.convolution == Convolution::Im2col;
-        without("convolution", im2col, "the convolutions of a graph read their images directly")?;
-        without("weight_dtype", run.weight_dtype.is_some(), "the graph says how its weights are stored")
+        refuse_field("convolution", im2col, "the convolutions of a graph read their images directly")?;
+        refuse_field("weight_dtype", run.weight_dtype.is_some(), "the graph says how its weights are stored")
     }
 
     fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::graph::{Graph, Role, short};
 use super::proto::{self, BOOL, INT32, INT64};
 use crate::error::Error;
-use crate::workload::config::product;
+use crate::workload::dtype::product;
 use crate::workload::plan::Val;
 
 /// The most elements of a tensor whose values are followed: shapes and indices.

@@ -1,115 +1,33 @@
 //! The forward passes of a Transformer, as a runtime computes them.
 //!
-//! - Embedding look-ups read rows, not the table: one object of all tokens' rows a step, used once.
+//! - Embedding look-ups read rows, not the table: one object per step for the rows of all tokens, used once.
 //! - Where tokens see only those before them, keys and values live in blocks of whole positions of one request, at most
 //!   a tile each (as in paged attention). A step writes the blocks of its new positions and reads every block in the
 //!   attention window. Without a cache, and in training, attention reads the keys and values of this pass.
 //! - Attention does not write its scores (as FlashAttention); masked pairs are no work.
-//! - Tokens of all experts are first put together by expert, and their answers put back at the end.
-//! - When answering, the output head is read for the last position of each sequence only; in training for all.
+//! - The tokens of a layer are first gathered by expert, and the outputs of the experts scattered back at the end.
+//! - In inference, the output head is read for the last position of each sequence only; in training for all.
 
-use std::ops::Range;
+// Ground first: each imports only from those before it.
+mod spans;
 
-use super::config::{Attention, Feed, Linear, MlpShape, Stack, Transformer, product};
-use super::model_run::{Bits, ModelRun, Task};
-use super::plan::{MAX_TILES, Operator, Plan, Product, Shape, Step, Val};
-use super::requests::Request;
-use super::routing::{ExpertLog, Router};
-use crate::error::{Error, Place};
+mod experts;
+mod weights;
+
+mod attention;
+
+use self::experts::{padded, route};
+use self::spans::{Span, distinct, tokens};
+use self::weights::{FeedWeights, Layer, Matrix, MlpWeights, StackWeights, Store};
+use super::fields::{ModelRun, Task};
+use crate::error::Error;
 use crate::trace::{Kind, Mode, Op};
+use crate::workload::config::{Linear, Transformer};
+use crate::workload::dtype::Bits;
+use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::workload::requests::Request;
 
-/// The most choices of experts that a run draws.
-const MOST_CHOICES: u64 = 200_000_000;
-
-/// Who says which experts a token is sent to.
-pub(crate) enum Experts<'a> {
-    None,
-    Drawn(Box<Router>),
-    /// A log, the tokens of it that are used up, and the experts that each token is sent to.
-    Log(&'a dyn ExpertLog, u64, u64),
-}
-
-impl<'a> Experts<'a> {
-    pub(crate) fn new(
-        run: &ModelRun,
-        model: &Transformer,
-        seed: u64,
-        log: Option<&'a dyn ExpertLog>,
-    ) -> Result<Self, Error> {
-        let Some(experts) = &model.experts else { return Ok(Self::None) };
-        let layers: u64 = model.stacks().iter().map(|stack| stack.layers).sum();
-        if layers * experts.num_experts > MAX_TILES as u64 {
-            return Err(Error::TooLarge {
-                problem: format!("{layers} layers of {} experts are more than {MAX_TILES} tiles", experts.num_experts),
-                cure: "Check num_experts and the layers in the configuration".into(),
-            });
-        }
-        if let Some(log) = log {
-            return Ok(Self::Log(log, 0, experts.num_experts_per_tok));
-        }
-        let tokens: u64 = run.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
-        let choices = product(&[tokens, layers, experts.num_experts_per_tok, run.steps])?;
-        if choices > MOST_CHOICES {
-            return Err(Error::TooLarge {
-                problem: format!("tokens are sent to experts {choices} times; at most {MOST_CHOICES} times are drawn"),
-                cure: "Choose fewer tokens or a smaller batch".into(),
-            });
-        }
-        let (all, each) = (experts.num_experts, experts.num_experts_per_tok);
-        Ok(Self::Drawn(Box::new(Router::new(&run.routing, seed, layers as usize, all, each))))
-    }
-}
-
-/// A matrix of weights and its biases.
-struct Matrix {
-    linear: Linear,
-    weights: Val,
-    bias: Option<Val>,
-}
-
-struct AttentionWeights {
-    qkv: Vec<Matrix>,
-    out: Matrix,
-    q_norm: Option<Val>,
-    k_norm: Option<Val>,
-    positions: Option<Val>,
-}
-
-struct MlpWeights {
-    up: Vec<Matrix>,
-    down: Matrix,
-}
-
-enum FeedWeights {
-    Dense(MlpWeights),
-    Sparse { router: Matrix, experts: Vec<MlpWeights>, shared: Option<(MlpWeights, Matrix)> },
-}
-
-struct Layer {
-    attention: AttentionWeights,
-    cross: Option<AttentionWeights>,
-    /// Norms in the order in which they are read.
-    norms: Vec<Val>,
-    feed: FeedWeights,
-    /// Blocks of keys and values of each request.
-    kv: Vec<Vec<Val>>,
-    /// Keys and values of each request's prompt, for the attention to the other stack.
-    cross_kv: Vec<Option<Val>>,
-}
-
-struct StackWeights {
-    stack: Stack,
-    layers: Vec<Layer>,
-    final_norm: Option<Val>,
-    /// The number of its first layer in heatmaps and routing.
-    first: u32,
-}
-
-/// Positions of one request that a pass computes.
-struct Span {
-    request: usize,
-    positions: Range<u64>,
-}
+pub(super) use self::experts::Experts;
 
 /// Makes the passes of one model.
 pub(crate) struct Passes<'a> {
@@ -134,66 +52,6 @@ pub(crate) struct Passes<'a> {
     output: Option<Matrix>,
     head: Option<Matrix>,
     passes: u64,
-}
-
-/// Adds stored matrices to a plan.
-struct Store<'a> {
-    plan: &'a mut Plan,
-    bits: u64,
-}
-
-impl Store<'_> {
-    fn tensor(&mut self, name: String, rows: u64, cols: u64, layer: Option<u32>) -> Val {
-        self.plan.stored(name, Shape::new(rows, cols, self.bits), layer, Kind::Weights)
-    }
-
-    fn matrix(&mut self, prefix: &str, linear: Linear, layer: Option<u32>) -> Matrix {
-        let name = format!("{prefix}{}", linear.name);
-        let bias = linear.bias.then(|| self.tensor(format!("{name}.bias"), 1, linear.outputs, layer));
-        Matrix { linear, weights: self.tensor(name, linear.inputs, linear.outputs, layer), bias }
-    }
-
-    fn norm(&mut self, name: String, elements: u64, layer: Option<u32>) -> Option<Val> {
-        (elements > 0).then(|| self.tensor(name, 1, elements, layer))
-    }
-
-    fn attention(&mut self, prefix: &str, attention: &Attention, layer: u32) -> AttentionWeights {
-        let layer = Some(layer);
-        AttentionWeights {
-            qkv: attention.qkv.iter().map(|linear| self.matrix(prefix, *linear, layer)).collect(),
-            out: self.matrix(prefix, attention.out, layer),
-            q_norm: self.norm(format!("{prefix}self_attn.q_norm"), attention.qk_norm, layer),
-            k_norm: self.norm(format!("{prefix}self_attn.k_norm"), attention.qk_norm, layer),
-            positions: self.norm(format!("{prefix}relative_attention_bias"), attention.positions, layer),
-        }
-    }
-
-    fn mlp(&mut self, prefix: &str, mlp: &MlpShape, layer: u32) -> MlpWeights {
-        let up = mlp.up.iter().map(|linear| self.matrix(prefix, *linear, Some(layer))).collect();
-        MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer)) }
-    }
-
-    fn layer(&mut self, model: &Transformer, stack: &Stack, of_stack: u64, number: u32) -> Layer {
-        let prefix = format!("{}.{of_stack}.", stack.prefix);
-        let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
-        let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
-        let norms = 2 * if model.norms_twice() { 2 } else { 1 } + u64::from(stack.cross);
-        let norms =
-            (0..norms).filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
-        let norms = norms.collect();
-        let feed = match model.feed(stack, of_stack) {
-            Feed::Dense(mlp) => FeedWeights::Dense(self.mlp(&prefix, &mlp, number)),
-            Feed::Sparse { router, expert, shared } => FeedWeights::Sparse {
-                router: self.matrix(&prefix, router, Some(number)),
-                experts: (0..model.experts.as_ref().map_or(0, |e| e.num_experts))
-                    .map(|e| self.mlp(&format!("{prefix}mlp.experts.{e}."), &expert, number))
-                    .collect(),
-                shared: shared
-                    .map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
-            },
-        };
-        Layer { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
-    }
 }
 
 impl<'a> Passes<'a> {
@@ -367,7 +225,7 @@ impl<'a> Passes<'a> {
         let mut streams = Vec::new();
         let mut start = match (&self.input, self.model.image.is_some()) {
             (Some(input), true) => {
-                // Patches come from outside; the token of the class, one an image, is learned.
+                // Patches come from outside; the token of the class, one per image, is learned.
                 let of_images = rows - spans.len() as u64;
                 let patches = self.activation(step, "patches", of_images, input.linear.inputs, None);
                 step.inputs.push(patches);
@@ -492,7 +350,7 @@ impl<'a> Passes<'a> {
         }
     }
 
-    /// What the model says in the end: for the last (or first) position of each sequence, or in training for all.
+    /// The output: of the last (or first) position of each sequence, or in training of all.
     fn answer(&self, step: &mut Step, stack: usize, mut hidden: Val, spans: &[Span]) -> Val {
         let classifies = self.model.encodes_only();
         let mut rows = tokens(spans);
@@ -589,252 +447,4 @@ impl<'a> Passes<'a> {
         }
         Ok(self.add(step, hidden, out, rows, number))
     }
-
-    /// Queries, keys and values of a pass: one tensor for all, or three.
-    fn project(
-        &self,
-        step: &mut Step,
-        weights: &AttentionWeights,
-        from: Val,
-        rows: u64,
-        layer: Option<u32>,
-    ) -> Vec<Val> {
-        let names: &[&str] = if weights.qkv.len() == 1 { &["qkv"] } else { &["q", "k", "v"] };
-        let project = |(matrix, name): (&Matrix, &&'static str)| self.linear(step, from, matrix, rows, name, layer);
-        let mut made: Vec<Val> = weights.qkv.iter().zip(names).map(project).collect();
-        for (at, norm) in [(0, weights.q_norm), (1, weights.k_norm)] {
-            if let Some(norm) = norm {
-                let cols = weights.qkv[at].linear.outputs;
-                made[at] = self.norm(step, made[at], norm, (rows, cols), layer);
-            }
-        }
-        made
-    }
-
-    fn self_attention(
-        &mut self,
-        step: &mut Step,
-        stack: usize,
-        layer: usize,
-        from: Val,
-        spans: &[Span],
-    ) -> Result<Val, Error> {
-        let rows = tokens(spans);
-        let number = Some(self.stacks[stack].first + layer as u32);
-        let causal = self.stacks[stack].stack.causal;
-        let made = self.project(step, &self.stacks[stack].layers[layer].attention, from, rows, number);
-        let window = if causal { self.model.window_of(layer as u64) } else { u64::MAX };
-        let cached = causal && self.task == Task::Inference;
-        let mut reads = made.clone();
-        let mut streams = Vec::new();
-        if cached {
-            let keys_and_values = if made.len() == 1 { made.clone() } else { made[1..].to_vec() };
-            let mut written = Vec::new();
-            for span in spans {
-                written.extend(self.kv_blocks(stack, layer, span.request, span.positions.clone())?);
-                let seen = span.positions.start.saturating_sub(window - 1)..span.positions.end;
-                streams.extend(self.kv_blocks(stack, layer, span.request, seen)?);
-            }
-            let writes: Vec<(Val, Mode)> = written.into_iter().map(|block| (block, Mode::Update)).collect();
-            let Some(&(first, _)) = writes.first() else { return Err(Error::Internal("a pass without tokens".into())) };
-            step.push(Operator { writes, ..Operator::new(Op::Attention, number, keys_and_values, first) });
-            reads.truncate(1);
-        }
-        // The bias of positions is made once, in the first layer, and used by all.
-        streams.extend(self.stacks[stack].layers[layer].attention.positions);
-        let pairs: f64 = spans.iter().map(|span| pairs(&span.positions, causal, window)).sum();
-        let attended = self.attend(step, reads, streams, rows, pairs, number);
-        let out = &self.stacks[stack].layers[layer].attention.out;
-        Ok(self.linear(step, attended, out, rows, "attention_out", number))
-    }
-
-    /// Attention: `pairs` of a query and a key, each multiplied twice (the score, and the sum of values).
-    fn attend(
-        &self,
-        step: &mut Step,
-        reads: Vec<Val>,
-        streams: Vec<Val>,
-        rows: u64,
-        pairs: f64,
-        layer: Option<u32>,
-    ) -> Val {
-        let width = self.model.q_width();
-        let attended = self.activation(step, "attended", rows, width, layer);
-        let flops = 4.0 * width as f64 * pairs;
-        step.push(Operator { streams, flops, ..Operator::new(Op::Attention, layer, reads, attended) });
-        attended
-    }
-
-    /// Attention to what the other stack made: in this pass, or kept from an earlier one.
-    fn cross_attention(
-        &mut self,
-        step: &mut Step,
-        (stack, layer): (usize, usize),
-        from: Val,
-        spans: &[Span],
-        encoded: Option<&(Val, Vec<u64>)>,
-    ) -> Result<Val, Error> {
-        let rows = tokens(spans);
-        let number = Some(self.stacks[stack].first + layer as u32);
-        let of_layer = &self.stacks[stack].layers[layer];
-        let Some(weights) = &of_layer.cross else { return Ok(from) };
-        let q = self.linear(step, from, &weights.qkv[0], rows, "q", number);
-        let (mut reads, mut streams, mut pairs) = (vec![q], Vec::new(), 0.0);
-        match encoded {
-            Some((encoded, lengths)) => {
-                let all = lengths.iter().sum();
-                reads.push(self.linear(step, *encoded, &weights.qkv[1], all, "k", number));
-                reads.push(self.linear(step, *encoded, &weights.qkv[2], all, "v", number));
-                pairs = spans.iter().zip(lengths).map(|(span, length)| (count(span) * length) as f64).sum();
-            }
-            None => {
-                for span in spans {
-                    let kept = of_layer.cross_kv.get(span.request).copied().flatten();
-                    let kept =
-                        kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
-                    let Val::Stored(index) = kept else { continue };
-                    pairs += (count(span) * self.plan.about(index).shape.rows) as f64;
-                    streams.push(kept);
-                }
-            }
-        }
-        let attended = self.attend(step, reads, streams, rows, pairs, number);
-        Ok(self.linear(step, attended, &weights.out, rows, "attention_out", number))
-    }
-
-    /// Makes the keys and values of prompts for every layer of the decoder, and keeps them.
-    fn keep_encoded(&mut self, step: &mut Step, encoded: Val, spans: &[Span]) -> Result<(), Error> {
-        let rows = tokens(spans);
-        let stack = self.stacks.len() - 1;
-        let encoded = self.close(step, 0, encoded, rows);
-        for layer in 0..self.stacks[stack].layers.len() {
-            let number = self.stacks[stack].first + layer as u32;
-            let Some(weights) = &self.stacks[stack].layers[layer].cross else { continue };
-            let k = self.linear(step, encoded, &weights.qkv[1], rows, "k", Some(number));
-            let v = self.linear(step, encoded, &weights.qkv[2], rows, "v", Some(number));
-            let mut writes = Vec::new();
-            for span in spans {
-                let shape = Shape::new(count(span), self.model.kv_elements_per_layer(), self.bits.kv);
-                let name = format!("cross_kv.{number}.request{}", span.request);
-                let kept = self.plan.stored(name, shape, Some(number), Kind::KvCache);
-                let of_layer = &mut self.stacks[stack].layers[layer].cross_kv;
-                of_layer.resize(of_layer.len().max(span.request + 1), None);
-                of_layer[span.request] = Some(kept);
-                writes.push((kept, Mode::Write));
-            }
-            let Some(&(first, _)) = writes.first() else { continue };
-            step.push(Operator { writes, ..Operator::new(Op::Attention, Some(number), vec![k, v], first) });
-        }
-        Ok(())
-    }
-
-    /// The blocks that hold `positions` of a request, made where they are new.
-    fn kv_blocks(
-        &mut self,
-        stack: usize,
-        layer: usize,
-        request: usize,
-        positions: Range<u64>,
-    ) -> Result<Vec<Val>, Error> {
-        let number = self.stacks[stack].first + layer as u32;
-        let blocks = positions.start / self.block_positions..positions.end.div_ceil(self.block_positions);
-        let width = self.model.kv_elements_per_layer();
-        let kv = &mut self.stacks[stack].layers[layer].kv;
-        if kv.len() <= request {
-            kv.resize(request + 1, Vec::new());
-        }
-        let of_request = &mut kv[request];
-        self.blocks += blocks.end.saturating_sub(of_request.len() as u64);
-        if self.blocks > MAX_TILES as u64 {
-            return Err(Error::TooLarge {
-                problem: format!("the KV cache has more than {MAX_TILES} blocks"),
-                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
-            });
-        }
-        while (of_request.len() as u64) < blocks.end {
-            let block = of_request.len();
-            let name = format!("kv.{number}.request{request}.block{block}");
-            // The last block is as long as the request needs.
-            let rest = self.lengths[request].saturating_sub(block as u64 * self.block_positions);
-            let shape = Shape::new(self.block_positions.min(rest).max(1), width, self.bits.kv);
-            of_request.push(self.plan.stored(name, shape, Some(number), Kind::KvCache));
-        }
-        Ok(of_request[blocks.start as usize..blocks.end as usize].to_vec())
-    }
-}
-
-/// Tokens that each expert of a layer gets.
-fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) -> Result<Vec<u64>, Error> {
-    let mut loads = vec![0; count];
-    let tokens = spans.iter().flat_map(|span| span.positions.clone().map(|_| span.request));
-    match experts {
-        Experts::None => return Err(Error::Internal("experts without anyone to choose them".into())),
-        Experts::Drawn(router) => {
-            for request in tokens {
-                router.route(layer, request).iter().for_each(|expert| loads[usize::from(*expert)] += 1);
-            }
-        }
-        Experts::Log(log, used, each) => {
-            for (token, _) in (*used..).zip(tokens) {
-                let chosen = log.experts(token, layer as u32)?;
-                if chosen.len() as u64 != *each {
-                    let problem = format!(
-                        "token {token} goes to {} experts in layer {layer}, and the model sends it to {each}",
-                        chosen.len()
-                    );
-                    let cure = "Give the log of this model, or the model of this log";
-                    return Err(Error::input("the routing log", Place::Item(token), problem, cure));
-                }
-                for expert in chosen {
-                    let load = loads.get_mut(usize::from(*expert)).ok_or_else(|| {
-                        let problem =
-                            format!("token {token} goes to expert {expert} of layer {layer}, which has {count}");
-                        let cure = "Give the log of this model, or the model of this log";
-                        Error::input("the routing log", Place::Item(token), problem, cure)
-                    })?;
-                    *load += 1;
-                }
-            }
-        }
-    }
-    Ok(loads)
-}
-
-/// Rows of the buffers of an expert with `tokens` tokens: the next number with at most three binary digits in front, as
-/// kernels for groups of matrices pad theirs. Without it, every load that chance makes would have buffers of its own.
-fn padded(tokens: u64) -> u64 {
-    tokens.next_multiple_of(1 << (u64::BITS - tokens.leading_zeros()).saturating_sub(3))
-}
-
-/// Tokens of all spans.
-fn tokens(spans: &[Span]) -> u64 {
-    spans.iter().map(count).sum()
-}
-
-/// Positions that the spans cover, each counted once.
-fn distinct(spans: &[Span]) -> u64 {
-    let mut ranges: Vec<&Range<u64>> = spans.iter().map(|span| &span.positions).collect();
-    ranges.sort_by_key(|range| range.start);
-    let (mut end, mut sum) = (0, 0);
-    for range in ranges {
-        sum += range.end.saturating_sub(range.start.max(end));
-        end = end.max(range.end);
-    }
-    sum
-}
-
-fn count(span: &Span) -> u64 {
-    span.positions.end - span.positions.start
-}
-
-/// Pairs of a query at one of `positions` and a key that it sees.
-fn pairs(positions: &Range<u64>, causal: bool, window: u64) -> f64 {
-    if !causal {
-        let all = (positions.end - positions.start) as f64;
-        return all * all;
-    }
-    // Positions before the window is full see one more each; the others see as many as it holds.
-    let full = window.clamp(positions.start, positions.end);
-    let rising = (full - positions.start) as f64 * (positions.start + full + 1) as f64 / 2.0;
-    rising + (positions.end - full) as f64 * window as f64
 }

@@ -3,11 +3,12 @@
 //! A convolution is the product of a matrix with a row for each position of the filter, and of the filters: read from
 //! the image directly, or written out first (im2col). Convolutions in groups are not cut by a dataflow.
 
-use super::config::{Network, What, Window, product};
-use super::model_run::{Bits, Convolution};
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::fields::Convolution;
 use crate::error::Error;
 use crate::trace::{Kind, Op};
+use crate::workload::config::{Network, What, Window};
+use crate::workload::dtype::{Bits, product};
+use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// A network with its weights stored.
 pub(crate) struct Images<'a> {

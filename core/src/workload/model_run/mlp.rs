@@ -1,10 +1,10 @@
 //! Chains of linear layers, and single matrix multiplications.
 
-use super::config::{Gemm, Mlp, product};
-use super::model_run::Bits;
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
 use crate::error::Error;
 use crate::trace::{Kind, Op};
+use crate::workload::config::{Gemm, Mlp};
+use crate::workload::dtype::{Bits, product};
+use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The stored layers of an MLP.
 pub(crate) struct Chain<'a> {

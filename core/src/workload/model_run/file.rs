@@ -1,9 +1,9 @@
 //! Models as files describe them.
 
-use super::config::ModelConfig;
-use super::model_run::ModelRun;
-use super::plan::{Plan, Step};
+use super::fields::ModelRun;
 use crate::error::Error;
+use crate::workload::config::ModelConfig;
+use crate::workload::plan::{Plan, Step};
 
 /// A model as a file describes it.
 pub(crate) enum ModelFile {
@@ -18,7 +18,7 @@ pub(crate) trait Operators {
     /// The family, as the prototype's records name it.
     fn family(&self) -> &'static str;
 
-    /// Refuses fields of a run that mean nothing to this model.
+    /// Refuses fields of a run that do not apply to this model.
     fn check(&self, run: &ModelRun) -> Result<(), Error>;
 
     /// Adds the weights to a plan; passes are made with what this returns.
