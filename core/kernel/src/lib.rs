@@ -12,6 +12,7 @@ pub mod expr;
 #[cfg(test)]
 pub(crate) mod naive;
 pub mod nest;
+mod normal;
 mod predict;
 pub mod python;
 pub mod report;

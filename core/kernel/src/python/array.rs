@@ -9,11 +9,11 @@ use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
 use super::expr::Real;
 use super::lower::{Lower, MAX_AXES};
-use super::poly::{Poly, replace, tidy};
 use super::stmt::call_name;
 use super::value::{Lazy, Value, View, axis, both, cost};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
+use crate::normal::{Normal, tidy};
 use crate::source::{Fusion, refuse};
 use accel_core::error::Error;
 
@@ -308,7 +308,7 @@ impl<'a> Lower<'a> {
         let (Some(around), Some(written)) = (self.loops.last(), &store.index) else { return false };
         let after = |read: &Expr, rounds: i64| {
             let shift = |symbol| (symbol == around.var).then(|| Expr::from(symbol).plus(rounds));
-            tidy(&replace(read, &shift))
+            tidy(&read.replaced(&shift))
         };
         self.work.accesses.iter().filter(|access| access.array == store.array && !access.write).any(|load| {
             let Some(read) = &load.index else { return false };
@@ -528,12 +528,12 @@ impl<'a> Lower<'a> {
         if below != divisor {
             return None;
         }
-        let poly = Poly::of(number)?;
+        let normal = Normal::of(number)?;
         let (mut high, mut low, mut stride) = (Expr::Const(0), Expr::Const(0), Expr::Const(1));
         for (own, extent) in dims.iter().enumerate().rev() {
             let Expr::Symbol(symbol) = axis(own) else { return None };
             if own >= outer {
-                low = low.plus(axis(own).times(poly.split(symbol)?.0.expr()));
+                low = low.plus(axis(own).times(normal.split(symbol)?.0.expr()));
             } else if *extent != Expr::Const(1) {
                 high = high.plus(axis(own).times(stride.clone()));
                 stride = stride.times(extent.clone());

@@ -16,6 +16,7 @@ use super::usage::root;
 use super::value::{Value, View, cost};
 use crate::expr::Expr;
 use crate::nest::{At, Element, Flops, Node, Work};
+use crate::normal::Normal;
 use crate::source::refuse;
 use accel_core::error::Error;
 
@@ -902,11 +903,9 @@ impl<'a> Lower<'a> {
 
     /// `whole / part`, where it is known to leave nothing: factors that both have are left out.
     fn exact(&self, whole: &Expr, part: &Expr) -> Expr {
-        use super::poly::Poly;
-        let factors = |expr: &Expr| match Poly::of(expr)?.terms() {
-            [] => None,
-            [(factors, coefficient)] => Some((factors.clone(), *coefficient)),
-            _ => None,
+        let factors = |expr: &Expr| {
+            let normal = Normal::of(expr)?;
+            normal.only_term().map(|(factors, coefficient)| (factors.to_vec(), coefficient))
         };
         if let (Some((mut above, a)), Some((below, b))) = (factors(whole), factors(part))
             && b != 0

@@ -1,8 +1,8 @@
 //! What names stand for while a program is read.
 
-use super::poly::{replace, tidy};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Element, Flops};
+use crate::normal::tidy;
 
 /// Symbols from here on are axes of views: `AXIS + 1` is the second.
 const AXIS: u32 = 1 << 31;
@@ -182,7 +182,7 @@ fn substitute(index: &Expr, at: &[Expr]) -> Expr {
         Expr::Symbol(symbol) if symbol.0 >= AXIS => {
             at.get((symbol.0 - AXIS) as usize).cloned().unwrap_or(Expr::Const(0))
         }
-        _ => tidy(&replace(index, &|symbol| at.get(symbol.0.checked_sub(AXIS)? as usize).cloned())),
+        _ => tidy(&index.replaced(&|symbol| at.get(symbol.0.checked_sub(AXIS)? as usize).cloned())),
     }
 }
 
