@@ -9,6 +9,7 @@ pub mod cache;
 mod cost;
 pub mod count;
 pub mod expr;
+mod functions;
 #[cfg(test)]
 pub(crate) mod naive;
 pub mod nest;

@@ -23,7 +23,6 @@ pub(super) struct Kind {
 }
 
 pub(super) const INTEGER: Kind = Kind { float: false, constant: false };
-pub(super) const FLOAT: Kind = Kind { float: true, constant: false };
 
 /// What can stand to the left of `=`.
 enum Target {
