@@ -8,8 +8,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-/// What the script that starts the worker calls the function that loads the module.
-pub(crate) const LOADER: &str = "loadExtra";
+use crate::protocol::LOADER;
 
 /// The loaded module.
 pub(crate) struct Extra(JsValue);

@@ -10,12 +10,13 @@ use accel_core::run::{Job, Outcome, Scored};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
+use accel_ui::worker::{listen, post};
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DedicatedWorkerGlobalScope, Headers, MessageEvent, RequestInit, Response};
+use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
 use crate::protocol::{self, Reply, Request, pack, unpack};
@@ -37,27 +38,14 @@ struct Memory {
     newest: Cell<u32>,
 }
 
-/// Listens, and tells the page so.
+/// Answers the page.
 pub(crate) fn start() {
-    let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return };
     let memory = Rc::new(Memory::default());
-    let listener = {
-        let scope = scope.clone();
-        Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            hear(&scope, &memory, event.data());
-        })
-    };
-    scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-    listener.forget(); // Lives as long as the worker.
-    say(&scope, &Reply::Ready);
+    listen(move |scope, data| hear(scope, &memory, data));
 }
 
 fn say(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
-    match pack(reply, None).map(|message| scope.post_message(&message)) {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => leptos::logging::error!("the page cannot be reached"),
-        Err(error) => leptos::logging::error!("{error}"),
-    }
+    post(scope, pack(reply, None));
 }
 
 fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) {
@@ -171,7 +159,7 @@ async fn ask_server(
     while let Some(body) = asking.body()? {
         let (done, total) = asking.progress();
         say(scope, &Reply::Progress { id, done, total, what: "asking".into() });
-        let (status, retry_after_s, text) = post(scope, &url, &body).await.map_err(|_| {
+        let (status, retry_after_s, text) = post_to(scope, &url, &body).await.map_err(|_| {
             let cure = "Start it (infer-server --model FILE), and let it answer this page (--cors-origin)";
             Error::input(server, Place::Whole, "the server cannot be reached", cure)
         })?;
@@ -201,7 +189,7 @@ async fn ask_server(
 }
 
 /// Status, seconds to wait and body of the answer to a request.
-async fn post(
+async fn post_to(
     scope: &DedicatedWorkerGlobalScope,
     url: &str,
     body: &str,
