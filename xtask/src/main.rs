@@ -99,6 +99,8 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         "accel-extra",
         "--exclude",
         "accel-kernel-page",
+        "--exclude",
+        "accel-ui",
         "--features",
         "accel-tests/browser",
     ];
@@ -179,6 +181,8 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "accel-extra",
             "--exclude",
             "accel-kernel-page",
+            "--exclude",
+            "accel-ui",
             "--all-targets",
             "--features",
             "accel-tests/browser",
@@ -186,7 +190,7 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
         shell.cargo(native).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the page", || {
-        let page = ["accel-app", "accel-extra", "accel-kernel-page"].into_iter().flat_map(|name| ["--package", name]);
+        let page = ["accel-ui", "accel-app", "accel-extra", "accel-kernel-page"].into_iter().flat_map(|name| ["--package", name]);
         shell
             .cargo(["clippy"].into_iter().chain(page))
             .args(["--target", tools::WASM])
@@ -203,6 +207,8 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
             "accel-extra",
             "--exclude",
             "accel-kernel-page",
+            "--exclude",
+            "accel-ui",
             "--no-deps",
             "--document-private-items",
         ];

@@ -6,18 +6,18 @@ use accel_core::units::format_bytes;
 use accel_kernel::nest::Element;
 use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
 use accel_kernel::source::MAX_BYTES;
+use accel_ui::address;
+use accel_ui::files::on_drop;
+use accel_ui::run::{Phase, RunBar};
+use accel_ui::view::{self, show_in, yes};
 use leptos::ev;
-use leptos::html::{ElementType, Textarea};
-use leptos::mount::mount_to;
+use leptos::html::Textarea;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::File;
 
-use crate::PLACE;
-
-use crate::engine::{Engine, Phase};
+use crate::engine::{Engine, PLACE};
 use crate::examples::{EXAMPLES, Example};
 use crate::results;
 
@@ -159,27 +159,6 @@ impl Form {
     }
 }
 
-/// A condition as a signal.
-fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {
-    Signal::derive(condition)
-}
-
-/// Shows in `place` what `make` returns, anew whenever a signal that it reads changes.
-fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
-where
-    E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
-    V: IntoView + 'static,
-{
-    let shown = StoredValue::new_local(None);
-    Effect::new(move |_| {
-        let Some(place) = place.get() else { return };
-        let view = make();
-        // The old tree goes first: its identifiers may come again.
-        shown.set_value(None);
-        shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
-    });
-}
-
 /// What everything on the page may use.
 #[derive(Clone, Copy)]
 struct App {
@@ -204,12 +183,11 @@ impl App {
 
     /// Shows and runs the kernel of the address.
     fn open_address(self) -> bool {
-        let hash = window().location().hash().unwrap_or_default();
-        let fragment = hash.trim_start_matches('#');
+        let fragment = address::fragment();
         if !fragment.starts_with(FRAGMENT) {
             return false;
         }
-        match Request::from_fragment(fragment) {
+        match Request::from_fragment(&fragment) {
             Ok(request) => {
                 self.form.set(&request);
                 self.run();
@@ -221,10 +199,7 @@ impl App {
 }
 
 fn show_in_address(request: &Request) -> Result<(), Error> {
-    let fragment = request.to_fragment()?;
-    let failed = |_| Error::Internal("the browser refuses to change the address".into());
-    let history = window().history().map_err(failed)?;
-    history.replace_state_with_url(&JsValue::NULL, "", Some(&format!("#{fragment}"))).map_err(failed)
+    address::show(&request.to_fragment()?)
 }
 
 /// The whole page.
@@ -241,25 +216,16 @@ pub(crate) fn page() -> impl IntoView {
     let _ = window_event_listener(ev::hashchange, move |_| {
         app.open_address();
     });
-    let _ = window_event_listener(ev::drop, move |event| {
-        let files = event.data_transfer().and_then(|data| data.files());
+    on_drop(move |file| {
         // A hidden page takes nothing.
         let shown = document().get_element_by_id(PLACE).is_some_and(|place| !place.has_attribute("hidden"));
-        if let Some(file) = files.and_then(|files| files.get(0)).filter(|_| shown) {
+        if shown {
             take(app, file);
         }
     });
     let place = NodeRef::new();
     show_in(place, move || app.engine.answer.get().map(results::results));
-    let state = Signal::derive(move || {
-        let name = app.engine.phase.with(|phase| match phase {
-            Phase::Idle => "idle",
-            Phase::Running(..) => "running",
-            Phase::Done(_) => "done",
-            Phase::Failed(_) => "failed",
-        });
-        name.to_owned()
-    });
+    let state = Signal::derive(move || app.engine.phase.with(Phase::name).to_owned());
     view! {
         <form class="panel" aria-label="Kernel" on:submit=move |event| { event.prevent_default(); app.run(); }>
             {fields(app)}
@@ -375,16 +341,7 @@ fn choice(
     options: Vec<(String, String)>,
     chosen: impl Fn(String) + 'static,
 ) -> impl IntoView {
-    let options = options
-        .into_iter()
-        .map(|(option, text)| {
-            let selected = yes({
-                let option = option.clone();
-                move || value.get() == option
-            });
-            view! { <option value=option prop:selected=selected>{text}</option> }
-        })
-        .collect_view();
+    let options = view::options(value, options);
     let change = move |name: String| {
         value.set(name.clone());
         chosen(name);
@@ -398,46 +355,22 @@ fn choice(
 }
 
 /// Predict, Cancel, progress, and what went wrong.
+const RUN_BAR: RunBar = RunBar {
+    run_id: "predict",
+    run: "Predict",
+    cancel_id: "kernel-cancel",
+    status_id: "kernel-status",
+    stale_id: "kernel-stale",
+    stale: "The prediction is of the last run. Press Predict for these settings.",
+    error_id: "kernel-error",
+    cancelled: "The prediction was cancelled.",
+};
+
 fn run_bar(app: App) -> impl IntoView {
-    let running = move || app.engine.phase.with(|phase| matches!(phase, Phase::Running(..)));
-    let share = move || {
-        app.engine.phase.with(|phase| match phase {
-            Phase::Running(share, _) if *share > 0.0 => Some(share.min(1.0).to_string()),
-            _ => None,
-        })
-    };
-    let status = move || {
-        app.engine.phase.with(|phase| match phase {
-            Phase::Running(_, what) => format!("Running: {what}"),
-            Phase::Done(ms) => format!("Done in {ms:.0} ms"),
-            Phase::Failed(_) | Phase::Idle => String::new(),
-        })
-    };
-    let problem = move || {
-        let of_run = app.engine.phase.with(|phase| match phase {
-            Phase::Failed(Error::Cancelled) => Some("The prediction was cancelled.".to_owned()),
-            Phase::Failed(error) => Some(error.to_string()),
-            _ => None,
-        });
-        app.notice.get().or(of_run).unwrap_or_default()
-    };
-    let changed = move || {
+    let changed = yes(move || {
         let asked = app.form.request().ok();
         let shown = app.engine.answer.with(|answer| answer.as_ref().map(|answer| answer.request.clone()));
-        !running() && shown.is_some_and(|shown| asked.is_some_and(|asked| asked != shown))
-    };
-    view! {
-        <div class="run">
-            <button type="submit" id="predict">"Predict"</button>
-            <button type="button" id="kernel-cancel" class="quiet" disabled=yes(move || !running()) on:click=move |_| app.engine.cancel()>
-                "Cancel"
-            </button>
-            <div class="progress">
-                <progress aria-label="Progress" max="1" hidden=yes(move || !running()) value=share></progress>
-                <span role="status" id="kernel-status">{Signal::derive(status)}</span>
-            </div>
-        </div>
-        <p class="hint" hidden=yes(move || !changed())>"The prediction is of the last run. Press Predict for these settings."</p>
-        <div role="alert" id="kernel-error" class="error">{Signal::derive(problem)}</div>
-    }
+        shown.is_some_and(|shown| asked.is_some_and(|asked| asked != shown))
+    });
+    RUN_BAR.view(app.engine.phase, yes(|| false), changed, app.notice.into(), move || app.engine.cancel())
 }
