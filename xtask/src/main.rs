@@ -190,7 +190,9 @@ fn lint(shell: &Shell) -> anyhow::Result<()> {
         shell.cargo(native).args(["--", "--deny", "warnings"]).run()
     })?;
     step("checking the page", || {
-        let page = ["accel-ui", "accel-app", "accel-extra", "accel-kernel-page"].into_iter().flat_map(|name| ["--package", name]);
+        let page = ["accel-ui", "accel-app", "accel-extra", "accel-kernel-page"]
+            .into_iter()
+            .flat_map(|name| ["--package", name]);
         shell
             .cargo(["clippy"].into_iter().chain(page))
             .args(["--target", tools::WASM])
