@@ -7,11 +7,11 @@ use accel_kernel::nest::Element;
 use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
 use accel_kernel::source::MAX_BYTES;
 use accel_ui::address;
+use accel_ui::field::Field;
 use accel_ui::files::on_drop;
 use accel_ui::run::{Phase, RunBar};
-use accel_ui::view::{self, show_in, yes};
+use accel_ui::view::{show_in, yes};
 use leptos::ev;
-use leptos::html::Textarea;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen_futures::JsFuture;
@@ -264,7 +264,6 @@ fn take(app: App, file: File) {
 
 fn fields(app: App) -> impl IntoView {
     let form = app.form;
-    let area = NodeRef::<Textarea>::new();
     let examples = EXAMPLES.iter().map(|e| (e.name.to_owned(), e.title.to_owned())).collect();
     let chosen = move |name: String| {
         if let Some(example) = EXAMPLES.iter().find(|example| example.name == name) {
@@ -286,71 +285,47 @@ fn fields(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Kernel"</legend>
-            {choice("example", "Example", form.example, examples, chosen)}
+            {Field::new("example", "Example", form.example).choice(examples, chosen)}
             <div class="field">
                 <label for="code">"Source code"</label>
                 <textarea
-                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" node_ref=area prop:value=form.code
+                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" prop:value=form.code
                     on:input:target=move |event| form.code.set(event.target().value())
                 ></textarea>
                 <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>
             </div>
-            {text("defines", "Parameters", form.defines, "N=1024, M=64", "Trip counts and extents. Those without a value get a stated default.")}
-            {text("shapes", "Shapes of arrays", form.shapes, "a: f32[M, K]; b: f32[K, N]", "Where the source does not say.")}
+            {Field::new("defines", "Parameters", form.defines)
+                .placeholder("N=1024, M=64")
+                .hint("Trip counts and extents. Those without a value get a stated default.")
+                .input()}
+            {Field::new("shapes", "Shapes of arrays", form.shapes)
+                .placeholder("a: f32[M, K]; b: f32[K, N]")
+                .hint("Where the source does not say.")
+                .input()}
             <details>
                 <summary>"Language, function, types"</summary>
-                {choice("language", "Language", form.language, languages, |_| ())}
-                {text("function", "Function", form.function, "the only one", "If there are several that no other calls.")}
-                {choice("element", "Type of elements", form.element, elements, |_| ())}
-                {text("probability", "Conditions on data hold with probability", form.probability, "0.5", "Or a comment beside the condition: probability: 0.3")}
+                {Field::new("language", "Language", form.language).choice(languages, |_| ())}
+                {Field::new("function", "Function", form.function)
+                    .placeholder("the only one")
+                    .hint("If there are several that no other calls.")
+                    .input()}
+                {Field::new("element", "Type of elements", form.element).choice(elements, |_| ())}
+                {Field::new("probability", "Conditions on data hold with probability", form.probability)
+                    .placeholder("0.5")
+                    .hint("Or a comment beside the condition: probability: 0.3")
+                    .input()}
             </details>
         </fieldset>
         <fieldset>
             <legend>"Machine"</legend>
-            {choice("kernel-device", "Device", form.device, devices, |_| ())}
-            {choice("opt_level", "Compiled with", form.opt_level, opt_levels, |_| ())}
-            {text("levels", "Caches instead of the device's", form.levels, "L1=32KiB, L2=512KiB", "Fully associative, LRU, nearest first.")}
-            {text("line_bytes", "Bytes of a line", form.line_bytes, "the device's", "")}
+            {Field::new("kernel-device", "Device", form.device).choice(devices, |_| ())}
+            {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels, |_| ())}
+            {Field::new("levels", "Caches instead of the device's", form.levels)
+                .placeholder("L1=32KiB, L2=512KiB")
+                .hint("Fully associative, LRU, nearest first.")
+                .input()}
+            {Field::new("line_bytes", "Bytes of a line", form.line_bytes).placeholder("the device's").input()}
         </fieldset>
-    }
-}
-
-fn text(
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    placeholder: &'static str,
-    hint: &'static str,
-) -> impl IntoView {
-    view! {
-        <div class="field">
-            <label for=id>{label}</label>
-            <input
-                id=id type="text" autocomplete="off" spellcheck="false" placeholder=placeholder prop:value=value
-                on:input:target=move |event| value.set(event.target().value())
-            />
-            <p class="hint">{hint}</p>
-        </div>
-    }
-}
-
-fn choice(
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    options: Vec<(String, String)>,
-    chosen: impl Fn(String) + 'static,
-) -> impl IntoView {
-    let options = view::options(value, options);
-    let change = move |name: String| {
-        value.set(name.clone());
-        chosen(name);
-    };
-    view! {
-        <div class="field">
-            <label for=id>{label}</label>
-            <select id=id on:change:target=move |event| change(event.target().value())>{options}</select>
-        </div>
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`view`] | parts of views: conditions, tables, options, legends |
 //! | [`theme`] | dark or light |
 //! | [`address`] | the fragment of the address, and the button that copies the link |
+//! | [`field`] | labelled fields |
 //! | [`files`] | files that are dropped on the page |
 //! | [`chart`] | charts as SVG, in the colours of the style sheet |
 //! | [`module`] | the WASM modules that lie beside the page |
@@ -15,6 +16,7 @@
 
 pub mod address;
 pub mod chart;
+pub mod field;
 pub mod files;
 pub mod module;
 pub mod run;
