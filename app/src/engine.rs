@@ -70,9 +70,9 @@ impl Engine {
             worker: Worker::new("Choose larger tiles, fewer tokens or a shorter trace, or use the command line"),
             inner: StoredValue::new_local(Inner::default()),
         };
-        let hear = move |message: Result<_, Error>| match message {
+        let handler = move |message: Result<_, Error>| match message {
             Ok(data) => match unpack(data) {
-                Ok((reply, _)) => engine.hear(reply),
+                Ok((reply, _)) => engine.handle(reply),
                 Err(error) => engine.phase.set(Phase::Failed(error)),
             },
             Err(error) => {
@@ -80,7 +80,7 @@ impl Engine {
                 engine.send_file();
             }
         };
-        engine.worker.start(script(), Rc::new(hear));
+        engine.worker.start(script(), Rc::new(handler));
         engine
     }
 
@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    fn hear(self, reply: Reply) {
+    fn handle(self, reply: Reply) {
         let newest = self.inner.with_value(|inner| inner.id);
         match reply {
             Reply::Progress { id, done, total, what } if id == newest => {

@@ -11,7 +11,7 @@ use leptos::prelude::*;
 
 use crate::worker::Reply;
 
-/// Where the page around it wants it, and says where its own files lie.
+/// Identifier of the element that the page around it keeps for it; its attributes name the files of this module.
 pub(crate) const PLACE: &str = "kernel";
 
 /// What was answered, and to what.
@@ -44,14 +44,14 @@ impl Engine {
             worker: Worker::new("Choose smaller parameters, or use the command line"),
             asked: StoredValue::new(None),
         };
-        let hear = move |message: Result<_, Error>| {
+        let handler = move |message: Result<_, Error>| {
             let reply = message.and_then(|data: wasm_bindgen::JsValue| {
                 let json = data.as_string().unwrap_or_default();
                 serde_json::from_str(&json).map_err(|e| Error::Internal(e.to_string()))
             });
-            engine.hear(reply.unwrap_or_else(Reply::Failed));
+            engine.handle(reply.unwrap_or_else(Reply::Failed));
         };
-        engine.worker.start(script(), Rc::new(hear));
+        engine.worker.start(script(), Rc::new(handler));
         engine
     }
 
@@ -71,10 +71,10 @@ impl Engine {
     /// Stops what is under way.
     pub(crate) fn cancel(self) {
         self.worker.replace();
-        self.hear(Reply::Failed(Error::Cancelled));
+        self.handle(Reply::Failed(Error::Cancelled));
     }
 
-    fn hear(self, reply: Reply) {
+    fn handle(self, reply: Reply) {
         match reply {
             Reply::Progress(share, what) => {
                 self.phase.set(Phase::Running { share: (share > 0.0).then(|| share.min(1.0)), what });

@@ -38,7 +38,7 @@ struct Form {
     opt_level: RwSignal<String>,
 }
 
-/// The types of elements to choose from.
+/// The element types to choose from.
 const ELEMENTS: [Element; 4] = [Element::F64, Element::F32, Element::F16, Element::Bf16];
 const OPT_LEVELS: [(&str, OptLevel, &str); 4] = [
     ("O0", OptLevel::O0, "O0: as written, scalars in memory"),
@@ -217,7 +217,7 @@ pub(crate) fn page() -> impl IntoView {
         app.open_address();
     });
     on_drop(move |file| {
-        // A hidden page takes nothing.
+        // While this page is hidden, the file is for the other.
         let shown = document().get_element_by_id(PLACE).is_some_and(|place| !place.has_attribute("hidden"));
         if shown {
             take(app, file);
@@ -309,7 +309,7 @@ fn fields(app: App) -> impl IntoView {
                     .placeholder("the only one")
                     .hint("If there are several that no other calls.")
                     .input()}
-                {Field::new("element", "Type of elements", form.element).choice(elements, |_| ())}
+                {Field::new("element", "Element type", form.element).choice(elements, |_| ())}
                 {Field::new("probability", "Conditions on data hold with probability", form.probability)
                     .placeholder("0.5")
                     .hint("Or a comment beside the condition: probability: 0.3")
@@ -324,7 +324,7 @@ fn fields(app: App) -> impl IntoView {
                 .placeholder("L1=32KiB, L2=512KiB")
                 .hint("Fully associative, LRU, nearest first.")
                 .input()}
-            {Field::new("line_bytes", "Bytes of a line", form.line_bytes).placeholder("the device's").input()}
+            {Field::new("line_bytes", "Bytes per cache line", form.line_bytes).placeholder("the device's").input()}
         </fieldset>
     }
 }

@@ -106,13 +106,13 @@ fn counts(report: &Report) -> impl IntoView + use<> {
     ];
     let rows = rows.map(|(key, name, number)| {
         let form = report.closed_forms.get(key).cloned().unwrap_or_default();
-        let answerable = report.feature_importance.get(key).copied().unwrap_or_default();
+        let attributed = report.feature_importance.get(key).copied().unwrap_or_default();
         view! {
             <tr data-feature=key>
                 <th scope="row">{name}</th>
                 <td data-value=number.value().to_string()>{count(number)}</td>
                 <td class="name"><code>{form}</code></td>
-                <td>{time(answerable)}</td>
+                <td>{time(attributed)}</td>
             </tr>
         }
     });
@@ -122,7 +122,7 @@ fn counts(report: &Report) -> impl IntoView + use<> {
             <div class="scroll"><table>
                 <thead><tr>
                     <th scope="col" class="name">"Feature"</th><th scope="col">"Number"</th><th scope="col" class="name">"Closed form"</th>
-                    <th scope="col" title="Shapley values: they add up to the time less that of an empty kernel">"Answerable for"</th>
+                    <th scope="col" title="Shapley values: they add up to the time less that of an empty kernel">"Attributed time"</th>
                 </tr></thead>
                 <tbody>{rows.collect_view()}</tbody>
             </table></div>

@@ -34,7 +34,7 @@ impl Progress for ToPage<'_> {
         let now = Date::now();
         if now - self.last_ms >= PACE_MS {
             self.last_ms = now;
-            say(self.scope, &Reply::Progress(done as f64 / total.max(1) as f64, what.to_owned()));
+            send(self.scope, &Reply::Progress(done as f64 / total.max(1) as f64, what.to_owned()));
         }
         Flow::Continue
     }
@@ -51,10 +51,10 @@ pub(crate) fn start() {
             Ok(report) => Reply::Done(Box::new(report), Date::now() - started),
             Err(error) => Reply::Failed(error),
         };
-        say(scope, &reply);
+        send(scope, &reply);
     });
 }
 
-fn say(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
+fn send(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
     post(scope, serde_json::to_string(reply).map(Into::into).map_err(|e| Error::Internal(e.to_string())));
 }

@@ -16,7 +16,7 @@ pub(super) fn answer(outcome: &Outcome) -> AnyView {
             format!(" The model has {} parameters ({})", format_count(m.parameters), format_bytes(m.weight_bytes));
         match m.kv_bytes_per_token {
             0 => format!("{size}."),
-            kv => format!("{size}; a token adds {} of KV cache.", format_bytes(kv)),
+            kv => format!("{size}; each token adds {} of KV cache.", format_bytes(kv)),
         }
     });
     view! {

@@ -38,7 +38,7 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
             <ul class="legend">{legend}<li><span class="dot bound"></span>"best known, and proven least"</li></ul>
             <div class="bar">
                 <select aria-label="Misses in" on:change:target=move |e| by_bytes.set(e.target().value() == "1")>
-                    {choices(vec!["misses of accesses".into(), "bytes missed of bytes requested".into()])}
+                    {choices(vec!["misses per access".into(), "bytes missed per byte requested".into()])}
                 </select>
             </div>
             {chart("curve-chart", "Miss ratio of each policy by capacity", Arc::new(draw))}

@@ -44,7 +44,7 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
             ]
         })
         .collect();
-    let head = ["level", "capacity", "loads", "hits", "from beneath", "written"];
+    let head = ["level", "capacity", "loads", "hits", "from below", "written"];
     let levels = (!levels.is_empty()).then(|| {
         view! {
             <details>

@@ -7,10 +7,10 @@ use accel_core::units::{format_bytes, format_count};
 use accel_ui::view::dot;
 use leptos::prelude::*;
 
-/// Reads a grade off a report, with a word for a bad one.
+/// The grade of a report, with a word for a bad one.
 type Grading = fn(&Report) -> (Grade, &'static str);
 
-/// A column of the table: its head, what it means, and how it is read off a report.
+/// A column of the table: its head, what it means, and how it is taken from a report.
 struct Column {
     key: &'static str,
     head: &'static str,
@@ -22,7 +22,7 @@ struct Column {
     grade: Option<Grading>,
 }
 
-/// A time, with the thousands of its milliseconds apart.
+/// A time in milliseconds, with their thousands set apart.
 pub(super) fn milliseconds(value: f64) -> String {
     let hundredths = (value * 100.0).round() as u64;
     format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
@@ -32,7 +32,7 @@ const COLUMNS: [Column; 10] = [
     Column {
         key: "hit_rate",
         head: "Hit rate",
-        about: "Hits in percent of accesses. Over 80 % is good, under 50 % bad.",
+        about: "Hits as a percentage of accesses. Over 80 % is good, under 50 % bad.",
         show: |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
         value: Report::hit_ratio,
         more_is_better: true,
@@ -41,7 +41,7 @@ const COLUMNS: [Column; 10] = [
     Column {
         key: "byte_hit_rate",
         head: "Byte hit rate",
-        about: "Bytes hit in percent of bytes requested: what DRAM does not have to deliver.",
+        about: "Bytes hit as a percentage of bytes requested: what DRAM does not have to deliver.",
         show: |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
         value: Report::byte_hit_ratio,
         more_is_better: true,
@@ -59,7 +59,7 @@ const COLUMNS: [Column; 10] = [
     Column {
         key: "misses",
         head: "DRAM accesses",
-        about: "Accesses that did not.",
+        about: "Accesses that did not, and went to DRAM.",
         show: |r| format_count(r.misses),
         value: |r| r.misses as f64,
         more_is_better: false,
@@ -77,7 +77,7 @@ const COLUMNS: [Column; 10] = [
     Column {
         key: "evictions",
         head: "Evictions",
-        about: "Tensors put out to make room. More than half as many as accesses is thrashing.",
+        about: "Tensors evicted to make room. More than half as many as accesses is thrashing.",
         show: |r| format_count(r.evictions),
         value: |r| r.evictions as f64,
         more_is_better: false,
@@ -104,7 +104,7 @@ const COLUMNS: [Column; 10] = [
     Column {
         key: "total_latency_ms",
         head: "Total latency",
-        about: "0.01 ms a hit; 0.1 ms per MB plus size / 32 GB/s a miss (the prototype's constants). Under 10 ms is good, over 100 ms bad.",
+        about: "0.01 ms per hit; 0.1 ms per MB plus size / 32 GB/s per miss (the prototype's constants). Under 10 ms is good, over 100 ms bad.",
         show: |r| milliseconds(r.total_latency_ms),
         value: |r| r.total_latency_ms,
         more_is_better: false,
@@ -121,7 +121,7 @@ const COLUMNS: [Column; 10] = [
     },
 ];
 
-/// The policies side by side: one column a policy, so that a phone shows them whole.
+/// The policies side by side: one column per policy, so that a phone shows them whole.
 pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
     let runs = &outcome.runs;
     let heads = runs

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
     let body = match validation {
         None => view! {
-            <p>"This trace is computed from shapes or read from a file, not drawn by chance: there is no law of its own that it could miss. The synthetic workload is tested here against its generator."</p>
+            <p>"This trace is computed from shapes or read from a file, not drawn at random: it has no distribution to be tested against. The synthetic workload is tested here against its generator."</p>
         }
         .into_any(),
         Some(v) => view! {
@@ -50,7 +50,7 @@ fn fit_table(title: &'static str, fit: &Fit) -> AnyView {
         <div>
             <h3>{title}</h3>
             <p class="hint">{format!("{}: statistic {:.4}{}, {p_value}.", fit.claim, fit.statistic, fit.degrees_of_freedom.map_or(String::new(), |d| format!(", {d} degrees of freedom")))}</p>
-            <table><thead><tr><td></td><th scope="col">"seen"</th><th scope="col">"expected"</th><td></td></tr></thead><tbody>{rows}</tbody></table>
+            <table><thead><tr><td></td><th scope="col">"observed"</th><th scope="col">"expected"</th><td></td></tr></thead><tbody>{rows}</tbody></table>
         </div>
     }
     .into_any()

@@ -23,15 +23,15 @@ pub type Failure = DrawingAreaErrorKind<std::io::Error>;
 /// Draws a chart at a width in pixels; drawn anew whenever a signal that it reads changes.
 pub type Draw = Arc<dyn Fn(u32) -> Result<String, Failure> + Send + Sync>;
 
-/// Space above a chart, right of it, and for a line of text below it, in pixels.
+/// Space above a chart, in pixels.
 pub const TOP: i32 = 18;
-/// Space on the right.
+/// Space on the right of a chart, in pixels.
 pub const RIGHT: i32 = 8;
-/// Space below for the labels of an axis.
+/// Space below a chart for the labels of its axis, in pixels.
 pub const LABELS: i32 = 20;
-/// Space below for the labels of an axis and its name.
+/// Space below a chart for the labels of its axis and its name, in pixels.
 pub const LABELS_AND_NAME: i32 = 34;
-/// Height of the text.
+/// Height of the text, in pixels.
 const TEXT_SIZE: i32 = 12;
 
 /// The variables of the style sheet that colours stand for. A drawing follows the theme by itself: plotters gets a

@@ -1,6 +1,6 @@
 //! A page's worker, from both sides: [`Worker`] on the page, [`listen`] and [`post`] in the worker.
 //!
-//! A worker that listens says so with `null`, before anything else; until then the page keeps what it has to say.
+//! A worker that listens says so with `null`, before anything else; until then messages to it wait.
 
 use std::rc::Rc;
 
@@ -13,8 +13,8 @@ use web_sys::{
     Blob, BlobPropertyBag, DedicatedWorkerGlobalScope, ErrorEvent, Event, MessageEvent, Url, WorkerOptions, WorkerType,
 };
 
-/// Takes a message of the worker, or why there is none.
-pub type Hear = Rc<dyn Fn(Result<JsValue, Error>)>;
+/// Handles a message of the worker, or its failure.
+pub type Handler = Rc<dyn Fn(Result<JsValue, Error>)>;
 
 /// A handle to the worker of a page; copies are the same worker.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +23,9 @@ pub struct Worker(StoredValue<Inner, LocalStorage>);
 struct Inner {
     /// An ES module, or why there is none.
     script: Result<String, Error>,
-    /// What helps where it ran out of memory.
+    /// What the user can do where it ran out of memory.
     cure: &'static str,
-    hear: Hear,
+    handler: Handler,
     state: State,
 }
 
@@ -38,19 +38,18 @@ enum State {
 }
 
 impl Worker {
-    /// A worker that is not started yet. Where it runs out of memory, the failure tells the `cure`.
+    /// A worker that is not started yet. `cure` is what the user can do where it runs out of memory.
     pub fn new(cure: &'static str) -> Self {
         let error = Error::Internal("the worker was not started".into());
-        let hear = Rc::new(|_| ());
-        Self(StoredValue::new_local(Inner { script: Err(error.clone()), cure, hear, state: State::Broken(error) }))
+        let handler = Rc::new(|_| ());
+        Self(StoredValue::new_local(Inner { script: Err(error.clone()), cure, handler, state: State::Broken(error) }))
     }
 
-    /// Starts it: it runs `script`, an ES module. `hear` takes its messages and its failures. One that stops is
-    /// replaced; one that cannot start is not.
-    pub fn start(self, script: Result<String, Error>, hear: Hear) {
+    /// Starts it: it runs `script`, an ES module. A worker that stops is replaced; one that cannot start is not.
+    pub fn start(self, script: Result<String, Error>, handler: Handler) {
         self.0.update_value(|inner| {
             inner.script = script;
-            inner.hear = hear;
+            inner.handler = handler;
         });
         self.spawn();
     }
@@ -100,13 +99,13 @@ impl Worker {
     /// From now on every message is refused with `error`.
     fn fail(self, error: Error) {
         self.0.update_value(|inner| inner.state = State::Broken(error.clone()));
-        self.hear(Err(error));
+        self.handle(Err(error));
     }
 
-    fn hear(self, message: Result<JsValue, Error>) {
-        // The closure may send, so it is called while nothing of the worker is borrowed.
-        let hear = self.0.with_value(|inner| Rc::clone(&inner.hear));
-        hear(message);
+    fn handle(self, message: Result<JsValue, Error>) {
+        // The handler may send, so it is called while nothing of the worker is borrowed.
+        let handler = self.0.with_value(|inner| Rc::clone(&inner.handler));
+        handler(message);
     }
 
     /// The worker listens.
@@ -120,7 +119,7 @@ impl Worker {
             State::Broken(_) | State::Listening(_) => Ok(()),
         });
         if let Some(Err(error)) = sent {
-            self.hear(Err(error));
+            self.handle(Err(error));
         }
     }
 
@@ -136,12 +135,13 @@ impl Worker {
             cure: self.0.with_value(|inner| inner.cure).into(),
         };
         self.replace();
-        self.hear(Err(error));
+        self.handle(Err(error));
     }
 }
 
 impl Inner {
-    fn start(&self, handle: Worker) -> Result<web_sys::Worker, Error> {
+    /// Starts a worker whose messages and failures go to `worker`.
+    fn start(&self, worker: Worker) -> Result<web_sys::Worker, Error> {
         let failed = |what: &str| Error::Internal(format!("the worker does not start: {what}"));
         let options = BlobPropertyBag::new();
         options.set_type("text/javascript");
@@ -150,22 +150,22 @@ impl Inner {
         let url = blob.and_then(|b| Url::create_object_url_with_blob(&b)).map_err(|_| failed("no blob URL"))?;
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        let worker = web_sys::Worker::new_with_options(&url, &options)
+        let started = web_sys::Worker::new_with_options(&url, &options)
             .map_err(|_| failed("module workers are not supported"))?;
 
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| match event.data() {
-            data if data.is_null() => handle.ready(),
-            data => handle.hear(Ok(data)),
+            data if data.is_null() => worker.ready(),
+            data => worker.handle(Ok(data)),
         });
-        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        started.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         on_message.forget(); // Lives as long as the worker.
         let on_error = Closure::<dyn Fn(Event)>::new(move |event: Event| {
             let message = event.dyn_into::<ErrorEvent>().map(|e| e.message()).unwrap_or_default();
-            handle.failed(&message);
+            worker.failed(&message);
         });
-        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        started.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         on_error.forget();
-        Ok(worker)
+        Ok(started)
     }
 }
 
@@ -173,12 +173,12 @@ fn deliver(worker: &web_sys::Worker, message: &JsValue) -> Result<(), Error> {
     worker.post_message(message).map_err(|_| Error::Internal("the worker cannot be reached".into()))
 }
 
-/// In the worker: hands each message of the page to `hear`, and tells the page that it listens.
-pub fn listen(hear: impl Fn(&DedicatedWorkerGlobalScope, JsValue) + 'static) {
+/// In the worker: handles each message of the page, and tells the page that it listens.
+pub fn listen(handler: impl Fn(&DedicatedWorkerGlobalScope, JsValue) + 'static) {
     let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return };
     let listener = {
         let scope = scope.clone();
-        Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| hear(&scope, event.data()))
+        Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| handler(&scope, event.data()))
     };
     scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget(); // Lives as long as the worker.
