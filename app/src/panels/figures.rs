@@ -1,10 +1,12 @@
-//! Small charts: bars and a line.
+//! Figures of the trace: how an answer is shown, and small charts of bars and lines.
 
 use std::sync::Arc;
 
 use accel_core::error::Error;
 use accel_core::units::format_bytes;
 use accel_ui::chart::{Colour, Draw, Failure, Frame, HPos, LABELS, VPos, chart, svg};
+use accel_ui::view::show_in;
+use leptos::html::Div;
 use leptos::prelude::*;
 
 /// Height of a small chart in pixels.
@@ -19,9 +21,18 @@ pub(super) fn figure(title: &'static str, id: &'static str, draw: Draw) -> AnyVi
     .into_any()
 }
 
-/// Why there are no figures.
-pub(super) fn problem(error: &Error) -> AnyView {
-    view! { <p class="error" role="alert">{error.to_string()}</p> }.into_any()
+/// Shows in `place` what `view` makes of an answer, or why there is none.
+pub(super) fn show_answer<T: Send + Sync + 'static>(
+    place: NodeRef<Div>,
+    answer: RwSignal<Option<Result<Arc<T>, Error>>>,
+    view: fn(&T) -> AnyView,
+) {
+    show_in(place, move || {
+        answer.get().map(|answer| match answer {
+            Ok(answer) => view(&answer),
+            Err(error) => view! { <p class="error" role="alert">{error.to_string()}</p> }.into_any(),
+        })
+    });
 }
 
 /// A value of a bin in few letters.

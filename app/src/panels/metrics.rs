@@ -7,6 +7,10 @@ use accel_core::units::{format_bytes, format_count};
 use accel_ui::view::dot;
 use leptos::prelude::*;
 
+/// A number of a report, and its text.
+type Value = fn(&Report) -> f64;
+type Show = fn(&Report) -> String;
+
 /// The grade of a report, with a word for a bad one.
 type Grading = fn(&Report) -> (Grade, &'static str);
 
@@ -15,9 +19,9 @@ struct Column {
     key: &'static str,
     head: &'static str,
     about: &'static str,
-    show: fn(&Report) -> String,
     /// The number behind the text; the best run is marked by it.
-    value: fn(&Report) -> f64,
+    value: Value,
+    show: Show,
     more_is_better: bool,
     grade: Option<Grading>,
 }
@@ -28,97 +32,99 @@ pub(super) fn milliseconds(value: f64) -> String {
     format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
 }
 
+impl Column {
+    /// A column whose largest value is the best.
+    const fn more(key: &'static str, head: &'static str, about: &'static str, value: Value, show: Show) -> Self {
+        Self { key, head, about, value, show, more_is_better: true, grade: None }
+    }
+
+    /// A column whose smallest value is the best.
+    const fn less(key: &'static str, head: &'static str, about: &'static str, value: Value, show: Show) -> Self {
+        Self { more_is_better: false, ..Self::more(key, head, about, value, show) }
+    }
+
+    /// The same column with grades.
+    const fn graded(self, grade: Grading) -> Self {
+        Self { grade: Some(grade), ..self }
+    }
+}
+
 const COLUMNS: [Column; 10] = [
-    Column {
-        key: "hit_rate",
-        head: "Hit rate",
-        about: "Hits as a percentage of accesses. Over 80 % is good, under 50 % bad.",
-        show: |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
-        value: Report::hit_ratio,
-        more_is_better: true,
-        grade: Some(|r| (grades(r).hit_rate, "")),
-    },
-    Column {
-        key: "byte_hit_rate",
-        head: "Byte hit rate",
-        about: "Bytes hit as a percentage of bytes requested: what DRAM does not have to deliver.",
-        show: |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
-        value: Report::byte_hit_ratio,
-        more_is_better: true,
-        grade: None,
-    },
-    Column {
-        key: "hits",
-        head: "Hits",
-        about: "Accesses that found their tensor in fast memory.",
-        show: |r| format_count(r.hits),
-        value: |r| r.hits as f64,
-        more_is_better: true,
-        grade: None,
-    },
-    Column {
-        key: "misses",
-        head: "DRAM accesses",
-        about: "Accesses that did not, and went to DRAM.",
-        show: |r| format_count(r.misses),
-        value: |r| r.misses as f64,
-        more_is_better: false,
-        grade: None,
-    },
-    Column {
-        key: "miss_bytes",
-        head: "DRAM traffic",
-        about: "Bytes that DRAM delivers.",
-        show: |r| format_bytes(r.miss_bytes),
-        value: |r| r.miss_bytes as f64,
-        more_is_better: false,
-        grade: None,
-    },
-    Column {
-        key: "evictions",
-        head: "Evictions",
-        about: "Tensors evicted to make room. More than half as many as accesses is thrashing.",
-        show: |r| format_count(r.evictions),
-        value: |r| r.evictions as f64,
-        more_is_better: false,
-        grade: Some(|r| (grades(r).evictions, "thrashing")),
-    },
-    Column {
-        key: "gap_closed",
-        head: "Gap closed",
-        about: "How much of the way from LRU to the best schedule known it goes, in misses: 100 % is all of it.",
-        show: |r| r.gap_closed.map_or("–".into(), |gap| format!("{:.1} %", 100.0 * gap)),
-        value: |r| r.gap_closed.unwrap_or(0.0),
-        more_is_better: true,
-        grade: None,
-    },
-    Column {
-        key: "bypassed",
-        head: "Bypassed",
-        about: "Misses whose tensor was not kept: larger than fast memory, or its own victim.",
-        show: |r| format_count(r.bypassed),
-        value: |r| r.bypassed as f64,
-        more_is_better: false,
-        grade: None,
-    },
-    Column {
-        key: "total_latency_ms",
-        head: "Total latency",
-        about: "0.01 ms per hit; 0.1 ms per MB plus size / 32 GB/s per miss (the prototype's constants). Under 10 ms is good, over 100 ms bad.",
-        show: |r| milliseconds(r.total_latency_ms),
-        value: |r| r.total_latency_ms,
-        more_is_better: false,
-        grade: Some(|r| (grades(r).latency, "")),
-    },
-    Column {
-        key: "bandwidth_wait_ms",
-        head: "Bandwidth wait",
-        about: "The part of the latency that waits for DRAM bandwidth. Under 20 % is good, over 70 % a bottleneck.",
-        show: |r| milliseconds(r.bandwidth_wait_ms),
-        value: |r| r.bandwidth_wait_ms,
-        more_is_better: false,
-        grade: Some(|r| (grades(r).bandwidth, "bottleneck")),
-    },
+    Column::more(
+        "hit_rate",
+        "Hit rate",
+        "Hits as a percentage of accesses. Over 80 % is good, under 50 % bad.",
+        Report::hit_ratio,
+        |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
+    )
+    .graded(|r| (grades(r).hit_rate, "")),
+    Column::more(
+        "byte_hit_rate",
+        "Byte hit rate",
+        "Bytes hit as a percentage of bytes requested: what DRAM does not have to deliver.",
+        Report::byte_hit_ratio,
+        |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
+    ),
+    Column::more(
+        "hits",
+        "Hits",
+        "Accesses that found their tensor in fast memory.",
+        |r| r.hits as f64,
+        |r| format_count(r.hits),
+    ),
+    Column::less(
+        "misses",
+        "DRAM accesses",
+        "Accesses that did not, and went to DRAM.",
+        |r| r.misses as f64,
+        |r| format_count(r.misses),
+    ),
+    Column::less(
+        "miss_bytes",
+        "DRAM traffic",
+        "Bytes that DRAM delivers.",
+        |r| r.miss_bytes as f64,
+        |r| format_bytes(r.miss_bytes),
+    ),
+    Column::less(
+        "evictions",
+        "Evictions",
+        "Tensors evicted to make room. More than half as many as accesses is thrashing.",
+        |r| r.evictions as f64,
+        |r| format_count(r.evictions),
+    )
+    .graded(|r| (grades(r).evictions, "thrashing")),
+    Column::more(
+        "gap_closed",
+        "Gap closed",
+        "How much of the way from LRU to the best schedule known it goes, in misses: 100 % is all of it.",
+        |r| r.gap_closed.unwrap_or(0.0),
+        |r| r.gap_closed.map_or("–".into(), |gap| format!("{:.1} %", 100.0 * gap)),
+    ),
+    Column::less(
+        "bypassed",
+        "Bypassed",
+        "Misses whose tensor was not kept: larger than fast memory, or its own victim.",
+        |r| r.bypassed as f64,
+        |r| format_count(r.bypassed),
+    ),
+    Column::less(
+        "total_latency_ms",
+        "Total latency",
+        "0.01 ms per hit; 0.1 ms per MB plus size / 32 GB/s per miss (the prototype's constants). \
+         Under 10 ms is good, over 100 ms bad.",
+        |r| r.total_latency_ms,
+        |r| milliseconds(r.total_latency_ms),
+    )
+    .graded(|r| (grades(r).latency, "")),
+    Column::less(
+        "bandwidth_wait_ms",
+        "Bandwidth wait",
+        "The part of the latency that waits for DRAM bandwidth. Under 20 % is good, over 70 % a bottleneck.",
+        |r| r.bandwidth_wait_ms,
+        |r| milliseconds(r.bandwidth_wait_ms),
+    )
+    .graded(|r| (grades(r).bandwidth, "bottleneck")),
 ];
 
 /// The policies side by side: one column per policy, so that a phone shows them whole.

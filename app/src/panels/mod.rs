@@ -1,6 +1,6 @@
 //! What came out: one file per panel, with its chart beside it.
 //!
-//! Beneath the panels stand [`figures`] (small charts) and [`axis`] (charts over the trace).
+//! Beneath the panels stand [`figures`] (small charts of the trace) and [`axis`] (charts over the trace).
 
 mod answer;
 mod axis;

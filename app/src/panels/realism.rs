@@ -3,22 +3,17 @@
 use accel_core::units::format_count;
 use accel_core::validate::profile::PROFILES;
 use accel_core::validate::realism::{Comparison, Realism};
-use accel_ui::view::{legend, show_in, table};
+use accel_ui::view::{legend, table};
 use leptos::html::Div;
 use leptos::prelude::*;
 
-use super::figures::{bars, figure, line, problem, short};
+use super::figures::{bars, figure, line, short, show_answer};
 use crate::app::App;
 
 /// The trace beside a profile of a real model, or beside another trace.
 pub(super) fn realism(app: App) -> AnyView {
     let place = NodeRef::<Div>::new();
-    show_in(place, move || {
-        app.engine.compared.get().map(|answer| match answer {
-            Ok(realism) => compared(&realism),
-            Err(error) => problem(&error),
-        })
-    });
+    show_answer(place, app.engine.compared, compared);
     let profiles = PROFILES.iter().map(|p| view! { <option value=p.name>{p.title}</option> }).collect_view();
     let ask = move |name: String| {
         if name != "none" {

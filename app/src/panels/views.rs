@@ -3,22 +3,17 @@
 use accel_core::trace::views::{Bin, Share, Views};
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::chart::Draw;
-use accel_ui::view::{show_in, table};
+use accel_ui::view::table;
 use leptos::html::Div;
 use leptos::prelude::*;
 
-use super::figures::{bars, figure, line, problem, short};
+use super::figures::{bars, figure, line, short, show_answer};
 use crate::app::App;
 
 /// Distributions of the trace, computed when the panel is opened.
 pub(super) fn views(app: App) -> AnyView {
     let place = NodeRef::<Div>::new();
-    show_in(place, move || {
-        app.engine.views.get().map(|answer| match answer {
-            Ok(views) => shown(&views),
-            Err(error) => problem(&error),
-        })
-    });
+    show_answer(place, app.engine.views, shown);
     let open = move |is_open: bool| {
         if is_open && app.engine.views.with_untracked(Option::is_none) {
             app.engine.ask_views();
