@@ -28,9 +28,9 @@ const MODULES: [Module; 3] = [
     Module { name: "accel-kernel-page", budget: 750_000, what: "Kernel page, loaded on demand" },
 ];
 
-/// The names of the page's crates.
+/// The crates that only a browser runs: the modules, and what they share.
 pub(crate) fn crates() -> impl Iterator<Item = &'static str> {
-    MODULES.iter().map(|module| module.name)
+    MODULES.iter().map(|module| module.name).chain(["accel-ui"])
 }
 
 /// How the page is built.
@@ -54,7 +54,7 @@ impl Build {
 
 /// Compiles the three modules in one go, so that they share what they have in common; returns their folder.
 pub(crate) fn compile(shell: &Shell, build: Build) -> anyhow::Result<PathBuf> {
-    let packages = crates().flat_map(|name| ["--package", name]);
+    let packages = MODULES.iter().flat_map(|module| ["--package", module.name]);
     let arguments = ["build", "--locked", "--target", WASM, "--profile", build.profile()];
     shell.cargo(arguments.into_iter().chain(packages)).run()?;
     Ok(shell.target().join(WASM).join(build.profile()))

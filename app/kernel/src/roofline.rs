@@ -1,30 +1,50 @@
-//! The roofline chart as SVG text, drawn with plotters in stand-in colours that become those of the theme.
+//! The roofline: its panel, and its chart.
 
-use accel_kernel::report::Roofline;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::sync::Arc;
 
-type Failure = DrawingAreaErrorKind<std::io::Error>;
+use accel_kernel::report::{Report, Roofline};
+use accel_ui::chart::{Colour, Failure, HPos, VPos, chart, svg};
+use accel_ui::view::legend;
+use leptos::prelude::*;
 
-/// Stand-ins, and the variables of the style sheet that take their place: so a drawing follows the theme by itself.
-const TEXT: (RGBColor, &str) = (RGBColor(1, 0, 0), "var(--soft)");
-const GRID: (RGBColor, &str) = (RGBColor(2, 0, 0), "var(--line)");
-const STRONG: (RGBColor, &str) = (RGBColor(3, 0, 0), "var(--text)");
-const SERIES: [(RGBColor, &str); 6] = [
-    (RGBColor(4, 0, 0), "var(--s0)"),
-    (RGBColor(5, 0, 0), "var(--s1)"),
-    (RGBColor(6, 0, 0), "var(--s2)"),
-    (RGBColor(7, 0, 0), "var(--s3)"),
-    (RGBColor(8, 0, 0), "var(--s4)"),
-    (RGBColor(9, 0, 0), "var(--s5)"),
-];
+use crate::number::short;
 
+/// The roof of each memory, and where the kernel stands.
+pub(crate) fn roofline(report: &Report) -> AnyView {
+    let data = report.roofline.clone();
+    let legend = legend(
+        data.roofs
+            .iter()
+            .map(|roof| {
+                let intensity = roof
+                    .flop_per_byte
+                    .map_or_else(|| "no byte counted".to_owned(), |at| format!("{} FLOP/byte", short(at)));
+                format!("{}: {} GB/s, {intensity}", roof.name, short(roof.gb_s))
+            })
+            .collect(),
+    );
+    let peak = data.peak_gflop_s.map_or_else(
+        || "The device's peak is not known: no ceiling is drawn.".to_owned(),
+        |peak| format!("Ceiling: {} GFLOP/s. The kernel reaches {} GFLOP/s.", short(peak), short(data.gflop_s)),
+    );
+    let draw = move |width| draw(&data, width);
+    view! {
+        <section class="panel" id="roofline">
+            <h2>"Roofline"</h2>
+            <ul class="legend">{legend}</ul>
+            {chart("roofline-chart", "Roofline chart; its numbers stand above it", Arc::new(draw))}
+            <p class="hint">{peak}</p>
+        </section>
+    }
+    .into_any()
+}
+
+/// Height of the chart, and space for the labels around it, in pixels.
 const HEIGHT: i32 = 320;
 const LEFT: i32 = 62;
 const RIGHT: i32 = 12;
 const TOP: i32 = 14;
 const BOTTOM: i32 = 40;
-const SIZE: i32 = 12;
 
 /// From the power of ten below `least` to that above `most`.
 fn decades(least: f64, most: f64) -> (i32, i32) {
@@ -45,7 +65,7 @@ fn power(exponent: i32) -> String {
 }
 
 /// Roofs of each memory, the ceiling of arithmetic, and where the kernel stands under each roof.
-pub(crate) fn roofline(data: &Roofline, width: u32) -> Result<String, Failure> {
+fn draw(data: &Roofline, width: u32) -> Result<String, Failure> {
     let width = (width as i32).clamp(280, 1100);
     let intensities: Vec<f64> = data.roofs.iter().filter_map(|roof| roof.flop_per_byte).filter(|x| *x > 0.0).collect();
     let ridges: Vec<f64> = match data.peak_gflop_s {
@@ -67,52 +87,40 @@ pub(crate) fn roofline(data: &Roofline, width: u32) -> Result<String, Failure> {
     let x = |value: f64| scale(value, (x0, x1), (LEFT, right));
     let y = |value: f64| scale(value, (y0, y1), (bottom, TOP));
 
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (width as u32, HEIGHT as u32)).into_drawing_area();
-        let style = |colour: RGBColor| ("system-ui, sans-serif", SIZE).into_font().color(&colour);
-        let below = style(TEXT.0).pos(Pos::new(HPos::Center, VPos::Top));
-        let beside = style(TEXT.0).pos(Pos::new(HPos::Right, VPos::Center));
+    svg(width as u32, HEIGHT as u32, &|canvas| {
         let every = if width < 480 { 2 } else { 1 };
         for exponent in x0..=x1 {
             let at = x(10f64.powi(exponent));
-            area.draw(&PathElement::new([(at, TOP), (at, bottom)], GRID.0))?;
+            canvas.line(vec![(at, TOP), (at, bottom)], Colour::GRID, 1)?;
             if (exponent - x0) % every == 0 {
-                area.draw(&Text::new(power(exponent), (at, bottom + 5), below.clone()))?;
+                canvas.text(power(exponent), (at, bottom + 5), HPos::Center, VPos::Top)?;
             }
         }
         for exponent in y0..=y1 {
             let at = y(10f64.powi(exponent));
-            area.draw(&PathElement::new([(LEFT, at), (right, at)], GRID.0))?;
-            area.draw(&Text::new(power(exponent), (LEFT - 6, at), beside.clone()))?;
+            canvas.line(vec![(LEFT, at), (right, at)], Colour::GRID, 1)?;
+            canvas.text(power(exponent), (LEFT - 6, at), HPos::Right, VPos::Center)?;
         }
-        let middle = (LEFT + right) / 2;
-        area.draw(&Text::new("FLOP per byte", (middle, bottom + 21), below.clone()))?;
-        area.draw(&Text::new("GFLOP/s", (LEFT - 4, 1), style(TEXT.0).pos(Pos::new(HPos::Right, VPos::Top))))?;
+        canvas.text("FLOP per byte".into(), ((LEFT + right) / 2, bottom + 21), HPos::Center, VPos::Top)?;
+        canvas.text("GFLOP/s".into(), (LEFT - 4, 1), HPos::Right, VPos::Top)?;
         for (i, roof) in data.roofs.iter().enumerate() {
-            let (colour, _) = SERIES[i % SERIES.len()];
+            let colour = Colour::series(i);
             let end = data.peak_gflop_s.map_or(10f64.powi(x1), |peak| (peak / roof.gb_s).min(10f64.powi(x1)));
             // It begins where it enters the picture.
             let start = (10f64.powi(y0) / roof.gb_s).max(10f64.powi(x0));
             if start < end {
-                let line = [(x(start), y(start * roof.gb_s)), (x(end), y(end * roof.gb_s))];
-                area.draw(&PathElement::new(line, colour.stroke_width(2)))?;
+                canvas.line(vec![(x(start), y(start * roof.gb_s)), (x(end), y(end * roof.gb_s))], colour, 2)?;
             }
             if let Some(at) = roof.flop_per_byte.filter(|at| *at > 0.0) {
                 let point = (x(at), y(reached));
-                area.draw(&PathElement::new([(point.0, y((at * roof.gb_s).min(top))), point], colour.stroke_width(1)))?;
-                area.draw(&Circle::new(point, 5, colour.filled()))?;
+                canvas.line(vec![(point.0, y((at * roof.gb_s).min(top))), point], colour, 1)?;
+                canvas.circle(point, 5, colour)?;
             }
         }
         if let Some(peak) = data.peak_gflop_s {
             let first = data.roofs.iter().map(|roof| peak / roof.gb_s).fold(10f64.powi(x1), f64::min);
-            let line = [(x(first.max(10f64.powi(x0))), y(peak)), (right, y(peak))];
-            area.draw(&PathElement::new(line, STRONG.0.stroke_width(2)))?;
+            canvas.line(vec![(x(first.max(10f64.powi(x0))), y(peak)), (right, y(peak))], Colour::STRONG, 2)?;
         }
-        area.present()?;
-    }
-    for (stand_in, variable) in [TEXT, GRID, STRONG].iter().chain(&SERIES) {
-        svg = svg.replace(&format!("#{:02X}{:02X}{:02X}", stand_in.0, stand_in.1, stand_in.2), variable);
-    }
-    Ok(svg)
+        Ok(())
+    })
 }
