@@ -100,7 +100,7 @@ fn print(run: &Report, why: &Why, out: &mut dyn Write) -> anyhow::Result<()> {
     )?;
     let kinds = why.kinds.iter().map(|k| {
         [
-            k.kind.label().to_owned(),
+            k.kind.title().to_owned(),
             format_count(k.tensors),
             format_count(k.accesses),
             format_count(k.hits),

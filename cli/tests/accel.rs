@@ -172,9 +172,9 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--model", "mistral-7b", "--capacity", "NaN"], "capacity_bytes is \"NaN\""),
         (
             vec!["simulate", "--model", "mistral-7b", "--policy", "lru,mru2"],
-            "no such policy. Choose from lru, fifo, mru",
+            "no such policy. Choose one of lru, fifo, mru",
         ),
-        (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose from always, bypass"),
+        (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose one of always, bypass"),
         (vec!["simulate", "--model", "gpt2-large", "--device", "h101"], "no such device. Choose one of reference"),
         (vec!["simulate", "--model", "gpt2-large", "--device", &broken], "does not describe a device"),
         (
@@ -375,9 +375,9 @@ fn kernel_counts_misses_and_prices_source_code() {
         (&["--level", "L1"], "Write it as L1=32KiB"),
         (&["--level", "L1=1"], "levels[0].capacity_bytes"),
         (&["--device", "abacus"], "epyc-7452"),
-        (&["--opt-level", "O9"], "Choose O0, O1, O2 or O3"),
+        (&["--opt-level", "O9"], "Choose one of O0, O1, O2, O3"),
         (&["--element", "f99"], "there is no such type"),
-        (&["--language", "rust"], "Choose c or python"),
+        (&["--language", "rust"], "Choose one of c, python"),
         (&["--probability", "-1"], "Choose a number from 0 to 1"),
         (&["--line-bytes", "65"], "power of two"),
     ] {

@@ -208,7 +208,7 @@ pub(super) fn why(outcome: &Arc<Outcome>) -> AnyView {
 fn reasons(report: &Report, why: &Why) -> AnyView {
     let kinds = why.kinds.iter().map(|k| {
         vec![
-            k.kind.label().to_owned(),
+            k.kind.title().to_owned(),
             format_count(k.tensors),
             format_count(k.accesses),
             format_count(k.misses),
