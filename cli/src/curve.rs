@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use accel_core::curve::{self, CurveTasks, Curves, Grid, Question};
 use accel_core::progress::{Flow, Progress as _};
+use accel_core::recipe::fields::{Field, Part};
 use accel_core::score::heuristic;
 use accel_core::trace::reuse::Future;
 use accel_core::units::{format_bytes, parse_bytes};
 use clap::Args;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
+use crate::flags::{self, Flags, OfCurve, Policies};
 use crate::progress::Bar;
 use crate::simulate::{numbers, print_json};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
@@ -20,16 +22,12 @@ pub(crate) struct Curve {
     #[command(flatten)]
     source: Source,
     /// Policies to compare, separated by commas, or all.
-    #[arg(long, value_name = "LIST")]
-    policy: Option<String>,
-    /// Which missed tensors come in: always or bypass.
-    #[arg(long, value_name = "MODE")]
-    admission: Option<String>,
-    /// Capacities in equal ratios up to the bytes of all tensors.
-    #[arg(long, value_name = "N", conflicts_with = "capacities", allow_negative_numbers = true)]
-    points: Option<u32>,
+    #[arg(long, value_name = "LIST", value_parser = flags::policies())]
+    policy: Option<Policies>,
+    #[command(flatten)]
+    fields: Flags<OfCurve>,
     /// These capacities, separated by commas, such as 64MiB,1GiB.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "points")]
     capacities: Vec<String>,
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
@@ -41,11 +39,14 @@ pub(crate) struct Curve {
 
 impl Curve {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let memory = MemoryArgs { admission: self.admission, ..MemoryArgs::default() };
+        let memory = MemoryArgs::default();
         let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy })?;
+        self.fields.apply(Part::Memory, &mut recipe)?;
         let mut grid = recipe.curve.take().unwrap_or_default();
-        if let Some(points) = self.points {
-            grid = Grid { points, capacities: Vec::new() };
+        if self.fields.text(Field::Points).is_some() {
+            recipe.curve = Some(Grid::default());
+            self.fields.apply(Part::Curve, &mut recipe)?;
+            grid = recipe.curve.take().unwrap_or_default();
         }
         if !self.capacities.is_empty() {
             let capacities = self.capacities.iter().map(|c| parse_bytes("capacities", c));

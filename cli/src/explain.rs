@@ -14,6 +14,7 @@ use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
+use crate::flags::one_of;
 use crate::progress::Bar;
 use crate::simulate::{numbers, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
@@ -25,8 +26,8 @@ pub(crate) struct Explain {
     #[command(flatten)]
     memory: MemoryArgs,
     /// The policy.
-    #[arg(long, value_name = "NAME", default_value = "lru")]
-    policy: String,
+    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = one_of::<PolicyKind>())]
+    policy: PolicyKind,
     /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
@@ -49,7 +50,7 @@ struct Answer<'a> {
 
 impl Explain {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let policy = PolicyKind::from_name(&self.policy)?;
+        let policy = self.policy;
         let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
         recipe.policies = vec![policy];
         recipe.curve = None;
