@@ -299,8 +299,13 @@ macro_rules! fields {
             $(#[doc = $help] $field,)*
         }
 
+        impl Field {
+            /// How many there are.
+            pub const COUNT: usize = [$($help),*].len();
+        }
+
         /// Every field, in the order of the form and of the command line.
-        pub static FIELDS: [FieldInfo; [$($help),*].len()] =
+        pub static FIELDS: [FieldInfo; Field::COUNT] =
             [$(FieldInfo { field: Field::$field, help: $help, $($key: $value,)* ..PLAIN }),*];
     };
 }

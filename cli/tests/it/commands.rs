@@ -1,32 +1,11 @@
-//! The program `accel` as a user runs it.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! Commands on recipes, models and traces.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-fn accel(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_accel")).args(arguments).output().unwrap()
-}
-
-fn stdout(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&stdout(arguments)).unwrap()
-}
-
-fn refusal(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
+use crate::{accel, json, refusal, stdout};
 
 fn keys(value: &Value) -> Vec<String> {
     let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
@@ -131,10 +110,7 @@ fn refusals_name_input_place_and_cure() {
             "its format cannot be told from its content. Name it (one of prototype-csv",
         ),
         (vec!["simulate", "--trace", "/nowhere.csv"], "cannot read /nowhere.csv: No such file"),
-        (
-            vec!["simulate", "--trace", &csv, "--format", "xlsx"],
-            "no such format. Choose one of prototype-csv, prototype-json",
-        ),
+        (vec!["simulate", "--trace", &csv, "--format", "xlsx"], "no such format. Choose one of prototype-csv, onnx"),
         (vec!["simulate", "--recipe", &broken, "--model", "x"], "--recipe cannot be combined with --model"),
         (
             vec!["simulate", "--synthetic", "CNN", "--policy", "lru", "--scorer", "http://127.0.0.1:9"],
