@@ -54,21 +54,20 @@ pub(crate) enum To {
     Parquet,
 }
 
-/// The format that the output's name tells; a `.csv` holds records where the trace knows its operations.
-fn told_by(output: &Path, trace: &Trace) -> anyhow::Result<To> {
+/// The format to write under the output's name.
+fn by_name(output: &Path, trace: &Trace) -> anyhow::Result<To> {
+    if let Some(format) = Format::to_write(&output.to_string_lossy(), trace) {
+        return Ok(To::Core(format));
+    }
     let extension = output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    Ok(match extension.as_str() {
-        "csv" if parquet::as_records(trace) => To::Core(Format::PrototypeCsv),
-        "csv" => To::Core(Format::Csv),
-        "json" => To::Core(Format::PrototypeJson),
-        "bin" | "oraclegeneral" => To::Core(Format::OracleGeneral),
-        "parquet" => To::Parquet,
+    match extension.as_str() {
+        parquet::NAME => Ok(To::Parquet),
         "gz" | "zst" => bail!(
             "{}: packed files are read, not written. Write it plain and pack it (zstd FILE, gzip FILE)",
             output.display()
         ),
         _ => bail!("the name {} does not tell a format: name one with --to ({})", output.display(), names()),
-    })
+    }
 }
 
 /// The names of the formats that are written.
@@ -125,10 +124,10 @@ impl Written {
         output: &Path,
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
-        let (bytes, lost, name) = match to.map_or_else(|| told_by(output, trace), Ok)? {
+        let (bytes, lost, name) = match to.map_or_else(|| by_name(output, trace), Ok)? {
             To::Core(format) => (import::write(format, trace)?, import::lost(format, trace), format.name()),
             To::Parquet => {
-                let like = if parquet::as_records(trace) { Format::PrototypeCsv } else { Format::Csv };
+                let like = if trace.knows_operations() { Format::PrototypeCsv } else { Format::Csv };
                 (parquet::write(trace, &mut Bar::new())?, import::lost(like, trace), parquet::NAME)
             }
         };

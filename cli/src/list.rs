@@ -119,9 +119,7 @@ impl What {
                 (&["name", "title", "yields", "written"], Format::all().map(row).chain([parquet]).collect())
             }
             Self::Families => {
-                let others = ["resnet", "cnn", "mlp", "gemm"];
-                let names = Family::ALL.map(Family::name).into_iter().chain(others);
-                (&["name"], names.map(|name| vec![json!(name)]).collect())
+                (&["name"], FAMILIES.iter().map(|f| vec![json!(f.name)]).collect())
             }
             Self::Scenarios => {
                 let rows = SCENARIOS.iter().map(|row| vec![json!(row.name), json!(row.question)]);

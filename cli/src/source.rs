@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, without_mark};
-use accel_core::import::{self, Format};
+use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
 use accel_core::policy::PolicyKind;
@@ -213,8 +213,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }
-    let looks_like_a_file = path.extension().is_some_and(|e| ["json", "onnx", "csv"].iter().any(|known| e == *known));
-    if looks_like_a_file || model.contains(std::path::MAIN_SEPARATOR) {
+    let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model));
+    if names_a_file || model.contains(std::path::MAIN_SEPARATOR) {
         bail!(
             "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, or a name that `accel list models` prints"
         );
