@@ -46,7 +46,7 @@ pub(crate) struct Form {
     pub(crate) file: RwSignal<Option<FileSource>>,
     /// [`NO_DEVICE`], the name of a known one, or [`CUSTOM`].
     pub(crate) device: RwSignal<String>,
-    /// A device model of one's own, as JSON.
+    /// The user's own device model, as JSON.
     pub(crate) physical: RwSignal<String>,
     pub(crate) bounds: RwSignal<bool>,
     pub(crate) curve: RwSignal<bool>,
@@ -200,7 +200,7 @@ impl Form {
         let parts = [
             part,
             Some(Part::Memory),
-            // A device of one's own brings its prefetch depth along.
+            // The user's own device brings its prefetch depth along.
             (device != NO_DEVICE && device != CUSTOM).then_some(Part::Device),
             curve.is_some().then_some(Part::Curve),
             Some(Part::Experiment),

@@ -55,7 +55,7 @@ pub(crate) fn format() -> Named<Format> {
     Named {
         read: |name| {
             if closed::same(name, parquet::NAME) {
-                anyhow::bail!("Parquet files are told by their content: leave the format out");
+                anyhow::bail!("Parquet files are detected by their content: leave the format out");
             }
             Ok(Format::from_name(name)?)
         },

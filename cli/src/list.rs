@@ -9,7 +9,7 @@ use accel_core::policy::POLICIES;
 use accel_core::scenarios::SCENARIOS;
 use accel_core::units::format_count;
 use accel_core::validate::profile::PROFILES;
-use accel_core::workload::config::Family;
+use accel_core::workload::config::{FAMILIES, Family};
 use accel_core::workload::presets::PRESETS;
 use clap::Args;
 use comfy_table::presets::NOTHING;
@@ -119,7 +119,8 @@ impl What {
                 (&["name", "title", "yields", "written"], Format::all().map(row).chain([parquet]).collect())
             }
             Self::Families => {
-                (&["name"], FAMILIES.iter().map(|f| vec![json!(f.name)]).collect())
+                let row = |row: &Family| vec![json!(row.name), json!(row.title), json!(row.kind()), json!(row.about)];
+                (&["name", "title", "kind", "about"], FAMILIES.iter().map(row).collect())
             }
             Self::Scenarios => {
                 let rows = SCENARIOS.iter().map(|row| vec![json!(row.name), json!(row.question)]);

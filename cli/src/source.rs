@@ -282,10 +282,10 @@ impl Source {
     }
 }
 
-/// Enough of a file to tell its format.
+/// Enough of a file to detect its format.
 const HEAD: u64 = 64 * 1024;
 
-/// Reads a trace file, - for standard input, in `format` or the one its content tells; the format's name comes along.
+/// Reads a trace file, - for standard input, in `format` or the one that is detected; the format's name comes along.
 pub(crate) fn read_trace(
     path: &Path,
     format: Option<Format>,
@@ -295,7 +295,7 @@ pub(crate) fn read_trace(
     read_workload(&Workload::File(source), path, default_seed())
 }
 
-/// Makes the trace of a workload with the file at `path`, - for standard input, and tells its warnings.
+/// Makes the trace of a workload with the file at `path`, - for standard input, and prints its warnings.
 fn read_workload(workload: &Workload, path: &Path, seed: u64) -> anyhow::Result<(Trace, &'static str)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };

@@ -2,6 +2,7 @@
 
 use accel_core::error::Error;
 use accel_core::recipe::fields::{FIELDS, FieldInfo, Part, Value};
+use accel_ui::field::{self, Field};
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
@@ -34,13 +35,17 @@ fn problem(app: App, name: &'static str) -> Signal<String> {
 
 /// The line under the field `name` (with the element `id`) that says what is wrong with it.
 pub(crate) fn problem_line(app: App, name: &'static str, id: &'static str) -> impl IntoView {
-    view! { <p class="problem" id=format!("{id}-problem") role="alert">{problem(app, name)}</p> }
+    field::problem_line(id, problem(app, name))
 }
 
 /// `true` or `false` for `aria-invalid` of the field `name`.
 pub(crate) fn invalid(app: App, name: &'static str) -> Signal<String> {
-    let what = problem(app, name);
-    Signal::derive(move || (!what.get().is_empty()).to_string())
+    field::invalid(problem(app, name))
+}
+
+/// The field that errors call `name`, and so does the page.
+pub(crate) fn labelled(app: App, name: &'static str, label: &'static str, value: RwSignal<String>) -> Field {
+    Field::new(name, label, value).problem(problem(app, name))
 }
 
 /// The fields of `part` that are always open. Neighbours that share a line stand side by side.
@@ -88,12 +93,13 @@ fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
         rows = match rest {
             [second, rest @ ..] if first.half && second.half => {
                 let hidden = unless_any(app, vec![first, second]);
-                let pair = view! { <div class="pair" hidden=hidden>{field(app, first)}{field(app, second)}</div> };
+                let pair =
+                    view! { <div class="pair" hidden=hidden>{field_of(app, first)}{field_of(app, second)}</div> };
                 lines.push(pair.into_any());
                 rest
             }
             rest => {
-                lines.push(field(app, first));
+                lines.push(field_of(app, first));
                 rest
             }
         };
@@ -107,101 +113,19 @@ fn unless_any(app: App, rows: Vec<&'static FieldInfo>) -> Signal<bool> {
 }
 
 /// The field of a row, hidden where it means nothing to the chosen model.
-fn field(app: App, row: &'static FieldInfo) -> AnyView {
-    let field = Field {
-        id: row.id,
-        hint: row.hint,
-        placeholder: row.empty,
-        slider: row.slider,
-        hidden: Some(unless_any(app, vec![row])),
-        ..Field::new(row.name, row.title, app.form.text(row.field))
-    };
-    match row.value {
+fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
+    let field = Field::new(row.id, row.title, app.form.text(row.field));
+    let field = field.hint(row.hint).placeholder(row.empty).problem(problem(app, row.name));
+    let view = match row.value {
         Value::Choice(choices) => {
             let empty = (!row.empty.is_empty()).then(|| (String::new(), row.empty.to_owned()));
             let choices = choices().into_iter().map(|choice| (choice.name.to_owned(), choice.title.to_owned()));
-            field.choice(app, empty.into_iter().chain(choices).collect()).into_any()
+            field.choice(empty.into_iter().chain(choices).collect(), |_| ())
         }
-        Value::Number(_) | Value::Size | Value::Text => field.input(app).into_any(),
-    }
-}
-
-/// A labelled field.
-pub(crate) struct Field {
-    name: &'static str,
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    /// Least, most and step.
-    slider: Option<[&'static str; 3]>,
-    hint: &'static str,
-    placeholder: &'static str,
-    hidden: Option<Signal<bool>>,
-}
-
-impl Field {
-    /// The field that errors call `name`.
-    pub(crate) fn new(name: &'static str, label: &'static str, value: RwSignal<String>) -> Self {
-        Self { name, id: name, label, value, slider: None, hint: "", placeholder: "", hidden: None }
-    }
-
-    /// Shows what stands for an empty field.
-    pub(crate) fn placeholder(self, placeholder: &'static str) -> Self {
-        Self { placeholder, ..self }
-    }
-
-    /// Says what may be written, or what it means.
-    pub(crate) fn hint(self, hint: &'static str) -> Self {
-        Self { hint, ..self }
-    }
-
-    /// A text field.
-    pub(crate) fn input(self, app: App) -> impl IntoView {
-        let Self { name, id, label, value, slider, hint, placeholder, hidden } = self;
-        let invalid = invalid(app, name);
-        let mode = if slider.is_some() { "decimal" } else { "text" };
-        view! {
-            <div class="field" hidden=hidden>
-                <label for=id>{label}</label>
-                <input
-                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
-                    aria-invalid=invalid aria-describedby=format!("{id}-problem")
-                    prop:value=value
-                    on:input:target=move |event| value.set(event.target().value())
-                />
-                {slider.map(|[min, max, step]| view! {
-                    <input
-                        type="range" min=min max=max step=step aria-label=format!("{label}, slider")
-                        prop:value=value
-                        on:input:target=move |event| value.set(event.target().value())
-                    />
-                })}
-                <p class="hint">{hint}</p>
-                {problem_line(app, name, id)}
-            </div>
-        }
-    }
-
-    /// A choice among values, each with what people read for it.
-    pub(crate) fn choice(self, app: App, options: Vec<(String, String)>) -> impl IntoView {
-        let Self { name, id, label, value, hint, hidden, .. } = self;
-        let options = options
-            .into_iter()
-            .map(|(option, text)| {
-                let selected = yes({
-                    let option = option.clone();
-                    move || value.get() == option
-                });
-                view! { <option value=option prop:selected=selected>{text}</option> }
-            })
-            .collect_view();
-        view! {
-            <div class="field" hidden=hidden>
-                <label for=id>{label}</label>
-                <select id=id aria-invalid=invalid(app, name) aria-describedby=format!("{id}-problem") on:change:target=move |event| value.set(event.target().value())>{options}</select>
-                <p class="hint">{hint}</p>
-                {problem_line(app, name, id)}
-            </div>
-        }
-    }
+        Value::Number(_) | Value::Size | Value::Text => match row.slider {
+            Some([min, max, step]) => field.slider(min, max, step).input(),
+            None => field.input(),
+        },
+    };
+    view! { <div hidden=unless_any(app, vec![row])>{view}</div> }.into_any()
 }

@@ -7,7 +7,7 @@ use accel_core::recipe::fields::Part;
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
-use super::field::{Field, invalid, open_fields, problem_line};
+use super::field::{invalid, labelled, open_fields, problem_line};
 use crate::app::App;
 use crate::form::{CUSTOM, NO_DEVICE};
 
@@ -34,7 +34,7 @@ fn device_form(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Device"</legend>
-            {Field::new("device", "Time and energy on", form.device).choice(app, devices())}
+            {labelled(app, "device", "Time and energy on", form.device).choice(devices(), |_| ())}
             <p class="hint">{Signal::derive(source)}</p>
             <div hidden=yes(move || !named())>
                 {open_fields(app, Part::Device)}
@@ -95,10 +95,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
             <div hidden=yes(move || !form.reads_scores())>
-                {Field::new("scorer", "Scores by the model of a server", form.scorer)
+                {labelled(app, "scorer", "Scores by the model of a server", form.scorer)
                     .placeholder("http://127.0.0.1:8000")
                     .hint("Empty: the heuristic scores. A server: infer-server --model FILE.")
-                    .input(app)}
+                    .input()}
             </div>
         </fieldset>
         <fieldset>

@@ -6,7 +6,7 @@ use accel_core::workload::presets::PRESETS;
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
-use super::field::{Field, folded_fields, invalid, open_fields, problem_line};
+use super::field::{folded_fields, invalid, labelled, open_fields, problem_line};
 use super::files::file_picker;
 use crate::app::App;
 use crate::form::{CUSTOM, MODEL_FILE, Source};
@@ -77,7 +77,7 @@ fn model_form(app: App) -> impl IntoView {
         name => format!("Chosen: {name}"),
     };
     view! {
-        {Field::new("model", "Model", form.model).choice(app, models)}
+        {labelled(app, "model", "Model", form.model).choice(models, |_| ())}
         <p class="hint" hidden=yes(move || form.model.get() != MODEL_FILE)>{Signal::derive(file)}</p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
             <label for="config">"config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"</label>

@@ -213,7 +213,7 @@ fn refusals_name_the_cure() {
         (vec!["trace", "convert", &csv, "/nowhere/t.bin"], "cannot write /nowhere/t.bin: No such file"),
         (vec!["trace", "convert", &csv, &out, "--columns", "id=9"], "line 1: obj-id-col is 9"),
         (vec!["trace", "convert", &csv, &out, "--columns", "id=2", "--from", "oracleGeneral"], "no columns to choose"),
-        (vec!["simulate", "--trace", &csv, "--format", "parquet"], "told by their content: leave the format out"),
+        (vec!["simulate", "--trace", &csv, "--format", "parquet"], "detected by their content: leave the format out"),
         (vec!["simulate", "--trace", &cut], "cut.parquet, whole input: "),
         (vec!["simulate", "--trace", &text], "Check that it is a Parquet file and not damaged"),
         (vec!["simulate", "--trace", &gap], "gap.parquet, record 1: size is null. Choose a column"),

@@ -1,4 +1,4 @@
-//! Devices: what is known of their memories and peaks, and devices of one's own.
+//! Devices: what is known of their memories and peaks, and the user's own devices.
 
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +80,7 @@ pub struct Core {
     /// Cycles from one division to the next; as fast as a multiplication where unknown.
     #[serde(default)]
     pub divide_cycles: Option<f64>,
-    /// Cycles lost by a branch foretold wrongly; none where unknown.
+    /// Cycles lost by a mispredicted branch; none where unknown.
     #[serde(default)]
     pub mispredict_cycles: Option<f64>,
 }
@@ -280,7 +280,7 @@ pub(super) fn not_negative(field: &str, figure: f64) -> Result<(), Error> {
 pub enum DeviceRef {
     /// The name of one of [`DEVICES`].
     Known(String),
-    /// A device of one's own.
+    /// The user's own device.
     Own(Device),
 }
 

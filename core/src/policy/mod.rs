@@ -1,4 +1,4 @@
-//! Which tensor leaves when room is needed: one trait, one file a policy, one table.
+//! Which tensor leaves when room is needed: one trait, one file per policy, one table.
 //!
 //! A policy orders victims and nothing else. The engine ([`crate::sim`]) owns capacity, hits and counting,
 //! and calls the policy through generics, so the hot loop is compiled once for each.

@@ -618,7 +618,7 @@ fields! {
         value_name: "KEY=VALUE,...",
         title: "Columns of a CSV",
         hint: "Such as time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,",
-        empty: "told from the file",
+        empty: "detected in the file",
         access: access!(Optional<Form>, workload as Workload::File(file), file.columns),
     }
     Capacity "Capacity of fast memory, such as 128MiB." {

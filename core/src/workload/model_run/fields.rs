@@ -18,10 +18,10 @@ closed! {
     /// What the model does.
     #[derive(Default)]
     pub enum Task("task", "task") {
-        /// It answers: a decoder reads prompts and decodes tokens, the others run a forward pass per step.
+        /// A decoder reads prompts and decodes tokens, the others make one forward pass per step.
         #[default]
         Inference = "inference",
-        /// It learns: forward pass, backward pass and the optimizer.
+        /// The forward pass, the backward pass and the optimizer.
         Training = "training",
     }
 }
@@ -29,11 +29,11 @@ closed! {
 closed! {
     /// How a convolution is computed.
     #[derive(Default)]
-    pub enum Convolution("convolution", "way of computing convolutions") {
+    pub enum Convolution("convolution", "method of convolution") {
         /// From the image itself.
         #[default]
         Direct = "direct",
-        /// From a matrix in which the elements under each position of the filter are a row: it is written first.
+        /// From a matrix in which every position of the filter has its elements in a row: it is written first.
         Im2col = "im2col",
     }
 }
