@@ -68,8 +68,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row(&["fmax"], &["fmax"], 2, Flops::MIN_MAX, Float),
     row(&["min", "MIN"], &["minimum"], 2, Flops::MIN_MAX, Same),
     row(&["max", "MAX"], &["maximum"], 2, Flops::MIN_MAX, Same),
-    // A maximum for each bound: those that are `None` do not count.
-    row(&[], &["clip", "clamp"], 3, Flops { min_max: 2, ..Flops::NONE }, Same),
     // 5.5.1: operations on signs.
     row(&["fabs"], &["fabs"], 1, Flops::NONE, Float),
     row(&["abs", "labs", "llabs"], &["abs", "absolute"], 1, Flops::NONE, Same),

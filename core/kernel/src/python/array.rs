@@ -295,6 +295,21 @@ impl<'a> Lower<'a> {
         Err(refuse(at, problem, "Give the arrays' shapes"))
     }
 
+    /// A pass over an array that only loads or stores it.
+    pub(super) fn pass(&mut self, view: &View, write: bool, at: At) -> Vec<Node> {
+        // Extents that a broadcast repeats are touched once.
+        let dims: Vec<Expr> = (view.dims.iter().enumerate())
+            .map(|(own, dim)| {
+                let Expr::Symbol(symbol) = axis(own) else { return dim.clone() };
+                if view.index.iter().any(|index| index.mentions(symbol)) { dim.clone() } else { Expr::Const(1) }
+            })
+            .collect();
+        self.nest(&dims, at, |_, index| {
+            let accesses = vec![Self::access(view, index, write, at)];
+            vec![Node::Work(Work { accesses, at, ..Work::default() })]
+        })
+    }
+
     /// Stores a number in all elements.
     pub(super) fn fill(&mut self, view: &View, at: At) {
         let nodes = self.nest(&view.dims, at, |_, index| {

@@ -5,13 +5,19 @@
 //! arrays (`value`): statements (`stmt`) make loops and conditions, expressions (`expr`) accesses and arithmetic,
 //! operations on whole arrays (`array`, `calls`, `products`) loop nests of their own.
 
+mod args;
 mod array;
 mod calls;
+mod convolution;
 mod expr;
 mod infer;
 mod lower;
+mod making;
+mod moving;
 mod products;
+mod registry;
 mod scan;
+mod statistics;
 mod stmt;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
 
+use super::registry::{self, Make, Move, Product, Read};
 use crate::source::MAX_DEPTH;
 
 /// How a name is used.
@@ -181,41 +182,42 @@ impl<'a, 'b> Look<'a, 'b> {
         if !of_module && self.functions.contains_key(name) {
             return self.calls.push((name, args));
         }
-        match name {
-            "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape"
-            | "view" => {
+        match (name, registry::find(name)) {
+            ("range" | "prange", _) | (_, Some(Read::Make(Make::Filled | Make::Empty | Make::Eye | Make::Arange))) => {
+                args.iter().for_each(|arg| self.integer(arg));
+            }
+            (_, Some(Read::Make(Make::Full))) => args.iter().take(1).for_each(|arg| self.integer(arg)),
+            (_, Some(Read::Move(Move::Reshape))) => {
                 // Of `np.reshape(a, (n, m))` the first argument is the array.
                 let from = usize::from(name == "reshape" && args.len() > 1 && !is_method(call));
-                let many = matches!(name, "full").then_some(1).unwrap_or(args.len());
-                args.iter().skip(from).take(many).for_each(|arg| self.integer(arg));
-                if from == 1 {
-                    args.first().into_iter().for_each(|arg| self.array(arg, 1));
-                }
+                args.iter().skip(from).for_each(|arg| self.integer(arg));
+                args.iter().take(from).for_each(|arg| self.array(arg, 1));
             }
-            "len" | "enumerate" | "zip" | "zeros_like" | "ones_like" | "empty_like" => {
-                args.iter().for_each(|arg| self.array(arg, 0));
-            }
-            "matmul" | "mm" | "dot" | "bmm" | "linear" => {
+            ("enumerate" | "zip", _) | (_, Some(Read::Length)) => args.iter().for_each(|arg| self.array(arg, 0)),
+            (_, Some(Read::Make(Make::Like { .. }))) => args.iter().take(1).for_each(|arg| self.array(arg, 0)),
+            (_, Some(Read::Product(Product::MatMul | Product::Linear))) => {
                 let rank = if name == "bmm" { 3 } else { 0 };
                 args.iter().take(2).for_each(|arg| self.array(arg, rank));
             }
-            "inner" | "outer" | "vdot" | "convolve" | "correlate" => {
-                args.iter().take(2).for_each(|arg| self.array(arg, 1))
+            (_, Some(Read::Product(Product::Inner | Product::Outer | Product::VectorDot | Product::Convolve(_)))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 1));
             }
-            "convolve2d" | "correlate2d" => args.iter().take(2).for_each(|arg| self.array(arg, 2)),
-            "conv1d" | "conv2d" => {
-                let rank = if name == "conv1d" { 3 } else { 4 };
-                args.iter().take(2).for_each(|arg| self.array(arg, rank));
+            (_, Some(Read::Product(Product::Convolve2d))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 2));
+            }
+            (_, Some(Read::Product(Product::Convolution(axes)))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, axes + 2));
                 args.iter().skip(2).take(1).for_each(|arg| self.array(arg, 1));
             }
-            "einsum" => {
+            (_, Some(Read::Product(Product::EinSum))) => {
                 let spec = args.first().and_then(|spec| spec.as_string_literal_expr()).map(|text| text.value.to_str());
                 let inputs = spec.unwrap_or_default().split("->").next().unwrap_or_default();
                 for (letters, arg) in inputs.split(',').zip(args.iter().skip(1)) {
                     self.array(arg, letters.trim().len());
                 }
             }
-            "float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance" => {}
+            // Of Python's own, which take numbers as often as arrays, nothing is told.
+            ("float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance", _) => {}
             _ => {
                 let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
                 let axes = match along.map(|keyword| &keyword.value) {
@@ -229,7 +231,9 @@ impl<'a, 'b> Look<'a, 'b> {
                 });
                 let rank = ranks.max().unwrap_or_default();
                 let root = root(&call.func);
-                if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8
+                if root.is_some_and(|root| root != "math" && root != "cmath")
+                    && !OF_NUMBERS.contains(&name)
+                    && rank <= 8
                 {
                     args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
                 }
@@ -425,21 +429,16 @@ fn is_method(call: &ExprCall) -> bool {
     !matches!(&*call.func, Expr::Attribute(a) if root(&a.value).is_some_and(|r| matches!(r, "np" | "numpy" | "jnp" | "torch")))
 }
 
-/// What is called on numbers as often as on arrays.
-fn is_scalar_function(name: &str) -> bool {
-    matches!(
-        name,
-        "sqrt"
-            | "exp"
-            | "log"
-            | "sin"
-            | "cos"
-            | "abs"
-            | "float32"
-            | "float64"
-            | "int32"
-            | "int64"
-            | "maximum"
-            | "minimum"
-    )
+/// Functions of modules that are called on numbers as often as on arrays: these do not tell that their argument is one.
+const OF_NUMBERS: [&str; 12] =
+    ["sqrt", "exp", "log", "sin", "cos", "abs", "float32", "float64", "int32", "int64", "maximum", "minimum"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_numbers_are_read() {
+        assert!(OF_NUMBERS.iter().all(|name| registry::find(name).is_some()));
+    }
 }
