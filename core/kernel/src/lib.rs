@@ -19,16 +19,6 @@ pub mod python;
 pub mod report;
 pub mod source;
 
+pub use nest::Kernel;
 pub use predict::predict;
-
-/// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
-pub const DEFAULT_DEVICE: &str = "epyc-7452";
-
-/// What a front end makes of source code.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kernel {
-    /// The function looked at; none for a fragment.
-    pub function: Option<String>,
-    /// What it does.
-    pub program: nest::Program,
-}
+pub use report::DEFAULT_DEVICE;

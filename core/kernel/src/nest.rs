@@ -104,6 +104,15 @@ impl Element {
     }
 }
 
+/// What a front end makes of source code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kernel {
+    /// The function looked at; none for a fragment.
+    pub function: Option<String>,
+    /// What it does.
+    pub program: Program,
+}
+
 /// A program: what is declared, and what is done.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Program {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Target};
 use super::count::{self, Counts};
-use super::nest::Program;
+use super::nest::{Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{Kernel, c, cache, python};
+use super::{c, cache, python};
 use accel_core::error::{Error, Place};
 use accel_core::progress::{Flow, Progress};
 

@@ -11,6 +11,9 @@ use accel_core::error::{Error, Place};
 use accel_core::memory::device::DeviceRef;
 use accel_core::units::parse_bytes;
 
+/// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
+pub const DEFAULT_DEVICE: &str = "epyc-7452";
+
 /// A kernel and the machine it is to run on. Every field but `code` has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +52,7 @@ impl Default for Request {
             shapes: Vec::new(),
             element: Element::F32,
             probability: 0.5,
-            device: DeviceRef::Known(super::DEFAULT_DEVICE.to_owned()),
+            device: DeviceRef::Known(DEFAULT_DEVICE.to_owned()),
             levels: None,
             line_bytes: None,
             opt_level: OptLevel::default(),

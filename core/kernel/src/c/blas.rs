@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::View;
 use super::lower::{Lower, Round};
 use super::value::{INTEGER, Kind};
+use super::view::View;
 use super::walk::name;
 use crate::expr::Expr;
 use crate::nest::{At, Element, Library, Loop, Node as Step, Work};

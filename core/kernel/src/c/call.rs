@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::View;
 use super::lower::{Binding, Lower, Scalar, Value};
 use super::types::{self, Base, Dim, Type};
 use super::value::{INTEGER, Kind};
+use super::view::View;
 use super::walk::name;
 use crate::expr::Expr;
 use crate::functions::{self, Yields};

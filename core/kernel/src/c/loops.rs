@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::{linear, value};
 use super::integer::chain;
 use super::lower::{Binding, Lower, Round, Scalar, Value};
 use super::types;
+use super::view::{linear, value};
 use super::walk::{Part, assigned, name, steps, walk};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Loop, Node as Step, Work};

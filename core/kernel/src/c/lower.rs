@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::{Node, Span};
 
-use super::array::{Info, View, recurs};
 use super::text::Text;
 use super::types::{self, Base, Dim, Type, Typedefs};
+use super::view::{Info, View, recurs};
 use super::walk::{Part, assigned, walk};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Branch, Builder, Condition, Work};

@@ -20,6 +20,7 @@ mod text;
 mod token;
 mod types;
 mod value;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::Kernel;
-use super::nest::Program;
+use super::nest::{Kernel, Program};
 use super::source::{Source, refuse};
 use accel_core::error::Error;
 use lower::{Function, Lower};

@@ -3,10 +3,10 @@
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::{self, View, sum};
 use super::integer::{arithmetic, chain};
 use super::lower::{Binding, Lower, Scalar, Value};
 use super::types::{self, Base, Dim};
+use super::view::{self, View, sum};
 use super::walk::{assigns, name, steps};
 use crate::expr::Expr;
 use crate::nest::{At, Branch, Node as Step};
@@ -600,7 +600,7 @@ impl<'a> Lower<'a> {
             let here = self.extent(view.array, all - rank + position).cloned();
             if let (Some(wanted), Some(here)) = (wanted, here)
                 && wanted != here
-                && array::value(&wanted, &self.builder.program) != array::value(&here, &self.builder.program)
+                && view::value(&wanted, &self.builder.program) != view::value(&here, &self.builder.program)
             {
                 return Err(refuse(at, "an array is taken for one with other extents", "Declare both alike"));
             }

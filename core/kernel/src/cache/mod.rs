@@ -18,14 +18,16 @@ mod small;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use footprint::Footprint;
 use library::Extra;
 use meter::Meter;
 use plan::Plan;
-use replay::{Replay, Totals};
+use replay::Replay;
 use sample::Sample;
 use small::Stream;
+use totals::Totals;
 
 use super::nest::Program;
 use super::report::Count;

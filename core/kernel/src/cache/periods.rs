@@ -5,7 +5,7 @@
 use super::lru::{Line, Lru};
 use super::meter::Meter;
 use super::plan::Period;
-use super::replay::Totals;
+use super::totals::Totals;
 use accel_core::error::Error;
 
 /// Looks for such rounds in one run of a loop.

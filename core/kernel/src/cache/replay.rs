@@ -7,32 +7,13 @@ use super::periods::Periods;
 use super::plan::{Loop, Plan, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
+use super::totals::Totals;
 use accel_core::error::Error;
 
 /// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
 const PERIODS_AT_A_TIME: u64 = 64;
 /// In straight loops of fewer looks than this, it is the loops around that matter.
 const MIN_CHUNKS: u64 = 4;
-
-/// What was counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    /// Misses, by index into [`Plan::sources`].
-    pub(super) misses: Vec<u128>,
-    /// Changed lines that went back.
-    pub(super) write_backs: u128,
-}
-
-impl Totals {
-    /// Counts what happened since `before` `times` more.
-    pub(super) fn repeat(&mut self, before: &Self, times: u64) {
-        let more = |now: u128, before: u128| now.saturating_add((now - before).saturating_mul(times.into()));
-        for (now, before) in self.misses.iter_mut().zip(&before.misses) {
-            *now = more(*now, *before);
-        }
-        self.write_backs = more(self.write_backs, before.write_backs);
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Replay<'p, 'a, 'm> {

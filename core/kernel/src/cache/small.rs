@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::plan::{Loop, Plan, Step};
-use super::replay::Totals;
+use super::totals::Totals;
 use accel_core::error::Error;
 use accel_core::policy::Setup;
 use accel_core::policy::lru::Lru;

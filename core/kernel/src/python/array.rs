@@ -7,10 +7,9 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
-use super::expr::Real;
 use super::lower::{Lower, MAX_AXES};
-use super::stmt::call_name;
-use super::value::{Lazy, Value, View, axis};
+use super::tree::call_name;
+use super::value::{Lazy, Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
 use crate::normal::{Normal, tidy};

@@ -6,12 +6,10 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall};
 
 use super::args::Args;
 use super::array::shape;
-use super::expr::Real;
 use super::lower::Lower;
 use super::registry::{self, Read};
-use super::stmt::clip;
-use super::usage::root;
-use super::value::{Value, View};
+use super::tree::{clip, root};
+use super::value::{Real, Value, View};
 use crate::expr::Expr;
 use crate::functions::Yields;
 use crate::nest::{At, Element, Flops};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr as Tree, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr as Tree, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::infer::{Dry, Shapes};
+use super::dry::{Dry, Shapes};
 use super::scan::Lines;
 use super::usage::{Functions, Usage, Usages};
 use super::value::{Value, View};
@@ -559,40 +559,4 @@ impl<'a> Lower<'a> {
         let range = part.range();
         self.source.code.get(range.start().to_usize()..range.end().to_usize()).unwrap_or_default()
     }
-}
-
-/// Names that a body assigns, those in inner loops and conditions included.
-pub(super) fn assigned(body: &[Stmt]) -> BTreeSet<&str> {
-    fn target<'t>(expr: &'t Tree, into: &mut BTreeSet<&'t str>) {
-        match expr {
-            Tree::Name(name) => {
-                into.insert(name.id.as_str());
-            }
-            Tree::Tuple(tuple) => tuple.elts.iter().for_each(|part| target(part, into)),
-            Tree::List(list) => list.elts.iter().for_each(|part| target(part, into)),
-            _ => {}
-        }
-    }
-    fn walk<'t>(body: &'t [Stmt], into: &mut BTreeSet<&'t str>) {
-        for stmt in body {
-            match stmt {
-                Stmt::Assign(assign) => assign.targets.iter().for_each(|part| target(part, into)),
-                Stmt::AugAssign(assign) => target(&assign.target, into),
-                Stmt::AnnAssign(assign) => target(&assign.target, into),
-                Stmt::For(f) => {
-                    target(&f.target, into);
-                    walk(&f.body, into);
-                }
-                Stmt::While(w) => walk(&w.body, into),
-                Stmt::If(i) => {
-                    walk(&i.body, into);
-                    i.elif_else_clauses.iter().for_each(|clause| walk(&clause.body, into));
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut names = BTreeSet::new();
-    walk(body, &mut names);
-    names
 }

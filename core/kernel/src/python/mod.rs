@@ -7,20 +7,28 @@
 
 mod args;
 mod array;
+mod branch;
 mod calls;
+mod condition;
 mod convolution;
+mod dry;
 mod expr;
 mod infer;
+mod loops;
 mod lower;
 mod making;
 mod moving;
+mod parameters;
 mod products;
 mod registry;
 mod scan;
 mod statistics;
 mod stmt;
+mod subscript;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod unfold;
 mod usage;
 mod value;
 
@@ -30,12 +38,12 @@ use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use self::lower::{Lower, assigned};
+use self::lower::Lower;
 use self::scan::{Lines, check_depth};
-use self::usage::{Functions, integer, usages};
+use self::tree::{assigned, integer};
+use self::usage::{Functions, usages};
 use self::value::Value;
-use super::Kernel;
-use super::nest::At;
+use super::nest::{At, Kernel};
 use super::source::{Source, check_length, refuse};
 use accel_core::error::Error;
 

@@ -2,10 +2,9 @@
 
 use super::args::Args;
 use super::array::wider;
-use super::expr::Real;
 use super::lower::Lower;
 use super::registry::{Join, Move};
-use super::value::{Value, View, axis};
+use super::value::{Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Element, Flops};
 use crate::normal::Normal;

@@ -6,10 +6,9 @@
 
 use super::args::Args;
 use super::array::shape;
-use super::expr::Real;
 use super::lower::Lower;
 use super::registry::Statistic;
-use super::value::Value;
+use super::value::{Real, Value};
 use crate::nest::{At, Flops};
 use crate::source::refuse;
 use accel_core::error::Error;

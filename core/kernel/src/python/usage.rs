@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprCall, Operator, Stmt, StmtFunctionDef};
 
 use super::registry::{self, Make, Move, Product, Read};
+use super::tree::{integer, root, subscripts, subscripts_of};
 use crate::source::MAX_DEPTH;
 
 /// How a name is used.
@@ -340,33 +341,6 @@ impl<'a> Look<'a, '_> {
     }
 }
 
-/// What `a[i][j, k]` is a part of, how many subscripts it has, and whether all of them are single.
-pub(super) fn subscripts(expr: &Expr) -> (&Expr, usize, bool) {
-    match expr {
-        Expr::Subscript(subscript) => subscripts_of(subscript),
-        expr => (expr, 0, true),
-    }
-}
-
-/// The same of what is known to be a subscript.
-pub(super) fn subscripts_of(mut subscript: &ExprSubscript) -> (&Expr, usize, bool) {
-    let (mut rank, mut single) = (0, true);
-    loop {
-        let parts = match &*subscript.slice {
-            Expr::Tuple(tuple) => tuple.elts.as_slice(),
-            part => std::slice::from_ref(part),
-        };
-        for part in parts {
-            single &= !matches!(part, Expr::Slice(_) | Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_));
-            rank += usize::from(!matches!(part, Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_)));
-        }
-        match &*subscript.value {
-            Expr::Subscript(inner) => subscript = inner,
-            base => return (base, rank, single),
-        }
-    }
-}
-
 /// Names in arithmetic, such as `n` and `m` in `n // 2 + m`: calls and subscripts are not entered.
 fn names(expr: &Expr) -> Vec<String> {
     let (mut found, mut left) = (Vec::new(), vec![expr]);
@@ -403,26 +377,6 @@ fn bases(expr: &Expr) -> Vec<String> {
         }
     }
     found
-}
-
-/// A literal integer, with a sign perhaps.
-pub(super) fn integer(expr: &Expr) -> Option<i64> {
-    match expr {
-        Expr::NumberLiteral(number) => number.value.as_int()?.as_i64(),
-        Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::USub => integer(&op.operand)?.checked_neg(),
-        _ => None,
-    }
-}
-
-/// The first name of `a.b.c`.
-pub(super) fn root(mut expr: &Expr) -> Option<&str> {
-    loop {
-        match expr {
-            Expr::Attribute(attribute) => expr = &attribute.value,
-            Expr::Name(name) => return Some(name.id.as_str()),
-            _ => return None,
-        }
-    }
 }
 
 fn is_method(call: &ExprCall) -> bool {

@@ -88,6 +88,17 @@ impl Value {
     }
 }
 
+/// What kind of result an operation has, where its operands do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Real {
+    /// Floating-point, of integers too.
+    Yes,
+    /// True or false.
+    Truth,
+    /// Elements of that type.
+    Of(Element),
+}
+
 /// An array, or a part of one without a copy: transposed, sliced, reshaped, broadcast.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct View {
