@@ -230,7 +230,7 @@ pub struct Work {
     pub integer_ops: u32,
     /// Reads and writes of scalar variables, which take a register unless optimisation is off.
     pub scalars: Scalars,
-    /// Whether a scalar or an element carries a value from one round of the innermost loop to the next.
+    /// Whether a scalar or an element carries a value from one iteration of the innermost loop to the next.
     pub carried: bool,
     /// Where it stands.
     pub at: At,

@@ -19,7 +19,7 @@ const MOST_DEFINITIONS: usize = 1024;
 /// What the kernel of `request` does and costs.
 ///
 /// ```
-/// use accel_core::kernel::{predict, report::Request};
+/// use accel_kernel::{predict, report::Request};
 /// use accel_core::progress::Unattended;
 ///
 /// let code = "for (int i = 0; i < N; i++) y[i] += a * x[i];".to_owned();
@@ -163,7 +163,7 @@ fn check(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The language of `code`, told from how its lines begin and end.
+/// The language of `code`, inferred from how its lines begin and end.
 fn detect(code: &str) -> Result<Language, Error> {
     let (mut c, mut python) = (0u32, 0u32);
     for line in code.lines().map(str::trim) {

@@ -243,7 +243,7 @@ pub struct LevelReport {
     pub name: String,
     /// Its capacity in bytes.
     pub capacity_bytes: u64,
-    /// Bytes of a line.
+    /// Bytes per line.
     pub line_bytes: u64,
     /// Accesses of elements.
     pub accesses: Count,
@@ -253,7 +253,7 @@ pub struct LevelReport {
     pub capacity_misses: Count,
     /// Between which numbers the capacity misses lie, where they are not exact.
     pub capacity_misses_range: Option<[f64; 2]>,
-    /// Bytes that come in: both kinds of misses, a line each.
+    /// Bytes that come in: both kinds of misses, one line per miss.
     pub bytes: Count,
     /// Bytes of changed lines that go back.
     pub written_bytes: Count,

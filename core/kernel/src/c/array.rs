@@ -5,8 +5,8 @@ use std::cell::Cell;
 use lang_c::ast::Expression;
 use lang_c::span::Node;
 
-use super::lower::{Lower, Round};
-use super::view::{Info, View, linear, value};
+use super::lower::{CLowering, Round};
+use super::view::{Info, Pointee, linear, value};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, Array, At, Element, Program};
 use crate::normal::{difference, tidy};
@@ -16,7 +16,7 @@ use accel_core::error::Error;
 /// Bounds that take longer to find are not found: each loop may ask for those of the loops around it.
 const MAX_STEPS: u32 = 10_000;
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// A new array; the shape that the user gives wins over `dims`.
     pub(super) fn array(
         &mut self,
@@ -24,7 +24,7 @@ impl<'a> Lower<'a> {
         element: Element,
         dims: Vec<Option<Expr>>,
         at: At,
-    ) -> Result<View, Error> {
+    ) -> Result<Pointee, Error> {
         let shape = self.source.shapes.iter().find(|shape| shape.name == name && self.calls.len() == 1);
         let (mut dims, mut element) = (dims, element);
         if let Some(shape) = shape {
@@ -49,7 +49,7 @@ impl<'a> Lower<'a> {
         let rank = dims.len();
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: Vec::new(), temporary: false });
         self.arrays.push(Info { reached: vec![Vec::new(); rank], dims, undeclared: false });
-        Ok(View { array, prefix: Vec::new(), shift: Some(Expr::Const(0)), rank })
+        Ok(Pointee { array, prefix: Vec::new(), shift: Some(Expr::Const(0)), rank })
     }
 
     fn named_extent(&mut self, name: &str) -> Expr {
@@ -57,7 +57,7 @@ impl<'a> Lower<'a> {
     }
 
     /// An array that nobody declared, with as many extents as it has subscripts.
-    pub(super) fn undeclared_array(&mut self, name: &str, rank: usize, at: At) -> Result<View, Error> {
+    pub(super) fn undeclared_array(&mut self, name: &str, rank: usize, at: At) -> Result<Pointee, Error> {
         let element = if self.integers.contains(name) { Element::I32 } else { self.source.element };
         let view = self.array(name, element, vec![None; rank], at)?;
         if let Some(info) = self.arrays.get_mut(view.array) {
@@ -67,8 +67,8 @@ impl<'a> Lower<'a> {
     }
 
     /// The access of the element that `view` is.
-    pub(super) fn access(&mut self, view: View, write: bool, at: At) -> Result<(), Error> {
-        let View { array, mut prefix, .. } = view;
+    pub(super) fn access(&mut self, view: Pointee, write: bool, at: At) -> Result<(), Error> {
+        let Pointee { array, mut prefix, .. } = view;
         let rank = self.arrays.get(array).map_or(0, |info| info.dims.len());
         if prefix.len() > rank {
             return Err(refuse(at, "there are more subscripts than extents", "Declare the array as it is used"));

@@ -7,7 +7,7 @@ use lang_c::span::{Node, Span};
 
 use super::text::Text;
 use super::types::{self, Base, Dim, Type, Typedefs};
-use super::view::{Info, View, recurs};
+use super::view::{Info, Pointee, recurs};
 use super::walk::{Part, assigned, walk};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Branch, Builder, Condition, Work};
@@ -26,7 +26,7 @@ pub(super) enum Binding {
     /// A number.
     Scalar(Scalar),
     /// An array, or a pointer into one.
-    Array(View),
+    Array(Pointee),
     /// A pointer that points nowhere yet, to such elements.
     Pointer(crate::nest::Element),
     /// What is not read, in words.
@@ -37,7 +37,7 @@ pub(super) enum Binding {
 #[derive(Debug, Clone)]
 pub(super) struct Scalar {
     pub(super) float: bool,
-    pub(super) value: Value,
+    pub(super) value: IntegerValue,
     /// Whether it is a variable of the program: not a loop's own, nor a constant of the source.
     pub(super) stored: bool,
     /// How many loops stood around its declaration.
@@ -48,7 +48,7 @@ pub(super) struct Scalar {
 
 /// What is known of an integer.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(super) enum IntegerValue {
     /// Data.
     Unknown,
     /// What parameters and loop variables decide, by a formula that cannot be written down.
@@ -69,25 +69,25 @@ pub(super) struct Round {
     pub(super) ascending: bool,
     /// Variables that its body assigns.
     pub(super) assigned: BTreeSet<String>,
-    /// Those of them that this round has assigned.
+    /// Those of them that this iteration has assigned.
     pub(super) written: BTreeSet<String>,
     /// Whether a comment says how often it runs.
-    pub(super) told: bool,
+    pub(super) commented: bool,
 }
 
 /// A function with its name.
 #[derive(Clone, Copy)]
-pub(super) struct Function<'a> {
+pub(super) struct SourceFunction<'a> {
     pub(super) definition: &'a FunctionDefinition,
     pub(super) span: Span,
 }
 
 /// The state of reading a kernel.
-pub(super) struct Lower<'a> {
+pub(super) struct CLowering<'a> {
     pub(super) source: &'a Source<'a>,
     pub(super) text: &'a Text,
     pub(super) builder: Builder,
-    pub(super) functions: BTreeMap<&'a str, Function<'a>>,
+    pub(super) functions: BTreeMap<&'a str, SourceFunction<'a>>,
     pub(super) typedefs: Typedefs<'a>,
     /// Names, innermost block last; the first is that of the file.
     pub(super) scopes: Vec<BTreeMap<String, Binding>>,
@@ -111,7 +111,7 @@ pub(super) struct Lower<'a> {
     levels: usize,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     pub(super) fn new(source: &'a Source<'a>, text: &'a Text, defines: &BTreeMap<String, i64>) -> Self {
         Self {
             source,
@@ -188,7 +188,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    pub(super) fn scalar(&self, float: bool, value: Value) -> Binding {
+    pub(super) fn scalar(&self, float: bool, value: IntegerValue) -> Binding {
         Binding::Scalar(Scalar { float, value, stored: true, depth: self.loops.len(), range: None })
     }
 
@@ -198,7 +198,7 @@ impl<'a> Lower<'a> {
             return;
         }
         let constant = |name: &str| {
-            let value = Value::Parameter(name.to_owned());
+            let value = IntegerValue::Parameter(name.to_owned());
             Binding::Scalar(Scalar { float: false, value, stored: false, depth: 0, range: None })
         };
         let given = |name: &str| self.builder.given(name).is_some();
@@ -216,7 +216,7 @@ impl<'a> Lower<'a> {
         if self.assigned.contains(name) && !given(name) {
             let kind = if integer { "an integer" } else { "a floating-point variable" };
             self.builder.assume(format!("{name} is not declared: {kind}"));
-            let binding = self.scalar(!integer, Value::Unknown);
+            let binding = self.scalar(!integer, IntegerValue::Unknown);
             // It outlives the loops around its first use.
             let binding = match binding {
                 Binding::Scalar(scalar) => Binding::Scalar(Scalar { depth: 0, ..scalar }),
@@ -227,7 +227,7 @@ impl<'a> Lower<'a> {
             self.bind_shared(name, constant(name));
         } else {
             self.builder.assume(format!("{name} is not declared: a floating-point scalar"));
-            let scalar = Scalar { float: true, value: Value::Unknown, stored: true, depth: 0, range: None };
+            let scalar = Scalar { float: true, value: IntegerValue::Unknown, stored: true, depth: 0, range: None };
             self.bind_shared(name, Binding::Scalar(scalar));
         }
     }
@@ -236,7 +236,7 @@ impl<'a> Lower<'a> {
     pub(super) fn forget(&mut self, names: &BTreeSet<String>) {
         for name in names {
             if let Some(scalar) = self.scalar_mut(name) {
-                scalar.value = Value::Unknown;
+                scalar.value = IntegerValue::Unknown;
             }
         }
     }
@@ -267,7 +267,7 @@ impl<'a> Lower<'a> {
         self.out.push(Step::Work(work));
     }
 
-    /// Whether `work` reads what an earlier round of the innermost loop wrote.
+    /// Whether `work` reads what an earlier iteration of the innermost loop wrote.
     fn recurring(&self, work: &Work) -> bool {
         let Some(round) = self.loops.last() else { return false };
         let writes = work.accesses.iter().filter(|access| access.write);
@@ -345,7 +345,7 @@ impl<'a> Lower<'a> {
                 "Put the rest of the loop into an `if`",
             )),
             Statement::Continue => Ok(()),
-            Statement::Break if self.loops.last().is_some_and(|round| round.told) => Ok(()),
+            Statement::Break if self.loops.last().is_some_and(|round| round.commented) => Ok(()),
             Statement::Break => {
                 let cure = "Say how often the loop runs: a comment `trips: 100` on its line";
                 Err(refuse(at, "when this `break` ends the loop is not known", cure))
@@ -394,7 +394,7 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
-    /// `if`; `rest` is what follows where an arm does not leave the function or the round of the loop.
+    /// `if`; `rest` is what follows where an arm does not leave the function or the iteration of the loop.
     fn branch(
         &mut self,
         branch: &'a IfStatement,
@@ -408,7 +408,7 @@ impl<'a> Lower<'a> {
         if let Some(other) = &branch.else_statement {
             names.extend(self.assigned_in(Part::Statement(other)));
         }
-        let before: Vec<(String, Value)> = names
+        let before: Vec<(String, IntegerValue)> = names
             .iter()
             .filter_map(|name| match self.find(name) {
                 Some(Binding::Scalar(scalar)) => Some((name.clone(), scalar.value.clone())),
@@ -594,9 +594,9 @@ impl<'a> Lower<'a> {
                 let name = &enumerator.node.identifier.node.name;
                 // A plain number is a parameter, so that formulas can speak of it.
                 let value = match (&next, self.builder.given(name)) {
-                    (Expr::Const(value), Some(given)) if *value == given => Value::Parameter(name.clone()),
-                    (_, Some(_)) if self.source.defines.contains_key(name) => Value::Parameter(name.clone()),
-                    _ => Value::Known(next.clone()),
+                    (Expr::Const(value), Some(given)) if *value == given => IntegerValue::Parameter(name.clone()),
+                    (_, Some(_)) if self.source.defines.contains_key(name) => IntegerValue::Parameter(name.clone()),
+                    _ => IntegerValue::Known(next.clone()),
                 };
                 let scalar = Scalar { float: false, value, stored: false, depth: 0, range: None };
                 self.bind(name, Binding::Scalar(scalar));
@@ -680,19 +680,19 @@ impl<'a> Lower<'a> {
         let of_file = self.base == 0 && !float && !self.assigned.contains(name);
         let known = expression.is_none() || self.builder.given(name).is_some();
         if constant || (of_file && known) {
-            let value = Value::Parameter(name.to_owned());
+            let value = IntegerValue::Parameter(name.to_owned());
             let scalar = Scalar { float, value, stored: !own.constant, depth: 0, range: own.range() };
             self.bind(name, Binding::Scalar(scalar));
             return Ok(());
         }
         // What the user gives a value, and the source reads from elsewhere, is a parameter; so is what nobody sets.
-        let told = self.source.defines.contains_key(name) || (expression.is_none() && !self.assigned.contains(name));
-        let mut value = if told && !float { Value::Parameter(name.to_owned()) } else { Value::Unknown };
+        let given = self.source.defines.contains_key(name) || (expression.is_none() && !self.assigned.contains(name));
+        let mut value = if given && !float { IntegerValue::Parameter(name.to_owned()) } else { IntegerValue::Unknown };
         if let Some(expression) = expression {
             if !float && let Some(known) = self.integer(expression, false)? {
-                value = Value::Known(known);
+                value = IntegerValue::Known(known);
             } else if !float && self.made_of_known(expression, false) {
-                value = Value::Unwritten;
+                value = IntegerValue::Unwritten;
             }
             // What a file sets is set before the kernel runs.
             if self.base > 0 {
@@ -742,7 +742,7 @@ struct Case<'a> {
     ended: bool,
 }
 
-/// Whether nothing after `statement` runs in this round or call.
+/// Whether nothing after `statement` runs in this iteration or call.
 pub(super) fn exits(statement: &Statement) -> bool {
     match statement {
         Statement::Return(_) | Statement::Continue => true,

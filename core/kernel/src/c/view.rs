@@ -9,7 +9,7 @@ pub(super) type Index = Option<Expr>;
 
 /// What a name or an expression of pointers stands for: an array, a row of it, or a place in it.
 #[derive(Debug, Clone)]
-pub(super) struct View {
+pub(super) struct Pointee {
     /// The array.
     pub(super) array: usize,
     /// Subscripts that are fixed.
@@ -20,7 +20,7 @@ pub(super) struct View {
     pub(super) rank: usize,
 }
 
-impl View {
+impl Pointee {
     /// The element or row at `index`.
     pub(super) fn at(mut self, index: Index) -> Self {
         self.prefix.push(sum(self.shift.take(), index));
@@ -60,7 +60,7 @@ pub(super) fn linear(expr: &Expr, symbol: Symbol) -> Option<(Expr, Expr)> {
     Some((factor.expr(), offset.expr()))
 }
 
-/// Whether an element that is written in one round of the loop of `var` is read in a later one.
+/// Whether an element that is written in one iteration of the loop of `var` is read in a later one.
 pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) -> bool {
     let Expr::Const(step) = step else { return read == write };
     // `write(i) == read(i + rounds * step)` with one number of rounds for all subscripts.

@@ -12,7 +12,7 @@ use accel_core::rng::Rng;
 const MAX_BYTES: i128 = 1 << 62;
 /// Loops nest less deep than this: a set of them is a word.
 const MAX_LOOPS: usize = 64;
-/// Rounds after which a loop's lines repeat are looked for up to here; a line has fewer elements.
+/// Iterations after which a loop's lines repeat are looked for up to here; a line has fewer elements.
 const MAX_PERIOD: u64 = 1 << 16;
 
 /// Loops around a place, a bit for each depth.
@@ -20,12 +20,12 @@ pub(super) type Depths = u64;
 
 /// A program in numbers.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(super) struct CachePlan<'a> {
     pub(super) steps: Vec<Step<'a>>,
     pub(super) spaces: Vec<Space>,
     /// The values of parameters by symbol; loop variables are zero.
     pub(super) values: Vec<i64>,
-    /// Bytes of a line.
+    /// Bytes per line.
     pub(super) line_bytes: u64,
     /// Lines of all arrays.
     pub(super) lines: u64,
@@ -50,13 +50,13 @@ pub(super) struct Space {
 
 #[derive(Debug)]
 pub(super) enum Step<'a> {
-    Loop(Loop<'a>),
-    Branch(Branch<'a>),
+    Loop(PlanLoop<'a>),
+    Branch(PlanBranch<'a>),
     Touch(Touch<'a>),
 }
 
 #[derive(Debug)]
-pub(super) struct Loop<'a> {
+pub(super) struct PlanLoop<'a> {
     source: &'a nest::Loop,
     pub(super) var: usize,
     pub(super) step: i64,
@@ -69,9 +69,9 @@ pub(super) struct Loop<'a> {
     pub(super) doubtful: bool,
     /// What the accesses within depend on, each kind once.
     pub(super) kinds: Vec<Kind>,
-    /// After how many rounds the body does the same to other lines.
+    /// After how many iterations the body does the same to other lines.
     pub(super) period: Option<Period>,
-    /// It never has more rounds.
+    /// It never has more iterations.
     pub(super) most: u64,
     /// One run of it never touches more lines.
     pub(super) lines: u64,
@@ -91,7 +91,7 @@ pub(super) struct Kind {
 /// How the lines of a loop move.
 #[derive(Debug, Clone)]
 pub(super) struct Period {
-    /// Rounds of a period.
+    /// Iterations of a period.
     pub(super) rounds: u64,
     /// Lines by which arrays move in it, by array; others stay.
     shift: Vec<(u32, i64)>,
@@ -106,7 +106,7 @@ impl Period {
 }
 
 #[derive(Debug)]
-pub(super) struct Branch<'a> {
+pub(super) struct PlanBranch<'a> {
     condition: &'a Condition,
     pub(super) then: Vec<Step<'a>>,
     pub(super) otherwise: Vec<Step<'a>>,
@@ -119,13 +119,13 @@ pub(super) struct Touch<'a> {
     access: &'a Access,
     pub(super) array: u32,
     pub(super) write: bool,
-    /// An index into [`Plan::sources`].
+    /// An index into [`CachePlan::sources`].
     pub(super) source: u32,
     pub(super) address: Address,
     pub(super) kind: Kind,
     /// Whether the extremes of all loops around do not prove the subscripts to lie within the array.
     pub(super) doubtful: bool,
-    /// The bit of each loop around, and the most rounds it has.
+    /// The bit of each loop around, and the most iterations it has.
     loops: Vec<(Depths, u64)>,
     draw: Draw,
 }
@@ -196,7 +196,7 @@ impl Even {
 struct Around {
     /// Symbols of the loops around, outermost first.
     loops: Vec<usize>,
-    /// The most rounds that each of them has.
+    /// The most iterations that each of them has.
     most: Vec<u64>,
     /// Those that bounds and conditions around depend on.
     domain: Depths,
@@ -214,7 +214,7 @@ struct Compiler<'a> {
     random: bool,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> CachePlan<'a> {
     pub(super) fn new(program: &'a Program, line_bytes: u64) -> Result<Self, Error> {
         let values = program.values();
         let (spaces, lines) = lay_out(program, &values, line_bytes)?;
@@ -231,14 +231,14 @@ impl<'a> Plan<'a> {
         Ok(Self { steps, spaces, values, line_bytes, lines, sources, random, program, key })
     }
 
-    /// The first value of `l`'s variable, and how many rounds there are.
-    pub(super) fn rounds(&self, l: &Loop<'_>, values: &[i64]) -> Result<(i64, u64), Error> {
+    /// The first value of `l`'s variable, and how many iterations there are.
+    pub(super) fn rounds(&self, l: &PlanLoop<'_>, values: &[i64]) -> Result<(i64, u64), Error> {
         let lower = value(&l.source.lower, values, l.source.at)?;
         let upper = value(&l.source.upper, values, l.source.at)?;
         Ok((lower, rounds(i128::from(lower), i128::from(upper), l.step)))
     }
 
-    /// The same for a loop as written: its first value, its rounds and its step.
+    /// The same for a loop as written: its first value, its iterations and its step.
     pub(super) fn rounds_of(&self, l: &nest::Loop, values: &[i64]) -> Result<(i64, u64, i64), Error> {
         let (lower, upper) = (value(&l.lower, values, l.at)?, value(&l.upper, values, l.at)?);
         let step = value(&l.step, values, l.at)?;
@@ -246,16 +246,22 @@ impl<'a> Plan<'a> {
     }
 
     /// Which arm of `branch` runs.
-    pub(super) fn arm<'b>(&self, branch: &'b Branch<'a>, values: &[i64]) -> Result<&'b [Step<'a>], Error> {
+    pub(super) fn arm<'b>(&self, branch: &'b PlanBranch<'a>, values: &[i64]) -> Result<&'b [Step<'a>], Error> {
         Ok(if self.holds(branch, values)? { &branch.then } else { &branch.otherwise })
     }
 
     /// Whether the first arm of `branch` runs.
-    pub(super) fn holds(&self, branch: &Branch<'_>, values: &[i64]) -> Result<bool, Error> {
+    pub(super) fn holds(&self, branch: &PlanBranch<'_>, values: &[i64]) -> Result<bool, Error> {
         self.decide(branch.condition, branch, values, &mut 0)
     }
 
-    fn decide(&self, condition: &Condition, of: &Branch<'_>, values: &[i64], draws: &mut u64) -> Result<bool, Error> {
+    fn decide(
+        &self,
+        condition: &Condition,
+        of: &PlanBranch<'_>,
+        values: &[i64],
+        draws: &mut u64,
+    ) -> Result<bool, Error> {
         Ok(match condition {
             Condition::Compare(a, comparison, b) => compare(a, *comparison, b, values, of.at)?,
             Condition::Chance(probability) => {
@@ -472,7 +478,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// A loop; none where it never runs or accesses nothing.
-    fn repeat(&mut self, source: &'a nest::Loop, around: &Around) -> Result<Option<Loop<'a>>, Error> {
+    fn repeat(&mut self, source: &'a nest::Loop, around: &Around) -> Result<Option<PlanLoop<'a>>, Error> {
         if around.loops.len() + 1 >= MAX_LOOPS {
             return Err(refuse(source.at, format!("loops nest deeper than {}", MAX_LOOPS - 1), "Nest fewer loops"));
         }
@@ -514,10 +520,10 @@ impl<'a> Compiler<'a> {
         let doubtful = touches.iter().any(|touch| touch.doubtful);
         let (lines, sparse) = (self.lines_of(&touches, depth), is_sparse(&touches, depth));
         let period = self.period(&touches, var, step, depth);
-        Ok(Some(Loop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
+        Ok(Some(PlanLoop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
     }
 
-    /// After how many rounds all of `touches` have moved by whole lines, those of each array together.
+    /// After how many iterations all of `touches` have moved by whole lines, those of each array together.
     fn period(&self, touches: &[&Touch<'a>], var: usize, step: i64, depth: Depths) -> Option<Period> {
         let mut moves: BTreeMap<u32, i64> = BTreeMap::new();
         for touch in touches {
@@ -562,13 +568,13 @@ impl<'a> Compiler<'a> {
         sums.into_iter().fold(0, |lines, (array, sum)| lines.saturating_add(sum.min(whole(array))))
     }
 
-    fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<Branch<'a>, Error> {
+    fn branch(&mut self, source: &'a nest::Branch, around: &Around) -> Result<PlanBranch<'a>, Error> {
         let mut within = around.clone();
         within.domain |= self.decided_by(&source.condition, around, source.at)?;
         let draw = self.place(around);
         let then = self.steps(&source.then, &within)?;
         let otherwise = self.steps(&source.otherwise, &within)?;
-        Ok(Branch { condition: &source.condition, then, otherwise, at: source.at, draw })
+        Ok(PlanBranch { condition: &source.condition, then, otherwise, at: source.at, draw })
     }
 
     /// The loops that decide `condition`: all of them where chance does.
@@ -759,7 +765,7 @@ impl<'a> Compiler<'a> {
 }
 
 impl Touch<'_> {
-    /// The rounds of the loops at `depth` and further in, of those in `of`.
+    /// The iterations of the loops at `depth` and further in, of those in `of`.
     fn rounds(&self, depth: Depths, of: Depths) -> u64 {
         let loops = self.loops.iter().filter(|(own, _)| *own >= depth && own & of != 0);
         loops.fold(1, |product, (_, most)| product.saturating_mul(*most))

@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pub(super) unit: Unit,
     /// The caches that are counted, nearest first.
     pub(crate) levels: Vec<Level>,
-    /// Bytes of a line.
+    /// Bytes per line.
     pub(crate) line_bytes: u64,
     /// Who delivers what each level misses: the next level, or the memory below the last.
     pub(super) below: Vec<Supplier>,

@@ -171,7 +171,7 @@ mod tests {
     use accel_core::memory::device::DeviceRef;
 
     /// What kerncraft's machine files measured on one core: the level that holds the data (0: L2), loads and stores of
-    /// 8 bytes a round, bytes to and from that level a round (a store's line comes in, too), and GB/s as counted by
+    /// 8 bytes per iteration, bytes to and from that level per iteration (a store's line comes in, too), and GB/s as counted by
     /// loads and stores.
     type Stream = (usize, f64, f64, f64, f64);
     const ZEN2: [Stream; 6] = [

@@ -14,7 +14,7 @@ pub(super) enum Vector {
     No(&'static str),
 }
 
-/// Whether the innermost loop `l` can: every access steps by one element or stays, no round needs what another one of
+/// Whether the innermost loop `l` can: every access steps by one element or stays, no iteration needs what another one of
 /// the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
 pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     let mut accesses = Vec::new();
@@ -62,7 +62,7 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     for (store, (first, stride)) in accesses.iter().zip(&steps).filter(|(access, _)| access.write) {
         let same = accesses.iter().zip(&steps).filter(|(other, _)| other.array == store.array);
         for (_, (other, other_stride)) in same {
-            // Apart by less than the loop covers: some round meets what another one wrote.
+            // Apart by less than the loop covers: some iteration meets what another one wrote.
             if other_stride != stride || (other != first && (other - first).abs() < rounds) || *stride == 0 {
                 return Vector::No("a round may need what another one wrote");
             }
@@ -71,7 +71,7 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     Vector::Of(widest)
 }
 
-/// The number of the element in its array; none where data decide it or it cannot be told.
+/// The number of the element in its array; none where data decide it or it cannot be decided.
 fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
     let array = program.arrays.get(access.array)?;
     let index = access.index.as_ref()?;

@@ -1,9 +1,9 @@
 //! Counts: closed forms in the parameters, and numbers.
 //!
-//! How often a step of a program runs is a sum over the rounds of the loops around it. Where bounds are polynomials,
+//! How often a step of a program runs is a sum over the iterations of the loops around it. Where bounds are polynomials,
 //! so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a minimum in a
 //! bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the form, and
-//! its rounds are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
+//! its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
 //!
 //! A polynomial counts a loop that ends before it begins as negative. So each loop must be proven never to do that
 //! (`prove`), from the bounds of the loops around it. Where this takes something of the parameters that holds for
@@ -45,7 +45,7 @@ pub struct Counts {
     pub num_loops: u64,
     /// Conditions in the program.
     pub num_branches: u64,
-    /// Rounds of all loops, and the innermost ones of a library.
+    /// Iterations of all loops, and the innermost ones of a library.
     pub rounds: Quantity,
     /// Conditions evaluated.
     pub branches: Quantity,
@@ -76,7 +76,7 @@ pub struct Quantity {
 /// What a node does itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeCount {
-    /// A loop: rounds. A branch: evaluations. Work, a library: how often it runs.
+    /// A loop: iterations. A branch: evaluations. Work, a library: how often it runs.
     pub runs: Count,
     /// Loads.
     pub load_ops: Count,

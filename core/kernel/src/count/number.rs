@@ -65,7 +65,7 @@ impl Number {
                 Some(u64::try_from(whole).map_or(Count::Real(whole as f64), Count::Whole))
             }
             Self::Exact(_) => Some(Count::Real(self.rough().0)),
-            // Beyond 2^64, or not to be told from a number that is not.
+            // Beyond 2^64, or indistinguishable from a number that is not.
             Self::Rough { value, error } => {
                 let large = expected || value - error > u64::MAX as f64;
                 (value.is_finite() && error <= value.abs() * 1e-9 && large).then_some(Count::Real(value))

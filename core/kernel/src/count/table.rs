@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Holds(Poly),
     /// A polynomial that takes part in another without being multiplied out.
     Group(Poly),
-    /// A sum over the rounds of a loop.
+    /// A sum over the iterations of a loop.
     Sum(Box<Series>),
 }
 

@@ -1,6 +1,6 @@
 //! The arguments of calls: arrays, axes, shapes.
 
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::value::{Value, View};
 use crate::expr::Expr;
 use crate::nest::At;
@@ -34,7 +34,7 @@ impl<'a> Args<'a> {
     }
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// An argument that is an array, in memory.
     pub(super) fn operand(&mut self, args: &Args<'a>, position: usize) -> Result<View, Error> {
         let value = args.get(position, &["x", "input", "a"]).cloned().unwrap_or(Value::None);

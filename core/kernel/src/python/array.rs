@@ -7,7 +7,7 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
-use super::lower::{Lower, MAX_AXES};
+use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::call_name;
 use super::value::{Lazy, Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
@@ -16,7 +16,7 @@ use crate::normal::{Normal, tidy};
 use crate::source::{Fusion, refuse};
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// `value`, an argument of which nothing was known being an array of `rank` axes now.
     pub(super) fn known(&mut self, value: Value, rank: usize, at: At) -> Result<Value, Error> {
         match value {
@@ -317,7 +317,7 @@ impl<'a> Lower<'a> {
         self.emit(nodes);
     }
 
-    /// Whether a store leaves a value that the next round of the innermost loop loads.
+    /// Whether a store leaves a value that the next iteration of the innermost loop loads.
     fn is_carried(&self, store: &Access) -> bool {
         let (Some(around), Some(written)) = (self.loops.last(), &store.index) else { return false };
         let after = |read: &Expr, rounds: i64| {
@@ -327,7 +327,7 @@ impl<'a> Lower<'a> {
         self.work.accesses.iter().filter(|access| access.array == store.array && !access.write).any(|load| {
             let Some(read) = &load.index else { return false };
             let still = read == written && !written.iter().any(|index| index.mentions(around.var));
-            // Written now, read one or two rounds later.
+            // Written now, read one or two iterations later.
             let again = [1, 2, -1, -2].into_iter().any(|rounds| {
                 let same: Vec<Expr> = read.iter().map(|read| after(read, rounds)).collect();
                 read != written && same == *written && (rounds > 0) == (around.step > 0)
@@ -507,7 +507,7 @@ impl<'a> Lower<'a> {
             number = if *dim == Expr::Const(1) { number } else { number.times(dim.clone()).plus(axis(own)) };
         }
         let mut number = tidy(&number);
-        // How many of the new axes the number still has, while that can be told.
+        // How many of the new axes the number still has, while that can be decided.
         let mut left = Some(dims.len());
         let mut index = Vec::new();
         for (own, dim) in view.dims.iter().enumerate().rev() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ruff_python_ast::{BoolOp, Expr as Tree, ExprIf, Stmt, StmtIf};
 
 use super::condition::{Test, is_chance};
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::stmt::Flow;
 use super::tree::{assigned, ends};
 use super::value::Value;
@@ -48,7 +48,7 @@ impl<'a> Tests<'a> {
     }
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// `a if test else b`: a condition where an arm does something.
     pub(super) fn choice(&mut self, choice: &'a ExprIf) -> Result<Value, Error> {
         let at = self.at(choice);
@@ -83,7 +83,7 @@ impl<'a> Lower<'a> {
 
     /// `if`; what stands behind it is `rest`, for arms that return.
     pub(super) fn branch(&mut self, branch: &'a StmtIf, rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
-        self.settle_all()?;
+        self.materialise_all()?;
         let at = self.at(branch);
         let mut arms = vec![Arm { at, test: Some(Tests::One(&branch.test)), body: &branch.body }];
         for clause in &branch.elif_else_clauses {
@@ -139,8 +139,8 @@ impl<'a> Lower<'a> {
         self.learn(&condition, true);
         // Nothing is left to be done behind an arm that may not run.
         let done = |own: &mut Self, (flow, value): (Flow, Value)| {
-            own.settle_all()?;
-            Ok((flow, own.settle_deep(value, "result")?))
+            own.materialise_all()?;
+            Ok((flow, own.materialised(value, "result")?))
         };
         let then = self.block_of(|own| {
             let end = taken(own)?;

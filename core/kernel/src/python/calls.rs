@@ -6,7 +6,7 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall};
 
 use super::args::Args;
 use super::array::shape;
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::registry::{self, Read};
 use super::tree::{clip, root};
 use super::value::{Real, Value, View};
@@ -16,7 +16,7 @@ use crate::nest::{At, Element, Flops};
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// `a.shape`, `np.pi`.
     pub(super) fn attribute(&mut self, attribute: &'a ExprAttribute) -> Result<Value, Error> {
         let at = self.at(attribute);
@@ -299,7 +299,7 @@ impl<'a> Lower<'a> {
         Ok(Value::Scalar(float))
     }
 
-    /// Adds `element` to what the round of a sum does.
+    /// Adds `element` to what the iteration of a sum does.
     fn summand(&mut self, element: &'a Tree, at: At) -> Result<bool, Error> {
         let value = self.number_of(element)?;
         if !value.is_number() {

@@ -2,7 +2,7 @@
 
 use ruff_python_ast::{BoolOp, CmpOp, Expr as Tree, UnaryOp};
 
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::tree::clip;
 use super::value::Value;
 use crate::expr::Expr;
@@ -18,7 +18,7 @@ pub(super) enum Test {
     On(Condition),
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// A condition; what it loads is loaded before it is decided.
     pub(super) fn test(&mut self, test: &'a Tree, at: At) -> Result<Test, Error> {
         let by_data = |own: &mut Self| {

@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::array::shape;
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::products::Sizes;
 use super::registry::Mode;
 use super::value::{Value, View};
@@ -11,7 +11,7 @@ use crate::nest::{At, Flops};
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// `np.convolve`: each element of the longer with each of the shorter that it meets.
     pub(super) fn convolve(&mut self, a: Value, v: Value, default: Mode, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;

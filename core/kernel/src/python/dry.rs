@@ -7,7 +7,7 @@ use crate::normal::{Normal, tidy};
 
 /// What an argument turned out to be.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
+pub(super) enum FoundArgument {
     /// A number in a register.
     Scalar,
     /// An array.
@@ -18,7 +18,7 @@ pub(super) enum Found {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shapes {
     /// What arguments are, by name.
-    pub(super) found: BTreeMap<String, Found>,
+    pub(super) found: BTreeMap<String, FoundArgument>,
     /// Names and values of parameters, by symbol of the first reading.
     pub(super) names: BTreeMap<Symbol, (String, i64)>,
 }

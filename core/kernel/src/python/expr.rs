@@ -2,7 +2,7 @@
 
 use ruff_python_ast::{Expr as Tree, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp};
 
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::tree::clip;
 use super::value::{Real, Value};
 use crate::expr::{Expr, Rounding};
@@ -13,7 +13,7 @@ use accel_core::error::Error;
 /// Larger integer powers are calls of `pow`.
 const MAX_POWER: i64 = 64;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// What an expression stands for; what it loads and computes is added to the statement's work.
     pub(super) fn eval(&mut self, expr: &'a Tree) -> Result<Value, Error> {
         let at = self.at(expr);
@@ -93,7 +93,7 @@ impl<'a> Lower<'a> {
             values.push(value);
         }
         if let Some(first) = parts.first() {
-            self.weigh(items, self.at(first))?;
+            self.count_items(items, self.at(first))?;
         }
         Ok(Value::Tuple(values))
     }
@@ -126,7 +126,7 @@ impl<'a> Lower<'a> {
             }
             Value::Int(Expr::Symbol(_)) => {}
             Value::Int(_) => self.work.scalars.reads += 1,
-            Value::Tuple(_) => self.weigh(value.items(), at)?,
+            Value::Tuple(_) => self.count_items(value.items(), at)?,
             Value::Lazy(_) => {
                 if let Some(frame) = self.frames.last_mut() {
                     frame.names.remove(own);
@@ -167,7 +167,7 @@ impl<'a> Lower<'a> {
         }
         match (op, &left.0, &right.0) {
             (Operator::Add, Value::Tuple(a), Value::Tuple(b)) => {
-                self.weigh(left.0.items().saturating_add(right.0.items()), at)?;
+                self.count_items(left.0.items().saturating_add(right.0.items()), at)?;
                 return Ok(Value::Tuple(a.iter().chain(b).cloned().collect()));
             }
             (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts))

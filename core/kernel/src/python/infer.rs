@@ -1,4 +1,4 @@
-//! Shapes that nobody gave: told from how arrays are used.
+//! Shapes that nobody gave: inferred from how arrays are used.
 //!
 //! The program is read twice. The first time every extent of such an array is a symbol of its own; operations make
 //! extents equal, subscripts say how far they reach. The symbols that are left get names, and the second reading takes
@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dry::{Found, Open, Shapes};
-use super::lower::Lower;
+use super::dry::{FoundArgument, Open, Shapes};
+use super::lower::PythonLowering;
 use super::usage::Use;
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
@@ -19,7 +19,7 @@ const NAMES: [&[&str]; 4] = [&["N"], &["M", "N"], &["B", "M", "N"], &["B", "C", 
 /// Names where those are taken.
 const MORE: [&str; 9] = ["N", "M", "K", "P", "Q", "R", "S", "T", "U"];
 
-impl Lower<'_> {
+impl PythonLowering<'_> {
     /// Lets a product name its extents, where they have no name yet.
     pub(super) fn hint(&mut self, dim: &Expr, name: &str) {
         if let Some((_, open)) = self.dry.open(dim).filter(|(_, open)| !open.strong) {
@@ -146,12 +146,10 @@ impl Lower<'_> {
             taken.insert(name.clone());
             names.insert(*symbol, (name, DEFAULT_EXTENT));
         }
-        let arrays = self
-            .dry
-            .arrays
-            .iter()
-            .map(|(name, dims)| (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect())));
-        let scalars = self.dry.scalars.iter().map(|name| (name.clone(), Found::Scalar));
+        let arrays = self.dry.arrays.iter().map(|(name, dims)| {
+            (name.clone(), FoundArgument::Array(dims.iter().map(|dim| self.dry.known(dim)).collect()))
+        });
+        let scalars = self.dry.scalars.iter().map(|name| (name.clone(), FoundArgument::Scalar));
         Shapes { found: scalars.chain(arrays).collect(), names }
     }
 
@@ -160,11 +158,11 @@ impl Lower<'_> {
         let Some(shapes) = self.shapes else { return Ok(None) };
         Ok(match shapes.found.get(name) {
             None => None,
-            Some(Found::Scalar) => {
+            Some(FoundArgument::Scalar) => {
                 self.builder.assume(format!("{name} is a scalar (give its shape if it is an array)"));
                 Some(Value::Scalar(true))
             }
-            Some(Found::Array(dims)) => {
+            Some(FoundArgument::Array(dims)) => {
                 let mut own = BTreeMap::new();
                 for symbol in dims.iter().flat_map(Expr::symbols) {
                     if let Some((name, value)) = shapes.names.get(&symbol) {

@@ -1,11 +1,11 @@
-//! Loops: what they run over, and what a round leaves to the next.
+//! Loops: what they run over, and what an iteration leaves to the next.
 
 use std::collections::BTreeMap;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr as Tree, ExprCall, Stmt, StmtFor, StmtWhile};
 
-use super::lower::{Around, Lower};
+use super::lower::{Around, PythonLowering};
 use super::tree::{assigned, call_name, integer};
 use super::value::{Value, View};
 use crate::expr::Expr;
@@ -24,11 +24,11 @@ enum Iter {
     Rows(View),
     Enumerate(Box<Iter>, Expr),
     Zip(Vec<Iter>),
-    /// A number of rounds that only the user knows, with a counter that data decide.
+    /// A number of iterations that only the user knows, with a counter that data decide.
     Trips(Expr),
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// What a loop runs over.
     fn iter(&mut self, iter: &'a Tree) -> Result<Iter, Error> {
         let at = self.at(iter);
@@ -42,7 +42,7 @@ impl<'a> Lower<'a> {
                     return match self.iter(inner)? {
                         Iter::Range { lower, upper, step } => {
                             let last = tidy(&Self::last(&lower, &upper, step));
-                            // Without rounds, the last value lies before the first, and so it stays.
+                            // Without iterations, the last value lies before the first, and so it stays.
                             let before = tidy(&lower.minus(step.signum()));
                             let last = if step.abs() == 1 { last } else { tidy(&last) };
                             Ok(Iter::Range { lower: last, upper: before, step: -step })
@@ -103,7 +103,7 @@ impl<'a> Lower<'a> {
         Ok(Iter::Range { lower, upper, step })
     }
 
-    /// The rounds that a comment gives.
+    /// The iterations that a comment gives.
     fn trips_of(&mut self, text: &str, at: At) -> Result<Expr, Error> {
         let rounds = match text.parse::<i64>() {
             Ok(number) if number >= 0 => Expr::Const(number),
@@ -120,7 +120,7 @@ impl<'a> Lower<'a> {
         Ok(rounds)
     }
 
-    /// How many rounds a loop over it has.
+    /// How many iterations a loop over it has.
     fn rounds_of(&self, iter: &Iter) -> Expr {
         match iter {
             Iter::Range { lower, upper, step } => Self::rounds(lower, upper, *step),
@@ -133,7 +133,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// What the loop's target stands for in round `round`.
+    /// What the loop's target stands for in iteration `round`.
     fn round(&mut self, iter: &Iter, round: &Expr, at: At) -> Result<Value, Error> {
         Ok(match iter {
             Iter::Range { lower, step, .. } => Value::Int(tidy(&round.clone().times(*step).plus(lower.clone()))),
@@ -157,7 +157,7 @@ impl<'a> Lower<'a> {
         }
         self.over(&f.target, &f.iter, &left(&f.body), at, |own| {
             own.block(&f.body)?;
-            own.settle_all()
+            own.materialise_all()
         })?;
         if !f.orelse.is_empty() {
             self.block(&f.orelse)?;
@@ -200,7 +200,7 @@ impl<'a> Lower<'a> {
         })
     }
 
-    /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is done in each round.
+    /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is done in each iteration.
     fn looped(
         &mut self,
         (lower, upper, step): (Expr, Expr, i64),
@@ -210,10 +210,14 @@ impl<'a> Lower<'a> {
         inside: impl FnOnce(&mut Self, Expr) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if self.loops.len() >= MAX_DEPTH {
-            return Err(refuse(at, format!("loops nest more than {MAX_DEPTH} deep"), "Look at the inner loops alone"));
+            return Err(refuse(
+                at,
+                format!("loops nest more than {MAX_DEPTH} deep"),
+                "ArrayVisitor at the inner loops alone",
+            ));
         }
         let var = self.builder.variable(name);
-        // What a round leaves to the next is not known as an expression.
+        // What an iteration leaves to the next is not known as an expression.
         let mut before: BTreeMap<&str, Value> = BTreeMap::new();
         for (name, by_data) in names {
             match self.lookup(name) {
@@ -266,7 +270,7 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
-    /// A name stands for another array in the next round: the first round's arrays stand for those of all.
+    /// A name stands for another array in the next iteration: the first iteration's arrays stand for those of all.
     fn rebound(&mut self, name: &str, before: &View, after: &View, at: At) -> Result<(), Error> {
         let same =
             before.dims.len() == after.dims.len() && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
@@ -294,7 +298,7 @@ impl<'a> Lower<'a> {
                     own.work.at = at;
                     own.number_of(test)?;
                     own.block(&w.body)?;
-                    own.settle_all()
+                    own.materialise_all()
                 })
             }
         }
@@ -338,7 +342,7 @@ fn left(body: &[Stmt]) -> BTreeMap<&str, bool> {
         }
     }
     let mut names: BTreeMap<&str, bool> = assigned(body).into_iter().map(|name| (name, false)).collect();
-    // `y = a[i]` below `x = y`: what comes round is seen the second time.
+    // `y = a[i]` below `x = y`: what comes back is seen the second time.
     walk(body, false, &mut names);
     walk(body, false, &mut names);
     names
@@ -346,8 +350,8 @@ fn left(body: &[Stmt]) -> BTreeMap<&str, bool> {
 
 /// Whether an expression looks into an array, or at a name that does.
 fn from_arrays(expr: &Tree, names: &BTreeMap<&str, bool>) -> bool {
-    struct Look<'n>(&'n BTreeMap<&'n str, bool>, bool);
-    impl<'t> Visitor<'t> for Look<'_> {
+    struct ArrayVisitor<'n>(&'n BTreeMap<&'n str, bool>, bool);
+    impl<'t> Visitor<'t> for ArrayVisitor<'_> {
         fn visit_expr(&mut self, expr: &'t Tree) {
             match expr {
                 Tree::Subscript(_) => self.1 = true,
@@ -356,7 +360,7 @@ fn from_arrays(expr: &Tree, names: &BTreeMap<&str, bool>) -> bool {
             }
         }
     }
-    let mut look = Look(names, false);
-    look.visit_expr(expr);
-    look.1
+    let mut visitor = ArrayVisitor(names, false);
+    visitor.visit_expr(expr);
+    visitor.1
 }

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::dry::{Dry, Shapes};
-use super::scan::Lines;
+use super::scan::SourceLines;
 use super::usage::{Functions, Usage, Usages};
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
@@ -48,14 +48,14 @@ pub(super) struct Around {
     pub(super) greatest: Expr,
     /// The greatest value as the bound says it, steps left out.
     pub(super) below: Expr,
-    /// What is added each round.
+    /// What is added each iteration.
     pub(super) step: i64,
 }
 
 /// Reads Python and writes a program.
-pub(super) struct Lower<'a> {
+pub(super) struct PythonLowering<'a> {
     pub(super) source: &'a Source<'a>,
-    pub(super) lines: &'a Lines<'a>,
+    pub(super) lines: &'a SourceLines<'a>,
     pub(super) functions: Functions<'a>,
     /// `from math import sqrt as root`: what a name is called where it comes from.
     pub(super) imports: BTreeMap<&'a str, &'a str>,
@@ -72,7 +72,7 @@ pub(super) struct Lower<'a> {
     pub(super) facts: Vec<Expr>,
     /// Functions being unfolded.
     pub(super) calls: Vec<&'a str>,
-    /// Shapes told from use, where this is the run that uses them.
+    /// Shapes inferred from use, where this is the run that uses them.
     pub(super) shapes: Option<&'a Shapes>,
     /// What is learned, where this is the run that finds the shapes.
     pub(super) dry: Dry,
@@ -92,10 +92,10 @@ pub(super) struct Lower<'a> {
     pub(super) shapes_used: BTreeSet<&'a str>,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     pub(super) fn new(
         source: &'a Source<'a>,
-        lines: &'a Lines<'a>,
+        lines: &'a SourceLines<'a>,
         functions: &Functions<'a>,
         usages: &'a Usages<'a>,
         comments: [&'a BTreeMap<u32, &'a str>; 2],
@@ -151,7 +151,7 @@ impl<'a> Lower<'a> {
 
     /// Refuses a tuple of too many items, and too many of them in all: `x = (x, x)` again and again must not fill the
     /// memory.
-    pub(super) fn weigh(&mut self, items: usize, at: At) -> Result<(), Error> {
+    pub(super) fn count_items(&mut self, items: usize, at: At) -> Result<(), Error> {
         self.check_items(items, at)?;
         self.items += items;
         Ok(())
@@ -353,7 +353,7 @@ impl<'a> Lower<'a> {
         Some(tidy(&sum))
     }
 
-    /// Whether `expr` is never negative here; none where that cannot be told.
+    /// Whether `expr` is never negative here; none where that cannot be decided.
     pub(super) fn never_negative(&self, expr: &Expr) -> Option<bool> {
         let certain = |fact: &Expr| difference(expr, fact).is_some_and(|difference| difference >= 0);
         if self.facts.iter().any(certain) {
@@ -537,7 +537,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// How many rounds a range has, if it has any.
+    /// How many iterations a range has, if it has any.
     pub(super) fn rounds(lower: &Expr, upper: &Expr, step: i64) -> Expr {
         match step {
             1 => tidy(&upper.clone().minus(lower.clone())),

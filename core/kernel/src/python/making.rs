@@ -1,7 +1,7 @@
 //! New arrays: of zeros, of numbers in a row, of lists.
 
 use super::args::Args;
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::registry::Make;
 use super::value::Value;
 use crate::expr::Expr;
@@ -9,7 +9,7 @@ use crate::nest::{At, Element};
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// Reads what makes a new array.
     pub(super) fn make(&mut self, make: Make, args: &Args<'a>) -> Result<Value, Error> {
         let (name, at) = (args.name, args.at);

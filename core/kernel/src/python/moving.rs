@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::array::wider;
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::registry::{Join, Move};
 use super::value::{Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
@@ -11,7 +11,7 @@ use crate::normal::Normal;
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// Axes from the last to the first.
     pub(super) fn transposed(&mut self, value: Value, at: At) -> Result<Value, Error> {
         let view = self.view(value, 2, at)?;

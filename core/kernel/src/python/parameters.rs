@@ -2,7 +2,7 @@
 
 use ruff_python_ast::Expr as Tree;
 
-use super::lower::{Frame, Lower};
+use super::lower::{Frame, PythonLowering};
 use super::tree::integer;
 use super::value::Value;
 use crate::expr::Expr;
@@ -10,7 +10,7 @@ use crate::nest::{At, Element};
 use crate::source::{Extent, Shape};
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// What an argument of the function looked at stands for.
     pub(super) fn argument(
         &mut self,

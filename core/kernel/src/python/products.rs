@@ -4,7 +4,7 @@ use ruff_python_ast::Operator;
 
 use super::args::Args;
 use super::array::{shape, wider};
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::registry::Product;
 use super::value::{Value, View, axis};
 use crate::expr::Expr;
@@ -20,7 +20,7 @@ pub(super) struct Sizes {
     pub(super) k: Expr,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// Reads a product: `out` is where its result goes, if the call says so.
     pub(super) fn product(&mut self, product: Product, args: &Args<'a>, out: Option<View>) -> Result<Value, Error> {
         let (name, at) = (args.name, args.at);

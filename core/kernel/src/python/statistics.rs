@@ -6,14 +6,14 @@
 
 use super::args::Args;
 use super::array::shape;
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::registry::Statistic;
 use super::value::{Real, Value};
 use crate::nest::{At, Flops};
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// A reduction at the cost of `flops` for each element.
     pub(super) fn reduction(&mut self, flops: Flops, args: &Args<'a>) -> Result<Value, Error> {
         let value = args.get(0, &["a", "x", "input"]).cloned().unwrap_or(Value::None);

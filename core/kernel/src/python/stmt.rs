@@ -2,7 +2,7 @@
 
 use ruff_python_ast::{Expr as Tree, Operator, Stmt};
 
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::tree::integer;
 use super::value::{Lazy, Value, View};
 use crate::expr::Expr;
@@ -19,11 +19,11 @@ pub(super) enum Flow {
     Returned,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
         self.block(body)?;
-        self.settle_all()?;
+        self.materialise_all()?;
         self.flush();
         self.builder.program.body = std::mem::take(&mut self.out);
         Ok(())
@@ -56,7 +56,7 @@ impl<'a> Lower<'a> {
                     None => Value::None,
                 };
                 // What is returned to a function that is read too may be done there.
-                let value = if self.calls.len() > 1 { value } else { self.settle_deep(value, "result")? };
+                let value = if self.calls.len() > 1 { value } else { self.materialised(value, "result")? };
                 self.flush();
                 return Ok((Flow::Returned, value));
             } else {
@@ -68,11 +68,11 @@ impl<'a> Lower<'a> {
     }
 
     /// Array operations still to be done, done; a tuple's too.
-    pub(super) fn settle_deep(&mut self, value: Value, name: &str) -> Result<Value, Error> {
+    pub(super) fn materialised(&mut self, value: Value, name: &str) -> Result<Value, Error> {
         Ok(match value {
             Value::Lazy(lazy) => Value::View(self.named(*lazy, name)?),
             Value::Tuple(parts) => {
-                let parts = parts.into_iter().map(|part| self.settle_deep(part, name));
+                let parts = parts.into_iter().map(|part| self.materialised(part, name));
                 Value::Tuple(parts.collect::<Result<_, _>>()?)
             }
             Value::View(view) => {
@@ -101,7 +101,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Does what assignments before have left to do.
-    pub(super) fn settle_all(&mut self) -> Result<(), Error> {
+    pub(super) fn materialise_all(&mut self) -> Result<(), Error> {
         if self.source.fusion != Fusion::Function {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl<'a> Lower<'a> {
 
     fn stmt(&mut self, stmt: &'a Stmt) -> Result<(), Error> {
         if !matches!(stmt, Stmt::Assign(_) | Stmt::Pass(_)) {
-            self.settle_all()?;
+            self.materialise_all()?;
         }
         let at = self.at(stmt);
         match stmt {
@@ -174,7 +174,7 @@ impl<'a> Lower<'a> {
             return Ok(());
         }
         let value = self.eval(expr)?;
-        self.settle_deep(value, "result")?;
+        self.materialised(value, "result")?;
         Ok(())
     }
 
@@ -210,7 +210,7 @@ impl<'a> Lower<'a> {
             Tree::Subscript(_) => {
                 let value = self.known(value, 1, at)?;
                 if let Value::Lazy(_) | Value::View(_) = value {
-                    self.settle_all()?;
+                    self.materialise_all()?;
                 }
                 let view = self.target(target)?;
                 let own = self.at(target);

@@ -2,7 +2,7 @@
 
 use ruff_python_ast::{Expr as Tree, ExprSubscript};
 
-use super::lower::{Lower, MAX_AXES};
+use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::{clip, subscripts_of};
 use super::value::{Value, View};
 use crate::expr::{Expr, Rounding};
@@ -10,7 +10,7 @@ use crate::nest::At;
 use crate::source::refuse;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// What `a[i][j, k]` stands for, to be loaded or stored.
     pub(super) fn target(&mut self, expr: &'a Tree) -> Result<View, Error> {
         let Tree::Subscript(subscript) = expr else {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::{Expr as Tree, ExprCall, StmtFunctionDef};
 
-use super::lower::Lower;
+use super::lower::PythonLowering;
 use super::tree::{call_name, last_name};
 use super::value::Value;
 use accel_core::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// Unfolds a call: its statements are done here, with its parameters standing for the arguments.
     pub(super) fn unfold(&mut self, function: &'a StmtFunctionDef, call: &'a ExprCall) -> Result<Value, Error> {
         let at = self.at(call);
@@ -46,7 +46,7 @@ impl<'a> Lower<'a> {
             let value = self.argument_value(&keyword.value)?;
             given.insert(own.as_str(), value);
         }
-        self.settle_all()?;
+        self.materialise_all()?;
         let here = self.work.at;
         self.flush();
         let mut names = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! How a function uses its names: what nobody declares is told from that.
+//! How a function uses its names: what nobody declares is inferred from that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub(super) struct Use {
     pub(super) integer: bool,
     /// Whether it is a subscript: an integer, or an array of them.
     pub(super) subscript: bool,
-    /// The fewest axes that it has, told from `axis=`.
+    /// The fewest axes that it has, inferred from `axis=`.
     pub(super) least: usize,
     /// Whether its elements are subscripts or bounds.
     pub(super) index: bool,
@@ -52,39 +52,39 @@ pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
 /// that is no recursion: it is carried over from call to call until nothing new comes of it.
 pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<'a> {
     let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
-    let mut looks: Vec<(&str, Look)> = bodies
+    let mut visitors: Vec<(&str, UsageVisitor)> = bodies
         .map(|(name, body)| {
-            let mut look = Look::new(functions);
-            body.iter().for_each(|stmt| look.visit_stmt(stmt));
-            look.usage.plain = look.loops && look.elements;
-            look.copied();
-            (name, look)
+            let mut visitor = UsageVisitor::new(functions);
+            body.iter().for_each(|stmt| visitor.visit_stmt(stmt));
+            visitor.usage.plain = visitor.loops && visitor.elements;
+            visitor.copied();
+            (name, visitor)
         })
         .collect();
     for _ in 0..=MAX_DEPTH {
-        let known: BTreeMap<&str, Vec<Use>> = (looks.iter())
-            .filter_map(|(name, look)| {
+        let known: BTreeMap<&str, Vec<Use>> = (visitors.iter())
+            .filter_map(|(name, visitor)| {
                 let parameters = functions.get(name)?.parameters.iter_non_variadic_params();
-                let found = |name: &str| look.usage.names.get(name).cloned().unwrap_or_default();
+                let found = |name: &str| visitor.usage.names.get(name).cloned().unwrap_or_default();
                 Some((*name, parameters.map(|parameter| found(parameter.name().as_str())).collect()))
             })
             .collect();
-        let before: usize = looks.iter().map(|(_, look)| look.usage.told()).sum();
-        looks.iter_mut().for_each(|(_, look)| look.passed(&known));
-        if looks.iter().map(|(_, look)| look.usage.told()).sum::<usize>() == before {
+        let before: usize = visitors.iter().map(|(_, visitor)| visitor.usage.known_facts()).sum();
+        visitors.iter_mut().for_each(|(_, visitor)| visitor.passed(&known));
+        if visitors.iter().map(|(_, visitor)| visitor.usage.known_facts()).sum::<usize>() == before {
             break;
         }
     }
-    let told = |(name, look): (&'a str, Look<'a, '_>)| {
-        let rank = look.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
-        (name, Rc::new(Usage { rank, ..look.usage }))
+    let usage_of = |(name, visitor): (&'a str, UsageVisitor<'a, '_>)| {
+        let rank = visitor.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
+        (name, Rc::new(Usage { rank, ..visitor.usage }))
     };
-    looks.into_iter().map(told).collect()
+    visitors.into_iter().map(usage_of).collect()
 }
 
 impl Usage {
-    /// How much is told: it only ever grows.
-    fn told(&self) -> usize {
+    /// How much is known: it only ever grows.
+    fn known_facts(&self) -> usize {
         let one = |found: &Use| {
             let flags = [found.array, found.integer, found.subscript, found.index];
             found.rank + found.least + flags.into_iter().filter(|flag| *flag).count()
@@ -93,7 +93,7 @@ impl Usage {
     }
 }
 
-struct Look<'a, 'b> {
+struct UsageVisitor<'a, 'b> {
     functions: &'b Functions<'a>,
     usage: Usage,
     /// `n = N`: what is copied from what.
@@ -105,7 +105,7 @@ struct Look<'a, 'b> {
     elements: bool,
 }
 
-impl<'a, 'b> Look<'a, 'b> {
+impl<'a, 'b> UsageVisitor<'a, 'b> {
     fn new(functions: &'b Functions<'a>) -> Self {
         Self {
             functions,
@@ -217,7 +217,7 @@ impl<'a, 'b> Look<'a, 'b> {
                     self.array(arg, letters.trim().len());
                 }
             }
-            // Of Python's own, which take numbers as often as arrays, nothing is told.
+            // Of Python's own, which take numbers as often as arrays, nothing is inferred.
             ("float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance", _) => {}
             _ => {
                 let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
@@ -246,7 +246,7 @@ impl<'a, 'b> Look<'a, 'b> {
     }
 }
 
-impl<'a> Visitor<'a> for Look<'a, '_> {
+impl<'a> Visitor<'a> for UsageVisitor<'a, '_> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             // Looked at where it is called.
@@ -307,7 +307,7 @@ impl<'a> Visitor<'a> for Look<'a, '_> {
     }
 }
 
-impl<'a> Look<'a, '_> {
+impl<'a> UsageVisitor<'a, '_> {
     fn array_if_name(&mut self, expr: &Expr) {
         self.array(expr, 0);
     }
