@@ -40,7 +40,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     };
     if request.language.is_none() {
         let name = if language == Language::C { "C" } else { "Python" };
-        assumptions.extend([format!("read as {name}, told from the code")]);
+        assumptions.extend([format!("read as {name}, inferred from the code")]);
     }
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.

@@ -173,7 +173,11 @@ impl<'a> CLowering<'a> {
         };
         let step = counter.step.clone().filter(|step| !self.loops.iter().any(|round| step.mentions(round.var)));
         let Some(step) = step else {
-            return Err(refuse(at, format!("how far {name} goes in each round is decided by data, or changes"), TRIPS));
+            return Err(refuse(
+                at,
+                format!("how far {name} goes in each iteration is decided by data, or changes"),
+                TRIPS,
+            ));
         };
         let sign = value(&step, &self.builder.program).unwrap_or_default().signum();
         if sign == 0 {

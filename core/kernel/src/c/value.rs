@@ -375,7 +375,8 @@ impl<'a> CLowering<'a> {
                 let name = name(lhs).unwrap_or_default();
                 let kind = NumberKind { float: scalar.float, constant: false };
                 if !scalar.stored {
-                    let problem = format!("{name} counts the rounds of a loop, or is a constant, and is changed here");
+                    let problem =
+                        format!("{name} counts the iterations of a loop, or is a constant, and is changed here");
                     return Err(refuse(at, problem, "Use another variable"));
                 }
                 if !plain {

@@ -186,7 +186,7 @@ fn replay_or_sample(
         match replayed {
             Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
             Ok((totals, true)) => {
-                return Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into()));
+                return Ok((Outcome::Exact(totals), "exact: replayed, repeating iterations skipped".into()));
             }
             Err(Error::TooLarge { .. }) => {}
             Err(error) => return Err(error),

@@ -322,7 +322,7 @@ impl<'p> Counter<'p> {
 /// The count that a sum is worth.
 fn whole(sum: &Sum) -> Result<Count, Error> {
     sum.value.count(sum.expected).ok_or_else(|| Error::TooLarge {
-        problem: "a count is made of numbers beyond 2^127 and cannot be told exactly".into(),
+        problem: "a count is made of numbers beyond 2^127 and cannot be stated exactly".into(),
         cure: "Give smaller parameters".into(),
     })
 }

@@ -98,7 +98,7 @@ impl<'a> PythonLowering<'a> {
         let parts = match args.get(from, names) {
             Some(Value::Tuple(parts)) => parts.clone(),
             Some(first) => {
-                let more = args.values.iter().skip(from + 1).map(|(value, _)| value.clone());
+                let more = args.values.iter().skip(from.saturating_add(1)).map(|(value, _)| value.clone());
                 std::iter::once(first.clone())
                     .chain(more.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_))))
                     .collect()

@@ -87,7 +87,7 @@ impl<'a> PythonLowering<'a> {
             if !known {
                 return Ok(Iter::Trips(self.trips_of(trips, at)?));
             }
-            self.assume(at, "the comment on its rounds is left out: the range gives them");
+            self.assume(at, "the comment on its iterations is ignored: the range gives them");
         }
         let (lower, upper, step) = match args {
             [upper] => (Expr::Const(0), self.whole(upper)?, Expr::Const(1)),
@@ -111,12 +111,12 @@ impl<'a> PythonLowering<'a> {
             _ => {
                 return Err(refuse(
                     at,
-                    format!("\"{text}\" is no number of rounds"),
+                    format!("\"{text}\" is no number of iterations"),
                     "Write `# trips: 10` or `# trips: N`",
                 ));
             }
         };
-        self.assume(at, format!("the loop runs {text} rounds, as the comment says"));
+        self.assume(at, format!("the loop runs {text} iterations, as the comment says"));
         Ok(rounds)
     }
 
@@ -275,10 +275,10 @@ impl<'a> PythonLowering<'a> {
         let same =
             before.dims.len() == after.dims.len() && before.dims.iter().zip(&after.dims).all(|(a, b)| self.unify(a, b));
         if !same {
-            let problem = format!("{name} changes its shape from round to round");
+            let problem = format!("{name} changes its shape from iteration to iteration");
             return Err(refuse(at, problem, "Give each shape a name of its own"));
         }
-        self.assume(at, format!("each round uses {name} as the first one does"));
+        self.assume(at, format!("each iteration uses {name} as the first one does"));
         Ok(())
     }
 

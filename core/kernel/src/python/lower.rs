@@ -443,7 +443,7 @@ impl<'a> PythonLowering<'a> {
         temporary: bool,
         at: At,
     ) -> Result<View, Error> {
-        let unknown = || refuse(at, "the extent of this array cannot be told", "Give it as a parameter");
+        let unknown = || refuse(at, "the extent of this array cannot be determined", "Give it as a parameter");
         if dims.len() > MAX_AXES {
             return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
         }

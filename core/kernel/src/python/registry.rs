@@ -264,7 +264,7 @@ const ROWS: &[Row] = &[
     row(&["rand", "randn"], Read::Make(Make::Random { shaped: true, integers: false }), "np.random.{}(3, 4)"),
     row(&["random", "random_sample", "standard_normal"], Read::Make(Make::Random { shaped: true, integers: false }), "np.random.{}((3, 4))"),
     row(&["normal", "uniform"], Read::Make(Make::Random { shaped: false, integers: false }), "np.random.{}(size=(3, 4))"),
-    row(&["randint"], Read::Make(Make::Random { shaped: false, integers: true }), "np.random.{}(9, size=(3, 4))"),
+    row(&["randint"], Read::Make(Make::Random { shaped: false, integers: true }), "np.random.{}(9, size=4)"),
     row(&["array"], Read::Make(Make::Array { copies: true }), "np.{}([[1.0, 2.0], [3.0, 4.0]])"),
     row(&["asarray", "asanyarray", "ascontiguousarray", "tensor"], Read::Make(Make::Array { copies: false }), "np.{}([1.0, 2.0])"),
     row(&["contiguous", "detach"], Read::Make(Make::Array { copies: false }), "x.{}()"),

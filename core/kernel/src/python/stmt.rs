@@ -47,7 +47,7 @@ impl<'a> PythonLowering<'a> {
                 if self.frames.last().is_some_and(|frame| frame.loops < self.loops.len()) {
                     return self.refuse(
                         stmt,
-                        "`return` in a loop: how many rounds run depends on data",
+                        "`return` in a loop: how many iterations run depends on data",
                         "Let the loop run to its end",
                     );
                 }
@@ -148,7 +148,7 @@ impl<'a> PythonLowering<'a> {
             }
             Stmt::Break(_) | Stmt::Continue(_) => {
                 let cure = "Write it as a condition on the loop's body, or the bound into the loop";
-                self.refuse(stmt, "`break` and `continue`: how many rounds run depends on data", cure)
+                self.refuse(stmt, "`break` and `continue`: how many iterations run depends on data", cure)
             }
             Stmt::ClassDef(_) => self.refuse(stmt, "classes are not read", "Write the method as a function"),
             Stmt::With(_) => self.refuse(stmt, "`with` is not read", "Give only what stands inside"),

@@ -137,7 +137,7 @@ impl<'a> PythonLowering<'a> {
                         return self.gather(&view, &index, own);
                     }
                     Value::Counter(_) => {
-                        let problem = format!("what `{}` is in each round is not known", clip(self.text(part)));
+                        let problem = format!("what `{}` is in each iteration is not known", clip(self.text(part)));
                         return self.refuse(part, problem, "Write the subscript in loop variables and parameters");
                     }
                     other => {
@@ -267,7 +267,7 @@ impl<'a> PythonLowering<'a> {
             _ => {
                 return Err(refuse(
                     at,
-                    "whether this end of a slice is negative cannot be told",
+                    "whether this end of a slice is negative cannot be determined",
                     "Give tighter loop bounds",
                 ));
             }
