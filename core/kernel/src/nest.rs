@@ -78,7 +78,8 @@ impl Element {
         ("byte", Self::I8),
     ];
 
-    /// The type of that name, as NumPy, C, Rust or people write it; unsigned and boolean types are integers of their width.
+    /// The type of that name, as NumPy, C, Rust or people write it; unsigned and boolean types are integers of their
+    /// width.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(n, _)| name.eq_ignore_ascii_case(n)).map(|(_, element)| *element)
     }
@@ -310,7 +311,8 @@ pub struct Access {
     pub at: At,
 }
 
-/// A call of a tuned library: `batch` products of an `m x k` by a `k x n` matrix, or what is counted like it (a convolution).
+/// A call of a tuned library: `batch` products of an `m x k` by a `k x n` matrix, or what is counted like it (a
+/// convolution).
 ///
 /// How the library orders its loops is not in the source. Counts are those of the textbook loops with the sum in a
 /// register (2 m n k FLOPs, 2 m n k loads, m n stores each); traffic is that of the best blocking for each level.

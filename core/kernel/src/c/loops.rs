@@ -444,8 +444,8 @@ impl<'a> CLowering<'a> {
         Ok(())
     }
 
-    /// Integers that each iteration of a loop moves by the same amount, and where they start: the body changes them once,
-    /// outside of conditions and inner loops.
+    /// Integers that each iteration of a loop moves by the same amount, and where they start: the body changes them
+    /// once, outside of conditions and inner loops.
     fn moving(&mut self, statement: &'a Node<Statement>, parts: &[&'a Node<Expression>]) -> Vec<Moving<'a>> {
         let mut changes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut skips = false;
@@ -533,7 +533,8 @@ impl<'a> CLowering<'a> {
         }
     }
 
-    /// `trips` iterations of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is over.
+    /// `trips` iterations of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is
+    /// over.
     fn rounds(
         &mut self,
         trips: Expr,

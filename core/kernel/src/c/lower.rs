@@ -191,7 +191,8 @@ impl<'a> CLowering<'a> {
         Binding::Scalar(Scalar { float, value, stored: true, depth: self.loops.len(), range: None })
     }
 
-    /// Makes sure that `name`, if nobody declared it, is a number: a parameter where an integer is needed, or else data.
+    /// Makes sure that `name`, if nobody declared it, is a number: a parameter where an integer is needed, or else
+    /// data.
     pub(super) fn scalar_if_undeclared(&mut self, name: &str, integer: bool) {
         if self.find(name).is_some() {
             return;

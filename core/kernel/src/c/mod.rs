@@ -1,10 +1,10 @@
 //! C loop nests: files, functions or fragments.
 //!
-//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), refuses what
-//! would take the parser too deep (`guard`) and puts a function around a fragment. `statement`, `declaration` and `loops`
-//! make a program of the tree, with one state (`lower`): integers are followed as expressions of parameters and loop variables (`integer`), accesses
-//! and arithmetic are collected statement by statement (`value`), functions are put in the place of their calls
-//! (`call`), and extents that nobody gave follow from the subscripts (`array`, `view`).
+//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), refuses what would
+//! take the parser too deep (`guard`) and puts a function around a fragment. `statement`, `declaration` and `loops`
+//! make a program of the tree, with one state (`lower`): integers are followed as expressions of parameters and loop
+//! variables (`integer`), accesses and arithmetic are collected statement by statement (`value`), functions are put in
+//! the place of their calls (`call`), and extents that nobody gave follow from the subscripts (`array`, `view`).
 
 mod array;
 mod blas;

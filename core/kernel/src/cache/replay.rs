@@ -1,5 +1,5 @@
-//! The exact way for long streams: every touch of another line goes through an LRU cache; where iterations of a loop repeat,
-//! they are skipped.
+//! The exact way for long streams: every touch of another line goes through an LRU cache; where iterations of a loop
+//! repeat, they are skipped.
 
 use super::lru::{Lru, MAX_TABLE};
 use super::meter::Meter;
@@ -155,7 +155,8 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let Self { plan, lru, totals, meter, capacity, touch, .. } = self;
         let all_stay = *capacity >= runs.len() as u64;
         each_round(plan, runs, range, |runs, rounds| {
-            // Where the cache holds all lines of an iteration, the next iteration with the same lines hits and changes nothing.
+            // Where the cache holds all lines of an iteration, the next iteration with the same lines hits and changes
+            // nothing.
             for _ in 0..if all_stay { 1 } else { rounds } {
                 meter.spend(*touch * runs.len() as u64)?;
                 for run in runs {

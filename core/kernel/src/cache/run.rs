@@ -60,7 +60,8 @@ pub(super) fn cursors(l: &PlanLoop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>
     cursors.extend(touches);
 }
 
-/// Tells `visit` of the iterations `from..to`, in order: the cursors, each at its line, and how many iterations stay like that.
+/// Tells `visit` of the iterations `from..to`, in order: the cursors, each at its line, and how many iterations stay
+/// like that.
 pub(super) fn each_round<E>(
     plan: &CachePlan<'_>,
     cursors: &mut [Cursor],
@@ -110,8 +111,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// The iteration in which it first touches the line of number `visit`, of the lines that it goes to one after another
-    /// in `rounds` iterations.
+    /// The iteration in which it first touches the line of number `visit`, of the lines that it goes to one after
+    /// another in `rounds` iterations.
     pub(super) fn round_of(&self, visit: u64, rounds: u64, line_bytes: u64) -> Option<u64> {
         let size = self.stride.unsigned_abs();
         if size >= line_bytes {

@@ -5,8 +5,8 @@
 //! holds both.
 //!
 //! Positions are drawn from the box around the loops, so that nothing need be counted: one that the loops never reach
-//! is a draw without a miss. Accesses of a straight loop that touch the line of the iteration before cannot miss, so only
-//! the first touches of lines are drawn there.
+//! is a draw without a miss. Accesses of a straight loop that touch the line of the iteration before cannot miss, so
+//! only the first touches of lines are drawn there.
 
 use rustc_hash::FxHashSet;
 

@@ -1,9 +1,9 @@
 //! The first or the last touches of lines, without most of the others.
 //!
 //! Most rounds touch nothing new: where a loop neither moves an access nor decides whether it happens, all its rounds
-//! touch what the first one did. So to meet each line's first touch, each access is followed through the first iterations
-//! of such loops only; and through the last rounds to meet each line's last touch. Touches come in the order of the
-//! program, some that are neither first nor last among them.
+//! touch what the first one did. So to meet each line's first touch, each access is followed through the first
+//! iterations of such loops only; and through the last rounds to meet each line's last touch. Touches come in the order
+//! of the program, some that are neither first nor last among them.
 
 use super::plan::{CachePlan, Depths, Kind, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors};
@@ -138,8 +138,8 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Ok(())
     }
 
-    /// The accesses that are looked for in other iterations of `l`, where none of them mentions a loop further in: then the
-    /// loops within do not matter, and `l` is as good as straight.
+    /// The accesses that are looked for in other iterations of `l`, where none of them mentions a loop further in: then
+    /// the loops within do not matter, and `l` is as good as straight.
     fn flat(&mut self, l: &'p PlanLoop<'a>, past: Depths) -> Result<Option<Vec<Cursor>>, Error> {
         let further_in = !(l.depth | (l.depth - 1));
         let mut kinds = l.kinds.iter().filter(|kind| alive(**kind, past));

@@ -12,8 +12,8 @@ use crate::report::{Count, OptLevel};
 /// Instructions per iteration: add and compare with the branch, as one; without optimisation the counter is loaded,
 /// changed, stored, loaded again and compared.
 const ROUND: [f64; 4] = [5.0, 2.0, 2.0, 2.0];
-/// What reaching an element takes where nothing is kept in registers: the array's address and each subscript are loaded,
-/// and each subscript is multiplied and added (what compilers write at O0).
+/// What reaching an element takes where nothing is kept in registers: the array's address and each subscript are
+/// loaded, and each subscript is multiplied and added (what compilers write at O0).
 const ADDRESS_LOADS: f64 = 1.0;
 const SUBSCRIPT_OPS: f64 = 2.0;
 /// How often clang copies a small loop's body (LLVM's loop unroller, and GCC with -funroll-loops: 4 or 8).
@@ -327,7 +327,8 @@ impl Walk<'_> {
     fn traffic(&mut self, misses: &[Misses]) {
         let mut above = 0.0;
         for (i, (level, below)) in misses.iter().zip(&self.target.below).enumerate() {
-            // What is found here is not waited for further down. Where a latency is unknown, it is that of the level before.
+            // What is found here is not waited for further down. Where a latency is unknown, it is that of the level
+            // before.
             let latency = below.latency_ns.unwrap_or(above).max(above);
             let lines = level.compulsory.value() + level.capacity.value();
             let bytes = (lines + level.write_backs.value()) * self.target.line_bytes as f64;

@@ -14,8 +14,8 @@ pub(super) enum Vector {
     No(&'static str),
 }
 
-/// Whether the innermost loop `l` can: every access steps by one element or stays, no iteration needs what another one of
-/// the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
+/// Whether the innermost loop `l` can: every access steps by one element or stays, no iteration needs what another one
+/// of the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
 pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     let mut accesses = Vec::new();
     for node in &l.body {

@@ -1,9 +1,9 @@
 //! Counts: closed forms in the parameters, and numbers.
 //!
-//! How often a step of a program runs is a sum over the iterations of the loops around it. Where bounds are polynomials,
-//! so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a minimum in a
-//! bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the form, and
-//! its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
+//! How often a step of a program runs is a sum over the iterations of the loops around it. Where bounds are
+//! polynomials, so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a
+//! minimum in a bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the
+//! form, and its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
 //!
 //! A polynomial counts a loop that ends before it begins as negative. So each loop must be proven never to do that
 //! (`prove`), from the bounds of the loops around it. Where this takes something of the parameters that holds for

@@ -164,7 +164,8 @@ impl Table<'_> {
         self.strided(range, body, scope)
     }
 
-    /// Whether a loop never ends before it begins: at all, or by a step or more, which would be an iteration less than none.
+    /// Whether a loop never ends before it begins: at all, or by a step or more, which would be an iteration less than
+    /// none.
     fn is_ordered(&mut self, range: &Range, scope: &[Bounds], at_all: bool) -> bool {
         let down = Rational::from(if range.ascending { 1 } else { -1 });
         let span = || {

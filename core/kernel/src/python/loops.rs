@@ -200,7 +200,8 @@ impl<'a> PythonLowering<'a> {
         })
     }
 
-    /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is done in each iteration.
+    /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is
+    /// done in each iteration.
     fn looped(
         &mut self,
         (lower, upper, step): (Expr, Expr, i64),

@@ -169,8 +169,8 @@ impl<'a> PythonLowering<'a> {
         Err(refuse(at, problem, "Use an array whose shape is given"))
     }
 
-    /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of which
-    /// a loop or a condition takes as much as several operators do.
+    /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of
+    /// which a loop or a condition takes as much as several operators do.
     pub(super) fn deeper<T>(
         &mut self,
         at: At,

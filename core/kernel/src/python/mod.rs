@@ -2,10 +2,10 @@
 //!
 //! The text is checked for depth (`scan`), parsed, and read twice: once to infer the shapes that nobody gave (`usage`,
 //! `dry`, `infer`), once to write the program. Reading is an evaluation in which names stand for integer expressions,
-//! registers or parts of arrays (`value`), with one state (`lower`): statements (`stmt`, `loops`, `branch`), functions of
-//! the source (`unfold`, `parameters`), expressions (`expr`, `condition`, `subscript`) make accesses and arithmetic; calls
-//! (`calls`, which looks into the `registry`; `args`, `statistics`, `products`, `convolution`, `making`, `moving`) and
-//! other operations on whole arrays (`array`) make loop nests of their own.
+//! registers or parts of arrays (`value`), with one state (`lower`): statements (`stmt`, `loops`, `branch`), functions
+//! of the source (`unfold`, `parameters`), expressions (`expr`, `condition`, `subscript`) make accesses and arithmetic;
+//! calls (`calls`, which looks into the `registry`; `args`, `statistics`, `products`, `convolution`, `making`,
+//! `moving`) and other operations on whole arrays (`array`) make loop nests of their own.
 
 mod args;
 mod array;

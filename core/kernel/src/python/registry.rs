@@ -1,7 +1,7 @@
 //! The functions of Python that are read: one row each, with its names, what reads it and how it is called.
 //!
-//! Functions that work element by element are rows of [`functions`], which C shares; the others are rows here. Reading a
-//! call, inferring shapes from calls, and the suggestions of errors look here and nowhere else.
+//! Functions that work element by element are rows of [`functions`], which C shares; the others are rows here. Reading
+//! a call, inferring shapes from calls, and the suggestions of errors look here and nowhere else.
 
 use crate::functions::{self, Function};
 use crate::nest::{Element, Flops};

@@ -124,7 +124,8 @@ fn counts(token: T) -> bool {
     !matches!(token, T::Newline | T::NonLogicalNewline | T::Indent | T::Dedent | T::Unknown | T::EndOfFile)
 }
 
-/// Where the token of that number stands: the lexer keeps places to itself, so the shortest text that has it is looked for.
+/// Where the token of that number stands: the lexer keeps places to itself, so the shortest text that has it is looked
+/// for.
 fn place_of(code: &str, number: usize) -> At {
     let has = |end: usize| {
         let mut lexer = lex(code.get(..end).unwrap_or(code), Mode::Module);
