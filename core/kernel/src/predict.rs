@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Target};
 use super::count::{self, Counts};
-use super::nest::Program;
+use super::nest::{Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{Kernel, c, cache, python};
+use super::{c, cache, python};
 use accel_core::error::{Error, Place};
 use accel_core::progress::{Flow, Progress};
 
@@ -19,7 +19,7 @@ const MOST_DEFINITIONS: usize = 1024;
 /// What the kernel of `request` does and costs.
 ///
 /// ```
-/// use accel_core::kernel::{predict, report::Request};
+/// use accel_kernel::{predict, report::Request};
 /// use accel_core::progress::Unattended;
 ///
 /// let code = "for (int i = 0; i < N; i++) y[i] += a * x[i];".to_owned();
@@ -40,7 +40,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     };
     if request.language.is_none() {
         let name = if language == Language::C { "C" } else { "Python" };
-        assumptions.extend([format!("read as {name}, told from the code")]);
+        assumptions.extend([format!("read as {name}, inferred from the code")]);
     }
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.
@@ -163,7 +163,7 @@ fn check(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The language of `code`, told from how its lines begin and end.
+/// The language of `code`, inferred from how its lines begin and end.
 fn detect(code: &str) -> Result<Language, Error> {
     let (mut c, mut python) = (0u32, 0u32);
     for line in code.lines().map(str::trim) {

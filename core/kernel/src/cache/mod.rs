@@ -18,14 +18,16 @@ mod small;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use footprint::Footprint;
 use library::Extra;
 use meter::Meter;
-use plan::Plan;
-use replay::{Replay, Totals};
+use plan::CachePlan;
+use replay::Replay;
 use sample::Sample;
 use small::Stream;
+use totals::Totals;
 
 use super::nest::Program;
 use super::report::Count;
@@ -53,7 +55,7 @@ pub struct Misses {
 
 /// Lines that replays may touch, in all levels together; a few seconds natively.
 const REPLAY_WORK: u64 = 600_000_000;
-/// What is left for each level at least: rounds that repeat soon are found with that.
+/// What is left for each level at least: iterations that repeat soon are found with that.
 const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
 const MAX_LINES: u64 = 1 << 24;
@@ -99,7 +101,7 @@ fn find(
         }
         lines.push(capacity / line_bytes);
     }
-    let plan = Plan::new(program, line_bytes)?;
+    let plan = CachePlan::new(program, line_bytes)?;
     let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", ways.footprint_work))?;
     let extra =
         library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
@@ -154,7 +156,7 @@ enum Outcome {
 }
 
 fn replay_or_sample(
-    plan: &Plan<'_>,
+    plan: &CachePlan<'_>,
     found: &Footprint,
     capacity: u64,
     ways: &mut Ways,
@@ -184,7 +186,7 @@ fn replay_or_sample(
         match replayed {
             Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
             Ok((totals, true)) => {
-                return Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into()));
+                return Ok((Outcome::Exact(totals), "exact: replayed, repeating iterations skipped".into()));
             }
             Err(Error::TooLarge { .. }) => {}
             Err(error) => return Err(error),
@@ -205,7 +207,7 @@ fn count(number: u128) -> Count {
 }
 
 impl Outcome {
-    fn misses(self, plan: &Plan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
+    fn misses(self, plan: &CachePlan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
         let compulsory = Count::Whole(found.lines);
         match self {
             Self::Exact(totals) => {

@@ -2,8 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::plan::{Loop, Plan, Step};
-use super::replay::Totals;
+use super::plan::{CachePlan, PlanLoop, Step};
+use super::totals::Totals;
 use accel_core::error::Error;
 use accel_core::policy::Setup;
 use accel_core::policy::lru::Lru;
@@ -35,7 +35,7 @@ struct Counter<'s> {
 
 impl Stream {
     /// The accesses of `plan`; none if there are too many.
-    pub(super) fn of(plan: &Plan<'_>) -> Result<Option<Self>, Error> {
+    pub(super) fn of(plan: &CachePlan<'_>) -> Result<Option<Self>, Error> {
         let mut stream = Self::default();
         // Loops around conditions that never hold end too.
         let mut steps = 4 * MAX_ACCESSES;
@@ -45,7 +45,7 @@ impl Stream {
 
     fn steps(
         &mut self,
-        plan: &Plan<'_>,
+        plan: &CachePlan<'_>,
         steps: &[Step<'_>],
         values: &mut [i64],
         left: &mut usize,
@@ -78,7 +78,13 @@ impl Stream {
         Ok(true)
     }
 
-    fn repeat(&mut self, plan: &Plan<'_>, l: &Loop<'_>, values: &mut [i64], left: &mut usize) -> Result<bool, Error> {
+    fn repeat(
+        &mut self,
+        plan: &CachePlan<'_>,
+        l: &PlanLoop<'_>,
+        values: &mut [i64],
+        left: &mut usize,
+    ) -> Result<bool, Error> {
         let (first, rounds) = plan.rounds(l, values)?;
         for round in 0..rounds {
             if let Some(var) = values.get_mut(l.var) {
@@ -92,7 +98,7 @@ impl Stream {
     }
 
     /// What happens in a cache of `capacity` lines.
-    pub(super) fn run(&self, plan: &Plan<'_>, capacity: u64) -> Result<Totals, Error> {
+    pub(super) fn run(&self, plan: &CachePlan<'_>, capacity: u64) -> Result<Totals, Error> {
         let sizes = vec![plan.line_bytes; self.numbers.len()];
         let mut engine: Engine<Lru> = Engine::new(&Setup::new(&sizes, capacity.saturating_mul(plan.line_bytes)))?;
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };

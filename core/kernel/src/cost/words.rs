@@ -126,7 +126,8 @@ fn advice(facts: &Facts, bound: &Bound) -> String {
                 )
             }
             None if matches!(bound, Bound::Nearest) => {
-                "Keeping elements in registers from one round to the next (blocking for registers) would help.".into()
+                "Keeping elements in registers from one iteration to the next (blocking for registers) would help."
+                    .into()
             }
             None => "It is near what the machine computes: fewer operations or a smaller type of elements would help."
                 .into(),

@@ -627,6 +627,24 @@ fn convolutions_have_the_extents_that_numpy_gives_them() {
 }
 
 #[test]
+fn functions_cost_what_the_shared_table_says() {
+    for (call, flops) in [
+        ("np.rsqrt(a)", 10),
+        ("1.0 / np.sqrt(a)", 10),
+        ("a ** -0.5", 10),
+        ("np.abs(a)", 0),
+        ("np.arcsinh(a)", 5),
+        ("math.fma(a, a, a)", 10),
+        ("np.clip(a, 0.0, 1.0)", 10),
+        ("np.clip(a, None, 1.0)", 5),
+        ("F.silu(a, True)", 20),
+    ] {
+        let read = kernel(&format!("def f(a):\n    return {call}\n"), &["a: f32[5]"], Fusion::None);
+        assert_eq!(totals(&read.unwrap_or_else(|error| panic!("{call}: {error}")).program).flops, flops, "{call}");
+    }
+}
+
+#[test]
 fn stores_through_indices_go_to_the_array_itself() {
     let said = ["a: f32[20]", "idx: i64[5]", "b: f32[5]"];
     for (stmt, loads, flops) in [("a[idx] = 0.0", 5, 0), ("a[idx] = b", 10, 0), ("a[idx] += b", 15, 5)] {
