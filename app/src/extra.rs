@@ -8,8 +8,7 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-/// What the script that starts the worker calls the function that loads the module.
-pub(crate) const LOADER: &str = "loadExtra";
+use crate::protocol::LOADER;
 
 /// The loaded module.
 pub(crate) struct Extra(JsValue);
@@ -46,9 +45,10 @@ impl Extra {
         seed: u64,
         name: &str,
         bytes: &Uint8Array,
-        tell: &Closure<dyn Fn(f64, f64)>,
+        report: &Closure<dyn Fn(f64, f64)>,
     ) -> Result<Trace, Error> {
-        let arguments = [workload.into(), BigInt::from(seed).into(), name.into(), bytes.into(), tell.as_ref().clone()];
+        let arguments =
+            [workload.into(), BigInt::from(seed).into(), name.into(), bytes.into(), report.as_ref().clone()];
         self.call("trace", &arguments.into_iter().collect())
     }
 

@@ -12,10 +12,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast as _, JsValue};
 
+/// What the script that starts the worker calls the function that loads the module `accel-extra`.
+pub(crate) const LOADER: &str = "loadExtra";
+
 /// To the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Keep the bytes that come along: the trace file `name`.
+    /// Keep the bytes that come along: the file `name`.
     File { name: String },
     /// Run the recipe; the answer carries `id`. A newer run replaces an older one.
     /// Scores come from the model of the server at `scorer`, where there is one.
@@ -33,8 +36,6 @@ pub(crate) enum Request {
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The worker listens from now on.
-    Ready,
     /// How far run `id` is.
     Progress { id: u32, done: u64, total: u64, what: String },
     /// Run `id` is finished.

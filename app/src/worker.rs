@@ -1,4 +1,4 @@
-//! The worker: runs recipes in short steps, so that it hears a cancel between them.
+//! The worker: runs recipes in short steps, so that a cancel is noticed between them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,12 +10,13 @@ use accel_core::run::{Job, Outcome, Scored};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
+use accel_ui::worker::{listen, post};
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DedicatedWorkerGlobalScope, Headers, MessageEvent, RequestInit, Response};
+use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
 use crate::protocol::{self, Reply, Request, pack, unpack};
@@ -25,78 +26,65 @@ const STEP_MS: f64 = 50.0;
 /// Accesses of the first step, before the speed is known.
 const FIRST_STEP: usize = 1 << 14;
 
-/// How long a busy or loading server is asked again without an answer in between.
+/// How long requests to a busy or loading server are repeated before giving up.
 const PATIENCE_S: f64 = 600.0;
 
-/// What the worker remembers between messages.
+/// What the worker keeps between messages.
 #[derive(Default)]
-struct Memory {
+struct State {
     file: RefCell<Option<(String, Uint8Array)>>,
     scored: RefCell<Option<Scored>>,
     /// The newest run; an older one stops when it sees another number here.
     newest: Cell<u32>,
 }
 
-/// Listens, and tells the page so.
+/// Answers the page.
 pub(crate) fn start() {
-    let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return };
-    let memory = Rc::new(Memory::default());
-    let listener = {
-        let scope = scope.clone();
-        Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            hear(&scope, &memory, event.data());
-        })
-    };
-    scope.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-    listener.forget(); // Lives as long as the worker.
-    say(&scope, &Reply::Ready);
+    let state = Rc::new(State::default());
+    listen(move |scope, data| handle(scope, &state, data));
 }
 
-fn say(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
-    match pack(reply, None).map(|message| scope.post_message(&message)) {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => leptos::logging::error!("the page cannot be reached"),
-        Err(error) => leptos::logging::error!("{error}"),
-    }
+fn send(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
+    post(scope, pack(reply, None));
 }
 
-fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) {
+fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) {
     let (request, bytes) = match unpack::<Request>(data) {
         Ok(message) => message,
-        Err(error) => return say(scope, &Reply::Failed { id: memory.newest.get(), error }),
+        Err(error) => return send(scope, &Reply::Failed { id: state.newest.get(), error }),
     };
     match request {
         Request::File { name } => {
-            *memory.file.borrow_mut() = bytes.map(|bytes| (name, bytes));
+            *state.file.borrow_mut() = bytes.map(|bytes| (name, bytes));
         }
         Request::Cancel => {
-            memory.newest.set(0);
+            state.newest.set(0);
         }
         Request::Run { id, recipe, scorer } => {
-            memory.newest.set(id);
-            let (scope, memory) = (scope.clone(), Rc::clone(memory));
+            state.newest.set(id);
+            let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move {
                 let started = now();
-                match run(&scope, &memory, id, (&recipe, scorer)).await {
+                match run(&scope, &state, id, (&recipe, scorer)).await {
                     Ok((outcome, scored)) => {
                         let outcome = Box::new(outcome);
-                        *memory.scored.borrow_mut() = Some(scored);
-                        say(&scope, &Reply::Done { id, outcome, run_ms: now() - started });
+                        *state.scored.borrow_mut() = Some(scored);
+                        send(&scope, &Reply::Done { id, outcome, run_ms: now() - started });
                     }
-                    Err(error) => say(&scope, &Reply::Failed { id, error }),
+                    Err(error) => send(&scope, &Reply::Failed { id, error }),
                 }
             });
         }
         Request::Views => {
-            let (scope, memory) = (scope.clone(), Rc::clone(memory));
-            spawn_local(async move { say(&scope, &Reply::Views { answer: ask(&memory, None).await }) });
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move { send(&scope, &Reply::Views { answer: ask(&state, None).await }) });
         }
         Request::Compare { profile } => {
-            let (scope, memory) = (scope.clone(), Rc::clone(memory));
-            spawn_local(async move { say(&scope, &Reply::Compared { answer: ask(&memory, Some(&profile)).await }) });
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move { send(&scope, &Reply::Compared { answer: ask(&state, Some(&profile)).await }) });
         }
         Request::Records { order, start, count } => {
-            if let Some(scored) = memory.scored.borrow_mut().as_mut() {
+            if let Some(scored) = state.scored.borrow_mut().as_mut() {
                 let records = scored.records(order, start as usize, count as usize);
                 let row = |(access, r): (u64, Record)| protocol::Scored {
                     access,
@@ -107,7 +95,7 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
                     op: r.op,
                     score: r.eviction_score.unwrap_or_default(),
                 };
-                say(scope, &Reply::Records { rows: records.into_iter().map(row).collect() });
+                send(scope, &Reply::Records { rows: records.into_iter().map(row).collect() });
             }
         }
     }
@@ -115,20 +103,20 @@ fn hear(scope: &DedicatedWorkerGlobalScope, memory: &Rc<Memory>, data: JsValue) 
 
 async fn run(
     scope: &DedicatedWorkerGlobalScope,
-    memory: &Memory,
+    state: &State,
     id: u32,
     (recipe, scorer): (&str, Option<String>),
 ) -> Result<(Outcome, Scored), Error> {
     // The last trace is not needed any more, and two may not fit.
-    *memory.scored.borrow_mut() = None;
-    say(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
+    *state.scored.borrow_mut() = None;
+    send(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
     let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
     let file = match recipe.workload.file() {
-        Some(name) => Some(read_file(scope, memory, id, &recipe, name).await?),
+        Some(name) => Some(read_file(scope, state, id, &recipe, name).await?),
         None => None,
     };
-    breathe(scope).await;
-    if memory.newest.get() != id {
+    yield_to_messages(scope).await;
+    if state.newest.get() != id {
         return Err(Error::Cancelled);
     }
     let mut job = match scorer {
@@ -138,16 +126,16 @@ async fn run(
                 Some(trace) => trace,
                 None => recipe.workload.trace(recipe.seed)?,
             };
-            let scores = ask_server(scope, memory, id, &server, &trace).await?;
+            let scores = ask_server(scope, state, id, &server, &trace).await?;
             Job::with_scores(&recipe, Some(trace), Some(scores))?
         }
     };
     let mut accesses = FIRST_STEP;
     while !job.is_done() {
         let (done, total, what) = job.progress();
-        say(scope, &Reply::Progress { id, done, total, what: what.into() });
-        breathe(scope).await;
-        if memory.newest.get() != id {
+        send(scope, &Reply::Progress { id, done, total, what: what.into() });
+        yield_to_messages(scope).await;
+        if state.newest.get() != id {
             return Err(Error::Cancelled);
         }
         let before = now();
@@ -160,7 +148,7 @@ async fn run(
 /// Scores of a trace by the model of a server.
 async fn ask_server(
     scope: &DedicatedWorkerGlobalScope,
-    memory: &Memory,
+    state: &State,
     id: u32,
     server: &str,
     trace: &Trace,
@@ -170,12 +158,12 @@ async fn ask_server(
     let mut waited_s = 0.0;
     while let Some(body) = asking.body()? {
         let (done, total) = asking.progress();
-        say(scope, &Reply::Progress { id, done, total, what: "asking".into() });
-        let (status, retry_after_s, text) = post(scope, &url, &body).await.map_err(|_| {
+        send(scope, &Reply::Progress { id, done, total, what: "asking".into() });
+        let (status, retry_after_s, text) = post_to(scope, &url, &body).await.map_err(|_| {
             let cure = "Start it (infer-server --model FILE), and let it answer this page (--cors-origin)";
             Error::input(server, Place::Whole, "the server cannot be reached", cure)
         })?;
-        if memory.newest.get() != id {
+        if state.newest.get() != id {
             return Err(Error::Cancelled);
         }
         match (status, retry_after_s) {
@@ -189,7 +177,7 @@ async fn ask_server(
                 waited_s += seconds;
                 for _ in 0..(4.0 * seconds) as u32 {
                     pause(scope, 250).await;
-                    if memory.newest.get() != id {
+                    if state.newest.get() != id {
                         return Err(Error::Cancelled);
                     }
                 }
@@ -201,7 +189,7 @@ async fn ask_server(
 }
 
 /// Status, seconds to wait and body of the answer to a request.
-async fn post(
+async fn post_to(
     scope: &DedicatedWorkerGlobalScope,
     url: &str,
     body: &str,
@@ -228,13 +216,13 @@ fn next_step(accesses: usize, took_ms: f64) -> usize {
 /// The trace of a recipe that needs the file `name`.
 async fn read_file(
     scope: &DedicatedWorkerGlobalScope,
-    memory: &Memory,
+    state: &State,
     id: u32,
     recipe: &Recipe,
     name: &str,
 ) -> Result<Trace, Error> {
     let bytes = {
-        let file = memory.file.borrow();
+        let file = state.file.borrow();
         let bytes = file.as_ref().filter(|(known, _)| known == name).map(|(_, bytes)| bytes.clone());
         bytes.ok_or_else(|| {
             Error::input(
@@ -247,20 +235,20 @@ async fn read_file(
     };
     let workload = serde_json::to_string(&recipe.workload).map_err(|e| Error::Internal(e.to_string()))?;
     let extra = extra::load().await?;
-    let tell = {
+    let report = {
         let scope = scope.clone();
         Closure::<dyn Fn(f64, f64)>::new(move |done: f64, total: f64| {
             let (done, total) = (done as u64, total as u64);
-            say(&scope, &Reply::Progress { id, done, total, what: "reading".into() });
+            send(&scope, &Reply::Progress { id, done, total, what: "reading".into() });
         })
     };
-    extra.trace(&workload, recipe.seed, name, &bytes, &tell)
+    extra.trace(&workload, recipe.seed, name, &bytes, &report)
 }
 
-/// Answers a question about the last trace with the module that knows how.
-async fn ask<T: DeserializeOwned>(memory: &Memory, profile: Option<&str>) -> Result<Box<T>, Error> {
+/// The answer of the module to a question about the last trace: its views, or how it compares with a profile.
+async fn ask<T: DeserializeOwned>(state: &State, profile: Option<&str>) -> Result<Box<T>, Error> {
     let trace = {
-        let scored = memory.scored.borrow();
+        let scored = state.scored.borrow();
         let scored = scored.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
         postcard::to_allocvec(scored.trace()).map_err(|e| Error::Internal(e.to_string()))?
     };
@@ -268,7 +256,7 @@ async fn ask<T: DeserializeOwned>(memory: &Memory, profile: Option<&str>) -> Res
     let answer = match profile {
         None => extra.views(&trace)?,
         Some(profile) => {
-            let file = memory.file.borrow().clone();
+            let file = state.file.borrow().clone();
             let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
             extra.compare(&trace, profile, &name, &bytes)?
         }
@@ -276,8 +264,8 @@ async fn ask<T: DeserializeOwned>(memory: &Memory, profile: Option<&str>) -> Res
     Ok(Box::new(answer))
 }
 
-/// Lets waiting messages in.
-async fn breathe(scope: &DedicatedWorkerGlobalScope) {
+/// Lets messages that wait be handled.
+async fn yield_to_messages(scope: &DedicatedWorkerGlobalScope) {
     pause(scope, 0).await;
 }
 

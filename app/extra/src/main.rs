@@ -19,12 +19,12 @@ fn main() {
     console_error_panic_hook::set_once();
 }
 
-/// Tells a function of the worker how far a file is read: it is called with the bytes done and all bytes.
-struct Tell<'a>(&'a js_sys::Function);
+/// Reports to a function of the worker how far a file is read: it is called with the bytes done and all bytes.
+struct ToWorker<'a>(&'a js_sys::Function);
 
-impl Progress for Tell<'_> {
+impl Progress for ToWorker<'_> {
     fn report(&mut self, done: u64, total: u64, _what: &str) -> Flow {
-        // Whoever cannot hear it still gets the trace. A worker is cancelled by ending it.
+        // Where it fails, the trace is still read. A worker is cancelled by ending it.
         let _ = self.0.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
         Flow::Continue
     }
@@ -45,10 +45,10 @@ fn unpack(trace: &[u8]) -> Result<Trace, Error> {
 
 /// The trace of a workload (as JSON) with the file that it needs.
 #[wasm_bindgen]
-pub fn trace(workload: &str, seed: u64, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Vec<u8> {
+pub fn trace(workload: &str, seed: u64, name: &str, bytes: &[u8], report: &js_sys::Function) -> Vec<u8> {
     let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
     pack(workload.and_then(|workload| {
-        let (trace, _) = workload.trace_with(seed, &Input::new(name, bytes), &mut Tell(tell))?;
+        let (trace, _) = workload.trace_with(seed, &Input::new(name, bytes), &mut ToWorker(report))?;
         Ok(trace)
     }))
 }
@@ -61,11 +61,17 @@ pub fn views(trace: &[u8]) -> Vec<u8> {
 
 /// A trace beside a built-in profile, or beside the trace in a file.
 #[wasm_bindgen]
-pub fn compare(trace: &[u8], profile: &str, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Vec<u8> {
-    pack(compared(trace, profile, name, bytes, tell))
+pub fn compare(trace: &[u8], profile: &str, name: &str, bytes: &[u8], report: &js_sys::Function) -> Vec<u8> {
+    pack(compared(trace, profile, name, bytes, report))
 }
 
-fn compared(trace: &[u8], profile: &str, name: &str, bytes: &[u8], tell: &js_sys::Function) -> Result<Realism, Error> {
+fn compared(
+    trace: &[u8],
+    profile: &str,
+    name: &str,
+    bytes: &[u8],
+    report: &js_sys::Function,
+) -> Result<Realism, Error> {
     let trace = unpack(trace)?;
     if !profile.is_empty() {
         return realism(&trace, Reference::Profile(profile::find(profile)?));
@@ -75,7 +81,7 @@ fn compared(trace: &[u8], profile: &str, name: &str, bytes: &[u8], tell: &js_sys
         return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
     }
     let source = FileSource { name: name.to_owned(), format: None, columns: None };
-    let (other, _) = Workload::File(source).trace_with(0, &Input::new(name, bytes), &mut Tell(tell))?;
+    let (other, _) = Workload::File(source).trace_with(0, &Input::new(name, bytes), &mut ToWorker(report))?;
     let answer = realism(&trace, Reference::Trace(&other))?;
     Ok(Realism { reference: name.to_owned(), ..answer })
 }

@@ -6,18 +6,18 @@ use accel_core::units::format_bytes;
 use accel_kernel::nest::Element;
 use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
 use accel_kernel::source::MAX_BYTES;
+use accel_ui::address;
+use accel_ui::field::Field;
+use accel_ui::files::on_drop;
+use accel_ui::run::{Phase, RunBar};
+use accel_ui::view::{show_in, yes};
 use leptos::ev;
-use leptos::html::{ElementType, Textarea};
-use leptos::mount::mount_to;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::File;
 
-use crate::PLACE;
-
-use crate::engine::{Engine, Phase};
+use crate::engine::{Engine, PLACE};
 use crate::examples::{EXAMPLES, Example};
 use crate::results;
 
@@ -38,7 +38,7 @@ struct Form {
     opt_level: RwSignal<String>,
 }
 
-/// The types of elements to choose from.
+/// The element types to choose from.
 const ELEMENTS: [Element; 4] = [Element::F64, Element::F32, Element::F16, Element::Bf16];
 const OPT_LEVELS: [(&str, OptLevel, &str); 4] = [
     ("O0", OptLevel::O0, "O0: as written, scalars in memory"),
@@ -159,27 +159,6 @@ impl Form {
     }
 }
 
-/// A condition as a signal.
-fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {
-    Signal::derive(condition)
-}
-
-/// Shows in `place` what `make` returns, anew whenever a signal that it reads changes.
-fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
-where
-    E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
-    V: IntoView + 'static,
-{
-    let shown = StoredValue::new_local(None);
-    Effect::new(move |_| {
-        let Some(place) = place.get() else { return };
-        let view = make();
-        // The old tree goes first: its identifiers may come again.
-        shown.set_value(None);
-        shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
-    });
-}
-
 /// What everything on the page may use.
 #[derive(Clone, Copy)]
 struct App {
@@ -204,12 +183,11 @@ impl App {
 
     /// Shows and runs the kernel of the address.
     fn open_address(self) -> bool {
-        let hash = window().location().hash().unwrap_or_default();
-        let fragment = hash.trim_start_matches('#');
+        let fragment = address::fragment();
         if !fragment.starts_with(FRAGMENT) {
             return false;
         }
-        match Request::from_fragment(fragment) {
+        match Request::from_fragment(&fragment) {
             Ok(request) => {
                 self.form.set(&request);
                 self.run();
@@ -221,10 +199,7 @@ impl App {
 }
 
 fn show_in_address(request: &Request) -> Result<(), Error> {
-    let fragment = request.to_fragment()?;
-    let failed = |_| Error::Internal("the browser refuses to change the address".into());
-    let history = window().history().map_err(failed)?;
-    history.replace_state_with_url(&JsValue::NULL, "", Some(&format!("#{fragment}"))).map_err(failed)
+    address::show(&request.to_fragment()?)
 }
 
 /// The whole page.
@@ -241,25 +216,16 @@ pub(crate) fn page() -> impl IntoView {
     let _ = window_event_listener(ev::hashchange, move |_| {
         app.open_address();
     });
-    let _ = window_event_listener(ev::drop, move |event| {
-        let files = event.data_transfer().and_then(|data| data.files());
-        // A hidden page takes nothing.
+    on_drop(move |file| {
+        // While this page is hidden, the file is for the other.
         let shown = document().get_element_by_id(PLACE).is_some_and(|place| !place.has_attribute("hidden"));
-        if let Some(file) = files.and_then(|files| files.get(0)).filter(|_| shown) {
+        if shown {
             take(app, file);
         }
     });
     let place = NodeRef::new();
     show_in(place, move || app.engine.answer.get().map(results::results));
-    let state = Signal::derive(move || {
-        let name = app.engine.phase.with(|phase| match phase {
-            Phase::Idle => "idle",
-            Phase::Running(..) => "running",
-            Phase::Done(_) => "done",
-            Phase::Failed(_) => "failed",
-        });
-        name.to_owned()
-    });
+    let state = Signal::derive(move || app.engine.phase.with(Phase::name).to_owned());
     view! {
         <form class="panel" aria-label="Kernel" on:submit=move |event| { event.prevent_default(); app.run(); }>
             {fields(app)}
@@ -298,7 +264,6 @@ fn take(app: App, file: File) {
 
 fn fields(app: App) -> impl IntoView {
     let form = app.form;
-    let area = NodeRef::<Textarea>::new();
     let examples = EXAMPLES.iter().map(|e| (e.name.to_owned(), e.title.to_owned())).collect();
     let chosen = move |name: String| {
         if let Some(example) = EXAMPLES.iter().find(|example| example.name == name) {
@@ -320,124 +285,67 @@ fn fields(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Kernel"</legend>
-            {choice("example", "Example", form.example, examples, chosen)}
+            {Field::new("example", "Example", form.example).choice(examples, chosen)}
             <div class="field">
                 <label for="code">"Source code"</label>
                 <textarea
-                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" node_ref=area prop:value=form.code
+                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" prop:value=form.code
                     on:input:target=move |event| form.code.set(event.target().value())
                 ></textarea>
                 <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>
             </div>
-            {text("defines", "Parameters", form.defines, "N=1024, M=64", "Trip counts and extents. Those without a value get a stated default.")}
-            {text("shapes", "Shapes of arrays", form.shapes, "a: f32[M, K]; b: f32[K, N]", "Where the source does not say.")}
+            {Field::new("defines", "Parameters", form.defines)
+                .placeholder("N=1024, M=64")
+                .hint("Trip counts and extents. Those without a value get a stated default.")
+                .input()}
+            {Field::new("shapes", "Shapes of arrays", form.shapes)
+                .placeholder("a: f32[M, K]; b: f32[K, N]")
+                .hint("Where the source does not say.")
+                .input()}
             <details>
                 <summary>"Language, function, types"</summary>
-                {choice("language", "Language", form.language, languages, |_| ())}
-                {text("function", "Function", form.function, "the only one", "If there are several that no other calls.")}
-                {choice("element", "Type of elements", form.element, elements, |_| ())}
-                {text("probability", "Conditions on data hold with probability", form.probability, "0.5", "Or a comment beside the condition: probability: 0.3")}
+                {Field::new("language", "Language", form.language).choice(languages, |_| ())}
+                {Field::new("function", "Function", form.function)
+                    .placeholder("the only one")
+                    .hint("If there are several that no other calls.")
+                    .input()}
+                {Field::new("element", "Element type", form.element).choice(elements, |_| ())}
+                {Field::new("probability", "Conditions on data hold with probability", form.probability)
+                    .placeholder("0.5")
+                    .hint("Or a comment beside the condition: probability: 0.3")
+                    .input()}
             </details>
         </fieldset>
         <fieldset>
             <legend>"Machine"</legend>
-            {choice("kernel-device", "Device", form.device, devices, |_| ())}
-            {choice("opt_level", "Compiled with", form.opt_level, opt_levels, |_| ())}
-            {text("levels", "Caches instead of the device's", form.levels, "L1=32KiB, L2=512KiB", "Fully associative, LRU, nearest first.")}
-            {text("line_bytes", "Bytes of a line", form.line_bytes, "the device's", "")}
+            {Field::new("kernel-device", "Device", form.device).choice(devices, |_| ())}
+            {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels, |_| ())}
+            {Field::new("levels", "Caches instead of the device's", form.levels)
+                .placeholder("L1=32KiB, L2=512KiB")
+                .hint("Fully associative, LRU, nearest first.")
+                .input()}
+            {Field::new("line_bytes", "Bytes per cache line", form.line_bytes).placeholder("the device's").input()}
         </fieldset>
     }
 }
 
-fn text(
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    placeholder: &'static str,
-    hint: &'static str,
-) -> impl IntoView {
-    view! {
-        <div class="field">
-            <label for=id>{label}</label>
-            <input
-                id=id type="text" autocomplete="off" spellcheck="false" placeholder=placeholder prop:value=value
-                on:input:target=move |event| value.set(event.target().value())
-            />
-            <p class="hint">{hint}</p>
-        </div>
-    }
-}
-
-fn choice(
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    options: Vec<(String, String)>,
-    chosen: impl Fn(String) + 'static,
-) -> impl IntoView {
-    let options = options
-        .into_iter()
-        .map(|(option, text)| {
-            let selected = yes({
-                let option = option.clone();
-                move || value.get() == option
-            });
-            view! { <option value=option prop:selected=selected>{text}</option> }
-        })
-        .collect_view();
-    let change = move |name: String| {
-        value.set(name.clone());
-        chosen(name);
-    };
-    view! {
-        <div class="field">
-            <label for=id>{label}</label>
-            <select id=id on:change:target=move |event| change(event.target().value())>{options}</select>
-        </div>
-    }
-}
-
 /// Predict, Cancel, progress, and what went wrong.
+const RUN_BAR: RunBar = RunBar {
+    run_id: "predict",
+    run: "Predict",
+    cancel_id: "kernel-cancel",
+    status_id: "kernel-status",
+    stale_id: "kernel-stale",
+    stale: "The prediction is of the last run. Press Predict for these settings.",
+    error_id: "kernel-error",
+    cancelled: "The prediction was cancelled.",
+};
+
 fn run_bar(app: App) -> impl IntoView {
-    let running = move || app.engine.phase.with(|phase| matches!(phase, Phase::Running(..)));
-    let share = move || {
-        app.engine.phase.with(|phase| match phase {
-            Phase::Running(share, _) if *share > 0.0 => Some(share.min(1.0).to_string()),
-            _ => None,
-        })
-    };
-    let status = move || {
-        app.engine.phase.with(|phase| match phase {
-            Phase::Running(_, what) => format!("Running: {what}"),
-            Phase::Done(ms) => format!("Done in {ms:.0} ms"),
-            Phase::Failed(_) | Phase::Idle => String::new(),
-        })
-    };
-    let problem = move || {
-        let of_run = app.engine.phase.with(|phase| match phase {
-            Phase::Failed(Error::Cancelled) => Some("The prediction was cancelled.".to_owned()),
-            Phase::Failed(error) => Some(error.to_string()),
-            _ => None,
-        });
-        app.notice.get().or(of_run).unwrap_or_default()
-    };
-    let changed = move || {
+    let changed = yes(move || {
         let asked = app.form.request().ok();
         let shown = app.engine.answer.with(|answer| answer.as_ref().map(|answer| answer.request.clone()));
-        !running() && shown.is_some_and(|shown| asked.is_some_and(|asked| asked != shown))
-    };
-    view! {
-        <div class="run">
-            <button type="submit" id="predict">"Predict"</button>
-            <button type="button" id="kernel-cancel" class="quiet" disabled=yes(move || !running()) on:click=move |_| app.engine.cancel()>
-                "Cancel"
-            </button>
-            <div class="progress">
-                <progress aria-label="Progress" max="1" hidden=yes(move || !running()) value=share></progress>
-                <span role="status" id="kernel-status">{Signal::derive(status)}</span>
-            </div>
-        </div>
-        <p class="hint" hidden=yes(move || !changed())>"The prediction is of the last run. Press Predict for these settings."</p>
-        <div role="alert" id="kernel-error" class="error">{Signal::derive(problem)}</div>
-    }
+        shown.is_some_and(|shown| asked.is_some_and(|asked| asked != shown))
+    });
+    RUN_BAR.view(app.engine.phase, yes(|| false), changed, app.notice.into(), move || app.engine.cancel())
 }

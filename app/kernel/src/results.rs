@@ -2,60 +2,16 @@
 
 use accel_core::units::{format_bytes, format_count};
 use accel_kernel::report::{Count, Language, LineCost, OptLevel, Report, Request};
-use leptos::ev;
-use leptos::html::Div;
 use leptos::prelude::*;
 
-use crate::chart;
 use crate::engine::Answer;
+use crate::number::{bytes, count, energy, time};
+use crate::roofline::roofline;
 
 /// Lines of source that are shown.
 const MOST_LINES: usize = 2000;
 
-/// A time as people read it.
-fn time(ms: f64) -> String {
-    match ms {
-        0.0 => "0".to_owned(),
-        ms if ms < 1e-3 => format!("{} ns", short(ms * 1e6)),
-        ms if ms < 1.0 => format!("{} µs", short(ms * 1e3)),
-        ms if ms < 1e3 => format!("{} ms", short(ms)),
-        ms => format!("{} s", short(ms / 1e3)),
-    }
-}
-
-fn energy(joules: f64) -> String {
-    match joules {
-        0.0 => "0".to_owned(),
-        j if j < 1e-6 => format!("{} nJ", short(j * 1e9)),
-        j if j < 1e-3 => format!("{} µJ", short(j * 1e6)),
-        j if j < 1.0 => format!("{} mJ", short(j * 1e3)),
-        j => format!("{} J", short(j)),
-    }
-}
-
-/// Three significant digits.
-fn short(value: f64) -> String {
-    match value.abs() {
-        v if v >= 1e6 => format_count(value as u64),
-        v if v >= 100.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 0.01 || v == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.1e}"),
-    }
-}
-
-fn count(count: Count) -> String {
-    match count {
-        Count::Whole(count) => format_count(count),
-        Count::Real(count) if count.abs() >= 1e15 => format!("{count:.4e}"),
-        Count::Real(count) => format!("about {}", format_count(count.round() as u64)),
-    }
-}
-
-fn bytes(count: Count) -> String {
-    format_bytes(count.value() as u64)
-}
-
+/// Every panel.
 pub(crate) fn results(answer: Answer) -> impl IntoView {
     let Answer { request, report } = answer;
     view! {
@@ -93,38 +49,6 @@ fn headline(report: &Report) -> impl IntoView + use<> {
             </p>
             <p class="hint">{on}</p>
             <div class="words"><p id="bottleneck">{report.bottleneck.clone()}</p></div>
-        </section>
-    }
-}
-
-fn roofline(report: &Report) -> impl IntoView + use<> {
-    let data = report.roofline.clone();
-    let place = NodeRef::<Div>::new();
-    let resized = RwSignal::new(0u32);
-    let listener = window_event_listener(ev::resize, move |_| resized.update(|times| *times += 1));
-    on_cleanup(move || listener.remove());
-    let legend = data.roofs.iter().enumerate().map(|(i, roof)| {
-        let intensity = roof.flop_per_byte.map_or_else(|| "no byte counted".to_owned(), |at| format!("{} FLOP/byte", short(at)));
-        view! { <li><i class=format!("dot s{}", i % 6)></i>{format!("{}: {} GB/s, {intensity}", roof.name, short(roof.gb_s))}</li> }
-    });
-    let legend = legend.collect_view();
-    let peak = data.peak_gflop_s.map_or_else(
-        || "The device's peak is not known: no ceiling is drawn.".to_owned(),
-        |peak| format!("Ceiling: {} GFLOP/s. The kernel reaches {} GFLOP/s.", short(peak), short(data.gflop_s)),
-    );
-    Effect::new(move |_| {
-        resized.track();
-        let Some(place) = place.get() else { return };
-        let width = place.client_width().max(0) as u32;
-        // A chart that cannot be drawn leaves its numbers, which stand beside it.
-        place.set_inner_html(&chart::roofline(&data, width).unwrap_or_default());
-    });
-    view! {
-        <section class="panel" id="roofline">
-            <h2>"Roofline"</h2>
-            <ul class="legend">{legend}</ul>
-            <div class="chart" role="img" aria-label="Roofline chart; its numbers stand above it" node_ref=place></div>
-            <p class="hint">{peak}</p>
         </section>
     }
 }
@@ -182,13 +106,13 @@ fn counts(report: &Report) -> impl IntoView + use<> {
     ];
     let rows = rows.map(|(key, name, number)| {
         let form = report.closed_forms.get(key).cloned().unwrap_or_default();
-        let answerable = report.feature_importance.get(key).copied().unwrap_or_default();
+        let attributed = report.feature_importance.get(key).copied().unwrap_or_default();
         view! {
             <tr data-feature=key>
                 <th scope="row">{name}</th>
                 <td data-value=number.value().to_string()>{count(number)}</td>
                 <td class="name"><code>{form}</code></td>
-                <td>{time(answerable)}</td>
+                <td>{time(attributed)}</td>
             </tr>
         }
     });
@@ -198,7 +122,7 @@ fn counts(report: &Report) -> impl IntoView + use<> {
             <div class="scroll"><table>
                 <thead><tr>
                     <th scope="col" class="name">"Feature"</th><th scope="col">"Number"</th><th scope="col" class="name">"Closed form"</th>
-                    <th scope="col" title="Shapley values: they add up to the time less that of an empty kernel">"Answerable for"</th>
+                    <th scope="col" title="Shapley values: they add up to the time less that of an empty kernel">"Attributed time"</th>
                 </tr></thead>
                 <tbody>{rows.collect_view()}</tbody>
             </table></div>

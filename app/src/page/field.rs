@@ -1,9 +1,10 @@
 //! Labelled fields that show what is wrong with them.
 
 use accel_core::error::Error;
+use accel_ui::view::yes;
 use leptos::prelude::*;
 
-use super::{App, yes};
+use crate::app::App;
 
 /// Fields of the form: an error that names one of them is shown beside it.
 const FIELDS: [&str; 33] = [

@@ -3,6 +3,8 @@
 use accel_core::recipe::FileSource;
 use accel_core::recipe::Recipe;
 use accel_core::units::format_bytes;
+use accel_ui::files;
+use accel_ui::view::yes;
 use js_sys::Uint8Array;
 use leptos::ev;
 use leptos::html::Input;
@@ -11,7 +13,7 @@ use leptos::task::spawn_local;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::File;
 
-use super::{App, yes};
+use crate::app::App;
 use crate::form::Source;
 
 /// The largest trace file taken: its copy in the worker and the parsed trace must fit in 4 GiB.
@@ -24,7 +26,7 @@ const MOST_JSON_BYTES: f64 = 4e6;
 /// Takes files dropped anywhere, and shows where they will land.
 pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     let over = RwSignal::new(false);
-    // Without this the browser would leave the page to show the file.
+    // Otherwise the browser would not let go of the file here.
     let _ = window_event_listener(ev::dragover, move |event| {
         event.prevent_default();
         // The Kernel page takes its files itself.
@@ -36,11 +38,9 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
             over.set(false);
         }
     });
-    let _ = window_event_listener(ev::drop, move |event| {
-        event.prevent_default();
+    files::on_drop(move |file| {
         over.set(false);
-        let files = event.data_transfer().and_then(|data| data.files());
-        if let Some(file) = files.and_then(|files| files.get(0)).filter(|_| !app.kernel.get_untracked()) {
+        if !app.kernel.get_untracked() {
             take(app, file);
         }
     });
@@ -53,8 +53,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
 pub(crate) fn file_picker(app: App) -> impl IntoView {
     let input = NodeRef::<Input>::new();
     let chosen = move |_| {
-        let files = input.get_untracked().and_then(|input| input.files());
-        if let Some(file) = files.and_then(|files| files.get(0)) {
+        if let Some(file) = files::first(input.get_untracked().and_then(|input| input.files())) {
             take(app, file);
         }
         // So that choosing the same file again, changed meanwhile, is a change.

@@ -1,15 +1,19 @@
 //! The Kernel page: a module of its own, loaded when it is first opened.
 
+use std::time::Duration;
+
+use accel_ui::address;
+use accel_ui::view::yes;
 use leptos::ev;
 use leptos::prelude::*;
 
-use super::{App, yes};
-use crate::engine::Files;
+use crate::app::App;
+use crate::engine;
 
 /// Whether the address is that of the Kernel page: `#kernel`, or a link to a kernel.
 pub(super) fn in_address() -> bool {
-    let hash = window().location().hash().unwrap_or_default();
-    hash == "#kernel" || hash.starts_with("#k=")
+    let fragment = address::fragment();
+    fragment == "kernel" || fragment.starts_with("k=")
 }
 
 /// The links between the pages.
@@ -33,14 +37,18 @@ pub(super) fn place(app: App) -> impl IntoView {
             loaded.set_value(true);
             load();
         }
+        // Charts of the page that was hidden have had no width to be drawn at: they look at it when a window changes.
+        set_timeout(
+            || drop(web_sys::Event::new("resize").map(|event| window().dispatch_event(&event))),
+            Duration::ZERO,
+        );
     });
     view! { <main id="kernel" hidden=yes(move || !kernel.get())><p class="hint">"The Kernel page is on its way."</p></main> }
 }
 
 /// Starts the module; it finds its place, and its own files in the place's attributes.
 fn load() {
-    let started = Files::of_the_page().and_then(|files| {
-        let module = files.beside("accel-kernel-page");
+    let started = engine::module("accel-kernel-page").and_then(|module| {
         let script = format!(
             r#"const place = document.getElementById("kernel");
             [place.dataset.script, place.dataset.wasm] = ["{0}", "{1}"];

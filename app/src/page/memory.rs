@@ -2,10 +2,11 @@
 
 use accel_core::memory::device::DEVICES;
 use accel_core::policy::POLICIES;
+use accel_ui::view::yes;
 use leptos::prelude::*;
 
 use super::field::{Field, invalid, problem_line};
-use super::{App, yes};
+use crate::app::App;
 use crate::form::{CUSTOM, NO_DEVICE};
 
 /// The choices of the device model.

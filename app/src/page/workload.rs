@@ -7,11 +7,12 @@ use accel_core::workload::plan::Dataflow;
 use accel_core::workload::presets::PRESETS;
 use accel_core::workload::synthetic::{ModelType, Pattern};
 use accel_core::workload::train::Optimizer;
+use accel_ui::view::yes;
 use leptos::prelude::*;
 
 use super::field::{Field, at_fault, invalid, problem_line};
 use super::files::file_picker;
-use super::{App, yes};
+use crate::app::App;
 use crate::form::{CUSTOM, MODEL_FILE, Source};
 
 fn pairs(names: impl IntoIterator<Item = &'static str>) -> Vec<(String, String)> {

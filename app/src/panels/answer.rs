@@ -1,0 +1,41 @@
+//! What happens: in words, and the metrics.
+
+use accel_core::run::Outcome;
+use accel_core::units::{format_bytes, format_count};
+use leptos::prelude::*;
+
+use super::metrics::metrics;
+
+/// What came out, in words and in numbers.
+pub(super) fn answer(outcome: &Outcome) -> AnyView {
+    let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
+    let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
+    let summary = &outcome.trace;
+    let model = outcome.model.as_ref().map(|m| {
+        let size =
+            format!(" The model has {} parameters ({})", format_count(m.parameters), format_bytes(m.weight_bytes));
+        match m.kv_bytes_per_token {
+            0 => format!("{size}."),
+            kv => format!("{size}; each token adds {} of KV cache.", format_bytes(kv)),
+        }
+    });
+    view! {
+        <section class="panel" id="answer">
+            <h2>"What happens"</h2>
+            <div class="words" id="explanation">{words}</div>
+            {warnings}
+            <p class="hint">
+                <span id="summary">{format!(
+                    "{} accesses to {} tensors, {} requested, {} unique.",
+                    format_count(summary.accesses),
+                    format_count(summary.tensors),
+                    format_bytes(summary.requested_bytes),
+                    format_bytes(summary.unique_bytes),
+                )}</span>
+                {model}
+            </p>
+            {metrics(outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
+        </section>
+    }
+    .into_any()
+}

@@ -1,0 +1,50 @@
+//! The hit rate of each policy over the trace.
+
+use std::sync::Arc;
+
+use accel_core::run::Outcome;
+use accel_ui::chart::{Colour, Failure, Frame, LABELS_AND_NAME, chart, svg};
+use accel_ui::view::legend;
+use leptos::prelude::*;
+
+use super::axis::TraceAxis;
+
+/// Hit rate over time, one line per policy.
+pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> AnyView {
+    let legend = legend(outcome.runs.iter().map(|run| run.policy.info().title.to_owned()).collect());
+    let outcome = Arc::clone(outcome);
+    let draw = move |width| draw(&outcome, width);
+    view! {
+        <section class="panel">
+            <h2>"Hit rate over time"</h2>
+            <ul class="legend">{legend}</ul>
+            {chart("hit-rates", "Hit rate of each policy over the trace", Arc::new(draw))}
+        </section>
+    }
+    .into_any()
+}
+
+/// Height of the chart in pixels.
+const HEIGHT: u32 = 230;
+
+fn draw(outcome: &Outcome, width: u32) -> Result<String, Failure> {
+    let (charts, accesses) = (&outcome.charts, outcome.trace.accesses);
+    let frame = Frame::new(width, HEIGHT, 48, LABELS_AND_NAME);
+    let columns = charts.timelines.first().map_or(1, |t| t.hits.len().max(1));
+    let axis = TraceAxis { charts, accesses, columns, frame };
+    svg(width, HEIGHT, &|canvas| {
+        canvas.percentages(&frame, 1.0, 4)?;
+        axis.draw_marks(canvas)?;
+        for (i, timeline) in charts.timelines.iter().enumerate() {
+            let per = charts.accesses_per_column;
+            let point = |(column, hits): (usize, &u32)| {
+                let in_column = per.min(accesses - per * column as u64).max(1);
+                let rate = f64::from(*hits) / in_column as f64;
+                ((axis.x(column) + axis.x(column + 1)) / 2, frame.y(rate))
+            };
+            let points = timeline.hits.iter().enumerate().map(point).collect();
+            canvas.line(points, Colour::series(i), 2)?;
+        }
+        axis.draw(canvas)
+    })
+}

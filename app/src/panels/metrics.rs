@@ -1,0 +1,180 @@
+//! The metrics of each policy.
+
+use accel_core::explain::{Grade, grades};
+use accel_core::run::Outcome;
+use accel_core::sim::Report;
+use accel_core::units::{format_bytes, format_count};
+use accel_ui::view::dot;
+use leptos::prelude::*;
+
+/// A number of a report, and its text.
+type Value = fn(&Report) -> f64;
+type Show = fn(&Report) -> String;
+
+/// The grade of a report, with a word for a bad one.
+type Grading = fn(&Report) -> (Grade, &'static str);
+
+/// A column of the table: its head, what it means, and how it is taken from a report.
+struct Column {
+    key: &'static str,
+    head: &'static str,
+    about: &'static str,
+    /// The number behind the text; the best run is marked by it.
+    value: Value,
+    show: Show,
+    more_is_better: bool,
+    grade: Option<Grading>,
+}
+
+/// A time in milliseconds, with their thousands set apart.
+pub(super) fn milliseconds(value: f64) -> String {
+    let hundredths = (value * 100.0).round() as u64;
+    format!("{}.{:02} ms", format_count(hundredths / 100), hundredths % 100)
+}
+
+impl Column {
+    /// A column whose largest value is the best.
+    const fn more(key: &'static str, head: &'static str, about: &'static str, value: Value, show: Show) -> Self {
+        Self { key, head, about, value, show, more_is_better: true, grade: None }
+    }
+
+    /// A column whose smallest value is the best.
+    const fn less(key: &'static str, head: &'static str, about: &'static str, value: Value, show: Show) -> Self {
+        Self { more_is_better: false, ..Self::more(key, head, about, value, show) }
+    }
+
+    /// The same column with grades.
+    const fn graded(self, grade: Grading) -> Self {
+        Self { grade: Some(grade), ..self }
+    }
+}
+
+const COLUMNS: [Column; 10] = [
+    Column::more(
+        "hit_rate",
+        "Hit rate",
+        "Hits as a percentage of accesses. Over 80 % is good, under 50 % bad.",
+        Report::hit_ratio,
+        |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
+    )
+    .graded(|r| (grades(r).hit_rate, "")),
+    Column::more(
+        "byte_hit_rate",
+        "Byte hit rate",
+        "Bytes hit as a percentage of bytes requested: what DRAM does not have to deliver.",
+        Report::byte_hit_ratio,
+        |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
+    ),
+    Column::more(
+        "hits",
+        "Hits",
+        "Accesses that found their tensor in fast memory.",
+        |r| r.hits as f64,
+        |r| format_count(r.hits),
+    ),
+    Column::less(
+        "misses",
+        "DRAM accesses",
+        "Accesses that did not, and went to DRAM.",
+        |r| r.misses as f64,
+        |r| format_count(r.misses),
+    ),
+    Column::less(
+        "miss_bytes",
+        "DRAM traffic",
+        "Bytes that DRAM delivers.",
+        |r| r.miss_bytes as f64,
+        |r| format_bytes(r.miss_bytes),
+    ),
+    Column::less(
+        "evictions",
+        "Evictions",
+        "Tensors evicted to make room. More than half as many as accesses is thrashing.",
+        |r| r.evictions as f64,
+        |r| format_count(r.evictions),
+    )
+    .graded(|r| (grades(r).evictions, "thrashing")),
+    Column::more(
+        "gap_closed",
+        "Gap closed",
+        "How much of the way from LRU to the best schedule known it goes, in misses: 100 % is all of it.",
+        |r| r.gap_closed.unwrap_or(0.0),
+        |r| r.gap_closed.map_or("–".into(), |gap| format!("{:.1} %", 100.0 * gap)),
+    ),
+    Column::less(
+        "bypassed",
+        "Bypassed",
+        "Misses whose tensor was not kept: larger than fast memory, or its own victim.",
+        |r| r.bypassed as f64,
+        |r| format_count(r.bypassed),
+    ),
+    Column::less(
+        "total_latency_ms",
+        "Total latency",
+        "0.01 ms per hit; 0.1 ms per MB plus size / 32 GB/s per miss (the prototype's constants). \
+         Under 10 ms is good, over 100 ms bad.",
+        |r| r.total_latency_ms,
+        |r| milliseconds(r.total_latency_ms),
+    )
+    .graded(|r| (grades(r).latency, "")),
+    Column::less(
+        "bandwidth_wait_ms",
+        "Bandwidth wait",
+        "The part of the latency that waits for DRAM bandwidth. Under 20 % is good, over 70 % a bottleneck.",
+        |r| r.bandwidth_wait_ms,
+        |r| milliseconds(r.bandwidth_wait_ms),
+    )
+    .graded(|r| (grades(r).bandwidth, "bottleneck")),
+];
+
+/// The policies side by side: one column per policy, so that a phone shows them whole.
+pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
+    let runs = &outcome.runs;
+    let heads = runs
+        .iter()
+        .enumerate()
+        .map(|(i, run)| {
+            let info = run.policy.info();
+            view! { <th scope="col" title=info.about><span class=dot(i)></span>{info.title}</th> }
+        })
+        .collect_view();
+    let rows = COLUMNS
+        .iter()
+        .map(|column| {
+            let best = runs.iter().map(column.value).fold(None, |best: Option<f64>, v| {
+                Some(best.map_or(v, |b| if column.more_is_better { b.max(v) } else { b.min(v) }))
+            });
+            let differs = runs.iter().any(|r| Some((column.value)(r)) != best);
+            let cells = runs
+                .iter()
+                .map(|run| {
+                    let (grade, word) = column.grade.map_or((Grade::Fair, ""), |grade| grade(run));
+                    let class = match grade {
+                        Grade::Good => "good",
+                        Grade::Bad => "bad",
+                        Grade::Fair => "",
+                    };
+                    let note = (grade == Grade::Bad && !word.is_empty()).then(|| view! { <small>{word}</small> });
+                    let value = (column.value)(run);
+                    view! {
+                        <td class=class class:best=differs && Some(value) == best
+                            data-policy=run.policy.name() data-metric=column.key data-value=value.to_string()>
+                            {(column.show)(run)} {note}
+                        </td>
+                    }
+                })
+                .collect_view();
+            view! { <tr><th scope="row" title=column.about>{column.head}</th>{cells}</tr> }
+        })
+        .collect_view();
+    view! {
+        <div class="scroll" tabindex="0" role="region" aria-label="Metrics by policy">
+            <table id="metrics">
+                <caption>{format!("Capacity {} ({} bytes). The best of each row is bold.", format_bytes(capacity_bytes), format_count(capacity_bytes))}</caption>
+                <thead><tr><td></td>{heads}</tr></thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </div>
+    }
+    .into_any()
+}

@@ -1,0 +1,215 @@
+//! Charts as SVG text, drawn with plotters at the width they are shown, in the colours of the style sheet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leptos::ev;
+use leptos::html::Div;
+use leptos::prelude::*;
+use plotters::coord::Shift;
+use plotters::prelude::{
+    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, RGBColor, Rectangle,
+    SVGBackend, ShapeStyle, Text,
+};
+use plotters::style::Color as _;
+use plotters::style::text_anchor::Pos;
+pub use plotters::style::text_anchor::{HPos, VPos};
+
+use crate::view::SERIES;
+
+/// Why a chart could not be drawn.
+pub type Failure = DrawingAreaErrorKind<std::io::Error>;
+
+/// Draws a chart at a width in pixels; drawn anew whenever a signal that it reads changes.
+pub type Draw = Arc<dyn Fn(u32) -> Result<String, Failure> + Send + Sync>;
+
+/// Space above a chart, in pixels.
+pub const TOP: i32 = 18;
+/// Space on the right of a chart, in pixels.
+pub const RIGHT: i32 = 8;
+/// Space below a chart for the labels of its axis, in pixels.
+pub const LABELS: i32 = 20;
+/// Space below a chart for the labels of its axis and its name, in pixels.
+pub const LABELS_AND_NAME: i32 = 34;
+/// Height of the text, in pixels.
+const TEXT_SIZE: i32 = 12;
+
+/// The variables of the style sheet that colours stand for. A drawing follows the theme by itself: plotters gets a
+/// stand-in of each colour, and the SVG the variable in its place.
+const VARIABLES: [&str; 5 + SERIES] = [
+    "--chart-text",
+    "--chart-grid",
+    "--text",
+    "--heat-empty",
+    "--heat-full",
+    "--s0",
+    "--s1",
+    "--s2",
+    "--s3",
+    "--s4",
+    "--s5",
+];
+
+/// A colour of the style sheet.
+#[derive(Debug, Clone, Copy)]
+pub struct Colour {
+    variable: u8,
+    opacity: f64,
+}
+
+impl Colour {
+    /// Labels, and lines that belong to no series.
+    pub const TEXT: Self = Self::of(0);
+    /// The lines behind a chart.
+    pub const GRID: Self = Self::of(1);
+    /// A line as strong as the text of the page.
+    pub const STRONG: Self = Self::of(2);
+    /// A cell of a heatmap of which nothing is resident.
+    pub const EMPTY: Self = Self::of(3);
+    /// A cell of a heatmap of which all is resident.
+    pub const FULL: Self = Self::of(4);
+
+    const fn of(variable: u8) -> Self {
+        Self { variable, opacity: 1.0 }
+    }
+
+    /// The colour of the line number `i`; the mark in its legend has the same (see [`crate::view::dot`]).
+    pub const fn series(i: usize) -> Self {
+        Self::of(5 + (i % SERIES) as u8)
+    }
+
+    /// The same colour with an opacity of 0 to 1.
+    pub const fn faint(self, opacity: f64) -> Self {
+        Self { opacity, ..self }
+    }
+
+    /// What plotters draws in its place.
+    fn stand_in(self, filled: bool, width: u32) -> ShapeStyle {
+        ShapeStyle { color: RGBColor(0, 0, self.variable).mix(self.opacity), filled, stroke_width: width }
+    }
+}
+
+/// Puts the variables in the place of their stand-ins.
+fn with_variables(mut svg: String) -> String {
+    for (i, variable) in VARIABLES.iter().enumerate() {
+        // Texts hold no plain quotes: only attributes are met.
+        svg = svg.replace(&format!("\"#0000{i:02X}\""), &format!("\"var({variable})\""));
+    }
+    svg
+}
+
+/// The area of a chart between its axes, in pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// The left edge.
+    pub left: i32,
+    /// The right edge.
+    pub right: i32,
+    /// The upper edge.
+    pub top: i32,
+    /// The lower edge.
+    pub bottom: i32,
+}
+
+impl Frame {
+    /// The frame in a drawing of `width` by `height`, with space for labels on the left and below.
+    pub fn new(width: u32, height: u32, left: i32, below: i32) -> Self {
+        Self { left, right: width as i32 - RIGHT, top: TOP, bottom: height as i32 - below }
+    }
+
+    /// The pixel at a share of the width, from the left.
+    pub fn x(&self, share: f64) -> i32 {
+        self.left + (f64::from(self.right - self.left) * share).round() as i32
+    }
+
+    /// The pixel at a share of the height, from below.
+    pub fn y(&self, share: f64) -> i32 {
+        self.bottom - (f64::from(self.bottom - self.top) * share).round() as i32
+    }
+}
+
+/// What a chart is painted on.
+pub struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
+
+impl Canvas<'_> {
+    /// A line of `width` through `points`.
+    pub fn line(&self, points: Vec<(i32, i32)>, colour: Colour, width: u32) -> Result<(), Failure> {
+        self.0.draw(&PathElement::new(points, colour.stand_in(false, width)))
+    }
+
+    /// A filled rectangle between two corners.
+    pub fn rectangle(&self, corners: [(i32, i32); 2], colour: Colour) -> Result<(), Failure> {
+        self.0.draw(&Rectangle::new(corners, colour.stand_in(true, 1)))
+    }
+
+    /// A filled circle.
+    pub fn circle(&self, centre: (i32, i32), radius: u32, colour: Colour) -> Result<(), Failure> {
+        self.0.draw(&Circle::new(centre, radius, colour.stand_in(true, 1)))
+    }
+
+    /// A text of which the point `at` is the given edge.
+    pub fn text(&self, text: String, at: (i32, i32), horizontal: HPos, vertical: VPos) -> Result<(), Failure> {
+        let style = ("system-ui, sans-serif", TEXT_SIZE).into_font().color(&Colour::TEXT.stand_in(true, 1).color);
+        self.0.draw(&Text::new(text, at, style.pos(Pos::new(horizontal, vertical))))
+    }
+
+    /// Lines across `frame`, the highest of which stands for the share `most`, with a label of each.
+    pub fn percentages(&self, frame: &Frame, most: f64, steps: u32) -> Result<(), Failure> {
+        for step in 0..=steps {
+            let share = f64::from(step) / f64::from(steps);
+            let y = frame.y(share);
+            self.line(vec![(frame.left, y), (frame.right, y)], Colour::GRID, 1)?;
+            self.text(format!("{:.0} %", 100.0 * most * share), (frame.left - 6, y), HPos::Right, VPos::Center)?;
+        }
+        Ok(())
+    }
+}
+
+/// The SVG of what `paint` draws.
+pub fn svg(width: u32, height: u32, paint: &dyn Fn(&Canvas<'_>) -> Result<(), Failure>) -> Result<String, Failure> {
+    let mut svg = String::new();
+    {
+        let canvas = Canvas(SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area());
+        paint(&canvas)?;
+        canvas.0.present()?;
+    }
+    Ok(with_variables(svg))
+}
+
+/// A chart that fills the width of its place.
+pub fn chart(id: &'static str, label: &'static str, draw: Draw) -> AnyView {
+    let place = NodeRef::<Div>::new();
+    let width = width_of(place);
+    let svg = move || drawn(width.get(), &*draw);
+    view! { <div class="chart" id=id node_ref=place role="img" aria-label=label inner_html=svg></div> }.into_any()
+}
+
+/// A chart's SVG, or why there is none; empty until there is a width.
+pub fn drawn(width: u32, draw: &dyn Fn(u32) -> Result<String, Failure>) -> String {
+    match width {
+        0 => String::new(),
+        width => draw(width).unwrap_or_else(|error| format!("<p>The chart could not be drawn: {error}</p>")),
+    }
+}
+
+/// The width to draw at: that of `place`, in steps, so that dragging a window does not redraw every pixel.
+pub fn width_of(place: NodeRef<Div>) -> RwSignal<u32> {
+    let width = RwSignal::new(0);
+    let measure = move || {
+        // The results may have made way for others meanwhile.
+        if let Some(place) = place.try_get_untracked().flatten() {
+            let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
+            if wide != width.get_untracked() {
+                width.set(wide);
+            }
+        }
+    };
+    // Once when the place is there, as a task of its own for each chart, and whenever the window changes.
+    Effect::new(move |_| {
+        place.track();
+        set_timeout(measure, Duration::ZERO);
+    });
+    let listener = window_event_listener(ev::resize, move |_| measure());
+    on_cleanup(move || listener.remove());
+    width
+}

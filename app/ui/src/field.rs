@@ -1,0 +1,120 @@
+//! Labelled fields, which may show what is wrong with them.
+
+use leptos::prelude::*;
+
+use crate::view::options;
+
+/// The range of a slider, and its step.
+#[derive(Debug, Clone, Copy)]
+struct Slider {
+    min: &'static str,
+    max: &'static str,
+    step: &'static str,
+}
+
+/// A labelled field of text.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    id: &'static str,
+    label: &'static str,
+    value: RwSignal<String>,
+    slider: Option<Slider>,
+    hint: &'static str,
+    placeholder: &'static str,
+    problem: Option<Signal<String>>,
+}
+
+impl Field {
+    /// The field with the element `id`.
+    pub fn new(id: &'static str, label: &'static str, value: RwSignal<String>) -> Self {
+        Self { id, label, value, slider: None, hint: "", placeholder: "", problem: None }
+    }
+
+    /// Adds a slider for the usual range; the text may go beyond.
+    pub fn slider(self, min: &'static str, max: &'static str, step: &'static str) -> Self {
+        Self { slider: Some(Slider { min, max, step }), ..self }
+    }
+
+    /// Shows what stands for an empty field.
+    pub fn placeholder(self, placeholder: &'static str) -> Self {
+        Self { placeholder, ..self }
+    }
+
+    /// Says what may be written, or what it means.
+    pub fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+
+    /// Says what is wrong with it; empty where nothing is.
+    pub fn problem(self, problem: Signal<String>) -> Self {
+        Self { problem: Some(problem), ..self }
+    }
+
+    /// A line of text.
+    pub fn input(self) -> AnyView {
+        let Self { id, label, value, slider, hint, placeholder, problem } = self;
+        let mode = if slider.is_some() { "decimal" } else { "text" };
+        let slider = slider.map(|Slider { min, max, step }| {
+            view! {
+                <input
+                    type="range" min=min max=max step=step aria-label=format!("{label}, slider")
+                    prop:value=value
+                    on:input:target=move |event| value.set(event.target().value())
+                />
+            }
+        });
+        view! {
+            <div class="field">
+                <label for=id>{label}</label>
+                <input
+                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
+                    aria-invalid=problem.map(invalid) aria-describedby=problem.map(|_| line_id(id))
+                    prop:value=value
+                    on:input:target=move |event| value.set(event.target().value())
+                />
+                {slider}
+                <p class="hint">{hint}</p>
+                {problem.map(|problem| problem_line(id, problem))}
+            </div>
+        }
+        .into_any()
+    }
+
+    /// A choice among values, each with what people read for it; `chosen` hears of each.
+    pub fn choice(self, values: Vec<(String, String)>, chosen: impl Fn(String) + 'static) -> AnyView {
+        let Self { id, label, value, hint, problem, .. } = self;
+        let change = move |name: String| {
+            value.set(name.clone());
+            chosen(name);
+        };
+        view! {
+            <div class="field">
+                <label for=id>{label}</label>
+                <select
+                    id=id aria-invalid=problem.map(invalid) aria-describedby=problem.map(|_| line_id(id))
+                    on:change:target=move |event| change(event.target().value())
+                >
+                    {options(value, values)}
+                </select>
+                <p class="hint">{hint}</p>
+                {problem.map(|problem| problem_line(id, problem))}
+            </div>
+        }
+        .into_any()
+    }
+}
+
+/// Identifier of the line that says what is wrong with the field `id`.
+fn line_id(id: &str) -> String {
+    format!("{id}-problem")
+}
+
+/// The line that says what is wrong with the field `id`.
+pub fn problem_line(id: &str, problem: Signal<String>) -> AnyView {
+    view! { <p class="problem" id=line_id(id) role="alert">{problem}</p> }.into_any()
+}
+
+/// `true` or `false`, as `aria-invalid` of a field with this problem.
+pub fn invalid(problem: Signal<String>) -> Signal<String> {
+    Signal::derive(move || problem.with(|problem| !problem.is_empty()).to_string())
+}

@@ -1,0 +1,25 @@
+//! What the pages share: the Memory page (`accel-app`) and the Kernel page (`accel-kernel-page`).
+//!
+//! The modules, ground first; each imports only from those before it:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`view`] | parts of views: conditions, tables, options, legends |
+//! | [`theme`] | dark or light |
+//! | [`address`] | the fragment of the address, and the button that copies the link |
+//! | [`field`] | labelled fields |
+//! | [`files`] | files that are dropped on the page |
+//! | [`chart`] | charts as SVG, in the colours of the style sheet |
+//! | [`module`] | the WASM modules that lie beside the page |
+//! | [`worker`] | a page's worker, from both sides |
+//! | [`run`] | where a run stands, and the bar that shows it |
+
+pub mod address;
+pub mod chart;
+pub mod field;
+pub mod files;
+pub mod module;
+pub mod run;
+pub mod theme;
+pub mod view;
+pub mod worker;

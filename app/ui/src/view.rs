@@ -1,0 +1,85 @@
+//! Parts of views.
+
+use leptos::html::ElementType;
+use leptos::mount::mount_to;
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+
+/// Number of colours of lines in charts; the style sheet calls them `s0` to `s5`.
+pub const SERIES: usize = 6;
+
+/// A condition as a signal: all conditions of a page then share one piece of code.
+pub fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {
+    Signal::derive(condition)
+}
+
+/// Shows in `place` what `make` returns, anew whenever a signal that it reads changes.
+///
+/// A whole tree is exchanged for another: comparing the two, as a view inside a view would, needs code for
+/// each element and finds nothing in common.
+pub fn show_in<E, V>(place: NodeRef<E>, make: impl Fn() -> Option<V> + 'static)
+where
+    E: ElementType<Output: JsCast + Clone + Into<web_sys::HtmlElement>> + 'static,
+    V: IntoView + 'static,
+{
+    let shown = StoredValue::new_local(None);
+    Effect::new(move |_| {
+        let Some(place) = place.get() else { return };
+        let view = make();
+        // The old tree goes first: its identifiers may come again.
+        shown.set_value(None);
+        shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
+    });
+}
+
+/// The options of a choice by number: the value of each is its index.
+pub fn choices(names: Vec<String>) -> AnyView {
+    let options = names.into_iter().enumerate();
+    options.map(|(i, name)| view! { <option value=i.to_string()>{name}</option> }).collect_view().into_any()
+}
+
+/// The options of a choice, each a value and what people read for it; the one that `value` holds is selected.
+pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> AnyView {
+    options
+        .into_iter()
+        .map(|(option, text)| {
+            let selected = yes({
+                let option = option.clone();
+                move || value.get() == option
+            });
+            view! { <option value=option prop:selected=selected>{text}</option> }
+        })
+        .collect_view()
+        .into_any()
+}
+
+/// The classes of the mark in the colour of the line number `series` of a chart.
+pub fn dot(series: usize) -> String {
+    format!("dot s{}", series % SERIES)
+}
+
+/// The items of a legend, one for each line of a chart in their order.
+pub fn legend(names: Vec<String>) -> AnyView {
+    let items = names.into_iter().enumerate();
+    items.map(|(i, name)| view! { <li><span class=dot(i)></span>{name}</li> }).collect_view().into_any()
+}
+
+/// A table of text; the first column names its row.
+pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView {
+    let head = head.iter().map(|text| view! { <th scope="col">{(*text).to_owned()}</th> }).collect_view();
+    let rows = rows
+        .into_iter()
+        .map(|row| {
+            let mut cells = row.into_iter();
+            let name = cells.next();
+            let cells = cells.map(|text| view! { <td>{text}</td> }).collect_view();
+            view! { <tr><th scope="row">{name}</th>{cells}</tr> }
+        })
+        .collect_view();
+    view! {
+        <div class="scroll" tabindex="0" role="region" aria-label=id>
+            <table id=id><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
+        </div>
+    }
+    .into_any()
+}
