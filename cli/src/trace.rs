@@ -159,7 +159,7 @@ fn print_views(views: &Views, requested: u64, out: &mut dyn Write) -> anyhow::Re
         writeln!(
             out,
             "{:<16} {} tensors, {}, {} accesses, {:.1} % of the bytes requested",
-            kind.label(),
+            kind.title(),
             format_count(of_kind.tensors),
             format_bytes(of_kind.bytes),
             format_count(of_kind.accesses),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use accel_core::import::Format;
+use accel_core::import::cache_csv::Columns;
 use accel_core::recipe::Workload;
 use accel_core::validate::profile::{self, PROFILES};
 use accel_core::validate::realism::{Comparison, Realism, Reference, realism};
@@ -27,7 +28,7 @@ pub(crate) struct Validate {
     reference: Option<String>,
     /// Columns of a reference in CSV or Parquet, as --columns takes them.
     #[arg(long, value_name = "KEY=VALUE,...", requires = "reference")]
-    reference_columns: Option<String>,
+    reference_columns: Option<Columns>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -59,8 +60,7 @@ impl Validate {
                 profiles.collect::<Result<_, _>>()?
             }
             Some(file) if file == "-" || Path::new(file).is_file() => {
-                let columns = self.reference_columns.as_deref().map(str::parse).transpose()?;
-                let (other, _) = read_trace(Path::new(file), None, columns.as_ref())?;
+                let (other, _) = read_trace(Path::new(file), None, self.reference_columns.as_ref())?;
                 vec![Realism { reference: file.clone(), ..realism(&trace, Reference::Trace(&other))? }]
             }
             Some(name) => vec![realism(&trace, Reference::Profile(profile::find(name)?))?],

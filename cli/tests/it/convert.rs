@@ -1,14 +1,11 @@
 //! `accel trace convert`, Parquet and files of weights, as a user runs them.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-fn accel(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_accel")).args(arguments).output().unwrap()
-}
+use crate::{accel, refusal};
 
 /// Standard output and standard error of a command that succeeds.
 fn both(arguments: &[&str]) -> (String, String) {
@@ -16,14 +13,6 @@ fn both(arguments: &[&str]) -> (String, String) {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{arguments:?}: {error}");
     (String::from_utf8_lossy(&output.stdout).into_owned(), error)
-}
-
-fn refusal(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    text
 }
 
 fn info(file: &str, more: &[&str]) -> Value {
