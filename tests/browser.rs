@@ -73,6 +73,7 @@ impl Browser {
         }
         let url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
+        accel_model::client::choose_tls();
         let driver = loop {
             match WebDriver::new(&url, capabilities.clone()).await {
                 Ok(driver) => break driver,

@@ -5,17 +5,17 @@ pub mod browser;
 
 use std::path::{Path, PathBuf};
 
-use accel_model::{LoadOptions, LocalModel};
+use accel_model::{LoadOptions, loader};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use clap::Parser as _;
 use http_body_util::BodyExt as _;
-use infer_server::app::{Config, Health, router};
-use infer_server::scoring::local::Loader;
+use infer_server::health::Health;
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::{Backend, Common, Scoring};
+use infer_server::service::{Config, router};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -32,12 +32,12 @@ fn tiny_models() -> PathBuf {
     root().join("tests/fixtures/mistral")
 }
 
-/// A tiny model with random weights, which reads prompts as long as those of scoring: the fixture's own limit is put up,
+/// A tiny model with random weights, which reads prompts as long as those of scoring: the fixture's own limit is raised,
 /// as nothing else depends on it.
 pub fn tiny_model(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut bytes = std::fs::read(tiny_models().join("f32.gguf"))?;
     let key = b"llama.context_length";
-    let at = bytes.windows(key.len()).position(|part| part == key).context("no such key")?;
+    let at = bytes.windows(key.len()).position(|part| part == key).context("no context length in the fixture")?;
     // The type of the value (4 = u32), then the value.
     let value = at + key.len() + 4;
     bytes[value..value + 4].copy_from_slice(&4096u32.to_le_bytes());
@@ -48,8 +48,8 @@ pub fn tiny_model(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// Serves a service whose scores are by the model in `file` on a free port; its address.
 pub async fn serve_model(file: PathBuf, cors_origins: Vec<HeaderValue>) -> anyhow::Result<String> {
-    let loader: Loader = Box::new(move || Ok(Box::new(LocalModel::load(&file, &LoadOptions::default())?)));
     let common = Common::default();
+    let loader = loader(file, LoadOptions::default())?;
     let queue = Queue::start(loader, queue::Options::default(), &common)?;
     let scoring = Scoring::new(Backend::Local(queue), common);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

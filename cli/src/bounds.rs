@@ -4,13 +4,13 @@ use std::io::Write;
 
 use accel_core::bound;
 use accel_core::policy::{Admission, PolicyKind};
-use accel_core::run::run_with;
+use accel_core::run::Details;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
-use crate::progress::Bar;
+use crate::parallel;
 use crate::simulate::{print_bounds, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 
@@ -48,7 +48,7 @@ impl Bounds {
         let mut answer: Option<Answer> = None;
         for admission in modes {
             recipe.memory.admission = admission;
-            let outcome = run_with(&recipe, trace.clone(), &mut Bar::new())?;
+            let outcome = parallel::run(&recipe, trace.clone(), None, Details::REPORTS)?;
             let answer = answer.get_or_insert(Answer {
                 trace: outcome.trace,
                 capacity_bytes: recipe.memory.capacity_bytes,

@@ -1,17 +1,13 @@
 //! `accel curve`: misses by capacity.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use accel_core::curve::{self, CurveTasks, Curves, Grid, Question};
-use accel_core::progress::{Flow, Progress as _};
-use accel_core::score::heuristic;
-use accel_core::trace::reuse::Future;
+use accel_core::curve::{self, Curves, Grid};
+use accel_core::run::Details;
 use accel_core::units::{format_bytes, parse_bytes};
 use clap::Args;
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
-use crate::progress::Bar;
+use crate::parallel;
 use crate::simulate::{numbers, print_json};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 
@@ -52,44 +48,13 @@ impl Curve {
             grid.capacities = capacities.collect::<Result<_, _>>()?;
         }
         grid.check()?;
-        let trace = Arc::new(match self.source.file(&recipe)? {
-            Some((trace, _)) => trace,
-            None => recipe.workload.trace(recipe.seed)?,
-        });
-        let future = Arc::new(Future::of(&trace));
-        let scored = recipe.policies.iter().any(|policy| policy.info().scored());
-        let scores = scored.then(|| heuristic(&trace));
         recipe.bounds &= !self.no_bounds;
         recipe.curve = Some(grid);
-        let grid = recipe.curve.clone().unwrap_or_default();
-        let question = Question {
-            grid: &grid,
-            policies: &recipe.policies,
-            admission: recipe.memory.admission,
-            seed: recipe.seed,
-            bounds: recipe.bounds,
-        };
-        let plan = CurveTasks::new(&trace, &future, scores.as_ref(), &question);
-        let curves = plan.finish(in_parallel(&plan)?)?;
+        let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
+        // A recipe with a grid has curves.
+        let Some(curves) = parallel::run(&recipe, file, None, Details::CURVES)?.curve else { return Ok(()) };
         if self.json { print_json(&curves, out) } else { print(&curves, out) }
     }
-}
-
-/// Does all tasks, as many at once as there are processors.
-fn in_parallel(plan: &CurveTasks) -> anyhow::Result<Vec<curve::Answer>> {
-    let bar = std::sync::Mutex::new((0, Bar::new()));
-    let answers = (0..plan.tasks()).into_par_iter().map(|task| {
-        let answer = plan.run(task);
-        // A poisoned bar is one whose thread has panicked: that panic is on its way already.
-        if let Ok(mut bar) = bar.lock() {
-            bar.0 += 1;
-            let done = bar.0;
-            let flow = bar.1.report(done, plan.tasks() as u64, "curve");
-            debug_assert_eq!(flow, Flow::Continue);
-        }
-        answer
-    });
-    Ok(answers.collect::<Result<_, _>>()?)
 }
 
 /// Prints the curves as tables.

@@ -1,20 +1,17 @@
 //! `accel explain`: why a policy misses.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use accel_core::policy::{PolicyKind, Setup};
-use accel_core::run::run_with;
-use accel_core::score::heuristic;
+use accel_core::policy::PolicyKind;
+use accel_core::run::{Details, Plan};
+use accel_core::sim::Report;
 use accel_core::sim::why::{Eviction, Why};
-use accel_core::sim::{Report, evictions_at};
 use accel_core::trace::Summary;
-use accel_core::trace::reuse::Future;
 use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
-use crate::progress::Bar;
+use crate::parallel;
 use crate::simulate::{numbers, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 
@@ -55,19 +52,8 @@ impl Explain {
         recipe.curve = None;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         if let Some(access) = self.at {
-            let trace = match file {
-                Some(trace) => trace,
-                None => recipe.workload.trace(recipe.seed)?,
-            };
-            let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
-            let setup = Setup {
-                admission: recipe.memory.admission,
-                scores: Some(&scores),
-                future: Some(&future),
-                seed: recipe.seed,
-                ..Setup::new(&sizes, recipe.memory.capacity_bytes)
-            };
-            let evictions = evictions_at(policy, &setup, &future, &trace, access)?;
+            let plan = Plan::new(&recipe, file, None, Details::REPORTS)?;
+            let evictions = plan.evictions_at(policy, access)?;
             if self.json {
                 return print_json(&evictions, out);
             }
@@ -76,7 +62,8 @@ impl Explain {
             }
             return print_evictions(&evictions, out);
         }
-        let outcome = run_with(&recipe, file, &mut Bar::new())?;
+        let details = Details { charts: false, ..Details::ALL };
+        let outcome = parallel::run(&recipe, file, None, details)?;
         let Some(run) = outcome.runs.first() else { return Ok(()) };
         if self.json {
             return print_json(&Answer { trace: &outcome.trace, run, explanation: &outcome.explanation }, out);

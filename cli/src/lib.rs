@@ -6,9 +6,9 @@ mod curve;
 mod explain;
 mod kernel;
 mod models;
+mod parallel;
 mod parquet;
 mod progress;
-
 mod scores;
 mod simulate;
 mod source;

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Outcome, run_scored, run_with};
+use accel_core::run::{Details, Outcome};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::parallel;
 use crate::progress::Bar;
 
 /// Who scores.
@@ -29,9 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 impl ScorerArgs {
     /// Runs `recipe`, with scores of the server where a policy reads them.
-    pub(crate) fn run(&self, recipe: &Recipe, file: Option<Trace>) -> anyhow::Result<Outcome> {
-        let mut bar = Bar::new();
-        let Some(server) = &self.scorer else { return Ok(run_with(recipe, file, &mut bar)?) };
+    pub(crate) fn run(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Outcome> {
+        let Some(server) = &self.scorer else { return parallel::run(recipe, file, None, details) };
         if !recipe.reads_scores() {
             bail!(
                 "--scorer {server}: no policy of this run reads scores. Add ml or ml-reuse to --policy, or leave it out"
@@ -42,8 +42,8 @@ impl ScorerArgs {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
         };
-        let scores = ask(server, &trace, &mut bar)?;
-        Ok(run_scored(recipe, trace, scores, &mut bar)?)
+        let scores = ask(server, &trace, &mut Bar::new())?;
+        parallel::run(recipe, Some(trace), Some(scores), details)
     }
 }
 

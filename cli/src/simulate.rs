@@ -7,7 +7,7 @@ use accel_core::curve::Curves;
 use accel_core::explain::schedule_name;
 use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
-use accel_core::run::Outcome;
+use accel_core::run::{Details, Outcome};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
@@ -68,10 +68,10 @@ impl Simulate {
         }
         recipe.bounds &= !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        let mut outcome = self.scorer.run(&recipe, file)?;
+        // What is not printed is not computed: `accel explain` tells the reasons.
+        let details = Details { explanation: !self.json, ..Details::REPORTS };
+        let outcome = self.scorer.run(&recipe, file, details)?;
         if self.json {
-            // `accel explain` tells these.
-            outcome.runs.iter_mut().for_each(|run| run.why = None);
             let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
             let scorer = scored.then(|| outcome.scorer.name());
             let Outcome { trace, runs, bounds, curve, .. } = &outcome;

@@ -7,11 +7,12 @@ use accel_core::error::Error;
 use accel_core::import::input::{Input, damaged, unpack};
 use accel_core::import::oracle_general::{self, Objects};
 use accel_core::import::{self, Format};
-use accel_core::policy::{Knows, Setup};
+use accel_core::policy::Knows;
 use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::Workload;
-use accel_core::sim::{Report, cache};
+use accel_core::run::stream::Stream;
+use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use anyhow::{Context as _, bail};
 
@@ -54,31 +55,22 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
         eprintln!("warning: {}: {warning}", source.name);
     }
     let summary = objects.summary(&source.name)?;
-    let sizes = objects.sizes();
-    let setup = Setup {
-        admission: recipe.memory.admission,
-        seed: recipe.seed,
-        ..Setup::new(sizes, recipe.memory.capacity_bytes)
-    };
-    let mut memories = recipe.policies.iter().map(|kind| cache(*kind, &setup)).collect::<Result<Vec<_>, _>>()?;
+    let mut stream = Stream::new(recipe, objects.sizes())?;
     let mut accesses = Vec::new();
-    let mut done = 0;
     each_chunk(&source.name, progress, "policies", |chunk| {
         objects.accesses(&source.name, chunk, &mut accesses)?;
-        memories.iter_mut().for_each(|memory| memory.advance(&accesses, done));
-        done += accesses.len();
+        stream.advance(&accesses);
         Ok(())
     })?;
-    if done as u64 != summary.accesses {
+    if stream.accesses() as u64 != summary.accesses {
         bail!(
-            "{}: the second pass read {done} records and the first {}. It must be a regular file that nobody writes to",
+            "{}: the second pass read {} records and the first {}. It must be a regular file that nobody writes to",
             source.name,
+            stream.accesses(),
             summary.accesses
         );
     }
-    let capacity = recipe.memory.capacity_bytes;
-    let runs = recipe.policies.iter().zip(&memories);
-    Ok((summary, runs.map(|(kind, memory)| Report::new(*kind, capacity, memory.counts())).collect()))
+    Ok((summary, stream.finish()))
 }
 
 /// Reads the content of the file, unpacked, from its start to its end; `what` is shown meanwhile.

@@ -25,6 +25,7 @@ pub mod curve;
 pub mod error;
 pub mod explain;
 pub mod import;
+mod math;
 pub mod memory;
 pub mod policy;
 pub mod progress;

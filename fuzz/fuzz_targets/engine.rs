@@ -9,14 +9,14 @@ use accel_core::bound::{Reuses, Value};
 use accel_core::curve::lru::LruCurve;
 use accel_core::memory::{Cost, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind, Setup};
-use accel_core::recipe::Recipe;
 use accel_core::progress::Unattended;
+use accel_core::recipe::Recipe;
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::run::run_with;
 use accel_core::score::heuristic;
 use accel_core::sim::audit::audit;
 use accel_core::trace::reuse::Future;
 use accel_core::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
-use accel_core::recipe::{FileSource, Workload};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 

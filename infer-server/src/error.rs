@@ -1,12 +1,7 @@
-//! Every refusal as JSON: a sentence for people, and the place in the request for programs.
+//! Every refusal: a sentence for people, the place in the request for programs, and the status.
 
 use accel_core::error::{Error, Place};
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,30 +9,30 @@ use crate::scoring::{ScoreError, seconds};
 
 /// A refused request. `detail` has the shape that clients of the prototype (FastAPI) know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What is wrong and what to do about it.
     #[schema(example = "num_layers is 0: out of range. Choose a value from 1 to 1024")]
-    pub error: String,
+    pub(crate) error: String,
     /// Where in the request.
-    pub detail: Vec<Detail>,
+    pub(crate) detail: Vec<Detail>,
 }
 
 /// One fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// The path to the value, such as `["body", "num_layers"]`.
-    pub loc: Vec<String>,
+    pub(crate) loc: Vec<String>,
     /// What is wrong with it.
-    pub msg: String,
+    pub(crate) msg: String,
     /// The value that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<String>,
+    pub(crate) input: Option<String>,
 }
 
 /// An error on its way out.
 #[derive(Debug)]
-pub enum ApiError {
-    /// The request is at fault; `in_query` tells where its fields stand.
+pub(crate) enum ApiError {
+    /// The request is at fault; `part` says where its fields are.
     Request {
         /// What is wrong.
         error: Error,
@@ -61,12 +56,12 @@ pub enum ApiError {
 
 impl ApiError {
     /// A fault in the request's body.
-    pub fn body(error: Error) -> Self {
+    pub(crate) fn body(error: Error) -> Self {
         Self::Request { error, part: "body" }
     }
 
     /// A fault in the request's query.
-    pub fn query(error: Error) -> Self {
+    pub(crate) fn query(error: Error) -> Self {
         Self::Request { error, part: "query" }
     }
 
@@ -79,41 +74,41 @@ impl ApiError {
     }
 
     /// As many runs as the server does at once are under way.
-    pub fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         let message = "the server is busy with other runs. Try again in a second";
         Self::later(StatusCode::TOO_MANY_REQUESTS, message, 1)
     }
 
     /// As many jobs as the server keeps are waiting or running.
-    pub fn jobs_are_full(most: usize) -> Self {
+    pub(crate) fn jobs_are_full(most: usize) -> Self {
         let message = format!("{most} jobs are waiting or running, and the server takes no more. Try again later");
         Self::later(StatusCode::TOO_MANY_REQUESTS, message, 5)
     }
 
     /// The server is shutting down.
-    pub fn draining() -> Self {
+    pub(crate) fn draining() -> Self {
         let message = "the server is shutting down. Ask another one, or try again in a while";
         Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 5)
     }
 
     /// There is no such thing.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::refused(StatusCode::NOT_FOUND, message)
     }
 
     /// The server is not set up for it.
-    pub fn not_set_up(message: impl Into<String>) -> Self {
+    pub(crate) fn not_set_up(message: impl Into<String>) -> Self {
         Self::refused(StatusCode::NOT_IMPLEMENTED, message)
     }
 
     /// No key, or a wrong one.
-    pub fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         let message = "this server wants its key. Send it as the header `Authorization: Bearer KEY`";
         Self::refused(StatusCode::UNAUTHORIZED, message)
     }
 
     /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Request { error: Error::Internal(_), .. } | Self::Server(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Request { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -122,7 +117,7 @@ impl ApiError {
     }
 
     /// The answer's body.
-    pub fn refusal(self) -> Refusal {
+    pub(crate) fn refusal(self) -> Refusal {
         let (message, place, input) = match self {
             Self::Request { error: Error::Internal(problem), .. } | Self::Server(problem) => {
                 tracing::error!(%problem, "internal error");
@@ -168,47 +163,5 @@ impl From<ScoreError> for ApiError {
             }
             ScoreError::Cancelled => Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 1),
         }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let status = self.status();
-        let retry_after = match &self {
-            Self::Refused { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        let mut response = (status, Json(self.refusal())).into_response();
-        if let Some(seconds) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
-    }
-}
-
-/// A request's body as it came. What axum says of one that is too large is text; this says it as every refusal.
-#[derive(Debug)]
-pub(crate) struct Body(pub(crate) Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection: BytesRejection| {
-            let (status, problem) = (rejection.status(), rejection.body_text());
-            let cure = match status {
-                StatusCode::PAYLOAD_TOO_LARGE => "Send less at once, or start the server with a larger --body-limit",
-                _ => "Send the whole body",
-            };
-            ApiError::Refused {
-                status,
-                message: format!("body: {problem}. {cure}"),
-                place: vec!["body".to_owned()],
-                retry_after: None,
-            }
-        })
     }
 }

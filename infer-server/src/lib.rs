@@ -1,20 +1,22 @@
-//! The native server as a library: [`app::router`] makes the whole service, so tests run it in process.
+//! The native server as a library: [`service::router`] makes the whole service, so tests run it in process.
 //!
-//! - [`prototype`]: the prototype's endpoints with their exact requests and keys.
-//! - [`compile`]: what source code costs, also in the prototype's keys.
-//! - [`recipes`]: any recipe, run on the server; [`jobs`]: the same in the background.
-//! - [`score`]: questions to the language model; [`scoring`]: who answers them, and how.
-//! - `accel_model`, a crate of its own: the model on this machine, how it is made and where it comes from.
-//! - [`app`]: health, documentation, the static page, limits, key and logs around them; [`info`]: what the server is.
+//! A module imports only from those before it; what computes on this machine is `accel_model`, a crate of its own.
+//!
+//! - [`metrics`]: what is counted; [`health`]: whether work is taken.
+//! - [`scoring`]: questions to a language model: who answers them, and how.
+//! - `error`: every refusal; `input`: what the body of a request asks for.
+//! - `work`: what requests and jobs have in common; [`jobs`]: the same in the background.
+//! - `http`: what all routes share; [`auth`]: the API key; `routes`: the endpoints, one module per kind.
+//! - [`service`]: all of it behind limits, key and logs.
 
-pub mod app;
 pub mod auth;
-pub mod compile;
-pub mod error;
-pub mod info;
+mod error;
+pub mod health;
+mod http;
+mod input;
 pub mod jobs;
 pub mod metrics;
-pub mod prototype;
-pub mod recipes;
-pub mod score;
+mod routes;
 pub mod scoring;
+pub mod service;
+mod work;

@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve; also without the word.
+    /// Serves; so does the program without a command.
     Serve(Box<serve::Args>),
     /// Makes a 4-bit GGUF of a Hugging Face model.
     Quantize(quantize::Args),
@@ -44,8 +44,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Serve(args)) => serve::run(*args).await,
         Some(Command::Quantize(options)) => {
             serve::start_logs(serve::LogFormat::Text);
-            let made = quantize::run(&options)?;
-            println!("{} ({} parameters, {} bytes)", options.output.display(), made.parameters, made.file_bytes);
+            println!("{}", quantize::run(&options)?);
             Ok(())
         }
         Some(Command::Fetch(options)) => {

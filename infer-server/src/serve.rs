@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accel_model::{DeviceKind, LoadOptions, LocalModel};
+use accel_model::{DeviceKind, LoadOptions};
 use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
 use clap::ValueEnum;
-use infer_server::app::{Config, Health, router};
 use infer_server::auth::ApiKey;
+use infer_server::health::Health;
 use infer_server::jobs::JobLimits;
 use infer_server::metrics::Metrics;
 use infer_server::scoring::cache::{Cache, Disk, ENTRIES, ENTRIES_ON_DISK};
-use infer_server::scoring::local::{Loader, Model};
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::remote::{self, Client, Kind, Secret};
 use infer_server::scoring::{Backend, Common, Limits, Scoring};
+use infer_server::service::{Config, router};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,7 @@ const REMOTE_API_KEY: &str = "ACCEL_REMOTE_API_KEY";
 /// What `serve` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Address to listen on. One that others can reach wants an API key.
+    /// Address to listen on. One that others can reach needs an API key.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "ACCEL_HOST")]
     host: IpAddr,
     /// Port to listen on; 0 chooses a free one.
@@ -45,10 +45,10 @@ pub(crate) struct Args {
     /// The largest request body in bytes.
     #[arg(long, value_name = "N", default_value_t = Config::default().body_limit_bytes)]
     body_limit: usize,
-    /// Recipes run at once; more are told to come back.
+    /// Recipes run at once; further ones are refused with the time to come back.
     #[arg(long, value_name = "N", default_value_t = Config::default().runs)]
     runs: usize,
-    /// Jobs waiting or running; more are told to come back.
+    /// Jobs waiting or running; further ones are refused with the time to come back.
     #[arg(long, value_name = "N", default_value_t = JobLimits::default().unfinished)]
     jobs: usize,
     /// A file with the key that requests must carry; ACCEL_API_KEY may hold the key itself.
@@ -87,7 +87,7 @@ struct LocalArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
-    /// Threads to compute with [default: one a core].
+    /// Threads to compute with [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Load the model now rather than when it is first asked.
@@ -135,10 +135,10 @@ struct ScoringArgs {
     /// Tokens of one request.
     #[arg(long, value_name = "N", default_value_t = Limits::default().tokens)]
     max_tokens: usize,
-    /// Items of all requests that wait; more are told to come back [default: twice --max-items].
+    /// Items of all requests that wait; further ones are refused with the time to come back [default: twice --max-items].
     #[arg(long, value_name = "N")]
     queue_items: Option<usize>,
-    /// Tokens of all requests that wait; more are told to come back [default: twice --max-tokens].
+    /// Tokens of all requests that wait; further ones are refused with the time to come back [default: twice --max-tokens].
     #[arg(long, value_name = "N")]
     queue_tokens: Option<usize>,
     /// Seconds that a request may wait for its answer.
@@ -160,11 +160,11 @@ enum Device {
 pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Serves until it is told to stop.
+/// Serves until it is interrupted or terminated.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     start_logs(args.log_format);
     let api_key = api_key(args.api_key_file.as_deref())?;
@@ -242,11 +242,6 @@ fn scoring(local: &LocalArgs, remote: &RemoteArgs, args: &ScoringArgs) -> anyhow
 }
 
 fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Result<Queue> {
-    // Only its content can wait: a wrong name is better told now than to the first one who asks.
-    ensure!(model.is_file(), "{} is no file. `infer-server fetch` downloads a model", model.display());
-    if let Some(folder) = args.adapters.as_ref().filter(|folder| !folder.is_dir()) {
-        bail!("--adapters {}: no such folder", folder.display());
-    }
     let options = LoadOptions {
         tokenizer: args.tokenizer.clone(),
         adapter: args.adapter.clone(),
@@ -257,8 +252,12 @@ fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Resul
         },
         threads: args.threads,
     };
-    let path = model.to_owned();
-    let loader: Loader = Box::new(move || Ok(Box::new(LocalModel::load(&path, &options)?) as Box<dyn Model>));
+    let loader = accel_model::loader(model.to_owned(), options)?;
+    // Only its content can wait: a wrong name is better reported now than to the first one who asks.
+    ensure!(model.is_file(), "{} is no file. `infer-server fetch` downloads a model", model.display());
+    if let Some(folder) = args.adapters.as_ref().filter(|folder| !folder.is_dir()) {
+        bail!("--adapters {}: no such folder", folder.display());
+    }
     let options = queue::Options { adapter: args.adapter.clone(), ..queue::Options::default() };
     let queue = Queue::start(loader, options, common).context("cannot start the model's thread")?;
     if args.preload {

@@ -8,7 +8,8 @@ use accel_core::run::run;
 use accel_tests::{accel, get, post, send, service};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use infer_server::app::{Config, Health, router};
+use infer_server::health::Health;
+use infer_server::service::{Config, router};
 use serde_json::{Value, json};
 
 fn keys(object: &Value) -> Vec<&str> {

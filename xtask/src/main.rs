@@ -1,18 +1,21 @@
 //! `cargo xtask`: sets up what is missing, builds, serves, tests. Every command may be repeated, and is
 //! quick when there is nothing to do.
 
-mod build;
+mod page;
 mod shell;
+mod steps;
 mod tools;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 
-use crate::build::{build_binaries, build_page, dist};
-use crate::shell::{Run, Shell, step};
-use crate::tools::Tools;
+use crate::page::Build;
+use crate::shell::{Run, Shell};
+use crate::steps::{Step, Steps};
+use crate::tools::{Browser, Optimisers};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", arg_required_else_help = true)]
@@ -47,13 +50,17 @@ enum Command {
         /// For how long each, in seconds.
         #[arg(default_value_t = 60)]
         seconds: u32,
-        /// Only this target.
+        /// Only this target (engine, import, kernel_c, kernel_python), or only this format of files, such as onnx.
         target: Option<String>,
     },
     /// Check formatting, lints and documentation.
     Lint,
     /// Put the static page and the release binaries into dist/.
-    Dist,
+    Dist {
+        /// Only the page.
+        #[arg(long)]
+        page: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -69,49 +76,92 @@ fn main() -> anyhow::Result<()> {
         Command::Bench { divan } => bench(&shell, &divan),
         Command::Fuzz { seconds, target } => fuzz(&shell, seconds, target.as_deref()),
         Command::Lint => lint(&shell),
-        Command::Dist => dist(&shell, &Tools::for_the_page(&shell)?),
+        Command::Dist { page } => dist(&shell, page),
     }
 }
 
+/// The steps that build the page to be looked at soon.
+const QUICK_PAGE: [Step; 2] = [Step("compiling the page", 120.0), Step("assembling the page", 5.0)];
+/// The steps that build the page to be hosted.
+const SMALL_PAGE: [Step; 3] = [
+    Step("compiling the page, as small as it gets", 600.0),
+    Step("assembling the page", 5.0),
+    Step("optimising the page", 180.0),
+];
+
+/// Builds the page and returns its folder.
+fn build_page(shell: &Shell, steps: &mut Steps, build: Build) -> anyhow::Result<PathBuf> {
+    let compiled = steps.next(|| {
+        tools::wasm_target(shell)?;
+        page::compile(shell, build)
+    })?;
+    let page = steps.next(|| page::assemble(shell, &compiled, build))?;
+    if build == Build::Small {
+        steps.next(|| page::optimise(shell, &Optimisers::find(shell)?, &page))?;
+    }
+    page::finish(shell, &page)?;
+    page::weigh(&page, build)?;
+    Ok(page)
+}
+
 fn serve(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
-    let page = build_page(shell, &Tools::for_the_page(shell)?)?;
-    let server = build_binaries(shell)?.join(exe("infer-server"));
-    println!("→ serving at http://127.0.0.1:8000 unless told otherwise (Ctrl-C stops)");
+    let mut steps = Steps::new([&QUICK_PAGE[..], &[Step("compiling the server", 150.0)]].concat());
+    let page = build_page(shell, &mut steps, Build::Quick)?;
+    // The local model takes longer to compile than all the rest: only those wait for it who ask for it.
+    let mut cargo =
+        vec!["build", "--locked", "--profile", "quick", "--package", "infer-server", "--no-default-features"];
+    if wants_a_model(arguments) {
+        cargo.extend(["--features", "model"]);
+    }
+    steps.next(|| shell.cargo(cargo).run())?;
+    println!("serving at http://127.0.0.1:8000 unless told otherwise (Ctrl-C stops)");
+    let server = shell.target().join("quick").join(exe("infer-server"));
     shell.command(&server).arg("--page").arg(&page).args(arguments).run()
 }
 
-/// What runs in a browser: `cargo` with the page built and the browser found.
-fn in_a_browser(shell: &Shell, cargo: &[&str]) -> anyhow::Result<Run> {
-    let tools = Tools::for_the_page(shell)?;
-    let browser = tools::browser(shell)?;
-    let page = build_page(shell, &tools)?;
-    let run = shell.cargo(cargo.iter().copied()).env("ACCEL_PAGE", &page);
-    Ok(run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver))
+/// Whether the server is asked for something that only the local model does.
+fn wants_a_model(arguments: &[String]) -> bool {
+    let flag = |argument: &String| argument == "--model" || argument.starts_with("--model=");
+    arguments.first().is_some_and(|command| command == "quantize") || arguments.iter().any(flag)
+}
+
+/// `cargo` with the page in `page` and a browser to look at it.
+fn in_a_browser(shell: &Shell, page: &Path, browser: &Browser, cargo: &[&str]) -> Run {
+    let run = shell.cargo(cargo.iter().copied()).env("ACCEL_PAGE", page);
+    run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver)
+}
+
+/// The crates that only a browser runs, left out of what is native.
+fn native(command: &'static str) -> Vec<&'static str> {
+    let page = page::crates().flat_map(|name| ["--exclude", name]);
+    [command, "--workspace"].into_iter().chain(page).collect()
 }
 
 fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
-    let cargo = [
-        "test",
-        "--workspace",
-        "--exclude",
-        "accel-app",
-        "--exclude",
-        "accel-extra",
-        "--exclude",
-        "accel-kernel-page",
-        "--exclude",
-        "accel-ui",
-        "--features",
-        "accel-tests/browser",
-    ];
-    let run = in_a_browser(shell, &cargo)?;
-    step("testing", || run.args(arguments).run())
+    let [compile, assemble] = QUICK_PAGE;
+    let mut steps = Steps::new([
+        Step("looking for a browser", 30.0),
+        compile,
+        assemble,
+        Step("compiling the tests", 300.0),
+        Step("testing", 240.0),
+    ]);
+    let browser = steps.next(|| tools::browser(shell))?;
+    let page = build_page(shell, &mut steps, Build::Quick)?;
+    let mut cargo = native("test");
+    // Every test runs, and those that failed are listed at the end.
+    cargo.extend(["--locked", "--no-fail-fast", "--features", "accel-tests/browser"]);
+    let no_run = [&cargo[..], &["--no-run"]].concat();
+    let (before, _) = arguments.split_at(arguments.iter().position(|a| a == "--").unwrap_or(arguments.len()));
+    steps.next(|| in_a_browser(shell, &page, &browser, &no_run).args(before).run())?;
+    steps.next(|| in_a_browser(shell, &page, &browser, &cargo).args(arguments).run())
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
     if divan == ["serve"] {
         let load = [
             "test",
+            "--release",
             "--package",
             "infer-server",
             "--test",
@@ -121,101 +171,107 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
             "--nocapture",
             "--test-threads=1",
         ];
-        return step("loading the server", || shell.cargo(load).run());
+        return shell.cargo(load).run();
     }
     if divan == ["model"] {
-        let model = ["bench", "--package", "accel-model", "--bench", "model"];
-        return step("measuring the local model", || shell.cargo(model).run());
+        return shell.cargo(["bench", "--package", "accel-model", "--bench", "model"]).run();
     }
+    let browser = tools::browser(shell)?;
     for (package, bench) in
         [("accel-core", "policies"), ("accel-core", "engine"), ("accel-core", "import"), ("accel-kernel", "kernel")]
     {
-        let core = ["bench", "--package", package, "--bench", bench, "--"];
-        step("measuring the engine", || shell.cargo(core).args(divan).run())?;
+        shell.cargo(["bench", "--package", package, "--bench", bench, "--"]).args(divan).run()?;
     }
-    let run = in_a_browser(shell, &["bench", "--package", "accel-tests", "--features", "browser", "--bench", "page"])?;
-    step("measuring the page", || run.run())
+    let page = build_page(shell, &mut Steps::new(SMALL_PAGE), Build::Small)?;
+    let cargo = ["bench", "--package", "accel-tests", "--features", "browser", "--bench", "page"];
+    in_a_browser(shell, &page, &browser, &cargo).run()
 }
 
-/// What is fuzzed: the engine, and every reader of what others wrote.
-const FUZZ_TARGETS: [&str; 16] = [
-    "engine",
-    "prototype_csv",
-    "prototype_json",
-    "csv",
-    "oracle_general",
-    "moe_routing",
-    "safetensors",
-    "gguf",
-    "pytorch_et",
-    "kineto",
-    "chakra",
-    "onnx",
-    "scale_sim",
-    "kernel_c",
-    "config",
-    "kernel_python",
-];
+/// What is fuzzed: the engine, every importer, and both readers of source code.
+const FUZZ_TARGETS: [&str; 4] = ["engine", "import", "kernel_c", "kernel_python"];
 
 fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
     let time = format!("-max_total_time={seconds}");
-    for target in FUZZ_TARGETS.into_iter().filter(|target| only.is_none_or(|only| only == *target)) {
+    let targets = FUZZ_TARGETS.into_iter().filter(|target| only.is_none_or(|only| only == *target)).collect::<Vec<_>>();
+    // Any other name is that of a format, which the importers' target checks.
+    let (targets, format) = if targets.is_empty() { (vec!["import"], only) } else { (targets, None) };
+    for target in targets {
+        println!("fuzzing {}", format.unwrap_or(target));
         // The pinned toolchain of the project must not win over nightly.
-        let run = shell.command("rustup").args(["run", "nightly", "cargo", "fuzz", "run", target, "--", &time]);
-        step(&format!("fuzzing {target}"), || run.run())
-            .context("if the tool is missing: rustup toolchain install nightly, and cargo install cargo-fuzz")?;
+        let mut run = shell.command("rustup").args(["run", "nightly", "cargo", "fuzz", "run", target, "--", &time]);
+        if let Some(format) = format {
+            run = run.env("ACCEL_FUZZ_FORMAT", format);
+        }
+        run.run().context("if the tool is missing: rustup toolchain install nightly, and cargo install cargo-fuzz")?;
     }
     Ok(())
 }
 
 fn lint(shell: &Shell) -> anyhow::Result<()> {
-    tools::wasm_target(shell)?;
-    step("checking the format", || shell.cargo(["fmt", "--all", "--check"]).run())?;
-    step("checking the native crates", || {
-        let native = [
-            "clippy",
-            "--workspace",
-            "--exclude",
-            "accel-app",
-            "--exclude",
-            "accel-extra",
-            "--exclude",
-            "accel-kernel-page",
-            "--exclude",
-            "accel-ui",
-            "--all-targets",
-            "--features",
-            "accel-tests/browser",
-        ];
-        shell.cargo(native).args(["--", "--deny", "warnings"]).run()
+    let mut steps = Steps::new([
+        Step("checking the format", 2.0),
+        Step("checking the native crates", 150.0),
+        Step("checking the page", 90.0),
+        Step("checking the documentation", 60.0),
+    ]);
+    steps.next(|| shell.cargo(["fmt", "--all", "--check"]).run())?;
+    steps.next(|| {
+        let mut clippy = native("clippy");
+        clippy.extend(["--locked", "--all-targets", "--features", "accel-tests/browser"]);
+        shell.cargo(clippy).args(["--", "--deny", "warnings"]).run()
     })?;
-    step("checking the page", || {
-        let page = ["accel-ui", "accel-app", "accel-extra", "accel-kernel-page"]
-            .into_iter()
-            .flat_map(|name| ["--package", name]);
-        shell
-            .cargo(["clippy"].into_iter().chain(page))
-            .args(["--target", tools::WASM])
-            .args(["--", "--deny", "warnings"])
-            .run()
+    steps.next(|| {
+        tools::wasm_target(shell)?;
+        let page = page::crates().flat_map(|name| ["--package", name]);
+        let clippy = ["clippy", "--locked", "--target", tools::WASM].into_iter().chain(page);
+        shell.cargo(clippy).args(["--", "--deny", "warnings"]).run()
     })?;
-    step("checking the documentation", || {
-        let doc = [
-            "doc",
-            "--workspace",
-            "--exclude",
-            "accel-app",
-            "--exclude",
-            "accel-extra",
-            "--exclude",
-            "accel-kernel-page",
-            "--exclude",
-            "accel-ui",
-            "--no-deps",
-            "--document-private-items",
-        ];
+    steps.next(|| {
+        let mut doc = native("doc");
+        doc.extend(["--locked", "--no-deps", "--document-private-items"]);
         shell.cargo(doc).env("RUSTDOCFLAGS", "--deny warnings").run()
     })
+}
+
+/// Puts the page and the programs into `dist/`.
+fn dist(shell: &Shell, only_the_page: bool) -> anyhow::Result<()> {
+    let programs = Step("compiling the server and the command line", 900.0);
+    let steps = SMALL_PAGE.into_iter().chain((!only_the_page).then_some(programs));
+    let mut steps = Steps::new(steps);
+    let page = build_page(shell, &mut steps, Build::Small)?;
+    let dist = shell.root.join("dist");
+    if dist.is_dir() {
+        fs::remove_dir_all(&dist).context("cannot empty dist/")?;
+    }
+    copy_all(&page, &dist.join("page"))?;
+    println!("      dist/page is the static page: any file server can host it, from any folder.");
+    if only_the_page {
+        return Ok(());
+    }
+    steps.next(|| {
+        shell.cargo(["build", "--release", "--locked", "--package", "infer-server", "--package", "accel-cli"]).run()
+    })?;
+    let bin = dist.join("bin");
+    fs::create_dir_all(&bin)?;
+    for name in ["accel", "infer-server"] {
+        let built = shell.target().join("release").join(exe(name));
+        if !built.is_file() {
+            bail!("{} was not built", built.display());
+        }
+        fs::copy(built, bin.join(exe(name)))?;
+    }
+    println!("      dist/bin/infer-server serves it together with the API; dist/bin/accel is the command line.");
+    Ok(())
+}
+
+/// Copies the files of a folder.
+fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// The file name of a program on this system.

@@ -1,9 +1,8 @@
-//! Running commands, and saying what takes how long.
+//! Running commands.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
@@ -11,15 +10,6 @@ use anyhow::{Context as _, bail};
 pub(crate) struct Shell {
     /// The root of the project.
     pub(crate) root: PathBuf,
-}
-
-/// Says what is done, does it, and says how long it took.
-pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    println!("→ {what}");
-    let start = Instant::now();
-    let result = work().with_context(|| format!("{what} failed"))?;
-    println!("  {what}: {:.1} s", start.elapsed().as_secs_f64());
-    Ok(result)
 }
 
 impl Shell {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 pub struct Symbol(pub u32);
 
 /// How an integer division rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rounding {
     /// Towards minus infinity, as in Python.
     Floor,
@@ -16,7 +16,7 @@ pub enum Rounding {
 }
 
 /// An integer expression.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expr {
     /// A number.
     Const(i64),
@@ -145,15 +145,56 @@ impl Expr {
 
     /// Whether it mentions `symbol`.
     pub fn mentions(&self, symbol: Symbol) -> bool {
+        *self == Self::Symbol(symbol) || self.parts().is_some_and(|[a, b]| a.mentions(symbol) || b.mentions(symbol))
+    }
+
+    /// The two parts that it is made of, if it is no number and no symbol.
+    fn parts(&self) -> Option<[&Self; 2]> {
         match self {
-            Self::Const(_) => false,
-            Self::Symbol(own) => *own == symbol,
+            Self::Const(_) | Self::Symbol(_) => None,
             Self::Add(a, b)
             | Self::Mul(a, b)
             | Self::Div(a, b, _)
             | Self::Rem(a, b, _)
             | Self::Min(a, b)
-            | Self::Max(a, b) => a.mentions(symbol) || b.mentions(symbol),
+            | Self::Max(a, b) => Some([a, b]),
+        }
+    }
+
+    /// How many operations and operands it has; counted up to one more than `most`.
+    pub(crate) fn size(&self, most: usize) -> usize {
+        let (mut open, mut nodes) = (vec![self], 0);
+        while let Some(expr) = open.pop().filter(|_| nodes <= most) {
+            nodes += 1;
+            open.extend(expr.parts().into_iter().flatten());
+        }
+        nodes
+    }
+
+    /// Its symbols, in the order in which they stand.
+    pub(crate) fn symbols(&self) -> Vec<Symbol> {
+        let (mut found, mut open) = (Vec::new(), vec![self]);
+        while let Some(expr) = open.pop() {
+            if let Self::Symbol(symbol) = expr {
+                found.push(*symbol);
+            }
+            open.extend(expr.parts().into_iter().flatten().rev());
+        }
+        found
+    }
+
+    /// The same with other expressions instead of symbols.
+    pub(crate) fn replaced(&self, with: &dyn Fn(Symbol) -> Option<Self>) -> Self {
+        let go = |part: &Self| part.replaced(with);
+        match self {
+            Self::Const(_) => self.clone(),
+            Self::Symbol(symbol) => with(*symbol).unwrap_or_else(|| self.clone()),
+            Self::Add(a, b) => go(a).plus(go(b)),
+            Self::Mul(a, b) => go(a).times(go(b)),
+            Self::Div(a, b, rounding) => go(a).over(go(b), *rounding),
+            Self::Rem(a, b, rounding) => go(a).modulo(go(b), *rounding),
+            Self::Min(a, b) => go(a).min(go(b)),
+            Self::Max(a, b) => go(a).max(go(b)),
         }
     }
 

@@ -9,9 +9,11 @@ pub mod cache;
 mod cost;
 pub mod count;
 pub mod expr;
+mod functions;
 #[cfg(test)]
 pub(crate) mod naive;
 pub mod nest;
+mod normal;
 mod predict;
 pub mod python;
 pub mod report;

@@ -254,6 +254,34 @@ pub struct Flops {
 }
 
 impl Flops {
+    /// None.
+    pub const NONE: Self = Self { add: 0, mul: 0, div: 0, sqrt: 0, min_max: 0, special: 0 };
+    /// One addition or subtraction.
+    pub const ADD: Self = Self { add: 1, ..Self::NONE };
+    /// One multiplication.
+    pub const MUL: Self = Self { mul: 1, ..Self::NONE };
+    /// One division or remainder.
+    pub const DIV: Self = Self { div: 1, ..Self::NONE };
+    /// One square root.
+    pub const SQRT: Self = Self { sqrt: 1, ..Self::NONE };
+    /// One minimum or maximum.
+    pub const MIN_MAX: Self = Self { min_max: 1, ..Self::NONE };
+    /// One exponential, logarithm and so on.
+    pub const SPECIAL: Self = Self { special: 1, ..Self::NONE };
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            add: self.add.saturating_add(other.add),
+            mul: self.mul.saturating_add(other.mul),
+            div: self.div.saturating_add(other.div),
+            sqrt: self.sqrt.saturating_add(other.sqrt),
+            min_max: self.min_max.saturating_add(other.min_max),
+            special: self.special.saturating_add(other.special),
+        }
+    }
+
     /// All of them.
     pub fn total(self) -> u64 {
         [self.add, self.mul, self.div, self.sqrt, self.min_max, self.special].iter().map(|n| u64::from(*n)).sum()

@@ -13,6 +13,7 @@ use crate::bound::packing::Packing;
 use crate::bound::{Misses, Reuses, Value};
 use crate::check::check_range;
 use crate::error::Error;
+use crate::math::power;
 use crate::policy::{Admission, PolicyKind, Setup};
 use crate::score::Scores;
 use crate::sim::simulate;
@@ -72,20 +73,6 @@ impl Grid {
         capacities.dedup();
         capacities
     }
-}
-
-/// `base` to the power of `exponent` in 0..1, from square roots alone: the same on every platform.
-fn power(base: f64, mut exponent: f64) -> f64 {
-    let (mut result, mut root) = (1.0, base);
-    for _ in 0..53 {
-        root = root.sqrt();
-        exponent *= 2.0;
-        if exponent >= 1.0 {
-            exponent -= 1.0;
-            result *= root;
-        }
-    }
-    result
 }
 
 /// Misses at one capacity, as shares of all.
@@ -465,13 +452,6 @@ mod tests {
     use crate::policy::POLICIES;
     use crate::score::heuristic;
     use crate::trace::testing::trace;
-
-    #[test]
-    fn powers_are_powers() {
-        for (base, exponent) in [(1024.0, 0.5), (2.0, 0.25), (7.0, 0.999), (1.0, 0.3), (9.0, 0.0)] {
-            assert!((power(base, exponent) - f64::powf(base, exponent)).abs() < 1e-9);
-        }
-    }
 
     #[test]
     fn the_knee_of_a_corner_is_the_corner() {

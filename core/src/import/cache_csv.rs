@@ -1,7 +1,7 @@
-//! CSV of a cache or storage trace as libCacheSim reads it: a request a line, its columns chosen by the user.
+//! CSV of a cache or storage trace as libCacheSim reads it: one request per line, its columns chosen by the user.
 //!
 //! The choice is written as in libCacheSim's option `-t`: `time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,`
-//! with columns counted from 1. A column may be named as well (`obj-id-col=key`). What is left out is told from the
+//! with columns counted from 1. A column may be named as well (`obj-id-col=key`). What is left out is detected from the
 //! file, and a warning says how.
 
 use std::fmt;
@@ -45,11 +45,11 @@ impl fmt::Display for Column {
     }
 }
 
-/// Which columns hold what, and how the file is laid out. What is absent is told from the file.
+/// Which columns hold what, and how the file is laid out. What is absent is detected from the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Columns {
-    /// The time of a request. Requests count in the order of the lines; times out of order are told.
+    /// The time of a request. Requests count in the order of the lines; times out of order are warned of.
     pub time: Option<Column>,
     /// The object: a number or text.
     pub id: Option<Column>,
@@ -67,7 +67,7 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad =
             |problem: String, cure: &str| Error::field("columns", format!("\"{}\"", shorten(text)), problem, cure);
-        const KEYS_TOLD: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
+        const KNOWN: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
         /// Each key, and what else it is called.
         const KEYS: [&[&str]; 6] = [
             &["time-col", "time"],
@@ -96,7 +96,7 @@ impl FromStr for Columns {
             let known = |aliases: &[&'static str]| aliases.contains(&key.as_str()).then(|| aliases[0]);
             let called = KEYS.iter().find_map(|aliases| known(aliases));
             let Some(called) = called else {
-                return Err(bad(format!("there is no key \"{}\"", shorten(&key)), KEYS_TOLD));
+                return Err(bad(format!("there is no key \"{}\"", shorten(&key)), KNOWN));
             };
             if seen.contains(&called) {
                 return Err(bad(format!("{called} is given twice"), "Give each key once"));
@@ -105,7 +105,7 @@ impl FromStr for Columns {
             let column = || match value.trim() {
                 "" => Err(bad(format!("{key} is empty"), "Give a number counted from 1, or a name")),
                 "0" => Err(bad(format!("{key} is 0"), "Count columns from 1")),
-                // A number too large for a column is told later, as a name that the file does not have.
+                // A number too large for a column is refused later, as a name that the file does not have.
                 value => Ok(Some(value.parse().map_or_else(|_| Column::Name(value.to_owned()), Column::Number))),
             };
             let boolean = || match value.trim().to_ascii_lowercase().as_str() {
@@ -172,7 +172,7 @@ pub struct Found {
     pub size: Option<usize>,
     /// Whether the first line names the columns.
     pub header: bool,
-    /// Whether this is a guess, to be told.
+    /// Whether this is a guess, which deserves a warning.
     pub guessed: bool,
 }
 
@@ -256,7 +256,7 @@ impl Columns {
 }
 
 impl Found {
-    /// What the reader should know of a guess.
+    /// The warning that a guess deserves.
     pub fn warning(&self) -> Option<String> {
         let one = |what: &str, at: Option<usize>| at.map(|at| format!("{what} = {}", at + 1));
         let columns = [one("time", self.time), one("object", Some(self.id)), one("size", self.size)];
@@ -386,7 +386,7 @@ fn words_over_numbers(head: &[u8], delimiter: u8, id: Option<&Column>) -> bool {
         && second.iter().enumerate().any(|(at, field)| is_number(field) && !is_id(at))
 }
 
-/// Whether `head` begins like a trace whose columns can be told: usual names of an object and its size or time, or
+/// Whether `head` begins like a trace whose columns can be detected: usual names of an object and its size or time, or
 /// three columns of time, id and size.
 pub fn matches(head: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(first_line(head)) else { return false };
@@ -408,7 +408,7 @@ pub fn matches(head: &[u8]) -> bool {
     })
 }
 
-/// Reads a trace whose columns are chosen or told from the file.
+/// Reads a trace whose columns are chosen or detected.
 pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut columns = columns.cloned().unwrap_or_default();
     let head = input.head();
@@ -493,7 +493,7 @@ pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
         (tensors().any(|t| t.layer.is_some()), "the layers"),
         (tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
         (tensors().any(|t| t.stride != 1), "the strides"),
-        (trace.ops().any(|op| op != Op::Request), "the operations"),
+        (trace.knows_operations(), "the operations"),
         (!trace.model_type().is_empty(), "the type of the model"),
     ])
 }

@@ -33,7 +33,7 @@ const MOST_DEPENDENCIES: usize = 30_000_000;
 const MOST_NODES: usize = 6_000_000;
 /// Bytes that are kept of a name.
 const NAME: usize = 120;
-/// How deep lists nest in a text; PyTorch nests them three deep.
+/// How deep lists nest in a string; PyTorch nests them three deep.
 const MOST_DEPTH: u32 = 32;
 /// The largest object, as for execution traces: a larger one is a damaged number.
 const MOST_BYTES: i128 = 1 << 50;
@@ -47,7 +47,7 @@ const COLLECTIVE: i32 = 7;
 
 #[derive(Clone, PartialEq, Message)]
 struct Metadata {
-    /// A text; in the first version of the schema, an attribute.
+    /// A string; in the first version of the schema, an attribute.
     #[prost(bytes = "vec", tag = "1")]
     version: Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "2")]
@@ -435,7 +435,7 @@ impl Reader<'_> {
             sizes += u64::from(!node.tensors && node.bytes > 0);
         }
         let mut calls = std::mem::replace(&mut self.calls, Calls::new(self.input));
-        calls.settle(|id, parent| {
+        calls.renumber(|id, parent| {
             let at = index.get(&id).copied().unwrap_or(0) as usize;
             let caller = index.get(&parent).map(|caller| *caller as usize).filter(|caller| *caller != at);
             let repeats =
@@ -627,11 +627,11 @@ impl<'t> Literal<'t> {
         self.rest.starts_with(['[', '('])
     }
 
-    /// A text in single or double quotes, as it stands there.
+    /// A string in single or double quotes, as it stands there.
     fn text(&mut self) -> Result<&'t str, String> {
         self.rest = self.rest.trim_start();
         let quote = self.rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
-        let Some(quote) = quote else { return Err(self.problem("a text in quotes")) };
+        let Some(quote) = quote else { return Err(self.problem("a string in quotes")) };
         let inside = self.rest.get(1..).unwrap_or_default();
         let mut escaped = false;
         for (at, byte) in inside.bytes().enumerate() {
@@ -645,7 +645,7 @@ impl<'t> Literal<'t> {
                 return Ok(text);
             }
         }
-        Err(self.problem("a text that ends"))
+        Err(self.problem("a string that ends"))
     }
 
     /// A value of argument `position`; the tensors in it are kept.
@@ -838,7 +838,7 @@ mod tests {
             ),
             (values("{}"), "have \"{}\" where a list should stand"),
             (values("[what]"), "have \"what]\" where a value should stand"),
-            (values("['what]"), "where a text that ends should stand"),
+            (values("['what]"), "where a string that ends should stand"),
             (values("[] []"), "have \"[]\" where the end of the values should stand"),
             (values(&"[".repeat(100)), "nest deeper than 32 lists"),
             (values("[[1, 2, 0, -4, 4, 'cpu']]"), "its number of elements is -4"),

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::trace::Trace;
 
 /// The longest header: the vocabularies and merges in it take some 10 MB.
-pub const MOST_HEADER: u64 = 256 << 20;
+const MOST_HEADER: u64 = 256 << 20;
 /// `GGML_MAX_DIMS`.
 const MOST_DIMENSIONS: u32 = 4;
 /// A key has at most 2^16 - 1 bytes (`docs/gguf.md`); names of weights are shorter still.
@@ -24,7 +24,7 @@ const MOST_VALUES: usize = 256;
 /// Where weights begin unless `general.alignment` says otherwise (`GGUF_DEFAULT_ALIGNMENT`).
 const ALIGNMENT: u64 = 32;
 
-/// Number, name, elements a block and bytes a block: `type_traits` in ggml.c and the blocks in ggml-common.h. Numbers
+/// Number, name, elements per block and bytes per block: `type_traits` in ggml.c and the blocks in ggml-common.h. Numbers
 /// that are missing were removed.
 const TYPES: [(u32, &str, u64, u64); 35] = [
     (0, "F32", 1, 4),
@@ -69,7 +69,7 @@ pub fn matches(head: &[u8]) -> bool {
     head.starts_with(b"GGUF")
 }
 
-/// Takes the header apart, byte by byte in its order.
+/// Parses the header, byte by byte in its order.
 struct Header<'i, R> {
     input: Input<'i>,
     source: R,
@@ -301,6 +301,11 @@ pub fn header(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Weights,
 /// One pass over the weights, whole or in tiles.
 pub fn read(input: &Input<'_>, tile_bytes: Option<u64>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     header(input, progress)?.trace(input.name, tile_bytes)
+}
+
+/// Bytes from the start of the file that are all that is read of it: its header does not say how long it is.
+pub(super) fn bytes_to_read(_: &[u8]) -> Option<u64> {
+    Some(MOST_HEADER)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The bytes of a file, unpacked while they are read.
 //!
 //! Any format may come packed as gzip or zstd. What is unpacked is never held as a whole unless a reader asks for
-//! it, within a limit; progress is told and cancelling heard on the way.
+//! it, within a limit; progress is reported on the way, and reading can be cancelled.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use crate::error::{Error, Place};
 use crate::progress::{Flow, Progress};
 
-/// Bytes of the content that are enough to tell a format.
+/// Bytes of the content that are enough to detect a format.
 const HEAD: usize = 64 * 1024;
 /// Packed bytes between two reports of progress.
 const REPORT: usize = 1 << 20;
@@ -62,7 +62,7 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 
-/// What a file is that begins like this and is read by nobody here, and what to do about it.
+/// What a file is that begins like this and has no reader here, and what to do about it.
 fn stranger(head: &[u8]) -> Option<(&'static str, &'static str)> {
     Some(match head {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("the text is UTF-16", "Save the file as UTF-8"),
@@ -126,7 +126,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The content from its start. A read fails where the packed bytes are damaged or `progress` says stop;
+    /// The content from its start. A read fails where the packed bytes are damaged or `progress` cancels;
     /// [`error`](Self::error) turns that into an error of this file.
     pub fn reader<'p>(&self, progress: &'p mut dyn Progress) -> BufReader<Tracked<'a, 'p>> {
         let packed = Rc::new(Cell::new(0));

@@ -1,63 +1,65 @@
-//! What the readers of JSON traces share: a guarded stream, errors with a place, a look at the first bytes.
+//! What the readers of JSON traces share: a guarded stream, errors with a place, the keys in the first bytes.
 
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-use serde::de::{self, DeserializeSeed, Visitor};
+use serde::de::{self, DeserializeSeed as _};
 use serde_json::de::{Deserializer, IoRead};
 
 use super::input::{Input, Stop, Tracked};
+use super::seed::{Form, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 
-/// The longest text in quotes: the observer cuts lists at 4096 elements, and no name or schema comes near it.
-const MOST_TEXT: usize = 1 << 20;
+/// The longest string: the observer cuts lists at 4096 elements, and no name or schema comes near it.
+const MOST_STRING: usize = 1 << 20;
 /// The deepest nesting: the parser stops at 128 by itself, but not in what it passes over.
 const MOST_DEPTH: u32 = 128;
 
 /// A JSON text that is read as a stream.
-pub(super) type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
+type Json<'a, 'p> = Deserializer<IoRead<BufReader<Guard<BufReader<Tracked<'a, 'p>>>>>>;
 
-/// The content of `input` as JSON, with bounded memory whatever it holds.
-pub(super) fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
+/// Reads the content of `input` as one JSON value, with bounded memory whatever it holds.
+pub(super) fn read<R: ValueReader>(
+    reader: R,
+    input: &Input<'_>,
+    cure: &str,
+    progress: &mut dyn Progress,
+) -> Result<R::Value, Error> {
+    let mut json = stream(input, progress)?;
+    let result = Seed(reader).deserialize(&mut json).and_then(|value| json.end().map(|()| value));
+    result.map_err(|error| refuse(input, error, cure))
+}
+
+fn stream<'a, 'p>(input: &Input<'a>, progress: &'p mut dyn Progress) -> Result<Json<'a, 'p>, Error> {
     let inner = input.text(progress)?;
-    let guard = Guard { inner, text: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
+    let guard = Guard { inner, in_string: false, escaped: false, length: 0, depth: 0, literal: (b"", b"") };
     Ok(Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard)))
 }
 
-/// Python and C++ write numbers that JSON has not. No reader needs their values, so a number as long stands for each.
+/// Python and C++ write numbers that JSON does not have. No reader needs their values: a number of the same length
+/// replaces each.
 const LITERALS: [(&[u8], &[u8]); 4] =
     [(b"NaN", b"0.0"), (b"nan", b"0.0"), (b"Infinity", b"10000000"), (b"inf", b"100")];
 
-/// A text, into a buffer that is used again.
+/// A string, into a buffer that is used again.
 pub(super) struct Text<'s>(pub(super) &'s mut String);
 
-impl<'de> DeserializeSeed<'de> for Text<'_> {
+impl ValueReader for Text<'_> {
     type Value = ();
+    const FORM: Form = Form::Text;
+    const EXPECTED: &'static str = "a string";
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Text<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+    fn text<E: de::Error>(self, text: &str) -> Result<(), E> {
         self.0.clear();
         self.0.push_str(text);
         Ok(())
     }
 }
 
-/// Refuses what a parser would have to hold as a whole: endless texts and endless nesting.
-pub(super) struct Guard<R> {
+/// Refuses what a parser would have to hold as a whole: endless strings and endless nesting.
+struct Guard<R> {
     inner: R,
-    text: bool,
+    in_string: bool,
     escaped: bool,
     length: usize,
     depth: u32,
@@ -71,17 +73,17 @@ impl<R: BufRead> Read for Guard<R> {
         for at in 0..read {
             let Some([byte, after @ ..]) = out.get(at..read) else { break };
             let (byte, mut after) = (*byte, after.first().copied());
-            if self.text {
+            if self.in_string {
                 self.length += 1;
-                if self.length > MOST_TEXT {
-                    return Err(Stop::Guard(format!("a text in it is longer than {MOST_TEXT} bytes")).into_io());
+                if self.length > MOST_STRING {
+                    return Err(Stop::Guard(format!("a string in it is longer than {MOST_STRING} bytes")).into_io());
                 }
                 if self.escaped {
                     self.escaped = false;
                 } else if byte == b'\\' {
                     self.escaped = true;
                 } else if byte == b'"' {
-                    self.text = false;
+                    self.in_string = false;
                 }
                 continue;
             }
@@ -102,7 +104,7 @@ impl<R: BufRead> Read for Guard<R> {
             }
             match byte {
                 b'"' => {
-                    self.text = true;
+                    self.in_string = true;
                     self.length = 0;
                 }
                 b'[' | b'{' => {
@@ -120,7 +122,7 @@ impl<R: BufRead> Read for Guard<R> {
 }
 
 /// What an error of the parser means.
-pub(super) fn refuse(input: &Input<'_>, error: serde_json::Error, cure: &str) -> Error {
+fn refuse(input: &Input<'_>, error: serde_json::Error, cure: &str) -> Error {
     use serde_json::error::Category;
     let place = Place::LineColumn(error.line() as u64, error.column() as u64);
     match error.classify() {
@@ -173,9 +175,9 @@ mod tests {
     use crate::progress::Unattended;
 
     #[test]
-    fn endless_texts_and_nesting_are_refused() {
+    fn endless_strings_and_nesting_are_refused() {
         for (text, wanted) in [
-            (format!("{{\"a\": \"{}\"}}", "x".repeat(MOST_TEXT + 1)), "longer than 1048576 bytes"),
+            (format!("{{\"a\": \"{}\"}}", "x".repeat(MOST_STRING + 1)), "longer than 1048576 bytes"),
             ("[".repeat(1000), "deeper than 128 levels"),
         ] {
             let mut progress = Unattended;
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_has_not_are_passed() {
+    fn numbers_that_json_does_not_have_are_passed() {
         let text = r#"[NaN, -Infinity, inf, -inf, "NaN", null, 7, nan, -nan]"#;
         let mut progress = Unattended;
         let mut json = stream(&Input::new("t.json", text.as_bytes()), &mut progress).unwrap();

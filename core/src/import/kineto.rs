@@ -9,14 +9,14 @@
 //! operands, which then do not count.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use rustc_hash::FxHashMap;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Error as _, IgnoredAny, MapAccess, SeqAccess};
 
 use super::input::Input;
-use super::json::{Text, outer_keys, refuse, stream};
+use super::json::{self, Text, outer_keys};
 use super::operators::{annotates, cut, is_gradient, moves_no_data, multiplies, operation, products};
+use super::seed::{Form, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
@@ -26,15 +26,15 @@ const CURE: &str = "Check that it is a trace of the PyTorch profiler (export_chr
 /// some 150 bytes.
 const MOST_CALLS: usize = 6_000_000;
 const MOST_TENSORS: usize = 8_000_000;
-/// The most different names of calls.
+/// The most distinct names of calls.
 const MOST_NAMES: usize = 200_000;
 /// Bytes kept of a name.
 const NAME: usize = 120;
 /// The largest tensor: no memory holds 2^50 bytes, so a larger one is a damaged number.
 const MOST_BYTES: u64 = 1 << 50;
-/// How many types that are not known are told by name.
+/// How many unknown types are named in the warning.
 const MOST_UNKNOWN: usize = 8;
-/// How many names the times are told of.
+/// How many names have their times in the warning.
 const SHOWN: usize = 8;
 
 /// Bytes of an element of the type that c10 names so (c10/util/typeid.h); none where it is no tensor.
@@ -144,17 +144,8 @@ impl Event {
 /// Reads a profiler's trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut state = State { input: input.name.to_owned(), ..State::default() };
-    let mut json = stream(input, progress)?;
-    let result = File(&mut state).deserialize(&mut json).and_then(|found| {
-        json.end()?;
-        Ok(found)
-    });
-    drop(json);
-    let found = match (result, state.error.take()) {
-        (_, Some(error)) => return Err(error),
-        (Err(error), None) => return Err(refuse(input, error, CURE)),
-        (Ok(found), None) => found,
-    };
+    let result = json::read(File(&mut state), input, CURE, progress);
+    let found = state.error.take().map_or(result, Err)?;
     if !found {
         return Err(Error::input(input.name, Place::Key("traceEvents".into()), "the key is missing", CURE));
     }
@@ -168,7 +159,7 @@ impl State {
             return Ok(number);
         }
         if self.names.len() >= MOST_NAMES {
-            let problem = format!("it has more than {MOST_NAMES} different names of operators");
+            let problem = format!("it has more than {MOST_NAMES} distinct names of operators");
             return Err(Error::input(&self.input, Place::Whole, problem, CURE));
         }
         let number = self.names.len() as u32;
@@ -382,28 +373,18 @@ impl State {
 /// The file: an object with the events, or the events alone.
 struct File<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for File<'_> {
+impl ValueReader for File<'_> {
     type Value = bool;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = "a profiler's trace: an object with traceEvents";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for File<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a profiler's trace: an object with traceEvents")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         let mut found = false;
-        while map.next_key_seed(Text(&mut self.0.text))?.is_some() {
+        while map.next_key_seed(Seed(Text(&mut self.0.text)))?.is_some() {
             match self.0.text.as_str() {
                 "traceEvents" if found => return Err(A::Error::custom("the key traceEvents comes twice")),
                 "traceEvents" => {
-                    map.next_value_seed(Events(self.0))?;
+                    map.next_value_seed(Seed(Events(self.0)))?;
                     found = true;
                 }
                 _ => {
@@ -414,31 +395,21 @@ impl<'de> Visitor<'de> for File<'_> {
         Ok(found)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<bool, A::Error> {
-        Events(self.0).visit_seq(list)?;
+    fn list<'de, A: SeqAccess<'de>>(self, list: A) -> Result<bool, A::Error> {
+        Events(self.0).list(list)?;
         Ok(true)
     }
 }
 
 struct Events<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for Events<'_> {
+impl ValueReader for Events<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of events";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Events<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of events")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(EventOf(self.0))?.is_some() {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Seed(EventOf(self.0)))?.is_some() {
             if let Err(error) = self.0.push() {
                 self.0.error = Some(error);
                 return Err(A::Error::custom("refused"));
@@ -451,34 +422,24 @@ impl<'de> Visitor<'de> for Events<'_> {
 /// One event, into the event being read.
 struct EventOf<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for EventOf<'_> {
+impl ValueReader for EventOf<'_> {
     type Value = ();
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "an event: an object";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EventOf<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an event: an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let State { event, text, .. } = self.0;
         event.clear();
-        while map.next_key_seed(Text(text))?.is_some() {
+        while map.next_key_seed(Seed(Text(text)))?.is_some() {
             match text.as_str() {
-                "ph" => map.next_value_seed(Text(&mut event.phase))?,
-                "cat" => map.next_value_seed(Text(&mut event.category))?,
-                "name" => map.next_value_seed(Text(&mut event.name))?,
-                "pid" => event.process = map.next_value_seed(Key)?,
-                "tid" => event.thread = map.next_value_seed(Key)?,
-                "ts" => event.start = map.next_value_seed(Number)?,
-                "dur" => event.duration = map.next_value_seed(Number)?,
-                "args" => map.next_value_seed(Arguments { event, text })?,
+                "ph" => map.next_value_seed(Seed(Text(&mut event.phase)))?,
+                "cat" => map.next_value_seed(Seed(Text(&mut event.category)))?,
+                "name" => map.next_value_seed(Seed(Text(&mut event.name)))?,
+                "pid" => event.process = map.next_value_seed(Seed(Key))?,
+                "tid" => event.thread = map.next_value_seed(Seed(Key))?,
+                "ts" => event.start = map.next_value_seed(Seed(Number))?,
+                "dur" => event.duration = map.next_value_seed(Seed(Number))?,
+                "args" => map.next_value_seed(Seed(Arguments { event, text }))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -494,29 +455,19 @@ struct Arguments<'s> {
     text: &'s mut String,
 }
 
-impl<'de> DeserializeSeed<'de> for Arguments<'_> {
+impl ValueReader for Arguments<'_> {
     type Value = ();
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "args: an object";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Arguments<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("args: an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(Text(self.text))?.is_some() {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(Seed(Text(self.text)))?.is_some() {
             // Older versions write `Input dims`.
             if self.text.eq_ignore_ascii_case("input dims") {
-                map.next_value_seed(Dims { event: self.event, depth: 0 })?;
+                map.next_value_seed(Seed(Shapes(self.event)))?;
                 self.event.has_shapes = true;
             } else if self.text.eq_ignore_ascii_case("input type") {
-                map.next_value_seed(TypeNames(self.event))?;
+                map.next_value_seed(Seed(TypeNames(self.event)))?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -525,46 +476,52 @@ impl<'de> Visitor<'de> for Arguments<'_> {
     }
 }
 
-/// Shapes: a list for each input, of numbers for a tensor, of lists for a list of tensors.
+/// The shapes of the inputs.
+struct Shapes<'s>(&'s mut Event);
+
+impl ValueReader for Shapes<'_> {
+    type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = SHAPES;
+
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Seed(Dims { event: self.0, depth: 1 }))?.is_some() {}
+        Ok(())
+    }
+}
+
+const SHAPES: &str = "the shapes of the inputs: lists of whole numbers";
+
+/// The shape of one input: a list of numbers for a tensor, of lists for a list of tensors.
 struct Dims<'s> {
     event: &'s mut Event,
     depth: u32,
 }
 
-impl<'de> DeserializeSeed<'de> for Dims<'_> {
+impl ValueReader for Dims<'_> {
     /// Whether it is a number.
     type Value = bool;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = SHAPES;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        if self.depth == 0 { deserializer.deserialize_seq(self) } else { deserializer.deserialize_any(self) }
-    }
-}
-
-impl<'de> Visitor<'de> for Dims<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the shapes of the inputs: lists of whole numbers")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<bool, E> {
+    fn unsigned<E: de::Error>(self, number: u64) -> Result<bool, E> {
         if self.depth == 2 {
             self.event.dims.push(i64::try_from(number).unwrap_or(i64::MAX));
         }
         Ok(true)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<bool, E> {
+    fn signed<E: de::Error>(self, number: i64) -> Result<bool, E> {
         if self.depth == 2 {
             self.event.dims.push(number);
         }
         Ok(true)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
         let Self { event, depth } = self;
         let mut plain = true;
-        while let Some(number) = list.next_element_seed(Dims { event, depth: depth + 1 })? {
+        while let Some(number) = list.next_element_seed(Seed(Dims { event, depth: depth + 1 }))? {
             plain &= number;
         }
         if depth == 1 {
@@ -575,24 +532,15 @@ impl<'de> Visitor<'de> for Dims<'_> {
     }
 }
 
+/// The types of the inputs.
 struct TypeNames<'s>(&'s mut Event);
 
-impl<'de> DeserializeSeed<'de> for TypeNames<'_> {
+impl ValueReader for TypeNames<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "the types of the inputs: a list of names";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TypeNames<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the types of the inputs: a list of names")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let event = self.0;
         event.types_used = 0;
         loop {
@@ -600,7 +548,7 @@ impl<'de> Visitor<'de> for TypeNames<'_> {
                 event.types.push(String::new());
             }
             let Some(slot) = event.types.get_mut(event.types_used) else { return Ok(()) };
-            if list.next_element_seed(Text(slot))?.is_none() {
+            if list.next_element_seed(Seed(Text(slot)))?.is_none() {
                 return Ok(());
             }
             // No type has a name as long; buffers stay, so they must be small.
@@ -615,66 +563,46 @@ impl<'de> Visitor<'de> for TypeNames<'_> {
 /// A process or thread: a number, or a name, which stands for its hash.
 struct Key;
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl ValueReader for Key {
     type Value = u64;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = "the number or name of a process or thread";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the number or name of a process or thread")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
+    fn unsigned<E: de::Error>(self, number: u64) -> Result<u64, E> {
         Ok(number)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<u64, E> {
+    fn signed<E: de::Error>(self, number: i64) -> Result<u64, E> {
         Ok(number as u64)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<u64, E> {
+    fn text<E: de::Error>(self, text: &str) -> Result<u64, E> {
         // FNV-1a: names are few, and only tell threads apart.
         Ok(text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)))
     }
 }
 
-/// A time in microseconds: a number, or a text that holds one.
+/// A time in microseconds: a number, or a string that holds one.
 struct Number;
 
-impl<'de> DeserializeSeed<'de> for Number {
+impl ValueReader for Number {
     type Value = Option<f64>;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = "a time in microseconds";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<f64>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Number {
-    type Value = Option<f64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time in microseconds")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Option<f64>, E> {
+    fn unsigned<E: de::Error>(self, number: u64) -> Result<Option<f64>, E> {
         Ok(Some(number as f64))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Option<f64>, E> {
+    fn signed<E: de::Error>(self, number: i64) -> Result<Option<f64>, E> {
         Ok(Some(number as f64))
     }
 
-    fn visit_f64<E>(self, number: f64) -> Result<Option<f64>, E> {
+    fn float<E: de::Error>(self, number: f64) -> Result<Option<f64>, E> {
         Ok(Some(number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Option<f64>, E> {
+    fn text<E: de::Error>(self, text: &str) -> Result<Option<f64>, E> {
         Ok(text.parse().ok())
     }
 }
@@ -784,7 +712,7 @@ mod tests {
                 "invalid type: sequence, expected args: an object",
             ),
             (good.replace("[4,8],[8,2]", "[0],[0]"), "none of its 1 operators takes a tensor with elements"),
-            (good.replace("aten", &"x".repeat(2 << 20)), "a text in it is longer than 1048576 bytes"),
+            (good.replace("aten", &"x".repeat(2 << 20)), "a string in it is longer than 1048576 bytes"),
         ] {
             let error = read_text(&text).unwrap_err().to_string();
             let shown = &text[..text.len().min(600)];

@@ -1,4 +1,4 @@
-//! Reading and writing files: one file a format, one row of [`FORMATS`] each. Formats parse bytes and know no files.
+//! Reading and writing files: one file per format, and one row of `formats!` each. Formats parse bytes and know no files.
 
 pub mod cache_csv;
 pub mod chakra;
@@ -16,6 +16,7 @@ pub mod prototype_json;
 pub mod pytorch_et;
 pub mod safetensors;
 mod scale_sim;
+mod seed;
 pub(crate) mod text;
 pub mod weights;
 
@@ -31,7 +32,7 @@ use input::{Input, without_mark};
 /// What a Parquet file begins with. Its reader is as large as the rest of the page: only the command line has it.
 pub const PARQUET: &[u8] = b"PAR1";
 
-/// One format: a row of [`FORMATS`].
+/// What is known of a format without its reader, so that the page can have it.
 #[derive(Debug)]
 pub struct FormatInfo {
     /// The format.
@@ -40,13 +41,39 @@ pub struct FormatInfo {
     pub name: &'static str,
     /// The name people read.
     pub title: &'static str,
+    /// What a file of it holds.
+    pub kind: FileKind,
+    /// How names of its files end, without the dot. Others may end so as well.
+    pub extensions: &'static [&'static str],
+    /// Where it is an object of JSON: a key that such a file has, and neither a recipe nor a `config.json`.
+    pub json_key: Option<&'static str>,
+    /// Whether [`write()`] writes it; the others hold less than a trace.
+    pub writable: bool,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A trace.
+    Trace,
+    /// The prototype's records, which its generator may have made.
+    Records,
+    /// A table of requests whose columns may be chosen.
+    Table,
+    /// Weights, of which only the header at its start is read.
+    Weights,
+    /// A model, which becomes a trace only when it runs: [`read`] does not read it.
+    Model,
+}
+
+/// How a format is detected, read and written.
+#[derive(Debug)]
+struct Codec {
     /// Whether the head of a file, with its byte-order mark or without, begins like this format.
     matches: fn(&[u8]) -> bool,
     encoding: Encoding,
     read: Reader,
     write: Option<Writer>,
-    /// Where not all of a file is read: how many bytes from its start, told from its head.
-    bytes_to_read: Option<fn(&[u8]) -> Option<u64>>,
 }
 
 /// What a format is written in.
@@ -58,14 +85,15 @@ enum Encoding {
     Binary,
 }
 
-/// How a file is read, and what it yields.
+/// How a file is read: a variant for each [`FileKind`].
 #[derive(Debug, Clone, Copy)]
 enum Reader {
-    /// A trace.
     Trace(fn(&Input<'_>, &mut dyn Progress) -> Result<Trace, Error>),
-    /// A trace from columns that may be chosen.
-    Columns(fn(&Input<'_>, Option<&Columns>, &mut dyn Progress) -> Result<Trace, Error>),
-    /// A model, which becomes a trace only when it runs.
+    Records(fn(&Input<'_>, &mut dyn Progress) -> Result<Trace, Error>),
+    /// With the columns that were chosen.
+    Table(fn(&Input<'_>, Option<&Columns>, &mut dyn Progress) -> Result<Trace, Error>),
+    /// With the size of tiles, and how many bytes from the start of a file with this head are read.
+    Weights(fn(&Input<'_>, Option<u64>, &mut dyn Progress) -> Result<Trace, Error>, fn(&[u8]) -> Option<u64>),
     Model(fn(&Input<'_>, &mut dyn Progress) -> Result<ModelFile, Error>),
 }
 
@@ -77,10 +105,12 @@ struct Writer {
     lost: fn(&Trace) -> Vec<&'static str>,
 }
 
-/// The table of formats, in the order in which they are detected: the surest signs first.
+/// The table of formats, in the order in which they are detected: the surest signs first. A row: the variant, the name
+/// in recipes, the name people read, extensions, encoding, detection, and how it is read (a variant of [`Reader`]); then,
+/// where there is one, the key of its JSON, and how it is written with what that loses.
 macro_rules! formats {
-    ($($(#[$doc:meta])* $format:ident, $name:literal, $title:literal, $encoding:ident, $matches:path, $reader:ident($read:expr)
-       $(, writes $write:expr, losing $lost:path)? $(, up_to $bytes:expr)?;)*) => {
+    ($($(#[$doc:meta])* $format:ident, $name:literal, $title:literal, [$($extension:literal),*], $encoding:ident,
+       $matches:path, $kind:ident($($read:expr),+) $(, json $key:literal)? $(, writes $write:path, losing $lost:path)?;)*) => {
         /// A format of files.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -94,56 +124,91 @@ macro_rules! formats {
                 format: Format::$format,
                 name: $name,
                 title: $title,
-                matches: $matches,
-                encoding: Encoding::$encoding,
-                read: Reader::$reader($read),
-                write: [$(Some(Writer { write: $write, lost: $lost }),)? None][0],
-                bytes_to_read: [$(Some($bytes as fn(&[u8]) -> Option<u64>),)? None][0],
+                kind: FileKind::$kind,
+                extensions: &[$($extension),*],
+                json_key: [$(Some($key),)? None][0],
+                writable: [$({ let _ = stringify!($write); true },)? false][0],
             },
         )*];
+
+        /// The readers and writers of [`FORMATS`], row by row. Apart from them, because whoever names one row of a table
+        /// links all that it points to.
+        static CODECS: &[Codec] = &[$(
+            Codec {
+                matches: $matches,
+                encoding: Encoding::$encoding,
+                read: Reader::$kind($($read),+),
+                write: [$(Some(Writer { write: $write, lost: $lost }),)? None][0],
+            },
+        )*];
+
+        /// The model that a file with this head describes, as far as its first bytes tell; none where it holds none.
+        /// Links no reader.
+        pub fn detect_model(head: &[u8]) -> Option<Format> {
+            let head = without_mark(head);
+            $(if matches!(FileKind::$kind, FileKind::Model) && $matches(head) {
+                return Some(Format::$format);
+            })*
+            None
+        }
     };
 }
 
 formats! {
     /// The prototype's records, [`prototype_csv`].
-    PrototypeCsv, "prototype-csv", "the prototype's records as CSV", Text, prototype_csv::matches,
-        Trace(prototype_csv::read), writes prototype_csv::write_trace, losing prototype_csv::lost;
+    PrototypeCsv, "prototype-csv", "the prototype's records as CSV", ["csv"], Text, prototype_csv::matches,
+        Records(prototype_csv::read), writes prototype_csv::write_trace, losing prototype_csv::lost;
     /// A model's graph.
-    Onnx, "onnx", "ONNX graph", Binary, onnx::matches, Model(onnx::model);
+    Onnx, "onnx", "ONNX graph", ["onnx"], Binary, onnx::matches, Model(onnx::model);
     /// A model's layers.
-    ScaleSim, "scale-sim", "SCALE-Sim topology", Binary, scale_sim::matches, Model(scale_sim::model);
+    ScaleSim, "scale-sim", "SCALE-Sim topology", ["csv"], Binary, scale_sim::matches, Model(scale_sim::model);
     /// The header of a weight file, [`gguf`].
-    Gguf, "gguf", "GGUF weights", Binary, gguf::matches,
-        Trace(|input, progress| gguf::read(input, None, progress)), up_to |_| Some(gguf::MOST_HEADER);
+    Gguf, "gguf", "GGUF weights", ["gguf"], Binary, gguf::matches, Weights(gguf::read, gguf::bytes_to_read);
     /// The header of a weight file, [`safetensors`].
-    Safetensors, "safetensors", "safetensors weights", Binary, safetensors::matches,
-        Trace(|input, progress| safetensors::read(input, None, progress)), up_to safetensors::bytes_to_read;
+    Safetensors, "safetensors", "safetensors weights", ["safetensors"], Binary, safetensors::matches,
+        Weights(safetensors::read, safetensors::bytes_to_read);
     /// The experts that tokens were sent to, [`moe_routing`].
-    MoeRouting, "moe-routing", "log of expert routing", Text, moe_routing::matches,
-        Trace(|input, progress| moe_routing::read(input, None, progress));
+    MoeRouting, "moe-routing", "log of expert routing", ["jsonl"], Text, moe_routing::matches,
+        Trace(moe_routing::read_trace), json "experts";
     /// The prototype's records, [`prototype_json`].
-    PrototypeJson, "prototype-json", "the prototype's records as JSON", Text, prototype_json::matches,
-        Trace(prototype_json::read), writes prototype_json::write_trace, losing prototype_json::lost;
+    PrototypeJson, "prototype-json", "the prototype's records as JSON", ["json"], Text, prototype_json::matches,
+        Records(prototype_json::read), json "tensor_id",
+        writes prototype_json::write_trace, losing prototype_json::lost;
     /// PyTorch's execution traces, [`pytorch_et`].
-    PytorchEt, "pytorch-et", "PyTorch execution trace", Text, pytorch_et::matches, Trace(pytorch_et::read);
+    PytorchEt, "pytorch-et", "PyTorch execution trace", ["json"], Text, pytorch_et::matches, Trace(pytorch_et::read),
+        json "nodes";
     /// The PyTorch profiler's traces, [`kineto`].
-    Kineto, "kineto", "PyTorch profiler trace (Kineto)", Text, kineto::matches, Trace(kineto::read);
+    Kineto, "kineto", "PyTorch profiler trace (Kineto)", ["json"], Text, kineto::matches, Trace(kineto::read),
+        json "traceEvents";
     /// Requests as CSV with chosen columns, [`cache_csv`].
-    Csv, "csv", "requests as CSV", Text, cache_csv::matches,
-        Columns(cache_csv::read), writes cache_csv::write, losing cache_csv::lost;
+    Csv, "csv", "requests as CSV", ["csv"], Text, cache_csv::matches,
+        Table(cache_csv::read), writes cache_csv::write, losing cache_csv::lost;
     /// MLCommons' execution traces, [`chakra`].
-    Chakra, "chakra", "Chakra execution trace", Binary, chakra::matches, Trace(chakra::read);
+    Chakra, "chakra", "Chakra execution trace", ["et"], Binary, chakra::matches, Trace(chakra::read);
     /// libCacheSim's binary records, [`oracle_general`].
-    OracleGeneral, "oracle-general", "libCacheSim's oracleGeneral", Binary, oracle_general::matches,
-        Trace(oracle_general::read), writes oracle_general::write, losing oracle_general::lost;
+    OracleGeneral, "oracle-general", "libCacheSim's oracleGeneral", ["oracleGeneral", "bin"], Binary,
+        oracle_general::matches, Trace(oracle_general::read),
+        writes oracle_general::write, losing oracle_general::lost;
     /// A model's `config.json`. Records and traces may name a model as well: they go first.
-    Config, "config", "Hugging Face config.json", Binary, config::matches, Model(config::model);
+    Config, "config", "Hugging Face config.json", ["json"], Binary, config::matches, Model(config::model);
+}
+
+impl FormatInfo {
+    /// Whether the name of a file ends as those of this format do; letter case does not matter.
+    pub fn has_extension(&self, file: &str) -> bool {
+        let extension = file.rsplit_once('.').map_or("", |(_, extension)| extension);
+        self.extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    }
 }
 
 impl Format {
     /// Its row of [`FORMATS`].
     pub fn info(self) -> &'static FormatInfo {
         &FORMATS[self as usize]
+    }
+
+    fn codec(self) -> &'static Codec {
+        &CODECS[self as usize]
     }
 
     /// The name on the command line and in recipes.
@@ -158,19 +223,21 @@ impl Format {
 
     /// Whether it holds a model, which becomes a trace only when it runs: [`read`] does not read it.
     pub fn is_model(self) -> bool {
-        matches!(self.info().read, Reader::Model(_))
+        self.info().kind == FileKind::Model
     }
 
     /// Whether [`write()`] writes it; the others hold less than a trace.
     pub fn writable(self) -> bool {
-        self.info().write.is_some()
+        self.info().writable
     }
 
     /// How many bytes from the start of a large file, which begins with `head`, are all that is read of it; none
     /// where it is read to its end.
     pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
-        let mut formats = FORMATS.iter().filter(|info| (info.matches)(head));
-        formats.find_map(|info| info.bytes_to_read.and_then(|bytes| bytes(head)))
+        CODECS.iter().filter(|codec| (codec.matches)(head)).find_map(|codec| match codec.read {
+            Reader::Weights(_, bytes_to_read) => bytes_to_read(head),
+            _ => None,
+        })
     }
 
     /// The format of that name; `-`, `_` and case do not matter (`oracleGeneral` is found too).
@@ -180,6 +247,20 @@ impl Format {
             .find(|format| plain(format.name()) == plain(name))
             .ok_or_else(|| Error::field("format", name, "no such format", format!("Choose one of {}", names(|_| true))))
     }
+
+    /// The format to write `trace` in under the name `file`: of those that end so, the prototype's records where the
+    /// trace knows its operations, and another where it does not. None where no format that is written ends so.
+    pub fn to_write(file: &str, trace: &Trace) -> Option<Self> {
+        let all = || FORMATS.iter().filter(|info| info.writable && info.has_extension(file));
+        let fitting = all().find(|info| (info.kind == FileKind::Records) == trace.knows_operations());
+        fitting.or_else(|| all().next()).map(|info| info.format)
+    }
+}
+
+/// Whether the name of a file is one that only models have.
+pub fn is_model_name(file: &str) -> bool {
+    let mut formats = FORMATS.iter().filter(|info| info.has_extension(file)).peekable();
+    formats.peek().is_some() && formats.all(|info| info.kind == FileKind::Model)
 }
 
 /// The names of some formats, separated by commas.
@@ -191,8 +272,12 @@ fn names(include: fn(Format) -> bool) -> String {
 pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     let head = input.head();
     let text = without_mark(&head);
-    if let Some(info) = FORMATS.iter().find(|info| (info.matches)(&head) || (info.matches)(text)) {
-        return Ok(info.format);
+    let matches = |format: &Format| {
+        let matches = format.codec().matches;
+        matches(&head) || matches(text)
+    };
+    if let Some(format) = Format::all().find(matches) {
+        return Ok(format);
     }
     if safetensors::is_index(text) {
         return Err(safetensors::index_error(input.name));
@@ -242,17 +327,18 @@ pub(crate) fn content(
     columns: Option<&Columns>,
     progress: &mut dyn Progress,
 ) -> Result<Content, Error> {
-    let info = format.info();
-    if let Some(columns) = columns.filter(|_| !matches!(info.read, Reader::Columns(_))) {
-        let cure = format!("Leave the columns out, or read the file as csv (its format is {})", info.name);
+    let codec = format.codec();
+    if let Some(columns) = columns.filter(|_| !matches!(codec.read, Reader::Table(_))) {
+        let cure = format!("Leave the columns out, or read the file as csv (its format is {})", format.name());
         return Err(Error::field("columns", format!("\"{columns}\""), "this format has no columns to choose", cure));
     }
-    if info.encoding == Encoding::Text {
+    if codec.encoding == Encoding::Text {
         input.check()?;
     }
-    Ok(match info.read {
-        Reader::Trace(read) => Content::Trace(read(input, progress)?),
-        Reader::Columns(read) => Content::Trace(read(input, columns, progress)?),
+    Ok(match codec.read {
+        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?),
+        Reader::Table(read) => Content::Trace(read(input, columns, progress)?),
+        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?),
         Reader::Model(read) => Content::Model(read(input, progress)?),
     })
 }
@@ -263,9 +349,9 @@ pub(crate) fn model(
     input: &Input<'_>,
     progress: &mut dyn Progress,
 ) -> Option<Result<ModelFile, Error>> {
-    match format.info().read {
+    match format.codec().read {
         Reader::Model(read) => Some(read(input, progress)),
-        Reader::Trace(_) | Reader::Columns(_) => None,
+        _ => None,
     }
 }
 
@@ -284,7 +370,7 @@ pub fn read(
 
 /// Writes `trace` in `format`.
 pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
-    match format.info().write {
+    match format.codec().write {
         Some(writer) => (writer.write)(trace),
         None => {
             let cure = format!("Choose one of {}", names(Format::writable));
@@ -295,7 +381,7 @@ pub fn write(format: Format, trace: &Trace) -> Result<Vec<u8>, Error> {
 
 /// What [`write()`] leaves out of `trace`, in words that follow "lost: ".
 pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
-    let own = format.info().write.map(|writer| (writer.lost)(trace)).unwrap_or_default();
+    let own = format.codec().write.map(|writer| (writer.lost)(trace)).unwrap_or_default();
     lost_by_all(trace).into_iter().chain(own).map(str::to_owned).collect()
 }
 
@@ -319,11 +405,12 @@ mod tests {
     use crate::progress::{Flow, Unattended};
     use proptest::prelude::*;
 
+    const RECORDS: &str =
+        "tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ_0,4,0,1,matmul,T\n\"K,0\",8.5,0,1,attention,T\n";
+
     /// A good file of each format.
     fn good() -> Vec<(Format, Vec<u8>)> {
-        let records =
-            "tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ_0,4,0,1,matmul,T\n\"K,0\",8.5,0,1,attention,T\n";
-        let trace = prototype_csv::read(&Input::new("t", records.as_bytes()), &mut Unattended).unwrap();
+        let trace = prototype_csv::read(&Input::new("t", RECORDS.as_bytes()), &mut Unattended).unwrap();
         let mut files: Vec<(Format, Vec<u8>)> = Format::all()
             .filter(|format| format.writable())
             .map(|format| (format, write(format, &trace).unwrap()))
@@ -366,6 +453,44 @@ mod tests {
             assert_eq!(Format::from_name(format.name()).unwrap(), format);
             let json = serde_json::to_string(&format).unwrap();
             assert_eq!(json, format!("\"{}\"", format.name()));
+        }
+    }
+
+    #[test]
+    fn the_table_answers_by_name_and_by_head() {
+        let records = prototype_csv::read(&Input::new("t", RECORDS.as_bytes()), &mut Unattended).unwrap();
+        let requests = read(Format::Csv, &Input::new("t", b"id,size\na,1\n"), None, &mut Unattended).unwrap();
+        for (file, trace, wanted) in [
+            ("a.csv", &records, Some(Format::PrototypeCsv)),
+            ("a.CSV", &requests, Some(Format::Csv)),
+            ("a.json", &records, Some(Format::PrototypeJson)),
+            ("a.json", &requests, Some(Format::PrototypeJson)),
+            ("b.bin", &records, Some(Format::OracleGeneral)),
+            ("b.oraclegeneral", &requests, Some(Format::OracleGeneral)),
+            ("a.onnx", &records, None),
+            ("csv", &records, None),
+        ] {
+            assert_eq!(Format::to_write(file, trace), wanted, "{file}");
+        }
+        for (file, wanted) in
+            [("a.onnx", true), ("a.csv", false), ("config.json", false), ("a.gguf", false), ("a", false)]
+        {
+            assert_eq!(is_model_name(file), wanted, "{file}");
+        }
+        assert!(Format::Gguf.info().has_extension("model-Q4.GGUF"));
+        for (head, wanted) in [
+            (&b"{\"model_type\":\"llama\"}"[..], Some(Format::Config)),
+            (b"\x08\x07\x12\x07pytorch", Some(Format::Onnx)),
+            (b"\xef\xbb\xbfLayer name, IFMAP Height, IFMAP Width,\nConv1, 224, 224,\n", Some(Format::ScaleSim)),
+            (RECORDS.as_bytes(), None),
+            (b"{\"workload\":{}}", None),
+        ] {
+            assert_eq!(detect_model(head), wanted);
+        }
+        // A recipe or a configuration must not be taken for a trace.
+        let recipe = crate::recipe::Recipe::default().to_json().unwrap();
+        for key in FORMATS.iter().filter_map(|info| info.json_key) {
+            assert!(!recipe.contains(&format!("\"{key}\"")), "{key}");
         }
     }
 

@@ -2,12 +2,11 @@
 //!
 //! Lines may come in any order and leave tokens or layers out; other fields, such as gate weights, are ignored.
 
-use std::fmt;
-
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Error as _, IgnoredAny, SeqAccess};
 use serde::{Deserialize, Deserializer};
 
 use super::input::Input;
+use super::seed::{Form, Seed, ValueReader};
 use super::text::{Lines, json_problem};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
@@ -15,7 +14,7 @@ use crate::trace::{Kind, MAX_ACCESSES, Op, Tensor, Trace, TraceBuilder};
 use crate::workload::routing::ExpertLog;
 
 /// Bytes of an expert where the log is read without its model: Mixtral 8x7B in bf16, three matrices of hidden size
-/// 4096 by intermediate size 14336 (its `config.json`), two bytes an element.
+/// 4096 by intermediate size 14336 (its `config.json`), two bytes per element.
 pub const MIXTRAL_EXPERT_BYTES: u64 = 3 * 4096 * 14336 * 2;
 /// Layers and experts are counted in 16 bits: models have up to a few hundred of either.
 const MOST: u64 = 1 << 16;
@@ -42,37 +41,33 @@ pub struct RoutingLog {
 struct Line {
     token: u32,
     layer: u16,
-    experts: Experts,
+    #[serde(deserialize_with = "experts")]
+    experts: Vec<u16>,
 }
 
 /// Expert ids; the fields of a line are as long as the line allows, so they are counted as they come.
-#[derive(Debug)]
-struct Experts(Vec<u16>);
+struct Experts;
 
-impl<'de> Deserialize<'de> for Experts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Ids;
-        impl<'de> Visitor<'de> for Ids {
-            type Value = Experts;
+impl ValueReader for Experts {
+    type Value = Vec<u16>;
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of expert numbers";
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of expert numbers")
+    fn list<'de, A: SeqAccess<'de>>(self, mut ids: A) -> Result<Vec<u16>, A::Error> {
+        let mut experts = Vec::new();
+        while let Some(id) = ids.next_element()? {
+            if experts.len() as u64 == MOST {
+                while ids.next_element::<IgnoredAny>()?.is_some() {}
+                return Err(A::Error::custom("more than 65536 experts"));
             }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut ids: A) -> Result<Experts, A::Error> {
-                let mut experts = Vec::new();
-                while let Some(id) = ids.next_element()? {
-                    if experts.len() as u64 == MOST {
-                        while ids.next_element::<IgnoredAny>()?.is_some() {}
-                        return Err(serde::de::Error::custom("more than 65536 experts"));
-                    }
-                    experts.push(id);
-                }
-                Ok(Experts(experts))
-            }
+            experts.push(id);
         }
-        deserializer.deserialize_seq(Ids)
+        Ok(experts)
     }
+}
+
+fn experts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    Seed(Experts).deserialize(deserializer)
 }
 
 impl RoutingLog {
@@ -89,7 +84,7 @@ impl RoutingLog {
             let bad = |place: Place, problem: String, cure: &str| Error::input(input.name, place, problem, cure);
             let entry: Line = serde_json::from_slice(text)
                 .map_err(|e| bad(Place::LineColumn(line, e.column() as u64), json_problem(&e), CURE))?;
-            for &expert in &entry.experts.0 {
+            for &expert in &entry.experts {
                 if std::mem::replace(&mut named[usize::from(expert)], line) == line {
                     let problem = format!("expert {expert} is listed twice");
                     return Err(bad(Place::Line(line), problem, "List each expert of a token once"));
@@ -97,14 +92,14 @@ impl RoutingLog {
                 log.expert_count = log.expert_count.max(u32::from(expert) + 1);
             }
             log.layer_count = log.layer_count.max(u32::from(entry.layer) + 1);
-            if experts.len() + entry.experts.0.len() > MAX_ACCESSES || entries.len() >= MOST_ENTRIES {
+            if experts.len() + entry.experts.len() > MAX_ACCESSES || entries.len() >= MOST_ENTRIES {
                 return Err(Error::TooLarge {
                     problem: format!("{} has more than {MOST_ENTRIES} lines or {MAX_ACCESSES} experts", input.name),
                     cure: "Give a log of fewer tokens".into(),
                 });
             }
             entries.push((entry.token, entry.layer, entries.len() as u32, line));
-            experts.extend(entry.experts.0);
+            experts.extend(entry.experts);
             starts.push(experts.len() as u32);
         }
         entries.sort_unstable();
@@ -113,7 +108,7 @@ impl RoutingLog {
                 input.name,
                 Place::Line(again.3),
                 format!("token {} has an earlier line for layer {}", again.0, again.1),
-                "Give each token one line a layer; number the tokens of different sequences differently",
+                "Give each token one line per layer; number the tokens of different sequences differently",
             ));
         }
         log.experts.reserve_exact(experts.len());
@@ -226,6 +221,11 @@ pub fn read(input: &Input<'_>, expert_bytes: Option<u64>, progress: &mut dyn Pro
         ));
     }
     Ok(trace)
+}
+
+/// Reads the uses of experts that are each as large as Mixtral's.
+pub(super) fn read_trace(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    read(input, None, progress)
 }
 
 #[cfg(test)]

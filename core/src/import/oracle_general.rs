@@ -46,7 +46,7 @@ fn next(r: &[u8; RECORD]) -> i64 {
 
 /// Whether `bytes` begin like this format: whole records whose next-access fields are -1 or point ahead.
 ///
-/// Some published files write the next access as i64::MAX for "never"; that is let through as well. Text is
+/// Some published files write the next access as i64::MAX for "never"; that is accepted as well. Text is
 /// not: eight letters read as a number far beyond any index.
 pub fn matches(bytes: &[u8]) -> bool {
     let plausible = |(i, record): (usize, &[u8; RECORD])| {

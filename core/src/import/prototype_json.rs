@@ -1,17 +1,16 @@
-//! The prototype's records as JSON: an array, as `/generate-trace` answers, or one object a line.
+//! The prototype's records as JSON: an array, as `/generate-trace` answers, or one object per line.
 //!
 //! The fields are those of [`prototype_csv`](super::prototype_csv); a score is not read back.
 
-use std::fmt;
 use std::io::{self, Read};
 
-use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, SeqAccess};
 
 use super::input::{Input, Stop, without_mark};
 use super::json::outer_keys;
 pub(super) use super::prototype_csv::lost_in_records as lost;
 use super::prototype_csv::{COLUMNS, FromRecords, Record, check, records};
+use super::seed::{Form, Seed, ValueReader};
 use super::text::{Lines, MOST_LINE, json_problem};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
@@ -33,7 +32,7 @@ pub fn matches(head: &[u8]) -> bool {
     object.starts_with(b"{") && outer_keys(object).contains(&&b"tensor_id"[..])
 }
 
-/// Reads an array of records, or one record a line.
+/// Reads an array of records, or one record per line.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     if without_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
         array(input, progress)
@@ -58,7 +57,7 @@ fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error>
 fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut elements = Elements { input: input.name, trace: None, refused: None };
     let mut source = serde_json::Deserializer::from_reader(Guard::new(input.text(progress)?));
-    let result = source.deserialize_seq(&mut elements).and_then(|()| source.end());
+    let result = Seed(&mut elements).deserialize(&mut source).and_then(|()| source.end());
     match (elements.refused, result) {
         (Some(error), _) => Err(error),
         (None, Ok(())) => elements.trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish(),
@@ -78,16 +77,14 @@ struct Elements<'i> {
     refused: Option<Error>,
 }
 
-impl<'de> Visitor<'de> for &mut Elements<'_> {
+impl ValueReader for &mut Elements<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "an array of records";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         let mut number = 0;
-        while let Some(record) = elements.next_element_seed(OneRecord)? {
+        while let Some(record) = elements.next_element::<Record>()? {
             let trace = self.trace.get_or_insert_with(|| FromRecords::new(self.input, &record.model_type));
             if let Err(error) = trace.push(&record, Place::Item(number)) {
                 self.refused = Some(error);
@@ -96,16 +93,6 @@ impl<'de> Visitor<'de> for &mut Elements<'_> {
             number += 1;
         }
         Ok(())
-    }
-}
-
-struct OneRecord;
-
-impl<'de> DeserializeSeed<'de> for OneRecord {
-    type Value = Record;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Record, D::Error> {
-        serde::Deserialize::deserialize(deserializer)
     }
 }
 
@@ -152,7 +139,7 @@ impl<R: Read> Read for Guard<R> {
     }
 }
 
-/// Writes the trace as an array, a record a line, with the scores if given.
+/// Writes the trace as an array, one record per line, with the scores if given.
 pub fn write(trace: &Trace, scores: Option<&Scores>) -> Result<Vec<u8>, Error> {
     let mut out = b"[\n".to_vec();
     for (number, record) in records(trace, scores).enumerate() {

@@ -5,17 +5,16 @@
 //! `types` and (1.1.1) `strides`, and `attrs` the rest. Each node is read in the form it has. A tensor is
 //! `[tensor id, storage id, offset in elements, elements, bytes of an element, device]`; ids stand for addresses,
 //! numbered in order of first mention by the same counter that numbers the calls as they begin
-//! (execution_trace_observer.cpp). What counts as an access is told in [`operators`](super::operators).
+//! (execution_trace_observer.cpp). What counts as an access stands in [`operators`](super::operators).
 //!
 //! Nodes are reduced one by one: a file is never held as a whole.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Error as _, IgnoredAny, MapAccess, SeqAccess};
 
 use super::input::Input;
-use super::json::{Text, outer_keys, refuse, stream};
+use super::json::{self, Text, outer_keys};
 use super::operators::{Call, Calls, Flag, Lists, NOT_WHOLE, RawTensor, Side, Type};
+use super::seed::{Form, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::Trace;
@@ -39,17 +38,8 @@ pub fn matches(head: &[u8]) -> bool {
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut state =
         State { calls: Calls::new(input.name), call: Call::default(), text: String::new(), newer: None, error: None };
-    let mut json = stream(input, progress)?;
-    let result = File { state: &mut state, input: input.name }.deserialize(&mut json).and_then(|found| {
-        json.end()?;
-        Ok(found)
-    });
-    drop(json);
-    let found = match (result, state.error.take()) {
-        (_, Some(error)) => return Err(error),
-        (Err(error), None) => return Err(refuse(input, error, CURE)),
-        (Ok(found), None) => found,
-    };
+    let result = json::read(File { state: &mut state, input: input.name }, input, CURE, progress);
+    let found = state.error.take().map_or(result, Err)?;
     if !found.schema || !found.nodes {
         let missing = if found.schema { "nodes" } else { "schema" };
         return Err(Error::input(input.name, Place::Key(missing.into()), "the key is missing", CURE));
@@ -73,7 +63,7 @@ struct State {
     calls: Calls,
     /// The node being read.
     call: Call,
-    /// A text being read.
+    /// A string being read.
     text: String,
     /// The schema, where it is newer than those that are known.
     newer: Option<String>,
@@ -104,34 +94,24 @@ struct File<'s> {
     input: &'s str,
 }
 
-impl<'de> DeserializeSeed<'de> for File<'_> {
+impl ValueReader for File<'_> {
     type Value = Found;
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "an execution trace: an object with schema and nodes";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for File<'_> {
-    type Value = Found;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an execution trace: an object with schema and nodes")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
         let mut found = Found::default();
-        while map.next_key_seed(Text(&mut self.state.text))?.is_some() {
+        while map.next_key_seed(Seed(Text(&mut self.state.text)))?.is_some() {
             match self.state.text.as_str() {
                 "schema" => {
-                    map.next_value_seed(Text(&mut self.state.text))?;
+                    map.next_value_seed(Seed(Text(&mut self.state.text)))?;
                     let checked = check_schema(self.input, &self.state.text);
                     self.state.newer = self.state.stop(checked)?;
                     found.schema = true;
                 }
                 "nodes" if found.nodes => return Err(A::Error::custom("the key nodes comes twice")),
                 "nodes" => {
-                    map.next_value_seed(Nodes(self.state))?;
+                    map.next_value_seed(Seed(Nodes(self.state)))?;
                     found.nodes = true;
                 }
                 _ => {
@@ -163,23 +143,13 @@ fn check_schema(input: &str, schema: &str) -> Result<Option<String>, Error> {
 /// The list of nodes.
 struct Nodes<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for Nodes<'_> {
+impl ValueReader for Nodes<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of nodes";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Nodes<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of nodes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Node(self.0))?.is_some() {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Seed(Node(self.0)))?.is_some() {
             let pushed = self.0.calls.push(&self.0.call);
             self.0.stop(pushed)?;
         }
@@ -190,26 +160,16 @@ impl<'de> Visitor<'de> for Nodes<'_> {
 /// One node, into the call being read.
 struct Node<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl ValueReader for Node<'_> {
     type Value = ();
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "a node: an object with id, name, inputs and outputs";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Node<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a node: an object with id, name, inputs and outputs")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let state = self.0;
         state.call.clear();
         let (mut id, mut parent, mut named) = (false, false, false);
-        while map.next_key_seed(Text(&mut state.text))?.is_some() {
+        while map.next_key_seed(Seed(Text(&mut state.text)))?.is_some() {
             match state.text.as_str() {
                 "id" => {
                     state.call.id = map.next_value()?;
@@ -220,25 +180,25 @@ impl<'de> Visitor<'de> for Node<'_> {
                     parent = true;
                 }
                 "name" => {
-                    map.next_value_seed(Text(&mut state.call.name))?;
+                    map.next_value_seed(Seed(Text(&mut state.call.name)))?;
                     named = true;
                 }
                 "scope" => state.call.scope = Some(map.next_value()?),
-                "op_schema" => map.next_value_seed(Text(&mut state.call.schema))?,
-                "attrs" => map.next_value_seed(Attributes(state))?,
+                "op_schema" => map.next_value_seed(Seed(Text(&mut state.call.schema)))?,
+                "attrs" => map.next_value_seed(Seed(Attributes(state)))?,
                 // Chakra's trace linker adds kernels, with the tensors of the operator that launched them.
                 "cat" => {
                     map.next_value::<IgnoredAny>()?;
                     state.call.excluded = true;
                 }
-                "inputs" => map.next_value_seed(SideOf { state, part: Part::Inputs })?,
-                "outputs" => map.next_value_seed(SideOf { state, part: Part::Outputs })?,
-                "input_shapes" => map.next_value_seed(Shapes(&mut state.call.inputs.shapes))?,
-                "output_shapes" => map.next_value_seed(Shapes(&mut state.call.outputs.shapes))?,
-                "input_strides" => map.next_value_seed(Shapes(&mut state.call.inputs.strides))?,
-                "output_strides" => map.next_value_seed(Shapes(&mut state.call.outputs.strides))?,
-                "input_types" => map.next_value_seed(Types(&mut state.call.inputs.types))?,
-                "output_types" => map.next_value_seed(Types(&mut state.call.outputs.types))?,
+                "inputs" => map.next_value_seed(Seed(SideOf { state, part: Part::Inputs }))?,
+                "outputs" => map.next_value_seed(Seed(SideOf { state, part: Part::Outputs }))?,
+                "input_shapes" => map.next_value_seed(Seed(Shapes(&mut state.call.inputs.shapes)))?,
+                "output_shapes" => map.next_value_seed(Seed(Shapes(&mut state.call.outputs.shapes)))?,
+                "input_strides" => map.next_value_seed(Seed(Shapes(&mut state.call.inputs.strides)))?,
+                "output_strides" => map.next_value_seed(Seed(Shapes(&mut state.call.outputs.strides)))?,
+                "input_types" => map.next_value_seed(Seed(Types(&mut state.call.inputs.types)))?,
+                "output_types" => map.next_value_seed(Seed(Types(&mut state.call.outputs.types)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -256,60 +216,40 @@ impl<'de> Visitor<'de> for Node<'_> {
 /// The list of `{"name", "type", "value"}`.
 struct Attributes<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for Attributes<'_> {
+impl ValueReader for Attributes<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of attributes";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Attributes<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of attributes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Attribute(self.0))?.is_some() {}
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Seed(Attribute(self.0)))?.is_some() {}
         Ok(())
     }
 }
 
 struct Attribute<'s>(&'s mut State);
 
-impl<'de> DeserializeSeed<'de> for Attribute<'_> {
+impl ValueReader for Attribute<'_> {
     type Value = ();
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "an attribute: an object with name, type and value";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Attribute<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an attribute: an object with name, type and value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let state = self.0;
         let (mut name, mut number) = (Name::Other, None);
-        // The name comes before the value in every file; where it does not, the value's text is kept meanwhile.
+        // The name comes before the value in every file; where it does not, its string is kept meanwhile.
         let mut early: Option<String> = None;
-        while map.next_key_seed(Text(&mut state.text))?.is_some() {
+        while map.next_key_seed(Seed(Text(&mut state.text)))?.is_some() {
             match state.text.as_str() {
                 "name" => {
-                    map.next_value_seed(Text(&mut state.text))?;
+                    map.next_value_seed(Seed(Text(&mut state.text)))?;
                     name = match state.text.as_str() {
                         "op_schema" => Name::Schema,
                         "scope" => Name::Scope,
                         _ => Name::Other,
                     };
                 }
-                "value" => match map.next_value_seed(Value { state, place: None })? {
+                "value" => match map.next_value_seed(Seed(Value { state, place: None }))? {
                     Leaf::Text if name == Name::Schema => {
                         std::mem::swap(&mut state.text, &mut state.call.schema);
                     }
@@ -363,27 +303,18 @@ fn side_of(state: &mut State, part: Part) -> &mut Side {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for SideOf<'_> {
+impl ValueReader for SideOf<'_> {
     type Value = ();
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str =
+        "the inputs or outputs of a node: a list, or an object with values, shapes and types";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for SideOf<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the inputs or outputs of a node: a list, or an object with values, shapes and types")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { state, part } = self;
         let mut position = 0;
         loop {
             let place = Some(At { part, position, element: 0 });
-            match list.next_element_seed(Value { state, place })? {
+            match list.next_element_seed(Seed(Value { state, place }))? {
                 None => break,
                 Some(Leaf::Bool(set)) => side_of(state, part).flags.push(Flag { position, set }),
                 Some(_) => {}
@@ -394,13 +325,13 @@ impl<'de> Visitor<'de> for SideOf<'_> {
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(Text(&mut self.state.text))?.is_some() {
+    fn object<'de, A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while map.next_key_seed(Seed(Text(&mut self.state.text)))?.is_some() {
             match self.state.text.as_str() {
-                "values" => map.next_value_seed(SideOf { state: self.state, part: self.part })?,
-                "shapes" => map.next_value_seed(Shapes(&mut self.side().shapes))?,
-                "strides" => map.next_value_seed(Shapes(&mut self.side().strides))?,
-                "types" => map.next_value_seed(Types(&mut self.side().types))?,
+                "values" => map.next_value_seed(Seed(SideOf { state: self.state, part: self.part }))?,
+                "shapes" => map.next_value_seed(Seed(Shapes(&mut self.side().shapes)))?,
+                "strides" => map.next_value_seed(Seed(Shapes(&mut self.side().strides)))?,
+                "types" => map.next_value_seed(Seed(Types(&mut self.side().types)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -424,7 +355,7 @@ enum Leaf {
     Int(i64),
     Number,
     Bool(bool),
-    /// A text, left in the buffer.
+    /// A string, left in the buffer.
     Text,
     Nothing,
     /// A list, and how many leaves it has.
@@ -437,60 +368,50 @@ struct Value<'s> {
     place: Option<At>,
 }
 
-impl<'de> DeserializeSeed<'de> for Value<'_> {
+impl ValueReader for Value<'_> {
     type Value = Leaf;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = "a value";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Leaf, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = Leaf;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, set: bool) -> Result<Leaf, E> {
+    fn boolean<E: de::Error>(self, set: bool) -> Result<Leaf, E> {
         Ok(Leaf::Bool(set))
     }
 
-    fn visit_u64<E>(self, number: u64) -> Result<Leaf, E> {
+    fn unsigned<E: de::Error>(self, number: u64) -> Result<Leaf, E> {
         Ok(i64::try_from(number).map_or(Leaf::Number, Leaf::Int))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Leaf, E> {
+    fn signed<E: de::Error>(self, number: i64) -> Result<Leaf, E> {
         Ok(Leaf::Int(number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Leaf, E> {
+    fn float<E: de::Error>(self, _: f64) -> Result<Leaf, E> {
         Ok(Leaf::Number)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Leaf, E> {
+    fn text<E: de::Error>(self, text: &str) -> Result<Leaf, E> {
         self.state.text.clear();
         self.state.text.push_str(text);
         Ok(Leaf::Text)
     }
 
-    fn visit_unit<E>(self) -> Result<Leaf, E> {
+    fn null<E: de::Error>(self) -> Result<Leaf, E> {
         Ok(Leaf::Nothing)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Leaf, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Leaf, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Leaf::Nothing)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Leaf, A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<Leaf, A::Error> {
         let Self { state, place } = self;
         let mut numbers = [NOT_WHOLE; 5];
-        // Five numbers and a text are a tensor.
+        // Five numbers and a string are a tensor.
         let (mut count, mut tensor, mut leaves) = (0usize, true, 0u32);
         loop {
             let inside = place.map(|at| At { element: at.element.saturating_add(leaves), ..at });
-            let Some(leaf) = list.next_element_seed(Value { state, place: inside })? else { break };
+            let Some(leaf) = list.next_element_seed(Seed(Value { state, place: inside }))? else { break };
             match (leaf, numbers.get_mut(count)) {
                 (Leaf::Int(number), Some(slot)) => *slot = number,
                 (Leaf::Number, Some(_)) => {}
@@ -526,24 +447,14 @@ impl<'de> Visitor<'de> for Value<'_> {
 /// Shapes or strides: one list of numbers for each value, nested as the values are.
 struct Shapes<'s>(&'s mut Lists);
 
-impl<'de> DeserializeSeed<'de> for Shapes<'_> {
+impl ValueReader for Shapes<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of shapes";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Shapes<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of shapes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let mut position = 0;
-        while list.next_element_seed(Shape { lists: self.0, position, element: 0 })?.is_some() {
+        while list.next_element_seed(Seed(Shape { lists: self.0, position, element: 0 }))?.is_some() {
             position += 1;
         }
         Ok(())
@@ -557,42 +468,32 @@ struct Shape<'s> {
     element: u32,
 }
 
-impl<'de> DeserializeSeed<'de> for Shape<'_> {
+impl ValueReader for Shape<'_> {
     /// How many shapes it held; none for a number.
     type Value = Option<u32>;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = "a shape: a list of whole numbers";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u32>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Shape<'_> {
-    type Value = Option<u32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a shape: a list of whole numbers")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Option<u32>, E> {
+    fn unsigned<E: de::Error>(self, number: u64) -> Result<Option<u32>, E> {
         self.lists.number(i64::try_from(number).unwrap_or(i64::MAX));
         Ok(None)
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Option<u32>, E> {
+    fn signed<E: de::Error>(self, number: i64) -> Result<Option<u32>, E> {
         self.lists.number(number);
         Ok(None)
     }
 
-    fn visit_unit<E>(self) -> Result<Option<u32>, E> {
+    fn null<E: de::Error>(self) -> Result<Option<u32>, E> {
         Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<u32>, A::Error> {
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<Option<u32>, A::Error> {
         let Self { lists, position, element } = self;
         let (mut inner, mut nested) = (0u32, false);
         loop {
             let next = Shape { lists, position, element: element.saturating_add(inner) };
-            match list.next_element_seed(next)? {
+            match list.next_element_seed(Seed(next))? {
                 None => break,
                 Some(None) => {}
                 Some(Some(count)) => {
@@ -612,48 +513,29 @@ impl<'de> Visitor<'de> for Shape<'_> {
 /// The types of the arguments.
 struct Types<'s>(&'s mut Vec<Type>);
 
-impl<'de> DeserializeSeed<'de> for Types<'_> {
+impl ValueReader for Types<'_> {
     type Value = ();
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of names of types";
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Types<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of names of types")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(kind) = list.next_element::<TypeName>()? {
-            self.0.push(kind.0);
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(kind) = list.next_element_seed(Seed(TypeName))? {
+            self.0.push(kind);
         }
         Ok(())
     }
 }
 
-struct TypeName(Type);
+/// The type of one argument.
+struct TypeName;
 
-impl<'de> serde::Deserialize<'de> for TypeName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TypeVisitor)
-    }
-}
+impl ValueReader for TypeName {
+    type Value = Type;
+    const FORM: Form = Form::Text;
+    const EXPECTED: &'static str = "the name of a type";
 
-struct TypeVisitor;
-
-impl Visitor<'_> for TypeVisitor {
-    type Value = TypeName;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a type")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<TypeName, E> {
-        Ok(TypeName(Type::of(name)))
+    fn text<E: de::Error>(self, name: &str) -> Result<Type, E> {
+        Ok(Type::of(name))
     }
 }
 
@@ -978,7 +860,7 @@ mod tests {
             (good(&format!("[5,6,0,4,4,\"{}\"]", "x".repeat(65))), "a tensor lies on the device \"xxx"),
             (good("\"abc\""), "input 0`: its type is a tensor, but its value is not"),
             (good("[5,6,0,4,4]"), "input 0`: its type is a tensor, but its value is not"),
-            (good(&format!("\"{}\"", "x".repeat(2 << 20))), "a text in it is longer than 1048576 bytes"),
+            (good(&format!("\"{}\"", "x".repeat(2 << 20))), "a string in it is longer than 1048576 bytes"),
             (good(&"[".repeat(300)), "it nests deeper than 128 levels"),
             (file(&[add(2, 1), add(2, 1)]), "key `nodes, id 2`: two nodes have this id (aten::add and aten::add)"),
             (file(&[add(2, 3), add(3, 2)]), "aten::add is above itself: its parents form a cycle"),

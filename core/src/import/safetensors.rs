@@ -3,13 +3,13 @@
 //! Only the header is read, so that the first bytes of a file are enough. The layout and its limits are those of the
 //! safetensors crate (`safetensors/src/tensor.rs`).
 
-use std::fmt;
 use std::io::Read as _;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer as _};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed as _, MapAccess};
 
 use super::input::Input;
+use super::seed::{Form, Seed, ValueReader};
 use super::text::{json_problem, shorten};
 use super::weights::{MOST_BYTES, Weight, Weights};
 use crate::error::{Error, Place};
@@ -39,8 +39,8 @@ fn header_length(head: &[u8]) -> Option<u64> {
     head.first_chunk().map(|length| u64::from_le_bytes(*length))
 }
 
-/// Bytes from the start of the file that are all that is read of it, for who opens a large one.
-pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
+/// Bytes from the start of the file that are all that is read of it: the header and its length.
+pub(super) fn bytes_to_read(head: &[u8]) -> Option<u64> {
     header_length(head).map(|length| length.min(MOST_HEADER) + 8)
 }
 
@@ -78,14 +78,12 @@ struct Header {
     metadata: Vec<(String, String)>,
 }
 
-impl<'de> Visitor<'de> for Header {
+impl ValueReader for Header {
     type Value = Self;
+    const FORM: Form = Form::Object;
+    const EXPECTED: &'static str = "an object of tensors";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
+    fn object<'de, A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
         while let Some(name) = entries.next_key::<String>()? {
             if name == "__metadata__" {
                 let metadata: std::collections::BTreeMap<String, String> = entries.next_value()?;
@@ -123,8 +121,10 @@ pub fn header(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Weights,
         return Err(bad(Place::Byte(8 + read as u64), problem, &cure));
     }
     let mut source = serde_json::Deserializer::from_slice(&text);
-    let Header { mut tensors, metadata } =
-        source.deserialize_map(Header::default()).and_then(|header| source.end().map(|()| header)).map_err(|e| {
+    let Header { mut tensors, metadata } = Seed(Header::default())
+        .deserialize(&mut source)
+        .and_then(|header| source.end().map(|()| header))
+        .map_err(|e| {
             let before = text.split(|b| *b == b'\n').take(e.line().saturating_sub(1)).map(|line| line.len() + 1);
             let at = 8 + before.sum::<usize>() + e.column().saturating_sub(1);
             bad(Place::Byte(at as u64), json_problem(&e), "Check that the file is not damaged, or write it again")

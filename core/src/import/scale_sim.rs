@@ -1,8 +1,8 @@
-//! SCALE-Sim topologies: a layer a line, as convolutions or as matrix multiplications.
+//! SCALE-Sim topologies: one layer per line, as convolutions or as matrix multiplications.
 //!
 //! Convolutions: `Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,`;
 //! matrix multiplications: `Layer, M, N, K,`. A stride of the columns and a batch size may follow; what else follows
-//! (sparsity) is told and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
+//! (sparsity) is warned of and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
 //! depthwise: SCALE-Sim runs it once for each channel, with filters of one channel. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
 //!
 //! A topology names no edges. A layer reads the output of the latest layer that has as many filters as it has channels
@@ -16,10 +16,9 @@ use super::text::{Row, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op};
-use crate::workload::config::product;
-use crate::workload::dtype::Dtype;
+use crate::workload::dtype::{Bits, Dtype, product};
 use crate::workload::file::{ModelFile, Operators, Stored};
-use crate::workload::model_run::{Bits, Convolution, ModelRun, without};
+use crate::workload::model_run::{Convolution, ModelRun, refuse_field};
 use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
 
 /// The most layers.
@@ -185,7 +184,7 @@ impl Operators for Topology {
     }
 
     fn check(&self, run: &ModelRun) -> Result<(), Error> {
-        without("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
+        refuse_field("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
     }
 
     fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {

@@ -57,7 +57,7 @@ impl Scorer {
 /// A score for every access, and who made them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
-    /// One score an access, each from 0 to 1.
+    /// One score per access, each from 0 to 1.
     pub values: Arc<[f64]>,
     /// Who made them.
     pub scorer: Scorer,

@@ -372,52 +372,70 @@ pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Erro
 pub trait Simulation: Send {
     /// Runs the accesses `start..end` of `trace`; steps must follow each other.
     fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// The numbers, and what was watched.
-    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Timeline);
+    /// The numbers, and the charts where they are watched for.
+    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>);
 }
 
-struct Watched<P> {
+/// What a run is watched for, beside a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched {
+    /// Charts.
+    pub charts: bool,
+    /// Why the policy misses.
+    pub reasons: bool,
+}
+
+impl Watched {
+    /// Everything.
+    pub const ALL: Self = Self { charts: true, reasons: true };
+    /// Nothing.
+    pub const NOTHING: Self = Self { charts: false, reasons: false };
+}
+
+struct WatchedRun<P> {
     kind: PolicyKind,
     engine: Engine<P>,
-    timeline: Timeline,
-    why: Watcher,
+    timeline: Option<Timeline>,
+    why: Option<Watcher>,
     timing: Option<Timing>,
 }
 
-impl<P: Policy> Simulation for Watched<P> {
+impl<P: Policy> Simulation for WatchedRun<P> {
     fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
         let accesses = &trace.accesses()[start..end];
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        self.engine.advance(accesses, start, &mut ((&mut self.timeline, &mut self.why), timing));
+        self.engine.advance(accesses, start, &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
     }
 
-    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Timeline) {
+    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>) {
         let mut report = Report::new(self.kind, self.engine.capacity, self.engine.counts());
         report.physical = self.timing.map(|timing| timing.finish(trace));
-        report.why = Some(self.why.finish(trace));
+        report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
     }
 }
 
-/// Starts a run of the policy `kind`, watched in `buckets`, and on a device if there is one.
+/// Starts a run of the policy `kind`: charts are drawn in `buckets`, and time is counted where there is a device.
 pub fn start(
     kind: PolicyKind,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     buckets: &Buckets,
     physical: Option<&Physical>,
+    watched: Watched,
 ) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, Timeline, Watcher, Option<Timing>);
+    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
     impl Visitor for Start<'_, '_> {
         type Output = Result<Box<dyn Simulation>, Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
             let Self(kind, setup, timeline, why, timing) = self;
-            Ok(Box::new(Watched { kind, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
+            Ok(Box::new(WatchedRun { kind, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
         }
     }
     let timing = physical.map(|spec| Timing::new(spec, setup, future)).transpose()?;
-    let why = Watcher::new(setup.sizes, future, None);
-    kind.dispatch(Start(kind, setup, Timeline::new(buckets), why, timing))
+    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, None));
+    let timeline = watched.charts.then(|| Timeline::new(buckets));
+    kind.dispatch(Start(kind, setup, timeline, why, timing))
 }
 
 /// The evictions that access number `access` causes under the policy `kind`, the worst first.

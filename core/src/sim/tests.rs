@@ -77,11 +77,12 @@ proptest! {
         let buckets = Buckets::new(&trace);
         for policy in POLICIES {
             let physical = Physical { prefetch_depth: 2, ..Physical::default() };
-            let mut run = start(policy.kind, &setup, &future, &buckets, Some(&physical)).unwrap();
+            let mut run = start(policy.kind, &setup, &future, &buckets, Some(&physical), Watched::ALL).unwrap();
             let half = trace.accesses().len() / 2;
             run.advance(&trace, 0, half);
             run.advance(&trace, half, trace.accesses().len());
             let (mut report, timeline) = run.finish(&trace);
+            let timeline = timeline.unwrap();
             let why = report.why.take().unwrap();
             let timed = report.physical.take().unwrap();
             prop_assert_eq!(why.kinds.iter().map(|k| k.misses).sum::<u64>(), report.misses);
@@ -178,7 +179,7 @@ fn an_eviction_is_told_with_the_better_victim() {
     assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 1).unwrap().is_empty());
     assert_eq!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 4).unwrap_err().field_name(), Some("at"));
     let buckets = Buckets::new(&trace);
-    let mut run = start(PolicyKind::Lru, &setup, &future, &buckets, None).unwrap();
+    let mut run = start(PolicyKind::Lru, &setup, &future, &buckets, None, Watched::ALL).unwrap();
     run.advance(&trace, 0, 4);
     let why = run.finish(&trace).0.why.unwrap();
     assert_eq!((why.worst, why.evicted_too_early, why.best_choices), (vec![expected], 1, 1));
@@ -198,7 +199,7 @@ proptest! {
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
         let setup = Setup { admission, future: Some(&future), ..Setup::new(&sizes, capacity) };
         let buckets = Buckets::new(&trace);
-        let mut run = start(PolicyKind::Belady, &setup, &future, &buckets, None).unwrap();
+        let mut run = start(PolicyKind::Belady, &setup, &future, &buckets, None, Watched::ALL).unwrap();
         run.advance(&trace, 0, trace.accesses().len());
         let why = run.finish(&trace).0.why.unwrap();
         prop_assert!(why.worst.is_empty(), "{:?}", why.worst);

@@ -421,7 +421,9 @@ mod tests {
         let (sizes, future) = (trace.sizes(), Arc::new(Future::of(trace)));
         let setup = Setup::new(&sizes, capacity);
         let buckets = Buckets::new(trace);
-        let mut run = super::super::start(PolicyKind::Lru, &setup, &future, &buckets, Some(spec)).unwrap();
+        let mut run =
+            super::super::start(PolicyKind::Lru, &setup, &future, &buckets, Some(spec), super::super::Watched::ALL)
+                .unwrap();
         run.advance(trace, 0, trace.accesses().len());
         run.finish(trace).0.physical.unwrap()
     }

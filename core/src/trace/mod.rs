@@ -183,7 +183,7 @@ pub struct Trace {
     model_type: String,
     warnings: Vec<String>,
     requested_bytes: u64,
-    /// Whether the file told times other than the order of the accesses; they are not kept.
+    /// Whether the file had times other than the order of the accesses; they are not kept.
     timed: bool,
 }
 
@@ -243,6 +243,11 @@ impl Trace {
         self.flops.get(now).copied().map_or(0.0, f64::from)
     }
 
+    /// Whether the trace knows the operation of any access: one that is more than a request.
+    pub fn knows_operations(&self) -> bool {
+        self.ops().any(|op| op != Op::Request)
+    }
+
     /// Whether the trace knows the work of its accesses.
     pub fn knows_flops(&self) -> bool {
         !self.flops.is_empty()
@@ -258,7 +263,7 @@ impl Trace {
         &self.model_type
     }
 
-    /// What the reader should know about how the trace was made.
+    /// What its user should know about how the trace was made.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -268,7 +273,7 @@ impl Trace {
         self.warnings.push(warning.into());
     }
 
-    /// Whether the file that it was read from told times, which are not kept: the order of the accesses counts.
+    /// Whether the file that it was read from had times, which are not kept: the order of the accesses counts.
     pub fn was_timed(&self) -> bool {
         self.timed
     }

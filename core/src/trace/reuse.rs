@@ -101,7 +101,7 @@ impl TimeSet {
 /// LRU hits exactly the reuses whose stack distance is at most the capacity, where that holds the largest tensor; a
 /// smaller one never takes the larger tensors in, so they put nothing out.
 ///
-/// A Fenwick tree over moments holds the size of each tensor at its latest use: O(log tensors) an access. Only the
+/// A Fenwick tree over moments holds the size of each tensor at its latest use: O(log tensors) per access. Only the
 /// latest uses matter, so once the moments are used up, those in use move together and it goes on from there.
 #[derive(Debug)]
 pub struct StackDistances {

@@ -8,7 +8,7 @@ pub(super) const SHORTFALL: f64 = 0.1;
 /// Means over runs of observations that the dependence is measured on, at most: bounds time and memory.
 const MOST_CELLS: usize = 16_384;
 
-/// Observations a block needs for its mean to be nearly independent of the next.
+/// Observations that a block needs for its mean to be nearly independent of the next.
 ///
 /// The variance of a block's mean falls short of its limit by the share G / (g L), where L is its length, g the sum of
 /// all autocorrelations and G the sum of |lag| times autocorrelation. Both are estimated from the ranks (so that no

@@ -130,7 +130,7 @@ pub struct Comparison {
     pub blocks: u32,
     /// Observations in a block of the trace; 0 without.
     pub block_length: u64,
-    /// Observations a block needs by the dependence measured, the greater of both sides.
+    /// Observations that a block needs by the dependence measured, the greater of both sides.
     pub block_length_needed: u64,
     /// (reference, trace) at 1, 2, ... 99 %.
     pub qq: Vec<(f64, f64)>,

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::product;
 use crate::error::Error;
 
 /// A number format, by the width of an element.
@@ -92,4 +91,20 @@ impl<'de> Deserialize<'de> for Dtype {
         let name = String::deserialize(deserializer)?;
         Self::from_name("dtype", &name).map_err(serde::de::Error::custom)
     }
+}
+
+/// Widths of the elements of a run in bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bits {
+    pub(crate) weights: u64,
+    pub(crate) activations: u64,
+    pub(crate) kv: u64,
+}
+
+/// The product of `factors`, or an error where it passes 64 bits.
+pub(crate) fn product(factors: &[u64]) -> Result<u64, Error> {
+    factors.iter().try_fold(1u64, |p, f| p.checked_mul(*f)).ok_or_else(|| Error::TooLarge {
+        problem: "a tensor of this model has more than 2^64 - 1 bytes".into(),
+        cure: "Check the sizes in the configuration, the batch size and the token counts".into(),
+    })
 }

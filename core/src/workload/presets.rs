@@ -1,6 +1,6 @@
 //! Published models by name. Each holds the keys of its own `config.json` that decide sizes, at the source named.
 
-use super::config::ModelConfig;
+use super::config::{CNN, MLP, MOE, ModelConfig, TRANSFORMER};
 use crate::error::Error;
 
 /// A published model.
@@ -24,11 +24,6 @@ impl Preset {
         ModelConfig::from_json(self.name, self.json.as_bytes())
     }
 }
-
-const TRANSFORMER: &str = "Transformer";
-const MOE: &str = "MoE";
-const CNN: &str = "CNN";
-const MLP: &str = "MLP";
 
 /// Every preset.
 pub const PRESETS: &[Preset] = &[

@@ -1,7 +1,7 @@
 //! Which experts a token is sent to.
 //!
 //! The model of routing: in each layer, popularity falls with rank by Zipf's law (the expert of rank r is drawn with
-//! weight 1 / r^`zipf`), and which expert has which rank is drawn once a layer. A token takes over each choice of the
+//! weight 1 / r^`zipf`), and which expert has which rank is drawn once per layer. A token takes over each choice of the
 //! token before it in its sequence with probability `stickiness`, and draws the others by popularity, none twice. So the
 //! choices of a sequence are a Markov chain in every layer, and layers do not depend on each other.
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::check_range;
 use crate::error::Error;
+use crate::math::power;
 use crate::rng::Rng;
 
 /// How tokens are routed where no log says so.
@@ -60,14 +61,17 @@ pub(crate) struct Router {
     last: Vec<Vec<Vec<u16>>>,
 }
 
+/// The weight of each rank: whole numbers, whose sum fits in 32 bits.
+fn weights(experts: u64, zipf: f64) -> Vec<u32> {
+    let scale = f64::from(u32::MAX) / experts as f64;
+    (1..=experts).map(|rank| (scale / power(rank as f64, zipf)).round().max(1.0) as u32).collect()
+}
+
 impl Router {
     /// A router for `layers` layers of `experts` experts, of which each token takes `per_token`.
     pub(crate) fn new(routing: &Routing, seed: u64, layers: usize, experts: u64, per_token: u64) -> Self {
         let mut rng = Rng::new(seed, "routing");
-        // The sum of all weights fits in 32 bits.
-        let scale = f64::from(u32::MAX) / experts as f64;
-        let by_rank: Vec<u32> =
-            (1..=experts).map(|rank| (scale / (rank as f64).powf(routing.zipf)).round().max(1.0) as u32).collect();
+        let by_rank = weights(experts, routing.zipf);
         let weights = (0..layers).map(|_| {
             let mut weights = by_rank.clone();
             // Fisher and Yates.
@@ -146,7 +150,7 @@ mod tests {
         }
     }
 
-    /// 8 experts, 2 of them a token: the first choice repeats by stickiness, or by chance.
+    /// 8 experts, 2 of them per token: the first choice repeats by stickiness, or by chance.
     #[test]
     fn stickiness_is_the_share_of_repeats() {
         for (stickiness, wanted) in [(0.0, 0.125), (0.15, 0.26), (0.9, 0.91)] {
@@ -160,6 +164,19 @@ mod tests {
             }
             let share = f64::from(repeats) / 4e4;
             assert!((share - wanted).abs() < 0.012, "{stickiness}: {share}");
+        }
+    }
+
+    /// Powers by square roots are not those of the standard library to the last bit, but the weights are.
+    #[test]
+    fn weights_are_whole_numbers_that_no_rounding_error_reaches() {
+        for experts in [2, 4, 8, 16, 60, 64, 128, 256, 512] {
+            for zipf in (0..=80).map(|step| f64::from(step) / 20.0) {
+                let scale = f64::from(u32::MAX) / experts as f64;
+                let wanted: Vec<u32> =
+                    (1..=experts).map(|rank| (scale / (rank as f64).powf(zipf)).round().max(1.0) as u32).collect();
+                assert_eq!(weights(experts, zipf), wanted, "{experts} experts, {zipf}");
+            }
         }
     }
 

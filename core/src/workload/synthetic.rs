@@ -1,4 +1,4 @@
-//! The prototype's random workload: a few tensors a layer, sizes and reuses drawn by chance.
+//! The prototype's random workload: a few tensors per layer, sizes and reuses drawn by chance.
 
 use std::ops::RangeInclusive;
 
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(runs.len(), trace.tensors().len());
     }
 
-    /// A recipe gives the same bytes for ever: this text may never change.
+    /// A recipe gives the same bytes for ever: this string may never change.
     #[test]
     fn the_trace_of_a_seed_is_frozen() {
         let spec = Synthetic { model_type: ModelType::Cnn, num_layers: 2, ..Synthetic::default() };

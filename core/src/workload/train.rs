@@ -1,15 +1,15 @@
-//! A training step: the forward pass, its way back, and the optimizer.
+//! A training step: the forward pass, the backward pass, and the optimizer.
 //!
-//! Every operator is turned around by one rule of its kind:
+//! The backward pass of every operator follows one rule of its kind:
 //!
-//! - A product Y = X W gives two products, dX = dY W' and dW = X' dY, each with the work of the forward one; so the way
-//!   back takes twice the FLOPs of the way there (Kaplan et al. 2020, section 2.1).
+//! - A product Y = X W gives two products, dX = dY W' and dW = X' dY, each with the work of the forward one; so
+//!   the backward pass takes twice the FLOPs of the forward pass (Kaplan et al. 2020, section 2.1).
 //! - Attention reads its inputs again and does twice its work; its scores are not kept, as in FlashAttention, and the
 //!   work of making them again is left out.
 //! - Whatever works element by element reads what came in and the gradient of what went out.
 //! - A sum hands its gradient on without touching it; gradients that meet are summed up in place.
 //!
-//! What the way back reads stays in memory until then: nothing is computed twice (no activation checkpointing).
+//! What the backward pass reads stays in memory until then: nothing is computed twice (no activation checkpointing).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,9 +26,9 @@ use crate::trace::{Kind, Mode, Op};
 pub enum Optimizer {
     /// Gradient descent: no state.
     Sgd,
-    /// Gradient descent with momentum: one 32-bit number a weight.
+    /// Gradient descent with momentum: one 32-bit number per weight.
     Momentum,
-    /// Adam or AdamW: two 32-bit numbers a weight (Kingma and Ba 2015).
+    /// Adam or AdamW: two 32-bit numbers per weight (Kingma and Ba 2015).
     #[default]
     Adam,
 }
@@ -55,7 +55,7 @@ impl Optimizer {
     }
 
     /// Its 32-bit states. Weights narrower than that have a 32-bit copy, which is the one that is updated (Micikevicius
-    /// et al. 2018; with Adam that makes the 12 bytes a weight of Rajbhandari et al. 2020, section 3.1).
+    /// et al. 2018; with Adam that makes the 12 bytes per weight of Rajbhandari et al. 2020, section 3.1).
     fn states(self, weight_bits: u64) -> Vec<&'static str> {
         let own: &[&str] = match self {
             Self::Sgd => &[],
@@ -71,10 +71,10 @@ impl Optimizer {
 const STATE_BITS: u64 = 32;
 /// Gradients are at least as wide, however narrow the weights are: none of the formats below is trained in.
 const GRADIENT_BITS: u64 = 16;
-/// The work of the way back, by that of the way there.
+/// The work of the backward pass as a multiple of that of the forward pass.
 const BACKWARD: f64 = 2.0;
 
-/// Appends the way back and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
+/// Appends the backward pass and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
 /// step.
 pub(crate) fn train(plan: &mut Plan, step: &mut Step, optimizer: Optimizer, states: &mut BTreeMap<Val, Vec<Val>>) {
     let Some(output) = step.output else { return };
@@ -82,7 +82,7 @@ pub(crate) fn train(plan: &mut Plan, step: &mut Step, optimizer: Optimizer, stat
     step.mark("backward");
     let inputs = step.inputs.clone();
     let mut back = Back { plan, step, gradients: BTreeMap::new(), weights: Vec::new(), inputs };
-    // The loss looks at the output once and leaves its gradient.
+    // The loss reads the output once and writes its gradient.
     let (gradient, mode) = back.gradient(output);
     back.step
         .push(Operator { writes: vec![(gradient, mode)], ..Operator::new(Op::Softmax, None, vec![output], gradient) });
@@ -157,7 +157,7 @@ impl Back<'_> {
         (gradient, Mode::Write)
     }
 
-    /// The way back through one operator.
+    /// The backward pass of one operator.
     fn turn(&mut self, forward: &Operator) {
         let outputs: Vec<Val> =
             forward.writes.iter().filter_map(|(value, _)| self.gradients.get(value).copied()).collect();

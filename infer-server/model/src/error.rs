@@ -43,7 +43,7 @@ pub enum ModelError {
         /// What to do.
         cure: String,
     },
-    /// A label cannot be told from the others by one token.
+    /// A label cannot be distinguished from the others by one token.
     #[error("label {label:?}: {problem}. {cure}")]
     Label {
         /// The label.
@@ -83,11 +83,4 @@ pub enum ModelError {
     /// A fault of this program.
     #[error("internal error of the model: {0}")]
     Internal(String),
-}
-
-/// Whatever candle refuses past the checks made here is a fault of these.
-impl From<candle_core::Error> for ModelError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Internal(error.to_string())
-    }
 }

@@ -15,6 +15,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, L
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use sha2::{Digest as _, Sha256};
 
+use crate::client;
+
 /// The default model: the prototype's, in 4 bits.
 const REPO: &str = "TheBloke/Mistral-7B-Instruct-v0.2-GGUF";
 /// Its file.
@@ -272,8 +274,7 @@ struct Hub {
 
 impl Hub {
     fn new(args: &Args) -> Result<Self, FetchError> {
-        let client = Client::builder()
-            .user_agent(concat!("infer-server/", env!("CARGO_PKG_VERSION")))
+        let client = client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(Duration::from_secs(args.stall_timeout.max(1)))
             .redirect(redirect::Policy::none())
@@ -475,7 +476,7 @@ impl Tries {
     }
 }
 
-/// Shows how far a download is: a bar on a terminal, a line each tenth elsewhere.
+/// Shows how far a download is: a bar on a terminal, a line per tenth elsewhere.
 struct Bar {
     bar: ProgressBar,
     all: Option<u64>,

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 /// SHA-256.
 pub type Digest = [u8; 32];
 
-/// Answers kept in memory unless told otherwise: some 200 bytes each, so about 13 MB.
+/// Answers kept in memory unless the command line says otherwise: some 200 bytes each, so about 13 MB.
 pub const ENTRIES: usize = 1 << 16;
 /// Answers kept on disk: some 150 bytes each, so about 150 MB.
 pub const ENTRIES_ON_DISK: u64 = 1 << 20;
@@ -38,12 +38,12 @@ pub(crate) fn contents(asked: &Asked) -> Vec<Digest> {
     asked.items().map(|item| part(shared.clone(), item.as_bytes()).finalize().into()).collect()
 }
 
-/// The same, asked of a model with its adapter.
+/// The same content, asked of a model with its adapter.
 pub fn key(identity: &Digest, content: &Digest) -> Digest {
     digest([&identity[..], content])
 }
 
-/// Tells a file from every other without reading it: its path, size and time of change. A missing one is told by its path.
+/// Identifies a file without reading it: by its path, size and time of change. A missing one is identified by its path.
 pub fn file_identity(path: &Path) -> Digest {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let changed = std::fs::metadata(&path).ok().map(|data| {

@@ -6,7 +6,6 @@
 
 pub mod cache;
 pub mod checksum;
-pub mod local;
 pub mod queue;
 pub mod remote;
 pub mod trace;
@@ -22,9 +21,8 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::metrics::Metrics;
-use accel_model::ModelError;
+use accel_model::{ModelError, Tokenize};
 use cache::Cache;
-use local::Tokenize;
 
 /// Bounds of what one request, and all of them together, may ask.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -97,7 +95,7 @@ pub struct ItemScore {
     /// The probability of each label, given that it is one of them.
     #[schema(example = json!([0.2, 0.8]))]
     pub probabilities: Vec<f64>,
-    /// The probability that the model says one of the labels at all; null where the engine does not tell.
+    /// The probability that the model says one of the labels at all; null where the engine does not say.
     pub label_mass: Option<f64>,
     /// Entropy of the probabilities in nats: 0 is certain, ln(labels) is a guess.
     pub entropy: f64,
@@ -106,7 +104,7 @@ pub struct ItemScore {
 /// log P of every label, as an engine gave it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// One value a label.
+    /// One value per label.
     pub log_probs: Arc<[f32]>,
     /// Whether they are shares of the whole vocabulary; else of the labels alone.
     pub of_vocabulary: bool,
@@ -214,7 +212,7 @@ impl From<ModelError> for ScoreError {
 /// How long to wait for an answer.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
-    /// Someone holds the line: refuse rather than wait for a place in the queue or for a model to load.
+    /// A client is connected: refuse rather than wait for a place in the queue or for a model to load.
     Until(Instant),
     /// A job waits for both, until it is cancelled.
     Job,
@@ -375,12 +373,12 @@ impl Scoring {
         }
     }
 
-    /// How long someone on the line waits.
+    /// How long a request waits whose client is connected.
     pub fn patience(&self) -> Patience {
         Patience::Until(Instant::now() + self.0.common.limits.deadline)
     }
 
-    /// One score an item.
+    /// One score per item.
     pub async fn score(&self, request: ScoreRequest, patience: Patience) -> Result<Vec<ItemScore>, ScoreError> {
         self.check(&request)?;
         let asked = Arc::new(Asked::new(request));
@@ -421,7 +419,7 @@ impl Scoring {
         let permit = self.0.tokenising.acquire().await.map_err(|_| ScoreError::Cancelled)?;
         let (cache, limits, asked) =
             (Arc::clone(&self.0.common.cache), self.0.common.limits.clone(), Arc::clone(asked));
-        let prepared = aside(move || {
+        let prepared = blocking(move || {
             let contents = cache::contents(&asked);
             let keys: Vec<_> = contents.iter().map(|content| cache::key(&loaded.identity, content)).collect();
             // The model's thread looks again, item by item; here only an answer in full saves the way through the queue.
@@ -445,7 +443,7 @@ impl Scoring {
         patience: Patience,
     ) -> Result<Vec<Row>, ScoreError> {
         let (cache, identity, all) = (Arc::clone(&self.0.common.cache), client.identity(), Arc::clone(asked));
-        let (keys, mut rows) = aside(move || {
+        let (keys, mut rows) = blocking(move || {
             let keys: Vec<_> = cache::contents(&all).iter().map(|content| cache::key(&identity, content)).collect();
             let rows: Vec<Option<Row>> = keys.iter().map(|key| cache.get(key)).collect();
             (keys, rows)
@@ -550,8 +548,8 @@ fn tokenise(
     Ok(queue::Work { prefix, labels, items, tokens })
 }
 
-/// Runs `work` where it does not hold up other requests.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ScoreError> {
+/// Runs `work` on a thread where it does not hold up other requests.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ScoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ScoreError::Model(error.to_string()))
 }
 

@@ -14,10 +14,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::cache::{Cache, Digest, digest, file_identity, key};
 use super::checksum::Checksum;
-use super::local::{Loader, Model, Tokenize};
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
-use accel_model::{ModelError, ModelInfo, Prompt};
+use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 
 /// Items of a piece: enough to fill packed passes, few enough that others wait for a second or so.
 const PIECE_ITEMS: usize = 64;
@@ -27,7 +26,7 @@ const PIECE_TOKENS: usize = 2048;
 const RELOAD_AFTER: Duration = Duration::from_secs(30);
 /// What is promised while a model loads: a 4 GB file takes seconds to pack.
 const LOADING_TAKES: Duration = Duration::from_secs(5);
-/// How often a job looks for a place in the queue.
+/// How often a job asks for a place in the queue.
 const JOB_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a model is in its life.
@@ -138,7 +137,7 @@ struct State {
     failed: Option<Instant>,
     wants_load: bool,
     closed: bool,
-    /// Tokens a second, as measured lately.
+    /// Tokens per second, as measured lately.
     speed: Option<f64>,
 }
 
@@ -182,7 +181,7 @@ impl Shared {
     fn abandon(&self, state: &mut State, entry: Entry) {
         self.release(state, &entry.work);
         self.metrics.abandoned.inc();
-        // Whoever set the deadline looks at it as well; this is for one whose clock is a moment behind.
+        // Whoever set the deadline watches it as well; this is for one whose clock is a moment behind.
         let _ = entry.reply.send(Err(ScoreError::Cancelled));
     }
 }
@@ -257,7 +256,7 @@ impl Queue {
         Err(ScoreError::Unavailable { reason: "the model is being loaded".into(), retry_after: LOADING_TAKES })
     }
 
-    /// The loaded model. Someone on the line is told to come back; a job waits.
+    /// The loaded model. A connected client is refused with the time to come back; a job waits.
     pub async fn load(&self, patience: Patience) -> Result<Loaded, ScoreError> {
         let mut phase = self.0.phase.subscribe();
         loop {
@@ -284,7 +283,7 @@ impl Queue {
         })
     }
 
-    /// One row an item. A full queue refuses someone on the line; a job waits.
+    /// One row per item. A full queue refuses a connected client; a job waits.
     pub(crate) async fn submit(&self, work: Work, patience: Patience) -> Result<Vec<Row>, ScoreError> {
         let (reply, answer) = oneshot::channel();
         let mut entry = Entry { work, rows: Vec::new(), deadline: patience.deadline(), reply };
@@ -388,7 +387,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("no message"))
 }
 
-/// The model is gone, and what waits for it is told so.
+/// The model is gone, which is the answer to all that waits for it.
 fn fail(shared: &Shared, problem: String) {
     tracing::error!(%problem, "the model failed");
     let mut state = shared.state();
@@ -408,7 +407,7 @@ fn load(shared: &Shared, loader: &mut Loader) -> Result<Box<dyn Model>, ModelErr
     let mut model = loader()?;
     shared.phase.send_replace(Phase::Warming);
     model.warm_up()?;
-    let loaded = look(model.as_ref(), shared.options.adapter.as_deref());
+    let loaded = described(model.as_ref(), shared.options.adapter.as_deref());
     tracing::info!(model = loaded.info.name, seconds = start.elapsed().as_secs_f64(), "the model is ready");
     shared.checksum.start(loaded.info.file.as_ref());
     let mut state = shared.state();
@@ -418,7 +417,8 @@ fn load(shared: &Shared, loader: &mut Loader) -> Result<Box<dyn Model>, ModelErr
     Ok(model)
 }
 
-fn look(model: &dyn Model, adapter: Option<&Path>) -> Loaded {
+/// The model as seen from outside its thread.
+fn described(model: &dyn Model, adapter: Option<&Path>) -> Loaded {
     let info = model.info();
     let weights = adapter.map(|dir| {
         let files = ["adapter_config.json", "adapter_model.safetensors"].map(|name| file_identity(&dir.join(name)));
@@ -436,7 +436,7 @@ fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<()
         Err(panic) => return Err(panicked(&*panic)),
     };
     let answer = outcome.map(|()| {
-        let loaded = look(model, adapter.as_deref());
+        let loaded = described(model, adapter.as_deref());
         let info = loaded.info.clone();
         let mut state = shared.state();
         state.loaded = Some(loaded);
@@ -473,7 +473,7 @@ fn piece(shared: &Shared, model: &mut dyn Model, mut entry: Entry) -> Result<(),
         }
         Ok(Err(error)) => Err(ScoreError::from(error)),
         Err(panic) => {
-            // Told with all others, once it is known that the model is gone.
+            // Answered with all others, once it is known that the model is gone.
             state.entries.push_front(entry);
             return Err(panicked(&*panic));
         }
@@ -518,7 +518,7 @@ fn advance(shared: &Shared, model: &mut dyn Model, entry: &mut Entry, identity: 
     Ok(tokens)
 }
 
-/// One finite value a label and item, or the model is broken.
+/// One finite value per label and item, or the model is broken.
 fn check(answers: Vec<Vec<f32>>, prompt: &Prompt) -> Result<Vec<Row>, ModelError> {
     if answers.len() != prompt.items.len() || answers.iter().any(|row| row.len() != prompt.labels.len()) {
         return Err(ModelError::Internal(format!("{} answers to {} items", answers.len(), prompt.items.len())));

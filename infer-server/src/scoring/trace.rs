@@ -8,7 +8,7 @@ use accel_core::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Patience, ScoreError, ScoreRequest, Scoring, aside};
+use super::{Patience, ScoreError, ScoreRequest, Scoring, blocking};
 
 /// Why the heuristic scores.
 const NO_MODEL: &str = "no model is loaded";
@@ -40,18 +40,18 @@ pub struct Certainty {
 /// The scores of a trace.
 #[derive(Debug, Clone)]
 pub struct TraceScores {
-    /// One an access.
+    /// One per access.
     pub scores: Scores,
     /// Who made them.
     pub source: Source,
-    /// One an access, if a model was asked.
+    /// One per access, if a model was asked.
     pub certainty: Option<Vec<Certainty>>,
     /// Distinct prompts among the accesses, if a model was asked.
     pub prompts: Option<usize>,
 }
 
 impl Scoring {
-    /// Scores every access; `progress` hears how many distinct prompts of how many are answered.
+    /// Scores every access; `progress` is called with how many distinct prompts of how many are answered.
     ///
     /// The heuristic answers only where the server has no model at all. A model that cannot answer is an error: numbers
     /// of another scorer would look like its own.
@@ -63,7 +63,7 @@ impl Scoring {
     ) -> Result<(Trace, TraceScores), ScoreError> {
         let (accesses, most) = (trace.accesses().len(), self.limits().accesses);
         if self.scorer() == Scorer::Heuristic {
-            return aside(move || {
+            return blocking(move || {
                 let scores = heuristic(&trace);
                 let source = Source { scorer: scores.scorer.name(), model: None, fallback_reason: Some(NO_MODEL) };
                 (trace, TraceScores { scores, source, certainty: None, prompts: None })
@@ -74,7 +74,7 @@ impl Scoring {
             let problem = format!("a trace of {accesses} accesses, and the limit is {most}");
             return Err(ScoreError::too_large(problem, "Choose larger tiles, fewer tokens or fewer layers"));
         }
-        let (trace, questions) = aside(move || {
+        let (trace, questions) = blocking(move || {
             let questions = Questions::of(&trace);
             (trace, questions)
         })

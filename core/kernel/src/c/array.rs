@@ -6,9 +6,9 @@ use lang_c::ast::Expression;
 use lang_c::span::Node;
 
 use super::lower::{Lower, Round};
-use super::poly::{difference, poly, tidy};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{Access, Array, At, Element, Program};
+use crate::normal::{Normal, difference, tidy};
 use crate::source::{Extent, refuse};
 use accel_core::error::Error;
 
@@ -40,7 +40,7 @@ impl View {
 
 /// The sum of two subscripts.
 pub(super) fn sum(a: Index, b: Index) -> Index {
-    Some(tidy(a?.plus(b?)))
+    Some(tidy(&a?.plus(b?)))
 }
 
 /// What is known about an array besides what the program says.
@@ -137,7 +137,7 @@ impl<'a> Lower<'a> {
             }
             let steps = Cell::new(MAX_STEPS);
             let Some(last) = bound(index, &self.loops, &self.builder.program, true, &steps) else { continue };
-            let extent = tidy(last.plus(1));
+            let extent = tidy(&last.plus(1));
             // Of those that differ by a number, only the largest.
             let near = reached.iter_mut().find_map(|known| difference(&extent, known).map(|by| (known, by)));
             match near {
@@ -215,7 +215,7 @@ pub(super) fn value(expr: &Expr, program: &Program) -> Option<i64> {
 impl Round {
     /// The largest (or smallest) value of its variable.
     fn end(&self, largest: bool) -> Expr {
-        tidy(match (largest, self.ascending) {
+        tidy(&match (largest, self.ascending) {
             (true, true) => self.upper.clone().minus(1),
             (false, true) | (true, false) => self.lower.clone(),
             (false, false) => self.upper.clone().plus(1),
@@ -229,12 +229,12 @@ impl Round {
 fn bound(expr: &Expr, loops: &[Round], program: &Program, largest: bool, steps: &Cell<u32>) -> Option<Expr> {
     let mut expr = expr.clone();
     for round in loops.iter().rev().filter(|round| expr.mentions(round.var)).collect::<Vec<_>>() {
-        let Some((factor, offset)) = poly(&expr).and_then(|poly| poly.linear(round.var)) else { break };
+        let Some((factor, offset)) = linear(&expr, round.var) else { break };
         if loops.iter().any(|round| factor.mentions(round.var)) {
             break;
         }
         let positive = value(&factor, program)? >= 0;
-        expr = tidy(round.end(largest == positive).times(factor).plus(offset));
+        expr = tidy(&round.end(largest == positive).times(factor).plus(offset));
     }
     interval(&expr, loops, program, largest, steps)
 }
@@ -283,7 +283,7 @@ fn interval(expr: &Expr, loops: &[Round], program: &Program, largest: bool, step
         Expr::Max(a, b) => again(a, largest)?.max(again(b, largest)?),
         _ => return None,
     };
-    Some(tidy(made))
+    Some(tidy(&made))
 }
 
 /// Whether an element that is written in one round of the loop of `var` is read in a later one.
@@ -292,10 +292,8 @@ pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) ->
     // `write(i) == read(i + rounds * step)` with one number of rounds for all subscripts.
     let mut rounds = None;
     for (read, write) in read.iter().zip(write) {
-        let next = substitute(read, var, *step);
-        let (Some(gap), Some(stride)) = (difference(write, read), next.and_then(|next| difference(&next, read))) else {
-            return false;
-        };
+        let next = read.replaced(&|symbol| (symbol == var).then(|| Expr::from(var).plus(*step)));
+        let (Some(gap), Some(stride)) = (difference(write, read), difference(&next, read)) else { return false };
         match (gap, stride) {
             (0, 0) => {}
             (_, 0) => return false,
@@ -310,14 +308,8 @@ pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) ->
     true
 }
 
-/// `expr` with `step` added to `var`, where it is a polynomial.
-fn substitute(expr: &Expr, var: Symbol, step: i64) -> Option<Expr> {
-    let poly = poly(expr).filter(|poly| !poly.hides(var))?;
-    let next = |product: &[Symbol]| {
-        product.iter().fold(Expr::Const(1), |term, symbol| match *symbol == var {
-            true => term.times(Expr::from(var).plus(step)),
-            false => term.times(poly.product(&[*symbol])),
-        })
-    };
-    Some(poly.terms.iter().fold(Expr::Const(0), |sum, (product, factor)| sum.plus(next(product).times(*factor))))
+/// `factor` and `offset` of `factor * symbol + offset`.
+pub(super) fn linear(expr: &Expr, symbol: Symbol) -> Option<(Expr, Expr)> {
+    let (factor, offset) = Normal::of(expr)?.split(symbol)?;
+    Some((factor.expr(), offset.expr()))
 }

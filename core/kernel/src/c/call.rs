@@ -8,95 +8,13 @@ use lang_c::span::Node;
 use super::array::View;
 use super::lower::{Binding, Lower, Scalar, Value};
 use super::types::{self, Base, Dim, Type};
-use super::value::{FLOAT, INTEGER, Kind};
+use super::value::{INTEGER, Kind};
 use super::walk::name;
 use crate::expr::Expr;
-use crate::nest::{At, Flops};
+use crate::functions::{self, Yields};
+use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
 use accel_core::error::Error;
-
-/// What a function of the C library counts as.
-#[derive(Clone, Copy)]
-enum Known {
-    /// Nothing: it changes a sign, compares or casts.
-    Free,
-    /// A square root.
-    Root,
-    /// A minimum or maximum.
-    MinMax,
-    /// A division or remainder.
-    Division,
-    /// A sum of two.
-    Sum,
-    /// A product and a sum.
-    Fused,
-    /// One of the functions that take many instructions.
-    Special,
-    /// An operation on integers.
-    Integer,
-}
-
-const KNOWN: [(&str, Known); 59] = [
-    ("sqrt", Known::Root),
-    ("fabs", Known::Free),
-    ("floor", Known::Free),
-    ("ceil", Known::Free),
-    ("round", Known::Free),
-    ("trunc", Known::Free),
-    ("rint", Known::Free),
-    ("nearbyint", Known::Free),
-    ("lround", Known::Free),
-    ("lrint", Known::Free),
-    ("copysign", Known::Free),
-    ("isnan", Known::Free),
-    ("isinf", Known::Free),
-    ("isfinite", Known::Free),
-    ("signbit", Known::Free),
-    ("fmin", Known::MinMax),
-    ("fmax", Known::MinMax),
-    ("min", Known::MinMax),
-    ("max", Known::MinMax),
-    ("MIN", Known::MinMax),
-    ("MAX", Known::MinMax),
-    ("fmod", Known::Division),
-    ("remainder", Known::Division),
-    ("fdim", Known::Sum),
-    ("fma", Known::Fused),
-    ("exp", Known::Special),
-    ("exp2", Known::Special),
-    ("expm1", Known::Special),
-    ("log", Known::Special),
-    ("log2", Known::Special),
-    ("log10", Known::Special),
-    ("log1p", Known::Special),
-    ("pow", Known::Special),
-    ("sin", Known::Special),
-    ("cos", Known::Special),
-    ("tan", Known::Special),
-    ("asin", Known::Special),
-    ("acos", Known::Special),
-    ("atan", Known::Special),
-    ("atan2", Known::Special),
-    ("sinh", Known::Special),
-    ("cosh", Known::Special),
-    ("tanh", Known::Special),
-    ("asinh", Known::Special),
-    ("acosh", Known::Special),
-    ("atanh", Known::Special),
-    ("erf", Known::Special),
-    ("erfc", Known::Special),
-    ("tgamma", Known::Special),
-    ("lgamma", Known::Special),
-    ("cbrt", Known::Special),
-    ("hypot", Known::Special),
-    ("rsqrt", Known::Special),
-    ("ldexp", Known::Special),
-    ("abs", Known::Integer),
-    ("labs", Known::Integer),
-    ("llabs", Known::Integer),
-    ("floord", Known::Integer),
-    ("ceild", Known::Integer),
-];
 
 /// Functions that a kernel may call without its counts meaning less.
 const IGNORED: [&str; 22] = [
@@ -123,13 +41,6 @@ const IGNORED: [&str; 22] = [
     "polybench_timer_start",
     "polybench_timer_stop",
 ];
-
-/// The function of that name, whatever type it is for: `sqrt`, `sqrtf`, `sqrtl`, `__builtin_sqrt`.
-fn known(name: &str) -> Option<Known> {
-    let name = name.strip_prefix("__builtin_").unwrap_or(name);
-    let find = |name: &str| KNOWN.iter().find(|(own, _)| *own == name).map(|(_, known)| *known);
-    find(name).or_else(|| find(name.strip_suffix(['f', 'l'])?))
-}
 
 /// A parameter of a function that is an array: what it is called, and what it is.
 type Slot<'a> = (&'a str, Type<'a>, View, At);
@@ -161,8 +72,8 @@ impl<'a> Lower<'a> {
         if let Some(kind) = self.blas(function, call, at)? {
             return Ok(kind);
         }
-        let Some(known) = known(function) else {
-            let names: Vec<&str> = KNOWN.iter().map(|(name, _)| *name).filter(|name| name.len() > 2).collect();
+        let Some(known) = functions::of_c(function) else {
+            let names: Vec<&str> = functions::FUNCTIONS.iter().flat_map(|row| row.c).copied().collect();
             let problem = format!("what {function} does is not known");
             let cure = format!(
                 "Add its source, or write it out. Known are cblas_sgemm, cblas_dgemm, {} (and those of float)",
@@ -174,35 +85,20 @@ impl<'a> Lower<'a> {
         for argument in &call.arguments {
             kinds.push(self.value(argument)?);
         }
-        let Flops { add, mul, div, sqrt, min_max, special } = &mut self.work.flops;
-        let float = kinds.iter().any(|kind| kind.float);
-        let constant = kinds.iter().all(|kind| kind.constant) && !kinds.is_empty();
-        if constant {
-            return Ok(Kind { float: !matches!(known, Known::Integer), constant });
+        let float = match known.yields {
+            Yields::Float => true,
+            Yields::Same => kinds.iter().any(|kind| kind.float),
+            Yields::Truth | Yields::Integer => false,
+        };
+        if kinds.iter().all(|kind| kind.constant) && !kinds.is_empty() {
+            return Ok(Kind { float, constant: true });
         }
-        match known {
-            Known::Free => {}
-            Known::Root => *sqrt += 1,
-            // `min` of integers is one for integers.
-            Known::MinMax if !float && !function.starts_with('f') => {
-                self.work.integer_ops += 1;
-                return Ok(INTEGER);
-            }
-            Known::MinMax => *min_max += 1,
-            Known::Division => *div += 1,
-            Known::Sum => *add += 1,
-            Known::Fused => {
-                *mul += 1;
-                *add += 1;
-            }
-            Known::Special => *special += 1,
-            Known::Integer => {
-                self.work.integer_ops += 1;
-                return Ok(Kind { float, constant: false });
-            }
+        if known.yields == Yields::Same && !float {
+            self.work.integer_ops += 1;
+        } else {
+            self.work.flops = self.work.flops.plus(known.flops);
         }
-        let integer = matches!(function, "lround" | "lrint" | "isnan" | "isinf" | "isfinite" | "signbit");
-        Ok(if integer { INTEGER } else { FLOAT })
+        Ok(Kind { float, constant: false })
     }
 
     /// Puts the body of `function` in the place of its call.

@@ -4,12 +4,12 @@ use lang_c::ast::*;
 use lang_c::span::Node;
 
 use super::lower::{Binding, Lower, Value};
-use super::poly::{size, tidy};
 use super::preprocess::integer;
 use super::types::{self, Base, Dim};
 use super::walk::{assigns, children, name};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Branch, Comparison, Condition, Node as Step};
+use crate::normal::tidy;
 use crate::source::refuse;
 use accel_core::error::Error;
 
@@ -25,8 +25,8 @@ impl<'a> Lower<'a> {
     /// nobody declared are parameters if an integer is `needed`.
     pub(super) fn integer(&mut self, expression: &'a Node<Expression>, needed: bool) -> Result<Option<Expr>, Error> {
         let at = self.at(expression);
-        let value = self.deeper(at, |own| own.integer_at(expression, needed))?.map(tidy);
-        Ok(value.filter(|value| size(value, MAX_SIZE) <= MAX_SIZE))
+        let value = self.deeper(at, |own| own.integer_at(expression, needed))?.map(|value| tidy(&value));
+        Ok(value.filter(|value| value.size(MAX_SIZE) <= MAX_SIZE))
     }
 
     fn integer_at(&mut self, expression: &'a Node<Expression>, needed: bool) -> Result<Option<Expr>, Error> {
@@ -131,9 +131,9 @@ impl<'a> Lower<'a> {
                 },
             };
             // Beyond that it is data; stopping here keeps the work bounded.
-            if size(&value, MAX_SIZE) > MAX_SIZE {
-                value = tidy(value);
-                if size(&value, MAX_SIZE) > MAX_SIZE {
+            if value.size(MAX_SIZE) > MAX_SIZE {
+                value = tidy(&value);
+                if value.size(MAX_SIZE) > MAX_SIZE {
                     return Ok(None);
                 }
             }
@@ -363,10 +363,10 @@ impl<'a> Lower<'a> {
 fn truth(condition: &Condition) -> Option<Expr> {
     let one = || Expr::Const(1);
     let size = |a: &Expr, b: &Expr| {
-        let gap = tidy(a.clone().minus(b.clone()));
+        let gap = tidy(&a.clone().minus(b.clone()));
         gap.clone().max(gap.times(-1)).min(one())
     };
-    let above = |gap: Expr| tidy(gap).min(one()).max(0);
+    let above = |gap: Expr| tidy(&gap).min(one()).max(0);
     Some(match condition {
         Condition::Chance(_) => return None,
         Condition::Compare(a, Comparison::Less, b) => above(b.clone().minus(a.clone())),

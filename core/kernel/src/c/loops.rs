@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::value;
+use super::array::{linear, value};
 use super::integer::chain;
 use super::lower::{Binding, Lower, Round, Scalar, Value};
-use super::poly::{poly, tidy};
 use super::types;
 use super::walk::{Part, assigned, name, steps, walk};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Loop, Node as Step, Work};
+use crate::normal::tidy;
 use crate::source::refuse;
 use accel_core::error::Error;
 
@@ -112,7 +112,7 @@ impl<'a> Lower<'a> {
             None => Some(Expr::Const(1)),
             Some(by) => self.integer(by, true)?,
         };
-        let step = step.map(|step| if advance.adds { step } else { tidy(step.times(-1)) });
+        let step = step.map(|step| if advance.adds { step } else { tidy(&step.times(-1)) });
         let var = self.builder.variable(advance.name);
         let counter = Counter { advance, lower, step, others, var };
         let head = self.head(condition, &counter, at);
@@ -335,10 +335,10 @@ impl<'a> Lower<'a> {
         }
         // `var < right`, or else `factor * var + offset < right`.
         if left == Expr::from(var) {
-            return Ok(tidy(right.plus(last)));
+            return Ok(tidy(&right.plus(last)));
         }
-        let (factor, offset) = poly(&left).and_then(|poly| poly.linear(var)).ok_or_else(unknown)?;
-        let room = tidy(right.plus(last).minus(offset));
+        let (factor, offset) = linear(&left, var).ok_or_else(unknown)?;
+        let room = tidy(&right.plus(last).minus(offset));
         let Expr::Const(factor) = factor else { return Err(unknown()) };
         match (factor, up) {
             (1, _) => Ok(room),
@@ -402,7 +402,7 @@ impl<'a> Lower<'a> {
         };
         let var = counter.var;
         self.set_counter(name, Expr::from(var));
-        let upper = tidy(lower.clone().plus(trips.times(step)));
+        let upper = tidy(&lower.clone().plus(trips.times(step)));
         let (step, ascending) = (Expr::Const(step), step > 0);
         let (lower_of, upper_of, step_of) = (lower.clone(), upper.clone(), step.clone());
         let written = BTreeSet::new();
@@ -489,7 +489,7 @@ impl<'a> Lower<'a> {
             };
             let by = by.map(|by| if advance.adds { by } else { by.times(-1) });
             if let (Some(rounds), Some(by), Some(start)) = (&rounds, by, start) {
-                values.push((advance.name, tidy(start.clone().plus(rounds.clone().times(by)))));
+                values.push((advance.name, tidy(&start.clone().plus(rounds.clone().times(by)))));
             }
         }
         Ok(values)
@@ -541,7 +541,7 @@ impl<'a> Lower<'a> {
         let inside = self.moved(&moving, Some(Expr::from(var)))?;
         let behind = match breaks(&statement.node) {
             true => Vec::new(),
-            false => self.moved(&moving, Some(tidy(trips.clone().max(0))))?,
+            false => self.moved(&moving, Some(tidy(&trips.clone().max(0))))?,
         };
         let round = Round {
             var,

@@ -13,7 +13,6 @@ mod guard;
 mod integer;
 mod loops;
 mod lower;
-mod poly;
 mod preprocess;
 #[cfg(test)]
 mod tests;

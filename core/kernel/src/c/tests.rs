@@ -423,6 +423,11 @@ fn what_code_does() {
         ("double a[4]; void f(void) { a[0] = a[1] = a[2] = 0; a[3]++; --a[3]; }", (2, 5, 2, "a: f64[4]")),
         ("double a[4]; void f(int n) { a[0] = n * 2 + (double)n / 3; }", (0, 1, 2, "a: f64[4]")),
         ("double a[4]; void f(void) { a[0] = fma(a[1], a[2], a[3]); }", (3, 1, 2, "a: f64[4]")),
+        // What the shared table of functions says: 1 / sqrt(x) either way, and `abs` by the type of its operand.
+        ("double a[4]; void f(void) { a[0] = rsqrt(a[1]); }", (1, 1, 2, "a: f64[4]")),
+        ("double a[4]; void f(void) { a[0] = 1.0 / sqrt(a[1]); }", (1, 1, 2, "a: f64[4]")),
+        ("double a[4]; void f(void) { a[0] = max(2, 3) * fabs(a[1]); }", (1, 1, 1, "a: f64[4]")),
+        ("int a[4]; void f(void) { a[0] = abs(a[1]) + max(a[2], 3); }", (2, 1, 0, "a: i32[4]")),
         ("#define N 3\nfor (int i = 0; i < N; i++) x[i] *= 1.0 / N;", (8, 8, 8, "x: f32[N]")),
         // Integers followed through variables.
         (

@@ -10,6 +10,7 @@ use super::types::{self, Base, Dim};
 use super::walk::{assigns, name, steps};
 use crate::expr::Expr;
 use crate::nest::{At, Branch, Node as Step};
+use crate::normal::tidy;
 use crate::source::refuse;
 use accel_core::error::Error;
 
@@ -22,7 +23,6 @@ pub(super) struct Kind {
 }
 
 pub(super) const INTEGER: Kind = Kind { float: false, constant: false };
-pub(super) const FLOAT: Kind = Kind { float: true, constant: false };
 
 /// What can stand to the left of `=`.
 enum Target {
@@ -389,12 +389,10 @@ impl<'a> Lower<'a> {
                         (BinaryOperator::Assign, _, value) => value,
                         (BinaryOperator::Plus | BinaryOperator::AssignPlus, before, by) => sum(before, by),
                         (BinaryOperator::AssignMinus, before, by) => sum(before, by.map(|by| by.times(-1))),
-                        (BinaryOperator::AssignMultiply, Some(before), Some(by)) => {
-                            Some(super::poly::tidy(before.times(by)))
-                        }
+                        (BinaryOperator::AssignMultiply, Some(before), Some(by)) => Some(tidy(&before.times(by))),
                         _ => None,
                     };
-                    let value = value.filter(|value| super::poly::size(value, 200) <= 200);
+                    let value = value.filter(|value| value.size(200) <= 200);
                     if let Some(own) = self.scalar_mut(name) {
                         own.value = value.map_or(Value::Unknown, Value::Known);
                     }

@@ -9,11 +9,11 @@ use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
 use super::expr::Real;
 use super::lower::{Lower, MAX_AXES};
-use super::poly::{Poly, replace, tidy};
 use super::stmt::call_name;
-use super::value::{Lazy, Value, View, axis, both, cost};
+use super::value::{Lazy, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
+use crate::normal::{Normal, tidy};
 use crate::source::{Fusion, refuse};
 use accel_core::error::Error;
 
@@ -130,7 +130,7 @@ impl<'a> Lower<'a> {
             dims: dims.clone(),
             element: self.source.element,
             leaves: Vec::new(),
-            flops: cost::NONE,
+            flops: Flops::NONE,
             integer_ops: 0,
             operations: 1,
             at,
@@ -152,7 +152,7 @@ impl<'a> Lower<'a> {
                 }
                 Value::Lazy(lazy) => {
                     whole.leaves.extend(lazy.leaves);
-                    whole.flops = both(whole.flops, lazy.flops);
+                    whole.flops = whole.flops.plus(lazy.flops);
                     whole.integer_ops += lazy.integer_ops;
                     whole.operations += lazy.operations;
                     lazy.element
@@ -167,7 +167,7 @@ impl<'a> Lower<'a> {
         let element = result.unwrap_or(self.source.element);
         let float = element.is_float() || literal || real == Some(Real::Yes);
         if float {
-            whole.flops = both(whole.flops, flops);
+            whole.flops = whole.flops.plus(flops);
         } else {
             whole.integer_ops += flops.total() as u32;
         }
@@ -183,7 +183,7 @@ impl<'a> Lower<'a> {
     /// Adds to what the statement computes.
     pub(super) fn count(&mut self, flops: Flops, float: bool) {
         if float {
-            self.work.flops = both(self.work.flops, flops);
+            self.work.flops = self.work.flops.plus(flops);
         } else {
             self.work.integer_ops += (flops.total() as u32).max(1);
         }
@@ -249,7 +249,7 @@ impl<'a> Lower<'a> {
                     dims,
                     element,
                     leaves: vec![(own, at)],
-                    flops: cost::NONE,
+                    flops: Flops::NONE,
                     integer_ops: 0,
                     operations: 1,
                     at,
@@ -308,7 +308,7 @@ impl<'a> Lower<'a> {
         let (Some(around), Some(written)) = (self.loops.last(), &store.index) else { return false };
         let after = |read: &Expr, rounds: i64| {
             let shift = |symbol| (symbol == around.var).then(|| Expr::from(symbol).plus(rounds));
-            tidy(&replace(read, &shift))
+            tidy(&read.replaced(&shift))
         };
         self.work.accesses.iter().filter(|access| access.array == store.array && !access.write).any(|load| {
             let Some(read) = &load.index else { return false };
@@ -325,15 +325,15 @@ impl<'a> Lower<'a> {
     /// `view op= added`: what is added is loaded first, then the target.
     pub(super) fn in_place(&mut self, op: Operator, view: &View, added: Value, at: At) -> Result<(), Error> {
         let flops = match op {
-            Operator::Add | Operator::Sub => cost::ADD,
-            Operator::Mult => cost::MUL,
-            Operator::Div | Operator::FloorDiv | Operator::Mod => cost::DIV,
+            Operator::Add | Operator::Sub => Flops::ADD,
+            Operator::Mult => Flops::MUL,
+            Operator::Div | Operator::FloorDiv | Operator::Mod => Flops::DIV,
             Operator::Pow => self.power(&added, at),
             Operator::MatMult => {
                 let product = self.matmul("matmul", Value::View(view.clone()), added, None, at)?;
                 return self.store(view, product, at);
             }
-            _ => cost::NONE,
+            _ => Flops::NONE,
         };
         let value = self.lazy(vec![(added, at), (Value::View(view.clone()), at)], flops, None, at)?;
         self.store(view, value, at)
@@ -353,7 +353,7 @@ impl<'a> Lower<'a> {
             Value::View(view) if view.dims.is_empty() => return Ok(self.load(&view, at)),
             Value::View(view) => {
                 let (dims, element) = (view.dims.clone(), self.element(&view));
-                Lazy { dims, element, leaves: vec![(view, at)], flops: cost::NONE, integer_ops: 0, operations: 0, at }
+                Lazy { dims, element, leaves: vec![(view, at)], flops: Flops::NONE, integer_ops: 0, operations: 0, at }
             }
             number if number.is_number() => return Ok(number),
             other => return Err(refuse(at, format!("a reduction of {}", other.what()), "Reduce an array")),
@@ -368,7 +368,7 @@ impl<'a> Lower<'a> {
         let step = |index: &[Expr], carried: bool| {
             let mut work = Self::element_work(&lazy, index);
             if float {
-                work.flops = both(work.flops, flops);
+                work.flops = work.flops.plus(flops);
             } else {
                 work.integer_ops += flops.total() as u32;
             }
@@ -429,7 +429,7 @@ impl<'a> Lower<'a> {
         let nodes = self.nest(&from.dims, at, |_, index| {
             let accesses = vec![Self::access(&from, index, false, at), Self::access(&into, index, true, at)];
             let scalars = Scalars { reads: 1, writes: 1 };
-            let flops = if element.is_float() { flops } else { cost::NONE };
+            let flops = if element.is_float() { flops } else { Flops::NONE };
             vec![Node::Work(Work { accesses, flops, scalars, carried: true, at, ..Work::default() })]
         });
         self.emit(nodes);
@@ -528,12 +528,12 @@ impl<'a> Lower<'a> {
         if below != divisor {
             return None;
         }
-        let poly = Poly::of(number)?;
+        let normal = Normal::of(number)?;
         let (mut high, mut low, mut stride) = (Expr::Const(0), Expr::Const(0), Expr::Const(1));
         for (own, extent) in dims.iter().enumerate().rev() {
             let Expr::Symbol(symbol) = axis(own) else { return None };
             if own >= outer {
-                low = low.plus(axis(own).times(poly.split(symbol)?.0.expr()));
+                low = low.plus(axis(own).times(normal.split(symbol)?.0.expr()));
             } else if *extent != Expr::Const(1) {
                 high = high.plus(axis(own).times(stride.clone()));
                 stride = stride.times(extent.clone());

@@ -13,109 +13,13 @@ use super::expr::Real;
 use super::lower::Lower;
 use super::stmt::clip;
 use super::usage::root;
-use super::value::{Value, View, cost};
+use super::value::{Value, View};
 use crate::expr::Expr;
+use crate::functions::{self, Function, Yields};
 use crate::nest::{At, Element, Flops, Node, Work};
+use crate::normal::Normal;
 use crate::source::refuse;
 use accel_core::error::Error;
-
-/// Element-wise functions and what they cost.
-const ELEMENTWISE: &[(&str, Flops)] = &[
-    ("abs", cost::NONE),
-    ("absolute", cost::NONE),
-    ("add", cost::ADD),
-    ("acos", cost::SPECIAL),
-    ("arccos", cost::SPECIAL),
-    ("arcsin", cost::SPECIAL),
-    ("arctan", cost::SPECIAL),
-    ("arctan2", cost::SPECIAL),
-    ("asin", cost::SPECIAL),
-    ("atan", cost::SPECIAL),
-    ("atan2", cost::SPECIAL),
-    ("cbrt", cost::SPECIAL),
-    ("ceil", cost::NONE),
-    ("clamp", Flops { min_max: 2, ..cost::NONE }),
-    ("clip", Flops { min_max: 2, ..cost::NONE }),
-    ("cos", cost::SPECIAL),
-    ("cosh", cost::SPECIAL),
-    ("div", cost::DIV),
-    ("divide", cost::DIV),
-    ("equal", cost::NONE),
-    ("erf", cost::SPECIAL),
-    ("exp", cost::SPECIAL),
-    ("exp2", cost::SPECIAL),
-    ("expit", Flops { add: 1, div: 1, special: 1, ..cost::NONE }),
-    ("expm1", cost::SPECIAL),
-    ("fabs", cost::NONE),
-    ("floor", cost::NONE),
-    ("floor_divide", cost::DIV),
-    ("fmax", cost::MIN_MAX),
-    ("fmin", cost::MIN_MAX),
-    ("fmod", cost::DIV),
-    // x * (1 + erf(x / sqrt(2))) / 2, the constants multiplied in.
-    ("gelu", Flops { add: 1, mul: 3, special: 1, ..cost::NONE }),
-    ("greater", cost::NONE),
-    ("greater_equal", cost::NONE),
-    ("hypot", cost::SPECIAL),
-    ("isfinite", cost::NONE),
-    ("isinf", cost::NONE),
-    ("isnan", cost::NONE),
-    ("leaky_relu", Flops { mul: 1, min_max: 1, ..cost::NONE }),
-    ("less", cost::NONE),
-    ("less_equal", cost::NONE),
-    ("log", cost::SPECIAL),
-    ("log10", cost::SPECIAL),
-    ("log1p", cost::SPECIAL),
-    ("log2", cost::SPECIAL),
-    ("logical_and", cost::NONE),
-    ("logical_not", cost::NONE),
-    ("logical_or", cost::NONE),
-    ("maximum", cost::MIN_MAX),
-    ("minimum", cost::MIN_MAX),
-    ("mod", cost::DIV),
-    ("mul", cost::MUL),
-    ("multiply", cost::MUL),
-    ("neg", cost::NONE),
-    ("negative", cost::NONE),
-    ("not_equal", cost::NONE),
-    ("reciprocal", cost::DIV),
-    ("relu", cost::MIN_MAX),
-    ("remainder", cost::DIV),
-    ("rint", cost::NONE),
-    ("round", cost::NONE),
-    ("rsqrt", Flops { div: 1, sqrt: 1, ..cost::NONE }),
-    ("sigmoid", Flops { add: 1, div: 1, special: 1, ..cost::NONE }),
-    ("sign", cost::NONE),
-    ("silu", Flops { add: 1, mul: 1, div: 1, special: 1, ..cost::NONE }),
-    ("sin", cost::SPECIAL),
-    ("sinh", cost::SPECIAL),
-    ("softplus", Flops { add: 1, special: 2, ..cost::NONE }),
-    ("sqrt", cost::SQRT),
-    ("square", cost::MUL),
-    ("sub", cost::ADD),
-    ("subtract", cost::ADD),
-    ("swish", Flops { add: 1, mul: 1, div: 1, special: 1, ..cost::NONE }),
-    ("tan", cost::SPECIAL),
-    ("tanh", cost::SPECIAL),
-    ("true_divide", cost::DIV),
-    ("trunc", cost::NONE),
-];
-
-/// Those of them whose result is true or false.
-const TRUTHS: [&str; 12] = [
-    "equal",
-    "not_equal",
-    "less",
-    "less_equal",
-    "greater",
-    "greater_equal",
-    "logical_and",
-    "logical_or",
-    "logical_not",
-    "isnan",
-    "isinf",
-    "isfinite",
-];
 
 /// The other functions that are known.
 const OTHERS: [&str; 101] = [
@@ -288,7 +192,7 @@ impl<'a> Lower<'a> {
 
     /// Refuses a function that is not known, naming those nearest to it.
     fn unknown<T>(&self, name: &str, at: At) -> Result<T, Error> {
-        let all = ELEMENTWISE.iter().map(|(name, _)| *name).chain(OTHERS);
+        let all = functions::FUNCTIONS.iter().flat_map(|function| function.python).copied().chain(OTHERS);
         let mut near: Vec<(usize, &str)> = all.map(|other| (distance(name, other), other)).collect();
         near.sort_unstable();
         near.dedup();
@@ -365,18 +269,18 @@ impl<'a> Lower<'a> {
         let at = args.at;
         let reduction = |name: &str| {
             Some(match name {
-                "sum" | "nansum" => cost::ADD,
-                "prod" => cost::MUL,
-                "max" | "amax" | "min" | "amin" => cost::MIN_MAX,
-                "argmax" | "argmin" | "any" | "all" => cost::NONE,
+                "sum" | "nansum" => Flops::ADD,
+                "prod" => Flops::MUL,
+                "max" | "amax" | "min" | "amin" => Flops::MIN_MAX,
+                "argmax" | "argmin" | "any" | "all" => Flops::NONE,
                 _ => return None,
             })
         };
         if let ("abs", [(Value::Int(expr), _)]) = (name, args.values.as_slice()) {
             return Ok(Value::Int(self.tidy(&expr.clone().max(expr.clone().times(-1)), at)?));
         }
-        if let Some((_, flops)) = ELEMENTWISE.iter().find(|(own, _)| *own == name) {
-            return self.ufunc(name, *flops, args, out.as_ref());
+        if let Some(function) = functions::of_python(name) {
+            return self.ufunc(name, function, args, out.as_ref());
         }
         let numbers = args.values.iter().filter(|(value, _)| value.is_number()).count();
         if let ("max" | "min", true) = (name, numbers > 1 || (args.values.len() > 1 && numbers != 1)) {
@@ -388,11 +292,17 @@ impl<'a> Lower<'a> {
         match name {
             "power" | "pow" => {
                 let exponent = args.get(1, &["exponent"]).cloned().unwrap_or(Value::None);
-                let flops = self.power(&exponent, at);
-                self.ufunc(name, flops, args, out.as_ref())
+                let function = Function {
+                    c: &[],
+                    python: &[],
+                    operands: 2,
+                    flops: self.power(&exponent, at),
+                    yields: Yields::Same,
+                };
+                self.ufunc(name, &function, args, out.as_ref())
             }
             "where" => match args.values.len() {
-                3 => self.elementwise(args.values, cost::NONE, None, at),
+                3 => self.elementwise(args.values, Flops::NONE, None, at),
                 _ => Err(refuse(at, "how many elements `where` finds depends on data", "Use `np.where(test, a, b)`")),
             },
             "mean" | "average" | "var" | "std" | "norm" | "logsumexp" | "softmax" | "log_softmax" | "layer_norm" => {
@@ -405,7 +315,7 @@ impl<'a> Lower<'a> {
                     None if view.dims.len() <= 1 => 0,
                     None => return Err(refuse(at, "a running sum over all axes is not read", "Give `axis=`")),
                 };
-                let flops = if name == "cumsum" { cost::ADD } else { cost::MUL };
+                let flops = if name == "cumsum" { Flops::ADD } else { Flops::MUL };
                 self.scan(&view, flops, along, at)
             }
             "matmul" | "mm" | "bmm" | "mv" | "dot" | "inner" | "vdot" | "outer" | "einsum" | "tensordot" | "linear"
@@ -437,7 +347,7 @@ impl<'a> Lower<'a> {
                     Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
                     Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
                     value if value.is_array() => match Element::named(name) {
-                        Some(element) => self.elementwise(vec![(value, at)], cost::NONE, Some(Real::Of(element)), at),
+                        Some(element) => self.elementwise(vec![(value, at)], Flops::NONE, Some(Real::Of(element)), at),
                         None => Err(refuse(at, "an array as a single number", "Take one of its elements")),
                     },
                     value => Ok(value),
@@ -447,28 +357,21 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// An element-wise function of NumPy.
-    fn ufunc(&mut self, name: &str, flops: Flops, args: Args<'a>, out: Option<&View>) -> Result<Value, Error> {
+    /// A function that works element by element.
+    fn ufunc(&mut self, name: &str, function: &Function, args: Args<'a>, out: Option<&View>) -> Result<Value, Error> {
         let at = args.at;
-        let two = ["clip", "clamp"].contains(&name);
-        // `None` bounds nothing; further arguments of one-place functions are options.
-        let places = match name {
-            "gelu" | "leaky_relu" | "round" | "softplus" => 1,
-            _ if two => 3,
-            _ => 2,
-        };
-        let mut values: Vec<(Value, At)> = args
-            .values
-            .into_iter()
-            .chain(args.names.into_iter().filter_map(|(name, value, at)| {
-                ["min", "max", "a_min", "a_max", "exponent", "x", "input", "other"]
-                    .contains(&name)
-                    .then_some((value, at))
-            }))
-            .collect();
-        values.truncate(places);
+        let named = args.names.into_iter().filter_map(|(name, value, at)| {
+            const OPERANDS: [&str; 8] = ["min", "max", "a_min", "a_max", "exponent", "x", "input", "other"];
+            OPERANDS.contains(&name).then_some((value, at))
+        });
+        let mut values: Vec<(Value, At)> = args.values.into_iter().chain(named).collect();
+        values.truncate(function.operands);
+        // `None` bounds nothing.
         values.retain(|(value, _)| !matches!(value, Value::None | Value::Text(_) | Value::Type(_)));
-        let flops = if two { Flops { min_max: values.len().saturating_sub(1) as u32, ..cost::NONE } } else { flops };
+        let flops = match function.flops {
+            Flops { min_max: 2, .. } => Flops { min_max: values.len().saturating_sub(1) as u32, ..Flops::NONE },
+            flops => flops,
+        };
         if values.is_empty() {
             return Err(refuse(at, format!("`{name}` of nothing"), "Give its argument"));
         }
@@ -477,33 +380,10 @@ impl<'a> Lower<'a> {
             let (a, b) = self.pair(a.clone(), b.clone(), at)?;
             values = vec![(a, a_at), (b, b_at)];
         }
-        let kept = [
-            "abs",
-            "absolute",
-            "neg",
-            "negative",
-            "maximum",
-            "minimum",
-            "add",
-            "subtract",
-            "multiply",
-            "square",
-            "clip",
-            "sign",
-            "floor_divide",
-            "mod",
-            "remainder",
-            "power",
-            "pow",
-            "sub",
-            "mul",
-            "relu",
-            "clamp",
-        ];
-        let real = match name {
-            name if TRUTHS.contains(&name) => Some(Real::Truth),
-            name if kept.contains(&name) => None,
-            _ => Some(Real::Yes),
+        let real = match function.yields {
+            Yields::Float => Some(Real::Yes),
+            Yields::Truth => Some(Real::Truth),
+            Yields::Same | Yields::Integer => None,
         };
         match out {
             Some(_) => self.lazy(values, flops, real, at),
@@ -524,7 +404,7 @@ impl<'a> Lower<'a> {
             return Ok(Value::Int(self.tidy(&least.unwrap_or(Expr::Const(0)), args.at)?));
         }
         let times = args.values.len().saturating_sub(1) as u32;
-        self.elementwise(args.values.clone(), Flops { min_max: times, ..cost::NONE }, None, args.at)
+        self.elementwise(args.values.clone(), Flops { min_max: times, ..Flops::NONE }, None, args.at)
     }
 
     /// An argument that is an array, in memory.
@@ -587,7 +467,7 @@ impl<'a> Lower<'a> {
         let value = args.get(0, &["a", "x", "input"]).cloned().unwrap_or(Value::None);
         if let Value::Tuple(parts) = &value {
             let numbers = parts.iter().map(|part| (part.clone(), args.at)).collect();
-            return self.elementwise(numbers, Flops { add: parts.len() as u32, ..cost::NONE }, None, args.at);
+            return self.elementwise(numbers, Flops { add: parts.len() as u32, ..Flops::NONE }, None, args.at);
         }
         let value = self.known(value, 2, args.at)?;
         let rank = shape(&value).map_or(0, |dims| dims.len());
@@ -627,34 +507,34 @@ impl<'a> Lower<'a> {
             "var" => self.variance(value, axes, keep, at),
             "std" => {
                 let variance = self.variance(value, axes, keep, at)?;
-                self.elementwise(vec![(variance, at)], cost::SQRT, Some(Real::Yes), at)
+                self.elementwise(vec![(variance, at)], Flops::SQRT, Some(Real::Yes), at)
             }
             "norm" => {
-                let squares = self.elementwise(vec![(value, at)], cost::MUL, None, at)?;
-                let sum = self.reduce(squares, cost::ADD, axes, keep, at)?;
-                self.elementwise(vec![(sum, at)], cost::SQRT, Some(Real::Yes), at)
+                let squares = self.elementwise(vec![(value, at)], Flops::MUL, None, at)?;
+                let sum = self.reduce(squares, Flops::ADD, axes, keep, at)?;
+                self.elementwise(vec![(sum, at)], Flops::SQRT, Some(Real::Yes), at)
             }
             "softmax" => {
                 let exp = self.shifted(&value, axes.clone(), at)?;
                 let exp = Value::View(self.view(exp, 2, at)?);
-                let sum = self.reduce(exp.clone(), cost::ADD, axes, true, at)?;
-                self.elementwise(vec![(exp, at), (sum, at)], cost::DIV, None, at)
+                let sum = self.reduce(exp.clone(), Flops::ADD, axes, true, at)?;
+                self.elementwise(vec![(exp, at), (sum, at)], Flops::DIV, None, at)
             }
             "log_softmax" => {
-                let most = self.reduce(value.clone(), cost::MIN_MAX, axes.clone(), true, at)?;
-                let shifted = self.elementwise(vec![(value, at), (most, at)], cost::ADD, None, at)?;
+                let most = self.reduce(value.clone(), Flops::MIN_MAX, axes.clone(), true, at)?;
+                let shifted = self.elementwise(vec![(value, at), (most, at)], Flops::ADD, None, at)?;
                 let shifted = Value::View(self.view(shifted, 2, at)?);
-                let exp = self.elementwise(vec![(shifted.clone(), at)], cost::SPECIAL, Some(Real::Yes), at)?;
-                let sum = self.reduce(exp, cost::ADD, axes, true, at)?;
-                let log = self.elementwise(vec![(sum, at)], cost::SPECIAL, Some(Real::Yes), at)?;
-                self.elementwise(vec![(shifted, at), (log, at)], cost::ADD, None, at)
+                let exp = self.elementwise(vec![(shifted.clone(), at)], Flops::SPECIAL, Some(Real::Yes), at)?;
+                let sum = self.reduce(exp, Flops::ADD, axes, true, at)?;
+                let log = self.elementwise(vec![(sum, at)], Flops::SPECIAL, Some(Real::Yes), at)?;
+                self.elementwise(vec![(shifted, at), (log, at)], Flops::ADD, None, at)
             }
             "logsumexp" => {
-                let most = self.reduce(value.clone(), cost::MIN_MAX, axes.clone(), keep, at)?;
+                let most = self.reduce(value.clone(), Flops::MIN_MAX, axes.clone(), keep, at)?;
                 let exp = self.shifted(&value, axes.clone(), at)?;
-                let sum = self.reduce(exp, cost::ADD, axes, keep, at)?;
-                let log = self.elementwise(vec![(sum, at)], cost::SPECIAL, Some(Real::Yes), at)?;
-                self.elementwise(vec![(log, at), (most, at)], cost::ADD, None, at)
+                let sum = self.reduce(exp, Flops::ADD, axes, keep, at)?;
+                let log = self.elementwise(vec![(sum, at)], Flops::SPECIAL, Some(Real::Yes), at)?;
+                self.elementwise(vec![(log, at), (most, at)], Flops::ADD, None, at)
             }
             _ => self.layer_norm(value, axes, args),
         }
@@ -662,34 +542,34 @@ impl<'a> Lower<'a> {
 
     /// `exp(x - max(x))`.
     fn shifted(&mut self, value: &Value, axes: Option<Vec<usize>>, at: At) -> Result<Value, Error> {
-        let most = self.reduce(value.clone(), cost::MIN_MAX, axes, true, at)?;
-        let shifted = self.elementwise(vec![(value.clone(), at), (most, at)], cost::ADD, None, at)?;
-        self.elementwise(vec![(shifted, at)], cost::SPECIAL, Some(Real::Yes), at)
+        let most = self.reduce(value.clone(), Flops::MIN_MAX, axes, true, at)?;
+        let shifted = self.elementwise(vec![(value.clone(), at), (most, at)], Flops::ADD, None, at)?;
+        self.elementwise(vec![(shifted, at)], Flops::SPECIAL, Some(Real::Yes), at)
     }
 
     fn mean(&mut self, value: Value, axes: Option<Vec<usize>>, keep: bool, at: At) -> Result<Value, Error> {
-        let sum = self.reduce(value, cost::ADD, axes, keep, at)?;
-        self.elementwise(vec![(sum, at)], cost::DIV, Some(Real::Yes), at)
+        let sum = self.reduce(value, Flops::ADD, axes, keep, at)?;
+        self.elementwise(vec![(sum, at)], Flops::DIV, Some(Real::Yes), at)
     }
 
     fn variance(&mut self, value: Value, axes: Option<Vec<usize>>, keep: bool, at: At) -> Result<Value, Error> {
         let mean = self.mean(value.clone(), axes.clone(), true, at)?;
-        let difference = self.elementwise(vec![(value, at), (mean, at)], cost::ADD, None, at)?;
-        let squares = self.elementwise(vec![(difference, at)], cost::MUL, None, at)?;
+        let difference = self.elementwise(vec![(value, at), (mean, at)], Flops::ADD, None, at)?;
+        let squares = self.elementwise(vec![(difference, at)], Flops::MUL, None, at)?;
         self.mean(squares, axes, keep, at)
     }
 
     fn layer_norm(&mut self, value: Value, axes: Option<Vec<usize>>, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
         let mean = self.mean(value.clone(), axes.clone(), true, at)?;
-        let centred = self.elementwise(vec![(value, at), (mean, at)], cost::ADD, None, at)?;
+        let centred = self.elementwise(vec![(value, at), (mean, at)], Flops::ADD, None, at)?;
         let centred = Value::View(self.view(centred, 2, at)?);
-        let squares = self.elementwise(vec![(centred.clone(), at)], cost::MUL, None, at)?;
+        let squares = self.elementwise(vec![(centred.clone(), at)], Flops::MUL, None, at)?;
         let variance = self.mean(squares, axes, true, at)?;
         let root =
-            self.elementwise(vec![(variance, at)], Flops { add: 1, sqrt: 1, ..cost::NONE }, Some(Real::Yes), at)?;
-        let mut result = self.elementwise(vec![(centred, at), (root, at)], cost::DIV, None, at)?;
-        for (position, name, flops) in [(2, "weight", cost::MUL), (3, "bias", cost::ADD)] {
+            self.elementwise(vec![(variance, at)], Flops { add: 1, sqrt: 1, ..Flops::NONE }, Some(Real::Yes), at)?;
+        let mut result = self.elementwise(vec![(centred, at), (root, at)], Flops::DIV, None, at)?;
+        for (position, name, flops) in [(2, "weight", Flops::MUL), (3, "bias", Flops::ADD)] {
             let Some(other) = args.get(position, &[name]).filter(|value| !matches!(value, Value::None)).cloned() else {
                 continue;
             };
@@ -854,7 +734,7 @@ impl<'a> Lower<'a> {
                     _ => self.element(&view),
                 };
                 let operand = vec![(Value::View(view), at)];
-                let value = self.elementwise(operand, cost::NONE, Some(Real::Of(own)), at)?;
+                let value = self.elementwise(operand, Flops::NONE, Some(Real::Of(own)), at)?;
                 if name != "flatten" {
                     return Ok(value);
                 }
@@ -902,11 +782,9 @@ impl<'a> Lower<'a> {
 
     /// `whole / part`, where it is known to leave nothing: factors that both have are left out.
     fn exact(&self, whole: &Expr, part: &Expr) -> Expr {
-        use super::poly::Poly;
-        let factors = |expr: &Expr| match Poly::of(expr)?.terms() {
-            [] => None,
-            [(factors, coefficient)] => Some((factors.clone(), *coefficient)),
-            _ => None,
+        let factors = |expr: &Expr| {
+            let normal = Normal::of(expr)?;
+            normal.only_term().map(|(factors, coefficient)| (factors.to_vec(), coefficient))
         };
         if let (Some((mut above, a)), Some((below, b))) = (factors(whole), factors(part))
             && b != 0
@@ -942,7 +820,7 @@ impl<'a> Lower<'a> {
     }
 
     fn copied(&mut self, view: &View, at: At) -> Result<Value, Error> {
-        self.elementwise(vec![(Value::View(view.clone()), at)], cost::NONE, None, at)
+        self.elementwise(vec![(Value::View(view.clone()), at)], Flops::NONE, None, at)
     }
 
     /// `np.array([1.0, 2.0])`: nested lists of numbers.
@@ -1051,7 +929,7 @@ impl<'a> Lower<'a> {
                     rows.clone().min(columns.clone())
                 };
                 let diagonal = Value::View(view.of(vec![extent], &[super::value::axis(0), super::value::axis(0)]));
-                if name == "trace" { self.reduce(diagonal, cost::ADD, None, false, at) } else { Ok(diagonal) }
+                if name == "trace" { self.reduce(diagonal, Flops::ADD, None, false, at) } else { Ok(diagonal) }
             }
             "triu" | "tril" => {
                 let view = self.operand(args, 0)?;
@@ -1224,7 +1102,7 @@ impl<'a> Lower<'a> {
             return Err(refuse(at, format!("a sum of {}", value.what()), "Sum numbers"));
         }
         let float = value.is_real();
-        self.count(cost::ADD, float);
+        self.count(Flops::ADD, float);
         self.work.scalars.reads += 1;
         self.work.scalars.writes += 1;
         self.work.carried = true;

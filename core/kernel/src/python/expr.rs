@@ -6,7 +6,7 @@ use ruff_python_ast::{
 
 use super::lower::{Lower, MAX_AXES};
 use super::stmt::{Test, clip};
-use super::value::{Value, View, both, cost};
+use super::value::{Value, View};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Branch, Comparison, Condition, Element, Flops, Node};
 use crate::source::refuse;
@@ -200,11 +200,11 @@ impl<'a> Lower<'a> {
             return Ok(Value::Literal(value));
         }
         let flops = match op {
-            Operator::Add | Operator::Sub => cost::ADD,
-            Operator::Mult => cost::MUL,
-            Operator::Div | Operator::FloorDiv | Operator::Mod => cost::DIV,
+            Operator::Add | Operator::Sub => Flops::ADD,
+            Operator::Mult => Flops::MUL,
+            Operator::Div | Operator::FloorDiv | Operator::Mod => Flops::DIV,
             Operator::Pow => self.power(&right, at),
-            _ => cost::NONE,
+            _ => Flops::NONE,
         };
         let real = op == Operator::Div || (op == Operator::Pow && matches!(right, Value::Literal(_)));
         self.elementwise(vec![(left, left_at), (right, right_at)], flops, real.then_some(Real::Yes), at)
@@ -218,8 +218,8 @@ impl<'a> Lower<'a> {
             _ => None,
         };
         match number {
-            Some(0.5) => cost::SQRT,
-            Some(-0.5) => both(cost::SQRT, cost::DIV),
+            Some(0.5) => Flops::SQRT,
+            Some(-0.5) => Flops::SQRT.plus(Flops::DIV),
             Some(x) if x == x.trunc() && x.abs() <= MAX_POWER as f64 => {
                 let n = x.abs() as u32;
                 // Squares, and a product for each further bit: x**5 is (x*x)*(x*x)*x.
@@ -227,9 +227,9 @@ impl<'a> Lower<'a> {
                 if n > 2 {
                     self.assume(at, format!("a power of {x} is counted as {mul} multiplications"));
                 }
-                Flops { mul, div: u32::from(x < 0.0), ..cost::NONE }
+                Flops { mul, div: u32::from(x < 0.0), ..Flops::NONE }
             }
-            _ => cost::SPECIAL,
+            _ => Flops::SPECIAL,
         }
     }
 
@@ -303,7 +303,7 @@ impl<'a> Lower<'a> {
             (UnaryOp::Not | UnaryOp::Invert, value) if value.is_number() => Ok(Value::computed(false, value.by_data())),
             (UnaryOp::UAdd, value) => Ok(value),
             (_, value) if value.is_number() => Ok(value),
-            (_, value) => self.elementwise(vec![(value, at)], cost::NONE, None, at),
+            (_, value) => self.elementwise(vec![(value, at)], Flops::NONE, None, at),
         }
     }
 
@@ -334,7 +334,7 @@ impl<'a> Lower<'a> {
             values.push((self.eval(side)?, self.at(side)));
         }
         if values.iter().any(|(value, _)| value.is_array()) {
-            return self.elementwise(values, cost::NONE, Some(Real::Truth), at);
+            return self.elementwise(values, Flops::NONE, Some(Real::Truth), at);
         }
         Ok(Value::computed(false, values.iter().any(|(value, _)| value.by_data())))
     }
@@ -364,7 +364,7 @@ impl<'a> Lower<'a> {
         }
         (self.work.at, self.work.carried) = (place, carried);
         let by_data = a.by_data() || b.by_data() || is_chance(&condition);
-        let idle = |node: &Node| matches!(node, Node::Work(w) if w.accesses.is_empty() && w.flops == cost::NONE);
+        let idle = |node: &Node| matches!(node, Node::Work(w) if w.accesses.is_empty() && w.flops == Flops::NONE);
         if !then.iter().chain(&otherwise).all(idle) {
             self.out.push(Node::Branch(Branch { condition, then, otherwise, at }));
         }

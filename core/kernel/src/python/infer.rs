@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lower::Lower;
-use super::poly::{Poly, replace, symbols, tidy};
 use super::usage::Use;
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, DEFAULT_EXTENT, Element, SymbolInfo};
+use crate::normal::{Normal, tidy};
 use accel_core::error::Error;
 
 /// Names for extents of arrays of one to four axes, outermost first.
@@ -63,7 +63,7 @@ impl Dry {
         let mut expr = tidy(expr);
         // Each binding takes a symbol out, so this ends.
         for _ in 0..=self.bound.len() {
-            let next = tidy(&replace(&expr, &|symbol| self.bound.get(&symbol).cloned()));
+            let next = tidy(&expr.replaced(&|symbol| self.bound.get(&symbol).cloned()));
             if next == expr {
                 break;
             }
@@ -79,7 +79,7 @@ impl Dry {
 
     /// Whether an open extent stands in `expr`.
     pub(super) fn is_open(&self, expr: &Expr) -> bool {
-        !self.open.is_empty() && symbols(&self.known(expr)).iter().any(|symbol| self.open.contains_key(symbol))
+        !self.open.is_empty() && self.known(expr).symbols().iter().any(|symbol| self.open.contains_key(symbol))
     }
 
     /// Makes the open extent `a` equal to `b`; false if it is none.
@@ -103,8 +103,8 @@ impl Dry {
 impl Dry {
     /// Makes `a` and `b` equal where one open extent can see to it: `M - 2` and `N - 2`.
     pub(super) fn solve(&mut self, a: &Expr, b: &Expr) -> bool {
-        let Some(difference) = Poly::of(&b.clone().minus(a.clone())) else { return false };
-        let open = symbols(&difference.expr()).into_iter().filter(|symbol| self.open.contains_key(symbol));
+        let Some(difference) = Normal::of(&b.clone().minus(a.clone())) else { return false };
+        let open = difference.expr().symbols().into_iter().filter(|symbol| self.open.contains_key(symbol));
         open.collect::<Vec<_>>().into_iter().rev().any(|symbol| {
             let Some((slope, rest)) = difference.split(symbol) else { return false };
             let rest = match slope.constant() {
@@ -264,13 +264,13 @@ impl Lower<'_> {
             }
             Some(Found::Array(dims)) => {
                 let mut own = BTreeMap::new();
-                for symbol in dims.iter().flat_map(symbols) {
+                for symbol in dims.iter().flat_map(Expr::symbols) {
                     if let Some((name, value)) = shapes.names.get(&symbol) {
                         own.insert(symbol, Expr::from(self.builder.parameter_or(name, *value)));
                     }
                 }
                 let dims: Vec<Expr> =
-                    dims.iter().map(|dim| replace(dim, &|symbol| own.get(&symbol).cloned())).collect();
+                    dims.iter().map(|dim| dim.replaced(&|symbol| own.get(&symbol).cloned())).collect();
                 self.given_array(
                     name,
                     self.likely_element(name),

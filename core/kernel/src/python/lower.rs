@@ -7,12 +7,12 @@ use ruff_python_ast::{Expr as Tree, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::infer::{Dry, Shapes};
-use super::poly::{Poly, replace, tidy};
 use super::scan::Lines;
 use super::usage::{Functions, Usage, Usages};
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Array, At, Builder, Element, Loop, Node, Work};
+use crate::normal::{Normal, difference, tidy};
 use crate::source::{MAX_DEPTH, Source, refuse};
 use accel_core::error::Error;
 
@@ -260,14 +260,14 @@ impl<'a> Lower<'a> {
 
     /// `expr` in normal form; refused if it is too long.
     pub(super) fn tidy(&self, expr: &Expr, at: At) -> Result<Expr, Error> {
-        let poly = Poly::of(expr).ok_or_else(|| {
+        let normal = Normal::of(expr).ok_or_else(|| {
             refuse(
                 at,
                 "this integer expression is too long, or leaves 64 bits",
                 "Give its value as a parameter of its own",
             )
         })?;
-        Ok(poly.expr())
+        Ok(normal.expr())
     }
 
     /// Whether loop variables stand in `expr`.
@@ -284,7 +284,7 @@ impl<'a> Lower<'a> {
             let info = self.builder.program.symbols.get(symbol.0 as usize);
             info.and_then(|info| info.value).map(Expr::Const)
         };
-        replace(expr, &value).value(&[]).ok()
+        expr.replaced(&value).value(&[]).ok()
     }
 
     /// The least or the greatest value of `expr` in the loops around, and whether it is attained.
@@ -297,9 +297,9 @@ impl<'a> Lower<'a> {
             if !expr.mentions(around.var) {
                 continue;
             }
-            let poly = Poly::of(&expr)?;
-            let Some((slope, rest)) = poly.split(around.var) else {
-                let loose = self.loose(&poly, greatest, steps)?;
+            let normal = Normal::of(&expr)?;
+            let Some((slope, rest)) = normal.split(around.var) else {
+                let loose = self.loose(&normal, greatest, steps)?;
                 return Some((loose, false));
             };
             let up = match self.number(&slope.expr()) {
@@ -312,22 +312,22 @@ impl<'a> Lower<'a> {
                 (false, _) => &around.least,
             };
             exact &= !self.varies(&slope.expr());
-            expr = slope.times(&Poly::of(end)?)?.plus(&rest)?.expr();
+            expr = slope.times(&Normal::of(end)?)?.plus(&rest)?.expr();
         }
         Some((expr, exact))
     }
 
     /// The same where quotients and minima are in the way: each term by itself.
-    fn loose(&self, poly: &Poly, greatest: bool, steps: bool) -> Option<Expr> {
+    fn loose(&self, normal: &Normal, greatest: bool, steps: bool) -> Option<Expr> {
         let mut sum = Expr::Const(0);
-        for (factors, coefficient) in poly.terms() {
-            let up = (*coefficient >= 0) == greatest;
-            let [factor] = factors.as_slice() else {
+        for (factors, coefficient) in normal.terms() {
+            let up = (coefficient >= 0) == greatest;
+            let [factor] = factors else {
                 let product = factors.iter().cloned().reduce(Expr::times).unwrap_or(Expr::Const(1));
                 if self.varies(&product) {
                     return None;
                 }
-                sum = sum.plus(product.times(*coefficient));
+                sum = sum.plus(product.times(coefficient));
                 continue;
             };
             let end = |e: &Expr| self.extreme(e, up, steps).map(|(e, _)| e);
@@ -348,16 +348,14 @@ impl<'a> Lower<'a> {
                 other if !self.varies(other) => other.clone(),
                 _ => return None,
             };
-            sum = sum.plus(term.times(*coefficient));
+            sum = sum.plus(term.times(coefficient));
         }
         Some(tidy(&sum))
     }
 
     /// Whether `expr` is never negative here; none where that cannot be told.
     pub(super) fn never_negative(&self, expr: &Expr) -> Option<bool> {
-        let certain = |fact: &Expr| {
-            Poly::of(&expr.clone().minus(fact.clone())).and_then(|p| p.constant()).is_some_and(|d| d >= 0)
-        };
+        let certain = |fact: &Expr| difference(expr, fact).is_some_and(|difference| difference >= 0);
         if self.facts.iter().any(certain) {
             return Some(true);
         }
@@ -374,7 +372,7 @@ impl<'a> Lower<'a> {
     /// Whether two extents are the same; where shapes are being found, it makes them so.
     pub(super) fn unify(&mut self, a: &Expr, b: &Expr) -> bool {
         let (a, b) = (self.dry.known(a), self.dry.known(b));
-        if a == b || Poly::of(&a.clone().minus(b.clone())).and_then(|p| p.constant()) == Some(0) {
+        if a == b || difference(&a, &b) == Some(0) {
             return true;
         }
         if self.dry.bind(&a, &b) || self.dry.bind(&b, &a) || self.dry.solve(&a, &b) {

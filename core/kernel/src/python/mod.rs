@@ -10,7 +10,6 @@ mod calls;
 mod expr;
 mod infer;
 mod lower;
-mod poly;
 mod products;
 mod scan;
 mod stmt;

@@ -4,7 +4,7 @@ use super::array::{shape, wider};
 use super::calls::Args;
 use super::expr::Real;
 use super::lower::Lower;
-use super::value::{Value, View, axis, both, cost};
+use super::value::{Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
@@ -34,8 +34,8 @@ impl<'a> Lower<'a> {
             }
             "vdot" => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
-                let product = self.lazy(vec![(Value::View(a), at), (Value::View(b), at)], cost::MUL, None, at)?;
-                self.reduce(product, cost::ADD, None, false, at)
+                let product = self.lazy(vec![(Value::View(a), at), (Value::View(b), at)], Flops::MUL, None, at)?;
+                self.reduce(product, Flops::ADD, None, false, at)
             }
             "inner" => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
@@ -47,7 +47,7 @@ impl<'a> Lower<'a> {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
                 let (a, b) = (self.flattened(a, at)?, self.flattened(b, at)?);
                 let (column, row) = (Value::View(a.expanded(1)), Value::View(b.expanded(0)));
-                self.elementwise(vec![(column, at), (row, at)], cost::MUL, None, at)
+                self.elementwise(vec![(column, at), (row, at)], Flops::MUL, None, at)
             }
             "linear" => {
                 let (a, b) = (self.view(a, 2, at)?, self.view(b, 2, at)?);
@@ -88,7 +88,7 @@ impl<'a> Lower<'a> {
                     bias => bias,
                 };
                 let (a, b) = self.pair(value, bias, at)?;
-                self.elementwise(vec![(a, at), (b, at)], cost::ADD, None, at)
+                self.elementwise(vec![(a, at), (b, at)], Flops::ADD, None, at)
             }
         }
     }
@@ -119,7 +119,7 @@ impl<'a> Lower<'a> {
         }
         if x == 1 && y == 1 {
             let operands = vec![(Value::View(a), at), (Value::View(b), at)];
-            let product = self.lazy(operands, cost::MUL, None, at)?;
+            let product = self.lazy(operands, Flops::MUL, None, at)?;
             return self.fused_reduce(product, at);
         }
         if y == 1 && a.runs_along(x - 1) {
@@ -150,7 +150,7 @@ impl<'a> Lower<'a> {
             }
             other => other,
         };
-        self.reduce(product, cost::ADD, None, false, at)
+        self.reduce(product, Flops::ADD, None, false, at)
     }
 
     /// A matrix whose rows lie in a row of memory, times a vector: a dot product for each row.
@@ -304,7 +304,7 @@ impl<'a> Lower<'a> {
                 view.of(whole.clone(), &letters.iter().map(|letter| axis(place(letter))).collect::<Vec<_>>())
             })
             .collect();
-        let products = Flops { mul: views.len().saturating_sub(1) as u32, ..cost::NONE };
+        let products = Flops { mul: views.len().saturating_sub(1) as u32, ..Flops::NONE };
         let operands = views.into_iter().map(|view| (Value::View(view), at)).collect();
         let product = self.lazy(operands, products, None, at)?;
         if inner.is_empty() {
@@ -319,7 +319,7 @@ impl<'a> Lower<'a> {
             }
             other => other,
         };
-        self.reduce(product, cost::ADD, Some(axes), false, at)
+        self.reduce(product, Flops::ADD, Some(axes), false, at)
     }
 
     /// Two operands whose letters are those of a batch, rows, columns and what is summed over.
@@ -546,7 +546,7 @@ impl<'a> Lower<'a> {
                 for _ in 0..axes {
                     bias = bias.expanded(bias.dims.len());
                 }
-                self.elementwise(vec![(result, at), (Value::View(bias), at)], cost::ADD, None::<Real>, at)
+                self.elementwise(vec![(result, at), (Value::View(bias), at)], Flops::ADD, None::<Real>, at)
             }
         }
     }
@@ -572,7 +572,7 @@ fn mode_of(mode: Option<&Value>, default: Mode, at: At) -> Result<Mode, Error> {
 
 /// A product added to a sum in a register.
 fn summed(accesses: Vec<crate::nest::Access>, float: bool, at: At) -> Work {
-    let flops = if float { both(cost::MUL, cost::ADD) } else { cost::NONE };
+    let flops = if float { Flops::MUL.plus(Flops::ADD) } else { Flops::NONE };
     let integer_ops = if float { 0 } else { 2 };
     Work { accesses, flops, integer_ops, scalars: Scalars { reads: 1, writes: 1 }, carried: true, at }
 }

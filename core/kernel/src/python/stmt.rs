@@ -7,11 +7,11 @@ use ruff_python_ast::{BoolOp, Expr as Tree, ExprCall, Operator, Stmt, StmtFor, S
 
 use super::expr::is_chance;
 use super::lower::{Around, Lower, assigned};
-use super::poly::{replace, tidy};
 use super::usage::integer;
 use super::value::{Lazy, Value, View};
 use crate::expr::Expr;
 use crate::nest::{At, Branch, Comparison, Condition, Element, Loop, Node};
+use crate::normal::tidy;
 use crate::source::{Extent, Fusion, MAX_DEPTH, Shape, refuse};
 use accel_core::error::Error;
 
@@ -617,10 +617,10 @@ impl<'a> Lower<'a> {
         if let Some(frame) = self.frames.last_mut() {
             for value in frame.names.values_mut() {
                 match value {
-                    Value::Int(expr) if expr.mentions(var) => *expr = tidy(&replace(expr, &last)),
+                    Value::Int(expr) if expr.mentions(var) => *expr = tidy(&expr.replaced(&last)),
                     Value::View(view) => {
                         for expr in view.index.iter_mut().chain(&mut view.dims).filter(|expr| expr.mentions(var)) {
-                            *expr = tidy(&replace(expr, &last));
+                            *expr = tidy(&expr.replaced(&last));
                         }
                     }
                     _ => {}

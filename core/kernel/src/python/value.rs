@@ -1,8 +1,8 @@
 //! What names stand for while a program is read.
 
-use super::poly::{replace, tidy};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Element, Flops};
+use crate::normal::tidy;
 
 /// Symbols from here on are axes of views: `AXIS + 1` is the second.
 const AXIS: u32 = 1 << 31;
@@ -182,7 +182,7 @@ fn substitute(index: &Expr, at: &[Expr]) -> Expr {
         Expr::Symbol(symbol) if symbol.0 >= AXIS => {
             at.get((symbol.0 - AXIS) as usize).cloned().unwrap_or(Expr::Const(0))
         }
-        _ => tidy(&replace(index, &|symbol| at.get(symbol.0.checked_sub(AXIS)? as usize).cloned())),
+        _ => tidy(&index.replaced(&|symbol| at.get(symbol.0.checked_sub(AXIS)? as usize).cloned())),
     }
 }
 
@@ -203,29 +203,4 @@ pub(super) struct Lazy {
     pub(super) operations: u32,
     /// Where the last of them stands.
     pub(super) at: At,
-}
-
-/// The kinds of FLOPs of one operation.
-pub(super) mod cost {
-    use super::Flops;
-
-    pub(in super::super) const NONE: Flops = Flops { add: 0, mul: 0, div: 0, sqrt: 0, min_max: 0, special: 0 };
-    pub(in super::super) const ADD: Flops = Flops { add: 1, ..NONE };
-    pub(in super::super) const MUL: Flops = Flops { mul: 1, ..NONE };
-    pub(in super::super) const DIV: Flops = Flops { div: 1, ..NONE };
-    pub(in super::super) const SQRT: Flops = Flops { sqrt: 1, ..NONE };
-    pub(in super::super) const MIN_MAX: Flops = Flops { min_max: 1, ..NONE };
-    pub(in super::super) const SPECIAL: Flops = Flops { special: 1, ..NONE };
-}
-
-/// Both together.
-pub(super) fn both(a: Flops, b: Flops) -> Flops {
-    Flops {
-        add: a.add.saturating_add(b.add),
-        mul: a.mul.saturating_add(b.mul),
-        div: a.div.saturating_add(b.div),
-        sqrt: a.sqrt.saturating_add(b.sqrt),
-        min_max: a.min_max.saturating_add(b.min_max),
-        special: a.special.saturating_add(b.special),
-    }
 }

@@ -133,7 +133,7 @@ pub(crate) enum What {
         /// Whether it has biases.
         bias: bool,
     },
-    /// Batch normalisation: a factor and an offset a channel.
+    /// Batch normalisation: a factor and an offset per channel.
     Norm,
     /// A rectifier.
     Relu,

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use super::families::supported;
 use crate::error::{Error, Place};
 use crate::workload::dtype::Dtype;
 
@@ -70,7 +71,7 @@ impl Keys<'_> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(self.bad(name, format!("the value is {}", show(other)), "Write a text")),
+            Some(other) => Err(self.bad(name, format!("the value is {}", show(other)), "Write a string")),
         }
     }
 
@@ -124,7 +125,7 @@ impl Keys<'_> {
             (None, _) if on("load_in_8bit") || on("_load_in_8bit") => Ok(Dtype::Int8),
             _ => Err(self.bad(
                 NAME,
-                "the width of the weights cannot be told from it".into(),
+                "the width of the weights cannot be inferred from it".into(),
                 "Remove the key and choose the number format of the weights (weight_dtype) yourself",
             )),
         }
@@ -137,7 +138,7 @@ impl Keys<'_> {
             (Some(other), _) => Err(self.bad(
                 "model_type",
                 format!("the value is {}", show(other)),
-                &format!("Write one of {}", super::supported()),
+                &format!("Write one of {}", supported()),
             )),
             (_, Some(Value::String(architecture))) => {
                 let name = ["For", "LMHead", "Model"]
@@ -148,7 +149,7 @@ impl Keys<'_> {
             _ => Err(self.bad(
                 "model_type",
                 "the key is missing".into(),
-                &format!("Give the model's complete config.json; supported are {}", super::supported()),
+                &format!("Give the model's complete config.json; supported are {}", supported()),
             )),
         }
     }

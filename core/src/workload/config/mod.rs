@@ -1,19 +1,27 @@
 //! Models by their shapes: what a Hugging Face `config.json` says, and the same for networks that have none.
 
-mod cnn;
+// Ground first: each imports only from those before it.
+mod families;
 mod keys;
+
+mod cnn;
 mod mlp;
 mod transformer;
+
+mod shapes;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::cnn::{Cnn, Layer, Resnet, Window};
 pub(crate) use self::cnn::{Network, What};
+pub(crate) use self::families::{CNN, MLP, MOE, TRANSFORMER};
+pub use self::families::{FAMILIES, Family};
 pub use self::mlp::{Gemm, Mlp};
-pub(crate) use self::transformer::{Attention, Feed, Linear, MlpShape, Stack, Tokens};
-pub use self::transformer::{Experts, Family, Image, Transformer};
+pub(crate) use self::shapes::{Attention, Feed, Linear, MlpShape, Stack, Tokens};
+pub use self::transformer::{Experts, Image, Transformer};
 
+use self::families::Reader;
 use self::keys::Keys;
 use super::dtype::Dtype;
 use crate::error::{Error, Place};
@@ -53,13 +61,24 @@ impl ModelConfig {
     }
 
     fn from_keys(input: &str, keys: &Map<String, Value>) -> Result<Self, Error> {
-        let keys = Keys { input, keys };
-        let config = match keys.model_type()?.as_str() {
-            "resnet" => Self::Resnet(Resnet::from_keys(&keys)?),
-            "cnn" => Self::Cnn(Cnn::from_keys(&keys)?),
-            "mlp" => Self::Mlp(Mlp::from_keys(&keys)?),
-            "gemm" => Self::Gemm(Gemm::from_keys(&keys)?),
-            name => Self::Transformer(Box::new(Transformer::from_keys(name, &keys)?)),
+        Self::of_family(FAMILIES, &Keys { input, keys })
+    }
+
+    /// Reads a file of one of `families`.
+    fn of_family(families: &'static [Family], keys: &Keys<'_>) -> Result<Self, Error> {
+        let name = keys.model_type()?;
+        let family = families.iter().find(|family| family.has_name(&name)).ok_or_else(|| {
+            let cure = format!("Use a configuration of type {}", families::supported());
+            keys.bad("model_type", format!("\"{name}\" is not supported"), &cure)
+        })?;
+        let config = match &family.reader {
+            Reader::Transformer(layout) => {
+                Self::Transformer(Box::new(Transformer::from_keys(family.name, layout, keys)?))
+            }
+            Reader::Resnet => Self::Resnet(Resnet::from_keys(keys)?),
+            Reader::Cnn => Self::Cnn(Cnn::from_keys(keys)?),
+            Reader::Mlp => Self::Mlp(Mlp::from_keys(keys)?),
+            Reader::Gemm => Self::Gemm(Gemm::from_keys(keys)?),
         };
         config.check()?;
         Ok(config)
@@ -118,26 +137,11 @@ impl ModelConfig {
     /// The family, as the prototype's records name it.
     pub fn family(&self) -> &'static str {
         match self {
-            Self::Transformer(transformer) if transformer.experts.is_some() => "MoE",
-            Self::Transformer(_) => "Transformer",
-            Self::Resnet(_) | Self::Cnn(_) => "CNN",
-            Self::Mlp(_) | Self::Gemm(_) => "MLP",
+            Self::Transformer(transformer) => transformer.layout.kind(),
+            Self::Resnet(_) | Self::Cnn(_) => CNN,
+            Self::Mlp(_) | Self::Gemm(_) => MLP,
         }
     }
-}
-
-/// The families that are read, for messages.
-fn supported() -> String {
-    let names = Family::ALL.map(Family::name);
-    format!("{}, resnet, cnn, mlp and gemm", names.join(", "))
-}
-
-/// The product of `factors`, or an error where it passes 64 bits.
-pub(crate) fn product(factors: &[u64]) -> Result<u64, Error> {
-    factors.iter().try_fold(1u64, |p, f| p.checked_mul(*f)).ok_or_else(|| Error::TooLarge {
-        problem: "a tensor of this model has more than 2^64 - 1 bytes".into(),
-        cure: "Check the sizes in the configuration, the batch size and the token counts".into(),
-    })
 }
 
 /// What a model's shapes say before anything is simulated.
@@ -191,25 +195,46 @@ mod tests {
         }
     }
 
-    /// The largest values that each key allows: counted or refused, but no overflow.
+    /// The largest values that each key allows: counted to the last parameter, or refused, but no overflow.
     #[test]
     fn huge_configs_do_not_overflow() {
-        for text in [
-            r#"{"model_type":"qwen3_moe","hidden_size":1048576,"intermediate_size":4194304,"num_hidden_layers":1024,
+        let (layers, hidden, heads, mlp) = (1u64 << 10, 1u64 << 20, 1u64 << 24, 1u64 << 22);
+        let attention = (hidden + 1) * 3 * heads + (heads + 1) * hidden;
+        let layer = attention + (hidden + 1) * mlp + (mlp + 1) * hidden + 4 * hidden;
+        let tables = 2 * (hidden << 24);
+        for (text, parameters) in [
+            (
+                r#"{"model_type":"qwen3_moe","hidden_size":1048576,"intermediate_size":4194304,"num_hidden_layers":1024,
                 "num_attention_heads":16384,"head_dim":1024,"vocab_size":16777216,"max_position_embeddings":16777216,
                 "num_experts":65535,"num_experts_per_tok":65535,"moe_intermediate_size":4194304}"#,
-            r#"{"model_type":"gpt2","n_embd":1048576,"n_layer":1024,"n_head":16384,"n_positions":16777216,
+                None,
+            ),
+            (
+                r#"{"model_type":"gpt2","n_embd":1048576,"n_layer":1024,"n_head":16384,"n_positions":16777216,
                 "n_inner":4194304,"vocab_size":16777216,"head_dim":1024}"#,
-            r#"{"model_type":"mlp","layers":[16777216,16777216,16777216]}"#,
-            r#"{"model_type":"gemm","m":16777216,"n":16777216,"k":16777216}"#,
-            r#"{"model_type":"cnn","image_size":65536,"num_channels":65536,"layers":[
+                Some(layers * layer + tables + 2 * hidden),
+            ),
+            (r#"{"model_type":"mlp","layers":[16777216,16777216,16777216]}"#, Some(((1 << 24) + 1) << 25)),
+            (r#"{"model_type":"gemm","m":16777216,"n":16777216,"k":16777216}"#, Some(1 << 48)),
+            (
+                r#"{"model_type":"cnn","image_size":65536,"num_channels":65536,"layers":[
                 {"conv":{"filters":1048576,"size":65536}},{"linear":1048576}]}"#,
+                None,
+            ),
         ] {
-            if let Ok(config) = ModelConfig::from_json("c", text.as_bytes()) {
-                let run = ModelRun { model: ModelRef::Config(Box::new(config)), ..ModelRun::default() };
-                assert!(run.facts().is_ok() || run.facts().is_err());
-                assert!(run.trace(0).is_err(), "{text}");
+            let Ok(config) = ModelConfig::from_json("c", text.as_bytes()) else {
+                assert_eq!(parameters, None, "{text}");
+                continue;
+            };
+            let run = ModelRun { model: ModelRef::Config(Box::new(config)), ..ModelRun::default() };
+            match (run.facts(), parameters) {
+                (Ok(facts), Some(wanted)) => {
+                    assert_eq!((facts.parameters, facts.weight_bytes), (wanted, 4 * wanted), "{text}");
+                }
+                (Err(Error::TooLarge { .. }), None) => {}
+                (other, wanted) => panic!("{text}: {other:?} for {wanted:?} parameters"),
             }
+            assert!(matches!(run.trace(0), Err(Error::TooLarge { .. })), "{text}");
         }
     }
 
@@ -296,6 +321,6 @@ mod tests {
     fn the_family_may_come_from_architectures() {
         let text = MISTRAL.replace("\"model_type\":\"mistral\"", "\"architectures\":[\"MistralForCausalLM\"]");
         let config = ModelConfig::from_json("c", text.as_bytes()).unwrap();
-        assert_eq!(config.transformer().unwrap().model_type, Family::Mistral);
+        assert_eq!(config.transformer().unwrap().model_type, "mistral");
     }
 }

@@ -37,7 +37,7 @@ enum Rounding {
 pub(super) struct Weight {
     packed: Vec<u8>,
     code: Vec<f32>,
-    /// One value a block.
+    /// One value per block.
     absmax: Vec<f32>,
     blocksize: usize,
     rounding: Rounding,

@@ -189,7 +189,7 @@ fn name(named: Option<&str>, dir: &Path) -> String {
     named.map(str::to_owned).or_else(folder).unwrap_or_else(|| "model".to_owned())
 }
 
-/// Of the quantised checkpoints those of bitsandbytes in 4 bits are read; the others are told apart by name.
+/// Of the quantised checkpoints those of bitsandbytes in 4 bits are read; the others are named in the refusal.
 fn check_quantization(quantization: &Quantization) -> Result<(), (String, &'static str)> {
     match quantization.quant_method.as_deref() {
         Some("bitsandbytes") | None if quantization.load_in_8bit => {

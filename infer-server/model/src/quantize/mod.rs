@@ -54,13 +54,13 @@ pub struct Args {
 /// The type of the large matrices of a GGUF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Type {
-    /// 4.5 bits a weight, and 6.6 where it matters most (Q4_K_M).
+    /// 4.5 bits per weight, and 6.6 where it matters most (Q4_K_M).
     #[value(name = "q4_k", alias = "q4_k_m")]
     Q4K,
-    /// 6.6 bits a weight.
+    /// 6.6 bits per weight.
     #[value(name = "q6_k")]
     Q6K,
-    /// 8.5 bits a weight.
+    /// 8.5 bits per weight.
     #[value(name = "q8_0")]
     Q8_0,
     /// Half precision.
@@ -72,12 +72,20 @@ pub enum Type {
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
+    /// The file.
+    pub path: PathBuf,
     /// The size of the file in bytes.
     pub file_bytes: u64,
     /// The weights of the model.
     pub parameters: u64,
     /// What the user should know of.
     pub warnings: Vec<String>,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} parameters, {} bytes)", self.path.display(), self.parameters, self.file_bytes)
+    }
 }
 
 /// Makes a GGUF.
@@ -145,7 +153,7 @@ pub fn run(args: &Args) -> Result<Summary, Error> {
     // Between the look at the start and now, another may have written it.
     let kept = if args.force { file.persist(&args.output) } else { file.persist_noclobber(&args.output) };
     kept.map_err(|error| failed(error.error))?;
-    Ok(Summary { file_bytes, parameters, warnings })
+    Ok(Summary { path: args.output.clone(), file_bytes, parameters, warnings })
 }
 
 /// The weight that becomes `part`, with the shape that the configuration promises.

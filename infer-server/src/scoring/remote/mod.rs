@@ -147,13 +147,12 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        let http = reqwest::Client::builder()
+        let http = accel_model::client::builder()
             .default_headers(headers)
             .timeout(options.timeout)
             .connect_timeout(options.timeout.min(Duration::from_secs(10)))
             // A key must not follow to where an engine points.
             .redirect(redirect::Policy::none())
-            .user_agent(concat!("infer-server/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| fault(e.to_string()))?;
         Ok(Self {
@@ -183,7 +182,7 @@ impl Client {
         self.base.as_str()
     }
 
-    /// Tells its answers from those of any other engine and model.
+    /// Distinguishes its answers from those of any other engine and model.
     pub fn identity(&self) -> Digest {
         digest([self.kind().name().as_bytes(), self.base.as_str().as_bytes(), self.model().as_bytes()])
     }
@@ -240,7 +239,7 @@ impl Client {
         }
     }
 
-    /// The same; what the engine refuses (a status of 400, 404 or 422) is told apart.
+    /// The same call; what the engine refuses (a status of 400, 404 or 422) is an answer of its own.
     async fn try_post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -399,7 +398,7 @@ async fn label_tokens_after<F: Future<Output = Result<Vec<u32>, ScoreError>>>(
     Ok(tokens)
 }
 
-/// How many endings of a request's items are tried on a remote engine: each new one costs a call a label.
+/// How many endings of a request's items are tried on a remote engine: each new one costs a call per label.
 const ENDINGS: usize = 4;
 /// How many endings are remembered.
 const REMEMBERED: usize = 1024;

@@ -1,0 +1,289 @@
+//! One pass through a graph: the accesses and the work of its operators.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use super::graph::{Role, role, short};
+use super::prepare::{Prepared, matrix};
+use super::proto::{self, BOOL, INT64};
+use super::shape::{Known, Shapes, count, matmul, second};
+use crate::error::{Error, Place};
+use crate::trace::{Kind, Mode, Op};
+use crate::workload::file::Stored;
+use crate::workload::plan::{Operator, Plan, Product, Step, Val};
+
+/// A multiplication with its addition.
+const FLOPS_PER_MAC: f64 = 2.0;
+
+/// One walk through the graph.
+struct Walk<'a, 'p> {
+    of: &'a Prepared<'a>,
+    shapes: Shapes<'a>,
+    plan: &'p mut Plan,
+    pass: u64,
+    step: Step,
+    /// Operators whose work is not counted.
+    uncounted: BTreeSet<&'a str>,
+    /// Tensors for which the file states another shape.
+    mismatched: Vec<String>,
+}
+
+impl Stored for Prepared<'_> {
+    fn step(&self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
+        let shapes = Shapes { graph: self.graph, weights: &self.weights, known: FxHashMap::default() };
+        let step = Step::default();
+        let mut walk = Walk { of: self, shapes, plan, pass, step, uncounted: BTreeSet::new(), mismatched: Vec::new() };
+        for name in &self.inputs {
+            let stated = &self.stated[name];
+            let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
+            walk.step.inputs.push(value);
+            walk.shapes.known.insert(name, Known { value: Some(value), ..stated.clone() });
+        }
+        for (node, layer) in self.graph.graph.nodes.iter().zip(&self.layers) {
+            walk.node(node, Some(*layer))?;
+        }
+        if pass == 0 && !walk.uncounted.is_empty() {
+            let names: Vec<&str> = walk.uncounted.iter().copied().collect();
+            walk.plan.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
+        }
+        if let (0, Some(first)) = (pass, walk.mismatched.first()) {
+            let count = walk.mismatched.len();
+            let text = "tensors have another shape than the file states; what their operators make counts";
+            walk.plan.warn(format!("{count} {text} ({first})"));
+        }
+        let outputs = self.graph.graph.outputs.iter();
+        let mut made =
+            outputs.filter_map(|info| walk.shapes.known.get(info.name.as_str()).and_then(|known| known.value));
+        let output = made.find(|value| matches!(value, Val::Temp(_)));
+        let mut step = walk.step;
+        step.output = output;
+        if step.operators.is_empty() {
+            let cure = "Give a model that computes something";
+            return Err(Error::input(&self.graph.input, Place::Whole, "no operator moves a tensor", cure));
+        }
+        Ok(step)
+    }
+}
+
+impl<'a> Walk<'a, '_> {
+    fn temp(&mut self, name: &str, dims: &[u64], data_type: i32, layer: Option<u32>) -> Result<Val, Error> {
+        let width = self.of.graph.bits(name, data_type)?;
+        Ok(self.step.temp(name.to_owned(), matrix(dims, width), layer))
+    }
+
+    fn node(&mut self, node: &'a proto::Node, layer: Option<u32>) -> Result<(), Error> {
+        for (at, name) in node.inputs.iter().enumerate() {
+            if !name.is_empty() {
+                self.shapes.need(node, at)?;
+            }
+        }
+        let role = role(&node.op_type);
+        match role {
+            Role::Control => {
+                let cure = "Export the model without control flow, or record an execution trace of it";
+                return Err(self.of.graph.refuse(node, "what it runs is decided only while it runs", cure));
+            }
+            // They are among the weights.
+            Role::Constant | Role::Shape
+                if node.outputs.iter().all(|name| self.of.weights.contains_key(name.as_str())) =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let inferred = self.shapes.infer(node, role)?;
+        let ints = self.shapes.values(node);
+        for (i, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let stated = self.of.stated.get(name.as_str());
+            let (dims, data_type) = match (&inferred, stated) {
+                (Some((dims, data_type)), _) if i == 0 => (dims.clone(), *data_type),
+                (_, Some(stated)) => (stated.dims.clone(), stated.data_type),
+                // Further outputs (masks, indices, running means) are seldom used: they are left out unless read.
+                _ if i > 0 && !self.of.read.contains(name.as_str()) => continue,
+                (Some((dims, _)), _) if node.op_type == "MaxPool" => (dims.clone(), INT64),
+                (Some((dims, _)), _) if node.op_type == "Dropout" => (dims.clone(), BOOL),
+                _ if i > 0 => continue,
+                _ => {
+                    let problem =
+                        format!("the shape of its output {} is not stated, and not worked out here", short(name));
+                    let cure = "Run onnx.shape_inference.infer_shapes on the model (or onnxsim) and give what it saves";
+                    return Err(self.of.graph.refuse(node, problem, cure));
+                }
+            };
+            if let Some(stated) = stated.filter(|stated| stated.dims != dims) {
+                self.mismatched.push(format!("{}: {:?} stated, {dims:?} made", short(name), stated.dims));
+            }
+            let known = Known { dims, data_type, value: None, ints: None, stored: false };
+            self.shapes.known.insert(name, known);
+        }
+        let Some(first) = node.outputs.first() else { return Ok(()) };
+        // Shapes and indices are computed, not moved.
+        if let Some(ints) = ints {
+            if let Some(known) = self.shapes.known.get_mut(first.as_str()) {
+                known.ints = Some(ints);
+            }
+            return Ok(());
+        }
+        if role == Role::Shape {
+            return Ok(());
+        }
+        if role == Role::View {
+            let source = self.shapes.need(node, 0)?;
+            let (value, stored) = (source.value, source.stored);
+            if let Some(known) = self.shapes.known.get_mut(first.as_str()) {
+                (known.value, known.stored) = (value, stored);
+            }
+            return Ok(());
+        }
+        self.emit(node, role, layer)
+    }
+
+    /// The accesses of an operator that moves tensors.
+    fn emit(&mut self, node: &'a proto::Node, role: Role, layer: Option<u32>) -> Result<(), Error> {
+        let Some(first) = node.outputs.first().filter(|name| !name.is_empty()) else { return Ok(()) };
+        let mut reads = Vec::new();
+        let mut streams = Vec::new();
+        for at in 0..node.inputs.len() {
+            let Some(known) = self.shapes.get(node, at) else { continue };
+            match known.value {
+                Some(value) if known.stored => streams.push(value),
+                Some(value) => reads.push(value),
+                None => {}
+            }
+        }
+        let (dims, data_type) = {
+            let known = &self.shapes.known[first.as_str()];
+            (known.dims.clone(), known.data_type)
+        };
+        if role == Role::Gather && self.shapes.need(node, 0)?.stored {
+            // A table is read by rows: a tensor of its own, as large as what is looked up.
+            let table = self.shapes.need(node, 0)?.value;
+            let width = self.of.graph.bits(first, data_type)?;
+            let name = format!("{}.rows[{}]", node.inputs[0], self.pass);
+            let rows = self.plan.stored(name, matrix(&dims, width), layer, Kind::Weights);
+            let out = self.temp(first, &dims, data_type, layer)?;
+            let operator = Operator::new(Op::Embedding, layer, reads, out);
+            self.step.push(Operator { streams: vec![rows], table, ..operator });
+            self.set(first, out);
+            return Ok(());
+        }
+        let out = self.temp(first, &dims, data_type, layer)?;
+        let mut operator = Operator::new(Op::Other, layer, reads, out);
+        operator.streams = streams;
+        match role {
+            Role::Conv => {
+                operator.op = Op::Conv;
+                let weights = self.shapes.need(node, second(&node.op_type))?;
+                let filters = weights.dims.first().copied().unwrap_or(1).max(1);
+                let k = count(&weights.dims) / filters;
+                self.multiply(node, &mut operator, (count(&dims) / filters, filters, k), out, true)?;
+                let channels = self.shapes.need(node, 0)?.dims.get(1).copied().unwrap_or(1);
+                let own = self.shapes.need(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
+                operator.grouped = channels != own;
+            }
+            Role::MatMul => {
+                operator.op = Op::Matmul;
+                let (a, b) = (self.shapes.need(node, 0)?, self.shapes.need(node, second(&node.op_type))?);
+                let Some((_, batch, m, n, k)) = matmul(&a.dims, &b.dims) else { return Ok(()) };
+                if b.dims.len() <= 2 {
+                    self.multiply(node, &mut operator, (batch * m, n, k), out, false)?;
+                } else {
+                    operator.flops = 2.0 * batch as f64 * m as f64 * n as f64 * k as f64;
+                }
+            }
+            Role::Gemm => {
+                operator.op = Op::Matmul;
+                let transposed = |name: &str| node.int(name, 0) != 0;
+                let a = self.shapes.need(node, 0)?;
+                let k = a.dims.get(usize::from(!transposed("transA"))).copied().unwrap_or(1);
+                let sides = (dims.first().copied().unwrap_or(1), dims.get(1).copied().unwrap_or(1), k);
+                self.multiply(node, &mut operator, sides, out, transposed("transB"))?;
+                if let Some(product) = &mut operator.product {
+                    product.a_turned = transposed("transA");
+                }
+            }
+            Role::Like(op) | Role::Elements(op) => {
+                operator.op = op;
+                operator.in_place = true;
+            }
+            Role::Pool | Role::GlobalPool => operator.op = Op::Pool,
+            Role::Concat | Role::Transpose | Role::Gather => operator.op = Op::Copy,
+            Role::Other if moves(&node.op_type) => operator.op = Op::Copy,
+            _ => {
+                self.uncounted.insert(&node.op_type);
+            }
+        }
+        // Other outputs, such as the parts of a split.
+        for name in node.outputs.iter().skip(1).filter(|name| !name.is_empty()) {
+            let Some(known) = self.shapes.known.get(name.as_str()) else { continue };
+            let (dims, data_type) = (known.dims.clone(), known.data_type);
+            let value = self.temp(name, &dims, data_type, layer)?;
+            operator.writes.push((value, Mode::Write));
+            self.set(name, value);
+        }
+        if operator.flops > 0.0 && operator.reads.is_empty() && operator.streams.is_empty() {
+            self.uncounted.insert(&node.op_type);
+        }
+        self.step.push(operator);
+        self.set(first, out);
+        Ok(())
+    }
+
+    fn set(&mut self, name: &'a str, value: Val) {
+        if let Some(known) = self.shapes.known.get_mut(name) {
+            known.value = Some(value);
+        }
+    }
+
+    /// Makes the operator a product of its first input and its matrix.
+    fn multiply(
+        &self,
+        node: &proto::Node,
+        operator: &mut Operator,
+        sides: (u64, u64, u64),
+        out: Val,
+        transposed: bool,
+    ) -> Result<(), Error> {
+        let (a, b) = (self.shapes.need(node, 0)?.value, self.shapes.need(node, second(&node.op_type))?.value);
+        let Some((a, b)) = a.zip(b) else {
+            // The work is the same where a matrix is computed on the way and does not move.
+            let (m, n, k) = sides;
+            operator.flops = FLOPS_PER_MAC * m as f64 * n as f64 * k as f64;
+            return Ok(());
+        };
+        let product = Product { b_turned: transposed, ..Product::new(sides, a, b, out) };
+        operator.flops = product.flops();
+        operator.product = Some(product);
+        // The work waits for the matrix, wherever it comes from; what the caller gives is laid out where it is read.
+        let given = self.step.inputs.contains(&b);
+        if let Some(at) = operator.reads.iter().rposition(|value| *value == b && a != b && !given) {
+            operator.reads.remove(at);
+            operator.streams.insert(0, b);
+        }
+        Ok(())
+    }
+}
+
+/// Operators without a rule of their own that only move elements.
+fn moves(op_type: &str) -> bool {
+    matches!(
+        op_type,
+        "Slice"
+            | "Split"
+            | "Pad"
+            | "Expand"
+            | "Tile"
+            | "Resize"
+            | "Upsample"
+            | "DepthToSpace"
+            | "SpaceToDepth"
+            | "ScatterND"
+            | "GatherND"
+            | "GatherElements"
+            | "ScatterElements"
+            | "ReverseSequence"
+            | "OneHot"
+            | "Compress"
+    )
+}

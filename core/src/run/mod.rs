@@ -1,0 +1,566 @@
+//! `run(recipe)`: the one way in.
+//!
+//! [`run`] goes from recipe to outcome in one call. A [`Plan`] holds what the passes of a run share; the passes may run
+//! one after the other in steps ([`Job`], for a browser's worker, which must breathe in between), or at once on many
+//! threads ([`Plan::run`]). What is not asked for ([`Details`]) is not computed. [`stream`] is for traces that are too
+//! long to hold.
+
+mod pass;
+pub mod stream;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bound::{Bounds, Least, Misses};
+use crate::curve::{CurveTasks, Curves, Question};
+use crate::error::Error;
+use crate::explain::{Reuse, explain};
+use crate::import::prototype_csv::{Record, record};
+use crate::policy::{Admission, PolicyKind, Setup};
+use crate::progress::{Flow, Progress};
+use crate::recipe::{Recipe, Workload};
+use crate::score::{Scorer, Scores, heuristic};
+use crate::sim::timeline::{Buckets, Grouping, Timeline};
+use crate::sim::why::Eviction;
+use crate::sim::{Report, evictions_at};
+use crate::trace::reuse::{Future, Histogram};
+use crate::trace::{Mark, Summary, Trace};
+use crate::validate::{self, Validation};
+use crate::workload::config::Facts;
+use crate::workload::synthetic::sort_by_key;
+pub use pass::Answer;
+use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
+
+/// Which parts of an [`Outcome`] are wanted, beside what the recipe asks for; the others stay empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Details {
+    /// A report per policy, at the capacity of the recipe, and bounds there.
+    pub runs: bool,
+    /// Stack distances ([`Outcome::reuse`]), and what they mean in words.
+    pub explanation: bool,
+    /// Why each policy misses ([`Report::why`]).
+    pub reasons: bool,
+    /// Data of the charts.
+    pub charts: bool,
+}
+
+impl Details {
+    /// Everything.
+    pub const ALL: Self = Self { runs: true, explanation: true, reasons: true, charts: true };
+    /// The reports alone: the engine's numbers, as fast as it goes.
+    pub const REPORTS: Self = Self { runs: true, explanation: false, reasons: false, charts: false };
+    /// The curves alone.
+    pub const CURVES: Self = Self { runs: false, ..Self::REPORTS };
+}
+
+/// Charts of all runs share their columns and rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Charts {
+    /// Accesses a column covers.
+    pub accesses_per_column: u64,
+    /// What the rows of the heatmaps are.
+    pub groupings: Vec<Grouping>,
+    /// Named points in the trace.
+    pub marks: Vec<Mark>,
+    /// What each run shows, in the order of the runs.
+    pub timelines: Vec<Timeline>,
+}
+
+/// Everything an experiment answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Size of the trace.
+    pub trace: Summary,
+    /// One report a policy, in the order of the recipe.
+    pub runs: Vec<Report>,
+    /// How good any policy could be, where the recipe asks.
+    pub bounds: Option<Bounds>,
+    /// How misses fall as memory grows, where the recipe asks.
+    pub curve: Option<Curves>,
+    /// Who made the eviction scores.
+    pub scorer: Scorer,
+    /// Parameters and bytes, where the workload is a model.
+    pub model: Option<Facts>,
+    /// How far apart the uses of a tensor are.
+    pub reuse: Reuse,
+    /// What it means, in words.
+    pub explanation: Vec<String>,
+    /// What the reader should know about the trace.
+    pub warnings: Vec<String>,
+    /// Whether the trace matches its own generator; only a drawn trace has a law to match.
+    pub validation: Option<Validation>,
+    /// Data of the charts.
+    pub charts: Charts,
+}
+
+/// The trace behind an outcome, for questions about single accesses.
+#[derive(Debug)]
+pub struct Scored {
+    trace: Arc<Trace>,
+    /// Made when first asked for, where no policy read them.
+    scores: Option<Scores>,
+    /// Accesses by falling score, sorted when first asked for.
+    ranked: Option<Vec<u32>>,
+}
+
+/// The order of [`Scored::records`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As the trace runs.
+    #[default]
+    Access,
+    /// Highest eviction score first.
+    Score,
+}
+
+impl Scored {
+    /// The trace.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The scored records `start..start + count` in `order`, each with its access number.
+    pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
+        let accesses = self.trace.accesses().len();
+        let scores = &*self.scores.get_or_insert_with(|| heuristic(&self.trace));
+        let end = start.saturating_add(count).min(accesses);
+        let wanted: Vec<usize> = match order {
+            Order::Access => (start..end).collect(),
+            Order::Score => {
+                let values = &scores.values;
+                let ranked = self.ranked.get_or_insert_with(|| {
+                    let mut ranked: Vec<(f64, u32)> = values.iter().map(|v| -v).zip(0..).collect();
+                    sort_by_key(&mut ranked);
+                    ranked.into_iter().map(|(_, access)| access).collect()
+                });
+                ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
+            }
+        };
+        wanted.into_iter().map(|access| (access as u64, record(&self.trace, scores, access))).collect()
+    }
+}
+
+/// What the passes of a run share, and which passes there are.
+#[derive(Debug)]
+pub struct Plan {
+    recipe: Recipe,
+    details: Details,
+    trace: Arc<Trace>,
+    /// Where a policy reads them.
+    scores: Option<Scores>,
+    sizes: Vec<u64>,
+    future: Arc<Future>,
+    buckets: Buckets,
+    curve: Option<CurveTasks>,
+    passes: Vec<Pass>,
+}
+
+impl Plan {
+    /// Checks `recipe` and makes its trace; a file workload brings its trace along. Eviction scores may be made
+    /// elsewhere, one per access; where a policy reads them and none are given, the heuristic makes them.
+    pub fn new(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>, details: Details) -> Result<Self, Error> {
+        recipe.check()?;
+        let trace = Arc::new(match file {
+            Some(trace) => trace,
+            None => recipe.workload.trace(recipe.seed)?,
+        });
+        let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
+        if let Some(given) = given.filter(|given| *given != accesses) {
+            return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
+        }
+        let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
+        let future = Arc::new(Future::of(&trace));
+        let curve = recipe.curve.as_ref().map(|grid| {
+            let question = Question {
+                grid,
+                policies: &recipe.policies,
+                admission: recipe.memory.admission,
+                seed: recipe.seed,
+                bounds: recipe.bounds,
+            };
+            CurveTasks::new(&trace, &future, scores.as_ref(), &question)
+        });
+        let mut passes = Vec::new();
+        if details.explanation {
+            passes.push(Pass::Reuse);
+        }
+        if details.runs {
+            passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
+        }
+        if details.runs && recipe.bounds {
+            let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
+            passes.extend(missing.map(Pass::Reference));
+            passes.push(Pass::Lower);
+            passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+        }
+        passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
+        Ok(Self {
+            sizes: trace.sizes(),
+            buckets: Buckets::new(&trace),
+            recipe: recipe.clone(),
+            details,
+            trace,
+            scores,
+            future,
+            curve,
+            passes,
+        })
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Number of passes over the trace.
+    pub fn passes(&self) -> usize {
+        self.passes.len()
+    }
+
+    /// What pass number `pass` is for, in words.
+    pub fn title(&self, pass: usize) -> &'static str {
+        match self.passes.get(pass) {
+            Some(Pass::Reuse) => "reuse",
+            Some(Pass::Policy(policy)) => policy.info().title,
+            Some(Pass::Reference(_) | Pass::Lower | Pass::Packing(_)) => "bounds",
+            Some(Pass::Curve(_)) => "capacity curve",
+            None => "charts",
+        }
+    }
+
+    /// Runs pass number `pass` to its end; passes may run at once, and in any order. `progress` hears accesses.
+    pub fn run(&self, pass: usize, progress: &mut dyn Progress) -> Result<Answer, Error> {
+        let mut running = Running::start(self, pass)?;
+        let accesses = self.accesses();
+        let mut at = 0usize;
+        loop {
+            if progress.report(at as u64, accesses as u64, self.title(pass)) == Flow::Cancel {
+                return Err(Error::Cancelled);
+            }
+            let end = at.saturating_add(STEP).min(accesses);
+            if running.step(self, at, end)? {
+                return running.finish(self);
+            }
+            at = end;
+        }
+    }
+
+    /// The evictions that access number `access` causes under `policy`, the worst first.
+    pub fn evictions_at(&self, policy: PolicyKind, access: usize) -> Result<Vec<Eviction>, Error> {
+        evictions_at(policy, &self.setup(), &self.future, &self.trace, access)
+    }
+
+    fn accesses(&self) -> usize {
+        self.trace.accesses().len()
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        Setup {
+            admission: self.recipe.memory.admission,
+            scores: self.scores.as_ref(),
+            future: Some(&self.future),
+            seed: self.recipe.seed,
+            ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
+        }
+    }
+
+    /// The outcome and what is behind it, from the answers of all passes in their order.
+    pub fn finish(self, answers: Vec<Answer>) -> Result<(Outcome, Scored), Error> {
+        if answers.len() != self.passes() {
+            return Err(Error::Internal("the run was finished before its last step".into()));
+        }
+        let summary = self.trace.summary();
+        let admission = self.recipe.memory.admission;
+        let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
+        let mut schedules = match admission {
+            Admission::Always => Vec::new(),
+            Admission::Bypass => vec![("nothing kept", nothing_kept)],
+        };
+        let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
+        for Answer(found) in answers {
+            match found {
+                Found::Reuse(counts, stack) => (reuse, distances) = (counts, stack),
+                Found::Run(report, timeline) => {
+                    let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
+                    schedules.push((report.policy.name(), misses));
+                    runs.push(report);
+                    timelines.extend(timeline);
+                }
+                Found::Schedule(name, misses) => schedules.push((name, misses)),
+                Found::Lower(found) => least = Some(found),
+                Found::Curve(answer) => curve.push(answer),
+            }
+        }
+        reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
+        let bounds = least.and_then(|least: Least| least.bounds(admission, summary.accesses, &schedules));
+        if let Some(bounds) = &bounds {
+            close_gaps(&mut runs, bounds, &schedules);
+        }
+        let validation = match &self.recipe.workload {
+            Workload::Synthetic(s) if self.details.runs => {
+                Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?)
+            }
+            Workload::Synthetic(_) | Workload::Model(_) | Workload::Tenants(_) | Workload::File(_) => None,
+        };
+        let explanation = match self.details.explanation {
+            true => explain(&summary, &reuse, &runs, bounds.as_ref()),
+            false => Vec::new(),
+        };
+        let outcome = Outcome {
+            trace: summary,
+            explanation,
+            runs,
+            bounds,
+            curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
+            scorer: self.scores.as_ref().map_or(Scorer::Heuristic, |scores| scores.scorer),
+            model: self.recipe.workload.model_facts()?,
+            reuse,
+            warnings: self.trace.warnings().to_vec(),
+            validation,
+            charts: Charts {
+                accesses_per_column: self.buckets.width as u64,
+                groupings: self.buckets.groupings.to_vec(),
+                marks: self.trace.marks().to_vec(),
+                timelines,
+            },
+        };
+        Ok((outcome, Scored { trace: self.trace, scores: self.scores, ranked: None }))
+    }
+}
+
+/// Tells each run how far it goes from LRU to the best schedule known.
+fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
+    let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
+    for run in runs {
+        run.gap_closed = gap_closed(lru.objects, run.misses, bounds.misses.upper);
+        run.byte_gap_closed = gap_closed(lru.bytes, run.miss_bytes, bounds.miss_bytes.upper);
+    }
+}
+
+/// (LRU - policy) / (LRU - best); none where LRU is the best.
+pub fn gap_closed(lru: u64, policy: u64, best: u64) -> Option<f64> {
+    let gap = lru.checked_sub(best).filter(|gap| *gap > 0)?;
+    Some((lru as f64 - policy as f64) / gap as f64)
+}
+
+/// A run in steps: its passes one after the other.
+pub struct Job {
+    plan: Plan,
+    /// The pass under way, if one is, and the accesses that it has done.
+    running: Option<Running>,
+    at: usize,
+    answers: Vec<Answer>,
+}
+
+impl Job {
+    /// Checks `recipe` and makes its trace; a file workload brings its trace along.
+    pub fn new(recipe: &Recipe, file: Option<Trace>) -> Result<Self, Error> {
+        Self::with_scores(recipe, file, None)
+    }
+
+    /// The same job with eviction scores made elsewhere, one per access; where none are given, the heuristic makes them.
+    pub fn with_scores(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>) -> Result<Self, Error> {
+        Ok(Self::of(Plan::new(recipe, file, scores, Details::ALL)?))
+    }
+
+    /// The passes of `plan`.
+    pub fn of(plan: Plan) -> Self {
+        Self { plan, running: None, at: 0, answers: Vec::new() }
+    }
+
+    /// Steps done, steps in all, and what comes next.
+    pub fn progress(&self) -> (u64, u64, &'static str) {
+        let (accesses, pass) = (self.plan.accesses() as u64, self.answers.len());
+        (pass as u64 * accesses + self.at as u64, accesses * self.plan.passes() as u64, self.plan.title(pass))
+    }
+
+    /// Whether every pass is done.
+    pub fn is_done(&self) -> bool {
+        self.answers.len() == self.plan.passes()
+    }
+
+    /// Runs up to `accesses` accesses further, or a piece of work that cannot be divided.
+    pub fn step(&mut self, accesses: usize) -> Result<(), Error> {
+        if self.is_done() {
+            return Ok(());
+        }
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => Running::start(&self.plan, self.answers.len())?,
+        };
+        let end = self.at.saturating_add(accesses.max(1)).min(self.plan.accesses());
+        if running.step(&self.plan, self.at, end)? {
+            self.answers.push(running.finish(&self.plan)?);
+            self.at = 0;
+        } else {
+            (self.running, self.at) = (Some(running), end);
+        }
+        Ok(())
+    }
+
+    /// The outcome and what is behind it, once [`is_done`](Self::is_done).
+    pub fn finish(self) -> Result<(Outcome, Scored), Error> {
+        self.plan.finish(self.answers)
+    }
+}
+
+/// Accesses between two reports.
+const STEP: usize = 1 << 18;
+
+/// Runs `recipe` to its outcome.
+pub fn run(recipe: &Recipe, progress: &mut dyn Progress) -> Result<Outcome, Error> {
+    run_with(recipe, None, progress)
+}
+
+/// Runs `recipe`; a file workload brings its trace along.
+pub fn run_with(recipe: &Recipe, file: Option<Trace>, progress: &mut dyn Progress) -> Result<Outcome, Error> {
+    run_to_end(Job::new(recipe, file)?, progress)
+}
+
+/// Runs the steps of `job`.
+pub fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, Error> {
+    while !job.is_done() {
+        let (done, total, what) = job.progress();
+        if progress.report(done, total, what) == Flow::Cancel {
+            return Err(Error::Cancelled);
+        }
+        job.step(STEP)?;
+    }
+    Ok(job.finish()?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Unattended;
+    use crate::workload::synthetic::Synthetic;
+
+    fn synthetic() -> Recipe {
+        Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() }
+    }
+
+    #[test]
+    fn steps_of_any_size_give_the_same_outcome() {
+        let recipe = synthetic();
+        let whole = run(&recipe, &mut Unattended).unwrap();
+        for step in [1, 7, 1000] {
+            let mut job = Job::new(&recipe, None).unwrap();
+            let mut last = 0;
+            while !job.is_done() {
+                let (done, total, _) = job.progress();
+                assert!(done < total && (done == 0 || done > last));
+                last = done;
+                job.step(step).unwrap();
+            }
+            assert_eq!(job.finish().unwrap().0, whole);
+        }
+    }
+
+    #[test]
+    fn progress_can_cancel() {
+        struct Stop;
+        impl Progress for Stop {
+            fn report(&mut self, _: u64, _: u64, _: &str) -> Flow {
+                Flow::Cancel
+            }
+        }
+        assert_eq!(run(&synthetic(), &mut Stop).unwrap_err(), Error::Cancelled);
+    }
+
+    #[test]
+    fn records_by_access_and_by_score() {
+        let mut job = Job::new(&synthetic(), None).unwrap();
+        while !job.is_done() {
+            job.step(1 << 20).unwrap();
+        }
+        let (outcome, mut finished) = job.finish().unwrap();
+        let count = outcome.trace.accesses as usize;
+        let all = finished.records(Order::Access, 0, count);
+        assert_eq!(all.len(), count);
+        assert!(all.iter().enumerate().all(|(i, (now, _))| *now == i as u64));
+        let ranked = finished.records(Order::Score, 0, count);
+        assert!(ranked.windows(2).all(|w| w[0].1.eviction_score >= w[1].1.eviction_score));
+        assert_eq!(finished.records(Order::Score, 3, 2), ranked[3..5]);
+        assert!(finished.records(Order::Score, count, 5).is_empty());
+        for (now, record) in ranked {
+            assert_eq!(all[now as usize].1, record);
+        }
+    }
+
+    #[test]
+    fn scores_from_outside_are_used_and_counted() {
+        let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
+        let trace = || recipe.workload.trace(recipe.seed).unwrap();
+        let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
+        let heuristic = heuristic(&trace());
+        let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };
+        let outcome = run_scored(same).unwrap();
+        assert_eq!(outcome.scorer, Scorer::Local);
+        assert_eq!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+
+        let opposite = Scores { values: heuristic.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
+        let outcome = run_scored(opposite).unwrap();
+        assert_ne!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+
+        let few = Scores { values: heuristic.values.iter().copied().take(3).collect(), scorer: Scorer::Local };
+        let error = run_scored(few).unwrap_err();
+        assert!(error.to_string().contains("3 scores for"), "{error}");
+    }
+
+    #[test]
+    fn a_file_recipe_without_its_file_says_so() {
+        let json = br#"{"workload":{"file":{"name":"x.csv"}}}"#;
+        let recipe = Recipe::from_json("r", json).unwrap();
+        assert!(run(&recipe, &mut Unattended).unwrap_err().to_string().contains("Give the file along"));
+    }
+
+    /// What is not asked for is empty, and what is asked for is the same with less around it, in any order of passes.
+    #[test]
+    fn parts_alone_are_the_same_as_in_the_whole() {
+        let mut recipe = synthetic();
+        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+        recipe.memory.capacity_bytes = 32_000_000;
+        recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
+        for cost in [crate::memory::Cost::default(), crate::memory::Cost::Physical(Default::default())] {
+            recipe.memory.cost = cost;
+            let whole = run(&recipe, &mut Unattended).unwrap();
+            for runs in [false, true] {
+                for explanation in [false, true] {
+                    for reasons in [false, true] {
+                        for charts in [false, true] {
+                            let details = Details { runs, explanation, reasons, charts };
+                            let plan = Plan::new(&recipe, None, None, details).unwrap();
+                            let mut answers: Vec<(usize, Answer)> = (0..plan.passes())
+                                .rev()
+                                .map(|pass| (pass, plan.run(pass, &mut Unattended).unwrap()))
+                                .collect();
+                            answers.reverse();
+                            let (part, _) =
+                                plan.finish(answers.into_iter().map(|(_, answer)| answer).collect()).unwrap();
+                            let mut wanted = whole.clone();
+                            if !runs {
+                                (wanted.runs, wanted.bounds, wanted.validation) = (Vec::new(), None, None);
+                                wanted.charts.timelines.clear();
+                            }
+                            if !charts {
+                                wanted.charts.timelines.clear();
+                            }
+                            if !reasons {
+                                wanted.runs.iter_mut().for_each(|run| run.why = None);
+                            }
+                            if !explanation {
+                                (wanted.reuse, wanted.explanation) = (Reuse::default(), Vec::new());
+                            } else if !runs {
+                                wanted.explanation = part.explanation.clone();
+                            }
+                            assert_eq!(part, wanted, "{details:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

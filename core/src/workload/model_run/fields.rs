@@ -1,0 +1,389 @@
+//! The fields of a run, what each means to a model, and their checks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::check_range;
+use crate::error::Error;
+use crate::units::MIB;
+use crate::workload::ModelRef;
+use crate::workload::config::{Facts, ModelConfig, Tokens, Transformer};
+use crate::workload::dtype::{Bits, Dtype, product};
+use crate::workload::plan::Dataflow;
+use crate::workload::requests::{Request, Requests};
+use crate::workload::routing::Routing;
+use crate::workload::train::Optimizer;
+
+/// What the model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// A decoder reads prompts and decodes tokens, the others make one forward pass per step.
+    #[default]
+    Inference,
+    /// The forward pass, the backward pass and the optimizer.
+    Training,
+}
+
+impl Task {
+    /// Every task.
+    pub const ALL: [Self; 2] = [Self::Inference, Self::Training];
+
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Training => "training",
+        }
+    }
+
+    /// The task of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| Error::field("task", format!("\"{name}\""), "no such task", "Choose inference or training"))
+    }
+}
+
+/// How a convolution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Convolution {
+    /// From the image itself.
+    #[default]
+    Direct,
+    /// From a matrix in which every position of the filter has its elements in a row: it is written first.
+    Im2col,
+}
+
+impl Convolution {
+    /// Every method.
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Im2col];
+
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Im2col => "im2col",
+        }
+    }
+
+    /// The method of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            Error::field("convolution", format!("\"{name}\""), "no such method", "Choose direct or im2col")
+        })
+    }
+}
+
+/// Which fields of a run apply to its model; the others are refused where they are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fields {
+    /// [`ModelRun::prompt_tokens`].
+    pub prompt_tokens: bool,
+    /// [`ModelRun::decode_tokens`].
+    pub decode_tokens: bool,
+    /// [`ModelRun::requests`].
+    pub requests: bool,
+    /// [`ModelRun::steps`].
+    pub steps: bool,
+    /// [`ModelRun::kv_dtype`].
+    pub kv_dtype: bool,
+    /// [`ModelRun::convolution`].
+    pub convolution: bool,
+    /// [`ModelRun::optimizer`].
+    pub optimizer: bool,
+    /// [`ModelRun::routing`].
+    pub routing: bool,
+}
+
+impl Fields {
+    /// Those of a run of `config`.
+    pub fn of(config: &ModelConfig, task: Task) -> Self {
+        let transformer = config.transformer();
+        let training = task == Task::Training;
+        let decoder = transformer.filter(|model| !model.encodes_only());
+        let serves = decoder.is_some() && !training;
+        Self {
+            prompt_tokens: transformer.is_some(),
+            decode_tokens: serves || decoder.is_some_and(|model| model.num_decoder_layers.is_some()),
+            requests: serves,
+            steps: !serves,
+            kv_dtype: serves,
+            convolution: matches!(config, ModelConfig::Resnet(_) | ModelConfig::Cnn(_)),
+            optimizer: training,
+            routing: transformer.is_some_and(|model| model.experts.is_some()),
+        }
+    }
+
+    /// Those of a model whose file was not read yet: it may be any.
+    pub fn of_file(task: Task) -> Self {
+        Self {
+            prompt_tokens: true,
+            decode_tokens: false,
+            requests: false,
+            steps: true,
+            kv_dtype: false,
+            convolution: true,
+            optimizer: task == Task::Training,
+            routing: false,
+        }
+    }
+}
+
+/// One run of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelRun {
+    /// The model.
+    pub model: ModelRef,
+    /// What it does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub task: Task,
+    /// Sequences, images or rows worked on together, 1..=4096. Of requests that come at different times, as many run
+    /// at once.
+    pub batch_size: u64,
+    /// Tokens of each prompt, or of each sequence in training, 1..=131072; 128 where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u64>,
+    /// Tokens decoded after the prompt, 0..=131072; 16 where absent and the model decodes. In the training of a model
+    /// with two stacks, the length of the answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_tokens: Option<u64>,
+    /// Requests of different lengths and arrivals, in place of equal ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
+    /// Batches one after the other, 1..=1000: of images or rows, or of training.
+    #[serde(skip_serializing_if = "is_one")]
+    pub steps: u64,
+    /// Number format of the weights, where it is not the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_dtype: Option<Dtype>,
+    /// Number format of the KV cache, where it is not that of the activations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_dtype: Option<Dtype>,
+    /// The largest block that moves as one, 1 KiB..=1 TiB.
+    pub tile_bytes: u64,
+    /// The order in which matrix multiplications walk over their tiles; each tile once where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataflow: Option<Dataflow>,
+    /// How convolutions are computed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub convolution: Convolution,
+    /// How weights are updated in training.
+    #[serde(skip_serializing_if = "is_default")]
+    pub optimizer: Optimizer,
+    /// Which experts tokens are sent to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub routing: Routing,
+}
+
+/// Refuses a field that was given and does not apply; `problem` says why.
+pub(crate) fn refuse_field(field: &'static str, given: bool, problem: &str) -> Result<(), Error> {
+    if given { Err(Error::field(field, "given", problem, "Leave it out")) } else { Ok(()) }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_one(value: &u64) -> bool {
+    *value == 1
+}
+
+impl Default for ModelRun {
+    fn default() -> Self {
+        Self {
+            model: ModelRef::Preset("mistral-7b".into()),
+            task: Task::Inference,
+            batch_size: 1,
+            prompt_tokens: None,
+            decode_tokens: None,
+            requests: None,
+            steps: 1,
+            weight_dtype: None,
+            kv_dtype: None,
+            tile_bytes: 4 * MIB,
+            dataflow: None,
+            convolution: Convolution::Direct,
+            optimizer: Optimizer::Adam,
+            routing: Routing::default(),
+        }
+    }
+}
+
+/// Tokens of a prompt by default.
+const PROMPT_TOKENS: u64 = 128;
+/// Decoded tokens by default.
+const DECODE_TOKENS: u64 = 16;
+
+impl ModelRun {
+    /// A run of the preset `name`.
+    pub fn preset(name: &str) -> Self {
+        Self { model: ModelRef::Preset(name.into()), ..Self::default() }
+    }
+
+    /// Fails on the first field that is out of range or does not apply to this model.
+    pub fn check_fields(&self) -> Result<(), Error> {
+        check_range("batch_size", self.batch_size, 1..=4096)?;
+        check_range("prompt_tokens", self.prompt_tokens.unwrap_or(1), 1..=131_072)?;
+        check_range("decode_tokens", self.decode_tokens.unwrap_or(0), 0..=131_072)?;
+        check_range("steps", self.steps, 1..=1000)?;
+        check_range("tile_bytes", self.tile_bytes, 1024..=1 << 40)?;
+        self.routing.check()?;
+        match &self.model {
+            // What does not apply to it is known once the file is read.
+            ModelRef::File { .. } => Ok(()),
+            model => self.check_model(&model.config()?),
+        }
+    }
+
+    /// Checks the same fields; returns the configuration of a model that the recipe describes.
+    pub fn check(&self) -> Result<ModelConfig, Error> {
+        self.check_fields()?;
+        self.model.config()
+    }
+
+    pub(super) fn check_model(&self, config: &ModelConfig) -> Result<(), Error> {
+        let means = Fields::of(config, self.task);
+        let im2col = self.convolution == Convolution::Im2col;
+        refuse_field("routing", self.routing != Routing::default() && !means.routing, "the model has no experts")?;
+        refuse_field("convolution", im2col && !means.convolution, "the model has no convolutions")?;
+        refuse_field("kv_dtype", self.kv_dtype.is_some() && !means.kv_dtype, "nothing is kept in a KV cache here")?;
+        self.check_optimizer()?;
+        match config.transformer() {
+            Some(transformer) => self.check_tokens(transformer, means),
+            None => {
+                let problem = format!("a model of type {} has no tokens", config.family());
+                refuse_field("prompt_tokens", self.prompt_tokens.is_some(), &problem)?;
+                refuse_field("decode_tokens", self.decode_tokens.is_some(), &problem)?;
+                refuse_field("requests", self.requests.is_some(), &problem)
+            }
+        }
+    }
+
+    pub(super) fn check_optimizer(&self) -> Result<(), Error> {
+        let given = self.optimizer != Optimizer::default() && self.task == Task::Inference;
+        refuse_field("optimizer", given, "inference updates no weights")
+    }
+
+    fn check_tokens(&self, model: &Transformer, means: Fields) -> Result<(), Error> {
+        if let Some(decode @ 1..) = self.decode_tokens
+            && !means.decode_tokens
+        {
+            let problem =
+                if model.encodes_only() { "this model only encodes" } else { "a model in training decodes nothing" };
+            return Err(Error::field("decode_tokens", decode, problem, "Choose 0, or leave it out"));
+        }
+        if self.requests.is_some() {
+            let problem = "the requests say how many tokens they have";
+            refuse_field("prompt_tokens", self.prompt_tokens.is_some(), problem)?;
+            refuse_field("decode_tokens", self.decode_tokens.is_some(), problem)?;
+        }
+        if self.steps != 1 && !means.steps {
+            let cure = "Leave it out: each decoded token is a step";
+            return Err(Error::field("steps", self.steps, "a decoder counts its steps in tokens", cure));
+        }
+        let served = self.requests.is_some() && !means.requests;
+        refuse_field("requests", served, "only a decoder in inference serves requests")?;
+        if let (Tokens::Image(tokens), Some(given)) = (model.tokens(), self.prompt_tokens)
+            && given != tokens
+        {
+            let problem = format!("the image makes {tokens} tokens");
+            return Err(Error::field("prompt_tokens", given, problem, "Leave it out"));
+        }
+        let longest = model.max_position_embeddings;
+        let two = model.num_decoder_layers.is_some();
+        for Request { prompt_tokens: prompt, decode_tokens: decode, .. } in self.requests_of(model) {
+            let (first, second) = (prompt.min(longest + 1), if two { decode } else { prompt.saturating_add(decode) });
+            if first > longest || second > longest {
+                let field = match (&self.requests, first > longest) {
+                    (Some(_), _) => "requests",
+                    (None, true) => "prompt_tokens",
+                    (None, false) => "decode_tokens",
+                };
+                return Err(Error::field(
+                    field,
+                    if first > longest { prompt } else { decode },
+                    format!(
+                        "the model has {longest} positions, and prompt and decoded tokens together take {}",
+                        prompt + decode
+                    ),
+                    "Choose fewer tokens",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The requests that the run serves, or the sequences it learns from.
+    pub(crate) fn requests_of(&self, model: &Transformer) -> Vec<Request> {
+        if let Some(Requests(requests)) = &self.requests {
+            return requests.clone();
+        }
+        let two = model.num_decoder_layers.is_some();
+        let prompt_tokens = match model.tokens() {
+            Tokens::Image(tokens) => tokens,
+            Tokens::Chosen => self.prompt_tokens.unwrap_or_else(|| PROMPT_TOKENS.min(model.max_position_embeddings)),
+        };
+        let decode_tokens = match (self.task, self.decode_tokens) {
+            _ if model.encodes_only() => 0,
+            (Task::Training, tokens) => {
+                if two {
+                    tokens.unwrap_or(prompt_tokens)
+                } else {
+                    0
+                }
+            }
+            (Task::Inference, Some(tokens)) => tokens,
+            (Task::Inference, None) if two => DECODE_TOKENS,
+            (Task::Inference, None) => DECODE_TOKENS.min(model.max_position_embeddings.saturating_sub(prompt_tokens)),
+        };
+        let request = Request { prompt_tokens, decode_tokens, arrival: 0 };
+        (0..self.batch_size).map(|_| request).collect()
+    }
+
+    /// Activations keep the model's own format, at least 16 bits wide.
+    fn activation_dtype(config: &ModelConfig) -> Dtype {
+        if config.dtype().bits() >= 16 { config.dtype() } else { Dtype::Bfloat16 }
+    }
+
+    pub(super) fn bits(&self, config: &ModelConfig) -> Bits {
+        let activations = Self::activation_dtype(config);
+        Bits {
+            weights: self.weight_dtype.unwrap_or(config.dtype()).bits(),
+            activations: activations.bits(),
+            kv: self.kv_dtype.unwrap_or(activations).bits(),
+        }
+    }
+
+    /// Parameters and bytes, from the shapes alone.
+    pub fn facts(&self) -> Result<Facts, Error> {
+        let config = self.check()?;
+        let bits = self.bits(&config);
+        let bytes = |elements: u64, bits: u64| product(&[elements, bits]).map(|bits| bits.div_ceil(8));
+        let (mut kv_bytes_per_token, mut kv_bytes) = (0, 0);
+        if let Some(model) = config.transformer()
+            && self.task == Task::Inference
+        {
+            kv_bytes_per_token = bytes(product(&[model.cached_layers(), model.kv_elements_per_layer()])?, bits.kv)?;
+            let tokens = self.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
+            kv_bytes = product(&[kv_bytes_per_token, tokens])?;
+        }
+        Ok(Facts {
+            parameters: config.parameters(),
+            active_parameters: config.active_parameters(),
+            weight_bytes: bytes(config.parameters(), bits.weights)?,
+            kv_bytes_per_token,
+            kv_bytes,
+        })
+    }
+
+    /// The name that errors and charts show.
+    pub fn name(&self) -> &str {
+        match &self.model {
+            ModelRef::Preset(name) | ModelRef::File { file: name } => name,
+            ModelRef::Config(_) => "config.json",
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Tiles of matrices, and which of them a product walks over.
+
+use super::step::Shape;
+
+/// The tiles of a tensor: rows of tiles, one after the other in the table of tensors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    pub(super) first: u32,
+    pub(super) rows: u64,
+    pub(super) cols: u64,
+}
+
+impl Grid {
+    pub(super) fn tiles(&self) -> std::ops::Range<u32> {
+        // At most MAX_TILES.
+        self.first..self.first + (self.rows * self.cols) as u32
+    }
+
+    pub(super) fn tile(&self, row: u64, col: u64) -> u32 {
+        self.first + (row * self.cols + col) as u32
+    }
+}
+
+/// An operand on the way of a dataflow.
+#[derive(Clone, Copy)]
+pub(super) struct Walked {
+    pub(super) grid: Grid,
+    pub(super) turned: bool,
+    /// The matrix that the product sees, as it is stored.
+    pub(super) shape: Shape,
+    /// The matrix that its tiles are cut from.
+    pub(super) stored: Shape,
+    /// Rows and columns of a tile.
+    pub(super) side: u64,
+}
+
+impl Walked {
+    /// Rows and columns of tiles that the product walks over.
+    pub(super) fn tiles(&self) -> (u64, u64) {
+        let (rows, cols) = (self.shape.rows.div_ceil(self.side), self.shape.cols.div_ceil(self.side));
+        if self.turned { (cols, rows) } else { (rows, cols) }
+    }
+
+    /// The tiles that the product needs at `row`, `col`.
+    ///
+    /// A convolution that reads its image directly sees more columns than are stored: the channels pass by once for
+    /// each position of the filter. It sees other rows too: those of the image meet in proportion, and what filters
+    /// overlap at the edges of a tile is left out.
+    pub(super) fn at(&self, row: u64, col: u64) -> impl Iterator<Item = u32> + use<> {
+        let (row, col) = if self.turned { (col, row) } else { (row, col) };
+        let Self { grid, stored, shape, side, .. } = *self;
+        let rows = if shape.rows == stored.rows {
+            row..row + 1
+        } else {
+            let all = shape.rows.div_ceil(side);
+            let first = row * grid.rows / all;
+            first..((row + 1) * grid.rows).div_ceil(all).max(first + 1).min(grid.rows)
+        };
+        let (cols, wrapped) = if shape.cols == stored.cols {
+            (col..col + 1, 0..0)
+        } else {
+            let (start, length) = (col * side % stored.cols, side.min(shape.cols - col * side));
+            let end = start + length;
+            let first = start / side;
+            if length >= stored.cols {
+                (0..grid.cols, 0..0)
+            } else if end <= stored.cols {
+                (first..end.div_ceil(side), 0..0)
+            } else {
+                // Round to the first channels of the next position.
+                (first..grid.cols, 0..(end - stored.cols).div_ceil(side).min(first))
+            }
+        };
+        rows.flat_map(move |row| cols.clone().chain(wrapped.clone()).map(move |col| grid.tile(row, col)))
+    }
+}
+
+pub(super) fn pairs(outer: u64, inner: u64) -> impl Iterator<Item = (u64, u64)> {
+    (0..outer).flat_map(move |o| (0..inner).map(move |i| (o, i)))
+}

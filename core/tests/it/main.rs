@@ -1,0 +1,9 @@
+//! Tests of accel-core on files, in one binary.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod execution_traces;
+mod model_files;
+mod models;

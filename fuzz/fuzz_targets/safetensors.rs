@@ -1,9 +1,0 @@
-//! Any bytes as safetensors: read or refused, never a panic.
-#![no_main]
-
-mod import;
-
-use accel_core::import::Format;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| import::check(Format::Safetensors, bytes, None));

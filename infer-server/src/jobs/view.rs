@@ -1,0 +1,68 @@
+//! What others see of a job.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::Refusal;
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobStatus {
+    /// It waits for its turn.
+    Queued,
+    /// It is under way.
+    Running,
+    /// It has a result.
+    Done,
+    /// It has an error.
+    Failed,
+    /// Somebody stopped it, or the server shut down.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// Whether nothing changes any more.
+    pub(crate) fn ended(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// The name of the event that says so.
+    pub(crate) fn event(self) -> &'static str {
+        match self {
+            Self::Queued | Self::Running => "progress",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub(crate) struct JobProgress {
+    /// Steps done.
+    pub(super) done: u64,
+    /// Steps in all; 0 until that is known.
+    pub(super) total: u64,
+    /// What comes next.
+    #[schema(example = "bounds")]
+    pub(super) what: String,
+}
+
+/// A job without its result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct JobView {
+    /// Names it in `/v1/jobs/{id}`.
+    pub(crate) id: String,
+    /// `run` or `evictions`.
+    #[schema(example = "evictions")]
+    pub(super) kind: &'static str,
+    /// Where it is.
+    pub(crate) status: JobStatus,
+    /// How far it is.
+    pub(super) progress: JobProgress,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Refusal>,
+}

@@ -1,0 +1,104 @@
+//! What the server is: `/info` for people and scripts, `/metrics` for Prometheus.
+
+use accel_core::score::prompt;
+use accel_model::{DeviceKind, ModelInfo};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::http::Service;
+use crate::scoring::{Backend, Limits};
+
+/// The endpoints.
+pub(crate) fn router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(info)).routes(routes!(metrics))
+}
+
+/// What the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Info {
+    /// Of the server.
+    version: &'static str,
+    /// Who scores: `heuristic`, `local` or `remote`.
+    #[schema(example = "local")]
+    backend: &'static str,
+    /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
+    #[schema(example = "ready")]
+    state: &'static str,
+    /// Version of the question that models are asked about an access.
+    prompt_version: u32,
+    /// The model, once it is loaded.
+    #[schema(value_type = Option<Object>)]
+    model: Option<ModelInfo>,
+    /// SHA-256 of the model's file; null until it is computed.
+    model_sha256: Option<String>,
+    /// The adapter.
+    adapter: Option<String>,
+    /// Where the model computes.
+    #[schema(value_type = Option<String>, example = "cpu")]
+    device: Option<DeviceKind>,
+    /// The engine, if the model is behind another server.
+    remote: Option<Remote>,
+    /// The bounds of a request.
+    limits: Limits,
+}
+
+/// An engine.
+#[derive(Debug, Serialize, ToSchema)]
+struct Remote {
+    /// Its address.
+    url: String,
+    /// What it speaks.
+    kind: &'static str,
+    /// The model's name there.
+    model: String,
+}
+
+/// What the server is and may do.
+#[utoipa::path(get, path = "/info", tag = "health", responses((status = 200, body = Info)))]
+async fn info(State(service): State<Service>) -> Json<Info> {
+    let scoring = &service.scoring;
+    let mut info = Info {
+        version: env!("CARGO_PKG_VERSION"),
+        backend: scoring.scorer().name(),
+        state: service.model_state(),
+        prompt_version: prompt::VERSION,
+        model: None,
+        model_sha256: None,
+        adapter: None,
+        device: None,
+        remote: None,
+        limits: scoring.limits().clone(),
+    };
+    match scoring.backend() {
+        Backend::Heuristic => {}
+        Backend::Local(queue) => {
+            info.model = queue.loaded().map(|loaded| loaded.info);
+            info.model_sha256 = queue.sha256();
+            info.adapter = info.model.as_ref().and_then(|model| model.adapter.clone());
+            info.device = info.model.as_ref().map(|model| model.device);
+        }
+        Backend::Remote(client) => {
+            let (url, model) = (client.url().to_owned(), client.model().to_owned());
+            info.remote = Some(Remote { url, kind: client.kind().name(), model });
+        }
+    }
+    Json(info)
+}
+
+/// Counts for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "Counts in the OpenMetrics text format", body = String))
+)]
+async fn metrics(State(service): State<Service>) -> Result<impl IntoResponse, ApiError> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = service.scoring.metrics().text().map_err(|e| ApiError::Server(e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
+}

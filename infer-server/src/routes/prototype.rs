@@ -1,0 +1,329 @@
+//! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
+
+use accel_core::import::prototype_csv::{Record, records};
+use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
+use accel_core::policy::{Admission, PolicyKind};
+use accel_core::progress::Unattended;
+use accel_core::recipe::{FileSource, Recipe, Workload};
+use accel_core::run::{run_scored, run_with};
+use accel_core::score::Scores;
+use accel_core::trace::Trace;
+use accel_core::units::parse_bytes;
+use accel_core::validate::realism::{Realism, Reference, realism};
+use accel_core::validate::{self, profile};
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{ApiError, Refusal};
+use crate::http::{Body, Service, parameters, scorer_headers};
+use crate::input::TraceInput;
+use crate::scoring::trace::TraceScores;
+use crate::work::blocking;
+
+/// The endpoints.
+pub(crate) fn router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new()
+        .routes(routes!(generate_trace))
+        .routes(routes!(predict_schedule))
+        .routes(routes!(simulate_policy))
+        .routes(routes!(validate_trace))
+}
+
+/// A synthetic workload. Every field has a default.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
+pub(crate) struct TraceRequest {
+    /// Family of models.
+    #[schema(default = "Transformer", example = "Transformer", pattern = "Transformer|CNN|MLP|MoE")]
+    model_type: String,
+    /// Layers.
+    #[schema(default = 12, minimum = 1, maximum = 1024)]
+    num_layers: u32,
+    /// Batch size; recorded, not used by this generator.
+    #[schema(default = 32, minimum = 1, maximum = 4096)]
+    batch_size: u32,
+    /// Sequence length; recorded, not used by this generator.
+    #[schema(default = 128, minimum = 1, maximum = 131072)]
+    seq_length: u32,
+    /// Probability of each of five possible reuses of a tensor.
+    #[schema(default = 0.3, minimum = 0.0, maximum = 1.0)]
+    reuse_probability: f64,
+    /// The most tensors taken of each layer.
+    #[schema(default = 16, minimum = 1, maximum = 1024)]
+    max_tensors_per_layer: u32,
+    /// `interleaved` or `burst`.
+    #[schema(default = "interleaved", example = "interleaved", pattern = "interleaved|burst")]
+    pattern: String,
+    /// Seed of everything drawn by chance.
+    #[schema(default = 42)]
+    seed: u64,
+}
+
+/// One access of a trace.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the core's record in the documentation")]
+pub(crate) struct TraceRecord {
+    /// The tensor's name, `{type}_{layer}`.
+    #[schema(example = "Q_0")]
+    tensor_id: String,
+    /// Size in MB (10^6 bytes).
+    #[schema(example = 8.0)]
+    size_mb: f64,
+    /// Earlier uses of this tensor: 0, 1, 2 …
+    reuse_distance: u32,
+    /// Stride in elements.
+    #[schema(example = 1)]
+    stride: u32,
+    /// The operation.
+    #[schema(example = "matmul")]
+    op: String,
+    /// Family of models.
+    #[schema(example = "Transformer")]
+    model_type: String,
+    /// From 0 (keep) to 1 (evict first); in scored traces only.
+    eviction_score: Option<f64>,
+}
+
+/// What a policy did, in the prototype's keys.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Metrics)]
+pub(crate) struct PolicyMetrics {
+    /// Accesses that found their tensor in the cache.
+    #[serde(rename = "cache_hits (count)")]
+    cache_hits: u64,
+    /// Accesses that went to DRAM; with the hits, all accesses.
+    #[serde(rename = "dram_accesses (count)")]
+    dram_accesses: u64,
+    /// Time of all accesses, one after the other.
+    #[serde(rename = "total_latency (ms)")]
+    total_latency: f64,
+    /// Tensors evicted to make room.
+    #[serde(rename = "evictions (count)")]
+    evictions: u64,
+    /// The part of the latency that waits for DRAM bandwidth.
+    #[serde(rename = "bandwidth_wait_time (ms)")]
+    bandwidth_wait_time: f64,
+    /// Hits in percent of accesses, with two decimals.
+    #[serde(rename = "cache_hit_rate (%)")]
+    cache_hit_rate: f64,
+    /// The policy.
+    #[schema(example = "lru")]
+    policy: &'static str,
+    /// Capacity in bytes.
+    capacity_bytes: u64,
+    /// Bytes of the hits.
+    hit_bytes: u64,
+    /// Bytes of the misses: what DRAM delivers.
+    miss_bytes: u64,
+    /// Misses whose tensor was not kept: it was too large, or its own victim.
+    bypassed: u64,
+    /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
+    oversize: u64,
+    /// Which missed tensors come in.
+    #[schema(example = "always")]
+    admission: &'static str,
+    /// No schedule has fewer misses than this.
+    lower_bound_misses: Option<u64>,
+    /// Misses of the best schedule known.
+    best_known_misses: Option<u64>,
+    /// How much of the way from LRU's misses to those of the best schedule known the policy goes; null where LRU is
+    /// the best known.
+    gap_closed: Option<f64>,
+    /// The same ratio for bytes missed.
+    byte_gap_closed: Option<f64>,
+}
+
+/// Whether a trace matches the laws of its generator.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ValidationAnswer {
+    /// p-value of the reuse counts against Binomial(5, reuse_probability); null where the trace is too small.
+    #[serde(rename = "reuse_distribution_p_value (chi-square)")]
+    reuse_p_value: Option<f64>,
+    /// Exact p-value of the tensor sizes against 4, 8, 16, 32 MB with equal probability.
+    #[serde(rename = "tensor_size_distribution_p_value (KS-test)")]
+    size_p_value: Option<f64>,
+    /// The verdict in words.
+    interpretation: String,
+    /// The trace beside a reference profile, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    realism: Option<Realism>,
+}
+
+/// How to test.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct ValidateQuery {
+    /// A reference profile to lay beside the trace: `linear`, `resnet-50`, `gpt2-large` or `dlrm`; none if left out.
+    #[param(example = "gpt2-large")]
+    reference: Option<String>,
+}
+
+/// Draw a synthetic trace.
+#[utoipa::path(
+    post, path = "/generate-trace", tag = "prototype",
+    request_body(content = TraceRequest, description = "The workload; `{}` for the defaults"),
+    responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
+)]
+async fn generate_trace(Body(body): Body) -> Result<Json<Vec<Record>>, ApiError> {
+    blocking(move || {
+        let TraceInput { trace, .. } = TraceInput::read(&body)?;
+        Ok(Json(records(&trace, None).collect()))
+    })
+    .await
+}
+
+/// Score every access of a trace.
+#[utoipa::path(
+    post, path = "/predict-schedule", tag = "prototype",
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses(
+        (status = 200, description = "The trace with scores", body = [TraceRecord], headers(
+            ("x-scorer" = String, description = "Who made the scores"),
+            ("x-model" = String, description = "The model, if one was asked"),
+            ("x-fallback-reason" = String, description = "Why it was not a model"),
+        )),
+        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
+        (status = 422, body = Refusal),
+        (status = 429, description = "The model's queue is full", body = Refusal),
+        (status = 503, description = "The model is being loaded or broken", body = Refusal),
+        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
+    )
+)]
+async fn predict_schedule(
+    State(service): State<Service>,
+    Body(body): Body,
+) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
+    let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
+    let (trace, scored) = scores(&service, trace).await?;
+    blocking(move || Ok((scorer_headers(&scored.source), Json(records(&trace, Some(&scored.scores)).collect())))).await
+}
+
+/// The scores of a trace, for someone who waits.
+async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores), ApiError> {
+    service.accept()?;
+    Ok(service.scoring.score_trace(trace, service.scoring.patience(), &|_, _| {}).await?)
+}
+
+/// How to simulate.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct SimulateQuery {
+    /// The policy; case does not matter.
+    #[param(default = "LRU", example = "LRU")]
+    policy: Option<String>,
+    /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
+    #[param(example = "64MB")]
+    capacity: Option<String>,
+    /// Which missed tensors come in: `always` (all that fit) or `bypass`; always if left out.
+    #[param(example = "always")]
+    admission: Option<String>,
+}
+
+/// Run a policy over a trace.
+#[utoipa::path(
+    post, path = "/simulate", tag = "prototype", params(SimulateQuery),
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses((status = 200, body = PolicyMetrics), (status = 422, body = Refusal))
+)]
+async fn simulate_policy(
+    State(service): State<Service>,
+    query: Result<Query<SimulateQuery>, QueryRejection>,
+    Body(body): Body,
+) -> Result<(HeaderMap, Json<PolicyMetrics>), ApiError> {
+    let query = parameters(query, "Give policy, capacity and admission at most once each, and nothing else")?;
+    let (policy, memory) = simulation(&query)?;
+    let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
+    if policy.info().scored() {
+        let (trace, scored) = scores(&service, trace).await?;
+        let headers = scorer_headers(&scored.source);
+        blocking(move || Ok((headers, Json(simulate_now(policy, memory, trace, Some(scored.scores))?)))).await
+    } else {
+        blocking(move || Ok((HeaderMap::new(), Json(simulate_now(policy, memory, trace, None)?)))).await
+    }
+}
+
+/// What the query asks for.
+fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
+    let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
+    let capacity_bytes = match &query.capacity {
+        None => PROTOTYPE_CAPACITY_BYTES,
+        Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
+    };
+    let mut memory = Memory::new(capacity_bytes);
+    if let Some(admission) = &query.admission {
+        memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
+    }
+    memory.check().map_err(ApiError::query)?;
+    Ok((policy, memory))
+}
+
+fn simulate_now(
+    policy: PolicyKind,
+    memory: Memory,
+    trace: Trace,
+    scores: Option<Scores>,
+) -> Result<PolicyMetrics, ApiError> {
+    let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
+    let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
+    let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
+    let outcome = match scores {
+        Some(scores) => run_scored(&recipe, trace, scores, &mut Unattended),
+        None => run_with(&recipe, Some(trace), &mut Unattended),
+    };
+    let outcome = outcome.map_err(ApiError::body)?;
+    let bounds = outcome.bounds.map(|bounds| bounds.misses);
+    let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
+    Ok(PolicyMetrics {
+        cache_hits: report.hits,
+        dram_accesses: report.misses,
+        total_latency: report.total_latency_ms,
+        evictions: report.evictions,
+        bandwidth_wait_time: report.bandwidth_wait_ms,
+        cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
+        policy: policy.name(),
+        capacity_bytes,
+        hit_bytes: report.hit_bytes,
+        miss_bytes: report.miss_bytes,
+        bypassed: report.bypassed,
+        oversize: report.oversize,
+        admission,
+        lower_bound_misses: bounds.as_ref().map(|range| range.lower),
+        best_known_misses: bounds.as_ref().map(|range| range.upper),
+        gap_closed: report.gap_closed,
+        byte_gap_closed: report.byte_gap_closed,
+    })
+}
+
+/// Test a trace against the laws of its generator, and beside traces of real models.
+#[utoipa::path(
+    post, path = "/validate-trace", tag = "prototype", params(ValidateQuery),
+    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    responses((status = 200, body = ValidationAnswer), (status = 422, body = Refusal))
+)]
+async fn validate_trace(
+    query: Result<Query<ValidateQuery>, QueryRejection>,
+    Body(body): Body,
+) -> Result<Json<ValidationAnswer>, ApiError> {
+    let query = parameters(query, "Give reference at most once, and nothing else")?;
+    blocking(move || {
+        let profile = query.reference.as_deref().map(profile::find).transpose().map_err(ApiError::query)?;
+        let TraceInput { trace, reuse_probability } = TraceInput::read(&body)?;
+        let beside = profile.map(|profile| realism(&trace, Reference::Profile(profile)));
+        let realism = beside.transpose().map_err(ApiError::body)?;
+        let validation = validate::synthetic(&trace, reuse_probability).map_err(ApiError::body)?;
+        Ok(Json(ValidationAnswer {
+            reuse_p_value: validation.reuse.p_value,
+            size_p_value: validation.size.p_value,
+            interpretation: validation.interpretation,
+            realism,
+        }))
+    })
+    .await
+}

@@ -1,0 +1,50 @@
+//! Any recipe, run on the server: the same outcome as on the page and the command line.
+
+use accel_core::recipe::Recipe;
+use accel_core::run::Outcome;
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{ApiError, Refusal};
+use crate::http::{Body, Service, scorer_headers};
+use crate::input::refuse_files;
+use crate::work;
+
+/// The endpoint.
+pub(crate) fn router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(run_recipe))
+}
+
+/// Run a recipe.
+#[utoipa::path(
+    post, path = "/v1/run", tag = "recipes",
+    request_body(content = Object, description = "A recipe, as the page's link, `accel recipe` and files hold it",
+        example = json!({"workload": {"model": {"model": "mistral-7b"}}, "memory": {"capacity_bytes": 8589934592u64},
+                         "policies": ["lru", "fifo", "ml"], "seed": 42})),
+    responses(
+        (status = 200, description = "The outcome: trace, runs, explanation, validation, charts", body = Object, headers(
+            ("x-scorer" = String, description = "Who made the scores, where a policy reads them"),
+            ("x-model" = String, description = "The model, if one was asked"),
+            ("x-fallback-reason" = String, description = "Why it was not a model"),
+        )),
+        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
+        (status = 422, body = Refusal),
+        (status = 429, description = "As many runs as the server does at once are under way, or the model's queue is full", body = Refusal),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
+        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
+    )
+)]
+async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
+    let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
+    refuse_files(&recipe)?;
+    let (_stop, progress) = service.start()?;
+    if recipe.reads_scores() {
+        service.accept()?;
+    }
+    let (scoring, patience) = (&service.scoring, service.scoring.patience());
+    let (outcome, source) = work::run(scoring, recipe, progress, patience, &|_, _| {}).await?;
+    Ok((source.as_ref().map(scorer_headers).unwrap_or_default(), Json(outcome)))
+}

@@ -1,0 +1,136 @@
+//! The whole service: API, documentation, health and the page, behind limits and logs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::auth::{self, ApiKey};
+use crate::health::Health;
+use crate::http::{FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
+use crate::jobs::{JobLimits, Jobs};
+use crate::routes;
+use crate::scoring::Scoring;
+
+/// What the service is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder of the built page; none serves a note on how to build it.
+    pub page: Option<PathBuf>,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The largest request body in bytes.
+    pub body_limit_bytes: usize,
+    /// Recipes run at once.
+    pub runs: usize,
+    /// Who makes scores.
+    pub scoring: Scoring,
+    /// The folder below which adapters may be chosen.
+    pub adapters: Option<PathBuf>,
+    /// Bounds of jobs.
+    pub jobs: JobLimits,
+    /// What a request must know, but for the page, its documentation and health.
+    pub api_key: Option<ApiKey>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            page: None,
+            cors_origins: Vec::new(),
+            body_limit_bytes: 16 << 20,
+            runs: 2,
+            scoring: Scoring::default(),
+            adapters: None,
+            jobs: JobLimits::default(),
+            api_key: None,
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Accelerator Optimization Copilot", description = "What should stay in fast memory, how much of it does a model need, and which policy should decide?"),
+    tags(
+        (name = "prototype", description = "The prototype's endpoints"),
+        (name = "recipes", description = "Any experiment as one value"),
+        (name = "model", description = "Questions to the language model"),
+        (name = "jobs", description = "Work that outlasts a request"),
+        (name = "health", description = "For load balancers and supervisors"),
+    )
+)]
+struct ApiDoc;
+
+/// The service. `health` is shared with whoever shuts it down.
+pub fn router(config: &Config, health: Health) -> Router {
+    let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
+    let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone());
+    let service = Service { scoring, health, runs, jobs, adapters: config.adapters.clone() };
+    let mut guarded = routes::guarded();
+    if let Some(key) = &config.api_key {
+        guarded = guarded.route_layer(middleware::from_fn_with_state(key.clone(), auth::require));
+    }
+    let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(guarded)
+        .merge(routes::public())
+        .with_state(service.clone())
+        .split_for_parts();
+    let with_docs = api.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi));
+    let no_cache = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let whole = match &config.page {
+        Some(page) => with_docs.fallback_service(ServeDir::new(page)),
+        None => with_docs.route("/", get(page_is_missing)),
+    };
+    whole
+        .layer(middleware::from_fn_with_state(service, count))
+        .layer(DefaultBodyLimit::max(config.body_limit_bytes))
+        .layer(no_cache)
+        .layer(CompressionLayer::new())
+        .layer(cors(&config.cors_origins))
+        .layer(TraceLayer::new_for_http())
+}
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let exposed = [SCORER_HEADER, MODEL_HEADER, FALLBACK_HEADER];
+    let exposed = exposed.map(HeaderName::from_static).into_iter().chain([header::LOCATION, header::RETRY_AFTER]);
+    let exposed: Vec<HeaderName> = exposed.collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .expose_headers(exposed)
+        // A page served over HTTPS asks for this before it may call a server on the visitor's own machine.
+        .allow_private_network(true)
+}
+
+/// Counts every request by the pattern it matched.
+async fn count(State(service): State<Service>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let start = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    service.scoring.metrics().request(route.as_deref().unwrap_or("page"), status, start.elapsed());
+    response
+}
+
+async fn page_is_missing() -> Response {
+    const NOTE: &str = "<!doctype html><title>No page</title><p>The server runs, but it has no page to serve. \
+        Start it with <code>cargo xtask serve</code>, or name the built page with <code>--page DIR</code>. \
+        The API is described at <a href=\"docs\">/docs</a>.";
+    (StatusCode::NOT_FOUND, Html(NOTE)).into_response()
+}

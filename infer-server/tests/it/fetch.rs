@@ -1,0 +1,502 @@
+//! `fetch` against a stand-in for the Hugging Face hub on this machine: one address that knows what a file is, and
+//! another where it lies.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use accel_model::fetch::{Args, FetchError, Fetched, run};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream::{self, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+
+use crate::common::{HANGS_AFTER, eventually};
+
+/// What the next answer is, where it is not the right one.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// The right answer.
+    None,
+    Status(u16, &'static [(&'static str, &'static str)]),
+    /// The connection ends after so many bytes.
+    Cut(usize),
+    /// After so many bytes nothing comes until it is notified.
+    Hold(usize, Arc<Notify>),
+    /// The whole, though a part was asked for.
+    NoRanges,
+    /// Another part than the one asked for.
+    OtherPart,
+    /// The content changes before this answer.
+    Change(Vec<u8>),
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    method: Method,
+    path: String,
+    range: Option<String>,
+    if_range: Option<String>,
+    token: Option<String>,
+}
+
+struct Inner {
+    content: Vec<u8>,
+    /// What the hub says the file is, where it is not the content's SHA-256.
+    etag: Option<String>,
+    /// Whether the file lies on the hub itself, as small ones do.
+    direct: bool,
+    hub_faults: VecDeque<Fault>,
+    store_faults: VecDeque<Fault>,
+    hub: Vec<Asked>,
+    store: Vec<Asked>,
+}
+
+/// The stand-in.
+#[derive(Clone)]
+struct Hub {
+    inner: Arc<Mutex<Inner>>,
+    store: String,
+    url: String,
+}
+
+fn content(bytes: usize) -> Vec<u8> {
+    (0..bytes as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn asked(request: &Request) -> Asked {
+    let header = |name: &str| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+    Asked {
+        method: request.method().clone(),
+        path: request.uri().to_string(),
+        range: header("range"),
+        if_range: header("if-range"),
+        token: header("authorization"),
+    }
+}
+
+impl Hub {
+    async fn start(content: Vec<u8>) -> Self {
+        let (hub, store) = (listener().await, listener().await);
+        let address = |l: &tokio::net::TcpListener| format!("http://{}", l.local_addr().unwrap());
+        let inner = Inner {
+            content,
+            etag: None,
+            direct: false,
+            hub_faults: VecDeque::new(),
+            store_faults: VecDeque::new(),
+            hub: Vec::new(),
+            store: Vec::new(),
+        };
+        let this = Self { inner: Arc::new(Mutex::new(inner)), store: address(&store), url: address(&hub) };
+        let hub_service = Router::new().fallback(answer_as_hub).with_state(this.clone());
+        let store_service = Router::new().fallback(answer_as_store).with_state(this.clone());
+        tokio::spawn(async move { axum::serve(hub, hub_service).await.unwrap() });
+        tokio::spawn(async move { axum::serve(store, store_service).await.unwrap() });
+        this
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.inner.lock().unwrap())
+    }
+
+    fn args(&self, dir: &Path) -> Args {
+        Args {
+            repo: "owner/name".to_owned(),
+            file: "model.gguf".to_owned(),
+            revision: "main".to_owned(),
+            dir: Some(dir.to_owned()),
+            endpoint: self.url.parse().unwrap(),
+            sha256: None,
+            stall_timeout: HANGS_AFTER.as_secs(),
+        }
+    }
+
+    /// The ranges that were asked for, in order.
+    fn ranges(&self) -> Vec<Option<String>> {
+        self.with(|i| i.store.iter().map(|a| a.range.clone()).collect())
+    }
+}
+
+async fn listener() -> tokio::net::TcpListener {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+async fn answer_as_hub(State(hub): State<Hub>, request: Request) -> Response {
+    let fault = hub.with(|i| {
+        i.hub.push(asked(&request));
+        i.hub_faults.pop_front()
+    });
+    if let Some(Fault::Change(content)) = &fault {
+        hub.with(|i| i.content.clone_from(content));
+    }
+    if let Some(Fault::Status(status, headers)) = fault {
+        return error(status, headers);
+    }
+    let (content, etag, direct) = hub.with(|i| {
+        let etag = i.etag.clone().unwrap_or_else(|| format!("\"{}\"", sha256(&i.content)));
+        (i.content.clone(), etag, i.direct)
+    });
+    if direct {
+        return serve(&hub, &request, &content, &etag);
+    }
+    Response::builder()
+        .status(StatusCode::FOUND)
+        .header("location", format!("{}/blob?signature={}", hub.store, hub.with(|i| i.hub.len())))
+        .header("x-repo-commit", "0123456789012345678901234567890123456789")
+        .header("x-linked-size", content.len())
+        .header("x-linked-etag", &etag)
+        .header("etag", "\"of the redirect\"")
+        .body(Body::empty())
+        .unwrap()
+}
+
+async fn answer_as_store(State(hub): State<Hub>, request: Request) -> Response {
+    let content = hub.with(|i| i.content.clone());
+    serve(&hub, &request, &content, "\"of the store\"")
+}
+
+fn error(status: u16, headers: &[(&str, &str)]) -> Response {
+    let mut response = StatusCode::from_u16(status).unwrap().into_response();
+    for (name, value) in headers {
+        let name: axum::http::HeaderName = name.parse().unwrap();
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    response
+}
+
+fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
+    if request.method() == Method::HEAD {
+        return Response::builder()
+            .header("etag", etag)
+            .header("content-length", content.len())
+            .body(Body::empty())
+            .unwrap();
+    }
+    let fault = hub.with(|i| {
+        i.store.push(asked(request));
+        i.store_faults.pop_front()
+    });
+    if let Some(Fault::Status(status, headers)) = fault {
+        return error(status, headers);
+    }
+    let changed = request.headers().get("if-range").is_some_and(|tag| tag.to_str().unwrap() != etag);
+    let mut from = start(request.headers()).filter(|_| !changed && !matches!(fault, Some(Fault::NoRanges)));
+    if from.is_some_and(|from| from >= content.len()) {
+        return error(416, &[]);
+    }
+    if matches!(fault, Some(Fault::OtherPart)) {
+        from = Some(1);
+    }
+    let part = Bytes::copy_from_slice(&content[from.unwrap_or(0)..]);
+    let response = match from {
+        None => Response::builder().status(StatusCode::OK),
+        Some(from) => Response::builder()
+            .status(StatusCode::PARTIAL_CONTENT)
+            .header("content-range", format!("bytes {from}-{}/{}", content.len() - 1, content.len())),
+    };
+    let length = part.len();
+    let body = match fault {
+        Some(Fault::Cut(at)) => {
+            // What was sent goes out while this waits, before the error closes the connection.
+            pieces(part.slice(..at), tokio::time::sleep(Duration::from_millis(20)), Err(std::io::Error::other("cut")))
+        }
+        Some(Fault::Hold(at, go)) => pieces(part.slice(..at), async move { go.notified().await }, Ok(part.slice(at..))),
+        _ => Body::from(part),
+    };
+    response.header("etag", etag).header("content-length", length).body(body).unwrap()
+}
+
+/// `first`, and after `wait` the rest.
+fn pieces(first: Bytes, wait: impl Future<Output = ()> + Send + 'static, rest: std::io::Result<Bytes>) -> Body {
+    let rest = stream::once(async move {
+        wait.await;
+        rest
+    });
+    Body::from_stream(stream::once(async move { Ok(first) }).chain(rest))
+}
+
+fn start(headers: &HeaderMap) -> Option<usize> {
+    headers.get("range")?.to_str().unwrap().strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+fn parts(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    entries.filter(|p| p.extension().is_some_and(|e| e == "part")).collect()
+}
+
+fn whole(dir: &Path, fetched: &Fetched, content: &[u8]) {
+    assert_eq!(fetched.path, dir.join("model.gguf"));
+    assert!(fs::read(&fetched.path).unwrap() == content, "the file is not the hub's");
+    assert_eq!((fetched.bytes, &fetched.sha256), (content.len() as u64, &sha256(content)));
+    assert!(parts(dir).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_whole_and_is_not_fetched_twice() {
+    let (hub, dir) = (Hub::start(content(300_000)).await, tempfile::tempdir().unwrap());
+    let mut args = hub.args(&dir.path().join("new/folder"));
+    let fetched = run(&args).await.unwrap();
+    whole(&dir.path().join("new/folder"), &fetched, &content(300_000));
+    assert!(fetched.checked);
+    assert_eq!(hub.ranges(), [None]);
+    let first = hub.with(|i| i.hub[0].clone());
+    assert_eq!((first.method, first.path.as_str()), (Method::HEAD, "/owner/name/resolve/main/model.gguf"));
+    assert_eq!(run(&args).await.unwrap(), fetched);
+    assert_eq!(hub.ranges().len(), 1, "what is there was fetched again");
+    args.revision = "refs/pr/1".to_owned();
+    args.file = "sub/model.gguf".to_owned();
+    run(&args).await.unwrap();
+    assert_eq!(hub.with(|i| i.hub.last().unwrap().path.clone()), "/owner/name/resolve/refs%2Fpr%2F1/sub/model.gguf");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_goes_on_where_it_broke() {
+    let (hub, dir) = (Hub::start(content(300_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.store_faults.extend([Fault::Cut(100_000), Fault::Cut(50_000), Fault::Cut(1)]));
+    let fetched = run(&hub.args(dir.path())).await.unwrap();
+    whole(dir.path(), &fetched, &content(300_000));
+    let range = |from: usize| Some(format!("bytes={from}-"));
+    assert_eq!(hub.ranges(), [None, range(100_000), range(150_000), range(150_001)]);
+    // Each try has a fresh signature.
+    let signatures = hub.with(|i| i.store.iter().map(|a| a.path.clone()).collect::<std::collections::BTreeSet<_>>());
+    assert_eq!(signatures.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_comes_is_given_up() {
+    let (hub, dir) = (Hub::start(content(300_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.store_faults.push_back(Fault::Hold(50_000, Arc::default())));
+    let args = Args { stall_timeout: 1, ..hub.args(dir.path()) };
+    whole(dir.path(), &run(&args).await.unwrap(), &content(300_000));
+    // On a busy machine more than one connection may be given up.
+    let ranges = hub.ranges();
+    assert!(ranges.len() >= 2 && ranges[0].is_none(), "{ranges:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_do_not_fit_what_has_come_start_afresh() {
+    for fault in [Fault::NoRanges, Fault::OtherPart, Fault::Status(416, &[])] {
+        let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.store_faults.extend([Fault::Cut(100_000), fault.clone()]));
+        let fetched = run(&hub.args(dir.path())).await.unwrap();
+        whole(dir.path(), &fetched, &content(200_000));
+        assert!(hub.ranges().len() <= 3, "{fault:?}: {:?}", hub.ranges());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_errors_are_tried_again() {
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    // A signed address that expired is asked for anew; a limit says how long to wait.
+    hub.with(|i| {
+        i.hub_faults.extend([Fault::Status(503, &[]), Fault::Status(429, &[("retry-after", "1")])]);
+        i.store_faults.extend([Fault::Status(403, &[])]);
+    });
+    let started = Instant::now();
+    let fetched = run(&hub.args(dir.path())).await.unwrap();
+    whole(dir.path(), &fetched, &content(1000));
+    assert!(started.elapsed() >= Duration::from_secs(1), "Retry-After was not heard");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_end() {
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.hub_faults.extend(vec![Fault::Status(500, &[]); 10]));
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("gave up after 5 tries") && message.contains("500"), "{message}");
+    assert_eq!(hub.with(|i| i.hub.len()), 5);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_network_the_error_says_what_works_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(Vec::new()).await;
+    let mut args = hub.args(dir.path());
+    // A port that was free a moment ago.
+    args.endpoint = format!("http://{}", listener().await.local_addr().unwrap()).parse().unwrap();
+    let message = run(&args).await.unwrap_err().to_string();
+    assert!(message.contains("works offline") && message.to_lowercase().contains("connect"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_say_what_to_do() {
+    for (status, headers, expected) in [
+        (401, &[("x-error-code", "GatedRepo")][..], "HF_TOKEN"),
+        (401, &[("x-error-code", "RepoNotFound"), ("x-error-message", "Repository not found")], "Repository not found"),
+        (401, &[], "HF_TOKEN"),
+        (403, &[], "HF_TOKEN"),
+        (404, &[("x-error-code", "EntryNotFound")], "--file"),
+        (404, &[("x-error-code", "RevisionNotFound")], "--revision"),
+        (404, &[], "--repo"),
+    ] {
+        let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.hub_faults.push_back(Fault::Status(status, headers)));
+        let error = run(&hub.args(dir.path())).await.unwrap_err();
+        assert!(matches!(error, FetchError::Refused { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&status.to_string()) && message.contains(expected), "{message}");
+        assert_eq!(hub.with(|i| i.hub.len()), 1, "a refusal was tried again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_changes_is_never_joined() {
+    // Between two runs: the part has the name of what it is a part of.
+    let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.store_faults.extend(vec![Fault::Cut(100_000); 1]));
+    hub.with(|i| i.hub_faults.extend([Fault::None].into_iter().chain(vec![Fault::Status(500, &[]); 9])));
+    run(&hub.args(dir.path())).await.unwrap_err();
+    assert_eq!(parts(dir.path()).len(), 1);
+    let other: Vec<u8> = content(200_000).iter().map(|b| b ^ 255).collect();
+    hub.with(|i| {
+        i.hub_faults.clear();
+        i.content.clone_from(&other);
+    });
+    let fetched = run(&hub.args(dir.path())).await.unwrap();
+    whole(dir.path(), &fetched, &other);
+    assert_eq!(hub.ranges(), [None, None]);
+
+    // Within a run: the hub says so when it is asked again.
+    let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| {
+        i.store_faults.push_back(Fault::Cut(100_000));
+        i.hub_faults.extend([Fault::None, Fault::Change(other.clone())]);
+    });
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("changed on the hub"), "{message}");
+    whole(dir.path(), &run(&hub.args(dir.path())).await.unwrap(), &other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_checksum_is_thrown_away() {
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.etag = Some(format!("\"{}\"", sha256(b"something else"))));
+    let error = run(&hub.args(dir.path())).await.unwrap_err();
+    assert!(matches!(error, FetchError::Checksum { .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    hub.with(|i| i.etag = None);
+    let mut args = hub.args(dir.path());
+    args.sha256 = Some(sha256(b"something else"));
+    let before = hub.ranges().len();
+    let message = run(&args).await.unwrap_err().to_string();
+    assert!(message.contains("--sha256"), "{message}");
+    assert_eq!(hub.ranges().len(), before, "it was fetched though the hub says that it is another");
+    // What is there already is neither taken for the hub's nor written over.
+    fs::write(dir.path().join("model.gguf"), "mine").unwrap();
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("not written over"), "{message}");
+    assert_eq!(fs::read(dir.path().join("model.gguf")).unwrap(), b"mine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_lies_on_the_hub_itself_and_is_held_to_its_tag() {
+    let (hub, dir) = (Hub::start(content(100_000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| {
+        i.direct = true;
+        i.etag = Some("\"a94a8fe5ccb19ba61c4c0873d391e987982fbbd3\"".to_owned());
+        i.store_faults.push_back(Fault::Cut(40_000));
+    });
+    let fetched = run(&hub.args(dir.path())).await.unwrap();
+    whole(dir.path(), &fetched, &content(100_000));
+    assert!(!fetched.checked, "git's tag is no SHA-256");
+    let second = hub.with(|i| i.store[1].clone());
+    assert_eq!(second.range.as_deref(), Some("bytes=40000-"));
+    assert_eq!(second.if_range.as_deref(), Some("\"a94a8fe5ccb19ba61c4c0873d391e987982fbbd3\""));
+    let (hub, dir) = (hub.clone(), tempfile::tempdir().unwrap());
+    let mut args = hub.args(dir.path());
+    args.sha256 = Some(sha256(&content(100_000)));
+    assert!(run(&args).await.unwrap().checked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_lead_elsewhere_are_refused() {
+    let (hub, dir) = (Hub::start(content(10)).await, tempfile::tempdir().unwrap());
+    for (repo, file) in
+        [("owner/name", "../evil"), ("owner", "f"), ("owner/../x", "f"), ("owner/name", "/etc/f"), ("o/n", "")]
+    {
+        let mut args = hub.args(dir.path());
+        (args.repo, args.file) = (repo.to_owned(), file.to_owned());
+        assert!(run(&args).await.is_err(), "{repo} {file}");
+    }
+    assert_eq!(hub.with(|i| i.hub.len()), 0);
+}
+
+fn program(hub: &Hub, dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infer-server"));
+    command.args(["fetch", "--repo", "owner/name", "--file", "model.gguf", "--dir"]).arg(dir);
+    command.args(["--stall-timeout", &HANGS_AFTER.as_secs().to_string()]);
+    command.env_remove("HF_TOKEN").env("HF_ENDPOINT", &hub.url).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_goes_to_the_hub_alone() {
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    let mut command = program(&hub, dir.path());
+    command.env("HF_TOKEN", "hf_secret");
+    let output = output(command).await;
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains(&sha256(&content(1000))), "{text}");
+    assert!(!text.contains("hf_secret"), "{text}");
+    hub.with(|i| {
+        assert!(i.hub.iter().all(|a| a.token.as_deref() == Some("Bearer hf_secret")));
+        assert!(i.store.iter().all(|a| a.token.is_none()));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_was_killed_goes_on() {
+    let all = content(2_000_000);
+    let (hub, dir) = (Hub::start(all.clone()).await, tempfile::tempdir().unwrap());
+    const STEP: usize = 300_000;
+    hub.with(|i| i.store_faults.extend(vec![Fault::Hold(STEP, Arc::default()); 3]));
+    for kill in 1..=3 {
+        let mut child = program(&hub, dir.path()).spawn().unwrap();
+        let present = || parts(dir.path()).first().map_or(0, |part| fs::metadata(part).unwrap().len());
+        eventually(async || present() == (kill * STEP) as u64).await;
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!dir.path().join("model.gguf").exists());
+    }
+    let output = output(program(&hub, dir.path())).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read(dir.path().join("model.gguf")).unwrap() == all, "the file is not the hub's");
+    assert!(parts(dir.path()).is_empty());
+    let range = |kills: usize| Some(format!("bytes={}-", kills * STEP));
+    assert_eq!(hub.ranges(), [None, range(1), range(2), range(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_downloads_of_one_file_do_not_mix() {
+    let (hub, dir) = (Hub::start(content(500_000)).await, tempfile::tempdir().unwrap());
+    let go = Arc::new(Notify::new());
+    hub.with(|i| i.store_faults.push_back(Fault::Hold(100_000, Arc::clone(&go))));
+    let first = tokio::spawn({
+        let args = hub.args(dir.path());
+        async move { run(&args).await }
+    });
+    eventually(async || !hub.ranges().is_empty()).await;
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("another process is downloading it"), "{message}");
+    go.notify_one();
+    whole(dir.path(), &first.await.unwrap().unwrap(), &content(500_000));
+}

@@ -1,0 +1,179 @@
+//! The real binary: what it refuses at the start, how it stops, and that killing it in the middle of a write loses nothing
+//! but what was not written.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::common::{HANGS_AFTER, check, expected, question};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infer-server"));
+    command.args(arguments).env_remove("ACCEL_API_KEY").env_remove("ACCEL_MODEL").env_remove("ACCEL_CACHE");
+    command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A running binary; killed when dropped.
+struct Binary {
+    child: Child,
+    url: String,
+}
+
+impl Binary {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command(&[arguments, &["--port", "0"]].concat()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = String::new();
+        let url = loop {
+            let Some(line) = lines.next() else { panic!("it did not start:\n{before}") };
+            let line = line.unwrap();
+            if let Some(at) = line.find("http://127.0.0.1:") {
+                break line[at..].split_whitespace().next().unwrap().to_owned();
+            }
+            before += &line;
+        };
+        // Read on, or the pipe would fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        // SIGKILL on Unix: no handler runs.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A llama.cpp server with one token per byte and the fake model's answers.
+async fn engine() -> (String, Arc<watch::Sender<usize>>) {
+    async fn tokenize(Json(body): Json<Value>) -> Json<Value> {
+        Json(json!({ "tokens": body["content"].as_str().unwrap().as_bytes() }))
+    }
+    async fn completion(State(asked): State<Arc<watch::Sender<usize>>>, Json(body): Json<Value>) -> Json<Value> {
+        asked.send_modify(|asked| *asked += 1);
+        let bytes = body["prompt"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u8).collect();
+        let prompt = String::from_utf8(bytes).unwrap();
+        let (query, item) = prompt.split_once('\n').unwrap();
+        let top = |label: &str| json!({"id": label.as_bytes()[0], "logprob": expected(&format!("{query}\n"), item, label, None)});
+        Json(json!({"completion_probabilities": [{"top_logprobs": [top("a"), top("b")]}]}))
+    }
+    let asked = Arc::new(watch::Sender::new(0));
+    let app = Router::new().route("/tokenize", post(tokenize)).route("/completion", post(completion));
+    let app = app.with_state(Arc::clone(&asked));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, asked)
+}
+
+async fn score(url: &str, items: &[String]) -> Option<Value> {
+    let http = accel_model::client::builder().build().unwrap();
+    let sent = http.post(format!("{url}/v1/score")).body(question("q\n", items)).send().await.ok()?;
+    assert_eq!(sent.status().as_u16(), 200);
+    sent.json().await.ok()
+}
+
+fn items(round: usize, request: usize) -> Vec<String> {
+    (0..20).map(|i| format!("round {round} request {request} item {i}: ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle_of_a_write_it_starts_again_and_nothing_is_corrupt() {
+    const ROUNDS: usize = 6;
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("scores.redb");
+    let (engine, asked) = engine().await;
+    let remote = ["--remote", &engine, "--remote-kind", "llama-cpp", "--remote-model", "m"];
+    let arguments = [&remote[..], &["--cache", cache.to_str().unwrap()]].concat();
+    let mut answered: Vec<Vec<String>> = Vec::new();
+    for round in 0.. {
+        let binary = Binary::start(&arguments);
+        // All that was answered before the kills is answered rightly; what was written, from the file.
+        let before = *asked.borrow();
+        for items in &answered {
+            check(&score(&binary.url, items).await.unwrap(), "q\n", items, None);
+        }
+        let (again, all) = (*asked.borrow() - before, answered.len() * 20);
+        if round >= ROUNDS && again < all / 2 {
+            break;
+        }
+        assert!(round < 10 * ROUNDS, "{again} of {all} items are not in the cache, and it does not fill");
+        for request in 0..3 + round {
+            let items = items(round, request);
+            check(&score(&binary.url, &items).await.unwrap(), "q\n", &items, None);
+            answered.push(items);
+        }
+        // The cache is written while requests come in; the kill falls in the middle of one.
+        let (calls, url, last) = (*asked.borrow(), binary.url.clone(), items(round, usize::MAX));
+        let asking = tokio::spawn(async move { score(&url, &last).await });
+        let mut engine = asked.subscribe();
+        let reached = engine.wait_for(|asked| *asked >= calls + round % 20);
+        tokio::time::timeout(HANGS_AFTER, reached).await.unwrap().unwrap();
+        drop(binary);
+        asking.abort();
+    }
+    still_opens(&cache, &arguments);
+}
+
+/// A second server on the same file is refused while the first one runs, and starts after it.
+fn still_opens(cache: &Path, arguments: &[&str]) {
+    let first = Binary::start(arguments);
+    let second = command(&[arguments, &["--port", "0"]].concat()).output().unwrap();
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && told.contains("Stop the server that uses it"), "{told}");
+    drop(first);
+    assert!(cache.exists());
+    drop(Binary::start(arguments));
+}
+
+/// What a server says of a model that is not there, or that it cannot load.
+const NO_MODEL: &str = if cfg!(feature = "model") { "is no file" } else { "Build it with the default features" };
+
+#[test]
+fn what_cannot_work_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.key");
+    std::fs::write(&empty, "\n").unwrap();
+    let empty = empty.to_str().unwrap();
+    for (arguments, wanted) in [
+        (&["--host", "0.0.0.0", "--port", "0"][..], "--allow-unauthenticated"),
+        (&["--host", "::", "--port", "0"], "ACCEL_API_KEY"),
+        (&["--api-key-file", empty, "--port", "0"], "holds no key"),
+        (&["--api-key-file", "/nowhere/key"], "/nowhere/key"),
+        (&["serve", "--model", "/nowhere/model.gguf", "--port", "0"], NO_MODEL),
+        (&["--remote", "http://h", "--model", "m"], "cannot be used with"),
+        (&["--remote", "http://h"], "--remote-kind"),
+        (&["--remote", "h:1", "--remote-kind", "vllm", "--remote-model", "m", "--port", "0"], "http://host:port"),
+        (&["--adapter", "x"], "--model"),
+        (&["--max-items", "10", "--queue-items", "5", "--port", "0"], "Raise --queue-items"),
+        (&["--cache", "/nowhere/cache", "--port", "0"], "cannot use /nowhere/cache as the score cache"),
+    ] {
+        let output = command(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(wanted), "{arguments:?}: {told}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_sigterm_it_ends_streams_and_stops() {
+    let mut binary = Binary::start(&[]);
+    let http = accel_model::client::builder().build().unwrap();
+    let mut events = http.get(format!("{}/events", binary.url)).send().await.unwrap();
+    assert_eq!(events.status().as_u16(), 200);
+    let pid = binary.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    // The stream ends rather than holds the server up.
+    assert!(events.chunk().await.unwrap().is_none());
+    assert!(tokio::task::spawn_blocking(move || binary.child.wait().unwrap().success()).await.unwrap());
+}
