@@ -105,6 +105,26 @@ fn profiles_and_chakra_traces_of_the_same_step() {
     assert!(error.ends_with("its 41 operators have no shapes. Profile again with record_shapes=True"), "{error}");
 }
 
+/// As the fuzz target asks of any trace.
+#[test]
+fn what_is_written_is_read_back() {
+    for (name, format) in [
+        ("et/mlp_train.json.gz", Format::PytorchEt),
+        ("et/decode_infer.json.gz", Format::PytorchEt),
+        ("kineto/mlp_train.json.gz", Format::Kineto),
+        ("chakra/mlp_train.et.gz", Format::Chakra),
+        ("chakra/tiny.et", Format::Chakra),
+    ] {
+        let trace = open(name, &fixture(name), format).unwrap();
+        for writable in Format::all().filter(|format| format.writable()) {
+            let bytes = write(writable, &trace).unwrap();
+            let again = read(writable, &Input::new("again", &bytes), None, &mut Unattended).unwrap();
+            assert_eq!(again.accesses(), trace.accesses(), "{name} as {}", writable.name());
+            assert_eq!(again.sizes(), trace.sizes(), "{name} as {}", writable.name());
+        }
+    }
+}
+
 #[test]
 fn reading_can_be_cancelled_at_any_report() {
     struct After(u32);

@@ -12,4 +12,3 @@ mod kill;
 mod load;
 mod remote;
 mod serving;
-mod structure;

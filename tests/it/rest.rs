@@ -1,5 +1,4 @@
 //! The REST contract: exact keys, right statuses, errors that name field, value and range.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::policy::POLICIES;
 use accel_core::progress::Unattended;

@@ -2,7 +2,6 @@
 //!
 //! `cargo xtask test` builds the page and names it in ACCEL_PAGE, the browser in CHROME and its driver in
 //! CHROMEDRIVER. The page is served from a sub-path by a plain file server, without any backend.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::curve::Grid;
 use accel_core::import::input::Input;

@@ -1,5 +1,4 @@
 //! A model that scores: the same on the command line as on the server.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::policy::PolicyKind;
 use accel_core::recipe::Recipe;

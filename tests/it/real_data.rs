@@ -1,5 +1,4 @@
 //! Real files, where they lie beside the checkout: the numbers that independent simulators agree on.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_tests::{accel, shared_data};
 use serde_json::Value;

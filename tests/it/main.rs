@@ -1,0 +1,9 @@
+//! Everything that crosses crates, in one program.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[cfg(feature = "browser")]
+mod browser;
+mod real_data;
+mod rest;
+mod scoring;
+mod structure;
