@@ -4,6 +4,7 @@ use std::io::Write;
 
 use accel_core::bound;
 use accel_core::policy::{Admission, PolicyKind};
+use accel_core::recipe::fields::Field;
 use accel_core::run::Details;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
@@ -38,7 +39,7 @@ struct Answer {
 
 impl Bounds {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let asked = self.memory.admission.is_some();
+        let asked = self.memory.fields.text(Field::Admission).is_some();
         let experiment = ExperimentArgs { memory: self.memory, policy: None };
         let mut recipe = self.source.recipe(&experiment)?;
         recipe.policies = vec![PolicyKind::Lru];

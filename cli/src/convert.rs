@@ -4,15 +4,18 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use accel_core::closed;
+use accel_core::import::cache_csv::Columns;
 use accel_core::import::{self, Format};
 use accel_core::trace::Trace;
 use accel_core::units::format_count;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
+use crate::flags::{self, Named};
 use crate::parquet;
 use crate::progress::Bar;
-use crate::source::{parse_format, read_trace};
+use crate::source::read_trace;
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
@@ -22,13 +25,13 @@ pub(crate) struct Convert {
     /// Where to write; - for standard output.
     #[arg(value_name = "OUTPUT")]
     output: PathBuf,
-    /// Format of the input; told from its content if left out.
-    #[arg(long, value_name = "NAME")]
-    from: Option<String>,
+    /// Format of the input; detected from its content if left out.
+    #[arg(long, value_name = "NAME", value_parser = flags::format())]
+    from: Option<Format>,
     /// Columns of a CSV or Parquet input, as libCacheSim's -t takes them:
     /// time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=, (numbers from 1, or names).
     #[arg(long, value_name = "KEY=VALUE,...")]
-    columns: Option<String>,
+    columns: Option<Columns>,
     #[command(flatten)]
     written: Written,
 }
@@ -36,10 +39,9 @@ pub(crate) struct Convert {
 /// How a trace is written.
 #[derive(Debug, Args)]
 pub(crate) struct Written {
-    /// Format to write: prototype-csv, prototype-json, csv, oracle-general or parquet. Told from the output's name
-    /// if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
-    #[arg(long, value_name = "NAME")]
-    to: Option<String>,
+    /// Format to write; by the output's name if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
+    #[arg(long, value_name = "NAME", value_parser = Named { read: to, names: writable })]
+    to: Option<To>,
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
@@ -52,26 +54,41 @@ pub(crate) enum To {
     Parquet,
 }
 
-/// The format that the output's name tells; a `.csv` holds records where the trace knows its operations.
-fn told_by(output: &Path, trace: &Trace) -> anyhow::Result<To> {
+/// The format to write under the output's name.
+fn by_name(output: &Path, trace: &Trace) -> anyhow::Result<To> {
+    if let Some(format) = Format::to_write(&output.to_string_lossy(), trace) {
+        return Ok(To::Core(format));
+    }
     let extension = output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    Ok(match extension.as_str() {
-        "csv" if parquet::as_records(trace) => To::Core(Format::PrototypeCsv),
-        "csv" => To::Core(Format::Csv),
-        "json" => To::Core(Format::PrototypeJson),
-        "bin" | "oraclegeneral" => To::Core(Format::OracleGeneral),
-        "parquet" => To::Parquet,
+    match extension.as_str() {
+        parquet::NAME => Ok(To::Parquet),
         "gz" | "zst" => bail!(
             "{}: packed files are read, not written. Write it plain and pack it (zstd FILE, gzip FILE)",
             output.display()
         ),
         _ => bail!("the name {} does not tell a format: name one with --to ({})", output.display(), names()),
-    })
+    }
+}
+
+/// The names of the formats that are written.
+fn writable() -> Vec<&'static str> {
+    let names = Format::all().filter(|format| format.writable()).map(Format::name);
+    names.chain([parquet::NAME]).collect()
 }
 
 fn names() -> String {
-    let names = Format::all().filter(|format| format.writable()).map(Format::name);
-    names.chain([parquet::NAME]).collect::<Vec<_>>().join(", ")
+    writable().join(", ")
+}
+
+/// The format of that name, to be written.
+fn to(name: &str) -> anyhow::Result<To> {
+    if closed::same(name, parquet::NAME) {
+        return Ok(To::Parquet);
+    }
+    match Format::from_name(name)? {
+        format if format.writable() => Ok(To::Core(format)),
+        format => bail!("{} is read, not written. Choose one of {}", format.name(), names()),
+    }
 }
 
 impl Convert {
@@ -80,9 +97,7 @@ impl Convert {
         if to.is_none() && is_stdout(&self.output) {
             bail!("standard output has no name that tells a format: name one with --to ({})", names())
         }
-        let from = self.from.as_deref().map(parse_format).transpose()?;
-        let columns = self.columns.as_deref().map(str::parse).transpose()?;
-        let (trace, _) = read_trace(&self.input, from, columns.as_ref())?;
+        let (trace, _) = read_trace(&self.input, self.from, self.columns.as_ref())?;
         self.written.write(&trace, to, &self.output, out)
     }
 }
@@ -98,14 +113,7 @@ impl Written {
         if !is_stdout(output) && !self.force && output.exists() {
             return Err(exists(output));
         }
-        Ok(match &self.to {
-            Some(name) if name.eq_ignore_ascii_case(parquet::NAME) => Some(To::Parquet),
-            Some(name) => match parse_format(name)? {
-                format if format.writable() => Some(To::Core(format)),
-                format => bail!("{} is read, not written. Choose one of {}", format.name(), names()),
-            },
-            None => None,
-        })
+        Ok(self.to)
     }
 
     /// Writes `trace` as `to`, or as the output's name tells, and says what is lost.
@@ -116,10 +124,10 @@ impl Written {
         output: &Path,
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
-        let (bytes, lost, name) = match to.map_or_else(|| told_by(output, trace), Ok)? {
+        let (bytes, lost, name) = match to.map_or_else(|| by_name(output, trace), Ok)? {
             To::Core(format) => (import::write(format, trace)?, import::lost(format, trace), format.name()),
             To::Parquet => {
-                let like = if parquet::as_records(trace) { Format::PrototypeCsv } else { Format::Csv };
+                let like = if trace.knows_operations() { Format::PrototypeCsv } else { Format::Csv };
                 (parquet::write(trace, &mut Bar::new())?, import::lost(like, trace), parquet::NAME)
             }
         };

@@ -3,10 +3,12 @@
 use std::io::Write;
 
 use accel_core::curve::{self, Curves, Grid};
+use accel_core::recipe::fields::{Field, Part};
 use accel_core::run::Details;
 use accel_core::units::{format_bytes, parse_bytes};
 use clap::Args;
 
+use crate::flags::{self, Flags, OfCurve, Policies};
 use crate::parallel;
 use crate::simulate::{numbers, print_json};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
@@ -16,16 +18,12 @@ pub(crate) struct Curve {
     #[command(flatten)]
     source: Source,
     /// Policies to compare, separated by commas, or all.
-    #[arg(long, value_name = "LIST")]
-    policy: Option<String>,
-    /// Which missed tensors come in: always or bypass.
-    #[arg(long, value_name = "MODE")]
-    admission: Option<String>,
-    /// Capacities in equal ratios up to the bytes of all tensors.
-    #[arg(long, value_name = "N", conflicts_with = "capacities", allow_negative_numbers = true)]
-    points: Option<u32>,
+    #[arg(long, value_name = "LIST", value_parser = flags::policies())]
+    policy: Option<Policies>,
+    #[command(flatten)]
+    fields: Flags<OfCurve>,
     /// These capacities, separated by commas, such as 64MiB,1GiB.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "points")]
     capacities: Vec<String>,
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
@@ -37,11 +35,14 @@ pub(crate) struct Curve {
 
 impl Curve {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let memory = MemoryArgs { admission: self.admission, ..MemoryArgs::default() };
+        let memory = MemoryArgs::default();
         let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy })?;
+        self.fields.apply(Part::Memory, &mut recipe)?;
         let mut grid = recipe.curve.take().unwrap_or_default();
-        if let Some(points) = self.points {
-            grid = Grid { points, capacities: Vec::new() };
+        if self.fields.text(Field::Points).is_some() {
+            recipe.curve = Some(Grid::default());
+            self.fields.apply(Part::Curve, &mut recipe)?;
+            grid = recipe.curve.take().unwrap_or_default();
         }
         if !self.capacities.is_empty() {
             let capacities = self.capacities.iter().map(|c| parse_bytes("capacities", c));

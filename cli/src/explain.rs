@@ -11,6 +11,7 @@ use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
+use crate::flags::one_of;
 use crate::parallel;
 use crate::simulate::{numbers, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
@@ -22,8 +23,8 @@ pub(crate) struct Explain {
     #[command(flatten)]
     memory: MemoryArgs,
     /// The policy.
-    #[arg(long, value_name = "NAME", default_value = "lru")]
-    policy: String,
+    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = one_of::<PolicyKind>())]
+    policy: PolicyKind,
     /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
@@ -46,7 +47,7 @@ struct Answer<'a> {
 
 impl Explain {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
-        let policy = PolicyKind::from_name(&self.policy)?;
+        let policy = self.policy;
         let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
         recipe.policies = vec![policy];
         recipe.curve = None;
@@ -87,7 +88,7 @@ fn print(run: &Report, why: &Why, out: &mut dyn Write) -> anyhow::Result<()> {
     )?;
     let kinds = why.kinds.iter().map(|k| {
         [
-            k.kind.label().to_owned(),
+            k.kind.title().to_owned(),
             format_count(k.tensors),
             format_count(k.accesses),
             format_count(k.hits),

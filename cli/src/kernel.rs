@@ -11,6 +11,7 @@ use accel_kernel::source::MAX_BYTES;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::flags::one_of;
 use crate::progress::Bar;
 use crate::simulate::{numbers, print_json};
 use crate::source::device_ref;
@@ -38,18 +39,18 @@ pub(crate) struct Kernel {
     /// Bytes of a cache line.
     #[arg(long, value_name = "BYTES")]
     line_bytes: Option<u64>,
-    /// How the code is compiled: O0, O1, O2 or O3.
-    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
-    opt_level: Option<String>,
+    /// How the code is compiled.
+    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true, value_parser = one_of::<OptLevel>())]
+    opt_level: Option<OptLevel>,
     /// The type of elements where nobody says, such as f64.
     #[arg(long, value_name = "TYPE")]
     element: Option<String>,
     /// How often a condition on data holds, from 0 to 1.
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     probability: Option<f64>,
-    /// The language: c or python; told from the file's name, or else from the code, if left out.
-    #[arg(long, value_name = "NAME")]
-    language: Option<String>,
+    /// The language; detected from the file's name, or else from the code, if left out.
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Language>())]
+    language: Option<Language>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -69,10 +70,7 @@ impl Kernel {
         let base = Request::default();
         Ok(Request {
             code: read(&self.file)?,
-            language: match &self.language {
-                Some(name) => Some(Language::from_name(name)?),
-                None => language(&self.file),
-            },
+            language: self.language.or_else(|| language(&self.file)),
             function: self.function,
             defines: self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?,
             shapes: self.shapes,
@@ -89,7 +87,7 @@ impl Kernel {
                 false => Some(self.levels.iter().map(|text| level(text)).collect::<Result<_, _>>()?),
             },
             line_bytes: self.line_bytes,
-            opt_level: self.opt_level.as_deref().map_or(Ok(base.opt_level), OptLevel::from_name)?,
+            opt_level: self.opt_level.unwrap_or(base.opt_level),
         })
     }
 }

@@ -4,8 +4,9 @@ mod bounds;
 mod convert;
 mod curve;
 mod explain;
+mod flags;
 mod kernel;
-mod models;
+mod list;
 mod parallel;
 mod parquet;
 mod progress;
@@ -19,6 +20,7 @@ mod validate;
 use std::io::Write;
 
 use clap::{Args, Parser, Subcommand};
+use flags::Flags;
 use source::{Source, WorkloadArgs};
 
 /// What should stay in fast memory, how much of it does my model need, and which policy should decide?
@@ -45,8 +47,11 @@ enum Command {
     /// Make and inspect traces.
     #[command(subcommand)]
     Trace(trace::Trace),
-    /// List the models, scenarios and reference profiles that have names.
-    Models(models::Models),
+    /// List what has a name: models, policies, devices, formats, families of models, scenarios, reference profiles.
+    List(list::List),
+    /// The lists that once were all there were.
+    #[command(hide = true)]
+    Models,
     /// Print the recipe that the flags describe, as JSON or as a link to the page.
     Recipe(Recipe),
 }
@@ -71,10 +76,12 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Explain(command) => command.run(out),
         Command::Kernel(command) => command.run(out),
         Command::Trace(command) => command.run(out),
-        Command::Models(command) => command.run(out),
+        Command::List(command) => command.run(out),
+        Command::Models => list::models(out),
         Command::Recipe(command) => {
-            let recipe = Source { recipe: None, trace: None, format: None, columns: None, workload: command.workload }
-                .recipe(&command.experiment)?;
+            let file = Flags::default();
+            let source = Source { recipe: None, trace: None, format: None, file, workload: command.workload };
+            let recipe = source.recipe(&command.experiment)?;
             match command.link {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,
                 Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,

@@ -9,7 +9,7 @@ use accel_core::error::{Error, Place};
 use accel_core::import::cache_csv::{self, Columns, FromRequests};
 use accel_core::import::prototype_csv::{self, FromRecords, Record, records};
 use accel_core::progress::{Flow, Progress};
-use accel_core::trace::{Op, Trace};
+use accel_core::trace::Trace;
 use anyhow::Context as _;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
@@ -200,11 +200,6 @@ pub(crate) fn read(
     if columns.is_none() && has_records { table.records(progress) } else { table.requests(columns, progress) }
 }
 
-/// Whether a table of this trace holds the prototype's records, not requests alone.
-pub(crate) fn as_records(trace: &Trace) -> bool {
-    (0..trace.accesses().len()).any(|now| trace.op(now) != Op::Request)
-}
-
 /// One column of a group of rows.
 enum Values {
     Whole(Vec<i64>),
@@ -253,7 +248,7 @@ fn request_columns(trace: &Trace, from: usize, to: usize) -> anyhow::Result<Vec<
 /// Writes the prototype's records where the trace knows its operations, else requests.
 pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Result<Vec<u8>> {
     let all = trace.accesses().len();
-    let mut records = if as_records(trace) {
+    let mut records = if trace.knows_operations() {
         prototype_csv::check(trace)?;
         Some(records(trace, None))
     } else {

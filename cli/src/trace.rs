@@ -91,7 +91,7 @@ pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace
 impl Generate {
     fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let output = self.output.as_deref().unwrap_or(Path::new("-"));
-        // Standard output has no name that tells a format.
+        // Standard output has no name that a format goes with.
         let default = is_stdout(output).then_some(To::Core(Format::PrototypeCsv));
         let to = self.written.check(output)?.or(default);
         let (_, trace, _) = load(&self.source)?;
@@ -159,7 +159,7 @@ fn print_views(views: &Views, requested: u64, out: &mut dyn Write) -> anyhow::Re
         writeln!(
             out,
             "{:<16} {} tensors, {}, {} accesses, {:.1} % of the bytes requested",
-            kind.label(),
+            kind.title(),
             format_count(of_kind.tensors),
             format_bytes(of_kind.bytes),
             format_count(of_kind.accesses),

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use accel_core::import::Format;
+use accel_core::import::cache_csv::Columns;
+use accel_core::import::{FORMATS, FileKind};
 use accel_core::recipe::Workload;
 use accel_core::validate::profile::{self, PROFILES};
 use accel_core::validate::realism::{Comparison, Realism, Reference, realism};
@@ -27,7 +28,7 @@ pub(crate) struct Validate {
     reference: Option<String>,
     /// Columns of a reference in CSV or Parquet, as --columns takes them.
     #[arg(long, value_name = "KEY=VALUE,...", requires = "reference")]
-    reference_columns: Option<String>,
+    reference_columns: Option<Columns>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -46,11 +47,11 @@ impl Validate {
     pub(crate) fn run(mut self, out: &mut dyn Write) -> anyhow::Result<()> {
         self.source.trace = self.source.trace.or(self.file.take());
         let (recipe, trace, format) = load(&self.source)?;
-        let records = [Format::PrototypeCsv, Format::PrototypeJson].map(Format::name);
+        let is_records = |name| FORMATS.iter().any(|info| info.name == name && info.kind == FileKind::Records);
         let self_consistency = match &recipe.workload {
             Workload::Synthetic(synthetic) => Some(validate::synthetic(&trace, Some(synthetic.reuse_probability))?),
             // The prototype's records may come from its generator; with which probability they do not say.
-            _ if format.is_some_and(|format| records.contains(&format)) => Some(validate::synthetic(&trace, None)?),
+            _ if format.is_some_and(is_records) => Some(validate::synthetic(&trace, None)?),
             _ => None,
         };
         let realism = match &self.reference {
@@ -59,8 +60,7 @@ impl Validate {
                 profiles.collect::<Result<_, _>>()?
             }
             Some(file) if file == "-" || Path::new(file).is_file() => {
-                let columns = self.reference_columns.as_deref().map(str::parse).transpose()?;
-                let (other, _) = read_trace(Path::new(file), None, columns.as_ref())?;
+                let (other, _) = read_trace(Path::new(file), None, self.reference_columns.as_ref())?;
                 vec![Realism { reference: file.clone(), ..realism(&trace, Reference::Trace(&other))? }]
             }
             Some(name) => vec![realism(&trace, Reference::Profile(profile::find(name)?))?],

@@ -21,6 +21,7 @@
 
 pub mod bound;
 mod check;
+pub mod closed;
 pub mod curve;
 pub mod error;
 pub mod explain;

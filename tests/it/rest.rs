@@ -192,8 +192,13 @@ async fn bad_requests_name_field_value_and_range() {
         ("/generate-trace", r#"{"pattern": "zigzag"}"#, "pattern", "Choose one of interleaved, burst"),
         ("/generate-trace", r#"{"seed": -1}"#, "seed", "seed is -1"),
         ("/generate-trace", r#"{"num_layer": 3}"#, "num_layer", "unknown field. The fields are model_type, num_layers"),
-        ("/simulate?policy=MRU2", "{}", "policy", "no such policy. Choose from lru, fifo"),
-        ("/simulate?policy=lru&admission=never", "{}", "admission", "no such mode. Choose from always, bypass"),
+        ("/simulate?policy=MRU2", "{}", "policy", "no such policy. Choose one of lru, fifo"),
+        (
+            "/simulate?policy=lru&admission=never",
+            "{}",
+            "admission",
+            "no such admission mode. Choose one of always, bypass",
+        ),
         (
             "/v1/run",
             r#"{"workload":{"synthetic":{}},"memory":{"cost":{"physical":{"device":"h101"}}}}"#,

@@ -13,21 +13,49 @@ const ORDERS: [(&str, &[&str]); 3] = [
     (
         "core/src",
         &[
-            "error", "closed", "units", "math", "rng", "progress", "check", "trace", "score", "policy", "memory", "sim",
-            "bound", "curve", "explain", "workload", "validate", "import", "recipe", "run", "scenarios",
+            "error",
+            "closed",
+            "units",
+            "math",
+            "rng",
+            "progress",
+            "check",
+            "trace",
+            "score",
+            "policy",
+            "memory",
+            "sim",
+            "bound",
+            "curve",
+            "explain",
+            "workload",
+            "validate",
+            "import",
+            "recipe",
+            "run",
+            "scenarios",
         ],
     ),
     (
         "core/kernel/src",
         &[
-            "expr", "normal", "nest", "functions", "source", "count", "cache", "report", "cost", "c", "python", "predict",
+            "expr",
+            "normal",
+            "nest",
+            "functions",
+            "source",
+            "count",
+            "cache",
+            "report",
+            "cost",
+            "c",
+            "python",
+            "predict",
         ],
     ),
     (
         "infer-server/src",
-        &[
-            "metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service",
-        ],
+        &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],
     ),
 ];
 
@@ -138,7 +166,9 @@ fn imports(source: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let names: BTreeSet<Vec<String>> = modules.keys().cloned().collect();
     for paths in modules.values_mut() {
         // The module that a path leads into: the longest beginning that is one.
-        let into = |path: &Vec<String>| (0..=path.len()).rev().map(|n| &path[..n]).find(|p| names.contains(*p)).unwrap().to_vec();
+        let into = |path: &Vec<String>| {
+            (0..=path.len()).rev().map(|n| &path[..n]).find(|p| names.contains(*p)).unwrap().to_vec()
+        };
         *paths = paths.iter().map(into).collect();
     }
     modules
@@ -221,7 +251,8 @@ fn faults(source: &Path, order: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     let rank = |name: &str| order.iter().position(|known| *known == name);
     let top: BTreeSet<&String> = modules.keys().filter_map(|module| module.first()).collect();
-    faults.extend(top.iter().filter(|name| rank(name).is_none()).map(|name| format!("{name} has no place in the order")));
+    faults
+        .extend(top.iter().filter(|name| rank(name).is_none()).map(|name| format!("{name} has no place in the order")));
     for (from, targets) in among_children(&modules, &[]) {
         let above = targets.into_iter().filter(|(to, _)| rank(to) > rank(&from));
         faults.extend(above.map(|(_, example)| format!("from above: {example}")));
@@ -268,7 +299,10 @@ fn a_back_arrow_and_a_cycle_are_found() {
         ("top/b.rs", "use crate::top::a::A;"),
     ]);
     let found = faults(round.path(), &["top"]);
-    assert!(found[0].starts_with("a cycle in top: top::a imports from top::b, top::b imports from top::a"), "{found:?}");
+    assert!(
+        found[0].starts_with("a cycle in top: top::a imports from top::b, top::b imports from top::a"),
+        "{found:?}"
+    );
     let good = write(&[
         lib,
         ("ground.rs", "pub struct A; #[cfg(test)] mod tests { use crate::top::g; }"),
@@ -282,7 +316,9 @@ fn crates_depend_only_on_those_before_them() {
     for (at, (name, folder)) in CRATES.iter().enumerate() {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for (later, _) in &CRATES[at + 1..] {
-            let depends = manifest.lines().any(|line| line.starts_with(&format!("{later}.workspace")) || line.starts_with(&format!("{later} =")));
+            let depends = manifest
+                .lines()
+                .any(|line| line.starts_with(&format!("{later}.workspace")) || line.starts_with(&format!("{later} =")));
             assert!(!depends, "{name} depends on {later}");
         }
     }
@@ -309,9 +345,17 @@ fn core_knows_no_files_threads_clocks_or_chance_of_its_own() {
     // Tests may print tables, and try what a small stack holds.
     for (path, text) in found.into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-        for forbidden in
-            ["std::fs", "std::net", "std::thread", "std::time", "HashMap::new", "StdRng", "web_sys", "println!", "powf("]
-        {
+        for forbidden in [
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::time",
+            "HashMap::new",
+            "StdRng",
+            "web_sys",
+            "println!",
+            "powf(",
+        ] {
             assert!(!code.contains(forbidden), "{path} uses {forbidden}");
         }
     }

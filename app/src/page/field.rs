@@ -1,51 +1,20 @@
 //! Labelled fields that show what is wrong with them.
 
 use accel_core::error::Error;
+use accel_core::recipe::fields::{FIELDS, FieldInfo, Part, Value};
+use accel_ui::field::{self, Field};
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
 use crate::app::App;
 
-/// Fields of the form: an error that names one of them is shown beside it.
-const FIELDS: [&str; 33] = [
-    "model",
-    "config",
-    "batch_size",
-    "prompt_tokens",
-    "decode_tokens",
-    "weight_dtype",
-    "kv_dtype",
-    "tile_bytes",
-    "model_type",
-    "num_layers",
-    "seq_length",
-    "reuse_probability",
-    "max_tensors_per_layer",
-    "capacity_bytes",
-    "admission",
-    "device",
-    "prefetch_depth",
-    "physical",
-    "curve.points",
-    "curve.capacities",
-    "policies",
-    "seed",
-    "file",
-    "task",
-    "steps",
-    "requests",
-    "dataflow",
-    "convolution",
-    "optimizer",
-    "zipf",
-    "stickiness",
-    "columns",
-    "workload",
-];
+/// What of the form is no row of the table of fields.
+const OTHERS: [&str; 8] = ["model", "config", "device", "physical", "curve.capacities", "policies", "file", "workload"];
 
 /// Whether the error is shown beside a field.
 pub(crate) fn has_a_place(error: &Error) -> bool {
-    error.field_name().is_some_and(|field| FIELDS.contains(&field))
+    let shown = |name| OTHERS.contains(&name) || FIELDS.iter().any(|row| row.name == name && !row.title.is_empty());
+    error.field_name().is_some_and(shown)
 }
 
 /// What is wrong with the field `name`, and the cure; empty where nothing is.
@@ -64,114 +33,99 @@ fn problem(app: App, name: &'static str) -> Signal<String> {
     })
 }
 
-/// Whether one of the fields `names` is at fault: what hides them is then opened.
-pub(crate) fn at_fault(app: App, names: &'static [&'static str]) -> Signal<bool> {
-    yes(move || app.recipe.with(|r| r.as_ref().err().and_then(Error::field_name).is_some_and(|f| names.contains(&f))))
-}
-
 /// The line under the field `name` (with the element `id`) that says what is wrong with it.
 pub(crate) fn problem_line(app: App, name: &'static str, id: &'static str) -> impl IntoView {
-    view! { <p class="problem" id=format!("{id}-problem") role="alert">{problem(app, name)}</p> }
+    field::problem_line(id, problem(app, name))
 }
 
 /// `true` or `false` for `aria-invalid` of the field `name`.
 pub(crate) fn invalid(app: App, name: &'static str) -> Signal<String> {
-    let what = problem(app, name);
-    Signal::derive(move || (!what.get().is_empty()).to_string())
+    field::invalid(problem(app, name))
 }
 
-/// How far a slider goes.
-#[derive(Debug, Clone, Copy)]
-struct Slider {
-    min: &'static str,
-    max: &'static str,
-    step: &'static str,
+/// The field that errors call `name`, and so does the page.
+pub(crate) fn labelled(app: App, name: &'static str, label: &'static str, value: RwSignal<String>) -> Field {
+    Field::new(name, label, value).problem(problem(app, name))
 }
 
-/// A labelled field.
-pub(crate) struct Field {
-    name: &'static str,
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    slider: Option<Slider>,
-    hint: &'static str,
-    placeholder: &'static str,
+/// The fields of `part` that are always open. Neighbours that share a line stand side by side.
+pub(crate) fn open_fields(app: App, part: Part) -> impl IntoView {
+    lines(app, &rows(part, ""))
 }
 
-impl Field {
-    /// The field that errors call `name`.
-    pub(crate) fn new(name: &'static str, label: &'static str, value: RwSignal<String>) -> Self {
-        Self { name, id: name, label, value, slider: None, hint: "", placeholder: "" }
-    }
-
-    /// Names the element, where two fields share their name in errors.
-    pub(crate) fn id(self, id: &'static str) -> Self {
-        Self { id, ..self }
-    }
-
-    /// Adds a slider for the usual range; the text may go beyond.
-    pub(crate) fn slider(self, min: &'static str, max: &'static str, step: &'static str) -> Self {
-        Self { slider: Some(Slider { min, max, step }), ..self }
-    }
-
-    /// Shows what stands for an empty field.
-    pub(crate) fn placeholder(self, placeholder: &'static str) -> Self {
-        Self { placeholder, ..self }
-    }
-
-    /// Says what may be written, or what it means.
-    pub(crate) fn hint(self, hint: &'static str) -> Self {
-        Self { hint, ..self }
-    }
-
-    /// A text field.
-    pub(crate) fn input(self, app: App) -> impl IntoView {
-        let Self { name, id, label, value, slider, hint, placeholder } = self;
-        let invalid = invalid(app, name);
-        let mode = if slider.is_some() { "decimal" } else { "text" };
-        view! {
-            <div class="field">
-                <label for=id>{label}</label>
-                <input
-                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
-                    aria-invalid=invalid aria-describedby=format!("{id}-problem")
-                    prop:value=value
-                    on:input:target=move |event| value.set(event.target().value())
-                />
-                {slider.map(|Slider { min, max, step }| view! {
-                    <input
-                        type="range" min=min max=max step=step aria-label=format!("{label}, slider")
-                        prop:value=value
-                        on:input:target=move |event| value.set(event.target().value())
-                    />
-                })}
-                <p class="hint">{hint}</p>
-                {problem_line(app, name, id)}
-            </div>
+/// The fields of `part` that are folded away, by their groups.
+pub(crate) fn folded_fields(app: App, part: Part) -> impl IntoView {
+    let mut groups = Vec::new();
+    for row in part.fields().filter(|row| !row.group.is_empty()) {
+        if !groups.contains(&row.group) {
+            groups.push(row.group);
         }
     }
+    groups.into_iter().map(|group| fold(app, rows(part, group), group)).collect_view()
+}
 
-    /// A choice among values, each with what people read for it.
-    pub(crate) fn choice(self, app: App, options: Vec<(String, String)>) -> impl IntoView {
-        let Self { name, id, label, value, hint, .. } = self;
-        let options = options
-            .into_iter()
-            .map(|(option, text)| {
-                let selected = yes({
-                    let option = option.clone();
-                    move || value.get() == option
-                });
-                view! { <option value=option prop:selected=selected>{text}</option> }
-            })
-            .collect_view();
-        view! {
-            <div class="field">
-                <label for=id>{label}</label>
-                <select id=id aria-invalid=invalid(app, name) aria-describedby=format!("{id}-problem") on:change:target=move |event| value.set(event.target().value())>{options}</select>
-                <p class="hint">{hint}</p>
-                {problem_line(app, name, id)}
-            </div>
-        }
+/// The fields of `part` in `group` that have a place on the page.
+fn rows(part: Part, group: &str) -> Vec<&'static FieldInfo> {
+    part.fields().filter(|row| row.group == group && !row.title.is_empty()).collect()
+}
+
+/// A folded group, hidden where none of its fields means anything. A field at fault unfolds it.
+fn fold(app: App, rows: Vec<&'static FieldInfo>, group: &'static str) -> impl IntoView {
+    let lines = lines(app, &rows);
+    let hidden = unless_any(app, rows.clone());
+    let open = yes(move || {
+        app.recipe.with(|recipe| match recipe.as_ref().err().and_then(Error::field_name) {
+            Some(name) => rows.iter().any(|row| row.name == name),
+            None => false,
+        })
+    });
+    view! {
+        <details open=open hidden=hidden>
+            <summary>{group}</summary>
+            {lines}
+        </details>
     }
+}
+
+fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
+    let mut lines = Vec::new();
+    while let [first, rest @ ..] = rows {
+        rows = match rest {
+            [second, rest @ ..] if first.half && second.half => {
+                let hidden = unless_any(app, vec![first, second]);
+                let pair =
+                    view! { <div class="pair" hidden=hidden>{field_of(app, first)}{field_of(app, second)}</div> };
+                lines.push(pair.into_any());
+                rest
+            }
+            rest => {
+                lines.push(field_of(app, first));
+                rest
+            }
+        };
+    }
+    lines
+}
+
+/// Whether none of `rows` means anything to the chosen model.
+fn unless_any(app: App, rows: Vec<&'static FieldInfo>) -> Signal<bool> {
+    yes(move || app.form.meaningful.with(|meaningful| !rows.iter().any(|row| row.means(meaningful))))
+}
+
+/// The field of a row, hidden where it means nothing to the chosen model.
+fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
+    let field = Field::new(row.id, row.title, app.form.text(row.field));
+    let field = field.hint(row.hint).placeholder(row.empty).problem(problem(app, row.name));
+    let view = match row.value {
+        Value::Choice(choices) => {
+            let empty = (!row.empty.is_empty()).then(|| (String::new(), row.empty.to_owned()));
+            let choices = choices().into_iter().map(|choice| (choice.name.to_owned(), choice.title.to_owned()));
+            field.choice(empty.into_iter().chain(choices).collect(), |_| ())
+        }
+        Value::Number(_) | Value::Size | Value::Text => match row.slider {
+            Some([min, max, step]) => field.slider(min, max, step).input(),
+            None => field.input(),
+        },
+    };
+    view! { <div hidden=unless_any(app, vec![row])>{view}</div> }.into_any()
 }

@@ -1,5 +1,6 @@
 //! Files: dropped anywhere on the page, or chosen.
 
+use accel_core::import::{FORMATS, FileKind, Format, detect_model, is_model_name};
 use accel_core::recipe::FileSource;
 use accel_core::recipe::Recipe;
 use accel_core::units::format_bytes;
@@ -68,8 +69,7 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
 fn take(app: App, file: File) {
     app.notice.set(None);
     // Of a file of weights only the header is read.
-    let name = file.name().to_ascii_lowercase();
-    let weights = name.ends_with(".safetensors") || name.ends_with(".gguf");
+    let weights = FORMATS.iter().any(|info| info.kind == FileKind::Weights && info.has_extension(&file.name()));
     if file.size() > MOST_BYTES && !weights {
         app.notice.set(Some(format!(
             "{} has {}, more than the page can hold. Use the command line: accel simulate --trace {0}",
@@ -101,16 +101,20 @@ fn take(app: App, file: File) {
 
 fn sort(app: App, name: String, bytes: Uint8Array) {
     let head = bytes.subarray(0, bytes.length().min(4096)).to_vec();
-    if is_model(&name, &head) {
+    // A configuration goes into the box, a graph or a topology into a file of its own.
+    if is_model_name(&name) || detect_model(&head).is_some_and(|format| format != Format::Config) {
         app.engine.set_file(name.clone(), bytes);
         app.form.show_model_file(name);
         return app.run();
     }
     let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&head) == Some(b'{');
     let text = if json { bytes.to_vec() } else { Vec::new() };
-    let has = |key: &str| text.windows(key.len()).any(|part| part == key.as_bytes());
+    let has = |key: &str| {
+        let quoted = format!("\"{key}\"");
+        text.windows(quoted.len()).any(|part| part == quoted.as_bytes())
+    };
     // Execution traces, profiles, records and routing logs are JSON objects as well.
-    if !json || ["\"nodes\"", "\"traceEvents\"", "\"tensor_id\"", "\"experts\""].into_iter().any(has) {
+    if !json || FORMATS.iter().filter_map(|info| info.json_key).any(has) {
         app.engine.set_file(name.clone(), bytes);
         app.form.file.set(Some(FileSource { name, format: None, columns: None }));
         app.form.show(Source::File);
@@ -129,14 +133,6 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
         }
         Err(error) => app.notice.set(Some(error.to_string())),
     }
-}
-
-/// Whether the file describes a model that a recipe does not carry: an ONNX graph or a SCALE-Sim topology.
-fn is_model(name: &str, head: &[u8]) -> bool {
-    let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
-    let topology =
-        line.starts_with("layer") && (line.contains("ifmap") || line.contains(", m,") || line.contains(",m,"));
-    name.to_ascii_lowercase().ends_with(".onnx") || topology
 }
 
 /// The first byte that is not white space.

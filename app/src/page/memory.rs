@@ -2,10 +2,12 @@
 
 use accel_core::memory::device::DEVICES;
 use accel_core::policy::POLICIES;
+use accel_core::recipe::fields::Field::Seed;
+use accel_core::recipe::fields::Part;
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
-use super::field::{Field, invalid, problem_line};
+use super::field::{invalid, labelled, open_fields, problem_line};
 use crate::app::App;
 use crate::form::{CUSTOM, NO_DEVICE};
 
@@ -32,11 +34,10 @@ fn device_form(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Device"</legend>
-            {Field::new("device", "Time and energy on", form.device).choice(app, devices())}
+            {labelled(app, "device", "Time and energy on", form.device).choice(devices(), |_| ())}
             <p class="hint">{Signal::derive(source)}</p>
             <div hidden=yes(move || !named())>
-                {Field::new("prefetch_depth", "Prefetch depth", form.prefetch_depth)
-                    .hint("Accesses by which loads run ahead; 0 loads on demand.").input(app)}
+                {open_fields(app, Part::Device)}
             </div>
             <div class="field" hidden=yes(move || form.device.with(|d| d != CUSTOM))>
                 <label for="physical">"Device, prefetch depth and levels below as JSON"</label>
@@ -80,17 +81,13 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
         })
         .collect_view();
     let new_seed = move |_| match getrandom::u32() {
-        Ok(seed) => form.seed.set(seed.to_string()),
+        Ok(seed) => form.text(Seed).set(seed.to_string()),
         Err(error) => app.notice.set(Some(format!("The browser gives no random numbers: {error}"))),
     };
     view! {
         <fieldset>
             <legend>"Fast memory"</legend>
-            {Field::new("capacity_bytes", "Capacity", form.capacity).hint("Such as 64MB, 128MiB or 8GiB.").input(app)}
-            {Field::new("admission", "Admission", form.admission).choice(app, vec![
-                ("always".into(), "always: whatever fits comes in".into()),
-                ("bypass".into(), "bypass: unless it would leave at once".into()),
-            ])}
+            {open_fields(app, Part::Memory)}
         </fieldset>
         {device_form(app)}
         <fieldset>
@@ -98,10 +95,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
             <div hidden=yes(move || !form.reads_scores())>
-                {Field::new("scorer", "Scores by the model of a server", form.scorer)
+                {labelled(app, "scorer", "Scores by the model of a server", form.scorer)
                     .placeholder("http://127.0.0.1:8000")
                     .hint("Empty: the heuristic scores. A server: infer-server --model FILE.")
-                    .input(app)}
+                    .input()}
             </div>
         </fieldset>
         <fieldset>
@@ -111,14 +108,14 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
                 {tick("curve", "Capacity curve", "Runs everything at many capacities.", form.curve)}
             </div>
             <div hidden=yes(move || !form.curve.get())>
-                {Field::new("curve.points", "Capacities", form.points).id("points").hint("2 to 512, up to the bytes of all tensors.").input(app)}
+                {open_fields(app, Part::Curve)}
                 {problem_line(app, "curve.capacities", "capacities")}
             </div>
         </fieldset>
         <fieldset>
             <legend>"Chance"</legend>
             <div class="seed">
-                {Field::new("seed", "Seed", form.seed).input(app)}
+                {open_fields(app, Part::Experiment)}
                 <button type="button" class="quiet" on:click=new_seed>"Draw another"</button>
             </div>
         </fieldset>

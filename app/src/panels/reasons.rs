@@ -35,7 +35,7 @@ pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
 fn reasons_of(report: &Report, why: &Why) -> AnyView {
     let kinds = why.kinds.iter().map(|k| {
         vec![
-            k.kind.label().to_owned(),
+            k.kind.title().to_owned(),
             format_count(k.tensors),
             format_count(k.accesses),
             format_count(k.misses),

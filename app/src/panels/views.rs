@@ -46,7 +46,7 @@ fn share_rows(shares: impl Iterator<Item = (String, Share)>, requested: f64) -> 
 fn shown(views: &Views) -> AnyView {
     let requested = views.kinds.iter().map(|(_, share)| share.accessed_bytes).sum::<u64>().max(1) as f64;
     let head = ["", "Tensors", "Bytes", "Accesses", "Of the bytes requested"];
-    let kinds = share_rows(views.kinds.iter().map(|(kind, share)| (kind.label().to_owned(), *share)), requested);
+    let kinds = share_rows(views.kinds.iter().map(|(kind, share)| (kind.title().to_owned(), *share)), requested);
     let layer = |(layer, share): &(Option<u32>, Share)| {
         (layer.map_or("no layer".to_owned(), |layer| format!("layer {layer}")), *share)
     };

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::nest::Element;
+use accel_core::closed;
 use accel_core::error::{Error, Place};
 use accel_core::memory::device::DeviceRef;
 use accel_core::units::parse_bytes;
@@ -96,51 +97,29 @@ pub fn level(text: &str) -> Result<Level, Error> {
     Ok(Level { name: name.trim().to_owned(), capacity_bytes: parse_bytes("level", capacity)? })
 }
 
-/// A source language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Language {
-    /// C.
-    C,
-    /// Python, with NumPy.
-    Python,
-}
-
-impl Language {
-    /// The language of that name; case does not matter.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        match name.trim().to_ascii_lowercase().as_str() {
-            "c" => Ok(Self::C),
-            "python" | "py" => Ok(Self::Python),
-            _ => Err(Error::field("language", format!("\"{name}\""), "no such language", "Choose c or python")),
-        }
+closed! {
+    /// A source language.
+    pub enum Language("language", "language") {
+        /// C.
+        C = "c" titled "C",
+        /// Python, with NumPy.
+        Python = "python" titled "Python" or "py",
     }
 }
 
-/// How the code is compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub enum OptLevel {
-    /// As written: every scalar variable in memory, one element at a time.
-    O0,
-    /// Scalars in registers.
-    O1,
-    /// Vectors where dependences allow, element-wise operations of a statement in one pass.
-    #[default]
-    O2,
-    /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
-    O3,
-}
-
-impl OptLevel {
-    /// The level of that name, as compilers take it: `O2`, `-O2`, `2`.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        match name.trim().trim_start_matches('-').trim_start_matches(['O', 'o']) {
-            "0" => Ok(Self::O0),
-            "1" => Ok(Self::O1),
-            "2" => Ok(Self::O2),
-            "3" => Ok(Self::O3),
-            _ => Err(Error::field("opt_level", format!("\"{name}\""), "no such level", "Choose O0, O1, O2 or O3")),
-        }
+closed! {
+    /// How the code is compiled; compilers take the names with a dash in front.
+    #[derive(Default)]
+    pub enum OptLevel("opt_level", "level of optimization") {
+        /// As written: every scalar variable in memory, one element at a time.
+        O0 = "O0" or "0",
+        /// Scalars in registers.
+        O1 = "O1" or "1",
+        /// Vectors where dependences allow, element-wise operations of a statement in one pass.
+        #[default]
+        O2 = "O2" or "2",
+        /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
+        O3 = "O3" or "3",
     }
 }
 

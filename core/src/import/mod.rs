@@ -20,8 +20,8 @@ mod seed;
 pub(crate) mod text;
 pub mod weights;
 
-use serde::{Deserialize, Serialize};
-
+use crate::by_name;
+use crate::closed::Closed;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Mode, Trace};
@@ -112,11 +112,26 @@ macro_rules! formats {
     ($($(#[$doc:meta])* $format:ident, $name:literal, $title:literal, [$($extension:literal),*], $encoding:ident,
        $matches:path, $kind:ident($($read:expr),+) $(, json $key:literal)? $(, writes $write:path, losing $lost:path)?;)*) => {
         /// A format of files.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Format {
             $($(#[$doc])* $format,)*
         }
+
+        impl Closed for Format {
+            const FIELD: &'static str = "format";
+            const WHAT: &'static str = "format";
+            const ALL: &'static [Self] = &[$(Self::$format),*];
+
+            fn name(self) -> &'static str {
+                self.info().name
+            }
+
+            fn title(self) -> &'static str {
+                self.info().title
+            }
+        }
+
+        by_name!(pub Format);
 
         /// Every format, in the order in which they are detected.
         pub static FORMATS: &[FormatInfo] = &[$(
@@ -238,14 +253,6 @@ impl Format {
             Reader::Weights(_, bytes_to_read) => bytes_to_read(head),
             _ => None,
         })
-    }
-
-    /// The format of that name; `-`, `_` and case do not matter (`oracleGeneral` is found too).
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        let plain = |s: &str| s.replace(['-', '_'], "").to_ascii_lowercase();
-        Self::all()
-            .find(|format| plain(format.name()) == plain(name))
-            .ok_or_else(|| Error::field("format", name, "no such format", format!("Choose one of {}", names(|_| true))))
     }
 
     /// The format to write `trace` in under the name `file`: of those that end so, the prototype's records where the

@@ -111,7 +111,7 @@ impl<'a> FromRecords<'a> {
         if record.tensor_id.is_empty() {
             return Err(bad("tensor_id is empty".into(), "Give every record the name of its tensor"));
         }
-        let op = Op::from_name(&record.op).ok_or_else(|| {
+        let op = Op::from_name(&record.op).map_err(|_| {
             let names = Op::ALL.map(Op::name).join(", ");
             bad(format!("op is \"{}\"", shorten(&record.op)), &format!("Use one of {names}"))
         })?;

@@ -4,6 +4,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A fused multiply-add at 7 nm, in pJ: its multiplication and its addition (Jouppi et al., "Ten Lessons From Three
+/// Generations", ISCA 2021, table 2, unverified).
+const FLOAT32_PJ: [f64; 2] = [1.31, 0.38];
+/// The same for bfloat16.
+const BFLOAT16_PJ: [f64; 2] = [0.21, 0.11];
+
+/// Energy per FLOP: a multiplication with its addition is two.
+fn per_flop([multiply, add]: [f64; 2]) -> f64 {
+    (multiply + add) / 2.0
+}
+
 /// A line of the ledger: `amount` x pJ = J.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
@@ -13,9 +24,9 @@ pub struct Item {
     pub amount: f64,
     /// In which unit: `bit` or `FLOP`.
     pub unit: String,
-    /// pJ for each, the least that is plausible.
+    /// Energy of one in pJ, the least that is plausible.
     pub low_pj: f64,
-    /// pJ for each, the most.
+    /// Energy of one in pJ, the most.
     pub high_pj: f64,
     /// Joules, least.
     pub low_j: f64,
@@ -84,7 +95,6 @@ impl Energy {
 
     /// Arithmetic on floating-point values of `size` bytes.
     pub fn computed(&mut self, flops: f64, size: u64) {
-        // A multiplication with its addition is two.
         let (pj, source) = match size {
             8 => (
                 [6.5 / 2.0, 50.0 / 2.0],
@@ -92,11 +102,11 @@ impl Energy {
                  unverified)",
             ),
             4 => (
-                [(1.31 + 0.38) / 2.0, (3.7 + 0.9) / 2.0],
+                [per_flop(FLOAT32_PJ), per_flop([3.7, 0.9])],
                 "float32 at 7 nm (Jouppi et al., ISCA 2021, table 2, unverified) to 45 nm (Horowitz, ISSCC 2014)",
             ),
             _ => (
-                [(0.21 + 0.11) / 2.0, (1.1 + 0.4) / 2.0],
+                [per_flop(BFLOAT16_PJ), per_flop([1.1, 0.4])],
                 "bfloat16 at 7 nm (Jouppi et al., ISCA 2021, table 2, unverified) to float16 at 45 nm (Horowitz, ISSCC \
                  2014)",
             ),
@@ -106,8 +116,7 @@ impl Energy {
 
     /// Arithmetic.
     pub fn arithmetic(&mut self, flops: f64) {
-        // A multiplication with its addition is two: bfloat16 .21 + .11 pJ, float32 1.31 + .4 pJ.
         let source = "bfloat16 to float32 at 7 nm (Jouppi et al., ISCA 2021, table 2; bfloat16 unverified)";
-        self.add("arithmetic", flops, "FLOP", [(0.21 + 0.11) / 2.0, (1.31 + 0.4) / 2.0], source);
+        self.add("arithmetic", flops, "FLOP", [per_flop(BFLOAT16_PJ), per_flop(FLOAT32_PJ)], source);
     }
 }

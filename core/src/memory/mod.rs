@@ -1,6 +1,7 @@
 //! Fast memory, and what hits and misses cost: by the prototype's constants, or on a device.
 
 pub mod device;
+mod devices;
 pub mod energy;
 
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Which tensor leaves when room is needed: one trait, one file a policy, one table.
+//! Which tensor leaves when room is needed: one trait, one file per policy, one table.
 //!
 //! A policy orders victims and nothing else. The engine ([`crate::sim`]) owns capacity, hits and counting,
 //! and calls the policy through generics, so the hot loop is compiled once for each.
@@ -27,42 +27,22 @@ pub mod w_tinylfu;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::closed::Closed;
 use crate::error::Error;
 use crate::score::Scores;
 use crate::trace::reuse::Future;
+use crate::{by_name, closed};
 
-/// Which missed tensors come into memory. Either way, one larger than the capacity does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Admission {
-    /// Every tensor that fits: residents are evicted until there is room.
-    #[default]
-    Always,
-    /// Every tensor that the policy would not evict at once: the newcomer is put in order like a resident, and
-    /// where it is itself the victim, it has passed by without being kept.
-    Bypass,
-}
-
-impl Admission {
-    /// Every mode.
-    pub const ALL: [Self; 2] = [Self::Always, Self::Bypass];
-
-    /// The name in recipes and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Bypass => "bypass",
-        }
-    }
-
-    /// The mode of that name; case does not matter.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name.trim()));
-        found.ok_or_else(|| {
-            Error::field("admission", format!("\"{name}\""), "no such mode", "Choose from always, bypass")
-        })
+closed! {
+    /// Which missed tensors come into memory. Either way, one larger than the capacity does not.
+    #[derive(Default)]
+    pub enum Admission("admission", "admission mode") {
+        /// Every tensor that fits: residents are evicted until there is room.
+        #[default]
+        Always = "always" titled "always: whatever fits comes in",
+        /// Every tensor that the policy would not evict at once: the newcomer is put in order like a resident, and
+        /// where it is itself the victim, it has passed by without being kept.
+        Bypass = "bypass" titled "bypass: unless it would leave at once",
     }
 }
 
@@ -148,15 +128,16 @@ pub struct PolicyInfo {
     pub knows: Knows,
 }
 
-/// What a policy decides by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Knows {
-    /// The accesses so far.
-    Past,
-    /// The accesses so far and their eviction scores.
-    Scores,
-    /// The whole trace: no real memory can, save where a compiler fixes the order.
-    Future,
+closed! {
+    /// What a policy decides by.
+    pub enum Knows("knows", "knowledge of a policy") {
+        /// The accesses so far.
+        Past = "past",
+        /// The accesses so far and their eviction scores.
+        Scores = "scores",
+        /// The whole trace: no real memory can, save where a compiler fixes the order.
+        Future = "future",
+    }
 }
 
 impl PolicyInfo {
@@ -179,6 +160,20 @@ macro_rules! policies {
         pub const POLICIES: &[PolicyInfo] = &[
             $(PolicyInfo { kind: PolicyKind::$kind, name: $name, title: $title, about: $about, knows: Knows::$knows },)*
         ];
+
+        impl Closed for PolicyKind {
+            const FIELD: &'static str = "policy";
+            const WHAT: &'static str = "policy";
+            const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            fn name(self) -> &'static str {
+                self.info().name
+            }
+
+            fn title(self) -> &'static str {
+                self.info().title
+            }
+        }
 
         impl PolicyKind {
             /// Its row of the table.
@@ -223,37 +218,16 @@ impl PolicyKind {
         self.info().name
     }
 
-    /// The policy of that name; `-`, `_` and case do not matter.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        let plain = |name: &str| name.trim().replace(['-', '_'], "").to_ascii_lowercase();
-        let found = POLICIES.iter().find(|p| plain(p.name) == plain(name));
-        found.map(|p| p.kind).ok_or_else(|| {
-            let names = POLICIES.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
-            Error::field("policy", format!("\"{name}\""), "no such policy", format!("Choose from {names}"))
-        })
-    }
-
     /// Reads a list such as `lru,fifo`, or `all`.
     pub fn parse_list(names: &str) -> Result<Vec<Self>, Error> {
         if names.trim().eq_ignore_ascii_case("all") {
-            return Ok(POLICIES.iter().map(|p| p.kind).collect());
+            return Ok(Self::ALL.to_vec());
         }
         names.split(',').map(Self::from_name).collect()
     }
 }
 
-impl Serialize for PolicyKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for PolicyKind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).map_err(serde::de::Error::custom)
-    }
-}
+by_name!(pub PolicyKind);
 
 #[cfg(test)]
 mod tests {
@@ -272,6 +246,6 @@ mod tests {
         assert_eq!(PolicyKind::parse_list("FIFO, lru").unwrap(), [PolicyKind::Fifo, PolicyKind::Lru]);
         assert_eq!(PolicyKind::parse_list("all").unwrap().len(), POLICIES.len());
         let error = PolicyKind::parse_list("lru,,").unwrap_err().to_string();
-        assert!(error.contains("Choose from lru, fifo"), "{error}");
+        assert!(error.contains("Choose one of lru, fifo"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! One experiment as one value. The URL, the worker, REST and the command line all carry it.
 
+pub mod fields;
 pub mod tenants;
 mod workload;
 

@@ -145,7 +145,7 @@ mod tests {
         for (body, wanted) in [
             (b"<html>".to_vec(), "s, whole input: it did not answer with scores"),
             (answer(3, "local", 0), "3 answers to 64 questions"),
-            (answer(64, "dice", 0), "unknown variant `dice`"),
+            (answer(64, "dice", 0), "no such scorer"),
             (answer(64, "local", 10), "its probabilities sum to 0"),
         ] {
             let error = asking.take("s", &body).unwrap_err().to_string();

@@ -5,8 +5,7 @@ pub mod prompt;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use crate::closed;
 use crate::trace::Trace;
 
 /// What a scorer sees of an access. Features come from the past alone.
@@ -31,26 +30,15 @@ pub fn features(trace: &Trace) -> impl Iterator<Item = Features> + '_ {
     })
 }
 
-/// Who made a score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scorer {
-    /// The prototype's weighted sum, [`heuristic`].
-    Heuristic,
-    /// A language model on this machine, asked the question of [`prompt`].
-    Local,
-    /// A language model behind another server, asked the same.
-    Remote,
-}
-
-impl Scorer {
-    /// The name in reports and headers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Heuristic => "heuristic",
-            Self::Local => "local",
-            Self::Remote => "remote",
-        }
+closed! {
+    /// Who made a score.
+    pub enum Scorer("scorer", "scorer") {
+        /// The prototype's weighted sum, [`heuristic`].
+        Heuristic = "heuristic",
+        /// A language model on this machine, asked the question of [`prompt`].
+        Local = "local",
+        /// A language model behind another server, asked the same.
+        Remote = "remote",
     }
 }
 

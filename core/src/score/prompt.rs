@@ -43,7 +43,7 @@ pub fn items(trace: &Trace) -> impl Iterator<Item = String> + '_ {
             }
         };
         *past = Past { gaps: (past.uses > 0).then(|| now as u64 - past.last), last: now as u64, uses: past.uses + 1 };
-        let (kind, size) = (tensor.kind.label(), size(tensor.bytes));
+        let (kind, size) = (tensor.kind.title(), size(tensor.bytes));
         let (mode, op) = (verb(trace.mode(now)), trace.op(now).name());
         format!("{kind}, {size}, {mode} by {op}, {used}. Digit: ")
     })

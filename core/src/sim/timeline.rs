@@ -41,7 +41,7 @@ impl Grouping {
             Kind::ALL.into_iter().filter(|k| trace.tensors().iter().any(|t| t.kind == *k)).collect();
         let row = |kind| present.iter().position(|k| *k == kind).unwrap_or(0) as u16;
         let rows = trace.tensors().iter().map(|t| row(t.kind)).collect();
-        Self::new("kind", present.iter().map(|k| k.label().to_owned()).collect(), rows, trace)
+        Self::new("kind", present.iter().map(|k| k.title().to_owned()).collect(), rows, trace)
     }
 
     /// One row a layer (or band of layers), and one a kind for the tensors of no layer.
@@ -60,7 +60,7 @@ impl Grouping {
             .into_iter()
             .filter(|k| trace.tensors().iter().any(|t| t.layer.is_none() && t.kind == *k))
             .collect();
-        labels.extend(kinds.iter().map(|k| format!("other {}", k.label())));
+        labels.extend(kinds.iter().map(|k| format!("other {}", k.title())));
         let row = |layer: Option<u32>, kind| match layer {
             Some(layer) => layer as usize / band,
             None => bands + kinds.iter().position(|k| *k == kind).unwrap_or(0),

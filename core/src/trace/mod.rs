@@ -7,137 +7,76 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::closed;
 use crate::error::{Error, Place};
 
 /// The most accesses a trace holds in memory; longer ones are refused with the cure.
 pub const MAX_ACCESSES: usize = 200_000_000;
 
-/// What a tensor is to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Parameters, read and never written during inference.
-    Weights,
-    /// Keys and values of past tokens.
-    KvCache,
-    /// Intermediate results.
-    Activations,
-    /// What training wants to change: of weights and of intermediate results.
-    Gradients,
-    /// What an optimizer keeps of each weight from step to step.
-    Optimizer,
-    /// Unknown: an object of an imported trace.
-    Object,
-}
-
-impl Kind {
-    /// Every kind, in the order in which charts show them.
-    pub const ALL: [Self; 6] =
-        [Self::Weights, Self::KvCache, Self::Activations, Self::Gradients, Self::Optimizer, Self::Object];
-
-    /// The name people read.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Weights => "weights",
-            Self::KvCache => "KV cache",
-            Self::Activations => "activations",
-            Self::Gradients => "gradients",
-            Self::Optimizer => "optimizer state",
-            Self::Object => "objects",
-        }
+closed! {
+    /// What a tensor is to the model.
+    pub enum Kind("kind", "kind of tensor") {
+        /// Parameters, read and never written during inference.
+        Weights = "weights",
+        /// Keys and values of past tokens.
+        KvCache = "kv_cache" titled "KV cache",
+        /// Intermediate results.
+        Activations = "activations",
+        /// What training wants to change: of weights and of intermediate results.
+        Gradients = "gradients",
+        /// What an optimizer keeps of each weight from step to step.
+        Optimizer = "optimizer" titled "optimizer state",
+        /// Unknown: an object of an imported trace.
+        Object = "object" titled "objects",
     }
 }
 
-/// The operation that uses a tensor. The first five are the prototype's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Op {
-    /// Matrix multiplication.
-    Matmul,
-    /// Attention scores and their weighted sum.
-    Attention,
-    /// Convolution.
-    Conv,
-    /// An activation function.
-    Relu,
-    /// Routing of tokens to experts.
-    Gating,
-    /// Look-up of embedding rows.
-    Embedding,
-    /// Layer or RMS normalisation.
-    Norm,
-    /// A residual addition.
-    Add,
-    /// A pool of a convolutional network.
-    Pool,
-    /// Scores that sum up to one, and the loss on top of them.
-    Softmax,
-    /// Elements moved: chosen, put together, laid out anew.
-    Copy,
-    /// The update of a weight.
-    Optimizer,
-    /// Any other.
-    Other,
-    /// A request of a storage or cache trace.
-    Request,
-}
-
-impl Op {
-    /// Every operation.
-    pub const ALL: [Self; 14] = [
-        Self::Matmul,
-        Self::Attention,
-        Self::Conv,
-        Self::Relu,
-        Self::Gating,
-        Self::Embedding,
-        Self::Norm,
-        Self::Add,
-        Self::Pool,
-        Self::Softmax,
-        Self::Copy,
-        Self::Optimizer,
-        Self::Other,
-        Self::Request,
-    ];
-
-    /// The name in records and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Matmul => "matmul",
-            Self::Attention => "attention",
-            Self::Conv => "conv",
-            Self::Relu => "relu",
-            Self::Gating => "gating",
-            Self::Embedding => "embedding",
-            Self::Norm => "norm",
-            Self::Add => "add",
-            Self::Pool => "pool",
-            Self::Softmax => "softmax",
-            Self::Copy => "copy",
-            Self::Optimizer => "optimizer",
-            Self::Other => "other",
-            Self::Request => "request",
-        }
-    }
-
-    /// The operation of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|op| op.name() == name)
+closed! {
+    /// The operation that uses a tensor. The first five are the prototype's names.
+    pub enum Op("op", "operation") {
+        /// Matrix multiplication.
+        Matmul = "matmul",
+        /// Attention scores and their weighted sum.
+        Attention = "attention",
+        /// Convolution.
+        Conv = "conv",
+        /// An activation function.
+        Relu = "relu",
+        /// Routing of tokens to experts.
+        Gating = "gating",
+        /// Look-up of embedding rows.
+        Embedding = "embedding",
+        /// Layer or RMS normalisation.
+        Norm = "norm",
+        /// A residual addition.
+        Add = "add",
+        /// A pool of a convolutional network.
+        Pool = "pool",
+        /// Scores that sum up to one, and the loss on top of them.
+        Softmax = "softmax",
+        /// Elements moved: gathered, concatenated, transposed.
+        Copy = "copy",
+        /// The update of a weight.
+        Optimizer = "optimizer",
+        /// Any other.
+        Other = "other",
+        /// A request of a storage or cache trace.
+        Request = "request",
     }
 }
 
-/// What an access does to its tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Reads it.
-    #[default]
-    Read,
-    /// Replaces it whole: its old content is not needed.
-    Write,
-    /// Changes a part of it: its old content is needed, unless this is its first use.
-    Update,
+closed! {
+    /// What an access does to its tensor.
+    #[derive(Default)]
+    pub enum Mode("mode", "mode of access") {
+        /// Reads it.
+        #[default]
+        Read = "read",
+        /// Replaces it whole: its old content is not needed.
+        Write = "write",
+        /// Changes a part of it: its old content is needed, unless this is its first use.
+        Update = "update",
+    }
 }
 
 /// A named object with a size.
@@ -497,7 +436,7 @@ mod tests {
     #[test]
     fn op_names_round_trip() {
         for op in Op::ALL {
-            assert_eq!(Op::from_name(op.name()), Some(op));
+            assert_eq!(Op::from_name(op.name()), Ok(op));
             assert_eq!(serde_json::to_string(&op).unwrap(), format!("\"{}\"", op.name()));
         }
     }

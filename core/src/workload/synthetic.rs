@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::check::check_range;
+use crate::closed;
 use crate::error::Error;
 use crate::rng::Rng;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
@@ -33,44 +34,23 @@ pub const MAX_TENSORS_PER_LAYER: RangeInclusive<u32> = 1..=1024;
 /// reuses stay in their layer, a quarter fall in the next one, and so on).
 const CARRY: f64 = 0.5;
 
-/// A family of models, as the prototype names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum ModelType {
-    /// Q, K, V and output of each layer.
-    #[default]
-    Transformer,
-    /// Weights, activations and output of each layer.
-    #[serde(rename = "CNN")]
-    Cnn,
-    /// Weights and activations of each layer.
-    #[serde(rename = "MLP")]
-    Mlp,
-    /// Expert weights and activations of each layer.
-    MoE,
+closed! {
+    /// A family of models, as the prototype names it.
+    #[derive(Default)]
+    pub enum ModelType("model_type", "model type") {
+        /// Q, K, V and output of each layer.
+        #[default]
+        Transformer = "Transformer",
+        /// Weights, activations and output of each layer.
+        Cnn = "CNN",
+        /// Weights and activations of each layer.
+        Mlp = "MLP",
+        /// Expert weights and activations of each layer.
+        MoE = "MoE",
+    }
 }
 
 impl ModelType {
-    /// Every family.
-    pub const ALL: [Self; 4] = [Self::Transformer, Self::Cnn, Self::Mlp, Self::MoE];
-
-    /// The prototype's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Transformer => "Transformer",
-            Self::Cnn => "CNN",
-            Self::Mlp => "MLP",
-            Self::MoE => "MoE",
-        }
-    }
-
-    /// The family of that name; case does not matter.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|m| m.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::field("model_type", format!("\"{name}\""), "no such model type", format!("Choose one of {names}"))
-        })
-    }
-
     /// The tensors of a layer.
     fn tensors(self) -> &'static [(&'static str, Kind)] {
         match self {
@@ -89,35 +69,15 @@ impl ModelType {
     }
 }
 
-/// In which order reuses come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pattern {
-    /// Reuses fall later in the layer and in following layers.
-    #[default]
-    Interleaved,
-    /// A tensor's accesses come back to back, as the prototype wrote them: every policy gets the same hits.
-    Burst,
-}
-
-impl Pattern {
-    /// Every pattern.
-    pub const ALL: [Self; 2] = [Self::Interleaved, Self::Burst];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interleaved => "interleaved",
-            Self::Burst => "burst",
-        }
-    }
-
-    /// The pattern of that name.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::field("pattern", format!("\"{name}\""), "no such pattern", format!("Choose one of {names}"))
-        })
+closed! {
+    /// In which order reuses come.
+    #[derive(Default)]
+    pub enum Pattern("pattern", "pattern") {
+        /// Reuses fall later in the layer and in following layers.
+        #[default]
+        Interleaved = "interleaved",
+        /// A tensor's accesses come back to back, as the prototype wrote them: every policy gets the same hits.
+        Burst = "burst",
     }
 }
 

@@ -14,46 +14,25 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::plan::{Operator, Plan, Product, Shape, Step, Val};
-use crate::error::Error;
+use crate::closed;
 use crate::trace::{Kind, Mode, Op};
 
-/// How weights are updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Optimizer {
-    /// Gradient descent: no state.
-    Sgd,
-    /// Gradient descent with momentum: one 32-bit number per weight.
-    Momentum,
-    /// Adam or AdamW: two 32-bit numbers per weight (Kingma and Ba 2015).
-    #[default]
-    Adam,
+closed! {
+    /// How weights are updated.
+    #[derive(Default)]
+    pub enum Optimizer("optimizer", "optimizer") {
+        /// Gradient descent: no state.
+        Sgd = "sgd",
+        /// Gradient descent with momentum: one 32-bit number per weight.
+        Momentum = "momentum",
+        /// Adam or AdamW: two 32-bit numbers per weight (Kingma and Ba 2015).
+        #[default]
+        Adam = "adam",
+    }
 }
 
 impl Optimizer {
-    /// Every optimizer.
-    pub const ALL: [Self; 3] = [Self::Sgd, Self::Momentum, Self::Adam];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sgd => "sgd",
-            Self::Momentum => "momentum",
-            Self::Adam => "adam",
-        }
-    }
-
-    /// The optimizer of that name.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::field("optimizer", format!("\"{name}\""), "no such optimizer", format!("Choose one of {names}"))
-        })
-    }
-
     /// Its 32-bit states. Weights narrower than that have a 32-bit copy, which is the one that is updated (Micikevicius
     /// et al. 2018; with Adam that makes the 12 bytes per weight of Rajbhandari et al. 2020, section 3.1).
     fn states(self, weight_bits: u64) -> Vec<&'static str> {

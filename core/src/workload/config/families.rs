@@ -55,7 +55,7 @@ pub(crate) const MLP: &str = "MLP";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reader {
     /// [`Transformer`](super::Transformer), of this layout.
-    Transformer(Layout),
+    Transformer(&'static Layout),
     /// [`Resnet`](super::Resnet).
     Resnet,
     /// [`Cnn`](super::Cnn).
@@ -355,7 +355,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Llama",
         about: "RMS norm, rotary positions, gated MLP, grouped queries",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -380,7 +380,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Mistral",
         about: "Llama's layout; may attend to a sliding window",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[("sliding_window", 4096)],
             stacks: Stacks::Decoder("model.layers"),
@@ -405,7 +405,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Mixtral",
         about: "Mistral with experts in place of every MLP",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -435,7 +435,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Qwen2",
         about: "Llama's layout with biases on queries, keys and values",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -460,7 +460,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &["qwen2moe"],
         title: "Qwen2-MoE",
         about: "Qwen2 with experts, and one expert for all tokens",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -485,7 +485,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Qwen3",
         about: "Llama's layout with norms on queries and keys",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -510,7 +510,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &["qwen3moe"],
         title: "Qwen3-MoE",
         about: "Qwen3 with experts",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -535,7 +535,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Gemma",
         about: "Llama's layout with wide heads and tied embeddings",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.layers"),
@@ -560,7 +560,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "Gemma 2",
         about: "Gemma with norms before and after both halves of a layer; every other layer sees a window only",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[("sliding_window", 4096)],
             stacks: Stacks::Decoder("model.layers"),
@@ -585,7 +585,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &["gemma3"],
         title: "Gemma 3",
         about: "Gemma 2 with norms on queries and keys; every sixth layer sees everything",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             // Its published files give only what differs from these.
             defaults: &[
@@ -621,7 +621,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "GPT-2",
         about: "Layer norm, learned positions, biases, plain MLP, tied embeddings",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: GPT2_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("transformer.h"),
@@ -650,7 +650,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "OPT",
         about: "GPT-2's layout with separate queries, keys and values",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: OPT_KEYS,
             defaults: &[],
             stacks: Stacks::Decoder("model.decoder.layers"),
@@ -680,7 +680,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "BERT",
         about: "An encoder with norms after each half of a layer, token types and a pooler",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Encoder("encoder.layer"),
@@ -705,7 +705,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "T5",
         about: "An encoder and a decoder, relative positions, no biases",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: T5_KEYS,
             defaults: &[],
             stacks: T5_STACKS,
@@ -730,7 +730,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &["switchtransformers"],
         title: "Switch Transformers",
         about: "T5 with experts in some layers",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: T5_KEYS,
             defaults: &[],
             stacks: T5_STACKS,
@@ -760,7 +760,7 @@ pub const FAMILIES: &[Family] = &[
         aliases: &[],
         title: "ViT",
         about: "An encoder of image patches with a classifier",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[],
             stacks: Stacks::Encoder("vit.encoder.layer"),
@@ -851,7 +851,7 @@ mod tests {
         aliases: &[],
         title: "StarCoder2",
         about: "Llama's attention with GPT-2's norms, biases and MLP",
-        reader: Reader::Transformer(Layout {
+        reader: Reader::Transformer(&Layout {
             keys: LLAMA_KEYS,
             defaults: &[("sliding_window", 4096)],
             stacks: Stacks::Decoder("model.layers"),

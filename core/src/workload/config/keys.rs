@@ -103,7 +103,7 @@ impl Keys<'_> {
         }
         match self.find(&["torch_dtype", "dtype"]) {
             None => Ok(Dtype::Float32),
-            Some((name, Value::String(dtype))) => Dtype::from_name(name, dtype),
+            Some((name, Value::String(dtype))) => crate::closed::from_name(name, dtype),
             Some((name, other)) => {
                 Err(self.bad(name, format!("the value is {}", show(other)), "Write a name such as \"bfloat16\""))
             }

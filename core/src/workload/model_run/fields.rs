@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::check::check_range;
+use crate::closed;
 use crate::error::Error;
 use crate::units::MIB;
 use crate::workload::ModelRef;
@@ -13,66 +14,27 @@ use crate::workload::requests::{Request, Requests};
 use crate::workload::routing::Routing;
 use crate::workload::train::Optimizer;
 
-/// What the model does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// A decoder reads prompts and decodes tokens, the others make one forward pass per step.
-    #[default]
-    Inference,
-    /// The forward pass, the backward pass and the optimizer.
-    Training,
-}
-
-impl Task {
-    /// Every task.
-    pub const ALL: [Self; 2] = [Self::Inference, Self::Training];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Inference => "inference",
-            Self::Training => "training",
-        }
-    }
-
-    /// The task of that name.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| Error::field("task", format!("\"{name}\""), "no such task", "Choose inference or training"))
+closed! {
+    /// What the model does.
+    #[derive(Default)]
+    pub enum Task("task", "task") {
+        /// A decoder reads prompts and decodes tokens, the others make one forward pass per step.
+        #[default]
+        Inference = "inference",
+        /// The forward pass, the backward pass and the optimizer.
+        Training = "training",
     }
 }
 
-/// How a convolution is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Convolution {
-    /// From the image itself.
-    #[default]
-    Direct,
-    /// From a matrix in which every position of the filter has its elements in a row: it is written first.
-    Im2col,
-}
-
-impl Convolution {
-    /// Every method.
-    pub const ALL: [Self; 2] = [Self::Direct, Self::Im2col];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Im2col => "im2col",
-        }
-    }
-
-    /// The method of that name.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            Error::field("convolution", format!("\"{name}\""), "no such method", "Choose direct or im2col")
-        })
+closed! {
+    /// How a convolution is computed.
+    #[derive(Default)]
+    pub enum Convolution("convolution", "method of convolution") {
+        /// From the image itself.
+        #[default]
+        Direct = "direct",
+        /// From a matrix in which every position of the filter has its elements in a row: it is written first.
+        Im2col = "im2col",
     }
 }
 

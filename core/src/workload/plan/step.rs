@@ -2,45 +2,20 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
+use crate::closed;
 use crate::error::Error;
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::dtype::product;
 
-/// Which operand of a matrix multiplication stays where it is while the others pass by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dataflow {
-    /// A tile of the output is finished before the next begins.
-    OutputStationary,
-    /// A tile of the weights is used for all rows before the next is read.
-    WeightStationary,
-    /// A tile of the input is used for all columns before the next is read.
-    InputStationary,
-}
-
-impl Dataflow {
-    /// Every dataflow.
-    pub const ALL: [Self; 3] = [Self::OutputStationary, Self::WeightStationary, Self::InputStationary];
-
-    /// The name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OutputStationary => "output_stationary",
-            Self::WeightStationary => "weight_stationary",
-            Self::InputStationary => "input_stationary",
-        }
-    }
-
-    /// The dataflow of that name; its first letters (`os`, `ws`, `is`) will do.
-    pub fn from_name(name: &str) -> Result<Self, Error> {
-        let plain = name.to_ascii_lowercase().replace('-', "_");
-        let short = |flow: &Self| format!("{}s", &flow.name()[..1]);
-        Self::ALL.into_iter().find(|flow| flow.name() == plain || short(flow) == plain).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::field("dataflow", format!("\"{name}\""), "no such dataflow", format!("Choose one of {names}"))
-        })
+closed! {
+    /// Which operand of a matrix multiplication stays in place while the others pass by.
+    pub enum Dataflow("dataflow", "dataflow") {
+        /// A tile of the output is finished before the next begins.
+        OutputStationary = "output_stationary" titled "output stationary" or "os",
+        /// A tile of the weights is used for all rows before the next is read.
+        WeightStationary = "weight_stationary" titled "weight stationary" or "ws",
+        /// A tile of the input is used for all columns before the next is read.
+        InputStationary = "input_stationary" titled "input stationary" or "is",
     }
 }
 

@@ -1,14 +1,11 @@
 //! `accel trace convert`, Parquet and files of weights, as a user runs them.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-fn accel(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_accel")).args(arguments).output().unwrap()
-}
+use crate::{accel, refusal};
 
 /// Standard output and standard error of a command that succeeds.
 fn both(arguments: &[&str]) -> (String, String) {
@@ -16,14 +13,6 @@ fn both(arguments: &[&str]) -> (String, String) {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{arguments:?}: {error}");
     (String::from_utf8_lossy(&output.stdout).into_owned(), error)
-}
-
-fn refusal(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    text
 }
 
 fn info(file: &str, more: &[&str]) -> Value {
@@ -224,7 +213,7 @@ fn refusals_name_the_cure() {
         (vec!["trace", "convert", &csv, "/nowhere/t.bin"], "cannot write /nowhere/t.bin: No such file"),
         (vec!["trace", "convert", &csv, &out, "--columns", "id=9"], "line 1: obj-id-col is 9"),
         (vec!["trace", "convert", &csv, &out, "--columns", "id=2", "--from", "oracleGeneral"], "no columns to choose"),
-        (vec!["simulate", "--trace", &csv, "--format", "parquet"], "told by their content: leave the format out"),
+        (vec!["simulate", "--trace", &csv, "--format", "parquet"], "detected by their content: leave the format out"),
         (vec!["simulate", "--trace", &cut], "cut.parquet, whole input: "),
         (vec!["simulate", "--trace", &text], "Check that it is a Parquet file and not damaged"),
         (vec!["simulate", "--trace", &gap], "gap.parquet, record 1: size is null. Choose a column"),

@@ -1,32 +1,11 @@
-//! The program `accel` as a user runs it.
-#![allow(missing_docs, clippy::unwrap_used)]
+//! Commands on recipes, models and traces.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-fn accel(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_accel")).args(arguments).output().unwrap()
-}
-
-fn stdout(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&stdout(arguments)).unwrap()
-}
-
-fn refusal(arguments: &[&str]) -> String {
-    let output = accel(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
+use crate::{accel, json, refusal, stdout};
 
 fn keys(value: &Value) -> Vec<String> {
     let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
@@ -131,10 +110,7 @@ fn refusals_name_input_place_and_cure() {
             "its format cannot be told from its content. Name it (one of prototype-csv",
         ),
         (vec!["simulate", "--trace", "/nowhere.csv"], "cannot read /nowhere.csv: No such file"),
-        (
-            vec!["simulate", "--trace", &csv, "--format", "xlsx"],
-            "no such format. Choose one of prototype-csv, prototype-json",
-        ),
+        (vec!["simulate", "--trace", &csv, "--format", "xlsx"], "no such format. Choose one of prototype-csv, onnx"),
         (vec!["simulate", "--recipe", &broken, "--model", "x"], "--recipe cannot be combined with --model"),
         (
             vec!["simulate", "--synthetic", "CNN", "--policy", "lru", "--scorer", "http://127.0.0.1:9"],
@@ -172,9 +148,9 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--model", "mistral-7b", "--capacity", "NaN"], "capacity_bytes is \"NaN\""),
         (
             vec!["simulate", "--model", "mistral-7b", "--policy", "lru,mru2"],
-            "no such policy. Choose from lru, fifo, mru",
+            "no such policy. Choose one of lru, fifo, mru",
         ),
-        (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose from always, bypass"),
+        (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose one of always, bypass"),
         (vec!["simulate", "--model", "gpt2-large", "--device", "h101"], "no such device. Choose one of reference"),
         (vec!["simulate", "--model", "gpt2-large", "--device", &broken], "does not describe a device"),
         (
@@ -375,9 +351,9 @@ fn kernel_counts_misses_and_prices_source_code() {
         (&["--level", "L1"], "Write it as L1=32KiB"),
         (&["--level", "L1=1"], "levels[0].capacity_bytes"),
         (&["--device", "abacus"], "epyc-7452"),
-        (&["--opt-level", "O9"], "Choose O0, O1, O2 or O3"),
+        (&["--opt-level", "O9"], "Choose one of O0, O1, O2, O3"),
         (&["--element", "f99"], "there is no such type"),
-        (&["--language", "rust"], "Choose c or python"),
+        (&["--language", "rust"], "Choose one of c, python"),
         (&["--probability", "-1"], "Choose a number from 0 to 1"),
         (&["--line-bytes", "65"], "power of two"),
     ] {

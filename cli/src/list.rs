@@ -1,0 +1,175 @@
+//! `accel list`: what has a name.
+
+use std::io::Write;
+
+use accel_core::closed;
+use accel_core::import::Format;
+use accel_core::memory::device::DEVICES;
+use accel_core::policy::POLICIES;
+use accel_core::scenarios::SCENARIOS;
+use accel_core::units::format_count;
+use accel_core::validate::profile::PROFILES;
+use accel_core::workload::config::{FAMILIES, Family};
+use accel_core::workload::presets::PRESETS;
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde_json::{Map, Value, json};
+
+use crate::flags::one_of;
+use crate::parquet;
+use crate::simulate::print_json;
+
+/// Lists what has a name.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// What to list; everything if left out.
+    #[arg(value_name = "WHAT", value_parser = one_of::<What>())]
+    what: Vec<What>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+closed! {
+    /// What may be listed; its title says where the names go.
+    pub(crate) enum What("list", "list") {
+        /// Presets of models.
+        Models = "models" titled "Models, for --model",
+        /// Policies.
+        Policies = "policies" titled "Policies, for --policy",
+        /// Known devices.
+        Devices = "devices" titled "Devices, for --device",
+        /// Formats of files.
+        Formats = "formats" titled "Formats, for --format and trace convert --to",
+        /// Families of models.
+        Families = "families" titled "Families of models: the model_type of a config.json",
+        /// Questions with their experiments.
+        Scenarios = "scenarios" titled "Scenarios, for --scenario",
+        /// What a trace may be compared with.
+        Profiles = "profiles" titled "Reference profiles, for trace validate --reference",
+    }
+}
+
+/// The columns of a list, and its rows.
+type Rows = (&'static [&'static str], Vec<Vec<Value>>);
+
+impl List {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let what = if self.what.is_empty() { &What::ALL[..] } else { &self.what };
+        if self.json {
+            return print_json(&json(what)?, out);
+        }
+        print(what, out)
+    }
+}
+
+/// `accel models`, as it was before there were more lists.
+pub(crate) fn models(out: &mut dyn Write) -> anyhow::Result<()> {
+    print(&[What::Models, What::Scenarios, What::Profiles], out)
+}
+
+impl What {
+    fn rows(self) -> anyhow::Result<Rows> {
+        Ok(match self {
+            Self::Models => {
+                let row = |preset: &accel_core::workload::presets::Preset| {
+                    let config = preset.config()?;
+                    let (name, family, source) = (preset.name, preset.family, preset.source);
+                    Ok(vec![
+                        json!(name),
+                        json!(family),
+                        json!(config.parameters()),
+                        json!(config.dtype()),
+                        json!(source),
+                    ])
+                };
+                let rows = PRESETS.iter().map(row).collect::<anyhow::Result<_>>()?;
+                (&["name", "type", "parameters", "dtype", "source"], rows)
+            }
+            Self::Policies => {
+                let row = |row: &accel_core::policy::PolicyInfo| {
+                    vec![json!(row.name), json!(row.title), json!(row.knows), json!(row.about)]
+                };
+                (&["name", "title", "knows", "about"], POLICIES.iter().map(row).collect())
+            }
+            Self::Devices => {
+                let row = |row: &accel_core::memory::device::DeviceInfo| {
+                    let device = row.device();
+                    vec![
+                        json!(row.name),
+                        json!(row.title),
+                        json!(row.on_chip_bytes),
+                        json!(device.on_chip_gb_s),
+                        json!(device.dram_gb_s),
+                        json!(device.tflops),
+                        json!(row.source),
+                    ]
+                };
+                let columns = &["name", "title", "on_chip_bytes", "on_chip_gb_s", "dram_gb_s", "tflops", "source"];
+                (columns, DEVICES.iter().map(row).collect())
+            }
+            Self::Formats => {
+                let row = |format: Format| {
+                    let yields = if format.is_model() { "model" } else { "trace" };
+                    vec![json!(format.name()), json!(format.info().title), json!(yields), json!(format.writable())]
+                };
+                // The command line has one format more than the page.
+                let parquet = vec![json!(parquet::NAME), json!("Parquet"), json!("trace"), json!(true)];
+                (&["name", "title", "yields", "written"], Format::all().map(row).chain([parquet]).collect())
+            }
+            Self::Families => {
+                let row = |row: &Family| vec![json!(row.name), json!(row.title), json!(row.kind()), json!(row.about)];
+                (&["name", "title", "kind", "about"], FAMILIES.iter().map(row).collect())
+            }
+            Self::Scenarios => {
+                let rows = SCENARIOS.iter().map(|row| vec![json!(row.name), json!(row.question)]);
+                (&["name", "question"], rows.collect())
+            }
+            Self::Profiles => {
+                let rows = PROFILES.iter().map(|row| vec![json!(row.name), json!(row.title), json!(row.source)]);
+                (&["name", "title", "source"], rows.collect())
+            }
+        })
+    }
+}
+
+/// The lists by name, each as a list of objects.
+fn json(lists: &[What]) -> anyhow::Result<Value> {
+    let list = |what: &What| {
+        let (columns, rows) = what.rows()?;
+        let object = |row: Vec<Value>| columns.iter().map(|column| (*column).to_owned()).zip(row).collect();
+        let rows = rows.into_iter().map(|row| Value::Object(object(row))).collect();
+        Ok((what.name().to_owned(), Value::Array(rows)))
+    };
+    Ok(Value::Object(lists.iter().map(list).collect::<anyhow::Result<Map<_, _>>>()?))
+}
+
+fn print(lists: &[What], out: &mut dyn Write) -> anyhow::Result<()> {
+    for (i, what) in lists.iter().enumerate() {
+        let (columns, rows) = what.rows()?;
+        let mut table = Table::new();
+        table.load_preset(NOTHING).set_header(columns.iter().map(|column| column.replace('_', " ")));
+        for (at, column) in table.column_iter_mut().enumerate() {
+            if rows.iter().any(|row| row.get(at).is_some_and(Value::is_number)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.add_rows(rows.iter().map(|row| row.iter().map(shown)));
+        let space = if i == 0 { "" } else { "\n" };
+        writeln!(out, "{space}{}:\n{}", what.title(), table.trim_fmt())?;
+    }
+    Ok(())
+}
+
+/// A value as people read it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_u64().map_or_else(|| number.to_string(), format_count),
+        other => other.to_string(),
+    }
+}
