@@ -285,7 +285,7 @@ fn fields(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Kernel"</legend>
-            {Field::new("example", "Example", form.example).choice(examples, chosen)}
+            {Field::new("example", "Example", form.example).choice_then(examples, chosen)}
             <div class="field">
                 <label for="code">"Source code"</label>
                 <textarea
@@ -304,12 +304,12 @@ fn fields(app: App) -> impl IntoView {
                 .input()}
             <details>
                 <summary>"Language, function, types"</summary>
-                {Field::new("language", "Language", form.language).choice(languages, |_| ())}
+                {Field::new("language", "Language", form.language).choice(languages)}
                 {Field::new("function", "Function", form.function)
                     .placeholder("the only one")
                     .hint("If there are several that no other calls.")
                     .input()}
-                {Field::new("element", "Element type", form.element).choice(elements, |_| ())}
+                {Field::new("element", "Element type", form.element).choice(elements)}
                 {Field::new("probability", "Conditions on data hold with probability", form.probability)
                     .placeholder("0.5")
                     .hint("Or a comment beside the condition: probability: 0.3")
@@ -318,8 +318,8 @@ fn fields(app: App) -> impl IntoView {
         </fieldset>
         <fieldset>
             <legend>"Machine"</legend>
-            {Field::new("kernel-device", "Device", form.device).choice(devices, |_| ())}
-            {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels, |_| ())}
+            {Field::new("kernel-device", "Device", form.device).choice(devices)}
+            {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels)}
             {Field::new("levels", "Caches instead of the device's", form.levels)
                 .placeholder("L1=32KiB, L2=512KiB")
                 .hint("Fully associative, LRU, nearest first.")

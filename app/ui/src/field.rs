@@ -4,57 +4,53 @@ use leptos::prelude::*;
 
 use crate::view::options;
 
-/// The range of a slider, and its step.
-#[derive(Debug, Clone, Copy)]
-struct Slider {
-    min: &'static str,
-    max: &'static str,
-    step: &'static str,
-}
-
 /// A labelled field of text.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
-    id: &'static str,
-    label: &'static str,
-    value: RwSignal<String>,
-    slider: Option<Slider>,
-    hint: &'static str,
-    placeholder: &'static str,
-    problem: Option<Signal<String>>,
+    /// Identifier of its element.
+    pub id: &'static str,
+    /// What it is called.
+    pub label: &'static str,
+    /// Its text.
+    pub value: RwSignal<String>,
+    /// A slider for the usual range, beyond which the text may go: least, most and step.
+    pub slider: Option<[&'static str; 3]>,
+    /// What may be written, or what it means.
+    pub hint: &'static str,
+    /// What stands for an empty field.
+    pub placeholder: &'static str,
+    /// Whether it is hidden.
+    pub hidden: Option<Signal<bool>>,
+    /// What is wrong with it; empty where nothing is.
+    pub problem: Option<Signal<String>>,
 }
 
 impl Field {
     /// The field with the element `id`.
     pub fn new(id: &'static str, label: &'static str, value: RwSignal<String>) -> Self {
-        Self { id, label, value, slider: None, hint: "", placeholder: "", problem: None }
+        Self { id, label, value, slider: None, hint: "", placeholder: "", hidden: None, problem: None }
     }
 
-    /// Adds a slider for the usual range; the text may go beyond.
-    pub fn slider(self, min: &'static str, max: &'static str, step: &'static str) -> Self {
-        Self { slider: Some(Slider { min, max, step }), ..self }
-    }
-
-    /// Shows what stands for an empty field.
+    /// The same field with what stands for it where it is empty.
     pub fn placeholder(self, placeholder: &'static str) -> Self {
         Self { placeholder, ..self }
     }
 
-    /// Says what may be written, or what it means.
+    /// The same field with what may be written, or what it means.
     pub fn hint(self, hint: &'static str) -> Self {
         Self { hint, ..self }
     }
 
-    /// Says what is wrong with it; empty where nothing is.
+    /// The same field, showing what is wrong with it.
     pub fn problem(self, problem: Signal<String>) -> Self {
         Self { problem: Some(problem), ..self }
     }
 
     /// A line of text.
     pub fn input(self) -> AnyView {
-        let Self { id, label, value, slider, hint, placeholder, problem } = self;
+        let Self { id, label, value, slider, hint, placeholder, hidden, problem } = self;
         let mode = if slider.is_some() { "decimal" } else { "text" };
-        let slider = slider.map(|Slider { min, max, step }| {
+        let slider = slider.map(|[min, max, step]| {
             view! {
                 <input
                     type="range" min=min max=max step=step aria-label=format!("{label}, slider")
@@ -64,7 +60,7 @@ impl Field {
             }
         });
         view! {
-            <div class="field">
+            <div class="field" hidden=hidden>
                 <label for=id>{label}</label>
                 <input
                     id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
@@ -80,15 +76,20 @@ impl Field {
         .into_any()
     }
 
-    /// A choice among values, each with what people read for it; `chosen` hears of each.
-    pub fn choice(self, values: Vec<(String, String)>, chosen: impl Fn(String) + 'static) -> AnyView {
-        let Self { id, label, value, hint, problem, .. } = self;
+    /// A choice among values, each with what people read for it.
+    pub fn choice(self, values: Vec<(String, String)>) -> AnyView {
+        self.choice_then(values, |_| ())
+    }
+
+    /// The same choice, which calls `chosen` with each value that is chosen.
+    pub fn choice_then(self, values: Vec<(String, String)>, chosen: impl Fn(String) + 'static) -> AnyView {
+        let Self { id, label, value, hint, hidden, problem, .. } = self;
         let change = move |name: String| {
             value.set(name.clone());
             chosen(name);
         };
         view! {
-            <div class="field">
+            <div class="field" hidden=hidden>
                 <label for=id>{label}</label>
                 <select
                     id=id aria-invalid=problem.map(invalid) aria-describedby=problem.map(|_| line_id(id))
