@@ -7,10 +7,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::nest::Element;
-use accel_core::closed;
-use accel_core::error::{Error, Place};
-use accel_core::memory::device::DeviceRef;
-use accel_core::units::parse_bytes;
+use accel_ground::closed;
+use accel_ground::device::DeviceRef;
+use accel_ground::error::{Error, Place};
+use accel_ground::units::parse_bytes;
 
 /// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
 pub const DEFAULT_DEVICE: &str = "epyc-7452";

@@ -11,7 +11,7 @@ use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, Array, At, Element, Program};
 use crate::normal::{difference, tidy};
 use crate::source::{Extent, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Bounds that take longer to find are not found: each loop may ask for those of the loops around it.
 const MAX_STEPS: u32 = 10_000;

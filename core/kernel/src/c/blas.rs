@@ -12,7 +12,7 @@ use super::walk::name;
 use crate::expr::Expr;
 use crate::nest::{At, Element, Library, Loop, Node as Step, Work};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// A matrix as BLAS sees it.
 struct Matrix {

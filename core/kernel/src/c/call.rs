@@ -14,7 +14,7 @@ use crate::expr::Expr;
 use crate::functions::{self, Yields};
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Functions that a kernel may call without its counts meaning less.
 const IGNORED: [&str; 22] = [

@@ -8,7 +8,7 @@ use super::types::{self, Base, Dim, Type};
 use crate::expr::Expr;
 use crate::nest::At;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> CLowering<'a> {
     /// Reads a declaration within a function, or one of the file.

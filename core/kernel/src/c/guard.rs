@@ -5,7 +5,7 @@
 
 use super::token::{Token, TokenKind};
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Longer chains of operators are refused.
 const MAX_CHAIN: usize = 1000;

@@ -11,7 +11,7 @@ use crate::expr::{Expr, Rounding};
 use crate::nest::{Branch, Comparison, Condition, Node as Step};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Longer expressions are data: nobody writes them, and substituting variables in each other can make them.
 const MAX_SIZE: usize = 200;

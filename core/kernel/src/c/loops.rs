@@ -14,7 +14,7 @@ use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Loop, Node as Step, Work};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 const TRIPS: &str = "Say how often it runs: a comment `trips: 100` on its line or the line above";
 

@@ -12,7 +12,7 @@ use super::walk::{Part, assigned, walk};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Builder, Node as Step, Work};
 use crate::source::{Source, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Longer kernels, functions put in place of their calls included, are refused: statements and expressions.
 const MAX_STEPS: usize = 1 << 21;

@@ -32,7 +32,7 @@ use lang_c::span::Node;
 
 use super::nest::{Kernel, Program};
 use super::source::{Source, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 use lower::{CLowering, SourceFunction};
 use text::{FRAGMENT, Text};
 use walk::{Part, walk};

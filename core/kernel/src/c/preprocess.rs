@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::token::{Token, TokenKind, lex};
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Macros may add this many tokens.
 const MAX_EXPANSION: usize = 1 << 20;

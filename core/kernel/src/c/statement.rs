@@ -10,7 +10,7 @@ use super::walk::Part;
 use crate::expr::Expr;
 use crate::nest::{At, Branch, Comparison, Condition, Node as Step};
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> CLowering<'a> {
     /// Reads a statement; `tail` tells whether nothing of the function or loop around it follows.

@@ -9,7 +9,7 @@ use crate::Kernel;
 use crate::naive::{Watch, run};
 use crate::nest::{Access, Comparison, Condition, Element, Flops, Node, Program, Work};
 use crate::source::{Fusion, MAX_BYTES, Shape, Source};
-use accel_core::error::{Error, Place};
+use accel_ground::error::{Error, Place};
 
 const LOOPS: &str = include_str!("../../../../tests/fixtures/kernel/loops.c");
 const EXPECTED: &str = include_str!("../../../../tests/fixtures/kernel/expected.json");

@@ -10,7 +10,7 @@ use super::token::{Hints, Token, TokenKind};
 use super::{guard, preprocess, token};
 use crate::nest::At;
 use crate::source::{Source, check_length, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// The name of the function around a fragment.
 pub(super) const FRAGMENT: &str = "__fragment";

@@ -12,7 +12,7 @@ use crate::expr::Expr;
 use crate::nest::{At, Branch, Node as Step};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What an expression is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

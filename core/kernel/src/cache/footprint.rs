@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::plan::{CachePlan, Touch};
 use super::run::{Cursor, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Lines of a page.
 const PAGE: u64 = 4096;

@@ -7,7 +7,7 @@ use super::meter::Meter;
 use super::plan::{CachePlan, Choice};
 use crate::expr::Expr;
 use crate::nest::{At, Library, Node};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Misses of a library beyond its sweep, in one cache.
 #[derive(Debug, Clone, Default)]

@@ -31,8 +31,8 @@ use totals::Totals;
 
 use super::nest::Program;
 use super::report::Count;
-use accel_core::error::Error;
-use accel_core::progress::Progress;
+use accel_ground::error::Error;
+use accel_ground::progress::Progress;
 
 /// What happens in one cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,7 +110,7 @@ fn find(
     let mut ways = Ways { sample_work: ways.sample_work / capacities.len().max(1) as u64, ..ways };
     for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
         let (totals, method) = match &stream {
-            Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)?), "exact: replayed through the engine".into()),
+            Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)), "exact: replayed line by line".into()),
             None => replay_or_sample(&plan, &found, *lines, &mut ways, progress)?,
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
@@ -170,7 +170,10 @@ fn replay_or_sample(
     }
     if capacity > MAX_LINES {
         return Err(Error::TooLarge {
-            problem: format!("the kernel does not fit a cache of {} lines", accel_core::units::format_count(capacity)),
+            problem: format!(
+                "the kernel does not fit a cache of {} lines",
+                accel_ground::units::format_count(capacity)
+            ),
             cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
         });
     }
@@ -193,10 +196,12 @@ fn replay_or_sample(
         }
     }
     let sample = Sample::take(plan, capacity, &mut Meter::new(progress, "accesses sampled", ways.sample_work))?;
-    let mut method = format!("sampled: {} accesses, 99 % interval", accel_core::units::format_count(sample.drawn));
+    let mut method = format!("sampled: {} accesses, 99 % interval", accel_ground::units::format_count(sample.drawn));
     if sample.open > 0 {
-        method
-            .push_str(&format!(", {} of them not followed to their end", accel_core::units::format_count(sample.open)));
+        method.push_str(&format!(
+            ", {} of them not followed to their end",
+            accel_ground::units::format_count(sample.open)
+        ));
     }
     Ok((Outcome::Sampled(sample), method))
 }

@@ -6,7 +6,7 @@ use super::lru::{Line, Lru};
 use super::meter::Meter;
 use super::plan::Period;
 use super::totals::Totals;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Looks for such iterations in one run of a loop.
 #[derive(Debug)]

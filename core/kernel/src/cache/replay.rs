@@ -8,7 +8,7 @@ use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
 use super::totals::Totals;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Iterations of a straight loop are looked at this many periods at a time: a look must cost little beside them.
 const PERIODS_AT_A_TIME: u64 = 64;

@@ -13,8 +13,8 @@ use rustc_hash::FxHashSet;
 use super::meter::{Meter, too_long};
 use super::plan::{Address, CachePlan, PlanBranch, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round, turn};
-use accel_core::error::Error;
-use accel_core::rng::Rng;
+use accel_ground::error::Error;
+use accel_ground::rng::Rng;
 
 /// Lines that sampling may touch, in all levels together.
 pub(super) const WORK: u64 = 200_000_000;

@@ -7,7 +7,7 @@
 
 use super::plan::{CachePlan, Depths, Kind, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Which touches are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

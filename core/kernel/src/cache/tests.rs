@@ -8,7 +8,7 @@ use crate::naive::{self, Watch};
 use crate::nest::{
     Access, Array, At, Branch, Comparison, Condition, Element, Library, Loop, Node, Program, SymbolInfo, Work,
 };
-use accel_core::progress::{Flow, Unattended};
+use accel_ground::progress::{Flow, Unattended};
 
 const REPLAY: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: u64::MAX, sample_work: 0 };
 const SAMPLE: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: 0, sample_work: 400_000 };

@@ -2,8 +2,8 @@
 
 use crate::nest::Element;
 use crate::report::{Level, Request};
-use accel_core::error::Error;
-use accel_core::memory::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
+use accel_ground::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
+use accel_ground::error::Error;
 
 /// Bytes of a cache line where nobody says.
 const LINE_BYTES: u64 = 64;

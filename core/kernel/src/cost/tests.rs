@@ -7,7 +7,7 @@ use crate::expr::{Expr, Symbol};
 use crate::naive::{self, Watch};
 use crate::nest::{Access, Array, At, Branch, Condition, Flops, Library, Loop, Node, Scalars, Work};
 use crate::report::{Level, Request};
-use accel_core::memory::device::{DEVICES, DeviceRef};
+use accel_ground::device::{DEVICES, DeviceRef};
 
 const N: i64 = 48;
 

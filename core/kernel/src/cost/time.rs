@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::report::Request;
-    use accel_core::memory::device::DeviceRef;
+    use accel_ground::device::DeviceRef;
 
     /// What kerncraft's machine files measured on one core: the level that holds the data (0: L2), loads and stores of
     /// 8 bytes per iteration, bytes to and from that level per iteration (a store's line comes in, too), and GB/s as

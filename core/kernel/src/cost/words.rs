@@ -6,7 +6,7 @@ use super::time::Parts;
 use super::vector::Vector;
 use crate::cache::Misses;
 use crate::report::OptLevel;
-use accel_core::units::format_bytes;
+use accel_ground::units::format_bytes;
 
 /// More lines are not listed one by one.
 const MOST_LINES: usize = 6;

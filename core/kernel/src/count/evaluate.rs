@@ -6,7 +6,7 @@ use super::number::Number;
 use super::poly::{Atom, Monomial, Poly, Rational};
 use super::table::{Kind, Round, Series, Table};
 use crate::expr::{self, Rounding};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What the table's polynomials are worth with the values of parameters, and of loop variables while they are tried.
 impl Table<'_> {

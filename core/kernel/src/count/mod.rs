@@ -33,7 +33,7 @@ use super::expr::Expr;
 use super::nest::{Branch, Library, Loop, Node, Program, Work};
 use super::report::Count;
 use super::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Evaluations of terms that are tried where there is no closed form: a few seconds.
 pub const MAX_EVALUATIONS: u64 = 20_000_000;

@@ -10,7 +10,7 @@ use super::poly::{Atom, Poly, PowerSums, Rational};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Program};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Terms of polynomials that one analysis may make: far more than any program that people write needs, and a bound for
 /// what is made to need many. After that, products are left in factors and sums are tried out.

@@ -5,7 +5,7 @@ use super::value::{Value, View};
 use crate::expr::Expr;
 use crate::nest::At;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// The arguments of a call, evaluated.
 pub(super) struct Args<'a> {

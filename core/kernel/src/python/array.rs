@@ -14,7 +14,7 @@ use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
 use crate::normal::{Normal, tidy};
 use crate::source::{Fusion, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// `value`, an argument of which nothing was known being an array of `rank` axes now.

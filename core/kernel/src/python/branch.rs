@@ -11,7 +11,7 @@ use super::tree::{assigned, ends};
 use super::value::Value;
 use crate::nest::{At, Branch, Flops, Node};
 use crate::source::MAX_DEPTH;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// An arm of a chain of conditions: its condition, none for `else`, and what is done.
 #[derive(Clone, Copy)]

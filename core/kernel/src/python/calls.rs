@@ -14,7 +14,7 @@ use crate::expr::Expr;
 use crate::functions::Yields;
 use crate::nest::{At, Element, Flops};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// `a.shape`, `np.pi`.

@@ -8,7 +8,7 @@ use super::value::Value;
 use crate::expr::Expr;
 use crate::nest::{At, Comparison, Condition};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// A condition.
 pub(super) enum Test {

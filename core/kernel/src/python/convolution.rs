@@ -9,7 +9,7 @@ use super::value::{Value, View};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// `np.convolve`: each element of the longer with each of the shorter that it meets.

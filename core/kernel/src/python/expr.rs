@@ -8,7 +8,7 @@ use super::value::{Real, Value};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Element, Flops};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Larger integer powers are calls of `pow`.
 const MAX_POWER: i64 = 64;

@@ -12,7 +12,7 @@ use super::usage::Use;
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, DEFAULT_EXTENT, Element, SymbolInfo};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Names for extents of arrays of one to four axes, outermost first.
 const NAMES: [&[&str]; 4] = [&["N"], &["M", "N"], &["B", "M", "N"], &["B", "C", "H", "W"]];

@@ -12,7 +12,7 @@ use crate::expr::Expr;
 use crate::nest::{At, Loop, Node};
 use crate::normal::tidy;
 use crate::source::{MAX_DEPTH, is_name, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What is looped over.
 enum Iter {

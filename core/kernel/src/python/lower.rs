@@ -14,7 +14,7 @@ use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Array, At, Builder, Element, Loop, Node, Work};
 use crate::normal::{Normal, difference, tidy};
 use crate::source::{MAX_DEPTH, Source, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// More statements, calls unfolded, are refused: functions that call each other twice each could go on for ever.
 const MAX_STEPS: usize = 200_000;

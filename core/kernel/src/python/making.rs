@@ -7,7 +7,7 @@ use super::value::Value;
 use crate::expr::Expr;
 use crate::nest::{At, Element};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// Reads what makes a new array.

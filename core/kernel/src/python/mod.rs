@@ -47,7 +47,7 @@ use self::usage::{Functions, usages};
 use self::value::Value;
 use super::nest::{At, Kernel};
 use super::source::{Source, check_length, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Reads a kernel.
 pub fn read(source: &Source) -> Result<Kernel, Error> {

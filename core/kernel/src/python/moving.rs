@@ -9,7 +9,7 @@ use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Element, Flops};
 use crate::normal::Normal;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// Axes from the last to the first.

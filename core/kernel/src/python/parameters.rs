@@ -8,7 +8,7 @@ use super::value::Value;
 use crate::expr::Expr;
 use crate::nest::{At, Element};
 use crate::source::{Extent, Shape};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// What an argument of the function looked at stands for.

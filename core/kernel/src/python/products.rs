@@ -10,7 +10,7 @@ use super::value::{Value, View, axis};
 use crate::expr::Expr;
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What a library multiplies: how many products, rows, columns, and what is summed over.
 pub(super) struct Sizes {

@@ -8,7 +8,7 @@ use ruff_python_parser::lexer::lex;
 
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// More operators in a row are refused: each is a level of the tree that the parser makes, and lets go of by recursion.
 const MAX_CHAIN: usize = 1000;

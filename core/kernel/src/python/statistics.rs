@@ -11,7 +11,7 @@ use super::registry::Statistic;
 use super::value::{Real, Value};
 use crate::nest::{At, Flops};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// A reduction at the cost of `flops` for each element.

@@ -8,7 +8,7 @@ use super::value::{Lazy, Value, View};
 use crate::expr::Expr;
 use crate::nest::At;
 use crate::source::Fusion;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Whether a block ends in `return`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::value::{Value, View};
 use crate::expr::{Expr, Rounding};
 use crate::nest::At;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// What `a[i][j, k]` stands for, to be loaded or stored.

@@ -6,7 +6,7 @@ use crate::expr::Expr;
 use crate::naive::{Watch, run};
 use crate::nest::{Access, Comparison, Condition, Element, Node, Program, Work};
 use crate::source::{Fusion, Shape, Source};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Reads `code` with what the user says: `N=8`, `a: f32[M, K]`.
 fn kernel(code: &str, said: &[&str], fusion: Fusion) -> Result<Kernel, Error> {

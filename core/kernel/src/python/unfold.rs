@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, ExprCall, StmtFunctionDef};
 use super::lower::PythonLowering;
 use super::tree::{call_name, last_name};
 use super::value::Value;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 impl<'a> PythonLowering<'a> {
     /// Unfolds a call: its statements are done here, with its parameters standing for the arguments.

@@ -8,8 +8,8 @@ use super::{
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{self, Access, At, Condition, Node, Program};
 use crate::source::refuse;
-use accel_core::error::Error;
-use accel_core::rng::Rng;
+use accel_ground::error::Error;
+use accel_ground::rng::Rng;
 
 /// Arrays may take this many bytes together, so that no address leaves 64 bits.
 const MAX_BYTES: i128 = 1 << 62;

@@ -5,7 +5,7 @@ mod compile;
 use crate::expr::{Expr, NoValue, Symbol};
 use crate::nest::{self, Access, At, Comparison, Condition, Program};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Loops around a place, a bit for each depth.
 pub(super) type Depths = u64;
