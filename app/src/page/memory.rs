@@ -34,7 +34,7 @@ fn device_form(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Device"</legend>
-            {labelled(app, "device", "Time and energy on", form.device).choice(devices(), |_| ())}
+            {labelled(app, "device", "Time and energy on", form.device).choice(devices())}
             <p class="hint">{Signal::derive(source)}</p>
             <div hidden=yes(move || !named())>
                 {open_fields(app, Part::Device)}

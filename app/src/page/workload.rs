@@ -77,7 +77,7 @@ fn model_form(app: App) -> impl IntoView {
         name => format!("Chosen: {name}"),
     };
     view! {
-        {labelled(app, "model", "Model", form.model).choice(models, |_| ())}
+        {labelled(app, "model", "Model", form.model).choice(models)}
         <p class="hint" hidden=yes(move || form.model.get() != MODEL_FILE)>{Signal::derive(file)}</p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
             <label for="config">"config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"</label>
