@@ -93,8 +93,12 @@ fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
         rows = match rest {
             [second, rest @ ..] if first.half && second.half => {
                 let hidden = unless_any(app, vec![first, second]);
-                let pair =
-                    view! { <div class="pair" hidden=hidden>{field_of(app, first)}{field_of(app, second)}</div> };
+                let pair = view! {
+                    <div class="pair" hidden=hidden>
+                        {field_of(app, first)}
+                        {field_of(app, second)}
+                    </div>
+                };
                 lines.push(pair.into_any());
                 rest
             }
