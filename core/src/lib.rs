@@ -19,24 +19,20 @@
 //! # Ok::<(), accel_core::error::Error>(())
 //! ```
 
+pub use accel_ground::{by_name, closed, error, progress, rng, units};
+pub(crate) use accel_ground::{check, math};
+
 pub mod bound;
-mod check;
-pub mod closed;
 pub mod curve;
-pub mod error;
 pub mod explain;
 pub mod import;
-mod math;
 pub mod memory;
 pub mod policy;
-pub mod progress;
 pub mod recipe;
-pub mod rng;
 pub mod run;
 pub mod scenarios;
 pub mod score;
 pub mod sim;
 pub mod trace;
-pub mod units;
 pub mod validate;
 pub mod workload;

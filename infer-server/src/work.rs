@@ -2,7 +2,7 @@
 
 use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
-use accel_core::run::{self, Outcome};
+use accel_core::run::{self, Job, Outcome};
 use accel_core::score::prompt;
 use accel_core::trace::Trace;
 use serde::Serialize;
@@ -39,7 +39,8 @@ pub(crate) async fn run(
     .await?;
     let (trace, scored) = scoring.score_trace(trace, patience, asked).await?;
     blocking(move || {
-        let outcome = run::run_scored(&recipe, trace, scored.scores, &mut progress).map_err(ApiError::body)?;
+        let job = Job::with_scores(&recipe, Some(trace), Some(scored.scores)).map_err(ApiError::body)?;
+        let outcome = run::run_to_end(job, &mut progress).map_err(ApiError::body)?;
         Ok((outcome, Some(scored.source)))
     })
     .await

@@ -2,7 +2,7 @@
 //! `cargo bench --bench kernel`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use accel_core::progress::Unattended;
+use accel_ground::progress::Unattended;
 use accel_kernel::cache::misses;
 use accel_kernel::expr::{Expr, Symbol};
 use accel_kernel::nest::{Access, Array, At, Element, Loop, Node, Program, SymbolInfo, Work};

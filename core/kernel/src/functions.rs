@@ -1,10 +1,10 @@
 //! The functions that kernels call: one row each for both languages, with its names and what it counts.
 //!
 //! What is one FLOP follows IEEE 754-2019: an operation of clause 5.4.1 (a sum, a product, a quotient, a square root; a
-//! fused multiply-add counts as the two that it is), a minimum or a maximum (9.6), a function of clause 9.2 (exponentials,
-//! logarithms, trigonometric functions, powers, `hypot`). Operations on signs (5.5.1), comparisons and tests (5.6, 5.7) and
-//! roundings to an integer (5.3.1, 5.9) are none. A function that is a formula of such operations counts as its formula,
-//! which stands beside it, so that a call costs what it costs written out.
+//! fused multiply-add counts as the two that it is), a minimum or a maximum (9.6), a function of clause 9.2
+//! (exponentials, logarithms, trigonometric functions, powers, `hypot`). Operations on signs (5.5.1), comparisons and
+//! tests (5.6, 5.7) and roundings to an integer (5.3.1, 5.9) are none. A function that is a formula of such operations
+//! counts as its formula, which stands beside it, so that a call costs what it costs written out.
 
 use crate::nest::Flops;
 
@@ -68,8 +68,6 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     row(&["fmax"], &["fmax"], 2, Flops::MIN_MAX, Float),
     row(&["min", "MIN"], &["minimum"], 2, Flops::MIN_MAX, Same),
     row(&["max", "MAX"], &["maximum"], 2, Flops::MIN_MAX, Same),
-    // A maximum for each bound: those that are `None` do not count.
-    row(&[], &["clip", "clamp"], 3, Flops { min_max: 2, ..Flops::NONE }, Same),
     // 5.5.1: operations on signs.
     row(&["fabs"], &["fabs"], 1, Flops::NONE, Float),
     row(&["abs", "labs", "llabs"], &["abs", "absolute"], 1, Flops::NONE, Same),
@@ -123,7 +121,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     // Python's power has a reader of its own, which looks at the exponent.
     row(&["pow"], &[], 2, Flops::SPECIAL, Float),
     row(&["ldexp"], &["ldexp"], 2, Flops::SPECIAL, Float),
-    // C11, 7.12.8: error and gamma functions, counted like those of clause 9.2. (Python's `gamma` may be a distribution.)
+    // C11, 7.12.8: error and gamma functions, counted like those of clause 9.2. (Python's `gamma` may be a
+    // distribution.)
     row(&["erf"], &["erf"], 1, Flops::SPECIAL, Float),
     row(&["erfc"], &["erfc"], 1, Flops::SPECIAL, Float),
     row(&["tgamma"], &[], 1, Flops::SPECIAL, Float),

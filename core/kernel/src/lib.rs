@@ -1,8 +1,21 @@
 //! Source code → loop nest → counts → misses → roofline → time and energy.
 //!
-//! Two front ends ([`c`], [`python`]) write the same program ([`nest`]): loops whose bounds are integer expressions
-//! ([`expr`]), conditions, accesses of array elements, and calls of libraries. [`count`] counts it, in closed form and
-//! as numbers; [`cache`] finds the misses of fully associative LRU caches; `cost` makes time and energy of both.
+//! A module imports only from those before it (a parent and its own children may refer to each other):
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`expr`] | integer expressions: bounds, extents, subscripts |
+//! | [`nest`] | a program: loops, conditions, work, accesses of array elements, calls of libraries |
+//! | [`source`] | what a front end reads, and how it refuses what it cannot know |
+//! | [`report`] | what is asked about a kernel, and what is answered |
+//! | `functions` | the functions that kernels call: names in both languages, what each counts |
+//! | `normal` | integer expressions in normal form |
+//! | `naive` | runs a program step by step; for tests |
+//! | [`count`] | closed forms in the parameters, and numbers |
+//! | [`cache`] | misses of fully associative LRU caches |
+//! | `cost` | time and energy |
+//! | [`c`], [`python`] | the front ends: they write a program |
+//! | `predict` | the way in |
 
 pub mod c;
 pub mod cache;
@@ -19,16 +32,6 @@ pub mod python;
 pub mod report;
 pub mod source;
 
+pub use nest::Kernel;
 pub use predict::predict;
-
-/// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
-pub const DEFAULT_DEVICE: &str = "epyc-7452";
-
-/// What a front end makes of source code.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kernel {
-    /// The function looked at; none for a fragment.
-    pub function: Option<String>,
-    /// What it does.
-    pub program: nest::Program,
-}
+pub use report::DEFAULT_DEVICE;

@@ -78,7 +78,8 @@ impl Element {
         ("byte", Self::I8),
     ];
 
-    /// The type of that name, as NumPy, C, Rust or people write it; unsigned and boolean types are integers of their width.
+    /// The type of that name, as NumPy, C, Rust or people write it; unsigned and boolean types are integers of their
+    /// width.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(n, _)| name.eq_ignore_ascii_case(n)).map(|(_, element)| *element)
     }
@@ -102,6 +103,15 @@ impl Element {
     pub fn is_float(self) -> bool {
         matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
+}
+
+/// What a front end makes of source code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kernel {
+    /// The function looked at; none for a fragment.
+    pub function: Option<String>,
+    /// What it does.
+    pub program: Program,
 }
 
 /// A program: what is declared, and what is done.
@@ -221,7 +231,7 @@ pub struct Work {
     pub integer_ops: u32,
     /// Reads and writes of scalar variables, which take a register unless optimisation is off.
     pub scalars: Scalars,
-    /// Whether a scalar or an element carries a value from one round of the innermost loop to the next.
+    /// Whether a scalar or an element carries a value from one iteration of the innermost loop to the next.
     pub carried: bool,
     /// Where it stands.
     pub at: At,
@@ -301,7 +311,8 @@ pub struct Access {
     pub at: At,
 }
 
-/// A call of a tuned library: `batch` products of an `m x k` by a `k x n` matrix, or what is counted like it (a convolution).
+/// A call of a tuned library: `batch` products of an `m x k` by a `k x n` matrix, or what is counted like it (a
+/// convolution).
 ///
 /// How the library orders its loops is not in the source. Counts are those of the textbook loops with the sum in a
 /// register (2 m n k FLOPs, 2 m n k loads, m n stores each); traffic is that of the best blocking for each level.

@@ -1,7 +1,7 @@
 //! Integer expressions in normal form: sums of products, so that equal expressions look equal and are written short.
 //!
-//! Both front ends write extents, bounds and subscripts in it. What is no polynomial (a quotient, a minimum) is a factor
-//! like a symbol, its own parts in normal form. The polynomials of `count` are another thing: they have rational
+//! Both front ends write extents, bounds and subscripts in it. What is no polynomial (a quotient, a minimum) is a
+//! factor like a symbol, its own parts in normal form. The polynomials of `count` are another thing: they have rational
 //! coefficients, for Faulhaber's formulas, and factors that are numbers of one count's table.
 
 use std::collections::BTreeMap;

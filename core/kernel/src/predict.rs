@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Target};
 use super::count::{self, Counts};
-use super::nest::Program;
+use super::nest::{Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{Kernel, c, cache, python};
-use accel_core::error::{Error, Place};
-use accel_core::progress::{Flow, Progress};
+use super::{c, cache, python};
+use accel_ground::error::{Error, Place};
+use accel_ground::progress::{Flow, Progress};
 
 /// Parameters are at most this far from zero.
 const MOST: i64 = 1 << 40;
@@ -19,14 +19,14 @@ const MOST_DEFINITIONS: usize = 1024;
 /// What the kernel of `request` does and costs.
 ///
 /// ```
-/// use accel_core::kernel::{predict, report::Request};
-/// use accel_core::progress::Unattended;
+/// use accel_kernel::{predict, report::Request};
+/// use accel_ground::progress::Unattended;
 ///
 /// let code = "for (int i = 0; i < N; i++) y[i] += a * x[i];".to_owned();
 /// let request = Request { code, defines: [("N".to_owned(), 1000)].into(), ..Request::default() };
 /// let report = predict(&request, &mut Unattended)?;
 /// assert_eq!(report.features.flops.value(), 2000.0);
-/// # Ok::<(), accel_core::error::Error>(())
+/// # Ok::<(), accel_ground::error::Error>(())
 /// ```
 pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report, Error> {
     source::check_length(&request.code)?;
@@ -40,7 +40,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     };
     if request.language.is_none() {
         let name = if language == Language::C { "C" } else { "Python" };
-        assumptions.extend([format!("read as {name}, told from the code")]);
+        assumptions.extend([format!("read as {name}, inferred from the code")]);
     }
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.
@@ -163,7 +163,7 @@ fn check(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The language of `code`, told from how its lines begin and end.
+/// The language of `code`, inferred from how its lines begin and end.
 fn detect(code: &str) -> Result<Language, Error> {
     let (mut c, mut python) = (0u32, 0u32);
     for line in code.lines().map(str::trim) {
@@ -219,7 +219,7 @@ impl Count {
     /// As people write it: whole numbers with commas, others with a few digits.
     pub fn text(self) -> String {
         match self {
-            Self::Whole(count) => accel_core::units::format_count(count),
+            Self::Whole(count) => accel_ground::units::format_count(count),
             Self::Real(count) if count.abs() < 1e6 => format!("{count:.1}"),
             Self::Real(count) => format!("{count:.4e}"),
         }
@@ -268,7 +268,7 @@ mod tests {
             (Request { shapes: vec!["a".into()], ..base.clone() }, "shape"),
         ];
         for (request, field) in cases {
-            let error = predict(&request, &mut accel_core::progress::Unattended).unwrap_err();
+            let error = predict(&request, &mut accel_ground::progress::Unattended).unwrap_err();
             assert_eq!(error.field_name(), Some(field), "{error}");
         }
     }

@@ -7,10 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::nest::Element;
-use accel_core::closed;
-use accel_core::error::{Error, Place};
-use accel_core::memory::device::DeviceRef;
-use accel_core::units::parse_bytes;
+use accel_ground::closed;
+use accel_ground::device::DeviceRef;
+use accel_ground::error::{Error, Place};
+use accel_ground::units::parse_bytes;
+
+/// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
+pub const DEFAULT_DEVICE: &str = "epyc-7452";
 
 /// A kernel and the machine it is to run on. Every field but `code` has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ impl Default for Request {
             shapes: Vec::new(),
             element: Element::F32,
             probability: 0.5,
-            device: DeviceRef::Known(super::DEFAULT_DEVICE.to_owned()),
+            device: DeviceRef::Known(DEFAULT_DEVICE.to_owned()),
             levels: None,
             line_bytes: None,
             opt_level: OptLevel::default(),
@@ -219,7 +222,7 @@ pub struct LevelReport {
     pub name: String,
     /// Its capacity in bytes.
     pub capacity_bytes: u64,
-    /// Bytes of a line.
+    /// Bytes per line.
     pub line_bytes: u64,
     /// Accesses of elements.
     pub accesses: Count,
@@ -229,7 +232,7 @@ pub struct LevelReport {
     pub capacity_misses: Count,
     /// Between which numbers the capacity misses lie, where they are not exact.
     pub capacity_misses_range: Option<[f64; 2]>,
-    /// Bytes that come in: both kinds of misses, a line each.
+    /// Bytes that come in: both kinds of misses, one line per miss.
     pub bytes: Count,
     /// Bytes of changed lines that go back.
     pub written_bytes: Count,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::nest::{At, Element};
-use accel_core::error::{Error, Place};
+use accel_ground::error::{Error, Place};
 
 /// What errors about source code call it.
 pub const INPUT: &str = "kernel source";

@@ -1,9 +1,6 @@
 //! Fast memory, and what hits and misses cost: by the prototype's constants, or on a device.
 
-pub mod device;
-mod devices;
-pub mod energy;
-
+pub use accel_ground::{device, energy};
 use serde::{Deserialize, Serialize};
 
 use crate::check::check_range;

@@ -5,7 +5,7 @@ use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Unattended;
 use accel_core::recipe::{FileSource, Recipe, Workload};
-use accel_core::run::{run_scored, run_with};
+use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
 use accel_core::units::parse_bytes;
@@ -273,11 +273,8 @@ fn simulate_now(
     let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
     let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
-    let outcome = match scores {
-        Some(scores) => run_scored(&recipe, trace, scores, &mut Unattended),
-        None => run_with(&recipe, Some(trace), &mut Unattended),
-    };
-    let outcome = outcome.map_err(ApiError::body)?;
+    let plan = Plan::new(&recipe, Some(trace), scores, Details::REPORTS).map_err(ApiError::body)?;
+    let outcome = run_to_end(Job::of(plan), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
     Ok(PolicyMetrics {

@@ -261,7 +261,7 @@ impl Server {
     pub(crate) async fn ready(self) -> Self {
         // A job waits for the model.
         let loaded = tokio::time::timeout(HANGS_AFTER, self.queue().load(Patience::Job)).await;
-        loaded.expect("the fake does not load").unwrap();
+        assert!(matches!(loaded, Ok(Ok(_))), "the fake does not load: {loaded:?}");
         self
     }
 

@@ -165,7 +165,7 @@ mod real_model {
 
     /// What is asked of the real model: few enough questions to know every answer beforehand.
     const QUERIES: u64 = 8;
-    const ITEMS: u64 = 100;
+    const ITEMS: u64 = 25;
 
     fn asked(query: u64, item: u64) -> (String, String) {
         (format!("The cache holds {query} tensors.\n"), format!("Tensor {item} was used {} times: ", item % 7))
@@ -231,7 +231,7 @@ mod real_model {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn many_clients_at_once() {
-        load(1, 4).await;
+        load(1, 2).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,60 +1,22 @@
-//! Arrays: what names stand for, and the extents of those that nobody declared with any.
+//! Arrays: their declarations and accesses, and the extents of those that nobody declared with any.
 
 use std::cell::Cell;
 
 use lang_c::ast::Expression;
 use lang_c::span::Node;
 
-use super::lower::{Lower, Round};
-use crate::expr::{Expr, Rounding, Symbol};
+use super::lower::{CLowering, Round};
+use super::view::{Info, Pointee, linear, value};
+use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, Array, At, Element, Program};
-use crate::normal::{Normal, difference, tidy};
+use crate::normal::{difference, tidy};
 use crate::source::{Extent, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Bounds that take longer to find are not found: each loop may ask for those of the loops around it.
 const MAX_STEPS: u32 = 10_000;
 
-/// A subscript; none where data decide it.
-pub(super) type Index = Option<Expr>;
-
-/// What a name or an expression of pointers stands for: an array, a row of it, or a place in it.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    pub(super) array: usize,
-    /// Subscripts that are fixed.
-    pub(super) prefix: Vec<Index>,
-    /// What is added to the next subscript.
-    pub(super) shift: Index,
-    /// How many subscripts it still takes.
-    pub(super) rank: usize,
-}
-
-impl View {
-    /// The element or row at `index`.
-    pub(super) fn at(mut self, index: Index) -> Self {
-        self.prefix.push(sum(self.shift.take(), index));
-        Self { shift: Some(Expr::Const(0)), rank: self.rank.saturating_sub(1), ..self }
-    }
-}
-
-/// The sum of two subscripts.
-pub(super) fn sum(a: Index, b: Index) -> Index {
-    Some(tidy(&a?.plus(b?)))
-}
-
-/// What is known about an array besides what the program says.
-#[derive(Debug)]
-pub(super) struct Info {
-    /// Its extents, outermost first, where they are known.
-    dims: Vec<Option<Expr>>,
-    /// By extent: one more than the largest subscripts.
-    reached: Vec<Vec<Expr>>,
-    /// Whether its rank and type follow from its use.
-    undeclared: bool,
-}
-
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// A new array; the shape that the user gives wins over `dims`.
     pub(super) fn array(
         &mut self,
@@ -62,7 +24,7 @@ impl<'a> Lower<'a> {
         element: Element,
         dims: Vec<Option<Expr>>,
         at: At,
-    ) -> Result<View, Error> {
+    ) -> Result<Pointee, Error> {
         let shape = self.source.shapes.iter().find(|shape| shape.name == name && self.calls.len() == 1);
         let (mut dims, mut element) = (dims, element);
         if let Some(shape) = shape {
@@ -87,7 +49,7 @@ impl<'a> Lower<'a> {
         let rank = dims.len();
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: Vec::new(), temporary: false });
         self.arrays.push(Info { reached: vec![Vec::new(); rank], dims, undeclared: false });
-        Ok(View { array, prefix: Vec::new(), shift: Some(Expr::Const(0)), rank })
+        Ok(Pointee { array, prefix: Vec::new(), shift: Some(Expr::Const(0)), rank })
     }
 
     fn named_extent(&mut self, name: &str) -> Expr {
@@ -95,7 +57,7 @@ impl<'a> Lower<'a> {
     }
 
     /// An array that nobody declared, with as many extents as it has subscripts.
-    pub(super) fn undeclared_array(&mut self, name: &str, rank: usize, at: At) -> Result<View, Error> {
+    pub(super) fn undeclared_array(&mut self, name: &str, rank: usize, at: At) -> Result<Pointee, Error> {
         let element = if self.integers.contains(name) { Element::I32 } else { self.source.element };
         let view = self.array(name, element, vec![None; rank], at)?;
         if let Some(info) = self.arrays.get_mut(view.array) {
@@ -105,8 +67,8 @@ impl<'a> Lower<'a> {
     }
 
     /// The access of the element that `view` is.
-    pub(super) fn access(&mut self, view: View, write: bool, at: At) -> Result<(), Error> {
-        let View { array, mut prefix, .. } = view;
+    pub(super) fn access(&mut self, view: Pointee, write: bool, at: At) -> Result<(), Error> {
+        let Pointee { array, mut prefix, .. } = view;
         let rank = self.arrays.get(array).map_or(0, |info| info.dims.len());
         if prefix.len() > rank {
             return Err(refuse(at, "there are more subscripts than extents", "Declare the array as it is used"));
@@ -202,16 +164,6 @@ impl<'a> Lower<'a> {
     }
 }
 
-/// The value of an expression of parameters.
-pub(super) fn value(expr: &Expr, program: &Program) -> Option<i64> {
-    match expr {
-        // Most are: no need to look at all parameters.
-        Expr::Const(value) => Some(*value),
-        Expr::Symbol(symbol) => program.symbols.get(symbol.0 as usize)?.value,
-        _ => expr.value(&program.values()).ok(),
-    }
-}
-
 impl Round {
     /// The largest (or smallest) value of its variable.
     fn end(&self, largest: bool) -> Expr {
@@ -284,32 +236,4 @@ fn interval(expr: &Expr, loops: &[Round], program: &Program, largest: bool, step
         _ => return None,
     };
     Some(tidy(&made))
-}
-
-/// Whether an element that is written in one round of the loop of `var` is read in a later one.
-pub(super) fn recurs(read: &[Expr], write: &[Expr], var: Symbol, step: &Expr) -> bool {
-    let Expr::Const(step) = step else { return read == write };
-    // `write(i) == read(i + rounds * step)` with one number of rounds for all subscripts.
-    let mut rounds = None;
-    for (read, write) in read.iter().zip(write) {
-        let next = read.replaced(&|symbol| (symbol == var).then(|| Expr::from(var).plus(*step)));
-        let (Some(gap), Some(stride)) = (difference(write, read), difference(&next, read)) else { return false };
-        match (gap, stride) {
-            (0, 0) => {}
-            (_, 0) => return false,
-            (gap, stride) if gap % stride != 0 || gap / stride < 1 => return false,
-            (gap, stride) => {
-                if rounds.replace(gap / stride).is_some_and(|known| known != gap / stride) {
-                    return false;
-                }
-            }
-        }
-    }
-    true
-}
-
-/// `factor` and `offset` of `factor * symbol + offset`.
-pub(super) fn linear(expr: &Expr, symbol: Symbol) -> Option<(Expr, Expr)> {
-    let (factor, offset) = Normal::of(expr)?.split(symbol)?;
-    Some((factor.expr(), offset.expr()))
 }

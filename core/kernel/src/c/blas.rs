@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::View;
-use super::lower::{Lower, Round};
-use super::value::{INTEGER, Kind};
+use super::lower::{CLowering, Round};
+use super::value::{INTEGER, NumberKind};
+use super::view::Pointee;
 use super::walk::name;
 use crate::expr::Expr;
 use crate::nest::{At, Element, Library, Loop, Node as Step, Work};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// A matrix as BLAS sees it.
 struct Matrix {
-    view: View,
+    view: Pointee,
     rows: Expr,
     columns: Expr,
     /// Elements from one row to the next, or from one column to the next.
@@ -25,9 +25,14 @@ struct Matrix {
     by_columns: bool,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// The product `C = alpha op(A) op(B) + beta C`; nothing if `function` is another.
-    pub(super) fn blas(&mut self, function: &str, call: &'a CallExpression, at: At) -> Result<Option<Kind>, Error> {
+    pub(super) fn blas(
+        &mut self,
+        function: &str,
+        call: &'a CallExpression,
+        at: At,
+    ) -> Result<Option<NumberKind>, Error> {
         let element = match function {
             "cblas_sgemm" => Element::F32,
             "cblas_dgemm" => Element::F64,
@@ -96,7 +101,7 @@ impl<'a> Lower<'a> {
                 ascending: true,
                 assigned: BTreeSet::new(),
                 written: BTreeSet::new(),
-                told: false,
+                commented: false,
             });
             var
         };

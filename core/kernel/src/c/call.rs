@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::View;
-use super::lower::{Binding, Lower, Scalar, Value};
+use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim, Type};
-use super::value::{INTEGER, Kind};
+use super::value::{INTEGER, NumberKind};
+use super::view::Pointee;
 use super::walk::name;
 use crate::expr::Expr;
 use crate::functions::{self, Yields};
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Functions that a kernel may call without its counts meaning less.
 const IGNORED: [&str; 22] = [
@@ -43,10 +43,10 @@ const IGNORED: [&str; 22] = [
 ];
 
 /// A parameter of a function that is an array: what it is called, and what it is.
-type Slot<'a> = (&'a str, Type<'a>, View, At);
+type Slot<'a> = (&'a str, Type<'a>, Pointee, At);
 
-impl<'a> Lower<'a> {
-    pub(super) fn call(&mut self, call: &'a CallExpression, at: At) -> Result<Kind, Error> {
+impl<'a> CLowering<'a> {
+    pub(super) fn call(&mut self, call: &'a CallExpression, at: At) -> Result<NumberKind, Error> {
         let Some(function) = name(&call.callee) else {
             return Err(refuse(at, "which function this calls is not known", "Call it by its name"));
         };
@@ -91,18 +91,18 @@ impl<'a> Lower<'a> {
             Yields::Truth | Yields::Integer => false,
         };
         if kinds.iter().all(|kind| kind.constant) && !kinds.is_empty() {
-            return Ok(Kind { float, constant: true });
+            return Ok(NumberKind { float, constant: true });
         }
         if known.yields == Yields::Same && !float {
             self.work.integer_ops += 1;
         } else {
             self.work.flops = self.work.flops.plus(known.flops);
         }
-        Ok(Kind { float, constant: false })
+        Ok(NumberKind { float, constant: false })
     }
 
     /// Puts the body of `function` in the place of its call.
-    fn inline(&mut self, function: &'a str, call: &'a CallExpression, at: At) -> Result<Kind, Error> {
+    fn inline(&mut self, function: &'a str, call: &'a CallExpression, at: At) -> Result<NumberKind, Error> {
         let Some(found) = self.functions.get(function).copied() else { return Ok(INTEGER) };
         if self.calls.contains(&function) {
             return Err(refuse(at, format!("{function} calls itself"), "Write it as a loop"));
@@ -129,7 +129,7 @@ impl<'a> Lower<'a> {
                 Some(float) => {
                     let value = if float { None } else { self.integer(argument, false)? };
                     self.value(argument)?;
-                    let value = value.map_or(Value::Unknown, Value::Known);
+                    let value = value.map_or(IntegerValue::Unknown, IntegerValue::Known);
                     let scalar = Scalar { float, value, stored: true, depth: self.loops.len(), range: own.range() };
                     scope.insert(name.to_owned(), Binding::Scalar(scalar));
                 }
@@ -152,7 +152,7 @@ impl<'a> Lower<'a> {
         }
         self.inside(function, found.definition, scope, arrays)?;
         let result = types::declared(&found.definition.specifiers, &self.typedefs);
-        Ok(Kind { float: matches!(result.base, Base::Number(element) if element.is_float()), constant: false })
+        Ok(NumberKind { float: matches!(result.base, Base::Number(element) if element.is_float()), constant: false })
     }
 
     fn inside(
@@ -199,11 +199,11 @@ impl<'a> Lower<'a> {
             let name = name.node.name.as_str();
             match (own.float(), &own.base) {
                 (Some(true), _) => {
-                    let scalar = self.scalar(true, Value::Unknown);
+                    let scalar = self.scalar(true, IntegerValue::Unknown);
                     self.bind(name, scalar);
                 }
                 (Some(false), _) => {
-                    let (value, depth) = (Value::Parameter(name.to_owned()), self.loops.len());
+                    let (value, depth) = (IntegerValue::Parameter(name.to_owned()), self.loops.len());
                     let scalar =
                         Binding::Scalar(Scalar { float: false, value, stored: true, depth, range: own.range() });
                     self.bind(name, scalar);

@@ -3,9 +3,9 @@
 //! The parser and what walks its tree recurse once for each bracket, each statement without braces in another, each
 //! prefix operator, and each operator of a chain such as `a + b + c` (a tree as deep as the chain is long).
 
-use super::token::{Kind, Token};
+use super::token::{Token, TokenKind};
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Longer chains of operators are refused.
 const MAX_CHAIN: usize = 1000;
@@ -75,8 +75,8 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), Error> {
             _ => {}
         }
         // Prefix operators and casts in a row: whatever is not yet an operand.
-        let operand = matches!(token.kind, Kind::Number | Kind::Text)
-            || (token.kind == Kind::Name && !(before == "(" && next == ")") && !token.is("sizeof"));
+        let operand = matches!(token.kind, TokenKind::Number | TokenKind::Text)
+            || (token.kind == TokenKind::Name && !(before == "(" && next == ")") && !token.is("sizeof"));
         prefix = if operand || matches!(token.text, ";" | "{" | "}") { 0 } else { prefix + 1 };
         let top = levels.len() - 1;
         match token.text {
@@ -110,7 +110,7 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), Error> {
                 levels[top].right += 1;
                 levels[top].chain += 1;
             }
-            _ if token.kind == Kind::Sign => levels[top].chain += 1,
+            _ if token.kind == TokenKind::Sign => levels[top].chain += 1,
             _ => {}
         }
         if levels.iter().map(Level::depth).sum::<usize>() > MAX_DEPTH || prefix > 2 * MAX_DEPTH {

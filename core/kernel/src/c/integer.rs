@@ -3,7 +3,7 @@
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::lower::{Binding, Lower, Value};
+use super::lower::{Binding, CLowering, IntegerValue};
 use super::preprocess::integer;
 use super::types::{self, Base, Dim};
 use super::walk::{assigns, children, name};
@@ -11,7 +11,7 @@ use crate::expr::{Expr, Rounding};
 use crate::nest::{Branch, Comparison, Condition, Node as Step};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Longer expressions are data: nobody writes them, and substituting variables in each other can make them.
 const MAX_SIZE: usize = 200;
@@ -20,7 +20,7 @@ const FUNCTIONS: [&str; 9] = ["min", "max", "MIN", "MAX", "fmin", "fmax", "floor
 /// More runs of ones in a constant, each a division and a remainder, are not followed.
 const MAX_RUNS: usize = 4;
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// The value of `expression` as an expression of parameters and loop variables; none if data decide it. Names that
     /// nobody declared are parameters if an integer is `needed`.
     pub(super) fn integer(&mut self, expression: &'a Node<Expression>, needed: bool) -> Result<Option<Expr>, Error> {
@@ -81,9 +81,9 @@ impl<'a> Lower<'a> {
         }
         match self.find(name) {
             Some(Binding::Scalar(scalar)) if !scalar.float => match scalar.value.clone() {
-                Value::Known(value) => Some(value),
-                Value::Parameter(parameter) => Some(Expr::from(self.builder.parameter(&parameter))),
-                Value::Unknown | Value::Unwritten => None,
+                IntegerValue::Known(value) => Some(value),
+                IntegerValue::Parameter(parameter) => Some(Expr::from(self.builder.parameter(&parameter))),
+                IntegerValue::Unknown | IntegerValue::Unwritten => None,
             },
             _ => None,
         }
@@ -217,7 +217,7 @@ impl<'a> Lower<'a> {
     }
 
     fn unwritten(&self, name: &str) -> bool {
-        matches!(self.find(name), Some(Binding::Scalar(scalar)) if matches!(scalar.value, Value::Unwritten))
+        matches!(self.find(name), Some(Binding::Scalar(scalar)) if matches!(scalar.value, IntegerValue::Unwritten))
     }
 
     /// The value of what decides a condition or a subscript. What is known and cannot be written down is refused: to
@@ -301,10 +301,13 @@ impl<'a> Lower<'a> {
         }
         let at = self.at(expression);
         self.value(expression)?;
-        let told = self.text.hints.probability(at.line);
-        let probability = told.unwrap_or(self.source.probability);
-        let how =
-            if told.is_some() { "as its comment says" } else { "default; a comment `probability: 0.3` changes it" };
+        let commented = self.text.hints.probability(at.line);
+        let probability = commented.unwrap_or(self.source.probability);
+        let how = if commented.is_some() {
+            "as its comment says"
+        } else {
+            "default; a comment `probability: 0.3` changes it"
+        };
         let text = format!(
             "the condition on line {}, column {} holds with probability {probability} ({how})",
             at.line, at.column

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::{linear, value};
 use super::integer::chain;
-use super::lower::{Binding, Lower, Round, Scalar, Value};
+use super::lower::{Binding, CLowering, IntegerValue, Round, Scalar};
 use super::types;
+use super::view::{linear, value};
 use super::walk::{Part, assigned, name, steps, walk};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Loop, Node as Step, Work};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 const TRIPS: &str = "Say how often it runs: a comment `trips: 100` on its line or the line above";
 
@@ -38,11 +38,11 @@ struct Counter<'a> {
     var: Symbol,
 }
 
-/// A variable that each round moves, and where it starts, if that is known.
+/// A variable that each iteration moves, and where it starts, if that is known.
 type Moving<'a> = (Advance<'a>, Option<Expr>);
 
 impl Counter<'_> {
-    /// How many rounds lie behind, if the loop starts at `lower` and steps by one.
+    /// How many iterations lie behind, if the loop starts at `lower` and steps by one.
     fn rounds(&self, lower: &Expr, step: &Expr) -> Option<Expr> {
         match step {
             Expr::Const(1) => Some(Expr::from(self.var).minus(lower.clone())),
@@ -60,7 +60,7 @@ struct Head {
     ascending: bool,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// Reads a `for`.
     pub(super) fn for_loop(&mut self, repeat: &'a ForStatement, at: At) -> Result<(), Error> {
         self.scopes.push(BTreeMap::new());
@@ -70,11 +70,11 @@ impl<'a> Lower<'a> {
     }
 
     fn for_in_scope(&mut self, repeat: &'a ForStatement, at: At) -> Result<(), Error> {
-        let told = self.trips(at);
+        let commented = self.trips(at);
         let advances = repeat.step.as_deref().map(advances).unwrap_or_default();
         let found =
             advances.iter().position(|advance| repeat.condition.as_deref().is_some_and(|c| uses(c, advance.name)));
-        let counter = found.or(if told.is_some() { advances.len().checked_sub(1) } else { None });
+        let counter = found.or(if commented.is_some() { advances.len().checked_sub(1) } else { None });
         let counter = counter.and_then(|position| advances.get(position)).copied();
         let nodes = self.collect(at, |own| own.start(&repeat.initializer, &advances, at))?;
         // Starting a counter is part of the loop; loads on the way are not.
@@ -83,7 +83,7 @@ impl<'a> Lower<'a> {
         }
         self.work = Work::default();
         let (Some(condition), Some(advance)) = (repeat.condition.as_deref(), counter) else {
-            return match (told, repeat.condition.as_deref()) {
+            return match (commented, repeat.condition.as_deref()) {
                 (Some(trips), condition) => {
                     let parts = condition.into_iter().chain(repeat.step.as_deref()).collect::<Vec<_>>();
                     self.rounds(trips, &parts, condition, &repeat.statement, at)
@@ -94,7 +94,7 @@ impl<'a> Lower<'a> {
         };
         let mut assigned = self.assigned_in(Part::Statement(&repeat.statement));
         let moved = assigned.contains(advance.name);
-        if moved && told.is_none() {
+        if moved && commented.is_none() {
             let problem = format!("the loop's variable {} is changed within the loop", advance.name);
             return Err(refuse(at, problem, format!("Change it only in the loop's head. {TRIPS}")));
         }
@@ -106,7 +106,7 @@ impl<'a> Lower<'a> {
         let parts: Vec<_> = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect();
         others.extend(self.moving(&repeat.statement, &parts));
         assigned.extend(advances.iter().map(|advance| advance.name.to_owned()).filter(|name| name != advance.name));
-        // What the body changes is not known at the start of each round.
+        // What the body changes is not known at the start of each iteration.
         self.forget(&assigned);
         let step = match advance.by {
             None => Some(Expr::Const(1)),
@@ -116,11 +116,11 @@ impl<'a> Lower<'a> {
         let var = self.builder.variable(advance.name);
         let counter = Counter { advance, lower, step, others, var };
         let head = self.head(condition, &counter, at);
-        match (told, head) {
+        match (commented, head) {
             // A comment is for what the head does not say.
-            (Some(trips), Err(_)) => self.told_loop(repeat, &counter, trips, assigned, at),
+            (Some(trips), Err(_)) => self.commented_loop(repeat, &counter, trips, assigned, at),
             (Some(trips), Ok(_)) if moved || breaks(&repeat.statement.node) => {
-                self.told_loop(repeat, &counter, trips, assigned, at)
+                self.commented_loop(repeat, &counter, trips, assigned, at)
             }
             (_, head) => self.known_loop(repeat, head?, &counter, assigned, at),
         }
@@ -135,7 +135,7 @@ impl<'a> Lower<'a> {
                 for advance in advances {
                     if self.find(advance.name).is_none() {
                         let counter =
-                            Scalar { float: false, value: Value::Unknown, stored: true, depth: 0, range: None };
+                            Scalar { float: false, value: IntegerValue::Unknown, stored: true, depth: 0, range: None };
                         self.declare_shared(advance.name, Binding::Scalar(counter));
                     }
                 }
@@ -157,9 +157,9 @@ impl<'a> Lower<'a> {
     fn integer_named(&mut self, name: &str) -> Option<Expr> {
         match self.find(name) {
             Some(Binding::Scalar(scalar)) if !scalar.float => match scalar.value.clone() {
-                Value::Known(value) => Some(value),
-                Value::Parameter(name) => Some(Expr::from(self.builder.parameter(&name))),
-                Value::Unknown | Value::Unwritten => None,
+                IntegerValue::Known(value) => Some(value),
+                IntegerValue::Parameter(name) => Some(Expr::from(self.builder.parameter(&name))),
+                IntegerValue::Unknown | IntegerValue::Unwritten => None,
             },
             _ => None,
         }
@@ -173,7 +173,11 @@ impl<'a> Lower<'a> {
         };
         let step = counter.step.clone().filter(|step| !self.loops.iter().any(|round| step.mentions(round.var)));
         let Some(step) = step else {
-            return Err(refuse(at, format!("how far {name} goes in each round is decided by data, or changes"), TRIPS));
+            return Err(refuse(
+                at,
+                format!("how far {name} goes in each iteration is decided by data, or changes"),
+                TRIPS,
+            ));
         };
         let sign = value(&step, &self.builder.program).unwrap_or_default().signum();
         if sign == 0 {
@@ -186,7 +190,7 @@ impl<'a> Lower<'a> {
         Ok(head)
     }
 
-    /// A loop whose rounds follow from its head.
+    /// A loop whose iterations follow from its head.
     fn known_loop(
         &mut self,
         repeat: &'a ForStatement,
@@ -207,7 +211,7 @@ impl<'a> Lower<'a> {
             ascending,
             assigned,
             written: BTreeSet::new(),
-            told: false,
+            commented: false,
         };
         let body = self.body(round, &repeat.statement, at, |own| {
             own.set_moved(others);
@@ -215,9 +219,9 @@ impl<'a> Lower<'a> {
         })?;
         // Behind a loop by one, the counter is where it stopped.
         let after = match step {
-            Expr::Const(1) => Value::Known(lower.clone().max(upper.clone())),
-            Expr::Const(-1) => Value::Known(lower.clone().min(upper.clone())),
-            _ => Value::Unknown,
+            Expr::Const(1) => IntegerValue::Known(lower.clone().max(upper.clone())),
+            Expr::Const(-1) => IntegerValue::Known(lower.clone().min(upper.clone())),
+            _ => IntegerValue::Unknown,
         };
         if let Some(scalar) = self.scalar_mut(name) {
             (scalar.value, scalar.stored) = (after, true);
@@ -268,7 +272,7 @@ impl<'a> Lower<'a> {
 
     fn set_counter(&mut self, name: &str, value: Expr) {
         if let Some(scalar) = self.scalar_mut(name) {
-            (scalar.value, scalar.stored) = (Value::Known(value), false);
+            (scalar.value, scalar.stored) = (IntegerValue::Known(value), false);
         }
     }
 
@@ -377,7 +381,7 @@ impl<'a> Lower<'a> {
     }
 
     /// A `for` with a counter and a comment.
-    fn told_loop(
+    fn commented_loop(
         &mut self,
         repeat: &'a ForStatement,
         counter: &Counter<'a>,
@@ -406,8 +410,16 @@ impl<'a> Lower<'a> {
         let (step, ascending) = (Expr::Const(step), step > 0);
         let (lower_of, upper_of, step_of) = (lower.clone(), upper.clone(), step.clone());
         let written = BTreeSet::new();
-        let round =
-            Round { var, lower: lower_of, upper: upper_of, step: step_of, ascending, assigned, written, told: true };
+        let round = Round {
+            var,
+            lower: lower_of,
+            upper: upper_of,
+            step: step_of,
+            ascending,
+            assigned,
+            written,
+            commented: true,
+        };
         let condition = repeat.condition.as_deref();
         let others = self.moved(&counter.others, counter.rounds(&lower, &step))?;
         let body = self.body(round, &repeat.statement, at, |own| {
@@ -418,7 +430,7 @@ impl<'a> Lower<'a> {
         self.out.push(Step::Loop(Loop { var, lower, upper, step, body, at }));
         self.last_test(condition, at)?;
         if let Some(scalar) = self.scalar_mut(name) {
-            (scalar.value, scalar.stored) = (Value::Unknown, true);
+            (scalar.value, scalar.stored) = (IntegerValue::Unknown, true);
         }
         Ok(())
     }
@@ -432,8 +444,8 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
-    /// Integers that each round of a loop moves by the same amount, and where they start: the body changes them once,
-    /// outside of conditions and inner loops.
+    /// Integers that each iteration of a loop moves by the same amount, and where they start: the body changes them
+    /// once, outside of conditions and inner loops.
     fn moving(&mut self, statement: &'a Node<Statement>, parts: &[&'a Node<Expression>]) -> Vec<Moving<'a>> {
         let mut changes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut skips = false;
@@ -498,7 +510,7 @@ impl<'a> Lower<'a> {
     fn set_moved(&mut self, values: Vec<(&str, Expr)>) {
         for (name, value) in values {
             if let Some(scalar) = self.scalar_mut(name).filter(|scalar| !scalar.float) {
-                scalar.value = Value::Known(value);
+                scalar.value = IntegerValue::Known(value);
             }
         }
     }
@@ -521,7 +533,8 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// `trips` rounds of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is over.
+    /// `trips` iterations of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is
+    /// over.
     fn rounds(
         &mut self,
         trips: Expr,
@@ -551,7 +564,7 @@ impl<'a> Lower<'a> {
             ascending: true,
             assigned,
             written: BTreeSet::new(),
-            told: true,
+            commented: true,
         };
         let body = self.body(round, statement, at, |own| {
             own.set_moved(inside);

@@ -1,25 +1,28 @@
 //! C loop nests: files, functions or fragments.
 //!
-//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), refuses what
-//! would take the parser too deep (`guard`) and puts a function around a fragment. `lower` and its neighbours make
-//! a program of the tree: integers are followed as expressions of parameters and loop variables (`integer`), accesses
-//! and arithmetic are collected statement by statement (`value`), functions are put in the place of their calls
-//! (`call`), and extents that nobody gave follow from the subscripts (`array`).
+//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), refuses what would
+//! take the parser too deep (`guard`) and puts a function around a fragment. `statement`, `declaration` and `loops`
+//! make a program of the tree, with one state (`lower`): integers are followed as expressions of parameters and loop
+//! variables (`integer`), accesses and arithmetic are collected statement by statement (`value`), functions are put in
+//! the place of their calls (`call`), and extents that nobody gave follow from the subscripts (`array`, `view`).
 
 mod array;
 mod blas;
 mod call;
+mod declaration;
 mod guard;
 mod integer;
 mod loops;
 mod lower;
 mod preprocess;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod text;
 mod token;
 mod types;
 mod value;
+mod view;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,11 +30,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::Kernel;
-use super::nest::Program;
+use super::nest::{Kernel, Program};
 use super::source::{Source, refuse};
-use accel_core::error::Error;
-use lower::{Function, Lower};
+use accel_ground::error::Error;
+use lower::{CLowering, SourceFunction};
 use text::{FRAGMENT, Text};
 use walk::{Part, walk};
 
@@ -41,7 +43,7 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let functions = functions(&text.unit);
     let chosen = choose(source, &text, &functions)?;
     let defines = defines(source, &text, chosen.and_then(|name| functions.get(name)));
-    let mut lower = Lower::new(source, &text, &defines.values);
+    let mut lower = CLowering::new(source, &text, &defines.values);
     for assumption in text.assumptions.iter().chain(&defines.assumptions) {
         lower.builder.assume(assumption.clone());
     }
@@ -53,13 +55,13 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     lower.kernel(&text.unit, function, name)?;
     lower.finish_arrays()?;
     unused(source, &text, &mut lower);
-    let Lower { out, builder, .. } = lower;
+    let CLowering { out, builder, .. } = lower;
     Ok(Kernel { function: chosen.map(str::to_owned), program: Program { body: out, ..builder.program } })
 }
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// Reads the declarations of the file, and the function of that name.
-    fn kernel(&mut self, unit: &'a TranslationUnit, function: Function<'a>, name: &'a str) -> Result<(), Error> {
+    fn kernel(&mut self, unit: &'a TranslationUnit, function: SourceFunction<'a>, name: &'a str) -> Result<(), Error> {
         self.calls.push(name);
         let fragment = name == FRAGMENT;
         self.collect_names(function);
@@ -82,7 +84,7 @@ impl<'a> Lower<'a> {
     }
 
     /// Collects names whose use says what they are.
-    fn collect_names(&mut self, function: Function<'a>) {
+    fn collect_names(&mut self, function: SourceFunction<'a>) {
         let (mut integers, mut assigned) = (BTreeSet::new(), BTreeSet::new());
         walk(Part::Statement(&function.definition.statement), &mut |part| {
             let (expression, whole) = match part {
@@ -118,7 +120,7 @@ fn names_in(expression: &Node<Expression>, names: &mut BTreeSet<String>) {
 }
 
 /// The functions of a file, by name.
-fn functions(unit: &TranslationUnit) -> BTreeMap<&str, Function<'_>> {
+fn functions(unit: &TranslationUnit) -> BTreeMap<&str, SourceFunction<'_>> {
     let definitions = unit.0.iter().filter_map(|item| match &item.node {
         ExternalDeclaration::FunctionDefinition(definition) => Some(definition),
         _ => None,
@@ -126,7 +128,7 @@ fn functions(unit: &TranslationUnit) -> BTreeMap<&str, Function<'_>> {
     definitions
         .filter_map(|definition| {
             let name = types::name(&definition.node.declarator.node)?;
-            Some((name.node.name.as_str(), Function { definition: &definition.node, span: definition.span }))
+            Some((name.node.name.as_str(), SourceFunction { definition: &definition.node, span: definition.span }))
         })
         .collect()
 }
@@ -135,7 +137,7 @@ fn functions(unit: &TranslationUnit) -> BTreeMap<&str, Function<'_>> {
 fn choose<'a>(
     source: &Source,
     text: &Text,
-    functions: &BTreeMap<&'a str, Function<'a>>,
+    functions: &BTreeMap<&'a str, SourceFunction<'a>>,
 ) -> Result<Option<&'a str>, Error> {
     let named: Vec<&str> = functions.keys().copied().filter(|name| *name != FRAGMENT).collect();
     if let Some(wanted) = source.function {
@@ -208,7 +210,7 @@ struct Defines {
     assumptions: Vec<String>,
 }
 
-fn defines(source: &Source, text: &Text, function: Option<&Function>) -> Defines {
+fn defines(source: &Source, text: &Text, function: Option<&SourceFunction>) -> Defines {
     let mut values = text.values.clone();
     let mut constants = BTreeMap::new();
     for item in &text.unit.0 {
@@ -292,7 +294,7 @@ fn plain(expression: &Node<Expression>) -> Option<i64> {
 }
 
 /// States what the user gave and the source has no use for.
-fn unused(source: &Source, text: &Text, lower: &mut Lower) {
+fn unused(source: &Source, text: &Text, lower: &mut CLowering) {
     for name in source.defines.keys() {
         let symbol = |own: &String| lower.builder.program.symbols.iter().any(|symbol| symbol.name == *own);
         let known = text.names.contains(name)

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::token::{Kind, Token, lex};
+use super::token::{Token, TokenKind, lex};
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Macros may add this many tokens.
 const MAX_EXPANSION: usize = 1 << 20;
@@ -108,7 +108,7 @@ pub(super) fn preprocess<'a>(tokens: &[Token<'a>], defines: &BTreeMap<String, i6
     for name in unknown {
         out.assumptions.push(format!("{name} counts as not defined where `#if` asks for it"));
     }
-    match out.tokens.iter().find(|token| token.kind == Kind::Bad) {
+    match out.tokens.iter().find(|token| token.kind == TokenKind::Bad) {
         None => Ok(out),
         Some(bad) => {
             let what = match bad.text {
@@ -205,7 +205,7 @@ impl<'a> Preprocessor<'a, '_> {
     }
 
     fn define(&mut self, at: At, line: &[Token<'a>]) -> Result<(), Error> {
-        let Some((name, rest)) = line.split_first().filter(|(name, _)| name.kind == Kind::Name) else {
+        let Some((name, rest)) = line.split_first().filter(|(name, _)| name.kind == TokenKind::Name) else {
             return Err(refuse(at, "`#define` names nothing", "Write `#define N 1024`"));
         };
         let name = name.text;
@@ -253,7 +253,7 @@ impl<'a> Preprocessor<'a, '_> {
         let mut next = 0;
         while let Some(token) = input.get(next) {
             next += 1;
-            let found = self.macros.get(token.text).filter(|_| token.kind == Kind::Name);
+            let found = self.macros.get(token.text).filter(|_| token.kind == TokenKind::Name);
             let called = input.get(next).is_some_and(|after| after.is("("));
             let Some(found) = found.filter(|found| found.parameters.is_none() || called).cloned() else {
                 out.push(*token);
@@ -350,15 +350,15 @@ impl<'a> Preprocessor<'a, '_> {
                 asked.push(*first);
                 continue;
             }
-            let name = rest.iter().find(|token| token.kind == Kind::Name);
+            let name = rest.iter().find(|token| token.kind == TokenKind::Name);
             let value = if name.is_some_and(|name| self.defined(name.text)) { "1" } else { "0" };
             let taken = if rest.first().is_some_and(|open| open.is("(")) { 3 } else { 1 };
             rest = rest.get(taken..).unwrap_or_default();
-            asked.push(Token { kind: Kind::Number, text: value, ..*first });
+            asked.push(Token { kind: TokenKind::Number, text: value, ..*first });
         }
         let mut tokens = Vec::new();
         self.expand(&asked, &mut Vec::new(), &mut tokens)?;
-        for token in tokens.iter().filter(|token| token.kind == Kind::Name) {
+        for token in tokens.iter().filter(|token| token.kind == TokenKind::Name) {
             if self.value(token.text).is_none() {
                 self.unknown.insert(token.text);
             }
@@ -418,8 +418,8 @@ fn arguments<'t, 'a>(
 /// The whole number that `body` is, in parentheses or not.
 fn whole_number(body: &[Token]) -> Option<i64> {
     match body {
-        [number] if number.kind == Kind::Number => integer(number.text),
-        [minus, number] if minus.is("-") && number.kind == Kind::Number => integer(number.text)?.checked_neg(),
+        [number] if number.kind == TokenKind::Number => integer(number.text),
+        [minus, number] if minus.is("-") && number.kind == TokenKind::Number => integer(number.text)?.checked_neg(),
         [open, inside @ .., close] if open.is("(") && close.is(")") && inside.len() <= 2 => whole_number(inside),
         _ => None,
     }
@@ -498,8 +498,8 @@ impl Asked<'_, '_> {
                 self.next += 1;
                 value
             }
-            (Kind::Number, text) => integer(text)?,
-            (Kind::Name, name) => (self.value)(name),
+            (TokenKind::Number, text) => integer(text)?,
+            (TokenKind::Name, name) => (self.value)(name),
             _ => return None,
         };
         self.depth -= 1;

@@ -9,7 +9,7 @@ use crate::Kernel;
 use crate::naive::{Watch, run};
 use crate::nest::{Access, Comparison, Condition, Element, Flops, Node, Program, Work};
 use crate::source::{Fusion, MAX_BYTES, Shape, Source};
-use accel_core::error::{Error, Place};
+use accel_ground::error::{Error, Place};
 
 const LOOPS: &str = include_str!("../../../../tests/fixtures/kernel/loops.c");
 const EXPECTED: &str = include_str!("../../../../tests/fixtures/kernel/expected.json");
@@ -450,11 +450,11 @@ fn what_code_does() {
             "for (int i = 0; i < N; i++) for (int k = p[i]; k < p[i + 1]; k++) /* trips: 4 */ y[i] += v[k] * x[c[k]];",
             (8 * (1 + 4 * 5 + 1), 32, 64, "p: i32[N + 1]; v: f32[v_0]; x: f32[x_0]; c: i32[c_0]; y: f32[N]"),
         ),
-        // The test that ends it, too; `do` tests behind each round.
+        // The test that ends it, too; `do` tests behind each iteration.
         ("// trips: 5\nwhile (x[1] + x[2] > 1) x[0] = 1;", (12, 5, 6, "x: f32[3]")),
         ("// trips: 5\ndo x[0] = 1; while (x[1] + x[2] > 1);", (10, 5, 5, "x: f32[3]")),
         ("// trips: 5\nfor (; x[1] > 1; ) x[0] = 1;", (6, 5, 0, "x: i32[2]")),
-        // Variables that each round moves.
+        // Variables that each iteration moves.
         ("int k = 3;\n// trips: 5\nwhile (x[k] > 1) { y[2 * k] = 1; k += 2; }", (6, 5, 0, "x: f32[14]; y: f32[23]")),
         ("int k = 1;\n// trips: 5\nwhile (x[k] > 1) k++;", (6, 0, 0, "x: f32[7]")),
         ("int k = N;\n// trips: 3\ndo { k--; y[k] = 1; } while (x[0]);", (3, 3, 0, "x: f32[1]; y: f32[N]")),

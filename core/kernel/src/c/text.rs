@@ -6,11 +6,11 @@ use lang_c::ast::TranslationUnit;
 use lang_c::driver::{Config, Flavor, SyntaxError, parse_preprocessed};
 
 use super::preprocess::Preprocessed;
-use super::token::{Hints, Kind, Token};
+use super::token::{Hints, Token, TokenKind};
 use super::{guard, preprocess, token};
 use crate::nest::At;
 use crate::source::{Source, check_length, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// The name of the function around a fragment.
 pub(super) const FRAGMENT: &str = "__fragment";
@@ -87,7 +87,7 @@ impl Text {
             values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
             scops,
             assumptions,
-            names: all.iter().filter(|t| t.kind == Kind::Name).map(|token| token.text.to_owned()).collect(),
+            names: all.iter().filter(|t| t.kind == TokenKind::Name).map(|token| token.text.to_owned()).collect(),
             places,
         })
     }
@@ -203,7 +203,7 @@ fn typedefs<'a>(tokens: &[Token<'a>]) -> BTreeSet<&'a str> {
     for (i, token) in tokens.iter().enumerate() {
         open = (open || token.is("typedef")) && !token.is(";");
         let ends = tokens.get(i + 1).is_some_and(|next| matches!(next.text, ";" | "[" | ")" | ","));
-        if open && ends && token.kind == Kind::Name {
+        if open && ends && token.kind == TokenKind::Name {
             names.insert(token.text);
         }
     }
@@ -266,7 +266,7 @@ fn statement(item: &[Token], known: &dyn Fn(&str) -> bool) -> bool {
     if first.is(";") {
         return false;
     }
-    if first.kind != Kind::Name {
+    if first.kind != TokenKind::Name {
         return true;
     }
     if TYPE_WORDS.contains(&first.text) || known(first.text) {
@@ -280,7 +280,7 @@ fn statement(item: &[Token], known: &dyn Fn(&str) -> bool) -> bool {
         _ if second_is("(") => !function(item),
         // `type * name` or `a * b`: only a declaration makes sense.
         _ if second_is("*") => false,
-        _ => second.is_none_or(|token| token.kind != Kind::Name),
+        _ => second.is_none_or(|token| token.kind != TokenKind::Name),
     }
 }
 
@@ -309,8 +309,9 @@ fn syntax(error: &SyntaxError, tokens: &[Token], places: &Places) -> Error {
     let index = tokens.iter().position(|token| token.at == *at).unwrap_or_default();
     let found = tokens.get(index).map_or("", |token| token.text);
     let before = index.checked_sub(1).and_then(|before| tokens.get(before));
-    let two_names =
-        |before: &&Token| before.kind == Kind::Name && tokens.get(index).is_some_and(|t| t.kind == Kind::Name);
+    let two_names = |before: &&Token| {
+        before.kind == TokenKind::Name && tokens.get(index).is_some_and(|t| t.kind == TokenKind::Name)
+    };
     let cure = match before.filter(two_names) {
         Some(before) => format!("Correct it; if {0} is a type, add `typedef double {0};`", before.text),
         None => "Correct the syntax".to_owned(),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::nest::At;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// A name or a keyword.
     Name,
     /// A number.
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 /// A token and its place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     pub(super) text: &'a str,
     pub(super) at: At,
     /// Whether it is the first of its line.
@@ -175,20 +175,20 @@ impl<'a> Lexer<'a> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let next_digit = rest.get(1..).is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
         let (kind, length) = if first.is_ascii_alphabetic() || first == '_' {
-            (Kind::Name, rest.find(|c| !word(c)).unwrap_or(rest.len()))
+            (TokenKind::Name, rest.find(|c| !word(c)).unwrap_or(rest.len()))
         } else if first.is_ascii_digit() || (first == '.' && next_digit) {
-            (Kind::Number, number(rest))
+            (TokenKind::Number, number(rest))
         } else if first == '"' || first == '\'' {
             match quoted(rest, first) {
-                Some(length) => (Kind::Text, length),
-                None => (Kind::Bad, first.len_utf8()),
+                Some(length) => (TokenKind::Text, length),
+                None => (TokenKind::Bad, first.len_utf8()),
             }
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            (Kind::Sign, sign.len())
+            (TokenKind::Sign, sign.len())
         } else if "+-*/%<>=!&|^~?:;,.()[]{}#".contains(first) {
-            (Kind::Sign, 1)
+            (TokenKind::Sign, 1)
         } else {
-            (Kind::Bad, first.len_utf8())
+            (TokenKind::Bad, first.len_utf8())
         };
         let (at, fresh, glued) = (self.at, self.fresh, self.glued);
         let text = self.skip(length);

@@ -3,34 +3,34 @@
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::array::{self, View, sum};
 use super::integer::{arithmetic, chain};
-use super::lower::{Binding, Lower, Scalar, Value};
+use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim};
+use super::view::{self, Pointee, sum};
 use super::walk::{assigns, name, steps};
 use crate::expr::Expr;
 use crate::nest::{At, Branch, Node as Step};
 use crate::normal::tidy;
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What an expression is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct NumberKind {
     pub(super) float: bool,
     /// Whether the compiler computes it.
     pub(super) constant: bool,
 }
 
-pub(super) const INTEGER: Kind = Kind { float: false, constant: false };
+pub(super) const INTEGER: NumberKind = NumberKind { float: false, constant: false };
 
 /// What can stand to the left of `=`.
-enum Target {
-    Element(View, bool),
+enum Assignee {
+    Element(Pointee, bool),
     Scalar(Scalar),
 }
 
-impl<'a> Lower<'a> {
+impl<'a> CLowering<'a> {
     /// Reads an expression whose value nobody uses.
     pub(super) fn effect(&mut self, expression: &'a Node<Expression>) -> Result<(), Error> {
         match &expression.node {
@@ -40,19 +40,19 @@ impl<'a> Lower<'a> {
     }
 
     /// Adds what `expression` does to the work.
-    pub(super) fn value(&mut self, expression: &'a Node<Expression>) -> Result<Kind, Error> {
+    pub(super) fn value(&mut self, expression: &'a Node<Expression>) -> Result<NumberKind, Error> {
         let at = self.at(expression);
         self.deeper(at, |own| own.value_at(expression, at))
     }
 
-    fn value_at(&mut self, expression: &'a Node<Expression>, at: At) -> Result<Kind, Error> {
+    fn value_at(&mut self, expression: &'a Node<Expression>, at: At) -> Result<NumberKind, Error> {
         match &expression.node {
             Expression::Identifier(identifier) => self.read(&identifier.node.name, at),
             Expression::Constant(constant) => {
                 if let Constant::Integer(number) = &constant.node {
                     self.literal(number, expression)?;
                 }
-                Ok(Kind { float: matches!(constant.node, Constant::Float(_)), constant: true })
+                Ok(NumberKind { float: matches!(constant.node, Constant::Float(_)), constant: true })
             }
             Expression::UnaryOperator(unary) => self.unary(expression, &unary.node, at),
             Expression::BinaryOperator(binary) => {
@@ -86,14 +86,14 @@ impl<'a> Lower<'a> {
                 match own.base {
                     Base::Void => Ok(kind),
                     _ => match own.float() {
-                        Some(float) => Ok(Kind { float, ..kind }),
+                        Some(float) => Ok(NumberKind { float, ..kind }),
                         None => Err(refuse(at, "this cast is not read", "Cast to a type of numbers")),
                     },
                 }
             }
             Expression::Call(call) => self.call(&call.node, at),
             Expression::SizeOfTy(_) | Expression::SizeOfVal(_) | Expression::AlignOf(_) => {
-                Ok(Kind { float: false, constant: true })
+                Ok(NumberKind { float: false, constant: true })
             }
             Expression::Member(_) => {
                 let cure = "Use plain arrays and variables";
@@ -105,18 +105,18 @@ impl<'a> Lower<'a> {
     }
 
     /// A variable that is read.
-    fn read(&mut self, name: &str, at: At) -> Result<Kind, Error> {
+    fn read(&mut self, name: &str, at: At) -> Result<NumberKind, Error> {
         self.scalar_if_undeclared(name, false);
         match self.find(name) {
             Some(Binding::Scalar(scalar)) => {
                 let (float, stored, depth) = (scalar.float, scalar.stored, scalar.depth);
-                // What is known needs not wait for the round before.
-                let unknown = matches!(scalar.value, Value::Unknown);
+                // What is known needs not wait for the iteration before.
+                let unknown = matches!(scalar.value, IntegerValue::Unknown);
                 let constant = !stored
                     && match &scalar.value {
-                        Value::Known(value) => matches!(value, Expr::Const(_)),
-                        Value::Parameter(name) => self.builder.given(name).is_some(),
-                        Value::Unknown | Value::Unwritten => false,
+                        IntegerValue::Known(value) => matches!(value, Expr::Const(_)),
+                        IntegerValue::Parameter(name) => self.builder.given(name).is_some(),
+                        IntegerValue::Unknown | IntegerValue::Unwritten => false,
                     };
                 if stored {
                     self.work.scalars.reads += 1;
@@ -125,7 +125,7 @@ impl<'a> Lower<'a> {
                     });
                     self.work.carried |= carried && unknown;
                 }
-                Ok(Kind { float, constant })
+                Ok(NumberKind { float, constant })
             }
             Some(Binding::Array(_) | Binding::Pointer(_)) => {
                 Err(refuse(at, format!("{name} is an array; its value is not a number"), format!("Write {name}[i]")))
@@ -142,7 +142,7 @@ impl<'a> Lower<'a> {
         expression: &'a Node<Expression>,
         unary: &'a UnaryOperatorExpression,
         at: At,
-    ) -> Result<Kind, Error> {
+    ) -> Result<NumberKind, Error> {
         match &unary.operator.node {
             UnaryOperator::Indirection => self.load(expression, at),
             UnaryOperator::Address => {
@@ -166,7 +166,7 @@ impl<'a> Lower<'a> {
                     target,
                     &unary.operand,
                     &BinaryOperator::Plus,
-                    Kind { float: false, constant: true },
+                    NumberKind { float: false, constant: true },
                     Some(by),
                 )
             }
@@ -174,7 +174,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `a + b * c ...`, left to right, without recursion along the chain.
-    fn arithmetic(&mut self, expression: &'a Node<Expression>) -> Result<Kind, Error> {
+    fn arithmetic(&mut self, expression: &'a Node<Expression>) -> Result<NumberKind, Error> {
         let (first, steps) = chain(expression, &|operator| arithmetic(operator));
         let mut kind = self.value(first)?;
         for (operator, right) in steps {
@@ -185,10 +185,10 @@ impl<'a> Lower<'a> {
     }
 
     /// Counts an operator.
-    fn operate(&mut self, operator: &BinaryOperator, left: Kind, right: Kind) -> Kind {
+    fn operate(&mut self, operator: &BinaryOperator, left: NumberKind, right: NumberKind) -> NumberKind {
         use BinaryOperator::{AssignDivide, AssignMinus, AssignModulo, AssignMultiply, AssignPlus};
         use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
-        let kind = Kind { float: left.float || right.float, constant: left.constant && right.constant };
+        let kind = NumberKind { float: left.float || right.float, constant: left.constant && right.constant };
         if kind.constant {
             return kind;
         }
@@ -204,7 +204,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `c ? a : b`. A choice between values at hand is a selection; one between things to do is a branch.
-    fn choice(&mut self, choice: &'a ConditionalExpression, at: At) -> Result<Kind, Error> {
+    fn choice(&mut self, choice: &'a ConditionalExpression, at: At) -> Result<NumberKind, Error> {
         let condition = self.condition(&choice.condition)?;
         let (mut first, mut second) = (INTEGER, INTEGER);
         let then = self.collect(at, |own| {
@@ -215,7 +215,7 @@ impl<'a> Lower<'a> {
             second = own.value(&choice.else_expression)?;
             Ok(())
         })?;
-        let kind = Kind { float: first.float || second.float, constant: false };
+        let kind = NumberKind { float: first.float || second.float, constant: false };
         let (then, otherwise) = match (self.merge(then), self.merge(otherwise)) {
             (None, None) => return Ok(kind),
             (then, otherwise) => (then.unwrap_or_default(), otherwise.unwrap_or_default()),
@@ -249,7 +249,7 @@ impl<'a> Lower<'a> {
         lhs: &'a Node<Expression>,
         rhs: &'a Node<Expression>,
         at: At,
-    ) -> Result<Kind, Error> {
+    ) -> Result<NumberKind, Error> {
         if let Some(pointer) = name(lhs) {
             match self.find(pointer) {
                 Some(Binding::Pointer(element)) if self.loops.len() <= self.outer_loops => {
@@ -287,22 +287,22 @@ impl<'a> Lower<'a> {
         if let Some(scalar) = name(lhs).and_then(|name| self.scalar_mut(name))
             && unwritten
             && !scalar.float
-            && matches!(scalar.value, Value::Unknown)
+            && matches!(scalar.value, IntegerValue::Unknown)
         {
-            scalar.value = Value::Unwritten;
+            scalar.value = IntegerValue::Unwritten;
         }
         Ok(kind)
     }
 
     /// What `expression`, to the left of `=`, is. Loads of its subscripts happen here.
-    fn target(&mut self, expression: &'a Node<Expression>) -> Result<Target, Error> {
+    fn target(&mut self, expression: &'a Node<Expression>) -> Result<Assignee, Error> {
         let at = self.at(expression);
         match &expression.node {
             Expression::Identifier(identifier) => {
                 let name = identifier.node.name.as_str();
                 self.scalar_if_undeclared(name, false);
                 match self.find(name) {
-                    Some(Binding::Scalar(scalar)) => Ok(Target::Scalar(scalar.clone())),
+                    Some(Binding::Scalar(scalar)) => Ok(Assignee::Scalar(scalar.clone())),
                     Some(Binding::Other(what)) => {
                         let problem = format!("{name} is {what}, which is not followed");
                         Err(refuse(at, problem, "Use plain arrays and variables"))
@@ -327,15 +327,15 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn element(&mut self, expression: &'a Node<Expression>) -> Result<Target, Error> {
+    fn element(&mut self, expression: &'a Node<Expression>) -> Result<Assignee, Error> {
         let at = self.at(expression);
         let view = self.place(expression, 0)?;
         self.is_element(&view, at)?;
         let float = self.element_of(&view);
-        Ok(Target::Element(view, float))
+        Ok(Assignee::Element(view, float))
     }
 
-    fn is_element(&self, view: &View, at: At) -> Result<(), Error> {
+    fn is_element(&self, view: &Pointee, at: At) -> Result<(), Error> {
         match view.rank {
             0 => Ok(()),
             more => {
@@ -346,24 +346,24 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn element_of(&self, view: &View) -> bool {
+    fn element_of(&self, view: &Pointee) -> bool {
         self.builder.program.arrays.get(view.array).is_some_and(|array| array.element.is_float())
     }
 
     /// Stores into `target` what `operator` makes of it and of a value of kind `right`.
     fn update(
         &mut self,
-        target: Target,
+        target: Assignee,
         lhs: &'a Node<Expression>,
         operator: &BinaryOperator,
-        right: Kind,
+        right: NumberKind,
         known: Option<Expr>,
-    ) -> Result<Kind, Error> {
+    ) -> Result<NumberKind, Error> {
         let at = self.at(lhs);
         let plain = *operator == BinaryOperator::Assign;
         match target {
-            Target::Element(view, float) => {
-                let kind = Kind { float, constant: false };
+            Assignee::Element(view, float) => {
+                let kind = NumberKind { float, constant: false };
                 if !plain {
                     self.access(view.clone(), false, at)?;
                     self.operate(operator, kind, right);
@@ -371,11 +371,12 @@ impl<'a> Lower<'a> {
                 self.access(view, true, at)?;
                 Ok(kind)
             }
-            Target::Scalar(scalar) => {
+            Assignee::Scalar(scalar) => {
                 let name = name(lhs).unwrap_or_default();
-                let kind = Kind { float: scalar.float, constant: false };
+                let kind = NumberKind { float: scalar.float, constant: false };
                 if !scalar.stored {
-                    let problem = format!("{name} counts the rounds of a loop, or is a constant, and is changed here");
+                    let problem =
+                        format!("{name} counts the iterations of a loop, or is a constant, and is changed here");
                     return Err(refuse(at, problem, "Use another variable"));
                 }
                 if !plain {
@@ -394,7 +395,7 @@ impl<'a> Lower<'a> {
                     };
                     let value = value.filter(|value| value.size(200) <= 200);
                     if let Some(own) = self.scalar_mut(name) {
-                        own.value = value.map_or(Value::Unknown, Value::Known);
+                        own.value = value.map_or(IntegerValue::Unknown, IntegerValue::Known);
                     }
                 }
                 if let Some(round) = self.loops.last_mut() {
@@ -407,29 +408,29 @@ impl<'a> Lower<'a> {
 
     fn known_value(&mut self, scalar: &Scalar) -> Option<Expr> {
         match &scalar.value {
-            Value::Known(value) => Some(value.clone()),
-            Value::Parameter(name) => Some(Expr::from(self.builder.parameter(name))),
-            Value::Unknown | Value::Unwritten => None,
+            IntegerValue::Known(value) => Some(value.clone()),
+            IntegerValue::Parameter(name) => Some(Expr::from(self.builder.parameter(name))),
+            IntegerValue::Unknown | IntegerValue::Unwritten => None,
         }
     }
 
     // --- elements and pointers ---
 
-    fn load(&mut self, expression: &'a Node<Expression>, at: At) -> Result<Kind, Error> {
+    fn load(&mut self, expression: &'a Node<Expression>, at: At) -> Result<NumberKind, Error> {
         let view = self.place(expression, 0)?;
         self.is_element(&view, at)?;
         let float = self.element_of(&view);
         self.access(view, false, at)?;
-        Ok(Kind { float, constant: false })
+        Ok(NumberKind { float, constant: false })
     }
 
     /// The array, row or element that `expression` is; `more` subscripts follow it.
-    pub(super) fn place(&mut self, expression: &'a Node<Expression>, more: usize) -> Result<View, Error> {
+    pub(super) fn place(&mut self, expression: &'a Node<Expression>, more: usize) -> Result<Pointee, Error> {
         let at = self.at(expression);
         self.deeper(at, |own| own.place_at(expression, more, at))
     }
 
-    fn place_at(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<View, Error> {
+    fn place_at(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<Pointee, Error> {
         match &expression.node {
             Expression::Identifier(identifier) => {
                 let name = identifier.node.name.as_str();
@@ -469,7 +470,7 @@ impl<'a> Lower<'a> {
                 UnaryOperator::Address => {
                     let mut view = self.place(&unary.node.operand, more.saturating_sub(1))?;
                     match view.prefix.pop() {
-                        Some(last) => Ok(View { shift: last, rank: view.rank + 1, ..view }),
+                        Some(last) => Ok(Pointee { shift: last, rank: view.rank + 1, ..view }),
                         None => {
                             Err(refuse(at, "the address of a whole array is not followed", "Pass the array by name"))
                         }
@@ -502,7 +503,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `a[i][j]` or `a + i`.
-    fn offset_place(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<View, Error> {
+    fn offset_place(&mut self, expression: &'a Node<Expression>, more: usize, at: At) -> Result<Pointee, Error> {
         let index = |operator: &BinaryOperator| *operator == BinaryOperator::Index;
         let (first, subscripts) = chain(expression, &index);
         if !subscripts.is_empty() {
@@ -582,7 +583,7 @@ impl<'a> Lower<'a> {
     }
 
     /// `view` as a pointer of type `own` sees it.
-    pub(super) fn fit(&mut self, view: View, own: &types::Type<'a>, at: At) -> Result<View, Error> {
+    pub(super) fn fit(&mut self, view: Pointee, own: &types::Type<'a>, at: At) -> Result<Pointee, Error> {
         let rank = own.dims.len();
         if rank > view.rank {
             return Err(refuse(at, "an array is taken for one with more extents", "Declare both alike"));
@@ -600,11 +601,11 @@ impl<'a> Lower<'a> {
             let here = self.extent(view.array, all - rank + position).cloned();
             if let (Some(wanted), Some(here)) = (wanted, here)
                 && wanted != here
-                && array::value(&wanted, &self.builder.program) != array::value(&here, &self.builder.program)
+                && view::value(&wanted, &self.builder.program) != view::value(&here, &self.builder.program)
             {
                 return Err(refuse(at, "an array is taken for one with other extents", "Declare both alike"));
             }
         }
-        Ok(View { rank, ..view })
+        Ok(Pointee { rank, ..view })
     }
 }

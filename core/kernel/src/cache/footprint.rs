@@ -6,10 +6,10 @@
 use rustc_hash::FxHashMap;
 
 use super::meter::Meter;
-use super::plan::{Plan, Touch};
+use super::plan::{CachePlan, Touch};
 use super::run::{Cursor, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Lines of a page.
 const PAGE: u64 = 4096;
@@ -25,7 +25,7 @@ pub(super) struct Footprint {
     pub(super) lines: u64,
     /// How many of them are written to.
     pub(super) written: u64,
-    /// By index into [`Plan::sources`]: who touched them first.
+    /// By index into [`CachePlan::sources`]: who touched them first.
     pub(super) first: Vec<u64>,
     /// Whether these are all lines of all arrays, of which fewer may be touched.
     pub(super) at_most: bool,
@@ -97,7 +97,7 @@ struct Finder<'m, 'p> {
 
 impl Footprint {
     /// The lines touched, or, where finding them takes too long, all lines there are.
-    pub(super) fn of(plan: &Plan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
+    pub(super) fn of(plan: &CachePlan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
         match Self::exact(plan, meter) {
             Err(Error::TooLarge { .. }) => {
                 let first = vec![0; plan.sources.len()];
@@ -107,7 +107,7 @@ impl Footprint {
         }
     }
 
-    fn exact(plan: &Plan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
+    fn exact(plan: &CachePlan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
         let found = Self { first: vec![0; plan.sources.len()], ..Self::default() };
         let mut finder = Finder { touched: Lines::default(), written: Lines::default(), found, meter };
         Sparse::new(plan, plan.values.clone(), Turn::First { check: true }, &mut finder).steps(&plan.steps, 0)?;
@@ -137,14 +137,14 @@ impl Finder<'_, '_> {
     }
 
     /// Adds all lines of one access.
-    fn sweep(&mut self, plan: &Plan<'_>, run: &mut Cursor, rounds: u64) -> Result<(), Error> {
+    fn sweep(&mut self, plan: &CachePlan<'_>, run: &mut Cursor, rounds: u64) -> Result<(), Error> {
         if let Some((from, to)) = run.lines_without_gaps(rounds, plan.line_bytes) {
             return self.add(run.write, run.source, from, to);
         }
         self.by_round(plan, std::slice::from_mut(run), rounds)
     }
 
-    fn by_round(&mut self, plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+    fn by_round(&mut self, plan: &CachePlan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
         each_round(plan, runs, (0, rounds), |runs, _| {
             runs.iter().try_for_each(|run| self.add(run.write, run.source, run.line, run.line))
         })
@@ -160,7 +160,7 @@ impl Visitor for Finder<'_, '_> {
         self.add(touch.write, touch.source, line, line)
     }
 
-    fn runs(&mut self, plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+    fn runs(&mut self, plan: &CachePlan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
         // Where all are of one line of the source, who of them was first makes no difference, so each goes by itself.
         if runs.iter().all(|run| Some(run.source) == runs.first().map(|first| first.source)) {
             runs.iter_mut().try_for_each(|run| self.sweep(plan, run, rounds))

@@ -4,10 +4,10 @@
 //! blocking reaches.
 
 use super::meter::Meter;
-use super::plan::{Choice, Plan};
+use super::plan::{CachePlan, Choice};
 use crate::expr::Expr;
 use crate::nest::{At, Library, Node};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Misses of a library beyond its sweep, in one cache.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Extra {
 }
 
 struct Walk<'p, 'a, 'm> {
-    plan: &'p Plan<'a>,
+    plan: &'p CachePlan<'a>,
     capacities: &'p [u64],
     values: Vec<i64>,
     found: Vec<Extra>,
@@ -40,7 +40,7 @@ pub(super) fn any(nodes: &[Node]) -> bool {
 
 /// What the libraries of `nodes` add in caches of `capacities` lines.
 pub(super) fn extra(
-    plan: &Plan<'_>,
+    plan: &CachePlan<'_>,
     nodes: &[Node],
     capacities: &[u64],
     meter: &mut Meter<'_>,
@@ -70,7 +70,7 @@ impl Walk<'_, '_, '_> {
                 }
                 Node::Loop(l) if any(&l.body) => {
                     let (first, rounds, step) = self.plan.rounds_of(l, &self.values)?;
-                    // Where nothing within mentions the variable, all rounds are like the first.
+                    // Where nothing within mentions the variable, all iterations are like the first.
                     let (runs, times) =
                         if mentions(&l.body, l.var) { (rounds, times) } else { (1, times * rounds as f64) };
                     for round in 0..runs.min(rounds) {

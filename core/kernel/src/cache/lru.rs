@@ -175,3 +175,58 @@ impl Lru {
         self.slots.iter().filter(|slot| slot.line.dirty).count() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use accel_core::policy::{self, Setup};
+    use accel_core::sim::{Engine, Observer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Notes which lines are changed, and how many of them went back.
+    struct Dirty<'a> {
+        touches: &'a [(u32, bool)],
+        dirty: Vec<bool>,
+        misses: u64,
+        write_backs: u64,
+    }
+
+    impl Observer for Dirty<'_> {
+        fn hit(&mut self, now: usize, line: u32, _bytes: u64) {
+            self.dirty[line as usize] |= self.touches[now].1;
+        }
+        fn miss(&mut self, _now: usize, _line: u32, _bytes: u64) {
+            self.misses += 1;
+        }
+        fn insert(&mut self, now: usize, line: u32, _bytes: u64) {
+            self.dirty[line as usize] |= self.touches[now].1;
+        }
+        fn evict(&mut self, _now: usize, line: u32, _bytes: u64) {
+            self.write_backs += u64::from(std::mem::take(&mut self.dirty[line as usize]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_lru_of_the_engine(
+            touches in prop::collection::vec((0u32..40, any::<bool>()), 1..400),
+            capacity in 1u64..50,
+        ) {
+            let sizes = vec![64; 40];
+            let mut engine: Engine<policy::lru::Lru> = Engine::new(&Setup::new(&sizes, 64 * capacity)).unwrap();
+            let lines: Vec<u32> = touches.iter().map(|(line, _)| *line).collect();
+            let mut wanted = Dirty { touches: &touches, dirty: vec![false; 40], misses: 0, write_backs: 0 };
+            engine.advance(&lines, 0, &mut wanted);
+            let mut lru = Lru::new(capacity as usize, 40);
+            let (mut misses, mut write_backs) = (0, 0);
+            for (line, write) in &touches {
+                let touched = lru.touch(u64::from(*line), 0, *write);
+                misses += u64::from(touched.missed);
+                write_backs += u64::from(touched.wrote_back);
+            }
+            let left = wanted.dirty.iter().filter(|dirty| **dirty).count() as u64;
+            prop_assert_eq!((misses, write_backs, lru.dirty()), (wanted.misses, wanted.write_backs, left));
+        }
+    }
+}

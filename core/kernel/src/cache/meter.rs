@@ -1,7 +1,7 @@
 //! Bounds the work, and says how far it is.
 
-use accel_core::error::Error;
-use accel_core::progress::{Flow, Progress};
+use accel_ground::error::Error;
+use accel_ground::progress::{Flow, Progress};
 
 /// Work between two reports.
 const REPORT_EVERY: u64 = 1 << 22;

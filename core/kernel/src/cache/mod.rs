@@ -18,19 +18,21 @@ mod small;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use footprint::Footprint;
 use library::Extra;
 use meter::Meter;
-use plan::Plan;
-use replay::{Replay, Totals};
+use plan::CachePlan;
+use replay::Replay;
 use sample::Sample;
 use small::Stream;
+use totals::Totals;
 
 use super::nest::Program;
 use super::report::Count;
-use accel_core::error::Error;
-use accel_core::progress::Progress;
+use accel_ground::error::Error;
+use accel_ground::progress::Progress;
 
 /// What happens in one cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +55,7 @@ pub struct Misses {
 
 /// Lines that replays may touch, in all levels together; a few seconds natively.
 const REPLAY_WORK: u64 = 600_000_000;
-/// What is left for each level at least: rounds that repeat soon are found with that.
+/// What is left for each level at least: iterations that repeat soon are found with that.
 const LEAST_REPLAY_WORK: u64 = 10_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
 const MAX_LINES: u64 = 1 << 24;
@@ -99,7 +101,7 @@ fn find(
         }
         lines.push(capacity / line_bytes);
     }
-    let plan = Plan::new(program, line_bytes)?;
+    let plan = CachePlan::new(program, line_bytes)?;
     let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", ways.footprint_work))?;
     let extra =
         library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
@@ -108,7 +110,7 @@ fn find(
     let mut ways = Ways { sample_work: ways.sample_work / capacities.len().max(1) as u64, ..ways };
     for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
         let (totals, method) = match &stream {
-            Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)?), "exact: replayed through the engine".into()),
+            Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)), "exact: replayed line by line".into()),
             None => replay_or_sample(&plan, &found, *lines, &mut ways, progress)?,
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
@@ -154,7 +156,7 @@ enum Outcome {
 }
 
 fn replay_or_sample(
-    plan: &Plan<'_>,
+    plan: &CachePlan<'_>,
     found: &Footprint,
     capacity: u64,
     ways: &mut Ways,
@@ -168,7 +170,10 @@ fn replay_or_sample(
     }
     if capacity > MAX_LINES {
         return Err(Error::TooLarge {
-            problem: format!("the kernel does not fit a cache of {} lines", accel_core::units::format_count(capacity)),
+            problem: format!(
+                "the kernel does not fit a cache of {} lines",
+                accel_ground::units::format_count(capacity)
+            ),
             cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
         });
     }
@@ -184,17 +189,19 @@ fn replay_or_sample(
         match replayed {
             Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
             Ok((totals, true)) => {
-                return Ok((Outcome::Exact(totals), "exact: replayed, repeating rounds skipped".into()));
+                return Ok((Outcome::Exact(totals), "exact: replayed, repeating iterations skipped".into()));
             }
             Err(Error::TooLarge { .. }) => {}
             Err(error) => return Err(error),
         }
     }
     let sample = Sample::take(plan, capacity, &mut Meter::new(progress, "accesses sampled", ways.sample_work))?;
-    let mut method = format!("sampled: {} accesses, 99 % interval", accel_core::units::format_count(sample.drawn));
+    let mut method = format!("sampled: {} accesses, 99 % interval", accel_ground::units::format_count(sample.drawn));
     if sample.open > 0 {
-        method
-            .push_str(&format!(", {} of them not followed to their end", accel_core::units::format_count(sample.open)));
+        method.push_str(&format!(
+            ", {} of them not followed to their end",
+            accel_ground::units::format_count(sample.open)
+        ));
     }
     Ok((Outcome::Sampled(sample), method))
 }
@@ -205,7 +212,7 @@ fn count(number: u128) -> Count {
 }
 
 impl Outcome {
-    fn misses(self, plan: &Plan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
+    fn misses(self, plan: &CachePlan<'_>, found: &Footprint, capacity_bytes: u64, method: String) -> Misses {
         let compulsory = Count::Whole(found.lines);
         match self {
             Self::Exact(totals) => {

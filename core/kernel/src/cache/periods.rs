@@ -1,21 +1,21 @@
 //! Warping (Morelli and Reineke, "Warping Cache Simulation of Polyhedral Programs", PLDI 2022): where a loop finds the
-//! cache as some rounds ago, only with the lines of each array moved as far as the loop has moved its accesses since,
-//! it will miss again as it did since then, and so on; all but the rest can be skipped.
+//! cache as some iterations ago, only with the lines of each array moved as far as the loop has moved its accesses
+//! since, it will miss again as it did since then, and so on; all but the rest can be skipped.
 
 use super::lru::{Line, Lru};
 use super::meter::Meter;
 use super::plan::Period;
-use super::replay::Totals;
-use accel_core::error::Error;
+use super::totals::Totals;
+use accel_ground::error::Error;
 
-/// Looks for such rounds in one run of a loop.
+/// Looks for such iterations in one run of a loop.
 #[derive(Debug)]
 pub(super) struct Periods<'p> {
     period: &'p Period,
-    /// Rounds between looks, a multiple of the period.
+    /// Iterations between looks, a multiple of the period.
     length: u64,
-    /// What was found then; replaced when a quarter more rounds have passed, so that a start that is not like the rest
-    /// is left behind, and when keeping it costs no more than a share of running.
+    /// What was found then; replaced when a quarter more iterations have passed, so that a start that is not like the
+    /// rest is left behind, and when keeping it costs no more than a share of running.
     seen: Option<Seen>,
     /// From this work of the meter on, looking again costs little beside what was done.
     due: u64,
@@ -38,8 +38,8 @@ impl<'p> Periods<'p> {
         Self { period, length, seen: None, due: 0, start: meter.spent(), done: false }
     }
 
-    /// How many rounds can be skipped before `round`, after which `left` rounds can follow at most; they are counted
-    /// and the cache is brought to where they leave it.
+    /// How many iterations can be skipped before `round`, after which `left` iterations can follow at most; they are
+    /// counted and the cache is brought to where they leave it.
     pub(super) fn look(
         &mut self,
         round: u64,

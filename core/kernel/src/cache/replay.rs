@@ -1,50 +1,31 @@
-//! The exact way for long streams: every touch of another line goes through an LRU cache; where rounds of a loop repeat,
-//! they are skipped.
+//! The exact way for long streams: every touch of another line goes through an LRU cache; where iterations of a loop
+//! repeat, they are skipped.
 
 use super::lru::{Lru, MAX_TABLE};
 use super::meter::Meter;
 use super::periods::Periods;
-use super::plan::{Loop, Plan, Step, Touch};
+use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
-use accel_core::error::Error;
+use super::totals::Totals;
+use accel_ground::error::Error;
 
-/// Rounds of a straight loop are looked at this many periods at a time: a look must cost little beside them.
+/// Iterations of a straight loop are looked at this many periods at a time: a look must cost little beside them.
 const PERIODS_AT_A_TIME: u64 = 64;
 /// In straight loops of fewer looks than this, it is the loops around that matter.
 const MIN_CHUNKS: u64 = 4;
 
-/// What was counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    /// Misses, by index into [`Plan::sources`].
-    pub(super) misses: Vec<u128>,
-    /// Changed lines that went back.
-    pub(super) write_backs: u128,
-}
-
-impl Totals {
-    /// Counts what happened since `before` `times` more.
-    pub(super) fn repeat(&mut self, before: &Self, times: u64) {
-        let more = |now: u128, before: u128| now.saturating_add((now - before).saturating_mul(times.into()));
-        for (now, before) in self.misses.iter_mut().zip(&before.misses) {
-            *now = more(*now, *before);
-        }
-        self.write_backs = more(self.write_backs, before.write_backs);
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Replay<'p, 'a, 'm> {
-    plan: &'p Plan<'a>,
+    plan: &'p CachePlan<'a>,
     values: Vec<i64>,
     lru: Lru,
     capacity: u64,
     totals: Totals,
-    /// Whether rounds were skipped.
+    /// Whether iterations were skipped.
     skipped: bool,
     meter: &'p mut Meter<'m>,
-    /// Work of a touch.
+    /// Work per touch.
     touch: u64,
     /// Kept for its memory.
     cursors: Vec<Cursor>,
@@ -54,8 +35,12 @@ pub(super) struct Replay<'p, 'a, 'm> {
 const HASHED: u64 = 4;
 
 impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
-    /// The counts of the whole program in a cache of `capacity` lines, and whether rounds were skipped.
-    pub(super) fn run(plan: &'p Plan<'a>, capacity: u64, meter: &'p mut Meter<'m>) -> Result<(Totals, bool), Error> {
+    /// The counts of the whole program in a cache of `capacity` lines, and whether iterations were skipped.
+    pub(super) fn run(
+        plan: &'p CachePlan<'a>,
+        capacity: u64,
+        meter: &'p mut Meter<'m>,
+    ) -> Result<(Totals, bool), Error> {
         let lru = Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX), plan.lines);
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
         let values = plan.values.clone();
@@ -67,7 +52,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         Ok((replay.totals, replay.skipped))
     }
 
-    /// Whether there is a loop in `steps` of which rounds may be skipped.
+    /// Whether there is a loop in `steps` of which iterations may be skipped.
     pub(super) fn may_skip(steps: &[Step<'_>], capacity: u64) -> bool {
         steps.iter().any(|step| match step {
             Step::Loop(l) => {
@@ -102,13 +87,13 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         Ok(())
     }
 
-    fn set(&mut self, l: &Loop<'_>, first: i64, round: u64) {
+    fn set(&mut self, l: &PlanLoop<'_>, first: i64, round: u64) {
         if let Some(var) = self.values.get_mut(l.var) {
             *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
         }
     }
 
-    fn repeat(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+    fn repeat(&mut self, l: &'p PlanLoop<'a>) -> Result<(), Error> {
         self.meter.spend(1)?;
         let (first, rounds) = self.plan.rounds(l, &self.values)?;
         if rounds == 0 {
@@ -134,7 +119,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
 
     /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
     /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
-    fn fits(&mut self, l: &'p Loop<'a>) -> Result<(), Error> {
+    fn fits(&mut self, l: &'p PlanLoop<'a>) -> Result<(), Error> {
         self.meter.spend(self.values.len() as u64)?;
         self.skipped = true;
         let plan = self.plan;
@@ -145,7 +130,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         Ok(())
     }
 
-    fn straight(&mut self, l: &'p Loop<'a>, rounds: u64) -> Result<(), Error> {
+    fn straight(&mut self, l: &'p PlanLoop<'a>, rounds: u64) -> Result<(), Error> {
         let mut runs = std::mem::take(&mut self.cursors);
         cursors(l, &self.values, |_| true, &mut runs);
         let period = l.period.as_ref().map(|period| (period, period.rounds * PERIODS_AT_A_TIME));
@@ -170,7 +155,8 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let Self { plan, lru, totals, meter, capacity, touch, .. } = self;
         let all_stay = *capacity >= runs.len() as u64;
         each_round(plan, runs, range, |runs, rounds| {
-            // Where the cache holds all lines of a round, the next round with the same lines hits and changes nothing.
+            // Where the cache holds all lines of an iteration, the next iteration with the same lines hits and changes
+            // nothing.
             for _ in 0..if all_stay { 1 } else { rounds } {
                 meter.spend(*touch * runs.len() as u64)?;
                 for run in runs {
@@ -184,7 +170,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     /// How many rounds to skip before `round`: they repeat what was counted already.
     fn skip(&mut self, periods: Option<&mut Periods<'_>>, round: u64, rounds: u64) -> Result<u64, Error> {
         let Some(periods) = periods else { return Ok(0) };
-        // One round stays to be run, so that the loop leaves its variables and lines as it would have.
+        // One iteration stays to be run, so that the loop leaves its variables and lines as it would have.
         let skipped = periods.look(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
         self.skipped |= skipped > 0;
         Ok(skipped)
@@ -202,7 +188,7 @@ impl Visitor for Replay<'_, '_, '_> {
         Ok(())
     }
 
-    fn runs(&mut self, _plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
+    fn runs(&mut self, _plan: &CachePlan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error> {
         self.rounds(runs, (0, rounds))
     }
 }

@@ -1,6 +1,6 @@
-//! Rounds of a straight loop, those that touch the same lines taken together.
+//! Iterations of a straight loop, those that touch the same lines taken together.
 
-use super::plan::{Address, Loop, Plan, Step, Touch};
+use super::plan::{Address, CachePlan, PlanLoop, Step, Touch};
 
 /// An access of a straight loop: the line it touches, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -9,15 +9,15 @@ pub(super) struct Cursor {
     pub(super) array: u32,
     pub(super) write: bool,
     pub(super) source: u32,
-    /// The byte it touches in round 0, and how far it moves each round.
+    /// The byte it touches in iteration 0, and how far it moves each iteration.
     start: i64,
     stride: i64,
-    /// The first round in which the line may be another.
+    /// The first iteration in which the line may be another.
     next: u64,
 }
 
 impl Cursor {
-    /// `touch` in round `from` and on, where `values` hold the loop's first round; backwards if `step` says so.
+    /// `touch` in iteration `from` and on, where `values` hold the loop's first iteration; backwards if `step` says so.
     pub(super) fn new(touch: &Touch<'_>, var: usize, step: i64, values: &[i64]) -> Option<Self> {
         let Address::Even(even) = &touch.address else { return None };
         let stride = even.by(var).wrapping_mul(step);
@@ -25,7 +25,7 @@ impl Cursor {
         Some(Self { line: 0, array: touch.array, write: touch.write, source: touch.source, start, stride, next })
     }
 
-    /// Goes to round `now`.
+    /// Goes to iteration `now`.
     #[inline]
     fn go_to(&mut self, now: u64, line_bytes: u64) {
         if now < self.next {
@@ -50,8 +50,8 @@ impl Cursor {
     }
 }
 
-/// The accesses of `l` that `keep` keeps, at its first round.
-pub(super) fn cursors(l: &Loop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>) -> bool, cursors: &mut Vec<Cursor>) {
+/// The accesses of `l` that `keep` keeps, at its first iteration.
+pub(super) fn cursors(l: &PlanLoop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>) -> bool, cursors: &mut Vec<Cursor>) {
     cursors.clear();
     let touches = l.body.iter().filter_map(|step| match step {
         Step::Touch(touch) if keep(touch) => Cursor::new(touch, l.var, l.step, values),
@@ -60,9 +60,10 @@ pub(super) fn cursors(l: &Loop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>) ->
     cursors.extend(touches);
 }
 
-/// Tells `visit` of the rounds `from..to`, in order: the cursors, each at its line, and how many rounds stay like that.
+/// Tells `visit` of the iterations `from..to`, in order: the cursors, each at its line, and how many iterations stay
+/// like that.
 pub(super) fn each_round<E>(
-    plan: &Plan<'_>,
+    plan: &CachePlan<'_>,
     cursors: &mut [Cursor],
     (from, to): (u64, u64),
     mut visit: impl FnMut(&[Cursor], u64) -> Result<(), E>,
@@ -83,7 +84,7 @@ pub(super) fn each_round<E>(
     Ok(())
 }
 
-/// The same rounds, last first, the accesses of each in reverse: the cursors must be reversed too.
+/// The same iterations, last first, the accesses of each in reverse: the cursors must be reversed too.
 pub(super) fn turn(cursors: &mut [Cursor], rounds: u64) {
     cursors.reverse();
     for cursor in cursors {
@@ -93,7 +94,7 @@ pub(super) fn turn(cursors: &mut [Cursor], rounds: u64) {
 }
 
 impl Cursor {
-    /// The first and the last line of `rounds` rounds, where it touches all lines between.
+    /// The first and the last line of `rounds` iterations, where it touches all lines between.
     pub(super) fn lines_without_gaps(&self, rounds: u64, line_bytes: u64) -> Option<(u64, u64)> {
         if self.stride.unsigned_abs() > line_bytes {
             return None;
@@ -102,7 +103,7 @@ impl Cursor {
         Some((a.min(b), a.max(b)))
     }
 
-    /// The bytes that it touches in the first and in the last round.
+    /// The bytes that it touches in the first and in the last iteration.
     fn ends(&self, rounds: u64) -> [u64; 2] {
         let last = self.start.wrapping_add(self.stride.wrapping_mul(rounds.wrapping_sub(1) as i64));
         [self.start as u64, last as u64]
@@ -110,8 +111,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// The round in which it first touches the line of number `visit`, of the lines that it goes to one after another
-    /// in `rounds` rounds.
+    /// The iteration in which it first touches the line of number `visit`, of the lines that it goes to one after
+    /// another in `rounds` iterations.
     pub(super) fn round_of(&self, visit: u64, rounds: u64, line_bytes: u64) -> Option<u64> {
         let size = self.stride.unsigned_abs();
         if size >= line_bytes {

@@ -5,16 +5,16 @@
 //! holds both.
 //!
 //! Positions are drawn from the box around the loops, so that nothing need be counted: one that the loops never reach
-//! is a draw without a miss. Accesses of a straight loop that touch the line of the round before cannot miss, so only
-//! the first touches of lines are drawn there.
+//! is a draw without a miss. Accesses of a straight loop that touch the line of the iteration before cannot miss, so
+//! only the first touches of lines are drawn there.
 
 use rustc_hash::FxHashSet;
 
 use super::meter::{Meter, too_long};
-use super::plan::{Address, Branch, Loop, Plan, Step, Touch};
+use super::plan::{Address, CachePlan, PlanBranch, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round, turn};
-use accel_core::error::Error;
-use accel_core::rng::Rng;
+use accel_ground::error::Error;
+use accel_ground::rng::Rng;
 
 /// Lines that sampling may touch, in all levels together.
 pub(super) const WORK: u64 = 200_000_000;
@@ -39,7 +39,7 @@ pub(super) struct Sample {
     /// Between which numbers misses of both kinds lie with 99 % confidence.
     pub(super) range: [f64; 2],
     pub(super) write_backs: f64,
-    /// Misses by index into [`Plan::sources`].
+    /// Misses by index into [`CachePlan::sources`].
     pub(super) by_source: Vec<f64>,
 }
 
@@ -66,7 +66,7 @@ struct Sites<'p, 'a> {
 }
 
 impl<'p, 'a> Sites<'p, 'a> {
-    fn of(plan: &'p Plan<'a>, capacity: u64) -> Self {
+    fn of(plan: &'p CachePlan<'a>, capacity: u64) -> Self {
         let mut sites = Vec::new();
         collect(plan, &plan.steps, capacity, 1.0, &mut Vec::new(), &mut sites);
         let add = |end: &mut f64, site: &Site<'_, '_>| {
@@ -91,7 +91,7 @@ impl<'p, 'a> Sites<'p, 'a> {
 #[derive(Debug, Clone)]
 struct Found {
     drawn: u64,
-    /// Not followed to their end, by index into [`Plan::sources`].
+    /// Not followed to their end, by index into [`CachePlan::sources`].
     open: Vec<u64>,
     misses: Vec<u64>,
     write_backs: u64,
@@ -115,7 +115,7 @@ impl From<Error> for Stop {
 
 impl Sample {
     /// About how many positions the program comes to: no replay without skipping touches fewer lines.
-    pub(super) fn positions(plan: &Plan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<f64, Error> {
+    pub(super) fn positions(plan: &CachePlan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<f64, Error> {
         let sites = Sites::of(plan, capacity);
         let mut rng = Rng::new(0, "kernel positions");
         let mut reached = 0;
@@ -130,7 +130,7 @@ impl Sample {
         Ok(sites.positions() * reached as f64 / POSITION_DRAWS as f64)
     }
 
-    pub(super) fn take(plan: &Plan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<Self, Error> {
+    pub(super) fn take(plan: &CachePlan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<Self, Error> {
         let sites = Sites::of(plan, capacity);
         let mut found = Found::of(0, plan);
         // Half of the work is enough for the first batch, whatever it meets.
@@ -154,7 +154,7 @@ impl Sample {
 }
 
 impl Found {
-    fn of(drawn: u64, plan: &Plan<'_>) -> Self {
+    fn of(drawn: u64, plan: &CachePlan<'_>) -> Self {
         let none = vec![0; plan.sources.len()];
         Self { drawn, open: none.clone(), misses: none, write_backs: 0 }
     }
@@ -198,7 +198,7 @@ fn interval(hits: f64, draws: f64) -> [f64; 2] {
 
 /// Collects the accesses of `steps`, around which the loops have `positions` rounds together.
 fn collect<'p, 'a>(
-    plan: &Plan<'_>,
+    plan: &CachePlan<'_>,
     steps: &'p [Step<'a>],
     capacity: u64,
     positions: f64,
@@ -231,13 +231,13 @@ fn collect<'p, 'a>(
     }
 }
 
-/// Whether a cache holds all lines of a round, so that a line touched again in the next round is a hit.
-fn holds_round(l: &Loop<'_>, capacity: u64) -> bool {
+/// Whether a cache holds all lines of an iteration, so that a line touched again in the next iteration is a hit.
+fn holds_round(l: &PlanLoop<'_>, capacity: u64) -> bool {
     l.body.len() as u64 <= capacity
 }
 
 /// How many lines `touch` goes to in one run of `l`, at most.
-fn most_visits(plan: &Plan<'_>, l: &Loop<'_>, touch: &Touch<'_>, capacity: u64) -> u64 {
+fn most_visits(plan: &CachePlan<'_>, l: &PlanLoop<'_>, touch: &Touch<'_>, capacity: u64) -> u64 {
     let Address::Even(even) = &touch.address else { return l.most };
     if !holds_round(l, capacity) {
         return l.most;
@@ -247,7 +247,7 @@ fn most_visits(plan: &Plan<'_>, l: &Loop<'_>, touch: &Touch<'_>, capacity: u64) 
 }
 
 fn draw<'a>(
-    plan: &Plan<'a>,
+    plan: &CachePlan<'a>,
     sites: &Sites<'_, 'a>,
     (capacity, share): (u64, u64),
     batch: u64,
@@ -284,7 +284,7 @@ fn draw<'a>(
 /// Follows the stream backwards.
 #[derive(Debug)]
 struct Back<'p, 'a, 'm> {
-    plan: &'p Plan<'a>,
+    plan: &'p CachePlan<'a>,
     capacity: u64,
     values: Vec<i64>,
     /// The line that was drawn, and whether it was written.
@@ -302,7 +302,7 @@ struct Back<'p, 'a, 'm> {
 }
 
 impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
-    fn new(plan: &'p Plan<'a>, capacity: u64, write: bool, left: u64, meter: &'p mut Meter<'m>) -> Self {
+    fn new(plan: &'p CachePlan<'a>, capacity: u64, write: bool, left: u64, meter: &'p mut Meter<'m>) -> Self {
         let (values, others) = (plan.values.clone(), FxHashSet::default());
         Self { plan, capacity, values, line: 0, write, others, missed: None, first_write: true, left, meter }
     }
@@ -314,7 +314,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         Ok(())
     }
 
-    /// Draws a position of `site`: the round of each loop on its path; none where the program never comes there.
+    /// Draws a position of `site`: the iteration of each loop on its path; none where the program never comes there.
     fn go_to(&mut self, site: &Site<'_, 'a>, rng: &mut Rng) -> Result<Option<Vec<u64>>, Error> {
         self.meter.spend(1 + self.values.len() as u64 / 16)?;
         let mut below = |bound: u64| ((rng.unit() * bound as f64) as u64).min(bound.saturating_sub(1));
@@ -359,7 +359,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         Ok(Some(rounds))
     }
 
-    fn set(&mut self, l: &Loop<'_>, first: i64, round: u64) {
+    fn set(&mut self, l: &PlanLoop<'_>, first: i64, round: u64) {
         if let Some(var) = self.values.get_mut(l.var) {
             *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
         }
@@ -413,8 +413,8 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         Ok(())
     }
 
-    /// The rounds of `l` below `to`, last first.
-    fn rounds(&mut self, l: &'p Loop<'a>, first: i64, to: u64) -> Result<(), Stop> {
+    /// The iterations of `l` below `to`, last first.
+    fn rounds(&mut self, l: &'p PlanLoop<'a>, first: i64, to: u64) -> Result<(), Stop> {
         for round in (0..to).rev() {
             self.set(l, first, round);
             self.all(&l.body)?;
@@ -422,8 +422,8 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         Ok(())
     }
 
-    /// The first accesses of round `round` of a straight loop, and the rounds below it, last first.
-    fn straight_before(&mut self, l: &'p Loop<'a>, first: i64, round: u64, accesses: usize) -> Result<(), Stop> {
+    /// The first accesses of iteration `round` of a straight loop, and the iterations below it, last first.
+    fn straight_before(&mut self, l: &'p PlanLoop<'a>, first: i64, round: u64, accesses: usize) -> Result<(), Stop> {
         self.set(l, first, 0);
         let mut runs = Vec::new();
         cursors(l, &self.values, |_| true, &mut runs);
@@ -435,7 +435,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
         }
         turn(&mut runs, round);
         each_round(plan, &mut runs, (0, round), |runs, rounds| {
-            // What a second round does not tell, more of the same do not either.
+            // What a second iteration does not tell, more of the same do not either.
             for _ in 0..rounds.min(2) {
                 runs.iter().try_for_each(|run| self.see(run.line, run.write))?;
             }
@@ -465,6 +465,6 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
     }
 }
 
-fn arm<'b, 'a>(branch: &'b Branch<'a>, then: bool) -> &'b [Step<'a>] {
+fn arm<'b, 'a>(branch: &'b PlanBranch<'a>, then: bool) -> &'b [Step<'a>] {
     if then { &branch.then } else { &branch.otherwise }
 }

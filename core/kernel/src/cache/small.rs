@@ -1,13 +1,11 @@
-//! Short streams go through the project's own engine, line by line.
+//! Short streams are kept, and run through a cache line by line.
 
 use rustc_hash::FxHashMap;
 
-use super::plan::{Loop, Plan, Step};
-use super::replay::Totals;
-use accel_core::error::Error;
-use accel_core::policy::Setup;
-use accel_core::policy::lru::Lru;
-use accel_core::sim::{Engine, Observer};
+use super::lru::Lru;
+use super::plan::{CachePlan, PlanLoop, Step};
+use super::totals::Totals;
+use accel_ground::error::Error;
 
 /// Longer streams are replayed without being kept.
 pub(super) const MAX_ACCESSES: usize = 1_000_000;
@@ -16,7 +14,7 @@ pub(super) const MAX_ACCESSES: usize = 1_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     /// Lines, numbered in the order of their first touch.
-    tensors: Vec<u32>,
+    lines: Vec<u32>,
     sites: Vec<Site>,
     numbers: FxHashMap<u64, u32>,
 }
@@ -27,15 +25,9 @@ struct Site {
     write: bool,
 }
 
-struct Counter<'s> {
-    sites: &'s [Site],
-    dirty: Vec<bool>,
-    totals: Totals,
-}
-
 impl Stream {
     /// The accesses of `plan`; none if there are too many.
-    pub(super) fn of(plan: &Plan<'_>) -> Result<Option<Self>, Error> {
+    pub(super) fn of(plan: &CachePlan<'_>) -> Result<Option<Self>, Error> {
         let mut stream = Self::default();
         // Loops around conditions that never hold end too.
         let mut steps = 4 * MAX_ACCESSES;
@@ -45,14 +37,14 @@ impl Stream {
 
     fn steps(
         &mut self,
-        plan: &Plan<'_>,
+        plan: &CachePlan<'_>,
         steps: &[Step<'_>],
         values: &mut [i64],
         left: &mut usize,
     ) -> Result<bool, Error> {
         for step in steps {
             *left = left.saturating_sub(1);
-            if *left == 0 || self.tensors.len() > MAX_ACCESSES {
+            if *left == 0 || self.lines.len() > MAX_ACCESSES {
                 return Ok(false);
             }
             match step {
@@ -70,7 +62,7 @@ impl Stream {
                 Step::Touch(touch) => {
                     let line = plan.line(touch, values)?;
                     let new = self.numbers.len() as u32;
-                    self.tensors.push(*self.numbers.entry(line).or_insert(new));
+                    self.lines.push(*self.numbers.entry(line).or_insert(new));
                     self.sites.push(Site { source: touch.source, write: touch.write });
                 }
             }
@@ -78,7 +70,13 @@ impl Stream {
         Ok(true)
     }
 
-    fn repeat(&mut self, plan: &Plan<'_>, l: &Loop<'_>, values: &mut [i64], left: &mut usize) -> Result<bool, Error> {
+    fn repeat(
+        &mut self,
+        plan: &CachePlan<'_>,
+        l: &PlanLoop<'_>,
+        values: &mut [i64],
+        left: &mut usize,
+    ) -> Result<bool, Error> {
         let (first, rounds) = plan.rounds(l, values)?;
         for round in 0..rounds {
             if let Some(var) = values.get_mut(l.var) {
@@ -92,46 +90,20 @@ impl Stream {
     }
 
     /// What happens in a cache of `capacity` lines.
-    pub(super) fn run(&self, plan: &Plan<'_>, capacity: u64) -> Result<Totals, Error> {
-        let sizes = vec![plan.line_bytes; self.numbers.len()];
-        let mut engine: Engine<Lru> = Engine::new(&Setup::new(&sizes, capacity.saturating_mul(plan.line_bytes)))?;
-        let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
-        let mut counter = Counter { sites: &self.sites, dirty: vec![false; sizes.len()], totals };
-        engine.advance(&self.tensors, 0, &mut counter);
-        let dirty = counter.dirty.iter().filter(|dirty| **dirty).count() as u128;
-        let Totals { misses, write_backs } = counter.totals;
-        Ok(Totals { misses, write_backs: write_backs + dirty })
-    }
-}
-
-impl Counter<'_> {
-    fn used(&mut self, now: usize, tensor: u32) {
-        let write = self.sites.get(now).is_some_and(|site| site.write);
-        if let Some(dirty) = self.dirty.get_mut(tensor as usize) {
-            *dirty |= write;
+    pub(super) fn run(&self, plan: &CachePlan<'_>, capacity: u64) -> Totals {
+        let mut totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
+        let mut cache = Lru::new(capacity as usize, self.numbers.len() as u64);
+        for (line, site) in self.lines.iter().zip(&self.sites) {
+            // The array of a line matters to those who shift lines.
+            let touched = cache.touch(u64::from(*line), 0, site.write);
+            totals.write_backs += u128::from(touched.wrote_back);
+            if touched.missed
+                && let Some(misses) = totals.misses.get_mut(site.source as usize)
+            {
+                *misses += 1;
+            }
         }
-    }
-}
-
-impl Observer for Counter<'_> {
-    fn hit(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        self.used(now, tensor);
-    }
-
-    fn miss(&mut self, now: usize, _tensor: u32, _bytes: u64) {
-        let source = self.sites.get(now).map(|site| site.source as usize);
-        if let Some(misses) = source.and_then(|source| self.totals.misses.get_mut(source)) {
-            *misses += 1;
-        }
-    }
-
-    fn insert(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        self.used(now, tensor);
-    }
-
-    fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
-        if let Some(dirty) = self.dirty.get_mut(tensor as usize) {
-            self.totals.write_backs += u128::from(std::mem::take(dirty));
-        }
+        totals.write_backs += u128::from(cache.dirty());
+        totals
     }
 }

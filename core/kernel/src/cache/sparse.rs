@@ -1,13 +1,13 @@
 //! The first or the last touches of lines, without most of the others.
 //!
 //! Most rounds touch nothing new: where a loop neither moves an access nor decides whether it happens, all its rounds
-//! touch what the first one did. So to meet each line's first touch, each access is followed through the first rounds
-//! of such loops only; and through the last rounds to meet each line's last touch. Touches come in the order of the
-//! program, some that are neither first nor last among them.
+//! touch what the first one did. So to meet each line's first touch, each access is followed through the first
+//! iterations of such loops only; and through the last rounds to meet each line's last touch. Touches come in the order
+//! of the program, some that are neither first nor last among them.
 
-use super::plan::{Depths, Kind, Loop, Plan, Step, Touch};
+use super::plan::{CachePlan, Depths, Kind, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Which touches are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +27,14 @@ pub(super) trait Visitor {
     fn step(&mut self) -> Result<(), Error>;
     /// A touch.
     fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error>;
-    /// The touches of so many rounds.
-    fn runs(&mut self, plan: &Plan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error>;
+    /// The touches of so many iterations.
+    fn runs(&mut self, plan: &CachePlan<'_>, runs: &mut [Cursor], rounds: u64) -> Result<(), Error>;
 }
 
 /// The walk.
 #[derive(Debug)]
 pub(super) struct Sparse<'p, 'a, 'v, V> {
-    plan: &'p Plan<'a>,
+    plan: &'p CachePlan<'a>,
     values: Vec<i64>,
     turn: Turn,
     visitor: &'v mut V,
@@ -42,22 +42,22 @@ pub(super) struct Sparse<'p, 'a, 'v, V> {
     cursors: Vec<Cursor>,
 }
 
-/// Whether a touch may be looked for while the loops `past` are past their first rounds, or before their last.
+/// Whether a touch may be looked for while the loops `past` are past their first iterations, or before their last.
 fn alive(kind: Kind, past: Depths) -> bool {
     past & !kind.mentions == 0
 }
 
-fn any_alive(l: &Loop<'_>, past: Depths) -> bool {
+fn any_alive(l: &PlanLoop<'_>, past: Depths) -> bool {
     l.kinds.iter().any(|kind| alive(*kind, past))
 }
 
 impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
     /// A walk that starts where `values` hold.
-    pub(super) fn new(plan: &'p Plan<'a>, values: Vec<i64>, turn: Turn, visitor: &'v mut V) -> Self {
+    pub(super) fn new(plan: &'p CachePlan<'a>, values: Vec<i64>, turn: Turn, visitor: &'v mut V) -> Self {
         Self { plan, values, turn, visitor, cursors: Vec::new() }
     }
 
-    /// Walks `steps` while the loops `past` are in other rounds than those that are looked at.
+    /// Walks `steps` while the loops `past` are in other iterations than those that are looked at.
     pub(super) fn steps(&mut self, steps: &'p [Step<'a>], past: Depths) -> Result<(), Error> {
         for step in steps {
             match step {
@@ -86,18 +86,18 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         if touch.doubtful && self.checks() { self.plan.check(touch, &self.values) } else { Ok(()) }
     }
 
-    fn set(&mut self, l: &Loop<'_>, first: i64, round: u64) {
+    fn set(&mut self, l: &PlanLoop<'_>, first: i64, round: u64) {
         if let Some(var) = self.values.get_mut(l.var) {
             *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
         }
     }
 
-    /// The round of `rounds` in which all touches are looked for.
+    /// The iteration of `rounds` in which all touches are looked for.
     fn own_round(&self, rounds: u64) -> u64 {
         if self.turn == Turn::Last { rounds - 1 } else { 0 }
     }
 
-    pub(super) fn repeat(&mut self, l: &'p Loop<'a>, past: Depths) -> Result<(), Error> {
+    pub(super) fn repeat(&mut self, l: &'p PlanLoop<'a>, past: Depths) -> Result<(), Error> {
         self.visitor.step()?;
         let (first, rounds) = self.plan.rounds(l, &self.values)?;
         if rounds == 0 {
@@ -118,15 +118,15 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Ok(())
     }
 
-    /// The rounds in which not all touches are looked for.
-    fn others(&mut self, l: &'p Loop<'a>, first: i64, rounds: u64, past: Depths) -> Result<(), Error> {
+    /// The iterations in which not all touches are looked for.
+    fn others(&mut self, l: &'p PlanLoop<'a>, first: i64, rounds: u64, past: Depths) -> Result<(), Error> {
         if rounds == 1 || !any_alive(l, past) {
             return Ok(());
         }
         let own = self.own_round(rounds);
         self.set(l, first, 0);
         if let Some(mut runs) = self.flat(l, past)? {
-            // The own round of the first touches comes twice, which adds nothing.
+            // The own iteration of the first touches comes twice, which adds nothing.
             self.visitor.runs(self.plan, &mut runs, if own == 0 { rounds } else { own })?;
             self.cursors = runs;
             return Ok(());
@@ -138,9 +138,9 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Ok(())
     }
 
-    /// The accesses that are looked for in other rounds of `l`, where none of them mentions a loop further in: then the
-    /// loops within do not matter, and `l` is as good as straight.
-    fn flat(&mut self, l: &'p Loop<'a>, past: Depths) -> Result<Option<Vec<Cursor>>, Error> {
+    /// The accesses that are looked for in other iterations of `l`, where none of them mentions a loop further in: then
+    /// the loops within do not matter, and `l` is as good as straight.
+    fn flat(&mut self, l: &'p PlanLoop<'a>, past: Depths) -> Result<Option<Vec<Cursor>>, Error> {
         let further_in = !(l.depth | (l.depth - 1));
         let mut kinds = l.kinds.iter().filter(|kind| alive(**kind, past));
         if kinds.any(|kind| kind.domain & l.depth != 0 || kind.mentions & further_in != 0) {
@@ -155,10 +155,10 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Ok(None)
     }
 
-    /// Collects the accesses of `steps` in the own rounds of the loops within; false where one is not even.
+    /// Collects the accesses of `steps` in the own iterations of the loops within; false where one is not even.
     fn flatten(
         &mut self,
-        l: &'p Loop<'a>,
+        l: &'p PlanLoop<'a>,
         steps: &'p [Step<'a>],
         past: Depths,
         runs: &mut Vec<Cursor>,
@@ -191,7 +191,7 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Ok(true)
     }
 
-    fn straight(&mut self, l: &'p Loop<'a>, first: i64, rounds: u64, past: Depths) -> Result<(), Error> {
+    fn straight(&mut self, l: &'p PlanLoop<'a>, first: i64, rounds: u64, past: Depths) -> Result<(), Error> {
         // Subscripts that move evenly are within the array all the way if they are at both ends.
         for round in [rounds - 1, 0] {
             self.set(l, first, round);

@@ -8,7 +8,7 @@ use crate::naive::{self, Watch};
 use crate::nest::{
     Access, Array, At, Branch, Comparison, Condition, Element, Library, Loop, Node, Program, SymbolInfo, Work,
 };
-use accel_core::progress::{Flow, Unattended};
+use accel_ground::progress::{Flow, Unattended};
 
 const REPLAY: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: u64::MAX, sample_work: 0 };
 const SAMPLE: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: 0, sample_work: 400_000 };
@@ -209,7 +209,7 @@ fn the_published_figures_of_a_matrix_product_hold() {
     let found = misses(&gemm(1024), 64, &[32 << 10, 512 << 10], &mut Unattended).unwrap();
     for level in &found {
         assert_eq!((level.compulsory, level.capacity), (Count::Whole(196_608), Count::Whole(67_043_328)));
-        assert_eq!(level.method, "exact: replayed, repeating rounds skipped");
+        assert_eq!(level.method, "exact: replayed, repeating iterations skipped");
     }
 }
 
@@ -228,9 +228,9 @@ fn known_kernels_equal_a_plain_cache() {
 #[test]
 fn rounds_that_repeat_are_skipped() {
     let found = check(&gemm(48), 64, 16, REPLAY);
-    assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
+    assert_eq!(found.method, "exact: replayed, repeating iterations skipped");
     let found = check(&jacobi(40, 20), 64, 20, REPLAY);
-    assert_eq!(found.method, "exact: replayed, repeating rounds skipped");
+    assert_eq!(found.method, "exact: replayed, repeating iterations skipped");
     // More misses than 64 bits count.
     let mut w = Writer::default();
     let (t, i) = (w.variable("t"), w.variable("i"));

@@ -9,11 +9,11 @@ use crate::count::{Counts, NodeCount};
 use crate::nest::{Access, At, Branch, Condition, Element, Library, Loop, Node, Program, Work};
 use crate::report::{Count, OptLevel};
 
-/// Instructions of a round: add and compare with the branch, as one; without optimisation the counter is loaded,
+/// Instructions per iteration: add and compare with the branch, as one; without optimisation the counter is loaded,
 /// changed, stored, loaded again and compared.
 const ROUND: [f64; 4] = [5.0, 2.0, 2.0, 2.0];
-/// What reaching an element takes where nothing is kept in registers: the array's address and each subscript are loaded,
-/// and each subscript is multiplied and added (what compilers write at O0).
+/// What reaching an element takes where nothing is kept in registers: the array's address and each subscript are
+/// loaded, and each subscript is multiplied and added (what compilers write at O0).
 const ADDRESS_LOADS: f64 = 1.0;
 const SUBSCRIPT_OPS: f64 = 2.0;
 /// How often clang copies a small loop's body (LLVM's loop unroller, and GCC with -funroll-loops: 4 or 8).
@@ -47,7 +47,7 @@ pub(super) struct Demand {
     pub(super) stores: f64,
     /// Loop counters and integer arithmetic.
     pub(super) loops: f64,
-    /// Conditions, and what they cost where foretold wrongly.
+    /// Conditions, and what they cost where mispredicted.
     pub(super) branches: f64,
     /// Slots to start the arithmetic, the loads and the stores.
     pub(super) issue: [f64; 3],
@@ -280,7 +280,7 @@ impl Walk<'_> {
                 let busy = slots / core.pipes;
                 let divide = divisions * (core.divide_cycles.unwrap_or(0.0) - 1.0 / core.pipes / inside.lanes).max(0.0);
                 let special = f64::from(flops.special) * (SPECIAL - 1.0) / core.pipes / inside.lanes;
-                // One result after the other: the sum of the last round must be there before the next can be added.
+                // One result after the other: the sum of the last iteration must be there before the next can be added.
                 let forward = if self.opt == OptLevel::O0 { FORWARD_CYCLES } else { 0.0 };
                 let chained = work.carried && simple + divisions > 0.0;
                 let result = if fused > 0 { core.fma_cycles } else { core.add_cycles };
@@ -327,7 +327,8 @@ impl Walk<'_> {
     fn traffic(&mut self, misses: &[Misses]) {
         let mut above = 0.0;
         for (i, (level, below)) in misses.iter().zip(&self.target.below).enumerate() {
-            // What is found here is not waited for further down. Where a latency is unknown, it is that of the level before.
+            // What is found here is not waited for further down. Where a latency is unknown, it is that of the level
+            // before.
             let latency = below.latency_ns.unwrap_or(above).max(above);
             let lines = level.compulsory.value() + level.capacity.value();
             let bytes = (lines + level.write_backs.value()) * self.target.line_bytes as f64;
@@ -349,7 +350,7 @@ impl Walk<'_> {
     }
 }
 
-/// How likely the condition holds as far as data decide; what loop variables decide is foretold.
+/// How likely the condition holds as far as data decide; what loop variables decide is predicted.
 fn chance(condition: &Condition) -> f64 {
     match condition {
         Condition::Compare(..) => 1.0,

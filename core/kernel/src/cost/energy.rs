@@ -3,7 +3,7 @@
 use super::demand::Demands;
 use super::target::Target;
 use crate::cache::Misses;
-use accel_core::memory::energy::Energy;
+use accel_ground::energy::Energy;
 
 /// The ledger of a run.
 pub(super) fn energy(demands: &Demands, misses: &[Misses], target: &Target) -> Energy {

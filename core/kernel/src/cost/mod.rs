@@ -1,5 +1,5 @@
 //! Time and energy of a program on a machine: a roofline with a bandwidth for each memory, instructions of a core, and
-//! what is known of efficiencies. What it is made of, and how far off it may be, is told in `docs/kernel.md`.
+//! what is known of efficiencies. What it is made of, and how far off it may be, is stated in `docs/kernel.md`.
 
 mod demand;
 mod energy;

@@ -1,7 +1,7 @@
 //! Exact Shapley values: what each player adds, averaged over all orders in which players can join.
 
-/// The values of `N` players of the game `worth`, which says what a set of players is worth (bit `i`: player `i` is in).
-/// They add up to the worth of all less that of none.
+/// The values of `N` players of the game `worth`, which says what a set of players is worth (bit `i`: player `i` is
+/// in). They add up to the worth of all less that of none.
 pub(super) fn values<const N: usize>(worth: impl Fn(u32) -> f64) -> [f64; N] {
     let worths: Vec<f64> = (0..1u32 << N).map(worth).collect();
     let of = |set: usize| worths.get(set).copied().unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use crate::nest::Element;
 use crate::report::{Level, Request};
-use accel_core::error::Error;
-use accel_core::memory::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
+use accel_ground::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
+use accel_ground::error::Error;
 
 /// Bytes of a cache line where nobody says.
 const LINE_BYTES: u64 = 64;
@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pub(super) unit: Unit,
     /// The caches that are counted, nearest first.
     pub(crate) levels: Vec<Level>,
-    /// Bytes of a line.
+    /// Bytes per line.
     pub(crate) line_bytes: u64,
     /// Who delivers what each level misses: the next level, or the memory below the last.
     pub(super) below: Vec<Supplier>,
@@ -208,7 +208,7 @@ fn unit(device: &Device, machine: &Machine, assumptions: &mut Vec<String>) -> Un
     if let Some(core) = machine.core {
         assumptions.push("serial code: it runs on one core".into());
         let unknown = [
-            ("a wrongly foretold branch costs", core.mispredict_cycles),
+            ("a mispredicted branch costs", core.mispredict_cycles),
             ("a division costs more than a multiplication", core.divide_cycles),
         ];
         for (what, _) in unknown.iter().filter(|(_, figure)| figure.is_none()) {
@@ -217,7 +217,7 @@ fn unit(device: &Device, machine: &Machine, assumptions: &mut Vec<String>) -> Un
         return Unit::Core(core);
     }
     assumptions.push(
-        "the whole device works on it: rounds of loops are taken as independent, loop counters and conditions as free"
+        "the whole device works on it: iterations of loops are taken as independent, loop counters and conditions as free"
             .into(),
     );
     let any = device.tflops.map(|peak| Peaks { f64: peak, f32: peak, f16: peak });

@@ -7,7 +7,7 @@ use crate::expr::{Expr, Symbol};
 use crate::naive::{self, Watch};
 use crate::nest::{Access, Array, At, Branch, Condition, Flops, Library, Loop, Node, Scalars, Work};
 use crate::report::{Level, Request};
-use accel_core::memory::device::{DEVICES, DeviceRef};
+use accel_ground::device::{DEVICES, DeviceRef};
 
 const N: i64 = 48;
 
@@ -289,7 +289,7 @@ fn parts_are_what_paper_and_pencil_say() {
     assert_eq!(cost.roofline.peak_gflop_s, Some(2.0 * 2.0 * 8.0 * 2.35));
     assert!((cost.roofline.gflop_s - 2.0 * rounds / cost.ms[1] / 1e6).abs() < 1e-9);
     assert_eq!(cost.roofline.roofs.len(), 4);
-    // A sum that waits for itself: five cycles a round.
+    // A sum that waits for itself: five cycles per iteration.
     let chained = cost_of(&gemm(true), &target, OptLevel::O2);
     let busy = rounds / 2.0 * cycle;
     assert!((chained.parts[0].ms - (busy / 0.87 + (5.0 * rounds * cycle - busy))).abs() < 1e-12);

@@ -19,18 +19,18 @@ pub(super) struct Efficiency {
 /// Nothing is lost, and misses wait for nobody.
 const PEAK: Efficiency = Efficiency { plain: 1.0, library: 1.0, traffic: 1.0, outstanding: f64::INFINITY };
 
-/// One core. Plain code: loads from L1 reached 0.92 (Zen 2) and 0.83 (Skylake) of what the ports allow; traffic: the mean
-/// of the streams in the test below, against the best mix of loads and stores, which is the peak here (all from
+/// One core. Plain code: loads from L1 reached 0.92 (Zen 2) and 0.83 (Skylake) of what the ports allow; traffic: the
+/// mean of the streams in the test below, against the best mix of loads and stores, which is the peak here (all from
 /// kerncraft's machine files). Libraries: about 0.9 of the peak on one core of Zen 2 (flame/blis, docs/Performance.md).
 /// Ten line fill buffers (Intel's optimisation manual, Skylake: 10 to 12).
 const CORE: Efficiency = Efficiency { plain: 0.87, library: 0.9, traffic: 0.75, outstanding: 10.0 };
 /// The least: traffic is that of loads from Skylake's L3; the others are an assumption, half of the peak.
 const CORE_LEAST: Efficiency = Efficiency { plain: 0.5, library: 0.6, traffic: 0.5, outstanding: 1.0 };
 
-/// A device as a whole. NeuSight (Lee et al., ASPLOS 2025) finds that a plain roofline is off by 55 % for batched matrix
-/// products, 33 % for fully connected layers, 30 % for element-wise operations, 26 % for softmax and 55 % for layer
-/// norm, on GPUs; it foretells too little, so they reach 0.45, 0.67, 0.70, 0.74 and 0.45 of it. Plain code: a naive
-/// matrix product of 4096 on an H200 reached 0.7 of what load units move (25.3 ms, Roemerdt/matmulkernels).
+/// A device as a whole. NeuSight (Lee et al., ASPLOS 2025) finds that a plain roofline is off by 55 % for batched
+/// matrix products, 33 % for fully connected layers, 30 % for element-wise operations, 26 % for softmax and 55 % for
+/// layer norm, on GPUs; it foretells too little, so they reach 0.45, 0.67, 0.70, 0.74 and 0.45 of it. Plain code: a
+/// naive matrix product of 4096 on an H200 reached 0.7 of what load units move (25.3 ms, Roemerdt/matmulkernels).
 const WHOLE: Efficiency = Efficiency { plain: 0.70, library: 0.67, traffic: 0.70, outstanding: 64.0 };
 /// The least of the figures above.
 const WHOLE_LEAST: Efficiency = Efficiency { plain: 0.45, library: 0.45, traffic: 0.45, outstanding: 1.0 };
@@ -168,11 +168,11 @@ mod tests {
 
     use super::*;
     use crate::report::Request;
-    use accel_core::memory::device::DeviceRef;
+    use accel_ground::device::DeviceRef;
 
     /// What kerncraft's machine files measured on one core: the level that holds the data (0: L2), loads and stores of
-    /// 8 bytes a round, bytes to and from that level a round (a store's line comes in, too), and GB/s as counted by
-    /// loads and stores.
+    /// 8 bytes per iteration, bytes to and from that level per iteration (a store's line comes in, too), and GB/s as
+    /// counted by loads and stores.
     type Stream = (usize, f64, f64, f64, f64);
     const ZEN2: [Stream; 6] = [
         (0, 1.0, 0.0, 8.0, 74.64),

@@ -14,15 +14,15 @@ pub(super) enum Vector {
     No(&'static str),
 }
 
-/// Whether the innermost loop `l` can: every access steps by one element or stays, no round needs what another one of
-/// the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
+/// Whether the innermost loop `l` can: every access steps by one element or stays, no iteration needs what another one
+/// of the same loop wrote, and nothing depends on a condition. `values` holds the variables around it, and is left so.
 pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     let mut accesses = Vec::new();
     for node in &l.body {
         match node {
-            Node::Work(work) if work.carried => return Vector::No("a round needs the result of the one before"),
+            Node::Work(work) if work.carried => return Vector::No("an iteration needs the result of the one before"),
             Node::Work(work) => accesses.extend(&work.accesses),
-            Node::Branch(_) => return Vector::No("a condition decides what a round does"),
+            Node::Branch(_) => return Vector::No("a condition decides what an iteration does"),
             Node::Loop(_) | Node::Library(_) => return Vector::No("it is not an innermost loop"),
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
         };
         let stride = second - first;
         if stride.abs() > 1 {
-            return Vector::No("its rounds are not next to each other in memory");
+            return Vector::No("its iterations are not next to each other in memory");
         }
         steps.push((first, stride));
     }
@@ -62,16 +62,16 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     for (store, (first, stride)) in accesses.iter().zip(&steps).filter(|(access, _)| access.write) {
         let same = accesses.iter().zip(&steps).filter(|(other, _)| other.array == store.array);
         for (_, (other, other_stride)) in same {
-            // Apart by less than the loop covers: some round meets what another one wrote.
+            // Apart by less than the loop covers: some iteration meets what another one wrote.
             if other_stride != stride || (other != first && (other - first).abs() < rounds) || *stride == 0 {
-                return Vector::No("a round may need what another one wrote");
+                return Vector::No("an iteration may need what another one wrote");
             }
         }
     }
     Vector::Of(widest)
 }
 
-/// The number of the element in its array; none where data decide it or it cannot be told.
+/// The number of the element in its array; none where data decide it or it cannot be decided.
 fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
     let array = program.arrays.get(access.array)?;
     let index = access.index.as_ref()?;

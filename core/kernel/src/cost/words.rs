@@ -6,7 +6,7 @@ use super::time::Parts;
 use super::vector::Vector;
 use crate::cache::Misses;
 use crate::report::OptLevel;
-use accel_core::units::format_bytes;
+use accel_ground::units::format_bytes;
 
 /// More lines are not listed one by one.
 const MOST_LINES: usize = 6;
@@ -126,7 +126,8 @@ fn advice(facts: &Facts, bound: &Bound) -> String {
                 )
             }
             None if matches!(bound, Bound::Nearest) => {
-                "Keeping elements in registers from one round to the next (blocking for registers) would help.".into()
+                "Keeping elements in registers from one iteration to the next (blocking for registers) would help."
+                    .into()
             }
             None => "It is near what the machine computes: fewer operations or a smaller type of elements would help."
                 .into(),

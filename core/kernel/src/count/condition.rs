@@ -6,7 +6,7 @@ use super::table::{Assume, Bounds, Table};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Comparison, Condition};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// More cases become one that is tried out.
 const MAX_CASES: usize = 16;

@@ -1,9 +1,9 @@
 //! Counts: closed forms in the parameters, and numbers.
 //!
-//! How often a step of a program runs is a sum over the rounds of the loops around it. Where bounds are polynomials,
-//! so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a minimum in a
-//! bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the form, and
-//! its rounds are tried one by one for the number (`value`), up to [`MAX_EVALUATIONS`].
+//! How often a step of a program runs is a sum over the iterations of the loops around it. Where bounds are
+//! polynomials, so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a
+//! minimum in a bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the
+//! form, and its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
 //!
 //! A polynomial counts a loop that ends before it begins as negative. So each loop must be proven never to do that
 //! (`prove`), from the bounds of the loops around it. Where this takes something of the parameters that holds for
@@ -12,6 +12,8 @@
 //! every case.
 
 mod condition;
+mod evaluate;
+mod number;
 mod poly;
 mod prove;
 mod sum;
@@ -19,20 +21,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
-mod value;
 
 use condition::{always, is_chance};
+use number::Number;
 use poly::{Poly, Rational};
 use sum::{Case, Range};
 use table::{Assume, Table};
 use text::Writer;
-use value::Value;
 
 use super::expr::Expr;
 use super::nest::{Branch, Library, Loop, Node, Program, Work};
 use super::report::Count;
 use super::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Evaluations of terms that are tried where there is no closed form: a few seconds.
 pub const MAX_EVALUATIONS: u64 = 20_000_000;
@@ -44,7 +45,7 @@ pub struct Counts {
     pub num_loops: u64,
     /// Conditions in the program.
     pub num_branches: u64,
-    /// Rounds of all loops, and the innermost ones of a library.
+    /// Iterations of all loops, and the innermost ones of a library.
     pub rounds: Quantity,
     /// Conditions evaluated.
     pub branches: Quantity,
@@ -75,7 +76,7 @@ pub struct Quantity {
 /// What a node does itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeCount {
-    /// A loop: rounds. A branch: evaluations. Work, a library: how often it runs.
+    /// A loop: iterations. A branch: evaluations. Work, a library: how often it runs.
     pub runs: Count,
     /// Loads.
     pub load_ops: Count,
@@ -98,7 +99,7 @@ pub fn count(program: &Program) -> Result<Counts, Error> {
 #[derive(Debug, Clone)]
 struct Sum {
     form: Poly,
-    value: Value,
+    value: Number,
     /// Whether chances decide about it.
     expected: bool,
 }
@@ -128,7 +129,7 @@ struct Counter<'p> {
 
 impl<'p> Counter<'p> {
     fn new(program: &'p Program, evaluations: u64) -> Self {
-        let zero = Sum { form: Poly::default(), value: Value::ZERO, expected: false };
+        let zero = Sum { form: Poly::default(), value: Number::ZERO, expected: false };
         Self {
             table: Table::new(program, evaluations),
             ranges: Vec::new(),
@@ -267,7 +268,7 @@ impl<'p> Counter<'p> {
     fn several(&mut self, sum: &Sum, times: u64) -> Sum {
         let factor = Rational::from(i128::from(times));
         let form = self.table.product(&sum.form, &factor.into());
-        Sum { form, value: sum.value.times(Value::Exact(factor)), expected: sum.expected && times > 0 }
+        Sum { form, value: sum.value.times(Number::Exact(factor)), expected: sum.expected && times > 0 }
     }
 
     /// Notes what a node does, and adds it to the totals.
@@ -321,7 +322,7 @@ impl<'p> Counter<'p> {
 /// The count that a sum is worth.
 fn whole(sum: &Sum) -> Result<Count, Error> {
     sum.value.count(sum.expected).ok_or_else(|| Error::TooLarge {
-        problem: "a count is made of numbers beyond 2^127 and cannot be told exactly".into(),
+        problem: "a count is made of numbers beyond 2^127 and cannot be stated exactly".into(),
         cure: "Give smaller parameters".into(),
     })
 }

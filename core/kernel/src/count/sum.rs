@@ -1,4 +1,4 @@
-//! Sums over the rounds of loops, with the conditions under which something runs.
+//! Sums over the iterations of loops, with the conditions under which something runs.
 
 use num_traits::Signed;
 
@@ -164,7 +164,8 @@ impl Table<'_> {
         self.strided(range, body, scope)
     }
 
-    /// Whether a loop never ends before it begins: at all, or by a step or more, which would be a round less than none.
+    /// Whether a loop never ends before it begins: at all, or by a step or more, which would be an iteration less than
+    /// none.
     fn is_ordered(&mut self, range: &Range, scope: &[Bounds], at_all: bool) -> bool {
         let down = Rational::from(if range.ascending { 1 } else { -1 });
         let span = || {
@@ -359,7 +360,7 @@ impl Table<'_> {
     fn strided_powers(&mut self, range: &Range, body: &Poly) -> Option<Poly> {
         let span = range.upper.minus(&range.lower)?;
         let rounds = self.quotient(&span, &range.step, Round::Up);
-        // The variable stands for the number of the round now.
+        // The variable stands for the number of the iteration now.
         let value = self.times(&range.step, &Poly::atom(range.var.0))?.plus(&range.lower)?;
         self.spend(body.len() * (value.len() + 1))?;
         let body = body.replaced(range.var.0, &value)?;

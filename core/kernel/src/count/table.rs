@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use num_traits::CheckedDiv;
 
+use super::number::Number;
 use super::poly::{Atom, Poly, PowerSums, Rational};
-use super::value::Value;
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{At, Program};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Terms of polynomials that one analysis may make: far more than any program that people write needs, and a bound for
 /// what is made to need many. After that, products are left in factors and sums are tried out.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Holds(Poly),
     /// A polynomial that takes part in another without being multiplied out.
     Group(Poly),
-    /// A sum over the rounds of a loop.
+    /// A sum over the iterations of a loop.
     Sum(Box<Series>),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Info {
     /// Where it came up first.
     pub(super) at: At,
     /// Its value, once known, if it depends on no loop variable.
-    pub(super) value: Option<Value>,
+    pub(super) value: Option<Number>,
 }
 
 /// Between which values a loop variable lies.

@@ -60,7 +60,7 @@ fn when(maker: &mut Maker, condition: Condition, then: Vec<Node>, otherwise: Vec
     Node::Branch(Branch { condition, then, otherwise, at: maker.at() })
 }
 
-/// How often each node runs, by its number in pre-order, and rounds, loads, stores and FLOPs of all.
+/// How often each node runs, by its number in pre-order, and iterations, loads, stores and FLOPs of all.
 #[derive(Default)]
 struct Run {
     runs: Vec<u64>,
@@ -336,7 +336,7 @@ fn build(maker: &mut Maker, plans: &[Plan], scope: &mut Vec<Expr>) -> Vec<Node> 
     nodes
 }
 
-/// How often the outer loops go round at most, so that a test does not run for ever.
+/// How many iterations the outer loops have at most, so that a test does not run for ever.
 fn is_small(program: &Program) -> bool {
     let mut counter = Counter::new(program, 100_000);
     counter.program().is_ok() && counter.totals[ROUNDS].value.count(false).is_some_and(|rounds| rounds.value() < 2e5)

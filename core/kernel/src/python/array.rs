@@ -7,17 +7,16 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
-use super::expr::Real;
-use super::lower::{Lower, MAX_AXES};
-use super::stmt::call_name;
-use super::value::{Lazy, Value, View, axis};
+use super::lower::{MAX_AXES, PythonLowering};
+use super::tree::call_name;
+use super::value::{Lazy, Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
 use crate::normal::{Normal, tidy};
 use crate::source::{Fusion, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     /// `value`, an argument of which nothing was known being an array of `rank` axes now.
     pub(super) fn known(&mut self, value: Value, rank: usize, at: At) -> Result<Value, Error> {
         match value {
@@ -295,6 +294,21 @@ impl<'a> Lower<'a> {
         Err(refuse(at, problem, "Give the arrays' shapes"))
     }
 
+    /// A pass over an array that only loads or stores it.
+    pub(super) fn pass(&mut self, view: &View, write: bool, at: At) -> Vec<Node> {
+        // Extents that a broadcast repeats are touched once.
+        let dims: Vec<Expr> = (view.dims.iter().enumerate())
+            .map(|(own, dim)| {
+                let Expr::Symbol(symbol) = axis(own) else { return dim.clone() };
+                if view.index.iter().any(|index| index.mentions(symbol)) { dim.clone() } else { Expr::Const(1) }
+            })
+            .collect();
+        self.nest(&dims, at, |_, index| {
+            let accesses = vec![Self::access(view, index, write, at)];
+            vec![Node::Work(Work { accesses, at, ..Work::default() })]
+        })
+    }
+
     /// Stores a number in all elements.
     pub(super) fn fill(&mut self, view: &View, at: At) {
         let nodes = self.nest(&view.dims, at, |_, index| {
@@ -303,7 +317,7 @@ impl<'a> Lower<'a> {
         self.emit(nodes);
     }
 
-    /// Whether a store leaves a value that the next round of the innermost loop loads.
+    /// Whether a store leaves a value that the next iteration of the innermost loop loads.
     fn is_carried(&self, store: &Access) -> bool {
         let (Some(around), Some(written)) = (self.loops.last(), &store.index) else { return false };
         let after = |read: &Expr, rounds: i64| {
@@ -313,7 +327,7 @@ impl<'a> Lower<'a> {
         self.work.accesses.iter().filter(|access| access.array == store.array && !access.write).any(|load| {
             let Some(read) = &load.index else { return false };
             let still = read == written && !written.iter().any(|index| index.mentions(around.var));
-            // Written now, read one or two rounds later.
+            // Written now, read one or two iterations later.
             let again = [1, 2, -1, -2].into_iter().any(|rounds| {
                 let same: Vec<Expr> = read.iter().map(|read| after(read, rounds)).collect();
                 read != written && same == *written && (rounds > 0) == (around.step > 0)
@@ -493,7 +507,7 @@ impl<'a> Lower<'a> {
             number = if *dim == Expr::Const(1) { number } else { number.times(dim.clone()).plus(axis(own)) };
         }
         let mut number = tidy(&number);
-        // How many of the new axes the number still has, while that can be told.
+        // How many of the new axes the number still has, while that can be decided.
         let mut left = Some(dims.len());
         let mut index = Vec::new();
         for (own, dim) in view.dims.iter().enumerate().rev() {

@@ -1,4 +1,4 @@
-//! Shapes that nobody gave: told from how arrays are used.
+//! Shapes that nobody gave: inferred from how arrays are used.
 //!
 //! The program is read twice. The first time every extent of such an array is a symbol of its own; operations make
 //! extents equal, subscripts say how far they reach. The symbols that are left get names, and the second reading takes
@@ -6,118 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lower::Lower;
+use super::dry::{FoundArgument, Open, Shapes};
+use super::lower::PythonLowering;
 use super::usage::Use;
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, DEFAULT_EXTENT, Element, SymbolInfo};
-use crate::normal::{Normal, tidy};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Names for extents of arrays of one to four axes, outermost first.
 const NAMES: [&[&str]; 4] = [&["N"], &["M", "N"], &["B", "M", "N"], &["B", "C", "H", "W"]];
 /// Names where those are taken.
 const MORE: [&str; 9] = ["N", "M", "K", "P", "Q", "R", "S", "T", "U"];
 
-/// What an argument turned out to be.
-#[derive(Debug, Clone)]
-pub(super) enum Found {
-    /// A number in a register.
-    Scalar,
-    /// An array.
-    Array(Vec<Expr>),
-}
-
-/// Arguments that turned out to be arrays or scalars, and the names and values of the parameters in their extents.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Shapes {
-    pub(super) found: BTreeMap<String, Found>,
-    pub(super) names: BTreeMap<Symbol, (String, i64)>,
-}
-
-/// What is learned in the first reading.
-#[derive(Debug, Default)]
-pub(super) struct Dry {
-    /// Extents that nothing is known of, and the names they would like.
-    open: BTreeMap<Symbol, Open>,
-    /// What some of them turned out to be.
-    bound: BTreeMap<Symbol, Expr>,
-    /// Arrays made of arguments.
-    arrays: Vec<(String, Vec<Expr>)>,
-    /// The most axes that one of them has.
-    axes: usize,
-    scalars: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Open {
-    hint: String,
-    strong: bool,
-    /// How far subscripts reach.
-    reaches: Vec<Expr>,
-}
-
-impl Dry {
-    /// `expr` with what its open extents turned out to be.
-    pub(super) fn known(&self, expr: &Expr) -> Expr {
-        let mut expr = tidy(expr);
-        // Each binding takes a symbol out, so this ends.
-        for _ in 0..=self.bound.len() {
-            let next = tidy(&expr.replaced(&|symbol| self.bound.get(&symbol).cloned()));
-            if next == expr {
-                break;
-            }
-            expr = next;
-        }
-        expr
-    }
-
-    fn open(&mut self, expr: &Expr) -> Option<(Symbol, &mut Open)> {
-        let Expr::Symbol(symbol) = self.known(expr) else { return None };
-        self.open.get_mut(&symbol).map(|open| (symbol, open))
-    }
-
-    /// Whether an open extent stands in `expr`.
-    pub(super) fn is_open(&self, expr: &Expr) -> bool {
-        !self.open.is_empty() && self.known(expr).symbols().iter().any(|symbol| self.open.contains_key(symbol))
-    }
-
-    /// Makes the open extent `a` equal to `b`; false if it is none.
-    pub(super) fn bind(&mut self, a: &Expr, b: &Expr) -> bool {
-        let Some((symbol, open)) = self.open(a) else { return false };
-        let (hint, strong, reaches) = (open.hint.clone(), open.strong, open.reaches.clone());
-        if b.mentions(symbol) {
-            return false;
-        }
-        self.bound.insert(symbol, b.clone());
-        if let Some((_, other)) = self.open(b) {
-            other.reaches.extend(reaches);
-            if strong && !other.strong {
-                (other.hint, other.strong) = (hint, true);
-            }
-        }
-        true
-    }
-}
-
-impl Dry {
-    /// Makes `a` and `b` equal where one open extent can see to it: `M - 2` and `N - 2`.
-    pub(super) fn solve(&mut self, a: &Expr, b: &Expr) -> bool {
-        let Some(difference) = Normal::of(&b.clone().minus(a.clone())) else { return false };
-        let open = difference.expr().symbols().into_iter().filter(|symbol| self.open.contains_key(symbol));
-        open.collect::<Vec<_>>().into_iter().rev().any(|symbol| {
-            let Some((slope, rest)) = difference.split(symbol) else { return false };
-            let rest = match slope.constant() {
-                Some(1) => rest.expr().times(-1),
-                Some(-1) => rest.expr(),
-                _ => return false,
-            };
-            self.bind(&Expr::Symbol(symbol), &tidy(&rest))
-        })
-    }
-}
-
-impl Lower<'_> {
+impl PythonLowering<'_> {
     /// Lets a product name its extents, where they have no name yet.
     pub(super) fn hint(&mut self, dim: &Expr, name: &str) {
         if let Some((_, open)) = self.dry.open(dim).filter(|(_, open)| !open.strong) {
@@ -244,12 +146,10 @@ impl Lower<'_> {
             taken.insert(name.clone());
             names.insert(*symbol, (name, DEFAULT_EXTENT));
         }
-        let arrays = self
-            .dry
-            .arrays
-            .iter()
-            .map(|(name, dims)| (name.clone(), Found::Array(dims.iter().map(|dim| self.dry.known(dim)).collect())));
-        let scalars = self.dry.scalars.iter().map(|name| (name.clone(), Found::Scalar));
+        let arrays = self.dry.arrays.iter().map(|(name, dims)| {
+            (name.clone(), FoundArgument::Array(dims.iter().map(|dim| self.dry.known(dim)).collect()))
+        });
+        let scalars = self.dry.scalars.iter().map(|name| (name.clone(), FoundArgument::Scalar));
         Shapes { found: scalars.chain(arrays).collect(), names }
     }
 
@@ -258,11 +158,11 @@ impl Lower<'_> {
         let Some(shapes) = self.shapes else { return Ok(None) };
         Ok(match shapes.found.get(name) {
             None => None,
-            Some(Found::Scalar) => {
+            Some(FoundArgument::Scalar) => {
                 self.builder.assume(format!("{name} is a scalar (give its shape if it is an array)"));
                 Some(Value::Scalar(true))
             }
-            Some(Found::Array(dims)) => {
+            Some(FoundArgument::Array(dims)) => {
                 let mut own = BTreeMap::new();
                 for symbol in dims.iter().flat_map(Expr::symbols) {
                     if let Some((name, value)) = shapes.names.get(&symbol) {

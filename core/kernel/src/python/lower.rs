@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr as Tree, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr as Tree, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::infer::{Dry, Shapes};
-use super::scan::Lines;
+use super::dry::{Dry, Shapes};
+use super::scan::SourceLines;
 use super::usage::{Functions, Usage, Usages};
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Array, At, Builder, Element, Loop, Node, Work};
 use crate::normal::{Normal, difference, tidy};
 use crate::source::{MAX_DEPTH, Source, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// More statements, calls unfolded, are refused: functions that call each other twice each could go on for ever.
 const MAX_STEPS: usize = 200_000;
@@ -48,14 +48,14 @@ pub(super) struct Around {
     pub(super) greatest: Expr,
     /// The greatest value as the bound says it, steps left out.
     pub(super) below: Expr,
-    /// What is added each round.
+    /// What is added each iteration.
     pub(super) step: i64,
 }
 
 /// Reads Python and writes a program.
-pub(super) struct Lower<'a> {
+pub(super) struct PythonLowering<'a> {
     pub(super) source: &'a Source<'a>,
-    pub(super) lines: &'a Lines<'a>,
+    pub(super) lines: &'a SourceLines<'a>,
     pub(super) functions: Functions<'a>,
     /// `from math import sqrt as root`: what a name is called where it comes from.
     pub(super) imports: BTreeMap<&'a str, &'a str>,
@@ -72,7 +72,7 @@ pub(super) struct Lower<'a> {
     pub(super) facts: Vec<Expr>,
     /// Functions being unfolded.
     pub(super) calls: Vec<&'a str>,
-    /// Shapes told from use, where this is the run that uses them.
+    /// Shapes inferred from use, where this is the run that uses them.
     pub(super) shapes: Option<&'a Shapes>,
     /// What is learned, where this is the run that finds the shapes.
     pub(super) dry: Dry,
@@ -92,10 +92,10 @@ pub(super) struct Lower<'a> {
     pub(super) shapes_used: BTreeSet<&'a str>,
 }
 
-impl<'a> Lower<'a> {
+impl<'a> PythonLowering<'a> {
     pub(super) fn new(
         source: &'a Source<'a>,
-        lines: &'a Lines<'a>,
+        lines: &'a SourceLines<'a>,
         functions: &Functions<'a>,
         usages: &'a Usages<'a>,
         comments: [&'a BTreeMap<u32, &'a str>; 2],
@@ -151,7 +151,7 @@ impl<'a> Lower<'a> {
 
     /// Refuses a tuple of too many items, and too many of them in all: `x = (x, x)` again and again must not fill the
     /// memory.
-    pub(super) fn weigh(&mut self, items: usize, at: At) -> Result<(), Error> {
+    pub(super) fn count_items(&mut self, items: usize, at: At) -> Result<(), Error> {
         self.check_items(items, at)?;
         self.items += items;
         Ok(())
@@ -169,8 +169,8 @@ impl<'a> Lower<'a> {
         Err(refuse(at, problem, "Use an array whose shape is given"))
     }
 
-    /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of which
-    /// a loop or a condition takes as much as several operators do.
+    /// Reads a part inside what is being read: calls and operators of several functions must not fill the stack, of
+    /// which a loop or a condition takes as much as several operators do.
     pub(super) fn deeper<T>(
         &mut self,
         at: At,
@@ -353,7 +353,7 @@ impl<'a> Lower<'a> {
         Some(tidy(&sum))
     }
 
-    /// Whether `expr` is never negative here; none where that cannot be told.
+    /// Whether `expr` is never negative here; none where that cannot be decided.
     pub(super) fn never_negative(&self, expr: &Expr) -> Option<bool> {
         let certain = |fact: &Expr| difference(expr, fact).is_some_and(|difference| difference >= 0);
         if self.facts.iter().any(certain) {
@@ -443,7 +443,7 @@ impl<'a> Lower<'a> {
         temporary: bool,
         at: At,
     ) -> Result<View, Error> {
-        let unknown = || refuse(at, "the extent of this array cannot be told", "Give it as a parameter");
+        let unknown = || refuse(at, "the extent of this array cannot be determined", "Give it as a parameter");
         if dims.len() > MAX_AXES {
             return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
         }
@@ -537,7 +537,7 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// How many rounds a range has, if it has any.
+    /// How many iterations a range has, if it has any.
     pub(super) fn rounds(lower: &Expr, upper: &Expr, step: i64) -> Expr {
         match step {
             1 => tidy(&upper.clone().minus(lower.clone())),
@@ -559,40 +559,4 @@ impl<'a> Lower<'a> {
         let range = part.range();
         self.source.code.get(range.start().to_usize()..range.end().to_usize()).unwrap_or_default()
     }
-}
-
-/// Names that a body assigns, those in inner loops and conditions included.
-pub(super) fn assigned(body: &[Stmt]) -> BTreeSet<&str> {
-    fn target<'t>(expr: &'t Tree, into: &mut BTreeSet<&'t str>) {
-        match expr {
-            Tree::Name(name) => {
-                into.insert(name.id.as_str());
-            }
-            Tree::Tuple(tuple) => tuple.elts.iter().for_each(|part| target(part, into)),
-            Tree::List(list) => list.elts.iter().for_each(|part| target(part, into)),
-            _ => {}
-        }
-    }
-    fn walk<'t>(body: &'t [Stmt], into: &mut BTreeSet<&'t str>) {
-        for stmt in body {
-            match stmt {
-                Stmt::Assign(assign) => assign.targets.iter().for_each(|part| target(part, into)),
-                Stmt::AugAssign(assign) => target(&assign.target, into),
-                Stmt::AnnAssign(assign) => target(&assign.target, into),
-                Stmt::For(f) => {
-                    target(&f.target, into);
-                    walk(&f.body, into);
-                }
-                Stmt::While(w) => walk(&w.body, into),
-                Stmt::If(i) => {
-                    walk(&i.body, into);
-                    i.elif_else_clauses.iter().for_each(|clause| walk(&clause.body, into));
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut names = BTreeSet::new();
-    walk(body, &mut names);
-    names
 }

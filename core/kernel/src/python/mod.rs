@@ -1,20 +1,36 @@
 //! Python: plain loops and NumPy.
 //!
-//! The text is checked for depth (`scan`), parsed, and read twice: once to tell the shapes that nobody gave (`infer`),
-//! once to write the program. Reading is an evaluation in which names stand for integer expressions, registers or parts of
-//! arrays (`value`): statements (`stmt`) make loops and conditions, expressions (`expr`) accesses and arithmetic,
-//! operations on whole arrays (`array`, `calls`, `products`) loop nests of their own.
+//! The text is checked for depth (`scan`), parsed, and read twice: once to infer the shapes that nobody gave (`usage`,
+//! `dry`, `infer`), once to write the program. Reading is an evaluation in which names stand for integer expressions,
+//! registers or parts of arrays (`value`), with one state (`lower`): statements (`stmt`, `loops`, `branch`), functions
+//! of the source (`unfold`, `parameters`), expressions (`expr`, `condition`, `subscript`) make accesses and arithmetic;
+//! calls (`calls`, which looks into the `registry`; `args`, `statistics`, `products`, `convolution`, `making`,
+//! `moving`) and other operations on whole arrays (`array`) make loop nests of their own.
 
+mod args;
 mod array;
+mod branch;
 mod calls;
+mod condition;
+mod convolution;
+mod dry;
 mod expr;
 mod infer;
+mod loops;
 mod lower;
+mod making;
+mod moving;
+mod parameters;
 mod products;
+mod registry;
 mod scan;
+mod statistics;
 mod stmt;
+mod subscript;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod unfold;
 mod usage;
 mod value;
 
@@ -24,20 +40,20 @@ use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use self::lower::{Lower, assigned};
-use self::scan::{Lines, check_depth};
-use self::usage::{Functions, integer, usages};
+use self::lower::PythonLowering;
+use self::scan::{SourceLines, check_depth};
+use self::tree::{assigned, integer};
+use self::usage::{Functions, usages};
 use self::value::Value;
-use super::Kernel;
-use super::nest::At;
+use super::nest::{At, Kernel};
 use super::source::{Source, check_length, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Reads a kernel.
 pub fn read(source: &Source) -> Result<Kernel, Error> {
     check_length(source.code)?;
     check_depth(source.code)?;
-    let lines = Lines::new(source.code);
+    let lines = SourceLines::new(source.code);
     let module = match ruff_python_parser::parse_module(source.code) {
         Ok(parsed) => parsed.into_syntax(),
         Err(error) => {
@@ -58,15 +74,20 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let entry = entry(source, &functions, &lines)?;
     let usages = usages(&module.body, &functions);
     let comments = [&lines.comments("probability"), &lines.comments("trips")];
-    let dry = Lower::new(source, &lines, &functions, &usages, comments, None);
+    let dry = PythonLowering::new(source, &lines, &functions, &usages, comments, None);
     let shapes = run(dry, &module, entry)?.learned();
-    let mut real = run(Lower::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
+    let mut real =
+        run(PythonLowering::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
     real.state_unused();
     Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program })
 }
 
 /// The function to look at: the one asked for, or the only one that no other calls; none in a source without functions.
-fn entry<'a>(source: &Source, functions: &Functions<'a>, lines: &Lines) -> Result<Option<&'a StmtFunctionDef>, Error> {
+fn entry<'a>(
+    source: &Source,
+    functions: &Functions<'a>,
+    lines: &SourceLines,
+) -> Result<Option<&'a StmtFunctionDef>, Error> {
     let names = || functions.keys().copied().take(20).collect::<Vec<_>>().join(", ");
     if let Some(name) = source.function {
         let problem =
@@ -119,10 +140,10 @@ impl<'a> Visitor<'a> for Called<'a> {
 
 /// Reads the module's constants, then the function, or the module itself if there is none.
 fn run<'a>(
-    mut lower: Lower<'a>,
+    mut lower: PythonLowering<'a>,
     module: &'a ModModule,
     entry: Option<&'a StmtFunctionDef>,
-) -> Result<Lower<'a>, Error> {
+) -> Result<PythonLowering<'a>, Error> {
     lower.enter(None)?;
     let Some(function) = entry else {
         constants(&mut lower, &module.body, true)?;
@@ -147,7 +168,7 @@ fn run<'a>(
 }
 
 /// Integers that the module names once are parameters with those values: `N = 1024`.
-fn constants<'a>(lower: &mut Lower<'a>, body: &'a [Stmt], fragment: bool) -> Result<(), Error> {
+fn constants<'a>(lower: &mut PythonLowering<'a>, body: &'a [Stmt], fragment: bool) -> Result<(), Error> {
     let (mut once, mut often) = (BTreeSet::new(), BTreeSet::new());
     for stmt in body {
         let simple = matches!(stmt, Stmt::Assign(_) | Stmt::AnnAssign(_));

@@ -1,69 +1,67 @@
-//! Products of matrices, sums over letters, convolutions.
+//! Products of matrices, and sums over letters.
 
+use ruff_python_ast::Operator;
+
+use super::args::Args;
 use super::array::{shape, wider};
-use super::calls::Args;
-use super::expr::Real;
-use super::lower::Lower;
+use super::lower::PythonLowering;
+use super::registry::Product;
 use super::value::{Value, View, axis};
-use crate::expr::{Expr, Rounding};
+use crate::expr::Expr;
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// What a library multiplies: how many products, rows, columns, and what is summed over.
-struct Sizes {
-    batch: Expr,
-    m: Expr,
-    n: Expr,
-    k: Expr,
+pub(super) struct Sizes {
+    pub(super) batch: Expr,
+    pub(super) m: Expr,
+    pub(super) n: Expr,
+    pub(super) k: Expr,
 }
 
-impl<'a> Lower<'a> {
-    pub(super) fn product(&mut self, name: &str, args: Args<'a>, out: Option<View>) -> Result<Value, Error> {
-        let at = args.at;
+impl<'a> PythonLowering<'a> {
+    /// Reads a product: `out` is where its result goes, if the call says so.
+    pub(super) fn product(&mut self, product: Product, args: &Args<'a>, out: Option<View>) -> Result<Value, Error> {
+        let (name, at) = (args.name, args.at);
         let two = (args.get(0, &["input", "a"]).cloned(), args.get(1, &["weight", "other", "b", "v", "mat2"]).cloned());
         let (Some(a), Some(b)) = two else {
             return Err(refuse(at, format!("`{name}` takes two arrays"), "Give both"));
         };
-        match name {
-            "matmul" | "mm" | "bmm" | "mv" | "dot" => {
+        match product {
+            Product::MatMul => {
                 if a.is_number() || b.is_number() {
-                    return self.times(a, b, at);
+                    return self.arithmetic(Operator::Mult, (a, at), (b, at), at);
                 }
                 self.matmul(name, a, b, out, at)
             }
-            "vdot" => {
+            Product::VectorDot => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
                 let product = self.lazy(vec![(Value::View(a), at), (Value::View(b), at)], Flops::MUL, None, at)?;
                 self.reduce(product, Flops::ADD, None, false, at)
             }
-            "inner" => {
+            Product::Inner => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
                 let (x, y) = (a.dims.len(), b.dims.len());
                 self.contracted(name, (a, x.saturating_sub(1)..x), (b, y.saturating_sub(1)..y), at)
             }
-            "tensordot" => self.tensordot(&args, a, b),
-            "outer" => {
+            Product::TensorDot => self.tensordot(args, a, b),
+            Product::Outer => {
                 let (a, b) = (self.view(a, 1, at)?, self.view(b, 1, at)?);
                 let (a, b) = (self.flattened(a, at)?, self.flattened(b, at)?);
                 let (column, row) = (Value::View(a.expanded(1)), Value::View(b.expanded(0)));
                 self.elementwise(vec![(column, at), (row, at)], Flops::MUL, None, at)
             }
-            "linear" => {
+            Product::Linear => {
                 let (a, b) = (self.view(a, 2, at)?, self.view(b, 2, at)?);
                 let transposed = self.transposed(Value::View(b), at)?;
                 let product = self.matmul(name, Value::View(a), transposed, None, at)?;
                 self.biased(product, args.get(2, &["bias"]).cloned(), at)
             }
-            "einsum" => self.einsum(&args),
-            "convolve" | "correlate" => {
-                let default = if name == "correlate" { Mode::Valid } else { Mode::Full };
-                self.convolve(a, b, mode_of(args.get(2, &["mode"]), default, at)?, at)
-            }
-            "convolve2d" | "correlate2d" => {
-                self.convolve2d(name, a, b, mode_of(args.get(2, &["mode"]), Mode::Full, at)?, at)
-            }
-            _ => self.convolution(name, a, b, &args),
+            Product::EinSum => self.einsum(args),
+            Product::Convolve(default) => self.convolve(a, b, default, args),
+            Product::Convolve2d => self.convolve2d(a, b, args),
+            Product::Convolution(axes) => self.convolution(axes, a, b, args),
         }
     }
 
@@ -179,7 +177,7 @@ impl<'a> Lower<'a> {
     }
 
     /// A call of a library that sweeps its operands and its result.
-    fn library(
+    pub(super) fn library(
         &mut self,
         name: &str,
         sizes: Sizes,
@@ -408,165 +406,6 @@ impl<'a> Lower<'a> {
             return Err(refuse(at, "more axes are summed over than there are", "Give fewer"));
         }
         self.contracted("tensordot", (a, over_a), (b, over_b), at)
-    }
-
-    // Convolutions.
-
-    /// `np.convolve`: each element of the longer with each of the shorter that it meets.
-    fn convolve(&mut self, a: Value, v: Value, mode: Mode, at: At) -> Result<Value, Error> {
-        let (a, v) = (self.view(a, 1, at)?, self.view(v, 1, at)?);
-        if a.dims.len() != 1 || v.dims.len() != 1 {
-            return Err(refuse(at, "`convolve` takes arrays of one axis", "Give rows"));
-        }
-        let (a, v) = if self.covers(&v, &a) { (v, a) } else { (a, v) };
-        self.slid("convolve", a, v, mode, at)
-    }
-
-    fn convolve2d(&mut self, name: &str, a: Value, v: Value, mode: Mode, at: At) -> Result<Value, Error> {
-        let (a, v) = (self.view(a, 2, at)?, self.view(v, 2, at)?);
-        if a.dims.len() != 2 || v.dims.len() != 2 {
-            return Err(refuse(at, format!("`{name}` takes matrices"), "Give arrays of two axes"));
-        }
-        let (a, v) = if mode != Mode::Same && self.covers(&v, &a) { (v, a) } else { (a, v) };
-        self.slid(name, a, v, mode, at)
-    }
-
-    /// Whether `a` is at least as long as `b` along each axis, and longer along one.
-    fn covers(&self, a: &View, b: &View) -> bool {
-        let pairs = || a.dims.iter().zip(&b.dims).map(|(a, b)| (self.number(a), self.number(b)));
-        pairs().all(|(a, b)| a >= b) && pairs().any(|(a, b)| a > b)
-    }
-
-    /// `v` slid along `a`: a sum over all of `v` for each element of the result.
-    fn slid(&mut self, name: &str, a: View, v: View, mode: Mode, at: At) -> Result<Value, Error> {
-        let mut out = Vec::new();
-        for (dim, k) in a.dims.iter().zip(&v.dims) {
-            let extent = match mode {
-                Mode::Full => dim.clone().plus(k.clone()).minus(1),
-                Mode::Same => dim.clone(),
-                Mode::Valid => dim.clone().minus(k.clone()).plus(1),
-            };
-            let extent = self.tidy(&extent, at)?;
-            if self.number(&extent).is_some_and(|extent| extent < 1) && !self.dry.is_open(&extent) {
-                let (a, v) = (self.shape_text(&a.dims), self.shape_text(&v.dims));
-                return Err(refuse(at, format!("`{name}` of shapes {a} and {v} is empty"), "Give the arrays' shapes"));
-            }
-            out.push(extent);
-        }
-        if mode != Mode::Valid {
-            self.state_padding(at);
-        }
-        let m = self.tidy(&out.iter().cloned().fold(Expr::Const(1), Expr::times), at)?;
-        let k = self.tidy(&v.dims.iter().cloned().fold(Expr::Const(1), Expr::times), at)?;
-        self.library(name, Sizes { batch: 1.into(), m, n: 1.into(), k }, &[a, v], (out, None), at)
-    }
-
-    fn state_padding(&mut self, at: At) {
-        self.assume(at, "zeros beyond the edges are counted as loads and FLOPs");
-    }
-
-    /// `conv1d` and `conv2d` of PyTorch: images, channels first, and filters.
-    fn convolution(&mut self, name: &str, x: Value, w: Value, args: &Args<'a>) -> Result<Value, Error> {
-        let at = args.at;
-        let axes = if name == "conv1d" { 1 } else { 2 };
-        let (x, w) = (self.view(x, axes + 2, at)?, self.view(w, axes + 2, at)?);
-        if x.dims.len() != axes + 2 || w.dims.len() != axes + 2 {
-            let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
-            return Err(refuse(
-                at,
-                format!("`{name}` of shapes {x} and {w}"),
-                "Give the arrays' shapes, channels before extents",
-            ));
-        }
-        for (dim, hint) in
-            w.dims.clone().iter().zip(if axes == 2 { ["F", "C", "R", "S"] } else { ["F", "C", "R", "R"] })
-        {
-            self.hint(dim, hint);
-        }
-        let groups = match args.get(6, &["groups"]) {
-            Some(Value::Int(groups)) => groups.clone(),
-            _ => Expr::Const(1),
-        };
-        let dim = |view: &View, at: usize| view.dims.get(at).cloned().unwrap_or(Expr::Const(1));
-        let channels = self.tidy(&dim(&w, 1).times(groups), at)?;
-        if !self.unify(&dim(&x, 1), &channels) {
-            let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
-            return Err(refuse(
-                at,
-                format!("`{name}` of shapes {x} and {w}: the channels differ"),
-                "Give the arrays' shapes",
-            ));
-        }
-        let option =
-            |own: &Self, position: usize, names: &[&str], axis: usize, default: i64| match args.get(position, names) {
-                None => Some(default),
-                Some(Value::Int(value)) => own.number(value),
-                Some(Value::Tuple(parts)) => match parts.get(axis) {
-                    Some(Value::Int(value)) => own.number(value),
-                    _ => None,
-                },
-                Some(_) => None,
-            };
-        let mut out = vec![dim(&x, 0), dim(&w, 0)];
-        for own in 0..axes {
-            let stride = option(self, 3, &["stride"], own, 1);
-            let padding = option(self, 4, &["padding"], own, 0);
-            let dilation = option(self, 5, &["dilation"], own, 1);
-            let (Some(stride @ 1..=65536), Some(padding @ 0..=65536), Some(dilation @ 1..=65536)) =
-                (stride, padding, dilation)
-            else {
-                return Err(refuse(at, "stride, padding or dilation is not known", "Give small numbers"));
-            };
-            let reach = dim(&w, own + 2).minus(1).times(dilation);
-            let span = dim(&x, own + 2).plus(2 * padding).minus(reach).minus(1);
-            if self.number(&span).is_some_and(|span| span < 0) && !self.dry.is_open(&span) {
-                let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
-                let problem = format!("`{name}` of shapes {x} and {w}: the filter is larger than the padded image");
-                return Err(refuse(at, problem, "Give the arrays' shapes, or more padding"));
-            }
-            if padding > 0 {
-                self.state_padding(at);
-            }
-            out.push(self.tidy(&span.over(stride, Rounding::Floor).plus(1), at)?);
-        }
-        let m = out.iter().skip(2).cloned().fold(dim(&x, 0), Expr::times);
-        let k = w.dims.iter().skip(1).cloned().fold(Expr::Const(1), Expr::times);
-        let sizes = Sizes { batch: 1.into(), m: self.tidy(&m, at)?, n: dim(&w, 0), k: self.tidy(&k, at)? };
-        let result = self.library(name, sizes, &[x, w], (out, None), at)?;
-        match args.get(2, &["bias"]).cloned() {
-            None | Some(Value::None) => Ok(result),
-            Some(bias) => {
-                let filters = shape(&result).and_then(|dims| dims.get(1).cloned());
-                let mut bias = match bias {
-                    Value::Unknown(name) if !self.resolved.contains_key(&name) => {
-                        self.array_with(&name, filters.into_iter().collect(), at)?
-                    }
-                    bias => self.view(bias, 1, at)?,
-                };
-                for _ in 0..axes {
-                    bias = bias.expanded(bias.dims.len());
-                }
-                self.elementwise(vec![(result, at), (Value::View(bias), at)], Flops::ADD, None::<Real>, at)
-            }
-        }
-    }
-}
-
-/// What a convolution keeps.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Full,
-    Same,
-    Valid,
-}
-
-fn mode_of(mode: Option<&Value>, default: Mode, at: At) -> Result<Mode, Error> {
-    match mode {
-        None => Ok(default),
-        Some(Value::Text(text)) if text == "full" => Ok(Mode::Full),
-        Some(Value::Text(text)) if text == "same" => Ok(Mode::Same),
-        Some(Value::Text(text)) if text == "valid" => Ok(Mode::Valid),
-        Some(_) => Err(refuse(at, "this mode is not known", "Give \"full\", \"same\" or \"valid\"")),
     }
 }
 

@@ -8,7 +8,7 @@ use ruff_python_parser::lexer::lex;
 
 use crate::nest::At;
 use crate::source::{MAX_DEPTH, refuse};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// More operators in a row are refused: each is a level of the tree that the parser makes, and lets go of by recursion.
 const MAX_CHAIN: usize = 1000;
@@ -124,7 +124,8 @@ fn counts(token: T) -> bool {
     !matches!(token, T::Newline | T::NonLogicalNewline | T::Indent | T::Dedent | T::Unknown | T::EndOfFile)
 }
 
-/// Where the token of that number stands: the lexer keeps places to itself, so the shortest text that has it is looked for.
+/// Where the token of that number stands: the lexer keeps places to itself, so the shortest text that has it is looked
+/// for.
 fn place_of(code: &str, number: usize) -> At {
     let has = |end: usize| {
         let mut lexer = lex(code.get(..end).unwrap_or(code), Mode::Module);
@@ -152,7 +153,7 @@ fn place_of(code: &str, number: usize) -> At {
             low = middle + 1;
         }
     }
-    Lines::new(code).at(high.saturating_sub(1))
+    SourceLines::new(code).at(high.saturating_sub(1))
 }
 
 /// Bytes between two counts of characters.
@@ -160,14 +161,14 @@ const BLOCK: usize = 256;
 
 /// Where lines start: places in a long source without counting from its start, or from that of a long line, each time.
 #[derive(Debug)]
-pub(super) struct Lines<'a> {
+pub(super) struct SourceLines<'a> {
     code: &'a str,
     starts: Vec<usize>,
     /// Characters before each block.
     characters: Vec<usize>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> SourceLines<'a> {
     pub(super) fn new(code: &'a str) -> Self {
         // As Python sees it: a carriage return ends a line too, with or without a newline behind it.
         let bytes = code.as_bytes();
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn places_are_those_of_the_whole_count() {
         let code = format!("a = 1\n# {}\nb\r\n{}", "é€x".repeat(300), "x".repeat(700));
-        let lines = Lines::new(&code);
+        let lines = SourceLines::new(&code);
         for (offset, _) in code.char_indices().chain([(code.len(), ' ')]) {
             assert_eq!(lines.at(offset), place(&code, offset), "{offset}");
         }

@@ -6,7 +6,7 @@ use crate::expr::Expr;
 use crate::naive::{Watch, run};
 use crate::nest::{Access, Comparison, Condition, Element, Node, Program, Work};
 use crate::source::{Fusion, Shape, Source};
-use accel_core::error::Error;
+use accel_ground::error::Error;
 
 /// Reads `code` with what the user says: `N=8`, `a: f32[M, K]`.
 fn kernel(code: &str, said: &[&str], fusion: Fusion) -> Result<Kernel, Error> {
@@ -624,6 +624,24 @@ fn convolutions_have_the_extents_that_numpy_gives_them() {
         Fusion::None,
     );
     assert!(large.unwrap_err().to_string().contains("line 2, column 12: "));
+}
+
+#[test]
+fn functions_cost_what_the_shared_table_says() {
+    for (call, flops) in [
+        ("np.rsqrt(a)", 10),
+        ("1.0 / np.sqrt(a)", 10),
+        ("a ** -0.5", 10),
+        ("np.abs(a)", 0),
+        ("np.arcsinh(a)", 5),
+        ("math.fma(a, a, a)", 10),
+        ("np.clip(a, 0.0, 1.0)", 10),
+        ("np.clip(a, None, 1.0)", 5),
+        ("F.silu(a, True)", 20),
+    ] {
+        let read = kernel(&format!("def f(a):\n    return {call}\n"), &["a: f32[5]"], Fusion::None);
+        assert_eq!(totals(&read.unwrap_or_else(|error| panic!("{call}: {error}")).program).flops, flops, "{call}");
+    }
 }
 
 #[test]

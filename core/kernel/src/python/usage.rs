@@ -1,11 +1,13 @@
-//! How a function uses its names: what nobody declares is told from that.
+//! How a function uses its names: what nobody declares is inferred from that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Operator, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprCall, Operator, Stmt, StmtFunctionDef};
 
+use super::registry::{self, Make, Move, Product, Read};
+use super::tree::{integer, root, subscripts, subscripts_of};
 use crate::source::MAX_DEPTH;
 
 /// How a name is used.
@@ -19,7 +21,7 @@ pub(super) struct Use {
     pub(super) integer: bool,
     /// Whether it is a subscript: an integer, or an array of them.
     pub(super) subscript: bool,
-    /// The fewest axes that it has, told from `axis=`.
+    /// The fewest axes that it has, inferred from `axis=`.
     pub(super) least: usize,
     /// Whether its elements are subscripts or bounds.
     pub(super) index: bool,
@@ -50,39 +52,39 @@ pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
 /// that is no recursion: it is carried over from call to call until nothing new comes of it.
 pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<'a> {
     let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
-    let mut looks: Vec<(&str, Look)> = bodies
+    let mut visitors: Vec<(&str, UsageVisitor)> = bodies
         .map(|(name, body)| {
-            let mut look = Look::new(functions);
-            body.iter().for_each(|stmt| look.visit_stmt(stmt));
-            look.usage.plain = look.loops && look.elements;
-            look.copied();
-            (name, look)
+            let mut visitor = UsageVisitor::new(functions);
+            body.iter().for_each(|stmt| visitor.visit_stmt(stmt));
+            visitor.usage.plain = visitor.loops && visitor.elements;
+            visitor.copied();
+            (name, visitor)
         })
         .collect();
     for _ in 0..=MAX_DEPTH {
-        let known: BTreeMap<&str, Vec<Use>> = (looks.iter())
-            .filter_map(|(name, look)| {
+        let known: BTreeMap<&str, Vec<Use>> = (visitors.iter())
+            .filter_map(|(name, visitor)| {
                 let parameters = functions.get(name)?.parameters.iter_non_variadic_params();
-                let found = |name: &str| look.usage.names.get(name).cloned().unwrap_or_default();
+                let found = |name: &str| visitor.usage.names.get(name).cloned().unwrap_or_default();
                 Some((*name, parameters.map(|parameter| found(parameter.name().as_str())).collect()))
             })
             .collect();
-        let before: usize = looks.iter().map(|(_, look)| look.usage.told()).sum();
-        looks.iter_mut().for_each(|(_, look)| look.passed(&known));
-        if looks.iter().map(|(_, look)| look.usage.told()).sum::<usize>() == before {
+        let before: usize = visitors.iter().map(|(_, visitor)| visitor.usage.known_facts()).sum();
+        visitors.iter_mut().for_each(|(_, visitor)| visitor.passed(&known));
+        if visitors.iter().map(|(_, visitor)| visitor.usage.known_facts()).sum::<usize>() == before {
             break;
         }
     }
-    let told = |(name, look): (&'a str, Look<'a, '_>)| {
-        let rank = look.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
-        (name, Rc::new(Usage { rank, ..look.usage }))
+    let usage_of = |(name, visitor): (&'a str, UsageVisitor<'a, '_>)| {
+        let rank = visitor.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
+        (name, Rc::new(Usage { rank, ..visitor.usage }))
     };
-    looks.into_iter().map(told).collect()
+    visitors.into_iter().map(usage_of).collect()
 }
 
 impl Usage {
-    /// How much is told: it only ever grows.
-    fn told(&self) -> usize {
+    /// How much is known: it only ever grows.
+    fn known_facts(&self) -> usize {
         let one = |found: &Use| {
             let flags = [found.array, found.integer, found.subscript, found.index];
             found.rank + found.least + flags.into_iter().filter(|flag| *flag).count()
@@ -91,7 +93,7 @@ impl Usage {
     }
 }
 
-struct Look<'a, 'b> {
+struct UsageVisitor<'a, 'b> {
     functions: &'b Functions<'a>,
     usage: Usage,
     /// `n = N`: what is copied from what.
@@ -103,7 +105,7 @@ struct Look<'a, 'b> {
     elements: bool,
 }
 
-impl<'a, 'b> Look<'a, 'b> {
+impl<'a, 'b> UsageVisitor<'a, 'b> {
     fn new(functions: &'b Functions<'a>) -> Self {
         Self {
             functions,
@@ -181,41 +183,42 @@ impl<'a, 'b> Look<'a, 'b> {
         if !of_module && self.functions.contains_key(name) {
             return self.calls.push((name, args));
         }
-        match name {
-            "range" | "prange" | "arange" | "zeros" | "ones" | "empty" | "full" | "eye" | "identity" | "reshape"
-            | "view" => {
+        match (name, registry::find(name)) {
+            ("range" | "prange", _) | (_, Some(Read::Make(Make::Filled | Make::Empty | Make::Eye | Make::Arange))) => {
+                args.iter().for_each(|arg| self.integer(arg));
+            }
+            (_, Some(Read::Make(Make::Full))) => args.iter().take(1).for_each(|arg| self.integer(arg)),
+            (_, Some(Read::Move(Move::Reshape))) => {
                 // Of `np.reshape(a, (n, m))` the first argument is the array.
                 let from = usize::from(name == "reshape" && args.len() > 1 && !is_method(call));
-                let many = matches!(name, "full").then_some(1).unwrap_or(args.len());
-                args.iter().skip(from).take(many).for_each(|arg| self.integer(arg));
-                if from == 1 {
-                    args.first().into_iter().for_each(|arg| self.array(arg, 1));
-                }
+                args.iter().skip(from).for_each(|arg| self.integer(arg));
+                args.iter().take(from).for_each(|arg| self.array(arg, 1));
             }
-            "len" | "enumerate" | "zip" | "zeros_like" | "ones_like" | "empty_like" => {
-                args.iter().for_each(|arg| self.array(arg, 0));
-            }
-            "matmul" | "mm" | "dot" | "bmm" | "linear" => {
+            ("enumerate" | "zip", _) | (_, Some(Read::Length)) => args.iter().for_each(|arg| self.array(arg, 0)),
+            (_, Some(Read::Make(Make::Like { .. }))) => args.iter().take(1).for_each(|arg| self.array(arg, 0)),
+            (_, Some(Read::Product(Product::MatMul | Product::Linear))) => {
                 let rank = if name == "bmm" { 3 } else { 0 };
                 args.iter().take(2).for_each(|arg| self.array(arg, rank));
             }
-            "inner" | "outer" | "vdot" | "convolve" | "correlate" => {
-                args.iter().take(2).for_each(|arg| self.array(arg, 1))
+            (_, Some(Read::Product(Product::Inner | Product::Outer | Product::VectorDot | Product::Convolve(_)))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 1));
             }
-            "convolve2d" | "correlate2d" => args.iter().take(2).for_each(|arg| self.array(arg, 2)),
-            "conv1d" | "conv2d" => {
-                let rank = if name == "conv1d" { 3 } else { 4 };
-                args.iter().take(2).for_each(|arg| self.array(arg, rank));
+            (_, Some(Read::Product(Product::Convolve2d))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, 2));
+            }
+            (_, Some(Read::Product(Product::Convolution(axes)))) => {
+                args.iter().take(2).for_each(|arg| self.array(arg, axes + 2));
                 args.iter().skip(2).take(1).for_each(|arg| self.array(arg, 1));
             }
-            "einsum" => {
+            (_, Some(Read::Product(Product::EinSum))) => {
                 let spec = args.first().and_then(|spec| spec.as_string_literal_expr()).map(|text| text.value.to_str());
                 let inputs = spec.unwrap_or_default().split("->").next().unwrap_or_default();
                 for (letters, arg) in inputs.split(',').zip(args.iter().skip(1)) {
                     self.array(arg, letters.trim().len());
                 }
             }
-            "float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance" => {}
+            // Of Python's own, which take numbers as often as arrays, nothing is inferred.
+            ("float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance", _) => {}
             _ => {
                 let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
                 let axes = match along.map(|keyword| &keyword.value) {
@@ -229,7 +232,9 @@ impl<'a, 'b> Look<'a, 'b> {
                 });
                 let rank = ranks.max().unwrap_or_default();
                 let root = root(&call.func);
-                if root.is_some_and(|root| root != "math" && root != "cmath") && !is_scalar_function(name) && rank <= 8
+                if root.is_some_and(|root| root != "math" && root != "cmath")
+                    && !OF_NUMBERS.contains(&name)
+                    && rank <= 8
                 {
                     args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
                 }
@@ -241,7 +246,7 @@ impl<'a, 'b> Look<'a, 'b> {
     }
 }
 
-impl<'a> Visitor<'a> for Look<'a, '_> {
+impl<'a> Visitor<'a> for UsageVisitor<'a, '_> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             // Looked at where it is called.
@@ -302,7 +307,7 @@ impl<'a> Visitor<'a> for Look<'a, '_> {
     }
 }
 
-impl<'a> Look<'a, '_> {
+impl<'a> UsageVisitor<'a, '_> {
     fn array_if_name(&mut self, expr: &Expr) {
         self.array(expr, 0);
     }
@@ -332,33 +337,6 @@ impl<'a> Look<'a, '_> {
             }
             (Expr::Name(name), value) => self.copies.push((name.id.to_string(), value)),
             _ => {}
-        }
-    }
-}
-
-/// What `a[i][j, k]` is a part of, how many subscripts it has, and whether all of them are single.
-pub(super) fn subscripts(expr: &Expr) -> (&Expr, usize, bool) {
-    match expr {
-        Expr::Subscript(subscript) => subscripts_of(subscript),
-        expr => (expr, 0, true),
-    }
-}
-
-/// The same of what is known to be a subscript.
-pub(super) fn subscripts_of(mut subscript: &ExprSubscript) -> (&Expr, usize, bool) {
-    let (mut rank, mut single) = (0, true);
-    loop {
-        let parts = match &*subscript.slice {
-            Expr::Tuple(tuple) => tuple.elts.as_slice(),
-            part => std::slice::from_ref(part),
-        };
-        for part in parts {
-            single &= !matches!(part, Expr::Slice(_) | Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_));
-            rank += usize::from(!matches!(part, Expr::NoneLiteral(_) | Expr::EllipsisLiteral(_)));
-        }
-        match &*subscript.value {
-            Expr::Subscript(inner) => subscript = inner,
-            base => return (base, rank, single),
         }
     }
 }
@@ -401,45 +379,20 @@ fn bases(expr: &Expr) -> Vec<String> {
     found
 }
 
-/// A literal integer, with a sign perhaps.
-pub(super) fn integer(expr: &Expr) -> Option<i64> {
-    match expr {
-        Expr::NumberLiteral(number) => number.value.as_int()?.as_i64(),
-        Expr::UnaryOp(op) if op.op == ruff_python_ast::UnaryOp::USub => integer(&op.operand)?.checked_neg(),
-        _ => None,
-    }
-}
-
-/// The first name of `a.b.c`.
-pub(super) fn root(mut expr: &Expr) -> Option<&str> {
-    loop {
-        match expr {
-            Expr::Attribute(attribute) => expr = &attribute.value,
-            Expr::Name(name) => return Some(name.id.as_str()),
-            _ => return None,
-        }
-    }
-}
-
 fn is_method(call: &ExprCall) -> bool {
     !matches!(&*call.func, Expr::Attribute(a) if root(&a.value).is_some_and(|r| matches!(r, "np" | "numpy" | "jnp" | "torch")))
 }
 
-/// What is called on numbers as often as on arrays.
-fn is_scalar_function(name: &str) -> bool {
-    matches!(
-        name,
-        "sqrt"
-            | "exp"
-            | "log"
-            | "sin"
-            | "cos"
-            | "abs"
-            | "float32"
-            | "float64"
-            | "int32"
-            | "int64"
-            | "maximum"
-            | "minimum"
-    )
+/// Functions of modules that are called on numbers as often as on arrays: these do not tell that their argument is one.
+const OF_NUMBERS: [&str; 12] =
+    ["sqrt", "exp", "log", "sin", "cos", "abs", "float32", "float64", "int32", "int64", "maximum", "minimum"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_numbers_are_read() {
+        assert!(OF_NUMBERS.iter().all(|name| registry::find(name).is_some()));
+    }
 }

@@ -18,11 +18,11 @@ pub(super) enum Value {
     Int(Expr),
     /// A number in the source, such as `0.5`.
     Literal(f64),
-    /// A number in a register that only a run would know, an element of an array among what it comes from, or an argument;
-    /// whether it is floating-point.
+    /// A number in a register that only a run would know, an element of an array among what it comes from, or an
+    /// argument; whether it is floating-point.
     Scalar(bool),
-    /// A number that comes from no element of an array, but whose expression is not known, such as a counter; whether it is
-    /// floating-point.
+    /// A number that comes from no element of an array, but whose expression is not known, such as a counter; whether
+    /// it is floating-point.
     Counter(bool),
     /// A string.
     Text(String),
@@ -86,6 +86,17 @@ impl Value {
             Self::Unknown(_) => "an argument of unknown shape",
         }
     }
+}
+
+/// What kind of result an operation has, where its operands do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Real {
+    /// Floating-point, of integers too.
+    Yes,
+    /// True or false.
+    Truth,
+    /// Elements of that type.
+    Of(Element),
 }
 
 /// An array, or a part of one without a copy: transposed, sliced, reshaped, broadcast.

@@ -1,9 +1,11 @@
 //! Devices: what is known of their memories and peaks, and the user's own devices.
 
+mod table;
+
 use serde::{Deserialize, Serialize};
 
-pub use super::devices::DEVICES;
 use crate::error::Error;
+pub use table::DEVICES;
 
 /// A device: an on-chip memory, the memory below it, and a peak.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -259,7 +261,7 @@ impl Machine {
 const MOST: f64 = 1e15;
 
 /// Fails unless `figure` is a number above zero.
-pub(super) fn positive(field: &str, figure: f64) -> Result<(), Error> {
+pub fn positive(field: &str, figure: f64) -> Result<(), Error> {
     if (1e-6..=MOST).contains(&figure) {
         return Ok(());
     }
@@ -267,7 +269,7 @@ pub(super) fn positive(field: &str, figure: f64) -> Result<(), Error> {
 }
 
 /// Fails unless `figure` is a number of at least zero.
-pub(super) fn not_negative(field: &str, figure: f64) -> Result<(), Error> {
+pub fn not_negative(field: &str, figure: f64) -> Result<(), Error> {
     if (0.0..=MOST).contains(&figure) {
         return Ok(());
     }

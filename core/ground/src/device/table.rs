@@ -7,7 +7,7 @@
 //! machine files of RRZE-HPC/kerncraft (likwid-bench on one core at a fixed clock), AnandTech 14694 (latencies), Chips
 //! and Cheese, uops.info, vendors' data sheets.
 
-use super::device::{Core, DeviceInfo, MachineInfo, Peaks};
+use super::{Core, DeviceInfo, MachineInfo, Peaks};
 
 /// HBM, pJ per bit: 3.44 (HBM3E, vendor) to 450 pJ per 64 bits (HBM2, Jouppi et al., "Ten Lessons From Three
 /// Generations", ISCA 2021, table 2; unverified). O'Connor et al., MICRO 2017, give 3.92 for HBM2.

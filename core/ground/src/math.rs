@@ -2,7 +2,7 @@
 
 /// `base` to the power of `exponent`, for a `base` of 0 or more and an `exponent` in 0..2^32, by square roots and
 /// products alone; within 1e-14 of the truth, and exact for small whole exponents.
-pub(crate) fn power(base: f64, exponent: f64) -> f64 {
+pub fn power(base: f64, exponent: f64) -> f64 {
     let mut whole = exponent.trunc() as u32;
     let mut fraction = exponent.fract();
     let (mut result, mut root, mut square) = (1.0, base, base);

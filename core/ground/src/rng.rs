@@ -22,17 +22,20 @@ impl Rng {
     }
 
     /// A uniform number in `0.0..1.0`, a multiple of 2^-53.
+    #[inline]
     pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
     /// A uniform number in `0..bound`; 0 for a bound of 0.
+    #[inline]
     pub fn below(&mut self, bound: u32) -> u32 {
         // Lemire's multiplication; its bias, below bound / 2^64, is far under anything a test could see.
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u32
     }
 
     /// One of `choices`, each with the same probability. There must be at least one.
+    #[inline]
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u32) as usize]
     }

@@ -6,11 +6,7 @@ use std::ops::RangeInclusive;
 use crate::error::Error;
 
 /// Fails unless `value` lies in `range`; `field` is named in the error.
-pub(crate) fn check_range<T: PartialOrd + Display>(
-    field: &str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Result<(), Error> {
+pub fn check_range<T: PartialOrd + Display>(field: &str, value: T, range: RangeInclusive<T>) -> Result<(), Error> {
     if range.contains(&value) {
         return Ok(());
     }
