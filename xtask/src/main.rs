@@ -210,12 +210,15 @@ fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
 
 fn lint(shell: &Shell) -> anyhow::Result<()> {
     let mut steps = Steps::new([
-        Step("checking the format", 2.0),
+        Step("checking the format", 90.0),
         Step("checking the native crates", 150.0),
         Step("checking the page", 90.0),
         Step("checking the documentation", 60.0),
     ]);
-    steps.next(|| shell.cargo(["fmt", "--all", "--check"]).run())?;
+    steps.next(|| {
+        shell.cargo(["fmt", "--all", "--check"]).run()?;
+        shell.command(tools::leptosfmt(shell)?).args(["--check", "--quiet", "app"]).run()
+    })?;
     steps.next(|| {
         let mut clippy = native("clippy");
         clippy.extend(["--locked", "--all-targets", "--features", "accel-tests/browser"]);

@@ -94,7 +94,7 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
     fs::rename(script(page, main), page.join(&main_script))?;
     fs::rename(wasm(page, main), page.join(&main_wasm))?;
     let style = fs::read(shell.root.join("app/style.css")).context("cannot read app/style.css")?;
-    let style_name = format!("style-{}.css", self::digest(&[style.clone()]));
+    let style_name = format!("style-{}.css", self::digest(std::slice::from_ref(&style)));
     fs::write(page.join(&style_name), style)?;
     let start = format!(
         "<script type=\"module\">\n\

@@ -14,6 +14,9 @@ const BINARYEN: &str = "binaryen@132.0.0";
 /// The npm package that shortens the page's script.
 const ESBUILD: &str = "esbuild@0.28.2";
 
+/// What formats `view!`.
+const LEPTOSFMT: &str = "0.1.33";
+
 /// What makes the page small.
 pub(crate) struct Optimisers {
     /// The optimiser of WASM.
@@ -46,6 +49,25 @@ pub(crate) fn wasm_target(shell: &Shell) -> anyhow::Result<()> {
     println!("      adding the WASM target");
     let cure = "install rustup (https://rustup.rs), or your system's package of the Rust standard library for WASM";
     shell.command("rustup").args(["target", "add", WASM]).run().context(cure)
+}
+
+/// The formatter of `view!`, installed where it is missing.
+pub(crate) fn leptosfmt(shell: &Shell) -> anyhow::Result<PathBuf> {
+    let folder = folder(shell);
+    let program = folder.join("bin").join(exe("leptosfmt"));
+    let printed = shell.command(&program).arg("--version").output();
+    if printed.is_some_and(|text| text.split_whitespace().any(|word| word == LEPTOSFMT)) {
+        return Ok(program);
+    }
+    println!("      installing leptosfmt {LEPTOSFMT} into {} (a minute or two, once)", folder.display());
+    let build = folder.join("build");
+    let cargo =
+        shell.cargo(["install", "leptosfmt", "--version", LEPTOSFMT, "--locked", "--force", "--root"]).arg(&folder);
+    // Built to be built quickly.
+    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_TARGET_DIR", &build).run()?;
+    // Only the program is needed from here on.
+    std::fs::remove_dir_all(build).context("cannot remove the build folder of the tools")?;
+    Ok(program)
 }
 
 /// Finds `program`, or installs the npm package that carries it.

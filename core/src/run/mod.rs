@@ -286,7 +286,7 @@ impl Plan {
                 Found::Run(report, timeline) => {
                     let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
                     schedules.push((report.policy.name(), misses));
-                    runs.push(report);
+                    runs.push(*report);
                     timelines.extend(timeline);
                 }
                 Found::Schedule(name, misses) => schedules.push((name, misses)),

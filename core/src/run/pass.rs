@@ -43,7 +43,7 @@ pub struct Answer(pub(super) Found);
 #[derive(Debug)]
 pub(super) enum Found {
     Reuse(Reuse, Histogram),
-    Run(Report, Option<Timeline>),
+    Run(Box<Report>, Option<Timeline>),
     Schedule(&'static str, Misses),
     Lower(Least),
     Curve(curve::Answer),
@@ -51,12 +51,31 @@ pub(super) enum Found {
 
 /// A pass under way.
 pub(super) enum Running {
-    Reuse { stack: StackDistances, reuse: Reuse, distances: Histogram },
+    Reuse(Box<Distances>),
     Watched(Box<dyn Simulation>),
     Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
     Curve { task: usize, answer: Option<curve::Answer> },
+}
+
+/// Stack distances so far.
+pub(super) struct Distances {
+    stack: StackDistances,
+    reuse: Reuse,
+    histogram: Histogram,
+}
+
+impl Distances {
+    fn advance(&mut self, accesses: &[u32], plan: &Plan) {
+        for &tensor in accesses {
+            if let Some(distance) = self.stack.access(tensor, plan.sizes[tensor as usize]) {
+                self.reuse.reuses += 1;
+                self.reuse.within_capacity += u64::from(distance <= plan.recipe.memory.capacity_bytes);
+                self.histogram.add(distance);
+            }
+        }
+    }
 }
 
 impl Running {
@@ -65,11 +84,11 @@ impl Running {
         let missing = || Error::Internal(format!("there is no pass {pass}"));
         let memory = &plan.recipe.memory;
         Ok(match plan.passes.get(pass).copied().ok_or_else(missing)? {
-            Pass::Reuse => Self::Reuse {
+            Pass::Reuse => Self::Reuse(Box::new(Distances {
                 stack: StackDistances::new(plan.sizes.len()),
                 reuse: Reuse::default(),
-                distances: Histogram::default(),
-            },
+                histogram: Histogram::default(),
+            })),
             Pass::Policy(policy) => {
                 let watched = Watched { charts: plan.details.charts, reasons: plan.details.reasons };
                 let physical = memory.physical();
@@ -98,15 +117,7 @@ impl Running {
     pub(super) fn step(&mut self, plan: &Plan, start: usize, end: usize) -> Result<bool, Error> {
         let accesses = &plan.trace.accesses()[start..end];
         match self {
-            Self::Reuse { stack, reuse, distances } => {
-                for &tensor in accesses {
-                    if let Some(distance) = stack.access(tensor, plan.sizes[tensor as usize]) {
-                        reuse.reuses += 1;
-                        reuse.within_capacity += u64::from(distance <= plan.recipe.memory.capacity_bytes);
-                        distances.add(distance);
-                    }
-                }
-            }
+            Self::Reuse(distances) => distances.advance(accesses, plan),
             Self::Watched(run) => run.advance(&plan.trace, start, end),
             Self::Unwatched { memory, .. } => memory.advance(accesses, start),
             Self::Lower(least) => {
@@ -132,13 +143,14 @@ impl Running {
     pub(super) fn finish(self, plan: &Plan) -> Result<Answer, Error> {
         let unfinished = || Error::Internal("a pass was finished before its last step".into());
         Ok(Answer(match self {
-            Self::Reuse { reuse, distances, .. } => Found::Reuse(reuse, distances),
+            Self::Reuse(distances) => Found::Reuse(distances.reuse, distances.histogram),
             Self::Watched(run) => {
                 let (report, timeline) = run.finish(&plan.trace);
-                Found::Run(report, timeline)
+                Found::Run(Box::new(report), timeline)
             }
             Self::Unwatched { policy, memory, reports: true } => {
-                Found::Run(Report::new(policy, plan.recipe.memory.capacity_bytes, memory.counts()), None)
+                let report = Report::new(policy, plan.recipe.memory.capacity_bytes, memory.counts());
+                Found::Run(Box::new(report), None)
             }
             Self::Unwatched { policy, memory, reports: false } => {
                 let counts = memory.counts();
