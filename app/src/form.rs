@@ -12,6 +12,7 @@ use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::{Fields as Meaningful, ModelRun, Task};
 use accel_core::workload::presets;
 use accel_core::workload::synthetic::Synthetic;
+use accel_ui::address;
 use leptos::prelude::*;
 
 /// The value of a choice that stands for pasted JSON.
@@ -321,15 +322,11 @@ fn meaningful(
 
 /// The recipe in the address bar: none where there is no fragment.
 pub(crate) fn recipe_from_address() -> Option<Result<Recipe, Error>> {
-    let hash = window().location().hash().unwrap_or_default();
-    let fragment = hash.trim_start_matches('#');
-    fragment.starts_with(FRAGMENT).then(|| Recipe::from_fragment(fragment))
+    let fragment = address::fragment();
+    fragment.starts_with(FRAGMENT).then(|| Recipe::from_fragment(&fragment))
 }
 
 /// Puts `recipe` into the address bar, so that the link reopens it.
 pub(crate) fn show_in_address(recipe: &Recipe) -> Result<(), Error> {
-    let fragment = recipe.to_fragment()?;
-    let failed = |_| Error::Internal("the browser refuses to change the address".into());
-    let history = window().history().map_err(failed)?;
-    history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(&format!("#{fragment}"))).map_err(failed)
+    address::show(&recipe.to_fragment()?)
 }

@@ -227,7 +227,14 @@ pub(crate) fn page() -> impl IntoView {
     show_in(place, move || app.engine.answer.get().map(results::results));
     let state = Signal::derive(move || app.engine.phase.with(Phase::name).to_owned());
     view! {
-        <form class="panel" aria-label="Kernel" on:submit=move |event| { event.prevent_default(); app.run(); }>
+        <form
+            class="panel"
+            aria-label="Kernel"
+            on:submit=move |event| {
+                event.prevent_default();
+                app.run();
+            }
+        >
             {fields(app)}
             {run_bar(app)}
         </form>
@@ -289,7 +296,12 @@ fn fields(app: App) -> impl IntoView {
             <div class="field">
                 <label for="code">"Source code"</label>
                 <textarea
-                    id="code" rows="14" wrap="off" spellcheck="false" autocomplete="off" prop:value=form.code
+                    id="code"
+                    rows="14"
+                    wrap="off"
+                    spellcheck="false"
+                    autocomplete="off"
+                    prop:value=form.code
                     on:input:target=move |event| form.code.set(event.target().value())
                 ></textarea>
                 <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>

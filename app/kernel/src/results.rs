@@ -42,13 +42,23 @@ fn headline(report: &Report) -> impl IntoView + use<> {
         <section class="panel" id="kernel-answer">
             <h2>"What it costs"</h2>
             <p class="figures">
-                <span><b id="latency" data-value=report.latency_ms.to_string()>{time(report.latency_ms)}</b>
-                    <small>{format!("between {} and {}", time(fastest), time(slowest))}</small></span>
-                <span><b id="energy" data-value=report.energy_j.to_string()>{energy(report.energy_j)}</b>
-                    <small>{format!("between {} and {}", energy(least), energy(most))}</small></span>
+                <span>
+                    <b id="latency" data-value=report.latency_ms.to_string()>
+                        {time(report.latency_ms)}
+                    </b>
+                    <small>{format!("between {} and {}", time(fastest), time(slowest))}</small>
+                </span>
+                <span>
+                    <b id="energy" data-value=report.energy_j.to_string()>
+                        {energy(report.energy_j)}
+                    </b>
+                    <small>{format!("between {} and {}", energy(least), energy(most))}</small>
+                </span>
             </p>
             <p class="hint">{on}</p>
-            <div class="words"><p id="bottleneck">{report.bottleneck.clone()}</p></div>
+            <div class="words">
+                <p id="bottleneck">{report.bottleneck.clone()}</p>
+            </div>
         </section>
     }
 }
@@ -67,14 +77,27 @@ fn source(request: &Request, report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="source">
             <h2>"Line by line"</h2>
-            <div class="scroll"><table class="source">
-                <thead><tr>
-                    <th scope="col">"Line"</th><th scope="col" class="name">"Source"</th><th scope="col">"Share of time"</th>
-                    <th scope="col">"Runs"</th><th scope="col">"Loads"</th><th scope="col">"Stores"</th><th scope="col">"FLOPs"</th>{heads}
-                </tr></thead>
-                <tbody>{rows}</tbody>
-            </table></div>
-            {(more > 0).then(|| view! { <p class="hint">{format!("{more} more lines are counted and not shown.")}</p> })}
+            <div class="scroll">
+                <table class="source">
+                    <thead>
+                        <tr>
+                            <th scope="col">"Line"</th>
+                            <th scope="col" class="name">
+                                "Source"
+                            </th>
+                            <th scope="col">"Share of time"</th>
+                            <th scope="col">"Runs"</th>
+                            <th scope="col">"Loads"</th>
+                            <th scope="col">"Stores"</th>
+                            <th scope="col">"FLOPs"</th>
+                            {heads}
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+            {(more > 0)
+                .then(|| view! { <p class="hint">{format!("{more} more lines are counted and not shown.")}</p> })}
         </section>
     }
 }
@@ -91,7 +114,15 @@ fn line_row(line: u32, text: &str, cost: Option<&LineCost>, levels: usize) -> im
             cells.collect_view()
         }
     };
-    view! { <tr><th scope="row">{line}</th><td class="name"><code>{text.to_owned()}</code></td>{cells}</tr> }
+    view! {
+        <tr>
+            <th scope="row">{line}</th>
+            <td class="name">
+                <code>{text.to_owned()}</code>
+            </td>
+            {cells}
+        </tr>
+    }
 }
 
 fn counts(report: &Report) -> impl IntoView + use<> {
@@ -111,7 +142,9 @@ fn counts(report: &Report) -> impl IntoView + use<> {
             <tr data-feature=key>
                 <th scope="row">{name}</th>
                 <td data-value=number.value().to_string()>{count(number)}</td>
-                <td class="name"><code>{form}</code></td>
+                <td class="name">
+                    <code>{form}</code>
+                </td>
                 <td>{time(attributed)}</td>
             </tr>
         }
@@ -119,13 +152,28 @@ fn counts(report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="counts">
             <h2>"Counts"</h2>
-            <div class="scroll"><table>
-                <thead><tr>
-                    <th scope="col" class="name">"Feature"</th><th scope="col">"Number"</th><th scope="col" class="name">"Closed form"</th>
-                    <th scope="col" title="Shapley values: they add up to the time less that of an empty kernel">"Attributed time"</th>
-                </tr></thead>
-                <tbody>{rows.collect_view()}</tbody>
-            </table></div>
+            <div class="scroll">
+                <table>
+                    <thead>
+                        <tr>
+                            <th scope="col" class="name">
+                                "Feature"
+                            </th>
+                            <th scope="col">"Number"</th>
+                            <th scope="col" class="name">
+                                "Closed form"
+                            </th>
+                            <th
+                                scope="col"
+                                title="Shapley values: they add up to the time less that of an empty kernel"
+                            >
+                                "Attributed time"
+                            </th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows.collect_view()}</tbody>
+                </table>
+            </div>
         </section>
     }
 }
@@ -151,14 +199,24 @@ fn levels(report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="caches">
             <h2>"Caches"</h2>
-            <div class="scroll"><table>
-                <caption>"Each fully associative with LRU, seeing every access"</caption>
-                <thead><tr>
-                    <th scope="col" class="name">"Cache"</th><th scope="col">"Accesses"</th><th scope="col">"Compulsory misses"</th>
-                    <th scope="col">"Capacity misses"</th><th scope="col">"Read from below"</th><th scope="col">"Written back"</th>
-                </tr></thead>
-                <tbody>{rows.collect_view()}</tbody>
-            </table></div>
+            <div class="scroll">
+                <table>
+                    <caption>"Each fully associative with LRU, seeing every access"</caption>
+                    <thead>
+                        <tr>
+                            <th scope="col" class="name">
+                                "Cache"
+                            </th>
+                            <th scope="col">"Accesses"</th>
+                            <th scope="col">"Compulsory misses"</th>
+                            <th scope="col">"Capacity misses"</th>
+                            <th scope="col">"Read from below"</th>
+                            <th scope="col">"Written back"</th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows.collect_view()}</tbody>
+                </table>
+            </div>
             <p class="hint">{methods.join(" ")}</p>
         </section>
     }
@@ -168,15 +226,25 @@ fn parts(report: &Report) -> impl IntoView + use<> {
     let most = report.parts.iter().map(|part| part.ms).fold(f64::MIN_POSITIVE, f64::max);
     let rows = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| {
         let width = format!("width:{:.1}%", 100.0 * part.ms / most);
-        view! { <tr><th scope="row">{part.name.clone()}</th><td>{time(part.ms)}</td><td class="bars"><i style=width></i></td></tr> }
+        view! {
+            <tr>
+                <th scope="row">{part.name.clone()}</th>
+                <td>{time(part.ms)}</td>
+                <td class="bars">
+                    <i style=width></i>
+                </td>
+            </tr>
+        }
     });
     view! {
         <section class="panel" id="parts">
             <h2>"What takes the time"</h2>
-            <div class="scroll"><table>
-                <caption>"Each part alone; they overlap"</caption>
-                <tbody>{rows.collect_view()}</tbody>
-            </table></div>
+            <div class="scroll">
+                <table>
+                    <caption>"Each part alone; they overlap"</caption>
+                    <tbody>{rows.collect_view()}</tbody>
+                </table>
+            </div>
         </section>
     }
 }
@@ -223,8 +291,19 @@ fn json(request: &Request, report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="kernel-json">
             <h2>"The same elsewhere"</h2>
-            <p><code>{command}</code></p>
-            <details><summary>"Everything as JSON"</summary><textarea id="kernel-outcome" rows="16" readonly aria-label="The prediction as JSON" prop:value=text></textarea></details>
+            <p>
+                <code>{command}</code>
+            </p>
+            <details>
+                <summary>"Everything as JSON"</summary>
+                <textarea
+                    id="kernel-outcome"
+                    rows="16"
+                    readonly
+                    aria-label="The prediction as JSON"
+                    prop:value=text
+                ></textarea>
+            </details>
         </section>
     }
 }

@@ -93,8 +93,12 @@ fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
         rows = match rest {
             [second, rest @ ..] if first.half && second.half => {
                 let hidden = unless_any(app, vec![first, second]);
-                let pair =
-                    view! { <div class="pair" hidden=hidden>{field_of(app, first)}{field_of(app, second)}</div> };
+                let pair = view! {
+                    <div class="pair" hidden=hidden>
+                        {field_of(app, first)}
+                        {field_of(app, second)}
+                    </div>
+                };
                 lines.push(pair.into_any());
                 rest
             }
@@ -114,18 +118,20 @@ fn unless_any(app: App, rows: Vec<&'static FieldInfo>) -> Signal<bool> {
 
 /// The field of a row, hidden where it means nothing to the chosen model.
 fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
-    let field = Field::new(row.id, row.title, app.form.text(row.field));
-    let field = field.hint(row.hint).placeholder(row.empty).problem(problem(app, row.name));
-    let view = match row.value {
+    let field = Field {
+        slider: row.slider,
+        hint: row.hint,
+        placeholder: row.empty,
+        hidden: Some(unless_any(app, vec![row])),
+        problem: Some(problem(app, row.name)),
+        ..Field::new(row.id, row.title, app.form.text(row.field))
+    };
+    match row.value {
         Value::Choice(choices) => {
             let empty = (!row.empty.is_empty()).then(|| (String::new(), row.empty.to_owned()));
             let choices = choices().into_iter().map(|choice| (choice.name.to_owned(), choice.title.to_owned()));
-            field.choice(empty.into_iter().chain(choices).collect(), |_| ())
+            field.choice(empty.into_iter().chain(choices).collect())
         }
-        Value::Number(_) | Value::Size | Value::Text => match row.slider {
-            Some([min, max, step]) => field.slider(min, max, step).input(),
-            None => field.input(),
-        },
-    };
-    view! { <div hidden=unless_any(app, vec![row])>{view}</div> }.into_any()
+        Value::Number(_) | Value::Size | Value::Text => field.input(),
+    }
 }

@@ -46,7 +46,9 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
         }
     });
     view! {
-        <div class="drop" aria-hidden="true" hidden=yes(move || !over.get())>"Drop a model, a recipe or a trace file. It stays on your machine."</div>
+        <div class="drop" aria-hidden="true" hidden=yes(move || !over.get())>
+            "Drop a model, a recipe or a trace file. It stays on your machine."
+        </div>
     }
 }
 

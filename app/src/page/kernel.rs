@@ -21,8 +21,12 @@ pub(super) fn links(kernel: RwSignal<bool>) -> impl IntoView {
     let current = move |of_kernel: bool| (kernel.get() == of_kernel).then_some("page");
     view! {
         <nav aria-label="Pages">
-            <a href="#" aria-current=move || current(false)>"Memory"</a>
-            <a href="#kernel" aria-current=move || current(true)>"Kernel"</a>
+            <a href="#" aria-current=move || current(false)>
+                "Memory"
+            </a>
+            <a href="#kernel" aria-current=move || current(true)>
+                "Kernel"
+            </a>
         </nav>
     }
 }
@@ -43,7 +47,11 @@ pub(super) fn place(app: App) -> impl IntoView {
             Duration::ZERO,
         );
     });
-    view! { <main id="kernel" hidden=yes(move || !kernel.get())><p class="hint">"The Kernel page is on its way."</p></main> }
+    view! {
+        <main id="kernel" hidden=yes(move || !kernel.get())>
+            <p class="hint">"The Kernel page is on its way."</p>
+        </main>
+    }
 }
 
 /// Starts the module; it finds its place, and its own files in the place's attributes.

@@ -34,16 +34,18 @@ fn device_form(app: App) -> impl IntoView {
     view! {
         <fieldset>
             <legend>"Device"</legend>
-            {labelled(app, "device", "Time and energy on", form.device).choice(devices(), |_| ())}
+            {labelled(app, "device", "Time and energy on", form.device).choice(devices())}
             <p class="hint">{Signal::derive(source)}</p>
-            <div hidden=yes(move || !named())>
-                {open_fields(app, Part::Device)}
-            </div>
+            <div hidden=yes(move || !named())>{open_fields(app, Part::Device)}</div>
             <div class="field" hidden=yes(move || form.device.with(|d| d != CUSTOM))>
                 <label for="physical">"Device, prefetch depth and levels below as JSON"</label>
                 <textarea
-                    id="physical" rows="6" spellcheck="false" placeholder=EXAMPLE
-                    aria-invalid=invalid(app, "physical") aria-describedby="physical-problem"
+                    id="physical"
+                    rows="6"
+                    spellcheck="false"
+                    placeholder=EXAMPLE
+                    aria-invalid=invalid(app, "physical")
+                    aria-describedby="physical-problem"
                     prop:value=form.physical
                     on:input:target=move |event| form.physical.set(event.target().value())
                 ></textarea>
@@ -74,7 +76,12 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             let on = yes(move || form.policies.with(|chosen| chosen.contains(&kind)));
             view! {
                 <label class="tick" title=row.about>
-                    <input type="checkbox" id=format!("policy-{}", row.name) prop:checked=on on:change=move |_| form.toggle(kind) />
+                    <input
+                        type="checkbox"
+                        id=format!("policy-{}", row.name)
+                        prop:checked=on
+                        on:change=move |_| form.toggle(kind)
+                    />
                     {row.title}
                 </label>
             }
@@ -94,7 +101,9 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
-            <div hidden=yes(move || !form.reads_scores())>
+            <div hidden=yes(move || {
+                !form.reads_scores()
+            })>
                 {labelled(app, "scorer", "Scores by the model of a server", form.scorer)
                     .placeholder("http://127.0.0.1:8000")
                     .hint("Empty: the heuristic scores. A server: infer-server --model FILE.")
@@ -104,19 +113,23 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
         <fieldset>
             <legend>"Beyond policies"</legend>
             <div class="ticks">
-                {tick("bounds", "Bounds", "How good any policy could be: takes about as long as five policies.", form.bounds)}
-                {tick("curve", "Capacity curve", "Runs everything at many capacities.", form.curve)}
+                {tick(
+                    "bounds",
+                    "Bounds",
+                    "How good any policy could be: takes about as long as five policies.",
+                    form.bounds,
+                )} {tick("curve", "Capacity curve", "Runs everything at many capacities.", form.curve)}
             </div>
-            <div hidden=yes(move || !form.curve.get())>
-                {open_fields(app, Part::Curve)}
-                {problem_line(app, "curve.capacities", "capacities")}
-            </div>
+            <div hidden=yes(move || {
+                !form.curve.get()
+            })>{open_fields(app, Part::Curve)} {problem_line(app, "curve.capacities", "capacities")}</div>
         </fieldset>
         <fieldset>
             <legend>"Chance"</legend>
             <div class="seed">
-                {open_fields(app, Part::Experiment)}
-                <button type="button" class="quiet" on:click=new_seed>"Draw another"</button>
+                {open_fields(app, Part::Experiment)} <button type="button" class="quiet" on:click=new_seed>
+                    "Draw another"
+                </button>
             </div>
         </fieldset>
     }

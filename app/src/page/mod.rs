@@ -44,20 +44,34 @@ pub(crate) fn page() -> impl IntoView {
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
 
     view! {
-        <a class="skip" href="#results" on:click=|event| { event.prevent_default(); focus_results(); }>"Skip to the results"</a>
+        <a
+            class="skip"
+            href="#results"
+            on:click=|event| {
+                event.prevent_default();
+                focus_results();
+            }
+        >
+            "Skip to the results"
+        </a>
         <header class="top">
             <div>
                 <h1>"Accelerator Optimization Copilot"</h1>
-                <p>"What should stay in fast memory, how much of it does your model need, and which policy should decide?"</p>
+                <p>
+                    "What should stay in fast memory, how much of it does your model need, and which policy should decide?"
+                </p>
             </div>
-            <div class="actions">
-                {kernel::links(app.kernel)}
-                {copy_link(app)}
-                {theme::button()}
-            </div>
+            <div class="actions">{kernel::links(app.kernel)} {copy_link(app)} {theme::button()}</div>
         </header>
         <main hidden=yes(move || app.kernel.get())>
-            <form class="panel" aria-label="Experiment" on:submit=move |event| { event.prevent_default(); app.run(); }>
+            <form
+                class="panel"
+                aria-label="Experiment"
+                on:submit=move |event| {
+                    event.prevent_default();
+                    app.run();
+                }
+            >
                 {workload::workload_form(app)}
                 {memory::memory_form(app)}
                 {run_bar(app)}

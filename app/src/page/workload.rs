@@ -29,10 +29,8 @@ pub(crate) fn workload_form(app: App) -> impl IntoView {
             <legend>"Workload"</legend>
             {scenario_choice(app)}
             <div class="tabs">
-                {tab(Source::Model, "source-model", "Model")}
-                {tab(Source::Synthetic, "source-synthetic", "Synthetic")}
-                {tab(Source::File, "source-file", "Trace file")}
-                {tab(Source::Json, "source-json", "JSON")}
+                {tab(Source::Model, "source-model", "Model")} {tab(Source::Synthetic, "source-synthetic", "Synthetic")}
+                {tab(Source::File, "source-file", "Trace file")} {tab(Source::Json, "source-json", "JSON")}
             </div>
             // All are there all the time: hiding is lighter than building anew.
             <div hidden=hidden(Source::Model)>{model_form(app)}</div>
@@ -77,12 +75,21 @@ fn model_form(app: App) -> impl IntoView {
         name => format!("Chosen: {name}"),
     };
     view! {
-        {labelled(app, "model", "Model", form.model).choice(models, |_| ())}
-        <p class="hint" hidden=yes(move || form.model.get() != MODEL_FILE)>{Signal::derive(file)}</p>
+        {labelled(app, "model", "Model", form.model).choice(models)}
+        <p class="hint" hidden=yes(move || form.model.get() != MODEL_FILE)>
+            {Signal::derive(file)}
+        </p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
-            <label for="config">"config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"</label>
+            <label for="config">
+                "config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"
+            </label>
             <textarea
-                id="config" aria-invalid=invalid(app, "config") aria-describedby="config-problem" rows="7" spellcheck="false" placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
+                id="config"
+                aria-invalid=invalid(app, "config")
+                aria-describedby="config-problem"
+                rows="7"
+                spellcheck="false"
+                placeholder="{ \"model_type\": \"llama\", \"hidden_size\": 4096, … }"
                 prop:value=form.config
                 on:input:target=move |event| form.config.set(event.target().value())
             ></textarea>
@@ -99,7 +106,11 @@ fn json_form(app: App) -> impl IntoView {
         <div class="field">
             <label for="workload">"Any workload as JSON, such as tenants that share a memory"</label>
             <textarea
-                id="workload" aria-invalid=invalid(app, "workload") aria-describedby="workload-problem" rows="12" spellcheck="false"
+                id="workload"
+                aria-invalid=invalid(app, "workload")
+                aria-describedby="workload-problem"
+                rows="12"
+                spellcheck="false"
                 placeholder="{ \"tenants\": { \"tenants\": [ { \"name\": \"a\", \"workload\": { \"model\": { \"model\": \"bert-base\" } } } ] } }"
                 prop:value=form.workload
                 on:input:target=move |event| form.workload.set(event.target().value())
@@ -112,7 +123,9 @@ fn json_form(app: App) -> impl IntoView {
 fn synthetic_form(app: App) -> impl IntoView {
     view! {
         {open_fields(app, Part::Synthetic)}
-        <p class="hint">"This generator draws sizes by chance and does not use batch size and sequence length; the models do."</p>
+        <p class="hint">
+            "This generator draws sizes by chance and does not use batch size and sequence length; the models do."
+        </p>
         {folded_fields(app, Part::Synthetic)}
     }
 }
@@ -121,7 +134,9 @@ fn file_form(app: App) -> impl IntoView {
     let chosen = move || app.form.file.with(|f| f.as_ref().map_or(String::new(), |f| format!("Chosen: {}", f.name)));
     view! {
         <div class="field">
-            <label for="file">"Choose a file, or drop it anywhere: PyTorch execution traces, Chakra, Kineto, oracleGeneral, CSV, JSON records, routing logs, safetensors or GGUF headers; gzip or zstd"</label>
+            <label for="file">
+                "Choose a file, or drop it anywhere: PyTorch execution traces, Chakra, Kineto, oracleGeneral, CSV, JSON records, routing logs, safetensors or GGUF headers; gzip or zstd"
+            </label>
             {file_picker(app)}
             <p class="hint">{Signal::derive(chosen)}</p>
             {problem_line(app, "file", "file")}

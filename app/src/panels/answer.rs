@@ -22,16 +22,20 @@ pub(super) fn answer(outcome: &Outcome) -> AnyView {
     view! {
         <section class="panel" id="answer">
             <h2>"What happens"</h2>
-            <div class="words" id="explanation">{words}</div>
+            <div class="words" id="explanation">
+                {words}
+            </div>
             {warnings}
             <p class="hint">
-                <span id="summary">{format!(
-                    "{} accesses to {} tensors, {} requested, {} unique.",
-                    format_count(summary.accesses),
-                    format_count(summary.tensors),
-                    format_bytes(summary.requested_bytes),
-                    format_bytes(summary.unique_bytes),
-                )}</span>
+                <span id="summary">
+                    {format!(
+                        "{} accesses to {} tensors, {} requested, {} unique.",
+                        format_count(summary.accesses),
+                        format_count(summary.tensors),
+                        format_bytes(summary.requested_bytes),
+                        format_bytes(summary.unique_bytes),
+                    )}
+                </span>
                 {model}
             </p>
             {metrics(outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}

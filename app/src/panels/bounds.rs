@@ -25,11 +25,13 @@ pub(super) fn bounds(bounds: &Bounds) -> AnyView {
     view! {
         <section class="panel">
             <h2>"How good any policy could be"</h2>
-            <p class="hint">{format!(
-                "With {} admission, no schedule needs less than the first figure, and one is known that needs the second. Whatever the policy, half of the reuses cannot hit below {}.",
-                admission.name(),
-                format_bytes(bounds.half_of_hits_bytes),
-            )}</p>
+            <p class="hint">
+                {format!(
+                    "With {} admission, no schedule needs less than the first figure, and one is known that needs the second. Whatever the policy, half of the reuses cannot hit below {}.",
+                    admission.name(),
+                    format_bytes(bounds.half_of_hits_bytes),
+                )}
+            </p>
             {table("bounds-table", &["", "proven at least", "attained", "by"], rows)}
         </section>
     }

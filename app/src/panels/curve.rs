@@ -35,14 +35,21 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
     view! {
         <section class="panel" id="curves">
             <h2>"How much memory it needs"</h2>
-            <ul class="legend">{legend}<li><span class="dot bound"></span>"best known, and proven least"</li></ul>
+            <ul class="legend">
+                {legend}<li>
+                    <span class="dot bound"></span>
+                    "best known, and proven least"
+                </li>
+            </ul>
             <div class="bar">
                 <select aria-label="Misses in" on:change:target=move |e| by_bytes.set(e.target().value() == "1")>
                     {choices(vec!["misses per access".into(), "bytes missed per byte requested".into()])}
                 </select>
             </div>
             {chart("curve-chart", "Miss ratio of each policy by capacity", Arc::new(draw))}
-            <p class="hint">"The smallest capacity for a share of all possible hits, and the knee, where more memory stops paying: exact for LRU from the largest tensor on, otherwise among the measured capacities."</p>
+            <p class="hint">
+                "The smallest capacity for a share of all possible hits, and the knee, where more memory stops paying: exact for LRU from the largest tensor on, otherwise among the measured capacities."
+            </p>
             {smallest}
         </section>
     }

@@ -66,7 +66,9 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
     view! {
         <section class="panel" id="device-results">
             <h2>{format!("On the device: {}", first.device)}</h2>
-            <p class="hint">"Stall is time in which nothing computes because data is on its way. Dropped are dead activations that need no write-back."</p>
+            <p class="hint">
+                "Stall is time in which nothing computes because data is on its way. Dropped are dead activations that need no write-back."
+            </p>
             {times}
             {levels}
             <details>

@@ -30,7 +30,12 @@ pub(super) fn show_answer<T: Send + Sync + 'static>(
     show_in(place, move || {
         answer.get().map(|answer| match answer {
             Ok(answer) => view(&answer),
-            Err(error) => view! { <p class="error" role="alert">{error.to_string()}</p> }.into_any(),
+            Err(error) => view! {
+                <p class="error" role="alert">
+                    {error.to_string()}
+                </p>
+            }
+            .into_any(),
         })
     });
 }

@@ -135,7 +135,12 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
         .enumerate()
         .map(|(i, run)| {
             let info = run.policy.info();
-            view! { <th scope="col" title=info.about><span class=dot(i)></span>{info.title}</th> }
+            view! {
+                <th scope="col" title=info.about>
+                    <span class=dot(i)></span>
+                    {info.title}
+                </th>
+            }
         })
         .collect_view();
     let rows = COLUMNS
@@ -157,21 +162,45 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
                     let note = (grade == Grade::Bad && !word.is_empty()).then(|| view! { <small>{word}</small> });
                     let value = (column.value)(run);
                     view! {
-                        <td class=class class:best=differs && Some(value) == best
-                            data-policy=run.policy.name() data-metric=column.key data-value=value.to_string()>
-                            {(column.show)(run)} {note}
+                        <td
+                            class=class
+                            class:best=differs && Some(value) == best
+                            data-policy=run.policy.name()
+                            data-metric=column.key
+                            data-value=value.to_string()
+                        >
+                            {(column.show)(run)}
+                            {note}
                         </td>
                     }
                 })
                 .collect_view();
-            view! { <tr><th scope="row" title=column.about>{column.head}</th>{cells}</tr> }
+            view! {
+                <tr>
+                    <th scope="row" title=column.about>
+                        {column.head}
+                    </th>
+                    {cells}
+                </tr>
+            }
         })
         .collect_view();
     view! {
         <div class="scroll" tabindex="0" role="region" aria-label="Metrics by policy">
             <table id="metrics">
-                <caption>{format!("Capacity {} ({} bytes). The best of each row is bold.", format_bytes(capacity_bytes), format_count(capacity_bytes))}</caption>
-                <thead><tr><td></td>{heads}</tr></thead>
+                <caption>
+                    {format!(
+                        "Capacity {} ({} bytes). The best of each row is bold.",
+                        format_bytes(capacity_bytes),
+                        format_count(capacity_bytes),
+                    )}
+                </caption>
+                <thead>
+                    <tr>
+                        <td></td>
+                        {heads}
+                    </tr>
+                </thead>
                 <tbody>{rows}</tbody>
             </table>
         </div>

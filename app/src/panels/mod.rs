@@ -34,7 +34,9 @@ pub(crate) fn results(app: App) -> impl IntoView {
     show_in(place, move || app.engine.answer.get().map(|answer| panels(app, answer)));
     view! {
         <section id="results" aria-label="Results" data-state=state tabindex="-1">
-            <p class="hint" hidden=yes(move || !first_run())>"The first results are on their way."</p>
+            <p class="hint" hidden=yes(move || !first_run())>
+                "The first results are on their way."
+            </p>
             <div class="stack" node_ref=place></div>
         </section>
     }

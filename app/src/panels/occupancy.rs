@@ -33,16 +33,42 @@ pub(super) fn occupancy(outcome: &Arc<Outcome>) -> AnyView {
         <section class="panel">
             <h2>"What is in fast memory when"</h2>
             <div class="bar">
-                <select id="heatmap-policy" aria-label="Policy" on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))>{policies}</select>
-                <select id="heatmap-rows" aria-label="Rows" on:change:target=move |e| grouping.set(e.target().value().parse().unwrap_or(0))>{groupings}</select>
-                <span class="ramp" aria-hidden="true">"absent" <i></i> "all resident"</span>
+                <select
+                    id="heatmap-policy"
+                    aria-label="Policy"
+                    on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))
+                >
+                    {policies}
+                </select>
+                <select
+                    id="heatmap-rows"
+                    aria-label="Rows"
+                    on:change:target=move |e| grouping.set(e.target().value().parse().unwrap_or(0))
+                >
+                    {groupings}
+                </select>
+                <span class="ramp" aria-hidden="true">
+                    "absent"
+                    <i></i>
+                    "all resident"
+                </span>
             </div>
-            <div class="chart" id="heatmap" node_ref=place role="img" aria-label="Share of each group of tensors that is resident, over the trace"
-                on:pointermove=point on:pointerleave=move |_| reading.set(String::new()) inner_html=svg></div>
-            <p class="hint reading">{move || match reading.get() {
-                text if text.is_empty() => "Point at a cell to read it.".to_owned(),
-                text => text,
-            }}</p>
+            <div
+                class="chart"
+                id="heatmap"
+                node_ref=place
+                role="img"
+                aria-label="Share of each group of tensors that is resident, over the trace"
+                on:pointermove=point
+                on:pointerleave=move |_| reading.set(String::new())
+                inner_html=svg
+            ></div>
+            <p class="hint reading">
+                {move || match reading.get() {
+                    text if text.is_empty() => "Point at a cell to read it.".to_owned(),
+                    text => text,
+                }}
+            </p>
         </section>
     }
     .into_any()

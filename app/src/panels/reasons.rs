@@ -24,7 +24,13 @@ pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
         <section class="panel" id="why">
             <h2>"Why it misses"</h2>
             <div class="bar">
-                <select id="why-policy" aria-label="Policy" on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))>{policies}</select>
+                <select
+                    id="why-policy"
+                    aria-label="Policy"
+                    on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))
+                >
+                    {policies}
+                </select>
             </div>
             <div node_ref=place></div>
         </section>
@@ -65,16 +71,20 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
     let worst = (!worst.is_empty()).then(|| table("worst-table", &head, worst));
     view! {
         <div>
-            <p>{format!(
-                "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
-                report.policy.info().title,
-                format_count(report.evictions),
-                format_count(why.evicted_too_early),
-                format_count(why.best_choices),
-            )}</p>
+            <p>
+                {format!(
+                    "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
+                    report.policy.info().title,
+                    format_count(report.evictions),
+                    format_count(why.evicted_too_early),
+                    format_count(why.best_choices),
+                )}
+            </p>
             {kinds}
             <h3>"The worst evictions"</h3>
-            <p class="hint">"By size times how much sooner the tensor was needed than the resident needed last. The cost is the time to load the one again less that to load the other."</p>
+            <p class="hint">
+                "By size times how much sooner the tensor was needed than the resident needed last. The cost is the time to load the one again less that to load the other."
+            </p>
             {worst}
         </div>
     }

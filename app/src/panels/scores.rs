@@ -34,7 +34,10 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
                 <td>{r.reuse_distance.to_string()}</td>
                 <td>{r.stride.to_string()}</td>
                 <td class="name">{r.op}</td>
-                <td><meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=r.score.to_string()></meter>{format!(" {:.3}", r.score)}</td>
+                <td>
+                    <meter min="0" max="1" low="0.3" high="0.6" optimum="0" value=r.score.to_string()></meter>
+                    {format!(" {:.3}", r.score)}
+                </td>
                 <td class="name">{verdict}</td>
             </tr>
         }
@@ -63,31 +66,83 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
             <h2>"Eviction scores"</h2>
             <p class="hint">
                 {match outcome.scorer {
-                    Scorer::Heuristic => "Made by the heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. ",
-                    Scorer::Local | Scorer::Remote => "Made by the server's model, asked for each access how long until the tensor is used again: the mean of its digits over 9. ",
-                }}
-                "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
+                    Scorer::Heuristic => {
+                        "Made by the heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. "
+                    }
+                    Scorer::Local | Scorer::Remote => {
+                        "Made by the server's model, asked for each access how long until the tensor is used again: the mean of its digits over 9. "
+                    }
+                }} "0.0–0.3 keep, 0.3–0.6 moderate, 0.6–1.0 evict first."
             </p>
             <div class="bar">
-                <label class="tick"><input type="radio" name="order" disabled=yes(gone) prop:checked=yes(move || order.get() == Order::Score) on:change=by(Order::Score) />"highest first"</label>
-                <label class="tick"><input type="radio" name="order" disabled=yes(gone) prop:checked=yes(move || order.get() == Order::Access) on:change=by(Order::Access) />"as the trace runs"</label>
+                <label class="tick">
+                    <input
+                        type="radio"
+                        name="order"
+                        disabled=yes(gone)
+                        prop:checked=yes(move || order.get() == Order::Score)
+                        on:change=by(Order::Score)
+                    />
+                    "highest first"
+                </label>
+                <label class="tick">
+                    <input
+                        type="radio"
+                        name="order"
+                        disabled=yes(gone)
+                        prop:checked=yes(move || order.get() == Order::Access)
+                        on:change=by(Order::Access)
+                    />
+                    "as the trace runs"
+                </label>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">
                 <table id="scores">
-                    <thead><tr>
-                        <th scope="col">"Access"</th><th scope="col" class="name">"Tensor"</th><th scope="col">"Size MB"</th>
-                        <th scope="col" title="Earlier uses of this tensor, as the prototype counts them">"Reuse distance"</th>
-                        <th scope="col">"Stride"</th><th scope="col" class="name">"Operation"</th><th scope="col">"Score"</th><th scope="col" class="name">"Reads as"</th>
-                    </tr></thead>
+                    <thead>
+                        <tr>
+                            <th scope="col">"Access"</th>
+                            <th scope="col" class="name">
+                                "Tensor"
+                            </th>
+                            <th scope="col">"Size MB"</th>
+                            <th scope="col" title="Earlier uses of this tensor, as the prototype counts them">
+                                "Reuse distance"
+                            </th>
+                            <th scope="col">"Stride"</th>
+                            <th scope="col" class="name">
+                                "Operation"
+                            </th>
+                            <th scope="col">"Score"</th>
+                            <th scope="col" class="name">
+                                "Reads as"
+                            </th>
+                        </tr>
+                    </thead>
                     <tbody node_ref=rows></tbody>
                 </table>
             </div>
             <div class="bar">
-                <button type="button" class="quiet" disabled=yes(move || gone() || start.get() == 0) on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))>"Previous"</button>
+                <button
+                    type="button"
+                    class="quiet"
+                    disabled=yes(move || gone() || start.get() == 0)
+                    on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))
+                >
+                    "Previous"
+                </button>
                 <span>{Signal::derive(range)}</span>
-                <button type="button" class="quiet" disabled=yes(move || gone() || start.get() >= last_start) on:click=move |_| start.update(|s| *s += PAGE_ROWS)>"Next"</button>
+                <button
+                    type="button"
+                    class="quiet"
+                    disabled=yes(move || gone() || start.get() >= last_start)
+                    on:click=move |_| start.update(|s| *s += PAGE_ROWS)
+                >
+                    "Next"
+                </button>
             </div>
-            <p class="hint" hidden=yes(move || !gone())>"The accesses behind these results are gone: run again to page through them."</p>
+            <p class="hint" hidden=yes(move || !gone())>
+                "The accesses behind these results are gone: run again to page through them."
+            </p>
         </section>
     }
     .into_any()

@@ -8,7 +8,9 @@ use leptos::prelude::*;
 pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
     let body = match validation {
         None => view! {
-            <p>"This trace is computed from shapes or read from a file, not drawn at random: it has no distribution to be tested against. The synthetic workload is tested here against its generator."</p>
+            <p>
+                "This trace is computed from shapes or read from a file, not drawn at random: it has no distribution to be tested against. The synthetic workload is tested here against its generator."
+            </p>
         }
         .into_any(),
         Some(v) => view! {
@@ -41,16 +43,40 @@ fn fit_table(title: &'static str, fit: &Fit) -> AnyView {
             let bar = format!("width:{:.1}%", 100.0 * *observed as f64 / most);
             let tick = format!("left:{:.1}%", 100.0 * expected / most);
             view! {
-                <tr><th scope="row">{category.clone()}</th><td>{format_count(*observed)}</td><td>{format!("{expected:.1}")}</td>
-                <td class="bars"><i style=bar></i><b style=tick></b></td></tr>
+                <tr>
+                    <th scope="row">{category.clone()}</th>
+                    <td>{format_count(*observed)}</td>
+                    <td>{format!("{expected:.1}")}</td>
+                    <td class="bars">
+                        <i style=bar></i>
+                        <b style=tick></b>
+                    </td>
+                </tr>
             }
         })
         .collect_view();
     view! {
         <div>
             <h3>{title}</h3>
-            <p class="hint">{format!("{}: statistic {:.4}{}, {p_value}.", fit.claim, fit.statistic, fit.degrees_of_freedom.map_or(String::new(), |d| format!(", {d} degrees of freedom")))}</p>
-            <table><thead><tr><td></td><th scope="col">"observed"</th><th scope="col">"expected"</th><td></td></tr></thead><tbody>{rows}</tbody></table>
+            <p class="hint">
+                {format!(
+                    "{}: statistic {:.4}{}, {p_value}.",
+                    fit.claim,
+                    fit.statistic,
+                    fit.degrees_of_freedom.map_or(String::new(), |d| format!(", {d} degrees of freedom")),
+                )}
+            </p>
+            <table>
+                <thead>
+                    <tr>
+                        <td></td>
+                        <th scope="col">"observed"</th>
+                        <th scope="col">"expected"</th>
+                        <td></td>
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
         </div>
     }
     .into_any()

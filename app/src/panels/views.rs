@@ -61,18 +61,23 @@ fn shown(views: &Views) -> AnyView {
     let (top, end) = (format_bytes(most), format!("access {}", format_count(last)));
     let working_set = line(points, top, end, false);
     view! {
-        <p class="hint">{format!(
-            "{} accesses are first uses. The working set is what {} accesses touch.",
-            format_count(views.cold),
-            format_count(views.window)
-        )}</p>
+        <p class="hint">
+            {format!(
+                "{} accesses are first uses. The working set is what {} accesses touch.",
+                format_count(views.cold),
+                format_count(views.window),
+            )}
+        </p>
         {table("trace-kinds", &head, kinds)}
         {figure("Reuse distance in accesses", "chart-reuse", histogram(&views.reuse_distance, false))}
         {figure("Stack distance in tensors", "chart-stack", histogram(&views.stack_distance_tensors, false))}
         {figure("Stack distance in bytes", "chart-stack-bytes", histogram(&views.stack_distance_bytes, true))}
         {figure("Sizes of tensors", "chart-sizes", histogram(&views.sizes, true))}
         {figure("Working set over time", "chart-working-set", working_set)}
-        <details><summary>"By layer"</summary>{table("trace-layers", &head, layers)}</details>
+        <details>
+            <summary>"By layer"</summary>
+            {table("trace-layers", &head, layers)}
+        </details>
     }
     .into_any()
 }

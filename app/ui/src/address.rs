@@ -42,7 +42,13 @@ pub fn copy_button(bad: Signal<bool>, prepare: impl Fn() -> bool + 'static) -> A
         });
     };
     view! {
-        <button type="button" class="quiet" disabled=bad on:click=click title="A link that reopens this experiment with the same numbers">
+        <button
+            type="button"
+            class="quiet"
+            disabled=bad
+            on:click=click
+            title="A link that reopens this experiment with the same numbers"
+        >
             {label}
         </button>
     }

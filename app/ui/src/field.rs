@@ -53,7 +53,11 @@ impl Field {
         let slider = slider.map(|[min, max, step]| {
             view! {
                 <input
-                    type="range" min=min max=max step=step aria-label=format!("{label}, slider")
+                    type="range"
+                    min=min
+                    max=max
+                    step=step
+                    aria-label=format!("{label}, slider")
                     prop:value=value
                     on:input:target=move |event| value.set(event.target().value())
                 />
@@ -63,8 +67,14 @@ impl Field {
             <div class="field" hidden=hidden>
                 <label for=id>{label}</label>
                 <input
-                    id=id type="text" inputmode=mode autocomplete="off" spellcheck="false" placeholder=placeholder
-                    aria-invalid=problem.map(invalid) aria-describedby=problem.map(|_| line_id(id))
+                    id=id
+                    type="text"
+                    inputmode=mode
+                    autocomplete="off"
+                    spellcheck="false"
+                    placeholder=placeholder
+                    aria-invalid=problem.map(invalid)
+                    aria-describedby=problem.map(|_| line_id(id))
                     prop:value=value
                     on:input:target=move |event| value.set(event.target().value())
                 />
@@ -92,7 +102,9 @@ impl Field {
             <div class="field" hidden=hidden>
                 <label for=id>{label}</label>
                 <select
-                    id=id aria-invalid=problem.map(invalid) aria-describedby=problem.map(|_| line_id(id))
+                    id=id
+                    aria-invalid=problem.map(invalid)
+                    aria-describedby=problem.map(|_| line_id(id))
                     on:change:target=move |event| change(event.target().value())
                 >
                     {options(value, values)}
@@ -112,7 +124,12 @@ fn line_id(id: &str) -> String {
 
 /// The line that says what is wrong with the field `id`.
 pub fn problem_line(id: &str, problem: Signal<String>) -> AnyView {
-    view! { <p class="problem" id=line_id(id) role="alert">{problem}</p> }.into_any()
+    view! {
+        <p class="problem" id=line_id(id) role="alert">
+            {problem}
+        </p>
+    }
+    .into_any()
 }
 
 /// `true` or `false`, as `aria-invalid` of a field with this problem.

@@ -100,15 +100,25 @@ impl RunBar {
         };
         view! {
             <div class="run">
-                <button type="submit" id=self.run_id disabled=bad>{self.run}</button>
-                <button type="button" id=self.cancel_id class="quiet" disabled=idle on:click=move |_| cancel()>"Cancel"</button>
+                <button type="submit" id=self.run_id disabled=bad>
+                    {self.run}
+                </button>
+                <button type="button" id=self.cancel_id class="quiet" disabled=idle on:click=move |_| cancel()>
+                    "Cancel"
+                </button>
                 <div class="progress">
                     <progress aria-label="Progress" max="1" hidden=idle value=share></progress>
-                    <span role="status" id=self.status_id>{Signal::derive(status)}</span>
+                    <span role="status" id=self.status_id>
+                        {Signal::derive(status)}
+                    </span>
                 </div>
             </div>
-            <p class="hint" id=self.stale_id hidden=yes(move || !idle.get() || !changed.get())>{self.stale}</p>
-            <div role="alert" id=self.error_id class="error">{Signal::derive(error)}</div>
+            <p class="hint" id=self.stale_id hidden=yes(move || !idle.get() || !changed.get())>
+                {self.stale}
+            </p>
+            <div role="alert" id=self.error_id class="error">
+                {Signal::derive(error)}
+            </div>
         }
         .into_any()
     }

@@ -39,7 +39,12 @@ pub fn button() -> AnyView {
         }
     };
     let text = Signal::derive(move || if dark() { "Light theme" } else { "Dark theme" }.to_owned());
-    view! { <button type="button" class="quiet" on:click=toggle>{text}</button> }.into_any()
+    view! {
+        <button type="button" class="quiet" on:click=toggle>
+            {text}
+        </button>
+    }
+    .into_any()
 }
 
 /// The class of a theme, which is also what is kept of a choice.

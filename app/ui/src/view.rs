@@ -47,7 +47,11 @@ pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> AnyVi
                 let option = option.clone();
                 move || value.get() == option
             });
-            view! { <option value=option prop:selected=selected>{text}</option> }
+            view! {
+                <option value=option prop:selected=selected>
+                    {text}
+                </option>
+            }
         })
         .collect_view()
         .into_any()
@@ -61,7 +65,17 @@ pub fn dot(series: usize) -> String {
 /// The items of a legend, one for each line of a chart in their order.
 pub fn legend(names: Vec<String>) -> AnyView {
     let items = names.into_iter().enumerate();
-    items.map(|(i, name)| view! { <li><span class=dot(i)></span>{name}</li> }).collect_view().into_any()
+    items
+        .map(|(i, name)| {
+            view! {
+                <li>
+                    <span class=dot(i)></span>
+                    {name}
+                </li>
+            }
+        })
+        .collect_view()
+        .into_any()
 }
 
 /// A table of text; the first column names its row.
@@ -73,12 +87,22 @@ pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView
             let mut cells = row.into_iter();
             let name = cells.next();
             let cells = cells.map(|text| view! { <td>{text}</td> }).collect_view();
-            view! { <tr><th scope="row">{name}</th>{cells}</tr> }
+            view! {
+                <tr>
+                    <th scope="row">{name}</th>
+                    {cells}
+                </tr>
+            }
         })
         .collect_view();
     view! {
         <div class="scroll" tabindex="0" role="region" aria-label=id>
-            <table id=id><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
+            <table id=id>
+                <thead>
+                    <tr>{head}</tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
         </div>
     }
     .into_any()

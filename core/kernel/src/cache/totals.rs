@@ -3,7 +3,7 @@
 /// What was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    /// Misses, by index into [`CachePlan::sources`].
+    /// Misses, by index into [`super::plan::CachePlan::sources`].
     pub(super) misses: Vec<u128>,
     /// Changed lines that went back.
     pub(super) write_backs: u128,
