@@ -13,13 +13,13 @@ use accel_core::error::Error;
 use accel_core::policy::{Admission, PolicyKind, Setup};
 use accel_core::sim::simulate;
 use accel_core::trace::Trace;
-use accel_core::trace::reuse::{Future, previous_use};
+use accel_core::trace::reuse::{Future, NEVER, previous_use};
 use accel_core::units::GIB;
 use accel_core::workload::model_run::ModelRun;
 
 /// Misses that no policy can avoid: first accesses, and those to tensors that never fit.
 fn unavoidable(trace: &Trace, capacity_bytes: u64) -> u64 {
-    let first = previous_use(trace).into_iter().map(|previous| previous == accel_core::trace::reuse::NEVER);
+    let first = previous_use(trace).into_iter().map(|previous| previous == NEVER);
     let large = trace.accesses().iter().map(|tensor| trace.tensors()[*tensor as usize].bytes > capacity_bytes);
     first.zip(large).filter(|(first, large)| *first || *large).count() as u64
 }

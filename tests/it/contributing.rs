@@ -74,11 +74,11 @@ fn place(line: &str) -> Option<(String, Place)> {
     Some((file.into(), place?))
 }
 
-/// The blocks of the sections that add something, in order.
-fn additions(document: &str) -> Vec<Addition> {
+/// The blocks of the sections that add something, in order; fails on one without a place.
+fn additions(document: &str) -> Result<Vec<Addition>, String> {
     let mut found = Vec::new();
     let mut lines = (1..).zip(document.lines());
-    let (mut section, mut before) = (String::new(), String::new());
+    let (mut section, mut before) = (String::new(), (0, ""));
     while let Some((line, text)) = lines.next() {
         if let Some(title) = text.strip_prefix("## ") {
             section = title.into();
@@ -86,16 +86,17 @@ fn additions(document: &str) -> Vec<Addition> {
         if text.starts_with("```") {
             let block: Vec<&str> = lines.by_ref().map(|(_, text)| text).take_while(|text| *text != "```").collect();
             if section.starts_with("Adding ") {
-                let (file, place) = place(&before).unwrap_or_else(|| {
-                    panic!("CONTRIBUTING.md, line {line}: the line above the block names no file and place: {before}")
-                });
+                let (line, text) = before;
+                let (file, place) = place(text).ok_or_else(|| {
+                    format!("CONTRIBUTING.md, line {line}: it names no file and place for the block below it: {text}")
+                })?;
                 found.push(Addition { section: section.clone(), line, file, place, text: block.join("\n") + "\n" });
             }
         } else if !text.is_empty() {
-            before = text.into();
+            before = (line, text);
         }
     }
-    found
+    Ok(found)
 }
 
 /// The number of the one line of `text` that begins like `anchor`, the line after it counted as its continuation.
@@ -223,7 +224,8 @@ fn folder() -> PathBuf {
 #[test]
 fn the_examples_of_contributing_compile_and_work() {
     let root = root();
-    let additions = additions(&fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap());
+    let document = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let additions = additions(&document).unwrap_or_else(|problem| panic!("{problem}"));
     for section in SECTIONS {
         let files: BTreeSet<&str> =
             additions.iter().filter(|it| it.section == section).map(|it| it.file.as_str()).collect();
@@ -254,7 +256,7 @@ fn the_examples_of_contributing_compile_and_work() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(&copy).env("CARGO_TARGET_DIR", folder.join("target"));
-    command.args(["test", "--offline", "--quiet", "--package", "accel-core", "--lib", "--"]).args(TESTS);
+    command.args(["test", "--offline", "--package", "accel-core", "--lib", "--"]).args(TESTS);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -264,8 +266,9 @@ fn the_examples_of_contributing_compile_and_work() {
         copy.display()
     );
     assert!(!stderr.contains("warning:"), "core with the examples of CONTRIBUTING.md warns:\n{stderr}");
-    let ran = ADDED.matches("#[test]").count();
-    assert!(ran > 0 && stdout.contains("test result: ok"), "no test ran:\n{stdout}");
+    for test in ADDED.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next()) {
+        assert!(stdout.contains(&format!("test added::{test} ... ok")), "{test} did not run:\n{stdout}");
+    }
 }
 
 #[test]
@@ -282,4 +285,6 @@ fn places_are_read_and_found() {
     assert_eq!(find(text, "name: 1"), Ok(1));
     assert_eq!(find(text, "A {"), Err("2 lines begin like".into()));
     assert_eq!(find(text, "B"), Err("no line begins like".into()));
+    let error = additions("## Adding a day\n\nLike this:\n\n```rust\n1\n```\n").unwrap_err();
+    assert!(error.starts_with("CONTRIBUTING.md, line 3: it names no file and place"), "{error}");
 }
