@@ -115,30 +115,19 @@ fn find(text: &str, anchor: &str) -> Result<usize, String> {
 
 /// `text` with the block of `addition` in its place, indented like the line it is placed at.
 fn applied(addition: &Addition, text: &str) -> Result<String, String> {
-    let (anchor, before, after) = match &addition.place {
-        Place::NewFile => return Err("it exists already:".into()),
-        Place::Below(anchor) => (anchor, true, false),
-        Place::Above(anchor) => (anchor, false, true),
-        Place::InPlaceOf(anchor) => (anchor, false, false),
+    let at = |anchor| find(text, anchor).map_err(|problem| format!("{problem} `{anchor}` in"));
+    let range = match &addition.place {
+        Place::NewFile => return Err("there is already a".into()),
+        Place::Above(anchor) => at(anchor).map(|number| (number, number..number)),
+        Place::Below(anchor) => at(anchor).map(|number| (number, number + 1..number + 1)),
+        Place::InPlaceOf(anchor) => at(anchor).map(|number| (number, number..number + 1)),
     };
-    let number = find(text, anchor).map_err(|problem| format!("{problem} `{anchor}` in"))?;
-    let mut whole = String::new();
-    for (at, line) in text.lines().enumerate() {
-        let keep = |wanted: bool| if at != number || wanted { format!("{line}\n") } else { String::new() };
-        if at != number {
-            whole += &keep(true);
-            continue;
-        }
-        let indent = &line[..line.len() - line.trim_start().len()];
-        whole += &keep(before);
-        for line in addition.text.lines() {
-            whole += &if line.is_empty() { "\n".into() } else { format!("{indent}{line}\n") };
-        }
-        if after {
-            whole += &keep(true);
-        }
-    }
-    Ok(whole)
+    let (anchor, range) = range?;
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let indent = lines[anchor][..lines[anchor].len() - lines[anchor].trim_start().len()].to_owned();
+    let indented = |line: &str| if line.is_empty() { String::new() } else { format!("{indent}{line}") };
+    lines.splice(range, addition.text.lines().map(indented));
+    Ok(lines.join("\n") + "\n")
 }
 
 /// The files below `folder` of the project, by their paths from its root.
@@ -205,11 +194,10 @@ fn write_all(folder: &Path, files: &BTreeMap<String, Vec<u8>>) {
     for name in there.keys().filter(|name| !files.contains_key(*name)) {
         fs::remove_file(folder.join(name)).unwrap();
     }
-    // Cargo takes out of the lock file what the copy does not need.
-    for (name, content) in files.iter().filter(|(name, content)| there.get(*name) != Some(content)) {
+    for (name, content) in files {
         let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
         if fs::read(&path).ok().as_ref() != Some(content) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
     }
@@ -231,8 +219,8 @@ fn the_examples_of_contributing_compile_and_work() {
             additions.iter().filter(|it| it.section == section).map(|it| it.file.as_str()).collect();
         assert!((1..=2).contains(&files.len()), "CONTRIBUTING.md, \"{section}\" touches {files:?}");
     }
-    let known = |addition: &&Addition| !SECTIONS.contains(&addition.section.as_str());
-    assert!(additions.iter().find(known).is_none(), "CONTRIBUTING.md: a section that this test does not know");
+    let section = additions.iter().map(|addition| &addition.section).find(|it| !SECTIONS.contains(&it.as_str()));
+    assert_eq!(section, None, "CONTRIBUTING.md has a section that this test does not know");
 
     let mut files = copy(&root);
     for addition in &additions {
@@ -248,14 +236,14 @@ fn the_examples_of_contributing_compile_and_work() {
 
     let folder = folder();
     fs::create_dir_all(&folder).unwrap();
-    // Checkouts may share their build outputs.
+    // Checkouts may share their build outputs: one at a time.
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let copy = folder.join("copy");
     write_all(&copy, &files);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(&copy).env("CARGO_TARGET_DIR", folder.join("target"));
+    command.current_dir(&copy).env("CARGO_TARGET_DIR", folder.join("target")).env("CARGO_TERM_COLOR", "never");
     command.args(["test", "--offline", "--package", "accel-core", "--lib", "--"]).args(TESTS);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
