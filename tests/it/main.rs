@@ -3,6 +3,7 @@
 
 #[cfg(feature = "browser")]
 mod browser;
+mod contributing;
 mod real_data;
 mod rest;
 mod scoring;

@@ -429,7 +429,7 @@ impl Model for NaiveLirs {
     }
 }
 
-/// The plain model of a policy; none where chance or an estimate decides.
+/// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
 pub(super) fn model(kind: PolicyKind, setup: &Setup<'_>, future: &Arc<Future>) -> Option<Box<dyn Model>> {
     let (sizes, capacity) = (setup.sizes.to_vec(), setup.capacity_bytes);
     let ranked = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
@@ -491,6 +491,6 @@ pub(super) fn model(kind: PolicyKind, setup: &Setup<'_>, future: &Arc<Future>) -
             sizes,
             share: capacity - capacity / 100,
         })),
-        PolicyKind::Random | PolicyKind::WTinyLfu | PolicyKind::MlReuse => None,
+        _ => None,
     }
 }
