@@ -1,5 +1,5 @@
 //! Everything that crosses crates, in one program.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 #[cfg(feature = "browser")]
 mod browser;

@@ -3,7 +3,7 @@
 //! Nothing here knows traces or policies, so that a change of a policy recompiles no parser and no kernel. Like both, it
 //! has no I/O, no clock, no threads and no DOM. `accel-core` re-exports all of it.
 //!
-//! The modules in order, ground first: [`error`], [`closed`], [`units`], [`math`], [`rng`], [`progress`], [`check`],
+//! The modules in order, ground first: [`error`], [`mod@closed`], [`units`], [`math`], [`rng`], [`progress`], [`check`],
 //! [`energy`], [`device`].
 
 pub mod check;

@@ -1,4 +1,4 @@
-//! What is read, in which order: workloads that make a [`Trace`].
+//! What is read, in which order: workloads that make a [`Trace`](crate::trace::Trace).
 
 // Ground first: each imports only from those before it.
 pub mod dtype;
