@@ -107,8 +107,12 @@ pub fn root() -> PathBuf {
     here.join("..")
 }
 
-/// A file of real data that lies beside some checkouts; none where it is not there.
+/// A file of real data that lies beside some checkouts; none, and a word on it, where it is not there.
 pub fn shared_data(name: &str) -> Option<PathBuf> {
     let file = root().join("../shared/data").join(name);
-    file.is_file().then_some(file)
+    if file.is_file() {
+        return Some(file);
+    }
+    eprintln!("skipped: {} is not there", file.display());
+    None
 }

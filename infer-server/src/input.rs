@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use accel_core::error::{Error, Place};
 use accel_core::import::prototype_csv::{FromRecords, Record};
+use accel_core::recipe::fields::Part;
 use accel_core::recipe::{Recipe, default_seed};
 use accel_core::trace::Trace;
 use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
@@ -65,23 +66,14 @@ fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
 
 /// Reads a TraceRequest field by field, so that a refusal names the field, its value and the allowed range.
 fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error> {
-    const FIELDS: [&str; 8] = [
-        "model_type",
-        "num_layers",
-        "batch_size",
-        "seq_length",
-        "reuse_probability",
-        "max_tensors_per_layer",
-        "pattern",
-        "seed",
-    ];
-    if let Some((field, value)) = fields.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
-        return Err(Error::field(field, value, "unknown field", format!("The fields are {}", FIELDS.join(", "))));
+    let known: Vec<&str> = Part::Synthetic.fields().map(|row| row.name).chain(["seed"]).collect();
+    if let Some((field, value)) = fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        return Err(Error::field(field, value, "unknown field", format!("The fields are {}", known.join(", "))));
     }
     let text = |name: &str| match fields.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(Error::field(name, other, "not a text", "Send a JSON string")),
+        Some(other) => Err(Error::field(name, other, "not a string", "Send a JSON string")),
     };
     let whole = |name: &str, slot: &mut u32, range: RangeInclusive<u32>| {
         let Some(value) = fields.get(name) else { return Ok(()) };

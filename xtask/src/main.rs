@@ -154,7 +154,7 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let no_run = [&cargo[..], &["--no-run"]].concat();
     let (before, _) = arguments.split_at(arguments.iter().position(|a| a == "--").unwrap_or(arguments.len()));
     steps.next(|| in_a_browser(shell, &page, &browser, &no_run).args(before).run())?;
-    steps.next(|| in_a_browser(shell, &page, &browser, &cargo).args(arguments).run())
+    steps.next(|| in_a_browser(shell, &page, &browser, &cargo).args(arguments).run_tests())
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Running commands.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -64,6 +65,31 @@ impl Run {
         Ok(())
     }
 
+    /// Runs tests with our own output; where some fail, ends with a list of them all.
+    pub(crate) fn run_tests(mut self) -> anyhow::Result<()> {
+        let mut child =
+            self.0.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", self.name()))?;
+        let mut failed = Vec::new();
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).split(b'\n') {
+                let line = line?;
+                let text = String::from_utf8_lossy(&line);
+                println!("{text}");
+                if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+                    failed.push(name.to_owned());
+                }
+            }
+        }
+        let status = child.wait()?;
+        if !failed.is_empty() {
+            bail!("{} failed:\n  {}", count(failed.len(), "test"), failed.join("\n  "));
+        }
+        if !status.success() {
+            bail!("{} ended with {status}", self.name());
+        }
+        Ok(())
+    }
+
     /// What it prints, where it can be started and succeeds.
     pub(crate) fn output(mut self) -> Option<String> {
         let output = self.0.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -73,6 +99,11 @@ impl Run {
     fn name(&self) -> String {
         self.0.get_program().to_string_lossy().into_owned()
     }
+}
+
+/// A number of things, in words.
+fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// Where `program` lies on the path.

@@ -151,7 +151,7 @@ fn request(fields: &mut Map<String, Value>) -> Result<Request, Error> {
     if let Some(family) = fields.remove("model_type")
         && !(family.is_string() || family.is_null())
     {
-        return Err(Error::field("model_type", family, "not a text", "Send a JSON string, or leave it out"));
+        return Err(Error::field("model_type", family, "not a string", "Send a JSON string, or leave it out"));
     }
     if let Some(Value::String(name)) = fields.get("opt_level") {
         let level = OptLevel::from_name(name)?;
@@ -159,7 +159,7 @@ fn request(fields: &mut Map<String, Value>) -> Result<Request, Error> {
     }
     if !matches!(fields.get("code"), Some(Value::String(_))) {
         let given = fields.get("code").cloned().unwrap_or_default();
-        return Err(Error::field("code", given, "not a text", "Send C or Python source as a JSON string"));
+        return Err(Error::field("code", given, "not a string", "Send C or Python source as a JSON string"));
     }
     for (name, value) in fields.iter() {
         let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
