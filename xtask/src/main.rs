@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// The steps that build the page to be looked at soon.
-const QUICK_PAGE: [Step; 2] = [Step("compiling the page", 120.0), Step("assembling the page", 5.0)];
+const QUICK_PAGE: [Step; 2] = [Step("compiling the page", 105.0), Step("assembling the page", 2.0)];
 /// The steps that build the page to be hosted.
 const SMALL_PAGE: [Step; 3] = [
     Step("compiling the page, as small as it gets", 600.0),
@@ -105,7 +105,7 @@ fn build_page(shell: &Shell, steps: &mut Steps, build: Build) -> anyhow::Result<
 }
 
 fn serve(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
-    let mut steps = Steps::new([&QUICK_PAGE[..], &[Step("compiling the server", 150.0)]].concat());
+    let mut steps = Steps::new([&QUICK_PAGE[..], &[Step("compiling the server", 130.0)]].concat());
     let page = build_page(shell, &mut steps, Build::Quick)?;
     // The local model takes longer to compile than all the rest: only those wait for it who ask for it.
     let mut cargo =

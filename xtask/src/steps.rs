@@ -44,9 +44,11 @@ impl Steps {
     /// How long the steps from `first` on take together, in words; nothing where it is a moment. A machine is as much
     /// slower or faster than two cores with nothing built as its steps so far were.
     fn left(&self, first: usize) -> String {
-        let pace = if self.expected > 0.0 { self.took / self.expected } else { 1.0 };
+        // Short steps say little about the machine.
+        let known = self.expected >= 60.0;
+        let pace = if known { self.took / self.expected } else { 1.0 };
         let seconds = self.steps.iter().skip(first).map(|Step(_, seconds)| seconds).sum::<f64>() * pace;
-        let first_time = if self.begun <= 1 { " where nothing is built yet" } else { "" };
+        let first_time = if known { "" } else { " where nothing is built yet" };
         match Duration::try_from_secs_f64(seconds).map_or(0, |left| left.as_secs()) {
             0..20 => String::new(),
             20..90 => format!(" (about a minute left{first_time})"),

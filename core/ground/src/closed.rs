@@ -120,7 +120,7 @@ macro_rules! by_name {
 /// for each variant its name, where it differs the title, and other names in use.
 ///
 /// ```
-/// accel_core::closed! {
+/// accel_ground::closed! {
 ///     /// How a tensor is stored.
 ///     #[derive(Default)]
 ///     pub enum Storage("storage", "way of storing") {

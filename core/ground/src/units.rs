@@ -30,11 +30,11 @@ const UNITS: [(&str, u64); 13] = [
 /// A bare `K`, `M`, `G`, `T` means the power of two, as in most command lines.
 ///
 /// ```
-/// use accel_core::units::parse_bytes;
+/// use accel_ground::units::parse_bytes;
 /// assert_eq!(parse_bytes("capacity", "128MiB")?, 134_217_728);
 /// assert_eq!(parse_bytes("capacity", "1.5 GB")?, 1_500_000_000);
 /// assert!(parse_bytes("capacity", "-1").is_err());
-/// # Ok::<(), accel_core::error::Error>(())
+/// # Ok::<(), accel_ground::error::Error>(())
 /// ```
 pub fn parse_bytes(field: &str, text: &str) -> Result<u64, Error> {
     let bad = |problem: &str| {
