@@ -16,6 +16,9 @@ use tokio::process::{Child, Command};
 
 use crate::root;
 
+/// What takes longer hangs: a busy machine may take minutes.
+const HANGS_AFTER: Duration = Duration::from_secs(300);
+
 /// A browser with a page to show.
 #[derive(Debug)]
 pub struct Browser {
@@ -77,7 +80,7 @@ impl Browser {
         let driver = loop {
             match WebDriver::new(&url, capabilities.clone()).await {
                 Ok(driver) => break driver,
-                Err(error) if started.elapsed() > Duration::from_secs(30) => panic!("no browser: {error}"),
+                Err(error) if started.elapsed() > HANGS_AFTER => panic!("no browser: {error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         };
@@ -111,7 +114,7 @@ impl Browser {
     pub async fn wait_for(&self, what: &str, script: &str) {
         let started = Instant::now();
         while self.script(script).await != Value::Bool(true) {
-            if started.elapsed() > Duration::from_secs(30) {
+            if started.elapsed() > HANGS_AFTER {
                 let body = self.script("return document.body.innerText").await;
                 panic!("waited in vain for {what}. The page reads: {body}");
             }

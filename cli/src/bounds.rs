@@ -12,8 +12,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::parallel;
-use crate::simulate::{print_bounds, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
+use crate::table::{print_bounds, print_json, print_summary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bounds {

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::flags::one_of;
 use crate::parallel;
-use crate::simulate::{numbers, print_json, print_summary};
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
+use crate::table::{numbers, print_json, print_summary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {

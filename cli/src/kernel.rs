@@ -13,8 +13,8 @@ use clap::Args;
 
 use crate::flags::one_of;
 use crate::progress::Bar;
-use crate::simulate::{numbers, print_json};
 use crate::source::device_ref;
+use crate::table::{numbers, print_json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Kernel {

@@ -14,6 +14,7 @@ mod scores;
 mod simulate;
 mod source;
 mod stream;
+mod table;
 mod trace;
 mod validate;
 

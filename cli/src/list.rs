@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::flags::one_of;
 use crate::parquet;
-use crate::simulate::print_json;
+use crate::table::print_json;
 
 /// Lists what has a name.
 #[derive(Debug, Args)]

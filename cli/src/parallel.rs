@@ -11,6 +11,9 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use crate::progress::Bar;
 
+/// The most bytes that passes take together.
+const MOST_BYTES: u64 = 8 << 30;
+
 /// Runs `recipe`, as many passes at once as there are processors; what `details` leave out is not computed.
 pub(crate) fn run(
     recipe: &Recipe,
@@ -21,8 +24,14 @@ pub(crate) fn run(
     let plan = Plan::new(recipe, file, scores, details)?;
     let bar =
         Mutex::new(Shared { done: 0, total: plan.passes() as u64 * plan.trace().summary().accesses, bar: Bar::new() });
-    let passes = (0..plan.passes()).into_par_iter();
-    let answers = passes.map(|pass| plan.run(pass, &mut Part { bar: &bar, done: 0 })).collect::<Result<_, _>>()?;
+    // The passes of bounds and curves take some 24 bytes per access each while they run.
+    let at_once = MOST_BYTES / (24 * plan.trace().summary().accesses).max(1);
+    let threads = usize::try_from(at_once).unwrap_or(usize::MAX).clamp(1, rayon::current_num_threads());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let answers = pool.install(|| {
+        let passes = (0..plan.passes()).into_par_iter();
+        passes.map(|pass| plan.run(pass, &mut Part { bar: &bar, done: 0 })).collect::<Result<_, _>>()
+    })?;
     Ok(plan.finish(answers)?.0)
 }
 

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use accel_core::bound::Bounds;
 use accel_core::curve::Curves;
-use accel_core::explain::schedule_name;
 use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Details, Outcome};
@@ -12,14 +11,14 @@ use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Table;
 use serde::Serialize;
 
-use crate::curve;
 use crate::progress::Bar;
 use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
+use crate::table::{numbers, print_bounds, print_curves, print_json, print_summary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
@@ -90,40 +89,6 @@ impl Simulate {
         writeln!(out, "{}", table(&runs))?;
         Ok(())
     }
-}
-
-/// Writes an answer for scripts.
-pub(crate) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, answer)?;
-    writeln!(out)?;
-    Ok(())
-}
-
-/// The size of a trace, in words.
-pub(crate) fn print_summary(trace: &Summary, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Summary { accesses, tensors, requested_bytes, unique_bytes } = *trace;
-    writeln!(
-        out,
-        "{} accesses to {} tensors: {} requested, {} unique. Capacity {}.",
-        format_count(accesses),
-        format_count(tensors),
-        format_bytes(requested_bytes),
-        format_bytes(unique_bytes),
-        format_bytes(capacity_bytes),
-    )?;
-    Ok(())
-}
-
-/// An empty table in the style of all tables; every column but the first holds numbers.
-pub(crate) fn numbers<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
-    table.add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn table(runs: &[Report]) -> Table {
@@ -210,27 +175,6 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bounds in words.
-pub(crate) fn print_bounds(bounds: &Bounds, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Bounds { admission, misses, miss_bytes, total_latency_ms, .. } = bounds;
-    writeln!(out, "The best possible schedule ({} admission) lies between", admission.name())?;
-    let line = |what: &str, lower: String, upper: String, schedule: &str| {
-        [what.to_owned(), lower, upper, schedule_name(schedule)]
-    };
-    let rows = [
-        line("misses", format_count(misses.lower), format_count(misses.upper), &misses.schedule),
-        line("bytes missed", format_count(miss_bytes.lower), format_count(miss_bytes.upper), &miss_bytes.schedule),
-        line(
-            "latency ms",
-            format!("{:.2}", total_latency_ms.lower),
-            format!("{:.2}", total_latency_ms.upper),
-            &total_latency_ms.schedule,
-        ),
-    ];
-    writeln!(out, "{}", numbers(["", "proven at least", "attained", "by"], rows))?;
-    Ok(())
-}
-
 fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
     print_summary(&outcome.trace, capacity_bytes, out)?;
     writeln!(out, "{}", table(&outcome.runs))?;
@@ -239,7 +183,7 @@ fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow:
         print_bounds(bounds, out)?;
     }
     if let Some(curves) = &outcome.curve {
-        curve::print(curves, out)?;
+        print_curves(curves, out)?;
     }
     for sentence in &outcome.explanation {
         writeln!(out, "{sentence}")?;

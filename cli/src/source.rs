@@ -365,3 +365,15 @@ fn read_recipe(source: &str) -> anyhow::Result<Recipe> {
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
+
+/// The trace needs no memory and no policies: the defaults pass the checks.
+pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, Trace, Option<&'static str>)> {
+    let recipe = source.recipe(&ExperimentArgs::default())?;
+    Ok(match source.file(&recipe)? {
+        Some((trace, format)) => (recipe, trace, Some(format)),
+        None => {
+            let trace = recipe.workload.trace(recipe.seed)?;
+            (recipe, trace, None)
+        }
+    })
+}

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use accel_core::import::Format;
-use accel_core::recipe::Recipe;
 use accel_core::trace::Summary;
 use accel_core::trace::views::Views;
 use accel_core::units::{format_bytes, format_count};
@@ -13,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::convert::{Convert, To, Written, is_stdout};
-use crate::source::{ExperimentArgs, Source};
+use crate::source::{Source, load};
 use crate::validate::Validate;
 
 #[derive(Debug, Subcommand)]
@@ -74,18 +73,6 @@ impl Trace {
             Self::Validate(validate) => validate.run(out),
         }
     }
-}
-
-/// The trace needs no memory and no policies: the defaults pass the checks.
-pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, accel_core::trace::Trace, Option<&'static str>)> {
-    let recipe = source.recipe(&ExperimentArgs::default())?;
-    Ok(match source.file(&recipe)? {
-        Some((trace, format)) => (recipe, trace, Some(format)),
-        None => {
-            let trace = recipe.workload.trace(recipe.seed)?;
-            (recipe, trace, None)
-        }
-    })
 }
 
 impl Generate {

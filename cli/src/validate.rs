@@ -12,8 +12,7 @@ use accel_core::validate::{self, Fit, Validation};
 use clap::Args;
 use serde::Serialize;
 
-use crate::source::{Source, read_trace};
-use crate::trace::load;
+use crate::source::{Source, load, read_trace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Validate {

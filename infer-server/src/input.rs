@@ -1,13 +1,11 @@
 //! What the body of a request asks for: a workload, the records of a trace, a recipe.
 
-use std::ops::RangeInclusive;
-
 use accel_core::error::{Error, Place};
 use accel_core::import::prototype_csv::{FromRecords, Record};
-use accel_core::recipe::fields::Part;
-use accel_core::recipe::{Recipe, default_seed};
+use accel_core::recipe::fields::{self, Part};
+use accel_core::recipe::{Recipe, Workload, default_seed};
 use accel_core::trace::Trace;
-use accel_core::workload::synthetic::{self, ModelType, Pattern, Synthetic};
+use accel_core::workload::synthetic::Synthetic;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -65,49 +63,40 @@ fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
 }
 
 /// Reads a TraceRequest field by field, so that a refusal names the field, its value and the allowed range.
-fn trace_request(fields: &Map<String, Value>) -> Result<(Synthetic, u64), Error> {
+fn trace_request(given: &Map<String, Value>) -> Result<(Synthetic, u64), Error> {
     let known: Vec<&str> = Part::Synthetic.fields().map(|row| row.name).chain(["seed"]).collect();
-    if let Some((field, value)) = fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+    if let Some((field, value)) = given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
         return Err(Error::field(field, value, "unknown field", format!("The fields are {}", known.join(", "))));
     }
-    let text = |name: &str| match fields.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(Error::field(name, other, "not a string", "Send a JSON string")),
-    };
-    let whole = |name: &str, slot: &mut u32, range: RangeInclusive<u32>| {
-        let Some(value) = fields.get(name) else { return Ok(()) };
-        let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-        *slot = number.ok_or_else(|| {
-            let cure = format!("Choose a whole number from {} to {}", range.start(), range.end());
-            Error::field(name, value, "out of range", cure)
+    let mut recipe = Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() };
+    for row in Part::Synthetic.fields() {
+        let Some(value) = given.get(row.name) else { continue };
+        let text = match (row.value, value) {
+            (fields::Value::Number(_), Value::Number(number)) => number.to_string(),
+            (fields::Value::Number(range), other) => {
+                let [least, most] = range.unwrap_or(["0", "18446744073709551615"]);
+                let cure = format!("Choose a value from {least} to {most}");
+                return Err(Error::field(row.name, other, "not a number", cure));
+            }
+            (_, Value::String(text)) => text.clone(),
+            (_, other) => return Err(Error::field(row.name, other, "not a string", "Send a JSON string")),
+        };
+        // The error shows the value as it was sent.
+        row.set(&mut recipe, &text).map_err(|error| match error {
+            Error::Field { field, problem, cure, .. } => Error::field(field, value, problem, cure),
+            other => other,
         })?;
-        Ok(())
-    };
-    let mut spec = Synthetic::default();
-    if let Some(name) = text("model_type")? {
-        spec.model_type = ModelType::from_name(name)?;
     }
-    if let Some(name) = text("pattern")? {
-        spec.pattern = Pattern::from_name(name)?;
-    }
-    whole("num_layers", &mut spec.num_layers, synthetic::NUM_LAYERS)?;
-    whole("batch_size", &mut spec.batch_size, synthetic::BATCH_SIZE)?;
-    whole("seq_length", &mut spec.seq_length, synthetic::SEQ_LENGTH)?;
-    whole("max_tensors_per_layer", &mut spec.max_tensors_per_layer, synthetic::MAX_TENSORS_PER_LAYER)?;
-    if let Some(value) = fields.get("reuse_probability") {
-        spec.reuse_probability = value
-            .as_f64()
-            .ok_or_else(|| Error::field("reuse_probability", value, "not a number", "Choose a value from 0 to 1"))?;
-    }
-    let seed = match fields.get("seed") {
+    let seed = match given.get("seed") {
         None => default_seed(),
         Some(value) => value.as_u64().ok_or_else(|| {
             Error::field("seed", value, "not a whole number", "Choose a value from 0 to 18446744073709551615")
         })?,
     };
-    spec.check()?;
-    Ok((spec, seed))
+    match recipe.workload {
+        Workload::Synthetic(spec) => spec.check().map(|()| (spec, seed)),
+        _ => Err(Error::Internal("a trace request became another workload".into())),
+    }
 }
 
 /// Reads a body of one type.

@@ -107,22 +107,19 @@ fn build_page(shell: &Shell, steps: &mut Steps, build: Build) -> anyhow::Result<
 fn serve(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let mut steps = Steps::new([&QUICK_PAGE[..], &[Step("compiling the server", 130.0)]].concat());
     let page = build_page(shell, &mut steps, Build::Quick)?;
-    // The local model takes longer to compile than all the rest: only those wait for it who ask for it.
-    let mut cargo =
-        vec!["build", "--locked", "--profile", "quick", "--package", "infer-server", "--no-default-features"];
-    if wants_a_model(arguments) {
-        cargo.extend(["--features", "model"]);
-    }
-    steps.next(|| shell.cargo(cargo).run())?;
-    println!("serving at http://127.0.0.1:8000 unless told otherwise (Ctrl-C stops)");
-    let server = shell.target().join("quick").join(exe("infer-server"));
+    // The local model takes longer to compile than all the rest, and must be fast: only those wait for it who ask for it.
+    let model = wants_a_model(arguments);
+    let how: &[&str] = if model { &["--release"] } else { &["--profile", "quick", "--no-default-features"] };
+    steps.next(|| shell.cargo(["build", "--locked", "--package", "infer-server"]).args(how).run())?;
+    println!("serving at http://127.0.0.1:8000 unless --host or --port says otherwise (Ctrl-C stops)");
+    let server = shell.target().join(if model { "release" } else { "quick" }).join(exe("infer-server"));
     shell.command(&server).arg("--page").arg(&page).args(arguments).run()
 }
 
-/// Whether the server is asked for something that only the local model does.
+/// Whether the server is asked for the local model.
 fn wants_a_model(arguments: &[String]) -> bool {
     let flag = |argument: &String| argument == "--model" || argument.starts_with("--model=");
-    arguments.first().is_some_and(|command| command == "quantize") || arguments.iter().any(flag)
+    std::env::var_os("ACCEL_MODEL").is_some() || arguments.iter().any(flag)
 }
 
 /// `cargo` with the page in `page` and a browser to look at it.
@@ -153,7 +150,13 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     cargo.extend(["--locked", "--no-fail-fast", "--features", "accel-tests/browser"]);
     let no_run = [&cargo[..], &["--no-run"]].concat();
     let (before, _) = arguments.split_at(arguments.iter().position(|a| a == "--").unwrap_or(arguments.len()));
-    steps.next(|| in_a_browser(shell, &page, &browser, &no_run).args(before).run())?;
+    steps.next(|| {
+        // Examples in the documentation cannot be compiled without being run.
+        if before.iter().any(|argument| argument == "--doc") {
+            return Ok(());
+        }
+        in_a_browser(shell, &page, &browser, &no_run).args(before).run()
+    })?;
     steps.next(|| in_a_browser(shell, &page, &browser, &cargo).args(arguments).run_tests())
 }
 

@@ -8,8 +8,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Deserializer;
 use serde::de::Visitor;
+use serde::{Deserialize as _, Deserializer};
 
 use crate::error::Error;
 
@@ -60,7 +60,7 @@ fn plain(name: &str) -> impl Iterator<Item = u8> {
     name.trim().bytes().filter(|byte| !matches!(byte, b'-' | b'_')).map(|byte| byte.to_ascii_lowercase())
 }
 
-/// Reads a value by its name.
+/// Reads a value by its name, or in a format that is not for people by its place in the list.
 pub fn deserialize<'de, T: Closed, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     struct Name<T>(PhantomData<T>);
     impl<T: Closed> Visitor<'_> for Name<T> {
@@ -74,7 +74,12 @@ pub fn deserialize<'de, T: Closed, D: Deserializer<'de>>(deserializer: D) -> Res
             from_name(T::FIELD, name).map_err(E::custom)
         }
     }
-    deserializer.deserialize_str(Name(PhantomData))
+    if deserializer.is_human_readable() {
+        return deserializer.deserialize_str(Name(PhantomData));
+    }
+    let place = u8::deserialize(deserializer)?;
+    let unknown = || serde::de::Error::custom(format!("no {} has number {place}", T::WHAT));
+    T::ALL.get(usize::from(place)).copied().ok_or_else(unknown)
 }
 
 /// Implements for a [`Closed`] enum what follows from its names: they are how it is written, read and shown.
@@ -104,7 +109,11 @@ macro_rules! by_name {
 
         impl ::serde::Serialize for $type {
             fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str($crate::closed::Closed::name(*self))
+                if serializer.is_human_readable() {
+                    serializer.serialize_str($crate::closed::Closed::name(*self))
+                } else {
+                    serializer.serialize_u8(*self as u8)
+                }
             }
         }
 

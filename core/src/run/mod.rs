@@ -241,6 +241,10 @@ impl Plan {
             }
             let end = at.saturating_add(STEP).min(accesses);
             if running.step(self, at, end)? {
+                // Work that cannot be divided is done at once.
+                if progress.report(accesses as u64, accesses as u64, self.title(pass)) == Flow::Cancel {
+                    return Err(Error::Cancelled);
+                }
                 return running.finish(self);
             }
             at = end;

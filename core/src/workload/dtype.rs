@@ -7,18 +7,17 @@ closed! {
     /// A number format, by the width of an element. Its other names are shorthand and those of PyTorch.
     pub enum Dtype("dtype", "number format") {
         /// 32 bits.
-        Float32 = "float32" or "f32" or "torch.float32",
+        Float32 = "float32" or "f32" or "torch.float32" or "torch.f32",
         /// 16 bits.
-        Float16 = "float16" or "f16" or "half" or "torch.float16" or "torch.half",
+        Float16 = "float16" or "f16" or "half" or "torch.float16" or "torch.half" or "torch.f16",
         /// 16 bits.
-        Bfloat16 = "bfloat16" or "bf16" or "torch.bfloat16",
+        Bfloat16 = "bfloat16" or "bf16" or "torch.bfloat16" or "torch.bf16",
         /// 8 bits.
-        Float8 = "float8" or "fp8" or "float8_e4m3fn" or "float8_e5m2"
-            or "torch.float8_e4m3fn" or "torch.float8_e5m2",
+        Float8 = "float8" or "fp8" or "float8_e4m3fn" or "float8_e5m2" or "torch.float8_e4m3fn" or "torch.float8_e5m2" or "torch.float8" or "torch.fp8",
         /// 8 bits.
-        Int8 = "int8" or "i8" or "q8" or "torch.int8",
+        Int8 = "int8" or "i8" or "q8" or "torch.int8" or "torch.i8" or "torch.q8",
         /// 4 bits, without the scales of a block format.
-        Int4 = "int4" or "i4" or "q4" or "fp4" or "torch.int4",
+        Int4 = "int4" or "i4" or "q4" or "fp4" or "torch.int4" or "torch.i4" or "torch.q4" or "torch.fp4",
     }
 }
 

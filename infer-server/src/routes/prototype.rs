@@ -4,7 +4,8 @@ use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Unattended;
-use accel_core::recipe::{FileSource, Recipe, Workload};
+use accel_core::recipe::fields::{FieldInfo, Part, Value};
+use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
@@ -16,7 +17,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{IntoParams, Number, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -35,34 +38,46 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
         .routes(routes!(validate_trace))
 }
 
-/// A synthetic workload. Every field has a default.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
-pub(crate) struct TraceRequest {
-    /// Family of models.
-    #[schema(default = "Transformer", example = "Transformer", pattern = "Transformer|CNN|MLP|MoE")]
-    model_type: String,
-    /// Layers.
-    #[schema(default = 12, minimum = 1, maximum = 1024)]
-    num_layers: u32,
-    /// Batch size; recorded, not used by this generator.
-    #[schema(default = 32, minimum = 1, maximum = 4096)]
-    batch_size: u32,
-    /// Sequence length; recorded, not used by this generator.
-    #[schema(default = 128, minimum = 1, maximum = 131072)]
-    seq_length: u32,
-    /// Probability of each of five possible reuses of a tensor.
-    #[schema(default = 0.3, minimum = 0.0, maximum = 1.0)]
-    reuse_probability: f64,
-    /// The most tensors taken of each layer.
-    #[schema(default = 16, minimum = 1, maximum = 1024)]
-    max_tensors_per_layer: u32,
-    /// `interleaved` or `burst`.
-    #[schema(default = "interleaved", example = "interleaved", pattern = "interleaved|burst")]
-    pattern: String,
-    /// Seed of everything drawn by chance.
-    #[schema(default = 42)]
-    seed: u64,
+/// A synthetic workload: its fields of a recipe, and a seed. It is read field by field ([`TraceInput`]).
+pub(crate) struct TraceRequest;
+
+/// Made of the table of fields, so that the documentation says what is read.
+impl PartialSchema for TraceRequest {
+    fn schema() -> RefOr<Schema> {
+        let request = ObjectBuilder::new().description(Some("A synthetic workload. Every field has a default."));
+        let request = Part::Synthetic.fields().fold(request, |object, row| object.property(row.name, described(row)));
+        let seed =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0u64)).default(Some(default_seed().into()));
+        request.property("seed", seed.description(Some("Seed of everything drawn by chance."))).into()
+    }
+}
+
+impl ToSchema for TraceRequest {}
+
+/// A field of a recipe as it is documented.
+fn described(row: &FieldInfo) -> ObjectBuilder {
+    let default = row.default();
+    let object = ObjectBuilder::new().description(Some(row.help));
+    match row.value {
+        // A field whose default is whole holds whole numbers.
+        Value::Number(range) => {
+            let whole = default.parse::<u64>().is_ok();
+            let number = |text: &str| match text.parse::<i64>() {
+                Ok(whole) => Number::from(whole as isize),
+                Err(_) => Number::from(text.parse::<f64>().unwrap_or_default()),
+            };
+            object
+                .schema_type(if whole { Type::Integer } else { Type::Number })
+                .minimum(range.map(|[least, _]| number(least)))
+                .maximum(range.map(|[_, most]| number(most)))
+                .default(serde_json::from_str(&default).ok())
+        }
+        Value::Choice(choices) => object
+            .schema_type(Type::String)
+            .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
+            .default(Some(default.into())),
+        Value::Size | Value::Text => object.schema_type(Type::String).default(Some(default.into())),
+    }
 }
 
 /// One access of a trace.

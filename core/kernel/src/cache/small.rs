@@ -92,7 +92,7 @@ impl Stream {
     /// What happens in a cache of `capacity` lines.
     pub(super) fn run(&self, plan: &CachePlan<'_>, capacity: u64) -> Totals {
         let mut totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
-        let mut cache = Lru::new(capacity as usize, self.numbers.len() as u64);
+        let mut cache = Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX), self.numbers.len() as u64);
         for (line, site) in self.lines.iter().zip(&self.sites) {
             // The array of a line matters to those who shift lines.
             let touched = cache.touch(u64::from(*line), 0, site.write);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::gguf::LlamaConfig;
-use super::llama::Projection;
+use super::projection::Projection;
 use crate::error::ModelError;
 
 /// The largest adapter file: rank 256 on all matrices of a 70B model takes some 6 GB.

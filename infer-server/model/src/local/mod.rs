@@ -8,6 +8,7 @@ mod gguf;
 pub mod llama;
 mod lora;
 mod mapped;
+mod projection;
 mod spm;
 #[cfg(test)]
 mod tests;

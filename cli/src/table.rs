@@ -1,0 +1,110 @@
+//! What several commands print: tables, JSON, and parts of an outcome in words.
+
+use std::io::Write;
+
+use accel_core::bound::Bounds;
+use accel_core::curve::{self, Curves};
+use accel_core::explain::schedule_name;
+use accel_core::trace::Summary;
+use accel_core::units::{format_bytes, format_count};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// Writes an answer for scripts.
+pub(crate) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, answer)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The size of a trace, in words.
+pub(crate) fn print_summary(trace: &Summary, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Summary { accesses, tensors, requested_bytes, unique_bytes } = *trace;
+    writeln!(
+        out,
+        "{} accesses to {} tensors: {} requested, {} unique. Capacity {}.",
+        format_count(accesses),
+        format_count(tensors),
+        format_bytes(requested_bytes),
+        format_bytes(unique_bytes),
+        format_bytes(capacity_bytes),
+    )?;
+    Ok(())
+}
+
+/// An empty table in the style of all tables; every column but the first holds numbers.
+pub(crate) fn numbers<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The bounds in words.
+pub(crate) fn print_bounds(bounds: &Bounds, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Bounds { admission, misses, miss_bytes, total_latency_ms, .. } = bounds;
+    writeln!(out, "The best possible schedule ({} admission) lies between", admission.name())?;
+    let line = |what: &str, lower: String, upper: String, schedule: &str| {
+        [what.to_owned(), lower, upper, schedule_name(schedule)]
+    };
+    let rows = [
+        line("misses", format_count(misses.lower), format_count(misses.upper), &misses.schedule),
+        line("bytes missed", format_count(miss_bytes.lower), format_count(miss_bytes.upper), &miss_bytes.schedule),
+        line(
+            "latency ms",
+            format!("{:.2}", total_latency_ms.lower),
+            format!("{:.2}", total_latency_ms.upper),
+            &total_latency_ms.schedule,
+        ),
+    ];
+    writeln!(out, "{}", numbers(["", "proven at least", "attained", "by"], rows))?;
+    Ok(())
+}
+
+/// Prints the curves as tables.
+pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(first) = curves.curves.first() else { return Ok(()) };
+    for (what, ratio) in [
+        ("Misses in percent of accesses", (|p| p.miss_ratio) as fn(&curve::Point) -> f64),
+        ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
+    ] {
+        writeln!(out, "{what}:")?;
+        let mut header = vec!["capacity"];
+        header.extend(curves.curves.iter().map(|c| c.policy.info().title));
+        if curves.bounds.is_some() {
+            header.extend(["best known", "proven least"]);
+        }
+        let mut table = numbers::<0>([], []);
+        table.set_header(header);
+        for (i, point) in first.points.iter().enumerate() {
+            let mut row = vec![format_bytes(point.capacity_bytes)];
+            let bounds = curves.bounds.iter().flat_map(|b| [&b.upper[i], &b.lower[i]]);
+            let points = curves.curves.iter().map(|c| &c.points[i]).chain(bounds);
+            row.extend(points.map(|p| format!("{:.2}", 100.0 * ratio(p))));
+            table.add_row(row);
+        }
+        for column in table.column_iter_mut() {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        writeln!(out, "{table}")?;
+    }
+    for curve in &curves.curves {
+        let title = curve.policy.info().title;
+        let among = match curve.exact_from_bytes {
+            Some(from) => format!("of all from {} on and of those measured below", format_bytes(from)),
+            None => "of those measured".into(),
+        };
+        let knee = curve.knee_bytes.map_or("no knee".into(), |knee| format!("knee at {}", format_bytes(knee)));
+        let smallest = curve.smallest.iter().map(|s| {
+            let capacity = s.capacity_bytes.map_or("-".into(), format_bytes);
+            format!("{:.0} % {capacity}", 100.0 * s.share_of_hits)
+        });
+        let smallest = smallest.collect::<Vec<_>>().join(", ");
+        writeln!(out, "{title}: {knee}; smallest capacity, {among}, for a share of all possible hits: {smallest}")?;
+    }
+    Ok(())
+}

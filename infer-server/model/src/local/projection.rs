@@ -1,0 +1,46 @@
+//! The matrices of a layer.
+
+use super::gguf::LlamaConfig;
+
+/// The matrices of a layer that an adapter may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the papers'")]
+pub enum Projection {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Projection {
+    /// All, in the order of a layer.
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// `[outputs, inputs]`.
+    pub(super) fn shape(self, config: &LlamaConfig) -> [usize; 2] {
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        match self {
+            Self::Q => [q, config.hidden],
+            Self::K | Self::V => [kv, config.hidden],
+            Self::O => [config.hidden, q],
+            Self::Gate | Self::Up => [config.feed_forward, config.hidden],
+            Self::Down => [config.hidden, config.feed_forward],
+        }
+    }
+
+    /// The name in a GGUF file.
+    pub(super) fn weight(self) -> &'static str {
+        match self {
+            Self::Q => "attn_q",
+            Self::K => "attn_k",
+            Self::V => "attn_v",
+            Self::O => "attn_output",
+            Self::Gate => "ffn_gate",
+            Self::Up => "ffn_up",
+            Self::Down => "ffn_down",
+        }
+    }
+}
