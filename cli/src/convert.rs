@@ -66,7 +66,7 @@ fn by_name(output: &Path, trace: &Trace) -> anyhow::Result<To> {
             "{}: packed files are read, not written. Write it plain and pack it (zstd FILE, gzip FILE)",
             output.display()
         ),
-        _ => bail!("the name {} does not tell a format: name one with --to ({})", output.display(), names()),
+        _ => bail!("the name {} does not say a format: name one with --to ({})", output.display(), names()),
     }
 }
 
@@ -95,7 +95,7 @@ impl Convert {
     pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let to = self.written.check(&self.output)?;
         if to.is_none() && is_stdout(&self.output) {
-            bail!("standard output has no name that tells a format: name one with --to ({})", names())
+            bail!("standard output has no file name to infer a format from: name one with --to ({})", names())
         }
         let (trace, _) = read_trace(&self.input, self.from, self.columns.as_ref())?;
         self.written.write(&trace, to, &self.output, out)

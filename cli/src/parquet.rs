@@ -162,7 +162,7 @@ impl Table {
         self.rows(&wanted, progress, |fields, place| {
             let field = |i: usize| fields.get(i).copied().flatten();
             let bad = |i: usize, cure: &str| self.bad(place.clone(), wanted[i], field(i), cure);
-            let word = |i: usize| field(i).and_then(text).ok_or_else(|| bad(i, "Write a text"));
+            let word = |i: usize| field(i).and_then(text).ok_or_else(|| bad(i, "Write a string"));
             let whole = |i: usize| {
                 let value = field(i).and_then(bytes).and_then(|n| u32::try_from(n).ok());
                 value.ok_or_else(|| bad(i, "Write a whole number from 0 to 4294967295"))

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
-use accel_core::import::input::{Input, without_mark};
+use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -209,7 +209,7 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         let input = Input::new(model, &bytes);
         if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
             input.check()?;
-            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, without_mark(&bytes))?)));
+            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, strip_mark(&bytes))?)));
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }

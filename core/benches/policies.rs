@@ -36,7 +36,7 @@ const REFERENCE: [(&str, f64, f64); 9] = [
     ("belady", 9.1, 5.0),
 ];
 
-/// Millions of accesses a second.
+/// Millions of accesses per second.
 fn speed<T>(run: impl FnMut() -> T) -> f64 {
     ACCESSES as f64 / 1e6 / median_seconds(run)
 }

@@ -147,7 +147,7 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
             ": most tensors come round again only after more has passed than fits, so LRU puts each one out \
              shortly before its next use, while a policy that leaves part of them in place keeps hitting that part",
         ),
-        Some(lru) if lru.policy == best.policy => (worst, ": recent use tells well what is needed next"),
+        Some(lru) if lru.policy == best.policy => (worst, ": recent use predicts well what is needed next"),
         _ => (worst, ""),
     };
     Some(format!("{}, {}{why}.", show(best), show(other)))

@@ -278,7 +278,7 @@ fn fields(app: App) -> impl IntoView {
             app.run();
         }
     };
-    let languages = [("", "Guess"), ("c", "C"), ("python", "Python")];
+    let languages = [("", "Detect"), ("c", "C"), ("python", "Python")];
     let languages = languages.map(|(value, text)| (value.to_owned(), text.to_owned())).to_vec();
     let devices = DEVICES
         .iter()

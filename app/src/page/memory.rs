@@ -89,7 +89,7 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
         .collect_view();
     let new_seed = move |_| match getrandom::u32() {
         Ok(seed) => form.text(Seed).set(seed.to_string()),
-        Err(error) => app.notice.set(Some(format!("The browser gives no random numbers: {error}"))),
+        Err(error) => app.notice.set(Some(format!("The browser provides no random numbers: {error}"))),
     };
     view! {
         <fieldset>

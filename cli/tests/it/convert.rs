@@ -118,7 +118,7 @@ fn generate_is_told_by_the_name_and_overwrites_nothing() {
         assert!(refusal(&["trace", "generate", "--synthetic", "MLP", "-o", &file]).contains("give --force"));
         both(&["trace", "generate", "--synthetic", "MLP", "-o", &file, "--force"]);
     }
-    assert!(refusal(&["trace", "generate", "--synthetic", "MLP", "-o", "x.txt"]).contains("does not tell a format"));
+    assert!(refusal(&["trace", "generate", "--synthetic", "MLP", "-o", "x.txt"]).contains("does not say a format"));
 }
 
 /// Parquet that is piped or packed; two columns of one name.
@@ -202,8 +202,8 @@ fn refusals_name_the_cure() {
         ["gap.parquet", "nested.parquet", "negative.parquet", "records.parquet"].map(fixture);
     for (arguments, wanted) in [
         (vec!["trace", "convert", &csv, &csv], "t.csv exists: give --force"),
-        (vec!["trace", "convert", &csv, "-"], "standard output has no name that tells a format"),
-        (vec!["trace", "convert", &csv, &folder.path("t.xyz")], "does not tell a format: name one with --to"),
+        (vec!["trace", "convert", &csv, "-"], "standard output has no file name to infer a format from"),
+        (vec!["trace", "convert", &csv, &folder.path("t.xyz")], "does not say a format: name one with --to"),
         (vec!["trace", "convert", &csv, &folder.path("t.csv.zst")], "packed files are read, not written"),
         (
             vec!["trace", "convert", &csv, &out, "--to", "gguf"],

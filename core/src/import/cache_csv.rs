@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::input::{Input, without_mark};
+use super::input::{Input, strip_mark};
 use super::text::{Names, Row, Rows, shorten};
 use super::which;
 use crate::error::{Error, Place};
@@ -412,7 +412,7 @@ pub fn matches(head: &[u8]) -> bool {
 pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut columns = columns.cloned().unwrap_or_default();
     let head = input.head();
-    let head = without_mark(&head);
+    let head = strip_mark(&head);
     let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(head));
     if columns.header.is_none() && words_over_numbers(head, delimiter, columns.id.as_ref()) {
         columns.header = Some(true);

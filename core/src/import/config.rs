@@ -1,6 +1,6 @@
 //! Hugging Face's `config.json`: the shapes of a model.
 
-use super::input::{Input, without_mark};
+use super::input::{Input, strip_mark};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::workload::config::ModelConfig;
@@ -22,6 +22,6 @@ pub(super) fn matches(head: &[u8]) -> bool {
 /// Reads the shapes of a model.
 pub(super) fn model(input: &Input<'_>, progress: &mut dyn Progress) -> Result<ModelFile, Error> {
     let text = input.whole(MOST_BYTES, progress)?;
-    let config = ModelConfig::from_json(input.name, without_mark(&text))?;
+    let config = ModelConfig::from_json(input.name, strip_mark(&text))?;
     Ok(ModelFile::Config(Box::new(config)))
 }

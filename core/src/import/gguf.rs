@@ -137,7 +137,7 @@ impl<R: BufRead> Header<'_, R> {
 
     fn text(&mut self, length: u64) -> Result<String, Error> {
         let at = self.at;
-        self.claim(length, "a text")?;
+        self.claim(length, "a string")?;
         let mut bytes = Vec::new();
         let read = (&mut self.source).take(length).read_to_end(&mut bytes);
         if (read.map_err(|e| self.cut_off(&e))? as u64) < length {
@@ -160,7 +160,7 @@ impl<R: BufRead> Header<'_, R> {
             8 => {
                 let length = self.u64()?;
                 if length > MOST_VALUE {
-                    self.skip(length, "a text")?;
+                    self.skip(length, "a string")?;
                     return Ok(None);
                 }
                 self.text(length)?
@@ -189,7 +189,7 @@ impl<R: BufRead> Header<'_, R> {
                 // Each takes eight bytes at least, so the limit of the header ends this.
                 for _ in 0..count {
                     let length = self.u64()?;
-                    self.skip(length, "a text")?;
+                    self.skip(length, "a string")?;
                 }
                 return Ok(());
             }
@@ -415,7 +415,7 @@ pub(super) mod tests {
             (meta(9, &list(99, 1, &[])), "a list of values of unknown type 99"),
             (meta(9, &list(10, 1 << 61, &[])), "a list of 18446744073709551615 bytes"),
             (meta(9, &list(8, 1 << 60, &[])), "t, byte"),
-            (meta(8, &(1u64 << 40).to_le_bytes()), "a text of 1099511627776 bytes"),
+            (meta(8, &(1u64 << 40).to_le_bytes()), "a string of 1099511627776 bytes"),
             (file(3, &[entry("general.alignment", 4, &7u32.to_le_bytes())], &[]), "not a power of two"),
             (file(3, &[], &[]), "the file has no weights"),
         ] {

@@ -58,7 +58,7 @@ pub fn unpack<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text without its byte order mark.
-pub fn without_mark(text: &[u8]) -> &[u8] {
+pub fn strip_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 

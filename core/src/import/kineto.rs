@@ -346,7 +346,7 @@ impl State {
         ));
         if self.lists > 0 {
             builder.warn(format!(
-                "{} inputs are lists of tensors, whose types this format does not tell: left out",
+                "{} inputs are lists of tensors, whose types this format does not record: left out",
                 self.lists
             ));
         }

@@ -27,7 +27,7 @@ use crate::progress::Progress;
 use crate::trace::{Mode, Trace};
 use crate::workload::file::ModelFile;
 use cache_csv::Columns;
-use input::{Input, without_mark};
+use input::{Input, strip_mark};
 
 /// What a Parquet file begins with. Its reader is as large as the rest of the page: only the command line has it.
 pub const PARQUET: &[u8] = b"PAR1";
@@ -160,7 +160,7 @@ macro_rules! formats {
         /// The model that a file with this head describes, as far as its first bytes tell; none where it holds none.
         /// Links no reader.
         pub fn detect_model(head: &[u8]) -> Option<Format> {
-            let head = without_mark(head);
+            let head = strip_mark(head);
             $(if matches!(FileKind::$kind, FileKind::Model) && $matches(head) {
                 return Some(Format::$format);
             })*
@@ -278,7 +278,7 @@ fn names(include: fn(Format) -> bool) -> String {
 /// Which format a file is in, detected from its content alone.
 pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     let head = input.head();
-    let text = without_mark(&head);
+    let text = strip_mark(&head);
     let matches = |format: &Format| {
         let matches = format.codec().matches;
         matches(&head) || matches(text)

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use serde::de::{DeserializeSeed as _, SeqAccess};
 
-use super::input::{Input, Stop, without_mark};
+use super::input::{Input, Stop, strip_mark};
 use super::json::outer_keys;
 pub(super) use super::prototype_csv::lost_in_records as lost;
 use super::prototype_csv::{COLUMNS, FromRecords, Record, check, records};
@@ -34,7 +34,7 @@ pub fn matches(head: &[u8]) -> bool {
 
 /// Reads an array of records, or one record per line.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    if without_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
+    if strip_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
         array(input, progress)
     } else {
         lines(input, progress)

@@ -12,7 +12,7 @@ use crate::score::predicted_reuse_distance;
 /// Predicts a tensor's next use from the score and the time of its last access, and prefers to evict the farthest.
 ///
 /// Two shadow memories run along, one under the predictions and one under LRU. Victims are tensors that the better
-/// of the two, by misses so far, has put out as well: good predictions are followed, and bad ones cost little more
+/// of the two, by misses so far, has evicted as well: good predictions are followed, and bad ones cost little more
 /// than LRU (two experts combined, as in Antoniadis et al., "Online Metric Algorithms with Untrusted Predictions",
 /// ICML 2020).
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct MlReuse {
     residents: Queues<4>,
     /// The group of each resident.
     groups: Vec<Option<usize>>,
-    /// Whom a shadow memory just put out; kept to save allocations.
+    /// What a shadow memory just evicted; kept to save allocations.
     evicted: Vec<u32>,
 }
 

@@ -567,4 +567,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_pass_tells_its_end() {
+        struct Last(u64, u64);
+        impl Progress for Last {
+            fn report(&mut self, done: u64, total: u64, _: &str) -> Flow {
+                assert!(done <= total && done >= self.0);
+                (self.0, self.1) = (done, total);
+                Flow::Continue
+            }
+        }
+        let recipe = Recipe { curve: Some(crate::curve::Grid { points: 3, capacities: Vec::new() }), ..synthetic() };
+        let plan = Plan::new(&recipe, None, None, Details::ALL).unwrap();
+        for pass in 0..plan.passes() {
+            let mut last = Last(0, 1);
+            plan.run(pass, &mut last).unwrap();
+            assert_eq!(last.0, last.1, "{}", plan.title(pass));
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub struct Counts {
     pub hit_bytes: u64,
     /// Bytes of the misses.
     pub miss_bytes: u64,
-    /// Tensors put out to make room.
+    /// Tensors evicted to make room.
     pub evictions: u64,
     /// Misses whose tensor was not kept: it was too large, or its own victim.
     pub bypassed: u64,
@@ -260,7 +260,7 @@ pub struct Report {
     pub hit_bytes: u64,
     /// Bytes of the misses: what DRAM delivers.
     pub miss_bytes: u64,
-    /// Tensors put out to make room.
+    /// Tensors evicted to make room.
     pub evictions: u64,
     /// Misses whose tensor was not kept: it was too large, or its own victim.
     pub bypassed: u64,

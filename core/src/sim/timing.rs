@@ -70,7 +70,7 @@ pub struct LevelReport {
     pub misses: u64,
     /// Bytes that it loaded from beneath.
     pub miss_bytes: u64,
-    /// Tensors that it put out.
+    /// Tensors that it evicted.
     pub evictions: u64,
     /// Bytes written back from it and through it.
     pub written_bytes: u64,
@@ -139,7 +139,7 @@ pub(super) struct Timing {
     dropped_bytes: u64,
     pending: Option<Miss>,
     victims: Vec<u32>,
-    /// Whom a level below just put out; kept to save allocations.
+    /// What a level below just evicted; kept to save allocations.
     evicted: Vec<u32>,
 }
 
@@ -184,12 +184,12 @@ impl Timing {
     }
 
     pub(super) fn hit(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
-        self.settle(trace);
+        self.account(trace);
         self.compute(trace, now, tensor, bytes, 0.0);
     }
 
     pub(super) fn miss(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
-        self.settle(trace);
+        self.account(trace);
         self.pending = Some(Miss { now, tensor, bytes, kept: false });
     }
 
@@ -207,7 +207,7 @@ impl Timing {
     }
 
     /// Loads what the last miss needs, now that it is known what it displaced.
-    fn settle(&mut self, trace: &Trace) {
+    fn account(&mut self, trace: &Trace) {
         let Some(Miss { now, tensor, bytes, kept }) = self.pending.take() else { return };
         let mut ready = match self.depth {
             0 => self.compute_free_ns,
@@ -309,7 +309,7 @@ impl Timing {
     }
 
     pub(super) fn finish(mut self, trace: &Trace) -> Timed {
-        self.settle(trace);
+        self.account(trace);
         let end = self.channels.iter().map(|c| c.free_ns).fold(self.compute_free_ns, f64::max);
         let Channel { read_bytes, written_bytes, .. } = self.channels[0];
         let mut energy = Energy::default();

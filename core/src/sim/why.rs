@@ -1,4 +1,4 @@
-//! Why a policy missed: what it put out, when that was needed next, and who would have been the better victim.
+//! Why a policy missed: what it evicted, when that was needed next, and who would have been the better victim.
 
 use std::sync::Arc;
 

@@ -440,4 +440,26 @@ mod tests {
             assert_eq!(serde_json::to_string(&op).unwrap(), format!("\"{}\"", op.name()));
         }
     }
+
+    /// Between the page, its worker and its modules a value of a closed list is a byte, and comes back as it was.
+    #[test]
+    fn values_of_closed_lists_cross_as_one_byte() {
+        fn check<T: crate::closed::Closed + PartialEq + std::fmt::Debug + Serialize + serde::de::DeserializeOwned>() {
+            for (place, value) in T::ALL.iter().enumerate() {
+                let bytes = postcard::to_allocvec(value).unwrap();
+                assert_eq!(bytes, [place as u8], "{value:?}");
+                assert_eq!(postcard::from_bytes::<T>(&bytes).unwrap(), *value);
+                assert_eq!(serde_json::to_string(value).unwrap(), format!("\"{}\"", value.name()));
+            }
+            assert!(postcard::from_bytes::<T>(&[250]).is_err());
+        }
+        check::<Kind>();
+        check::<Op>();
+        check::<Mode>();
+        check::<crate::policy::PolicyKind>();
+        check::<crate::import::Format>();
+        check::<crate::policy::Admission>();
+        check::<crate::workload::dtype::Dtype>();
+        check::<crate::workload::plan::Dataflow>();
+    }
 }

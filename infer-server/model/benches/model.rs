@@ -1,4 +1,4 @@
-//! Items a second of the local model, against llama.cpp on the same file in turns: `cargo xtask bench model`.
+//! Items per second of the local model, against llama.cpp on the same file in turns: `cargo xtask bench model`.
 //!
 //! The file has the exact shapes of Mistral-7B cut to two layers, random weights and the types of Q4_K_M. It is made
 //! once, in cargo's folder for such things. llama.cpp is measured where `ACCEL_LLAMA_CPP_PYTHON` names a Python that

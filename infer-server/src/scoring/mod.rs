@@ -496,7 +496,7 @@ impl Scoring {
         }
         let texts = [&request.query].into_iter().chain(&request.items).chain(labels);
         if let Some(bytes) = texts.map(String::len).max().filter(|bytes| *bytes > limits.text_bytes) {
-            let problem = format!("a text of {bytes} bytes, and the limit is {}", limits.text_bytes);
+            let problem = format!("a string of {bytes} bytes, and the limit is {}", limits.text_bytes);
             return Err(ScoreError::too_large(problem, "Shorten the query, the item or the label"));
         }
         Ok(())

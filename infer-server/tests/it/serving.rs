@@ -146,7 +146,7 @@ async fn bad_requests_name_the_place_and_the_cure() {
 async fn a_prompt_of_ten_megabytes_is_refused() {
     let server = server(limits()).ready().await;
     let body = json!({ "items": ["x".repeat(10 << 20)] }).to_string();
-    server.post("/v1/score", body).await.refuses(413, "a text of 10485760 bytes");
+    server.post("/v1/score", body).await.refuses(413, "a string of 10485760 bytes");
     let body = json!({ "items": ["x".repeat(5000)] }).to_string();
     server.post("/v1/score", body).await.refuses(413, "query and items[0] have 5000 tokens, and the model reads 4096");
     // As is a body over the limit of all bodies, in JSON like every refusal.

@@ -108,7 +108,7 @@ const SKYLAKE_SP: MachineInfo = MachineInfo {
     ],
     ..WHOLE
 };
-/// Three instructions a cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
+/// Three instructions per cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
 /// Cortex-A72; Arm UAN 0016A, also for latencies). Nobody publishes what L2 delivers to one core.
 const CORTEX_A72: MachineInfo = MachineInfo {
     core: Some(Core {

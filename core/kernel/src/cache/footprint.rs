@@ -82,7 +82,7 @@ impl Lines {
 
 fn too_many() -> Error {
     Error::TooLarge {
-        problem: "the kernel touches more cache lines than can be told apart".into(),
+        problem: "the kernel touches more cache lines than can be distinguished".into(),
         cure: "Use smaller parameters".into(),
     }
 }
