@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use accel_core::error::Error;
+use accel_ground::error::Error;
 use accel_kernel::report::{Report, Request};
 use accel_ui::module::Module;
 use accel_ui::run::Phase;

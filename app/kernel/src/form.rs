@@ -1,8 +1,8 @@
 //! The form: what the user typed, and the request it stands for.
 
-use accel_core::error::{Error, Place};
-use accel_core::memory::device::{DEVICES, DeviceRef};
-use accel_core::units::format_bytes;
+use accel_ground::device::{DEVICES, DeviceRef};
+use accel_ground::error::{Error, Place};
+use accel_ground::units::format_bytes;
 use accel_kernel::nest::Element;
 use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
 use accel_kernel::source::MAX_BYTES;

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use accel_core::units::{format_bytes, format_count};
+use accel_ground::units::{format_bytes, format_count};
 use accel_kernel::report::Count;
 
 /// A time as people read it.

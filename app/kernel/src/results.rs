@@ -1,6 +1,6 @@
 //! What came out: time and energy, the roofline, counts, caches, and the source line by line.
 
-use accel_core::units::{format_bytes, format_count};
+use accel_ground::units::{format_bytes, format_count};
 use accel_kernel::report::{Count, Language, LineCost, OptLevel, Report, Request};
 use leptos::prelude::*;
 
@@ -275,7 +275,7 @@ fn json(request: &Request, report: &Report) -> impl IntoView + use<> {
     if let Some(function) = &request.function {
         command += &format!(" --function {function}");
     }
-    if let accel_core::memory::device::DeviceRef::Known(name) = &request.device {
+    if let accel_ground::device::DeviceRef::Known(name) = &request.device {
         command += &format!(" --device {name}");
     }
     for level in request.levels.iter().flatten() {

@@ -1,7 +1,7 @@
 //! The worker: predicts, and reports how far it is. It is cancelled by ending it.
 
-use accel_core::error::Error;
-use accel_core::progress::{Flow, Progress};
+use accel_ground::error::Error;
+use accel_ground::progress::{Flow, Progress};
 use accel_kernel::predict;
 use accel_kernel::report::{Report, Request};
 use accel_ui::worker::{listen, post};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accel_core::error::Error;
+use accel_ground::error::Error;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsValue;

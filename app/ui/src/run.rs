@@ -1,6 +1,6 @@
 //! Where a run stands, and the bar that shows it.
 
-use accel_core::error::Error;
+use accel_ground::error::Error;
 use leptos::prelude::*;
 
 use crate::view::yes;

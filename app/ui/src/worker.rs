@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use accel_core::error::{Error, Place};
+use accel_ground::error::{Error, Place};
 use js_sys::Array;
 use leptos::prelude::*;
 use wasm_bindgen::prelude::Closure;
