@@ -52,11 +52,18 @@ impl Build {
     }
 }
 
-/// Compiles the three modules in one go, so that they share what they have in common; returns their folder.
+/// Compiles the modules; returns their folder. In one go they share what they have in common, features of other crates
+/// included; one by one each takes only what it needs.
 pub(crate) fn compile(shell: &Shell, build: Build) -> anyhow::Result<PathBuf> {
-    let packages = MODULES.iter().flat_map(|module| ["--package", module.name]);
-    let arguments = ["build", "--locked", "--target", WASM, "--profile", build.profile()];
-    shell.cargo(arguments.into_iter().chain(packages)).run()?;
+    let at_once = match build {
+        Build::Quick => MODULES.len(),
+        Build::Small => 1,
+    };
+    for modules in MODULES.chunks(at_once) {
+        let packages = modules.iter().flat_map(|module| ["--package", module.name]);
+        let arguments = ["build", "--locked", "--target", WASM, "--profile", build.profile()];
+        shell.cargo(arguments.into_iter().chain(packages)).run()?;
+    }
     Ok(shell.target().join(WASM).join(build.profile()))
 }
 
