@@ -200,7 +200,7 @@ impl<R: Rows> FromArgMatches for Flags<R> {
 fn flag(row: &'static FieldInfo) -> Arg {
     let flag = Arg::new(row.flag).long(row.flag).value_name(row.value_name).value_parser(Text(row));
     // Without a full stop, like all others.
-    let flag = flag.help(row.help.trim_end_matches('.'));
+    let flag = flag.help(row.field.help().trim_end_matches('.'));
     let flag = match row.value {
         // Refused by name rather than taken for flags.
         Value::Number(_) => flag.allow_negative_numbers(true),

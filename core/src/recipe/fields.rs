@@ -81,8 +81,6 @@ pub struct FieldInfo {
     pub flag: &'static str,
     /// What stands for the value in the flag's description.
     pub value_name: &'static str,
-    /// What the flag's description says.
-    pub help: &'static str,
     /// The label on the page; empty for a field that has none there.
     pub title: &'static str,
     /// What is written beneath it on the page.
@@ -306,7 +304,14 @@ macro_rules! fields {
 
         /// Every field, in the order of the form and of the command line.
         pub static FIELDS: [FieldInfo; Field::COUNT] =
-            [$(FieldInfo { field: Field::$field, help: $help, $($key: $value,)* ..PLAIN }),*];
+            [$(FieldInfo { field: Field::$field, $($key: $value,)* ..PLAIN }),*];
+
+        impl Field {
+            /// What the flag's description says. Apart from the row, because the page shows none of it.
+            pub fn help(self) -> &'static str {
+                [$($help),*][self as usize]
+            }
+        }
     };
 }
 
@@ -319,7 +324,6 @@ const PLAIN: FieldInfo = FieldInfo {
     id: "",
     flag: "",
     value_name: "N",
-    help: "",
     title: "",
     hint: "",
     empty: "",

@@ -57,7 +57,7 @@ impl ToSchema for TraceRequest {}
 /// A field of a recipe as it is documented.
 fn described(row: &FieldInfo) -> ObjectBuilder {
     let default = row.default();
-    let object = ObjectBuilder::new().description(Some(row.help));
+    let object = ObjectBuilder::new().description(Some(row.field.help()));
     match row.value {
         // A field whose default is whole holds whole numbers.
         Value::Number(range) => {
