@@ -400,53 +400,11 @@ struct WatchedRun<P> {
     timing: Option<Timing>,
 }
 
-/// Who watches a run. One copy serves every policy: inlined into each of their loops, it would make the page larger.
-struct Watchers<'a> {
-    timeline: Option<&'a mut Timeline>,
-    why: Option<&'a mut Watcher>,
-    timing: Option<Watch<'a>>,
-}
-
-impl Watchers<'_> {
-    /// Everyone who watches.
-    fn each(&mut self, mut tell: impl FnMut(&mut dyn Observer)) {
-        if let Some(timeline) = &mut self.timeline {
-            tell(*timeline);
-        }
-        if let Some(why) = &mut self.why {
-            tell(*why);
-        }
-        if let Some(timing) = &mut self.timing {
-            tell(timing);
-        }
-    }
-}
-
-impl Observer for Watchers<'_> {
-    #[inline(never)]
-    fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
-        self.each(|observer| observer.hit(now, tensor, bytes));
-    }
-    #[inline(never)]
-    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
-        self.each(|observer| observer.miss(now, tensor, bytes));
-    }
-    #[inline(never)]
-    fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
-        self.each(|observer| observer.insert(now, tensor, bytes));
-    }
-    #[inline(never)]
-    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
-        self.each(|observer| observer.evict(now, tensor, bytes));
-    }
-}
-
 impl<P: Policy> Simulation for WatchedRun<P> {
     fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
         let accesses = &trace.accesses()[start..end];
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        let mut watchers = Watchers { timeline: self.timeline.as_mut(), why: self.why.as_mut(), timing };
-        self.engine.advance(accesses, start, &mut watchers);
+        self.engine.advance(accesses, start, &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
     }
 
     fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>) {
