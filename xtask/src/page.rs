@@ -23,7 +23,7 @@ struct Module {
 
 /// The first is the page with its worker; the others are loaded when they are needed.
 const MODULES: [Module; 3] = [
-    Module { name: "accel-app", budget: 565_000, what: "page and worker" },
+    Module { name: "accel-app", budget: 560_000, what: "page and worker" },
     Module { name: "accel-extra", budget: 500_000, what: "importers and statistics, loaded on demand" },
     Module { name: "accel-kernel-page", budget: 930_000, what: "Kernel page, loaded on demand" },
 ];

@@ -38,11 +38,26 @@ pub trait Closed: Copy + 'static {
 
 /// The value of that name; the error names `field` and the names to choose from.
 pub fn from_name<T: Closed>(field: &str, name: &str) -> Result<T, Error> {
-    let named = |value: &T| same(value.name(), name) || value.aliases().iter().any(|alias| same(alias, name));
-    T::ALL.iter().copied().find(named).ok_or_else(|| {
-        let cure = format!("Choose one of {}", names(T::ALL));
-        Error::field(field, format!("\"{name}\""), format!("no such {}", T::WHAT), cure)
-    })
+    let names_of = |place: usize| T::ALL.get(place).map(|value| (value.name(), value.aliases()));
+    let place = place_of(name, &names_of);
+    place.and_then(|place| T::ALL.get(place).copied()).ok_or_else(|| no_such(field, name, T::WHAT, &names_of))
+}
+
+/// Name and other names of the value at a place of a list; none behind its end.
+type NamesOf<'a> = &'a dyn Fn(usize) -> Option<(&'static str, &'static [&'static str])>;
+
+/// Where in a list a name is found. The same code for every list: the page has some twenty.
+fn place_of(name: &str, names_of: NamesOf<'_>) -> Option<usize> {
+    let named = |(_, (own, aliases)): &(usize, (&str, &[&str]))| {
+        same(own, name) || aliases.iter().any(|alias| same(alias, name))
+    };
+    (0..).map_while(|place| Some((place, names_of(place)?))).find(named).map(|(place, _)| place)
+}
+
+fn no_such(field: &str, name: &str, what: &str, names_of: NamesOf<'_>) -> Error {
+    let names: Vec<&str> = (0..).map_while(|place| Some(names_of(place)?.0)).collect();
+    let cure = format!("Choose one of {}", names.join(", "));
+    Error::field(field, format!("\"{name}\""), format!("no such {what}"), cure)
 }
 
 /// The names of `values`, separated by commas.
