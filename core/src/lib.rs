@@ -33,6 +33,7 @@ pub mod run;
 pub mod scenarios;
 pub mod score;
 pub mod sim;
+pub mod tiling;
 pub mod trace;
 pub mod validate;
 pub mod workload;

@@ -22,6 +22,7 @@ const ORDERS: [(&str, &[&str]); 9] = [
             "bound",
             "curve",
             "explain",
+            "tiling",
             "workload",
             "validate",
             "import",

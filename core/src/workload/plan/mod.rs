@@ -20,13 +20,13 @@ mod tiles;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use self::step::Dataflow;
 pub(crate) use self::step::{Operator, Product, Shape, Step, Temp, Val};
 
 use self::step::last_uses;
 use self::tiles::{Grid, Walked, pairs};
 use super::dtype::product;
 use crate::error::Error;
+pub use crate::tiling::Dataflow;
 use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.

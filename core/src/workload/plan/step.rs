@@ -2,22 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::closed;
 use crate::error::Error;
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::dtype::product;
-
-closed! {
-    /// Which operand of a matrix multiplication stays in place while the others pass by.
-    pub enum Dataflow("dataflow", "dataflow") {
-        /// A tile of the output is finished before the next begins.
-        OutputStationary = "output_stationary" titled "output stationary" or "os",
-        /// A tile of the weights is used for all rows before the next is read.
-        WeightStationary = "weight_stationary" titled "weight stationary" or "ws",
-        /// A tile of the input is used for all columns before the next is read.
-        InputStationary = "input_stationary" titled "input stationary" or "is",
-    }
-}
 
 /// A matrix: how many elements, and how wide they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
