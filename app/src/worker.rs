@@ -124,7 +124,7 @@ async fn run(
         Some(server) => {
             let trace = match file {
                 Some(trace) => trace,
-                None => recipe.workload.trace(recipe.seed)?,
+                None => recipe.trace()?,
             };
             let scores = ask_server(scope, state, id, &server, &trace).await?;
             Job::with_scores(&recipe, Some(trace), Some(scores))?

@@ -40,7 +40,7 @@ impl ScorerArgs {
         recipe.check()?;
         let trace = match file {
             Some(trace) => trace,
-            None => recipe.workload.trace(recipe.seed)?,
+            None => recipe.trace()?,
         };
         let scores = ask(server, &trace, &mut Bar::new())?;
         parallel::run(recipe, Some(trace), Some(scores), details)

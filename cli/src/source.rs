@@ -372,7 +372,7 @@ pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, Trace, Option<&'s
     Ok(match source.file(&recipe)? {
         Some((trace, format)) => (recipe, trace, Some(format)),
         None => {
-            let trace = recipe.workload.trace(recipe.seed)?;
+            let trace = recipe.trace()?;
             (recipe, trace, None)
         }
     })

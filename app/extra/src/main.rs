@@ -81,7 +81,7 @@ fn compared(
         return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
     }
     let source = FileSource { name: name.to_owned(), format: None, columns: None };
-    let (other, _) = Workload::File(source).trace_with(0, &Input::new(name, bytes), &mut ToWorker(report))?;
+    let (other, _) = Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, bytes), &mut ToWorker(report))?;
     let answer = realism(&trace, Reference::Trace(&other))?;
     Ok(Realism { reference: name.to_owned(), ..answer })
 }

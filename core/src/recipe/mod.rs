@@ -12,6 +12,7 @@ use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::PolicyKind;
+use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
 
@@ -89,7 +90,12 @@ impl Recipe {
             return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
         }
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
-        self.workload.check()
+        self.workload.check(self.memory.capacity_bytes)
+    }
+
+    /// The trace of the workload. A workload that needs a file has none without it.
+    pub fn trace(&self) -> Result<Trace, Error> {
+        self.workload.trace(self.seed, self.memory.capacity_bytes)
     }
 
     /// Reads a recipe from JSON; `input` is named in the errors.

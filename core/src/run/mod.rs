@@ -164,7 +164,7 @@ impl Plan {
         recipe.check()?;
         let trace = Arc::new(match file {
             Some(trace) => trace,
-            None => recipe.workload.trace(recipe.seed)?,
+            None => recipe.trace()?,
         });
         let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
         if let Some(given) = given.filter(|given| *given != accesses) {
@@ -497,7 +497,7 @@ mod tests {
     #[test]
     fn scores_from_outside_are_used_and_counted() {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
-        let trace = || recipe.workload.trace(recipe.seed).unwrap();
+        let trace = || recipe.trace().unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
         let heuristic = heuristic(&trace());
         let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };

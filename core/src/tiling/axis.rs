@@ -75,6 +75,16 @@ impl Axis {
         used as u64
     }
 
+    /// The inputs that the outputs `from..to` use, one by one.
+    pub(crate) fn used(&self, from: u64, to: u64) -> impl Iterator<Item = u64> + use<> {
+        let Self { size, filter, stride, pad, .. } = *self;
+        let ((first, _), (_, end)) = (self.window(from), self.window(to - 1));
+        // Windows that do not meet leave inputs out between them.
+        let seen = move |at: &u128| at % u128::from(stride) < u128::from(filter);
+        let inputs = (first.max(pad.into())..end.min(u128::from(pad) + u128::from(size))).filter(seen);
+        inputs.map(move |at| at as u64 - pad)
+    }
+
     /// The inputs of the largest of the tiles of `tile` outputs, and of all of them together.
     pub(super) fn tiles(&self, tile: u64) -> (u64, u128) {
         let tiles = self.out.div_ceil(tile);

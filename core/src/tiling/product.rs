@@ -45,6 +45,24 @@ pub struct Image {
     pub axes: [Axis; 2],
 }
 
+impl Image {
+    /// Elements of a filter, for each channel.
+    pub(crate) fn taps(&self) -> u64 {
+        let [rows, cols] = self.axes;
+        rows.filter * cols.filter
+    }
+
+    /// Positions of the filter; none beyond 64 bits.
+    pub(crate) fn outputs(&self) -> Option<u64> {
+        self.axes.iter().try_fold(self.images, |all, axis| all.checked_mul(axis.out))
+    }
+
+    /// Elements of a channel; none beyond 64 bits.
+    pub(crate) fn inputs(&self) -> Option<u64> {
+        self.axes.iter().try_fold(self.images, |all, axis| all.checked_mul(axis.size))
+    }
+}
+
 /// A schedule of a [`Product`] and what it moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
@@ -124,18 +142,19 @@ impl Product {
     }
 
     /// Elements of a filter, for each channel.
-    fn taps(&self) -> u64 {
+    pub(crate) fn taps(&self) -> u64 {
         match &self.rows {
             Rows::Matrix(_) => 1,
-            Rows::Image(Image { axes: [rows, cols], .. }) => rows.filter * cols.filter,
+            Rows::Image(image) => image.taps(),
         }
     }
 
     /// Rows of C.
-    pub(crate) fn outputs(&self) -> u64 {
+    fn outputs(&self) -> u64 {
         match &self.rows {
             Rows::Matrix(m) => *m,
-            Rows::Image(Image { images, axes: [rows, cols] }) => images * rows.out * cols.out,
+            // Checked to fit.
+            Rows::Image(image) => image.outputs().unwrap_or(u64::MAX),
         }
     }
 
@@ -157,16 +176,22 @@ impl Product {
         self.elements().iter().zip(self.bits).map(|(elements, bits)| elements * u128::from(bits)).sum()
     }
 
+    /// Bytes of all operands, each moved once.
+    pub fn compulsory_bytes(&self) -> u64 {
+        bytes(self.compulsory() * u128::from(self.batch))
+    }
+
+    /// Bytes that no schedule goes below with `capacity_bytes` of fast memory.
+    pub fn bound_bytes(&self, capacity_bytes: u64) -> Result<u64, Error> {
+        self.check()?;
+        Ok(bytes(self.bound(capacity_bytes)).max(self.compulsory_bytes()))
+    }
+
     /// The least bytes it moves through `capacity_bytes` of fast memory. Fails where not even tiles of one element fit.
     pub fn least(&self, capacity_bytes: u64) -> Result<Least, Error> {
-        let mapping = self.map(capacity_bytes, u64::MAX)?;
-        let compulsory = self.compulsory() * u128::from(self.batch);
-        let bound = self.bound(capacity_bytes).max(compulsory);
-        Ok(Least {
-            compulsory_bytes: bytes(compulsory),
-            bound_bytes: bytes(bound),
-            attained_bytes: mapping.moved_bytes,
-        })
+        let attained_bytes = self.map(capacity_bytes, u64::MAX)?.moved_bytes;
+        let bound_bytes = self.bound_bytes(capacity_bytes)?;
+        Ok(Least { compulsory_bytes: self.compulsory_bytes(), bound_bytes, attained_bytes })
     }
 
     /// Bits that no schedule goes below.

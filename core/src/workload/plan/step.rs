@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::Error;
+use crate::tiling::{Chain, Image};
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::dtype::product;
 
@@ -46,6 +47,8 @@ pub(crate) struct Product {
     pub(crate) c: Val,
     pub(crate) a_turned: bool,
     pub(crate) b_turned: bool,
+    /// What A is, where it is an image that filters move over.
+    pub(crate) image: Option<Image>,
 }
 
 /// A multiplication with its addition.
@@ -54,7 +57,7 @@ const FLOPS_PER_MAC: f64 = 2.0;
 impl Product {
     /// The product of `a` and `b`, where `a` has `m` rows and `k` columns and `b` has `n` columns.
     pub(crate) fn new((m, n, k): (u64, u64, u64), a: Val, b: Val, c: Val) -> Self {
-        Self { m, n, k, a, b, c, a_turned: false, b_turned: false }
+        Self { m, n, k, a, b, c, a_turned: false, b_turned: false, image: None }
     }
 
     pub(crate) fn flops(&self) -> f64 {
@@ -81,6 +84,8 @@ pub(crate) struct Operator {
     pub(crate) grouped: bool,
     /// The table whose rows it looks up.
     pub(crate) table: Option<Val>,
+    /// The attention that it is, one of each shape.
+    pub(crate) chains: Vec<Chain>,
 }
 
 impl Operator {
@@ -97,6 +102,7 @@ impl Operator {
             in_place: false,
             grouped: false,
             table: None,
+            chains: Vec::new(),
         }
     }
 
