@@ -16,6 +16,7 @@ mod source;
 mod stream;
 mod table;
 mod trace;
+mod traffic;
 mod validate;
 
 use std::io::Write;
@@ -41,6 +42,8 @@ enum Command {
     Bounds(bounds::Bounds),
     /// Show how misses fall as memory grows.
     Curve(curve::Curve),
+    /// Show the DRAM traffic of an operator or a model by the size of fast memory: of the best tiling, and a lower bound.
+    Traffic(traffic::Traffic),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
     /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Simulate(command) => command.run(out),
         Command::Bounds(command) => command.run(out),
         Command::Curve(command) => command.run(out),
+        Command::Traffic(command) => command.run(out),
         Command::Explain(command) => command.run(out),
         Command::Kernel(command) => command.run(out),
         Command::Trace(command) => command.run(out),

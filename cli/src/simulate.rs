@@ -52,6 +52,9 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     curve: Option<&'a Curves>,
     /// Who made the eviction scores, where a policy read them.
+    /// Bytes that the operators load at least; left out where nothing is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    io_bound_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
 }
@@ -74,7 +77,9 @@ impl Simulate {
             let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
             let scorer = scored.then(|| outcome.scorer.name());
             let Outcome { trace, runs, bounds, curve, .. } = &outcome;
-            let answer = Answer { trace, runs, bounds: bounds.as_ref(), curve: curve.as_ref(), scorer };
+            let io_bound_bytes = Some(outcome.io_bound_bytes).filter(|bytes| *bytes > 0);
+            let (bounds, curve) = (bounds.as_ref(), curve.as_ref());
+            let answer = Answer { trace, runs, bounds, curve, io_bound_bytes, scorer };
             return print_json(&answer, out);
         }
         print(&outcome, recipe.memory.capacity_bytes, out)
@@ -83,7 +88,8 @@ impl Simulate {
     fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
         let (trace, runs) = stream::simulate(recipe, &mut Bar::new())?;
         if self.json {
-            return print_json(&Answer { trace: &trace, runs: &runs, bounds: None, curve: None, scorer: None }, out);
+            let nothing = Answer { trace: &trace, runs: &runs, bounds: None, curve: None, io_bound_bytes: None, scorer: None };
+            return print_json(&nothing, out);
         }
         print_summary(&trace, recipe.memory.capacity_bytes, out)?;
         writeln!(out, "{}", table(&runs))?;
@@ -181,6 +187,10 @@ fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow:
     print_physical(&outcome.runs, out)?;
     if let Some(bounds) = &outcome.bounds {
         print_bounds(bounds, out)?;
+    }
+    if outcome.io_bound_bytes > 0 {
+        let least = format_bytes(outcome.io_bound_bytes);
+        writeln!(out, "The operators themselves load at least {least}, whatever order their tiles come in.")?;
     }
     if let Some(curves) = &outcome.curve {
         print_curves(curves, out)?;

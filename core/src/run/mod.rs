@@ -76,6 +76,9 @@ pub struct Outcome {
     pub runs: Vec<Report>,
     /// How good any policy could be, where the recipe asks.
     pub bounds: Option<Bounds>,
+    /// Bytes that the operators of a model load into fast memory at least, whatever order their tiles come in; 0 where
+    /// nothing is known of them (see [`crate::tiling`]).
+    pub io_bound_bytes: u64,
     /// How misses fall as memory grows, where the recipe asks.
     pub curve: Option<Curves>,
     /// Who made the eviction scores.
@@ -318,6 +321,7 @@ impl Plan {
             explanation,
             runs,
             bounds,
+            io_bound_bytes: self.trace.least_bytes(),
             curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
             scorer: self.scores.as_ref().map_or(Scorer::Heuristic, |scores| scores.scorer),
             model: self.recipe.workload.model_facts()?,

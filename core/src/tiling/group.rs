@@ -1,8 +1,7 @@
-//! Operators of a model that may be fused, and what a whole model moves.
+//! Operators of a model that may be fused.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Chain, Least, Product};
+use super::chain::ChainMapping;
+use super::{Chain, Least, Mapping, Product, Rows};
 use crate::error::Error;
 
 /// What an operator does, as far as its traffic goes.
@@ -25,6 +24,25 @@ impl Work {
             Self::Once(bytes) => Ok(Least { compulsory_bytes: *bytes, bound_bytes: *bytes, attained_bytes: *bytes }),
         }
     }
+
+    /// Its best mapping, in words.
+    pub fn mapping(&self, capacity_bytes: u64) -> Result<Option<String>, Error> {
+        Ok(match self {
+            Self::Product(product) => {
+                let Mapping { dataflow, images, rows, cols, n, k, .. } = product.map(capacity_bytes, u64::MAX)?;
+                let of_rows = match product.rows {
+                    Rows::Matrix(_) => rows.to_string(),
+                    Rows::Image(_) => format!("{images} x {rows} x {cols}"),
+                };
+                Some(format!("{}, tiles of {of_rows} rows, {n} columns, depth {k}", dataflow.title()))
+            }
+            Self::Chain(chain) => {
+                let ChainMapping { rows, middle, .. } = chain.map(capacity_bytes)?;
+                Some(format!("{rows} rows with {middle} elements of the middle at a time"))
+            }
+            Self::Once(_) => None,
+        })
+    }
 }
 
 /// Operators that are done before the next group begins, and how often they are.
@@ -42,7 +60,7 @@ impl Group {
         let mut least: Option<Least> = None;
         let mut problem = None;
         for way in &self.ways {
-            match way.iter().try_fold(NOTHING, |sum, work| Ok::<_, Error>(sum.plus(work.least(capacity_bytes)?, 1))) {
+            match way.iter().try_fold(Least::NOTHING, |sum, work| Ok::<_, Error>(sum.plus(work.least(capacity_bytes)?, 1))) {
                 Ok(of_way) => {
                     least = Some(least.map_or(of_way, |least| Least {
                         compulsory_bytes: least.compulsory_bytes.min(of_way.compulsory_bytes),
@@ -54,18 +72,19 @@ impl Group {
             }
         }
         match (least, problem) {
-            (Some(least), _) => Ok(NOTHING.plus(least, self.times)),
+            (Some(least), _) => Ok(Least::NOTHING.plus(least, self.times)),
             (None, Some(problem)) => Err(problem),
-            (None, None) => Ok(NOTHING),
+            (None, None) => Ok(Least::NOTHING),
         }
     }
 }
 
-/// No bytes.
-const NOTHING: Least = Least { compulsory_bytes: 0, bound_bytes: 0, attained_bytes: 0 };
-
 impl Least {
-    fn plus(self, other: Self, times: u64) -> Self {
+    /// No bytes.
+    pub const NOTHING: Self = Self { compulsory_bytes: 0, bound_bytes: 0, attained_bytes: 0 };
+
+    /// The sum of these and `times` others.
+    pub fn plus(self, other: Self, times: u64) -> Self {
         let sum = |one: u64, other: u64| one.saturating_add(other.saturating_mul(times));
         Self {
             compulsory_bytes: sum(self.compulsory_bytes, other.compulsory_bytes),
@@ -73,23 +92,4 @@ impl Least {
             attained_bytes: sum(self.attained_bytes, other.attained_bytes),
         }
     }
-}
-
-/// The traffic at one capacity.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// Bytes of fast memory.
-    pub capacity_bytes: u64,
-    /// What is moved there.
-    #[serde(flatten)]
-    pub least: Least,
-}
-
-/// What `groups` move one after the other, with nothing kept in between, at each of `capacities`.
-pub fn curve(groups: &[Group], capacities: &[u64]) -> Result<Vec<Point>, Error> {
-    let at = |capacity_bytes: &u64| {
-        let sum = |sum: Least, group: &Group| Ok::<_, Error>(sum.plus(group.least(*capacity_bytes)?, 1));
-        Ok(Point { capacity_bytes: *capacity_bytes, least: groups.iter().try_fold(NOTHING, sum)? })
-    };
-    capacities.iter().map(at).collect()
 }

@@ -6,7 +6,7 @@
 //!
 //! - [`Product`]: matrix products, and convolutions, which are products whose first operand is an image.
 //! - [`Chain`]: two products whose middle never leaves fast memory: attention, and the two layers of an MLP.
-//! - [`Group`]: operators of a model that may be fused or not; [`curve`] adds up the groups of a model.
+//! - [`Group`]: operators of a model that may be fused or not.
 //!
 //! [`Least`] is the least traffic found and the bound that no schedule goes below; docs/tiling.md has the formulas, their
 //! sources and where they hold.
@@ -25,7 +25,7 @@ mod tests;
 
 pub use self::axis::Axis;
 pub use self::chain::Chain;
-pub use self::group::{Group, Point, Work, curve};
+pub use self::group::{Group, Work};
 pub use self::product::{Image, Mapping, Product, Rows};
 
 use serde::{Deserialize, Serialize};

@@ -79,7 +79,7 @@ fn walk(sides: [u64; 3], tile: [u64; 3], order: [usize; 3], bits: [u64; 3], mut 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     /// The search finds what brute force over all tile sizes and loop orders finds, and fails where it does.
     #[test]

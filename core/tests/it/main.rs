@@ -4,6 +4,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod closed;
 mod execution_traces;
 mod model_files;
 mod models;
+mod tiling;

@@ -38,6 +38,10 @@ pub(super) fn shape(step: &Step, stored: &[Stored], value: Val) -> Shape {
 
 /// The product of an operator as the mapper sees it; none where the shapes of its tensors say nothing about tiles.
 pub(super) fn nest(step: &Step, stored: &[Stored], operator: &Operator) -> Option<Product> {
+    shaped(step, stored, operator).filter(|product| product.check().is_ok())
+}
+
+fn shaped(step: &Step, stored: &[Stored], operator: &Operator) -> Option<Product> {
     let product = operator.product?;
     let [a, b, c] = [product.a, product.b, product.c].map(|value| shape(step, stored, value));
     let bits = [a.bits, b.bits, c.bits];

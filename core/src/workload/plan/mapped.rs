@@ -2,9 +2,9 @@
 //!
 //! Each step of the loop nest uses a tile of A, one of B and one of C, which fit fast memory together. Tiles are those of
 //! the mapping: a tensor that two operators cut differently is an object for each, and what one of them leaves in fast
-//! memory is of no use to the other. An image is cut into its rows, so that patches that overlap share them.
+//! memory is of no use to the other. An image is cut into parts of its rows, so that patches that overlap share them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::census::nest;
 use super::step::{Operator, Product, Step};
@@ -20,7 +20,7 @@ const MOST_STEPS: u64 = 1 << 21;
 
 /// The tiles of the rows of a product.
 struct Bands {
-    /// Elements of each line of A, for a column or channel: of a tile of a matrix, or a row of an image.
+    /// Elements of each line of A, for a column or channel: of a tile of a matrix, or a part of a row of an image.
     lines: Vec<u64>,
     /// The lines that each tile uses.
     used: Vec<Vec<u32>>,
@@ -39,27 +39,37 @@ impl Bands {
                 Ok(Self { used: (0..lines.len() as u32).map(|line| vec![line]).collect(), outputs: lines.clone(), lines })
             }
             Rows::Image(Image { images, axes: [down, across] }) => {
-                // A row of the image, in as many parts as there are tiles beside each other.
-                let width = if mapping.cols < across.out { (mapping.cols * across.stride).min(across.size) } else { across.size };
-                let parts: Vec<u64> = tiles(across.size, width).map(|(from, to)| to - from).collect();
-                let all = product(&[*images, down.size, parts.len() as u64])?;
-                if all > super::MAX_TILES as u64 {
-                    return Err(Error::TooLarge {
-                        problem: format!("the images of a convolution have {all} rows and parts of rows"),
-                        cure: "Choose a larger capacity, or fewer images".into(),
-                    });
+                if down.size.max(across.size) > super::MAX_TILES as u64 {
+                    return Err(too_long());
+                }
+                // A row of the image falls into parts where a tile begins or ends: what tiles beside each other share is a part.
+                let ends: BTreeSet<u64> = tiles(across.out, mapping.cols)
+                    .flat_map(|(left, right)| {
+                        let mut columns = across.used(left, right);
+                        let first = columns.next();
+                        [first, columns.last().or(first).map(|last| last + 1)].into_iter().flatten()
+                    })
+                    .collect();
+                let ends: Vec<u64> = ends.into_iter().collect();
+                let part = |column: u64| ends.partition_point(|end| *end <= column);
+                // Elements of each part, and its place among those that have any.
+                let mut parts: BTreeMap<usize, u64> = BTreeMap::new();
+                across.used(0, across.out).for_each(|column| *parts.entry(part(column)).or_insert(0) += 1);
+                let places: BTreeMap<usize, u64> = parts.keys().copied().zip(0..).collect();
+                let rows: BTreeMap<u64, u64> = down.used(0, down.out).zip(0..).collect();
+                let (height, width) = (rows.len() as u64, parts.len() as u64);
+                if product(&[*images, height, width])? > super::MAX_TILES as u64 {
+                    return Err(too_long());
                 }
                 let (mut used, mut outputs) = (Vec::new(), Vec::new());
                 for (first, last) in tiles(*images, mapping.images) {
                     for (left, right) in tiles(across.out, mapping.cols) {
-                        // Parts that hold a column of the tile; a part that two columns share counts once.
-                        let columns: BTreeSet<u64> = across.used(left, right).map(|column| column / width).collect();
+                        let columns: BTreeSet<u64> = across.used(left, right).map(|column| places[&part(column)]).collect();
                         for (top, bottom) in tiles(down.out, mapping.rows) {
-                            let rows: Vec<u64> = down.used(top, bottom).collect();
                             let mut lines = Vec::new();
                             for image in first..last {
-                                for row in &rows {
-                                    let row = (image * down.size + row) * parts.len() as u64;
+                                for row in down.used(top, bottom) {
+                                    let row = (image * height + rows[&row]) * width;
                                     lines.extend(columns.iter().map(|part| (row + part) as u32));
                                 }
                             }
@@ -68,10 +78,17 @@ impl Bands {
                         }
                     }
                 }
-                let lines = (0..images * down.size).flat_map(|_| parts.iter().copied()).collect();
+                let lines = (0..images * height).flat_map(|_| parts.values().copied()).collect();
                 Ok(Self { lines, used, outputs })
             }
         }
+    }
+}
+
+fn too_long() -> Error {
+    Error::TooLarge {
+        problem: format!("the images of a convolution fall into more than {} rows and parts of rows", super::MAX_TILES),
+        cure: "Choose a larger capacity, or fewer or smaller images".into(),
     }
 }
 
@@ -112,7 +129,7 @@ impl Plan {
         let bytes = |sides: &[u64]| self::product(sides).map(|bits| bits.div_ceil(8));
 
         let lines = &bands.lines;
-        let cut = [lines.len() as u64, depth, lines.first().copied().unwrap_or(1), mapping.k];
+        let cut = [lines.len() as u64, depth, lines.iter().copied().max().unwrap_or(1), mapping.k];
         let home = self.home(product.a, placed)?;
         let a = self.cut(home, cut, (cut[0], depth), |line, at| bytes(&[lines[line as usize], k(at), a_bits]))?;
         let taps = nest.taps();
