@@ -47,7 +47,7 @@ const ORDERS: [(&str, &[&str]); 9] = [
             "predict",
         ],
     ),
-    ("infer-server/model/src", &["error", "client", "fetch", "types", "without_candle", "quantize", "local"]),
+    ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
     ("app/ui/src", &["view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
     ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "roofline", "results", "form"]),

@@ -1,7 +1,7 @@
 //! What came out: time and energy, the roofline, counts, caches, and the source line by line.
 
 use accel_ground::units::{format_bytes, format_count};
-use accel_kernel::report::{Count, Language, LineCost, OptLevel, Report, Request};
+use accel_kernel::report::{Count, LineCost, OptLevel, Report, Request};
 use leptos::prelude::*;
 
 use crate::engine::Answer;
@@ -261,10 +261,7 @@ fn assumptions(report: &Report) -> impl IntoView + use<> {
 
 /// The same from the command line and as JSON.
 fn json(request: &Request, report: &Report) -> impl IntoView + use<> {
-    let extension = match report.language {
-        Language::C => "c",
-        Language::Python => "py",
-    };
+    let extension = report.language.extensions()[0];
     let mut command = format!("accel kernel kernel.{extension}");
     for (name, value) in &request.defines {
         command += &format!(" --define {name}={value}");

@@ -8,7 +8,7 @@ use accel_core::import::{Format, read};
 use accel_core::progress::Unattended;
 
 use crate::common::{long_trace, open};
-use crate::turn;
+use crate::lock;
 
 /// The most bytes that reading `bytes` takes beside them.
 fn most_bytes(bytes: &[u8], format: Format) -> u64 {
@@ -22,7 +22,7 @@ fn most_bytes(bytes: &[u8], format: Format) -> u64 {
 
 #[test]
 fn reading_takes_less_memory_than_the_file() {
-    let _turn = turn();
+    let _lock = lock();
     let bytes = long_trace(4_000_000);
     let most = most_bytes(&bytes, Format::PytorchEt);
     println!("{most} bytes for {}", bytes.len());
@@ -66,7 +66,7 @@ fn reading_takes_less_memory_than_the_file() {
 #[test]
 #[ignore = "takes a minute; its time is meant for --release"]
 fn a_hundred_megabytes_in_five_seconds() {
-    let _turn = turn();
+    let _lock = lock();
     let bytes = long_trace(100_000_000);
     let start = Instant::now();
     let trace = open("long", &bytes, Format::PytorchEt).unwrap();

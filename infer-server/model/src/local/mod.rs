@@ -278,15 +278,15 @@ impl From<candle_core::Error> for ModelError {
 
 /// The device of a kind.
 fn open_device(kind: DeviceKind) -> Result<Device, ModelError> {
-    let (name, device) = match kind {
+    let device = match kind {
         DeviceKind::Cpu => return Ok(Device::Cpu),
-        DeviceKind::Cuda => ("cuda", Device::new_cuda(0)),
-        DeviceKind::Metal => ("metal", Device::new_metal(0)),
+        DeviceKind::Cuda => Device::new_cuda(0),
+        DeviceKind::Metal => Device::new_metal(0),
     };
     device.map_err(|error| ModelError::Unsupported {
-        path: format!("device {name}"),
+        path: format!("device {kind}"),
         problem: error.to_string(),
-        cure: format!("Build the server with `--features {name}` on a machine that has one, or take the CPU"),
+        cure: format!("Build the server with `--features {kind}` on a machine that has one, or take the CPU"),
     })
 }
 
