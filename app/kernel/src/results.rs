@@ -201,7 +201,7 @@ fn levels(report: &Report) -> impl IntoView + use<> {
             <h2>"Caches"</h2>
             <div class="scroll">
                 <table>
-                    <caption>"Each fully associative with LRU, seeing every access"</caption>
+                    <caption>"Each cache is fully associative with LRU and sees every access."</caption>
                     <thead>
                         <tr>
                             <th scope="col" class="name">
@@ -241,7 +241,7 @@ fn parts(report: &Report) -> impl IntoView + use<> {
             <h2>"What takes the time"</h2>
             <div class="scroll">
                 <table>
-                    <caption>"Each part alone; they overlap"</caption>
+                    <caption>"The time of each part alone; the parts overlap."</caption>
                     <tbody>{rows.collect_view()}</tbody>
                 </table>
             </div>
@@ -287,7 +287,7 @@ fn json(request: &Request, report: &Report) -> impl IntoView + use<> {
     let text = serde_json::to_string_pretty(report).unwrap_or_default();
     view! {
         <section class="panel" id="kernel-json">
-            <h2>"The same elsewhere"</h2>
+            <h2>"The same prediction elsewhere"</h2>
             <p>
                 <code>{command}</code>
             </p>

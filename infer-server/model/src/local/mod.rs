@@ -30,7 +30,7 @@ use llama::{Llama, Past};
 use lora::Adapter;
 use mapped::MappedFile;
 
-/// The most tokens of a pass: weights are unpacked once a pass. Items of 30 tokens took .102, .088, .079, .076 and .080 s
+/// The most tokens of a pass: weights are unpacked once per pass. Items of 30 tokens took .102, .088, .079, .076 and .080 s
 /// of one core's time each in passes of up to 32, 64, 128, 256 and 512 tokens (the file of `cargo xtask bench model`).
 const PASS_TOKENS: usize = 256;
 /// The most scores of attention in a pass and layer, 256 MiB of f32: long prefixes make passes shorter.
