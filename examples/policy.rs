@@ -36,6 +36,17 @@ impl Policy for Largest {
         self.residents.remove(&victim);
         Some(victim.1)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.residents.remove(&(self.sizes[tensor as usize], tensor));
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
+        if self.residents.remove(&(before, tensor)) {
+            self.residents.insert((bytes, tensor));
+        }
+    }
 }
 
 /// Watches nothing.
@@ -47,7 +58,7 @@ impl Observer for Nobody {}
 fn run<P: Policy>(trace: &Trace, capacity_bytes: u64) -> Result<Counts, Error> {
     let sizes = trace.sizes();
     let mut memory = Engine::<P>::new(&Setup::new(&sizes, capacity_bytes))?;
-    memory.advance(trace.accesses(), 0, &mut Nobody);
+    memory.advance(trace.whole(), &mut Nobody);
     Ok(memory.counts())
 }
 

@@ -51,15 +51,11 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
     }
     let mut objects = Objects::default();
     each_chunk(&source.name, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
-    if let Some(warning) = objects.warnings() {
-        eprintln!("warning: {}: {warning}", source.name);
-    }
     let summary = objects.summary(&source.name)?;
     let mut stream = Stream::new(recipe, objects.sizes())?;
-    let mut accesses = Vec::new();
+    let mut again = objects.again();
     each_chunk(&source.name, progress, "policies", |chunk| {
-        objects.accesses(&source.name, chunk, &mut accesses)?;
-        stream.advance(&accesses);
+        stream.advance(again.accesses(&source.name, chunk)?);
         Ok(())
     })?;
     if stream.accesses() as u64 != summary.accesses {

@@ -58,6 +58,8 @@ struct Answer {
     format: Option<&'static str>,
     smallest_bytes: u64,
     largest_bytes: u64,
+    /// Accesses that give their tensor another size than it had before.
+    resizes: u64,
     views: Views,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Facts>,
@@ -90,12 +92,13 @@ impl Info {
     fn run(mut self, out: &mut dyn Write) -> anyhow::Result<()> {
         self.source.trace = self.source.trace.or(self.file.take());
         let (recipe, trace, format) = load(&self.source)?;
-        let sizes = || trace.tensors().iter().map(|t| t.bytes);
+        let sizes = || trace.sized().map(|(_, bytes)| bytes);
         let answer = Answer {
             trace: trace.summary(),
             format,
             smallest_bytes: sizes().min().unwrap_or(0),
             largest_bytes: sizes().max().unwrap_or(0),
+            resizes: trace.resizes().len() as u64,
             views: Views::of(&trace),
             model: recipe.workload.model_facts()?,
             warnings: trace.warnings().to_vec(),
@@ -124,6 +127,10 @@ fn print(answer: &Answer, out: &mut dyn Write) -> anyhow::Result<()> {
         format_bytes(answer.smallest_bytes),
         format_bytes(answer.largest_bytes)
     )?;
+    if answer.resizes > 0 {
+        let count = format_count(answer.resizes);
+        writeln!(out, "size changes     {count} accesses give their tensor another size than it had before")?;
+    }
     print_views(&answer.views, requested_bytes, out)?;
     if let Some(model) = &answer.model {
         writeln!(out, "parameters       {}", format_count(model.parameters))?;

@@ -24,7 +24,7 @@ pub struct Lower {
 impl Lower {
     /// Sorts the intervals for `value` under `admission`.
     pub fn new(reuses: &Reuses, value: Value, admission: Admission) -> Self {
-        let largest = reuses.sizes.iter().copied().max().unwrap_or(0);
+        let largest = reuses.largest();
         let most = u128::from(largest) * reuses.accesses() as u128;
         let mut lower = Self {
             reuses: reuses.clone(),
@@ -36,13 +36,13 @@ impl Lower {
         let key = |start: u32| lower.key(&reuses.interval(start));
         lower.starts = match value {
             // The key fits 32 bits: half the room, and a faster sort.
-            Value::Bytes => {
+            Value::Bytes if !reuses.change() => {
                 let mut keyed = Vec::with_capacity(reuses.len());
                 keyed.extend(reuses.starts().map(|start| key(start) << 32 | u64::from(start)));
                 keyed.sort_unstable();
                 keyed.into_iter().map(|both: u64| both as u32).collect()
             }
-            Value::Objects | Value::Cost { .. } => {
+            Value::Objects | Value::Bytes | Value::Cost { .. } => {
                 let mut keyed = Vec::with_capacity(reuses.len());
                 keyed.extend(reuses.starts().map(|start| (key(start), start)));
                 keyed.sort_unstable();
@@ -66,9 +66,9 @@ impl Lower {
     fn key(&self, interval: &Interval) -> u64 {
         match self.value {
             Value::Objects => self.footprint(interval),
-            Value::Bytes => u64::from(interval.steps(self.admission)),
+            Value::Bytes if !self.reuses.change() => u64::from(interval.steps(self.admission)),
             // Not negative, so the bits order as the numbers do.
-            Value::Cost { .. } => {
+            Value::Bytes | Value::Cost { .. } => {
                 let saved = self.saved(interval);
                 if saved > 0.0 { (self.footprint(interval) as f64 / saved).to_bits() } else { u64::MAX }
             }
@@ -79,8 +79,8 @@ impl Lower {
     fn saved(&self, interval: &Interval) -> f64 {
         match self.value {
             Value::Objects => 1.0,
-            Value::Bytes => interval.bytes as f64,
-            Value::Cost { fixed, per_byte } => (fixed + per_byte * interval.bytes as f64).max(0.0),
+            Value::Bytes => interval.hit_bytes as f64,
+            Value::Cost { fixed, per_byte } => (fixed + per_byte * interval.hit_bytes as f64).max(0.0),
         }
     }
 
@@ -89,7 +89,7 @@ impl Lower {
         let all = u128::from(capacity) * self.reuses.accesses() as u128;
         let taken = match self.admission {
             Admission::Bypass => 0,
-            Admission::Always => self.reuses.requested_bytes(capacity),
+            Admission::Always => self.reuses.given_bytes(capacity),
         };
         (all - taken).div_ceil(1 << self.shift)
     }
@@ -101,7 +101,7 @@ impl Lower {
         for &start in &*self.starts {
             let interval = self.reuses.interval(start);
             // A tensor larger than the memory never hits.
-            if interval.bytes > capacity {
+            if interval.bytes.max(interval.hit_bytes) > capacity {
                 continue;
             }
             let needed = u128::from(self.footprint(&interval));
@@ -123,12 +123,15 @@ impl Lower {
 
     /// At most so many bytes hit, whatever the schedule.
     pub fn most_hit_bytes(&self, capacity: u64) -> u64 {
-        let mut bytes = 0;
+        let mut bytes: u64 = 0;
         // A share of a byte is none. Less is got than needed, and what is needed fits 64 bits: so does the product.
         self.fill(capacity, |interval, got, needed| {
-            bytes += if got == needed { interval.bytes } else { (u128::from(interval.bytes) * got / needed) as u64 };
+            let hit = interval.hit_bytes;
+            bytes += if got == needed { hit } else { (u128::from(hit) * got / needed) as u64 };
         });
-        bytes
+        // Where sizes change, the order is by rounded numbers.
+        let slack = if self.reuses.change() { (bytes as f64 * 1e-9).ceil() as u64 } else { 0 };
+        bytes.saturating_add(slack).min(self.reuses.requested_bytes())
     }
 
     /// At most so much saved, whatever the schedule.

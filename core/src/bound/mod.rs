@@ -5,7 +5,9 @@
 //! Caching with Variable Object Sizes", 2018), [`packing`] and the policies that know the future attain what they
 //! claim.
 //!
-//! A hit keeps its tensor resident from the last use to this one, an *interval*. Whether a newcomer may pass by
+//! A hit keeps its tensor resident from the last use to this one, an *interval*. Where sizes change, the interval takes
+//! the size of the access at its start, and the hit is worth that of the access at its end; such an access, if it hits,
+//! may let its tensor go even under `Always`. Whether a newcomer may pass by
 //! ([`Admission::Bypass`]) or must come in ([`Admission::Always`]) changes what is possible, so every bound is one
 //! for a mode. `Always` is the stricter: each of its schedules is also one of `Bypass`.
 
@@ -42,17 +44,29 @@ pub enum Value {
 #[derive(Debug, Clone)]
 pub struct Reuses {
     future: Arc<Future>,
-    sizes: Arc<[u64]>,
-    /// Uses of each tensor.
-    uses: Arc<[u64]>,
+    sizes: Sizes,
+    tensors: usize,
+}
+
+/// The size at each access.
+#[derive(Debug, Clone)]
+enum Sizes {
+    /// One size and the number of uses for each tensor.
+    Steady(Arc<[u64]>, Arc<[u64]>),
+    /// One size for each access, and whether it is another than the tensor had before.
+    Changing(Arc<[(u64, bool)]>),
 }
 
 /// The tensor of an interval, its size, and the accesses at its ends.
 #[derive(Debug, Clone, Copy)]
 struct Interval {
     bytes: u64,
+    /// Bytes of the hit at its end.
+    hit_bytes: u64,
     start: u32,
     end: u32,
+    /// Whether the tensor is in at its start, whatever is decided under `Always`.
+    given: bool,
 }
 
 impl Interval {
@@ -61,7 +75,7 @@ impl Interval {
     fn steps(&self, admission: Admission) -> u32 {
         match admission {
             Admission::Bypass => self.end - self.start,
-            Admission::Always => self.end - self.start - 1,
+            Admission::Always => self.end - self.start - u32::from(self.given),
         }
     }
 }
@@ -69,9 +83,39 @@ impl Interval {
 impl Reuses {
     /// The reuses of `trace`.
     pub fn new(trace: &Trace, future: &Arc<Future>) -> Self {
-        let mut uses = vec![0; trace.tensors().len()];
-        trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
-        Self { future: Arc::clone(future), sizes: trace.sizes().into(), uses: uses.into() }
+        let tensors = trace.tensors().len();
+        let sizes = if trace.resizes().is_empty() {
+            let mut uses = vec![0; tensors];
+            trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
+            Sizes::Steady(trace.sizes().into(), uses.into())
+        } else {
+            let mut sizes: Vec<(u64, bool)> = trace.sized().map(|(_, bytes)| (bytes, false)).collect();
+            trace.resizes().iter().for_each(|resize| sizes[resize.at as usize].1 = true);
+            Sizes::Changing(sizes.into())
+        };
+        Self { future: Arc::clone(future), sizes, tensors }
+    }
+
+    /// The size at access `now`, and whether it is another than before.
+    fn size(&self, now: u32) -> (u64, bool) {
+        match &self.sizes {
+            Sizes::Steady(sizes, _) => (sizes[self.future.order[now as usize] as usize], false),
+            Sizes::Changing(sizes) => sizes[now as usize],
+        }
+    }
+
+    /// Whether any tensor changes its size.
+    fn change(&self) -> bool {
+        matches!(self.sizes, Sizes::Changing(_))
+    }
+
+    /// The largest size.
+    fn largest(&self) -> u64 {
+        match &self.sizes {
+            Sizes::Steady(sizes, _) => sizes.iter().copied().max(),
+            Sizes::Changing(sizes) => sizes.iter().map(|(bytes, _)| *bytes).max(),
+        }
+        .unwrap_or(0)
     }
 
     /// Number of accesses.
@@ -81,7 +125,7 @@ impl Reuses {
 
     /// Number of intervals.
     fn len(&self) -> usize {
-        self.accesses() - self.sizes.len()
+        self.accesses() - self.tensors
     }
 
     /// The first access of every interval.
@@ -90,14 +134,34 @@ impl Reuses {
     }
 
     fn interval(&self, start: u32) -> Interval {
-        let bytes = self.sizes[self.future.order[start as usize] as usize];
-        Interval { bytes, start, end: self.future.next_use[start as usize] }
+        let end = self.future.next_use[start as usize];
+        let (bytes, resized) = self.size(start);
+        let hit_bytes = if self.change() { self.size(end).0 } else { bytes };
+        Interval { bytes, hit_bytes, start, end, given: !resized }
     }
 
-    /// Bytes of all accesses to tensors of at most `most` bytes.
-    fn requested_bytes(&self, most: u64) -> u128 {
-        let bytes = |(size, uses): (&u64, &u64)| u128::from(*size) * u128::from(*uses);
-        self.sizes.iter().zip(&*self.uses).filter(|(size, _)| **size <= most).map(bytes).sum()
+    /// Bytes of all accesses.
+    fn requested_bytes(&self) -> u64 {
+        self.sum(|_, _| true) as u64
+    }
+
+    /// Space-time that is given to tensors at their own use under `Always`, in a memory of `capacity` bytes.
+    fn given_bytes(&self, capacity: u64) -> u128 {
+        self.sum(|size, resized| size <= capacity && !resized)
+    }
+
+    /// Bytes of the accesses that `counts` names by size and whether it is another than before.
+    fn sum(&self, counts: impl Fn(u64, bool) -> bool) -> u128 {
+        match &self.sizes {
+            Sizes::Steady(sizes, uses) => {
+                let bytes = |(size, uses): (&u64, &u64)| u128::from(*size) * u128::from(*uses);
+                sizes.iter().zip(&**uses).filter(|(size, _)| counts(**size, false)).map(bytes).sum()
+            }
+            Sizes::Changing(sizes) => {
+                let counted = sizes.iter().filter(|(size, resized)| counts(*size, *resized));
+                counted.map(|(size, _)| u128::from(*size)).sum()
+            }
+        }
     }
 }
 
@@ -166,7 +230,7 @@ impl Least {
         let hit_bytes = lower(Value::Bytes).most_hit_bytes(capacity);
         // A hit saves what a miss of its size costs, less what the hit itself costs.
         let saved = lower(Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE }).most_saved(capacity);
-        let requested = reuses.requested_bytes(u64::MAX) as u64;
+        let requested = reuses.requested_bytes();
         Self {
             misses: reuses.accesses() as u64 - hits,
             miss_bytes: requested - hit_bytes,

@@ -24,17 +24,16 @@ impl Packing {
     /// Nothing packed yet into `capacity` bytes, in the order and for the mode of `lower`.
     pub fn new(lower: &Lower, capacity: u64) -> Self {
         let reuses = lower.reuses.clone();
-        let order = &reuses.future.order;
         let own = |now: usize| match lower.admission {
             Admission::Bypass => 0,
             // The tensor in use is in, if it fits at all.
             Admission::Always => {
-                let bytes = reuses.sizes[order[now] as usize];
+                let (bytes, _) = reuses.size(now as u32);
                 if bytes <= capacity { bytes } else { 0 }
             }
         };
         let load = Load::new(reuses.accesses(), own);
-        let missed = Misses { objects: reuses.accesses() as u64, bytes: reuses.requested_bytes(u64::MAX) as u64 };
+        let missed = Misses { objects: reuses.accesses() as u64, bytes: reuses.requested_bytes() };
         Self { admission: lower.admission, capacity, load, order: lower.starts(), done: 0, missed, reuses }
     }
 
@@ -52,9 +51,12 @@ impl Packing {
                 Admission::Bypass => interval.start,
                 Admission::Always => interval.start + 1,
             };
+            if interval.hit_bytes > self.capacity {
+                continue;
+            }
             if self.load.add_if_fits(first..interval.end, interval.bytes, self.capacity) {
                 self.missed.objects -= 1;
-                self.missed.bytes -= interval.bytes;
+                self.missed.bytes -= interval.hit_bytes;
             }
         }
         self.done = end;

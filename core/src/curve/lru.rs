@@ -4,7 +4,7 @@
 //! LRU evicts from the cold end, so what is resident is always the top of the stack of recent uses, and a reuse hits
 //! exactly where the distinct bytes since the last use, its own included, fit. Tensors larger than the memory are the
 //! exception: they are never in the stack. So the curve holds from the largest tensor on; below it, a simulation is
-//! needed.
+//! needed. Where sizes change it holds nowhere: who left before a tensor shrank does not come back with the room.
 
 use crate::bound::Misses;
 use crate::trace::Trace;
@@ -21,12 +21,11 @@ pub struct LruCurve {
 }
 
 impl LruCurve {
-    /// Measures `trace`.
+    /// Measures `trace`, in which no size changes.
     pub fn new(trace: &Trace) -> Self {
         let mut stack = StackDistances::new(trace.tensors().len());
-        let bytes = |t: u32| trace.tensors()[t as usize].bytes;
         let mut reuses = Vec::with_capacity(trace.accesses().len() - trace.tensors().len());
-        reuses.extend(trace.accesses().iter().filter_map(|t| Some((stack.access(*t, bytes(*t))?, bytes(*t)))));
+        reuses.extend(trace.sized().filter_map(|(tensor, bytes)| Some((stack.access(tensor, bytes)?, bytes))));
         drop(stack);
         reuses.sort_unstable();
         let mut sum = 0;

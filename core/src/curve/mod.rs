@@ -204,13 +204,14 @@ impl CurveTasks {
     pub fn new(trace: &Arc<Trace>, future: &Arc<Future>, scores: Option<&Scores>, question: &Question<'_>) -> Self {
         let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
-        let largest = trace.tensors().iter().map(|t| t.bytes).max().unwrap_or(0);
+        let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
+        let exact = |policy| policy == PolicyKind::Lru && trace.resizes().is_empty();
         let mut tasks = Vec::new();
         for &policy in policies {
-            let simulated = |c: &&u64| policy != PolicyKind::Lru || **c < largest;
+            let simulated = |c: &&u64| !exact(policy) || **c < largest;
             tasks.extend(capacities.iter().filter(simulated).map(|c| CurveTask::Policy(policy, *c)));
             // LRU's newcomer is the last to be evicted, so its curve is the same in both modes.
-            if policy == PolicyKind::Lru {
+            if exact(policy) {
                 tasks.push(CurveTask::Lru);
             }
         }
@@ -315,7 +316,7 @@ impl CurveTasks {
         let below_largest = self.capacities.partition_point(|c| *c < self.largest);
         let mut curves = Vec::new();
         for &policy in &self.policies {
-            curves.push(if policy == PolicyKind::Lru {
+            curves.push(if policy == PolicyKind::Lru && self.trace.resizes().is_empty() {
                 let below = misses(&mut answers, below_largest)?;
                 let Some(CurveAnswer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
                 self.lru(below, exact)

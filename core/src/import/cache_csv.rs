@@ -272,7 +272,6 @@ pub struct FromRequests<'a> {
     input: &'a str,
     builder: TraceBuilder,
     names: Names,
-    resized: u64,
     unsized_: bool,
     last_time: f64,
     backwards: u64,
@@ -285,7 +284,6 @@ impl<'a> FromRequests<'a> {
             input,
             builder: TraceBuilder::new(""),
             names: Names::default(),
-            resized: 0,
             unsized_: false,
             last_time: f64::NEG_INFINITY,
             backwards: 0,
@@ -313,11 +311,7 @@ impl<'a> FromRequests<'a> {
         }
         let number = match self.names.get(id) {
             Some(number) => {
-                let known = &mut self.builder.tensor_mut(number).bytes;
-                if *known != bytes {
-                    self.resized += 1;
-                    *known = bytes.max(*known);
-                }
+                self.builder.resize(number, bytes)?;
                 number
             }
             None => {
@@ -334,12 +328,6 @@ impl<'a> FromRequests<'a> {
     pub fn finish(mut self) -> Result<Trace, Error> {
         if self.unsized_ {
             self.builder.warn("there is no column of sizes: every object counts one byte");
-        }
-        if self.resized > 0 {
-            self.builder.warn(format!(
-                "{} requests give an object another size than it had before; each object counts with its largest size",
-                self.resized
-            ));
         }
         if self.backwards > 0 {
             self.builder.warn(format!(
@@ -468,9 +456,8 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
     let internal = |e: csv::Error| Error::Internal(e.to_string());
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     writer.write_record(COLUMNS).map_err(internal)?;
-    for (now, &t) in trace.accesses().iter().enumerate() {
-        let tensor = &trace.tensors()[t as usize];
-        writer.serialize((now, &tensor.name, tensor.bytes)).map_err(internal)?;
+    for (now, (tensor, bytes)) in trace.sized().enumerate() {
+        writer.serialize((now, &trace.tensors()[tensor as usize].name, bytes)).map_err(internal)?;
     }
     writer.into_inner().map_err(|e| Error::Internal(e.to_string()))
 }
@@ -577,7 +564,9 @@ mod tests {
         assert_eq!(trace.sizes(), [1, 1]);
         assert!(trace.warnings()[0].contains("every object counts one byte"), "{:?}", trace.warnings());
         assert!(trace.warnings()[1].contains("earlier time"), "{:?}", trace.warnings());
-        assert_eq!(read("", "0,a,1\n1,a,7\n").unwrap().sizes(), [7]);
+        let trace = read("", "0,a,1\n1,a,7\n").unwrap();
+        assert_eq!((trace.sizes(), trace.largest_sizes()), (vec![1], vec![7]));
+        assert_eq!(trace.summary().requested_bytes, 8);
         // Names that nobody knows, above numbers; where there are none, a warning.
         for (columns, text, wanted) in [
             ("id=2", "x;y;z\n0;a;10\n1;b;20\n", &["a", "b"][..]),

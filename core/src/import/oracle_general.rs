@@ -7,6 +7,7 @@
 //! | 12..16 | u32 | size in bytes |
 //! | 16..24 | i64 | index of the next request for the object, counted from 1; -1 = never |
 
+use std::collections::HashMap;
 use std::io::Read as _;
 
 use super::cache_csv::{RENUMBERED, lost_in_requests};
@@ -15,7 +16,7 @@ use super::occurring;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::reuse::{NEVER, previous_use};
-use crate::trace::{Kind, Summary, Tensor, Trace, TraceBuilder};
+use crate::trace::{Chunk, Kind, Resize, Summary, Tensor, Trace, TraceBuilder};
 
 /// Bytes of a record.
 pub const RECORD: usize = 24;
@@ -133,19 +134,19 @@ impl Ids {
     }
 }
 
-/// The objects of a trace: a number for each, in order of first use, and its size.
+/// The objects of a trace: a number for each, in order of first use, and its size then.
 ///
-/// An object whose size changes keeps its largest size, and a warning says so. The records come in pieces, so that a
-/// trace need not be held: once to [`learn`](Self::learn) the objects, once more for the
-/// [`accesses`](Self::accesses).
+/// The records come in pieces, so that a trace need not be held: once to [`learn`](Self::learn) the objects, once more
+/// for the accesses, from [`again`](Self::again).
 #[derive(Debug, Default)]
 pub struct Objects {
     index: Ids,
     ids: Vec<u64>,
     sizes: Vec<u64>,
-    uses: Vec<u64>,
+    /// The largest size of each object whose size has changed.
+    largest: HashMap<u32, u32>,
     records: u64,
-    resized: u64,
+    requested_bytes: u64,
 }
 
 /// The records of a piece that holds them whole; an error says how many bytes are too many, and where.
@@ -164,26 +165,35 @@ fn records<'a>(input: &str, before: u64, bytes: &'a [u8]) -> Result<&'a [[u8; RE
 }
 
 impl Objects {
-    /// The number of an object with the size that a record gives it; a new number for an object not seen before.
-    fn number(&mut self, id: u64, bytes: u32) -> u32 {
+    /// The number of an object with the size that record `at` gives it; a new number for an object not seen before.
+    fn number(&mut self, id: u64, bytes: u32, at: u64, resizes: &mut Vec<Resize>) -> u32 {
         let slot = self.index.slot(id);
         if slot.number == FREE {
             *slot = Slot { id, number: self.ids.len() as u32, bytes };
             self.ids.push(id);
             self.sizes.push(bytes.into());
         } else if slot.bytes != bytes {
-            self.resized += 1;
-            slot.bytes = bytes.max(slot.bytes);
-            self.sizes[slot.number as usize] = slot.bytes.into();
+            let largest = self.largest.entry(slot.number).or_insert(slot.bytes);
+            *largest = bytes.max(*largest);
+            slot.bytes = bytes;
+            // A trace that is held has fewer records than 2^32, and one that is not needs no resizes from here.
+            resizes.push(Resize { at: at as u32, bytes: bytes.into() });
         }
         slot.number
     }
 
-    /// Appends the numbers of the objects of a piece, which holds whole records, to `numbers`.
+    /// Appends the numbers of the objects of a piece, which holds whole records, to `numbers`, and where their sizes
+    /// change to `resizes`.
     ///
     /// A block at a time: all its objects are looked up before any is added, so that the processor waits for several
     /// of these reads, far apart in memory, at once.
-    fn numbers(&mut self, input: &str, bytes: &[u8], numbers: &mut Vec<u32>) -> Result<(), Error> {
+    fn numbers(
+        &mut self,
+        input: &str,
+        bytes: &[u8],
+        numbers: &mut Vec<u32>,
+        resizes: &mut Vec<Resize>,
+    ) -> Result<(), Error> {
         let mut block = [(NOTHING, 0, 0); BLOCK];
         for records in records(input, self.records, bytes)?.chunks(BLOCK) {
             if self.ids.len() > u32::MAX as usize - BLOCK {
@@ -198,9 +208,13 @@ impl Objects {
                 let id = id(record);
                 *entry = (self.index.slots[self.index.start(id)], id, size(record));
             }
-            for &(slot, id, bytes) in &*block {
+            let changes = resizes.len();
+            for (at, &(slot, id, bytes)) in (self.records..).zip(&*block) {
+                self.requested_bytes += u64::from(bytes);
+                // What was looked up holds until a size changes within the block.
                 let known = slot.id == id && slot.bytes == bytes && slot.number != FREE;
-                numbers.push(if known { slot.number } else { self.number(id, bytes) });
+                let known = known && resizes.len() == changes;
+                numbers.push(if known { slot.number } else { self.number(id, bytes, at, resizes) });
             }
             self.records += block.len() as u64;
         }
@@ -209,40 +223,17 @@ impl Objects {
 
     /// Learns the objects of the next piece of the trace, which holds whole records.
     pub fn learn(&mut self, input: &str, bytes: &[u8]) -> Result<(), Error> {
-        let mut numbers = Vec::with_capacity(bytes.len() / RECORD);
-        self.numbers(input, bytes, &mut numbers)?;
-        self.uses.resize(self.sizes.len(), 0);
-        for number in numbers {
-            self.uses[number as usize] += 1;
-        }
-        Ok(())
+        self.numbers(input, bytes, &mut Vec::with_capacity(bytes.len() / RECORD), &mut Vec::new())
     }
 
-    /// The objects that a piece of the trace uses, in order, all of them learnt before.
-    pub fn accesses(&self, input: &str, bytes: &[u8], accesses: &mut Vec<u32>) -> Result<(), Error> {
-        accesses.clear();
-        for record in records(input, 0, bytes)? {
-            let number = self.index.get(id(record)).ok_or_else(|| {
-                Error::input(input, Place::Whole, "the file changed while it was read", "Run again once it rests")
-            })?;
-            accesses.push(number);
-        }
-        Ok(())
+    /// Reads the trace once more.
+    pub fn again(&self) -> Again<'_> {
+        Again { objects: self, sizes: self.sizes.clone(), done: 0, accesses: Vec::new(), resizes: Vec::new() }
     }
 
-    /// Size of each object in bytes.
+    /// Size of each object in bytes at its first use.
     pub fn sizes(&self) -> &[u64] {
         &self.sizes
-    }
-
-    /// What the reader should know.
-    pub fn warnings(&self) -> Option<String> {
-        (self.resized > 0).then(|| {
-            format!(
-                "{} requests give an object another size than it had before; each object counts with its largest size",
-                self.resized
-            )
-        })
     }
 
     /// Accesses, objects and bytes; fails where there are none.
@@ -251,14 +242,47 @@ impl Objects {
             let cure = "Give at least one record";
             return Err(Error::input(input, Place::Whole, "the trace has no accesses", cure));
         }
-        let requested = self.sizes.iter().zip(&self.uses).map(|(size, uses)| size * uses);
+        let grown = |(number, largest): (&u32, &u32)| u64::from(*largest) - self.sizes[*number as usize];
         Ok(Summary {
             accesses: self.records,
             tensors: self.sizes.len() as u64,
             // Sizes are 32 bits wide: no file is long enough to overflow.
-            requested_bytes: requested.sum(),
-            unique_bytes: self.sizes.iter().sum(),
+            requested_bytes: self.requested_bytes,
+            unique_bytes: self.sizes.iter().sum::<u64>() + self.largest.iter().map(grown).sum::<u64>(),
         })
+    }
+}
+
+/// The accesses of a trace whose objects are known, piece by piece.
+#[derive(Debug)]
+pub struct Again<'a> {
+    objects: &'a Objects,
+    /// The size of each object at its last use.
+    sizes: Vec<u64>,
+    done: usize,
+    accesses: Vec<u32>,
+    resizes: Vec<Resize>,
+}
+
+impl Again<'_> {
+    /// The accesses of the next piece of the trace, which holds whole records.
+    pub fn accesses(&mut self, input: &str, bytes: &[u8]) -> Result<Chunk<'_>, Error> {
+        self.accesses.clear();
+        self.resizes.clear();
+        let start = self.done;
+        for record in records(input, start as u64, bytes)? {
+            let number = self.objects.index.get(id(record)).ok_or_else(|| {
+                Error::input(input, Place::Whole, "the file changed while it was read", "Run again once it rests")
+            })?;
+            let (before, now) = (&mut self.sizes[number as usize], u64::from(size(record)));
+            if *before != now {
+                *before = now;
+                self.resizes.push(Resize { at: self.done as u32, bytes: now });
+            }
+            self.accesses.push(number);
+            self.done += 1;
+        }
+        Ok(Chunk { start, accesses: &self.accesses, resizes: &self.resizes })
     }
 }
 
@@ -269,6 +293,7 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
     let mut reader = input.reader(progress);
     let mut piece = Vec::with_capacity(PIECE);
     let mut numbers = Vec::with_capacity(PIECE / RECORD);
+    let mut resizes = Vec::new();
     loop {
         piece.clear();
         (&mut reader).take(PIECE as u64).read_to_end(&mut piece).map_err(|e| input.error(&e))?;
@@ -276,7 +301,8 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
             break;
         }
         numbers.clear();
-        objects.numbers(input.name, &piece, &mut numbers)?;
+        resizes.clear();
+        objects.numbers(input.name, &piece, &mut numbers, &mut resizes)?;
         // The last record of a piece shows whether times are more than a count.
         if piece.as_chunks().0.last().is_some_and(|record| u64::from(time(record)) != objects.records - 1) {
             builder.timed();
@@ -285,15 +311,7 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
             let name = id.to_string();
             builder.tensor(Tensor { name, bytes: *bytes, layer: None, stride: 1, kind: Kind::Object })?;
         }
-        builder.requests(&numbers)?;
-    }
-    if objects.resized > 0 {
-        for (number, bytes) in (0..).zip(objects.sizes()) {
-            builder.tensor_mut(number).bytes = *bytes;
-        }
-    }
-    if let Some(warning) = objects.warnings() {
-        builder.warn(warning);
+        builder.requests(&numbers, &resizes)?;
     }
     builder.finish(input.name)
 }
@@ -316,12 +334,11 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
         }
     }
     let mut out = Vec::with_capacity(trace.accesses().len() * RECORD);
-    for (now, &t) in trace.accesses().iter().enumerate() {
-        let tensor = &trace.tensors()[t as usize];
-        let bytes = u32::try_from(tensor.bytes).map_err(|_| {
+    for (now, (t, bytes)) in trace.sized().enumerate() {
+        let bytes = u32::try_from(bytes).map_err(|_| {
             Error::field(
-                &tensor.name,
-                format!("{} bytes", tensor.bytes),
+                &trace.tensors()[t as usize].name,
+                format!("{bytes} bytes"),
                 "oracleGeneral holds sizes below 2^32 only",
                 "Use smaller tiles (tile_bytes), or another format",
             )
@@ -381,11 +398,25 @@ mod tests {
     }
 
     #[test]
-    fn changing_sizes_are_told() {
-        let mut bytes = write(&trace(&[10], &[0, 0])).unwrap();
+    fn sizes_belong_to_records() {
+        let mut bytes = write(&trace(&[10, 5], &[0, 0, 1, 0, 1])).unwrap();
         bytes[12] = 7;
+        bytes[3 * RECORD + 12] = 12;
         let trace = read("t", &bytes).unwrap();
-        assert_eq!(trace.tensors()[0].bytes, 10);
-        assert_eq!(trace.warnings().len(), 1);
+        let sized = [(0, 7), (0, 10), (1, 5), (0, 12), (1, 5)];
+        assert_eq!(trace.sized().collect::<Vec<_>>(), sized);
+        assert_eq!(write(&trace).unwrap(), bytes);
+        // In pieces, without being held.
+        let mut objects = Objects::default();
+        let pieces = || bytes.chunks(2 * RECORD);
+        pieces().for_each(|piece| objects.learn("t", piece).unwrap());
+        assert_eq!(objects.sizes(), [7, 5]);
+        assert_eq!(objects.summary("t").unwrap(), trace.summary());
+        let mut again = objects.again();
+        for piece in pieces() {
+            let Chunk { start, accesses, resizes } = again.accesses("t", piece).unwrap();
+            let held = trace.chunk(start, start + accesses.len());
+            assert_eq!((accesses, resizes), (held.accesses, held.resizes));
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::occurring;
 use super::text::{Names, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
-use crate::score::{Scores, features};
+use crate::score::{Features, Scores, features};
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 /// The columns every file has.
@@ -46,13 +46,13 @@ pub struct Record {
     pub eviction_score: Option<f64>,
 }
 
-fn make_record(trace: &Trace, access: usize, reuse_distance: u32, scores: Option<&Scores>) -> Record {
+fn make_record(trace: &Trace, access: usize, seen: Features, scores: Option<&Scores>) -> Record {
     let tensor = &trace.tensors()[trace.accesses()[access] as usize];
     Record {
         tensor_id: tensor.name.clone(),
-        size_mb: tensor.bytes as f64 / MB,
-        reuse_distance,
-        stride: tensor.stride,
+        size_mb: seen.bytes as f64 / MB,
+        reuse_distance: seen.uses,
+        stride: seen.stride,
         op: trace.op(access).name().to_owned(),
         model_type: trace.model_type().to_owned(),
         eviction_score: scores.map(|s| s.values[access]),
@@ -61,14 +61,16 @@ fn make_record(trace: &Trace, access: usize, reuse_distance: u32, scores: Option
 
 /// The records of a trace, in order, with their scores if given.
 pub fn records<'a>(trace: &'a Trace, scores: Option<&'a Scores>) -> impl Iterator<Item = Record> + 'a {
-    features(trace).enumerate().map(move |(access, f)| make_record(trace, access, f.uses, scores))
+    features(trace).enumerate().map(move |(access, f)| make_record(trace, access, f, scores))
 }
 
 /// The scored record of one access, in the time of a look through the trace before it.
 pub fn record(trace: &Trace, scores: &Scores, access: usize) -> Record {
     let tensor = trace.accesses()[access];
     let earlier = trace.accesses()[..access].iter().filter(|t| **t == tensor).count();
-    make_record(trace, access, earlier as u32, Some(scores))
+    let bytes = trace.bytes_at(access);
+    let seen = Features { bytes, uses: earlier as u32, stride: trace.tensors()[tensor as usize].stride };
+    make_record(trace, access, seen, Some(scores))
 }
 
 /// Builds a trace from records one at a time; CSV rows and JSON arrays both come through here.
@@ -119,20 +121,8 @@ impl<'a> FromRecords<'a> {
         self.other_models += u64::from(record.model_type != self.model_type);
         let tensor = match self.names.get(&record.tensor_id) {
             Some(tensor) => {
-                let (known, stride) = {
-                    let tensor = self.builder.tensor_mut(tensor);
-                    (tensor.bytes, tensor.stride)
-                };
-                self.other_strides += u64::from(stride != record.stride);
-                if known != bytes {
-                    return Err(bad(
-                        format!(
-                            "tensor {} has {bytes} bytes here and {known} bytes in an earlier record",
-                            shorten(&record.tensor_id)
-                        ),
-                        "Give each size its own tensor_id",
-                    ));
-                }
+                self.other_strides += u64::from(self.builder.tensor_mut(tensor).stride != record.stride);
+                self.builder.resize(tensor, bytes)?;
                 tensor
             }
             None => {
@@ -175,7 +165,8 @@ fn is_exact(bytes: u64) -> bool {
 
 /// Refuses a trace whose records could not be read back: each has a size above zero.
 pub fn check(trace: &Trace) -> Result<(), Error> {
-    let Some(tensor) = trace.tensors().iter().find(|tensor| tensor.bytes == 0) else { return Ok(()) };
+    let Some((empty, _)) = trace.sized().find(|(_, bytes)| *bytes == 0) else { return Ok(()) };
+    let tensor = &trace.tensors()[empty as usize];
     let (problem, cure) = ("the prototype's records have no tensors without bytes", "Write csv or oracle-general");
     Err(Error::field(shorten(&tensor.name), "0 bytes", problem, cure))
 }
@@ -283,7 +274,7 @@ pub(super) fn lost_in_records(trace: &Trace) -> Vec<&'static str> {
     let implied = |t: &Tensor| layer_of(&t.name) == t.layer && kind_of(&t.name) == t.kind;
     occurring([
         (!tensors().all(implied), "layers and kinds that do not follow from the names"),
-        (!tensors().all(|t| is_exact(t.bytes)), "the last digits of large sizes"),
+        (!trace.sized().all(|(_, bytes)| is_exact(bytes)), "the last digits of large sizes"),
         (trace.was_timed(), "the times"),
     ])
 }
@@ -332,6 +323,17 @@ mod tests {
         }
     }
 
+    /// A record has the size of its tensor at that access.
+    #[test]
+    fn sizes_belong_to_records() {
+        let text = "tensor_id,size_mb,reuse_distance,stride,op,model_type\nQ,4,0,1,matmul,T\nQ,8,1,1,matmul,T\n";
+        let trace = read("t", text.as_bytes()).unwrap();
+        assert_eq!(trace.sized().collect::<Vec<_>>(), [(0, 4_000_000), (0, 8_000_000)]);
+        let sizes = |records: Vec<Record>| records.iter().map(|record| record.size_mb).collect::<Vec<_>>();
+        assert_eq!(sizes(records(&trace, None).collect()), [4.0, 8.0]);
+        assert_eq!(record(&trace, &crate::score::heuristic(&trace), 1).size_mb, 8.0);
+    }
+
     #[test]
     fn broken_files_name_the_line_and_the_cure() {
         let head = "tensor_id,size_mb,reuse_distance,stride,op,model_type\n";
@@ -346,7 +348,6 @@ mod tests {
             (format!("{head}Q,4,-1,1,matmul,T\n"), "line 2: reuse_distance is -1"),
             (format!("{head}Q,4,0,1.5,matmul,T\n"), "line 2: stride is 1.5"),
             (format!("{head}Q,4,0,1,gemm,T\n"), "line 2: op is \"gemm\""),
-            (format!("{head}Q,4,0,1,matmul,T\nQ,8,0,1,matmul,T\n"), "line 3: tensor Q has 8000000 bytes here"),
             (format!("{head},4,0,1,matmul,T\n"), "line 2: tensor_id is empty"),
             (head.replace("model_type", "model_type,color") + "Q,4,0,1,matmul,T,red\n", "unknown column \"color\""),
             (head.to_owned(), "the trace has no accesses"),

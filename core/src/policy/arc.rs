@@ -64,4 +64,12 @@ impl Policy for Arc {
         self.lists.make_newest(to, victim);
         Some(victim)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.lists.remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.lists.resize(tensor, bytes);
+    }
 }

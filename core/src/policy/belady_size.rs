@@ -130,4 +130,16 @@ impl Policy for BeladySize {
         self.changed(winner);
         Some(winner)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        match std::mem::replace(&mut self.next[tensor as usize], NEVER) {
+            NEVER => self.done.retain(|done| *done != tensor),
+            _ => self.changed(tensor),
+        }
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.sizes[tensor as usize] = bytes;
+        self.changed(tensor);
+    }
 }

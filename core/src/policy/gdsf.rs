@@ -10,7 +10,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Gdsf {
     /// Keys are the bits of a number that is never negative: they order as the number does.
-    heap: GrowingHeap<(u64, u64)>,
+    heap: GrowingHeap,
     uses: Vec<u32>,
     sizes: Vec<f64>,
     clock: f64,
@@ -38,7 +38,8 @@ impl Policy for Gdsf {
         let uses = &mut self.uses[tensor as usize];
         *uses = uses.saturating_add(1);
         let key = self.key(tensor, now);
-        self.heap.raise(tensor, key);
+        // A tensor that grew may be worth less than before.
+        self.heap.set(tensor, key);
     }
 
     fn insert(&mut self, tensor: u32, now: usize) {
@@ -51,5 +52,13 @@ impl Policy for Gdsf {
         let ((priority, _), tensor) = self.heap.pop()?;
         self.clock = f64::from_bits(priority);
         Some(tensor)
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.heap.remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.sizes[tensor as usize] = bytes as f64;
     }
 }

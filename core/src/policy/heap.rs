@@ -7,41 +7,78 @@ use std::collections::binary_heap::PeekMut;
 /// Marks a tensor that is not in the heap.
 const ABSENT: u32 = u32::MAX;
 
+/// A priority, and the access that gave it.
+pub(super) type Key = (u64, u64);
+
 /// The tensor with the smallest key comes first, and keys only grow while a tensor is in: then a key may change
 /// without touching the heap, and is put right once its tensor comes to the top.
 #[derive(Debug)]
-pub(super) struct GrowingHeap<K> {
-    heap: BinaryHeap<Reverse<(K, u32)>>,
-    keys: Vec<K>,
+pub(super) struct GrowingHeap {
+    heap: BinaryHeap<Reverse<(Key, u32)>>,
+    keys: Vec<Key>,
+    /// Once a tensor was removed: the access at which each came in. Entries of earlier accesses stand for nothing.
+    entered: Vec<u64>,
+    stale_entries: usize,
 }
 
-impl<K: Ord + Copy + Default> GrowingHeap<K> {
+impl GrowingHeap {
     /// An empty heap for tensors `0..tensors`.
     pub(super) fn new(tensors: usize) -> Self {
-        Self { heap: BinaryHeap::new(), keys: vec![K::default(); tensors] }
+        Self { heap: BinaryHeap::new(), keys: vec![Key::default(); tensors], entered: Vec::new(), stale_entries: 0 }
     }
 
     /// The key of `tensor`, which must be in the heap.
-    pub(super) fn key(&self, tensor: u32) -> K {
+    pub(super) fn key(&self, tensor: u32) -> Key {
         self.keys[tensor as usize]
     }
 
     /// Adds `tensor`, which must not be in the heap.
-    pub(super) fn push(&mut self, tensor: u32, key: K) {
+    pub(super) fn push(&mut self, tensor: u32, key: Key) {
         self.keys[tensor as usize] = key;
+        if let Some(entered) = self.entered.get_mut(tensor as usize) {
+            *entered = key.1;
+        }
         self.heap.push(Reverse((key, tensor)));
     }
 
     /// Changes the key of `tensor`, which must be in the heap, to one that is not smaller.
-    pub(super) fn raise(&mut self, tensor: u32, key: K) {
+    pub(super) fn raise(&mut self, tensor: u32, key: Key) {
         self.keys[tensor as usize] = key;
     }
 
+    /// Changes the key of `tensor`, which must be in the heap, to any that a later access gives.
+    pub(super) fn set(&mut self, tensor: u32, key: Key) {
+        if key >= self.keys[tensor as usize] {
+            self.raise(tensor, key);
+        } else {
+            self.remove(tensor);
+            self.push(tensor, key);
+        }
+    }
+
+    /// Takes out `tensor`, which must be in the heap.
+    pub(super) fn remove(&mut self, tensor: u32) {
+        self.entered.resize(self.keys.len(), 0);
+        self.entered[tensor as usize] = u64::MAX;
+        self.stale_entries += 1;
+        // Entries go when they come to the top; where half of them are stale, all at once.
+        if 2 * self.stale_entries >= self.heap.len() {
+            let entered = &self.entered;
+            self.heap.retain(|Reverse(((_, time), tensor))| *time >= entered[*tensor as usize]);
+            self.stale_entries = 0;
+        }
+    }
+
     /// Takes out the tensor with the smallest key.
-    pub(super) fn pop(&mut self) -> Option<(K, u32)> {
+    pub(super) fn pop(&mut self) -> Option<(Key, u32)> {
         loop {
             let mut top = self.heap.peek_mut()?;
             let Reverse((key, tensor)) = *top;
+            if self.stale_entries > 0 && key.1 < self.entered[tensor as usize] {
+                PeekMut::pop(top);
+                self.stale_entries -= 1;
+                continue;
+            }
             let now = self.keys[tensor as usize];
             if key == now {
                 PeekMut::pop(top);
@@ -91,12 +128,18 @@ impl<K: PartialOrd + Copy> IndexedHeap<K> {
     /// Takes out the tensor with the greatest key.
     pub(super) fn pop(&mut self) -> Option<u32> {
         let (_, top) = *self.items.first()?;
-        self.items.swap_remove(0);
-        self.places[top as usize] = ABSENT;
-        if !self.items.is_empty() {
-            self.sift_down(0);
-        }
+        self.remove(top);
         Some(top)
+    }
+
+    /// Takes out `tensor`, which must be in the heap.
+    pub(super) fn remove(&mut self, tensor: u32) {
+        let place = std::mem::replace(&mut self.places[tensor as usize], ABSENT) as usize;
+        self.items.swap_remove(place);
+        if place < self.items.len() {
+            let place = self.sift_up(place);
+            self.sift_down(place);
+        }
     }
 
     fn sift_up(&mut self, mut at: usize) -> usize {

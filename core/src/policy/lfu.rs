@@ -6,7 +6,7 @@ use crate::error::Error;
 
 /// Evicts the tensor with the fewest uses since it came in; among equals, the one whose last use is longest ago.
 #[derive(Debug)]
-pub struct Lfu(GrowingHeap<(u64, u64)>);
+pub struct Lfu(GrowingHeap);
 
 impl Policy for Lfu {
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
@@ -24,5 +24,9 @@ impl Policy for Lfu {
 
     fn evict(&mut self) -> Option<u32> {
         self.0.pop().map(|(_, tensor)| tensor)
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.0.remove(tensor);
     }
 }

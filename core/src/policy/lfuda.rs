@@ -8,7 +8,7 @@ use crate::error::Error;
 /// tensor was last used; among equals, the one whose last use is longest ago.
 #[derive(Debug)]
 pub struct Lfuda {
-    heap: GrowingHeap<(u64, u64)>,
+    heap: GrowingHeap,
     uses: Vec<u64>,
     age: u64,
 }
@@ -34,5 +34,9 @@ impl Policy for Lfuda {
         let ((age, _), tensor) = self.heap.pop()?;
         self.age = age;
         Some(tensor)
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.heap.remove(tensor);
     }
 }

@@ -123,4 +123,24 @@ impl Policy for Lirs {
         }
         self.queue.pop_oldest(0)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        let State { low, stacked } = std::mem::take(&mut self.states[tensor as usize]);
+        if stacked {
+            self.stack.remove(0, tensor);
+        }
+        if low {
+            self.low_bytes -= self.sizes[tensor as usize];
+        } else {
+            self.queue.remove(0, tensor);
+        }
+        self.prune();
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
+        if self.states[tensor as usize].low {
+            self.low_bytes = self.low_bytes - before + bytes;
+        }
+    }
 }

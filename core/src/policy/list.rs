@@ -1,4 +1,6 @@
-//! Queues of tensors as doubly linked lists threaded through one array: no allocation after set-up.
+//! Queues of tensors: doubly linked lists threaded through one array, and plain first in, first out.
+
+use std::collections::{HashMap, VecDeque};
 
 /// Marks the end of a queue.
 const NIL: u32 = u32::MAX;
@@ -92,6 +94,65 @@ impl<const N: usize> Queues<N> {
     }
 }
 
+/// First in, first out, in a ring of memory: the fastest queue where tensors rarely leave it but at its old end.
+#[derive(Debug, Default)]
+pub(super) struct FifoQueue {
+    entries: VecDeque<u32>,
+    /// How many entries of a tensor, its oldest ones, stand for nothing any more.
+    stale: HashMap<u32, u32>,
+    /// The sum of `stale`.
+    stale_entries: usize,
+}
+
+impl FifoQueue {
+    /// Adds `tensor` at the newest end.
+    #[inline]
+    pub(super) fn push(&mut self, tensor: u32) {
+        self.entries.push_back(tensor);
+    }
+
+    /// Takes out the oldest tensor.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        loop {
+            let tensor = self.entries.pop_front()?;
+            if self.stale_entries == 0 || !self.is_stale(tensor) {
+                return Some(tensor);
+            }
+        }
+    }
+
+    /// Whether the oldest entry of `tensor` stands for nothing; it is counted as gone.
+    #[cold]
+    fn is_stale(&mut self, tensor: u32) -> bool {
+        let Some(stale) = self.stale.get_mut(&tensor) else { return false };
+        *stale -= 1;
+        if *stale == 0 {
+            self.stale.remove(&tensor);
+        }
+        self.stale_entries -= 1;
+        true
+    }
+
+    /// Takes out `tensor`, which must be in the queue.
+    pub(super) fn remove(&mut self, tensor: u32) {
+        *self.stale.entry(tensor).or_insert(0) += 1;
+        self.stale_entries += 1;
+        // Entries go when they are the oldest; where half of them are stale, all at once.
+        if 2 * self.stale_entries >= self.entries.len() {
+            let mut entries = std::mem::take(&mut self.entries);
+            entries.retain(|tensor| !self.is_stale(*tensor));
+            self.entries = entries;
+        }
+    }
+
+    /// Whether the queue holds nothing.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == self.stale_entries
+    }
+}
+
 /// [`Queues`] that know the bytes in each, and where each tensor is.
 ///
 /// What most adaptive policies are built of: segments with shares of the capacity, and ghosts (tensors that
@@ -121,6 +182,14 @@ impl<const N: usize> Segments<N> {
     /// Size of `tensor` in bytes.
     pub(super) fn size(&self, tensor: u32) -> u64 {
         self.sizes[tensor as usize]
+    }
+
+    /// `tensor` has `bytes` from now on.
+    pub(super) fn resize(&mut self, tensor: u32, bytes: u64) {
+        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
+        if let Some(q) = self.place(tensor) {
+            self.bytes[q] = self.bytes[q] - before + bytes;
+        }
     }
 
     /// Bytes in segment `q`.

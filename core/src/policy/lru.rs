@@ -24,4 +24,8 @@ impl Policy for Lru {
     fn evict(&mut self) -> Option<u32> {
         self.0.pop_oldest(0)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.0.remove(0, tensor);
+    }
 }

@@ -33,4 +33,8 @@ impl Policy for Ml {
     fn evict(&mut self) -> Option<u32> {
         self.heap.pop()
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.heap.remove(tensor);
+    }
 }

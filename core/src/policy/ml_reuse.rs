@@ -102,6 +102,19 @@ impl Policy for MlReuse {
         self.groups[victim as usize] = None;
         Some(victim)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.predicted.remove(tensor);
+        self.recent.remove(tensor);
+        if let Some(from) = self.groups[tensor as usize].take() {
+            self.residents.remove(from, tensor);
+        }
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.predicted.resize(tensor, bytes);
+        self.recent.resize(tensor, bytes);
+    }
 }
 
 /// A memory that moves no data: it counts what its policy would have missed.
@@ -110,7 +123,8 @@ struct Shadow<P> {
     policy: P,
     sizes: Vec<u64>,
     kept: Vec<bool>,
-    free_bytes: u64,
+    capacity_bytes: u64,
+    used_bytes: u64,
     misses: u64,
 }
 
@@ -120,7 +134,8 @@ impl<P: Policy> Shadow<P> {
             policy: P::new(setup)?,
             sizes: setup.sizes.to_vec(),
             kept: vec![false; setup.sizes.len()],
-            free_bytes: setup.capacity_bytes,
+            capacity_bytes: setup.capacity_bytes,
+            used_bytes: 0,
             misses: 0,
         })
     }
@@ -132,19 +147,44 @@ impl<P: Policy> Shadow<P> {
     /// Uses `tensor`, which fits; adds to `evicted` who made room for it.
     fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) {
         if self.keeps(tensor) {
-            return self.policy.hit(tensor, now);
+            self.policy.hit(tensor, now);
+            return self.make_room(self.capacity_bytes, evicted);
         }
         self.misses += 1;
         let bytes = self.sizes[tensor as usize];
-        while bytes > self.free_bytes {
+        self.make_room(self.capacity_bytes - bytes, evicted);
+        self.kept[tensor as usize] = true;
+        self.used_bytes += bytes;
+        self.policy.insert(tensor, now);
+    }
+
+    /// Evicts until at most `most` bytes are used.
+    fn make_room(&mut self, most: u64, evicted: &mut Vec<u32>) {
+        while self.used_bytes > most {
             let Some(victim) = self.policy.evict() else { break };
             self.kept[victim as usize] = false;
-            self.free_bytes += self.sizes[victim as usize];
+            self.used_bytes -= self.sizes[victim as usize];
             evicted.push(victim);
         }
-        self.kept[tensor as usize] = true;
-        self.free_bytes = self.free_bytes.saturating_sub(bytes);
-        self.policy.insert(tensor, now);
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        if std::mem::take(&mut self.kept[tensor as usize]) {
+            self.used_bytes -= self.sizes[tensor as usize];
+            self.policy.remove(tensor);
+        }
+    }
+
+    /// One that outgrows the memory leaves it; others make room at the next access.
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        if bytes > self.capacity_bytes {
+            self.remove(tensor);
+        }
+        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
+        self.policy.resize(tensor, bytes);
+        if self.keeps(tensor) {
+            self.used_bytes = self.used_bytes - before + bytes;
+        }
     }
 }
 
@@ -171,5 +211,9 @@ impl Policy for Predicted {
 
     fn evict(&mut self) -> Option<u32> {
         self.heap.pop()
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.heap.remove(tensor);
     }
 }

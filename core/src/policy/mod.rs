@@ -49,7 +49,7 @@ closed! {
 /// What a policy may know before the first access.
 #[derive(Debug, Clone)]
 pub struct Setup<'a> {
-    /// Size of each tensor in bytes.
+    /// Size of each tensor in bytes; where it changes, at its first use.
     pub sizes: &'a [u64],
     /// Capacity in bytes.
     pub capacity_bytes: u64,
@@ -85,7 +85,8 @@ impl<'a> Setup<'a> {
 /// The order in which tensors leave.
 ///
 /// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that fits the capacity
-/// and was announced by `miss`, `evict` only while at least one tensor is resident.
+/// and was announced by `miss`, `evict` only while at least one tensor is resident, `remove` only for a resident
+/// tensor, `resize` before the access that comes with the new size.
 pub trait Policy: Sized + Send {
     /// An empty order.
     fn new(setup: &Setup<'_>) -> Result<Self, Error>;
@@ -103,6 +104,14 @@ pub trait Policy: Sized + Send {
 
     /// Chooses the tensor to leave, forgets it and returns it; none where it knows of no resident.
     fn evict(&mut self) -> Option<u32>;
+
+    /// The resident `tensor` leaves although nobody chose it: it is forgotten, and no ghost remains of it.
+    fn remove(&mut self, tensor: u32);
+
+    /// `tensor`, resident or not, has `bytes` from now on; for policies to which sizes matter.
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        let _ = (tensor, bytes);
+    }
 }
 
 /// Code that is generic over the policy; see [`PolicyKind::dispatch`].

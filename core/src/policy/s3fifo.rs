@@ -1,8 +1,6 @@
 //! S3-FIFO (Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023, algorithm 1).
 
-use std::collections::VecDeque;
-
-use super::list::Queues;
+use super::list::{FifoQueue, Queues};
 use super::{Policy, Setup};
 use crate::error::Error;
 
@@ -16,6 +14,8 @@ const MOST_USES: u8 = 3;
 #[derive(Debug, Clone, Copy)]
 struct State {
     uses: u8,
+    /// In the small queue.
+    small: bool,
     /// Evicted from the small queue not long ago.
     ghost: bool,
 }
@@ -25,8 +25,8 @@ struct State {
 /// used tensor goes round again. All queues are first in, first out.
 #[derive(Debug)]
 pub struct S3Fifo {
-    small: VecDeque<u32>,
-    main: VecDeque<u32>,
+    small: FifoQueue,
+    main: FifoQueue,
     ghosts: Queues<1>,
     states: Vec<State>,
     sizes: Vec<u64>,
@@ -40,27 +40,28 @@ pub struct S3Fifo {
 impl S3Fifo {
     fn evict_small(&mut self) -> Option<u32> {
         loop {
-            let tensor = self.small.pop_front()?;
+            let tensor = self.small.pop()?;
             self.small_bytes -= self.sizes[tensor as usize];
-            let uses = &mut self.states[tensor as usize].uses;
+            let State { uses, small, .. } = &mut self.states[tensor as usize];
+            *small = false;
             if *uses < PROMOTION {
                 self.remember(tensor);
                 return Some(tensor);
             }
             *uses = 0;
-            self.main.push_back(tensor);
+            self.main.push(tensor);
         }
     }
 
     fn evict_main(&mut self) -> Option<u32> {
         loop {
-            let tensor = self.main.pop_front()?;
+            let tensor = self.main.pop()?;
             let uses = &mut self.states[tensor as usize].uses;
             if *uses == 0 {
                 return Some(tensor);
             }
             *uses -= 1;
-            self.main.push_back(tensor);
+            self.main.push(tensor);
         }
     }
 
@@ -81,10 +82,10 @@ impl Policy for S3Fifo {
         let tensors = setup.sizes.len();
         let small_share_bytes = setup.capacity_bytes / SMALL_SHARE;
         Ok(Self {
-            small: VecDeque::new(),
-            main: VecDeque::new(),
+            small: FifoQueue::default(),
+            main: FifoQueue::default(),
             ghosts: Queues::new(tensors),
-            states: vec![State { uses: 0, ghost: false }; tensors],
+            states: vec![State { uses: 0, small: false, ghost: false }; tensors],
             sizes: setup.sizes.to_vec(),
             small_bytes: 0,
             ghost_bytes: 0,
@@ -100,14 +101,15 @@ impl Policy for S3Fifo {
 
     fn insert(&mut self, tensor: u32, _now: usize) {
         let bytes = self.sizes[tensor as usize];
-        let before = std::mem::replace(&mut self.states[tensor as usize], State { uses: 0, ghost: false });
-        if before.ghost {
+        let ghost = self.states[tensor as usize].ghost;
+        self.states[tensor as usize] = State { uses: 0, small: !ghost, ghost: false };
+        if ghost {
             self.ghosts.remove(0, tensor);
             self.ghost_bytes -= bytes;
-            self.main.push_back(tensor);
+            self.main.push(tensor);
         } else {
             self.small_bytes += bytes;
-            self.small.push_back(tensor);
+            self.small.push(tensor);
         }
     }
 
@@ -121,5 +123,25 @@ impl Policy for S3Fifo {
             }
         }
         self.evict_main()
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        if std::mem::take(&mut self.states[tensor as usize].small) {
+            self.small_bytes -= self.sizes[tensor as usize];
+            self.small.remove(tensor);
+        } else {
+            self.main.remove(tensor);
+        }
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
+        let State { small, ghost, .. } = self.states[tensor as usize];
+        if small {
+            self.small_bytes = self.small_bytes - before + bytes;
+        }
+        if ghost {
+            self.ghost_bytes = self.ghost_bytes - before + bytes;
+        }
     }
 }

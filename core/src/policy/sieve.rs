@@ -38,4 +38,11 @@ impl Policy for Sieve {
         self.queue.remove(0, at);
         Some(at)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        if self.hand == Some(tensor) {
+            self.hand = self.queue.newer(tensor);
+        }
+        self.queue.remove(0, tensor);
+    }
 }

@@ -41,4 +41,12 @@ impl Policy for Slru {
     fn evict(&mut self) -> Option<u32> {
         (0..SEGMENTS).find_map(|segment| self.segments.pop_oldest(segment))
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.segments.remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.segments.resize(tensor, bytes);
+    }
 }

@@ -85,6 +85,14 @@ impl Policy for WTinyLfu {
         self.segments.remove(loser);
         Some(loser)
     }
+
+    fn remove(&mut self, tensor: u32) {
+        self.segments.remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.segments.resize(tensor, bytes);
+    }
 }
 
 /// About how many tensors the memory holds: capacity by mean size, at most all.

@@ -10,6 +10,7 @@ use crate::explain::Reuse;
 use crate::policy::PolicyKind;
 use crate::sim::timeline::Timeline;
 use crate::sim::{self, Cache, Report, Simulation, Watched};
+use crate::trace::Chunk;
 use crate::trace::reuse::{Histogram, StackDistances};
 
 /// One pass over the trace.
@@ -62,14 +63,22 @@ pub(super) enum Running {
 /// Stack distances so far.
 pub(super) struct Distances {
     stack: StackDistances,
+    /// The size of each tensor at its last use.
+    sizes: Vec<u64>,
     reuse: Reuse,
     histogram: Histogram,
 }
 
 impl Distances {
-    fn advance(&mut self, accesses: &[u32], plan: &Plan) {
-        for &tensor in accesses {
-            if let Some(distance) = self.stack.access(tensor, plan.sizes[tensor as usize]) {
+    fn advance(&mut self, chunk: Chunk<'_>, plan: &Plan) {
+        let mut resizes = chunk.resizes.iter().peekable();
+        for (now, &tensor) in (chunk.start..).zip(chunk.accesses) {
+            let size = &mut self.sizes[tensor as usize];
+            let before = *size;
+            if let Some(resize) = resizes.next_if(|resize| resize.at as usize == now) {
+                *size = resize.bytes;
+            }
+            if let Some(distance) = self.stack.access_resized(tensor, before, *size) {
                 self.reuse.reuses += 1;
                 self.reuse.within_capacity += u64::from(distance <= plan.recipe.memory.capacity_bytes);
                 self.histogram.add(distance);
@@ -86,6 +95,7 @@ impl Running {
         Ok(match plan.passes.get(pass).copied().ok_or_else(missing)? {
             Pass::Reuse => Self::Reuse(Box::new(Distances {
                 stack: StackDistances::new(plan.sizes.len()),
+                sizes: plan.sizes.clone(),
                 reuse: Reuse::default(),
                 histogram: Histogram::default(),
             })),
@@ -115,11 +125,11 @@ impl Running {
     /// Goes on from access `start` to access `end`, or does a piece of work that cannot be divided; whether that was
     /// all.
     pub(super) fn step(&mut self, plan: &Plan, start: usize, end: usize) -> Result<bool, Error> {
-        let accesses = &plan.trace.accesses()[start..end];
+        let chunk = plan.trace.chunk(start, end);
         match self {
-            Self::Reuse(distances) => distances.advance(accesses, plan),
+            Self::Reuse(distances) => distances.advance(chunk, plan),
             Self::Watched(run) => run.advance(&plan.trace, start, end),
-            Self::Unwatched { memory, .. } => memory.advance(accesses, start),
+            Self::Unwatched { memory, .. } => memory.advance(chunk),
             Self::Lower(least) => {
                 let reuses = Reuses::new(&plan.trace, &plan.future);
                 let memory = &plan.recipe.memory;

@@ -1,9 +1,11 @@
-//! Runs over traces that are too long to hold: accesses come in pieces, and only sizes are known beforehand.
+//! Runs over traces that are too long to hold: accesses come in pieces, and only the sizes of the tensors at
+//! their first use are known beforehand.
 
 use crate::error::Error;
 use crate::policy::{Knows, PolicyKind, Setup};
 use crate::recipe::Recipe;
 use crate::sim::{Cache, Report, cache};
+use crate::trace::Chunk;
 
 /// The policies of a recipe over accesses that come in pieces.
 pub struct Stream {
@@ -14,7 +16,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts the policies of `recipe` over tensors of `sizes` bytes each. Fails for a policy that must know more than
+    /// Starts the policies of `recipe` over tensors that have `sizes` bytes at their first use. Fails for a policy that must know more than
     /// the past: its scores or its future would need the whole trace.
     pub fn new(recipe: &Recipe, sizes: &[u64]) -> Result<Self, Error> {
         if let Some(policy) = recipe.policies.iter().find(|policy| policy.info().knows != Knows::Past) {
@@ -32,10 +34,10 @@ impl Stream {
         Ok(Self { runs, capacity_bytes: recipe.memory.capacity_bytes, done: 0 })
     }
 
-    /// Runs the next accesses: indices into the sizes.
-    pub fn advance(&mut self, accesses: &[u32]) {
-        self.runs.iter_mut().for_each(|(_, memory)| memory.advance(accesses, self.done));
-        self.done += accesses.len();
+    /// Runs the next accesses.
+    pub fn advance(&mut self, chunk: Chunk<'_>) {
+        self.runs.iter_mut().for_each(|(_, memory)| memory.advance(chunk));
+        self.done += chunk.accesses.len();
     }
 
     /// Number of accesses so far.

@@ -11,7 +11,7 @@ use crate::trace::Trace;
 /// What a scorer sees of an access. Features come from the past alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Features {
-    /// Size of the tensor in bytes.
+    /// Size of the tensor in bytes at this access.
     pub bytes: u64,
     /// Earlier uses of the tensor: the prototype's `reuse_distance`.
     pub uses: u32,
@@ -22,11 +22,11 @@ pub struct Features {
 /// The features of every access, in order.
 pub fn features(trace: &Trace) -> impl Iterator<Item = Features> + '_ {
     let mut uses = vec![0u32; trace.tensors().len()];
-    trace.accesses().iter().map(move |&t| {
+    trace.sized().map(move |(t, bytes)| {
         let tensor = &trace.tensors()[t as usize];
         let earlier = uses[t as usize];
         uses[t as usize] += 1;
-        Features { bytes: tensor.bytes, uses: earlier, stride: tensor.stride }
+        Features { bytes, uses: earlier, stride: tensor.stride }
     })
 }
 

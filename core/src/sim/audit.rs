@@ -12,6 +12,8 @@ struct Auditor {
     used: u64,
     resident: Vec<bool>,
     accesses: usize,
+    /// Whether the next access has just made its tensor larger.
+    grown: bool,
     fault: Option<String>,
 }
 
@@ -24,7 +26,8 @@ impl Auditor {
 
     fn access(&mut self, now: usize, tensor: u32, resident: bool) {
         let (used, capacity) = (self.used, self.capacity);
-        self.check(used <= capacity, || format!("{used} of {capacity} bytes are used before access {now}"));
+        let grown = std::mem::take(&mut self.grown);
+        self.check(used <= capacity || grown, || format!("{used} of {capacity} bytes are used before access {now}"));
         let expected = self.accesses;
         self.check(now == expected, || format!("access {now} comes where {expected} should"));
         let known = self.resident[tensor as usize];
@@ -45,6 +48,17 @@ impl Observer for Auditor {
         self.check(!before, || format!("access {now}: tensor {tensor} comes in twice"));
         self.used = self.used.saturating_add(bytes);
     }
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        let known = self.resident[tensor as usize];
+        self.check(known == resident, || {
+            format!("access {now}: tensor {tensor} counts as resident at its new size: {resident}")
+        });
+        if resident {
+            self.used = self.used.saturating_sub(before).saturating_add(bytes);
+        }
+        // Until the access is over, it may be too much.
+        self.grown = bytes > before;
+    }
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         let before = std::mem::take(&mut self.resident[tensor as usize]);
         self.check(before, || format!("access {now}: tensor {tensor} is evicted and was not resident"));
@@ -62,8 +76,9 @@ pub fn audit(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Count
             let Self(setup, trace) = self;
             let mut engine = Engine::<P>::new(setup)?;
             let resident = vec![false; setup.sizes.len()];
-            let mut auditor = Auditor { capacity: setup.capacity_bytes, used: 0, resident, accesses: 0, fault: None };
-            engine.advance(trace.accesses(), 0, &mut auditor);
+            let mut auditor =
+                Auditor { capacity: setup.capacity_bytes, used: 0, resident, accesses: 0, grown: false, fault: None };
+            engine.advance(trace.whole(), &mut auditor);
             let counts = engine.counts();
             let accesses = trace.accesses().len() as u64;
             auditor.check(engine.used_bytes() == auditor.used, || "the engine's books are wrong".into());

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::memory::{Physical, prototype_time};
 use crate::policy::{Admission, Policy, PolicyKind, Setup, Visitor};
-use crate::trace::Trace;
 use crate::trace::reuse::Future;
+use crate::trace::{Chunk, Resize, Trace};
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
 use why::{Watcher, Why};
@@ -51,6 +51,10 @@ pub trait Observer {
     fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
         let _ = (now, tensor, bytes);
     }
+    /// Access `now`, which comes next, gives `tensor` another size, whether it is resident or not.
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        let _ = (now, tensor, before, bytes, resident);
+    }
     /// `tensor` leaves.
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         let _ = (now, tensor, bytes);
@@ -70,6 +74,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.0.insert(now, tensor, bytes);
         self.1.insert(now, tensor, bytes);
+    }
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        self.0.resize(now, tensor, before, bytes, resident);
+        self.1.resize(now, tensor, before, bytes, resident);
     }
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.0.evict(now, tensor, bytes);
@@ -94,6 +102,11 @@ impl<O: Observer> Observer for Option<O> {
             observer.insert(now, tensor, bytes);
         }
     }
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        if let Some(observer) = self {
+            observer.resize(now, tensor, before, bytes, resident);
+        }
+    }
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         if let Some(observer) = self {
             observer.evict(now, tensor, bytes);
@@ -110,6 +123,9 @@ impl<O: Observer> Observer for &mut O {
     }
     fn insert(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).insert(now, tensor, bytes);
+    }
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        (**self).resize(now, tensor, before, bytes, resident);
     }
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).evict(now, tensor, bytes);
@@ -128,6 +144,10 @@ struct Slot {
 /// On a hit the policy is told. On a miss, a tensor larger than the capacity is bypassed; else tensors
 /// are evicted while used + size > capacity, and it is inserted. Under [`Admission::Bypass`] it is inserted
 /// first, and may be evicted itself.
+///
+/// An access may give its tensor another size. A resident tensor then takes as much room as that, and the access is a
+/// hit, after which tensors are evicted while used > capacity; it may be among them. One that outgrows the capacity
+/// leaves before, and the access misses.
 #[derive(Debug)]
 pub struct Engine<P> {
     policy: P,
@@ -178,9 +198,46 @@ impl<P: Policy> Engine<P> {
         left
     }
 
-    /// Runs `accesses`, the first of which is number `start` of the trace.
+    /// Runs the accesses of `chunk`, the one that follows those before.
+    pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
+        let Chunk { start, accesses, resizes } = chunk;
+        let mut done = 0;
+        for Resize { at, bytes } in resizes {
+            let at = *at as usize - start;
+            self.steady(&accesses[done..at], start + done, observer);
+            self.resize(accesses[at], *bytes, start + at, observer);
+            self.steady(&accesses[at..=at], start + at, observer);
+            let mut counts = self.counts;
+            self.make_room(self.capacity, start + at, &mut counts, observer);
+            self.counts = counts;
+            done = at + 1;
+        }
+        self.steady(&accesses[done..], start + done, observer);
+    }
+
+    /// `tensor` has `bytes` from access `now` on.
+    fn resize<O: Observer>(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        let before = std::mem::replace(&mut slot.bytes, bytes);
+        if slot.resident {
+            self.used -= before;
+            if bytes <= self.capacity {
+                self.used += bytes;
+            } else {
+                slot.resident = false;
+                self.counts.evictions += 1;
+                self.policy.remove(tensor);
+                observer.evict(now, tensor, before);
+            }
+        }
+        let resident = slot.resident;
+        self.policy.resize(tensor, bytes);
+        observer.resize(now, tensor, before, bytes, resident);
+    }
+
+    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes.
     #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
-    pub fn advance<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+    fn steady<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
@@ -318,10 +375,11 @@ impl Report {
 
 /// A memory that nobody watches, whatever its policy: the fastest way to the numbers.
 pub trait Cache: Send {
-    /// Runs `accesses`, the first of which is number `start` of the trace.
-    fn advance(&mut self, accesses: &[u32], start: usize);
-    /// Uses `tensor` at access number `now`: whether it hit. Adds to `evicted` who left.
-    fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) -> bool;
+    /// Runs the accesses of `chunk`, the one that follows those before.
+    fn advance(&mut self, chunk: Chunk<'_>);
+    /// Uses `tensor`, which has `bytes` now, at access number `now`: whether it hit. Adds to `evicted` who left, and
+    /// their bytes.
+    fn access(&mut self, tensor: u32, bytes: u64, now: usize, evicted: &mut Vec<(u32, u64)>) -> bool;
     /// Whether `tensor` is resident.
     fn is_resident(&self, tensor: u32) -> bool;
     /// What happened so far.
@@ -329,23 +387,26 @@ pub trait Cache: Send {
 }
 
 /// Notes who left, where someone asks. One observer for both ways to use a [`Cache`] keeps the page small.
-struct Leavers<'a>(Option<&'a mut Vec<u32>>);
+struct Leavers<'a>(Option<&'a mut Vec<(u32, u64)>>);
 
 impl Observer for Leavers<'_> {
-    fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
+    fn evict(&mut self, _now: usize, tensor: u32, bytes: u64) {
         if let Some(left) = &mut self.0 {
-            left.push(tensor);
+            left.push((tensor, bytes));
         }
     }
 }
 
 impl<P: Policy> Cache for Engine<P> {
-    fn advance(&mut self, accesses: &[u32], start: usize) {
-        self.advance(accesses, start, &mut Leavers(None));
+    fn advance(&mut self, chunk: Chunk<'_>) {
+        self.advance(chunk, &mut Leavers(None));
     }
-    fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) -> bool {
+    fn access(&mut self, tensor: u32, bytes: u64, now: usize, evicted: &mut Vec<(u32, u64)>) -> bool {
         let hits = self.counts.hits;
-        self.advance(&[tensor], now, &mut Leavers(Some(evicted)));
+        let resize = [Resize { at: now as u32, bytes }];
+        let resizes = if self.slots[tensor as usize].bytes == bytes { &[][..] } else { &resize };
+        let accesses = &[tensor];
+        self.advance(Chunk { start: now, accesses, resizes }, &mut Leavers(Some(evicted)));
         self.counts.hits > hits
     }
     fn is_resident(&self, tensor: u32) -> bool {
@@ -402,9 +463,8 @@ struct WatchedRun<P> {
 
 impl<P: Policy> Simulation for WatchedRun<P> {
     fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
-        let accesses = &trace.accesses()[start..end];
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        self.engine.advance(accesses, start, &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
+        self.engine.advance(trace.chunk(start, end), &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
     }
 
     fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>) {
@@ -451,7 +511,7 @@ pub fn evictions_at(
         type Output = Result<(), Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
             let Self(setup, trace, end, watcher) = self;
-            Engine::<P>::new(setup)?.advance(&trace.accesses()[..end], 0, watcher);
+            Engine::<P>::new(setup)?.advance(trace.chunk(0, end), watcher);
             Ok(())
         }
     }
@@ -468,7 +528,7 @@ pub fn evictions_at(
 /// Runs the policy `kind` over the whole trace without watching it.
 pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
     let mut memory = cache(kind, setup)?;
-    memory.advance(trace.accesses(), 0);
+    memory.advance(trace.whole());
     Ok(Report::new(kind, setup.capacity_bytes, memory.counts()))
 }
 

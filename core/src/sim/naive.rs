@@ -1,10 +1,13 @@
 //! Every policy once more, as plainly as its paper says it: lists that are searched from end to end.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Counts;
 use crate::policy::{Admission, PolicyKind, Setup};
+use crate::trace::Trace;
 use crate::trace::reuse::{Future, NEVER};
 
 /// The order of victims.
@@ -13,39 +16,53 @@ pub(super) trait Model {
     fn miss(&mut self, _t: u32, _now: usize) {}
     fn insert(&mut self, t: u32, now: usize);
     fn evict(&mut self) -> u32;
+    fn remove(&mut self, t: u32);
 }
 
-/// Runs a model; the memory is a list of residents.
-pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, order: &[u32]) -> Counts {
-    let size = |t: u32| setup.sizes[t as usize];
+/// The size of each tensor now.
+pub(super) type Sizes = Rc<RefCell<Vec<u64>>>;
+
+/// Runs a model; the memory is a list of residents. `sizes` are those that the model looks at.
+pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes: &Sizes) -> Counts {
+    let size = |t: u32| sizes.borrow()[t as usize];
+    let used = |residents: &[u32]| residents.iter().map(|t| size(*t)).sum::<u64>();
+    let take = |residents: &mut Vec<u32>, t: u32| residents.remove(residents.iter().position(|r| *r == t).unwrap());
     let mut residents: Vec<u32> = Vec::new();
     let mut counts = Counts::default();
-    for (now, &t) in order.iter().enumerate() {
+    for (now, (t, bytes)) in trace.sized().enumerate() {
+        if bytes > setup.capacity_bytes && residents.contains(&t) {
+            take(&mut residents, t);
+            model.remove(t);
+            counts.evictions += 1;
+        }
+        sizes.borrow_mut()[t as usize] = bytes;
         if residents.contains(&t) {
             counts.hits += 1;
-            counts.hit_bytes += size(t);
+            counts.hit_bytes += bytes;
             model.hit(t, now);
+            while used(&residents) > setup.capacity_bytes {
+                take(&mut residents, model.evict());
+                counts.evictions += 1;
+            }
             continue;
         }
         counts.misses += 1;
-        counts.miss_bytes += size(t);
-        if size(t) > setup.capacity_bytes {
+        counts.miss_bytes += bytes;
+        if bytes > setup.capacity_bytes {
             counts.bypassed += 1;
             counts.oversize += 1;
             continue;
         }
         model.miss(t, now);
-        let used = |residents: &[u32]| residents.iter().map(|t| size(*t)).sum::<u64>();
         let bypass = setup.admission == Admission::Bypass;
-        let mut room = setup.capacity_bytes - size(t);
+        let mut room = setup.capacity_bytes - bytes;
         if bypass {
             residents.push(t);
             model.insert(t, now);
             room = setup.capacity_bytes;
         }
         while used(&residents) > room {
-            let victim = model.evict();
-            residents.remove(residents.iter().position(|r| *r == victim).unwrap());
+            let victim = take(&mut residents, model.evict());
             if victim == t { counts.bypassed += 1 } else { counts.evictions += 1 }
         }
         if !bypass {
@@ -97,6 +114,9 @@ impl Model for Ranked {
         self.residents.retain(|r| r.t != victim.t);
         victim.t
     }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.t != t);
+    }
 }
 
 /// Position and removal in queues whose front is the oldest.
@@ -123,6 +143,9 @@ impl Model for NaiveClock {
             self.queue.rotate_left(1);
         }
         self.queue.pop_front().unwrap().0
+    }
+    fn remove(&mut self, t: u32) {
+        self.queue.retain(|e| e.0 != t);
     }
 }
 
@@ -155,11 +178,19 @@ impl Model for NaiveSieve {
             return victim;
         }
     }
+    fn remove(&mut self, t: u32) {
+        let at = self.queue.iter().position(|e| e.0 == t).unwrap();
+        self.queue.remove(at);
+        self.hand -= usize::from(at < self.hand);
+        if self.hand == self.queue.len() {
+            self.hand = 0;
+        }
+    }
 }
 
 struct NaiveSlru {
     segments: [VecDeque<u32>; 5],
-    sizes: Vec<u64>,
+    sizes: Sizes,
     share: u64,
 }
 
@@ -169,7 +200,7 @@ impl Model for NaiveSlru {
         let to = (from + 1).min(4);
         self.segments[to].push_back(t);
         for i in (1..=to).rev() {
-            while self.segments[i].iter().map(|t| self.sizes[*t as usize]).sum::<u64>() > self.share {
+            while self.segments[i].iter().map(|t| self.sizes.borrow()[*t as usize]).sum::<u64>() > self.share {
                 let t = self.segments[i].pop_front().unwrap();
                 self.segments[i - 1].push_back(t);
             }
@@ -181,6 +212,9 @@ impl Model for NaiveSlru {
     fn evict(&mut self) -> u32 {
         self.segments.iter_mut().find_map(VecDeque::pop_front).unwrap()
     }
+    fn remove(&mut self, t: u32) {
+        assert!(self.segments.iter_mut().any(|s| take(s, t)));
+    }
 }
 
 struct NaiveS3Fifo {
@@ -188,13 +222,13 @@ struct NaiveS3Fifo {
     main: VecDeque<u32>,
     ghost: VecDeque<u32>,
     freq: BTreeMap<u32, u32>,
-    sizes: Vec<u64>,
+    sizes: Sizes,
     capacity: u64,
 }
 
 impl NaiveS3Fifo {
     fn bytes(&self, queue: &VecDeque<u32>) -> u64 {
-        queue.iter().map(|t| self.sizes[*t as usize]).sum()
+        queue.iter().map(|t| self.sizes.borrow()[*t as usize]).sum()
     }
 }
 
@@ -233,6 +267,9 @@ impl Model for NaiveS3Fifo {
             }
         }
     }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.small, t) || take(&mut self.main, t));
+    }
 }
 
 /// As in the paper, case by case, for sizes that are all equal; with other sizes, the same cases in bytes.
@@ -243,13 +280,13 @@ struct NaiveArc {
     b2: VecDeque<u32>,
     p: f64,
     from_b2: bool,
-    sizes: Vec<u64>,
+    sizes: Sizes,
     capacity: u64,
 }
 
 impl NaiveArc {
     fn bytes(&self, lists: &[&VecDeque<u32>]) -> u64 {
-        lists.iter().flat_map(|l| l.iter()).map(|t| self.sizes[*t as usize]).sum()
+        lists.iter().flat_map(|l| l.iter()).map(|t| self.sizes.borrow()[*t as usize]).sum()
     }
 }
 
@@ -260,7 +297,7 @@ impl Model for NaiveArc {
     }
     fn miss(&mut self, t: u32, _: usize) {
         let (b1, b2) = (self.bytes(&[&self.b1]) as f64, self.bytes(&[&self.b2]) as f64);
-        let size = self.sizes[t as usize] as f64;
+        let size = self.sizes.borrow()[t as usize] as f64;
         self.from_b2 = self.b2.contains(&t);
         if self.b1.contains(&t) {
             let delta = if b1 >= b2 { 1.0 } else { b2 / b1.max(1.0) };
@@ -294,6 +331,9 @@ impl Model for NaiveArc {
             self.b2.push_back(t);
             t
         }
+    }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.t1, t) || take(&mut self.t2, t));
     }
 }
 
@@ -366,13 +406,13 @@ struct NaiveLirs {
     stack: Vec<u32>,
     queue: Vec<u32>,
     low: Vec<u32>,
-    sizes: Vec<u64>,
+    sizes: Sizes,
     share: u64,
 }
 
 impl NaiveLirs {
     fn low_bytes(&self) -> u64 {
-        self.low.iter().map(|t| self.sizes[*t as usize]).sum()
+        self.low.iter().map(|t| self.sizes.borrow()[*t as usize]).sum()
     }
     fn prune(&mut self) {
         while self.stack.first().is_some_and(|t| !self.low.contains(t)) {
@@ -414,7 +454,7 @@ impl Model for NaiveLirs {
     fn insert(&mut self, t: u32, _: usize) {
         let remembered = self.stack.contains(&t);
         self.top(t);
-        if remembered || self.low_bytes() + self.sizes[t as usize] <= self.share {
+        if remembered || self.low_bytes() + self.sizes.borrow()[t as usize] <= self.share {
             self.make_low(t);
         } else {
             self.queue.push(t);
@@ -427,17 +467,28 @@ impl Model for NaiveLirs {
         }
         self.queue.remove(0)
     }
+    fn remove(&mut self, t: u32) {
+        for list in [&mut self.stack, &mut self.queue, &mut self.low] {
+            list.retain(|x| *x != t);
+        }
+        self.prune();
+    }
 }
 
 /// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
-pub(super) fn model(kind: PolicyKind, setup: &Setup<'_>, future: &Arc<Future>) -> Option<Box<dyn Model>> {
-    let (sizes, capacity) = (setup.sizes.to_vec(), setup.capacity_bytes);
+pub(super) fn model(
+    kind: PolicyKind,
+    setup: &Setup<'_>,
+    future: &Arc<Future>,
+    sizes: &Sizes,
+) -> Option<Box<dyn Model>> {
+    let (sizes, capacity) = (Rc::clone(sizes), setup.capacity_bytes);
     let ranked = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
         Some(Box::new(Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 }))
     };
     let size = {
-        let sizes = sizes.clone();
-        move |r: &Resident| sizes[r.t as usize] as f64
+        let sizes = Rc::clone(&sizes);
+        move |r: &Resident| sizes.borrow()[r.t as usize] as f64
     };
     let next = {
         let future = Arc::clone(future);

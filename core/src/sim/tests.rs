@@ -10,15 +10,16 @@ use crate::policy::POLICIES;
 use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::testing::trace;
+use crate::trace::testing::{sized, trace};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn every_policy_equals_its_naive_model(
-        sizes in prop::collection::vec(prop_oneof![Just(0u64), 1u64..20], 1..10),
-        order in prop::collection::vec(0u32..10, 1..120),
+        uses in prop::collection::vec((0u32..10, prop_oneof![Just(0u64), 1u64..20, 1u64..80]), 1..120),
+        narrow in 1u32..11,
+        steady: bool,
         capacity in 1u64..60,
         // Shares of a hundredth and a tenth need room to differ.
         scale in prop_oneof![Just(1u64), Just(10), Just(101)],
@@ -27,14 +28,13 @@ proptest! {
         use_heuristic: bool,
         bypass: bool,
     ) {
-        let sizes: Vec<u64> = sizes.iter().map(|size| size * scale).collect();
+        let uses: Vec<(u32, u64)> = uses.iter().map(|(t, size)| (t % narrow, size * scale)).collect();
         let capacity = capacity * scale + rest % scale;
-        let order: Vec<u32> = order.iter().map(|t| t % sizes.len() as u32).collect();
-        let trace = trace(&sizes, &order);
+        let trace = sized(&uses, steady);
         let sizes = trace.sizes();
         // Few distinct scores, so that ties come up.
         let coarse = Scores {
-            values: levels[..order.len()].iter().map(|l| f64::from(*l) / 4.0).collect::<Arc<[f64]>>(),
+            values: levels[..uses.len()].iter().map(|l| f64::from(*l) / 4.0).collect::<Arc<[f64]>>(),
             scorer: Scorer::Heuristic,
         };
         let scores = if use_heuristic { heuristic(&trace) } else { coarse };
@@ -44,8 +44,9 @@ proptest! {
             Setup { admission, scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
             let counts = audit(policy.kind, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{}: {e}", policy.name)))?;
-            if let Some(mut model) = naive::model(policy.kind, &setup, &future) {
-                prop_assert_eq!(counts, naive::run(&mut *model, &setup, trace.accesses()), "{}", policy.name);
+            let now = naive::Sizes::new(sizes.clone().into());
+            if let Some(mut model) = naive::model(policy.kind, &setup, &future, &now) {
+                prop_assert_eq!(counts, naive::run(&mut *model, &setup, &trace, &now), "{}", policy.name);
             }
         }
     }
@@ -65,11 +66,11 @@ proptest! {
 
     #[test]
     fn the_timeline_agrees_with_the_counts(
-        order in prop::collection::vec(0u32..12, 1..400),
+        uses in prop::collection::vec((0u32..12, 0u64..20), 1..400),
         capacity in 1u64..100,
+        steady: bool,
     ) {
-        let sizes: Vec<u64> = (1..=12).collect();
-        let trace = trace(&sizes, &order);
+        let trace = sized(&uses, steady);
         let sizes = trace.sizes();
         let scores = heuristic(&trace);
         let future = Arc::new(Future::of(&trace));
@@ -110,13 +111,33 @@ fn only_the_policies_named_here_have_no_naive_model() {
     let scores = heuristic(&trace);
     let future = Arc::new(Future::of(&trace));
     let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, 2) };
+    let now = naive::Sizes::new(sizes.clone().into());
     let found: Vec<&str> = POLICIES
         .iter()
-        .filter(|policy| naive::model(policy.kind, &setup, &future).is_none())
+        .filter(|policy| naive::model(policy.kind, &setup, &future, &now).is_none())
         .map(|policy| policy.name)
         .filter(|name| *name != example)
         .collect();
     assert_eq!(found, without, "write the policy once more in naive.rs");
+}
+
+/// A hit with another size changes the resident: growing may evict, shrinking makes room, and who outgrows the memory
+/// leaves.
+#[test]
+fn sizes_belong_to_accesses() {
+    let counts = |uses: &[(u32, u64)], capacity| {
+        let trace = sized(uses, false);
+        let sizes = trace.sizes();
+        let setup = Setup::new(&sizes, capacity);
+        let Counts { hits, misses, evictions, oversize, .. } = audit(PolicyKind::Lru, &setup, &trace).unwrap();
+        (hits, misses, evictions, oversize)
+    };
+    let outgrown = [(0, 10), (1, 10), (0, 10), (1, 10), (0, 1000), (1, 10), (1, 10), (1, 10)];
+    assert_eq!(counts(&outgrown, 500), (5, 3, 1, 1));
+    let grown = [(0, 10), (1, 10), (0, 15), (1, 10)];
+    assert_eq!(counts(&grown, 20), (1, 3, 2, 0));
+    let shrunk = [(0, 10), (1, 10), (0, 5), (2, 5), (1, 10), (0, 5)];
+    assert_eq!(counts(&shrunk, 20), (3, 3, 0, 0));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub struct Grouping {
     pub by: String,
     /// A name for each row.
     pub labels: Vec<String>,
-    /// Bytes of all tensors of each row.
+    /// Bytes of all tensors of each row, each at its largest.
     pub bytes: Vec<u64>,
     /// The row of each tensor.
     #[serde(skip)]
@@ -29,8 +29,8 @@ pub struct Grouping {
 impl Grouping {
     fn new(by: &str, labels: Vec<String>, rows: Vec<u16>, trace: &Trace) -> Self {
         let mut bytes = vec![0; labels.len()];
-        for (row, tensor) in rows.iter().zip(trace.tensors()) {
-            bytes[usize::from(*row)] += tensor.bytes;
+        for (row, size) in rows.iter().zip(trace.largest_sizes()) {
+            bytes[usize::from(*row)] += size;
         }
         Self { by: by.into(), labels, bytes, rows }
     }
@@ -193,7 +193,15 @@ impl Observer for Timeline {
         self.change(tensor, bytes);
     }
 
-    fn evict(&mut self, _now: usize, tensor: u32, bytes: u64) {
+    fn resize(&mut self, now: usize, tensor: u32, before: u64, bytes: u64, resident: bool) {
+        self.move_to(now);
+        if resident {
+            self.change(tensor, bytes.wrapping_sub(before));
+        }
+    }
+
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.move_to(now);
         self.change(tensor, bytes.wrapping_neg());
     }
 }

@@ -129,6 +129,8 @@ pub(super) struct Timing {
     used: Vec<bool>,
     dirty: Vec<bool>,
     written_ns: Vec<f64>,
+    /// The size of each tensor at its last use.
+    sizes: Vec<u64>,
     next_use: Vec<u32>,
     /// When the last `depth` accesses started to compute.
     starts: VecDeque<f64>,
@@ -140,7 +142,7 @@ pub(super) struct Timing {
     pending: Option<Miss>,
     victims: Vec<u32>,
     /// What a level below just evicted; kept to save allocations.
-    evicted: Vec<u32>,
+    evicted: Vec<(u32, u64)>,
 }
 
 impl Timing {
@@ -170,6 +172,7 @@ impl Timing {
             used: vec![false; tensors],
             dirty: vec![false; tensors],
             written_ns: vec![0.0; tensors],
+            sizes: setup.sizes.to_vec(),
             next_use: vec![NEVER; tensors],
             starts: VecDeque::new(),
             compute_free_ns: 0.0,
@@ -199,7 +202,10 @@ impl Timing {
         }
     }
 
-    pub(super) fn evict(&mut self, tensor: u32) {
+    pub(super) fn evict(&mut self, trace: &Trace, now: usize, tensor: u32) {
+        if self.pending.is_some_and(|miss| miss.now != now) {
+            self.account(trace);
+        }
         match &mut self.pending {
             Some(miss) if miss.tensor == tensor => miss.kept = false,
             _ => self.victims.push(tensor),
@@ -208,7 +214,13 @@ impl Timing {
 
     /// Loads what the last miss needs, now that it is known what it displaced.
     fn account(&mut self, trace: &Trace) {
-        let Some(Miss { now, tensor, bytes, kept }) = self.pending.take() else { return };
+        let Some(Miss { now, tensor, bytes, kept }) = self.pending.take() else {
+            // A tensor that grew displaced others though its access hit.
+            for victim in std::mem::take(&mut self.victims) {
+                self.leave(trace, victim, self.compute_free_ns);
+            }
+            return;
+        };
         let mut ready = match self.depth {
             0 => self.compute_free_ns,
             depth if self.starts.len() < depth => 0.0,
@@ -224,7 +236,7 @@ impl Timing {
             Mode::Update => self.used[tensor as usize],
         };
         if old_content_needed {
-            ready = self.load(trace, 0, tensor, bytes, now, ready);
+            ready = self.load(0, tensor, bytes, now, ready);
         }
         self.compute(trace, now, tensor, bytes, ready);
         if !kept {
@@ -238,7 +250,8 @@ impl Timing {
         if !std::mem::take(&mut self.dirty[tensor as usize]) {
             return from;
         }
-        let Tensor { bytes, kind, .. } = trace.tensors()[tensor as usize];
+        let bytes = self.sizes[tensor as usize];
+        let Tensor { kind, .. } = trace.tensors()[tensor as usize];
         let dead = self.next_use[tensor as usize] == NEVER;
         if dead && matches!(kind, Kind::Activations | Kind::Gradients) {
             self.dropped_bytes += bytes;
@@ -262,22 +275,28 @@ impl Timing {
         left
     }
 
+    /// Writes back what level `k` has just evicted; returns when it has left.
+    fn displaced(&mut self, k: usize, evicted: &mut Vec<(u32, u64)>, mut from: f64) -> f64 {
+        for (victim, bytes) in evicted.drain(..) {
+            if std::mem::take(&mut self.levels[k].dirty[victim as usize]) {
+                from = self.write_back(k + 1, victim, bytes, from);
+            }
+        }
+        from
+    }
+
     /// Loads `tensor` into level `k` from what lies beneath; returns when it is there.
-    fn load(&mut self, trace: &Trace, k: usize, tensor: u32, bytes: u64, now: usize, from: f64) -> f64 {
+    fn load(&mut self, k: usize, tensor: u32, bytes: u64, now: usize, from: f64) -> f64 {
         let mut there = from;
         if let Some(level) = self.levels.get_mut(k) {
             let mut evicted = std::mem::take(&mut self.evicted);
-            if !level.memory.access(tensor, now, &mut evicted) {
-                for victim in evicted.drain(..) {
-                    if std::mem::take(&mut self.levels[k].dirty[victim as usize]) {
-                        there = self.write_back(k + 1, victim, trace.tensors()[victim as usize].bytes, there);
-                    }
-                }
-                self.evicted = evicted;
-                there = self.load(trace, k + 1, tensor, bytes, now, there);
+            if !level.memory.access(tensor, bytes, now, &mut evicted) {
+                there = self.displaced(k, &mut evicted, there);
+                there = self.load(k + 1, tensor, bytes, now, there);
             } else {
-                self.evicted = evicted;
+                there = self.displaced(k, &mut evicted, there);
             }
+            self.evicted = evicted;
         }
         self.channels[k].read_bytes += bytes;
         self.channels[k].transfer(bytes, there) + self.channels[k].latency_ns
@@ -301,6 +320,7 @@ impl Timing {
             self.starts.push_back(start);
         }
         self.used[tensor as usize] = true;
+        self.sizes[tensor as usize] = bytes;
         if trace.mode(now) != Mode::Read {
             self.dirty[tensor as usize] = true;
             self.written_ns[tensor as usize] = self.compute_free_ns;
@@ -339,7 +359,7 @@ impl Timing {
                 written_bytes: channel.written_bytes,
             }
         };
-        let left = trace.tensors().iter().zip(&self.dirty).filter(|(_, dirty)| **dirty).map(|(t, _)| t.bytes);
+        let left = self.sizes.iter().zip(&self.dirty).filter(|(_, dirty)| **dirty).map(|(bytes, _)| *bytes);
         Timed {
             device: self.device.name.clone(),
             total_ms: end / 1e6,
@@ -373,8 +393,8 @@ impl Observer for Watch<'_> {
     fn insert(&mut self, _now: usize, _tensor: u32, _bytes: u64) {
         self.timing.insert();
     }
-    fn evict(&mut self, _now: usize, tensor: u32, _bytes: u64) {
-        self.timing.evict(tensor);
+    fn evict(&mut self, now: usize, tensor: u32, _bytes: u64) {
+        self.timing.evict(self.trace, now, tensor);
     }
 }
 

@@ -63,7 +63,7 @@ pub struct KindSummary {
 pub struct TensorSummary {
     /// Its name.
     pub tensor: String,
-    /// Its size in bytes.
+    /// Its size in bytes; where it changes, at its last use.
     pub bytes: u64,
     /// Its accesses: hits + misses.
     pub accesses: u64,
@@ -96,13 +96,16 @@ struct Case {
     lost: u128,
     access: usize,
     tensor: u32,
+    bytes: u64,
     best: u32,
+    best_bytes: u64,
     next_use: u32,
     best_next_use: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
+    miss_bytes: u64,
     misses: u32,
     evictions: u32,
     too_early: u32,
@@ -129,6 +132,8 @@ pub(super) struct Watcher {
     /// The access whose evictions are all kept, if any.
     asked: Option<usize>,
     now: usize,
+    /// The last access that missed.
+    missed: Option<usize>,
 }
 
 impl Watcher {
@@ -146,6 +151,7 @@ impl Watcher {
             worst: Vec::new(),
             asked,
             now: 0,
+            missed: None,
         }
     }
 
@@ -200,16 +206,16 @@ impl Watcher {
     fn describe(&self, case: &Case, trace: &Trace) -> Eviction {
         let name = |t: u32| trace.tensors()[t as usize].name.clone();
         let when = |next: u32| (next != NEVER).then_some(u64::from(next));
-        let reload = |t: u32, next: u32| if next == NEVER { 0.0 } else { miss_ms(self.sizes[t as usize]) };
+        let reload = |bytes: u64, next: u32| if next == NEVER { 0.0 } else { miss_ms(bytes) };
         Eviction {
             access: case.access as u64,
             tensor: name(case.tensor),
-            bytes: self.sizes[case.tensor as usize],
+            bytes: case.bytes,
             next_use: when(case.next_use),
             best_tensor: name(case.best),
-            best_bytes: self.sizes[case.best as usize],
+            best_bytes: case.best_bytes,
             best_next_use: when(case.best_next_use),
-            cost_ms: reload(case.tensor, case.next_use) - reload(case.best, case.best_next_use),
+            cost_ms: reload(case.bytes, case.next_use) - reload(case.best_bytes, case.best_next_use),
             sooner_by: self.sooner_by(case.next_use, case.best_next_use),
         }
     }
@@ -242,7 +248,7 @@ impl Watcher {
                     sum.tensors += 1;
                     sum.accesses += uses;
                     sum.misses += u64::from(tally.misses);
-                    sum.miss_bytes += u64::from(tally.misses) * tensor.bytes;
+                    sum.miss_bytes += tally.miss_bytes;
                     sum.evictions += u64::from(tally.evictions);
                     sum.evicted_too_early += u64::from(tally.too_early);
                 }
@@ -252,7 +258,7 @@ impl Watcher {
                 kinds.push(sum);
             }
         }
-        let cost = |t: &u32| u64::from(self.tallies[*t as usize].misses) * self.sizes[*t as usize];
+        let cost = |t: &u32| self.tallies[*t as usize].miss_bytes;
         let mut costly: Vec<u32> = (0..self.sizes.len() as u32).collect();
         let by_cost = |a: &u32, b: &u32| cost(b).cmp(&cost(a)).then(a.cmp(b));
         if costly.len() > ROWS {
@@ -286,13 +292,20 @@ impl Observer for Watcher {
         self.used(tensor, now);
     }
 
-    fn miss(&mut self, now: usize, tensor: u32, _bytes: u64) {
+    fn miss(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.now = now;
-        self.tallies[tensor as usize].misses += 1;
+        self.missed = Some(now);
+        let tally = &mut self.tallies[tensor as usize];
+        tally.misses += 1;
+        tally.miss_bytes += bytes;
     }
 
     fn insert(&mut self, now: usize, tensor: u32, _bytes: u64) {
         self.used(tensor, now);
+    }
+
+    fn resize(&mut self, _now: usize, tensor: u32, _before: u64, bytes: u64, _resident: bool) {
+        self.sizes[tensor as usize] = bytes;
     }
 
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
@@ -301,12 +314,13 @@ impl Observer for Watcher {
         self.left(tensor);
         let tally = &mut self.tallies[tensor as usize];
         // A newcomer that passes by is not an eviction, but may be a worse choice than one.
-        let evicted = self.future.order[now] != tensor;
+        let evicted = self.missed != Some(now) || self.future.order[now] != tensor;
         tally.evictions += u32::from(evicted);
         tally.too_early += u32::from(evicted && next_use != NEVER);
         let sooner_by = self.sooner_by(next_use, best_next_use);
         self.best_choices += u64::from(evicted && sooner_by == 0);
         let lost = u128::from(bytes) * u128::from(sooner_by);
-        self.keep(Case { lost, access: now, tensor, best, next_use, best_next_use });
+        let best_bytes = self.sizes[best as usize];
+        self.keep(Case { lost, access: now, tensor, bytes, best, best_bytes, next_use, best_next_use });
     }
 }

@@ -84,7 +84,7 @@ closed! {
 pub struct Tensor {
     /// Its name, unique in the trace.
     pub name: String,
-    /// Its size in bytes.
+    /// Its size in bytes; where it changes, at its first use.
     pub bytes: u64,
     /// The layer it belongs to, where there is one.
     pub layer: Option<u32>,
@@ -103,15 +103,37 @@ pub struct Mark {
     pub label: String,
 }
 
+/// From access `at` on, the tensor of that access has another size than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resize {
+    /// Number of the access.
+    pub at: u32,
+    /// The new size in bytes.
+    pub bytes: u64,
+}
+
+/// Accesses that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// Number of the first access in the trace.
+    pub start: usize,
+    /// Indices of tensors, in order of use.
+    pub accesses: &'a [u32],
+    /// Where sizes change among them.
+    pub resizes: &'a [Resize],
+}
+
 /// A table of tensors and the sequence of their uses.
 ///
-/// Every access names a tensor of the table, and the bytes of all accesses together fit in 64 bits; the
+/// Sizes belong to accesses: where a file gives a tensor another size later, [`Resize`] says from when on. Every access names a tensor of the table, and the bytes of all accesses together fit in 64 bits; the
 /// engine relies on both, so they hold from [`TraceBuilder::finish`] on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trace {
     tensors: Vec<Tensor>,
     #[serde(with = "shared")]
     accesses: Arc<Vec<u32>>,
+    /// Where sizes change, in order of access; empty where no tensor's does.
+    resizes: Vec<Resize>,
     /// Empty where every access is a request.
     ops: Vec<Op>,
     /// Empty where every access reads.
@@ -122,6 +144,7 @@ pub struct Trace {
     model_type: String,
     warnings: Vec<String>,
     requested_bytes: u64,
+    unique_bytes: u64,
     /// Whether the file had times other than the order of the accesses; they are not kept.
     timed: bool,
 }
@@ -155,6 +178,54 @@ impl Trace {
     /// The same, for whoever outlives a borrow.
     pub fn shared_accesses(&self) -> Arc<Vec<u32>> {
         Arc::clone(&self.accesses)
+    }
+
+    /// Where sizes change, in order of access.
+    pub fn resizes(&self) -> &[Resize] {
+        &self.resizes
+    }
+
+    /// The accesses `start..end`.
+    pub fn chunk(&self, start: usize, end: usize) -> Chunk<'_> {
+        let first = self.resizes.partition_point(|r| (r.at as usize) < start);
+        let last = self.resizes.partition_point(|r| (r.at as usize) < end);
+        Chunk { start, accesses: &self.accesses[start..end], resizes: &self.resizes[first..last] }
+    }
+
+    /// All accesses.
+    pub fn whole(&self) -> Chunk<'_> {
+        self.chunk(0, self.accesses.len())
+    }
+
+    /// Tensor and size of each access, in order.
+    pub fn sized(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let mut sizes = self.sizes();
+        let mut resizes = self.resizes.iter().peekable();
+        (0u32..).zip(&*self.accesses).map(move |(now, &tensor)| {
+            if let Some(resize) = resizes.next_if(|resize| resize.at == now) {
+                sizes[tensor as usize] = resize.bytes;
+            }
+            (tensor, sizes[tensor as usize])
+        })
+    }
+
+    /// The size of the tensor of access `now` in bytes, at that access.
+    pub fn bytes_at(&self, now: usize) -> u64 {
+        let tensor = self.accesses[now];
+        let until = self.resizes.partition_point(|resize| resize.at as usize <= now);
+        let of_it = |resize: &&Resize| self.accesses[resize.at as usize] == tensor;
+        let last = self.resizes[..until].iter().rev().find(of_it);
+        last.map_or(self.tensors[tensor as usize].bytes, |resize| resize.bytes)
+    }
+
+    /// The largest size of each tensor in bytes.
+    pub fn largest_sizes(&self) -> Vec<u64> {
+        let mut sizes = self.sizes();
+        for Resize { at, bytes } in &self.resizes {
+            let size = &mut sizes[self.accesses[*at as usize] as usize];
+            *size = (*size).max(*bytes);
+        }
+        sizes
     }
 
     /// The operation of access `now`.
@@ -217,7 +288,7 @@ impl Trace {
         self.timed
     }
 
-    /// The size of each tensor in bytes.
+    /// The size of each tensor in bytes; where it changes, at its first use.
     pub fn sizes(&self) -> Vec<u64> {
         self.tensors.iter().map(|t| t.bytes).collect()
     }
@@ -228,8 +299,7 @@ impl Trace {
             accesses: self.accesses.len() as u64,
             tensors: self.tensors.len() as u64,
             requested_bytes: self.requested_bytes,
-            // Cannot overflow: every tensor is used at least once, so this is at most requested_bytes.
-            unique_bytes: self.tensors.iter().map(|t| t.bytes).sum(),
+            unique_bytes: self.unique_bytes,
         }
     }
 }
@@ -243,7 +313,7 @@ pub struct Summary {
     pub tensors: u64,
     /// Bytes of all accesses.
     pub requested_bytes: u64,
-    /// Bytes of all distinct tensors.
+    /// Bytes of all distinct tensors, each at its largest.
     pub unique_bytes: u64,
 }
 
@@ -260,6 +330,8 @@ pub struct TraceBuilder {
     trace: Trace,
     accesses: Vec<u32>,
     used: Vec<bool>,
+    /// The size of each tensor at its last use, once any has changed.
+    sizes: Vec<u64>,
 }
 
 impl TraceBuilder {
@@ -314,8 +386,30 @@ impl TraceBuilder {
         Ok(())
     }
 
-    /// Appends a request for each of `tensors`, which have no other operations beside them.
-    pub(crate) fn requests(&mut self, tensors: &[u32]) -> Result<(), Error> {
+    /// `tensor` has `bytes` from the next access on, which must be to it. Before its first use, the table changes.
+    pub(crate) fn resize(&mut self, tensor: u32, bytes: u64) -> Result<(), Error> {
+        let index = tensor as usize;
+        let known = self.sizes.get(index).copied().unwrap_or(self.trace.tensors[index].bytes);
+        if known == bytes {
+            return Ok(());
+        }
+        if !self.used[index] {
+            self.trace.tensors[index].bytes = bytes;
+            return Ok(());
+        }
+        for tensor in &self.trace.tensors[self.sizes.len()..] {
+            self.sizes.push(tensor.bytes);
+        }
+        self.sizes[index] = bytes;
+        let at = u32::try_from(self.accesses.len()).map_err(|_| too_many_accesses())?;
+        self.trace.resizes.push(Resize { at, bytes });
+        Ok(())
+    }
+
+    /// Appends a request for each of `tensors`, which have no other operations beside them. `resizes` are all changes
+    /// of their sizes.
+    pub(crate) fn requests(&mut self, tensors: &[u32], resizes: &[Resize]) -> Result<(), Error> {
+        self.trace.resizes.extend_from_slice(resizes);
         if !self.trace.ops.is_empty() || !self.trace.modes.is_empty() || !self.trace.flops.is_empty() {
             return tensors.iter().try_for_each(|tensor| self.access(*tensor, Op::Request));
         }
@@ -362,13 +456,12 @@ impl TraceBuilder {
         if self.is_empty() {
             return Err(Error::input(input, Place::Whole, "the trace has no accesses", "Give at least one record"));
         }
+        self.accesses.shrink_to_fit();
         if let Some(unused) = self.used.iter().position(|used| !used) {
             return Err(Error::Internal(format!("tensor {} is never used", self.trace.tensors[unused].name)));
         }
-        // Sizes alone lie closer together than tensors: with millions of them this is several times as fast.
-        let sizes = self.trace.sizes();
-        let total = self.accesses.iter().try_fold(0u64, |sum, t| sum.checked_add(sizes[*t as usize]));
-        drop(sizes);
+        self.trace.accesses = Arc::new(self.accesses);
+        let total = self.trace.sized().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(bytes));
         self.trace.requested_bytes = total.ok_or_else(|| {
             Error::input(
                 input,
@@ -377,9 +470,10 @@ impl TraceBuilder {
                 "Check the unit of the sizes: they are read as bytes (or MB in the prototype's records)",
             )
         })?;
+        // Cannot overflow: every tensor has its largest size at some access.
+        self.trace.unique_bytes = self.trace.largest_sizes().iter().sum();
         self.trace.tensors.shrink_to_fit();
-        self.accesses.shrink_to_fit();
-        self.trace.accesses = Arc::new(self.accesses);
+        self.trace.resizes.shrink_to_fit();
         self.trace.ops.shrink_to_fit();
         self.trace.modes.shrink_to_fit();
         self.trace.flops.shrink_to_fit();
@@ -411,11 +505,43 @@ pub(crate) mod testing {
         }
         builder.finish("test").unwrap()
     }
+
+    /// A trace of `uses`: tensor and size of each access. Where it is `steady`, the first size of a tensor counts.
+    pub(crate) fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
+        let mut builder = TraceBuilder::new("");
+        let mut index = std::collections::BTreeMap::new();
+        for &(t, bytes) in uses {
+            let at = *index.entry(t).or_insert_with(|| {
+                let name = t.to_string();
+                builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object }).unwrap()
+            });
+            if !steady {
+                builder.resize(at, bytes).unwrap();
+            }
+            builder.access(at, Op::Request).unwrap();
+        }
+        builder.finish("test").unwrap()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Sizes belong to accesses: what is requested is their sum, and what is distinct counts at its largest.
+    #[test]
+    fn sizes_belong_to_accesses() {
+        let uses = [(0, 10), (1, 10), (0, 10), (1, 10), (0, 1000), (1, 10), (0, 7), (0, 7)];
+        let trace = testing::sized(&uses, false);
+        assert_eq!(trace.sizes(), [10, 10]);
+        assert_eq!(trace.largest_sizes(), [1000, 10]);
+        assert_eq!(trace.resizes(), [Resize { at: 4, bytes: 1000 }, Resize { at: 6, bytes: 7 }]);
+        assert_eq!(trace.sized().collect::<Vec<_>>(), uses);
+        assert_eq!(trace.chunk(4, 6).resizes, [Resize { at: 4, bytes: 1000 }]);
+        let Summary { requested_bytes, unique_bytes, .. } = trace.summary();
+        assert_eq!((requested_bytes, unique_bytes), (1064, 1010));
+        assert_eq!(testing::sized(&uses, true).resizes(), []);
+    }
 
     #[test]
     fn an_empty_trace_is_refused() {

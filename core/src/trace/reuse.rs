@@ -128,6 +128,12 @@ impl StackDistances {
 
     /// The next access is to `tensor` of `bytes`; returns its stack distance, or none on first use.
     pub fn access(&mut self, tensor: u32, bytes: u64) -> Option<u64> {
+        self.access_resized(tensor, bytes, bytes)
+    }
+
+    /// The same for a tensor that has `bytes` from this access on, and had `before`: the distance counts it with the
+    /// size with which it was kept.
+    pub fn access_resized(&mut self, tensor: u32, before: u64, bytes: u64) -> Option<u64> {
         if self.tensors.len() == self.latest.len() {
             self.move_together();
         }
@@ -139,7 +145,8 @@ impl StackDistances {
             None
         } else {
             let since = self.total.wrapping_sub(self.latest.prefix(last as usize));
-            self.latest.add(last as usize, bytes.wrapping_neg());
+            self.latest.add(last as usize, before.wrapping_neg());
+            self.total = self.total.wrapping_add(bytes).wrapping_sub(before);
             Some(since)
         };
         self.latest.add(now, bytes);
@@ -246,7 +253,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::trace::testing::trace;
+    use crate::trace::testing::sized;
 
     fn naive(trace: &Trace) -> Vec<u64> {
         let accesses = trace.accesses();
@@ -254,7 +261,9 @@ mod tests {
         for now in 0..accesses.len() {
             if let Some(last) = (0..now).rev().find(|i| accesses[*i] == accesses[now]) {
                 let distinct: BTreeSet<u32> = accesses[last..now].iter().copied().collect();
-                out.push(distinct.iter().map(|t| trace.tensors()[*t as usize].bytes).sum());
+                // The size of each at its last use.
+                let bytes = |t: &u32| trace.sized().take(now).filter(|(other, _)| other == t).last().unwrap().1;
+                out.push(distinct.iter().map(bytes).sum());
             }
         }
         out
@@ -263,14 +272,16 @@ mod tests {
     proptest! {
         #[test]
         fn equals_the_definition(
-            sizes in prop::collection::vec(0u64..100, 8),
-            order in prop::collection::vec(0u32..8, 1..300),
+            uses in prop::collection::vec((0u32..8, 0u64..100), 1..150),
+            steady: bool,
         ) {
-            let trace = trace(&sizes, &order);
+            let trace = sized(&uses, steady);
             let mut stack = StackDistances::new(trace.tensors().len());
-            let sizes = trace.sizes();
-            let got: Vec<u64> =
-                trace.accesses().iter().filter_map(|t| stack.access(*t, sizes[*t as usize])).collect();
+            let mut sizes = trace.sizes();
+            let step = |(t, bytes): (u32, u64)| {
+                stack.access_resized(t, std::mem::replace(&mut sizes[t as usize], bytes), bytes)
+            };
+            let got: Vec<u64> = trace.sized().filter_map(step).collect();
             prop_assert_eq!(got, naive(&trace));
         }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::reuse::{NEVER, StackDistances};
-use super::{Kind, Trace};
+use super::{Chunk, Kind, Trace};
 
 /// Windows of the working set, at most: two to three pixels of a chart each (ours).
 pub const WINDOWS: usize = 240;
@@ -29,11 +29,11 @@ pub struct Bin {
 pub struct Point {
     /// Accesses until the window's end.
     pub at: u64,
-    /// Distinct bytes touched in the window.
+    /// Distinct bytes touched in the window, each tensor with its size at its first use there.
     pub bytes: u64,
     /// Distinct tensors touched in the window.
     pub tensors: u64,
-    /// Distinct bytes touched from the start to the window's end.
+    /// Distinct bytes touched from the start to the window's end, each tensor at its largest so far.
     pub bytes_so_far: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct Point {
 pub struct Share {
     /// Tensors.
     pub tensors: u64,
-    /// Bytes of these tensors.
+    /// Bytes of these tensors, each at its largest.
     pub bytes: u64,
     /// Accesses to them.
     pub accesses: u64,
@@ -51,12 +51,11 @@ pub struct Share {
 }
 
 impl Share {
-    fn add(&mut self, bytes: u64, accesses: u64) {
+    fn add(&mut self, tally: &Tally) {
         self.tensors += 1;
-        self.bytes += bytes;
-        self.accesses += accesses;
-        // Cannot overflow, as the sum over all accesses fits.
-        self.accessed_bytes += bytes * accesses;
+        self.bytes += tally.largest;
+        self.accesses += u64::from(tally.uses);
+        self.accessed_bytes += tally.requested;
     }
 }
 
@@ -92,12 +91,23 @@ impl Views {
     }
 }
 
+/// What is known of a tensor so far.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    last: u32,
+    uses: u32,
+    /// Its size at the last use, and the largest so far.
+    bytes: u64,
+    largest: u64,
+    /// Bytes of its uses.
+    requested: u64,
+}
+
 /// The pass that collects the views, in steps for whoever shows progress or may be cancelled.
 #[derive(Debug)]
 pub struct Pass {
     now: usize,
-    last: Vec<u32>,
-    uses: Vec<u32>,
+    tallies: Vec<Tally>,
     depths: StackDistances,
     bytes: StackDistances,
     reuse_distance: Log2,
@@ -108,14 +118,20 @@ pub struct Pass {
     working_set: Vec<Point>,
 }
 
+impl Tally {
+    /// Before the first use of a tensor of `bytes`.
+    fn new(bytes: u64) -> Self {
+        Self { last: NEVER, uses: 0, bytes, largest: bytes, requested: 0 }
+    }
+}
+
 impl Pass {
     /// Before the first access.
     pub fn new(trace: &Trace) -> Self {
         let tensors = trace.tensors().len();
         Self {
             now: 0,
-            last: vec![NEVER; tensors],
-            uses: vec![0; tensors],
+            tallies: trace.tensors().iter().map(|tensor| Tally::new(tensor.bytes)).collect(),
             depths: StackDistances::new(tensors),
             bytes: StackDistances::new(tensors),
             reuse_distance: Log2::default(),
@@ -131,17 +147,27 @@ impl Pass {
     pub fn step(&mut self, trace: &Trace, accesses: usize) -> bool {
         let order = trace.accesses();
         let end = self.now.saturating_add(accesses).min(order.len());
-        for &tensor in &order[self.now..end] {
-            self.access(tensor, trace.tensors()[tensor as usize].bytes);
+        let Chunk { accesses, resizes, .. } = trace.chunk(self.now, end);
+        let mut resizes = resizes.iter().peekable();
+        for &tensor in accesses {
+            let before = self.tallies[tensor as usize].bytes;
+            let resize = resizes.next_if(|resize| resize.at as usize == self.now);
+            self.access(tensor, before, resize.map_or(before, |resize| resize.bytes));
         }
         self.now < order.len()
     }
 
-    fn access(&mut self, tensor: u32, bytes: u64) {
-        let at = tensor as usize;
-        let last = std::mem::replace(&mut self.last[at], self.now as u32);
-        self.uses[at] += 1;
-        if let (Some(depth), Some(distance)) = (self.depths.access(tensor, 1), self.bytes.access(tensor, bytes)) {
+    fn access(&mut self, tensor: u32, before: u64, bytes: u64) {
+        let tally = &mut self.tallies[tensor as usize];
+        let last = std::mem::replace(&mut tally.last, self.now as u32);
+        let known = if last == NEVER { 0 } else { tally.largest };
+        tally.uses += 1;
+        tally.bytes = bytes;
+        tally.largest = tally.largest.max(bytes);
+        tally.requested += bytes;
+        self.open.bytes_so_far += tally.largest - known;
+        let (depth, distance) = (self.depths.access(tensor, 1), self.bytes.access_resized(tensor, before, bytes));
+        if let (Some(depth), Some(distance)) = (depth, distance) {
             self.reuse_distance.add((self.now - last as usize) as u64);
             self.stack_distance_tensors.add(depth - 1);
             self.stack_distance_bytes.add(distance);
@@ -150,9 +176,6 @@ impl Pass {
         if last == NEVER || (last as usize) < start {
             self.open.bytes += bytes;
             self.open.tensors += 1;
-        }
-        if last == NEVER {
-            self.open.bytes_so_far += bytes;
         }
         self.now += 1;
         if self.now.is_multiple_of(self.window) {
@@ -173,13 +196,12 @@ impl Pass {
         let mut kinds = Kind::ALL.map(|kind| (kind, Share::default()));
         // Tensors of no layer come last.
         let mut layers: BTreeMap<(bool, Option<u32>), Share> = BTreeMap::new();
-        for (tensor, uses) in trace.tensors().iter().zip(&self.uses).filter(|(_, uses)| **uses > 0) {
-            let uses = u64::from(*uses);
-            kinds.iter_mut().filter(|(kind, _)| *kind == tensor.kind).for_each(|(_, s)| s.add(tensor.bytes, uses));
-            layers.entry((tensor.layer.is_none(), tensor.layer)).or_default().add(tensor.bytes, uses);
+        for (tensor, tally) in trace.tensors().iter().zip(&self.tallies).filter(|(_, tally)| tally.uses > 0) {
+            kinds.iter_mut().filter(|(kind, _)| *kind == tensor.kind).for_each(|(_, share)| share.add(tally));
+            layers.entry((tensor.layer.is_none(), tensor.layer)).or_default().add(tally);
         }
         Views {
-            cold: self.uses.iter().filter(|uses| **uses > 0).count() as u64,
+            cold: self.tallies.iter().filter(|tally| tally.uses > 0).count() as u64,
             reuse_distance: self.reuse_distance.bins(),
             stack_distance_tensors: self.stack_distance_tensors.bins(),
             stack_distance_bytes: self.stack_distance_bytes.bins(),
@@ -193,7 +215,7 @@ impl Pass {
 }
 
 fn sizes(trace: &Trace) -> Vec<Bin> {
-    let mut sizes = trace.sizes();
+    let mut sizes = trace.largest_sizes();
     sizes.sort_unstable();
     let same = |a: &u64, b: &u64| a == b;
     if sizes.chunk_by(same).count() <= LISTED_SIZES {

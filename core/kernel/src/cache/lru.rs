@@ -180,6 +180,7 @@ impl Lru {
 mod tests {
     use accel_core::policy::{self, Setup};
     use accel_core::sim::{Engine, Observer};
+    use accel_core::trace::Chunk;
     use proptest::prelude::*;
 
     use super::*;
@@ -217,7 +218,7 @@ mod tests {
             let mut engine: Engine<policy::lru::Lru> = Engine::new(&Setup::new(&sizes, 64 * capacity)).unwrap();
             let lines: Vec<u32> = touches.iter().map(|(line, _)| *line).collect();
             let mut wanted = Dirty { touches: &touches, dirty: vec![false; 40], misses: 0, write_backs: 0 };
-            engine.advance(&lines, 0, &mut wanted);
+            engine.advance(Chunk { start: 0, accesses: &lines, resizes: &[] }, &mut wanted);
             let mut lru = Lru::new(capacity as usize, 40);
             let (mut misses, mut write_backs) = (0, 0);
             for (line, write) in &touches {
