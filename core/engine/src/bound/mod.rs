@@ -210,7 +210,7 @@ pub struct Bounds {
 
 /// The proven halves of [`Bounds`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Least {
+pub struct Least {
     misses: u64,
     miss_bytes: u64,
     total_latency_ms: f64,
@@ -219,7 +219,7 @@ pub(crate) struct Least {
 
 impl Least {
     /// The lower bounds for `capacity` bytes.
-    pub(crate) fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> Self {
+    pub fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> Self {
         // One order after the other: each takes memory of the size of the trace.
         let lower = |value| Lower::new(reuses, value, admission);
         let hits = lower(Value::Objects).most_hits(capacity);
@@ -240,7 +240,7 @@ impl Least {
     }
 
     /// The bounds, given what `schedules` attain.
-    pub(crate) fn bounds(&self, admission: Admission, accesses: u64, schedules: &[(&str, Misses)]) -> Option<Bounds> {
+    pub fn bounds(&self, admission: Admission, accesses: u64, schedules: &[(&str, Misses)]) -> Option<Bounds> {
         let attained = |figure: fn(&Misses) -> u64| -> Vec<(&str, u64)> {
             schedules.iter().map(|(name, misses)| (*name, figure(misses))).collect()
         };

@@ -103,6 +103,9 @@ pub struct Mark {
     pub label: String,
 }
 
+/// Marks a tensor that continues no other.
+pub const NO_PARENT: u32 = u32::MAX;
+
 /// From access `at` on, the tensor of that access has another size than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resize {
@@ -134,6 +137,8 @@ pub struct Trace {
     accesses: Arc<Vec<u32>>,
     /// Where sizes change, in order of access; empty where no tensor's does.
     resizes: Vec<Resize>,
+    /// The tensor without which each is worth nothing, or [`NO_PARENT`]; empty where there are no such ties.
+    parents: Vec<u32>,
     /// Empty where every access is a request.
     ops: Vec<Op>,
     /// Empty where every access reads.
@@ -183,6 +188,14 @@ impl Trace {
     /// Where sizes change, in order of access.
     pub fn resizes(&self) -> &[Resize] {
         &self.resizes
+    }
+
+    /// For each tensor the one that it continues, or [`NO_PARENT`]; empty where there are no such ties.
+    ///
+    /// The blocks of a KV cache that hold a prompt make up a path of a tree: prompts with a prefix in common share its
+    /// blocks, and a block is worth nothing without those before it. A parent has a lower number than its children.
+    pub fn parents(&self) -> &[u32] {
+        &self.parents
     }
 
     /// The accesses `start..end`.
@@ -239,12 +252,12 @@ impl Trace {
     }
 
     /// The operations in order; empty where every access is a request.
-    pub(crate) fn ops(&self) -> impl Iterator<Item = Op> + '_ {
+    pub fn ops(&self) -> impl Iterator<Item = Op> + '_ {
         self.ops.iter().copied()
     }
 
     /// What the accesses do to their tensors, in order; empty where every access reads.
-    pub(crate) fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
+    pub fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
         self.modes.iter().copied()
     }
 
@@ -279,7 +292,7 @@ impl Trace {
     }
 
     /// Records something that the reader should know.
-    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+    pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
@@ -352,8 +365,18 @@ impl TraceBuilder {
         Ok(index)
     }
 
+    /// Says that `tensor`, the last one added, continues `parent`, one added before it.
+    pub fn continues(&mut self, tensor: u32, parent: u32) -> Result<(), Error> {
+        if parent >= tensor || tensor as usize + 1 != self.trace.tensors.len() {
+            return Err(Error::Internal(format!("tensor {tensor} cannot continue tensor {parent}")));
+        }
+        self.trace.parents.resize(tensor as usize, NO_PARENT);
+        self.trace.parents.push(parent);
+        Ok(())
+    }
+
     /// The tensor at `index`, to amend what a later record tells of it.
-    pub(crate) fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
+    pub fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
         &mut self.trace.tensors[index as usize]
     }
 
@@ -387,7 +410,7 @@ impl TraceBuilder {
     }
 
     /// `tensor` has `bytes` from the next access on, which must be to it. Before its first use, the table changes.
-    pub(crate) fn resize(&mut self, tensor: u32, bytes: u64) -> Result<(), Error> {
+    pub fn resize(&mut self, tensor: u32, bytes: u64) -> Result<(), Error> {
         let index = tensor as usize;
         let known = self.sizes.get(index).copied().unwrap_or(self.trace.tensors[index].bytes);
         if known == bytes {
@@ -408,7 +431,7 @@ impl TraceBuilder {
 
     /// Appends a request for each of `tensors`, which have no other operations beside them. `resizes` are all changes
     /// of their sizes.
-    pub(crate) fn requests(&mut self, tensors: &[u32], resizes: &[Resize]) -> Result<(), Error> {
+    pub fn requests(&mut self, tensors: &[u32], resizes: &[Resize]) -> Result<(), Error> {
         self.trace.resizes.extend_from_slice(resizes);
         if !self.trace.ops.is_empty() || !self.trace.modes.is_empty() || !self.trace.flops.is_empty() {
             return tensors.iter().try_for_each(|tensor| self.access(*tensor, Op::Request));
@@ -432,7 +455,7 @@ impl TraceBuilder {
     }
 
     /// Records that the accesses had times other than their order.
-    pub(crate) fn timed(&mut self) {
+    pub fn timed(&mut self) {
         self.trace.timed = true;
     }
 
@@ -472,6 +495,9 @@ impl TraceBuilder {
         })?;
         // Cannot overflow: every tensor has its largest size at some access.
         self.trace.unique_bytes = self.trace.largest_sizes().iter().sum();
+        if !self.trace.parents.is_empty() {
+            self.trace.parents.resize(self.trace.tensors.len(), NO_PARENT);
+        }
         self.trace.tensors.shrink_to_fit();
         self.trace.resizes.shrink_to_fit();
         self.trace.ops.shrink_to_fit();
@@ -481,12 +507,13 @@ impl TraceBuilder {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod testing {
+/// Traces by hand, for tests.
+#[doc(hidden)]
+pub mod testing {
     use super::*;
 
     /// A trace of tensors `0..sizes.len()` in the given order; tensors never used are left out.
-    pub(crate) fn trace(sizes: &[u64], order: &[u32]) -> Trace {
+    pub fn trace(sizes: &[u64], order: &[u32]) -> Trace {
         let mut builder = TraceBuilder::new("");
         let mut index = vec![None; sizes.len()];
         for &t in order {
@@ -507,13 +534,21 @@ pub(crate) mod testing {
     }
 
     /// A trace of `uses`: tensor and size of each access. Where it is `steady`, the first size of a tensor counts.
-    pub(crate) fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
+    pub fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
+        tree(uses, steady, &[])
+    }
+
+    /// The same, where a tensor `t` continues tensor `parents[t]` if that is used before it.
+    pub fn tree(uses: &[(u32, u64)], steady: bool, parents: &[u32]) -> Trace {
         let mut builder = TraceBuilder::new("");
         let mut index = std::collections::BTreeMap::new();
         for &(t, bytes) in uses {
+            let parent = parents.get(t as usize).and_then(|parent| index.get(parent)).copied();
             let at = *index.entry(t).or_insert_with(|| {
                 let name = t.to_string();
-                builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object }).unwrap()
+                let at = builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object }).unwrap();
+                parent.into_iter().for_each(|parent| builder.continues(at, parent).unwrap());
+                at
             });
             if !steady {
                 builder.resize(at, bytes).unwrap();
@@ -565,27 +600,5 @@ mod tests {
             assert_eq!(Op::from_name(op.name()), Ok(op));
             assert_eq!(serde_json::to_string(&op).unwrap(), format!("\"{}\"", op.name()));
         }
-    }
-
-    /// Between the page, its worker and its modules a value of a closed list is a byte, and comes back as it was.
-    #[test]
-    fn values_of_closed_lists_cross_as_one_byte() {
-        fn check<T: crate::closed::Closed + PartialEq + std::fmt::Debug + Serialize + serde::de::DeserializeOwned>() {
-            for (place, value) in T::ALL.iter().enumerate() {
-                let bytes = postcard::to_allocvec(value).unwrap();
-                assert_eq!(bytes, [place as u8], "{value:?}");
-                assert_eq!(postcard::from_bytes::<T>(&bytes).unwrap(), *value);
-                assert_eq!(serde_json::to_string(value).unwrap(), format!("\"{}\"", value.name()));
-            }
-            assert!(postcard::from_bytes::<T>(&[250]).is_err());
-        }
-        check::<Kind>();
-        check::<Op>();
-        check::<Mode>();
-        check::<crate::policy::PolicyKind>();
-        check::<crate::import::Format>();
-        check::<crate::policy::Admission>();
-        check::<crate::workload::dtype::Dtype>();
-        check::<crate::workload::plan::Dataflow>();
     }
 }
