@@ -67,7 +67,7 @@ impl Simulate {
         }
         recipe.bounds &= !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        // What is not printed is not computed: `accel explain` tells the reasons.
+        // What is not printed is not computed: `accel explain` gives the reasons.
         let details = Details { explanation: !self.json, ..Details::REPORTS };
         let outcome = self.scorer.run(&recipe, file, details)?;
         if self.json {

@@ -338,7 +338,7 @@ impl Plan {
     }
 }
 
-/// Tells each run how far it goes from LRU to the best schedule known.
+/// Gives each run how far it goes from LRU to the best schedule known.
 fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
     let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
     for run in runs {

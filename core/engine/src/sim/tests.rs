@@ -101,6 +101,28 @@ proptest! {
     }
 }
 
+/// Every policy has a naive model but those named here, and the reason why.
+#[test]
+fn only_the_policies_named_here_have_no_naive_model() {
+    // The first keeps an estimate, the second draws by chance; the last learns from its own predictions.
+    let without = ["w-tinylfu", "random", "ml-reuse"];
+    // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
+    let example = "2-random";
+    let trace = trace(&[1, 2], &[0, 1, 0]);
+    let sizes = trace.sizes();
+    let scores = heuristic(&trace);
+    let future = Arc::new(Future::of(&trace));
+    let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, 2) };
+    let now = naive::Sizes::new(sizes.clone().into());
+    let found: Vec<&str> = POLICIES
+        .iter()
+        .filter(|policy| naive::model(policy.kind, &setup, &future, &now).is_none())
+        .map(|policy| policy.name)
+        .filter(|name| *name != example)
+        .collect();
+    assert_eq!(found, without, "write the policy once more in naive.rs");
+}
+
 /// A hit with another size changes the resident: growing may evict, shrinking makes room, and who outgrows the memory
 /// leaves.
 #[test]
