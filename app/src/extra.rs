@@ -47,8 +47,7 @@ impl Extra {
         bytes: &Uint8Array,
         report: &Closure<dyn Fn(f64, f64)>,
     ) -> Result<Trace, Error> {
-        let arguments =
-            [
+        let arguments = [
             workload.into(),
             BigInt::from(seed).into(),
             BigInt::from(capacity_bytes).into(),

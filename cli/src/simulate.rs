@@ -70,7 +70,7 @@ impl Simulate {
         }
         recipe.bounds &= !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        // What is not printed is not computed: `accel explain` tells the reasons.
+        // What is not printed is not computed: `accel explain` gives the reasons.
         let details = Details { explanation: !self.json, ..Details::REPORTS };
         let outcome = self.scorer.run(&recipe, file, details)?;
         if self.json {
@@ -88,7 +88,8 @@ impl Simulate {
     fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
         let (trace, runs) = stream::simulate(recipe, &mut Bar::new())?;
         if self.json {
-            let nothing = Answer { trace: &trace, runs: &runs, bounds: None, curve: None, io_bound_bytes: None, scorer: None };
+            let nothing =
+                Answer { trace: &trace, runs: &runs, bounds: None, curve: None, io_bound_bytes: None, scorer: None };
             return print_json(&nothing, out);
         }
         print_summary(&trace, recipe.memory.capacity_bytes, out)?;

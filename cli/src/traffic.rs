@@ -49,7 +49,8 @@ fn sizes(flag: &str, text: &str, dtype: Option<&str>) -> anyhow::Result<Value> {
         let Some((key, value)) = pair.split_once('=') else {
             bail!("--{flag} {text}: \"{pair}\" is not KEY=VALUE");
         };
-        let number: u64 = value.trim().parse().with_context(|| format!("--{flag} {text}: {key} is not a whole number"))?;
+        let number: u64 =
+            value.trim().parse().with_context(|| format!("--{flag} {text}: {key} is not a whole number"))?;
         if sizes.insert(key.trim().replace('-', "_"), number.into()).is_some() {
             bail!("--{flag} {text}: {key} is given twice. Give each key once");
         }
@@ -107,7 +108,11 @@ impl Traffic {
                 let least = &point.least;
                 let mapping = point.mapping.as_deref().unwrap_or_default();
                 let (compulsory, bound, attained) = (least.compulsory_bytes, least.bound_bytes, least.attained_bytes);
-                writeln!(out, "{},{compulsory},{bound},{attained},{:.4},\"{mapping}\"", point.capacity_bytes, point.ratio)?;
+                writeln!(
+                    out,
+                    "{},{compulsory},{bound},{attained},{:.4},\"{mapping}\"",
+                    point.capacity_bytes, point.ratio
+                )?;
             }
             return Ok(());
         }

@@ -193,7 +193,13 @@ impl Conv {
                 let problem = format!("the filter is larger than the {size} elements of the image and its padding");
                 Error::field("size", self.size, problem, "Choose a smaller filter, or more padding")
             })?;
-            Ok::<_, Error>(Axis { out: room / self.stride + 1, size, filter: self.size, stride: self.stride, pad: self.padding })
+            Ok::<_, Error>(Axis {
+                out: room / self.stride + 1,
+                size,
+                filter: self.size,
+                stride: self.stride,
+                pad: self.padding,
+            })
         };
         let product = Product {
             batch: self.groups,
@@ -221,7 +227,8 @@ impl Traffic {
             let problem = e.to_string();
             // serde_json repeats the place at the end of its message.
             let problem = problem.split(" at line ").next().unwrap_or_default().to_owned();
-            let cure = "Write {\"of\": {\"gemm\": {\"m\": 1024, \"n\": 1024, \"k\": 1024}}}, or conv, attention or workload";
+            let cure =
+                "Write {\"of\": {\"gemm\": {\"m\": 1024, \"n\": 1024, \"k\": 1024}}}, or conv, attention or workload";
             Error::input(input, place, problem, cure)
         })
     }
@@ -258,7 +265,9 @@ impl Traffic {
 }
 
 fn point(groups: &[Group], capacity_bytes: u64) -> Result<Point, Error> {
-    let least = groups.iter().try_fold(Least::NOTHING, |sum, group| Ok::<_, Error>(sum.plus(group.least(capacity_bytes)?, 1)))?;
+    let least = groups
+        .iter()
+        .try_fold(Least::NOTHING, |sum, group| Ok::<_, Error>(sum.plus(group.least(capacity_bytes)?, 1)))?;
     let mapping = match groups {
         [Group { ways, times: 1 }] => match &ways[..] {
             [way] => match &way[..] {
@@ -291,16 +300,20 @@ mod tests {
         assert!(curve.points[0].least.bound_bytes >= 536_000_000);
         assert_eq!(curve.points[16].least.attained_bytes, 12 * MIB);
         assert!(curve.points[0].mapping.as_ref().unwrap().starts_with("output stationary"), "{:?}", curve.points[0]);
-        let one = read(r#"{"of":{"attention":{"queries":4096,"keys":4096,"heads":32,"kv_heads":8,"head_dim":128,"dtype":"bf16"}},"capacities":[1048576]}"#);
+        let one = read(
+            r#"{"of":{"attention":{"queries":4096,"keys":4096,"heads":32,"kv_heads":8,"head_dim":128,"dtype":"bf16"}},"capacities":[1048576]}"#,
+        );
         assert_eq!(one.unwrap().points.len(), 1);
-        let conv = read(r#"{"of":{"conv":{"height":56,"width":56,"channels":64,"filters":64,"size":3,"padding":1}}}"#).unwrap();
+        let conv = read(r#"{"of":{"conv":{"height":56,"width":56,"channels":64,"filters":64,"size":3,"padding":1}}}"#)
+            .unwrap();
         assert_eq!(conv.points.last().unwrap().ratio, 1.0);
     }
 
     #[test]
     fn a_model_moves_what_its_groups_move() {
         let of = |model: &str, capacity: u64| {
-            read(&format!(r#"{{"of":{{"workload":{{"model":{{"model":"{model}"}}}}}},"capacities":[{capacity}]}}"#)).unwrap()
+            read(&format!(r#"{{"of":{{"workload":{{"model":{{"model":"{model}"}}}}}},"capacities":[{capacity}]}}"#))
+                .unwrap()
         };
         for model in ["gpt2-large", "resnet-18", "lenet-300-100", "bert-base"] {
             let (small, large) = (of(model, 64 * 1024), of(model, 64 * MIB));
@@ -318,7 +331,13 @@ mod tests {
         assert!(problem(r#"{"of":{"workload":{"synthetic":{}}}}"#).contains("no operators"));
         assert!(problem(r#"{"of":{"gemm":{"m":0,"n":1,"k":1}}}"#).starts_with("m is 0"));
         assert!(problem(r#"{"of":{"gemm":{"m":9,"n":9,"k":9}},"capacities":[4]}"#).contains("Choose at least 12"));
-        assert!(problem(r#"{"of":{"conv":{"height":2,"width":2,"channels":1,"filters":1,"size":3}}}"#).contains("larger than"));
-        assert!(problem(r#"{"of":{"conv":{"height":9,"width":9,"channels":4,"filters":4,"size":3,"groups":3}}}"#).contains("divisor"));
+        assert!(
+            problem(r#"{"of":{"conv":{"height":2,"width":2,"channels":1,"filters":1,"size":3}}}"#)
+                .contains("larger than")
+        );
+        assert!(
+            problem(r#"{"of":{"conv":{"height":9,"width":9,"channels":4,"filters":4,"size":3,"groups":3}}}"#)
+                .contains("divisor")
+        );
     }
 }

@@ -55,7 +55,8 @@ pub fn trace(
 ) -> Vec<u8> {
     let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
     pack(workload.and_then(|workload| {
-        let (trace, _) = workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
+        let (trace, _) =
+            workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
         Ok(trace)
     }))
 }
@@ -88,7 +89,8 @@ fn compared(
         return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
     }
     let source = FileSource { name: name.to_owned(), format: None, columns: None };
-    let (other, _) = Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, bytes), &mut ToWorker(report))?;
+    let (other, _) =
+        Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, bytes), &mut ToWorker(report))?;
     let answer = realism(&trace, Reference::Trace(&other))?;
     Ok(Realism { reference: name.to_owned(), ..answer })
 }

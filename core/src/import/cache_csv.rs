@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Input, strip_mark};
+use super::occurring;
 use super::text::{Names, Row, Rows, shorten};
-use super::which;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
@@ -163,7 +163,7 @@ impl fmt::Display for Columns {
 
 /// Where the columns of a file are, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct ColumnIndices {
     /// The time, where there is one.
     pub time: Option<usize>,
     /// The object.
@@ -201,7 +201,7 @@ impl Columns {
     }
 
     /// The columns of a file whose first line, at `place`, has these `fields`.
-    pub fn find(&self, input: &str, place: Place, fields: &[&str]) -> Result<Found, Error> {
+    pub fn find(&self, input: &str, place: Place, fields: &[&str]) -> Result<ColumnIndices, Error> {
         let bad = |problem: String, cure: String| Error::input(input, place.clone(), problem, cure);
         let list = || shorten(&fields.join(","));
         let (time, id, size) = (usual(fields, &TIMES), usual(fields, &IDS), usual(fields, &SIZES));
@@ -231,10 +231,10 @@ impl Columns {
                 || format!("Say which columns hold what, such as {EXAMPLE} (on the command line with --columns)");
             return match (header, id) {
                 // The names that are written here need no warning.
-                (true, Some(id)) => Ok(Found { time, id, size, header, guessed: fields != COLUMNS }),
+                (true, Some(id)) => Ok(ColumnIndices { time, id, size, header, guessed: fields != COLUMNS }),
                 (true, None) => Err(bad(format!("no column is named as an object's id (found: {})", list()), cure())),
                 (false, _) if fields.len() == 3 => {
-                    Ok(Found { time: Some(0), id: 1, size: Some(2), header, guessed: true })
+                    Ok(ColumnIndices { time: Some(0), id: 1, size: Some(2), header, guessed: true })
                 }
                 (false, _) => {
                     let problem = format!("the first line names no columns and has {} of them, not 3", fields.len());
@@ -244,7 +244,7 @@ impl Columns {
         }
         let optional = |what, chosen: &Option<Column>| chosen.as_ref().map(|c| column(what, c)).transpose();
         let chosen = optional("obj-id-col", &self.id)?.or(id.filter(|_| header));
-        Ok(Found {
+        Ok(ColumnIndices {
             time: optional("time-col", &self.time)?,
             id: chosen
                 .ok_or_else(|| bad("it is not said which column holds the object".into(), "Add obj-id-col=2".into()))?,
@@ -255,7 +255,7 @@ impl Columns {
     }
 }
 
-impl Found {
+impl ColumnIndices {
     /// The warning that a guess deserves.
     pub fn warning(&self) -> Option<String> {
         let one = |what: &str, at: Option<usize>| at.map(|at| format!("{what} = {}", at + 1));
@@ -436,7 +436,7 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
     trace.finish()
 }
 
-fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &Found, row: Row<'_>) -> Result<(), Error> {
+fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &ColumnIndices, row: Row<'_>) -> Result<(), Error> {
     let bytes = found.size.map(|at| {
         let field = row.field(at);
         size(field).ok_or_else(|| {
@@ -466,7 +466,7 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
 pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
     let spaced = trace.tensors().iter().any(|t| t.name != t.name.trim());
     let mut lost = lost_in_requests(trace);
-    lost.extend(which([(spaced, "the space around names"), (trace.was_timed(), RENUMBERED)]));
+    lost.extend(occurring([(spaced, "the space around names"), (trace.was_timed(), RENUMBERED)]));
     lost
 }
 
@@ -476,7 +476,7 @@ pub(super) const RENUMBERED: &str = "the times: the number of an access stands f
 /// What requests of either encoding leave out of `trace`, besides names and times.
 pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
     let tensors = || trace.tensors().iter();
-    which([
+    occurring([
         (tensors().any(|t| t.layer.is_some()), "the layers"),
         (tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
         (tensors().any(|t| t.stride != 1), "the strides"),
@@ -576,8 +576,8 @@ mod tests {
         ] {
             let trace = read(columns, text).unwrap();
             assert_eq!(names(&trace), wanted, "{text:?}");
-            let told = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
-            assert_eq!(told, wanted.contains(&"name"), "{:?}", trace.warnings());
+            let advised = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
+            assert_eq!(advised, wanted.contains(&"name"), "{:?}", trace.warnings());
         }
     }
 

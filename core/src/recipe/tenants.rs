@@ -57,7 +57,8 @@ impl Tenants {
     /// The trace of all tenants; who is done drops out. Each draws from its own seed.
     pub(crate) fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
         self.check(capacity_bytes)?;
-        let traces = (0..).zip(&self.tenants).map(|(i, tenant)| tenant.workload.trace(seed.wrapping_add(i), capacity_bytes));
+        let traces =
+            (0..).zip(&self.tenants).map(|(i, tenant)| tenant.workload.trace(seed.wrapping_add(i), capacity_bytes));
         let traces = traces.collect::<Result<Vec<Trace>, Error>>()?;
         let total: usize = traces.iter().map(|trace| trace.accesses().len()).sum();
         if total > MAX_ACCESSES {

@@ -88,7 +88,12 @@ impl Workload {
 
     /// What the operators of a model move, one group after the other; other workloads have no operators. A model from a
     /// file comes with it.
-    pub fn groups(&self, seed: u64, file: Option<&Input<'_>>, progress: &mut dyn Progress) -> Result<Vec<Group>, Error> {
+    pub fn groups(
+        &self,
+        seed: u64,
+        file: Option<&Input<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Group>, Error> {
         let Self::Model(run) = self else {
             let problem = "it is not a run of a model, and has no operators";
             return Err(Error::field("workload", "given", problem, "Name a model, or give the sizes of an operator"));

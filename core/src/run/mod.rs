@@ -196,7 +196,9 @@ impl Plan {
             let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
-            passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+            // Where tensors continue others, a packing is no schedule.
+            let packings = if trace.parents().is_empty() { PACKINGS.len() } else { 0 };
+            passes.extend((0..packings).map(Pass::Packing));
         }
         passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
         Ok(Self {
@@ -269,6 +271,7 @@ impl Plan {
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             seed: self.recipe.seed,
+            parents: self.trace.parents(),
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
         }
     }
@@ -339,7 +342,7 @@ impl Plan {
     }
 }
 
-/// Tells each run how far it goes from LRU to the best schedule known.
+/// Gives each run how far it goes from LRU to the best schedule known.
 fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
     let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
     for run in runs {

@@ -47,7 +47,7 @@ pub(super) enum Found {
     Run(Box<Report>, Option<Timeline>),
     Schedule(&'static str, Misses),
     Lower(Least),
-    Curve(curve::Answer),
+    Curve(curve::CurveAnswer),
 }
 
 /// A pass under way.
@@ -57,7 +57,7 @@ pub(super) enum Running {
     Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
-    Curve { task: usize, answer: Option<curve::Answer> },
+    Curve { task: usize, answer: Option<curve::CurveAnswer> },
 }
 
 /// Stack distances so far.

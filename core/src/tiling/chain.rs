@@ -47,9 +47,17 @@ pub struct ChainMapping {
 impl Chain {
     /// Attention of `queries` to `keys` in each of `batch` sequences: `heads` heads of `width` elements, which share the keys
     /// and values of `kv_heads`.
-    pub fn attention(batch: u64, (heads, kv_heads): (u64, u64), (queries, keys): (u64, u64), width: u64, bits: u64) -> Result<Self, Error> {
+    pub fn attention(
+        batch: u64,
+        (heads, kv_heads): (u64, u64),
+        (queries, keys): (u64, u64),
+        width: u64,
+        bits: u64,
+    ) -> Result<Self, Error> {
         check_range("kv_heads", kv_heads, 1..=heads.max(1))?;
-        for (name, side) in [("batch", batch), ("heads", heads), ("queries", queries), ("keys", keys), ("head_dim", width)] {
+        for (name, side) in
+            [("batch", batch), ("heads", heads), ("queries", queries), ("keys", keys), ("head_dim", width)]
+        {
             check_range(name, side, 1..=MOST_SIDE)?;
         }
         if !heads.is_multiple_of(kv_heads) {
@@ -78,13 +86,22 @@ impl Chain {
 
     /// Fails where a side is out of range, or an operand has more than 2^61 bytes.
     pub fn check(&self) -> Result<(), Error> {
-        let sides = [("batch", self.batch), ("rows", self.rows), ("inputs", self.inputs), ("outputs", self.outputs), ("middle", self.middle)];
+        let sides = [
+            ("batch", self.batch),
+            ("rows", self.rows),
+            ("inputs", self.inputs),
+            ("outputs", self.outputs),
+            ("middle", self.middle),
+        ];
         sides.into_iter().try_for_each(|(name, side)| check_range(name, side, 1..=MOST_SIDE))?;
         check_range("factors", self.factors, 1..=2)?;
         check_range("carried", self.carried, 0..=2)?;
         self.bits.into_iter().try_for_each(|bits| check_range("bits", bits, 1..=64))?;
         bits_of("the input", &[self.batch, self.rows, self.inputs, self.bits[0]])?;
-        bits_of("what the middle is made with", &[self.batch, self.middle, self.factors * self.inputs + self.outputs, self.bits[1]])?;
+        bits_of(
+            "what the middle is made with",
+            &[self.batch, self.middle, self.factors * self.inputs + self.outputs, self.bits[1]],
+        )?;
         bits_of("the output", &[self.batch, self.rows, self.outputs + self.carried, self.bits[2]])?;
         Ok(())
     }

@@ -60,7 +60,10 @@ impl Group {
         let mut least: Option<Least> = None;
         let mut problem = None;
         for way in &self.ways {
-            match way.iter().try_fold(Least::NOTHING, |sum, work| Ok::<_, Error>(sum.plus(work.least(capacity_bytes)?, 1))) {
+            match way
+                .iter()
+                .try_fold(Least::NOTHING, |sum, work| Ok::<_, Error>(sum.plus(work.least(capacity_bytes)?, 1)))
+            {
                 Ok(of_way) => {
                     least = Some(least.map_or(of_way, |least| Least {
                         compulsory_bytes: least.compulsory_bytes.min(of_way.compulsory_bytes),

@@ -221,8 +221,13 @@ impl Product {
         best.mapping.ok_or_else(|| {
             let least = bands.iter().map(|band| search.footprint(band, 1, 1)).min().unwrap_or(u128::MAX);
             if least <= search.capacity {
-                let problem = format!("with {capacity_bytes} bytes of fast memory a product falls into more than {most_steps} steps");
-                return Error::TooLarge { problem, cure: "Choose a larger capacity, or count its traffic without a trace".into() };
+                let problem = format!(
+                    "with {capacity_bytes} bytes of fast memory a product falls into more than {most_steps} steps"
+                );
+                return Error::TooLarge {
+                    problem,
+                    cure: "Choose a larger capacity, or count its traffic without a trace".into(),
+                };
             }
             too_small(capacity_bytes, least)
         })
@@ -251,7 +256,11 @@ impl Product {
                             images: 1,
                             rows,
                             cols,
-                            tiles: down.out.div_ceil(rows).saturating_mul(across.out.div_ceil(cols)).saturating_mul(*images),
+                            tiles: down
+                                .out
+                                .div_ceil(rows)
+                                .saturating_mul(across.out.div_ceil(cols))
+                                .saturating_mul(*images),
                             outputs: rows * cols,
                             inputs: high.saturating_mul(wide_as),
                             moved: all_down * all_across * wide(*images),

@@ -183,7 +183,10 @@ fn products_come_close_to_their_bounds() {
             // Four capacities to a doubling.
             let capacity = 2f64.powf(f64::from(quarters) / 4.0) as u64;
             let least = product.least(capacity).unwrap();
-            assert!(least.bound_bytes <= least.attained_bytes && least.attained_bytes <= last, "{product:?} {capacity}");
+            assert!(
+                least.bound_bytes <= least.attained_bytes && least.attained_bytes <= last,
+                "{product:?} {capacity}"
+            );
             last = least.attained_bytes;
             let ratio = least.attained_bytes as f64 / least.bound_bytes as f64;
             let side = (capacity as f64 * 8.0 / bits as f64).sqrt();

@@ -65,7 +65,10 @@ fn dataflows_take_tiles_that_fit_and_refuse_those_that_do_not() {
     let error = run(&recipe(large, 1000, Admission::Always), &mut Unattended).unwrap_err().to_string();
     assert!(error.contains("Leave it out for tiles that fit"), "{error}");
     let both = ModelRun { tiling: Some(Tiling::Auto), tile_bytes: Some(1024), ..gemm(128, 128, 128) };
-    assert_eq!(run(&recipe(both, 1 << 20, Admission::Always), &mut Unattended).unwrap_err().field_name(), Some("tile_bytes"));
+    assert_eq!(
+        run(&recipe(both, 1 << 20, Admission::Always), &mut Unattended).unwrap_err().field_name(),
+        Some("tile_bytes")
+    );
 }
 
 /// The second layer of ResNet-18 in SCALE-Sim's own topology: 1.81 MB are compulsory, and 64 KiB cannot do with them.
@@ -120,7 +123,10 @@ fn layers_of_resnet_move_no_more_than_under_the_best_dataflow() {
             };
             let (mapped, bound) = lru(None);
             let best = Dataflow::ALL.iter().map(|dataflow| lru(Some(*dataflow)).0).min().unwrap();
-            assert!(mapped >= bound && mapped as f64 <= 1.3 * best as f64, "{side} {filter} {capacity}: {mapped} {best} {bound}");
+            assert!(
+                mapped >= bound && mapped as f64 <= 1.3 * best as f64,
+                "{side} {filter} {capacity}: {mapped} {best} {bound}"
+            );
         }
     }
 }

@@ -99,7 +99,7 @@ impl Channel {
     }
 }
 
-struct Lower {
+struct LevelBelow {
     name: String,
     policy: PolicyKind,
     capacity_bytes: u64,
@@ -124,7 +124,7 @@ pub(super) struct Timing {
     future: Arc<Future>,
     /// The channel into fast memory, then those into the levels below.
     channels: Vec<Channel>,
-    levels: Vec<Lower>,
+    levels: Vec<LevelBelow>,
     /// For each tensor: used before, dirty in fast memory, when it was last computed, next use.
     used: Vec<bool>,
     dirty: Vec<bool>,
@@ -154,7 +154,7 @@ impl Timing {
         for level in &spec.below {
             channels.push(Channel::new(level.gb_s, level.latency_ns));
             let below = Setup { capacity_bytes: level.capacity_bytes, ..setup.clone() };
-            levels.push(Lower {
+            levels.push(LevelBelow {
                 name: level.name.clone(),
                 policy: level.policy,
                 capacity_bytes: level.capacity_bytes,
@@ -345,7 +345,7 @@ impl Timing {
         let moved = read_bytes.saturating_add(written_bytes);
         energy.on_chip(self.on_chip_bytes.saturating_add(moved), self.capacity_bytes);
         energy.arithmetic(self.flops);
-        let report = |(level, channel): (&Lower, &Channel)| {
+        let report = |(level, channel): (&LevelBelow, &Channel)| {
             let Counts { hits, misses, miss_bytes, evictions, .. } = level.memory.counts();
             LevelReport {
                 name: level.name.clone(),

@@ -13,5 +13,5 @@ mod run;
 mod tests;
 
 pub(crate) use self::fields::refuse_field;
-pub(crate) use self::run::Source;
 pub use self::fields::{Convolution, Fields, ModelRun, Task, Tiling};
+pub(crate) use self::run::Source;

@@ -42,7 +42,11 @@ fn every_preset_runs_and_trains() {
                 ..ModelRun::preset(preset.name)
             };
             let trace = run.trace(1, u64::MAX).unwrap();
-            assert!(trace.tensors().iter().all(|t| (1..=run.tile_bytes.unwrap()).contains(&t.bytes)), "{}", preset.name);
+            assert!(
+                trace.tensors().iter().all(|t| (1..=run.tile_bytes.unwrap()).contains(&t.bytes)),
+                "{}",
+                preset.name
+            );
             let names: BTreeSet<&str> = trace.tensors().iter().map(|t| t.name.as_str()).collect();
             assert_eq!(names.len(), trace.tensors().len(), "{}: two tensors of one name", preset.name);
             assert_eq!(trace.model_type(), preset.family);
@@ -263,7 +267,11 @@ fn the_gradient_of_a_tied_head_is_walked_as_the_table_is_stored() {
             tile_bytes: Some(64 * 64 * 4),
             ..with(SMALL_LLAMA)
         };
-        assert_eq!(uses(&run.trace(0, u64::MAX).unwrap(), "embed_tokens.grad", Op::Matmul).len(), wanted, "{dataflow:?}");
+        assert_eq!(
+            uses(&run.trace(0, u64::MAX).unwrap(), "embed_tokens.grad", Op::Matmul).len(),
+            wanted,
+            "{dataflow:?}"
+        );
     }
 }
 
@@ -290,8 +298,12 @@ fn every_step_has_its_own_input() {
 fn flattening_lays_tiles_out_anew() {
     let config = r#"{"model_type":"cnn","image_size":7,"num_channels":128,
         "layers":[{"conv":{"filters":128,"size":1}},{"linear":4096}]}"#;
-    let run =
-        ModelRun { batch_size: 64, dataflow: Some(Dataflow::OutputStationary), tile_bytes: Some(64 * 1024), ..with(config) };
+    let run = ModelRun {
+        batch_size: 64,
+        dataflow: Some(Dataflow::OutputStationary),
+        tile_bytes: Some(64 * 1024),
+        ..with(config)
+    };
     let trace = run.trace(0, u64::MAX).unwrap();
     let flat = uses(&trace, "active.flat", Op::Matmul);
     assert_eq!(flat.len(), 49 * 32);
@@ -408,9 +420,15 @@ fn every_model_runs_under_every_dataflow() {
             let convolves = matches!(name, "resnet-18" | "alexnet");
             let im2col = if convolves { Convolution::Im2col } else { Convolution::Direct };
             for (task, convolution) in [(Task::Inference, im2col), (Task::Training, Convolution::Direct)] {
-                let run =
-                    |dataflow| ModelRun { task, convolution, dataflow, tile_bytes: Some(16 * MIB), ..ModelRun::preset(name) };
-                let (plain, tiled) = (run(None).trace(0, u64::MAX).unwrap(), run(Some(dataflow)).trace(0, u64::MAX).unwrap());
+                let run = |dataflow| ModelRun {
+                    task,
+                    convolution,
+                    dataflow,
+                    tile_bytes: Some(16 * MIB),
+                    ..ModelRun::preset(name)
+                };
+                let (plain, tiled) =
+                    (run(None).trace(0, u64::MAX).unwrap(), run(Some(dataflow)).trace(0, u64::MAX).unwrap());
                 let ratio = flops(&tiled) / flops(&plain);
                 assert!((ratio - 1.0).abs() < 1e-3, "{name} {dataflow:?} {task:?}: {ratio}");
             }
@@ -467,7 +485,8 @@ fn fields_out_of_range_are_refused() {
     assert_eq!(field(ModelRun { routing, ..ModelRun::default() }), "zipf");
     let many = ModelRun { tile_bytes: Some(1024), ..ModelRun::default() };
     assert!(matches!(many.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));
-    let small = ModelRun { tile_bytes: Some(1024), batch_size: 4096, prompt_tokens: Some(30_000), ..ModelRun::default() };
+    let small =
+        ModelRun { tile_bytes: Some(1024), batch_size: 4096, prompt_tokens: Some(30_000), ..ModelRun::default() };
     assert!(matches!(small.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));
     let huge = ModelRun { batch_size: 4096, prompt_tokens: Some(32_000), ..ModelRun::preset("mixtral-8x7b") };
     assert!(matches!(huge.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));

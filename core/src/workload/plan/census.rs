@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Stored;
+use super::StoredTensor;
 use super::step::{Operator, Shape, Step, Val};
 use crate::error::Error;
 use crate::tiling::{Chain, Group, Product, Rows, Work};
@@ -29,7 +29,7 @@ pub(crate) struct Census {
 }
 
 /// The shape of a value.
-pub(super) fn shape(step: &Step, stored: &[Stored], value: Val) -> Shape {
+pub(super) fn shape(step: &Step, stored: &[StoredTensor], value: Val) -> Shape {
     match value {
         Val::Temp(_) => step.shape(value),
         Val::Stored(index) => stored[index as usize].shape,
@@ -37,11 +37,11 @@ pub(super) fn shape(step: &Step, stored: &[Stored], value: Val) -> Shape {
 }
 
 /// The product of an operator as the mapper sees it; none where the shapes of its tensors say nothing about tiles.
-pub(super) fn nest(step: &Step, stored: &[Stored], operator: &Operator) -> Option<Product> {
+pub(super) fn nest(step: &Step, stored: &[StoredTensor], operator: &Operator) -> Option<Product> {
     shaped(step, stored, operator).filter(|product| product.check().is_ok())
 }
 
-fn shaped(step: &Step, stored: &[Stored], operator: &Operator) -> Option<Product> {
+fn shaped(step: &Step, stored: &[StoredTensor], operator: &Operator) -> Option<Product> {
     let product = operator.product?;
     let [a, b, c] = [product.a, product.b, product.c].map(|value| shape(step, stored, value));
     let bits = [a.bits, b.bits, c.bits];
@@ -62,17 +62,24 @@ fn shaped(step: &Step, stored: &[Stored], operator: &Operator) -> Option<Product
         return whole.then(|| Product { batch: groups, rows, n: n / groups, k: a.cols / groups, bits });
     }
     // The same elements, or the first rows of more.
-    let holds = |of: Shape, turned: bool, rows: u64, cols: u64| {
-        let (rows, cols) = if turned { (cols, rows) } else { (rows, cols) };
+    let holds = |of: Shape, transposed: bool, rows: u64, cols: u64| {
+        let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
         of.rows.checked_mul(of.cols) == rows.checked_mul(cols) || (of.cols == cols && of.rows >= rows)
     };
-    let holds = holds(a, product.a_turned, m, k) && holds(b, product.b_turned, k, n) && holds(c, false, m, n);
+    let holds = holds(a, product.a_transposed, m, k) && holds(b, product.b_transposed, k, n) && holds(c, false, m, n);
     (holds && !operator.grouped).then_some(Product { batch: 1, rows: Rows::Matrix(m), n, k, bits })
 }
 
 impl Census {
     /// Adds the operators of a step.
-    pub(super) fn step(&mut self, step: &Step, last: &[usize], stored: &[Stored], capacity_bytes: u64, counts: bool) -> Result<(), Error> {
+    pub(super) fn step(
+        &mut self,
+        step: &Step,
+        last: &[usize],
+        stored: &[StoredTensor],
+        capacity_bytes: u64,
+        counts: bool,
+    ) -> Result<(), Error> {
         if counts { self.group(step, last, stored) } else { self.bound(step, stored, capacity_bytes) }
     }
 
@@ -99,7 +106,7 @@ impl Census {
 
     /// Adds the bounds of products. What an operator finds in fast memory, of operands used before or of the buffer that it
     /// writes to, it need not load.
-    fn bound(&mut self, step: &Step, stored: &[Stored], capacity_bytes: u64) -> Result<(), Error> {
+    fn bound(&mut self, step: &Step, stored: &[StoredTensor], capacity_bytes: u64) -> Result<(), Error> {
         let mut made = BTreeSet::new();
         for operator in &step.operators {
             if let Some(product) = nest(step, stored, operator).filter(|_| !operator.grouped) {
@@ -116,7 +123,11 @@ impl Census {
                         Val::Stored(index) => self.seen.contains(&index),
                         Val::Temp(_) => made.contains(&value),
                     };
-                    [Some(p.a).filter(|a| before(*a)), Some(p.b).filter(|b| before(*b)), Some(p.c).filter(|_| self.operators > 0)]
+                    [
+                        Some(p.a).filter(|a| before(*a)),
+                        Some(p.b).filter(|b| before(*b)),
+                        Some(p.c).filter(|_| self.operators > 0),
+                    ]
                 });
                 let sizes = found.into_iter().flatten().map(|value| shape(step, stored, value).bytes());
                 let found = sizes.sum::<Result<u64, Error>>().unwrap_or(u64::MAX);
@@ -137,7 +148,7 @@ impl Census {
     }
 
     /// Groups the operators of a step.
-    fn group(&mut self, step: &Step, last: &[usize], stored: &[Stored]) -> Result<(), Error> {
+    fn group(&mut self, step: &Step, last: &[usize], stored: &[StoredTensor]) -> Result<(), Error> {
         let of = Values { step, last, stored };
         let mut at = 0;
         while at < step.operators.len() {
@@ -159,7 +170,7 @@ impl Census {
 struct Values<'a> {
     step: &'a Step,
     last: &'a [usize],
-    stored: &'a [Stored],
+    stored: &'a [StoredTensor],
 }
 
 impl Values<'_> {
@@ -169,7 +180,9 @@ impl Values<'_> {
 
     /// Whether operator `at` is the last to use a temporary tensor.
     fn dies(&self, value: Val, at: usize) -> bool {
-        matches!(value, Val::Temp(t) if self.last[t as usize] == at) && !self.step.inputs.contains(&value) && self.step.output != Some(value)
+        matches!(value, Val::Temp(t) if self.last[t as usize] == at)
+            && !self.step.inputs.contains(&value)
+            && self.step.output != Some(value)
     }
 
     fn operator(&self, at: usize) -> Option<&Operator> {
@@ -186,7 +199,9 @@ impl Values<'_> {
         for (value, mode) in operator.writes.iter().filter(|(value, _)| !but.contains(value)) {
             match (value, mode) {
                 // Into a cache goes what was read, and no more.
-                (Val::Stored(index), Mode::Update) if self.stored[*index as usize].kind == Kind::KvCache => appended = true,
+                (Val::Stored(index), Mode::Update) if self.stored[*index as usize].kind == Kind::KvCache => {
+                    appended = true
+                }
                 (_, Mode::Update) => writes += 2 * self.bytes(*value)?,
                 (_, Mode::Read | Mode::Write) => writes += self.bytes(*value)?,
             }
@@ -207,7 +222,9 @@ impl Values<'_> {
         } else {
             work.extend(operator.chains.iter().copied().map(Work::Chain));
             // Beside queries, keys, values and output: biases.
-            let biases = operator.streams.iter().filter(|value| matches!(value, Val::Stored(index) if self.stored[*index as usize].kind == Kind::Weights));
+            let biases = operator.streams.iter().filter(
+                |value| matches!(value, Val::Stored(index) if self.stored[*index as usize].kind == Kind::Weights),
+            );
             biases.map(|value| self.bytes(*value)).sum::<Result<u64, Error>>()?
         };
         work.extend((moved > 0).then_some(Work::Once(moved)));
@@ -218,7 +235,8 @@ impl Values<'_> {
     fn fused(&self, at: usize) -> Result<(Vec<Work>, usize), Error> {
         let mut work = self.own(at)?;
         let Some(first) = self.operator(at) else { return Ok((work, at + 1)) };
-        let mut made = first.product.map(|product| product.c).filter(|_| work.iter().any(|work| matches!(work, Work::Product(_))));
+        let mut made =
+            first.product.map(|product| product.c).filter(|_| work.iter().any(|work| matches!(work, Work::Product(_))));
         let mut next = at + 1;
         while let (Some(value), Some(operator)) = (made, self.operator(next)) {
             let takes = operator.reads.contains(&value) && self.dies(value, next) && elementwise(operator);
@@ -246,7 +264,9 @@ impl Values<'_> {
         // The gate of a gated MLP reads the same rows.
         let gate = linear(at + 1).filter(|(_, gate, nest)| gate.a == up.a && *nest == up_nest);
         let factors = 1 + usize::from(gate.is_some());
-        let Some(active) = self.operator(at + factors).filter(|operator| elementwise(operator)) else { return Ok(None) };
+        let Some(active) = self.operator(at + factors).filter(|operator| elementwise(operator)) else {
+            return Ok(None);
+        };
         let Some((_, down, down_nest)) = linear(at + factors + 1) else { return Ok(None) };
         let middles: Vec<Val> = std::iter::once(up.c).chain(gate.map(|(_, gate, _)| gate.c)).collect();
         let [(out, Mode::Write)] = active.writes[..] else { return Ok(None) };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::census::nest;
 use super::step::{Operator, Product, Step};
 use super::tiles::pairs;
-use super::{Order, Plan};
+use super::{Order, Planner};
 use crate::error::Error;
 use crate::tiling::{Dataflow, Image, Mapping, Rows};
 use crate::trace::Mode;
@@ -30,13 +30,16 @@ struct Bands {
 
 impl Bands {
     fn of(rows: &Rows, mapping: &Mapping) -> Result<Self, Error> {
-        let tiles = |whole: u64, tile: u64| {
-            (0..whole.div_ceil(tile)).map(move |at| (at * tile, (at * tile + tile).min(whole)))
-        };
+        let tiles =
+            |whole: u64, tile: u64| (0..whole.div_ceil(tile)).map(move |at| (at * tile, (at * tile + tile).min(whole)));
         match rows {
             Rows::Matrix(m) => {
                 let lines: Vec<u64> = tiles(*m, mapping.rows).map(|(from, to)| to - from).collect();
-                Ok(Self { used: (0..lines.len() as u32).map(|line| vec![line]).collect(), outputs: lines.clone(), lines })
+                Ok(Self {
+                    used: (0..lines.len() as u32).map(|line| vec![line]).collect(),
+                    outputs: lines.clone(),
+                    lines,
+                })
             }
             Rows::Image(Image { images, axes: [down, across] }) => {
                 if down.size.max(across.size) > super::MAX_TILES as u64 {
@@ -64,7 +67,8 @@ impl Bands {
                 let (mut used, mut outputs) = (Vec::new(), Vec::new());
                 for (first, last) in tiles(*images, mapping.images) {
                     for (left, right) in tiles(across.out, mapping.cols) {
-                        let columns: BTreeSet<u64> = across.used(left, right).map(|column| places[&part(column)]).collect();
+                        let columns: BTreeSet<u64> =
+                            across.used(left, right).map(|column| places[&part(column)]).collect();
                         for (top, bottom) in tiles(down.out, mapping.rows) {
                             let mut lines = Vec::new();
                             for image in first..last {
@@ -92,7 +96,7 @@ fn too_long() -> Error {
     }
 }
 
-impl Plan {
+impl Planner {
     /// The mapping by which a product is walked over; none where it moves every operand once, or has no tiles to choose.
     pub(super) fn mapping(&mut self, step: &Step, operator: &Operator) -> Result<Option<Mapping>, Error> {
         if self.tiles.order != Order::Mapped || operator.grouped {
@@ -122,8 +126,7 @@ impl Plan {
         let nest = nest(step, &self.stored, operator).ok_or_else(no_shape)?;
         let bands = Bands::of(&nest.rows, mapping)?;
         let [a_bits, b_bits, c_bits] = nest.bits;
-        let [rows, cols, depth] =
-            [bands.outputs.len() as u64, nest.n.div_ceil(mapping.n), nest.k.div_ceil(mapping.k)];
+        let [rows, cols, depth] = [bands.outputs.len() as u64, nest.n.div_ceil(mapping.n), nest.k.div_ceil(mapping.k)];
         let n = |at: u64| mapping.n.min(nest.n - at * mapping.n);
         let k = |at: u64| mapping.k.min(nest.k - at * mapping.k);
         let bytes = |sides: &[u64]| self::product(sides).map(|bits| bits.div_ceil(8));

@@ -1,7 +1,7 @@
 //! From operators to accesses: cuts tensors into tiles, lays out buffers, and orders the uses of tiles.
 //!
 //! A workload is written as steps: lists of operators over stored tensors (weights, KV cache) and temporary ones
-//! (activations, gradients). A plan turns each step into accesses:
+//! (activations, gradients). A planner turns each step into accesses:
 //!
 //! - Every tensor is cut into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
 //! - An operator uses each tile of its operands once where they all are moved once whatever it does. A product that is too
@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 pub(crate) use self::step::{Operator, Product, Shape, Step, Temp, Val};
 pub(crate) use self::tiles::{Order, Tiles};
 
-use self::step::last_uses;
 use self::census::Census;
-use self::tiles::{Cut, Grid, WHOLE, Walked, pairs};
+use self::step::last_uses;
+use self::tiles::{Cut, TileGrid, WHOLE, Walked, pairs};
 use super::dtype::product;
 use crate::error::Error;
 pub use crate::tiling::Dataflow;
@@ -44,13 +44,13 @@ pub const MAX_TILES: usize = 4_000_000;
 
 /// A stored tensor, or a buffer for temporary ones. It gets its tiles when they are first used.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct StoredTensor {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) layer: Option<u32>,
     pub(crate) kind: Kind,
     /// The ways in which it is cut.
-    cuts: Vec<(Cut, Grid)>,
+    cuts: Vec<(Cut, TileGrid)>,
 }
 
 /// Where a tensor lies.
@@ -61,11 +61,11 @@ enum Home {
 }
 
 /// Turns steps into a trace.
-pub(crate) struct Plan {
+pub(crate) struct Planner {
     builder: TraceBuilder,
     tiles: Tiles,
-    stored: Vec<Stored>,
-    buffers: Vec<Stored>,
+    stored: Vec<StoredTensor>,
+    buffers: Vec<StoredTensor>,
     /// Buffers whose content nobody needs, by shape.
     free: BTreeMap<Shape, Vec<u32>>,
     /// How often a name was given to a buffer.
@@ -76,7 +76,7 @@ pub(crate) struct Plan {
     census: Census,
 }
 
-impl Plan {
+impl Planner {
     /// An empty plan for a model of family `model_type`.
     pub(crate) fn new(model_type: &str, tiles: Tiles) -> Self {
         Self {
@@ -93,12 +93,12 @@ impl Plan {
 
     /// A tensor that outlives steps. One that is never used leaves no trace.
     pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
-        self.stored.push(Stored { name, shape, layer, kind, cuts: Vec::new() });
+        self.stored.push(StoredTensor { name, shape, layer, kind, cuts: Vec::new() });
         Val::Stored(self.stored.len() as u32 - 1)
     }
 
     /// What is known of a stored tensor.
-    pub(crate) fn about(&self, index: u32) -> &Stored {
+    pub(crate) fn about(&self, index: u32) -> &StoredTensor {
         &self.stored[index as usize]
     }
 
@@ -234,7 +234,13 @@ impl Plan {
         let count = self.names.entry(temp.name.clone()).or_insert(0);
         *count += 1;
         let name = if *count == 1 { temp.name.to_string() } else { format!("{}~{count}", temp.name) };
-        self.buffers.push(Stored { name, shape: temp.shape, layer: temp.layer, kind: temp.kind, cuts: Vec::new() });
+        self.buffers.push(StoredTensor {
+            name,
+            shape: temp.shape,
+            layer: temp.layer,
+            kind: temp.kind,
+            cuts: Vec::new(),
+        });
         self.buffers.len() as u32 - 1
     }
 
@@ -253,7 +259,7 @@ impl Plan {
         buffer
     }
 
-    fn at(&mut self, home: Home) -> &mut Stored {
+    fn at(&mut self, home: Home) -> &mut StoredTensor {
         match home {
             Home::Stored(index) => &mut self.stored[index as usize],
             Home::Buffer(index) => &mut self.buffers[index as usize],
@@ -261,7 +267,7 @@ impl Plan {
     }
 
     /// The tiles of a tensor: square ones under a dataflow, else as many as its bytes need.
-    fn grid(&mut self, home: Home) -> Result<Grid, Error> {
+    fn grid(&mut self, home: Home) -> Result<TileGrid, Error> {
         let (shape, tile_bytes) = (self.at(home).shape, self.tiles.tile_bytes);
         let bytes = shape.bytes().map_err(|_| Error::TooLarge {
             problem: format!("{} has more than 2^61 bytes", self.at(home).name),
@@ -290,7 +296,7 @@ impl Plan {
         cut: Cut,
         (rows, cols): (u64, u64),
         bytes: impl Fn(u64, u64) -> Result<u64, Error>,
-    ) -> Result<Grid, Error> {
+    ) -> Result<TileGrid, Error> {
         if let Some((_, grid)) = self.at(home).cuts.iter().find(|(known, _)| *known == cut) {
             return Ok(*grid);
         }
@@ -299,7 +305,7 @@ impl Plan {
         if cut != WHOLE && count == 1 && self.at(home).shape.bytes()? <= self.tiles.tile_bytes {
             return self.grid(home);
         }
-        let Stored { name, layer, kind, .. } = self.at(home).clone();
+        let StoredTensor { name, layer, kind, .. } = self.at(home).clone();
         if count.saturating_add(self.builder.tensors() as u64) > MAX_TILES as u64 {
             return Err(Error::TooLarge {
                 problem: format!("the run has more than {MAX_TILES} tiles ({name} alone falls into {count})"),
@@ -317,7 +323,7 @@ impl Plan {
             };
             self.builder.tensor(Tensor { name, bytes, layer, stride: 1, kind })?;
         }
-        let grid = Grid { first, rows, cols };
+        let grid = TileGrid { first, rows, cols };
         self.at(home).cuts.push((cut, grid));
         Ok(grid)
     }
@@ -338,7 +344,7 @@ impl Plan {
         }
     }
 
-    fn grid_of(&mut self, value: Val, placed: &[Option<u32>]) -> Result<Grid, Error> {
+    fn grid_of(&mut self, value: Val, placed: &[Option<u32>]) -> Result<TileGrid, Error> {
         let home = self.home(value, placed)?;
         self.grid(home)
     }
@@ -370,7 +376,7 @@ impl Plan {
         } else {
             &streams
         };
-        let bytes: u64 = waiting.iter().flat_map(Grid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
+        let bytes: u64 = waiting.iter().flat_map(TileGrid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
         let flops_per_byte = if bytes == 0 { 0.0 } else { operator.flops / bytes as f64 };
         let work = |of: bool| if of && tiled.is_none() { flops_per_byte } else { 0.0 };
         let alone = streams.is_empty();
@@ -410,8 +416,8 @@ impl Plan {
         placed: &[Option<u32>],
     ) -> Result<(), Error> {
         let Product { m, n, k, .. } = *product;
-        let a = self.operand(step, operator, (product.a, product.a_turned), (m, k), placed)?;
-        let b = self.operand(step, operator, (product.b, product.b_turned), (k, n), placed)?;
+        let a = self.operand(step, operator, (product.a, product.a_transposed), (m, k), placed)?;
+        let b = self.operand(step, operator, (product.b, product.b_transposed), (k, n), placed)?;
         let c = self.operand(step, operator, (product.c, false), (m, n), placed)?;
         for operand in [&a, &b] {
             if let Some((stored, _)) = operand.relaid {
@@ -442,7 +448,7 @@ impl Plan {
         &mut self,
         step: &Step,
         operator: &Operator,
-        (value, turned): (Val, bool),
+        (value, transposed): (Val, bool),
         (rows, cols): (u64, u64),
         placed: &[Option<u32>],
     ) -> Result<Operand, Error> {
@@ -452,12 +458,12 @@ impl Plan {
         };
         let grid = self.grid_of(value, placed)?;
         let side = self.side().unwrap_or(1);
-        let (rows, cols) = if turned { (cols, rows) } else { (rows, cols) };
+        let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
         let shape = Shape { rows, cols, ..stored };
         let image = operator.op == Op::Conv;
         let same_elements = rows.checked_mul(cols) == stored.rows.checked_mul(stored.cols);
         if shape == stored || image || !same_elements {
-            let walked = Walked { grid, turned, shape, stored, side };
+            let walked = Walked { grid, transposed, shape, stored, side };
             return Ok(Operand { walked, relaid: None });
         }
         // Another matrix of the same elements, such as images flattened for a linear layer: square tiles of the one are
@@ -471,7 +477,7 @@ impl Plan {
             Val::Stored(_) => Kind::Activations,
         };
         let buffer = self.buffer(&Temp { name: name.into(), shape, layer: operator.layer, kind });
-        let walked = Walked { grid: self.grid(Home::Buffer(buffer))?, turned, shape, stored: shape, side };
+        let walked = Walked { grid: self.grid(Home::Buffer(buffer))?, transposed, shape, stored: shape, side };
         Ok(Operand { walked, relaid: Some((grid, buffer)) })
     }
 
@@ -486,10 +492,10 @@ impl Plan {
         let flops = operator.flops / (m as f64 * n as f64 * k as f64);
         // What is summed up in parts is written whole at first, unless it held something before.
         let mut written = vec![false; (c.grid.rows * c.grid.cols) as usize];
-        let mut put = |plan: &mut Self, row, col| {
+        let mut put = |planner: &mut Self, row, col| {
             for tile in c.at(row, col) {
                 let before = std::mem::replace(&mut written[(tile - c.grid.first) as usize], true);
-                plan.access(tile, op, if before { Mode::Update } else { mode }, 0.0)?;
+                planner.access(tile, op, if before { Mode::Update } else { mode }, 0.0)?;
             }
             Ok::<_, Error>(())
         };
@@ -526,7 +532,7 @@ impl Plan {
     }
 
     /// Uses all tiles of a tensor.
-    fn touch(&mut self, grid: Grid, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
+    fn touch(&mut self, grid: TileGrid, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
         grid.tiles().try_for_each(|tile| {
             let flops = flops_per_byte * self.builder.tensor_mut(tile).bytes as f64;
             self.access(tile, op, mode, flops)
@@ -555,5 +561,5 @@ impl Plan {
 /// An operand of a product, with the tiles and the buffer of one that had to be laid out anew.
 struct Operand {
     walked: Walked,
-    relaid: Option<(Grid, u32)>,
+    relaid: Option<(TileGrid, u32)>,
 }

@@ -65,7 +65,11 @@ impl Passes<'_> {
         // The bias of positions is made once, in the first layer, and used by all.
         streams.extend(self.stacks[stack].layers[layer].attention.positions);
         let seen = spans.iter().map(|span| {
-            let keys = if causal { span.positions.end - span.positions.start.saturating_sub(window - 1).min(span.positions.end) } else { count(span) };
+            let keys = if causal {
+                span.positions.end - span.positions.start.saturating_sub(window - 1).min(span.positions.end)
+            } else {
+                count(span)
+            };
             (count(span), keys, pairs(&span.positions, causal, window))
         });
         let seen: Vec<_> = seen.collect();
@@ -138,7 +142,7 @@ impl Passes<'_> {
                     let kept =
                         kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
                     let Val::Stored(index) = kept else { continue };
-                    let keys = self.plan.about(index).shape.rows;
+                    let keys = self.planner.about(index).shape.rows;
                     seen.push((count(span), keys, (count(span) * keys) as f64));
                     streams.push(kept);
                 }
@@ -162,7 +166,7 @@ impl Passes<'_> {
             for span in spans {
                 let shape = Shape::new(count(span), self.model.kv_elements_per_layer(), self.bits.kv);
                 let name = format!("cross_kv.{number}.request{}", span.request);
-                let kept = self.plan.stored(name, shape, Some(number), Kind::KvCache);
+                let kept = self.planner.stored(name, shape, Some(number), Kind::KvCache);
                 let of_layer = &mut self.stacks[stack].layers[layer].cross_kv;
                 of_layer.resize(of_layer.len().max(span.request + 1), None);
                 of_layer[span.request] = Some(kept);
@@ -203,7 +207,7 @@ impl Passes<'_> {
             // The last block is as long as the request needs.
             let rest = self.lengths[request].saturating_sub(block as u64 * self.block_positions);
             let shape = Shape::new(self.block_positions.min(rest).max(1), width, self.bits.kv);
-            of_request.push(self.plan.stored(name, shape, Some(number), Kind::KvCache));
+            of_request.push(self.planner.stored(name, shape, Some(number), Kind::KvCache));
         }
         Ok(of_request[blocks.start as usize..blocks.end as usize].to_vec())
     }
