@@ -8,6 +8,7 @@ use accel_core::error::Error;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Order, Outcome};
 use accel_core::trace::views::Views;
+use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
 use accel_ui::module::Module;
 use accel_ui::run::Phase;
@@ -43,6 +44,8 @@ pub(crate) struct Engine {
     pub(crate) records: RwSignal<Vec<Scored>>,
     /// The distributions asked for last.
     pub(crate) views: RwSignal<Option<Result<Arc<Views>, Error>>>,
+    /// The traffic by the size of fast memory asked for last.
+    pub(crate) traffic: RwSignal<Option<Result<Arc<Curve>, Error>>>,
     /// The comparison asked for last.
     pub(crate) compared: RwSignal<Option<Result<Arc<Realism>, Error>>>,
     worker: Worker,
@@ -66,6 +69,7 @@ impl Engine {
             answer: RwSignal::new(None),
             records: RwSignal::new(Vec::new()),
             views: RwSignal::new(None),
+            traffic: RwSignal::new(None),
             compared: RwSignal::new(None),
             worker: Worker::new("Choose larger tiles, fewer tokens or a shorter trace, or use the command line"),
             inner: StoredValue::new_local(Inner::default()),
@@ -141,6 +145,13 @@ impl Engine {
         self.send(&Request::Views, None);
     }
 
+    /// Asks for the traffic of the operators behind the newest answer; it arrives in `traffic`.
+    pub(crate) fn ask_traffic(self) {
+        if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
+            self.send(&Request::Traffic { recipe }, None);
+        }
+    }
+
     /// Asks how the trace compares with a profile, or with the file; the answer arrives in `compared`.
     pub(crate) fn ask_compared(self, profile: String) {
         self.compared.set(None);
@@ -165,6 +176,7 @@ impl Engine {
                 if let Some(recipe) = self.inner.try_update_value(|inner| inner.recipe.take()).flatten() {
                     self.records.set(Vec::new());
                     self.views.set(None);
+                    self.traffic.set(None);
                     self.compared.set(None);
                     self.answer.set(Some(Answer { recipe, outcome: Arc::new(*outcome) }));
                 }
@@ -173,6 +185,7 @@ impl Engine {
             Reply::Failed { id, error } if id == newest || id == 0 => self.phase.set(Phase::Failed(error)),
             Reply::Records { rows } => self.records.set(rows),
             Reply::Views { answer } => self.views.set(Some(answer.map(|views| Arc::new(*views)))),
+            Reply::Traffic { answer } => self.traffic.set(Some(answer.map(Arc::new))),
             Reply::Compared { answer } => self.compared.set(Some(answer.map(|realism| Arc::new(*realism)))),
             // Of a run that a newer one has replaced.
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}

@@ -2,6 +2,7 @@
 
 use accel_core::error::{Error, Place};
 use accel_core::trace::Trace;
+use accel_core::traffic::Curve;
 use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::closure::Closure;
@@ -56,6 +57,18 @@ impl Extra {
             report.as_ref().clone(),
         ];
         self.call("trace", &arguments.into_iter().collect())
+    }
+
+    /// The traffic of the operators of a workload with its file.
+    pub(crate) fn traffic(
+        &self,
+        workload: &str,
+        name: &str,
+        bytes: &Uint8Array,
+        report: &Closure<dyn Fn(f64, f64)>,
+    ) -> Result<Curve, Error> {
+        let arguments = [workload.into(), name.into(), bytes.into(), report.as_ref().clone()];
+        self.call("traffic", &arguments.into_iter().collect())
     }
 
     /// Distributions of a trace.

@@ -6,6 +6,7 @@
 use accel_core::error::Error;
 use accel_core::run::{Order, Outcome};
 use accel_core::trace::views::Views;
+use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
 use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
@@ -29,6 +30,8 @@ pub(crate) enum Request {
     Records { order: Order, start: u64, count: u64 },
     /// Show distributions of the trace of the last finished run.
     Views,
+    /// Show the traffic of the operators of a recipe by the size of fast memory.
+    Traffic { recipe: String },
     /// Compare that trace with a profile, or, where the name is empty, with the file.
     Compare { profile: String },
 }
@@ -46,6 +49,8 @@ pub(crate) enum Reply {
     Records { rows: Vec<Scored> },
     /// Distributions of the trace, or why there are none.
     Views { answer: Result<Box<Views>, Error> },
+    /// Traffic by the size of fast memory, or why there is none.
+    Traffic { answer: Result<Curve, Error> },
     /// The trace beside a reference, or why not.
     Compared { answer: Result<Box<Realism>, Error> },
 }

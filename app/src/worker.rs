@@ -10,6 +10,7 @@ use accel_core::run::{Job, Outcome, Scored};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
+use accel_core::traffic::Curve;
 use accel_ui::worker::{listen, post};
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
@@ -78,6 +79,10 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
         Request::Views => {
             let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move { send(&scope, &Reply::Views { answer: ask(&state, None).await }) });
+        }
+        Request::Traffic { recipe } => {
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move { send(&scope, &Reply::Traffic { answer: traffic(&state, &recipe).await }) });
         }
         Request::Compare { profile } => {
             let (scope, state) = (scope.clone(), Rc::clone(state));
@@ -262,6 +267,16 @@ async fn ask<T: DeserializeOwned>(state: &State, profile: Option<&str>) -> Resul
         }
     };
     Ok(Box::new(answer))
+}
+
+/// The traffic of the operators of a recipe.
+async fn traffic(state: &State, recipe: &str) -> Result<Curve, Error> {
+    let workload = Recipe::from_json("recipe", recipe.as_bytes())?.workload;
+    let workload = serde_json::to_string(&workload).map_err(|e| Error::Internal(e.to_string()))?;
+    let file = state.file.borrow().clone();
+    let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
+    let silent = Closure::<dyn Fn(f64, f64)>::new(|_, _| {});
+    extra::load().await?.traffic(&workload, &name, &bytes, &silent)
 }
 
 /// Lets messages that wait be handled.

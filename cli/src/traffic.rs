@@ -105,9 +105,8 @@ impl Traffic {
         if self.csv {
             writeln!(out, "capacity_bytes,compulsory_bytes,bound_bytes,attained_bytes,ratio,mapping")?;
             for point in &curve.points {
-                let least = &point.least;
                 let mapping = point.mapping.as_deref().unwrap_or_default();
-                let (compulsory, bound, attained) = (least.compulsory_bytes, least.bound_bytes, least.attained_bytes);
+                let (compulsory, bound, attained) = (point.compulsory_bytes, point.bound_bytes, point.attained_bytes);
                 writeln!(
                     out,
                     "{},{compulsory},{bound},{attained},{:.4},\"{mapping}\"",
@@ -119,14 +118,14 @@ impl Traffic {
         let rows = curve.points.iter().map(|point| {
             [
                 format_bytes(point.capacity_bytes),
-                format_bytes(point.least.bound_bytes),
-                format_bytes(point.least.attained_bytes),
+                format_bytes(point.bound_bytes),
+                format_bytes(point.attained_bytes),
                 format!("{:.3}", point.ratio),
                 point.mapping.clone().unwrap_or_else(|| "-".into()),
             ]
         });
         writeln!(out, "{}", numbers(["capacity", "at least", "attained", "attained / least", "mapping"], rows))?;
-        let compulsory = curve.points.first().map_or(0, |point| point.least.compulsory_bytes);
+        let compulsory = curve.points.first().map_or(0, |point| point.compulsory_bytes);
         writeln!(out, "With every operand of every operator moved once: {}.", format_bytes(compulsory))?;
         Ok(())
     }

@@ -135,13 +135,15 @@ pub struct Curve {
 pub struct Point {
     /// Bytes of fast memory.
     pub capacity_bytes: u64,
-    /// What is moved there.
-    #[serde(flatten)]
-    pub least: Least,
+    /// Each operand of each operator once.
+    pub compulsory_bytes: u64,
+    /// No schedule moves less.
+    pub bound_bytes: u64,
+    /// What the best mapping found moves.
+    pub attained_bytes: u64,
     /// Attained bytes as a multiple of the bound.
     pub ratio: f64,
     /// How the operator is tiled, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<String>,
 }
 
@@ -279,7 +281,8 @@ fn point(groups: &[Group], capacity_bytes: u64) -> Result<Point, Error> {
         _ => None,
     };
     let ratio = if least.bound_bytes == 0 { 1.0 } else { least.attained_bytes as f64 / least.bound_bytes as f64 };
-    Ok(Point { capacity_bytes, least, ratio, mapping })
+    let Least { compulsory_bytes, bound_bytes, attained_bytes } = least;
+    Ok(Point { capacity_bytes, compulsory_bytes, bound_bytes, attained_bytes, ratio, mapping })
 }
 
 #[cfg(test)]
@@ -296,9 +299,9 @@ mod tests {
     fn an_operator_has_a_curve() {
         let curve = read(r#"{"of":{"gemm":{"m":1024,"n":1024,"k":1024}}}"#).unwrap();
         assert_eq!((curve.points.len(), curve.points[0].capacity_bytes), (17, 1024));
-        assert!(curve.points.windows(2).all(|two| two[0].least.attained_bytes >= two[1].least.attained_bytes));
-        assert!(curve.points[0].least.bound_bytes >= 536_000_000);
-        assert_eq!(curve.points[16].least.attained_bytes, 12 * MIB);
+        assert!(curve.points.windows(2).all(|two| two[0].attained_bytes >= two[1].attained_bytes));
+        assert!(curve.points[0].bound_bytes >= 536_000_000);
+        assert_eq!(curve.points[16].attained_bytes, 12 * MIB);
         assert!(curve.points[0].mapping.as_ref().unwrap().starts_with("output stationary"), "{:?}", curve.points[0]);
         let one = read(
             r#"{"of":{"attention":{"queries":4096,"keys":4096,"heads":32,"kv_heads":8,"head_dim":128,"dtype":"bf16"}},"capacities":[1048576]}"#,
@@ -318,10 +321,10 @@ mod tests {
         for model in ["gpt2-large", "resnet-18", "bert-base"] {
             let (small, large) = (of(model, 64 * 1024), of(model, 64 * MIB));
             for curve in [&small, &large] {
-                let least = &curve.points[0].least;
+                let least = &curve.points[0];
                 assert!(least.bound_bytes <= least.attained_bytes, "{model}: {least:?}");
             }
-            assert!(small.points[0].least.attained_bytes > large.points[0].least.attained_bytes, "{model}");
+            assert!(small.points[0].attained_bytes > large.points[0].attained_bytes, "{model}");
         }
     }
 

@@ -399,3 +399,28 @@ async fn cors_answers_listed_origins_only() {
     );
     assert!(plain.await.unwrap().headers.get("access-control-allow-origin").is_none());
 }
+
+#[tokio::test]
+async fn traffic_of_operators_and_models() {
+    let gemm = r#"{"of":{"gemm":{"m":1024,"n":1024,"k":1024}},"capacities":[1024,98304]}"#;
+    let answer = post("/v1/traffic", gemm).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let points = answer.json().unwrap()["points"].as_array().unwrap().clone();
+    let bytes = |point: &Value, key: &str| point[key].as_u64().unwrap();
+    for (point, least) in points.iter().zip([536_000_000, 54_600_000]) {
+        assert!(bytes(point, "bound_bytes") >= least && bytes(point, "attained_bytes") >= bytes(point, "bound_bytes"));
+    }
+    // And the command line prints the same.
+    let printed = accel(["traffic", "--gemm", "1024x1024x1024", "--capacity", "1KiB,96KiB", "--json"]).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), answer.json().unwrap());
+    for (body, says) in [
+        (r#"{"of":{"gemm":{"m":0,"n":1,"k":1}}}"#, "m is 0"),
+        (r#"{"of":{"gemm":{"m":9,"n":9,"k":9}},"capacities":[4]}"#, "Choose at least 12"),
+        (r#"{"of":{"sum":{}}}"#, "unknown variant"),
+        (r#"{"of":{"workload":{"file":{"name":"x.csv"}}}}"#, "a request cannot carry"),
+    ] {
+        let refused = post("/v1/traffic", body).await.unwrap();
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", refused.text);
+        assert!(refused.text.contains(says), "{body}: {}", refused.text);
+    }
+}

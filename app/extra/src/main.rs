@@ -9,6 +9,7 @@ use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::Trace;
 use accel_core::trace::views::Views;
+use accel_core::traffic::{Subject, Traffic};
 use accel_core::validate::profile;
 use accel_core::validate::realism::{Realism, Reference, realism};
 use serde::Serialize;
@@ -58,6 +59,16 @@ pub fn trace(
         let (trace, _) =
             workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
         Ok(trace)
+    }))
+}
+
+/// The traffic of the operators of a workload (as JSON) by the size of fast memory; `bytes` are the file that it needs.
+#[wasm_bindgen]
+pub fn traffic(workload: &str, name: &str, bytes: &[u8], report: &js_sys::Function) -> Vec<u8> {
+    let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
+    pack(workload.and_then(|workload| {
+        let question = Traffic { of: Subject::Workload(workload), capacities: Vec::new() };
+        question.curve(Some(&Input::new(name, bytes)), &mut ToWorker(report))
     }))
 }
 

@@ -15,6 +15,7 @@ mod occupancy;
 mod realism;
 mod reasons;
 mod scores;
+mod traffic;
 mod validation;
 mod views;
 
@@ -54,6 +55,7 @@ fn panels(app: App, answer: Answer) -> impl IntoView {
         {occupancy::occupancy(&outcome)}
         {reasons::reasons(&outcome)}
         {scores::scores(app, &outcome)}
+        {traffic::traffic(app)}
         {views::views(app)}
         {realism::realism(app)}
         {validation::validation(outcome.validation.as_ref())}

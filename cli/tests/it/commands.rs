@@ -364,3 +364,56 @@ fn kernel_counts_misses_and_prices_source_code() {
     std::fs::write(&path, b"x[0] = \xff;").unwrap();
     assert!(refusal(&["kernel", &path]).contains("byte 7 is not UTF-8"));
 }
+
+#[test]
+fn traffic_by_the_size_of_fast_memory() {
+    let answer = json(&["traffic", "--gemm", "256x256x256", "--dtype", "bf16", "--json"]);
+    let points = answer["points"].as_array().unwrap();
+    assert_eq!((points.len(), points[0]["capacity_bytes"].as_u64()), (17, Some(1024)));
+    assert_eq!(points[16]["attained_bytes"], 3 * 2 * 256 * 256);
+    let table = stdout(&[
+        "traffic",
+        "--attention",
+        "queries=512,keys=512,heads=8,kv-heads=2,head_dim=64",
+        "--capacity",
+        "64KiB",
+    ]);
+    assert!(table.contains("64 KiB") && table.contains("rows with"), "{table}");
+    let conv = "height=58,width=58,channels=64,filters=64,size=3";
+    let csv = stdout(&["traffic", "--conv", conv, "--capacity", "256KiB", "--csv"]);
+    assert!(csv.lines().nth(1).unwrap().starts_with("262144,1811456,1811456,1811456,1.0000,"), "{csv}");
+    let model = json(&["traffic", "--model", "bert-base", "--capacity", "64KiB,64MiB", "--json"]);
+    assert!(model["points"][0]["attained_bytes"].as_u64() > model["points"][1]["attained_bytes"].as_u64());
+    for (arguments, says) in [
+        (vec!["traffic", "--gemm", "12x12"], "not three sizes"),
+        (vec!["traffic", "--gemm", "12x12x12", "--capacity", "8"], "Choose at least 12"),
+        (vec!["traffic", "--conv", "height=8,width=8,channels=3,filters=4,size=9"], "larger than"),
+        (vec!["traffic", "--synthetic", "cnn"], "no operators"),
+        (vec!["traffic"], "nothing to run"),
+    ] {
+        assert!(refusal(&arguments).contains(says), "{arguments:?}: {}", refusal(&arguments));
+    }
+}
+
+/// A product of 12.6 MB in a kilobyte moves far more, and a tile that does not fit with its partners is refused.
+#[test]
+fn tiles_follow_the_capacity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gemm.json").display().to_string();
+    std::fs::write(&path, r#"{"model_type":"gemm","m":256,"n":256,"k":256}"#).unwrap();
+    let missed = |flags: &[&str]| {
+        let answer = json(&[&["simulate", "--model", &path, "--policy", "lru", "--json"], flags].concat());
+        let bound = answer["io_bound_bytes"].as_u64().unwrap();
+        let (lower, upper) = (&answer["bounds"]["miss_bytes"]["lower"], &answer["bounds"]["miss_bytes"]["upper"]);
+        assert!(upper.as_u64().unwrap() >= bound && lower.as_u64() <= upper.as_u64());
+        // 2MNK / sqrt(S) - 2S words of 4 bytes, in 250 words.
+        assert!(bound as f64 >= 4.0 * (2.0 * 256f64.powi(3) / 250f64.sqrt() - 500.0));
+        answer["runs"][0]["miss_bytes"].as_u64().unwrap()
+    };
+    let (own, fixed) =
+        (missed(&["--capacity", "1KB"]), missed(&["--capacity", "1KB", "--dataflow", "output_stationary"]));
+    assert!(own < fixed && fixed > 8_000_000, "{own} {fixed}");
+    let refused =
+        refusal(&["simulate", "--model", &path, "--dataflow", "os", "--tile", "256KiB", "--capacity", "96KiB"]);
+    assert!(refused.contains("tile_bytes is 262144") && refused.contains("Choose at most 32768"), "{refused}");
+}
