@@ -4,6 +4,7 @@ mod bounds;
 mod convert;
 mod curve;
 mod explain;
+mod figures;
 mod flags;
 mod kernel;
 mod list;
@@ -20,8 +21,9 @@ mod validate;
 
 use std::io::Write;
 
+use accel_core::recipe::fields::Part;
 use clap::{Args, Parser, Subcommand};
-use flags::Flags;
+use flags::{Capacity, Flags, OfMeasure};
 use source::{Source, WorkloadArgs};
 
 /// What should stay in fast memory, how much of it does my model need, and which policy should decide?
@@ -63,6 +65,8 @@ struct Recipe {
     workload: WorkloadArgs,
     #[command(flatten)]
     experiment: source::ExperimentArgs,
+    #[command(flatten)]
+    measure: Flags<OfMeasure>,
     /// Print a link that opens the experiment on the page at this address.
     #[arg(long, value_name = "URL")]
     link: Option<String>,
@@ -82,7 +86,13 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
         Command::Recipe(command) => {
             let file = Flags::default();
             let source = Source { recipe: None, trace: None, format: None, file, workload: command.workload };
-            let recipe = source.recipe(&command.experiment)?;
+            let mut recipe = source.recipe(&command.experiment)?;
+            command.measure.apply(Part::Measure, &mut recipe)?;
+            recipe.measure.check()?;
+            if let Some(capacity @ Capacity::Share(_)) = command.experiment.memory.one_capacity()? {
+                let trace = recipe.measure.part(recipe.workload.trace(recipe.seed)?);
+                recipe.memory.capacity_bytes = capacity.bytes(trace.summary().unique_bytes);
+            }
             match command.link {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,
                 Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,

@@ -21,7 +21,7 @@ use accel_core::workload::model_run::ModelRun;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
 use crate::parquet;
 use crate::progress::Bar;
 
@@ -70,8 +70,22 @@ pub(crate) struct ExperimentArgs {
 /// Memory.
 #[derive(Debug, Default, Args)]
 pub(crate) struct MemoryArgs {
+    /// Capacities of fast memory, separated by commas: sizes such as 128MiB, or shares of the bytes of all tensors, such
+    /// as 0.1.
+    #[arg(
+        long = "capacity",
+        value_name = "LIST",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_parser = flags::capacity()
+    )]
+    pub(crate) capacities: Vec<Capacity>,
     #[command(flatten)]
     pub(crate) fields: Flags<OfMemory>,
+    /// What counts time: the device that fits the workload (an H100 for operations of models; nothing for requests to
+    /// objects), or the prototype's constants.
+    #[arg(long, value_name = "NAME", value_enum, conflicts_with = "device")]
+    pub(crate) cost: Option<CostArg>,
     /// Count time and energy on a device: its name (`accel list devices` prints them) or a JSON file that describes it.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) device: Option<String>,
@@ -83,9 +97,33 @@ pub(crate) struct MemoryArgs {
     pub(crate) levels: Vec<String>,
 }
 
+/// What counts time, where no device is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CostArg {
+    Device,
+    Prototype,
+}
+
 impl MemoryArgs {
+    /// The one capacity of a command that has no use for more.
+    pub(crate) fn one_capacity(&self) -> anyhow::Result<Option<Capacity>> {
+        match self.capacities[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            [_, _, ..] => bail!("--capacity names several capacities, and only accel simulate takes them: give one"),
+        }
+    }
+
     fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        if let Some(Capacity::Bytes(bytes)) = self.capacities.first() {
+            recipe.memory.capacity_bytes = *bytes;
+        }
         self.fields.apply(Part::Memory, recipe)?;
+        match self.cost {
+            Some(CostArg::Device) => recipe.memory.cost = Cost::Device,
+            Some(CostArg::Prototype) => recipe.memory.cost = Cost::Prototype,
+            None => {}
+        }
         let Some(device) = &self.device else { return Ok(()) };
         let below = self.levels.iter().map(|level| read_level(level)).collect::<anyhow::Result<_>>()?;
         recipe.memory.cost = Cost::Physical(Physical { device: device_ref(device)?, below, ..Physical::default() });
@@ -155,8 +193,8 @@ impl WorkloadArgs {
         if let [first, second, ..] = chosen[..] {
             bail!("{first} cannot be combined with {second}: choose one");
         }
-        for flag in self.fields.given() {
-            let has = |part: Part| part.fields().any(|row| row.flag == flag);
+        for (flag, text) in self.fields.given() {
+            let has = |part: Part| part.fields().any(|row| row.flag == flag && flags::is_meant(row, text));
             let owners =
                 [(Part::Model, MODEL), (Part::Synthetic, SYNTHETIC)].into_iter().filter(|(part, _)| has(*part));
             let owners: Vec<&str> = owners.map(|(_, source)| source).collect();
@@ -223,6 +261,11 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
 }
 
 impl Source {
+    /// Whether a recipe says what to compute, rather than flags.
+    pub(crate) fn names_a_recipe(&self) -> bool {
+        self.recipe.is_some()
+    }
+
     /// The experiment that the flags describe.
     pub(crate) fn recipe(&self, experiment: &ExperimentArgs) -> anyhow::Result<Recipe> {
         let mut recipe = match (&self.recipe, self.workload.recipe()?, &self.trace) {
@@ -235,7 +278,8 @@ impl Source {
             (None, Some(recipe), None) => recipe,
             (None, None, Some(path)) => {
                 let file = FileSource { name: path.display().to_string(), format: self.format, columns: None };
-                let mut recipe = Recipe { workload: Workload::File(file), ..Part::File.recipe() };
+                // A file may be long, and bounds take as long as a dozen policies: they are computed where asked for.
+                let mut recipe = Recipe { workload: Workload::File(file), bounds: false, ..Part::File.recipe() };
                 self.file.apply(Part::File, &mut recipe)?;
                 recipe
             }
@@ -247,6 +291,7 @@ impl Source {
             }
         };
         self.workload.fields.apply(Part::Experiment, &mut recipe)?;
+        self.workload.fields.apply(Part::Measure, &mut recipe)?;
         experiment.memory.apply(&mut recipe)?;
         if let Some(Policies(policies)) = &experiment.policy {
             recipe.policies.clone_from(policies);
@@ -369,11 +414,11 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// The trace needs no memory and no policies: the defaults pass the checks.
 pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, Trace, Option<&'static str>)> {
     let recipe = source.recipe(&ExperimentArgs::default())?;
-    Ok(match source.file(&recipe)? {
-        Some((trace, format)) => (recipe, trace, Some(format)),
-        None => {
-            let trace = recipe.workload.trace(recipe.seed)?;
-            (recipe, trace, None)
-        }
-    })
+    recipe.measure.check()?;
+    let (trace, format) = match source.file(&recipe)? {
+        Some((trace, format)) => (trace, Some(format)),
+        None => (recipe.workload.trace(recipe.seed)?, None),
+    };
+    let trace = recipe.measure.part(trace);
+    Ok((recipe, trace, format))
 }

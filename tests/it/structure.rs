@@ -54,8 +54,8 @@ const ORDERS: [(&str, &[&str]); 9] = [
     (
         "cli/src",
         &[
-            "progress", "parquet", "flags", "source", "table", "parallel", "scores", "stream", "convert", "list",
-            "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace",
+            "progress", "parquet", "flags", "source", "table", "figures", "parallel", "scores", "stream", "convert",
+            "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace",
         ],
     ),
     (

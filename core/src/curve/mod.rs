@@ -132,6 +132,11 @@ pub struct Curves {
     pub bounds: Option<CurveBounds>,
 }
 
+/// Whether LRU's curve is exact: stack distances tell its hits where sizes and ages do not change them.
+fn is_exact(trace: &Trace) -> bool {
+    trace.resizes().is_empty() && !trace.expires()
+}
+
 /// Shares of the hits for which the smallest capacity is told.
 pub const SHARES: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 
@@ -205,7 +210,7 @@ impl CurveTasks {
         let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
         let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
-        let exact = |policy| policy == PolicyKind::Lru && trace.resizes().is_empty();
+        let exact = |policy| policy == PolicyKind::Lru && is_exact(trace);
         let mut tasks = Vec::new();
         for &policy in policies {
             let simulated = |c: &&u64| !exact(policy) || **c < largest;
@@ -281,13 +286,14 @@ impl CurveTasks {
                     packing.step(usize::MAX);
                     packing.misses()
                 };
-                let [objects, bytes] = self.orders();
-                let schedules = [
+                let mut schedules = vec![
                     self.simulate(PolicyKind::Belady, capacity)?,
                     self.simulate(PolicyKind::BeladySize, capacity)?,
-                    pack(objects),
-                    pack(bytes),
                 ];
+                // A packed tensor would be kept beyond its age.
+                if !self.trace.expires() {
+                    schedules.extend(self.orders().iter().map(pack));
+                }
                 schedules.into_iter().fold(Misses { objects: u64::MAX, bytes: u64::MAX }, |best, m| Misses {
                     objects: best.objects.min(m.objects),
                     bytes: best.bytes.min(m.bytes),
@@ -316,7 +322,7 @@ impl CurveTasks {
         let below_largest = self.capacities.partition_point(|c| *c < self.largest);
         let mut curves = Vec::new();
         for &policy in &self.policies {
-            curves.push(if policy == PolicyKind::Lru && self.trace.resizes().is_empty() {
+            curves.push(if policy == PolicyKind::Lru && is_exact(&self.trace) {
                 let below = misses(&mut answers, below_largest)?;
                 let Some(Answer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
                 self.lru(below, exact)

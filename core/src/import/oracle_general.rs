@@ -282,7 +282,7 @@ impl Again<'_> {
             self.accesses.push(number);
             self.done += 1;
         }
-        Ok(Chunk { start, accesses: &self.accesses, resizes: &self.resizes })
+        Ok(Chunk { start, accesses: &self.accesses, resizes: &self.resizes, deadlines: &[] })
     }
 }
 
@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(objects.summary("t").unwrap(), trace.summary());
         let mut again = objects.again();
         for piece in pieces() {
-            let Chunk { start, accesses, resizes } = again.accesses("t", piece).unwrap();
+            let Chunk { start, accesses, resizes, .. } = again.accesses("t", piece).unwrap();
             let held = trace.chunk(start, start + accesses.len());
             assert_eq!((accesses, resizes), (held.accesses, held.resizes));
         }

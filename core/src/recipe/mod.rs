@@ -1,6 +1,7 @@
 //! One experiment as one value. The URL, the worker, REST and the command line all carry it.
 
 pub mod fields;
+pub mod measure;
 pub mod tenants;
 mod workload;
 
@@ -14,6 +15,7 @@ use crate::memory::Memory;
 use crate::policy::PolicyKind;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
+use measure::Measure;
 
 pub use workload::{FileSource, Workload};
 
@@ -38,9 +40,16 @@ pub struct Recipe {
     /// Whether to enclose the best possible schedule; takes about as long as five policies.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub bounds: bool,
+    /// Which accesses are run and counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub measure: Measure,
     /// At which capacities to run everything again, if at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<Grid>,
+}
+
+fn is_default(measure: &Measure) -> bool {
+    *measure == Measure::default()
 }
 
 fn yes() -> bool {
@@ -65,6 +74,7 @@ impl Default for Recipe {
             policies: default_policies(),
             seed: default_seed(),
             bounds: true,
+            measure: Measure::default(),
             curve: None,
         }
     }
@@ -88,7 +98,12 @@ impl Recipe {
         if let Some((_, kind)) = twice {
             return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
         }
+        self.measure.check()?;
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
+        if let (Some(warmup), Some(_)) = (self.measure.warmup, &self.curve) {
+            let problem = "a curve over capacities counts every access";
+            return Err(Error::field("warmup", warmup, problem, "Leave the warm-up out, or the curve"));
+        }
         self.workload.check()
     }
 

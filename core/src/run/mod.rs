@@ -5,19 +5,21 @@
 //! threads ([`Plan::run`]). What is not asked for ([`Details`]) is not computed. [`stream`] is for traces that are too
 //! long to hold.
 
+mod counter;
 mod pass;
 pub mod stream;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bound::{Bounds, Least, Misses};
+use crate::bound::{Bounds, Least, Misses, Schedule};
 use crate::curve::{CurveTasks, Curves, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
-use crate::policy::{Admission, PolicyKind, Setup};
+use crate::memory::{Costing, Stated};
+use crate::policy::{Admission, Knows, PolicyKind, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::score::{Scorer, Scores, heuristic};
@@ -29,6 +31,7 @@ use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
 use crate::workload::synthetic::sort_by_key;
+use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
 
@@ -72,6 +75,8 @@ pub struct Charts {
 pub struct Outcome {
     /// Size of the trace.
     pub trace: Summary,
+    /// What counts time and energy.
+    pub cost: Stated,
     /// One report a policy, in the order of the recipe.
     pub runs: Vec<Report>,
     /// How good any policy could be, where the recipe asks.
@@ -150,9 +155,14 @@ pub struct Plan {
     trace: Arc<Trace>,
     /// Where a policy reads them.
     scores: Option<Scores>,
-    sizes: Vec<u64>,
-    future: Arc<Future>,
+    sizes: Arc<[u64]>,
+    /// Made when a pass first asks for it.
+    future: Arc<OnceLock<Arc<Future>>>,
     buckets: Buckets,
+    costing: Costing,
+    /// The first access that is counted, and the accesses of an interval.
+    from: usize,
+    interval: Option<usize>,
     curve: Option<CurveTasks>,
     passes: Vec<Pass>,
 }
@@ -162,17 +172,33 @@ impl Plan {
     /// elsewhere, one per access; where a policy reads them and none are given, the heuristic makes them.
     pub fn new(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>, details: Details) -> Result<Self, Error> {
         recipe.check()?;
-        let trace = Arc::new(match file {
+        let trace = match file {
             Some(trace) => trace,
             None => recipe.workload.trace(recipe.seed)?,
-        });
+        };
+        let trace = Arc::new(recipe.measure.part(trace));
         let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
         if let Some(given) = given.filter(|given| *given != accesses) {
             return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
         }
         let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
-        let future = Arc::new(Future::of(&trace));
-        let curve = recipe.curve.as_ref().map(|grid| {
+        let from = recipe.measure.from(accesses)?;
+        let random = matches!(recipe.workload, Workload::Synthetic(_));
+        let mut plan = Self {
+            sizes: trace.sizes().into(),
+            buckets: if details.charts { Buckets::new(&trace) } else { Buckets::default() },
+            costing: recipe.memory.cost.fit(trace.knows_operations(), random),
+            from,
+            interval: recipe.measure.interval(accesses - from)?,
+            recipe: recipe.clone(),
+            details,
+            trace,
+            scores,
+            future: Arc::default(),
+            curve: None,
+            passes: Vec::new(),
+        };
+        plan.curve = recipe.curve.as_ref().map(|grid| {
             let question = Question {
                 grid,
                 policies: &recipe.policies,
@@ -180,8 +206,43 @@ impl Plan {
                 seed: recipe.seed,
                 bounds: recipe.bounds,
             };
-            CurveTasks::new(&trace, &future, scores.as_ref(), &question)
+            CurveTasks::new(&plan.trace, plan.future(), plan.scores.as_ref(), &question)
         });
+        plan.passes = plan.all_passes();
+        Ok(plan)
+    }
+
+    /// The same run in a memory of `capacity_bytes`, without curves: the trace and what is known of it are shared.
+    pub fn at(&self, capacity_bytes: u64) -> Result<Self, Error> {
+        let mut recipe = self.recipe.clone();
+        (recipe.memory.capacity_bytes, recipe.curve) = (capacity_bytes, None);
+        recipe.memory.check()?;
+        let mut plan = Self {
+            recipe,
+            details: self.details,
+            trace: Arc::clone(&self.trace),
+            scores: self.scores.clone(),
+            sizes: Arc::clone(&self.sizes),
+            future: Arc::clone(&self.future),
+            buckets: self.buckets.clone(),
+            costing: self.costing.clone(),
+            from: self.from,
+            interval: self.interval,
+            curve: None,
+            passes: Vec::new(),
+        };
+        plan.passes = plan.all_passes();
+        Ok(plan)
+    }
+
+    /// Takes a memory of `capacity_bytes` in place of the recipe's.
+    pub fn set_capacity(&mut self, capacity_bytes: u64) -> Result<(), Error> {
+        self.recipe.memory.capacity_bytes = capacity_bytes;
+        self.recipe.memory.check()
+    }
+
+    fn all_passes(&self) -> Vec<Pass> {
+        let Self { recipe, details, .. } = self;
         let mut passes = Vec::new();
         if details.explanation {
             passes.push(Pass::Reuse);
@@ -193,20 +254,26 @@ impl Plan {
             let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
-            passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+            // A packed tensor would be kept beyond its age.
+            if !self.trace.expires() {
+                passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+            }
         }
-        passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
-        Ok(Self {
-            sizes: trace.sizes(),
-            buckets: Buckets::new(&trace),
-            recipe: recipe.clone(),
-            details,
-            trace,
-            scores,
-            future,
-            curve,
-            passes,
-        })
+        passes.extend((0..self.curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
+        passes
+    }
+
+    fn counter(&self) -> Counter {
+        Counter::new(self.from, self.accesses(), self.interval)
+    }
+
+    fn future(&self) -> &Arc<Future> {
+        self.future.get_or_init(|| Arc::new(Future::of(&self.trace)))
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// The trace.
@@ -253,18 +320,19 @@ impl Plan {
 
     /// The evictions that access number `access` causes under `policy`, the worst first.
     pub fn evictions_at(&self, policy: PolicyKind, access: usize) -> Result<Vec<Eviction>, Error> {
-        evictions_at(policy, &self.setup(), &self.future, &self.trace, access)
+        evictions_at(policy, &self.setup(policy), self.future(), &self.trace, &self.costing, access)
     }
 
     fn accesses(&self) -> usize {
         self.trace.accesses().len()
     }
 
-    fn setup(&self) -> Setup<'_> {
+    /// What `policy` may know, and those of levels below, which do not know the future.
+    fn setup(&self, policy: PolicyKind) -> Setup<'_> {
         Setup {
             admission: self.recipe.memory.admission,
             scores: self.scores.as_ref(),
-            future: Some(&self.future),
+            future: (policy.info().knows == Knows::Future).then(|| self.future()),
             seed: self.recipe.seed,
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
         }
@@ -276,11 +344,16 @@ impl Plan {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
         let summary = self.trace.summary();
+        let counted = Summary { accesses: summary.accesses - self.from as u64, ..summary };
+        let counted = match self.from {
+            0 => counted,
+            from => Summary { requested_bytes: self.trace.sized().skip(from).map(|(_, bytes)| bytes).sum(), ..counted },
+        };
         let admission = self.recipe.memory.admission;
-        let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
+        let nothing_kept = Misses { objects: counted.accesses, bytes: counted.requested_bytes };
         let mut schedules = match admission {
             Admission::Always => Vec::new(),
-            Admission::Bypass => vec![("nothing kept", nothing_kept)],
+            Admission::Bypass => vec![Schedule { name: "nothing kept", misses: nothing_kept, time_ms: None }],
         };
         let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
         let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
@@ -289,32 +362,34 @@ impl Plan {
                 Found::Reuse(counts, stack) => (reuse, distances) = (counts, stack),
                 Found::Run(report, timeline) => {
                     let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
-                    schedules.push((report.policy.name(), misses));
+                    schedules.push(Schedule { name: report.policy.name(), misses, time_ms: report.time_ms() });
                     runs.push(*report);
                     timelines.extend(timeline);
                 }
-                Found::Schedule(name, misses) => schedules.push((name, misses)),
+                Found::Schedule(schedule) => schedules.push(schedule),
                 Found::Lower(found) => least = Some(found),
                 Found::Curve(answer) => curve.push(answer),
             }
         }
         reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
-        let bounds = least.and_then(|least: Least| least.bounds(admission, summary.accesses, &schedules));
+        let bounds =
+            least.and_then(|least: Least| least.bounds(admission, counted.accesses, &self.costing, &schedules));
         if let Some(bounds) = &bounds {
             close_gaps(&mut runs, bounds, &schedules);
         }
         let validation = match &self.recipe.workload {
-            Workload::Synthetic(s) if self.details.runs => {
+            Workload::Synthetic(s) if self.details.runs && self.recipe.measure.is_whole() => {
                 Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?)
             }
             Workload::Synthetic(_) | Workload::Model(_) | Workload::Tenants(_) | Workload::File(_) => None,
         };
         let explanation = match self.details.explanation {
-            true => explain(&summary, &reuse, &runs, bounds.as_ref()),
+            true => explain(&counted, &reuse, &runs, bounds.as_ref(), &self.costing),
             false => Vec::new(),
         };
         let outcome = Outcome {
             trace: summary,
+            cost: self.costing.stated(self.recipe.memory.capacity_bytes)?,
             explanation,
             runs,
             bounds,
@@ -336,8 +411,9 @@ impl Plan {
 }
 
 /// Tells each run how far it goes from LRU to the best schedule known.
-fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
-    let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
+fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[Schedule]) {
+    let Some(lru) = schedules.iter().find(|schedule| schedule.name == PolicyKind::Lru.name()) else { return };
+    let lru = lru.misses;
     for run in runs {
         run.gap_closed = gap_closed(lru.objects, run.misses, bounds.misses.upper);
         run.byte_gap_closed = gap_closed(lru.bytes, run.miss_bytes, bounds.miss_bytes.upper);
@@ -528,7 +604,7 @@ mod tests {
         recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
         recipe.memory.capacity_bytes = 32_000_000;
         recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
-        for cost in [crate::memory::Cost::default(), crate::memory::Cost::Physical(Default::default())] {
+        for cost in [crate::memory::Cost::Prototype, crate::memory::Cost::Physical(Default::default())] {
             recipe.memory.cost = cost;
             let whole = run(&recipe, &mut Unattended).unwrap();
             for runs in [false, true] {
@@ -551,6 +627,8 @@ mod tests {
                             }
                             if !charts {
                                 wanted.charts.timelines.clear();
+                                wanted.charts.groupings.clear();
+                                wanted.charts.accesses_per_column = 0;
                             }
                             if !reasons {
                                 wanted.runs.iter_mut().for_each(|run| run.why = None);

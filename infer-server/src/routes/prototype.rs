@@ -1,7 +1,7 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
 use accel_core::import::prototype_csv::{Record, records};
-use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
+use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Unattended;
 use accel_core::recipe::fields::{FieldInfo, Part, Value};
@@ -271,7 +271,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    let mut memory = Memory::new(capacity_bytes);
+    let mut memory = Memory { cost: Cost::Prototype, ..Memory::new(capacity_bytes) };
     if let Some(admission) = &query.admission {
         memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
     }
@@ -292,12 +292,13 @@ fn simulate_now(
     let outcome = run_to_end(Job::of(plan), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
+    let by_prototype = |ms: Option<f64>| ms.ok_or_else(|| ApiError::Server("the prototype's time is missing".into()));
     Ok(PolicyMetrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
-        total_latency: report.total_latency_ms,
+        total_latency: by_prototype(report.total_latency_ms)?,
         evictions: report.evictions,
-        bandwidth_wait_time: report.bandwidth_wait_ms,
+        bandwidth_wait_time: by_prototype(report.bandwidth_wait_ms)?,
         cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
         policy: policy.name(),
         capacity_bytes,

@@ -27,7 +27,7 @@ use self::step::last_uses;
 use self::tiles::{Grid, Walked, pairs};
 use super::dtype::product;
 use crate::error::Error;
-use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Decoding, Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.
 pub const MAX_ACCESSES: usize = 50_000_000;
@@ -96,6 +96,15 @@ impl Plan {
 
     pub(crate) fn mark(&mut self, label: impl Into<String>) {
         self.builder.mark(label);
+    }
+
+    /// Accesses so far.
+    pub(crate) fn accesses(&self) -> u64 {
+        self.builder.len() as u64
+    }
+
+    pub(crate) fn decodes(&mut self, decoding: Decoding) {
+        self.builder.decodes(decoding);
     }
 
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
