@@ -19,20 +19,14 @@
 //! # Ok::<(), accel_core::error::Error>(())
 //! ```
 
+pub use accel_engine::{bound, curve, memory, policy, score, sim, trace};
 pub use accel_ground::{by_name, closed, error, progress, rng, units};
 pub(crate) use accel_ground::{check, math};
 
-pub mod bound;
-pub mod curve;
 pub mod explain;
 pub mod import;
-pub mod memory;
-pub mod policy;
 pub mod recipe;
 pub mod run;
 pub mod scenarios;
-pub mod score;
-pub mod sim;
-pub mod trace;
 pub mod validate;
 pub mod workload;

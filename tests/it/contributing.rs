@@ -1,8 +1,8 @@
 //! The examples of CONTRIBUTING.md, applied as they stand there to a copy of core, compiled and used.
 //!
-//! A line such as `` `core/src/policy/mod.rs`, below `pub mod slru;`: `` says where the block beneath it goes: `below`,
-//! `above` or `in place of` the one line that begins like that (the line after it counts as its continuation), or `a new
-//! file`. The copy lies in the folder of build outputs, so that a second run compiles little.
+//! A line such as `` `core/engine/src/policy/mod.rs`, below `pub mod slru;`: `` says where the block beneath it goes:
+//! `below`, `above` or `in place of` the one line that begins like that (the line after it counts as its continuation),
+//! or `a new file`. The copy lies in the folder of build outputs, so that a second run compiles little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ const SECTIONS: [&str; 5] = [
 /// Unit tests of core that hold for every row of its tables.
 const TESTS: [&str; 5] = ["added::", "families::", "fields::", "policy::tests", "import::tests"];
 
-/// What the copy needs beside `core/src` and `core/ground`: files that core's unit tests include.
+/// What the copy needs beside `core/src`, `core/engine` and `core/ground`: files that core's unit tests include.
 const INCLUDED: [&str; 2] = ["docs/workloads.md", "tests/fixtures/weights"];
 
 /// Where a block goes.
@@ -157,16 +157,16 @@ fn manifest(root: &Path, name: &str, drop: impl Fn(&str) -> bool) -> String {
         .collect()
 }
 
-/// The files of a workspace of core and its ground alone.
+/// The files of a workspace of core and what it stands on alone.
 fn copy(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for name in ["Cargo.lock", "core/src", "core/ground"].into_iter().chain(INCLUDED) {
+    for name in ["Cargo.lock", "core/src", "core/engine", "core/ground"].into_iter().chain(INCLUDED) {
         read_all(root, name, &mut files);
     }
     let workspace = manifest(root, "Cargo.toml", |header| {
         header == "[workspace]" || header.starts_with("[profile") || header.starts_with("[patch")
     });
-    let members = "[workspace]\nresolver = \"3\"\nmembers = [\"core\", \"core/ground\"]\n\n";
+    let members = "[workspace]\nresolver = \"3\"\nmembers = [\"core\", \"core/engine\", \"core/ground\"]\n\n";
     let profile = "[profile.dev]\ndebug = false\n";
     files.insert("Cargo.toml".into(), format!("{members}{workspace}{profile}").into());
     let core = manifest(root, "core/Cargo.toml", |header| header.starts_with("[["));
@@ -244,7 +244,9 @@ fn the_examples_of_contributing_compile_and_work() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(&copy).env("CARGO_TARGET_DIR", folder.join("target")).env("CARGO_TERM_COLOR", "never");
-    command.args(["test", "--offline", "--package", "accel-core", "--lib", "--"]).args(TESTS);
+    command
+        .args(["test", "--offline", "--package", "accel-core", "--package", "accel-engine", "--lib", "--"])
+        .args(TESTS);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));

@@ -9,27 +9,10 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 9] = [
+const ORDERS: [(&str, &[&str]); 10] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
-    (
-        "core/src",
-        &[
-            "trace",
-            "score",
-            "policy",
-            "memory",
-            "sim",
-            "bound",
-            "curve",
-            "explain",
-            "workload",
-            "validate",
-            "import",
-            "recipe",
-            "run",
-            "scenarios",
-        ],
-    ),
+    ("core/engine/src", &["trace", "score", "policy", "memory", "sim", "bound", "curve"]),
+    ("core/src", &["explain", "workload", "validate", "import", "recipe", "run", "scenarios"]),
     (
         "core/kernel/src",
         &[
@@ -50,7 +33,7 @@ const ORDERS: [(&str, &[&str]); 9] = [
     ("infer-server/model/src", &["error", "client", "fetch", "types", "without_candle", "quantize", "local"]),
     ("app/ui/src", &["view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
     ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
-    ("app/kernel/src", &["worker", "engine", "examples", "number", "roofline", "results", "form"]),
+    ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (
         "cli/src",
         &[
@@ -65,9 +48,10 @@ const ORDERS: [(&str, &[&str]); 9] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 12] = [
+const CRATES: [(&str, &str); 13] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
+    ("accel-engine", "core/engine"),
     ("accel-core", "core"),
     ("accel-kernel", "core/kernel"),
     ("accel-model", "infer-server/model"),

@@ -19,7 +19,7 @@ use web_sys::File;
 
 use crate::engine::{Engine, PLACE};
 use crate::examples::{EXAMPLES, Example};
-use crate::results;
+use crate::panels;
 
 /// Every field as the user typed it.
 #[derive(Clone, Copy)]
@@ -224,7 +224,7 @@ pub(crate) fn page() -> impl IntoView {
         }
     });
     let place = NodeRef::new();
-    show_in(place, move || app.engine.answer.get().map(results::results));
+    show_in(place, move || app.engine.answer.get().map(panels::panels));
     let state = Signal::derive(move || app.engine.phase.with(Phase::name).to_owned());
     view! {
         <form

@@ -10,16 +10,14 @@
 //! | [`engine`] | the page's side of the worker |
 //! | [`examples`] | kernels to begin with |
 //! | [`number`] | numbers as people read them |
-//! | [`roofline`] | the panel of the roofline, and its chart |
-//! | [`results`] | all panels |
+//! | [`panels`] | what came out: one panel per file, with its chart beside it |
 //! | [`form`] | the form, and the page |
 
 mod engine;
 mod examples;
 mod form;
 mod number;
-mod results;
-mod roofline;
+mod panels;
 mod worker;
 
 use leptos::mount::mount_to;

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod closed;
 mod execution_traces;
 mod model_files;
 mod models;

@@ -1,6 +1,8 @@
 //! Parameter counts against those that transformers builds (tests/fixtures/parameters.py).
 
+use accel_core::score::prompt::{Questions, items};
 use accel_core::workload::config::ModelConfig;
+use accel_core::workload::model_run::ModelRun;
 use serde_json::Value;
 
 #[test]
@@ -16,4 +18,17 @@ fn every_model_has_the_parameters_that_transformers_gives_it() {
         let again = serde_json::to_vec(&config).unwrap();
         assert_eq!(ModelConfig::from_json(name, &again).unwrap(), config, "{name}");
     }
+}
+
+/// A run of a model asks a scorer few different questions.
+#[test]
+fn questions_repeat() {
+    let trace = ModelRun { decode_tokens: Some(16), ..ModelRun::preset("mistral-7b") }.trace(0).unwrap();
+    let questions = Questions::of(&trace);
+    let (asked, all) = (questions.items.len(), trace.accesses().len());
+    assert!(all > 50_000 && asked < 1000, "{asked} of {all}");
+    let numbers: Vec<usize> = (0..asked).collect();
+    let lines = questions.of_accesses(&numbers).unwrap();
+    assert!(lines.iter().map(|at| &questions.items[*at]).eq(&items(&trace).collect::<Vec<_>>()));
+    assert!(questions.of_accesses(&numbers[1..]).is_err());
 }

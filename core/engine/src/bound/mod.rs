@@ -226,24 +226,27 @@ pub struct Bounds {
 
 /// The proven halves of [`Bounds`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Least {
+pub struct Least {
     misses: u64,
     miss_bytes: u64,
     time_ms: Option<f64>,
     half_of_hits_bytes: u64,
 }
 
-/// A schedule that can be carried out: what it misses, and the time that it takes, where that is known, in ms.
+/// A schedule that can be carried out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
-    pub(crate) name: &'static str,
-    pub(crate) misses: Misses,
-    pub(crate) time_ms: Option<f64>,
+pub struct Schedule {
+    /// Its name.
+    pub name: &'static str,
+    /// What it misses.
+    pub misses: Misses,
+    /// The time that it takes, where that is known, in ms.
+    pub time_ms: Option<f64>,
 }
 
 impl Least {
     /// The lower bounds for `capacity` bytes.
-    pub(crate) fn new(
+    pub fn new(
         trace: &Trace,
         reuses: &Reuses,
         capacity: u64,
@@ -273,7 +276,7 @@ impl Least {
     }
 
     /// The bounds on `accesses` that count, given what `schedules` attain.
-    pub(crate) fn bounds(
+    pub fn bounds(
         &self,
         admission: Admission,
         accesses: u64,

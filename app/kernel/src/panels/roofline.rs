@@ -10,7 +10,7 @@ use leptos::prelude::*;
 use crate::number::short;
 
 /// The roof of each memory, and where the kernel stands.
-pub(crate) fn roofline(report: &Report) -> AnyView {
+pub(super) fn roofline(report: &Report) -> AnyView {
     let data = report.roofline.clone();
     let legend = legend(
         data.roofs

@@ -136,7 +136,6 @@ fn verb(mode: Mode) -> &'static str {
 mod tests {
     use super::*;
     use crate::trace::testing::trace;
-    use crate::workload::model_run::ModelRun;
 
     #[test]
     fn lines_tell_the_past() {
@@ -159,19 +158,6 @@ mod tests {
         for length in 1..accesses.len() {
             assert!(items(&trace(&[8, 80, 800], &accesses[..length])).eq(all[..length].iter().cloned()));
         }
-    }
-
-    /// A run of a model asks few different questions.
-    #[test]
-    fn questions_repeat() {
-        let trace = ModelRun { decode_tokens: Some(16), ..ModelRun::preset("mistral-7b") }.trace(0).unwrap();
-        let questions = Questions::of(&trace);
-        let (asked, all) = (questions.items.len(), trace.accesses().len());
-        assert!(all > 50_000 && asked < 1000, "{asked} of {all}");
-        let numbers: Vec<usize> = (0..asked).collect();
-        let lines = questions.of_accesses(&numbers).unwrap();
-        assert!(lines.iter().map(|at| &questions.items[*at]).eq(&items(&trace).collect::<Vec<_>>()));
-        assert!(questions.of_accesses(&numbers[1..]).is_err());
     }
 
     #[test]

@@ -227,12 +227,12 @@ fn sizes(trace: &Trace) -> Vec<Bin> {
 }
 
 /// The bin of `value` among 0, 1, 2–3, 4–7, ...: the bits it takes.
-pub(crate) fn log2_bin(value: u64) -> u32 {
+pub fn log2_bin(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
 
 /// The least and the greatest value of a bin.
-pub(crate) fn log2_bounds(bin: u32) -> (u64, u64) {
+pub fn log2_bounds(bin: u32) -> (u64, u64) {
     match bin {
         0 => (0, 0),
         _ => (1 << (bin - 1), u64::MAX >> (u64::BITS - bin)),

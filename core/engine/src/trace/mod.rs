@@ -276,12 +276,12 @@ impl Trace {
     }
 
     /// The operations in order; empty where every access is a request.
-    pub(crate) fn ops(&self) -> impl Iterator<Item = Op> + '_ {
+    pub fn ops(&self) -> impl Iterator<Item = Op> + '_ {
         self.ops.iter().copied()
     }
 
     /// What the accesses do to their tensors, in order; empty where every access reads.
-    pub(crate) fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
+    pub fn modes(&self) -> impl Iterator<Item = Mode> + '_ {
         self.modes.iter().copied()
     }
 
@@ -321,7 +321,7 @@ impl Trace {
     }
 
     /// Records something that the reader should know.
-    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+    pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
@@ -395,7 +395,7 @@ impl TraceBuilder {
     }
 
     /// The tensor at `index`, to amend what a later record tells of it.
-    pub(crate) fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
+    pub fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
         &mut self.trace.tensors[index as usize]
     }
 
@@ -429,7 +429,7 @@ impl TraceBuilder {
     }
 
     /// `tensor` has `bytes` from the next access on, which must be to it. Before its first use, the table changes.
-    pub(crate) fn resize(&mut self, tensor: u32, bytes: u64) -> Result<(), Error> {
+    pub fn resize(&mut self, tensor: u32, bytes: u64) -> Result<(), Error> {
         let index = tensor as usize;
         let known = self.sizes.get(index).copied().unwrap_or(self.trace.tensors[index].bytes);
         if known == bytes {
@@ -450,7 +450,7 @@ impl TraceBuilder {
 
     /// Appends a request for each of `tensors`, which have no other operations beside them. `resizes` are all changes
     /// of their sizes.
-    pub(crate) fn requests(&mut self, tensors: &[u32], resizes: &[Resize]) -> Result<(), Error> {
+    pub fn requests(&mut self, tensors: &[u32], resizes: &[Resize]) -> Result<(), Error> {
         self.trace.resizes.extend_from_slice(resizes);
         if !self.trace.ops.is_empty() || !self.trace.modes.is_empty() || !self.trace.flops.is_empty() {
             return tensors.iter().try_for_each(|tensor| self.access(*tensor, Op::Request));
@@ -469,12 +469,12 @@ impl TraceBuilder {
     }
 
     /// Says where tokens are decoded.
-    pub(crate) fn decodes(&mut self, decoding: Decoding) {
+    pub fn decodes(&mut self, decoding: Decoding) {
         self.trace.decoding = Some(decoding);
     }
 
     /// For each access, the number of the first one for which what it brings in is too old.
-    pub(crate) fn expires(&mut self, deadlines: Vec<u32>) {
+    pub fn expires(&mut self, deadlines: Vec<u32>) {
         self.trace.deadlines = deadlines;
     }
 
@@ -484,7 +484,7 @@ impl TraceBuilder {
     }
 
     /// Records that the accesses had times other than their order.
-    pub(crate) fn timed(&mut self) {
+    pub fn timed(&mut self) {
         self.trace.timed = true;
     }
 
@@ -533,12 +533,13 @@ impl TraceBuilder {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod testing {
+/// Traces by hand, for tests.
+#[doc(hidden)]
+pub mod testing {
     use super::*;
 
     /// A trace of tensors `0..sizes.len()` in the given order; tensors never used are left out.
-    pub(crate) fn trace(sizes: &[u64], order: &[u32]) -> Trace {
+    pub fn trace(sizes: &[u64], order: &[u32]) -> Trace {
         let mut builder = TraceBuilder::new("");
         let mut index = vec![None; sizes.len()];
         for &t in order {
@@ -559,12 +560,12 @@ pub(crate) mod testing {
     }
 
     /// The same trace, in which what each access brings in is too old from the access with this number on.
-    pub(crate) fn expiring(trace: Trace, deadlines: &[u32]) -> Trace {
+    pub fn expiring(trace: Trace, deadlines: &[u32]) -> Trace {
         Trace { deadlines: deadlines.to_vec(), ..trace }
     }
 
     /// A trace of `uses`: tensor and size of each access. Where it is `steady`, the first size of a tensor counts.
-    pub(crate) fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
+    pub fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
         let mut builder = TraceBuilder::new("");
         let mut index = std::collections::BTreeMap::new();
         for &(t, bytes) in uses {
@@ -622,27 +623,5 @@ mod tests {
             assert_eq!(Op::from_name(op.name()), Ok(op));
             assert_eq!(serde_json::to_string(&op).unwrap(), format!("\"{}\"", op.name()));
         }
-    }
-
-    /// Between the page, its worker and its modules a value of a closed list is a byte, and comes back as it was.
-    #[test]
-    fn values_of_closed_lists_cross_as_one_byte() {
-        fn check<T: crate::closed::Closed + PartialEq + std::fmt::Debug + Serialize + serde::de::DeserializeOwned>() {
-            for (place, value) in T::ALL.iter().enumerate() {
-                let bytes = postcard::to_allocvec(value).unwrap();
-                assert_eq!(bytes, [place as u8], "{value:?}");
-                assert_eq!(postcard::from_bytes::<T>(&bytes).unwrap(), *value);
-                assert_eq!(serde_json::to_string(value).unwrap(), format!("\"{}\"", value.name()));
-            }
-            assert!(postcard::from_bytes::<T>(&[250]).is_err());
-        }
-        check::<Kind>();
-        check::<Op>();
-        check::<Mode>();
-        check::<crate::policy::PolicyKind>();
-        check::<crate::import::Format>();
-        check::<crate::policy::Admission>();
-        check::<crate::workload::dtype::Dtype>();
-        check::<crate::workload::plan::Dataflow>();
     }
 }
