@@ -290,6 +290,8 @@ impl TypedValueParser for Text {
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         match self.0.value {
+            // A flag that takes no value.
+            Value::Choice(_) if self.0.value_name.is_empty() => None,
             Value::Choice(choices) => {
                 Some(Box::new(choices().into_iter().map(|choice| PossibleValue::new(choice.name))))
             }

@@ -1,6 +1,8 @@
 //! The command line as a library, so that tests can run it in process.
 
+mod analyze;
 mod bounds;
+mod compare;
 mod convert;
 mod curve;
 mod explain;
@@ -10,6 +12,7 @@ mod kernel;
 mod list;
 mod parallel;
 mod parquet;
+mod plot;
 mod progress;
 mod scores;
 mod simulate;
@@ -20,6 +23,7 @@ mod trace;
 mod validate;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use accel_core::recipe::fields::Part;
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +47,7 @@ enum Command {
     Bounds(bounds::Bounds),
     /// Show how misses fall as memory grows.
     Curve(curve::Curve),
+    Compare(compare::Compare),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
     /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
@@ -72,17 +77,30 @@ struct Recipe {
     link: Option<String>,
 }
 
+impl Cli {
+    /// The exit status of an error: 1, unless that says that two answers differ.
+    pub fn failure(&self) -> ExitCode {
+        match self.command {
+            Command::Compare(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// Runs a parsed command line and writes its answer to `out`.
-pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Simulate(command) => command.run(out),
-        Command::Bounds(command) => command.run(out),
-        Command::Curve(command) => command.run(out),
-        Command::Explain(command) => command.run(out),
-        Command::Kernel(command) => command.run(out),
-        Command::Trace(command) => command.run(out),
-        Command::List(command) => command.run(out),
-        Command::Models => list::models(out),
+        Command::Compare(command) => {
+            return Ok(if command.run(out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Simulate(command) => command.run(out)?,
+        Command::Bounds(command) => command.run(out)?,
+        Command::Curve(command) => command.run(out)?,
+        Command::Explain(command) => command.run(out)?,
+        Command::Kernel(command) => command.run(out)?,
+        Command::Trace(command) => command.run(out)?,
+        Command::List(command) => command.run(out)?,
+        Command::Models => list::models(out)?,
         Command::Recipe(command) => {
             let file = Flags::default();
             let source = Source { recipe: None, trace: None, format: None, file, workload: command.workload };
@@ -97,7 +115,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,
                 Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

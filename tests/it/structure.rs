@@ -37,7 +37,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
     (
         "cli/src",
         &[
-            "progress", "parquet", "flags", "source", "table", "figures", "parallel", "scores", "stream", "convert",
+            "progress", "parquet", "flags", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores", "stream", "convert",
             "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace",
         ],
     ),

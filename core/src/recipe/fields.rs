@@ -741,6 +741,9 @@ fields! {
         id: "ignore_size",
         flag: "ignore-size",
         value_name: "",
+        title: "Sizes",
+        empty: "as given",
+        value: Value::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
         access: access!(Switch, measure.ignore_size),
     }
     Seed "Seed of everything drawn by chance." {
@@ -781,7 +784,6 @@ mod tests {
                         Field::Columns => "time-col=1,obj-id-col=2",
                         Field::Warmup => "0.2",
                         Field::Accesses | Field::Interval => "1000",
-                        Field::IgnoreSize => "yes",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]

@@ -1,6 +1,7 @@
 //! A trace: a table of tensors and the order in which they are used.
 
 pub mod part;
+pub mod popularity;
 pub mod reuse;
 pub mod views;
 
