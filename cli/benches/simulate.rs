@@ -112,7 +112,9 @@ fn main() {
     let folder = std::env::temp_dir();
     let trace = folder.join(format!("accel-bench-{}.oracleGeneral.bin", std::process::id()));
     let capacity = write_trace(&trace) / SHARE;
-    println!("{RECORDS} records over {OBJECTS} objects, capacity {capacity} bytes; whole processes, the fastest of {RUNS}");
+    println!(
+        "{RECORDS} records over {OBJECTS} objects, capacity {capacity} bytes; whole processes, the fastest of {RUNS}"
+    );
     println!("{:<28} {:>8} {:>8} {:>10} {:>7}", "", "seconds", "MB", "cachesim s", "ratio");
     for row in POLICIES.into_iter().filter(|row| filter.as_deref().is_none_or(|filter| row.0.contains(filter))) {
         let (seconds, bytes) = fastest(|| accel(&trace, capacity, &["--policy", row.0])).unwrap();

@@ -12,6 +12,7 @@ mod kernel;
 mod list;
 mod parallel;
 mod parquet;
+mod pieces;
 mod plot;
 mod progress;
 mod scores;
@@ -108,7 +109,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             command.measure.apply(Part::Measure, &mut recipe)?;
             recipe.measure.check()?;
             if let Some(capacity @ Capacity::Share(_)) = command.experiment.memory.one_capacity()? {
-                let trace = recipe.measure.part(recipe.workload.trace(recipe.seed)?);
+                let trace = recipe.trace(None)?;
                 recipe.memory.capacity_bytes = capacity.bytes(trace.summary().unique_bytes);
             }
             match command.link {

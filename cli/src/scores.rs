@@ -37,11 +37,7 @@ impl ScorerArgs {
             );
         }
         recipe.check()?;
-        let trace = match file {
-            Some(trace) => trace,
-            None => recipe.workload.trace(recipe.seed)?,
-        };
-        let trace = recipe.measure.part(trace);
+        let trace = recipe.trace(file)?;
         let scores = ask(server, &trace, &mut Bar::new())?;
         Ok(Plan::new(recipe, Some(trace), Some(scores), details)?)
     }

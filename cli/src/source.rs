@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
+use accel_core::import::oracle_general::Reading;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -23,6 +24,7 @@ use clap::Args;
 
 use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
 use crate::parquet;
+use crate::pieces;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -323,7 +325,7 @@ impl Source {
             source.format = self.format.or(source.format);
             self.file.apply(Part::File, &mut recipe)?;
         }
-        Ok(Some(read_workload(&recipe.workload, &path, recipe.seed)?))
+        Ok(Some(read_workload(&recipe.workload, &path, recipe.seed, recipe.measure.requests)?))
     }
 }
 
@@ -337,14 +339,20 @@ pub(crate) fn read_trace(
     columns: Option<&Columns>,
 ) -> anyhow::Result<(Trace, &'static str)> {
     let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
-    read_workload(&Workload::File(source), path, default_seed())
+    read_workload(&Workload::File(source), path, default_seed(), None)
 }
 
-/// Makes the trace of a workload with the file at `path`, - for standard input, and prints its warnings.
-fn read_workload(workload: &Workload, path: &Path, seed: u64) -> anyhow::Result<(Trace, &'static str)> {
+/// Makes the trace of a workload with the file at `path`, - for standard input, and prints its warnings. No more than
+/// `requests` of its accesses are needed, if that is given.
+fn read_workload(
+    workload: &Workload,
+    path: &Path,
+    seed: u64,
+    requests: Option<u64>,
+) -> anyhow::Result<(Trace, &'static str)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let (trace, format) = read_named(workload, (!is_stdin).then_some(path), &name, seed)?;
+    let (trace, format) = read_named(workload, (!is_stdin).then_some(path), &name, seed, requests)?;
     for warning in trace.warnings() {
         eprintln!("warning: {name}: {warning}");
     }
@@ -360,6 +368,7 @@ fn read_named(
     path: Option<&Path>,
     name: &str,
     seed: u64,
+    requests: Option<u64>,
 ) -> anyhow::Result<(Trace, &'static str)> {
     let columns = match workload {
         Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
@@ -375,6 +384,13 @@ fn read_named(
         {
             return Ok((parquet::read(name, file, columns, &mut Bar::new())?, parquet::NAME));
         }
+        // The format of the longest traces: its records are read while those before become a trace.
+        if file.metadata().with_context(cannot)?.is_file() && is_oracle_general(workload, name, &bytes) {
+            let mut reading = Reading::default();
+            let most = requests.unwrap_or(u64::MAX);
+            pieces::each(name, most, &mut Bar::new(), "reading", |piece| Ok(reading.push(name, piece)?))?;
+            return Ok((reading.finish(name)?, Format::OracleGeneral.name()));
+        }
         let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
         file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
     } else {
@@ -389,6 +405,13 @@ fn read_named(
     }
     let (trace, format) = workload.trace_with(seed, &input, &mut Bar::new())?;
     Ok((trace, format.name()))
+}
+
+/// Whether a file that begins with `head` is read as oracleGeneral.
+fn is_oracle_general(workload: &Workload, name: &str, head: &[u8]) -> bool {
+    let Workload::File(FileSource { format, columns: None, .. }) = workload else { return false };
+    let found = import::choose(*format, None, &Input::new(name, head));
+    found.is_ok_and(|format| format == Format::OracleGeneral)
 }
 
 fn is_link(source: &str) -> bool {
@@ -415,10 +438,7 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, Trace, Option<&'static str>)> {
     let recipe = source.recipe(&ExperimentArgs::default())?;
     recipe.measure.check()?;
-    let (trace, format) = match source.file(&recipe)? {
-        Some((trace, format)) => (trace, Some(format)),
-        None => (recipe.workload.trace(recipe.seed)?, None),
-    };
-    let trace = recipe.measure.part(trace);
+    let (file, format) = source.file(&recipe)?.unzip();
+    let trace = recipe.trace(file)?;
     Ok((recipe, trace, format))
 }

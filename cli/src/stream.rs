@@ -1,17 +1,15 @@
 //! Traces that are too long to hold: two passes over the file, one to learn the objects, one to run.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _};
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::ScopedJoinHandle;
 
-use accel_core::error::Error;
-use accel_core::import::input::{Input, damaged, unpack};
-use accel_core::import::oracle_general::{self, Objects};
+use accel_core::import::input::Input;
+use accel_core::import::oracle_general::Objects;
 use accel_core::import::{self, Format};
 use accel_core::policy::Knows;
-use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::Workload;
 use accel_core::run::stream::Stream;
@@ -21,10 +19,8 @@ use anyhow::{Context as _, bail};
 
 use crate::flags::Capacity;
 use crate::parquet;
+use crate::pieces::{self, PIECE};
 use crate::progress::Bar;
-
-/// Bytes read at a time: whole records.
-const CHUNK: usize = 64 * 1024 * oracle_general::RECORD;
 
 /// Runs the policies of `recipe` over its trace file, in memories of `capacities`; the recipe's where there are none.
 ///
@@ -47,7 +43,7 @@ pub(crate) fn simulate(recipe: &Recipe, capacities: &[Capacity]) -> anyhow::Resu
     if source.format.is_none() {
         let mut head = Vec::new();
         let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
-        file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
+        file.take(PIECE as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
         let input = Input::new(&source.name, &head);
         let found = match head.starts_with(import::PARQUET) {
             true => parquet::NAME,
@@ -59,7 +55,7 @@ pub(crate) fn simulate(recipe: &Recipe, capacities: &[Capacity]) -> anyhow::Resu
     }
     let most = recipe.measure.requests.unwrap_or(u64::MAX);
     let mut objects = Objects::default();
-    each_chunk(&source.name, most, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
+    pieces::each(&source.name, most, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
     let mut summary = objects.summary(&source.name)?;
     let ones = recipe.measure.ignore_size.then(|| vec![1; objects.sizes().len()]);
     if ones.is_some() {
@@ -84,7 +80,7 @@ pub(crate) fn simulate(recipe: &Recipe, capacities: &[Capacity]) -> anyhow::Resu
             });
             workers.push((sender, worker));
         }
-        let read = each_chunk(&source.name, most, progress, "policies", |chunk| {
+        let read = pieces::each(&source.name, most, progress, "policies", |chunk| {
             let Chunk { start, accesses, resizes, .. } = again.accesses(&source.name, chunk)?;
             let resizes = if ones.is_some() { Vec::new() } else { resizes.to_vec() };
             let piece = Arc::new(Piece { start, accesses: accesses.to_vec(), resizes });
@@ -123,36 +119,5 @@ struct Piece {
 impl Piece {
     fn chunk(&self) -> Chunk<'_> {
         Chunk { start: self.start, accesses: &self.accesses, resizes: &self.resizes, deadlines: &[] }
-    }
-}
-
-/// Reads the content of the file, unpacked, from its start to its end or to the end of record number `most`; `what` is
-/// shown meanwhile.
-fn each_chunk(
-    name: &str,
-    most: u64,
-    progress: &mut dyn Progress,
-    what: &str,
-    mut read: impl FnMut(&[u8]) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let cannot = || format!("cannot read {name}");
-    let file = File::open(name).with_context(cannot)?;
-    let total = file.metadata().with_context(cannot)?.len();
-    let content = unpack(BufReader::new(&file)).with_context(cannot)?;
-    let mut content = content.take(most.saturating_mul(oracle_general::RECORD as u64));
-    let mut chunk = Vec::with_capacity(CHUNK);
-    loop {
-        let done = (&file).stream_position().with_context(cannot)?;
-        if progress.report(done, total.max(done), what) == Flow::Cancel {
-            return Err(Error::Cancelled.into());
-        }
-        chunk.clear();
-        match content.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(_) => read(&chunk)?,
-            // What the system refuses has a number; the rest is in the bytes.
-            Err(error) if error.raw_os_error().is_some() => return Err(error).with_context(cannot),
-            Err(error) => return Err(damaged(name, &error).into()),
-        }
     }
 }

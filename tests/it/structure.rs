@@ -37,8 +37,9 @@ const ORDERS: [(&str, &[&str]); 10] = [
     (
         "cli/src",
         &[
-            "progress", "parquet", "flags", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores", "stream", "convert",
-            "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace",
+            "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
+            "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
+            "kernel", "trace",
         ],
     ),
     (

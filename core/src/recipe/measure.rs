@@ -115,7 +115,7 @@ impl Measure {
     }
 
     /// The number of the first access that is counted, of `accesses`.
-    pub fn from(&self, accesses: usize) -> Result<usize, Error> {
+    pub fn begin(&self, accesses: usize) -> Result<usize, Error> {
         let from = self.warmup.map_or(0, |warmup| warmup.of(accesses));
         if from < accesses {
             return Ok(from);
@@ -159,8 +159,8 @@ mod tests {
     fn what_leaves_nothing_to_count_is_refused() {
         let measure =
             |warmup, interval| Measure { warmup: Some(warmup), interval: Some(interval), ..Measure::default() };
-        assert_eq!(measure(Amount::Share(0.5), 1).from(4), Ok(2));
-        assert!(measure(Amount::Accesses(4), 1).from(4).unwrap_err().to_string().contains("none is left to count"));
+        assert_eq!(measure(Amount::Share(0.5), 1).begin(4), Ok(2));
+        assert!(measure(Amount::Accesses(4), 1).begin(4).unwrap_err().to_string().contains("none is left to count"));
         assert_eq!(measure(Amount::Accesses(0), 3).interval(10), Ok(Some(3)));
         let many = measure(Amount::Accesses(0), 1).interval(300_000).unwrap_err().to_string();
         assert!(many.contains("Choose at least 3 accesses"), "{many}");

@@ -13,6 +13,7 @@ use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::PolicyKind;
+use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
 use measure::Measure;
@@ -86,6 +87,15 @@ impl Recipe {
         let below = self.memory.physical().map_or(&[][..], |physical| &physical.below);
         let mut policies = self.policies.iter().chain(below.iter().map(|level| &level.policy));
         policies.any(|policy| policy.info().scored())
+    }
+
+    /// The accesses that are run; a file workload brings its trace along.
+    pub fn trace(&self, file: Option<Trace>) -> Result<Trace, Error> {
+        let trace = match file {
+            Some(trace) => trace,
+            None => self.workload.trace(self.seed)?,
+        };
+        Ok(self.measure.part(trace))
     }
 
     /// Fails on the first field that is out of range, without making the trace.

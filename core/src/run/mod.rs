@@ -9,11 +9,12 @@ mod counter;
 mod pass;
 pub mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bound::{Bounds, Least, Misses, Schedule};
+use crate::bound::lower::Lower;
+use crate::bound::{Bounds, Least, Misses, Reuses, Schedule, Value};
 use crate::curve::{CurveTasks, Curves, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
@@ -158,6 +159,8 @@ pub struct Plan {
     sizes: Arc<[u64]>,
     /// Made when a pass first asks for it.
     future: Arc<OnceLock<Arc<Future>>>,
+    /// The reuses sorted by objects and by bytes: the lower bound and a packing use each, and the second one takes it.
+    orders: [Mutex<Option<Lower>>; 2],
     buckets: Buckets,
     costing: Costing,
     /// The first access that is counted, and the accesses of an interval.
@@ -172,17 +175,13 @@ impl Plan {
     /// elsewhere, one per access; where a policy reads them and none are given, the heuristic makes them.
     pub fn new(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>, details: Details) -> Result<Self, Error> {
         recipe.check()?;
-        let trace = match file {
-            Some(trace) => trace,
-            None => recipe.workload.trace(recipe.seed)?,
-        };
-        let trace = Arc::new(recipe.measure.part(trace));
+        let trace = Arc::new(recipe.trace(file)?);
         let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
         if let Some(given) = given.filter(|given| *given != accesses) {
             return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
         }
         let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
-        let from = recipe.measure.from(accesses)?;
+        let from = recipe.measure.begin(accesses)?;
         let random = matches!(recipe.workload, Workload::Synthetic(_));
         let mut plan = Self {
             sizes: trace.sizes().into(),
@@ -195,6 +194,7 @@ impl Plan {
             trace,
             scores,
             future: Arc::default(),
+            orders: Default::default(),
             curve: None,
             passes: Vec::new(),
         };
@@ -224,6 +224,7 @@ impl Plan {
             scores: self.scores.clone(),
             sizes: Arc::clone(&self.sizes),
             future: Arc::clone(&self.future),
+            orders: Default::default(),
             buckets: self.buckets.clone(),
             costing: self.costing.clone(),
             from: self.from,
@@ -269,6 +270,26 @@ impl Plan {
 
     fn future(&self) -> &Arc<Future> {
         self.future.get_or_init(|| Arc::new(Future::of(&self.trace)))
+    }
+
+    fn reuses(&self) -> Reuses {
+        Reuses::since(self.from, &self.trace, self.future())
+    }
+
+    /// The reuses sorted by `value`. Whoever comes second waits for the first rather than sort once more.
+    fn order(&self, value: Value) -> Lower {
+        let [objects, bytes] = &self.orders;
+        let kept = match value {
+            Value::Objects => objects,
+            Value::Bytes | Value::Cost { .. } => bytes,
+        };
+        // An order is whole, or there is none.
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().unwrap_or_else(|| {
+            let order = Lower::new(&self.reuses(), value, self.recipe.memory.admission);
+            *kept = Some(order.clone());
+            order
+        })
     }
 
     /// The recipe.
@@ -644,6 +665,70 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What is counted is what the whole run has more than a run of the warm-up alone, whatever the steps, on a device or
+    /// not, with charts or without.
+    #[test]
+    fn counting_begins_behind_the_warm_up() {
+        use crate::memory::{Cost, Physical};
+        use crate::recipe::measure::{Amount, Measure};
+
+        for cost in [Cost::Prototype, Cost::Physical(Physical::default())] {
+            let mut whole = synthetic();
+            whole.memory = crate::memory::Memory { cost, ..crate::memory::Memory::new(32_000_000) };
+            whole.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+            let with = |measure: Measure| Recipe { measure, ..whole.clone() };
+            let first = with(Measure { requests: Some(20), ..Measure::default() });
+            let counted = with(Measure { warmup: Some(Amount::Accesses(20)), interval: Some(7), ..Measure::default() });
+            let [whole, first] = [&whole, &first].map(|recipe| run(recipe, &mut Unattended).unwrap().runs);
+            let known = run(&counted, &mut Unattended).unwrap();
+            for ((whole, first), counted) in whole.iter().zip(&first).zip(&known.runs) {
+                // A policy that draws by chance, or knows the future, does so alike in both.
+                if counted.policy.info().knows == Knows::Past {
+                    assert_eq!(whole.misses - first.misses, counted.misses, "{}", counted.policy.name());
+                    assert_eq!(whole.hit_bytes - first.hit_bytes, counted.hit_bytes);
+                    assert_eq!(whole.evictions - first.evictions, counted.evictions);
+                }
+                assert_eq!(counted.accesses, whole.accesses - 20);
+                let sum = |figure: fn(&crate::sim::Interval) -> u64| counted.intervals.iter().map(figure).sum::<u64>();
+                assert_eq!((sum(|i| i.accesses), sum(|i| i.misses)), (counted.accesses, counted.misses));
+                assert_eq!(sum(|i| i.miss_bytes), counted.miss_bytes);
+                let ends: Vec<u64> = counted.intervals.iter().map(|interval| interval.end).collect();
+                assert!(ends.windows(2).all(|two| two[1] - two[0] <= 7) && ends.last() == Some(&whole.accesses));
+                if let (Some(all), Some(part)) = (&whole.physical, &counted.physical) {
+                    assert!(part.total_ms <= all.total_ms && part.stall_ms > -1e-9, "{part:?}");
+                    assert_eq!(part.dram_read_bytes, counted.miss_bytes);
+                }
+            }
+            let bounds = known.bounds.clone().unwrap();
+            assert!(bounds.misses.lower <= bounds.misses.upper);
+            let least = known.runs.iter().map(|run| run.misses).min();
+            assert!(least >= Some(bounds.misses.upper));
+            let time = bounds.time_ms.unwrap();
+            assert!(time.lower <= time.upper);
+            for step in [1, 13] {
+                let mut job = Job::new(&counted, None).unwrap();
+                while !job.is_done() {
+                    job.step(step).unwrap();
+                }
+                assert_eq!(job.finish().unwrap().0, known);
+            }
+        }
+    }
+
+    /// A plan at another capacity is the plan of a recipe with that capacity.
+    #[test]
+    fn plans_at_other_capacities_are_those_of_their_recipes() {
+        let recipe = Recipe { policies: vec![PolicyKind::Lru, PolicyKind::Belady, PolicyKind::Ml], ..synthetic() };
+        let base = Plan::new(&recipe, None, None, Details::ALL).unwrap();
+        for capacity in [1, 40_000_000, 1 << 40] {
+            let mut alone = recipe.clone();
+            alone.memory.capacity_bytes = capacity;
+            let shared = run_to_end(Job::of(base.at(capacity).unwrap()), &mut Unattended).unwrap();
+            assert_eq!(shared, run(&alone, &mut Unattended).unwrap());
+        }
+        assert_eq!(base.at(0).unwrap_err().field_name(), Some("capacity_bytes"));
     }
 
     #[test]

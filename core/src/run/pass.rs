@@ -2,9 +2,8 @@
 
 use super::Plan;
 use super::counter::Counter;
-use crate::bound::lower::Lower;
 use crate::bound::packing::Packing;
-use crate::bound::{Least, Misses, Reuses, Schedule, Value};
+use crate::bound::{Least, Misses, Schedule, Value};
 use crate::curve;
 use crate::error::Error;
 use crate::explain::Reuse;
@@ -109,8 +108,7 @@ impl Running {
             Pass::Lower => Self::Lower(None),
             Pass::Packing(order) => {
                 let (name, value) = PACKINGS[order];
-                let all = Reuses::since(plan.from, &plan.trace, plan.future());
-                let packing = Packing::new(&Lower::new(&all, value, memory.admission), memory.capacity_bytes);
+                let packing = Packing::new(&plan.order(value), memory.capacity_bytes);
                 Self::Packing { name, packing }
             }
             Pass::Curve(task) => Self::Curve { task, answer: None },
@@ -144,10 +142,11 @@ impl Running {
             }
             Self::Unwatched { memory, counter, .. } => counter.advance(&mut **memory, plan.trace.chunk(start, end)),
             Self::Lower(least) => {
-                let reuses = Reuses::since(plan.from, &plan.trace, plan.future());
+                let reuses = plan.reuses();
                 let memory = &plan.recipe.memory;
                 let (capacity, admission) = (memory.capacity_bytes, memory.admission);
-                *least = Some(Least::new(&plan.trace, &reuses, capacity, admission, &plan.costing)?);
+                let order = |value| plan.order(value);
+                *least = Some(Least::new(&plan.trace, &reuses, capacity, admission, &plan.costing, order)?);
                 return Ok(true);
             }
             Self::Packing { packing, .. } => {

@@ -37,7 +37,7 @@ impl Stream {
             let problem = "a device must know the whole trace, and a stream does not hold it";
             return Err(Error::field("device", "given", problem, "Leave it out, or hold the trace"));
         }
-        let from = recipe.measure.from(accesses)?;
+        let from = recipe.measure.begin(accesses)?;
         let counter = Counter::new(from, accesses, recipe.measure.interval(accesses - from)?);
         let mut runs = Vec::new();
         for capacity_bytes in capacities {

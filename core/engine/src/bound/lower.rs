@@ -10,7 +10,7 @@ use super::{Interval, Reuses, Value};
 use crate::policy::Admission;
 
 /// The intervals of a trace in the order in which the space-time is filled: one sort for every capacity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lower {
     pub(super) reuses: Reuses,
     value: Value,

@@ -245,29 +245,35 @@ pub struct Schedule {
 }
 
 impl Least {
-    /// The lower bounds for `capacity` bytes.
+    /// The lower bounds for `capacity` bytes, where `order` sorts the reuses by a value under `admission`.
     pub fn new(
         trace: &Trace,
         reuses: &Reuses,
         capacity: u64,
         admission: Admission,
         costing: &Costing,
+        order: impl Fn(Value) -> Lower,
     ) -> Result<Self, Error> {
         // One order after the other: each takes memory of the size of the trace.
-        let lower = |value| Lower::new(reuses, value, admission);
-        let hits = lower(Value::Objects).most_hits(capacity);
-        // Holds in both modes, and says more than the order of the stricter one.
-        let any = Lower::new(reuses, Value::Objects, Admission::Bypass);
-        let half_of_hits_bytes = any.least_capacity((any.starts().len() as u64).div_ceil(2));
-        drop(any);
-        let hit_bytes = lower(Value::Bytes).most_hit_bytes(capacity);
+        let half = |any: &Lower| any.least_capacity((any.starts().len() as u64).div_ceil(2));
+        // The order of bypassing holds in both modes, and says more than that of the stricter one.
+        let of_any = match admission {
+            Admission::Bypass => None,
+            Admission::Always => Some(half(&Lower::new(reuses, Value::Objects, Admission::Bypass))),
+        };
+        let objects = order(Value::Objects);
+        let hits = objects.most_hits(capacity);
+        let half_of_hits_bytes = of_any.unwrap_or_else(|| half(&objects));
+        drop(objects);
+        let hit_bytes = order(Value::Bytes).most_hit_bytes(capacity);
         let requested = reuses.requested_bytes();
         let miss_bytes = requested - hit_bytes;
         let time_ms = match costing {
             Costing::Nothing => None,
             Costing::Prototype => {
                 // A hit saves what a miss of its size costs, less what the hit itself costs.
-                let saved = lower(Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE }).most_saved(capacity);
+                let value = Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE };
+                let saved = Lower::new(reuses, value, admission).most_saved(capacity);
                 Some((miss_ms(requested) - saved).max(0.0))
             }
             Costing::Device { physical, .. } => Some(least_ms(physical, trace, reuses.from as usize, miss_bytes)?),

@@ -192,7 +192,6 @@ pub struct CurveTasks {
     trace: Arc<Trace>,
     scores: Option<Scores>,
     future: Arc<Future>,
-    sizes: Vec<u64>,
     admission: Admission,
     seed: u64,
     policies: Vec<PolicyKind>,
@@ -228,7 +227,6 @@ impl CurveTasks {
             trace: Arc::clone(trace),
             scores: scores.cloned(),
             future: Arc::clone(future),
-            sizes: trace.sizes(),
             admission,
             seed,
             policies: policies.to_vec(),
@@ -245,18 +243,20 @@ impl CurveTasks {
         self.tasks.len()
     }
 
-    fn setup(&self, capacity_bytes: u64) -> Setup<'_> {
+    fn setup<'a>(&'a self, sizes: &'a [u64], capacity_bytes: u64) -> Setup<'a> {
         Setup {
             admission: self.admission,
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             seed: self.seed,
-            ..Setup::new(&self.sizes, capacity_bytes)
+            ..Setup::new(sizes, capacity_bytes)
         }
     }
 
     fn simulate(&self, policy: PolicyKind, capacity: u64) -> Result<Misses, Error> {
-        let report = simulate(policy, &self.setup(capacity), &self.trace)?;
+        // Held while it runs only.
+        let sizes = self.trace.sizes();
+        let report = simulate(policy, &self.setup(&sizes, capacity), &self.trace)?;
         Ok(Misses { objects: report.misses, bytes: report.miss_bytes })
     }
 
@@ -399,7 +399,7 @@ impl CurveTasks {
 
     /// The hits that make up a share of all that are possible.
     fn hits(&self, share: f64) -> u64 {
-        (share * (self.trace.accesses().len() - self.sizes.len()) as f64).ceil() as u64
+        (share * (self.trace.accesses().len() - self.trace.tensors().len()) as f64).ceil() as u64
     }
 
     /// The smallest measured capacity that gives a share of the hits.

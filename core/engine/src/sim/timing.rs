@@ -166,8 +166,8 @@ pub(super) struct Timing {
     used: Vec<bool>,
     dirty: Vec<bool>,
     written_ns: Vec<f64>,
-    /// The size of each tensor at its last use.
-    sizes: Vec<u64>,
+    /// Bytes of the dirty tensors in fast memory.
+    dirty_bytes: u64,
     next_use: Vec<u32>,
     /// When the last `depth` accesses started to compute.
     starts: VecDeque<f64>,
@@ -179,7 +179,7 @@ pub(super) struct Timing {
     before: Before,
     clock: Option<Clock>,
     pending: Option<Miss>,
-    victims: Vec<u32>,
+    victims: Vec<(u32, u64)>,
     /// What a level below just evicted; kept to save allocations.
     evicted: Vec<(u32, u64)>,
 }
@@ -211,7 +211,7 @@ impl Timing {
             used: vec![false; tensors],
             dirty: vec![false; tensors],
             written_ns: vec![0.0; tensors],
-            sizes: setup.sizes.to_vec(),
+            dirty_bytes: 0,
             next_use: vec![NEVER; tensors],
             starts: VecDeque::new(),
             compute_free_ns: 0.0,
@@ -276,13 +276,21 @@ impl Timing {
         }
     }
 
-    pub(super) fn evict(&mut self, trace: &Trace, now: usize, tensor: u32) {
+    pub(super) fn evict(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
         if self.pending.is_some_and(|miss| miss.now != now) {
             self.account(trace);
         }
         match &mut self.pending {
             Some(miss) if miss.tensor == tensor => miss.kept = false,
-            _ => self.victims.push(tensor),
+            _ => self.victims.push((tensor, bytes)),
+        }
+    }
+
+    /// The next access gives `tensor` another size.
+    pub(super) fn resize(&mut self, trace: &Trace, tensor: u32, before: u64, bytes: u64) {
+        self.account(trace);
+        if self.dirty[tensor as usize] {
+            self.dirty_bytes = self.dirty_bytes - before + bytes;
         }
     }
 
@@ -290,8 +298,8 @@ impl Timing {
     fn account(&mut self, trace: &Trace) {
         let Some(Miss { now, tensor, bytes, kept }) = self.pending.take() else {
             // A tensor that grew displaced others though its access hit.
-            for victim in std::mem::take(&mut self.victims) {
-                self.leave(trace, victim, self.compute_free_ns);
+            for (victim, bytes) in std::mem::take(&mut self.victims) {
+                self.leave(trace, victim, bytes, self.compute_free_ns);
             }
             return;
         };
@@ -300,8 +308,8 @@ impl Timing {
             depth if self.starts.len() < depth => 0.0,
             _ => self.starts.front().copied().unwrap_or(0.0),
         };
-        for victim in std::mem::take(&mut self.victims) {
-            ready = self.leave(trace, victim, ready);
+        for (victim, bytes) in std::mem::take(&mut self.victims) {
+            ready = self.leave(trace, victim, bytes, ready);
         }
         let mode = trace.mode(now);
         let old_content_needed = match mode {
@@ -315,16 +323,16 @@ impl Timing {
         self.compute(trace, now, tensor, bytes, ready);
         if !kept {
             // It was used where it was produced, and is written through.
-            self.leave(trace, tensor, self.compute_free_ns);
+            self.leave(trace, tensor, bytes, self.compute_free_ns);
         }
     }
 
-    /// `tensor` leaves fast memory at `from`; returns when its room is free.
-    fn leave(&mut self, trace: &Trace, tensor: u32, from: f64) -> f64 {
+    /// `tensor` of `bytes` leaves fast memory at `from`; returns when its room is free.
+    fn leave(&mut self, trace: &Trace, tensor: u32, bytes: u64, from: f64) -> f64 {
         if !std::mem::take(&mut self.dirty[tensor as usize]) {
             return from;
         }
-        let bytes = self.sizes[tensor as usize];
+        self.dirty_bytes -= bytes;
         let Tensor { kind, .. } = trace.tensors()[tensor as usize];
         let dead = self.next_use[tensor as usize] == NEVER;
         if dead && matches!(kind, Kind::Activations | Kind::Gradients) {
@@ -392,9 +400,10 @@ impl Timing {
             self.starts.push_back(start);
         }
         self.used[tensor as usize] = true;
-        self.sizes[tensor as usize] = bytes;
         if trace.mode(now) != Mode::Read {
-            self.dirty[tensor as usize] = true;
+            if !std::mem::replace(&mut self.dirty[tensor as usize], true) {
+                self.dirty_bytes += bytes;
+            }
             self.written_ns[tensor as usize] = self.compute_free_ns;
         }
         self.next_use[tensor as usize] = self.future.next_use[now];
@@ -441,7 +450,6 @@ impl Timing {
                 written_bytes: moved[k + 1].1,
             }
         };
-        let left = self.sizes.iter().zip(&self.dirty).filter(|(_, dirty)| **dirty).map(|(bytes, _)| *bytes);
         Timed {
             device: self.device.name.clone(),
             total_ms: total_ns / 1e6,
@@ -450,7 +458,7 @@ impl Timing {
             dram_read_bytes: read_bytes,
             dram_written_bytes: written_bytes,
             dropped_bytes: self.dropped_bytes - before.dropped_bytes,
-            dirty_bytes_at_end: left.sum(),
+            dirty_bytes_at_end: self.dirty_bytes,
             achieved_gb_s: if total_ns > 0.0 { both as f64 / total_ns } else { 0.0 },
             flops,
             tokens: self.clock.map(|clock| clock.tokens(self.compute_free_ns)),
@@ -521,8 +529,11 @@ impl Observer for Watch<'_> {
     fn insert(&mut self, _now: usize, _tensor: u32, _bytes: u64) {
         self.timing.insert();
     }
-    fn evict(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        self.timing.evict(self.trace, now, tensor);
+    fn resize(&mut self, _now: usize, tensor: u32, before: u64, bytes: u64, _resident: bool) {
+        self.timing.resize(self.trace, tensor, before, bytes);
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.timing.evict(self.trace, now, tensor, bytes);
     }
 }
 

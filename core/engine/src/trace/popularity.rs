@@ -105,7 +105,11 @@ impl Zipf {
         let [mut low, mut high] = EXPONENTS;
         for _ in 0..HALVINGS {
             let middle = (low + high) / 2.0;
-            if moments(&logs, middle).0 > mean { low = middle } else { high = middle }
+            if moments(&logs, middle).0 > mean {
+                low = middle
+            } else {
+                high = middle
+            }
             if high - low < 1e-9 {
                 break;
             }
@@ -121,11 +125,7 @@ impl Zipf {
         // Exponentials differ in their last digits from one system to the next.
         let rounded = |number: f64| (number * 1e6).round() / 1e6;
         let standard_error = 1.0 / (all as f64 * variance).sqrt();
-        Some(Self {
-            exponent: rounded(exponent),
-            standard_error: rounded(standard_error),
-            distance: rounded(distance),
-        })
+        Some(Self { exponent: rounded(exponent), standard_error: rounded(standard_error), distance: rounded(distance) })
     }
 }
 
