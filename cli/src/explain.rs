@@ -25,7 +25,7 @@ pub(crate) struct Explain {
     /// The policy.
     #[arg(long, value_name = "NAME", default_value = "lru", value_parser = one_of::<PolicyKind>())]
     policy: PolicyKind,
-    /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
+    /// Explain the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
     /// Print JSON.

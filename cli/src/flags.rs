@@ -9,7 +9,7 @@ use accel_core::error::Error;
 use accel_core::import::{FORMATS, Format};
 use accel_core::policy::{POLICIES, PolicyKind};
 use accel_core::recipe::Recipe;
-use accel_core::recipe::fields::{FIELDS, Field, FieldInfo, Part, Value};
+use accel_core::recipe::fields::{Domain, FIELDS, Field, FieldInfo, Part};
 use accel_core::scenarios::SCENARIOS;
 use accel_core::units::parse_bytes;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
@@ -56,7 +56,7 @@ pub(crate) fn one_of<T: Closed + Send + Sync>() -> Named<T> {
 pub(crate) fn format() -> Named<Format> {
     Named {
         read: |name| {
-            if closed::same(name, parquet::NAME) {
+            if closed::same_name(name, parquet::NAME) {
                 anyhow::bail!("Parquet files are detected by their content: leave the format out");
             }
             Ok(Format::from_name(name)?)
@@ -256,9 +256,9 @@ fn flag(row: &'static FieldInfo) -> Arg {
     };
     let flag = match row.value {
         // Refused by name rather than taken for flags.
-        Value::Number(_) => flag.allow_negative_numbers(true),
-        Value::Size => flag.allow_hyphen_values(true),
-        Value::Choice(_) | Value::Text => flag,
+        Domain::Number(_) => flag.allow_negative_numbers(true),
+        Domain::Size => flag.allow_hyphen_values(true),
+        Domain::Choice(_) | Domain::Text => flag,
     };
     match row.part {
         Part::File => flag.requires("trace"),
@@ -291,11 +291,11 @@ impl TypedValueParser for Text {
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         match self.0.value {
             // A flag that takes no value.
-            Value::Choice(_) if self.0.value_name.is_empty() => None,
-            Value::Choice(choices) => {
+            Domain::Choice(_) if self.0.value_name.is_empty() => None,
+            Domain::Choice(choices) => {
                 Some(Box::new(choices().into_iter().map(|choice| PossibleValue::new(choice.name))))
             }
-            Value::Number(_) | Value::Size | Value::Text => None,
+            Domain::Number(_) | Domain::Size | Domain::Text => None,
         }
     }
 }

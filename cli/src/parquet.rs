@@ -195,7 +195,7 @@ fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
         .into()
 }
 
-/// Reads the prototype's records, or requests whose columns are chosen or told by their names.
+/// Reads the prototype's records, or requests whose columns are chosen or detected by their names.
 pub(crate) fn read(
     name: &str,
     file: impl ChunkReader + 'static,

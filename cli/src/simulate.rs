@@ -102,7 +102,7 @@ impl Simulate {
         }
         recipe.bounds = (recipe.bounds || self.bounds) && !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        // What is not printed is not computed: `accel explain` tells the reasons.
+        // What is not printed is not computed: `accel explain` gives the reasons.
         let words = !self.json && !self.csv && recipe.bounds;
         let details = Details { explanation: words, ..Details::REPORTS };
         let plan = self.scorer.plan(&recipe, file, details)?;

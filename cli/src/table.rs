@@ -69,7 +69,7 @@ pub(crate) fn print_bounds(bounds: &Bounds, out: &mut dyn Write) -> anyhow::Resu
 pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(first) = curves.curves.first() else { return Ok(()) };
     for (what, ratio) in [
-        ("Misses in percent of accesses", (|p| p.miss_ratio) as fn(&curve::Point) -> f64),
+        ("Misses in percent of accesses", (|p| p.miss_ratio) as fn(&curve::CurvePoint) -> f64),
         ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
     ] {
         writeln!(out, "{what}:")?;

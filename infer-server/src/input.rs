@@ -72,8 +72,8 @@ fn trace_request(given: &Map<String, Value>) -> Result<(Synthetic, u64), Error> 
     for row in Part::Synthetic.fields() {
         let Some(value) = given.get(row.name) else { continue };
         let text = match (row.value, value) {
-            (fields::Value::Number(_), Value::Number(number)) => number.to_string(),
-            (fields::Value::Number(range), other) => {
+            (fields::Domain::Number(_), Value::Number(number)) => number.to_string(),
+            (fields::Domain::Number(range), other) => {
                 let [least, most] = range.unwrap_or(["0", "18446744073709551615"]);
                 let cure = format!("Choose a value from {least} to {most}");
                 return Err(Error::field(row.name, other, "not a number", cure));

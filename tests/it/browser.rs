@@ -411,14 +411,14 @@ async fn a_servers_model_scores_for_the_page() {
 
     browser.type_into("scorer", "http://127.0.0.1:9").await;
     browser.find("#run").await.click().await.unwrap();
-    let told = "return document.querySelector('#error')?.innerText.includes('the server cannot be reached')";
-    browser.wait_for("what is wrong", told).await;
+    let script = "return document.querySelector('#error')?.innerText.includes('the server cannot be reached')";
+    browser.wait_for("what is wrong", script).await;
 
     browser.type_into("scorer", &server).await;
     browser.find("#run").await.click().await.unwrap();
     browser.wait_for_results().await;
-    let told = "return document.body.innerText.includes('asked for each access how long')";
-    browser.wait_for("who scored", told).await;
+    let script = "return document.body.innerText.includes('asked for each access how long')";
+    browser.wait_for("who scored", script).await;
     let asked: Outcome = serde_json::from_str(&browser.outcome_json().await).unwrap();
     assert_eq!(asked.runs[0], by_heuristic.runs[0]);
     assert_ne!(asked.runs[1], by_heuristic.runs[1]);

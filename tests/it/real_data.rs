@@ -1,5 +1,9 @@
 //! Real files, where they lie beside the checkout: the numbers that independent simulators agree on.
 
+use accel_core::import::input::Input;
+use accel_core::import::{Format, read};
+use accel_core::progress::Unattended;
+use accel_core::trace::Kind;
 use accel_tests::{accel, shared_data};
 use serde_json::Value;
 
@@ -29,11 +33,7 @@ const OTHERS: [(&str, [u64; 2]); 13] = [
 ];
 
 fn block_io() -> Option<String> {
-    let file = shared_data("block_io.oracleGeneral.bin");
-    if file.is_none() {
-        println!("no shared data beside this checkout: nothing to compare");
-    }
-    file.map(|file| file.to_str().unwrap().to_owned())
+    shared_data("block_io.oracleGeneral.bin").map(|file| file.to_str().unwrap().to_owned())
 }
 
 fn answer(arguments: &[&str]) -> Value {
@@ -128,4 +128,21 @@ fn models_from_files_import() {
         let weights = kinds.iter().find(|kind| kind[0] == "weights").unwrap();
         assert_eq!(weights[1]["bytes"], 4 * 11_678_912u64);
     }
+}
+
+/// A PyTorch execution trace of a training step of 21 linear layers.
+#[test]
+fn an_execution_trace_of_a_linear_model() {
+    let Some(file) = shared_data("pytorch_et_linear.json.gz") else { return };
+    let bytes = std::fs::read(file).unwrap();
+    let trace = read(Format::PytorchEt, &Input::new("linear", &bytes), None, &mut Unattended).unwrap();
+    let summary = trace.summary();
+    let figures = [summary.accesses, summary.tensors, summary.requested_bytes, summary.unique_bytes];
+    assert_eq!(figures, [586, 220, 1_256_804_372, 453_246_988]);
+    // 21 layers of 1024 by 1024 with a bias.
+    let weights: Vec<u64> = trace.tensors().iter().filter(|t| t.kind == Kind::Weights).map(|t| t.bytes).collect();
+    assert_eq!((weights.len(), weights.iter().sum::<u64>()), (42, 21 * (1024 * 1024 + 1024) * 4));
+    // 512 rows: forward, gradient of the weights, and, but for the first layer, of the input.
+    let flops: f64 = (0..trace.accesses().len()).map(|now| trace.flops(now)).sum();
+    assert_eq!(flops, 62.0 * 2.0 * 512.0 * 1024.0 * 1024.0);
 }

@@ -4,6 +4,7 @@
 mod page;
 mod shell;
 mod steps;
+mod test_log;
 mod tools;
 
 use std::fs;
@@ -157,7 +158,9 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         }
         in_a_browser(shell, &page, &browser, &no_run).args(before).run()
     })?;
-    steps.next(|| in_a_browser(shell, &page, &browser, &cargo).args(arguments).run_tests())
+    steps.next(|| {
+        in_a_browser(shell, &page, &browser, &cargo).args(arguments).run_tests(&shell.target().join("skipped.txt"))
+    })
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {

@@ -115,7 +115,7 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--trace", &nan], "nan.csv, line 2: size_mb is NaN"),
         (
             vec!["simulate", "--trace", &text],
-            "its format cannot be told from its content. Name it (one of prototype-csv",
+            "its format cannot be detected from its content. Name it (one of prototype-csv",
         ),
         (vec!["simulate", "--trace", "/nowhere.csv"], "cannot read /nowhere.csv: No such file"),
         (vec!["simulate", "--trace", &csv, "--format", "xlsx"], "no such format. Choose one of prototype-csv, onnx"),

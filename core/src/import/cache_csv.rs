@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Input, strip_mark};
+use super::occurring;
 use super::text::{Names, Row, Rows, shorten};
-use super::which;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
@@ -170,7 +170,7 @@ impl fmt::Display for Columns {
 
 /// Where the columns of a file are, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct ColumnIndices {
     /// The time, where there is one.
     pub time: Option<usize>,
     /// The object.
@@ -213,7 +213,7 @@ impl Columns {
     }
 
     /// The columns of a file whose first line, at `place`, has these `fields`.
-    pub fn find(&self, input: &str, place: Place, fields: &[&str]) -> Result<Found, Error> {
+    pub fn find(&self, input: &str, place: Place, fields: &[&str]) -> Result<ColumnIndices, Error> {
         let bad = |problem: String, cure: String| Error::input(input, place.clone(), problem, cure);
         let list = || shorten(&fields.join(","));
         let (time, id, size) = (usual(fields, &TIMES), usual(fields, &IDS), usual(fields, &SIZES));
@@ -243,10 +243,10 @@ impl Columns {
                 || format!("Say which columns hold what, such as {EXAMPLE} (on the command line with --columns)");
             return match (header, id) {
                 // The names that are written here need no warning.
-                (true, Some(id)) => Ok(Found { time, id, size, ttl: None, header, guessed: fields != COLUMNS }),
+                (true, Some(id)) => Ok(ColumnIndices { time, id, size, ttl: None, header, guessed: fields != COLUMNS }),
                 (true, None) => Err(bad(format!("no column is named as an object's id (found: {})", list()), cure())),
                 (false, _) if fields.len() == 3 => {
-                    Ok(Found { time: Some(0), id: 1, size: Some(2), ttl: None, header, guessed: true })
+                    Ok(ColumnIndices { time: Some(0), id: 1, size: Some(2), ttl: None, header, guessed: true })
                 }
                 (false, _) => {
                     let problem = format!("the first line names no columns and has {} of them, not 3", fields.len());
@@ -260,7 +260,7 @@ impl Columns {
             let problem = "ttl-col is given, and time-col is not".to_owned();
             return Err(bad(problem, "Say which column holds the time, from which ages count: time-col=1".into()));
         }
-        Ok(Found {
+        Ok(ColumnIndices {
             time: optional("time-col", &self.time)?,
             id: chosen
                 .ok_or_else(|| bad("it is not said which column holds the object".into(), "Add obj-id-col=2".into()))?,
@@ -274,7 +274,7 @@ impl Columns {
 
 impl Columns {
     /// The columns of a file where the line `names` names them and `row` is the first request below.
-    fn find_below(&self, input: &str, names: Row<'_>, row: Row<'_>) -> Result<Found, Error> {
+    fn find_below(&self, input: &str, names: Row<'_>, row: Row<'_>) -> Result<ColumnIndices, Error> {
         let columns = Self { header: Some(true), ..self.clone() };
         let mut fields: Vec<&str> = names.fields().collect();
         while fields.len() > row.len() && fields.last().is_some_and(|field| field.is_empty()) {
@@ -290,11 +290,11 @@ impl Columns {
         }
         let by_number = Self { header: Some(false), ..columns };
         let found = by_number.find(input, Place::Line(row.line), &row.fields().collect::<Vec<_>>())?;
-        Ok(Found { header: true, ..found })
+        Ok(ColumnIndices { header: true, ..found })
     }
 }
 
-impl Found {
+impl ColumnIndices {
     /// The warning that a guess deserves.
     pub fn warning(&self) -> Option<String> {
         let one = |what: &str, at: Option<usize>| at.map(|at| format!("{what} = {}", at + 1));
@@ -571,7 +571,7 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
     trace.finish()
 }
 
-fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &Found, row: Row<'_>) -> Result<(), Error> {
+fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &ColumnIndices, row: Row<'_>) -> Result<(), Error> {
     let bytes = found.size.map(|at| {
         let field = row.field(at);
         size(field).ok_or_else(|| {
@@ -618,7 +618,7 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
 pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
     let spaced = trace.tensors().iter().any(|t| t.name != t.name.trim());
     let mut lost = lost_in_requests(trace);
-    lost.extend(which([(spaced, "the space around names"), (trace.was_timed(), RENUMBERED)]));
+    lost.extend(occurring([(spaced, "the space around names"), (trace.was_timed(), RENUMBERED)]));
     lost
 }
 
@@ -628,7 +628,7 @@ pub(super) const RENUMBERED: &str = "the times: the number of an access stands f
 /// What requests of either encoding leave out of `trace`, besides names and times.
 pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
     let tensors = || trace.tensors().iter();
-    which([
+    occurring([
         (tensors().any(|t| t.layer.is_some()), "the layers"),
         (tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
         (tensors().any(|t| t.stride != 1), "the strides"),
@@ -730,8 +730,8 @@ mod tests {
         ] {
             let trace = read(columns, text).unwrap();
             assert_eq!(names(&trace), wanted, "{text:?}");
-            let told = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
-            assert_eq!(told, wanted.contains(&"name"), "{:?}", trace.warnings());
+            let advised = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
+            assert_eq!(advised, wanted.contains(&"name"), "{:?}", trace.warnings());
         }
     }
 

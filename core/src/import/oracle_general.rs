@@ -12,7 +12,7 @@ use std::io::Read as _;
 
 use super::cache_csv::{RENUMBERED, lost_in_requests};
 use super::input::Input;
-use super::which;
+use super::occurring;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::reuse::{NEVER, previous_use};
@@ -310,7 +310,7 @@ impl Reading {
         numbers.clear();
         resizes.clear();
         objects.numbers(input, piece, numbers, resizes)?;
-        // The last record of a piece tells whether times are more than a count.
+        // The last record of a piece shows whether times are more than a count.
         if piece.as_chunks().0.last().is_some_and(|record| u64::from(time(record)) != objects.records - 1) {
             builder.timed();
         }
@@ -382,7 +382,10 @@ pub fn write(trace: &Trace) -> Result<Vec<u8>, Error> {
 /// What oracleGeneral leaves out of `trace`.
 pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
     let mut lost = lost_in_requests(trace);
-    lost.extend(which([(ids(trace).is_none(), "the names: objects are numbered"), (trace.was_timed(), RENUMBERED)]));
+    lost.extend(occurring([
+        (ids(trace).is_none(), "the names: objects are numbered"),
+        (trace.was_timed(), RENUMBERED),
+    ]));
     lost
 }
 
@@ -410,7 +413,7 @@ mod tests {
         let text = "name,width,op\n".repeat(24);
         assert!(!matches(text.as_bytes()));
         assert!(!matches(&[0xff; 2400]));
-        assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be told"));
+        assert!(detect(&Input::new("t.csv", text.as_bytes())).unwrap_err().to_string().contains("cannot be detected"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Part {
 
 /// What may be written into a field.
 #[derive(Debug, Clone, Copy)]
-pub enum Value {
+pub enum Domain {
     /// A number within a range, where it has one: least and most.
     Number(Option<[&'static str; 2]>),
     /// A number of bytes, such as `128MiB`.
@@ -91,7 +91,7 @@ pub struct FieldInfo {
     /// What an empty field means; a field that cannot be empty has none.
     pub empty: &'static str,
     /// What may be written.
-    pub value: Value,
+    pub value: Domain,
     /// Least, most and step of the slider that covers the usual range.
     pub slider: Option<[&'static str; 3]>,
     /// The folded part of the form that holds it; none where it is always open.
@@ -176,7 +176,7 @@ impl<T: Display + FromStr> Written<T> for Number {
         text.trim().parse().map_err(|_| {
             let shown = if text.trim().is_empty() { "empty".to_owned() } else { format!("\"{text}\"") };
             let cure = match row.value {
-                Value::Number(Some([least, most])) => format!("Write a number from {least} to {most}"),
+                Domain::Number(Some([least, most])) => format!("Write a number from {least} to {most}"),
                 _ => "Write a number".to_owned(),
             };
             Error::field(row.name, shown, "not a number this field can hold", cure)
@@ -359,7 +359,7 @@ const PLAIN: FieldInfo = FieldInfo {
     title: "",
     hint: "",
     empty: "",
-    value: Value::Text,
+    value: Domain::Text,
     slider: None,
     group: "",
     half: false,
@@ -382,7 +382,7 @@ fields! {
         flag: "task",
         value_name: "NAME",
         title: "Task",
-        value: Value::Choice(choices::<Task>),
+        value: Domain::Choice(choices::<Task>),
         access: access!(model Name, task),
     }
     PromptTokens "Tokens of each prompt (model)." {
@@ -392,7 +392,7 @@ fields! {
         flag: "prompt-tokens",
         title: "Tokens read",
         empty: "128",
-        value: Value::Number(Some(["1", "131072"])),
+        value: Domain::Number(Some(["1", "131072"])),
         slider: Some(["1", "4096", "1"]),
         half: true,
         means: |model| model.prompt_tokens,
@@ -405,7 +405,7 @@ fields! {
         flag: "decode-tokens",
         title: "Tokens decoded",
         empty: "16",
-        value: Value::Number(Some(["0", "131072"])),
+        value: Domain::Number(Some(["0", "131072"])),
         slider: Some(["0", "64", "1"]),
         half: true,
         means: |model| model.decode_tokens,
@@ -417,7 +417,7 @@ fields! {
         id: "batch_size",
         flag: "batch-size",
         title: "Batch size",
-        value: Value::Number(Some(["1", "4096"])),
+        value: Domain::Number(Some(["1", "4096"])),
         slider: Some(["1", "64", "1"]),
         half: true,
         access: access!(model Number, batch_size),
@@ -428,7 +428,7 @@ fields! {
         id: "steps",
         flag: "steps",
         title: "Steps",
-        value: Value::Number(Some(["1", "1000"])),
+        value: Domain::Number(Some(["1", "1000"])),
         slider: Some(["1", "16", "1"]),
         half: true,
         means: |model| model.steps,
@@ -454,7 +454,7 @@ fields! {
         value_name: "TYPE",
         title: "Weights",
         empty: "the model's own",
-        value: Value::Choice(choices::<Dtype>),
+        value: Domain::Choice(choices::<Dtype>),
         group: STORAGE,
         half: true,
         access: access!(model Optional<Name>, weight_dtype),
@@ -467,7 +467,7 @@ fields! {
         value_name: "TYPE",
         title: "KV cache",
         empty: "as activations",
-        value: Value::Choice(choices::<Dtype>),
+        value: Domain::Choice(choices::<Dtype>),
         group: STORAGE,
         half: true,
         means: |model| model.kv_dtype,
@@ -481,7 +481,7 @@ fields! {
         value_name: "SIZE",
         title: "Tile",
         hint: "The largest block that moves as one.",
-        value: Value::Size,
+        value: Domain::Size,
         group: STORAGE,
         half: true,
         access: access!(model Size, tile_bytes),
@@ -494,7 +494,7 @@ fields! {
         value_name: "NAME",
         title: "Dataflow",
         empty: "each tile once",
-        value: Value::Choice(choices::<Dataflow>),
+        value: Domain::Choice(choices::<Dataflow>),
         group: STORAGE,
         half: true,
         access: access!(model Optional<Name>, dataflow),
@@ -506,7 +506,7 @@ fields! {
         flag: "convolution",
         value_name: "NAME",
         title: "Convolutions",
-        value: Value::Choice(choices::<Convolution>),
+        value: Domain::Choice(choices::<Convolution>),
         group: STORAGE,
         half: true,
         means: |model| model.convolution,
@@ -519,7 +519,7 @@ fields! {
         flag: "optimizer",
         value_name: "NAME",
         title: "Optimizer",
-        value: Value::Choice(choices::<Optimizer>),
+        value: Domain::Choice(choices::<Optimizer>),
         group: STORAGE,
         half: true,
         means: |model| model.optimizer,
@@ -533,7 +533,7 @@ fields! {
         value_name: "S",
         title: "Popularity (Zipf)",
         hint: "0: all experts alike.",
-        value: Value::Number(Some(["0", "4"])),
+        value: Domain::Number(Some(["0", "4"])),
         group: EXPERTS,
         half: true,
         means: |model| model.routing,
@@ -547,7 +547,7 @@ fields! {
         value_name: "P",
         title: "Stickiness",
         hint: "How likely the next token keeps an expert.",
-        value: Value::Number(Some(["0", "1"])),
+        value: Domain::Number(Some(["0", "1"])),
         group: EXPERTS,
         half: true,
         means: |model| model.routing,
@@ -570,7 +570,7 @@ fields! {
         flag: "synthetic",
         value_name: "TYPE",
         title: "Model type",
-        value: Value::Choice(choices::<ModelType>),
+        value: Domain::Choice(choices::<ModelType>),
         access: access!(Name, workload as Workload::Synthetic(it), it.model_type),
     }
     NumLayers "Layers (synthetic)." {
@@ -580,7 +580,7 @@ fields! {
         id: "num_layers",
         flag: "num-layers",
         title: "Layers",
-        value: Value::Number(Some(["1", "1024"])),
+        value: Domain::Number(Some(["1", "1024"])),
         slider: Some(["4", "48", "1"]),
         access: access!(Number, workload as Workload::Synthetic(it), it.num_layers),
     }
@@ -592,7 +592,7 @@ fields! {
         flag: "reuse-probability",
         value_name: "P",
         title: "Reuse probability",
-        value: Value::Number(Some(["0", "1"])),
+        value: Domain::Number(Some(["0", "1"])),
         slider: Some(["0", "1", "0.01"]),
         access: access!(Number, workload as Workload::Synthetic(it), it.reuse_probability),
     }
@@ -603,7 +603,7 @@ fields! {
         id: "synthetic_batch_size",
         flag: "batch-size",
         title: "Batch size",
-        value: Value::Number(Some(["1", "4096"])),
+        value: Domain::Number(Some(["1", "4096"])),
         slider: Some(["1", "256", "1"]),
         half: true,
         access: access!(Number, workload as Workload::Synthetic(it), it.batch_size),
@@ -615,7 +615,7 @@ fields! {
         id: "seq_length",
         flag: "seq-length",
         title: "Sequence length",
-        value: Value::Number(Some(["1", "131072"])),
+        value: Domain::Number(Some(["1", "131072"])),
         slider: Some(["32", "1024", "1"]),
         half: true,
         access: access!(Number, workload as Workload::Synthetic(it), it.seq_length),
@@ -629,7 +629,7 @@ fields! {
         value_name: "NAME",
         title: "Order of reuses",
         hint: "burst: back to back, as the prototype wrote them; every policy then gets the same hits.",
-        value: Value::Choice(choices::<Pattern>),
+        value: Domain::Choice(choices::<Pattern>),
         group: MORE,
         access: access!(Name, workload as Workload::Synthetic(it), it.pattern),
     }
@@ -640,7 +640,7 @@ fields! {
         id: "max_tensors_per_layer",
         flag: "max-tensors-per-layer",
         title: "Most tensors of a layer",
-        value: Value::Number(Some(["1", "1024"])),
+        value: Domain::Number(Some(["1", "1024"])),
         group: MORE,
         access: access!(Number, workload as Workload::Synthetic(it), it.max_tensors_per_layer),
     }
@@ -666,7 +666,7 @@ fields! {
         value_name: "SIZE",
         title: "Capacity",
         hint: "Such as 64MB, 128MiB or 8GiB.",
-        value: Value::Size,
+        value: Domain::Size,
         access: access!(Size, memory.capacity_bytes),
     }
     Admission "Which missed tensors come in: always (all that fit), or bypass (those the policy would not evict at once)." {
@@ -677,7 +677,7 @@ fields! {
         flag: "admission",
         value_name: "MODE",
         title: "Admission",
-        value: Value::Choice(choices::<Admission>),
+        value: Domain::Choice(choices::<Admission>),
         access: access!(Name, memory.admission),
     }
     PrefetchDepth "Loads may start as soon as the access this many before does; 0 loads on demand (device)." {
@@ -688,7 +688,7 @@ fields! {
         flag: "prefetch-depth",
         title: "Prefetch depth",
         hint: "Accesses by which loads run ahead; 0 loads on demand.",
-        value: Value::Number(Some(["0", "1024"])),
+        value: Domain::Number(Some(["0", "1024"])),
         access: access!(Number, memory.cost as Cost::Physical(it), it.prefetch_depth),
     }
     Points "Capacities in equal ratios up to the bytes of all tensors." {
@@ -699,7 +699,7 @@ fields! {
         flag: "points",
         title: "Capacities",
         hint: "2 to 512, up to the bytes of all tensors.",
-        value: Value::Number(Some(["2", "512"])),
+        value: Domain::Number(Some(["2", "512"])),
         access: access!(Number, curve as Some(grid), grid.points),
     }
     Warmup "Accesses before counting begins, or their share of all, such as 0.2." {
@@ -722,7 +722,7 @@ fields! {
         flag: "requests",
         title: "Accesses, at most",
         empty: "all",
-        value: Value::Number(None),
+        value: Domain::Number(None),
         access: access!(Optional<Number>, measure.requests),
     }
     Interval "Tell the misses of each N accesses as well." {
@@ -732,7 +732,7 @@ fields! {
         id: "interval",
         flag: "interval",
         access: access!(Optional<Number>, measure.interval),
-        value: Value::Number(None),
+        value: Domain::Number(None),
     }
     IgnoreSize "Count every tensor as one byte." {
         part: Part::Measure,
@@ -743,7 +743,7 @@ fields! {
         value_name: "",
         title: "Sizes",
         empty: "as given",
-        value: Value::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
+        value: Domain::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
         access: access!(Switch, measure.ignore_size),
     }
     Seed "Seed of everything drawn by chance." {
@@ -753,7 +753,7 @@ fields! {
         id: "seed",
         flag: "seed",
         title: "Seed",
-        value: Value::Number(Some(["0", "18446744073709551615"])),
+        value: Domain::Number(Some(["0", "18446744073709551615"])),
     }
 }
 
@@ -775,10 +775,10 @@ mod tests {
             assert!(FIELDS[..i].iter().all(|other| other.id != row.id && other.pointer != row.pointer), "{}", row.id);
             let mut recipe = row.part.recipe();
             let texts = match row.value {
-                Value::Number(Some(range)) => range.map(str::to_owned).to_vec(),
-                Value::Choice(choices) => choices().iter().map(|choice| choice.name.to_owned()).collect(),
-                Value::Size => vec!["3MiB".into(), "2GiB".into(), "5MB".into(), "4097".into()],
-                Value::Number(None) | Value::Text => {
+                Domain::Number(Some(range)) => range.map(str::to_owned).to_vec(),
+                Domain::Choice(choices) => choices().iter().map(|choice| choice.name.to_owned()).collect(),
+                Domain::Size => vec!["3MiB".into(), "2GiB".into(), "5MB".into(), "4097".into()],
+                Domain::Number(None) | Domain::Text => {
                     let text = match row.field {
                         Field::Requests => "512+64, 3x128+32@4",
                         Field::Columns => "time-col=1,obj-id-col=2",
@@ -799,11 +799,11 @@ mod tests {
                     Some(serde_json::Value::String(shown)) => assert_eq!(*shown, text),
                     Some(serde_json::Value::Bool(on)) => assert!(*on && text == "yes"),
                     Some(serde_json::Value::Number(number))
-                        if matches!(row.value, Value::Number(_)) || row.field == Field::Warmup =>
+                        if matches!(row.value, Domain::Number(_)) || row.field == Field::Warmup =>
                     {
                         assert_eq!(number.to_string().trim_end_matches(".0"), text);
                     }
-                    Some(number) => assert!(matches!(row.value, Value::Size) && number.is_u64()),
+                    Some(number) => assert!(matches!(row.value, Domain::Size) && number.is_u64()),
                 }
             }
         }
@@ -812,7 +812,7 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_check() {
         for row in &FIELDS {
-            let Value::Number(Some([least, most])) = row.value else { continue };
+            let Domain::Number(Some([least, most])) = row.value else { continue };
             let refused = |text: &str| {
                 let mut recipe = row.part.recipe();
                 let error = row.set(&mut recipe, text).and_then(|()| recipe.check()).err();
@@ -841,7 +841,7 @@ mod tests {
                     Err(error) => assert_eq!(error.field_name(), Some(row.name)),
                     // Any text is the name of a file; below zero is out of the range, which shows later.
                     Ok(()) => assert!(
-                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Value::Number(_)))
+                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Domain::Number(_)))
                     ),
                 }
             }

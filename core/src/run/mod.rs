@@ -255,8 +255,8 @@ impl Plan {
             let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
-            // A packed tensor would be kept beyond its age.
-            if !self.trace.expires() {
+            // A packed tensor would be kept beyond its age, or without the one that it continues.
+            if !self.trace.expires() && self.trace.parents().is_empty() {
                 passes.extend((0..PACKINGS.len()).map(Pass::Packing));
             }
         }
@@ -355,6 +355,7 @@ impl Plan {
             scores: self.scores.as_ref(),
             future: (policy.info().knows == Knows::Future).then(|| self.future()),
             seed: self.recipe.seed,
+            parents: self.trace.parents(),
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
         }
     }
@@ -431,7 +432,7 @@ impl Plan {
     }
 }
 
-/// Tells each run how far it goes from LRU to the best schedule known.
+/// Gives each run how far it goes from LRU to the best schedule known.
 fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[Schedule]) {
     let Some(lru) = schedules.iter().find(|schedule| schedule.name == PolicyKind::Lru.name()) else { return };
     let lru = lru.misses;

@@ -48,7 +48,7 @@ pub(super) enum Found {
     Run(Box<Report>, Option<Timeline>),
     Schedule(Schedule),
     Lower(Least),
-    Curve(curve::Answer),
+    Curve(curve::CurveAnswer),
 }
 
 /// A pass under way.
@@ -58,7 +58,7 @@ pub(super) enum Running {
     Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, counter: Counter, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
-    Curve { task: usize, answer: Option<curve::Answer> },
+    Curve { task: usize, answer: Option<curve::CurveAnswer> },
 }
 
 /// Stack distances so far.

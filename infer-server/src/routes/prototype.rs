@@ -4,7 +4,7 @@ use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Unattended;
-use accel_core::recipe::fields::{FieldInfo, Part, Value};
+use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::Scores;
@@ -60,7 +60,7 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
     let object = ObjectBuilder::new().description(Some(row.field.help()));
     match row.value {
         // A field whose default is whole holds whole numbers.
-        Value::Number(range) => {
+        Domain::Number(range) => {
             let whole = default.parse::<u64>().is_ok();
             let number = |text: &str| match text.parse::<i64>() {
                 Ok(whole) => Number::from(whole as isize),
@@ -72,11 +72,11 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
                 .maximum(range.map(|[_, most]| number(most)))
                 .default(serde_json::from_str(&default).ok())
         }
-        Value::Choice(choices) => object
+        Domain::Choice(choices) => object
             .schema_type(Type::String)
             .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
             .default(Some(default.into())),
-        Value::Size | Value::Text => object.schema_type(Type::String).default(Some(default.into())),
+        Domain::Size | Domain::Text => object.schema_type(Type::String).default(Some(default.into())),
     }
 }
 

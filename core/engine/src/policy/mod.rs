@@ -19,6 +19,7 @@ pub mod lru;
 pub mod ml;
 pub mod ml_reuse;
 pub mod mru;
+pub mod radix;
 pub mod random;
 pub mod s3fifo;
 pub mod sieve;
@@ -51,6 +52,8 @@ closed! {
 pub struct Setup<'a> {
     /// Size of each tensor in bytes; where it changes, at its first use.
     pub sizes: &'a [u64],
+    /// For each tensor the one that it continues ([`Trace::parents`](crate::trace::Trace::parents)); may be empty.
+    pub parents: &'a [u32],
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Which missed tensors come in; for the engine, policies need not care.
@@ -66,7 +69,7 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
     pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
-        Self { sizes, capacity_bytes, admission: Admission::Always, scores: None, future: None, seed: 0 }
+        Self { sizes, parents: &[], capacity_bytes, admission: Admission::Always, scores: None, future: None, seed: 0 }
     }
 
     /// The scores, for a policy that cannot do without.
@@ -214,6 +217,8 @@ policies! {
     Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
     Lfuda, lfuda::Lfuda, "lfuda", "LFUDA", Past, "LFU in which old uses count less and less.";
     Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
+    Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
+    RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
     Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
     Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
     MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";

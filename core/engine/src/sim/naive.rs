@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Counts;
 use crate::policy::{Admission, PolicyKind, Setup};
-use crate::trace::Trace;
 use crate::trace::reuse::{Future, NEVER};
+use crate::trace::{NO_PARENT, Trace};
 
 /// The order of victims.
 pub(super) trait Model {
@@ -26,14 +26,23 @@ pub(super) type Sizes = Rc<RefCell<Vec<u64>>>;
 pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes: &Sizes) -> Counts {
     let size = |t: u32| sizes.borrow()[t as usize];
     let used = |residents: &[u32]| residents.iter().map(|t| size(*t)).sum::<u64>();
-    let take = |residents: &mut Vec<u32>, t: u32| residents.remove(residents.iter().position(|r| *r == t).unwrap());
+    let parent = |t: u32| setup.parents.get(t as usize).copied().filter(|parent| *parent != NO_PARENT);
+    // Who leaves takes along whoever continues it, those farthest from it first.
+    let take = |residents: &mut Vec<u32>, model: &mut dyn Model, t: u32| -> Vec<u32> {
+        let below = |r: u32| std::iter::successors(Some(r), |r| parent(*r)).skip(1).any(|above| above == t);
+        let mut with: Vec<u32> = residents.iter().copied().filter(|r| below(*r)).collect();
+        with.sort_unstable_by_key(|r| std::cmp::Reverse(*r));
+        with.iter().for_each(|r| model.remove(*r));
+        residents.retain(|r| *r != t && !with.contains(r));
+        with
+    };
+    let orphan = |residents: &[u32], t: u32| parent(t).is_some_and(|parent| !residents.contains(&parent));
     let mut residents: Vec<u32> = Vec::new();
     let mut counts = Counts::default();
     for (now, (t, bytes)) in trace.sized().enumerate() {
         if bytes > setup.capacity_bytes && residents.contains(&t) {
-            take(&mut residents, t);
+            counts.evictions += 1 + take(&mut residents, model, t).len() as u64;
             model.remove(t);
-            counts.evictions += 1;
         }
         sizes.borrow_mut()[t as usize] = bytes;
         if residents.contains(&t) {
@@ -41,8 +50,8 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             counts.hit_bytes += bytes;
             model.hit(t, now);
             while used(&residents) > setup.capacity_bytes {
-                take(&mut residents, model.evict());
-                counts.evictions += 1;
+                let victim = model.evict();
+                counts.evictions += 1 + take(&mut residents, model, victim).len() as u64;
             }
             continue;
         }
@@ -51,6 +60,10 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
         if bytes > setup.capacity_bytes {
             counts.bypassed += 1;
             counts.oversize += 1;
+            continue;
+        }
+        if orphan(&residents, t) {
+            counts.bypassed += 1;
             continue;
         }
         model.miss(t, now);
@@ -62,10 +75,16 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             room = setup.capacity_bytes;
         }
         while used(&residents) > room {
-            let victim = take(&mut residents, model.evict());
-            if victim == t { counts.bypassed += 1 } else { counts.evictions += 1 }
+            let victim = model.evict();
+            for left in take(&mut residents, model, victim).into_iter().chain([victim]) {
+                if left == t { counts.bypassed += 1 } else { counts.evictions += 1 }
+            }
         }
         if !bypass {
+            if orphan(&residents, t) {
+                counts.bypassed += 1;
+                continue;
+            }
             residents.push(t);
             model.insert(t, now);
         }
@@ -116,6 +135,37 @@ impl Model for Ranked {
     }
     fn remove(&mut self, t: u32) {
         self.residents.retain(|r| r.t != t);
+    }
+}
+
+/// The resident of the lowest rank among those that no resident continues.
+struct Leaves {
+    ranked: Ranked,
+    parents: Vec<u32>,
+}
+
+impl Model for Leaves {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.ranked.hit(t, now);
+    }
+    fn miss(&mut self, t: u32, now: usize) {
+        self.ranked.miss(t, now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.ranked.insert(t, now);
+    }
+    fn evict(&mut self) -> u32 {
+        let residents = std::mem::take(&mut self.ranked.residents);
+        let parents = &self.parents;
+        let has_child = |r: &Resident| residents.iter().any(|other| parents.get(other.t as usize) == Some(&r.t));
+        let (inner, leaves) = residents.iter().copied().partition(has_child);
+        self.ranked.residents = leaves;
+        let victim = self.ranked.evict();
+        self.ranked.residents.extend::<Vec<Resident>>(inner);
+        victim
+    }
+    fn remove(&mut self, t: u32) {
+        self.ranked.remove(t);
     }
 }
 
@@ -486,6 +536,10 @@ pub(super) fn model(
     let ranked = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
         Some(Box::new(Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 }))
     };
+    let leaves = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
+        let ranked = Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 };
+        Some(Box::new(Leaves { ranked, parents: setup.parents.to_vec() }))
+    };
     let size = {
         let sizes = Rc::clone(&sizes);
         move |r: &Resident| sizes.borrow()[r.t as usize] as f64
@@ -514,6 +568,16 @@ pub(super) fn model(
             }
             (-(next(r) - now as f64) * size(r), f64::from(r.t))
         })),
+        PolicyKind::Radix => leaves(Box::new(|r, _| (r.used as f64, 0.0))),
+        PolicyKind::RadixCost => {
+            let (sizes, parents) = (Rc::clone(&sizes), setup.parents.to_vec());
+            leaves(Box::new(move |r, _| {
+                let above = |t: &u32| parents.get(*t as usize).copied().filter(|parent| *parent != NO_PARENT);
+                let path = std::iter::successors(Some(r.t), above);
+                let bytes = (sizes.borrow()[r.t as usize] as f64).max(1.0);
+                (r.age + r.uses as f64 * path.count() as f64 / bytes, r.used as f64)
+            }))
+        }
         PolicyKind::Clock => Some(Box::new(NaiveClock::default())),
         PolicyKind::Sieve => Some(Box::new(NaiveSieve::default())),
         PolicyKind::Slru => Some(Box::new(NaiveSlru { segments: Default::default(), sizes, share: capacity / 5 })),

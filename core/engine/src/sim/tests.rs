@@ -10,8 +10,9 @@ use crate::memory::Physical;
 use crate::policy::POLICIES;
 use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
+use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::testing::{expiring, sized, trace};
+use crate::trace::testing::{expiring, sized, trace, tree};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -26,12 +27,13 @@ proptest! {
         scale in prop_oneof![Just(1u64), Just(10), Just(101)],
         rest in 0u64..100,
         levels in prop::collection::vec(0u8..4, 120),
+        parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..10, 10)],
         use_heuristic: bool,
         bypass: bool,
     ) {
         let uses: Vec<(u32, u64)> = uses.iter().map(|(t, size)| (t % narrow, size * scale)).collect();
         let capacity = capacity * scale + rest % scale;
-        let trace = sized(&uses, steady);
+        let trace = tree(&uses, steady, &parents);
         let sizes = trace.sizes();
         // Few distinct scores, so that ties come up.
         let coarse = Scores {
@@ -42,7 +44,7 @@ proptest! {
         let future = Arc::new(Future::of(&trace));
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
         let setup =
-            Setup { admission, scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
+            Setup { admission, scores: Some(&scores), future: Some(&future), parents: trace.parents(), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
             let counts = audit(policy.kind, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{}: {e}", policy.name)))?;
             let now = naive::Sizes::new(sizes.clone().into());
@@ -101,6 +103,28 @@ proptest! {
     }
 }
 
+/// Every policy has a naive model but those named here, and the reason why.
+#[test]
+fn only_the_policies_named_here_have_no_naive_model() {
+    // The first keeps an estimate, the second draws by chance; the last learns from its own predictions.
+    let without = ["w-tinylfu", "random", "ml-reuse"];
+    // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
+    let example = "2-random";
+    let trace = trace(&[1, 2], &[0, 1, 0]);
+    let sizes = trace.sizes();
+    let scores = heuristic(&trace);
+    let future = Arc::new(Future::of(&trace));
+    let setup = Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, 2) };
+    let now = naive::Sizes::new(sizes.clone().into());
+    let found: Vec<&str> = POLICIES
+        .iter()
+        .filter(|policy| naive::model(policy.kind, &setup, &future, &now).is_none())
+        .map(|policy| policy.name)
+        .filter(|name| *name != example)
+        .collect();
+    assert_eq!(found, without, "write the policy once more in naive.rs");
+}
+
 /// A hit with another size changes the resident: growing may evict, shrinking makes room, and who outgrows the memory
 /// leaves.
 #[test]
@@ -118,6 +142,22 @@ fn sizes_belong_to_accesses() {
     assert_eq!(counts(&grown, 20), (1, 3, 2, 0));
     let shrunk = [(0, 10), (1, 10), (0, 5), (2, 5), (1, 10), (0, 5)];
     assert_eq!(counts(&shrunk, 20), (3, 3, 0, 0));
+}
+
+/// Blocks 0, 1 and 2 hold a prompt, and 3 comes between its two uses. Without ties LRU evicts the block that is needed
+/// first; where the others are worth nothing without it, all are lost. From the leaves, two remain.
+#[test]
+fn prefixes_leave_from_their_ends() {
+    let uses = [0, 1, 2, 3, 0, 1, 2].map(|t| (t, 1));
+    let trace = tree(&uses, true, &[NO_PARENT, 0, 1, NO_PARENT]);
+    let sizes = trace.sizes();
+    let setup = Setup { parents: trace.parents(), ..Setup::new(&sizes, 3) };
+    let counts = |policy| audit(policy, &setup, &trace).unwrap();
+    let lru = counts(PolicyKind::Lru);
+    assert_eq!((lru.hits, lru.evictions), (0, 4));
+    for policy in [PolicyKind::Radix, PolicyKind::RadixCost] {
+        assert_eq!(counts(policy).hits, 2, "{policy:?}");
+    }
 }
 
 #[test]

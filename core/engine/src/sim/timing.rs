@@ -113,7 +113,7 @@ impl Channel {
     }
 }
 
-struct Lower {
+struct LevelBelow {
     name: String,
     policy: PolicyKind,
     capacity_bytes: u64,
@@ -161,7 +161,7 @@ pub(super) struct Timing {
     future: Arc<Future>,
     /// The channel into fast memory, then those into the levels below.
     channels: Vec<Channel>,
-    levels: Vec<Lower>,
+    levels: Vec<LevelBelow>,
     /// For each tensor: used before, dirty in fast memory, when it was last computed, next use.
     used: Vec<bool>,
     dirty: Vec<bool>,
@@ -193,7 +193,7 @@ impl Timing {
         for level in &spec.below {
             channels.push(Channel::new(level.gb_s, level.latency_ns));
             let below = Setup { capacity_bytes: level.capacity_bytes, ..setup.clone() };
-            levels.push(Lower {
+            levels.push(LevelBelow {
                 name: level.name.clone(),
                 policy: level.policy,
                 capacity_bytes: level.capacity_bytes,
@@ -435,7 +435,7 @@ impl Timing {
         let on_chip_bytes = self.on_chip_bytes - before.on_chip_bytes;
         energy.on_chip(on_chip_bytes.saturating_add(both), self.capacity_bytes);
         energy.arithmetic(flops);
-        let report = |(k, level): (usize, &Lower)| {
+        let report = |(k, level): (usize, &LevelBelow)| {
             let counts = level.memory.counts().since(before.levels.get(k).copied().unwrap_or_default());
             let Counts { hits, misses, miss_bytes, evictions, .. } = counts;
             LevelReport {

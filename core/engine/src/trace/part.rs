@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Tensor, Trace};
+use super::{NO_PARENT, Tensor, Trace};
 
 impl Trace {
     /// The first `accesses` of the trace, with the tensors that they use; all of it where it has no more.
@@ -20,8 +20,18 @@ impl Trace {
             kept += 1;
         }
         order.iter_mut().for_each(|tensor| *tensor = numbers[*tensor as usize]);
-        let mut used = numbers.iter().map(|number| *number != UNUSED);
-        self.tensors.retain(|_| used.next().unwrap_or(false));
+        let used = |tensor: usize| numbers[tensor] != UNUSED;
+        if !self.parents.is_empty() {
+            let parents = self.parents.iter().enumerate().filter(|(tensor, _)| used(*tensor));
+            // A parent that is not used any more ties nobody.
+            let renumbered = |parent: u32| numbers.get(parent as usize).copied().unwrap_or(NO_PARENT);
+            self.parents = parents.map(|(_, parent)| renumbered(*parent)).collect();
+            if self.parents.iter().all(|parent| *parent == NO_PARENT) {
+                self.parents = Vec::new();
+            }
+        }
+        let mut kept = (0..numbers.len()).map(used);
+        self.tensors.retain(|_| kept.next().unwrap_or(false));
         self.accesses = Arc::new(order);
         self.resizes.retain(|resize| (resize.at as usize) < accesses);
         self.deadlines.truncate(accesses);
@@ -54,7 +64,7 @@ impl Trace {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::trace::testing::sized;
+    use crate::trace::testing::{sized, tree};
 
     proptest! {
         #[test]
@@ -62,9 +72,10 @@ mod tests {
             uses in prop::collection::vec((0u32..9, 0u64..100), 1..60),
             count in 1usize..70,
             steady: bool,
+            parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..9, 9)],
         ) {
             let kept = &uses[..count.min(uses.len())];
-            prop_assert_eq!(sized(&uses, steady).first(count), sized(kept, steady));
+            prop_assert_eq!(tree(&uses, steady, &parents).first(count), tree(kept, steady, &parents));
             let unit: Vec<(u32, u64)> = kept.iter().map(|(tensor, _)| (*tensor, 1)).collect();
             prop_assert_eq!(sized(kept, steady).without_sizes(), sized(&unit, true));
         }
