@@ -393,12 +393,12 @@ fn a_part_of_the_accesses_is_counted() {
         assert!(text.contains(wanted), "{flags:?} gave {text}");
     }
     // In a recipe, and so in a link.
-    let flags = ["--synthetic", "CNN", "--warmup", "0.2", "--interval", "50", "--requests", "100"];
+    let flags = ["--synthetic", "CNN", "--warmup", "0.2", "--interval", "25", "--requests", "60"];
     let link = stdout(&[&["recipe"], &flags[..], &["--link", "http://x/"]].concat());
     let by_link = json(&["simulate", "--recipe", link.trim(), "--json"]);
     let direct = json(&[&["simulate"], &flags[..], &["--json"]].concat());
     assert_eq!(by_link, direct);
-    assert_eq!(direct["runs"][0]["accesses"], 80);
+    assert_eq!(direct["runs"][0]["accesses"], 48);
 }
 
 #[test]

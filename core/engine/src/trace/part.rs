@@ -14,11 +14,7 @@ impl Trace {
         let mut order = self.accesses[..accesses].to_vec();
         let mut numbers = vec![UNUSED; self.tensors.len()];
         order.iter().for_each(|tensor| numbers[*tensor as usize] = 0);
-        let mut kept = 0;
-        for number in numbers.iter_mut().filter(|number| **number != UNUSED) {
-            *number = kept;
-            kept += 1;
-        }
+        (0..).zip(numbers.iter_mut().filter(|number| **number != UNUSED)).for_each(|(new, number)| *number = new);
         order.iter_mut().for_each(|tensor| *tensor = numbers[*tensor as usize]);
         let used = |tensor: usize| numbers[tensor] != UNUSED;
         if !self.parents.is_empty() {
