@@ -23,7 +23,7 @@ pub(crate) fn run(
     scores: Option<Scores>,
     details: Details,
 ) -> anyhow::Result<Outcome> {
-    Ok(run_plan(Plan::new(recipe, file, scores, details)?)?)
+    run_plan(Plan::new(recipe, file, scores, details)?)
 }
 
 /// Runs a plan alone.

@@ -327,7 +327,7 @@ pub fn choose(format: Option<Format>, columns: Option<&Columns>, input: &Input<'
 
 /// What a file yields.
 pub(crate) enum Content {
-    Trace(Trace),
+    Trace(Box<Trace>),
     Model(ModelFile),
 }
 
@@ -347,9 +347,9 @@ pub(crate) fn content(
         input.check()?;
     }
     Ok(match codec.read {
-        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?),
-        Reader::Table(read) => Content::Trace(read(input, columns, progress)?),
-        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?),
+        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?.into()),
+        Reader::Table(read) => Content::Trace(read(input, columns, progress)?.into()),
+        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?.into()),
         Reader::Model(read) => Content::Model(read(input, progress)?),
     })
 }
@@ -374,7 +374,7 @@ pub fn read(
     progress: &mut dyn Progress,
 ) -> Result<Trace, Error> {
     match content(format, input, columns, progress)? {
-        Content::Trace(trace) => Ok(trace),
+        Content::Trace(trace) => Ok(*trace),
         Content::Model(_) => Err(Error::Internal(format!("{} is a model, not a trace", format.name()))),
     }
 }

@@ -562,6 +562,7 @@ impl TraceBuilder {
 
 /// Traces by hand, for tests.
 #[doc(hidden)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot make its trace fails")]
 pub mod testing {
     use super::*;
 
