@@ -25,7 +25,7 @@ fn unavoidable(trace: &Trace, capacity_bytes: u64) -> u64 {
 }
 
 fn main() -> Result<(), Error> {
-    let trace = ModelRun::default().trace(42)?;
+    let trace = ModelRun::default().trace(42, 8 << 30)?;
     let sizes = trace.sizes();
     let future = Arc::new(Future::of(&trace));
     let reuses = Reuses::new(&trace, &future);

@@ -64,7 +64,7 @@ fn run<P: Policy>(trace: &Trace, capacity_bytes: u64) -> Result<Counts, Error> {
 
 fn main() -> Result<(), Error> {
     // Mistral-7B decodes 16 tokens: its weights are read in the same order for every token, and do not fit.
-    let trace = ModelRun::default().trace(42)?;
+    let trace = ModelRun::default().trace(42, 8 << 30)?;
     println!("{} accesses to {} tensors", trace.accesses().len(), trace.tensors().len());
     for (name, counts) in [("LRU", run::<Lru>(&trace, 8 * GIB)?), ("largest first", run::<Largest>(&trace, 8 * GIB)?)] {
         let gib = counts.miss_bytes as f64 / GIB as f64;

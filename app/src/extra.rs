@@ -42,13 +42,19 @@ impl Extra {
     pub(crate) fn trace(
         &self,
         workload: &str,
-        seed: u64,
+        (seed, capacity_bytes): (u64, u64),
         name: &str,
         bytes: &Uint8Array,
         report: &Closure<dyn Fn(f64, f64)>,
     ) -> Result<Trace, Error> {
-        let arguments =
-            [workload.into(), BigInt::from(seed).into(), name.into(), bytes.into(), report.as_ref().clone()];
+        let arguments = [
+            workload.into(),
+            BigInt::from(seed).into(),
+            BigInt::from(capacity_bytes).into(),
+            name.into(),
+            bytes.into(),
+            report.as_ref().clone(),
+        ];
         self.call("trace", &arguments.into_iter().collect())
     }
 

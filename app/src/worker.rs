@@ -239,7 +239,7 @@ async fn read_file(
             send(&scope, &Reply::Progress { id, done, total, what: "reading".into() });
         })
     };
-    extra.trace(&workload, recipe.seed, name, &bytes, &report)
+    extra.trace(&workload, (recipe.seed, recipe.memory.capacity_bytes), name, &bytes, &report)
 }
 
 /// The answer of the module to a question about the last trace: its views, or how it compares with a profile.

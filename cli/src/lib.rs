@@ -21,6 +21,7 @@ mod source;
 mod stream;
 mod table;
 mod trace;
+mod traffic;
 mod validate;
 
 use std::io::Write;
@@ -49,6 +50,8 @@ enum Command {
     /// Show how misses fall as memory grows.
     Curve(curve::Curve),
     Compare(compare::Compare),
+    /// Show the DRAM traffic of an operator or a model by the size of fast memory: of the best tiling, and a lower bound.
+    Traffic(traffic::Traffic),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
     /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
@@ -97,6 +100,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Simulate(command) => command.run(out)?,
         Command::Bounds(command) => command.run(out)?,
         Command::Curve(command) => command.run(out)?,
+        Command::Traffic(command) => command.run(out)?,
         Command::Explain(command) => command.run(out)?,
         Command::Kernel(command) => command.run(out)?,
         Command::Trace(command) => command.run(out)?,

@@ -69,6 +69,9 @@ struct Answer<'a> {
     /// How misses fall as memory grows, where the recipe asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     curve: Option<&'a Curves>,
+    /// Bytes that the operators load at least; left out where nothing is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    io_bound_bytes: Option<u64>,
     /// Who made the eviction scores, where a policy read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
@@ -106,8 +109,16 @@ impl Simulate {
         let words = !self.json && !self.csv && recipe.bounds;
         let details = Details { explanation: words, ..Details::REPORTS };
         let plan = self.scorer.plan(&recipe, file, details)?;
-        let plans = at_capacities(plan, &self.experiment.memory.capacities)?;
+        let mut plans = at_capacities(plan, &self.experiment.memory.capacities)?;
         let recipes: Vec<Recipe> = plans.iter().map(|plan| plan.recipe().clone()).collect();
+        if recipes.len() > 1 && recipe.workload.follows_capacity() {
+            // Each memory has tiles of its own, and so a trace of its own.
+            plans.clear();
+            for recipe in &recipes {
+                let file = self.source.file(recipe)?.map(|(trace, _)| trace);
+                plans.push(self.scorer.plan(recipe, file, details)?);
+            }
+        }
         self.print(&recipes, &run_all(plans)?, out)
     }
 
@@ -135,7 +146,9 @@ impl Simulate {
             let Outcome { trace, cost, curve, .. } = first;
             let scorer = scored.then(|| first.scorer.name());
             let runs = runs.iter().collect();
-            return print_json(&Answer { recipe, trace, cost, runs, bounds, curve: curve.as_ref(), scorer }, out);
+            let io_bound_bytes = Some(first.io_bound_bytes).filter(|bytes| *bytes > 0);
+            let curve = curve.as_ref();
+            return print_json(&Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer }, out);
         }
         let capacities: Vec<u64> = recipes.iter().map(|recipe| recipe.memory.capacity_bytes).collect();
         print_summary(&first.trace, &capacities, out)?;
@@ -151,6 +164,10 @@ impl Simulate {
                 write!(out, "In {}: ", format_bytes(capacity))?;
             }
             print_bounds(bounds, out)?;
+        }
+        for (capacity, outcome) in capacities.iter().zip(outcomes).filter(|(_, it)| it.io_bound_bytes > 0) {
+            let (least, capacity) = (format_bytes(outcome.io_bound_bytes), format_bytes(*capacity));
+            writeln!(out, "The operators themselves load at least {least} into {capacity}, in whatever order.")?;
         }
         if let Some(curves) = &first.curve {
             print_curves(curves, out)?;
@@ -179,7 +196,9 @@ impl Simulate {
         let cost = costing.stated(recipe.memory.capacity_bytes)?;
         if self.json {
             let runs = runs.iter().collect();
-            let answer = Answer { recipe, trace: &trace, cost: &cost, runs, bounds: None, curve: None, scorer: None };
+            let (bounds, curve, io_bound_bytes, scorer) = (None, None, None, None);
+            let (trace, cost) = (&trace, &cost);
+            let answer = Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer };
             return print_json(&answer, out);
         }
         let mut capacities: Vec<u64> = runs.iter().map(|run| run.capacity_bytes).collect();

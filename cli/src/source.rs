@@ -12,7 +12,7 @@ use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
 use accel_core::policy::PolicyKind;
 use accel_core::recipe::fields::{Field, Part};
-use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload, default_seed};
+use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload};
 use accel_core::scenarios;
 use accel_core::trace::Trace;
 use accel_core::units::parse_bytes;
@@ -302,15 +302,15 @@ impl Source {
         Ok(recipe)
     }
 
-    /// The trace, where the recipe's workload needs a file, and that file's format.
-    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, &'static str)>> {
+    /// Where the file is that the recipe's workload needs, if it needs one.
+    fn path(&self, recipe: &Recipe) -> anyhow::Result<Option<PathBuf>> {
         let Some(name) = recipe.workload.file() else {
             if let (Some(path), Some(_)) = (&self.trace, &self.recipe) {
                 bail!("the recipe makes its own trace; leave --trace {} out", path.display());
             }
             return Ok(None);
         };
-        let path = match (&self.trace, &self.recipe) {
+        Ok(Some(match (&self.trace, &self.recipe) {
             (Some(path), _) => path.clone(),
             (None, Some(recipe)) if is_link(recipe) || recipe == "-" => {
                 bail!("the recipe reads the file {name}: give it with --trace FILE")
@@ -318,14 +318,25 @@ impl Source {
             // Next to the recipe.
             (None, Some(recipe)) => Path::new(recipe).with_file_name(name),
             (None, None) => PathBuf::from(name),
-        };
+        }))
+    }
+
+    /// The trace, where the recipe's workload needs a file, and that file's format.
+    pub(crate) fn file(&self, recipe: &Recipe) -> anyhow::Result<Option<(Trace, &'static str)>> {
+        let Some(path) = self.path(recipe)? else { return Ok(None) };
         // What was given for the file goes before what the recipe says of it.
         let mut recipe = recipe.clone();
         if let Workload::File(source) = &mut recipe.workload {
             source.format = self.format.or(source.format);
             self.file.apply(Part::File, &mut recipe)?;
         }
-        Ok(Some(read_workload(&recipe.workload, &path, recipe.seed, recipe.measure.requests)?))
+        Ok(Some(read_workload(&recipe, &path)?))
+    }
+
+    /// The name and the content of the file that the recipe's workload needs, if it needs one.
+    pub(crate) fn content(&self, recipe: &Recipe) -> anyhow::Result<Option<(String, Vec<u8>)>> {
+        let Some(path) = self.path(recipe)? else { return Ok(None) };
+        Ok(Some((path.display().to_string(), read_file(&path)?)))
     }
 }
 
@@ -339,20 +350,14 @@ pub(crate) fn read_trace(
     columns: Option<&Columns>,
 ) -> anyhow::Result<(Trace, &'static str)> {
     let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
-    read_workload(&Workload::File(source), path, default_seed(), None)
+    read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path)
 }
 
-/// Makes the trace of a workload with the file at `path`, - for standard input, and prints its warnings. No more than
-/// `requests` of its accesses are needed, if that is given.
-fn read_workload(
-    workload: &Workload,
-    path: &Path,
-    seed: u64,
-    requests: Option<u64>,
-) -> anyhow::Result<(Trace, &'static str)> {
+/// Makes the trace of a recipe with the file at `path`, - for standard input, and prints its warnings.
+fn read_workload(recipe: &Recipe, path: &Path) -> anyhow::Result<(Trace, &'static str)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let (trace, format) = read_named(workload, (!is_stdin).then_some(path), &name, seed, requests)?;
+    let (trace, format) = read_named(recipe, (!is_stdin).then_some(path), &name)?;
     for warning in trace.warnings() {
         eprintln!("warning: {name}: {warning}");
     }
@@ -363,13 +368,8 @@ fn read_workload(
 const MOST_PARQUET: usize = 4 << 30;
 
 /// Of a file of weights only the header is read: the rest may be many gigabytes.
-fn read_named(
-    workload: &Workload,
-    path: Option<&Path>,
-    name: &str,
-    seed: u64,
-    requests: Option<u64>,
-) -> anyhow::Result<(Trace, &'static str)> {
+fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Result<(Trace, &'static str)> {
+    let (workload, requests) = (&recipe.workload, recipe.measure.requests);
     let columns = match workload {
         Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
         _ => None,
@@ -403,7 +403,8 @@ fn read_named(
         let content = bytes::Bytes::from(input.whole(MOST_PARQUET, &mut Bar::new())?);
         return Ok((parquet::read(name, content, columns, &mut Bar::new())?, parquet::NAME));
     }
-    let (trace, format) = workload.trace_with(seed, &input, &mut Bar::new())?;
+    let (seed, capacity) = (recipe.seed, recipe.memory.capacity_bytes);
+    let (trace, format) = recipe.workload.trace_with((seed, capacity), &input, &mut Bar::new())?;
     Ok((trace, format.name()))
 }
 

@@ -43,7 +43,7 @@ pub const SCENARIOS: &[Scenario] = &[
             workload: Workload::Model(ModelRun {
                 weight_dtype: Some(Dtype::Int4),
                 decode_tokens: Some(8),
-                tile_bytes: MIB,
+                tile_bytes: Some(MIB),
                 ..ModelRun::preset("llama-3.2-1b")
             }),
             memory: on("apple-m1", 8 * MIB),
@@ -60,7 +60,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 weight_dtype: Some(Dtype::Int8),
                 prompt_tokens: Some(32),
                 decode_tokens: Some(64),
-                tile_bytes: 64 * MIB,
+                tile_bytes: Some(64 * MIB),
                 // An assumption, to be replaced by a routing log: a few experts are more popular than others.
                 routing: Routing { zipf: 0.5, ..Routing::default() },
                 ..ModelRun::preset("mixtral-8x7b")
@@ -82,7 +82,7 @@ pub const SCENARIOS: &[Scenario] = &[
             workload: Workload::Model(ModelRun {
                 task: Task::Training,
                 batch_size: 8,
-                tile_bytes: MIB,
+                tile_bytes: Some(MIB),
                 ..ModelRun::preset("resnet-50")
             }),
             memory: Memory::new(64_000_000),
@@ -98,7 +98,7 @@ pub const SCENARIOS: &[Scenario] = &[
             workload: Workload::Model(ModelRun {
                 requests: Some(Requests::parse("8x1024+24, 8x512+32@8").unwrap_or_default()),
                 batch_size: 16,
-                tile_bytes: 8 * MIB,
+                tile_bytes: Some(8 * MIB),
                 ..ModelRun::preset("llama-3-8b")
             }),
             memory: on("a100-40", 16 * GIB),
@@ -114,11 +114,11 @@ pub const SCENARIOS: &[Scenario] = &[
             let tenants = vec![
                 tenant(
                     "bert",
-                    ModelRun { batch_size: 4, steps: 2, tile_bytes: MIB / 2, ..ModelRun::preset("bert-base") },
+                    ModelRun { batch_size: 4, steps: 2, tile_bytes: Some(MIB / 2), ..ModelRun::preset("bert-base") },
                 ),
                 tenant(
                     "resnet",
-                    ModelRun { batch_size: 8, steps: 4, tile_bytes: MIB / 2, ..ModelRun::preset("resnet-50") },
+                    ModelRun { batch_size: 8, steps: 4, tile_bytes: Some(MIB / 2), ..ModelRun::preset("resnet-50") },
                 ),
             ];
             Recipe {
@@ -141,7 +141,7 @@ pub const SCENARIOS: &[Scenario] = &[
                     torch_dtype: Dtype::Float32,
                 }))),
                 dataflow: Some(Dataflow::OutputStationary),
-                tile_bytes: MIB / 16,
+                tile_bytes: Some(MIB / 16),
                 ..ModelRun::default()
             }),
             memory: Memory::new(4 * MIB),

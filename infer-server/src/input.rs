@@ -133,7 +133,12 @@ pub(crate) fn trace_of(body: &[u8]) -> Result<Trace, ApiError> {
 
 /// A request cannot carry a file.
 pub(crate) fn refuse_files(recipe: &Recipe) -> Result<(), ApiError> {
-    let Some(file) = recipe.workload.file() else { return Ok(()) };
+    refuse_file(&recipe.workload)
+}
+
+/// Nor can one that names a workload alone.
+pub(crate) fn refuse_file(workload: &Workload) -> Result<(), ApiError> {
+    let Some(file) = workload.file() else { return Ok(()) };
     let problem = "the recipe names a file, which a request cannot carry";
     let cure = "Send the records of a trace to /simulate, or use the page or `accel simulate`";
     Err(ApiError::body(Error::input(file, Place::Whole, problem, cure)))

@@ -81,7 +81,7 @@ async fn main() {
 /// The same passes in the page and natively, by what a policy adds to a run over 2.9 million accesses; the median share of
 /// native speed.
 async fn compare_with_native(browser: &Browser) -> f64 {
-    let inference = ModelRun { decode_tokens: Some(64), tile_bytes: 256 << 10, ..ModelRun::default() };
+    let inference = ModelRun { decode_tokens: Some(64), tile_bytes: Some(256 << 10), ..ModelRun::default() };
     let recipe = Recipe { workload: Workload::Model(inference), bounds: false, ..Recipe::default() };
     let with = |policies: &[PolicyKind]| Recipe { policies: policies.to_vec(), ..recipe.clone() };
     println!("\n{:<12} {:>10} {:>10} {:>6}", "policy", "native ms", "page ms", "ratio");

@@ -43,7 +43,7 @@ fn recipes() -> Vec<Recipe> {
             task,
             dataflow: (i % 3 == 0).then(|| Dataflow::ALL[i % 2]),
             // Large enough that dataflows do not make millions of accesses.
-            tile_bytes: 32 << 20,
+            tile_bytes: Some(32 << 20),
             ..ModelRun::default()
         });
         let mut recipe = Recipe { workload, ..Recipe::default() };
@@ -197,7 +197,7 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     assert!(problem.contains("Choose at least one policy"), "{problem}");
 
     // A fault in a folded part of the form unfolds it.
-    let run = ModelRun { tile_bytes: 5, ..ModelRun::default() };
+    let run = ModelRun { tile_bytes: Some(5), ..ModelRun::default() };
     let recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     let visible = "const p = document.querySelector('#tile_bytes-problem'); return p?.innerText.includes('1024') && p.checkVisibility()";
@@ -305,7 +305,7 @@ async fn files_read_by_the_page_and_natively_agree() {
             true => Workload::Model(ModelRun { model: ModelRef::File { file: short.into() }, ..ModelRun::default() }),
             false => Workload::File(source),
         };
-        let (trace, _) = workload.trace_with(42, &Input::new(short, &bytes), &mut Unattended).unwrap();
+        let (trace, _) = workload.trace_with((42, u64::MAX), &Input::new(short, &bytes), &mut Unattended).unwrap();
         drop_file(&browser, short, &bytes).await;
         wait_for_trace(&browser, &trace).await;
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
@@ -333,7 +333,8 @@ async fn views_and_realism() {
     let name = "transformer_train.json.gz";
     let bytes = std::fs::read(root().join("tests/fixtures/et").join(name)).unwrap();
     let source = FileSource { name: name.into(), format: None, columns: None };
-    let (trace, _) = Workload::File(source).trace_with(0, &Input::new(name, &bytes), &mut Unattended).unwrap();
+    let (trace, _) =
+        Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, &bytes), &mut Unattended).unwrap();
     let views = Views::of(&trace);
     let compared = realism(&trace, Reference::Profile(profile::find("gpt2-large").unwrap())).unwrap();
     for (shot, width, height, dark) in [("trace-desktop", 1280, 6000, false), ("trace-phone", 500, 8000, true)] {
@@ -385,7 +386,7 @@ async fn a_question_fills_the_form_and_runs() {
     for scenario in SCENARIOS {
         browser.type_into("scenario", scenario.name).await;
         let recipe = scenario.recipe();
-        wait_for_trace(&browser, &recipe.workload.trace(recipe.seed).unwrap()).await;
+        wait_for_trace(&browser, &recipe.trace().unwrap()).await;
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
         assert_eq!(Recipe::from_fragment(&fragment).unwrap(), scenario.recipe(), "{}", scenario.name);
     }
@@ -438,7 +439,7 @@ async fn a_servers_model_scores_for_the_page() {
 #[tokio::test]
 async fn a_long_run_shows_progress_and_can_be_cancelled() {
     let browser = Browser::start(1280, 1000).await;
-    let run = ModelRun { decode_tokens: Some(400), tile_bytes: 1 << 20, ..ModelRun::default() };
+    let run = ModelRun { decode_tokens: Some(400), tile_bytes: Some(1 << 20), ..ModelRun::default() };
     let recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     browser

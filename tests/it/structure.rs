@@ -15,7 +15,7 @@ use syn::{Attribute, Item, Meta, UseTree};
 const ORDERS: [(&str, &[&str]); 10] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["trace", "score", "policy", "memory", "sim", "bound", "curve"]),
-    ("core/src", &["explain", "workload", "validate", "import", "recipe", "run", "scenarios"]),
+    ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
     (
         "core/kernel/src",
         &[
@@ -42,7 +42,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
         &[
             "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
             "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
-            "kernel", "trace",
+            "kernel", "trace", "traffic",
         ],
     ),
     (

@@ -199,7 +199,7 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
 }
 
 /// What is fuzzed: the engine, every importer, and both readers of source code.
-const FUZZ_TARGETS: [&str; 4] = ["engine", "import", "kernel_c", "kernel_python"];
+const FUZZ_TARGETS: [&str; 5] = ["engine", "import", "kernel_c", "kernel_python", "tiling"];
 
 fn fuzz(shell: &Shell, seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
     let time = format!("-max_total_time={seconds}");

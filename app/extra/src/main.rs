@@ -43,12 +43,20 @@ fn unpack(trace: &[u8]) -> Result<Trace, Error> {
     postcard::from_bytes(trace).map_err(|_| Error::Internal("unreadable trace between worker and module".into()))
 }
 
-/// The trace of a workload (as JSON) with the file that it needs.
+/// The trace of a workload (as JSON), for a size of fast memory, with the file that it needs.
 #[wasm_bindgen]
-pub fn trace(workload: &str, seed: u64, name: &str, bytes: &[u8], report: &js_sys::Function) -> Vec<u8> {
+pub fn trace(
+    workload: &str,
+    seed: u64,
+    capacity_bytes: u64,
+    name: &str,
+    bytes: &[u8],
+    report: &js_sys::Function,
+) -> Vec<u8> {
     let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
     pack(workload.and_then(|workload| {
-        let (trace, _) = workload.trace_with(seed, &Input::new(name, bytes), &mut ToWorker(report))?;
+        let (trace, _) =
+            workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
         Ok(trace)
     }))
 }
@@ -81,7 +89,8 @@ fn compared(
         return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
     }
     let source = FileSource { name: name.to_owned(), format: None, columns: None };
-    let (other, _) = Workload::File(source).trace_with(0, &Input::new(name, bytes), &mut ToWorker(report))?;
+    let (other, _) =
+        Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, bytes), &mut ToWorker(report))?;
     let answer = realism(&trace, Reference::Trace(&other))?;
     Ok(Realism { reference: name.to_owned(), ..answer })
 }

@@ -15,6 +15,7 @@ use super::input::Input;
 use super::text::{Row, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
+use crate::tiling::{Axis, Image};
 use crate::trace::{Kind, Op};
 use crate::workload::dtype::{Bits, Dtype, product};
 use crate::workload::file::{ModelFile, Operators, StoredModel};
@@ -42,6 +43,8 @@ struct Layer {
     batch: u64,
     /// Whether each filter sees one channel.
     depthwise: bool,
+    /// Rows and columns of the image, where it is a convolution.
+    axes: Option<[Axis; 2]>,
 }
 
 /// The layers of a topology.
@@ -153,10 +156,14 @@ impl Topology {
                     op: Op::Conv,
                     batch,
                     depthwise,
+                    axes: Some([
+                        Axis { out: out.0, size: image.0, filter: filter.0, stride, pad: 0 },
+                        Axis { out: out.1, size: image.1, filter: filter.1, stride: across, pad: 0 },
+                    ]),
                 }
             } else {
                 let (m, n, k) = (number(&row, 1, "M")?, number(&row, 2, "N")?, number(&row, 3, "K")?);
-                Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch, depthwise }
+                Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch, depthwise, axes: None }
             });
         }
         if layers.is_empty() {
@@ -241,7 +248,9 @@ impl Topology {
             };
             let m = rows(layer.m)?;
             let unfolds = layer.op == Op::Conv && !layer.depthwise && (layer.m, layer.k) != layer.input;
+            let mut image = layer.axes.map(|axes| Image { images: layer.batch * batch, axes });
             let input = if convolution == Convolution::Im2col && unfolds {
+                image = None;
                 let columns = step.temp("im2col", Shape::new(m, layer.k, bits.activations), of_layer);
                 step.push(Operator::new(Op::Copy, of_layer, vec![input], columns));
                 columns
@@ -249,7 +258,7 @@ impl Topology {
                 input
             };
             let out = step.temp("ofmap", Shape::new(m, layer.n, bits.activations), of_layer);
-            let product = Product::new((m, layer.n, layer.k), input, *weights, out);
+            let product = Product { image, ..Product::new((m, layer.n, layer.k), input, *weights, out) };
             let operator = Operator::multiply(layer.op, of_layer, product, vec![*weights]);
             step.push(Operator { grouped: layer.depthwise, ..operator });
             made.retain(|(cols, _)| *cols != layer.n);
@@ -273,7 +282,7 @@ mod tests {
         let topology = Topology::parse(&Input::new("t.csv", text.as_bytes()), &mut Unattended).unwrap();
         let columns = |convolution| {
             let run = ModelRun { convolution, batch_size: 2, ..ModelRun::default() };
-            let mut planner = Planner::new("CNN", 1 << 20, None);
+            let mut planner = Planner::new("CNN", run.tiles(u64::MAX).unwrap());
             let filters = topology.store(&mut planner, &run).unwrap();
             let step = filters.step(&mut planner, 0).unwrap();
             let made = step.temps.iter().filter(|temp| temp.name == "im2col");

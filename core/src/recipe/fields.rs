@@ -18,7 +18,7 @@ use crate::memory::{Cost, Memory, Physical};
 use crate::policy::Admission;
 use crate::units::{GIB, MB, MIB, parse_bytes};
 use crate::workload::dtype::Dtype;
-use crate::workload::model_run::{Convolution, Fields as Meaningful, Task};
+use crate::workload::model_run::{Convolution, Fields as Meaningful, Task, Tiling};
 use crate::workload::plan::Dataflow;
 use crate::workload::requests::Requests;
 use crate::workload::synthetic::{ModelType, Pattern, Synthetic};
@@ -473,6 +473,19 @@ fields! {
         means: |model| model.kv_dtype,
         access: access!(model Optional<Name>, kv_dtype),
     }
+    Tiling "How operators are cut into tiles: auto, by the mapping that moves the least, or fixed (model)." {
+        pointer: "/workload/model/tiling",
+        name: "tiling",
+        id: "tiling",
+        flag: "tiling",
+        value_name: "NAME",
+        title: "Tiling",
+        empty: "auto, unless a tile or a dataflow is given",
+        value: Domain::Choice(choices::<Tiling>),
+        group: STORAGE,
+        half: true,
+        access: access!(model Optional<Name>, tiling),
+    }
     Tile "The largest block that moves as one, such as 4MiB (model)." {
         pointer: "/workload/model/tile_bytes",
         name: "tile_bytes",
@@ -481,10 +494,11 @@ fields! {
         value_name: "SIZE",
         title: "Tile",
         hint: "The largest block that moves as one.",
+        empty: "as fits, 4 MiB at most",
         value: Domain::Size,
         group: STORAGE,
         half: true,
-        access: access!(model Size, tile_bytes),
+        access: access!(model Optional<Size>, tile_bytes),
     }
     Dataflow "The order in which matrix multiplications walk over square tiles (model)." {
         pointer: "/workload/model/dataflow",

@@ -93,7 +93,7 @@ impl Recipe {
     pub fn trace(&self, file: Option<Trace>) -> Result<Trace, Error> {
         let trace = match file {
             Some(trace) => trace,
-            None => self.workload.trace(self.seed)?,
+            None => self.workload.trace(self.seed, self.memory.capacity_bytes)?,
         };
         Ok(self.measure.part(trace))
     }
@@ -114,7 +114,7 @@ impl Recipe {
             let problem = "a curve over capacities counts every access";
             return Err(Error::field("warmup", warmup, problem, "Leave the warm-up out, or the curve"));
         }
-        self.workload.check()
+        self.workload.check(self.memory.capacity_bytes)
     }
 
     /// Reads a recipe from JSON; `input` is named in the errors.

@@ -35,7 +35,7 @@ fn slice() -> u64 {
 
 impl Tenants {
     /// Fails on the first field that is out of range.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self, capacity_bytes: u64) -> Result<(), Error> {
         check_range("tenants", self.tenants.len(), 1..=64)?;
         for (i, tenant) in self.tenants.iter().enumerate() {
             check_range("slice", tenant.slice, 1..=1_000_000_000)?;
@@ -49,15 +49,21 @@ impl Tenants {
             if tenant.workload.file().is_some() {
                 return bad("a tenant's workload cannot need a file", "Use models by name or configuration");
             }
-            tenant.workload.check()?;
+            tenant.workload.check(capacity_bytes)?;
         }
         Ok(())
     }
 
+    /// Whether the trace of any depends on the capacity.
+    pub(crate) fn follow_capacity(&self) -> bool {
+        self.tenants.iter().any(|tenant| tenant.workload.follows_capacity())
+    }
+
     /// The trace of all tenants; who is done drops out. Each draws from its own seed.
-    pub(crate) fn trace(&self, seed: u64) -> Result<Trace, Error> {
-        self.check()?;
-        let traces = (0..).zip(&self.tenants).map(|(i, tenant)| tenant.workload.trace(seed.wrapping_add(i)));
+    pub(crate) fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
+        self.check(capacity_bytes)?;
+        let traces =
+            (0..).zip(&self.tenants).map(|(i, tenant)| tenant.workload.trace(seed.wrapping_add(i), capacity_bytes));
         let traces = traces.collect::<Result<Vec<Trace>, Error>>()?;
         let total: usize = traces.iter().map(|trace| trace.accesses().len()).sum();
         if total > MAX_ACCESSES {
@@ -94,6 +100,8 @@ impl Tenants {
                 at[i] = end;
             }
         }
+        // Each of them would need as much alone.
+        builder.moves_at_least(traces.iter().map(Trace::least_bytes).sum());
         builder.finish("tenants")
     }
 }
@@ -114,8 +122,8 @@ mod tests {
 
     #[test]
     fn tenants_take_turns_and_keep_their_order() {
-        let alone: Vec<Trace> = two(3).tenants.iter().map(|t| t.workload.trace(1).unwrap()).collect();
-        let trace = two(3).trace(1).unwrap();
+        let alone: Vec<Trace> = two(3).tenants.iter().map(|t| t.workload.trace(1, u64::MAX).unwrap()).collect();
+        let trace = two(3).trace(1, u64::MAX).unwrap();
         let own = |prefix: &str| -> Vec<String> {
             let names = trace.accesses().iter().map(|t| trace.tensors()[*t as usize].name.as_str());
             names.filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect()
@@ -135,11 +143,11 @@ mod tests {
     fn bad_tenants_are_refused() {
         let mut same = two(3);
         same.tenants[1].name = "a".into();
-        assert_eq!(same.check().unwrap_err().field_name(), Some("tenants"));
-        assert_eq!(two(0).check().unwrap_err().field_name(), Some("slice"));
+        assert_eq!(same.check(u64::MAX).unwrap_err().field_name(), Some("tenants"));
+        assert_eq!(two(0).check(u64::MAX).unwrap_err().field_name(), Some("slice"));
         let mut nested = two(3);
         nested.tenants[0].workload = Workload::Tenants(two(3));
-        assert_eq!(nested.check().unwrap_err().field_name(), Some("tenants"));
-        assert!(Tenants { tenants: Vec::new() }.check().is_err());
+        assert_eq!(nested.check(u64::MAX).unwrap_err().field_name(), Some("tenants"));
+        assert!(Tenants { tenants: Vec::new() }.check(u64::MAX).is_err());
     }
 }

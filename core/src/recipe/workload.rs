@@ -9,10 +9,12 @@ use crate::import::input::Input;
 use crate::import::moe_routing::RoutingLog;
 use crate::import::{self, Content, Format};
 use crate::progress::Progress;
+use crate::tiling::Group;
 use crate::trace::Trace;
 use crate::workload::ModelRef;
 use crate::workload::config::Facts;
-use crate::workload::model_run::ModelRun;
+use crate::workload::file::ModelFile;
+use crate::workload::model_run::{ModelRun, Source};
 use crate::workload::synthetic::Synthetic;
 
 /// Where an experiment's trace comes from.
@@ -46,17 +48,42 @@ pub struct FileSource {
 
 impl Workload {
     /// Fails on the first field that is out of range, without making the trace.
-    pub fn check(&self) -> Result<(), Error> {
+    /// Its tiles must fit `capacity_bytes` of fast memory.
+    pub fn check(&self, capacity_bytes: u64) -> Result<(), Error> {
         match self {
             Self::Synthetic(synthetic) => synthetic.check(),
-            Self::Model(run) => run.check_fields(),
-            Self::Tenants(tenants) => tenants.check(),
+            Self::Model(run) => {
+                run.check_fields()?;
+                run.tiles(capacity_bytes).map(|_| ())
+            }
+            Self::Tenants(tenants) => tenants.check(capacity_bytes),
             Self::File(_) => Ok(()),
         }
     }
 
-    /// Checks every field and makes the trace. A workload that needs a file has no trace without it: an error says so.
-    pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
+    /// Whether its tiles, and so its trace, depend on the capacity.
+    pub fn follows_capacity(&self) -> bool {
+        match self {
+            Self::Model(run) => run.tile_bytes.is_none(),
+            Self::Tenants(tenants) => tenants.follow_capacity(),
+            Self::Synthetic(_) | Self::File(_) => false,
+        }
+    }
+
+    /// Checks every field and makes the trace for `capacity_bytes` of fast memory. A workload that needs a file has no trace
+    /// without it: an error says so.
+    pub fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
+        self.refuse_without_file()?;
+        match self {
+            Self::Synthetic(synthetic) => synthetic.trace(seed),
+            Self::Model(run) => run.trace(seed, capacity_bytes),
+            Self::Tenants(tenants) => tenants.trace(seed, capacity_bytes),
+            Self::File(_) => Err(Error::Internal("a trace file without a name".into())),
+        }
+    }
+
+    /// Refuses a workload that needs a file.
+    fn refuse_without_file(&self) -> Result<(), Error> {
         if let Some(file) = self.file() {
             return Err(Error::input(
                 file,
@@ -65,12 +92,27 @@ impl Workload {
                 "Give the file along with the recipe",
             ));
         }
-        match self {
-            Self::Synthetic(synthetic) => synthetic.trace(seed),
-            Self::Model(run) => run.trace(seed),
-            Self::Tenants(tenants) => tenants.trace(seed),
-            Self::File(_) => Err(Error::Internal("a trace file without a name".into())),
-        }
+        Ok(())
+    }
+
+    /// What the operators of a model move, one group after the other; other workloads have no operators. A model from a
+    /// file comes with it.
+    pub fn groups(
+        &self,
+        seed: u64,
+        file: Option<&Input<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Group>, Error> {
+        let Self::Model(run) = self else {
+            let problem = "it is not a run of a model, and has no operators";
+            return Err(Error::field("workload", "given", problem, "Name a model, or give the sizes of an operator"));
+        };
+        let (ModelRef::File { file: name }, Some(input)) = (&run.model, file) else {
+            self.refuse_without_file()?;
+            return run.groups(seed);
+        };
+        let (model, _) = model_file(name, input, progress)?;
+        run.groups_of(Source::File(&model), seed).map_err(|e| named(e, input.name))
     }
 
     /// Facts of the model, where the workload is one that the recipe describes.
@@ -93,10 +135,10 @@ impl Workload {
         }
     }
 
-    /// The trace, with the file that the workload needs, and that file's format.
+    /// The trace for a seed and a capacity in bytes, with the file that the workload needs, and that file's format.
     pub fn trace_with(
         &self,
-        seed: u64,
+        (seed, capacity_bytes): (u64, u64),
         input: &Input<'_>,
         progress: &mut dyn Progress,
     ) -> Result<(Trace, Format), Error> {
@@ -108,30 +150,37 @@ impl Workload {
                     Content::Model(model) => {
                         let model_ref = ModelRef::File { file: source.name.clone() };
                         let run = ModelRun { model: model_ref, ..ModelRun::default() };
-                        run.trace_of(&model, seed).map_err(|e| named(e, input.name))?
+                        run.trace_of(Source::File(&model), seed, capacity_bytes).map_err(|e| named(e, input.name))?
                     }
                 };
                 Ok((trace, format))
             }
             Self::Model(run) => match (&run.model, &run.routing.log) {
                 (ModelRef::File { file }, _) => {
-                    let format = import::detect(input)?;
-                    let not_a_model = || {
-                        let problem = format!("it is a trace ({}), not a model", format.name());
-                        Error::input(file, Place::Whole, problem, "Give it as a trace file, or name a model")
-                    };
-                    let model = import::model(format, input, progress).ok_or_else(not_a_model)??;
-                    Ok((run.trace_of(&model, seed).map_err(|e| named(e, input.name))?, format))
+                    let (model, format) = model_file(file, input, progress)?;
+                    let trace = run.trace_of(Source::File(&model), seed, capacity_bytes);
+                    Ok((trace.map_err(|e| named(e, input.name))?, format))
                 }
                 (_, Some(_)) => {
                     let log = RoutingLog::parse(input, progress)?;
-                    Ok((run.trace_by(&run.check()?, seed, Some(&log))?, Format::MoeRouting))
+                    let source = Source::Config(&run.check()?, Some(&log));
+                    Ok((run.trace_of(source, seed, capacity_bytes)?, Format::MoeRouting))
                 }
                 (_, None) => Err(needs_no_file()),
             },
             Self::Synthetic(_) | Self::Tenants(_) => Err(needs_no_file()),
         }
     }
+}
+
+/// The model that a file describes, and its format.
+fn model_file(file: &str, input: &Input<'_>, progress: &mut dyn Progress) -> Result<(ModelFile, Format), Error> {
+    let format = import::detect(input)?;
+    let not_a_model = || {
+        let problem = format!("it is a trace ({}), not a model", format.name());
+        Error::input(file, Place::Whole, problem, "Give it as a trace file, or name a model")
+    };
+    Ok((import::model(format, input, progress).ok_or_else(not_a_model)??, format))
 }
 
 fn needs_no_file() -> Error {

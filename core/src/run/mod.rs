@@ -82,6 +82,9 @@ pub struct Outcome {
     pub runs: Vec<Report>,
     /// How good any policy could be, where the recipe asks.
     pub bounds: Option<Bounds>,
+    /// Bytes that the operators of a model load into fast memory at least, whatever order their tiles come in; 0 where
+    /// nothing is known of them (see [`crate::tiling`]).
+    pub io_bound_bytes: u64,
     /// How misses fall as memory grows, where the recipe asks.
     pub curve: Option<Curves>,
     /// Who made the eviction scores.
@@ -415,6 +418,7 @@ impl Plan {
             explanation,
             runs,
             bounds,
+            io_bound_bytes: self.trace.least_bytes(),
             curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
             scorer: self.scores.as_ref().map_or(Scorer::Heuristic, |scores| scores.scorer),
             model: self.recipe.workload.model_facts()?,
@@ -595,7 +599,7 @@ mod tests {
     #[test]
     fn scores_from_outside_are_used_and_counted() {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
-        let trace = || recipe.workload.trace(recipe.seed).unwrap();
+        let trace = || recipe.trace().unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
         let heuristic = heuristic(&trace());
         let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };

@@ -8,3 +8,4 @@ mod closed;
 mod execution_traces;
 mod model_files;
 mod models;
+mod tiling;

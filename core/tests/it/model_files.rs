@@ -19,7 +19,7 @@ fn fixture(name: &str) -> Vec<u8> {
 
 fn read(name: &str, bytes: &[u8], run: ModelRun) -> Result<(Trace, Format), Error> {
     let run = ModelRun { model: ModelRef::File { file: name.into() }, ..run };
-    Workload::Model(run).trace_with(1, &Input::new(name, bytes), &mut Unattended)
+    Workload::Model(run).trace_with((1, u64::MAX), &Input::new(name, bytes), &mut Unattended)
 }
 
 fn flops(trace: &Trace) -> f64 {
@@ -51,7 +51,7 @@ fn shapes_without_a_statement_are_worked_out() {
     let (inferred, _) = read("a", &fixture("onnx/tiny_cnn_noshapes.onnx"), ModelRun::default()).unwrap();
     assert_eq!(stated, inferred);
     let run = |task, dataflow| {
-        let run = ModelRun { task, dataflow, tile_bytes: 1024, ..ModelRun::default() };
+        let run = ModelRun { task, dataflow, tile_bytes: Some(1024), ..ModelRun::default() };
         read("a", &fixture("onnx/tiny_cnn.onnx"), run).unwrap().0
     };
     let once = flops(&run(Task::Inference, None));
@@ -97,7 +97,8 @@ fn topologies_have_scale_sims_sizes() {
     let (trace, _) = read("g.csv", gemm.as_bytes(), ModelRun { batch_size: 2, ..ModelRun::default() }).unwrap();
     assert_eq!(flops(&trace), 2.0 * 2.0 * (100.0 * 30.0 * 20.0 + 100.0 * 7.0 * 30.0));
     let file = FileSource { name: "g.csv".into(), format: None, columns: None };
-    let plain = Workload::File(file).trace_with(1, &Input::new("g.csv", gemm.as_bytes()), &mut Unattended).unwrap();
+    let plain =
+        Workload::File(file).trace_with((1, u64::MAX), &Input::new("g.csv", gemm.as_bytes()), &mut Unattended).unwrap();
     assert_eq!(plain.1, Format::ScaleSim);
 }
 
@@ -365,7 +366,11 @@ fn routing_follows_a_log() {
     let mut run = ModelRun { prompt_tokens: Some(3), decode_tokens: Some(2), ..ModelRun::preset("mixtral-8x7b") };
     run.routing.log = Some("log.jsonl".into());
     let trace = |run: &ModelRun, log: &str| {
-        Workload::Model(run.clone()).trace_with(1, &Input::new("log.jsonl", log.as_bytes()), &mut Unattended)
+        Workload::Model(run.clone()).trace_with(
+            (1, u64::MAX),
+            &Input::new("log.jsonl", log.as_bytes()),
+            &mut Unattended,
+        )
     };
     let (made, format) = trace(&run, &log).unwrap();
     assert_eq!(format, Format::MoeRouting);
@@ -396,7 +401,7 @@ proptest! {
         bytes[at] = byte;
         let cut = cut.index(bytes.len());
         for bytes in [&bytes[..], &bytes[..cut]] {
-            let run = ModelRun { tile_bytes: 1 << 20, ..ModelRun::default() };
+            let run = ModelRun { tile_bytes: Some(1 << 20), ..ModelRun::default() };
             let _ = read("m", bytes, run);
         }
     }

@@ -23,7 +23,7 @@ fn every_model_has_the_parameters_that_transformers_gives_it() {
 /// A run of a model asks a scorer few different questions.
 #[test]
 fn questions_repeat() {
-    let trace = ModelRun { decode_tokens: Some(16), ..ModelRun::preset("mistral-7b") }.trace(0).unwrap();
+    let trace = ModelRun { decode_tokens: Some(16), ..ModelRun::preset("mistral-7b") }.trace(0, u64::MAX).unwrap();
     let questions = Questions::of(&trace);
     let (asked, all) = (questions.items.len(), trace.accesses().len());
     assert!(all > 50_000 && asked < 1000, "{asked} of {all}");

@@ -70,7 +70,7 @@ fn no_file_makes_an_importer_hold_much() {
         let bytes = graph(parts);
         let file = FileSource { name: "bomb.onnx".into(), format: None, columns: None };
         let profiler = dhat::Profiler::builder().testing().build();
-        let result = Workload::File(file).trace_with(0, &Input::new("bomb.onnx", &bytes), &mut Unattended);
+        let result = Workload::File(file).trace_with((0, u64::MAX), &Input::new("bomb.onnx", &bytes), &mut Unattended);
         let most = dhat::HeapStats::get().max_bytes;
         drop(profiler);
         let error = result.unwrap_err().to_string();

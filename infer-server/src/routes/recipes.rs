@@ -1,7 +1,8 @@
-//! Any recipe, run on the server: the same outcome as on the page and the command line.
+//! Any recipe, run on the server: the same outcome as on the page and the command line; and the traffic of operators.
 
 use accel_core::recipe::Recipe;
 use accel_core::run::Outcome;
+use accel_core::traffic::{Curve, Subject, Traffic};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -10,12 +11,12 @@ use utoipa_axum::routes;
 
 use crate::error::{ApiError, Refusal};
 use crate::http::{Body, Service, scorer_headers};
-use crate::input::refuse_files;
+use crate::input::{refuse_file, refuse_files};
 use crate::work;
 
-/// The endpoint.
+/// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
-    OpenApiRouter::new().routes(routes!(run_recipe))
+    OpenApiRouter::new().routes(routes!(run_recipe)).routes(routes!(traffic))
 }
 
 /// Run a recipe.
@@ -47,4 +48,27 @@ async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<
     let (scoring, patience) = (&service.scoring, service.scoring.patience());
     let (outcome, source) = work::run(scoring, recipe, progress, patience, &|_, _| {}).await?;
     Ok((source.as_ref().map(scorer_headers).unwrap_or_default(), Json(outcome)))
+}
+
+/// DRAM traffic by the size of fast memory.
+#[utoipa::path(
+    post, path = "/v1/traffic", tag = "recipes",
+    request_body(content = Object, description = "An operator (gemm, conv or attention) or a workload of a model, and \
+        the sizes of fast memory in bytes; doublings from 1 KiB to 64 MiB where none are given",
+        example = json!({"of": {"gemm": {"m": 1024, "n": 1024, "k": 1024, "dtype": "float32"}}, "capacities": [65536, 1048576]})),
+    responses(
+        (status = 200, description = "At each capacity what the best tiling found moves, and what no schedule goes below", body = Object),
+        (status = 422, body = Refusal),
+        (status = 429, description = "As many runs as the server does at once are under way", body = Refusal),
+        (status = 503, description = "The server is shutting down", body = Refusal),
+    )
+)]
+async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Json<Curve>, ApiError> {
+    let question = Traffic::from_json("body", &body).map_err(ApiError::body)?;
+    if let Subject::Workload(workload) = &question.of {
+        refuse_file(workload)?;
+    }
+    let (_stop, mut progress) = service.start()?;
+    let answer = move || question.curve(None, &mut progress).map_err(ApiError::body);
+    work::blocking(answer).await.map(Json)
 }

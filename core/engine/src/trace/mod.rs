@@ -187,6 +187,8 @@ pub struct Trace {
     unique_bytes: u64,
     /// Whether the file had times other than the order of the accesses; they are not kept.
     timed: bool,
+    /// Bytes that its operators load into the memory for which the trace was made, at least; 0 where nothing is known.
+    least_bytes: u64,
 }
 
 /// A shared column crosses as its content.
@@ -337,6 +339,12 @@ impl Trace {
     /// Records something that the reader should know.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
+    }
+
+    /// Bytes that its operators load at least into a memory of the capacity that the trace was made for, whatever order
+    /// their tiles come in; 0 where nothing is known of them.
+    pub fn least_bytes(&self) -> u64 {
+        self.least_bytes
     }
 
     /// Whether the file that it was read from had times, which are not kept: the order of the accesses counts.
@@ -505,6 +513,11 @@ impl TraceBuilder {
     /// Records something the reader should know.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.trace.warnings.push(warning.into());
+    }
+
+    /// Records what the operators load at least.
+    pub fn moves_at_least(&mut self, bytes: u64) {
+        self.trace.least_bytes = bytes;
     }
 
     /// Records that the accesses had times other than their order.

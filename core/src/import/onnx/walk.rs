@@ -9,6 +9,7 @@ use super::prepare::{Prepared, matrix};
 use super::proto::{self, BOOL, INT64};
 use super::shape::{Known, Shapes, count, matmul, second};
 use crate::error::{Error, Place};
+use crate::tiling::{Axis, Image};
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::file::StoredModel;
 use crate::workload::plan::{Operator, Planner, Product, Step, Val};
@@ -182,6 +183,9 @@ impl<'a> Walk<'a, '_> {
                 let channels = self.shapes.require(node, 0)?.dims.get(1).copied().unwrap_or(1);
                 let own = self.shapes.require(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
                 operator.grouped = channels != own;
+                if let Some(product) = &mut operator.product {
+                    product.image = self.image(node, &dims)?;
+                }
             }
             Role::MatMul => {
                 operator.op = Op::Matmul;
@@ -229,6 +233,28 @@ impl<'a> Walk<'a, '_> {
         self.step.push(operator);
         self.set(first, out);
         Ok(())
+    }
+
+    /// The images of a convolution that makes `out`: of two dimensions, by filters without holes.
+    fn image(&self, node: &proto::Node, out: &[u64]) -> Result<Option<Image>, Error> {
+        let (from, weights) =
+            (&self.shapes.require(node, 0)?.dims, &self.shapes.require(node, second(&node.op_type))?.dims);
+        let whole = node.ints("dilations").is_none_or(|holes| holes.iter().all(|side| *side == 1));
+        let ([images, _, height, width], [.., rows, cols], [_, _, out_rows, out_cols]) = (&from[..], &weights[..], out)
+        else {
+            return Ok(None);
+        };
+        // "SAME_UPPER" and "SAME_LOWER" pad as much as is needed, half of it on either side.
+        let same = node.attribute("auto_pad").is_some_and(|text| text.s.starts_with(b"SAME"));
+        let axis = |at: usize, size: u64, filter: u64, out: u64| {
+            let int =
+                |name: &str| node.ints(name).and_then(|list| list.get(at)).and_then(|value| u64::try_from(*value).ok());
+            let stride = int("strides").unwrap_or(1);
+            let needed = out.saturating_sub(1).saturating_mul(stride).saturating_add(filter).saturating_sub(size) / 2;
+            Axis { out, size, filter, stride, pad: if same { needed } else { int("pads").unwrap_or(0) } }
+        };
+        let axes = [axis(0, *height, *rows, *out_rows), axis(1, *width, *cols, *out_cols)];
+        Ok((whole && weights.len() == 4).then_some(Image { images: *images, axes }))
     }
 
     fn set(&mut self, name: &'a str, value: Val) {

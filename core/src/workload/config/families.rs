@@ -890,7 +890,7 @@ mod tests {
         assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), config);
         for task in Task::ALL {
             let model = ModelRef::Config(Box::new(config.clone()));
-            let trace = ModelRun { task, model, ..ModelRun::default() }.trace(0).unwrap();
+            let trace = ModelRun { task, model, ..ModelRun::default() }.trace(0, u64::MAX).unwrap();
             assert!(trace.tensors().iter().any(|tensor| tensor.name.starts_with("model.layers.29.mlp.c_fc")));
         }
         let error = read(r#"{"model_type":"llama"}"#).unwrap_err().to_string();

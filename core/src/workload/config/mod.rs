@@ -234,7 +234,7 @@ mod tests {
                 (Err(Error::TooLarge { .. }), None) => {}
                 (other, wanted) => panic!("{text}: {other:?} for {wanted:?} parameters"),
             }
-            assert!(matches!(run.trace(0), Err(Error::TooLarge { .. })), "{text}");
+            assert!(matches!(run.trace(0, u64::MAX), Err(Error::TooLarge { .. })), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::fields::Convolution;
 use crate::error::Error;
+use crate::tiling::{Axis, Image};
 use crate::trace::{Kind, Op};
 use crate::workload::config::{BlockKind, Network, Window};
 use crate::workload::dtype::{Bits, product};
@@ -73,7 +74,12 @@ impl<'a> Images<'a> {
                 }
                 BlockKind::Conv { window, groups, .. } => {
                     let weights = (matrix.ok_or_else(no_weights)?, *rest);
-                    let conv = Conv { window: *window, groups: *groups, channels, rows: shape(block.out)?.rows };
+                    let [_, out_height, out_width] = block.out;
+                    let axis =
+                        |out, size| Axis { out, size, filter: window.size, stride: window.stride, pad: window.padding };
+                    let image = Image { images: batch, axes: [axis(out_height, height), axis(out_width, width)] };
+                    let rows = shape(block.out)?.rows;
+                    let conv = Conv { window: *window, groups: *groups, channels, rows, image };
                     let out = step.temp("features", shape(block.out)?, layer);
                     self.conv(&mut step, layer, &conv, from, weights, out);
                     made.push(out);
@@ -96,13 +102,14 @@ impl<'a> Images<'a> {
         let (matrix, bias) = weights;
         let filters = step.shape(out).cols;
         let k = conv.window.size * conv.window.size * conv.channels / conv.groups;
-        let mut a = from;
+        let (mut a, mut image) = (from, Some(conv.image));
         // A filter of one element that moves by one reads the image as it is.
         if self.convolution == Convolution::Im2col && (conv.window.size > 1 || conv.window.stride > 1) {
+            image = None;
             a = step.temp("im2col", Shape::new(conv.rows, k * conv.groups, self.bits.activations), layer);
             step.push(Operator::new(Op::Copy, layer, vec![from], a));
         }
-        let product = Product::new((conv.rows, filters, k), a, matrix, out);
+        let product = Product { image, ..Product::new((conv.rows, filters, k), a, matrix, out) };
         let streams = std::iter::once(matrix).chain(bias).collect();
         let operator = Operator::multiply(Op::Conv, layer, product, streams);
         step.push(if conv.groups == 1 { operator } else { Operator { grouped: true, ..operator } });
@@ -115,6 +122,8 @@ struct Conv {
     channels: u64,
     /// Positions of the filters in all images.
     rows: u64,
+    /// The images, and how the filter moves over them.
+    image: Image,
 }
 
 fn no_weights() -> Error {

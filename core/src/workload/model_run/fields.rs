@@ -9,7 +9,7 @@ use crate::units::MIB;
 use crate::workload::ModelRef;
 use crate::workload::config::{Facts, ModelConfig, Tokens, Transformer};
 use crate::workload::dtype::{Bits, Dtype, product};
-use crate::workload::plan::Dataflow;
+use crate::workload::plan::{Dataflow, Order, Tiles};
 use crate::workload::requests::{Request, Requests};
 use crate::workload::routing::Routing;
 use crate::workload::train::Optimizer;
@@ -35,6 +35,16 @@ closed! {
         Direct = "direct",
         /// From a matrix in which every position of the filter has its elements in a row: it is written first.
         Im2col = "im2col",
+    }
+}
+
+closed! {
+    /// How operators are cut into tiles.
+    pub enum Tiling("tiling", "tiling") {
+        /// By a mapper, which looks for the tiles and the order that move the least through fast memory.
+        Auto = "auto" titled "best mapping",
+        /// Into tiles of tile_bytes, each used once, or in the order of the dataflow.
+        Fixed = "fixed" titled "fixed tiles",
     }
 }
 
@@ -124,8 +134,12 @@ pub struct ModelRun {
     /// Number format of the KV cache, where it is not that of the activations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_dtype: Option<Dtype>,
-    /// The largest block that moves as one, 1 KiB..=1 TiB.
-    pub tile_bytes: u64,
+    /// How operators are cut into tiles; where absent, by the mapper, unless tile_bytes or dataflow are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiling: Option<Tiling>,
+    /// The largest block that moves as one, 1 KiB..=1 TiB; where absent, 4 MiB or a third of fast memory, if that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tile_bytes: Option<u64>,
     /// The order in which matrix multiplications walk over their tiles; each tile once where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataflow: Option<Dataflow>,
@@ -165,7 +179,8 @@ impl Default for ModelRun {
             steps: 1,
             weight_dtype: None,
             kv_dtype: None,
-            tile_bytes: 4 * MIB,
+            tiling: None,
+            tile_bytes: None,
             dataflow: None,
             convolution: Convolution::Direct,
             optimizer: Optimizer::Adam,
@@ -173,6 +188,11 @@ impl Default for ModelRun {
         }
     }
 }
+
+/// The largest block by default.
+const TILE_BYTES: u64 = 4 * MIB;
+/// Tiles of a product that are in fast memory at once: one of each operand.
+const TILES_AT_ONCE: u64 = 3;
 
 /// Tokens of a prompt by default.
 const PROMPT_TOKENS: u64 = 128;
@@ -191,13 +211,44 @@ impl ModelRun {
         check_range("prompt_tokens", self.prompt_tokens.unwrap_or(1), 1..=131_072)?;
         check_range("decode_tokens", self.decode_tokens.unwrap_or(0), 0..=131_072)?;
         check_range("steps", self.steps, 1..=1000)?;
-        check_range("tile_bytes", self.tile_bytes, 1024..=1 << 40)?;
+        check_range("tile_bytes", self.tile_bytes.unwrap_or(1024), 1024..=1 << 40)?;
+        if self.tiling == Some(Tiling::Auto) {
+            let problem = "the mapper chooses the tiles and their order (tiling: auto)";
+            refuse_field("tile_bytes", self.tile_bytes.is_some(), problem)?;
+            refuse_field("dataflow", self.dataflow.is_some(), problem)?;
+        }
         self.routing.check()?;
         match &self.model {
             // What does not apply to it is known once the file is read.
             ModelRef::File { .. } => Ok(()),
             model => self.check_model(&model.config()?),
         }
+    }
+
+    /// The tiles for a memory of `capacity_bytes`. Fails where given ones do not fit it: a tile, or under a dataflow one of
+    /// each operand.
+    pub(crate) fn tiles(&self, capacity_bytes: u64) -> Result<Tiles, Error> {
+        let order = match (self.tiling, self.dataflow) {
+            (_, Some(dataflow)) => Order::Dataflow(dataflow),
+            (Some(Tiling::Fixed), None) => Order::Once,
+            (None, None) if self.tile_bytes.is_some() => Order::Once,
+            (Some(Tiling::Auto) | None, None) => Order::Mapped,
+        };
+        let at_once = if self.dataflow.is_some() { TILES_AT_ONCE } else { 1 };
+        if let Some(given) = self.tile_bytes
+            && given > capacity_bytes / at_once
+        {
+            let fits = capacity_bytes / at_once;
+            let what = if at_once == 1 { "a tile does" } else { "the tiles of three operands do" };
+            let problem = format!("{what} not fit the {capacity_bytes} bytes of fast memory");
+            let cure = match fits {
+                1024.. => format!("Choose at most {fits}, or leave it out for tiles that fit"),
+                _ => "Leave it out for tiles that fit".to_owned(),
+            };
+            return Err(Error::field("tile_bytes", given, problem, cure));
+        }
+        let fits = TILE_BYTES.min(capacity_bytes / TILES_AT_ONCE).max(1);
+        Ok(Tiles { tile_bytes: self.tile_bytes.unwrap_or(fits), order, capacity_bytes, counts: false })
     }
 
     /// Checks the same fields; returns the configuration of a model that the recipe describes.

@@ -13,4 +13,5 @@ mod run;
 mod tests;
 
 pub(crate) use self::fields::refuse_field;
-pub use self::fields::{Convolution, Fields, ModelRun, Task};
+pub use self::fields::{Convolution, Fields, ModelRun, Task, Tiling};
+pub(crate) use self::run::Source;

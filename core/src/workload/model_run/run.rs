@@ -8,23 +8,53 @@ use super::file::ModelFile;
 use super::mlp;
 use super::transformer::{ExpertChoice, Passes};
 use crate::error::Error;
+use crate::tiling::Group;
 use crate::trace::Trace;
 use crate::workload::config::{ModelConfig, Network};
 use crate::workload::dtype::Bits;
-use crate::workload::plan::{Planner, Step, Val};
+use crate::workload::plan::{Planner, Step, Tiles, Val};
 use crate::workload::routing::{ExpertLog, Routing};
 use crate::workload::train::train;
 
+/// A model whose run is asked for, with the experts of each token from a log, if given.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// By its configuration.
+    Config(&'a ModelConfig, Option<&'a dyn ExpertLog>),
+    /// From a file.
+    File(&'a ModelFile),
+}
+
 impl ModelRun {
-    /// The trace of the run of a model that the recipe describes.
-    pub fn trace(&self, seed: u64) -> Result<Trace, Error> {
-        self.trace_by(&self.check()?, seed, None)
+    /// The trace of the run of a model that the recipe describes, through a memory of `capacity_bytes`.
+    pub fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
+        self.trace_of(Source::Config(&self.check()?, None), seed, capacity_bytes)
     }
 
-    /// The trace of the run of a model from a file.
-    pub(crate) fn trace_of(&self, model: &ModelFile, seed: u64) -> Result<Trace, Error> {
+    /// The trace of the run of `model`.
+    pub(crate) fn trace_of(&self, model: Source<'_>, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
+        self.plan(model, seed, self.tiles(capacity_bytes)?)?.finish(self.name())
+    }
+
+    /// What the operators of the run of a model that the recipe describes move, one group after the other.
+    pub fn groups(&self, seed: u64) -> Result<Vec<Group>, Error> {
+        self.groups_of(Source::Config(&self.check()?, None), seed)
+    }
+
+    /// The same for `model`.
+    pub(crate) fn groups_of(&self, model: Source<'_>, seed: u64) -> Result<Vec<Group>, Error> {
+        let tiles = Tiles { counts: true, ..self.tiles(u64::MAX)? };
+        Ok(self.plan(model, seed, tiles)?.into_census().groups())
+    }
+
+    /// The operators of the run.
+    fn plan(&self, model: Source<'_>, seed: u64, tiles: Tiles) -> Result<Planner, Error> {
+        let file = match model {
+            Source::Config(config, log) => return self.plan_by(config, seed, log, tiles),
+            Source::File(file) => file,
+        };
         self.check_fields()?;
-        if !matches!(model, ModelFile::Config(_)) {
+        if !matches!(file, ModelFile::Config(_)) {
             let problem = "this file describes no decoder";
             refuse_field("decode_tokens", self.decode_tokens.is_some(), problem)?;
             refuse_field("requests", self.requests.is_some(), problem)?;
@@ -32,38 +62,39 @@ impl ModelRun {
             refuse_field("routing", self.routing != Routing::default(), "this file describes no experts")?;
             self.check_optimizer()?;
         }
-        match model {
+        match file {
             ModelFile::Config(config) => {
                 self.check_model(config)?;
-                self.trace_by(config, seed, None)
+                self.plan_by(config, seed, None, tiles)
             }
             ModelFile::Operators(model) => {
                 model.check(self)?;
-                let mut planner = Planner::new(model.family(), self.tile_bytes, self.dataflow);
+                let mut planner = Planner::new(model.family(), tiles);
                 let stored = model.store(&mut planner, self)?;
                 let mut states = BTreeMap::new();
                 for pass in 0..self.steps {
                     let step = stored.step(&mut planner, pass)?;
                     self.finish_step(&mut planner, step, &mut states)?;
                 }
-                planner.finish(self.name())
+                drop(stored);
+                Ok(planner)
             }
         }
     }
 
-    /// The trace of the run of `config`, with the experts of each token from `log`, if given.
-    pub(crate) fn trace_by(
+    fn plan_by(
         &self,
         config: &ModelConfig,
         seed: u64,
         log: Option<&dyn ExpertLog>,
-    ) -> Result<Trace, Error> {
+        tiles: Tiles,
+    ) -> Result<Planner, Error> {
         let bits = self.bits(config);
-        let mut planner = Planner::new(config.family(), self.tile_bytes, self.dataflow);
+        let mut planner = Planner::new(config.family(), tiles);
         match config {
             ModelConfig::Transformer(model) => {
                 let experts = ExpertChoice::new(self, model, seed, log)?;
-                let mut passes = Passes::new(&mut planner, model, self, bits, experts);
+                let mut passes = Passes::new(&mut planner, model, (self.task, tiles.tile_bytes), bits, experts);
                 let requests = self.requests_of(model);
                 if self.task == Task::Inference && !model.encodes_only() {
                     let together = self.batch_size;
@@ -93,7 +124,7 @@ impl ModelRun {
                 self.repeat(&mut planner, |_| mlp::gemm(gemm, weights, self.batch_size, bits))?;
             }
         }
-        planner.finish(self.name())
+        Ok(planner)
     }
 
     fn images(&self, planner: &mut Planner, network: &Network, bits: Bits) -> Result<(), Error> {

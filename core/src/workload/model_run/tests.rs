@@ -38,11 +38,15 @@ fn every_preset_runs_and_trains() {
                 task,
                 prompt_tokens: decodes.then_some(16),
                 decode_tokens: (decodes && task == Task::Inference).then_some(2),
-                tile_bytes: 64 * MIB,
+                tile_bytes: Some(64 * MIB),
                 ..ModelRun::preset(preset.name)
             };
-            let trace = run.trace(1).unwrap();
-            assert!(trace.tensors().iter().all(|t| (1..=run.tile_bytes).contains(&t.bytes)), "{}", preset.name);
+            let trace = run.trace(1, u64::MAX).unwrap();
+            assert!(
+                trace.tensors().iter().all(|t| (1..=run.tile_bytes.unwrap()).contains(&t.bytes)),
+                "{}",
+                preset.name
+            );
             let names: BTreeSet<&str> = trace.tensors().iter().map(|t| t.name.as_str()).collect();
             assert_eq!(names.len(), trace.tensors().len(), "{}: two tensors of one name", preset.name);
             assert_eq!(trace.model_type(), preset.family);
@@ -62,7 +66,7 @@ fn weights_and_kv_of_the_trace_equal_the_facts() {
             ..ModelRun::preset(preset.name)
         };
         let facts = run.facts().unwrap();
-        let trace = run.trace(0).unwrap();
+        let trace = run.trace(0, u64::MAX).unwrap();
         let sums = bytes_by_kind(&trace);
         assert_eq!(sums.get(&Kind::KvCache).copied().unwrap_or(0), facts.kv_bytes, "{}", preset.name);
         // Of the tables, only the rows of the tokens are read; a tied table is read whole by the head.
@@ -77,7 +81,7 @@ fn weights_and_kv_of_the_trace_equal_the_facts() {
 #[test]
 fn a_mixture_reads_the_experts_it_chose() {
     let run = ModelRun { prompt_tokens: Some(512), decode_tokens: Some(1), ..ModelRun::preset("mixtral-8x7b") };
-    let trace = run.trace(3).unwrap();
+    let trace = run.trace(3, u64::MAX).unwrap();
     let facts = run.facts().unwrap();
     let rows: u64 = trace.tensors().iter().filter(|t| t.name.contains("rows[")).map(|t| t.bytes).sum();
     let table = 32_000 * 4096 * 2;
@@ -91,14 +95,14 @@ fn a_mixture_reads_the_experts_it_chose() {
         .map(|t| (t.layer.unwrap(), t.name.split("experts.").nth(1).unwrap().split('.').next().unwrap()))
         .collect();
     assert_eq!(experts.len(), 64);
-    assert_eq!(run.trace(3).unwrap(), trace);
-    assert_ne!(run.trace(4).unwrap().accesses(), trace.accesses());
+    assert_eq!(run.trace(3, u64::MAX).unwrap(), trace);
+    assert_ne!(run.trace(4, u64::MAX).unwrap().accesses(), trace.accesses());
 }
 
 #[test]
 fn decode_reads_every_weight_once_per_token() {
     let run = ModelRun { decode_tokens: Some(5), ..ModelRun::default() };
-    let trace = run.trace(0).unwrap();
+    let trace = run.trace(0, u64::MAX).unwrap();
     let mut uses = vec![0; trace.tensors().len()];
     trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
     for (tensor, uses) in trace.tensors().iter().zip(uses) {
@@ -123,14 +127,14 @@ fn flops_are_two_per_parameter_and_token_plus_attention() {
         let matmul = 2.0 * 2.0 * (67 * body + 4 * head) as f64;
         let pairs = (67 * 68 / 2) as f64;
         let attention = 2.0 * 4.0 * (model.q_width() * model.num_hidden_layers) as f64 * pairs;
-        let got = flops(&run.trace(0).unwrap());
+        let got = flops(&run.trace(0, u64::MAX).unwrap());
         assert!((got / (matmul + attention) - 1.0).abs() < 2e-3, "{name}: {got} for {}", matmul + attention);
     }
     // An image through ResNet-50 takes 4.1 billion multiplications (He et al. 2016 count 3.8, without the stride in
     // the 3 x 3 convolutions that all libraries have today; torchvision publishes 4.09).
-    let got = flops(&ModelRun::preset("resnet-50").trace(0).unwrap());
+    let got = flops(&ModelRun::preset("resnet-50").trace(0, u64::MAX).unwrap());
     assert!((got / 2.0 / 4.09e9 - 1.0).abs() < 0.01, "{got}");
-    let got = flops(&ModelRun::preset("vgg-16").trace(0).unwrap());
+    let got = flops(&ModelRun::preset("vgg-16").trace(0, u64::MAX).unwrap());
     assert!((got / 2.0 / 15.47e9 - 1.0).abs() < 0.01, "{got}");
 }
 
@@ -148,7 +152,7 @@ fn training_takes_three_times_the_work_and_keeps_its_states() {
             ..ModelRun::preset(name)
         };
         let config = answer.check().unwrap();
-        let trace = answer.trace(0).unwrap();
+        let trace = answer.trace(0, u64::MAX).unwrap();
         let marks: Vec<(&str, usize)> = trace.marks().iter().map(|m| (m.label.as_str(), m.at as usize)).collect();
         assert_eq!([marks[0].0, marks[1].0, marks[2].0], ["forward", "backward", "optimizer"], "{name}");
         let forward: f64 = (0..marks[1].1).map(|now| trace.flops(now)).sum();
@@ -180,8 +184,8 @@ const TINY: &str = r#"{"model_type":"mistral","hidden_size":64,"intermediate_siz
 fn a_sliding_window_limits_the_blocks_read() {
     let reads = |window: &str| {
         let model = TINY.replace("\"vocab_size\"", &format!("\"sliding_window\":{window},\"vocab_size\""));
-        let run = ModelRun { prompt_tokens: Some(64), decode_tokens: Some(1), tile_bytes: 1024, ..with(&model) };
-        let trace = run.trace(0).unwrap();
+        let run = ModelRun { prompt_tokens: Some(64), decode_tokens: Some(1), tile_bytes: Some(1024), ..with(&model) };
+        let trace = run.trace(0, u64::MAX).unwrap();
         let decode = trace.marks()[1].at as usize;
         let kv = trace.accesses()[decode..].iter().filter(|t| trace.tensors()[**t as usize].kind == Kind::KvCache);
         kv.count()
@@ -197,8 +201,8 @@ fn a_sliding_window_limits_the_blocks_read() {
 fn requests_come_and_go() {
     let serve = |requests: &str, together| {
         let requests = Some(Requests::parse(requests).unwrap());
-        let run = ModelRun { requests, batch_size: together, tile_bytes: 1024, ..with(TINY) };
-        (run.facts().unwrap(), run.trace(0).unwrap())
+        let run = ModelRun { requests, batch_size: together, tile_bytes: Some(1024), ..with(TINY) };
+        (run.facts().unwrap(), run.trace(0, u64::MAX).unwrap())
     };
     let (facts, trace) = serve("20+4, 9+3@2, 5+0", 2);
     assert_eq!(bytes_by_kind(&trace)[&Kind::KvCache], facts.kv_bytes);
@@ -221,8 +225,8 @@ fn dataflows_read_tiles_as_often_as_they_say() {
     // Tiles of 16 x 16 floats: 4 x 6 x 10 tile products.
     let (m, n, k) = (4u64, 6, 10);
     let counts = |dataflow| {
-        let run = ModelRun { dataflow, tile_bytes: 1024, ..with(gemm) };
-        let trace = run.trace(0).unwrap();
+        let run = ModelRun { dataflow, tile_bytes: Some(1024), ..with(gemm) };
+        let trace = run.trace(0, u64::MAX).unwrap();
         assert!((flops(&trace) - 2.0 * 64.0 * 96.0 * 160.0).abs() < 1.0);
         let mut counts = BTreeMap::new();
         for t in trace.accesses() {
@@ -260,10 +264,14 @@ fn the_gradient_of_a_tied_head_is_walked_as_the_table_is_stored() {
             task: Task::Training,
             prompt_tokens: Some(128),
             dataflow: Some(dataflow),
-            tile_bytes: 64 * 64 * 4,
+            tile_bytes: Some(64 * 64 * 4),
             ..with(SMALL_LLAMA)
         };
-        assert_eq!(uses(&run.trace(0).unwrap(), "embed_tokens.grad", Op::Matmul).len(), wanted, "{dataflow:?}");
+        assert_eq!(
+            uses(&run.trace(0, u64::MAX).unwrap(), "embed_tokens.grad", Op::Matmul).len(),
+            wanted,
+            "{dataflow:?}"
+        );
     }
 }
 
@@ -271,7 +279,7 @@ fn the_gradient_of_a_tied_head_is_walked_as_the_table_is_stored() {
 #[test]
 fn every_step_has_its_own_input() {
     let run = ModelRun { steps: 3, batch_size: 32, ..with(r#"{"model_type":"mlp","layers":[256,256,256]}"#) };
-    let trace = run.trace(0).unwrap();
+    let trace = run.trace(0, u64::MAX).unwrap();
     let mut seen = BTreeSet::new();
     for (now, tensor) in trace.accesses().iter().enumerate() {
         let first = seen.insert(*tensor);
@@ -290,9 +298,13 @@ fn every_step_has_its_own_input() {
 fn flattening_lays_tiles_out_anew() {
     let config = r#"{"model_type":"cnn","image_size":7,"num_channels":128,
         "layers":[{"conv":{"filters":128,"size":1}},{"linear":4096}]}"#;
-    let run =
-        ModelRun { batch_size: 64, dataflow: Some(Dataflow::OutputStationary), tile_bytes: 64 * 1024, ..with(config) };
-    let trace = run.trace(0).unwrap();
+    let run = ModelRun {
+        batch_size: 64,
+        dataflow: Some(Dataflow::OutputStationary),
+        tile_bytes: Some(64 * 1024),
+        ..with(config)
+    };
+    let trace = run.trace(0, u64::MAX).unwrap();
     let flat = uses(&trace, "active.flat", Op::Matmul);
     assert_eq!(flat.len(), 49 * 32);
     assert!(flat.iter().all(|mode| *mode == Mode::Read));
@@ -300,7 +312,7 @@ fn flattening_lays_tiles_out_anew() {
     // 3136 rows of positions in 25 tiles.
     assert_eq!(uses(&trace, "features", Op::Copy).len() + uses(&trace, "active", Op::Copy).len(), 25);
     // The backward pass: the gradient is flattened, and laid out as the images are.
-    let learned = ModelRun { task: Task::Training, ..run }.trace(0).unwrap();
+    let learned = ModelRun { task: Task::Training, ..run }.trace(0, u64::MAX).unwrap();
     assert_eq!(uses(&learned, "active.grad", Op::Copy), vec![Mode::Write; 25]);
 }
 
@@ -309,8 +321,8 @@ fn flattening_lays_tiles_out_anew() {
 fn a_direct_convolution_reads_all_channels_that_it_needs() {
     let config = r#"{"model_type":"cnn","image_size":18,"num_channels":192,
         "layers":[{"conv":{"filters":128,"size":3}}]}"#;
-    let run = ModelRun { dataflow: Some(Dataflow::OutputStationary), tile_bytes: 64 * 1024, ..with(config) };
-    let reads = uses(&run.trace(0).unwrap(), "image", Op::Conv).len();
+    let run = ModelRun { dataflow: Some(Dataflow::OutputStationary), tile_bytes: Some(64 * 1024), ..with(config) };
+    let reads = uses(&run.trace(0, u64::MAX).unwrap(), "image", Op::Conv).len();
     // 256 positions make two rows of tiles; 324 of the image make three: each row of tiles reads two of them.
     assert_eq!(reads, 22 * 2 * 2);
 }
@@ -330,10 +342,10 @@ fn the_gradient_of_an_image_is_written_once_and_then_updated() {
             task: Task::Training,
             optimizer: Optimizer::Sgd,
             dataflow: Some(dataflow),
-            tile_bytes: 4096,
+            tile_bytes: Some(4096),
             ..with(config)
         };
-        let trace = run.trace(0).unwrap();
+        let trace = run.trace(0, u64::MAX).unwrap();
         let back = trace.marks().iter().find(|mark| mark.label == "backward").unwrap().at as usize;
         let tiled = |now: usize| trace.tensors()[trace.accesses()[now] as usize].name.contains('#');
         let count = |mode| {
@@ -349,7 +361,7 @@ fn the_gradient_of_an_image_is_written_once_and_then_updated() {
 #[test]
 fn experts_share_buffers() {
     let run = ModelRun { prompt_tokens: Some(512), decode_tokens: Some(0), ..ModelRun::preset("mixtral-8x7b") };
-    let trace = run.trace(0).unwrap();
+    let trace = run.trace(0, u64::MAX).unwrap();
     let bytes: u64 = trace.tensors().iter().filter(|t| t.name.starts_with("mlp")).map(|t| t.bytes).sum();
     // All experts of a layer at once need 512 x 2 x 14336 x 2 bytes.
     assert!(bytes < 4 * 512 * 2 * 14336 * 2, "{bytes}");
@@ -371,7 +383,7 @@ fn fields_that_do_not_apply_are_refused() {
         (ModelRun { requests: requests(), ..decoder() }, "prompt_tokens"),
         (ModelRun { requests: requests(), ..cnn() }, "requests"),
     ] {
-        let error = run.trace(0).unwrap_err();
+        let error = run.trace(0, u64::MAX).unwrap_err();
         assert_eq!(error.field_name(), Some(field), "{error}");
         assert!(error.to_string().to_lowercase().contains("leave it out"), "{error}");
     }
@@ -382,12 +394,12 @@ fn fields_that_do_not_apply_are_refused() {
 fn the_class_token_is_no_patch() {
     let config = r#"{"model_type":"vit","hidden_size":96,"intermediate_size":192,"num_hidden_layers":1,
         "num_attention_heads":3,"image_size":32,"patch_size":8,"num_labels":10}"#;
-    let trace = with(config).trace(0).unwrap();
+    let trace = with(config).trace(0, u64::MAX).unwrap();
     let patches = 2.0 * 16.0 * (3.0 * 64.0) * 96.0;
     let layer = 17.0 * (2.0 * (4.0 * 96.0 * 96.0 + 2.0 * 96.0 * 192.0) + 4.0 * 17.0 * 96.0);
     assert_eq!(flops(&trace).round(), patches + layer + 2.0 * 96.0 * 10.0);
     let facts = with(config).facts().unwrap();
-    let learned = ModelRun { task: Task::Training, ..with(config) }.trace(0).unwrap();
+    let learned = ModelRun { task: Task::Training, ..with(config) }.trace(0, u64::MAX).unwrap();
     assert_eq!(bytes_by_kind(&learned)[&Kind::Optimizer], 2 * 4 * facts.parameters);
 }
 
@@ -395,7 +407,7 @@ fn the_class_token_is_no_patch() {
 fn requests_at_different_positions_read_their_rows() {
     let config = r#"{"model_type":"gpt2","n_embd":64,"n_layer":1,"n_head":2,"n_positions":64,"vocab_size":100}"#;
     let run = ModelRun { batch_size: 2, requests: Some(Requests::parse("10+1, 20+1").unwrap()), ..with(config) };
-    let trace = run.trace(0).unwrap();
+    let trace = run.trace(0, u64::MAX).unwrap();
     let rows: Vec<u64> =
         trace.tensors().iter().filter(|t| t.name.contains("embed_positions.rows")).map(|t| t.bytes).collect();
     assert_eq!(rows, [20 * 256, 2 * 256]);
@@ -408,9 +420,15 @@ fn every_model_runs_under_every_dataflow() {
             let convolves = matches!(name, "resnet-18" | "alexnet");
             let im2col = if convolves { Convolution::Im2col } else { Convolution::Direct };
             for (task, convolution) in [(Task::Inference, im2col), (Task::Training, Convolution::Direct)] {
-                let run =
-                    |dataflow| ModelRun { task, convolution, dataflow, tile_bytes: 16 * MIB, ..ModelRun::preset(name) };
-                let (plain, tiled) = (run(None).trace(0).unwrap(), run(Some(dataflow)).trace(0).unwrap());
+                let run = |dataflow| ModelRun {
+                    task,
+                    convolution,
+                    dataflow,
+                    tile_bytes: Some(16 * MIB),
+                    ..ModelRun::preset(name)
+                };
+                let (plain, tiled) =
+                    (run(None).trace(0, u64::MAX).unwrap(), run(Some(dataflow)).trace(0, u64::MAX).unwrap());
                 let ratio = flops(&tiled) / flops(&plain);
                 assert!((ratio - 1.0).abs() < 1e-3, "{name} {dataflow:?} {task:?}: {ratio}");
             }
@@ -428,7 +446,7 @@ fn batch_and_length_matter() {
         ..ModelRun::preset("bert-base")
     };
     let facts = |run: ModelRun| {
-        let trace = run.trace(0).unwrap();
+        let trace = run.trace(0, u64::MAX).unwrap();
         let sums = bytes_by_kind(&trace);
         (flops(&trace), sums[&Kind::Activations])
     };
@@ -442,7 +460,7 @@ fn batch_and_length_matter() {
 fn training_keeps_activations() {
     let activations = |task| {
         let run = ModelRun { task, decode_tokens: None, ..ModelRun::preset("resnet-50") };
-        bytes_by_kind(&run.trace(0).unwrap())[&Kind::Activations]
+        bytes_by_kind(&run.trace(0, u64::MAX).unwrap())[&Kind::Activations]
     };
     let (inference, training) = (activations(Task::Inference), activations(Task::Training));
     assert!(training > 5 * inference, "{inference} {training}");
@@ -455,8 +473,8 @@ fn fields_out_of_range_are_refused() {
         decode_tokens: Some(decode),
         ..ModelRun::preset("gpt2-large")
     };
-    assert!(gpt2(1000, 24).trace(0).is_ok());
-    let field = |run: ModelRun| run.trace(0).unwrap_err().field_name().unwrap_or("none").to_owned();
+    assert!(gpt2(1000, 24).trace(0, u64::MAX).is_ok());
+    let field = |run: ModelRun| run.trace(0, u64::MAX).unwrap_err().field_name().unwrap_or("none").to_owned();
     assert_eq!(field(gpt2(1000, 25)), "decode_tokens");
     assert_eq!(field(gpt2(1025, 0)), "prompt_tokens");
     assert_eq!(field(ModelRun { decode_tokens: Some(1), ..ModelRun::preset("bert-base") }), "decode_tokens");
@@ -465,10 +483,11 @@ fn fields_out_of_range_are_refused() {
     assert_eq!(field(ModelRun { steps: 2, ..ModelRun::default() }), "steps");
     let routing = Routing { zipf: f64::NAN, ..Routing::default() };
     assert_eq!(field(ModelRun { routing, ..ModelRun::default() }), "zipf");
-    let many = ModelRun { tile_bytes: 1024, ..ModelRun::default() };
-    assert!(matches!(many.trace(0).unwrap_err(), Error::TooLarge { .. }));
-    let small = ModelRun { tile_bytes: 1024, batch_size: 4096, prompt_tokens: Some(30_000), ..ModelRun::default() };
-    assert!(matches!(small.trace(0).unwrap_err(), Error::TooLarge { .. }));
+    let many = ModelRun { tile_bytes: Some(1024), ..ModelRun::default() };
+    assert!(matches!(many.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));
+    let small =
+        ModelRun { tile_bytes: Some(1024), batch_size: 4096, prompt_tokens: Some(30_000), ..ModelRun::default() };
+    assert!(matches!(small.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));
     let huge = ModelRun { batch_size: 4096, prompt_tokens: Some(32_000), ..ModelRun::preset("mixtral-8x7b") };
-    assert!(matches!(huge.trace(0).unwrap_err(), Error::TooLarge { .. }));
+    assert!(matches!(huge.trace(0, u64::MAX).unwrap_err(), Error::TooLarge { .. }));
 }

@@ -4,8 +4,9 @@
 //! (activations, gradients). A planner turns each step into accesses:
 //!
 //! - Every tensor is cut into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
-//! - Without a dataflow an operator uses each tile of its operands once. With one, matrices are cut into square tiles,
-//!   and a matrix multiplication walks over them in the order of that dataflow, so that reuse inside it is visible.
+//! - An operator uses each tile of its operands once where they all are moved once whatever it does. A product that is too
+//!   large for that is walked over by its best mapping (see [`crate::tiling`]), in tiles of its own. With a dataflow,
+//!   matrices are cut into square tiles, and products walk over them in that order.
 //! - Temporary tensors share buffers as a static memory planner lays them out: a buffer whose content nobody needs any
 //!   more takes the next tensor of the same shape (one of another shape has its own), and an operator that works element
 //!   by element overwrites its input where nobody else needs it. What comes from outside, such as a batch of images, is
@@ -17,16 +18,22 @@
 mod step;
 mod tiles;
 
+pub(crate) mod census;
+mod mapped;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use self::step::Dataflow;
 pub(crate) use self::step::{Operator, Product, Shape, Step, Temp, Val};
+pub(crate) use self::tiles::{Order, Tiles};
 
+use self::census::Census;
 use self::step::last_uses;
-use self::tiles::{TileGrid, Walked, pairs};
+use self::tiles::{Cut, TileGrid, WHOLE, Walked, pairs};
 use super::dtype::product;
 use crate::error::Error;
+pub use crate::tiling::Dataflow;
+use crate::tiling::{self, Mapping};
 use crate::trace::{Decoding, Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.
@@ -35,52 +42,58 @@ pub const MAX_ACCESSES: usize = 50_000_000;
 /// The most tiles a workload may have: a tile takes about a hundred bytes before it is used at all.
 pub const MAX_TILES: usize = 4_000_000;
 
-/// A stored tensor, which gets its tiles when it is first used.
+/// A stored tensor, or a buffer for temporary ones. It gets its tiles when they are first used.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredTensor {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) layer: Option<u32>,
     pub(crate) kind: Kind,
-    grid: Option<TileGrid>,
+    /// The ways in which it is cut.
+    cuts: Vec<(Cut, TileGrid)>,
 }
 
-/// A buffer for temporary tensors.
-#[derive(Debug, Clone, Copy)]
-struct Buffer {
-    grid: TileGrid,
-    layer: Option<u32>,
-    kind: Kind,
+/// Where a tensor lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Stored(u32),
+    Buffer(u32),
 }
 
 /// Turns steps into a trace.
 pub(crate) struct Planner {
     builder: TraceBuilder,
-    tile_bytes: u64,
-    dataflow: Option<Dataflow>,
+    tiles: Tiles,
     stored: Vec<StoredTensor>,
+    buffers: Vec<StoredTensor>,
     /// Buffers whose content nobody needs, by shape.
-    free: BTreeMap<Shape, Vec<Buffer>>,
+    free: BTreeMap<Shape, Vec<u32>>,
     /// How often a name was given to a buffer.
     names: BTreeMap<Cow<'static, str>, u32>,
+    /// The mapping of each product; none where every operand is moved once.
+    mappings: BTreeMap<tiling::Product, Option<Mapping>>,
+    /// What the operators move at least.
+    census: Census,
 }
 
 impl Planner {
-    /// An empty planner for a model of family `model_type`.
-    pub(crate) fn new(model_type: &str, tile_bytes: u64, dataflow: Option<Dataflow>) -> Self {
+    /// An empty plan for a model of family `model_type`.
+    pub(crate) fn new(model_type: &str, tiles: Tiles) -> Self {
         Self {
             builder: TraceBuilder::new(model_type),
-            tile_bytes,
-            dataflow,
+            tiles,
             stored: Vec::new(),
+            buffers: Vec::new(),
             free: BTreeMap::new(),
             names: BTreeMap::new(),
+            mappings: BTreeMap::new(),
+            census: Census::default(),
         }
     }
 
     /// A tensor that outlives steps. One that is never used leaves no trace.
     pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
-        self.stored.push(StoredTensor { name, shape, layer, kind, grid: None });
+        self.stored.push(StoredTensor { name, shape, layer, kind, cuts: Vec::new() });
         Val::Stored(self.stored.len() as u32 - 1)
     }
 
@@ -91,7 +104,14 @@ impl Planner {
 
     /// Whether products are walked over tile by tile.
     pub(crate) fn walks(&self) -> bool {
-        self.dataflow.is_some()
+        self.dataflow().is_some()
+    }
+
+    fn dataflow(&self) -> Option<Dataflow> {
+        match self.tiles.order {
+            Order::Dataflow(dataflow) => Some(dataflow),
+            Order::Once | Order::Mapped => None,
+        }
     }
 
     pub(crate) fn mark(&mut self, label: impl Into<String>) {
@@ -111,25 +131,40 @@ impl Planner {
         self.builder.warn(warning);
     }
 
-    pub(crate) fn finish(self, input: &str) -> Result<Trace, Error> {
+    pub(crate) fn finish(mut self, input: &str) -> Result<Trace, Error> {
+        if let Some(warning) = self.census.untiled() {
+            self.builder.warn(warning);
+        }
+        self.builder.moves_at_least(self.census.least_bytes());
         self.builder.finish(input)
+    }
+
+    /// The operators of the plan, to be asked what they move; there is no trace then.
+    pub(crate) fn into_census(self) -> Census {
+        self.census
     }
 
     /// Runs the operators of a step.
     pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
         let last = last_uses(step);
-        let mut placed: Vec<Option<Buffer>> = vec![None; step.temps.len()];
+        let capacity_bytes = self.tiles.capacity_bytes;
+        self.census.step(step, &last, &self.stored, capacity_bytes, self.tiles.counts)?;
+        if self.tiles.counts {
+            return Ok(());
+        }
+        let mut placed: Vec<Option<u32>> = vec![None; step.temps.len()];
         let mut marks = step.marks.iter().peekable();
         for (now, operator) in step.operators.iter().enumerate() {
             while let Some((_, label)) = marks.next_if(|(at, _)| *at == now) {
                 self.builder.mark(*label);
             }
+            let before = self.buffers.len();
             // What comes from outside is new in every step: it lies where nothing else lay, and nothing else will.
             for value in operator.values().filter(|value| step.inputs.contains(value)) {
                 if let Val::Temp(t) = value
                     && placed[t as usize].is_none()
                 {
-                    placed[t as usize] = Some(self.new_buffer(&step.temps[t as usize])?);
+                    placed[t as usize] = Some(self.new_buffer(&step.temps[t as usize]));
                 }
             }
             let overwritten = self.overwrite(step, operator, now, &last, &mut placed);
@@ -137,10 +172,16 @@ impl Planner {
                 if let Val::Temp(t) = *value
                     && placed[t as usize].is_none()
                 {
-                    placed[t as usize] = Some(self.buffer(&step.temps[t as usize])?);
+                    placed[t as usize] = Some(self.buffer(&step.temps[t as usize]));
                 }
             }
-            self.emit(step, operator, &placed, overwritten)?;
+            let mapping = self.mapping(step, operator)?;
+            if mapping.is_none() {
+                for buffer in before..self.buffers.len() {
+                    self.grid(Home::Buffer(buffer as u32))?;
+                }
+            }
+            self.emit(step, operator, &placed, overwritten, mapping)?;
             for value in operator.values() {
                 if let Val::Temp(t) = value
                     && last[t as usize] == now
@@ -164,7 +205,7 @@ impl Planner {
         operator: &Operator,
         now: usize,
         last: &[usize],
-        placed: &mut [Option<Buffer>],
+        placed: &mut [Option<u32>],
     ) -> Option<u32> {
         let Some((Val::Temp(output), _)) = operator.writes.first() else { return None };
         let temp = &step.temps[*output as usize];
@@ -187,95 +228,134 @@ impl Planner {
     }
 
     /// A buffer for `temp`: one that is free, or a new one.
-    fn buffer(&mut self, temp: &Temp) -> Result<Buffer, Error> {
-        if let Some(buffer) = self.free.get_mut(&temp.shape).and_then(Vec::pop) {
-            return Ok(self.claim(buffer, temp));
+    fn buffer(&mut self, temp: &Temp) -> u32 {
+        match self.free.get_mut(&temp.shape).and_then(Vec::pop) {
+            Some(buffer) => self.claim(buffer, temp),
+            None => self.new_buffer(temp),
         }
-        self.new_buffer(temp)
     }
 
-    fn free(&mut self, shape: Shape, buffer: Buffer) {
+    fn free(&mut self, shape: Shape, buffer: u32) {
         self.free.entry(shape).or_default().push(buffer);
     }
 
-    fn new_buffer(&mut self, temp: &Temp) -> Result<Buffer, Error> {
+    fn new_buffer(&mut self, temp: &Temp) -> u32 {
         let count = self.names.entry(temp.name.clone()).or_insert(0);
         *count += 1;
         let name = if *count == 1 { temp.name.to_string() } else { format!("{}~{count}", temp.name) };
-        let grid = self.cut(&name, temp.shape, temp.layer, temp.kind)?;
-        Ok(Buffer { grid, layer: temp.layer, kind: temp.kind })
+        self.buffers.push(StoredTensor {
+            name,
+            shape: temp.shape,
+            layer: temp.layer,
+            kind: temp.kind,
+            cuts: Vec::new(),
+        });
+        self.buffers.len() as u32 - 1
     }
 
     /// The buffer as one that holds `temp` as well: it belongs to a layer, or is of a kind, while all its content does.
-    fn claim(&mut self, buffer: Buffer, temp: &Temp) -> Buffer {
-        let layer = buffer.layer.filter(|layer| temp.layer == Some(*layer));
-        let kind = if buffer.kind == temp.kind { buffer.kind } else { Kind::Activations };
-        if layer != buffer.layer || kind != buffer.kind {
-            for tile in buffer.grid.tiles() {
+    fn claim(&mut self, buffer: u32, temp: &Temp) -> u32 {
+        let of = &mut self.buffers[buffer as usize];
+        let layer = of.layer.filter(|layer| temp.layer == Some(*layer));
+        let kind = if of.kind == temp.kind { of.kind } else { Kind::Activations };
+        if layer != of.layer || kind != of.kind {
+            (of.layer, of.kind) = (layer, kind);
+            for tile in of.cuts.iter().flat_map(|(_, grid)| grid.tiles()) {
                 let tensor = self.builder.tensor_mut(tile);
                 (tensor.layer, tensor.kind) = (layer, kind);
             }
         }
-        Buffer { layer, kind, ..buffer }
+        buffer
     }
 
-    /// Cuts a tensor into tiles: square ones under a dataflow, else as many as its bytes need.
-    fn cut(&mut self, name: &str, shape: Shape, layer: Option<u32>, kind: Kind) -> Result<TileGrid, Error> {
+    fn at(&mut self, home: Home) -> &mut StoredTensor {
+        match home {
+            Home::Stored(index) => &mut self.stored[index as usize],
+            Home::Buffer(index) => &mut self.buffers[index as usize],
+        }
+    }
+
+    /// The tiles of a tensor: square ones under a dataflow, else as many as its bytes need.
+    fn grid(&mut self, home: Home) -> Result<TileGrid, Error> {
+        let (shape, tile_bytes) = (self.at(home).shape, self.tiles.tile_bytes);
         let bytes = shape.bytes().map_err(|_| Error::TooLarge {
-            problem: format!("{name} has more than 2^61 bytes"),
+            problem: format!("{} has more than 2^61 bytes", self.at(home).name),
             cure: "Check the sizes of the model, the batch size and the token counts".into(),
         })?;
-        let side = self.side();
-        let (rows, cols) = match side {
-            Some(side) => (shape.rows.div_ceil(side), shape.cols.div_ceil(side)),
-            None => (1, bytes.div_ceil(self.tile_bytes)),
-        };
+        match self.side() {
+            // Tiles at the edges are smaller.
+            Some(side) => {
+                let sides = (shape.rows.div_ceil(side), shape.cols.div_ceil(side));
+                self.cut(home, WHOLE, sides, |row, col| {
+                    let (height, width) = (side.min(shape.rows - row * side), side.min(shape.cols - col * side));
+                    Shape { rows: height, cols: width, ..shape }.bytes()
+                })
+            }
+            None => {
+                let tiles = (1, bytes.div_ceil(tile_bytes));
+                self.cut(home, WHOLE, tiles, |_, tile| Ok(tile_bytes.min(bytes - tile * tile_bytes)))
+            }
+        }
+    }
+
+    /// The `rows` x `cols` tiles of a tensor under `cut`, with the bytes of each; made where it is not cut so yet.
+    fn cut(
+        &mut self,
+        home: Home,
+        cut: Cut,
+        (rows, cols): (u64, u64),
+        bytes: impl Fn(u64, u64) -> Result<u64, Error>,
+    ) -> Result<TileGrid, Error> {
+        if let Some((_, grid)) = self.at(home).cuts.iter().find(|(known, _)| *known == cut) {
+            return Ok(*grid);
+        }
         let count = product(&[rows, cols])?;
+        // Cut into one tile, it is the tile that other operators use.
+        if cut != WHOLE && count == 1 && self.at(home).shape.bytes()? <= self.tiles.tile_bytes {
+            return self.grid(home);
+        }
+        let StoredTensor { name, layer, kind, .. } = self.at(home).clone();
         if count.saturating_add(self.builder.tensors() as u64) > MAX_TILES as u64 {
             return Err(Error::TooLarge {
                 problem: format!("the run has more than {MAX_TILES} tiles ({name} alone falls into {count})"),
-                cure: "Choose a larger tile_bytes, or check the sizes of the model".into(),
+                cure: "Choose a larger capacity or tile_bytes, or check the sizes of the model".into(),
             });
         }
         let first = self.builder.tensors() as u32;
         for tile in 0..count {
-            let bytes = match side {
-                // Tiles at the edges are smaller.
-                Some(side) => {
-                    let (row, col) = (tile / cols, tile % cols);
-                    let (height, width) = (side.min(shape.rows - row * side), side.min(shape.cols - col * side));
-                    Shape { rows: height, cols: width, ..shape }.bytes()?
-                }
-                None => self.tile_bytes.min(bytes - tile * self.tile_bytes),
+            let bytes = bytes(tile / cols, tile % cols)?;
+            let name = match (cut == WHOLE, count) {
+                (true, 1) => name.clone(),
+                (true, _) => format!("{name}#{tile}"),
+                // Tensors that several operators cut in ways of their own.
+                (false, _) => format!("{name}/{}x{}#{tile}", cut[2], cut[3]),
             };
-            let name = if count == 1 { name.to_owned() } else { format!("{name}#{tile}") };
             self.builder.tensor(Tensor { name, bytes, layer, stride: 1, kind })?;
         }
-        Ok(TileGrid { first, rows, cols })
+        let grid = TileGrid { first, rows, cols };
+        self.at(home).cuts.push((cut, grid));
+        Ok(grid)
     }
 
     /// Rows and columns of a square tile: one side for all number formats, so that the tiles of operands meet. Tiles of
     /// 32-bit elements fill tile_bytes; narrower ones stay below.
     fn side(&self) -> Option<u64> {
-        self.dataflow?;
-        Some((self.tile_bytes / 4).isqrt().max(1))
+        self.dataflow()?;
+        Some((self.tiles.tile_bytes / 4).isqrt().max(1))
     }
 
-    fn grid(&mut self, value: Val, placed: &[Option<Buffer>]) -> Result<TileGrid, Error> {
+    fn home(&self, value: Val, placed: &[Option<u32>]) -> Result<Home, Error> {
         match value {
             Val::Temp(t) => placed[t as usize]
-                .map(|buffer| buffer.grid)
+                .map(Home::Buffer)
                 .ok_or_else(|| Error::Internal(format!("temporary tensor {t} is read before it is written"))),
-            Val::Stored(s) => {
-                if let Some(grid) = self.stored[s as usize].grid {
-                    return Ok(grid);
-                }
-                let StoredTensor { name, shape, layer, kind, .. } = self.stored[s as usize].clone();
-                let grid = self.cut(&name, shape, layer, kind)?;
-                self.stored[s as usize].grid = Some(grid);
-                Ok(grid)
-            }
+            Val::Stored(s) => Ok(Home::Stored(s)),
         }
+    }
+
+    fn grid_of(&mut self, value: Val, placed: &[Option<u32>]) -> Result<TileGrid, Error> {
+        let home = self.home(value, placed)?;
+        self.grid(home)
     }
 
     /// The accesses of one operator.
@@ -283,18 +363,20 @@ impl Planner {
         &mut self,
         step: &Step,
         operator: &Operator,
-        placed: &[Option<Buffer>],
+        placed: &[Option<u32>],
         overwritten: Option<u32>,
+        mapping: Option<Mapping>,
     ) -> Result<(), Error> {
-        let tiled = operator.product.filter(|_| self.dataflow.is_some() && !operator.grouped);
+        let fixed = self.dataflow().is_some() && !operator.grouped;
+        let tiled = operator.product.filter(|_| fixed || mapping.is_some());
         let walked = |value: &Val| tiled.is_some_and(|p| p.a == *value || p.b == *value || p.c == *value);
         let mut reads = Vec::new();
         for value in operator.reads.iter().filter(|v| !walked(v) && overwritten.map(Val::Temp) != Some(**v)) {
-            reads.push(self.grid(*value, placed)?);
+            reads.push(self.grid_of(*value, placed)?);
         }
         let mut streams = Vec::new();
         for value in operator.streams.iter().filter(|v| !walked(v)) {
-            streams.push(self.grid(*value, placed)?);
+            streams.push(self.grid_of(*value, placed)?);
         }
         let waiting = if tiled.is_some() {
             &[][..]
@@ -316,7 +398,10 @@ impl Planner {
         let mut updated = None;
         if let Some(product) = tiled {
             let mode = operator.writes.iter().find(|(v, _)| *v == product.c).map_or(Mode::Write, |(_, mode)| *mode);
-            self.walk(step, &product, operator, mode, placed)?;
+            match mapping {
+                Some(mapping) => self.walk_mapped(step, operator, &product, &mapping, mode, placed)?,
+                None => self.walk(step, &product, operator, mode, placed)?,
+            }
             updated = Some(product.c);
         }
         for (i, (value, mode)) in operator.writes.iter().enumerate() {
@@ -324,7 +409,7 @@ impl Planner {
                 continue;
             }
             let mode = if i == 0 && overwritten.is_some() { Mode::Update } else { *mode };
-            let grid = self.grid(*value, placed)?;
+            let grid = self.grid_of(*value, placed)?;
             self.touch(grid, operator.op, mode, 0.0)?;
         }
         Ok(())
@@ -337,7 +422,7 @@ impl Planner {
         product: &Product,
         operator: &Operator,
         mode: Mode,
-        placed: &[Option<Buffer>],
+        placed: &[Option<u32>],
     ) -> Result<(), Error> {
         let Product { m, n, k, .. } = *product;
         let a = self.operand(step, operator, (product.a, product.a_transposed), (m, k), placed)?;
@@ -374,13 +459,13 @@ impl Planner {
         operator: &Operator,
         (value, transposed): (Val, bool),
         (rows, cols): (u64, u64),
-        placed: &[Option<Buffer>],
+        placed: &[Option<u32>],
     ) -> Result<Operand, Error> {
         let stored = match value {
             Val::Temp(_) => step.shape(value),
             Val::Stored(index) => self.about(index).shape,
         };
-        let grid = self.grid(value, placed)?;
+        let grid = self.grid_of(value, placed)?;
         let side = self.side().unwrap_or(1);
         let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
         let shape = Shape { rows, cols, ..stored };
@@ -400,8 +485,8 @@ impl Planner {
             Val::Temp(t) => step.temps[t as usize].kind,
             Val::Stored(_) => Kind::Activations,
         };
-        let buffer = self.buffer(&Temp { name: name.into(), shape, layer: operator.layer, kind })?;
-        let walked = Walked { grid: buffer.grid, transposed, shape, stored: shape, side };
+        let buffer = self.buffer(&Temp { name: name.into(), shape, layer: operator.layer, kind });
+        let walked = Walked { grid: self.grid(Home::Buffer(buffer))?, transposed, shape, stored: shape, side };
         Ok(Operand { walked, relaid: Some((grid, buffer)) })
     }
 
@@ -423,7 +508,7 @@ impl Planner {
             }
             Ok::<_, Error>(())
         };
-        match self.dataflow {
+        match self.dataflow() {
             None | Some(Dataflow::OutputStationary) => {
                 for (row, col) in pairs(m, n) {
                     for inner in 0..k {
@@ -475,7 +560,7 @@ impl Planner {
         if self.builder.len() >= MAX_ACCESSES {
             return Err(Error::TooLarge {
                 problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
-                cure: "Choose a larger tile_bytes, fewer tokens or a smaller batch".into(),
+                cure: "Choose a larger capacity or tile_bytes, fewer tokens or a smaller batch".into(),
             });
         }
         self.builder.access_with(tile, op, mode, flops)
@@ -485,5 +570,5 @@ impl Planner {
 /// An operand of a product, with the tiles and the buffer of one that had to be laid out anew.
 struct Operand {
     walked: Walked,
-    relaid: Option<(TileGrid, Buffer)>,
+    relaid: Option<(TileGrid, u32)>,
 }

@@ -2,22 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::closed;
 use crate::error::Error;
+use crate::tiling::{Chain, Image};
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::dtype::product;
-
-closed! {
-    /// Which operand of a matrix multiplication stays in place while the others pass by.
-    pub enum Dataflow("dataflow", "dataflow") {
-        /// A tile of the output is finished before the next begins.
-        OutputStationary = "output_stationary" titled "output stationary" or "os",
-        /// A tile of the weights is used for all rows before the next is read.
-        WeightStationary = "weight_stationary" titled "weight stationary" or "ws",
-        /// A tile of the input is used for all columns before the next is read.
-        InputStationary = "input_stationary" titled "input stationary" or "is",
-    }
-}
 
 /// A matrix: how many elements, and how wide they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +47,8 @@ pub(crate) struct Product {
     pub(crate) c: Val,
     pub(crate) a_transposed: bool,
     pub(crate) b_transposed: bool,
+    /// What A is, where it is an image that filters move over.
+    pub(crate) image: Option<Image>,
 }
 
 /// A multiplication with its addition.
@@ -67,7 +57,7 @@ const FLOPS_PER_MAC: f64 = 2.0;
 impl Product {
     /// The product of `a` and `b`, where `a` has `m` rows and `k` columns and `b` has `n` columns.
     pub(crate) fn new((m, n, k): (u64, u64, u64), a: Val, b: Val, c: Val) -> Self {
-        Self { m, n, k, a, b, c, a_transposed: false, b_transposed: false }
+        Self { m, n, k, a, b, c, a_transposed: false, b_transposed: false, image: None }
     }
 
     pub(crate) fn flops(&self) -> f64 {
@@ -94,6 +84,8 @@ pub(crate) struct Operator {
     pub(crate) grouped: bool,
     /// The table whose rows it looks up.
     pub(crate) table: Option<Val>,
+    /// The attention that it is, one of each shape.
+    pub(crate) chains: Vec<Chain>,
 }
 
 impl Operator {
@@ -110,6 +102,7 @@ impl Operator {
             in_place: false,
             grouped: false,
             table: None,
+            chains: Vec::new(),
         }
     }
 

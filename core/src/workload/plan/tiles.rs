@@ -1,6 +1,36 @@
 //! Tiles of matrices, and which of them a product walks over.
 
 use super::step::Shape;
+use crate::tiling::Dataflow;
+
+/// How tensors are cut into tiles, and in which order products walk over them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tiles {
+    /// The largest block that moves as one.
+    pub(crate) tile_bytes: u64,
+    pub(crate) order: Order,
+    /// Bytes of fast memory.
+    pub(crate) capacity_bytes: u64,
+    /// Whether operators are only counted, without a trace.
+    pub(crate) counts: bool,
+}
+
+/// The order in which products walk over their tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Each tile once.
+    Once,
+    /// Square tiles in the order of a dataflow.
+    Dataflow(Dataflow),
+    /// By the best mapping of each product.
+    Mapped,
+}
+
+/// A way to cut a tensor: rows and columns of tiles, and rows and columns of elements in a tile.
+pub(super) type Cut = [u64; 4];
+
+/// The cut of tensors that no mapping has cut.
+pub(super) const WHOLE: Cut = [0; 4];
 
 /// The tiles of a tensor: rows of tiles, one after the other in the table of tensors.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ use super::Passes;
 use super::spans::{Span, count, pairs, tokens};
 use super::weights::{AttentionWeights, Matrix};
 use crate::error::Error;
+use crate::tiling::Chain;
 use crate::trace::{Kind, Mode, Op};
 use crate::workload::model_run::Task;
 use crate::workload::plan::{MAX_TILES, Operator, Shape, Step, Val};
@@ -63,26 +64,52 @@ impl Passes<'_> {
         }
         // The bias of positions is made once, in the first layer, and used by all.
         streams.extend(self.stacks[stack].layers[layer].attention.positions);
-        let pairs: f64 = spans.iter().map(|span| pairs(&span.positions, causal, window)).sum();
-        let attended = self.attend(step, reads, streams, rows, pairs, number);
+        let seen = spans.iter().map(|span| {
+            let keys = if causal {
+                span.positions.end - span.positions.start.saturating_sub(window - 1).min(span.positions.end)
+            } else {
+                count(span)
+            };
+            (count(span), keys, pairs(&span.positions, causal, window))
+        });
+        let seen: Vec<_> = seen.collect();
+        let attended = self.attend(step, reads, streams, rows, &seen, number);
         let out = &self.stacks[stack].layers[layer].attention.out;
         Ok(self.linear(step, attended, out, rows, "attention_out", number))
     }
 
-    /// Attention: `pairs` of a query and a key, each multiplied twice (the score, and the sum of values).
+    /// Attention: pairs of a query and a key, each multiplied twice (the score, and the sum of values). `seen` has the
+    /// queries, the keys and the pairs of each request.
     fn attend(
         &self,
         step: &mut Step,
         reads: Vec<Val>,
         streams: Vec<Val>,
         rows: u64,
-        pairs: f64,
+        seen: &[(u64, u64, f64)],
         layer: Option<u32>,
     ) -> Val {
         let width = self.model.q_width();
+        let pairs: f64 = seen.iter().map(|(.., pairs)| pairs).sum();
+        // Heads that share keys and values are rows of one chain.
+        let (heads, kv_heads) = (self.model.num_attention_heads, self.model.num_key_value_heads.max(1));
+        let together = heads / kv_heads;
+        let (own, kv) = (self.bits.activations, self.bits.kv);
+        let chain = |(queries, keys, pairs): &(u64, u64, f64)| Chain {
+            batch: kv_heads,
+            rows: together * queries,
+            inputs: self.model.head_dim,
+            outputs: self.model.head_dim,
+            middle: *keys,
+            factors: 1,
+            carried: 2,
+            pairs: (*pairs * together as f64) as u64,
+            bits: [own, if self.task == Task::Training { own } else { kv }, own],
+        };
+        let chains = seen.iter().map(chain).collect();
         let attended = self.activation(step, "attended", rows, width, layer);
         let flops = 4.0 * width as f64 * pairs;
-        step.push(Operator { streams, flops, ..Operator::new(Op::Attention, layer, reads, attended) });
+        step.push(Operator { streams, flops, chains, ..Operator::new(Op::Attention, layer, reads, attended) });
         attended
     }
 
@@ -100,13 +127,14 @@ impl Passes<'_> {
         let of_layer = &self.stacks[stack].layers[layer];
         let Some(weights) = &of_layer.cross else { return Ok(from) };
         let q = self.linear(step, from, &weights.qkv[0], rows, "q", number);
-        let (mut reads, mut streams, mut pairs) = (vec![q], Vec::new(), 0.0);
+        let (mut reads, mut streams, mut seen) = (vec![q], Vec::new(), Vec::new());
         match encoded {
             Some((encoded, lengths)) => {
                 let all = lengths.iter().sum();
                 reads.push(self.linear(step, *encoded, &weights.qkv[1], all, "k", number));
                 reads.push(self.linear(step, *encoded, &weights.qkv[2], all, "v", number));
-                pairs = spans.iter().zip(lengths).map(|(span, length)| (count(span) * length) as f64).sum();
+                let both = |(span, length): (&Span, &u64)| (count(span), *length, (count(span) * length) as f64);
+                seen.extend(spans.iter().zip(lengths).map(both));
             }
             None => {
                 for span in spans {
@@ -114,12 +142,13 @@ impl Passes<'_> {
                     let kept =
                         kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
                     let Val::Stored(index) = kept else { continue };
-                    pairs += (count(span) * self.planner.about(index).shape.rows) as f64;
+                    let keys = self.planner.about(index).shape.rows;
+                    seen.push((count(span), keys, (count(span) * keys) as f64));
                     streams.push(kept);
                 }
             }
         }
-        let attended = self.attend(step, reads, streams, rows, pairs, number);
+        let attended = self.attend(step, reads, streams, rows, &seen, number);
         Ok(self.linear(step, attended, &weights.out, rows, "attention_out", number))
     }
 

@@ -19,7 +19,7 @@ mod attention;
 use self::experts::{padded, route};
 use self::spans::{Span, distinct, tokens};
 use self::weights::{FeedWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
-use super::fields::{ModelRun, Task};
+use super::fields::Task;
 use crate::error::Error;
 use crate::trace::{Decoding, Kind, Mode, Op};
 use crate::workload::config::{Linear, Transformer};
@@ -58,7 +58,7 @@ impl<'a> Passes<'a> {
     pub(crate) fn new(
         planner: &'a mut Planner,
         model: &'a Transformer,
-        run: &ModelRun,
+        (task, tile_bytes): (Task, u64),
         bits: Bits,
         experts: ExpertChoice<'a>,
     ) -> Self {
@@ -96,9 +96,9 @@ impl<'a> Passes<'a> {
             planner,
             model,
             bits,
-            block_positions: (run.tile_bytes.saturating_mul(8) / kv_bits).max(1),
+            block_positions: (tile_bytes.saturating_mul(8) / kv_bits).max(1),
             experts,
-            task: run.task,
+            task,
             lengths: Vec::new(),
             blocks: 0,
             stacks,
