@@ -315,7 +315,7 @@ mod tests {
             read(&format!(r#"{{"of":{{"workload":{{"model":{{"model":"{model}"}}}}}},"capacities":[{capacity}]}}"#))
                 .unwrap()
         };
-        for model in ["gpt2-large", "resnet-18", "lenet-300-100", "bert-base"] {
+        for model in ["gpt2-large", "resnet-18", "bert-base"] {
             let (small, large) = (of(model, 64 * 1024), of(model, 64 * MIB));
             for curve in [&small, &large] {
                 let least = &curve.points[0].least;

@@ -212,7 +212,14 @@ impl Product {
     /// longer than 2^18, up to tiles that hold what others keep.
     pub fn map(&self, capacity_bytes: u64, most_steps: u64) -> Result<Mapping, Error> {
         self.check()?;
-        let search = Search { of: *self, capacity: u128::from(capacity_bytes) * 8, most_steps };
+        let elements = self.elements();
+        let search = Search {
+            of: *self,
+            elements,
+            capacity: u128::from(capacity_bytes) * 8,
+            compulsory: self.compulsory(),
+            most_steps,
+        };
         let bands = self.bands();
         let mut best = Best { mapping: None, bits: u128::MAX };
         search.output_stationary(&bands, &mut best);
@@ -316,6 +323,9 @@ fn order(dataflow: Dataflow) -> [Loop; 3] {
 
 struct Search {
     of: Product,
+    /// Elements of A, B and C that are used, for each product of the batch, and their bits.
+    elements: [u128; 3],
+    compulsory: u128,
     /// Bits of fast memory.
     capacity: u128,
     most_steps: u64,
@@ -350,16 +360,16 @@ impl Search {
     /// Bits that are moved beside the compulsory ones at least, where the tiles of A, B and C (0, 1, 2) go round `rounds`
     /// times: all but what fits is moved in every round.
     fn further(&self, operand: usize, rounds: u64) -> u128 {
-        let size = self.of.elements()[operand] * u128::from(self.of.bits[operand]);
+        let size = self.elements[operand] * u128::from(self.of.bits[operand]);
         let times = u128::from(rounds - 1) * if operand == 2 { 2 } else { 1 };
         size.saturating_sub(self.capacity) * times
     }
 
-    /// Whether so much beside the compulsory bits is no less than what was found. Only the complete search skips what
-    /// is hopeless: with few steps a loop may have one round where there could be many.
+    /// Whether so much beside the compulsory bits is no less than what was found. With few steps a loop may have one round
+    /// where there could be many: then a search ends where nothing is moved twice.
     fn hopeless(&self, further: u128, best: &Best) -> bool {
-        let least = (self.of.compulsory() + further) * u128::from(self.of.batch);
-        self.most_steps == u64::MAX && least >= best.bits
+        let further = if self.most_steps == u64::MAX { further } else { 0 };
+        (self.compulsory + further) * u128::from(self.of.batch) >= best.bits
     }
 
     /// C stays: of K as little as possible at a time.
@@ -446,7 +456,7 @@ impl Search {
             if inside.into_iter().any(|other| tiles_of(*other) > 1) { tiles_of(of) } else { 1 }
         };
         let sweeps = [rounds(Loop::N), rounds(Loop::Rows), rounds(Loop::K)];
-        let elements = self.of.elements();
+        let elements = self.elements;
         let bits = self.of.bits.map(wide);
         // A tile of the image keeps what it shares with the one above where no other tile comes between.
         let slides = match dataflow {

@@ -13,11 +13,14 @@ use crate::error::Error;
 use crate::tiling::{Chain, Group, Product, Rows, Work};
 use crate::trace::{Kind, Mode, Op};
 
+/// Ways to do a group of operators.
+type Ways = Vec<Vec<Work>>;
+
 /// What was seen of the operators of a plan.
 #[derive(Default)]
 pub(crate) struct Census {
     /// Ways to do each group, and how often it is done.
-    groups: BTreeMap<Vec<Vec<Work>>, u64>,
+    groups: BTreeMap<Ways, u64>,
     /// Bytes that the trace moves at least.
     least_bytes: u64,
     bounds: BTreeMap<Product, u64>,
@@ -253,7 +256,7 @@ impl Values<'_> {
     }
 
     /// Two linear layers from operator `at` on, with the ways to do them and the operator behind them.
-    fn mlp(&self, at: usize) -> Result<Option<(Vec<Vec<Work>>, usize)>, Error> {
+    fn mlp(&self, at: usize) -> Result<Option<(Ways, usize)>, Error> {
         let linear = |at: usize| {
             let operator = self.operator(at)?;
             let nest = nest(self.step, self.stored, operator)?;

@@ -106,8 +106,15 @@ impl Planner {
         if let Some(known) = self.mappings.get(&nest) {
             return Ok(*known);
         }
-        let mapping = nest.map(self.tiles.capacity_bytes, MOST_STEPS)?;
-        let mapping = (mapping.moved_bytes > nest.compulsory_bytes()).then_some(mapping);
+        let capacity_bytes = self.tiles.capacity_bytes;
+        let best = nest.map(capacity_bytes, u64::MAX)?;
+        let mapping = if best.moved_bytes == nest.compulsory_bytes() {
+            None
+        } else if best.steps <= MOST_STEPS {
+            Some(best)
+        } else {
+            Some(nest.map(capacity_bytes, MOST_STEPS)?)
+        };
         self.mappings.insert(nest, mapping);
         Ok(mapping)
     }
