@@ -107,7 +107,7 @@ fn table(runs: &[Report]) -> Table {
     ];
     let row = |run: &Report| {
         [
-            run.policy.info().title.to_owned(),
+            run.policy.title(),
             format_count(run.hits),
             format_count(run.misses),
             format!("{:.2}", 100.0 * run.hit_ratio()),
@@ -131,7 +131,7 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     let row = |run: &Report| {
         let timed = run.physical.as_ref()?;
         Some([
-            run.policy.info().title.to_owned(),
+            run.policy.title(),
             format!("{:.3}", timed.total_ms),
             format!("{:.3}", timed.compute_ms),
             format!("{:.3}", timed.stall_ms),
@@ -144,10 +144,10 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     };
     writeln!(out, "Device: {}.\n{}", first.device, numbers(header, runs.iter().filter_map(row)))?;
     let levels = runs.iter().flat_map(|run| {
-        let title = run.policy.info().title;
+        let title = run.policy.title();
         run.physical.iter().flat_map(|timed| &timed.levels).map(move |level| {
             [
-                format!("{title} over {} ({})", level.name, level.policy.info().title),
+                format!("{title} over {} ({})", level.name, level.policy.title()),
                 format_bytes(level.capacity_bytes),
                 format_count(level.accesses),
                 format_count(level.hits),
@@ -170,7 +170,7 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
             item.source.clone(),
         ]
     });
-    let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.info().title));
+    let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.title()));
     writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "energy", "source"], items))?;
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
     ] {
         writeln!(out, "{what}:")?;
         let mut header = vec!["capacity"];
-        header.extend(curves.curves.iter().map(|c| c.policy.info().title));
+        header.extend(curves.curves.iter().map(|c| c.policy.title()));
         if curves.bounds.is_some() {
             header.extend(["best known", "proven least"]);
         }
@@ -93,7 +93,7 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
         writeln!(out, "{table}")?;
     }
     for curve in &curves.curves {
-        let title = curve.policy.info().title;
+        let title = curve.policy.title();
         let among = match curve.exact_from_bytes {
             Some(from) => format!("of all from {} on and of those measured below", format_bytes(from)),
             None => "of those measured".into(),

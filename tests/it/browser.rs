@@ -259,7 +259,7 @@ async fn files_may_be_dropped_anywhere() {
     browser
         .wait_for("Llama", "return document.querySelector('#answer')?.innerText.includes('6,738,415,616 parameters')")
         .await;
-    let recipe = Recipe { policies: vec![PolicyKind::Fifo], ..Recipe::default() };
+    let recipe = Recipe { policies: vec![PolicyKind::Fifo.into()], ..Recipe::default() };
     drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
     browser.wait_for("the recipe", "return document.querySelectorAll('#metrics thead th').length === 1").await;
     browser.end().await;
@@ -393,7 +393,7 @@ async fn a_servers_model_scores_for_the_page() {
     let recipe = Recipe {
         workload: Workload::Synthetic(Synthetic::default()),
         memory: Memory::default(),
-        policies: vec![PolicyKind::Lru, PolicyKind::Ml],
+        policies: vec![PolicyKind::Lru.into(), PolicyKind::Ml.into()],
         ..Recipe::default()
     };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;

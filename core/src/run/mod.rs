@@ -17,7 +17,7 @@ use crate::curve::{CurveTasks, Curves, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
-use crate::policy::{Admission, PolicyKind, Setup};
+use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::score::{Scorer, Scores, heuristic};
@@ -190,7 +190,7 @@ impl Plan {
             passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
         }
         if details.runs && recipe.bounds {
-            let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
+            let missing = REFERENCES.into_iter().filter(|kind| !recipe.policies.iter().any(|policy| policy == kind));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
             passes.extend((0..PACKINGS.len()).map(Pass::Packing));
@@ -252,7 +252,7 @@ impl Plan {
     }
 
     /// The evictions that access number `access` causes under `policy`, the worst first.
-    pub fn evictions_at(&self, policy: PolicyKind, access: usize) -> Result<Vec<Eviction>, Error> {
+    pub fn evictions_at(&self, policy: PolicySpec, access: usize) -> Result<Vec<Eviction>, Error> {
         evictions_at(policy, &self.setup(), &self.future, &self.trace, access)
     }
 
@@ -280,7 +280,7 @@ impl Plan {
         let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
         let mut schedules = match admission {
             Admission::Always => Vec::new(),
-            Admission::Bypass => vec![("nothing kept", nothing_kept)],
+            Admission::Bypass => vec![("nothing kept".to_owned(), nothing_kept)],
         };
         let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
         let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
@@ -298,6 +298,7 @@ impl Plan {
                 Found::Curve(answer) => curve.push(answer),
             }
         }
+        let schedules: Vec<(&str, Misses)> = schedules.iter().map(|(name, misses)| (name.as_str(), *misses)).collect();
         reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
         let bounds = least.and_then(|least: Least| least.bounds(admission, summary.accesses, &schedules));
         if let Some(bounds) = &bounds {
@@ -336,7 +337,7 @@ impl Plan {
 }
 
 /// Tells each run how far it goes from LRU to the best schedule known.
-fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
+fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&str, Misses)]) {
     let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
     for run in runs {
         run.gap_closed = gap_closed(lru.objects, run.misses, bounds.misses.upper);
@@ -525,7 +526,7 @@ mod tests {
     #[test]
     fn parts_alone_are_the_same_as_in_the_whole() {
         let mut recipe = synthetic();
-        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
         recipe.memory.capacity_bytes = 32_000_000;
         recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
         for cost in [crate::memory::Cost::default(), crate::memory::Cost::Physical(Default::default())] {

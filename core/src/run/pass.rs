@@ -7,7 +7,7 @@ use crate::bound::{Least, Misses, Reuses, Value};
 use crate::curve;
 use crate::error::Error;
 use crate::explain::Reuse;
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::sim::timeline::Timeline;
 use crate::sim::{self, Cache, Report, Simulation, Watched};
 use crate::trace::Chunk;
@@ -19,7 +19,7 @@ pub(super) enum Pass {
     /// Measures stack distances.
     Reuse,
     /// Runs a policy of the recipe, watched as far as the details ask.
-    Policy(PolicyKind),
+    Policy(PolicySpec),
     /// Runs a policy for the bounds, unwatched.
     Reference(PolicyKind),
     /// Sorts the reuses and fills the space-time.
@@ -45,7 +45,7 @@ pub struct Answer(pub(super) Found);
 pub(super) enum Found {
     Reuse(Reuse, Histogram),
     Run(Box<Report>, Option<Timeline>),
-    Schedule(&'static str, Misses),
+    Schedule(String, Misses),
     Lower(Least),
     Curve(curve::Answer),
 }
@@ -54,7 +54,7 @@ pub(super) enum Found {
 pub(super) enum Running {
     Reuse(Box<Distances>),
     Watched(Box<dyn Simulation>),
-    Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, reports: bool },
+    Unwatched { policy: PolicySpec, memory: Box<dyn Cache>, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
     Curve { task: usize, answer: Option<curve::Answer> },
@@ -109,7 +109,7 @@ impl Running {
                 Self::Watched(sim::start(policy, &setup, &plan.future, &plan.buckets, physical, watched)?)
             }
             Pass::Reference(policy) => {
-                Self::Unwatched { policy, memory: sim::cache(policy, &plan.setup())?, reports: false }
+                Self::Unwatched { policy: policy.into(), memory: sim::cache(policy, &plan.setup())?, reports: false }
             }
             Pass::Lower => Self::Lower(None),
             Pass::Packing(order) => {
@@ -168,7 +168,7 @@ impl Running {
                 Found::Schedule(policy.name(), misses)
             }
             Self::Lower(least) => Found::Lower(least.ok_or_else(unfinished)?),
-            Self::Packing { name, packing } => Found::Schedule(name, packing.misses()),
+            Self::Packing { name, packing } => Found::Schedule(name.into(), packing.misses()),
             Self::Curve { answer, .. } => Found::Curve(answer.ok_or_else(unfinished)?),
         }))
     }

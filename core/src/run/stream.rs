@@ -2,14 +2,14 @@
 //! their first use are known beforehand.
 
 use crate::error::Error;
-use crate::policy::{Knows, PolicyKind, Setup};
+use crate::policy::{Knows, PolicySpec, Setup};
 use crate::recipe::Recipe;
 use crate::sim::{Cache, Report, cache};
 use crate::trace::Chunk;
 
 /// The policies of a recipe over accesses that come in pieces.
 pub struct Stream {
-    runs: Vec<(PolicyKind, Box<dyn Cache>)>,
+    runs: Vec<(PolicySpec, Box<dyn Cache>)>,
     capacity_bytes: u64,
     /// Accesses so far.
     done: usize,
@@ -29,7 +29,7 @@ impl Stream {
             seed: recipe.seed,
             ..Setup::new(sizes, recipe.memory.capacity_bytes)
         };
-        let start = |kind: &PolicyKind| Ok((*kind, cache(*kind, &setup)?));
+        let start = |policy: &PolicySpec| Ok((*policy, cache(*policy, &setup)?));
         let runs = recipe.policies.iter().map(start).collect::<Result<_, Error>>()?;
         Ok(Self { runs, capacity_bytes: recipe.memory.capacity_bytes, done: 0 })
     }
@@ -48,7 +48,7 @@ impl Stream {
     /// A report per policy, in the order of the recipe.
     pub fn finish(self) -> Vec<Report> {
         let report =
-            |(kind, memory): (PolicyKind, Box<dyn Cache>)| Report::new(kind, self.capacity_bytes, memory.counts());
+            |(policy, memory): (PolicySpec, Box<dyn Cache>)| Report::new(policy, self.capacity_bytes, memory.counts());
         self.runs.into_iter().map(report).collect()
     }
 }

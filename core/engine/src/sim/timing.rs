@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::memory::Physical;
 use crate::memory::device::Device;
 use crate::memory::energy::Energy;
-use crate::policy::{PolicyKind, Setup};
+use crate::policy::{PolicySpec, Setup};
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::{Kind, Mode, Tensor, Trace};
 
@@ -59,7 +59,7 @@ pub struct LevelReport {
     /// Its name.
     pub name: String,
     /// Its policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Loads that reached it: hits + misses.
@@ -101,7 +101,7 @@ impl Channel {
 
 struct Lower {
     name: String,
-    policy: PolicyKind,
+    policy: PolicySpec,
     capacity_bytes: u64,
     memory: Box<dyn Cache>,
     dirty: Vec<bool>,
@@ -405,6 +405,7 @@ mod tests {
     use super::*;
     use crate::memory::Level;
     use crate::memory::device::DeviceRef;
+    use crate::policy::PolicyKind;
     use crate::sim::timeline::Buckets;
     use crate::trace::{Op, TraceBuilder};
 
@@ -516,7 +517,7 @@ mod tests {
         let level = |capacity_bytes| Level {
             name: "HBM".into(),
             capacity_bytes,
-            policy: PolicyKind::Fifo,
+            policy: PolicyKind::Fifo.into(),
             gb_s: 0.5,
             latency_ns: 1000.0,
         };
