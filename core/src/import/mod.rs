@@ -8,6 +8,7 @@ pub mod input;
 mod json;
 pub mod kineto;
 pub mod moe_routing;
+pub mod mooncake;
 mod onnx;
 pub mod operators;
 pub mod oracle_general;
@@ -185,6 +186,9 @@ formats! {
     /// The experts that tokens were sent to, [`moe_routing`].
     MoeRouting, "moe-routing", "log of expert routing", ["jsonl"], Text, moe_routing::matches,
         Trace(moe_routing::read_trace), json "experts";
+    /// Prompts as blocks of a KV cache, [`mooncake`].
+    Mooncake, "mooncake", "prompts as KV blocks (Mooncake)", ["jsonl"], Text, mooncake::matches, Trace(mooncake::read),
+        json "hash_ids";
     /// The prototype's records, [`prototype_json`].
     PrototypeJson, "prototype-json", "the prototype's records as JSON", ["json"], Text, prototype_json::matches,
         Records(prototype_json::read), json "tensor_id",
@@ -398,6 +402,7 @@ fn lost_by_all(trace: &Trace) -> Vec<&'static str> {
         (trace.modes().any(|mode| mode != Mode::Read), "which accesses write"),
         (trace.knows_flops(), "the work of each access"),
         (!trace.marks().is_empty(), "the marks"),
+        (!trace.parents().is_empty(), "which tensors continue others"),
     ])
 }
 

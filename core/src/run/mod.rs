@@ -193,7 +193,9 @@ impl Plan {
             let missing = REFERENCES.into_iter().filter(|kind| !recipe.policies.iter().any(|policy| policy == kind));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
-            passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+            // Where tensors continue others, a packing is no schedule.
+            let packings = if trace.parents().is_empty() { PACKINGS.len() } else { 0 };
+            passes.extend((0..packings).map(Pass::Packing));
         }
         passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
         Ok(Self {
@@ -266,6 +268,7 @@ impl Plan {
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             seed: self.recipe.seed,
+            parents: self.trace.parents(),
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
         }
     }

@@ -41,6 +41,8 @@ fn no_file_makes_an_importer_hold_much() {
         (Format::PrototypeJson, bomb(b"{\"tensor_id\":\"", b"x")),
         (Format::MoeRouting, bomb(b"{\"token\":0,\"layer\":0,\"experts\":[", b"1,")),
         (Format::MoeRouting, bomb(b"", b"\n")),
+        (Format::Mooncake, bomb(b"{\"input_length\":1,\"hash_ids\":[", b"1,")),
+        (Format::Mooncake, bomb(b"", b"\n")),
         (Format::Safetensors, claim(b"", u64::MAX)),
         (Format::Safetensors, claim(b"", 99_999_999)),
         (Format::Gguf, gguf(1 << 60, 0)),

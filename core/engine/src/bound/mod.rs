@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::{HIT_MS, MISS_MS_PER_BYTE, miss_ms, prototype_time};
 use crate::policy::Admission;
-use crate::trace::Trace;
+use crate::trace::{NO_PARENT, Trace};
 use crate::trace::reuse::{Future, NEVER};
 
 /// What a miss costs: `fixed + per_byte x size`, in any unit.
@@ -53,7 +53,8 @@ pub struct Reuses {
 enum Sizes {
     /// One size and the number of uses for each tensor.
     Steady(Arc<[u64]>, Arc<[u64]>),
-    /// One size for each access, and whether it is another than the tensor had before.
+    /// One size for each access, and whether the tensor may be away after it even under `Always`: where it has another
+    /// size than before, or continues another.
     Changing(Arc<[(u64, bool)]>),
 }
 
@@ -84,19 +85,22 @@ impl Reuses {
     /// The reuses of `trace`.
     pub fn new(trace: &Trace, future: &Arc<Future>) -> Self {
         let tensors = trace.tensors().len();
-        let sizes = if trace.resizes().is_empty() {
+        let sizes = if trace.resizes().is_empty() && trace.parents().is_empty() {
             let mut uses = vec![0; tensors];
             trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
             Sizes::Steady(trace.sizes().into(), uses.into())
         } else {
             let mut sizes: Vec<(u64, bool)> = trace.sized().map(|(_, bytes)| (bytes, false)).collect();
             trace.resizes().iter().for_each(|resize| sizes[resize.at as usize].1 = true);
+            // One whose parent is not resident passes by.
+            let tied = |tensor: u32| trace.parents().get(tensor as usize).is_some_and(|parent| *parent != NO_PARENT);
+            sizes.iter_mut().zip(trace.accesses()).for_each(|(size, tensor)| size.1 |= tied(*tensor));
             Sizes::Changing(sizes.into())
         };
         Self { future: Arc::clone(future), sizes, tensors }
     }
 
-    /// The size at access `now`, and whether it is another than before.
+    /// The size at access `now`, and whether the tensor may be away after it even under `Always`.
     fn size(&self, now: u32) -> (u64, bool) {
         match &self.sizes {
             Sizes::Steady(sizes, _) => (sizes[self.future.order[now as usize] as usize], false),
@@ -135,9 +139,9 @@ impl Reuses {
 
     fn interval(&self, start: u32) -> Interval {
         let end = self.future.next_use[start as usize];
-        let (bytes, resized) = self.size(start);
+        let (bytes, free) = self.size(start);
         let hit_bytes = if self.change() { self.size(end).0 } else { bytes };
-        Interval { bytes, hit_bytes, start, end, given: !resized }
+        Interval { bytes, hit_bytes, start, end, given: !free }
     }
 
     /// Bytes of all accesses.
@@ -147,10 +151,10 @@ impl Reuses {
 
     /// Space-time that is given to tensors at their own use under `Always`, in a memory of `capacity` bytes.
     fn given_bytes(&self, capacity: u64) -> u128 {
-        self.sum(|size, resized| size <= capacity && !resized)
+        self.sum(|size, free| size <= capacity && !free)
     }
 
-    /// Bytes of the accesses that `counts` names by size and whether it is another than before.
+    /// Bytes of the accesses that `counts` names by size and whether the tensor may be away after it.
     fn sum(&self, counts: impl Fn(u64, bool) -> bool) -> u128 {
         match &self.sizes {
             Sizes::Steady(sizes, uses) => {
@@ -158,7 +162,7 @@ impl Reuses {
                 sizes.iter().zip(&**uses).filter(|(size, _)| counts(**size, false)).map(bytes).sum()
             }
             Sizes::Changing(sizes) => {
-                let counted = sizes.iter().filter(|(size, resized)| counts(*size, *resized));
+                let counted = sizes.iter().filter(|(size, free)| counts(*size, *free));
                 counted.map(|(size, _)| u128::from(*size)).sum()
             }
         }

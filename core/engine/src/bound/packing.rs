@@ -8,7 +8,8 @@ use crate::policy::Admission;
 
 /// Packs intervals one after the other: one that fits beside those before it, at every step, is kept.
 ///
-/// The order is that of a [`Lower`] bound, the most value for its space-time first.
+/// The order is that of a [`Lower`] bound, the most value for its space-time first. Where tensors continue others, a
+/// packing is no schedule: an interval may need another one that was not packed.
 #[derive(Debug)]
 pub struct Packing {
     reuses: Reuses,

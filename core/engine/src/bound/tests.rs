@@ -9,7 +9,8 @@ use super::packing::Packing;
 use super::*;
 use crate::policy::{PolicyKind, Setup};
 use crate::sim::simulate;
-use crate::trace::testing::{sized, trace};
+use crate::trace::NO_PARENT;
+use crate::trace::testing::{trace, tree};
 
 /// The least total cost of misses over all schedules: for every set of residents, the least cost to get there.
 fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl Fn(u64) -> f64) -> f64 {
@@ -20,6 +21,12 @@ fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl F
         (0..1 << tensors).map(|set| bytes(set) <= capacity).collect()
     };
     let mut fits = feasible(&sizes);
+    // Nobody is kept without the one that it continues.
+    let whole = |set: usize| {
+        let kept = |t: usize| set >> t & 1 == 1;
+        let parents = trace.parents().iter().enumerate();
+        parents.filter(|(t, parent)| kept(*t) && **parent != NO_PARENT).all(|(_, parent)| kept(*parent as usize))
+    };
     let mut cost = vec![f64::INFINITY; 1 << tensors];
     cost[0] = 0.0;
     for (t, size) in trace.sized() {
@@ -33,13 +40,16 @@ fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl F
         for (set, &so_far) in cost.iter().enumerate().filter(|(_, c)| c.is_finite()) {
             let hit = set & bit != 0 && size <= capacity;
             let paid = so_far + if hit { 0.0 } else { miss_cost(size) };
-            let must_be_in = admission == Admission::Always && size <= capacity && !(hit && resized);
-            let may_be_in = hit || size <= capacity;
+            let tied = trace.parents().get(t as usize).filter(|parent| **parent != NO_PARENT);
+            let orphan = tied.is_some_and(|parent| set >> parent & 1 == 0);
+            // A newcomer that continues another may find it gone once there is room.
+            let must_be_in = admission == Admission::Always && size <= capacity && !(hit && resized) && tied.is_none();
+            let may_be_in = hit || (size <= capacity && !orphan);
             // Every subset of what is there and what comes in may stay.
             let most = if may_be_in { set | bit } else { set };
             let mut kept = most;
             loop {
-                if fits[kept] && (!must_be_in || kept & bit != 0) {
+                if fits[kept] && whole(kept) && (!must_be_in || kept & bit != 0) {
                     after[kept] = after[kept].min(paid);
                 }
                 if kept == 0 {
@@ -70,11 +80,12 @@ proptest! {
     fn the_optimum_lies_between_the_bounds(
         uses in prop::collection::vec((0u32..6, prop_oneof![Just(0u64), 1u64..12, 1u64..40]), 1..20),
         steady: bool,
+        parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..6, 6)],
         capacity in 1u64..30,
         bypass: bool,
     ) {
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
-        let trace = sized(&uses, steady);
+        let trace = tree(&uses, steady, &parents);
         let sizes = trace.sizes();
         let future = Arc::new(Future::of(&trace));
         let reuses = Reuses::new(&trace, &future);
@@ -92,18 +103,19 @@ proptest! {
         let saved = Lower::new(&reuses, COST, admission).most_saved(capacity);
         prop_assert!(all - saved <= cost + 1e-6, "{} {saved} {cost}", all);
 
-        for lower in [&by_objects, &by_bytes] {
+        for lower in [&by_objects, &by_bytes].into_iter().filter(|_| trace.parents().is_empty()) {
             let packed = packed(lower, capacity);
             prop_assert!(packed.objects >= objects && packed.bytes >= bytes);
         }
         let hits = summary.accesses - objects;
         prop_assert!(by_objects.least_capacity(hits) <= capacity);
         for kind in [PolicyKind::Belady, PolicyKind::BeladySize] {
-            let setup = Setup { admission, future: Some(&future), ..Setup::new(&sizes, capacity) };
+            let parents = trace.parents();
+            let setup = Setup { admission, future: Some(&future), parents, ..Setup::new(&sizes, capacity) };
             let report = simulate(kind, &setup, &trace).unwrap();
             prop_assert!(report.misses >= objects && report.miss_bytes >= bytes);
             // Where sizes are equal, Belady in this mode is the best there is.
-            if kind == PolicyKind::Belady && trace.resizes().is_empty() && sizes.iter().all(|s| *s == sizes[0]) {
+            if kind == PolicyKind::Belady && trace.resizes().is_empty() && parents.is_empty() && sizes.iter().all(|s| *s == sizes[0]) {
                 prop_assert_eq!(report.misses, objects);
             }
         }

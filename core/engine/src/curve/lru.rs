@@ -4,7 +4,8 @@
 //! LRU evicts from the cold end, so what is resident is always the top of the stack of recent uses, and a reuse hits
 //! exactly where the distinct bytes since the last use, its own included, fit. Tensors larger than the memory are the
 //! exception: they are never in the stack. So the curve holds from the largest tensor on; below it, a simulation is
-//! needed. Where sizes change it holds nowhere: who left before a tensor shrank does not come back with the room.
+//! needed. Where sizes change it holds nowhere: who left before a tensor shrank does not come back with the room. Nor
+//! does it where tensors continue others, and leave with them.
 
 use crate::bound::Misses;
 use crate::trace::Trace;
@@ -21,7 +22,7 @@ pub struct LruCurve {
 }
 
 impl LruCurve {
-    /// Measures `trace`, in which no size changes.
+    /// Measures `trace`, in which no size changes and no tensor continues another.
     pub fn new(trace: &Trace) -> Self {
         let mut stack = StackDistances::new(trace.tensors().len());
         let mut reuses = Vec::with_capacity(trace.accesses().len() - trace.tensors().len());

@@ -193,6 +193,8 @@ pub struct CurveTasks {
     policies: Vec<PolicySpec>,
     capacities: Vec<u64>,
     largest: u64,
+    /// Whether LRU's curve follows from stack distances.
+    stacked: bool,
     bounds: bool,
     tasks: Vec<Task>,
     /// The reuses by value for their space-time, for objects and for bytes: sorted once for all capacities.
@@ -205,7 +207,8 @@ impl CurveTasks {
         let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
         let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
-        let exact = |policy: PolicySpec| policy == PolicyKind::Lru && trace.resizes().is_empty();
+        let stacked = trace.resizes().is_empty() && trace.parents().is_empty();
+        let exact = |policy: PolicySpec| policy == PolicyKind::Lru && stacked;
         let mut tasks = Vec::new();
         for &policy in policies {
             let simulated = |c: &&u64| !exact(policy) || **c < largest;
@@ -229,6 +232,7 @@ impl CurveTasks {
             policies: policies.to_vec(),
             capacities,
             largest,
+            stacked,
             bounds,
             tasks,
             orders: OnceLock::new(),
@@ -245,6 +249,7 @@ impl CurveTasks {
             admission: self.admission,
             scores: self.scores.as_ref(),
             future: Some(&self.future),
+            parents: self.trace.parents(),
             seed: self.seed,
             ..Setup::new(&self.sizes, capacity_bytes)
         }
@@ -282,12 +287,11 @@ impl CurveTasks {
                     packing.misses()
                 };
                 let [objects, bytes] = self.orders();
-                let schedules = [
-                    self.simulate(PolicyKind::Belady.into(), capacity)?,
-                    self.simulate(PolicyKind::BeladySize.into(), capacity)?,
-                    pack(objects),
-                    pack(bytes),
-                ];
+                let mut schedules =
+                    vec![self.simulate(PolicyKind::Belady.into(), capacity)?, self.simulate(PolicyKind::BeladySize.into(), capacity)?];
+                if self.trace.parents().is_empty() {
+                    schedules.extend([pack(objects), pack(bytes)]);
+                }
                 schedules.into_iter().fold(Misses { objects: u64::MAX, bytes: u64::MAX }, |best, m| Misses {
                     objects: best.objects.min(m.objects),
                     bytes: best.bytes.min(m.bytes),
@@ -316,7 +320,7 @@ impl CurveTasks {
         let below_largest = self.capacities.partition_point(|c| *c < self.largest);
         let mut curves = Vec::new();
         for &policy in &self.policies {
-            curves.push(if policy == PolicyKind::Lru && self.trace.resizes().is_empty() {
+            curves.push(if policy == PolicyKind::Lru && self.stacked {
                 let below = misses(&mut answers, below_largest)?;
                 let Some(Answer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
                 self.lru(below, exact)

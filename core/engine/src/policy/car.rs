@@ -10,8 +10,8 @@ const T2: usize = 1;
 const B1: usize = 2;
 const B2: usize = 3;
 
-/// ARC with clocks in place of LRU lists: a hit only sets a bit. With equal sizes this is the published algorithm;
-/// otherwise clocks and target count bytes, and the target moves by the tensor's size times the paper's step.
+/// ARC with clocks in place of LRU lists: a hit only sets a bit. Clocks and target count bytes, and clocks and target count bytes, and the target moves by the tensor's size times the paper's step, before room
+/// is made as in ARC.
 #[derive(Debug)]
 pub struct Car {
     lists: Segments<4>,
@@ -42,14 +42,12 @@ impl Policy for Car {
         // A list without bytes holds only tensors without bytes: they move nothing.
         let step = |here: f64, there: f64| (there / here.max(1.0)).max(1.0) * self.lists.size(tensor) as f64;
         let place = self.lists.place(tensor);
-        let target = match place {
-            Some(B1) => (self.target + step(b1, b2)).min(self.capacity as f64),
-            Some(B2) => (self.target - step(b2, b1)).max(0.0),
-            _ => self.target,
-        };
+        match place {
+            Some(B1) => self.target = (self.target + step(b1, b2)).min(self.capacity as f64),
+            Some(B2) => self.target = (self.target - step(b2, b1)).max(0.0),
+            _ => {}
+        }
         self.known = place.is_some();
-        // The paper makes room first, by the target as it was: `insert` moves it.
-        self.target = target;
     }
 
     fn insert(&mut self, tensor: u32, _now: usize) {

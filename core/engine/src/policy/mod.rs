@@ -11,16 +11,22 @@ mod spec;
 pub mod arc;
 pub mod belady;
 pub mod belady_size;
+pub mod car;
 pub mod clock;
 pub mod fifo;
 pub mod gdsf;
+pub mod hyperbolic;
+pub mod lecar;
 pub mod lfu;
 pub mod lfuda;
 pub mod lirs;
 pub mod lru;
+pub mod lru_k;
 pub mod ml;
 pub mod ml_reuse;
 pub mod mru;
+pub mod qd_lp_fifo;
+pub mod radix;
 pub mod random;
 pub mod s3fifo;
 pub mod sieve;
@@ -56,6 +62,8 @@ closed! {
 pub struct Setup<'a> {
     /// Size of each tensor in bytes; where it changes, at its first use.
     pub sizes: &'a [u64],
+    /// For each tensor the one that it continues ([`Trace::parents`](crate::trace::Trace::parents)); may be empty.
+    pub parents: &'a [u32],
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Which missed tensors come in; for the engine, policies need not care.
@@ -73,7 +81,8 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
     pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
-        Self { sizes, capacity_bytes, admission: Admission::Always, scores: None, future: None, seed: 0, policy: None }
+        let admission = Admission::Always;
+        Self { sizes, parents: &[], capacity_bytes, admission, scores: None, future: None, seed: 0, policy: None }
     }
 
     /// The same for `policy`.
@@ -288,6 +297,13 @@ policies! {
     }
     shared {
         TwoQ, two_q::TwoQ, "2q", "2Q", Past, "Newcomers pass through a queue; whoever comes back soon is kept by LRU.";
+        LruK, lru_k::LruK, "lru-k", "LRU-K", Past, "Evicts the tensor whose K-th last use is longest ago.";
+        QdLpFifo, qd_lp_fifo::QdLpFifo, "qd-lp-fifo", "QD-LP-FIFO", Past, "A small FIFO queue lets only used tensors pass into a CLOCK.";
+        Car, car::Car, "car", "CAR", Past, "ARC with clocks in place of LRU lists.";
+        Hyperbolic, hyperbolic::Hyperbolic, "hyperbolic", "Hyperbolic", Past, "Of some drawn by chance, evicts the one with the fewest uses per access since it came in.";
+        LeCaR, lecar::LeCaR, "lecar", "LeCaR", Past, "Chooses between LRU and LFU by chance, and learns from what each evicted too early.";
+        Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
+        RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine: it alone owns capacity, hits and counting.
 
 pub mod audit;
+mod prefix;
 pub mod timeline;
 pub mod timing;
 pub mod why;
@@ -14,6 +15,7 @@ use crate::memory::{Physical, prototype_time};
 use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
+use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
 use why::{Watcher, Why};
@@ -148,6 +150,9 @@ struct Slot {
 /// An access may give its tensor another size. A resident tensor then takes as much room as that, and the access is a
 /// hit, after which tensors are evicted while used > capacity; it may be among them. One that outgrows the capacity
 /// leaves before, and the access misses.
+///
+/// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
+/// and when a tensor leaves, whoever continues it leaves too.
 #[derive(Debug)]
 pub struct Engine<P> {
     policy: P,
@@ -155,6 +160,7 @@ pub struct Engine<P> {
     admission: Admission,
     used: u64,
     slots: Vec<Slot>,
+    prefixes: Option<Prefixes>,
     counts: Counts,
 }
 
@@ -167,6 +173,7 @@ impl<P: Policy> Engine<P> {
             admission: setup.admission,
             used: 0,
             slots: setup.sizes.iter().map(|&bytes| Slot { bytes, resident: false }).collect(),
+            prefixes: Prefixes::new(setup.parents),
             counts: Counts::default(),
         })
     }
@@ -226,11 +233,15 @@ impl<P: Policy> Engine<P> {
             } else {
                 slot.resident = false;
                 self.counts.evictions += 1;
-                self.policy.remove(tensor);
                 observer.evict(now, tensor, before);
+                let mut counts = self.counts;
+                // Those who continue it go first: then it is nobody's parent when the policy forgets it.
+                self.leave_with(tensor, now, &mut counts, observer);
+                self.counts = counts;
+                self.policy.remove(tensor);
             }
         }
-        let resident = slot.resident;
+        let resident = self.slots[tensor as usize].resident;
         self.policy.resize(tensor, bytes);
         observer.resize(now, tensor, before, bytes, resident);
     }
@@ -257,10 +268,19 @@ impl<P: Policy> Engine<P> {
                 counts.oversize += 1;
                 continue;
             }
+            if self.is_orphan(tensor) {
+                counts.bypassed += 1;
+                continue;
+            }
             self.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
                     self.make_room(self.capacity - bytes, now, &mut counts, observer);
+                    // The room may have been made by its own parent.
+                    if self.is_orphan(tensor) {
+                        counts.bypassed += 1;
+                        continue;
+                    }
                     self.insert(tensor, now, observer);
                 }
                 Admission::Bypass => {
@@ -282,6 +302,9 @@ impl<P: Policy> Engine<P> {
         let slot = &mut self.slots[tensor as usize];
         slot.resident = true;
         self.used += slot.bytes;
+        if let Some(prefixes) = &mut self.prefixes {
+            prefixes.insert(tensor);
+        }
         self.policy.insert(tensor, now);
         observer.insert(now, tensor, slot.bytes);
     }
@@ -296,6 +319,42 @@ impl<P: Policy> Engine<P> {
             self.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
+            if self.prefixes.is_some() {
+                self.leave_with(victim, now, counts, observer);
+            }
+        }
+    }
+
+    /// Whether `tensor` continues another that is not resident.
+    #[inline]
+    fn is_orphan(&self, tensor: u32) -> bool {
+        let parent = self.prefixes.as_ref().and_then(|prefixes| prefixes.parent(tensor));
+        parent.is_some_and(|parent| !self.slots[parent as usize].resident)
+    }
+
+    /// `tensor` has left: so do those who continue it, the farthest first.
+    #[cold]
+    fn leave_with<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) {
+        let Some(prefixes) = &mut self.prefixes else { return };
+        prefixes.remove(tensor);
+        let mut at = tensor;
+        loop {
+            if let Some(child) = prefixes.child(at) {
+                at = child;
+                continue;
+            }
+            if at == tensor {
+                return;
+            }
+            let leaf = at;
+            at = prefixes.parent(leaf).unwrap_or(tensor);
+            prefixes.remove(leaf);
+            let slot = &mut self.slots[leaf as usize];
+            slot.resident = false;
+            self.used -= slot.bytes;
+            counts.evictions += 1;
+            self.policy.remove(leaf);
+            observer.evict(now, leaf, slot.bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Counts;
 use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
-use crate::trace::Trace;
+use crate::trace::{NO_PARENT, Trace};
 use crate::trace::reuse::{Future, NEVER};
 
 /// The order of victims.
@@ -26,14 +26,23 @@ pub(super) type Sizes = Rc<RefCell<Vec<u64>>>;
 pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes: &Sizes) -> Counts {
     let size = |t: u32| sizes.borrow()[t as usize];
     let used = |residents: &[u32]| residents.iter().map(|t| size(*t)).sum::<u64>();
-    let take = |residents: &mut Vec<u32>, t: u32| residents.remove(residents.iter().position(|r| *r == t).unwrap());
+    let parent = |t: u32| setup.parents.get(t as usize).copied().filter(|parent| *parent != NO_PARENT);
+    // Who leaves takes along whoever continues it, those farthest from it first.
+    let take = |residents: &mut Vec<u32>, model: &mut dyn Model, t: u32| -> Vec<u32> {
+        let below = |r: u32| std::iter::successors(Some(r), |r| parent(*r)).skip(1).any(|above| above == t);
+        let mut with: Vec<u32> = residents.iter().copied().filter(|r| below(*r)).collect();
+        with.sort_unstable_by_key(|r| std::cmp::Reverse(*r));
+        with.iter().for_each(|r| model.remove(*r));
+        residents.retain(|r| *r != t && !with.contains(r));
+        with
+    };
+    let orphan = |residents: &[u32], t: u32| parent(t).is_some_and(|parent| !residents.contains(&parent));
     let mut residents: Vec<u32> = Vec::new();
     let mut counts = Counts::default();
     for (now, (t, bytes)) in trace.sized().enumerate() {
         if bytes > setup.capacity_bytes && residents.contains(&t) {
-            take(&mut residents, t);
+            counts.evictions += 1 + take(&mut residents, model, t).len() as u64;
             model.remove(t);
-            counts.evictions += 1;
         }
         sizes.borrow_mut()[t as usize] = bytes;
         if residents.contains(&t) {
@@ -41,8 +50,8 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             counts.hit_bytes += bytes;
             model.hit(t, now);
             while used(&residents) > setup.capacity_bytes {
-                take(&mut residents, model.evict());
-                counts.evictions += 1;
+                let victim = model.evict();
+                counts.evictions += 1 + take(&mut residents, model, victim).len() as u64;
             }
             continue;
         }
@@ -51,6 +60,10 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
         if bytes > setup.capacity_bytes {
             counts.bypassed += 1;
             counts.oversize += 1;
+            continue;
+        }
+        if orphan(&residents, t) {
+            counts.bypassed += 1;
             continue;
         }
         model.miss(t, now);
@@ -62,10 +75,16 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             room = setup.capacity_bytes;
         }
         while used(&residents) > room {
-            let victim = take(&mut residents, model.evict());
-            if victim == t { counts.bypassed += 1 } else { counts.evictions += 1 }
+            let victim = model.evict();
+            for left in take(&mut residents, model, victim).into_iter().chain([victim]) {
+                if left == t { counts.bypassed += 1 } else { counts.evictions += 1 }
+            }
         }
         if !bypass {
+            if orphan(&residents, t) {
+                counts.bypassed += 1;
+                continue;
+            }
             residents.push(t);
             model.insert(t, now);
         }
@@ -116,6 +135,38 @@ impl Model for Ranked {
     }
     fn remove(&mut self, t: u32) {
         self.residents.retain(|r| r.t != t);
+    }
+}
+
+/// The resident of the lowest rank among those that no resident continues.
+struct Leaves {
+    ranked: Ranked,
+    parents: Vec<u32>,
+}
+
+impl Model for Leaves {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.ranked.hit(t, now);
+    }
+    fn miss(&mut self, t: u32, now: usize) {
+        self.ranked.miss(t, now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.ranked.insert(t, now);
+    }
+    fn evict(&mut self) -> u32 {
+        let residents = std::mem::take(&mut self.ranked.residents);
+        let parents = &self.parents;
+        let has_child =
+            |r: &Resident| residents.iter().any(|other| parents.get(other.t as usize) == Some(&r.t));
+        let (inner, leaves) = residents.iter().copied().partition(has_child);
+        self.ranked.residents = leaves;
+        let victim = self.ranked.evict();
+        self.ranked.residents.extend::<Vec<Resident>>(inner);
+        victim
+    }
+    fn remove(&mut self, t: u32) {
+        self.ranked.remove(t);
     }
 }
 
@@ -385,6 +436,150 @@ impl Model for NaiveTwoQ {
     }
 }
 
+/// All uses of each resident since it came in.
+struct NaiveLruK {
+    residents: Vec<(u32, Vec<usize>)>,
+    k: usize,
+}
+
+impl Model for NaiveLruK {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.residents.iter_mut().find(|r| r.0 == t).unwrap().1.push(now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.residents.push((t, vec![now]));
+    }
+    fn evict(&mut self) -> u32 {
+        let rank = |uses: &[usize]| match uses.len().checked_sub(self.k) {
+            None => (0, uses[0]),
+            Some(at) => (1, uses[at]),
+        };
+        let at = (0..self.residents.len()).min_by_key(|at| rank(&self.residents[*at].1)).unwrap();
+        self.residents.remove(at).0
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+struct NaiveQdLpFifo {
+    small: VecDeque<u32>,
+    main: VecDeque<u32>,
+    ghost: VecDeque<u32>,
+    uses: BTreeMap<u32, u32>,
+    sizes: Sizes,
+    main_share: u64,
+    ghost_share: u64,
+    most: u32,
+    /// The newcomer, if it was remembered and is on its way to the main part.
+    incoming: Option<u32>,
+}
+
+impl Model for NaiveQdLpFifo {
+    fn hit(&mut self, t: u32, _: usize) {
+        let uses = self.uses.get_mut(&t).unwrap();
+        *uses = (*uses + 1).min(self.most);
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.incoming = Some(t).filter(|t| take(&mut self.ghost, *t));
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.uses.insert(t, 0);
+        if self.incoming.take().is_some() { self.main.push_back(t) } else { self.small.push_back(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let main = bytes_of(&self.sizes, self.main.iter().chain(&self.incoming));
+            if self.small.is_empty() || (main > self.main_share && !self.main.is_empty()) {
+                let t = self.main.pop_front().unwrap();
+                let uses = self.uses.get_mut(&t).unwrap();
+                if *uses == 0 {
+                    return t;
+                }
+                *uses -= 1;
+                self.main.push_back(t);
+                continue;
+            }
+            let t = self.small.pop_front().unwrap();
+            if self.uses.insert(t, 0).unwrap() > 0 {
+                self.main.push_back(t);
+                continue;
+            }
+            self.ghost.push_back(t);
+            while bytes_of(&self.sizes, &self.ghost) > self.ghost_share {
+                self.ghost.pop_front();
+            }
+            return t;
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.small, t) || take(&mut self.main, t));
+    }
+}
+
+/// As in the paper, with bytes in place of pages.
+struct NaiveCar {
+    /// T1, T2, B1 and B2, the oldest first.
+    lists: [VecDeque<u32>; 4],
+    used: BTreeMap<u32, bool>,
+    p: f64,
+    known: bool,
+    sizes: Sizes,
+    capacity: u64,
+}
+
+impl NaiveCar {
+    fn bytes(&self, lists: &[usize]) -> u64 {
+        lists.iter().map(|list| bytes_of(&self.sizes, &self.lists[*list])).sum()
+    }
+}
+
+impl Model for NaiveCar {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.used.insert(t, true);
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        let (b1, b2) = (self.bytes(&[2]) as f64, self.bytes(&[3]) as f64);
+        let size = self.sizes.borrow()[t as usize] as f64;
+        let (in_b1, in_b2) = (self.lists[2].contains(&t), self.lists[3].contains(&t));
+        if in_b1 {
+            self.p = (self.p + f64::max(1.0, b2 / b1.max(1.0)) * size).min(self.capacity as f64);
+        } else if in_b2 {
+            self.p = (self.p - f64::max(1.0, b1 / b2.max(1.0)) * size).max(0.0);
+        }
+        self.known = in_b1 || in_b2;
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        let [_, _, b1, b2] = &mut self.lists;
+        let _ = take(b1, t) || take(b2, t);
+        self.used.insert(t, false);
+        self.lists[usize::from(self.known)].push_back(t);
+        while self.bytes(&[0, 2]) > self.capacity && !self.lists[2].is_empty() {
+            self.lists[2].pop_front();
+        }
+        while self.bytes(&[0, 1, 2, 3]) > 2 * self.capacity && !self.lists[3].is_empty() {
+            self.lists[3].pop_front();
+        }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let enough = self.bytes(&[0]) as f64 >= self.p.max(1.0);
+            let from = if !self.lists[0].is_empty() && (enough || self.lists[1].is_empty()) { 0 } else { 1 };
+            let t = self.lists[from].pop_front().unwrap();
+            if self.used.insert(t, false).unwrap() {
+                self.lists[1].push_back(t);
+            } else {
+                self.lists[from + 2].push_back(t);
+                return t;
+            }
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        let [t1, t2, ..] = &mut self.lists;
+        assert!(take(t1, t) || take(t2, t));
+    }
+}
+
 /// As in the paper, case by case, for sizes that are all equal; with other sizes, the same cases in bytes.
 struct NaiveArc {
     t1: VecDeque<u32>,
@@ -647,6 +842,10 @@ pub(super) fn model(
     let ranked = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
         Some(Box::new(Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 }))
     };
+    let leaves = |rank: Box<Rank>| -> Option<Box<dyn Model>> {
+        let ranked = Ranked { residents: Vec::new(), rank, age: 0.0, now: 0 };
+        Some(Box::new(Leaves { ranked, parents: setup.parents.to_vec() }))
+    };
     let size = {
         let sizes = Rc::clone(&sizes);
         move |r: &Resident| sizes.borrow()[r.t as usize] as f64
@@ -677,6 +876,16 @@ pub(super) fn model(
             }
             (-(next(r) - now as f64) * size(r), f64::from(r.t))
         })),
+        PolicyKind::Radix => leaves(Box::new(|r, _| (r.used as f64, 0.0))),
+        PolicyKind::RadixCost => {
+            let (sizes, parents) = (Rc::clone(&sizes), setup.parents.to_vec());
+            leaves(Box::new(move |r, _| {
+                let above = |t: &u32| parents.get(*t as usize).copied().filter(|parent| *parent != NO_PARENT);
+                let path = std::iter::successors(Some(r.t), above);
+                let bytes = (sizes.borrow()[r.t as usize] as f64).max(1.0);
+                (r.age + r.uses as f64 * path.count() as f64 / bytes, r.used as f64)
+            }))
+        }
         PolicyKind::Clock => Some(Box::new(NaiveClock::default())),
         PolicyKind::Sieve => Some(Box::new(NaiveSieve::default())),
         PolicyKind::Slru => Some(Box::new(NaiveSlru {
@@ -698,6 +907,26 @@ pub(super) fn model(
             published: values[3] == 1.0,
             was_full: false,
             known: false,
+        })),
+        PolicyKind::LruK => Some(Box::new(NaiveLruK { residents: Vec::new(), k: values[0] as usize })),
+        PolicyKind::QdLpFifo => Some(Box::new(NaiveQdLpFifo {
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            ghost: VecDeque::new(),
+            uses: BTreeMap::new(),
+            sizes,
+            main_share: capacity - part(capacity, values[0]),
+            ghost_share: part(capacity, values[1]),
+            most: (1 << values[2] as u32) - 1,
+            incoming: None,
+        })),
+        PolicyKind::Car => Some(Box::new(NaiveCar {
+            lists: Default::default(),
+            used: BTreeMap::new(),
+            p: 0.0,
+            known: false,
+            sizes,
+            capacity,
         })),
         PolicyKind::TwoQ => Some(Box::new(NaiveTwoQ {
             newcomers: VecDeque::new(),

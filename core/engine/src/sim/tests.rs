@@ -9,8 +9,9 @@ use super::*;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind, PolicySpec};
 use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
+use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::testing::{sized, trace};
+use crate::trace::testing::{sized, trace, tree};
 
 /// `policy` with each parameter somewhere in its range, 0 being its least value and 1 its greatest.
 fn tuned_to(policy: &PolicyInfo, at: &[f64]) -> PolicySpec {
@@ -37,6 +38,7 @@ proptest! {
         scale in prop_oneof![Just(1u64), Just(10), Just(101)],
         rest in 0u64..100,
         levels in prop::collection::vec(0u8..4, 120),
+        parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..10, 10)],
         use_heuristic: bool,
         bypass: bool,
         tuned: bool,
@@ -44,7 +46,7 @@ proptest! {
     ) {
         let uses: Vec<(u32, u64)> = uses.iter().map(|(t, size)| (t % narrow, size * scale)).collect();
         let capacity = capacity * scale + rest % scale;
-        let trace = sized(&uses, steady);
+        let trace = tree(&uses, steady, &parents);
         let sizes = trace.sizes();
         // Few distinct scores, so that ties come up.
         let coarse = Scores {
@@ -55,7 +57,7 @@ proptest! {
         let future = Arc::new(Future::of(&trace));
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
         let setup =
-            Setup { admission, scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
+            Setup { admission, scores: Some(&scores), future: Some(&future), parents: trace.parents(), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
             let policy = if tuned { tuned_to(policy, &at) } else { policy.kind.into() };
             let counts = audit(policy, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{policy}: {e}")))?;
@@ -152,6 +154,22 @@ fn shares_hold_a_tensor_at_least() {
             let misses = misses(policy, capacity);
             assert!(misses < 1500, "{policy} misses {misses} in {capacity}");
         }
+    }
+}
+
+/// Blocks 0, 1 and 2 hold a prompt, and 3 comes between its two uses. Without ties LRU evicts the block that is needed
+/// first; where the others are worth nothing without it, all are lost. From the leaves, two remain.
+#[test]
+fn prefixes_leave_from_their_ends() {
+    let uses = [0, 1, 2, 3, 0, 1, 2].map(|t| (t, 1));
+    let trace = tree(&uses, true, &[NO_PARENT, 0, 1, NO_PARENT]);
+    let sizes = trace.sizes();
+    let setup = Setup { parents: trace.parents(), ..Setup::new(&sizes, 3) };
+    let counts = |policy| audit(policy, &setup, &trace).unwrap();
+    let lru = counts(PolicyKind::Lru);
+    assert_eq!((lru.hits, lru.evictions), (0, 4));
+    for policy in [PolicyKind::Radix, PolicyKind::RadixCost] {
+        assert_eq!(counts(policy).hits, 2, "{policy:?}");
     }
 }
 

@@ -103,6 +103,9 @@ pub struct Mark {
     pub label: String,
 }
 
+/// Marks a tensor that continues no other.
+pub const NO_PARENT: u32 = u32::MAX;
+
 /// From access `at` on, the tensor of that access has another size than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resize {
@@ -134,6 +137,8 @@ pub struct Trace {
     accesses: Arc<Vec<u32>>,
     /// Where sizes change, in order of access; empty where no tensor's does.
     resizes: Vec<Resize>,
+    /// The tensor without which each is worth nothing, or [`NO_PARENT`]; empty where there are no such ties.
+    parents: Vec<u32>,
     /// Empty where every access is a request.
     ops: Vec<Op>,
     /// Empty where every access reads.
@@ -183,6 +188,14 @@ impl Trace {
     /// Where sizes change, in order of access.
     pub fn resizes(&self) -> &[Resize] {
         &self.resizes
+    }
+
+    /// For each tensor the one that it continues, or [`NO_PARENT`]; empty where there are no such ties.
+    ///
+    /// The blocks of a KV cache that hold a prompt make up a path of a tree: prompts with a prefix in common share its
+    /// blocks, and a block is worth nothing without those before it. A parent has a lower number than its children.
+    pub fn parents(&self) -> &[u32] {
+        &self.parents
     }
 
     /// The accesses `start..end`.
@@ -352,6 +365,16 @@ impl TraceBuilder {
         Ok(index)
     }
 
+    /// Says that `tensor`, the last one added, continues `parent`, one added before it.
+    pub fn continues(&mut self, tensor: u32, parent: u32) -> Result<(), Error> {
+        if parent >= tensor || tensor as usize + 1 != self.trace.tensors.len() {
+            return Err(Error::Internal(format!("tensor {tensor} cannot continue tensor {parent}")));
+        }
+        self.trace.parents.resize(tensor as usize, NO_PARENT);
+        self.trace.parents.push(parent);
+        Ok(())
+    }
+
     /// The tensor at `index`, to amend what a later record tells of it.
     pub fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
         &mut self.trace.tensors[index as usize]
@@ -472,6 +495,9 @@ impl TraceBuilder {
         })?;
         // Cannot overflow: every tensor has its largest size at some access.
         self.trace.unique_bytes = self.trace.largest_sizes().iter().sum();
+        if !self.trace.parents.is_empty() {
+            self.trace.parents.resize(self.trace.tensors.len(), NO_PARENT);
+        }
         self.trace.tensors.shrink_to_fit();
         self.trace.resizes.shrink_to_fit();
         self.trace.ops.shrink_to_fit();
@@ -509,12 +535,20 @@ pub mod testing {
 
     /// A trace of `uses`: tensor and size of each access. Where it is `steady`, the first size of a tensor counts.
     pub fn sized(uses: &[(u32, u64)], steady: bool) -> Trace {
+        tree(uses, steady, &[])
+    }
+
+    /// The same, where a tensor `t` continues tensor `parents[t]` if that is used before it.
+    pub fn tree(uses: &[(u32, u64)], steady: bool, parents: &[u32]) -> Trace {
         let mut builder = TraceBuilder::new("");
         let mut index = std::collections::BTreeMap::new();
         for &(t, bytes) in uses {
+            let parent = parents.get(t as usize).and_then(|parent| index.get(parent)).copied();
             let at = *index.entry(t).or_insert_with(|| {
                 let name = t.to_string();
-                builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object }).unwrap()
+                let at = builder.tensor(Tensor { name, bytes, layer: None, stride: 1, kind: Kind::Object }).unwrap();
+                parent.into_iter().for_each(|parent| builder.continues(at, parent).unwrap());
+                at
             });
             if !steady {
                 builder.resize(at, bytes).unwrap();
