@@ -3,6 +3,8 @@
 #[cfg(feature = "browser")]
 pub mod browser;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use accel_model::{LoadOptions, loader};
@@ -107,12 +109,22 @@ pub fn root() -> PathBuf {
     here.join("..")
 }
 
-/// A file of real data that lies beside some checkouts; none, and a word on it, where it is not there.
+/// A file of real data that lies beside some checkouts; none where it is not there. Then the test that asks for it is
+/// noted in the file that `ACCEL_SKIPPED` names, which `cargo xtask test` prints at its end.
 pub fn shared_data(name: &str) -> Option<PathBuf> {
     let file = root().join("../shared/data").join(name);
     if file.is_file() {
         return Some(file);
     }
-    eprintln!("skipped: {} is not there", file.display());
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let note = format!("{test}: there is no ../shared/data/{name} beside the checkout\n");
+    eprint!("skipped: {note}");
+    if let Some(notes) = std::env::var_os("ACCEL_SKIPPED") {
+        // One write per note, so that tests at once do not mix theirs.
+        let file = File::options().create(true).append(true).open(notes);
+        if let Err(error) = file.and_then(|mut file| file.write_all(note.as_bytes())) {
+            eprintln!("the skipped check was not noted: {error}");
+        }
+    }
     None
 }

@@ -82,7 +82,7 @@ fn names() -> String {
 
 /// The format of that name, to be written.
 fn to(name: &str) -> anyhow::Result<To> {
-    if closed::same(name, parquet::NAME) {
+    if closed::same_name(name, parquet::NAME) {
         return Ok(To::Parquet);
     }
     match Format::from_name(name)? {
@@ -116,7 +116,7 @@ impl Written {
         Ok(self.to)
     }
 
-    /// Writes `trace` as `to`, or as the output's name tells, and says what is lost.
+    /// Writes `trace` as `to`, or as the output's name says, and says what is lost.
     pub(crate) fn write(
         &self,
         trace: &Trace,

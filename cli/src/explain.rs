@@ -25,7 +25,7 @@ pub(crate) struct Explain {
     /// The policy.
     #[arg(long, value_name = "NAME", default_value = "lru", value_parser = flags::policy())]
     policy: PolicySpec,
-    /// Tell the evictions that this access causes (counted from 0) instead of the worst of the run.
+    /// Explain the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
     /// Print JSON.
@@ -48,12 +48,21 @@ struct Answer<'a> {
 impl Explain {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
         let policy = self.policy;
+        let capacity = self.memory.one_capacity()?;
         let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
         recipe.policies = vec![policy];
         recipe.curve = None;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
+        let details = match self.at {
+            Some(_) => Details::REPORTS,
+            None => Details { charts: false, ..Details::ALL },
+        };
+        let mut plan = Plan::new(&recipe, file, None, details)?;
+        if let Some(capacity) = capacity {
+            recipe.memory.capacity_bytes = capacity.bytes(plan.trace().summary().unique_bytes);
+            plan.set_capacity(recipe.memory.capacity_bytes)?;
+        }
         if let Some(access) = self.at {
-            let plan = Plan::new(&recipe, file, None, Details::REPORTS)?;
             let evictions = plan.evictions_at(policy, access)?;
             if self.json {
                 return print_json(&evictions, out);
@@ -63,13 +72,13 @@ impl Explain {
             }
             return print_evictions(&evictions, out);
         }
-        let details = Details { charts: false, ..Details::ALL };
-        let outcome = parallel::run(&recipe, file, None, details)?;
+        let outcome = parallel::run_plan(plan)?;
         let Some(run) = outcome.runs.first() else { return Ok(()) };
         if self.json {
             return print_json(&Answer { trace: &outcome.trace, run, explanation: &outcome.explanation }, out);
         }
-        print_summary(&outcome.trace, recipe.memory.capacity_bytes, out)?;
+        print_summary(&outcome.trace, &[recipe.memory.capacity_bytes], out)?;
+        writeln!(out, "{}", outcome.cost.about)?;
         for sentence in &outcome.explanation {
             writeln!(out, "{sentence}")?;
         }
@@ -130,7 +139,7 @@ fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Resul
             format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
             when(e.best_next_use),
             format_count(e.sooner_by),
-            format!("{:.4}", e.cost_ms),
+            e.cost_ms.map_or("-".to_owned(), |ms| format!("{ms:.4}")),
         ]
     });
     let header = ["access", "evicted", "needed next", "best victim", "needed next", "sooner by", "cost ms"];

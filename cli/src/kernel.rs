@@ -1,7 +1,6 @@
 //! `accel kernel`: what source code costs.
 
 use std::io::{Read as _, Write};
-use std::path::Path;
 
 use accel_core::units::{format_bytes, format_joules};
 use accel_kernel::nest::Element;
@@ -70,7 +69,7 @@ impl Kernel {
         let base = Request::default();
         Ok(Request {
             code: read(&self.file)?,
-            language: self.language.or_else(|| language(&self.file)),
+            language: self.language.or_else(|| Language::of_file(&self.file)),
             function: self.function,
             defines: self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?,
             shapes: self.shapes,
@@ -113,15 +112,6 @@ fn read(file: &str) -> anyhow::Result<String> {
     }
     // Too long, and cut within a character.
     Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The language of a file of that name.
-fn language(file: &str) -> Option<Language> {
-    match Path::new(file).extension()?.to_str()? {
-        "c" | "h" => Some(Language::C),
-        "py" => Some(Language::Python),
-        _ => None,
-    }
 }
 
 /// Milliseconds with as many digits as say something.

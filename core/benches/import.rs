@@ -1,12 +1,16 @@
-//! Speed of the importers: `cargo xtask bench`. The items are records, so the last columns read records/s.
+//! Speed of the importers: `cargo xtask bench`. The items are records, so the last columns read records per second; of an
+//! execution trace they read bytes per second.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use accel_core::import::input::Input;
-use accel_core::import::{cache_csv, oracle_general};
+use accel_core::import::{Format, cache_csv, oracle_general, read};
 use accel_core::progress::Unattended;
 use accel_core::rng::Rng;
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
+
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 /// As many as must load within a second.
 const RECORDS: usize = 10_000_000;
@@ -55,4 +59,13 @@ fn csv(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(RECORDS / 10))
         .bench(|| cache_csv::read(&Input::new("bench", text.as_bytes()), None, &mut Unattended).unwrap());
+}
+
+/// A PyTorch execution trace of 100 MB, which should load within five seconds.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn pytorch_et(bencher: Bencher<'_, '_>) {
+    let bytes = common::long_trace(100_000_000);
+    bencher
+        .counter(BytesCount::new(bytes.len()))
+        .bench(|| read(Format::PytorchEt, &Input::new("bench", &bytes), None, &mut Unattended).unwrap());
 }

@@ -1,6 +1,6 @@
 //! Speed of every policy against libCacheSim's: `cargo xtask bench`.
 //!
-//! libCacheSim's figures are millions of requests a second on a box with two cores, for the same kind of trace
+//! libCacheSim's figures are millions of requests per second on a box with two cores, for the same kind of trace
 //! (10 million accesses, Zipf 1.2 over 20,000 objects of 64 KiB to 4 MiB, 4 GiB, one thread).
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ const ACCESSES: usize = 10_000_000;
 const RUNS: usize = 5;
 const CAPACITY_BYTES: u64 = 4 << 30;
 
-/// Policy, libCacheSim's millions a second, and how many times that we want.
+/// Policy, libCacheSim's millions per second, and how many times that we want.
 const REFERENCE: [(&str, f64, f64); 9] = [
     ("fifo", 16.9, 8.0),
     ("lru", 12.3, 8.0),

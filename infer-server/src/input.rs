@@ -72,8 +72,8 @@ fn trace_request(given: &Map<String, Value>) -> Result<(Synthetic, u64), Error> 
     for row in Part::Synthetic.fields() {
         let Some(value) = given.get(row.name) else { continue };
         let text = match (row.value, value) {
-            (fields::Value::Number(_), Value::Number(number)) => number.to_string(),
-            (fields::Value::Number(range), other) => {
+            (fields::Domain::Number(_), Value::Number(number)) => number.to_string(),
+            (fields::Domain::Number(range), other) => {
                 let [least, most] = range.unwrap_or(["0", "18446744073709551615"]);
                 let cure = format!("Choose a value from {least} to {most}");
                 return Err(Error::field(row.name, other, "not a number", cure));
@@ -125,7 +125,7 @@ pub(crate) fn trace_of(body: &[u8]) -> Result<Trace, ApiError> {
         Some(recipe) => {
             let recipe = Recipe::from_json("body.recipe", recipe.as_bytes()).map_err(ApiError::body)?;
             refuse_files(&recipe)?;
-            recipe.workload.trace(recipe.seed).map_err(ApiError::body)
+            recipe.trace(None).map_err(ApiError::body)
         }
         None => Ok(TraceInput::read(body)?.trace),
     }

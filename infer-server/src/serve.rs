@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accel_core::closed;
+use accel_model::flags::one_of;
 use accel_model::{DeviceKind, LoadOptions};
 use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
-use clap::ValueEnum;
 use infer_server::auth::ApiKey;
 use infer_server::health::Health;
 use infer_server::jobs::JobLimits;
@@ -58,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long)]
     allow_unauthenticated: bool,
     /// How to write logs; RUST_LOG chooses which.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_parser = one_of::<LogFormat>(), ignore_case = true, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     #[command(flatten)]
     local: LocalArgs,
@@ -85,8 +86,8 @@ struct LocalArgs {
     #[arg(long, value_name = "DIR", requires = "model")]
     adapters: Option<PathBuf>,
     /// Where to compute.
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    device: Device,
+    #[arg(long, value_parser = one_of::<DeviceKind>(), ignore_case = true, default_value_t = DeviceKind::Cpu)]
+    device: DeviceKind,
     /// Threads to compute with [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -103,7 +104,7 @@ struct RemoteArgs {
     #[arg(long, value_name = "URL", conflicts_with = "model", requires = "remote_kind", requires = "remote_model")]
     remote: Option<String>,
     /// What it speaks.
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = one_of::<Kind>(), ignore_case = true)]
     remote_kind: Option<Kind>,
     /// The model's name there.
     #[arg(long, value_name = "NAME")]
@@ -146,22 +147,14 @@ struct ScoringArgs {
     deadline: u64,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Device {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU, in a server built with it.
-    Cuda,
-    /// An Apple GPU, in a server built with it.
-    Metal,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object per line.
-    Json,
+closed! {
+    /// How logs are written.
+    pub(crate) enum LogFormat("log_format", "format of logs") {
+        /// Lines for people.
+        Text = "text" titled "Lines for people",
+        /// One JSON object per line.
+        Json = "json" titled "One JSON object per line",
+    }
 }
 
 /// Serves until it is interrupted or terminated.
@@ -245,11 +238,7 @@ fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Resul
     let options = LoadOptions {
         tokenizer: args.tokenizer.clone(),
         adapter: args.adapter.clone(),
-        device: match args.device {
-            Device::Cpu => DeviceKind::Cpu,
-            Device::Cuda => DeviceKind::Cuda,
-            Device::Metal => DeviceKind::Metal,
-        },
+        device: args.device,
         threads: args.threads,
     };
     let loader = accel_model::loader(model.to_owned(), options)?;
@@ -304,7 +293,7 @@ fn find_page(named: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
         Some(dir) if is_page(&dir) => Ok(Some(dir)),
         Some(dir) => bail!("{} has no index.html. Build the page with `cargo xtask dist`", dir.display()),
         None => {
-            let own = std::env::current_exe().context("cannot tell where the server is installed")?;
+            let own = std::env::current_exe().context("cannot find where the server is installed")?;
             Ok(own.parent().and_then(|bin| bin.parent()).map(|root| root.join("page")).filter(is_page))
         }
     }

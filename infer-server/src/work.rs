@@ -33,7 +33,7 @@ pub(crate) async fn run(
     }
     let (recipe, trace) = blocking(move || {
         recipe.check().map_err(ApiError::body)?;
-        let trace = recipe.workload.trace(recipe.seed).map_err(ApiError::body)?;
+        let trace = recipe.trace(None).map_err(ApiError::body)?;
         Ok((recipe, trace))
     })
     .await?;
@@ -54,7 +54,7 @@ pub(crate) struct Eviction {
     tensor_id: String,
     /// From 0 (keep) to 1 (evict first).
     eviction_score: f64,
-    /// The probability that the model said a digit at all; null where no model was asked or the engine does not tell.
+    /// The probability that the model said a digit at all; null where no model was asked or the engine does not say.
     label_mass: Option<f64>,
     /// Entropy of the digits in nats; null where no model was asked.
     entropy: Option<f64>,

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use accel_core::import::FORMATS;
+use accel_core::workload::config::FAMILIES;
+use accel_core::workload::presets::PRESETS;
 use accel_tests::root;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
@@ -30,15 +33,16 @@ const ORDERS: [(&str, &[&str]); 10] = [
             "predict",
         ],
     ),
-    ("infer-server/model/src", &["error", "client", "fetch", "types", "without_candle", "quantize", "local"]),
+    ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
     ("app/ui/src", &["view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
     ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (
         "cli/src",
         &[
-            "progress", "parquet", "flags", "source", "table", "parallel", "scores", "stream", "convert", "list",
-            "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace",
+            "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
+            "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
+            "kernel", "trace",
         ],
     ),
     (
@@ -386,4 +390,22 @@ fn wasm_bindgen_is_pinned_to_one_version_everywhere() {
     let version = manifest.split("wasm-bindgen = \"=").nth(1).unwrap().split('"').next().unwrap();
     assert!(read("Trunk.toml").contains(&format!("wasm_bindgen = \"{version}\"")));
     assert!(manifest.contains(&format!("wasm-bindgen-cli-support = \"={version}\"")));
+}
+
+/// README says in one row which files are read and in another how many models are known: the tables know.
+#[test]
+fn readme_names_every_format_and_counts_families_and_presets() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let row = |name: &str| {
+        let start = format!("| {name} |");
+        readme.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("README.md has no row {name}"))
+    };
+    for format in FORMATS {
+        assert!(row("Files").contains(format.title), "README.md, \"Files\": {} is missing", format.title);
+    }
+    let families = FAMILIES.iter().filter(|family| ["Transformer", "MoE"].contains(&family.kind())).count();
+    let counts = [format!("{families} Transformer families"), format!("models by preset ({})", PRESETS.len())];
+    for count in counts {
+        assert!(row("Workloads").contains(&count), "README.md, \"Workloads\": it should say {count}");
+    }
 }

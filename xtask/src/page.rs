@@ -197,7 +197,7 @@ const WASM_OPT: [&str; 8] = [
     "--strip-debug",
     "--strip-producers",
 ];
-/// The features that rustc's WASM uses; older optimisers must be told.
+/// The features that rustc's WASM uses; older optimisers need each of them named.
 const WASM_FEATURES: [&str; 6] = [
     "--enable-bulk-memory",
     "--enable-multivalue",

@@ -1,11 +1,14 @@
 //! Running commands.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
+
+use crate::test_log::TestLog;
 
 /// The project's folder, where every command runs.
 pub(crate) struct Shell {
@@ -65,27 +68,42 @@ impl Run {
         Ok(())
     }
 
-    /// Runs tests with our own output; where some fail, ends with a list of them all.
-    pub(crate) fn run_tests(mut self) -> anyhow::Result<()> {
-        let mut child =
-            self.0.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", self.name()))?;
-        let mut failed = Vec::new();
-        if let Some(output) = child.stdout.take() {
-            for line in BufReader::new(output).split(b'\n') {
-                let line = line?;
-                let text = String::from_utf8_lossy(&line);
-                println!("{text}");
-                if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-                    failed.push(name.to_owned());
-                }
+    /// Runs tests with our own output. Ends with the checks that were skipped, and where tests failed or test binaries
+    /// ended early, with a list of them all. The tests note what they skip in the file that `ACCEL_SKIPPED` names.
+    pub(crate) fn run_tests(mut self, skipped: &Path) -> anyhow::Result<()> {
+        match fs::remove_file(skipped) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", skipped.display()));
             }
+            _ => {}
+        }
+        let name = self.name();
+        // One pipe for both, so that what cargo says of a test binary stands in its place; without colours, to be read.
+        let (output, input) = io::pipe().context("cannot make a pipe")?;
+        self.0.env("ACCEL_SKIPPED", skipped).env("CARGO_TERM_COLOR", "never");
+        self.0.stdout(input.try_clone()?).stderr(input);
+        let mut child = self.0.spawn().with_context(|| format!("cannot start {name}"))?;
+        // It holds the other end of the pipe.
+        drop(self);
+        let mut log = TestLog::default();
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line?;
+            let text = String::from_utf8_lossy(&line);
+            println!("{text}");
+            log.line(&text);
         }
         let status = child.wait()?;
-        if !failed.is_empty() {
-            bail!("{} failed:\n  {}", count(failed.len(), "test"), failed.join("\n  "));
+        if let Ok(skipped) = fs::read_to_string(skipped) {
+            let mut skipped: Vec<&str> = skipped.lines().collect();
+            skipped.sort_unstable();
+            println!("{} skipped:\n  {}", count(skipped.len(), "check"), skipped.join("\n  "));
+        }
+        let failures = log.failures();
+        if !failures.is_empty() {
+            bail!("{}:\n  {}", count(failures.len(), "failure"), failures.join("\n  "));
         }
         if !status.success() {
-            bail!("{} ended with {status}", self.name());
+            bail!("{name} ended with {status}");
         }
         Ok(())
     }

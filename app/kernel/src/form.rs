@@ -1,5 +1,8 @@
 //! The form: what the user typed, and the request it stands for.
 
+use std::iter;
+
+use accel_ground::closed::Closed;
 use accel_ground::device::{DEVICES, DeviceRef};
 use accel_ground::error::{Error, Place};
 use accel_ground::units::format_bytes;
@@ -38,14 +41,10 @@ struct Form {
     opt_level: RwSignal<String>,
 }
 
-/// The element types to choose from.
-const ELEMENTS: [Element; 4] = [Element::F64, Element::F32, Element::F16, Element::Bf16];
-const OPT_LEVELS: [(&str, OptLevel, &str); 4] = [
-    ("O0", OptLevel::O0, "O0: as written, scalars in memory"),
-    ("O1", OptLevel::O1, "O1: scalars in registers"),
-    ("O2", OptLevel::O2, "O2: vectors, statements fused"),
-    ("O3", OptLevel::O3, "O3: unrolled, neighbours fused"),
-];
+/// The values of a closed list to choose from: name and title.
+fn choices<T: Closed>() -> impl Iterator<Item = (String, String)> {
+    T::ALL.iter().map(|value| (value.name().to_owned(), value.title().to_owned()))
+}
 
 /// The parts of a list, separated by commas outside brackets, semicolons or ends of lines.
 fn parts(text: &str) -> Vec<String> {
@@ -87,12 +86,7 @@ impl Form {
 
     fn set(self, request: &Request) {
         self.code.set(request.code.clone());
-        let language = match request.language {
-            None => "",
-            Some(Language::C) => "c",
-            Some(Language::Python) => "python",
-        };
-        self.language.set(language.to_owned());
+        self.language.set(request.language.map_or("", Language::name).to_owned());
         self.function.set(request.function.clone().unwrap_or_default());
         let defines: Vec<String> = request.defines.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.defines.set(defines.join(", "));
@@ -108,8 +102,7 @@ impl Form {
         let levels: Vec<String> = request.levels.iter().flatten().map(level).collect();
         self.levels.set(levels.join(", "));
         self.line_bytes.set(request.line_bytes.map_or_else(String::new, |bytes| bytes.to_string()));
-        let opt_level = OPT_LEVELS.iter().find(|(_, level, _)| *level == request.opt_level);
-        self.opt_level.set(opt_level.map_or("O2", |(name, ..)| name).to_owned());
+        self.opt_level.set(request.opt_level.name().to_owned());
     }
 
     fn show(self, example: &Example) {
@@ -134,11 +127,7 @@ impl Form {
         };
         Ok(Request {
             code: self.code.get(),
-            language: match self.language.get().as_str() {
-                "c" => Some(Language::C),
-                "python" => Some(Language::Python),
-                _ => None,
-            },
+            language: optional(self.language).map(|name| Language::from_name(&name)).transpose()?,
             function: optional(self.function),
             defines: parts(&self.defines.get()).iter().map(|text| define(text)).collect::<Result<_, _>>()?,
             shapes: parts(&self.shapes.get()),
@@ -151,10 +140,7 @@ impl Form {
             },
             levels: Some(levels).filter(|levels| !levels.is_empty()),
             line_bytes,
-            opt_level: OPT_LEVELS
-                .iter()
-                .find(|(name, ..)| *name == self.opt_level.get())
-                .map_or_else(OptLevel::default, |(_, level, _)| *level),
+            opt_level: OptLevel::from_name(&self.opt_level.get())?,
         })
     }
 }
@@ -255,13 +241,8 @@ fn take(app: App, file: File) {
         let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
         match text {
             Some(text) => {
-                let language = match file.name().rsplit_once('.') {
-                    Some((_, "c" | "h")) => "c",
-                    Some((_, "py")) => "python",
-                    _ => "",
-                };
                 app.form.code.set(text);
-                app.form.language.set(language.to_owned());
+                app.form.language.set(Language::of_file(&file.name()).map_or("", Language::name).to_owned());
                 app.run();
             }
             None => app.notice.set(Some(format!("{} cannot be read", file.name()))),
@@ -278,8 +259,7 @@ fn fields(app: App) -> impl IntoView {
             app.run();
         }
     };
-    let languages = [("", "Detect"), ("c", "C"), ("python", "Python")];
-    let languages = languages.map(|(value, text)| (value.to_owned(), text.to_owned())).to_vec();
+    let languages = iter::once((String::new(), "Detect".to_owned())).chain(choices::<Language>()).collect();
     let devices = DEVICES
         .iter()
         .map(|device| {
@@ -287,8 +267,8 @@ fn fields(app: App) -> impl IntoView {
             (device.name.to_owned(), format!("{}{memory}", device.title))
         })
         .collect();
-    let elements = ELEMENTS.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
-    let opt_levels = OPT_LEVELS.map(|(name, _, text)| (name.to_owned(), text.to_owned())).to_vec();
+    let elements = Element::FLOATING.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
+    let opt_levels = choices::<OptLevel>().collect();
     view! {
         <fieldset>
             <legend>"Kernel"</legend>

@@ -1,7 +1,7 @@
 //! Labelled fields that show what is wrong with them.
 
 use accel_core::error::Error;
-use accel_core::recipe::fields::{FIELDS, FieldInfo, Part, Value};
+use accel_core::recipe::fields::{Domain, FIELDS, FieldInfo, Part};
 use accel_ui::field::{self, Field};
 use accel_ui::view::yes;
 use leptos::prelude::*;
@@ -128,11 +128,11 @@ fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
         ..Field::new(row.id, row.title, app.form.text(row.field))
     };
     match row.value {
-        Value::Choice(choices) => {
+        Domain::Choice(choices) => {
             let empty = (!row.empty.is_empty()).then(|| (String::new(), row.empty.to_owned()));
             let choices = choices().into_iter().map(|choice| (choice.name.to_owned(), choice.title.to_owned()));
             field.choice(empty.into_iter().chain(choices).collect())
         }
-        Value::Number(_) | Value::Size | Value::Text => field.input(),
+        Domain::Number(_) | Domain::Size | Domain::Text => field.input(),
     }
 }

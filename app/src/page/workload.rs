@@ -1,5 +1,6 @@
 //! The choice of a workload.
 
+use accel_core::import::{FORMATS, FileKind};
 use accel_core::recipe::fields::Part;
 use accel_core::scenarios::{self, SCENARIOS};
 use accel_core::workload::presets::PRESETS;
@@ -81,7 +82,7 @@ fn model_form(app: App) -> impl IntoView {
         </p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
             <label for="config">
-                "config.json of a model on Hugging Face (16 families): paste it, or drop the file anywhere"
+                "config.json of a model on Hugging Face: paste it, or drop the file anywhere"
             </label>
             <textarea
                 id="config"
@@ -131,11 +132,12 @@ fn synthetic_form(app: App) -> impl IntoView {
 }
 
 fn file_form(app: App) -> impl IntoView {
+    let titles: Vec<&str> = FORMATS.iter().filter(|row| row.kind != FileKind::Model).map(|row| row.title).collect();
     let chosen = move || app.form.file.with(|f| f.as_ref().map_or(String::new(), |f| format!("Chosen: {}", f.name)));
     view! {
         <div class="field">
             <label for="file">
-                "Choose a file, or drop it anywhere: PyTorch execution traces, Chakra, Kineto, oracleGeneral, CSV, JSON records, routing logs, safetensors or GGUF headers; gzip or zstd"
+                {format!("Choose a file, or drop it anywhere: {}; packed with gzip or zstd, or not", titles.join(", "))}
             </label>
             {file_picker(app)}
             <p class="hint">{Signal::derive(chosen)}</p>

@@ -23,7 +23,7 @@ pub(super) fn answer(outcome: &Outcome) -> AnyView {
         <section class="panel" id="answer">
             <h2>"What happens"</h2>
             <div class="words" id="explanation">
-                {words}
+                {words} <p>{outcome.cost.about.clone()}</p>
             </div>
             {warnings}
             <p class="hint">

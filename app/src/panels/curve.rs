@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accel_core::curve::{Curves, Point};
+use accel_core::curve::{CurvePoint, Curves};
 use accel_core::run::Outcome;
 use accel_core::units::format_bytes;
 use accel_ui::chart::{Colour, Failure, Frame, HPos, LABELS_AND_NAME, VPos, chart, svg};
@@ -68,8 +68,8 @@ fn draw(curves: &Curves, by_bytes: bool, width: u32) -> Result<String, Failure> 
     let frame = Frame::new(width, HEIGHT, 48, LABELS_AND_NAME);
     let Frame { left, right, bottom, .. } = frame;
     let x = |capacity: u64| frame.x((log(capacity) - from) / (to - from).max(1e-9));
-    let line = |points: &[Point]| -> Vec<(i32, i32)> {
-        let ratio = |p: &Point| if by_bytes { p.byte_miss_ratio } else { p.miss_ratio };
+    let line = |points: &[CurvePoint]| -> Vec<(i32, i32)> {
+        let ratio = |p: &CurvePoint| if by_bytes { p.byte_miss_ratio } else { p.miss_ratio };
         points.iter().map(|p| (x(p.capacity_bytes), frame.y(ratio(p)))).collect()
     };
     svg(width, HEIGHT, &|canvas| {

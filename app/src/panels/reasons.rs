@@ -63,7 +63,7 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
             when(e.next_use),
             format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
             when(e.best_next_use),
-            format!("{:.4} ms", e.cost_ms),
+            e.cost_ms.map_or("–".into(), |ms| format!("{ms:.4} ms")),
         ]
     });
     let head = ["access", "evicted", "needed next", "best victim", "needed next", "cost of the difference"];

@@ -32,7 +32,7 @@ pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
 }
 
 fn fit_table(title: &'static str, fit: &Fit) -> AnyView {
-    let p_value = fit.p_value.map_or("too few tensors to tell".to_owned(), |p| format!("p = {p:.4}"));
+    let p_value = fit.p_value.map_or("too few tensors for a test".to_owned(), |p| format!("p = {p:.4}"));
     let most = fit.observed.iter().map(|o| *o as f64).chain(fit.expected.iter().copied()).fold(1.0, f64::max);
     let rows = fit
         .categories

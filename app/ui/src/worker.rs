@@ -173,7 +173,7 @@ fn deliver(worker: &web_sys::Worker, message: &JsValue) -> Result<(), Error> {
     worker.post_message(message).map_err(|_| Error::Internal("the worker cannot be reached".into()))
 }
 
-/// In the worker: handles each message of the page, and tells the page that it listens.
+/// In the worker: handles each message of the page, and lets the page know that it listens.
 pub fn listen(handler: impl Fn(&DedicatedWorkerGlobalScope, JsValue) + 'static) {
     let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return };
     let listener = {

@@ -48,7 +48,7 @@ fn a_trace_survives_every_format() {
     both(&["trace", "generate", "--synthetic", "MoE", "--num-layers", "40", "--to", "prototype-json", "-o", &first]);
     let wanted = info(&first, &[]);
     assert_eq!(wanted["format"], "prototype-json");
-    let policies = ["--policy", "lru,s3-fifo", "--json"];
+    let policies = ["--policy", "lru,s3-fifo", "--cost", "prototype", "--bounds", "--json"];
     let simulated = both(&[&["simulate", "--trace", &first], &policies[..]].concat()).0;
 
     let mut last = first;
@@ -90,7 +90,7 @@ fn a_trace_survives_every_format() {
 fn columns_are_chosen() {
     let folder = Folder::new();
     let csv = folder.file("t.txt", "9;4096;x\n8;512;y\n7;4096;x\n");
-    assert!(refusal(&["trace", "info", &csv]).contains("its format cannot be told"));
+    assert!(refusal(&["trace", "info", &csv]).contains("its format cannot be detected"));
     let columns = "obj-id-col=3,obj-size-col=2,time-col=1";
     let found = info(&csv, &["--columns", columns]);
     assert_eq!((&found["format"], &found["trace"]["requested_bytes"]), (&"csv".into(), &8704.into()));

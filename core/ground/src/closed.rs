@@ -49,7 +49,7 @@ type NamesOf<'a> = &'a dyn Fn(usize) -> Option<(&'static str, &'static [&'static
 /// Where in a list a name is found. The same code for every list: the page has some twenty.
 fn place_of(name: &str, names_of: NamesOf<'_>) -> Option<usize> {
     let named = |(_, (own, aliases)): &(usize, (&str, &[&str]))| {
-        same(own, name) || aliases.iter().any(|alias| same(alias, name))
+        same_name(own, name) || aliases.iter().any(|alias| same_name(alias, name))
     };
     (0..).map_while(|place| Some((place, names_of(place)?))).find(named).map(|(place, _)| place)
 }
@@ -66,7 +66,7 @@ pub fn names<T: Closed>(values: &[T]) -> String {
 }
 
 /// Whether two names are the same but for case, `-` and `_`, and for space around them.
-pub fn same(one: &str, other: &str) -> bool {
+pub fn same_name(one: &str, other: &str) -> bool {
     one == other || plain(one).eq(plain(other))
 }
 

@@ -15,7 +15,7 @@ const LINE_BYTES: u64 = 64;
 const CAPACITIES: [u64; 3] = [32 << 10, 512 << 10, 32 << 20];
 
 fn main() {
-    // How they were found tells more than the time alone.
+    // How they were found says more than the time alone.
     for (name, program) in [
         ("gemm", gemm(1024)),
         ("2mm", two_products(1024)),

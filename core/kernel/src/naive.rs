@@ -3,7 +3,7 @@
 use super::expr::Expr;
 use super::nest::{Access, Comparison, Condition, Node, Program, Work};
 
-/// What a run tells, in the order in which it happens.
+/// What a run reports, in the order in which it happens.
 pub(crate) trait Watch {
     /// A loop's body is about to run once more.
     fn round(&mut self) {}

@@ -41,6 +41,9 @@ pub enum Element {
 }
 
 impl Element {
+    /// The floating-point types.
+    pub const FLOATING: [Self; 4] = [Self::F64, Self::F32, Self::F16, Self::Bf16];
+
     const NAMES: [(&'static str, Self); 34] = [
         ("f64", Self::F64),
         ("f32", Self::F32),
@@ -101,7 +104,7 @@ impl Element {
 
     /// Whether arithmetic on it is floating-point.
     pub fn is_float(self) -> bool {
-        matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
+        Self::FLOATING.contains(&self)
     }
 }
 

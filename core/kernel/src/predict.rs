@@ -70,7 +70,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     assumptions.extend(&target.assumptions);
     assumptions.extend(&cost.assumptions);
     if cost.ms.iter().chain(&cost.joules).any(|figure| !figure.is_finite()) {
-        let problem = "the kernel does more than a number can tell".to_owned();
+        let problem = "the kernel's cost exceeds the range of 64-bit floating-point numbers".to_owned();
         return Err(Error::TooLarge { problem, cure: "Choose smaller parameters".into() });
     }
     let [low, latency_ms, high] = cost.ms;

@@ -110,19 +110,35 @@ closed! {
     }
 }
 
+impl Language {
+    /// The extensions of its files, the usual one first.
+    pub fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::C => &["c", "h"],
+            Self::Python => &["py"],
+        }
+    }
+
+    /// The language of a file of that name; none where its extension is that of no language.
+    pub fn of_file(name: &str) -> Option<Self> {
+        let (_, extension) = name.rsplit_once('.')?;
+        Self::ALL.into_iter().find(|language| language.extensions().contains(&extension))
+    }
+}
+
 closed! {
     /// How the code is compiled; compilers take the names with a dash in front.
     #[derive(Default)]
     pub enum OptLevel("opt_level", "level of optimization") {
         /// As written: every scalar variable in memory, one element at a time.
-        O0 = "O0" or "0",
+        O0 = "O0" titled "O0: as written, scalars in memory" or "0",
         /// Scalars in registers.
-        O1 = "O1" or "1",
+        O1 = "O1" titled "O1: scalars in registers" or "1",
         /// Vectors where dependences allow, element-wise operations of a statement in one pass.
         #[default]
-        O2 = "O2" or "2",
+        O2 = "O2" titled "O2: vectors, statements fused" or "2",
         /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
-        O3 = "O3" or "3",
+        O3 = "O3" titled "O3: unrolled, neighbours fused" or "3",
     }
 }
 
@@ -301,6 +317,14 @@ mod tests {
             assert_eq!(OptLevel::from_name(name), Ok(level));
         }
         assert_eq!(OptLevel::from_name("Ofast").unwrap_err().field_name(), Some("opt_level"));
+        for (name, language) in
+            [("a/gemm.c", Some(Language::C)), ("gemm.h", Some(Language::C)), ("a.b.py", Some(Language::Python))]
+        {
+            assert_eq!(Language::of_file(name), language, "{name}");
+        }
+        for other in ["gemm", "c", "gemm.rs", "gemm.c.txt"] {
+            assert_eq!(Language::of_file(other), None, "{other}");
+        }
         assert_eq!(Language::from_name("Python"), Ok(Language::Python));
         assert_eq!(Language::from_name("rust").unwrap_err().field_name(), Some("language"));
     }

@@ -134,7 +134,7 @@ pub fn matches(head: &[u8]) -> bool {
     let Some((metadata, mut rest)) = usize::try_from(length).ok().and_then(|n| rest.split_at_checked(n)) else {
         return false;
     };
-    // A version or an attribute; an empty message is allowed, but then the nodes must tell.
+    // A version or an attribute; an empty message is allowed, but then the nodes decide.
     if !matches!(metadata.first(), None | Some(0x0a | 0x12)) || Metadata::decode(metadata).is_err() {
         return false;
     }

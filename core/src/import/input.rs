@@ -23,13 +23,13 @@ const MOST_UNPACKED: u64 = 16 << 30;
 
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
+enum Compression {
     None,
     Gzip,
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// How a file is packed that begins like this.
     fn of(head: &[u8]) -> Self {
         match head {
@@ -50,8 +50,8 @@ impl Packing {
 
 /// The content of a file that is not held: unpacked while it is read.
 pub fn unpack<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let packing = Packing::of(source.fill_buf()?);
-    Ok(packing.open(source))
+    let compression = Compression::of(source.fill_buf()?);
+    Ok(compression.open(source))
 }
 
 /// The mark that some editors put before UTF-8.
@@ -89,18 +89,18 @@ pub struct Input<'a> {
     /// Its name.
     pub name: &'a str,
     bytes: &'a [u8],
-    packing: Packing,
+    compression: Compression,
 }
 
 impl<'a> Input<'a> {
     /// The file `name` with these bytes, packed or not.
     pub fn new(name: &'a str, bytes: &'a [u8]) -> Self {
-        Self { name, bytes, packing: Packing::of(bytes) }
+        Self { name, bytes, compression: Compression::of(bytes) }
     }
 
     /// The content, where it is not packed.
     pub fn plain(&self) -> Option<&'a [u8]> {
-        (self.packing == Packing::None).then_some(self.bytes)
+        (self.compression == Compression::None).then_some(self.bytes)
     }
 
     /// The first bytes of the content: 64 KiB, or less where it is shorter or damaged.
@@ -111,7 +111,7 @@ impl<'a> Input<'a> {
     /// The same, and why it is not longer where that is no end.
     fn start(&self) -> (Vec<u8>, Option<io::Error>) {
         let mut head = Vec::new();
-        let read = self.packing.open(self.bytes).take(HEAD as u64).read_to_end(&mut head);
+        let read = self.compression.open(self.bytes).take(HEAD as u64).read_to_end(&mut head);
         (head, read.err())
     }
 
@@ -131,7 +131,7 @@ impl<'a> Input<'a> {
     pub fn reader<'p>(&self, progress: &'p mut dyn Progress) -> BufReader<Tracked<'a, 'p>> {
         let packed = Rc::new(Cell::new(0));
         let source = Counted { rest: self.bytes, taken: Rc::clone(&packed) };
-        let source = self.packing.open(source);
+        let source = self.compression.open(source);
         let total = self.bytes.len() as u64;
         BufReader::with_capacity(HEAD, Tracked { source, packed, total, unpacked: 0, reported: None, progress })
     }
@@ -232,7 +232,7 @@ impl BufRead for Counted<'_> {
     }
 }
 
-/// Unpacked content that tells its progress.
+/// Unpacked content that reports progress.
 pub struct Tracked<'a, 'p> {
     source: Box<dyn Read + 'a>,
     packed: Rc<Cell<u64>>,

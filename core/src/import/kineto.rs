@@ -334,8 +334,8 @@ impl State {
             return Err(Error::input(&self.input, Place::Whole, problem, "Profile again with record_shapes=True"));
         }
         builder.warn(
-            "Reuse cannot be known from this file: a profile does not tell which tensors are the same, so each one that \
-             an operator takes is an object of its own, and what operators return is missing. For reuse, record an \
+            "Reuse cannot be known from this file: a profile does not say which tensors are the same tensor, so each one \
+             that an operator takes is an object of its own, and what operators return is missing. For reuse, record an \
              execution trace (torch.profiler.ExecutionTraceObserver) and open that",
         );
         let [inside, views, without] = not_counted;

@@ -158,7 +158,7 @@ macro_rules! formats {
             },
         )*];
 
-        /// The model that a file with this head describes, as far as its first bytes tell; none where it holds none.
+        /// The model that a file with this head describes, as far as its first bytes show; none where it holds none.
         /// Links no reader.
         pub fn detect_model(head: &[u8]) -> Option<Format> {
             let head = strip_mark(head);
@@ -305,7 +305,7 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     Err(Error::input(
         input.name,
         Place::Whole,
-        "its format cannot be told from its content",
+        "its format cannot be detected from its content",
         format!(
             "Name it (one of {}), or check that the file is complete; CSV must name its columns ({} or {}), or have \
              them chosen",
@@ -327,7 +327,7 @@ pub fn choose(format: Option<Format>, columns: Option<&Columns>, input: &Input<'
 
 /// What a file yields.
 pub(crate) enum Content {
-    Trace(Trace),
+    Trace(Box<Trace>),
     Model(ModelFile),
 }
 
@@ -347,9 +347,9 @@ pub(crate) fn content(
         input.check()?;
     }
     Ok(match codec.read {
-        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?),
-        Reader::Table(read) => Content::Trace(read(input, columns, progress)?),
-        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?),
+        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?.into()),
+        Reader::Table(read) => Content::Trace(read(input, columns, progress)?.into()),
+        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?.into()),
         Reader::Model(read) => Content::Model(read(input, progress)?),
     })
 }
@@ -374,7 +374,7 @@ pub fn read(
     progress: &mut dyn Progress,
 ) -> Result<Trace, Error> {
     match content(format, input, columns, progress)? {
-        Content::Trace(trace) => Ok(trace),
+        Content::Trace(trace) => Ok(*trace),
         Content::Model(_) => Err(Error::Internal(format!("{} is a model, not a trace", format.name()))),
     }
 }
@@ -398,7 +398,7 @@ pub fn lost(format: Format, trace: &Trace) -> Vec<String> {
 
 /// What no format keeps.
 fn lost_by_all(trace: &Trace) -> Vec<&'static str> {
-    which([
+    occurring([
         (trace.modes().any(|mode| mode != Mode::Read), "which accesses write"),
         (trace.knows_flops(), "the work of each access"),
         (!trace.marks().is_empty(), "the marks"),
@@ -407,7 +407,7 @@ fn lost_by_all(trace: &Trace) -> Vec<&'static str> {
 }
 
 /// The losses that occur.
-fn which(losses: impl IntoIterator<Item = (bool, &'static str)>) -> Vec<&'static str> {
+fn occurring(losses: impl IntoIterator<Item = (bool, &'static str)>) -> Vec<&'static str> {
     losses.into_iter().filter_map(|(is_lost, what)| is_lost.then_some(what)).collect()
 }
 
@@ -435,7 +435,7 @@ mod tests {
         files
     }
 
-    /// Reads in the format and in the one that is detected; every refusal tells where and what to do.
+    /// Reads in the format and in the one that is detected; every refusal names the place and the cure.
     fn check(format: Format, bytes: &[u8]) -> Option<Trace> {
         let input = Input::new("some file", bytes);
         if let Ok(found) = detect(&input) {
@@ -523,7 +523,7 @@ mod tests {
         for (other, wanted) in [
             (&b"PAR1\x15\x04"[..], "Parquet is not read here. Give it to the command line"),
             (b"{\"metadata\":{},\"weight_map\":{}}", "Give one of the .safetensors files that it names"),
-            (b"hello", "its format cannot be told from its content. Name it (one of prototype-csv"),
+            (b"hello", "its format cannot be detected from its content. Name it (one of prototype-csv"),
             (b"", "the file is empty"),
             (b"\xff\xfet\0i\0", "the text is UTF-16. Save the file as UTF-8"),
             (b"BZh91AY&SY\0", "it is packed with bzip2, which is not read here. Unpack it first"),
@@ -589,7 +589,7 @@ mod tests {
         let weights = gguf::tests::good();
         let trace = gguf::read(&Input::new("t", &weights), None, &mut Unattended).unwrap();
         assert_eq!(lost(Format::OracleGeneral, &trace).len(), 4);
-        assert_eq!(lost(Format::PrototypeJson, &trace), ["layers and kinds that the names do not tell"]);
+        assert_eq!(lost(Format::PrototypeJson, &trace), ["layers and kinds that do not follow from the names"]);
         let columns = Columns::default();
         let error = read(Format::Gguf, &Input::new("t", &weights), Some(&columns), &mut Unattended).unwrap_err();
         assert!(error.to_string().contains("no columns to choose"), "{error}");

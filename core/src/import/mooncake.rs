@@ -136,7 +136,8 @@ pub(super) fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Tra
         block_tokens.unwrap_or(BLOCK_TOKENS[0])
     ));
     if elsewhere > 0 {
-        builder.warn(format!("{elsewhere} uses of a block come after another block than its first use; the first counts"));
+        builder
+            .warn(format!("{elsewhere} uses of a block come after another block than its first use; the first counts"));
     }
     if backwards > 0 {
         builder.warn(format!(
@@ -194,7 +195,10 @@ mod tests {
             ("{\"input_length\":0,\"hash_ids\":[]}", "line 1: input_length is 0. Write"),
             ("{\"input_length\":5,\"hash_ids\":3}", "expected a list of the numbers of blocks"),
             ("{\"input_length\":5,\"hash_ids\":[-3]}", "invalid value: integer `-3`"),
-            ("{\"input_length\":600,\"hash_ids\":[1,2]}\n{\"input_length\":600,\"hash_ids\":[1,2,3]}", "line 2: 3 blocks"),
+            (
+                "{\"input_length\":600,\"hash_ids\":[1,2]}\n{\"input_length\":600,\"hash_ids\":[1,2,3]}",
+                "line 2: 3 blocks",
+            ),
             ("{\"input_length\":1,\"hash_ids\":[1,2,3,4]}", "line 1: 4 blocks of 512 tokens do not hold a prompt of 1"),
             ("{\"input_length\":600,\"hash_ids\":[1,2]", "line 1, column"),
         ] {

@@ -4,8 +4,8 @@
 //! uses of the tensor (0, 1, 2 …). It is recomputed from the order of the records; a score is not read back.
 
 use super::input::Input;
+use super::occurring;
 use super::text::{Names, Rows, shorten};
-use super::which;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::score::{Features, Scores, features};
@@ -171,7 +171,7 @@ pub fn check(trace: &Trace) -> Result<(), Error> {
     Err(Error::field(shorten(&tensor.name), "0 bytes", problem, cure))
 }
 
-/// The layer of a tensor named as the prototype names them (`Q_3`), where the name tells it.
+/// The layer of a tensor named as the prototype names them (`Q_3`), where it follows from the name.
 fn layer_of(name: &str) -> Option<u32> {
     let layer = name.rsplit_once('_')?.1.parse().ok()?;
     // Beyond this it is an identifier, not a layer.
@@ -271,9 +271,9 @@ pub(super) fn lost(trace: &Trace) -> Vec<&'static str> {
 /// What records of either encoding leave out of `trace`.
 pub(super) fn lost_in_records(trace: &Trace) -> Vec<&'static str> {
     let tensors = || trace.tensors().iter();
-    let told = |t: &Tensor| layer_of(&t.name) == t.layer && kind_of(&t.name) == t.kind;
-    which([
-        (!tensors().all(told), "layers and kinds that the names do not tell"),
+    let implied = |t: &Tensor| layer_of(&t.name) == t.layer && kind_of(&t.name) == t.kind;
+    occurring([
+        (!tensors().all(implied), "layers and kinds that do not follow from the names"),
         (!trace.sized().all(|(_, bytes)| is_exact(bytes)), "the last digits of large sizes"),
         (trace.was_timed(), "the times"),
     ])

@@ -22,7 +22,7 @@ use crate::trace::Trace;
 const CURE: &str = "Check that it is an execution trace of PyTorch (ExecutionTraceObserver) and is not damaged";
 
 /// Whether a file begins like this format: an object with `schema` and `nodes`. Where keys are sorted, the schema
-/// stands behind the nodes: then the first node must tell.
+/// stands behind the nodes: then the first node decides.
 pub fn matches(head: &[u8]) -> bool {
     let has = |keys: &[&[u8]], wanted: &[u8]| keys.contains(&wanted);
     let keys = outer_keys(head);
@@ -123,7 +123,7 @@ impl ValueReader for File<'_> {
     }
 }
 
-/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number tells whether this reader knows it. Gives the schema back where the
+/// `1.0.1`, `1.1.1-chakra.0.0.4`: the first number decides whether this reader knows it. Gives the schema back where the
 /// others are newer.
 fn check_schema(input: &str, schema: &str) -> Result<Option<String>, Error> {
     let shown: String = schema.chars().take(40).collect();
@@ -249,7 +249,7 @@ impl ValueReader for Attribute<'_> {
                         _ => Name::Other,
                     };
                 }
-                "value" => match map.next_value_seed(Seed(Value { state, place: None }))? {
+                "value" => match map.next_value_seed(Seed(ArgumentValue { state, place: None }))? {
                     Leaf::Text if name == Name::Schema => {
                         std::mem::swap(&mut state.text, &mut state.call.schema);
                     }
@@ -314,7 +314,7 @@ impl ValueReader for SideOf<'_> {
         let mut position = 0;
         loop {
             let place = Some(At { part, position, element: 0 });
-            match list.next_element_seed(Seed(Value { state, place }))? {
+            match list.next_element_seed(Seed(ArgumentValue { state, place }))? {
                 None => break,
                 Some(Leaf::Bool(set)) => side_of(state, part).flags.push(Flag { position, set }),
                 Some(_) => {}
@@ -363,12 +363,12 @@ enum Leaf {
 }
 
 /// A value: tensors in it, at any depth, are kept if it has a place.
-struct Value<'s> {
+struct ArgumentValue<'s> {
     state: &'s mut State,
     place: Option<At>,
 }
 
-impl ValueReader for Value<'_> {
+impl ValueReader for ArgumentValue<'_> {
     type Value = Leaf;
     const FORM: Form = Form::Any;
     const EXPECTED: &'static str = "a value";
@@ -411,7 +411,7 @@ impl ValueReader for Value<'_> {
         let (mut count, mut tensor, mut leaves) = (0usize, true, 0u32);
         loop {
             let inside = place.map(|at| At { element: at.element.saturating_add(leaves), ..at });
-            let Some(leaf) = list.next_element_seed(Seed(Value { state, place: inside }))? else { break };
+            let Some(leaf) = list.next_element_seed(Seed(ArgumentValue { state, place: inside }))? else { break };
             match (leaf, numbers.get_mut(count)) {
                 (Leaf::Int(number), Some(slot)) => *slot = number,
                 (Leaf::Number, Some(_)) => {}
@@ -620,11 +620,11 @@ mod tests {
     fn newer_schemas_are_told() {
         let (x, y) = (&tensor(10, 11, 8), &tensor(12, 13, 8));
         let text = file(&[node(2, 1, "aten::add", ADD, &[(x, T), (x, T)], &[(y, T)])]);
-        for (schema, told) in
+        for (schema, warns) in
             [("1.1.1-chakra.0.0.4", false), ("1.0.3-x", false), ("1.1.2", true), ("1.9.9-chakra", true)]
         {
             let trace = read_text(&text.replace("1.1.1-chakra.0.0.4", schema)).unwrap();
-            assert_eq!(trace.warnings().iter().any(|w| w.starts_with("the schema is")), told, "{schema}");
+            assert_eq!(trace.warnings().iter().any(|w| w.starts_with("the schema is")), warns, "{schema}");
         }
     }
 
@@ -691,7 +691,7 @@ mod tests {
         let nodes = [
             node(2, 1, "aten::view", view, &[(x, T)], &[(x, T)]),
             node(3, 1, "aten::expand", expand, &[(x, T)], &[(wide, T)]),
-            // No schema: the name tells.
+            // No schema: the name decides.
             node(4, 1, "detach", "", &[(x, T)], &[(x, T)]),
             node(5, 1, "aten::add", ADD, &[(wide, T), (x, T)], &[(y, T)]),
         ];

@@ -17,9 +17,9 @@ use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op};
 use crate::workload::dtype::{Bits, Dtype, product};
-use crate::workload::file::{ModelFile, Operators, Stored};
+use crate::workload::file::{ModelFile, Operators, StoredModel};
 use crate::workload::model_run::{Convolution, ModelRun, refuse_field};
-use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
 
 /// The most layers.
 const MOST_LAYERS: usize = 100_000;
@@ -187,15 +187,15 @@ impl Operators for Topology {
         refuse_field("prompt_tokens", run.prompt_tokens.is_some(), "a topology has no tokens")
     }
 
-    fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {
+    fn store<'a>(&'a self, planner: &mut Planner, run: &'a ModelRun) -> Result<Box<dyn StoredModel + 'a>, Error> {
         if !self.unread.is_empty() {
             let names: Vec<&str> = self.unread.iter().map(String::as_str).collect();
-            plan.warn(format!("these columns are not read: {}; filters count whole", names.join(", ")));
+            planner.warn(format!("these columns are not read: {}; filters count whole", names.join(", ")));
         }
         let width = bits(run).weights;
         let filters = |(number, layer): (u32, &Layer)| {
             let name = format!("{} filters [{number}]", layer.name);
-            plan.stored(name, Shape::new(layer.k, layer.n, width), Some(number), Kind::Weights)
+            planner.stored(name, Shape::new(layer.k, layer.n, width), Some(number), Kind::Weights)
         };
         let filters = (0..).zip(&self.layers).map(filters).collect();
         Ok(Box::new(Filters { topology: self, run, filters }))
@@ -209,8 +209,8 @@ struct Filters<'a> {
     filters: Vec<Val>,
 }
 
-impl Stored for Filters<'_> {
-    fn step(&self, _plan: &mut Plan, _pass: u64) -> Result<Step, Error> {
+impl StoredModel for Filters<'_> {
+    fn step(&self, _planner: &mut Planner, _pass: u64) -> Result<Step, Error> {
         self.topology.step(self.run.convolution, &self.filters, self.run.batch_size, bits(self.run))
     }
 }
@@ -273,9 +273,9 @@ mod tests {
         let topology = Topology::parse(&Input::new("t.csv", text.as_bytes()), &mut Unattended).unwrap();
         let columns = |convolution| {
             let run = ModelRun { convolution, batch_size: 2, ..ModelRun::default() };
-            let mut plan = Plan::new("CNN", 1 << 20, None);
-            let filters = topology.store(&mut plan, &run).unwrap();
-            let step = filters.step(&mut plan, 0).unwrap();
+            let mut planner = Planner::new("CNN", 1 << 20, None);
+            let filters = topology.store(&mut planner, &run).unwrap();
+            let step = filters.step(&mut planner, 0).unwrap();
             let made = step.temps.iter().filter(|temp| temp.name == "im2col");
             made.map(|temp| (temp.shape.rows, temp.shape.cols)).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! What the headers of weight files tell: the name, type, shape and bytes of every weight, without the data.
+//! What the headers of weight files hold: the name, type, shape and bytes of every weight, without the data.
 
 use std::cmp::Ordering;
 

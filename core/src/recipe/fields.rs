@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use super::measure::Amount;
 use super::{FileSource, Recipe, Workload};
 use crate::closed::{self, Closed};
 use crate::curve::Grid;
@@ -38,13 +39,15 @@ pub enum Part {
     Device,
     /// The curve over capacities.
     Curve,
+    /// Which accesses are run and counted.
+    Measure,
     /// The experiment as a whole.
     Experiment,
 }
 
 /// What may be written into a field.
 #[derive(Debug, Clone, Copy)]
-pub enum Value {
+pub enum Domain {
     /// A number within a range, where it has one: least and most.
     Number(Option<[&'static str; 2]>),
     /// A number of bytes, such as `128MiB`.
@@ -88,7 +91,7 @@ pub struct FieldInfo {
     /// What an empty field means; a field that cannot be empty has none.
     pub empty: &'static str,
     /// What may be written.
-    pub value: Value,
+    pub value: Domain,
     /// Least, most and step of the slider that covers the usual range.
     pub slider: Option<[&'static str; 3]>,
     /// The folded part of the form that holds it; none where it is always open.
@@ -139,7 +142,7 @@ impl Part {
     pub fn recipe(self) -> Recipe {
         let with = |workload| Recipe { workload, memory: Memory::default(), ..Recipe::default() };
         match self {
-            Self::Model | Self::Memory | Self::Experiment => Recipe::default(),
+            Self::Model | Self::Memory | Self::Measure | Self::Experiment => Recipe::default(),
             Self::Synthetic => with(Workload::Synthetic(Synthetic::default())),
             Self::File => with(Workload::File(FileSource { name: String::new(), format: None, columns: None })),
             Self::Device => {
@@ -173,7 +176,7 @@ impl<T: Display + FromStr> Written<T> for Number {
         text.trim().parse().map_err(|_| {
             let shown = if text.trim().is_empty() { "empty".to_owned() } else { format!("\"{text}\"") };
             let cure = match row.value {
-                Value::Number(Some([least, most])) => format!("Write a number from {least} to {most}"),
+                Domain::Number(Some([least, most])) => format!("Write a number from {least} to {most}"),
                 _ => "Write a number".to_owned(),
             };
             Error::field(row.name, shown, "not a number this field can hold", cure)
@@ -229,6 +232,16 @@ impl Written<Columns> for Form {
     }
 }
 
+impl Written<Amount> for Form {
+    fn text(amount: &Amount) -> String {
+        amount.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Amount, Error> {
+        text.parse()
+    }
+}
+
 impl Written<String> for Form {
     fn text(text: &String) -> String {
         text.clone()
@@ -236,6 +249,25 @@ impl Written<String> for Form {
 
     fn read(_: &FieldInfo, text: &str) -> Result<String, Error> {
         Ok(text.to_owned())
+    }
+}
+
+/// Yes, or an empty text.
+struct Switch;
+
+impl Written<bool> for Switch {
+    fn text(on: &bool) -> String {
+        if *on { "yes".to_owned() } else { String::new() }
+    }
+
+    fn read(row: &FieldInfo, text: &str) -> Result<bool, Error> {
+        match text.trim() {
+            "" => Ok(false),
+            "yes" => Ok(true),
+            other => {
+                Err(Error::field(row.name, format!("\"{other}\""), "neither yes nor empty", "Write yes, or nothing"))
+            }
+        }
     }
 }
 
@@ -327,7 +359,7 @@ const PLAIN: FieldInfo = FieldInfo {
     title: "",
     hint: "",
     empty: "",
-    value: Value::Text,
+    value: Domain::Text,
     slider: None,
     group: "",
     half: false,
@@ -350,7 +382,7 @@ fields! {
         flag: "task",
         value_name: "NAME",
         title: "Task",
-        value: Value::Choice(choices::<Task>),
+        value: Domain::Choice(choices::<Task>),
         access: access!(model Name, task),
     }
     PromptTokens "Tokens of each prompt (model)." {
@@ -360,7 +392,7 @@ fields! {
         flag: "prompt-tokens",
         title: "Tokens read",
         empty: "128",
-        value: Value::Number(Some(["1", "131072"])),
+        value: Domain::Number(Some(["1", "131072"])),
         slider: Some(["1", "4096", "1"]),
         half: true,
         means: |model| model.prompt_tokens,
@@ -373,7 +405,7 @@ fields! {
         flag: "decode-tokens",
         title: "Tokens decoded",
         empty: "16",
-        value: Value::Number(Some(["0", "131072"])),
+        value: Domain::Number(Some(["0", "131072"])),
         slider: Some(["0", "64", "1"]),
         half: true,
         means: |model| model.decode_tokens,
@@ -385,7 +417,7 @@ fields! {
         id: "batch_size",
         flag: "batch-size",
         title: "Batch size",
-        value: Value::Number(Some(["1", "4096"])),
+        value: Domain::Number(Some(["1", "4096"])),
         slider: Some(["1", "64", "1"]),
         half: true,
         access: access!(model Number, batch_size),
@@ -396,7 +428,7 @@ fields! {
         id: "steps",
         flag: "steps",
         title: "Steps",
-        value: Value::Number(Some(["1", "1000"])),
+        value: Domain::Number(Some(["1", "1000"])),
         slider: Some(["1", "16", "1"]),
         half: true,
         means: |model| model.steps,
@@ -422,7 +454,7 @@ fields! {
         value_name: "TYPE",
         title: "Weights",
         empty: "the model's own",
-        value: Value::Choice(choices::<Dtype>),
+        value: Domain::Choice(choices::<Dtype>),
         group: STORAGE,
         half: true,
         access: access!(model Optional<Name>, weight_dtype),
@@ -435,7 +467,7 @@ fields! {
         value_name: "TYPE",
         title: "KV cache",
         empty: "as activations",
-        value: Value::Choice(choices::<Dtype>),
+        value: Domain::Choice(choices::<Dtype>),
         group: STORAGE,
         half: true,
         means: |model| model.kv_dtype,
@@ -449,7 +481,7 @@ fields! {
         value_name: "SIZE",
         title: "Tile",
         hint: "The largest block that moves as one.",
-        value: Value::Size,
+        value: Domain::Size,
         group: STORAGE,
         half: true,
         access: access!(model Size, tile_bytes),
@@ -462,7 +494,7 @@ fields! {
         value_name: "NAME",
         title: "Dataflow",
         empty: "each tile once",
-        value: Value::Choice(choices::<Dataflow>),
+        value: Domain::Choice(choices::<Dataflow>),
         group: STORAGE,
         half: true,
         access: access!(model Optional<Name>, dataflow),
@@ -474,7 +506,7 @@ fields! {
         flag: "convolution",
         value_name: "NAME",
         title: "Convolutions",
-        value: Value::Choice(choices::<Convolution>),
+        value: Domain::Choice(choices::<Convolution>),
         group: STORAGE,
         half: true,
         means: |model| model.convolution,
@@ -487,7 +519,7 @@ fields! {
         flag: "optimizer",
         value_name: "NAME",
         title: "Optimizer",
-        value: Value::Choice(choices::<Optimizer>),
+        value: Domain::Choice(choices::<Optimizer>),
         group: STORAGE,
         half: true,
         means: |model| model.optimizer,
@@ -501,7 +533,7 @@ fields! {
         value_name: "S",
         title: "Popularity (Zipf)",
         hint: "0: all experts alike.",
-        value: Value::Number(Some(["0", "4"])),
+        value: Domain::Number(Some(["0", "4"])),
         group: EXPERTS,
         half: true,
         means: |model| model.routing,
@@ -515,7 +547,7 @@ fields! {
         value_name: "P",
         title: "Stickiness",
         hint: "How likely the next token keeps an expert.",
-        value: Value::Number(Some(["0", "1"])),
+        value: Domain::Number(Some(["0", "1"])),
         group: EXPERTS,
         half: true,
         means: |model| model.routing,
@@ -538,7 +570,7 @@ fields! {
         flag: "synthetic",
         value_name: "TYPE",
         title: "Model type",
-        value: Value::Choice(choices::<ModelType>),
+        value: Domain::Choice(choices::<ModelType>),
         access: access!(Name, workload as Workload::Synthetic(it), it.model_type),
     }
     NumLayers "Layers (synthetic)." {
@@ -548,7 +580,7 @@ fields! {
         id: "num_layers",
         flag: "num-layers",
         title: "Layers",
-        value: Value::Number(Some(["1", "1024"])),
+        value: Domain::Number(Some(["1", "1024"])),
         slider: Some(["4", "48", "1"]),
         access: access!(Number, workload as Workload::Synthetic(it), it.num_layers),
     }
@@ -560,7 +592,7 @@ fields! {
         flag: "reuse-probability",
         value_name: "P",
         title: "Reuse probability",
-        value: Value::Number(Some(["0", "1"])),
+        value: Domain::Number(Some(["0", "1"])),
         slider: Some(["0", "1", "0.01"]),
         access: access!(Number, workload as Workload::Synthetic(it), it.reuse_probability),
     }
@@ -571,7 +603,7 @@ fields! {
         id: "synthetic_batch_size",
         flag: "batch-size",
         title: "Batch size",
-        value: Value::Number(Some(["1", "4096"])),
+        value: Domain::Number(Some(["1", "4096"])),
         slider: Some(["1", "256", "1"]),
         half: true,
         access: access!(Number, workload as Workload::Synthetic(it), it.batch_size),
@@ -583,7 +615,7 @@ fields! {
         id: "seq_length",
         flag: "seq-length",
         title: "Sequence length",
-        value: Value::Number(Some(["1", "131072"])),
+        value: Domain::Number(Some(["1", "131072"])),
         slider: Some(["32", "1024", "1"]),
         half: true,
         access: access!(Number, workload as Workload::Synthetic(it), it.seq_length),
@@ -597,7 +629,7 @@ fields! {
         value_name: "NAME",
         title: "Order of reuses",
         hint: "burst: back to back, as the prototype wrote them; every policy then gets the same hits.",
-        value: Value::Choice(choices::<Pattern>),
+        value: Domain::Choice(choices::<Pattern>),
         group: MORE,
         access: access!(Name, workload as Workload::Synthetic(it), it.pattern),
     }
@@ -608,7 +640,7 @@ fields! {
         id: "max_tensors_per_layer",
         flag: "max-tensors-per-layer",
         title: "Most tensors of a layer",
-        value: Value::Number(Some(["1", "1024"])),
+        value: Domain::Number(Some(["1", "1024"])),
         group: MORE,
         access: access!(Number, workload as Workload::Synthetic(it), it.max_tensors_per_layer),
     }
@@ -634,7 +666,7 @@ fields! {
         value_name: "SIZE",
         title: "Capacity",
         hint: "Such as 64MB, 128MiB or 8GiB.",
-        value: Value::Size,
+        value: Domain::Size,
         access: access!(Size, memory.capacity_bytes),
     }
     Admission "Which missed tensors come in: always (all that fit), or bypass (those the policy would not evict at once)." {
@@ -645,7 +677,7 @@ fields! {
         flag: "admission",
         value_name: "MODE",
         title: "Admission",
-        value: Value::Choice(choices::<Admission>),
+        value: Domain::Choice(choices::<Admission>),
         access: access!(Name, memory.admission),
     }
     PrefetchDepth "Loads may start as soon as the access this many before does; 0 loads on demand (device)." {
@@ -656,7 +688,7 @@ fields! {
         flag: "prefetch-depth",
         title: "Prefetch depth",
         hint: "Accesses by which loads run ahead; 0 loads on demand.",
-        value: Value::Number(Some(["0", "1024"])),
+        value: Domain::Number(Some(["0", "1024"])),
         access: access!(Number, memory.cost as Cost::Physical(it), it.prefetch_depth),
     }
     Points "Capacities in equal ratios up to the bytes of all tensors." {
@@ -667,8 +699,52 @@ fields! {
         flag: "points",
         title: "Capacities",
         hint: "2 to 512, up to the bytes of all tensors.",
-        value: Value::Number(Some(["2", "512"])),
+        value: Domain::Number(Some(["2", "512"])),
         access: access!(Number, curve as Some(grid), grid.points),
+    }
+    Warmup "Accesses before counting begins, or their share of all, such as 0.2." {
+        part: Part::Measure,
+        pointer: "/measure/warmup",
+        name: "warmup",
+        id: "warmup",
+        flag: "warmup",
+        value_name: "N|SHARE",
+        title: "Warm-up",
+        hint: "Accesses before counting begins, or their share of all.",
+        empty: "none",
+        access: access!(Optional<Form>, measure.warmup),
+    }
+    Accesses "Run the first N accesses of the trace only." {
+        part: Part::Measure,
+        pointer: "/measure/requests",
+        name: "requests",
+        id: "accesses",
+        flag: "requests",
+        title: "Accesses, at most",
+        empty: "all",
+        value: Domain::Number(None),
+        access: access!(Optional<Number>, measure.requests),
+    }
+    Interval "Tell the misses of each N accesses as well." {
+        part: Part::Measure,
+        pointer: "/measure/interval",
+        name: "interval",
+        id: "interval",
+        flag: "interval",
+        access: access!(Optional<Number>, measure.interval),
+        value: Domain::Number(None),
+    }
+    IgnoreSize "Count every tensor as one byte." {
+        part: Part::Measure,
+        pointer: "/measure/ignore_size",
+        name: "ignore_size",
+        id: "ignore_size",
+        flag: "ignore-size",
+        value_name: "",
+        title: "Sizes",
+        empty: "as given",
+        value: Domain::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
+        access: access!(Switch, measure.ignore_size),
     }
     Seed "Seed of everything drawn by chance." {
         part: Part::Experiment,
@@ -677,7 +753,7 @@ fields! {
         id: "seed",
         flag: "seed",
         title: "Seed",
-        value: Value::Number(Some(["0", "18446744073709551615"])),
+        value: Domain::Number(Some(["0", "18446744073709551615"])),
     }
 }
 
@@ -699,13 +775,15 @@ mod tests {
             assert!(FIELDS[..i].iter().all(|other| other.id != row.id && other.pointer != row.pointer), "{}", row.id);
             let mut recipe = row.part.recipe();
             let texts = match row.value {
-                Value::Number(Some(range)) => range.map(str::to_owned).to_vec(),
-                Value::Choice(choices) => choices().iter().map(|choice| choice.name.to_owned()).collect(),
-                Value::Size => vec!["3MiB".into(), "2GiB".into(), "5MB".into(), "4097".into()],
-                Value::Number(None) | Value::Text => {
+                Domain::Number(Some(range)) => range.map(str::to_owned).to_vec(),
+                Domain::Choice(choices) => choices().iter().map(|choice| choice.name.to_owned()).collect(),
+                Domain::Size => vec!["3MiB".into(), "2GiB".into(), "5MB".into(), "4097".into()],
+                Domain::Number(None) | Domain::Text => {
                     let text = match row.field {
                         Field::Requests => "512+64, 3x128+32@4",
                         Field::Columns => "time-col=1,obj-id-col=2",
+                        Field::Warmup => "0.2",
+                        Field::Accesses | Field::Interval => "1000",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]
@@ -719,10 +797,13 @@ mod tests {
                 match json.pointer(row.pointer) {
                     None => assert_eq!(text, row.default(), "{}", row.pointer),
                     Some(serde_json::Value::String(shown)) => assert_eq!(*shown, text),
-                    Some(serde_json::Value::Number(number)) if matches!(row.value, Value::Number(_)) => {
+                    Some(serde_json::Value::Bool(on)) => assert!(*on && text == "yes"),
+                    Some(serde_json::Value::Number(number))
+                        if matches!(row.value, Domain::Number(_)) || row.field == Field::Warmup =>
+                    {
                         assert_eq!(number.to_string().trim_end_matches(".0"), text);
                     }
-                    Some(number) => assert!(matches!(row.value, Value::Size) && number.is_u64()),
+                    Some(number) => assert!(matches!(row.value, Domain::Size) && number.is_u64()),
                 }
             }
         }
@@ -731,7 +812,7 @@ mod tests {
     #[test]
     fn ranges_are_those_of_the_check() {
         for row in &FIELDS {
-            let Value::Number(Some([least, most])) = row.value else { continue };
+            let Domain::Number(Some([least, most])) = row.value else { continue };
             let refused = |text: &str| {
                 let mut recipe = row.part.recipe();
                 let error = row.set(&mut recipe, text).and_then(|()| recipe.check()).err();
@@ -760,7 +841,7 @@ mod tests {
                     Err(error) => assert_eq!(error.field_name(), Some(row.name)),
                     // Any text is the name of a file; below zero is out of the range, which shows later.
                     Ok(()) => assert!(
-                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Value::Number(_)))
+                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Domain::Number(_)))
                     ),
                 }
             }

@@ -1,6 +1,7 @@
 //! One experiment as one value. The URL, the worker, REST and the command line all carry it.
 
 pub mod fields;
+pub mod measure;
 pub mod tenants;
 mod workload;
 
@@ -12,8 +13,10 @@ use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::{PolicyKind, PolicySpec};
+use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
+use measure::Measure;
 
 pub use workload::{FileSource, Workload};
 
@@ -38,9 +41,16 @@ pub struct Recipe {
     /// Whether to enclose the best possible schedule; takes about as long as five policies.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub bounds: bool,
+    /// Which accesses are run and counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub measure: Measure,
     /// At which capacities to run everything again, if at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<Grid>,
+}
+
+fn is_default(measure: &Measure) -> bool {
+    *measure == Measure::default()
 }
 
 fn yes() -> bool {
@@ -65,6 +75,7 @@ impl Default for Recipe {
             policies: default_policies(),
             seed: default_seed(),
             bounds: true,
+            measure: Measure::default(),
             curve: None,
         }
     }
@@ -78,6 +89,15 @@ impl Recipe {
         policies.any(|policy| policy.info().scored())
     }
 
+    /// The accesses that are run; a file workload brings its trace along.
+    pub fn trace(&self, file: Option<Trace>) -> Result<Trace, Error> {
+        let trace = match file {
+            Some(trace) => trace,
+            None => self.workload.trace(self.seed)?,
+        };
+        Ok(self.measure.part(trace))
+    }
+
     /// Fails on the first field that is out of range, without making the trace.
     pub fn check(&self) -> Result<(), Error> {
         self.memory.check()?;
@@ -88,7 +108,12 @@ impl Recipe {
         if let Some((_, policy)) = twice {
             return Err(Error::field("policies", policy.name(), "named twice", "Name each policy once"));
         }
+        self.measure.check()?;
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
+        if let (Some(warmup), Some(_)) = (self.measure.warmup, &self.curve) {
+            let problem = "a curve over capacities counts every access";
+            return Err(Error::field("warmup", warmup, problem, "Leave the warm-up out, or the curve"));
+        }
         self.workload.check()
     }
 

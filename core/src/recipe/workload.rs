@@ -104,7 +104,7 @@ impl Workload {
             Self::File(source) => {
                 let format = import::choose(source.format, source.columns.as_ref(), input)?;
                 let trace = match import::content(format, input, source.columns.as_ref(), progress)? {
-                    Content::Trace(trace) => trace,
+                    Content::Trace(trace) => *trace,
                     Content::Model(model) => {
                         let model_ref = ModelRef::File { file: source.name.clone() };
                         let run = ModelRun { model: model_ref, ..ModelRun::default() };

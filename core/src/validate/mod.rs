@@ -214,7 +214,7 @@ fn figure(value: f64) -> f64 {
 
 fn interpret(reuse: &Fit, size: &Fit) -> String {
     let verdict = |name: &str, fit: &Fit| match fit.p_value {
-        None => format!("{name}: too few tensors to tell"),
+        None => format!("{name}: too few tensors for a test"),
         Some(p) if p > SIGNIFICANCE => format!("{name}: a good match (p = {p:.3} > {SIGNIFICANCE})"),
         Some(p) => format!("{name}: does not match (p = {p:.3} <= {SIGNIFICANCE})"),
     };
@@ -323,7 +323,7 @@ mod tests {
         };
         let small = validate(ModelType::Mlp, 4);
         assert_eq!((small.reuse.p_value, small.size.p_value), (None, None));
-        assert_eq!(small.interpretation, "Reuses: too few tensors to tell; sizes: too few tensors to tell.");
+        assert_eq!(small.interpretation, "Reuses: too few tensors for a test; sizes: too few tensors for a test.");
         // Two bins: 16 tensors would be rejected in 7.7 % of seeds, 12 in 3.9 %.
         assert_eq!(validate(ModelType::Mlp, 8).reuse.p_value, None);
         assert!(validate(ModelType::Mlp, 6).reuse.p_value.is_some());

@@ -122,7 +122,7 @@ pub struct Comparison {
     /// D in words.
     pub effect: Effect,
     /// Probability of a D at least this large if the claim holds, 1 / `resamples` at least; none where the trace is too
-    /// short to tell.
+    /// short for a test.
     pub p_value: Option<f64>,
     /// Sign patterns it is the share of; 0 without.
     pub resamples: u32,
@@ -308,10 +308,12 @@ fn interpret(reference: &str, distances: &Comparison, sizes: Option<&Comparison>
             }
             Some(p) => format!("{name}: differ from {reference} (p = {p:.4}; {far})"),
             None if least < LEAST as u64 => {
-                format!("{name}: {least} are too few to tell difference from chance, which takes {LEAST} ({far})")
+                format!(
+                    "{name}: {least} are too few to distinguish a difference from chance, which takes {LEAST} ({far})"
+                )
             }
             None => format!(
-                "{name}: {least} are too few to tell difference from chance, as neighbours depend on each other and \
+                "{name}: {least} are too few to distinguish a difference from chance, as neighbours depend on each other and \
                  {BLOCKS} blocks of {} are needed ({far})",
                 c.block_length_needed
             ),
@@ -614,13 +616,13 @@ mod tests {
         assert!(real.distances.blocks >= 8 && real.distances.resamples == 1 << (real.distances.blocks - 1));
         let json = serde_json::to_string(&real).unwrap();
         assert_eq!(serde_json::from_str::<Realism>(&json).unwrap(), real);
-        let told = &real.interpretation;
-        assert!(told.starts_with("Stack distances: differ from GPT-2-large (p = 0.00"), "{told}");
+        let text = &real.interpretation;
+        assert!(text.starts_with("Stack distances: differ from GPT-2-large (p = 0.00"), "{text}");
         let short = Synthetic::default().trace(1).unwrap();
         let short = realism(&short, Reference::Profile(find("gpt2-large").unwrap())).unwrap();
         assert_eq!((short.distances.p_value, short.distances.resamples), (None, 0));
         assert!(
-            short.interpretation.contains("are too few to tell difference from chance, which takes 300"),
+            short.interpretation.contains("are too few to distinguish a difference from chance, which takes 300"),
             "{}",
             short.interpretation
         );
@@ -637,16 +639,16 @@ mod tests {
         assert!(other.p_value < Some(0.01) && other.effect == Effect::Large, "{other:?}");
         for order in [&[0u32][..], &[0, 1, 2]] {
             let once = testing::trace(&[1, 2, 3], order);
-            let told = realism(&once, Reference::Trace(&constant)).unwrap_err().to_string();
-            assert!(told.starts_with("the trace, whole input: every tensor is used once"), "{told}");
+            let error = realism(&once, Reference::Trace(&constant)).unwrap_err().to_string();
+            assert!(error.starts_with("the trace, whole input: every tensor is used once"), "{error}");
             assert!(realism(&constant, Reference::Trace(&once)).unwrap_err().to_string().contains("reference"));
         }
         // Long dependence: one distance in the first half, another in the second.
         let order: Vec<u32> = (0..800).map(|i| if i < 400 { 0 } else { i % 3 }).collect();
         let long = testing::trace(&[1; 3], &order);
-        let told = realism(&long, Reference::Trace(&long)).unwrap();
-        assert_eq!(told.distances.p_value, None);
-        assert!(told.interpretation.contains("as neighbours depend on each other"), "{}", told.interpretation);
+        let found = realism(&long, Reference::Trace(&long)).unwrap();
+        assert_eq!(found.distances.p_value, None);
+        assert!(found.interpretation.contains("as neighbours depend on each other"), "{}", found.interpretation);
         let two = testing::trace(&[1], &[0, 0]);
         assert_eq!(realism(&two, Reference::Trace(&two)).unwrap().distances.samples, 1);
     }

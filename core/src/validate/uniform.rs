@@ -8,13 +8,13 @@
 use crate::workload::synthetic::SIZES_MB;
 
 /// Draws that fell on each value.
-pub(super) type Counts = [u64; SIZES_MB.len()];
+pub(super) type DrawCounts = [u64; SIZES_MB.len()];
 // The sum below halves the values twice.
 const _: () = assert!(SIZES_MB.len() == 4);
 
 /// How far the cumulative counts stray from those of the uniform law, times four: whole numbers, so that
 /// comparisons are exact. The last is always 0 and left out. D is the greatest, over four times the draws.
-pub(super) fn deviations(counts: &Counts) -> [u64; SIZES_MB.len() - 1] {
+pub(super) fn deviations(counts: &DrawCounts) -> [u64; SIZES_MB.len() - 1] {
     let n: u64 = counts.iter().sum();
     let mut seen = 0;
     std::array::from_fn(|j| {
@@ -28,7 +28,7 @@ pub(super) fn deviations(counts: &Counts) -> [u64; SIZES_MB.len() - 1] {
 ///
 /// Given how many draws fall in the first two categories, how those and the others split in halves is independent:
 /// the sum runs over that count and the count of the first, the third is a range of a cumulative binomial.
-pub(super) fn p_value(counts: &Counts) -> f64 {
+pub(super) fn p_value(counts: &DrawCounts) -> f64 {
     let n: u64 = counts.iter().sum();
     let observed = deviations(counts);
     let d = observed.into_iter().max().unwrap_or(0);
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     /// All ways in which n draws can fall, with their number among the 4^n.
-    fn outcomes(n: u64) -> Vec<(Counts, f64)> {
+    fn outcomes(n: u64) -> Vec<(DrawCounts, f64)> {
         let mut factorial = vec![1.0];
         (1..=n).for_each(|k| factorial.push(factorial[k as usize - 1] * k as f64));
         let mut out = Vec::new();
@@ -146,7 +146,7 @@ mod tests {
         out
     }
 
-    fn order(counts: &Counts) -> (u64, u64) {
+    fn order(counts: &DrawCounts) -> (u64, u64) {
         let deviations = deviations(counts);
         (*deviations.iter().max().unwrap(), deviations.iter().map(|a| a * a).sum())
     }

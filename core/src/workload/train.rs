@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::plan::{Operator, Plan, Product, Shape, Step, Val};
+use super::plan::{Operator, Planner, Product, Shape, Step, Val};
 use crate::closed;
 use crate::trace::{Kind, Mode, Op};
 
@@ -55,32 +55,40 @@ const BACKWARD: f64 = 2.0;
 
 /// Appends the backward pass and the optimizer to a forward pass. `states` remembers what the optimizer keeps from step to
 /// step.
-pub(crate) fn train(plan: &mut Plan, step: &mut Step, optimizer: Optimizer, states: &mut BTreeMap<Val, Vec<Val>>) {
+pub(crate) fn train(
+    planner: &mut Planner,
+    step: &mut Step,
+    optimizer: Optimizer,
+    states: &mut BTreeMap<Val, Vec<Val>>,
+) {
     let Some(output) = step.output else { return };
     let operators = step.operators.clone();
     step.mark("backward");
     let inputs = step.inputs.clone();
-    let mut back = Back { plan, step, gradients: BTreeMap::new(), weights: Vec::new(), inputs };
+    let mut backward = Backward { planner, step, gradients: BTreeMap::new(), weights: Vec::new(), inputs };
     // The loss reads the output once and writes its gradient.
-    let (gradient, mode) = back.gradient(output);
-    back.step
+    let (gradient, mode) = backward.gradient(output);
+    backward
+        .step
         .push(Operator { writes: vec![(gradient, mode)], ..Operator::new(Op::Softmax, None, vec![output], gradient) });
     for operator in operators.iter().rev() {
-        back.turn(operator);
+        backward.operator_backward(operator);
     }
-    let Back { weights, gradients, .. } = back;
+    let Backward { weights, gradients, .. } = backward;
     step.mark("optimizer");
     for weight in weights {
         let Some(gradient) = gradients.get(&weight) else { continue };
         let Val::Stored(index) = weight else { continue };
         let (name, shape, layer) = {
-            let about = plan.about(index);
+            let about = planner.about(index);
             (about.name.clone(), about.shape, about.layer)
         };
         let kept = states.entry(weight).or_insert_with(|| {
             let state = Shape { bits: STATE_BITS, ..shape };
             let names = optimizer.states(shape.bits).into_iter();
-            names.map(|state_name| plan.stored(format!("{name}.{state_name}"), state, layer, Kind::Optimizer)).collect()
+            names
+                .map(|state_name| planner.stored(format!("{name}.{state_name}"), state, layer, Kind::Optimizer))
+                .collect()
         });
         let mut reads = vec![*gradient];
         reads.extend(kept.iter().copied());
@@ -95,8 +103,8 @@ pub(crate) fn train(plan: &mut Plan, step: &mut Step, optimizer: Optimizer, stat
     }
 }
 
-struct Back<'a> {
-    plan: &'a Plan,
+struct Backward<'a> {
+    planner: &'a Planner,
     step: &'a mut Step,
     /// The gradient of each tensor that has one so far.
     gradients: BTreeMap<Val, Val>,
@@ -105,12 +113,12 @@ struct Back<'a> {
     inputs: Vec<Val>,
 }
 
-impl Back<'_> {
-    /// Whether a gradient of `value` is wanted.
-    fn wanted(&self, value: Val) -> bool {
+impl Backward<'_> {
+    /// Whether `value` needs a gradient.
+    fn needs_gradient(&self, value: Val) -> bool {
         match value {
             Val::Temp(_) => !self.inputs.contains(&value),
-            Val::Stored(index) => self.plan.about(index).kind == Kind::Weights,
+            Val::Stored(index) => self.planner.about(index).kind == Kind::Weights,
         }
     }
 
@@ -126,7 +134,7 @@ impl Back<'_> {
             }
             Val::Stored(s) => {
                 self.weights.push(value);
-                let about = self.plan.about(s);
+                let about = self.planner.about(s);
                 (about.name.clone(), about.shape, about.layer)
             }
         };
@@ -137,33 +145,33 @@ impl Back<'_> {
     }
 
     /// The backward pass of one operator.
-    fn turn(&mut self, forward: &Operator) {
+    fn operator_backward(&mut self, forward: &Operator) {
         let outputs: Vec<Val> =
             forward.writes.iter().filter_map(|(value, _)| self.gradients.get(value).copied()).collect();
         let Some(&gradient) = outputs.first() else { return };
         match (forward.op, &forward.product) {
-            (_, Some(product)) => self.turn_product(forward, product, gradient),
-            (Op::Add, None) => self.turn_sum(forward, gradient),
-            (Op::Embedding, None) => self.turn_look_up(forward, gradient),
+            (_, Some(product)) => self.product_backward(forward, product, gradient),
+            (Op::Add, None) => self.sum_backward(forward, gradient),
+            (Op::Embedding, None) => self.lookup_backward(forward, gradient),
             // What only moves elements needs nothing but the gradient.
-            (Op::Copy, None) => self.turn_elements(forward, outputs),
+            (Op::Copy, None) => self.elementwise_backward(forward, outputs),
             _ => {
                 let inputs = forward.reads.iter().chain(&forward.streams).copied();
-                self.turn_elements(forward, outputs.into_iter().chain(inputs).collect());
+                self.elementwise_backward(forward, outputs.into_iter().chain(inputs).collect());
             }
         }
     }
 
     /// The gradient of a table is as large as the table, though few of its rows were looked up (PyTorch's default).
-    fn turn_look_up(&mut self, forward: &Operator, gradient: Val) {
+    fn lookup_backward(&mut self, forward: &Operator, gradient: Val) {
         let Some(table) = forward.table else { return };
         let write = self.gradient(table);
         let back = Operator::new(Op::Embedding, forward.layer, vec![gradient], write.0);
         self.step.push(Operator { writes: vec![write], ..back });
     }
 
-    fn turn_product(&mut self, forward: &Operator, product: &Product, gradient: Val) {
-        let Product { m, n, k, a, b, a_turned, b_turned, .. } = *product;
+    fn product_backward(&mut self, forward: &Operator, product: &Product, gradient: Val) {
+        let Product { m, n, k, a, b, a_transposed, b_transposed, .. } = *product;
         let operator = |reads, streams, write: (Val, Mode), product: Product| Operator {
             reads,
             streams,
@@ -173,27 +181,35 @@ impl Back<'_> {
             product: Some(product),
             ..Operator::new(forward.op, forward.layer, Vec::new(), write.0)
         };
-        if self.wanted(a) {
+        if self.needs_gradient(a) {
             let write = self.gradient(a);
             // dX = dY W', or its transpose where X is stored so: every gradient is stored as what it belongs to.
-            let back = if a_turned {
-                Product { a_turned: b_turned, b_turned: true, ..Product::new((k, m, n), b, gradient, write.0) }
+            let back = if a_transposed {
+                Product {
+                    a_transposed: b_transposed,
+                    b_transposed: true,
+                    ..Product::new((k, m, n), b, gradient, write.0)
+                }
             } else {
-                Product { b_turned: !b_turned, ..Product::new((m, k, n), gradient, b, write.0) }
+                Product { b_transposed: !b_transposed, ..Product::new((m, k, n), gradient, b, write.0) }
             };
             self.step.push(operator(vec![gradient], vec![b], write, back));
         }
-        if self.wanted(b) {
+        if self.needs_gradient(b) {
             let write = self.gradient(b);
-            let back = if b_turned {
-                Product { a_turned: true, b_turned: a_turned, ..Product::new((n, k, m), gradient, a, write.0) }
+            let back = if b_transposed {
+                Product {
+                    a_transposed: true,
+                    b_transposed: a_transposed,
+                    ..Product::new((n, k, m), gradient, a, write.0)
+                }
             } else {
-                Product { a_turned: !a_turned, ..Product::new((k, n, m), a, gradient, write.0) }
+                Product { a_transposed: !a_transposed, ..Product::new((k, n, m), a, gradient, write.0) }
             };
             self.step.push(operator(vec![a], vec![gradient], write, back));
         }
         for other in forward.streams.iter().filter(|value| **value != b) {
-            if self.wanted(*other) {
+            if self.needs_gradient(*other) {
                 // A bias: the sum of the gradient over all rows.
                 let write = self.gradient(*other);
                 self.step.push(Operator {
@@ -204,18 +220,18 @@ impl Back<'_> {
         }
     }
 
-    fn turn_sum(&mut self, forward: &Operator, gradient: Val) {
-        self.turn_look_up(forward, gradient);
+    fn sum_backward(&mut self, forward: &Operator, gradient: Val) {
+        self.lookup_backward(forward, gradient);
         let parameters = forward.streams.iter().filter(|_| forward.table.is_none());
         for bias in parameters.copied() {
-            if self.wanted(bias) {
+            if self.needs_gradient(bias) {
                 let write = self.gradient(bias);
                 let back = Operator::new(Op::Add, forward.layer, vec![gradient], write.0);
                 self.step.push(Operator { writes: vec![write], ..back });
             }
         }
         for input in forward.reads.clone() {
-            if !self.wanted(input) {
+            if !self.needs_gradient(input) {
                 continue;
             }
             match self.gradients.get(&input).copied() {
@@ -232,9 +248,9 @@ impl Back<'_> {
         }
     }
 
-    fn turn_elements(&mut self, forward: &Operator, reads: Vec<Val>) {
+    fn elementwise_backward(&mut self, forward: &Operator, reads: Vec<Val>) {
         let inputs = forward.reads.iter().chain(&forward.streams).copied();
-        let wanted: Vec<Val> = inputs.filter(|value| self.wanted(*value)).collect();
+        let wanted: Vec<Val> = inputs.filter(|value| self.needs_gradient(*value)).collect();
         let writes: Vec<(Val, Mode)> = wanted.into_iter().map(|value| self.gradient(value)).collect();
         let Some(&(first, _)) = writes.first() else { return };
         let flops = BACKWARD * forward.flops;

@@ -1,16 +1,11 @@
-//! What the test binaries share: fixtures, and a trace as long as wanted.
+//! What test binaries and benchmarks share: fixtures, and a trace as long as wanted.
 
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use accel_core::error::Error;
-use accel_core::import::input::Input;
-use accel_core::import::{Format, detect, read};
-use accel_core::progress::Unattended;
-use accel_core::trace::Trace;
 use serde_json::Value;
 
-pub(crate) fn root() -> PathBuf {
+fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
@@ -26,12 +21,6 @@ pub(crate) fn unpacked(name: &str) -> Vec<u8> {
         return content;
     }
     bytes
-}
-
-pub(crate) fn open(name: &str, bytes: &[u8], format: Format) -> Result<Trace, Error> {
-    let input = Input::new(name, bytes);
-    assert_eq!(detect(&input).unwrap(), format, "{name}");
-    read(format, &input, None, &mut Unattended)
 }
 
 /// The nodes of the transformer's step again and again, each time with new ids, up to `size` bytes.

@@ -8,7 +8,14 @@ use accel_core::trace::{Kind, Trace};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::common::{fixture, long_trace, open, root, unpacked};
+use crate::common::{fixture, long_trace, unpacked};
+
+/// Reads a file in the format that is detected.
+fn open(name: &str, bytes: &[u8], format: Format) -> Result<Trace, Error> {
+    let input = Input::new(name, bytes);
+    assert_eq!(detect(&input).unwrap(), format, "{name}");
+    read(format, &input, None, &mut Unattended)
+}
 
 /// Number and bytes of the tensors of a kind.
 fn of_kind(trace: &Trace, kind: Kind) -> (u64, u64) {
@@ -71,18 +78,6 @@ fn pytorch_traces_have_the_weights_and_the_work_of_their_models() {
     assert_eq!(of_kind(&trace, Kind::Object).1, state);
     let marks: Vec<_> = trace.marks().iter().map(|mark| (mark.at, mark.label.as_str())).collect();
     assert_eq!(marks, [(0, "forward"), (80, "backward"), (195, "optimizer step")]);
-}
-
-#[test]
-fn a_real_trace_of_a_linear_model() {
-    let path = root().join("../shared/data/pytorch_et_linear.json.gz");
-    let Ok(bytes) = std::fs::read(&path) else { return eprintln!("skipped: {} is not there", path.display()) };
-    let trace = open("linear", &bytes, Format::PytorchEt).unwrap();
-    assert_eq!(figures(&trace), [586, 220, 1_256_804_372, 453_246_988]);
-    // 21 layers of 1024 by 1024 with a bias.
-    assert_eq!(of_kind(&trace, Kind::Weights), (42, 21 * (1024 * 1024 + 1024) * 4));
-    // 512 rows: forward, gradient of the weights, and, but for the first layer, of the input.
-    assert_eq!(flops(&trace), 62.0 * 2.0 * 512.0 * 1024.0 * 1024.0);
 }
 
 #[test]

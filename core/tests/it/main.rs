@@ -6,5 +6,6 @@ mod common;
 
 mod closed;
 mod execution_traces;
+mod libcachesim;
 mod model_files;
 mod models;

@@ -85,7 +85,7 @@ fn topologies_have_scale_sims_sizes() {
     assert_eq!(weights(&trace), 4 * (36 * 8 + 8 * 16));
     // The second layer reads what the first made.
     assert_eq!(trace.tensors().iter().filter(|t| t.name.starts_with("ifmap")).count(), 1);
-    // A second stride, a depthwise layer, and a sparsity that is told: 8 x 5 positions of 3 x 3 for each of 4 channels.
+    // A second stride, a depthwise layer, and a sparsity that is stated: 8 x 5 positions of 3 x 3 for each of 4 channels.
     let more = "Layer name,IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Stride H,Stride W,Sparsity,\n\
                 DP1,10,10,3,3,4,1,1,2,1:1,\nc2,8,5,1,1,4,16,1,1,2:4,\n";
     let (trace, _) = read("t.csv", more.as_bytes(), ModelRun::default()).unwrap();
@@ -203,7 +203,7 @@ fn matrices_may_come_from_outside() {
 fn free_dimensions_are_told_by_name() {
     use write::{free, model, node, tensor};
     let run = || ModelRun { batch_size: 3, prompt_tokens: Some(5), ..ModelRun::default() };
-    for (dims, told, rows) in [
+    for (dims, stated, rows) in [
         (&["seq", "batch", "4"][..], "batch = 3, seq = 5", 15.0),
         (&["N", "sequence_length", "4"], "N = 3, sequence_length = 5", 15.0),
         (&["", "", "4"], "x[0] = 3, x[1] = 5", 15.0),
@@ -212,7 +212,7 @@ fn free_dimensions_are_told_by_name() {
         let bytes = model(&[node("MatMul", &["x", "w"], &["y"]), tensor(5, "w", 1, &[4, 8]), free("x", dims)]);
         let (trace, _) = read("g", &bytes, run()).unwrap();
         assert_eq!(flops(&trace), 2.0 * rows * 4.0 * 8.0);
-        assert_eq!(trace.warnings(), [format!("free dimensions were filled in: {told}")]);
+        assert_eq!(trace.warnings(), [format!("free dimensions were filled in: {stated}")]);
     }
     let image = model(&[node("Relu", &["x"], &["y"]), free("x", &["", "3", "", ""])]);
     let (trace, _) = read("g", &image, run()).unwrap();

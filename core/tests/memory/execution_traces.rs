@@ -1,14 +1,13 @@
 //! Execution traces take a known multiple of their file.
 
 use std::io::Write as _;
-use std::time::Instant;
 
 use accel_core::import::input::Input;
 use accel_core::import::{Format, read};
 use accel_core::progress::Unattended;
 
-use crate::common::{long_trace, open};
-use crate::turn;
+use crate::common::long_trace;
+use crate::lock;
 
 /// The most bytes that reading `bytes` takes beside them.
 fn most_bytes(bytes: &[u8], format: Format) -> u64 {
@@ -22,7 +21,7 @@ fn most_bytes(bytes: &[u8], format: Format) -> u64 {
 
 #[test]
 fn reading_takes_less_memory_than_the_file() {
-    let _turn = turn();
+    let _lock = lock();
     let bytes = long_trace(4_000_000);
     let most = most_bytes(&bytes, Format::PytorchEt);
     println!("{most} bytes for {}", bytes.len());
@@ -62,18 +61,14 @@ fn reading_takes_less_memory_than_the_file() {
     }
 }
 
-/// `cargo test --release -p accel-core --test memory -- --ignored --nocapture`
+/// `cargo test --release -p accel-core --test memory -- --ignored --nocapture`; its time is a figure of the benchmark
+/// `import`.
 #[test]
-#[ignore = "takes a minute; its time is meant for --release"]
-fn a_hundred_megabytes_in_five_seconds() {
-    let _turn = turn();
+#[ignore = "takes a minute"]
+fn a_hundred_megabytes_take_nine_times_their_size_at_most() {
+    let _lock = lock();
     let bytes = long_trace(100_000_000);
-    let start = Instant::now();
-    let trace = open("long", &bytes, Format::PytorchEt).unwrap();
-    let took = start.elapsed();
-    println!("{} bytes, {} accesses, {took:?}", bytes.len(), trace.accesses().len());
     let most = most_bytes(&bytes, Format::PytorchEt);
     println!("{most} bytes of memory");
     assert!(most < 9 * bytes.len() as u64, "{most}");
-    assert!(cfg!(debug_assertions) || took.as_secs_f64() < 5.0, "{took:?}");
 }

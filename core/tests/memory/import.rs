@@ -9,7 +9,7 @@ use accel_core::recipe::{FileSource, Workload};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::turn;
+use crate::lock;
 
 /// Gzip of `start`, then 32 MiB of `filler`.
 fn bomb(start: &[u8], filler: &[u8]) -> Vec<u8> {
@@ -22,7 +22,7 @@ fn bomb(start: &[u8], filler: &[u8]) -> Vec<u8> {
 
 #[test]
 fn no_file_makes_an_importer_hold_much() {
-    let _turn = turn();
+    let _lock = lock();
     let claim = |head: &[u8], length: u64| [head, &length.to_le_bytes()[..]].concat();
     let gguf = |tensors: u64, entries: u64| {
         [&b"GGUF\x03\0\0\0"[..], &tensors.to_le_bytes()[..], &entries.to_le_bytes()[..]].concat()
@@ -57,12 +57,12 @@ fn no_file_makes_an_importer_hold_much() {
         let result = import::read(format, &Input::new("bomb", &packed), None, &mut Unattended);
         let most = dhat::HeapStats::get().max_bytes;
         drop(profiler);
-        let told = result.map(|trace| trace.summary()).map_err(|error| error.to_string());
-        println!("{}: {:.1} MiB, {told:?}", format.name(), most as f64 / f64::from(1 << 20));
+        let outcome = result.map(|trace| trace.summary()).map_err(|error| error.to_string());
+        println!("{}: {:.1} MiB, {outcome:?}", format.name(), most as f64 / f64::from(1 << 20));
         // A mebibyte of a line, its fields at eight bytes each and growth by doubling.
         // A message of Chakra is decoded whole: 8 MiB of empty attributes.
         let limit = if format == Format::Chakra { 256 << 20 } else { 24 << 20 };
-        assert!(most < limit, "{}: {most} bytes, {told:?}", format.name());
+        assert!(most < limit, "{}: {most} bytes, {outcome:?}", format.name());
     }
     // Graphs are held whole: 32 MiB, in a buffer that doubles. What they would be decoded to is counted first.
     let graph = |field: &[u8]| [&b"\x08\x08\x3a\x80\x80\x80\x10"[..], &field.repeat((32 << 20) / field.len())].concat();

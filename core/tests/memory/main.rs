@@ -14,7 +14,7 @@ mod run;
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 /// Tests take turns: the allocator counts what all of them hold.
-fn turn() -> MutexGuard<'static, ()> {
+fn lock() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use accel_core::recipe::{FileSource, Workload};
 use accel_core::run::run_with;
 use accel_core::trace::{Kind, Op, Tensor, TraceBuilder};
 
-use crate::turn;
+use crate::lock;
 
 /// The most bytes that a run with every policy, a device, bounds and a curve holds at once.
 fn most_bytes(accesses: usize, tensors: usize) -> f64 {
@@ -45,7 +45,7 @@ fn most_bytes(accesses: usize, tensors: usize) -> f64 {
 /// Charts and tables do not grow with the trace, so what counts is the difference between a short and a long one.
 #[test]
 fn a_run_takes_at_most_40_bytes_an_access_and_200_a_tensor() {
-    let _turn = turn();
+    let _lock = lock();
     let small = most_bytes(30_000, 1_000);
     let an_access = (most_bytes(130_000, 1_000) - small) / 100_000.0;
     println!("{an_access:.1} bytes per access");

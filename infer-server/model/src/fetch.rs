@@ -320,7 +320,7 @@ impl Hub {
         if part.bytes > 0 {
             let range = format!("bytes={}-", part.bytes);
             headers.insert(RANGE, range.parse().map_err(|_| Failure::passing("no such range"))?);
-            // Elsewhere than on the hub the tag is another; there the hub's answer and the SHA-256 tell.
+            // Elsewhere than on the hub the tag is another; there the hub's answer and the SHA-256 decide.
             if let Some(tag) = source.etag.parse().ok().filter(|_| source.direct && !source.etag.starts_with("W/")) {
                 headers.insert(IF_RANGE, tag);
             }
@@ -543,7 +543,7 @@ fn destination(args: &Args) -> Result<PathBuf, FetchError> {
     Ok(dir.join(file))
 }
 
-/// Sorts answers into those that another try may mend and those that it cannot; `hub` tells whether the hub itself gave
+/// Sorts answers into those that another try may mend and those that it cannot; `hub` says whether the hub itself gave
 /// it, rather than the place where the file lies, whose signed addresses expire.
 fn check_status(url: &Url, response: &Response, hub: bool) -> Result<(), Failure> {
     let status = response.status();

@@ -11,6 +11,7 @@
 pub mod client;
 mod error;
 pub mod fetch;
+pub mod flags;
 #[cfg(feature = "candle")]
 pub mod local;
 #[cfg(feature = "candle")]
@@ -21,7 +22,7 @@ mod without_candle;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use error::ModelError;
 #[cfg(feature = "candle")]
@@ -29,17 +30,18 @@ pub use local::{LlamaConfig, LocalModel, TextTokenizer, loader};
 #[cfg(not(feature = "candle"))]
 pub use without_candle::{loader, quantize};
 
-/// Where the model is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceKind {
-    /// On the processor.
-    #[default]
-    Cpu,
-    /// On the first NVIDIA GPU; needs the feature `cuda`.
-    Cuda,
-    /// On an Apple GPU; needs the feature `metal`.
-    Metal,
+accel_ground::closed! {
+    /// Where the model is computed.
+    #[derive(Default)]
+    pub enum DeviceKind("device", "device") {
+        /// On the processor.
+        #[default]
+        Cpu = "cpu" titled "The processor",
+        /// On the first NVIDIA GPU; needs the feature `cuda`.
+        Cuda = "cuda" titled "An NVIDIA GPU, in a server built with it",
+        /// On an Apple GPU; needs the feature `metal`.
+        Metal = "metal" titled "An Apple GPU, in a server built with it",
+    }
 }
 
 /// What a model is loaded with.

@@ -10,6 +10,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,7 +35,7 @@ pub(crate) struct CompileRequest {
     #[schema(example = "Transformer")]
     model_type: Option<String>,
     /// How the code is compiled.
-    #[schema(default = "O2", example = "O2", pattern = "O0|O1|O2|O3")]
+    #[schema(schema_with = opt_level)]
     opt_level: String,
     /// `c` or `python`; inferred from the code if left out.
     language: Option<String>,
@@ -61,6 +62,18 @@ pub(crate) struct CompileRequest {
     /// Bytes of a cache line instead of the device's own.
     #[schema(example = 64)]
     line_bytes: Option<u64>,
+}
+
+/// The field `opt_level` of a [`CompileRequest`].
+fn opt_level() -> Object {
+    let (names, usual) = (OptLevel::ALL.map(OptLevel::name).join("|"), OptLevel::default().name());
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("How the code is compiled."))
+        .default(Some(usual.into()))
+        .examples([usual])
+        .pattern(Some(names))
+        .build()
 }
 
 /// What the code does and costs: the prototype's keys, then everything else that is known.

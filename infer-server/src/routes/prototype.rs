@@ -1,10 +1,10 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
 use accel_core::import::prototype_csv::{Record, records};
-use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
+use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::{Admission, PolicySpec};
 use accel_core::progress::Unattended;
-use accel_core::recipe::fields::{FieldInfo, Part, Value};
+use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::Scores;
@@ -60,7 +60,7 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
     let object = ObjectBuilder::new().description(Some(row.field.help()));
     match row.value {
         // A field whose default is whole holds whole numbers.
-        Value::Number(range) => {
+        Domain::Number(range) => {
             let whole = default.parse::<u64>().is_ok();
             let number = |text: &str| match text.parse::<i64>() {
                 Ok(whole) => Number::from(whole as isize),
@@ -72,11 +72,11 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
                 .maximum(range.map(|[_, most]| number(most)))
                 .default(serde_json::from_str(&default).ok())
         }
-        Value::Choice(choices) => object
+        Domain::Choice(choices) => object
             .schema_type(Type::String)
             .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
             .default(Some(default.into())),
-        Value::Size | Value::Text => object.schema_type(Type::String).default(Some(default.into())),
+        Domain::Size | Domain::Text => object.schema_type(Type::String).default(Some(default.into())),
     }
 }
 
@@ -271,7 +271,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicySpec, Memory), ApiError> {
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    let mut memory = Memory::new(capacity_bytes);
+    let mut memory = Memory { cost: Cost::Prototype, ..Memory::new(capacity_bytes) };
     if let Some(admission) = &query.admission {
         memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
     }
@@ -292,12 +292,13 @@ fn simulate_now(
     let outcome = run_to_end(Job::of(plan), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
+    let by_prototype = |ms: Option<f64>| ms.ok_or_else(|| ApiError::Server("the prototype's time is missing".into()));
     Ok(PolicyMetrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
-        total_latency: report.total_latency_ms,
+        total_latency: by_prototype(report.total_latency_ms)?,
         evictions: report.evictions,
-        bandwidth_wait_time: report.bandwidth_wait_ms,
+        bandwidth_wait_time: by_prototype(report.bandwidth_wait_ms)?,
         cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
         policy: policy.name(),
         capacity_bytes,

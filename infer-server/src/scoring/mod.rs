@@ -536,7 +536,7 @@ fn tokenise(
     }
     let mut labels: Option<Vec<u32>> = None;
     for (_, item) in asked.endings() {
-        // The item alone tells as much as query and item: tokens do not reach over the place where they meet.
+        // The item alone counts as much as query and item: tokens do not reach over the place where they meet.
         let here = tokenizer.label_tokens(item, names)?;
         if labels.as_ref().is_some_and(|labels| *labels != here) {
             let problem = format!("after {item:?} their tokens are other ones than after the items before it");

@@ -64,7 +64,7 @@ pub struct Loaded {
     pub info: ModelInfo,
     /// Its tokenizer.
     pub tokenizer: Arc<dyn Tokenize>,
-    /// Tells its answers from those of any other model and adapter.
+    /// Distinguishes its answers from those of any other model and adapter.
     pub identity: Digest,
 }
 

@@ -130,7 +130,7 @@ impl Tokenize for Bytes {
     }
 }
 
-/// A model whose answers can be told beforehand: see [`expected`].
+/// A model whose answers can be computed beforehand: see [`expected`].
 struct Fake {
     orders: Arc<Orders>,
     adapter: Option<String>,

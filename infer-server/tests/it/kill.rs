@@ -129,8 +129,8 @@ async fn killed_in_the_middle_of_a_write_it_starts_again_and_nothing_is_corrupt(
 fn still_opens(cache: &Path, arguments: &[&str]) {
     let first = Binary::start(arguments);
     let second = command(&[arguments, &["--port", "0"]].concat()).output().unwrap();
-    let told = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(!second.status.success() && told.contains("Stop the server that uses it"), "{told}");
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && message.contains("Stop the server that uses it"), "{message}");
     drop(first);
     assert!(cache.exists());
     drop(Binary::start(arguments));
@@ -159,8 +159,8 @@ fn what_cannot_work_is_refused_at_the_start() {
         (&["--cache", "/nowhere/cache", "--port", "0"], "cannot use /nowhere/cache as the score cache"),
     ] {
         let output = command(arguments).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && told.contains(wanted), "{arguments:?}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(wanted), "{arguments:?}: {message}");
     }
 }
 

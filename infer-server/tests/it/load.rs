@@ -95,7 +95,7 @@ async fn client(number: u64, turns: u64, url: String, seen: Arc<Seen>) {
     }
 }
 
-/// Resident memory of this process in MB, where the system tells.
+/// Resident memory of this process in MB, where the system reports it.
 fn resident_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

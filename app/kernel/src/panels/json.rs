@@ -1,13 +1,10 @@
-//! The same from the command line and as JSON.
+//! The same prediction from the command line and as JSON.
 
-use accel_kernel::report::{Language, OptLevel, Report, Request};
+use accel_kernel::report::{OptLevel, Report, Request};
 use leptos::prelude::*;
 
 pub(super) fn json(request: &Request, report: &Report) -> impl IntoView + use<> {
-    let extension = match report.language {
-        Language::C => "c",
-        Language::Python => "py",
-    };
+    let extension = report.language.extensions()[0];
     let mut command = format!("accel kernel kernel.{extension}");
     for (name, value) in &request.defines {
         command += &format!(" --define {name}={value}");
@@ -33,7 +30,7 @@ pub(super) fn json(request: &Request, report: &Report) -> impl IntoView + use<> 
     let text = serde_json::to_string_pretty(report).unwrap_or_default();
     view! {
         <section class="panel" id="kernel-json">
-            <h2>"The same elsewhere"</h2>
+            <h2>"The same prediction elsewhere"</h2>
             <p>
                 <code>{command}</code>
             </p>

@@ -29,7 +29,7 @@ pub(super) fn levels(report: &Report) -> impl IntoView + use<> {
             <h2>"Caches"</h2>
             <div class="scroll">
                 <table>
-                    <caption>"Each fully associative with LRU, seeing every access"</caption>
+                    <caption>"Each cache is fully associative with LRU and sees every access."</caption>
                     <thead>
                         <tr>
                             <th scope="col" class="name">

@@ -24,7 +24,7 @@ pub(super) fn parts(report: &Report) -> impl IntoView + use<> {
             <h2>"What takes the time"</h2>
             <div class="scroll">
                 <table>
-                    <caption>"Each part alone; they overlap"</caption>
+                    <caption>"The time of each part alone; the parts overlap."</caption>
                     <tbody>{rows.collect_view()}</tbody>
                 </table>
             </div>

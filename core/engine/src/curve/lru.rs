@@ -43,7 +43,7 @@ impl LruCurve {
         }
     }
 
-    /// Misses at `capacity` bytes; none below the largest tensor, where the distances do not tell.
+    /// Misses at `capacity` bytes; none below the largest tensor, where the distances do not determine them.
     pub fn misses(&self, capacity: u64) -> Option<Misses> {
         if capacity < self.largest {
             return None;

@@ -77,7 +77,7 @@ impl Grid {
 
 /// Misses at one capacity, as shares of all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct CurvePoint {
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Misses as a share of accesses, 0..=1.
@@ -104,7 +104,7 @@ pub struct Curve {
     /// none, among those of the grid.
     pub exact_from_bytes: Option<u64>,
     /// By rising capacity.
-    pub points: Vec<Point>,
+    pub points: Vec<CurvePoint>,
     /// Where more memory stops paying: the point of the curve farthest below the line from its first to its last
     /// point (Satopaa et al., "Finding a Kneedle in a Haystack", 2011); none where the curve has no bend.
     pub knee_bytes: Option<u64>,
@@ -118,9 +118,9 @@ pub struct CurveBounds {
     /// The mode for which the bounds hold.
     pub admission: Admission,
     /// Proven: no schedule misses less (PFOO-L, for objects and for bytes).
-    pub lower: Vec<Point>,
+    pub lower: Vec<CurvePoint>,
     /// Attained: the best of Belady, BeladySize and greedy packing, for objects and for bytes.
-    pub upper: Vec<Point>,
+    pub upper: Vec<CurvePoint>,
 }
 
 /// All curves of an experiment.
@@ -132,12 +132,17 @@ pub struct Curves {
     pub bounds: Option<CurveBounds>,
 }
 
-/// Shares of the hits for which the smallest capacity is told.
+/// Whether LRU's curve is exact: stack distances give its hits where sizes, ages and shared prefixes do not change them.
+fn is_stacked(trace: &Trace) -> bool {
+    trace.resizes().is_empty() && trace.parents().is_empty() && !trace.expires()
+}
+
+/// Shares of the hits for which the smallest capacity is reported.
 pub const SHARES: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 
 /// A piece of work that needs no other.
 #[derive(Debug, Clone, Copy)]
-enum Task {
+enum CurveTask {
     /// All of LRU's curve from the largest tensor on.
     Lru,
     Policy(PolicySpec, u64),
@@ -147,7 +152,7 @@ enum Task {
 
 /// The result of a [`CurveTasks::run`].
 #[derive(Debug)]
-pub enum Answer {
+pub enum CurveAnswer {
     /// LRU at all capacities that hold the largest tensor.
     Lru(LruAnswer),
     /// Misses at one capacity.
@@ -187,7 +192,6 @@ pub struct CurveTasks {
     trace: Arc<Trace>,
     scores: Option<Scores>,
     future: Arc<Future>,
-    sizes: Vec<u64>,
     admission: Admission,
     seed: u64,
     policies: Vec<PolicySpec>,
@@ -196,7 +200,7 @@ pub struct CurveTasks {
     /// Whether LRU's curve follows from stack distances.
     stacked: bool,
     bounds: bool,
-    tasks: Vec<Task>,
+    tasks: Vec<CurveTask>,
     /// The reuses by value for their space-time, for objects and for bytes: sorted once for all capacities.
     orders: OnceLock<[Lower; 2]>,
 }
@@ -207,26 +211,25 @@ impl CurveTasks {
         let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
         let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
-        let stacked = trace.resizes().is_empty() && trace.parents().is_empty();
+        let stacked = is_stacked(trace);
         let exact = |policy: PolicySpec| policy == PolicyKind::Lru && stacked;
         let mut tasks = Vec::new();
         for &policy in policies {
             let simulated = |c: &&u64| !exact(policy) || **c < largest;
-            tasks.extend(capacities.iter().filter(simulated).map(|c| Task::Policy(policy, *c)));
+            tasks.extend(capacities.iter().filter(simulated).map(|c| CurveTask::Policy(policy, *c)));
             // LRU's newcomer is the last to be evicted, so its curve is the same in both modes.
             if exact(policy) {
-                tasks.push(Task::Lru);
+                tasks.push(CurveTask::Lru);
             }
         }
         if bounds {
-            tasks.extend(capacities.iter().map(|c| Task::Lower(*c)));
-            tasks.extend(capacities.iter().map(|c| Task::Upper(*c)));
+            tasks.extend(capacities.iter().map(|c| CurveTask::Lower(*c)));
+            tasks.extend(capacities.iter().map(|c| CurveTask::Upper(*c)));
         }
         Self {
             trace: Arc::clone(trace),
             scores: scores.cloned(),
             future: Arc::clone(future),
-            sizes: trace.sizes(),
             admission,
             seed,
             policies: policies.to_vec(),
@@ -244,19 +247,21 @@ impl CurveTasks {
         self.tasks.len()
     }
 
-    fn setup(&self, capacity_bytes: u64) -> Setup<'_> {
+    fn setup<'a>(&'a self, sizes: &'a [u64], capacity_bytes: u64) -> Setup<'a> {
         Setup {
             admission: self.admission,
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             parents: self.trace.parents(),
             seed: self.seed,
-            ..Setup::new(&self.sizes, capacity_bytes)
+            ..Setup::new(sizes, capacity_bytes)
         }
     }
 
     fn simulate(&self, policy: PolicySpec, capacity: u64) -> Result<Misses, Error> {
-        let report = simulate(policy, &self.setup(capacity), &self.trace)?;
+        // Held while it runs only.
+        let sizes = self.trace.sizes();
+        let report = simulate(policy, &self.setup(&sizes, capacity), &self.trace)?;
         Ok(Misses { objects: report.misses, bytes: report.miss_bytes })
     }
 
@@ -268,11 +273,11 @@ impl CurveTasks {
     }
 
     /// Does task `index` of [`tasks`](Self::tasks).
-    pub fn run(&self, index: usize) -> Result<Answer, Error> {
-        Ok(Answer::Misses(match self.tasks[index] {
-            Task::Lru => return Ok(Answer::Lru(self.exact())),
-            Task::Policy(policy, capacity) => self.simulate(policy, capacity)?,
-            Task::Lower(capacity) => {
+    pub fn run(&self, index: usize) -> Result<CurveAnswer, Error> {
+        Ok(CurveAnswer::Misses(match self.tasks[index] {
+            CurveTask::Lru => return Ok(CurveAnswer::Lru(self.exact())),
+            CurveTask::Policy(policy, capacity) => self.simulate(policy, capacity)?,
+            CurveTask::Lower(capacity) => {
                 let total = self.trace.summary();
                 let [objects, bytes] = self.orders();
                 Misses {
@@ -280,17 +285,19 @@ impl CurveTasks {
                     bytes: total.requested_bytes - bytes.most_hit_bytes(capacity),
                 }
             }
-            Task::Upper(capacity) => {
+            CurveTask::Upper(capacity) => {
                 let pack = |order: &Lower| {
                     let mut packing = Packing::new(order, capacity);
                     packing.step(usize::MAX);
                     packing.misses()
                 };
-                let [objects, bytes] = self.orders();
-                let mut schedules =
-                    vec![self.simulate(PolicyKind::Belady.into(), capacity)?, self.simulate(PolicyKind::BeladySize.into(), capacity)?];
-                if self.trace.parents().is_empty() {
-                    schedules.extend([pack(objects), pack(bytes)]);
+                let mut schedules = vec![
+                    self.simulate(PolicyKind::Belady.into(), capacity)?,
+                    self.simulate(PolicyKind::BeladySize.into(), capacity)?,
+                ];
+                // A packed tensor would be kept beyond its age, or without the one that it continues.
+                if !self.trace.expires() && self.trace.parents().is_empty() {
+                    schedules.extend(self.orders().iter().map(pack));
                 }
                 schedules.into_iter().fold(Misses { objects: u64::MAX, bytes: u64::MAX }, |best, m| Misses {
                     objects: best.objects.min(m.objects),
@@ -300,21 +307,21 @@ impl CurveTasks {
         }))
     }
 
-    fn point(&self, capacity_bytes: u64, misses: Misses) -> Point {
+    fn point(&self, capacity_bytes: u64, misses: Misses) -> CurvePoint {
         let total = self.trace.summary();
-        Point {
+        CurvePoint {
             capacity_bytes,
             miss_ratio: misses.objects as f64 / total.accesses.max(1) as f64,
             byte_miss_ratio: misses.bytes as f64 / total.requested_bytes.max(1) as f64,
         }
     }
 
-    fn points(&self, misses: impl IntoIterator<Item = Misses>) -> Vec<Point> {
+    fn points(&self, misses: impl IntoIterator<Item = Misses>) -> Vec<CurvePoint> {
         self.capacities.iter().zip(misses).map(|(c, m)| self.point(*c, m)).collect()
     }
 
     /// Puts the answers of all tasks, in their order, together.
-    pub fn finish(&self, answers: Vec<Answer>) -> Result<Curves, Error> {
+    pub fn finish(&self, answers: Vec<CurveAnswer>) -> Result<Curves, Error> {
         let mut answers = answers.into_iter();
         let n = self.capacities.len();
         let below_largest = self.capacities.partition_point(|c| *c < self.largest);
@@ -322,7 +329,7 @@ impl CurveTasks {
         for &policy in &self.policies {
             curves.push(if policy == PolicyKind::Lru && self.stacked {
                 let below = misses(&mut answers, below_largest)?;
-                let Some(Answer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
+                let Some(CurveAnswer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
                 self.lru(below, exact)
             } else {
                 self.of_the_grid(policy, misses(&mut answers, n)?)
@@ -397,7 +404,7 @@ impl CurveTasks {
 
     /// The hits that make up a share of all that are possible.
     fn hits(&self, share: f64) -> u64 {
-        (share * (self.trace.accesses().len() - self.sizes.len()) as f64).ceil() as u64
+        (share * (self.trace.accesses().len() - self.trace.tensors().len()) as f64).ceil() as u64
     }
 
     /// The smallest measured capacity that gives a share of the hits.
@@ -412,9 +419,9 @@ fn incomplete() -> Error {
 }
 
 /// The next `n` answers, all of them misses.
-fn misses(answers: &mut impl Iterator<Item = Answer>, n: usize) -> Result<Vec<Misses>, Error> {
+fn misses(answers: &mut impl Iterator<Item = CurveAnswer>, n: usize) -> Result<Vec<Misses>, Error> {
     let next = |_| match answers.next() {
-        Some(Answer::Misses(misses)) => Ok(misses),
+        Some(CurveAnswer::Misses(misses)) => Ok(misses),
         _ => Err(incomplete()),
     };
     (0..n).map(next).collect()

@@ -36,7 +36,10 @@ impl Policy for LeCaR {
     const PARAMETERS: &'static [Parameter] = &[
         Parameter::share("rate", 0.45, "the learning rate"),
         Parameter::share("lru", 0.5, "the weight of LRU at the beginning"),
-        Parameter::choice("objects", "1: a mistake's weight shrinks over as many accesses as tensors fit, as in the paper; 0: as bytes, as in libCacheSim"),
+        Parameter::choice(
+            "objects",
+            "1: a mistake's weight shrinks over as many accesses as tensors fit, as in the paper; 0: as bytes, as in libCacheSim",
+        ),
     ];
 
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {

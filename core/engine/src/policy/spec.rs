@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{POLICIES, PolicyInfo, PolicyKind};
-use crate::closed::same;
+use crate::closed::same_name;
 use crate::error::Error;
 
 /// No policy has more parameters.
@@ -154,7 +154,7 @@ impl PolicySpec {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(refuse(format!("\"{pair}\" is not NAME=VALUE"), known()));
             };
-            let Some(at) = rows.iter().position(|row| same(row.name, key.trim())) else {
+            let Some(at) = rows.iter().position(|row| same_name(row.name, key.trim())) else {
                 return Err(refuse(format!("there is no parameter \"{}\"", key.trim()), known()));
             };
             let row = &rows[at];

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Counts;
 use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
-use crate::trace::{NO_PARENT, Trace};
 use crate::trace::reuse::{Future, NEVER};
+use crate::trace::{NO_PARENT, Trace};
 
 /// The order of victims.
 pub(super) trait Model {
@@ -157,8 +157,7 @@ impl Model for Leaves {
     fn evict(&mut self) -> u32 {
         let residents = std::mem::take(&mut self.ranked.residents);
         let parents = &self.parents;
-        let has_child =
-            |r: &Resident| residents.iter().any(|other| parents.get(other.t as usize) == Some(&r.t));
+        let has_child = |r: &Resident| residents.iter().any(|other| parents.get(other.t as usize) == Some(&r.t));
         let (inner, leaves) = residents.iter().copied().partition(has_child);
         self.ranked.residents = leaves;
         let victim = self.ranked.evict();

@@ -18,8 +18,7 @@ impl Prefixes {
     /// No residents yet; none where there are no ties.
     pub(super) fn new(parents: &[u32]) -> Option<Self> {
         let list = || vec![NIL; parents.len()];
-        (!parents.is_empty())
-            .then(|| Self { parents: parents.to_vec(), first: list(), next: list(), previous: list() })
+        (!parents.is_empty()).then(|| Self { parents: parents.to_vec(), first: list(), next: list(), previous: list() })
     }
 
     /// The tensor that `tensor` continues.

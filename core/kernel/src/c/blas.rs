@@ -43,20 +43,20 @@ impl<'a> CLowering<'a> {
             return Err(refuse(at, problem, "Give the order, whether to transpose, M, N, K and the operands"));
         };
         let columns_first = self.choice_of(order, ["CblasRowMajor", "CblasColMajor"])?;
-        let turned_a = self.choice_of(trans_a, ["CblasNoTrans", "CblasTrans"])?;
-        let turned_b = self.choice_of(trans_b, ["CblasNoTrans", "CblasTrans"])?;
+        let transposed_a = self.choice_of(trans_a, ["CblasNoTrans", "CblasTrans"])?;
+        let transposed_b = self.choice_of(trans_b, ["CblasNoTrans", "CblasTrans"])?;
         let (m, n, k) = (self.extent_of(m)?, self.extent_of(n)?, self.extent_of(k)?);
         self.value(alpha)?;
         self.value(beta)?;
-        let mut matrix = |view, rows: &Expr, columns: &Expr, stride, turned: bool| {
+        let mut matrix = |view, rows: &Expr, columns: &Expr, stride, transposed: bool| {
             let stride = self.extent_of(stride)?;
             let view = self.place(view, 1)?;
             let (rows, columns) = (rows.clone(), columns.clone());
-            Ok::<_, Error>(Matrix { view, rows, columns, stride, by_columns: columns_first != turned })
+            Ok::<_, Error>(Matrix { view, rows, columns, stride, by_columns: columns_first != transposed })
         };
         let operands = [
-            (matrix(a, &m, &k, lda, turned_a)?, false),
-            (matrix(b, &k, &n, ldb, turned_b)?, false),
+            (matrix(a, &m, &k, lda, transposed_a)?, false),
+            (matrix(b, &k, &n, ldb, transposed_b)?, false),
             (matrix(c, &m, &n, ldc, false)?, true),
         ];
         self.flush(at);

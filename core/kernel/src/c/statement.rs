@@ -13,7 +13,7 @@ use crate::source::{MAX_DEPTH, refuse};
 use accel_ground::error::Error;
 
 impl<'a> CLowering<'a> {
-    /// Reads a statement; `tail` tells whether nothing of the function or loop around it follows.
+    /// Reads a statement; `tail` says whether nothing of the function or loop around it follows.
     pub(super) fn statement(&mut self, statement: &'a Node<Statement>, tail: bool) -> Result<(), Error> {
         let at = self.text.at(statement.span.start);
         self.deeper(at, |own| own.statement_at(statement, tail, at))

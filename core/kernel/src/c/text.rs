@@ -70,7 +70,7 @@ impl Text {
         check_length(source.code)?;
         let (all, hints) = token::lex(source.code)?;
         let Preprocessed { tokens, values, scops, mut assumptions } = preprocess::preprocess(&all, source.defines)?;
-        let tokens = without_attributes(tokens);
+        let tokens = strip_attributes(tokens);
         guard::check(&tokens)?;
         let arranged = Arranged::new(&tokens);
         let (code, places) = arranged.write(&tokens);
@@ -99,7 +99,7 @@ impl Text {
 }
 
 /// Leaves out `__attribute__((...))` and `__extension__`, which do not change what is counted.
-fn without_attributes(tokens: Vec<Token>) -> Vec<Token> {
+fn strip_attributes(tokens: Vec<Token>) -> Vec<Token> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut rest = tokens.into_iter().peekable();
     while let Some(token) = rest.next() {

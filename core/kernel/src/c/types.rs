@@ -1,4 +1,4 @@
-//! Types of C as far as they tell what is an array, and what is arithmetic on floating-point values.
+//! Types of C as far as they show what is an array, and what is arithmetic on floating-point values.
 
 use std::collections::BTreeMap;
 

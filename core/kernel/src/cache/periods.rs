@@ -40,7 +40,7 @@ impl<'p> Periods<'p> {
 
     /// How many iterations can be skipped before `round`, after which `left` iterations can follow at most; they are
     /// counted and the cache is brought to where they leave it.
-    pub(super) fn look(
+    pub(super) fn skip(
         &mut self,
         round: u64,
         left: u64,
@@ -59,7 +59,7 @@ impl<'p> Periods<'p> {
         if let Some(seen) = &self.seen {
             let since = round - seen.round;
             let mut looked = 0;
-            if left >= since && self.same(seen, since, lru, &mut looked) {
+            if left >= since && self.repeats(seen, since, lru, &mut looked) {
                 let times = left / since;
                 let periods = (times * since / self.period.rounds) as i64;
                 totals.repeat(&seen.totals, times);
@@ -84,7 +84,7 @@ impl<'p> Periods<'p> {
         Ok(0)
     }
 
-    fn same(&self, seen: &Seen, since: u64, lru: &Lru, looked: &mut u64) -> bool {
+    fn repeats(&self, seen: &Seen, since: u64, lru: &Lru, looked: &mut u64) -> bool {
         let periods = (since / self.period.rounds) as i64;
         lru.len() == seen.lines.len()
             && lru.lines().zip(&seen.lines).all(|(now, then)| {

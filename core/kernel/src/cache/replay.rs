@@ -171,7 +171,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     fn skip(&mut self, periods: Option<&mut Periods<'_>>, round: u64, rounds: u64) -> Result<u64, Error> {
         let Some(periods) = periods else { return Ok(0) };
         // One iteration stays to be run, so that the loop leaves its variables and lines as it would have.
-        let skipped = periods.look(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
+        let skipped = periods.skip(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
         self.skipped |= skipped > 0;
         Ok(skipped)
     }

@@ -27,7 +27,7 @@ impl Cursor {
 
     /// Goes to iteration `now`.
     #[inline]
-    fn go_to(&mut self, now: u64, line_bytes: u64) {
+    fn seek(&mut self, now: u64, line_bytes: u64) {
         if now < self.next {
             return;
         }
@@ -60,7 +60,7 @@ pub(super) fn cursors(l: &PlanLoop<'_>, values: &[i64], keep: impl Fn(&Touch<'_>
     cursors.extend(touches);
 }
 
-/// Tells `visit` of the iterations `from..to`, in order: the cursors, each at its line, and how many iterations stay
+/// Calls `visit` for the iterations `from..to`, in order: the cursors, each at its line, and how many iterations stay
 /// like that.
 pub(super) fn each_round<E>(
     plan: &CachePlan<'_>,
@@ -75,7 +75,7 @@ pub(super) fn each_round<E>(
     while now < to {
         let mut next = to;
         for cursor in &mut *cursors {
-            cursor.go_to(now, plan.line_bytes);
+            cursor.seek(now, plan.line_bytes);
             next = next.min(cursor.next);
         }
         visit(cursors, next - now)?;
@@ -85,7 +85,7 @@ pub(super) fn each_round<E>(
 }
 
 /// The same iterations, last first, the accesses of each in reverse: the cursors must be reversed too.
-pub(super) fn turn(cursors: &mut [Cursor], rounds: u64) {
+pub(super) fn reverse(cursors: &mut [Cursor], rounds: u64) {
     cursors.reverse();
     for cursor in cursors {
         cursor.start = cursor.start.wrapping_add(cursor.stride.wrapping_mul(rounds.wrapping_sub(1) as i64));

@@ -12,15 +12,15 @@ use rustc_hash::FxHashSet;
 
 use super::meter::{Meter, too_long};
 use super::plan::{Address, CachePlan, PlanBranch, PlanLoop, Step, Touch};
-use super::run::{Cursor, cursors, each_round, turn};
+use super::run::{Cursor, cursors, each_round, reverse};
 use accel_ground::error::Error;
 use accel_ground::rng::Rng;
 
 /// Lines that sampling may touch, in all levels together.
 pub(super) const WORK: u64 = 200_000_000;
-/// Draws that tell how much of the box the loops reach.
+/// Draws that show how much of the box the loops reach.
 const POSITION_DRAWS: u32 = 2000;
-/// With fewer of them in the loops, the box tells too little.
+/// With fewer of them in the loops, the box says too little.
 const LEAST_REACHED: u64 = 100;
 /// Draws of the first batch, however far each is followed; each batch after it has twice as many.
 const FIRST_BATCH: u64 = 32;
@@ -29,7 +29,7 @@ const MAX_DRAWS: u64 = 1 << 17;
 /// Standard deviations that hold 99 % of a normal distribution.
 const DEVIATIONS: f64 = 2.576;
 
-/// What a sample tells of the whole.
+/// What a sample says of the whole.
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Positions drawn.
@@ -121,8 +121,9 @@ impl Sample {
         let mut reached = 0;
         for _ in 0..POSITION_DRAWS {
             if let Some(site) = sites.draw(&mut rng) {
-                reached +=
-                    u64::from(Back::new(plan, capacity, false, u64::MAX, meter).go_to(site, &mut rng)?.is_some());
+                reached += u64::from(
+                    BackwardWalk::new(plan, capacity, false, u64::MAX, meter).seek(site, &mut rng)?.is_some(),
+                );
             }
         }
         // From a few hits nothing follows.
@@ -257,11 +258,11 @@ fn draw<'a>(
     let mut found = Found::of(batch, plan);
     for _ in 0..batch {
         let Some(site) = sites.draw(rng) else { continue };
-        let mut back = Back::new(plan, capacity, site.touch.write, share, meter);
-        let Some(rounds) = back.go_to(site, rng)? else { continue };
-        match back.before(&plan.steps, &site.path, &rounds) {
+        let mut walk = BackwardWalk::new(plan, capacity, site.touch.write, share, meter);
+        let Some(rounds) = walk.seek(site, rng)? else { continue };
+        match walk.before(&plan.steps, &site.path, &rounds) {
             Ok(()) | Err(Stop::Known) => {}
-            Err(Stop::Open) if back.missed.is_none() => {
+            Err(Stop::Open) if walk.missed.is_none() => {
                 if let Some(open) = found.open.get_mut(site.touch.source as usize) {
                     *open += 1;
                 }
@@ -272,18 +273,18 @@ fn draw<'a>(
             Err(Stop::Failed(error)) => return Err(error),
         }
         // Nothing before it means that its line was never there.
-        let missed = back.missed.unwrap_or(true);
+        let missed = walk.missed.unwrap_or(true);
         if let Some(misses) = found.misses.get_mut(site.touch.source as usize).filter(|_| missed) {
             *misses += 1;
         }
-        found.write_backs += u64::from(site.touch.write && back.first_write);
+        found.write_backs += u64::from(site.touch.write && walk.first_write);
     }
     Ok(found)
 }
 
 /// Follows the stream backwards.
 #[derive(Debug)]
-struct Back<'p, 'a, 'm> {
+struct BackwardWalk<'p, 'a, 'm> {
     plan: &'p CachePlan<'a>,
     capacity: u64,
     values: Vec<i64>,
@@ -301,7 +302,7 @@ struct Back<'p, 'a, 'm> {
     meter: &'p mut Meter<'m>,
 }
 
-impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
+impl<'p, 'a, 'm> BackwardWalk<'p, 'a, 'm> {
     fn new(plan: &'p CachePlan<'a>, capacity: u64, write: bool, left: u64, meter: &'p mut Meter<'m>) -> Self {
         let (values, others) = (plan.values.clone(), FxHashSet::default());
         Self { plan, capacity, values, line: 0, write, others, missed: None, first_write: true, left, meter }
@@ -315,7 +316,7 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
     }
 
     /// Draws a position of `site`: the iteration of each loop on its path; none where the program never comes there.
-    fn go_to(&mut self, site: &Site<'_, 'a>, rng: &mut Rng) -> Result<Option<Vec<u64>>, Error> {
+    fn seek(&mut self, site: &Site<'_, 'a>, rng: &mut Rng) -> Result<Option<Vec<u64>>, Error> {
         self.meter.spend(1 + self.values.len() as u64 / 16)?;
         let mut below = |bound: u64| ((rng.unit() * bound as f64) as u64).min(bound.saturating_sub(1));
         let mut rounds = Vec::with_capacity(site.path.len());
@@ -433,9 +434,9 @@ impl<'p, 'a, 'm> Back<'p, 'a, 'm> {
                 runs.iter().rev().try_for_each(|run| self.see(run.line, run.write))
             })?;
         }
-        turn(&mut runs, round);
+        reverse(&mut runs, round);
         each_round(plan, &mut runs, (0, round), |runs, rounds| {
-            // What a second iteration does not tell, more of the same do not either.
+            // What a second iteration does not show, further ones do not either.
             for _ in 0..rounds.min(2) {
                 runs.iter().try_for_each(|run| self.see(run.line, run.write))?;
             }

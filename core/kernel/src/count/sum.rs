@@ -142,7 +142,7 @@ impl Table<'_> {
 
     /// The sum of `body` over a loop, where all of `constraints` hold; each depends on the loop's variable.
     fn over(&mut self, range: Range, body: Poly, constraints: Vec<Constraint>, scope: &[Bounds]) -> Poly {
-        let (mut range, mut body) = (turned(range), body);
+        let (mut range, mut body) = (ascending_order(range), body);
         // Ends first: a residue makes steps of the range, whose ends then cannot be moved.
         let (residues, ends): (Vec<_>, Vec<_>) =
             constraints.into_iter().partition(|own| matches!(own, Constraint::Residue { .. }));
@@ -406,7 +406,7 @@ impl Table<'_> {
 }
 
 /// A loop that counts down by one takes the same values as one that counts up.
-fn turned(range: Range) -> Range {
+fn ascending_order(range: Range) -> Range {
     match (range.step.integer(), range.upper.plus_number(1), range.lower.plus_number(1)) {
         (Some(-1), Some(lower), Some(upper)) => Range { lower, upper, step: Poly::from(1), ascending: true, ..range },
         _ => range,

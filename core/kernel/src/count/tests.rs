@@ -356,8 +356,8 @@ proptest! {
     }
 }
 
-/// `name: form` of the counts that a table of known forms tells.
-fn told(counts: &Counts) -> Vec<String> {
+/// The closed forms of rounds, loads, stores and FLOPs, then the assumptions.
+fn closed_forms(counts: &Counts) -> Vec<String> {
     let quantities = [&counts.rounds, &counts.load_ops, &counts.store_ops, &counts.flops];
     quantities.iter().map(|quantity| quantity.form.clone()).chain(counts.assumptions.iter().cloned()).collect()
 }
@@ -374,7 +374,7 @@ fn gemm() {
     let product = each(&mut m, k, 0, d(), vec![product]);
     let outer = each(&mut m, i, 0, d(), vec![scale, product]);
     let counts = m.count(vec![outer]);
-    assert_eq!(told(&counts), ["D^3 + 2*D^2 + D", "3*D^3 + D^2", "D^3 + D^2", "3*D^3 + D^2"]);
+    assert_eq!(closed_forms(&counts), ["D^3 + 2*D^2 + D", "3*D^3 + D^2", "D^3 + D^2", "3*D^3 + D^2"]);
     assert_eq!(counts.mem_bytes.form, "16*D^3 + 8*D^2");
     assert_eq!((counts.num_loops, counts.num_branches, counts.mem_bytes.count), (4, 0, Count::Whole(131_200)));
 }
@@ -394,7 +394,7 @@ fn cholesky() {
     let outer = each(&mut m, i, 0, p[0].clone(), vec![column, diagonal, root]);
     let counts = m.count(vec![outer]);
     let n = 13_u64;
-    assert_eq!(told(&counts)[3], "1/3*N^3 + 1/2*N^2 + 1/6*N");
+    assert_eq!(closed_forms(&counts)[3], "1/3*N^3 + 1/2*N^2 + 1/6*N");
     assert_eq!(counts.flops.count, Count::Whole((2 * n * n * n + 3 * n * n + n) / 6));
     assert_eq!(counts.assumptions, [] as [&str; 0]);
 }
@@ -407,7 +407,7 @@ fn trisolv() {
     let row = each(&mut m, j, 0, iv, vec![inner]);
     let outer = each(&mut m, i, 0, p[0].clone(), vec![first, row, last]);
     let counts = m.count(vec![outer]);
-    assert_eq!(told(&counts), ["1/2*N^2 + 1/2*N", "3/2*N^2 + 3/2*N", "1/2*N^2 + 3/2*N", "N^2"]);
+    assert_eq!(closed_forms(&counts), ["1/2*N^2 + 1/2*N", "3/2*N^2 + 3/2*N", "1/2*N^2 + 3/2*N", "N^2"]);
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn tiles_have_the_form_of_what_is_tiled() {
         body = vec![stepped(&mut m, *var, (0.into(), p[0].clone(), p[1].clone()), body)];
     }
     let counts = m.count(body);
-    assert_eq!(told(&counts)[1..], ["3*N^3", "N^3", "2*N^3"]);
+    assert_eq!(closed_forms(&counts)[1..], ["3*N^3", "N^3", "2*N^3"]);
     assert_eq!(counts.rounds.form, "N^3 + N^2*ceil(N/T) + N*ceil(N/T)^2 + ceil(N/T)^3 + ceil(N/T)^2 + ceil(N/T)");
 }
 
@@ -478,7 +478,7 @@ fn chances_are_expected_values() {
     let outer = each(&mut m, i, 0, p[0].clone(), vec![row]);
     m.builder.program.body = vec![outer];
     let counts = count(&m.builder.program).unwrap();
-    assert_eq!(told(&counts), ["N^2 + N", "0.3*N^2", "0.7*N^2", "0.7*N^2"]);
+    assert_eq!(closed_forms(&counts), ["N^2 + N", "0.3*N^2", "0.7*N^2", "0.7*N^2"]);
     assert_eq!(counts.load_ops.count, Count::Real(30.0));
     assert_eq!(counts.branches, Quantity { count: Count::Whole(100), form: "N^2".into() });
 }
@@ -492,7 +492,7 @@ fn a_library_counts_like_textbook_loops() {
     let call = Library { name, batch, m: rows, n: columns, k, element, sweep: Vec::new(), at };
     m.builder.program.body = vec![Node::Library(call)];
     let counts = count(&m.builder.program).unwrap();
-    assert_eq!(told(&counts), ["M*N*K", "2*M*N*K", "M*N", "2*M*N*K"]);
+    assert_eq!(closed_forms(&counts), ["M*N*K", "2*M*N*K", "M*N", "2*M*N*K"]);
     assert_eq!((counts.num_loops, counts.mem_bytes.count), (3, Count::Whole(8 * (120 + 12))));
 }
 

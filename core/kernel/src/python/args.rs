@@ -47,7 +47,7 @@ impl<'a> PythonLowering<'a> {
         match self.known(value, rank, at)? {
             Value::View(view) => Ok(view),
             Value::Lazy(lazy) => self.materialise(*lazy, "element-wise"),
-            other => Err(refuse(at, format!("{} where an array must stand", other.what()), "Give an array")),
+            other => Err(refuse(at, format!("{} where an array must stand", other.description()), "Give an array")),
         }
     }
 
@@ -61,7 +61,7 @@ impl<'a> PythonLowering<'a> {
         match from.and_then(|from| usize::try_from(from).ok()).filter(|from| *from < rank) {
             Some(axis) => Ok(axis),
             None => {
-                let given = number.map_or_else(|| value.what().to_owned(), |number| number.to_string());
+                let given = number.map_or_else(|| value.description().to_owned(), |number| number.to_string());
                 Err(refuse(
                     at,
                     format!("axis {given} of an array with {rank} axes"),

@@ -109,7 +109,7 @@ impl<'a> PythonLowering<'a> {
             if !value.is_array() && !value.is_number() {
                 return Err(refuse(
                     own,
-                    format!("arithmetic with {}", value.what()),
+                    format!("arithmetic with {}", value.description()),
                     "Only numbers and arrays can stand here",
                 ));
             }
@@ -138,7 +138,7 @@ impl<'a> PythonLowering<'a> {
         for (value, own) in values {
             let value = match value {
                 // Computed once, not once for each element that it meets.
-                Value::Lazy(lazy) if lazy.dims.len() < dims.len() || !self.same(&lazy.dims, &dims) => {
+                Value::Lazy(lazy) if lazy.dims.len() < dims.len() || !self.unify_all(&lazy.dims, &dims) => {
                     Value::View(self.materialise(*lazy, "element-wise")?)
                 }
                 value => value,
@@ -188,7 +188,7 @@ impl<'a> PythonLowering<'a> {
         }
     }
 
-    pub(super) fn same(&mut self, a: &[Expr], b: &[Expr]) -> bool {
+    pub(super) fn unify_all(&mut self, a: &[Expr], b: &[Expr]) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.unify(a, b))
     }
 
@@ -278,15 +278,17 @@ impl<'a> PythonLowering<'a> {
                 }
                 Ok(())
             }
-            other => {
-                Err(refuse(at, format!("{} cannot be stored in an array", other.what()), "Store numbers or arrays"))
-            }
+            other => Err(refuse(
+                at,
+                format!("{} cannot be stored in an array", other.description()),
+                "Store numbers or arrays",
+            )),
         }
     }
 
     fn fits_into(&mut self, dims: &[Expr], view: &View, at: At) -> Result<(), Error> {
         let whole = self.broadcast(&[view.dims.clone(), dims.to_vec()], at)?;
-        if whole.len() == view.dims.len() && self.same(&whole, &view.dims) {
+        if whole.len() == view.dims.len() && self.unify_all(&whole, &view.dims) {
             return Ok(());
         }
         let problem =
@@ -370,7 +372,7 @@ impl<'a> PythonLowering<'a> {
                 Lazy { dims, element, leaves: vec![(view, at)], flops: Flops::NONE, integer_ops: 0, operations: 0, at }
             }
             number if number.is_number() => return Ok(number),
-            other => return Err(refuse(at, format!("a reduction of {}", other.what()), "Reduce an array")),
+            other => return Err(refuse(at, format!("a reduction of {}", other.description()), "Reduce an array")),
         };
         self.state_fusion(&lazy);
         let rank = lazy.dims.len();

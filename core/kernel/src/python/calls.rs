@@ -34,7 +34,7 @@ impl<'a> PythonLowering<'a> {
         let value = self.eval(&attribute.value)?;
         let value = self.known(value, 2, at)?;
         let Some(dims) = shape(&value) else {
-            return self.refuse(attribute, format!("`.{name}` of {}", value.what()), "Only arrays have it");
+            return self.refuse(attribute, format!("`.{name}` of {}", value.description()), "Only arrays have it");
         };
         match name {
             "shape" => Ok(Value::Tuple(dims.into_iter().map(Value::Int).collect())),
@@ -192,7 +192,7 @@ impl<'a> PythonLowering<'a> {
                         Some(dim) => Ok(Value::Int(dim)),
                         None => Err(refuse(
                             at,
-                            format!("the length of {}", other.what()),
+                            format!("the length of {}", other.description()),
                             "Only arrays and tuples have one",
                         )),
                     },
@@ -303,7 +303,7 @@ impl<'a> PythonLowering<'a> {
     fn summand(&mut self, element: &'a Tree, at: At) -> Result<bool, Error> {
         let value = self.number_of(element)?;
         if !value.is_number() {
-            return Err(refuse(at, format!("a sum of {}", value.what()), "Sum numbers"));
+            return Err(refuse(at, format!("a sum of {}", value.description()), "Sum numbers"));
         }
         let float = value.is_real();
         self.count(Flops::ADD, float);

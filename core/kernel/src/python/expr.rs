@@ -184,7 +184,7 @@ impl<'a> PythonLowering<'a> {
             if !value.is_array() && !value.is_number() {
                 return Err(refuse(
                     at,
-                    format!("arithmetic with {}", value.what()),
+                    format!("arithmetic with {}", value.description()),
                     "Only numbers and arrays can stand here",
                 ));
             }
@@ -336,7 +336,8 @@ impl<'a> PythonLowering<'a> {
                 Ok(value)
             }
             other => {
-                let problem = format!("`{}` is {} that only a run would know", clip(self.text(expr)), other.what());
+                let problem =
+                    format!("`{}` is {} that only a run would know", clip(self.text(expr)), other.description());
                 self.refuse(
                     expr,
                     problem,

@@ -71,7 +71,7 @@ impl<'a> PythonLowering<'a> {
             Value::Lazy(lazy) => Ok(Iter::Rows(self.materialise(*lazy, "rows")?)),
             other => {
                 let cure = "Loop over `range(...)`, an array, `enumerate`, `zip` or `reversed`";
-                self.refuse(iter, format!("a loop over {}", other.what()), cure)
+                self.refuse(iter, format!("a loop over {}", other.description()), cure)
             }
         }
     }

@@ -114,7 +114,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// The type that a call asks for, if it does.
-    fn asked(args: &Args<'a>) -> Option<Element> {
+    fn dtype_argument(args: &Args<'a>) -> Option<Element> {
         let named = |value: &Value| match value {
             Value::Type(element) => Some(*element),
             Value::Text(text) => Element::named(text),
@@ -140,7 +140,7 @@ impl<'a> PythonLowering<'a> {
             Some(Make::Array { .. }) => args.get(0, &[]).is_some_and(whole),
             _ => false,
         };
-        Self::asked(args).unwrap_or(match args.module {
+        Self::dtype_argument(args).unwrap_or(match args.module {
             Some("np" | "numpy" | "torch") if integers => Element::I64,
             Some("jnp" | "jax") if integers => Element::I32,
             Some("np" | "numpy") => Element::F64,

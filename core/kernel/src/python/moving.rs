@@ -209,7 +209,7 @@ impl<'a> PythonLowering<'a> {
             if let (Some(dim), Some(of_first)) = (like.get_mut(along), first.dims.get(along)) {
                 *dim = of_first.clone();
             }
-            if !self.same(&like, &first.dims) {
+            if !self.unify_all(&like, &first.dims) {
                 let (a, b) = (self.shape_text(&first.dims), self.shape_text(&view.dims));
                 return Err(refuse(
                     at,

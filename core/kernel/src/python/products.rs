@@ -155,7 +155,7 @@ impl<'a> PythonLowering<'a> {
     fn rows_times_vector(&mut self, a: &View, x: &View, out: Option<View>, at: At) -> Result<Value, Error> {
         let (outer, inner) = a.dims.split_at(a.dims.len().saturating_sub(1));
         let result = match out {
-            Some(out) if self.same(&out.dims.clone(), outer) => out,
+            Some(out) if self.unify_all(&out.dims.clone(), outer) => out,
             _ => {
                 let element = wider(self.element(a), self.element(x));
                 self.allocate("product", element, outer, at)?
@@ -187,7 +187,7 @@ impl<'a> PythonLowering<'a> {
     ) -> Result<Value, Error> {
         let element = operands.iter().map(|view| self.element(view)).reduce(wider).unwrap_or(self.source.element);
         let result = match out {
-            Some(out) if self.same(&out.dims.clone(), &dims) => out,
+            Some(out) if self.unify_all(&out.dims.clone(), &dims) => out,
             _ => self.allocate("product", element, &dims, at)?,
         };
         let mut sweep = Vec::new();

@@ -33,7 +33,7 @@ impl<'a> PythonLowering<'a> {
         let value = args.get(0, &["x", "input", "a"]).cloned().unwrap_or(Value::None);
         let value = self.known(value, 2, at)?;
         let Some(dims) = shape(&value) else {
-            return Err(refuse(at, format!("`{}` of {}", args.name, value.what()), "Give an array"));
+            return Err(refuse(at, format!("`{}` of {}", args.name, value.description()), "Give an array"));
         };
         // Read more than once.
         let value = Value::View(self.view(value, 2, at)?);

@@ -228,7 +228,11 @@ impl<'a> PythonLowering<'a> {
                 (0..parts as i64).map(|row| self.row(&view, &Expr::Const(row), at)).collect::<Result<_, _>>()?
             }
             other => {
-                return self.refuse(target, format!("{} cannot be taken apart", other.what()), "Assign it to one name");
+                return self.refuse(
+                    target,
+                    format!("{} cannot be taken apart", other.description()),
+                    "Assign it to one name",
+                );
             }
         };
         if values.len() != parts {

@@ -19,7 +19,7 @@ impl<'a> PythonLowering<'a> {
         let at = self.at(expr);
         match self.part(subscript, true)? {
             Value::View(view) => Ok(view),
-            other => Err(refuse(at, format!("a subscript of {}", other.what()), "Only arrays have elements")),
+            other => Err(refuse(at, format!("a subscript of {}", other.description()), "Only arrays have elements")),
         }
     }
 
@@ -49,7 +49,11 @@ impl<'a> PythonLowering<'a> {
             Value::View(view) => view,
             Value::Lazy(lazy) => self.materialise(*lazy, "operand")?,
             other => {
-                return self.refuse(subscript, format!("a subscript of {}", other.what()), "Only arrays have elements");
+                return self.refuse(
+                    subscript,
+                    format!("a subscript of {}", other.description()),
+                    "Only arrays have elements",
+                );
             }
         };
         let parts = match &*subscript.slice {
@@ -141,7 +145,7 @@ impl<'a> PythonLowering<'a> {
                         return self.refuse(part, problem, "Write the subscript in loop variables and parameters");
                     }
                     other => {
-                        let problem = format!("{} as a subscript", other.what());
+                        let problem = format!("{} as a subscript", other.description());
                         return self.refuse(
                             part,
                             problem,

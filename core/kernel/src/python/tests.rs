@@ -209,11 +209,11 @@ fn counts_are_those_of_instrumented_runs() {
 #[test]
 fn shapes_told_from_use_give_the_same_counts() {
     for (name, said) in [("gemm", "N=5"), ("trisolv", "n=6"), ("cholesky", "n=7"), ("lu", "n=6"), ("seidel", "N=10")] {
-        let told = function(LOOPS, Some(name), &[said], Fusion::None).unwrap();
+        let inferred = function(LOOPS, Some(name), &[said], Fusion::None).unwrap();
         let shape = format!("A: f32[{0}, {0}]", &said[..1]);
         let given = function(LOOPS, Some(name), &[said, &shape], Fusion::None).unwrap();
-        assert_eq!(totals(&told.program), totals(&given.program), "{name}");
-        assert!(told.program.assumptions.iter().any(|text| text.contains("assumed from its use")), "{name}");
+        assert_eq!(totals(&inferred.program), totals(&given.program), "{name}");
+        assert!(inferred.program.assumptions.iter().any(|text| text.contains("assumed from its use")), "{name}");
     }
 }
 

@@ -118,7 +118,7 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
         }
     }
 
-    /// Backwards, so that `n = N` before `m = n` before `range(m)` tells about all three.
+    /// Backwards, so that `n = N` before `m = n` before `range(m)` informs about all three.
     fn copied(&mut self) {
         for (target, value) in std::mem::take(&mut self.copies).iter().rev() {
             if self.usage.names.get(target).is_some_and(|found| found.integer || found.subscript) {
@@ -383,7 +383,7 @@ fn is_method(call: &ExprCall) -> bool {
     !matches!(&*call.func, Expr::Attribute(a) if root(&a.value).is_some_and(|r| matches!(r, "np" | "numpy" | "jnp" | "torch")))
 }
 
-/// Functions of modules that are called on numbers as often as on arrays: these do not tell that their argument is one.
+/// Functions of modules that are called on numbers as often as on arrays: these do not show that their argument is one.
 const OF_NUMBERS: [&str; 12] =
     ["sqrt", "exp", "log", "sin", "cos", "abs", "float32", "float64", "int32", "int64", "maximum", "minimum"];
 

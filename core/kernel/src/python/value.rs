@@ -73,7 +73,7 @@ impl Value {
     }
 
     /// What errors call it.
-    pub(super) fn what(&self) -> &'static str {
+    pub(super) fn description(&self) -> &'static str {
         match self {
             Self::None => "None",
             Self::Bool(_) => "a truth value",

@@ -14,9 +14,9 @@ mod walk;
 use super::input::Input;
 use crate::error::Error;
 use crate::progress::Progress;
-use crate::workload::file::{ModelFile, Operators, Stored};
+use crate::workload::file::{ModelFile, Operators, StoredModel};
 use crate::workload::model_run::{Convolution, ModelRun, refuse_field};
-use crate::workload::plan::Plan;
+use crate::workload::plan::Planner;
 use graph::Graph;
 use prepare::Free;
 
@@ -44,8 +44,8 @@ impl Operators for Graph {
         refuse_field("weight_dtype", run.weight_dtype.is_some(), "the graph says how its weights are stored")
     }
 
-    fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error> {
+    fn store<'a>(&'a self, planner: &mut Planner, run: &'a ModelRun) -> Result<Box<dyn StoredModel + 'a>, Error> {
         let free = Free { batch: run.batch_size, tokens: run.prompt_tokens };
-        Ok(Box::new(self.prepare(plan, free)?))
+        Ok(Box::new(self.prepare(planner, free)?))
     }
 }

@@ -9,7 +9,7 @@ use super::proto::{self, FLOAT, INT64};
 use super::shape::{Known, count, dims_of, values_of};
 use crate::error::{Error, Place};
 use crate::trace::Kind;
-use crate::workload::plan::{Plan, Shape};
+use crate::workload::plan::{Planner, Shape};
 
 /// How the free dimensions of a graph are filled.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ pub(super) struct Prepared<'a> {
 
 impl Graph {
     /// Adds the weights to a plan.
-    pub(super) fn prepare<'a>(&'a self, plan: &mut Plan, free: Free) -> Result<Prepared<'a>, Error> {
+    pub(super) fn prepare<'a>(&'a self, planner: &mut Planner, free: Free) -> Result<Prepared<'a>, Error> {
         let layers = self.layers();
         let mut layer_of: FxHashMap<&str, u32> = FxHashMap::default();
         for (node, layer) in self.graph.nodes.iter().zip(&layers) {
@@ -72,10 +72,10 @@ impl Graph {
         }
         let mut weights = FxHashMap::default();
         for tensor in &self.graph.initializers {
-            let known = self.weight(plan, tensor, &tensor.name, layer_of.get(tensor.name.as_str()).copied())?;
+            let known = self.weight(planner, tensor, &tensor.name, layer_of.get(tensor.name.as_str()).copied())?;
             weights.insert(tensor.name.as_str(), known);
         }
-        self.constants(plan, &layer_of, &mut weights)?;
+        self.constants(planner, &layer_of, &mut weights)?;
         let read =
             self.graph.nodes.iter().flat_map(|node| &node.inputs).chain(self.graph.outputs.iter().map(|o| &o.name));
         let read = read.map(String::as_str).collect();
@@ -110,12 +110,18 @@ impl Graph {
         if !filled.sizes.is_empty() {
             let sizes = filled.sizes.iter().map(|(name, size)| format!("{} = {size}", short(name)));
             let sizes: Vec<String> = sizes.collect();
-            plan.warn(format!("free dimensions were filled in: {}", sizes.join(", ")));
+            planner.warn(format!("free dimensions were filled in: {}", sizes.join(", ")));
         }
         Ok(stored)
     }
 
-    fn weight(&self, plan: &mut Plan, tensor: &proto::Tensor, name: &str, layer: Option<u32>) -> Result<Known, Error> {
+    fn weight(
+        &self,
+        planner: &mut Planner,
+        tensor: &proto::Tensor,
+        name: &str,
+        layer: Option<u32>,
+    ) -> Result<Known, Error> {
         let place = || Place::Key(format!("initializer {}", short(name)));
         let dims = dims_of(tensor.dims.iter().copied())
             .map_err(|problem| Error::input(&self.input, place(), problem, "Export the model again"))?;
@@ -128,7 +134,7 @@ impl Graph {
         let ints = values_of(tensor, &dims);
         // Scalars, shapes and indices are part of the program, not tensors that move.
         let moves = count(&dims) > 1 && (ints.is_none() || tensor.data_type != INT64);
-        let value = moves.then(|| plan.stored(name.to_owned(), shape, layer, Kind::Weights));
+        let value = moves.then(|| planner.stored(name.to_owned(), shape, layer, Kind::Weights));
         Ok(Known { ints, dims, data_type: tensor.data_type, value, stored: true })
     }
 
@@ -136,7 +142,7 @@ impl Graph {
     /// which stand for weights in graphs that were stripped of theirs.
     fn constants<'a>(
         &'a self,
-        plan: &mut Plan,
+        planner: &mut Planner,
         layer_of: &FxHashMap<&str, u32>,
         weights: &mut FxHashMap<&'a str, Known>,
     ) -> Result<(), Error> {
@@ -146,7 +152,7 @@ impl Graph {
             let tensor = node.attribute("value").and_then(|a| a.t.as_ref());
             let known = match node.op_type.as_str() {
                 "Constant" => match tensor {
-                    Some(tensor) => self.weight(plan, tensor, name, layer)?,
+                    Some(tensor) => self.weight(planner, tensor, name, layer)?,
                     None => {
                         let list = |length: usize| vec![length as u64];
                         let (dims, data_type, ints) = if let Some(ints) = node.attribute("value_ints") {
@@ -166,7 +172,7 @@ impl Graph {
                     let Some(dims) = shape.and_then(|shape| shape.ints.clone()) else { continue };
                     let data_type = tensor.map_or(FLOAT, |tensor| tensor.data_type);
                     let filled = proto::Tensor { dims, data_type, ..proto::Tensor::default() };
-                    self.weight(plan, &filled, name, layer)?
+                    self.weight(planner, &filled, name, layer)?
                 }
                 _ => continue,
             };

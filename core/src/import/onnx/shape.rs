@@ -45,7 +45,7 @@ impl Shapes<'_> {
         self.known.get(name).or_else(|| self.weights.get(name))
     }
 
-    pub(super) fn need(&self, node: &proto::Node, at: usize) -> Result<&Known, Error> {
+    pub(super) fn require(&self, node: &proto::Node, at: usize) -> Result<&Known, Error> {
         self.get(node, at).ok_or_else(|| {
             let problem = match node.inputs.get(at) {
                 None => format!("it has {} inputs, and {} are needed", node.inputs.len(), at + 1),
@@ -76,40 +76,40 @@ impl Shapes<'_> {
                     "QuantizeLinear" => self.get(node, 2).map_or(2, |zero| zero.data_type),
                     "DequantizeLinear" => self.get(node, 1).map_or(1, |scale| scale.data_type),
                     "Not" | "IsNaN" => BOOL,
-                    _ => self.need(node, 0)?.data_type,
+                    _ => self.require(node, 0)?.data_type,
                 };
-                Some((self.need(node, 0)?.dims.clone(), data_type))
+                Some((self.require(node, 0)?.dims.clone(), data_type))
             }
             Role::Elements(_) => {
                 let mut dims: Vec<u64> = Vec::new();
                 for at in 0..node.inputs.len() {
-                    let other = &self.need(node, at)?.dims;
+                    let other = &self.require(node, at)?.dims;
                     dims = broadcast(&dims, other).ok_or_else(|| {
                         refuse(format!("its inputs of shapes {dims:?} and {other:?} do not go together"))
                     })?;
                 }
                 let data_type = match node.op_type.as_str() {
                     "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" => BOOL,
-                    "Where" => self.need(node, 1)?.data_type,
-                    _ => self.need(node, 0)?.data_type,
+                    "Where" => self.require(node, 1)?.data_type,
+                    _ => self.require(node, 0)?.data_type,
                 };
                 Some((dims, data_type))
             }
             Role::Conv | Role::Pool => Some(self.window(node, role)?),
             Role::GlobalPool => {
-                let image = self.need(node, 0)?;
+                let image = self.require(node, 0)?;
                 let kept = image.dims.len().min(2);
                 let ones = image.dims.iter().skip(2).map(|_| 1);
                 Some((image.dims[..kept].iter().copied().chain(ones).collect(), image.data_type))
             }
             Role::MatMul => {
-                let (a, b) = (self.need(node, 0)?, self.need(node, second(&node.op_type))?);
+                let (a, b) = (self.require(node, 0)?, self.require(node, second(&node.op_type))?);
                 let (dims, ..) = matmul(&a.dims, &b.dims)
                     .ok_or_else(|| refuse(format!("shapes {:?} and {:?} do not multiply", a.dims, b.dims)))?;
                 Some((dims, if node.op_type == "MatMulInteger" { INT32 } else { a.data_type }))
             }
             Role::Gemm => {
-                let (a, b) = (self.need(node, 0)?, self.need(node, 1)?);
+                let (a, b) = (self.require(node, 0)?, self.require(node, 1)?);
                 let sides_of = |dims: &[u64], transposed: bool| match dims {
                     [rows, cols] => Some(if transposed { (*cols, *rows) } else { (*rows, *cols) }),
                     _ => None,
@@ -123,7 +123,7 @@ impl Shapes<'_> {
             }
             Role::View => self.view(node)?,
             Role::Transpose => {
-                let from = self.need(node, 0)?;
+                let from = self.require(node, 0)?;
                 let order: Vec<usize> = match node.ints("perm") {
                     Some(order) => order.iter().map(|axis| *axis as usize).collect(),
                     None => (0..from.dims.len()).rev().collect(),
@@ -133,13 +133,13 @@ impl Shapes<'_> {
                 Some((dims.ok_or_else(|| refuse(format!("it turns {:?} by {order:?}", from.dims)))?, from.data_type))
             }
             Role::Concat => {
-                let from = self.need(node, 0)?;
+                let from = self.require(node, 0)?;
                 let axis = axis(node.int("axis", 0), from.dims.len())
                     .ok_or_else(|| refuse("its axis is out of range".into()))?;
                 let mut dims = from.dims.clone();
                 dims[axis] = 0;
                 for at in 0..node.inputs.len() {
-                    let part = &self.need(node, at)?.dims;
+                    let part = &self.require(node, at)?.dims;
                     let meets = |i: usize| i == axis || part.get(i) == from.dims.get(i);
                     if part.len() != from.dims.len() || !(0..part.len()).all(meets) {
                         return Err(refuse(format!("shapes {:?} and {part:?} do not go together", from.dims)));
@@ -149,7 +149,7 @@ impl Shapes<'_> {
                 Some((dims, from.data_type))
             }
             Role::Gather => {
-                let (data, indices) = (self.need(node, 0)?, self.need(node, 1)?);
+                let (data, indices) = (self.require(node, 0)?, self.require(node, 1)?);
                 let axis = axis(node.int("axis", 0), data.dims.len())
                     .ok_or_else(|| refuse("its axis is out of range".into()))?;
                 let (before, after) = (&data.dims[..axis], &data.dims[axis + 1..]);
@@ -172,8 +172,8 @@ impl Shapes<'_> {
     /// Shape and type of what a filter makes that moves over an image: convolutions and pooling.
     fn window(&self, node: &proto::Node, role: Role) -> Result<(Vec<u64>, i32), Error> {
         let refuse = |problem: String| self.graph.refuse(node, problem, "Check the model with onnx.checker");
-        let image = self.need(node, 0)?;
-        let weights = if role == Role::Conv { Some(self.need(node, second(&node.op_type))?) } else { None };
+        let image = self.require(node, 0)?;
+        let weights = if role == Role::Conv { Some(self.require(node, second(&node.op_type))?) } else { None };
         let filter: Vec<i64> = match (&weights, node.ints("kernel_shape")) {
             (_, Some(shape)) => shape.to_vec(),
             (Some(weights), None) => weights.dims.iter().skip(2).map(|d| *d as i64).collect(),
@@ -227,7 +227,7 @@ impl Shapes<'_> {
 
     /// Shape and type of what relabels its first input; none where its new shape is not known.
     fn view(&self, node: &proto::Node) -> Result<Option<(Vec<u64>, i32)>, Error> {
-        let from = self.need(node, 0)?;
+        let from = self.require(node, 0)?;
         let all = count(&from.dims);
         let refuse = |problem: String| self.graph.refuse(node, problem, "Check the model with onnx.checker");
         // Axes moved from an attribute to an input with opset 13.

@@ -10,8 +10,8 @@ use super::proto::{self, BOOL, INT64};
 use super::shape::{Known, Shapes, count, matmul, second};
 use crate::error::{Error, Place};
 use crate::trace::{Kind, Mode, Op};
-use crate::workload::file::Stored;
-use crate::workload::plan::{Operator, Plan, Product, Step, Val};
+use crate::workload::file::StoredModel;
+use crate::workload::plan::{Operator, Planner, Product, Step, Val};
 
 /// A multiplication with its addition.
 const FLOPS_PER_MAC: f64 = 2.0;
@@ -20,7 +20,7 @@ const FLOPS_PER_MAC: f64 = 2.0;
 struct Walk<'a, 'p> {
     of: &'a Prepared<'a>,
     shapes: Shapes<'a>,
-    plan: &'p mut Plan,
+    planner: &'p mut Planner,
     pass: u64,
     step: Step,
     /// Operators whose work is not counted.
@@ -29,11 +29,12 @@ struct Walk<'a, 'p> {
     mismatched: Vec<String>,
 }
 
-impl Stored for Prepared<'_> {
-    fn step(&self, plan: &mut Plan, pass: u64) -> Result<Step, Error> {
+impl StoredModel for Prepared<'_> {
+    fn step(&self, planner: &mut Planner, pass: u64) -> Result<Step, Error> {
         let shapes = Shapes { graph: self.graph, weights: &self.weights, known: FxHashMap::default() };
         let step = Step::default();
-        let mut walk = Walk { of: self, shapes, plan, pass, step, uncounted: BTreeSet::new(), mismatched: Vec::new() };
+        let mut walk =
+            Walk { of: self, shapes, planner, pass, step, uncounted: BTreeSet::new(), mismatched: Vec::new() };
         for name in &self.inputs {
             let stated = &self.stated[name];
             let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
@@ -45,12 +46,12 @@ impl Stored for Prepared<'_> {
         }
         if pass == 0 && !walk.uncounted.is_empty() {
             let names: Vec<&str> = walk.uncounted.iter().copied().collect();
-            walk.plan.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
+            walk.planner.warn(format!("the work of these operators is not counted: {}", names.join(", ")));
         }
         if let (0, Some(first)) = (pass, walk.mismatched.first()) {
             let count = walk.mismatched.len();
             let text = "tensors have another shape than the file states; what their operators make counts";
-            walk.plan.warn(format!("{count} {text} ({first})"));
+            walk.planner.warn(format!("{count} {text} ({first})"));
         }
         let outputs = self.graph.graph.outputs.iter();
         let mut made =
@@ -75,7 +76,7 @@ impl<'a> Walk<'a, '_> {
     fn node(&mut self, node: &'a proto::Node, layer: Option<u32>) -> Result<(), Error> {
         for (at, name) in node.inputs.iter().enumerate() {
             if !name.is_empty() {
-                self.shapes.need(node, at)?;
+                self.shapes.require(node, at)?;
             }
         }
         let role = role(&node.op_type);
@@ -129,7 +130,7 @@ impl<'a> Walk<'a, '_> {
             return Ok(());
         }
         if role == Role::View {
-            let source = self.shapes.need(node, 0)?;
+            let source = self.shapes.require(node, 0)?;
             let (value, stored) = (source.value, source.stored);
             if let Some(known) = self.shapes.known.get_mut(first.as_str()) {
                 (known.value, known.stored) = (value, stored);
@@ -156,12 +157,12 @@ impl<'a> Walk<'a, '_> {
             let known = &self.shapes.known[first.as_str()];
             (known.dims.clone(), known.data_type)
         };
-        if role == Role::Gather && self.shapes.need(node, 0)?.stored {
+        if role == Role::Gather && self.shapes.require(node, 0)?.stored {
             // A table is read by rows: a tensor of its own, as large as what is looked up.
-            let table = self.shapes.need(node, 0)?.value;
+            let table = self.shapes.require(node, 0)?.value;
             let width = self.of.graph.bits(first, data_type)?;
             let name = format!("{}.rows[{}]", node.inputs[0], self.pass);
-            let rows = self.plan.stored(name, matrix(&dims, width), layer, Kind::Weights);
+            let rows = self.planner.stored(name, matrix(&dims, width), layer, Kind::Weights);
             let out = self.temp(first, &dims, data_type, layer)?;
             let operator = Operator::new(Op::Embedding, layer, reads, out);
             self.step.push(Operator { streams: vec![rows], table, ..operator });
@@ -174,17 +175,17 @@ impl<'a> Walk<'a, '_> {
         match role {
             Role::Conv => {
                 operator.op = Op::Conv;
-                let weights = self.shapes.need(node, second(&node.op_type))?;
+                let weights = self.shapes.require(node, second(&node.op_type))?;
                 let filters = weights.dims.first().copied().unwrap_or(1).max(1);
                 let k = count(&weights.dims) / filters;
                 self.multiply(node, &mut operator, (count(&dims) / filters, filters, k), out, true)?;
-                let channels = self.shapes.need(node, 0)?.dims.get(1).copied().unwrap_or(1);
-                let own = self.shapes.need(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
+                let channels = self.shapes.require(node, 0)?.dims.get(1).copied().unwrap_or(1);
+                let own = self.shapes.require(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
                 operator.grouped = channels != own;
             }
             Role::MatMul => {
                 operator.op = Op::Matmul;
-                let (a, b) = (self.shapes.need(node, 0)?, self.shapes.need(node, second(&node.op_type))?);
+                let (a, b) = (self.shapes.require(node, 0)?, self.shapes.require(node, second(&node.op_type))?);
                 let Some((_, batch, m, n, k)) = matmul(&a.dims, &b.dims) else { return Ok(()) };
                 if b.dims.len() <= 2 {
                     self.multiply(node, &mut operator, (batch * m, n, k), out, false)?;
@@ -195,12 +196,12 @@ impl<'a> Walk<'a, '_> {
             Role::Gemm => {
                 operator.op = Op::Matmul;
                 let transposed = |name: &str| node.int(name, 0) != 0;
-                let a = self.shapes.need(node, 0)?;
+                let a = self.shapes.require(node, 0)?;
                 let k = a.dims.get(usize::from(!transposed("transA"))).copied().unwrap_or(1);
                 let sides = (dims.first().copied().unwrap_or(1), dims.get(1).copied().unwrap_or(1), k);
                 self.multiply(node, &mut operator, sides, out, transposed("transB"))?;
                 if let Some(product) = &mut operator.product {
-                    product.a_turned = transposed("transA");
+                    product.a_transposed = transposed("transA");
                 }
             }
             Role::Like(op) | Role::Elements(op) => {
@@ -245,14 +246,14 @@ impl<'a> Walk<'a, '_> {
         out: Val,
         transposed: bool,
     ) -> Result<(), Error> {
-        let (a, b) = (self.shapes.need(node, 0)?.value, self.shapes.need(node, second(&node.op_type))?.value);
+        let (a, b) = (self.shapes.require(node, 0)?.value, self.shapes.require(node, second(&node.op_type))?.value);
         let Some((a, b)) = a.zip(b) else {
             // The work is the same where a matrix is computed on the way and does not move.
             let (m, n, k) = sides;
             operator.flops = FLOPS_PER_MAC * m as f64 * n as f64 * k as f64;
             return Ok(());
         };
-        let product = Product { b_turned: transposed, ..Product::new(sides, a, b, out) };
+        let product = Product { b_transposed: transposed, ..Product::new(sides, a, b, out) };
         operator.flops = product.flops();
         operator.product = Some(product);
         // The work waits for the matrix, wherever it comes from; what the caller gives is laid out where it is read.

@@ -4,7 +4,7 @@ use super::calls::{Calls, Node};
 use super::lives::Lives;
 use super::names::{Name, Phase, operation};
 use super::tree::Tree;
-use super::visit::{UseMode, Visit, What};
+use super::visit::{EventKind, UseMode, Visit};
 use crate::error::{Error, Place};
 use crate::progress::{Flow, Progress};
 use crate::trace::{Mode, Tensor, Trace, TraceBuilder};
@@ -51,7 +51,7 @@ impl Calls {
         let (mut phase, mut marks) = (None, 0);
         let trained = visit.phases.iter().flatten().any(|phase| *phase != Phase::Forward);
         let (mut again, mut looked_up) = (0u64, 0u64);
-        for event in visit.events.iter().filter(|event| event.what == What::Uses) {
+        for event in visit.events.iter().filter(|event| event.what == EventKind::Uses) {
             let node = &self.nodes[event.node as usize];
             let Name { text: name, looks_up, .. } = &self.names[node.name as usize];
             let rows = if *looks_up { self.rows(node) } else { None };
@@ -139,8 +139,8 @@ impl Calls {
         }
         if looked_up > 0 {
             builder.warn(format!(
-                "{looked_up} look-ups read rows of a table, and the file does not tell which: the rows of each are an \
-                 object of their own"
+                "{looked_up} look-ups read rows of a table, and the file does not say which rows: those of each look-up \
+                 are an object of their own"
             ));
         }
         if self.empty > 0 {

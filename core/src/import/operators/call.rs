@@ -93,7 +93,7 @@ pub(in crate::import) struct Side {
     pub tensors: Vec<RawTensor>,
     /// Its truth values, in order.
     pub flags: Vec<Flag>,
-    /// The type of each argument, where the file tells.
+    /// The type of each argument, where the file gives it.
     pub types: Vec<Type>,
     /// The shape of each tensor.
     pub shapes: Lists,
@@ -134,7 +134,7 @@ pub(in crate::import) struct Call {
     pub name: String,
     /// Its schema; empty where it has none.
     pub schema: String,
-    /// PyTorch's RecordScope; none where the file does not tell.
+    /// PyTorch's RecordScope; none where the file does not give it.
     pub scope: Option<u64>,
     /// Whether it is known to be no operator.
     pub excluded: bool,
@@ -155,7 +155,7 @@ impl Call {
     }
 
     /// RecordScope (ATen/record_function.h): 1 is an autograd function, which only wraps operators; 5 to 7 and 9 are
-    /// features, interpreters, users' annotations and whole models. Without it, the profiler's names tell.
+    /// features, interpreters, users' annotations and whole models. Without it, the profiler's names decide.
     pub(super) fn is_operator(&self) -> bool {
         !self.excluded && !annotates(&self.name) && !matches!(self.scope, Some(1 | 5 | 6 | 7 | 9))
     }

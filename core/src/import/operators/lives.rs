@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 use super::NONE;
 use super::calls::{Calls, Mention};
 use super::names::Phase;
-use super::visit::{UseMode, Visit, What};
+use super::visit::{EventKind, UseMode, Visit};
 use crate::trace::Kind;
 
 /// One life of a storage.
@@ -69,7 +69,7 @@ pub(super) struct Lives {
     pub(super) current: Vec<u32>,
     /// The life of each use.
     pub(super) of_use: Vec<u32>,
-    /// Tensors that repeat their elements, where no strides tell their extent.
+    /// Tensors that repeat their elements, where no strides give their extent.
     pub(super) repeated: FxHashSet<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Lives {
             let node = &calls.nodes[event.node as usize];
             let steps = visit.phases[event.node as usize] == Some(Phase::Optimizer);
             match event.what {
-                What::Takes => {
+                EventKind::Takes => {
                     let schema = calls.schemas.get(node.schema as usize);
                     for mention in calls.inputs(node) {
                         let life = lives.named(mention);
@@ -119,13 +119,13 @@ impl Lives {
                         }
                     }
                 }
-                What::Birth => {
+                EventKind::Birth => {
                     let mention = &calls.mentions[event.range.0 as usize];
                     lives.begin(mention.storage, true);
                     lives.repeated.remove(&mention.tensor);
                     lives.named(mention);
                 }
-                What::Uses => {
+                EventKind::Uses => {
                     for at in event.range.0..event.range.1 {
                         let used = visit.uses[at as usize];
                         let life = lives.at(calls.mentions[used.mention as usize].storage);
@@ -138,10 +138,10 @@ impl Lives {
                         life.written_elsewhere |= !steps && !reads;
                     }
                 }
-                What::Returns => {
+                EventKind::Returns => {
                     let view = visit.views[event.node as usize];
                     let above = parents[event.node as usize];
-                    // The outermost of nested views tells what comes of it.
+                    // The outermost of nested views decides what comes of it.
                     if !view || above == NONE || !visit.views[above as usize] {
                         lives.returned(calls.inputs(node), calls.outputs(node), view);
                     }

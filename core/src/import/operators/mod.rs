@@ -9,7 +9,7 @@
 //!    bookkeeping; counting it would count accesses twice. Annotations, the autograd engine's own nodes and the
 //!    profiler's roots are no calls.
 //! 2. *What moves no data.* Views are dropped: calls that promise to change nothing (no `!` in the schema) and return
-//!    only memory that they were given; without a schema, a table of names tells, and a name that ends in `_` changes
+//!    only memory that they were given; without a schema, a table of names decides, and a name that ends in `_` changes
 //!    its first argument whatever its schema says. So a reshape that copies counts (its
 //!    result lies elsewhere), and one that does not, does not. Allocations and queries of shapes are dropped by name.
 //! 3. *Objects.* An object is one life of one storage on one device. Storages are numbered by address, and allocators
@@ -23,7 +23,7 @@
 //! 6. *Order.* Reads in the order of the arguments, then writes. Calls come in the order of their ids, which one
 //!    counter gives out as calls begin, across threads; work that a call does beside calls below it comes after them.
 //! 7. *Look-ups* (embeddings, selections by index) read rows: of memory older than the trace, which is a table, each
-//!    look-up reads an object of its own, as large as its rows. The file does not tell which rows those are.
+//!    look-up reads an object of its own, as large as its rows. The file does not say which rows those are.
 //! 8. *Kinds.* Weights are storages older than the trace that a linear, convolution, normalisation, recurrent or
 //!    embedding operator takes as its `weight` or `bias`, and storages that only an optimizer's step changes and other
 //!    operators read. Running statistics, and what older than the trace only the optimizer uses (its state), are

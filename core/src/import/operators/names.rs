@@ -2,7 +2,7 @@
 
 use crate::trace::Op;
 
-/// Calls that return a view of their first argument, without the namespace. Schemas tell this by themselves; the
+/// Calls that return a view of their first argument, without the namespace. Schemas say this themselves; the
 /// table is for calls without one, and for `_unsafe_view`, whose schema does not admit it.
 const VIEWS: [&str; 48] = [
     "_conj",

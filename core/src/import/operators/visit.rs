@@ -23,7 +23,7 @@ pub(super) enum UseMode {
 
 /// What happens, in the order in which it happens at one id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
+pub(super) enum EventKind {
     /// A call names what it takes.
     Takes,
     /// The storage of a mention begins a new life.
@@ -38,7 +38,7 @@ pub(super) enum What {
 pub(super) struct Event {
     /// The id at which it happens.
     pub(super) at: u64,
-    pub(super) what: What,
+    pub(super) what: EventKind,
     /// Ties are taken in this order.
     pub(super) turn: u32,
     pub(super) node: u32,
@@ -81,7 +81,7 @@ struct Frame {
 
 /// How many calls went which way.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct CallCounts {
     pub(super) operators: u64,
     pub(super) leaves: u64,
     pub(super) counted: u64,
@@ -104,7 +104,7 @@ pub(super) struct Visit<'c> {
     counted: u32,
     work: u32,
     tick: u32,
-    pub(super) counts: Counts,
+    pub(super) counts: CallCounts,
 }
 
 impl<'c> Visit<'c> {
@@ -120,7 +120,7 @@ impl<'c> Visit<'c> {
             counted: 0,
             work: 0,
             tick: 0,
-            counts: Counts::default(),
+            counts: CallCounts::default(),
         }
     }
 
@@ -168,7 +168,7 @@ impl<'c> Visit<'c> {
         self.seen = Vec::new();
     }
 
-    fn event(&mut self, at: u64, what: What, node: u32, range: (u32, u32), works: bool) {
+    fn event(&mut self, at: u64, what: EventKind, node: u32, range: (u32, u32), works: bool) {
         let turn = self.events.len() as u32;
         self.events.push(Event { at, what, turn, node, range, works });
     }
@@ -199,18 +199,18 @@ impl<'c> Visit<'c> {
             if seen.held == 0 && seen.born <= frame.births {
                 self.births += 1;
                 seen.born = self.births;
-                self.event(node.id, What::Birth, frame.node, (at, at + 1), false);
+                self.event(node.id, EventKind::Birth, frame.node, (at, at + 1), false);
             }
         }
         if !inputs.is_empty() {
-            self.event(node.id, What::Takes, frame.node, (0, 0), false);
+            self.event(node.id, EventKind::Takes, frame.node, (0, 0), false);
         }
         self.uses_of(frame, node, name);
         for mention in inputs {
             self.seen[mention.storage as usize].held -= 1;
         }
         if !outputs.is_empty() {
-            self.event(frame.last, What::Returns, frame.node, (0, 0), false);
+            self.event(frame.last, EventKind::Returns, frame.node, (0, 0), false);
         }
     }
 
@@ -306,6 +306,6 @@ impl<'c> Visit<'c> {
         self.work += u32::from(works);
         self.counts.counted += 1;
         self.counts.not_leaves += u64::from(frame.operators);
-        self.event(frame.last, What::Uses, frame.node, (start as u32, self.uses.len() as u32), works);
+        self.event(frame.last, EventKind::Uses, frame.node, (start as u32, self.uses.len() as u32), works);
     }
 }

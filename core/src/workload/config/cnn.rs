@@ -116,14 +116,14 @@ pub(crate) struct Block {
     /// Whose output it reads.
     pub(crate) from: usize,
     /// What it does.
-    pub(crate) what: What,
+    pub(crate) kind: BlockKind,
     /// Channels, height and width of what it makes.
     pub(crate) out: [u64; 3],
 }
 
 /// What a [`Block`] does.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum BlockKind {
     /// A convolution, with a bias or not.
     Conv {
         /// How it moves.
@@ -167,13 +167,13 @@ impl Network {
         let [filters, ..] = block.out;
         // What passes 64 bits is refused when its bytes are counted.
         let times = |factors: &[u64]| factors.iter().fold(1u64, |p, f| p.saturating_mul(*f));
-        match &block.what {
-            What::Conv { window, groups, bias } => {
+        match &block.kind {
+            BlockKind::Conv { window, groups, bias } => {
                 (times(&[filters, channels / groups, window.size, window.size]), if *bias { filters } else { 0 })
             }
-            What::Norm => (0, 2 * filters),
-            What::Linear => (times(&[filters, channels, height, width]), filters),
-            What::Relu | What::Pool(_) | What::GlobalPool | What::Add(_) => (0, 0),
+            BlockKind::Norm => (0, 2 * filters),
+            BlockKind::Linear => (times(&[filters, channels, height, width]), filters),
+            BlockKind::Relu | BlockKind::Pool(_) | BlockKind::GlobalPool | BlockKind::Add(_) => (0, 0),
         }
     }
 
@@ -184,12 +184,12 @@ impl Network {
 }
 
 /// Builds a network operator by operator.
-struct Chain {
+struct NetworkBuilder {
     network: Network,
     layer: u32,
 }
 
-impl Chain {
+impl NetworkBuilder {
     fn new(image: [u64; 3]) -> Self {
         Self { network: Network { image, blocks: Vec::new() }, layer: 0 }
     }
@@ -199,8 +199,8 @@ impl Chain {
         self.network.blocks.len()
     }
 
-    fn push(&mut self, name: impl Into<String>, from: usize, what: What, out: [u64; 3]) -> usize {
-        self.network.blocks.push(Block { name: name.into(), layer: self.layer, from, what, out });
+    fn push(&mut self, name: impl Into<String>, from: usize, kind: BlockKind, out: [u64; 3]) -> usize {
+        self.network.blocks.push(Block { name: name.into(), layer: self.layer, from, kind, out });
         self.last()
     }
 
@@ -237,25 +237,25 @@ impl Chain {
                 "Correct one of the three",
             ));
         }
-        Ok(self.push(name, from, What::Conv { window, groups, bias }, [filters, height, width]))
+        Ok(self.push(name, from, BlockKind::Conv { window, groups, bias }, [filters, height, width]))
     }
 
     fn pool(&mut self, name: &str, from: usize, window: Window) -> Result<usize, Error> {
         let [channels, ..] = self.network.out(from);
         let (height, width) = self.sides(name, from, window)?;
-        Ok(self.push(name, from, What::Pool(window), [channels, height, width]))
+        Ok(self.push(name, from, BlockKind::Pool(window), [channels, height, width]))
     }
 
-    fn keep(&mut self, name: String, from: usize, what: What) -> usize {
+    fn keep(&mut self, name: String, from: usize, kind: BlockKind) -> usize {
         let out = self.network.out(from);
-        self.push(name, from, what, out)
+        self.push(name, from, kind, out)
     }
 
     /// A convolution without bias, its normalisation and, if asked, its rectifier.
     fn conv_norm(&mut self, name: &str, from: usize, filters: u64, window: Window, relu: bool) -> Result<usize, Error> {
         let conv = self.conv(&format!("{name}.convolution"), from, filters, window, (1, false))?;
-        let norm = self.keep(format!("{name}.normalization"), conv, What::Norm);
-        Ok(if relu { self.keep(format!("{name}.relu"), norm, What::Relu) } else { norm })
+        let norm = self.keep(format!("{name}.normalization"), conv, BlockKind::Norm);
+        Ok(if relu { self.keep(format!("{name}.relu"), norm, BlockKind::Relu) } else { norm })
     }
 }
 
@@ -280,7 +280,7 @@ impl Cnn {
         if self.layers.is_empty() || self.layers.len() > 4096 {
             return Err(Error::field("layers", self.layers.len(), "out of range", "Give 1 to 4096 layers"));
         }
-        let mut chain = Chain::new([self.num_channels, self.image_size, self.image_size]);
+        let mut chain = NetworkBuilder::new([self.num_channels, self.image_size, self.image_size]);
         for (i, layer) in (0..).zip(&self.layers) {
             chain.layer = i;
             let last = chain.last();
@@ -289,21 +289,21 @@ impl Cnn {
                     check_range("filters", *filters, 1..=1 << 20)?;
                     let window = Window { size: *size, stride: *stride, padding: *padding };
                     let conv = chain.conv(&format!("features.{i}"), last, *filters, window, (*groups, true))?;
-                    chain.keep(format!("features.{i}.relu"), conv, What::Relu);
+                    chain.keep(format!("features.{i}.relu"), conv, BlockKind::Relu);
                 }
                 Layer::Pool(window) => {
                     chain.pool(&format!("features.{i}.pool"), last, *window)?;
                 }
                 Layer::GlobalPool => {
                     let [channels, ..] = chain.network.out(last);
-                    chain.push(format!("features.{i}.pool"), last, What::GlobalPool, [channels, 1, 1]);
+                    chain.push(format!("features.{i}.pool"), last, BlockKind::GlobalPool, [channels, 1, 1]);
                 }
                 Layer::Linear(outputs) => {
                     check_range("linear", *outputs, 1..=1 << 20)?;
-                    let linear = chain.push(format!("classifier.{i}"), last, What::Linear, [*outputs, 1, 1]);
+                    let linear = chain.push(format!("classifier.{i}"), last, BlockKind::Linear, [*outputs, 1, 1]);
                     // The last layer gives the scores as they are.
                     if i as usize + 1 < self.layers.len() {
-                        chain.keep(format!("classifier.{i}.relu"), linear, What::Relu);
+                        chain.keep(format!("classifier.{i}.relu"), linear, BlockKind::Relu);
                     }
                 }
             }
@@ -340,7 +340,7 @@ impl Resnet {
 
     /// Its operators; fails where a window does not fit.
     pub(crate) fn network(&self) -> Result<Network, Error> {
-        let mut chain = Chain::new([self.num_channels, self.image_size, self.image_size]);
+        let mut chain = NetworkBuilder::new([self.num_channels, self.image_size, self.image_size]);
         // The stem: 7 x 7 by 2, and a pool of 3 x 3 by 2 (He et al. 2016, table 1).
         let stem = Window { size: 7, stride: 2, padding: 3 };
         let mut last = chain.conv_norm("embedder", 0, self.embedding_size, stem, true)?;
@@ -355,12 +355,19 @@ impl Resnet {
         }
         chain.layer += 1;
         let [channels, ..] = chain.network.out(last);
-        let pooled = chain.push("pooler", last, What::GlobalPool, [channels, 1, 1]);
-        chain.push("classifier", pooled, What::Linear, [self.num_labels, 1, 1]);
+        let pooled = chain.push("pooler", last, BlockKind::GlobalPool, [channels, 1, 1]);
+        chain.push("classifier", pooled, BlockKind::Linear, [self.num_labels, 1, 1]);
         Ok(chain.network)
     }
 
-    fn residual(&self, chain: &mut Chain, name: &str, from: usize, filters: u64, stride: u64) -> Result<usize, Error> {
+    fn residual(
+        &self,
+        chain: &mut NetworkBuilder,
+        name: &str,
+        from: usize,
+        filters: u64,
+        stride: u64,
+    ) -> Result<usize, Error> {
         let point = Window { size: 1, stride: 1, padding: 0 };
         let wide = Window { size: 3, stride: 1, padding: 1 };
         let layer = |i: usize| format!("{name}.layer.{i}");
@@ -381,7 +388,7 @@ impl Resnet {
         } else {
             from
         };
-        let sum = chain.keep(format!("{name}.sum"), out, What::Add(skip));
-        Ok(chain.keep(format!("{name}.relu"), sum, What::Relu))
+        let sum = chain.keep(format!("{name}.sum"), out, BlockKind::Add(skip));
+        Ok(chain.keep(format!("{name}.relu"), sum, BlockKind::Relu))
     }
 }

@@ -86,7 +86,7 @@ pub(crate) struct Layout {
     /// How positions come in.
     pub(super) positions: Positions,
     /// Which layers look back at a window only.
-    pub(super) window: Window,
+    pub(super) window: SlidingWindow,
     /// Which projections of the attention have biases.
     pub(super) attention_bias: AttentionBias,
     /// Whether the projections of the MLP have biases, whatever the file says (`mlp_bias`).
@@ -98,7 +98,7 @@ pub(crate) struct Layout {
     /// Experts in place of MLPs.
     pub(super) experts: Option<ExpertLayout>,
     /// What comes in.
-    pub(super) input: Input,
+    pub(super) input: ModelInput,
     /// Whether it ends in a pooler (BERT) in place of a head.
     pub(super) pooler: bool,
     /// Whether the output head is the embedding table, where the file does not say.
@@ -262,7 +262,7 @@ const T5_POSITIONS: Positions = Positions::Relative { buckets: 32 };
 
 /// Which layers look back at a window (`sliding_window`) only.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Window {
+pub(super) enum SlidingWindow {
     /// None, whatever the file says.
     Never,
     /// All of them.
@@ -281,7 +281,7 @@ pub(super) enum Window {
 }
 
 /// The default of transformers' Qwen configurations.
-const QWEN_WINDOW: Window = Window::IfUsed { full: Some(28) };
+const QWEN_WINDOW: SlidingWindow = SlidingWindow::IfUsed { full: Some(28) };
 
 /// Which projections of the attention have biases.
 #[derive(Debug, PartialEq, Eq)]
@@ -332,7 +332,7 @@ const QWEN2_EXPERTS: ExpertLayout =
 
 /// What comes in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Input {
+pub(super) enum ModelInput {
     /// Tokens, whose rows are looked up in a table.
     Tokens {
         /// Kinds of tokens (`type_vocab_size`), where the file does not say; none = the family has no such table.
@@ -346,7 +346,7 @@ pub(super) enum Input {
     Patches,
 }
 
-const PLAIN_TOKENS: Input = Input::Tokens { types: None, norm: false, narrow: false };
+const PLAIN_TOKENS: ModelInput = ModelInput::Tokens { types: None, norm: false, narrow: false };
 
 /// Every family.
 pub const FAMILIES: &[Family] = &[
@@ -364,7 +364,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -389,7 +389,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::All,
+            window: SlidingWindow::All,
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -414,7 +414,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::All,
+            window: SlidingWindow::All,
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -519,7 +519,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: true,
             positions: Positions::Rotary,
-            window: Window::IfUsed { full: None },
+            window: SlidingWindow::IfUsed { full: None },
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -544,7 +544,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -569,7 +569,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Around,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::AllBut { every: 2 },
+            window: SlidingWindow::AllBut { every: 2 },
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -605,7 +605,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Around,
             qk_norm: true,
             positions: Positions::Rotary,
-            window: Window::AllBut { every: 6 },
+            window: SlidingWindow::AllBut { every: 6 },
             attention_bias: AttentionBias::File,
             mlp_bias: false,
             gated: Gated::Always,
@@ -634,7 +634,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Learned { extra: 0 },
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Always,
             mlp_bias: true,
             gated: Gated::Never,
@@ -664,13 +664,13 @@ pub const FAMILIES: &[Family] = &[
             qk_norm: false,
             // The offset of OPTLearnedPositionalEmbedding in transformers, for padding.
             positions: Positions::Learned { extra: 2 },
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Always,
             mlp_bias: true,
             gated: Gated::Never,
             mlp_factor: None,
             experts: None,
-            input: Input::Tokens { types: None, norm: false, narrow: true },
+            input: ModelInput::Tokens { types: None, norm: false, narrow: true },
             pooler: false,
             tied: true,
         }),
@@ -689,13 +689,13 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::After,
             qk_norm: false,
             positions: Positions::Learned { extra: 0 },
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Always,
             mlp_bias: true,
             gated: Gated::Never,
             mlp_factor: None,
             experts: None,
-            input: Input::Tokens { types: Some(2), norm: true, narrow: false },
+            input: ModelInput::Tokens { types: Some(2), norm: true, narrow: false },
             pooler: true,
             tied: true,
         }),
@@ -714,7 +714,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: T5_POSITIONS,
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Never,
             mlp_bias: false,
             gated: Gated::File,
@@ -739,7 +739,7 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: T5_POSITIONS,
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Never,
             mlp_bias: false,
             gated: Gated::File,
@@ -769,13 +769,13 @@ pub const FAMILIES: &[Family] = &[
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Learned { extra: 0 },
-            window: Window::Never,
+            window: SlidingWindow::Never,
             attention_bias: AttentionBias::Always,
             mlp_bias: true,
             gated: Gated::Never,
             mlp_factor: None,
             experts: None,
-            input: Input::Patches,
+            input: ModelInput::Patches,
             pooler: false,
             tied: false,
         }),
@@ -860,7 +860,7 @@ mod tests {
             norms: Norms::Before,
             qk_norm: false,
             positions: Positions::Rotary,
-            window: Window::All,
+            window: SlidingWindow::All,
             attention_bias: AttentionBias::Always,
             mlp_bias: true,
             gated: Gated::Never,

@@ -13,8 +13,8 @@ mod shapes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use self::cnn::{BlockKind, Network};
 pub use self::cnn::{Cnn, Layer, Resnet, Window};
-pub(crate) use self::cnn::{Network, What};
 pub(crate) use self::families::{CNN, MLP, MOE, TRANSFORMER};
 pub use self::families::{FAMILIES, Family};
 pub use self::mlp::{Gemm, Mlp};

@@ -1,6 +1,6 @@
 //! The tensors of a Transformer, as its configuration and the layout of its family give them, and their parameters.
 
-use super::families::{AttentionBias, Input, Norm, Norms, Positions, Qkv, SparseLayers, Stacks};
+use super::families::{AttentionBias, ModelInput, Norm, Norms, Positions, Qkv, SparseLayers, Stacks};
 use super::transformer::{Experts, LayerType, Transformer};
 
 /// A matrix of weights, with its name inside the layer.
@@ -328,7 +328,7 @@ impl Transformer {
 
     /// Elements of the norm over the embeddings.
     pub(crate) fn embedding_norm(&self) -> u64 {
-        if matches!(self.layout.input, Input::Tokens { norm: true, .. }) { self.norm_elements() } else { 0 }
+        if matches!(self.layout.input, ModelInput::Tokens { norm: true, .. }) { self.norm_elements() } else { 0 }
     }
 
     /// Parameters outside the layers that something is multiplied with.

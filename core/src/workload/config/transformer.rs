@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::families::{ExpertLayout, Gated, Input, Layout, Norms, Positions, SparseLayers, Window};
+use super::families::{ExpertLayout, Gated, Layout, ModelInput, Norms, Positions, SlidingWindow, SparseLayers};
 use super::keys::Keys;
 use crate::check::check_range;
 use crate::error::Error;
@@ -164,8 +164,8 @@ impl Transformer {
         };
         let layers = keys.required(layout.keys.num_hidden_layers, 1024)?;
         let image = match layout.input {
-            Input::Patches => Some(Image::from_keys(keys)?),
-            Input::Tokens { .. } => None,
+            ModelInput::Patches => Some(Image::from_keys(keys)?),
+            ModelInput::Tokens { .. } => None,
         };
         let config = Self {
             model_type: name,
@@ -191,17 +191,19 @@ impl Transformer {
                 },
             },
             sliding_window: match layout.window {
-                Window::Never => None,
-                Window::IfUsed { .. } if !keys.flag("use_sliding_window", false)? => None,
+                SlidingWindow::Never => None,
+                SlidingWindow::IfUsed { .. } if !keys.flag("use_sliding_window", false)? => None,
                 _ => keys.optional(&["sliding_window"], 1 << 24)?,
             },
             use_sliding_window: keys.flag("use_sliding_window", false)?,
             sliding_window_pattern: match layout.window {
-                Window::AllBut { every } => Some(keys.optional(&["sliding_window_pattern"], 1024)?.unwrap_or(every)),
+                SlidingWindow::AllBut { every } => {
+                    Some(keys.optional(&["sliding_window_pattern"], 1024)?.unwrap_or(every))
+                }
                 _ => None,
             },
             max_window_layers: match layout.window {
-                Window::IfUsed { full: Some(full) } => match keys.value("max_window_layers") {
+                SlidingWindow::IfUsed { full: Some(full) } => match keys.value("max_window_layers") {
                     Some(zero) if zero.as_u64() == Some(0) => Some(0),
                     _ => Some(keys.optional(&["max_window_layers"], 1 << 16)?.unwrap_or(full)),
                 },
@@ -219,13 +221,13 @@ impl Transformer {
             },
             experts: Experts::from_keys(layout.experts.as_ref(), keys, intermediate_size, layers)?,
             type_vocab_size: match layout.input {
-                Input::Tokens { types: Some(types), .. } => {
+                ModelInput::Tokens { types: Some(types), .. } => {
                     Some(keys.optional(&["type_vocab_size"], 1 << 16)?.unwrap_or(types))
                 }
                 _ => None,
             },
             word_embed_proj_dim: match layout.input {
-                Input::Tokens { narrow: true, .. } => {
+                ModelInput::Tokens { narrow: true, .. } => {
                     keys.optional(&["word_embed_proj_dim"], 1 << 20)?.filter(|width| *width != hidden_size)
                 }
                 _ => None,

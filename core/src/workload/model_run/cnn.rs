@@ -6,9 +6,9 @@
 use super::fields::Convolution;
 use crate::error::Error;
 use crate::trace::{Kind, Op};
-use crate::workload::config::{Network, What, Window};
+use crate::workload::config::{BlockKind, Network, Window};
 use crate::workload::dtype::{Bits, product};
-use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
 
 /// A network with its weights stored.
 pub(crate) struct Images<'a> {
@@ -20,17 +20,18 @@ pub(crate) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    pub(crate) fn new(plan: &mut Plan, network: &'a Network, bits: Bits, convolution: Convolution) -> Self {
+    pub(crate) fn new(planner: &mut Planner, network: &'a Network, bits: Bits, convolution: Convolution) -> Self {
         let mut weights = Vec::new();
         for block in &network.blocks {
             let (matrix, rest) = network.stored(block);
             let filters = block.out[0];
             let mut stored = |name: String, rows: u64, cols: u64| {
-                (rows > 0)
-                    .then(|| plan.stored(name, Shape::new(rows, cols, bits.weights), Some(block.layer), Kind::Weights))
+                (rows > 0).then(|| {
+                    planner.stored(name, Shape::new(rows, cols, bits.weights), Some(block.layer), Kind::Weights)
+                })
             };
             let name =
-                if matches!(block.what, What::Norm) { block.name.clone() } else { format!("{}.bias", block.name) };
+                if matches!(block.kind, BlockKind::Norm) { block.name.clone() } else { format!("{}.bias", block.name) };
             weights
                 .push((stored(block.name.clone(), matrix / filters, filters), stored(name, rest / filters, filters)));
         }
@@ -53,14 +54,14 @@ impl<'a> Images<'a> {
             let [channels, height, width] = self.network.out(block.from);
             let [filters, ..] = block.out;
             let elementwise = |op| Operator::new(op, layer, vec![from], Val::Temp(0));
-            let (name, operator) = match &block.what {
-                What::Norm => ("normed", elementwise(Op::Norm).in_place()),
-                What::Relu => ("active", elementwise(Op::Relu).in_place()),
-                What::Pool(_) | What::GlobalPool => ("pooled", elementwise(Op::Pool)),
-                What::Add(other) => {
+            let (name, operator) = match &block.kind {
+                BlockKind::Norm => ("normed", elementwise(Op::Norm).in_place()),
+                BlockKind::Relu => ("active", elementwise(Op::Relu).in_place()),
+                BlockKind::Pool(_) | BlockKind::GlobalPool => ("pooled", elementwise(Op::Pool)),
+                BlockKind::Add(other) => {
                     ("sum", Operator::new(Op::Add, layer, vec![from, made[*other]], Val::Temp(0)).in_place())
                 }
-                What::Linear => {
+                BlockKind::Linear => {
                     let out = step.temp("logits", shape(block.out)?, layer);
                     let inputs = product(&[channels, height, width])?;
                     let b = matrix.ok_or_else(no_weights)?;
@@ -70,7 +71,7 @@ impl<'a> Images<'a> {
                     made.push(out);
                     continue;
                 }
-                What::Conv { window, groups, .. } => {
+                BlockKind::Conv { window, groups, .. } => {
                     let weights = (matrix.ok_or_else(no_weights)?, *rest);
                     let conv = Conv { window: *window, groups: *groups, channels, rows: shape(block.out)?.rows };
                     let out = step.temp("features", shape(block.out)?, layer);

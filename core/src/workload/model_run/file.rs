@@ -3,7 +3,7 @@
 use super::fields::ModelRun;
 use crate::error::Error;
 use crate::workload::config::ModelConfig;
-use crate::workload::plan::{Plan, Step};
+use crate::workload::plan::{Planner, Step};
 
 /// A model as a file describes it.
 pub(crate) enum ModelFile {
@@ -22,11 +22,11 @@ pub(crate) trait Operators {
     fn check(&self, run: &ModelRun) -> Result<(), Error>;
 
     /// Adds the weights to a plan; passes are made with what this returns.
-    fn store<'a>(&'a self, plan: &mut Plan, run: &'a ModelRun) -> Result<Box<dyn Stored + 'a>, Error>;
+    fn store<'a>(&'a self, planner: &mut Planner, run: &'a ModelRun) -> Result<Box<dyn StoredModel + 'a>, Error>;
 }
 
 /// A model whose weights are part of a plan.
-pub(crate) trait Stored {
+pub(crate) trait StoredModel {
     /// The operators of one forward pass; `pass` counts them from 0.
-    fn step(&self, plan: &mut Plan, pass: u64) -> Result<Step, Error>;
+    fn step(&self, planner: &mut Planner, pass: u64) -> Result<Step, Error>;
 }

@@ -4,21 +4,21 @@ use crate::error::Error;
 use crate::trace::{Kind, Op};
 use crate::workload::config::{Gemm, Mlp};
 use crate::workload::dtype::{Bits, product};
-use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
 
 /// The stored layers of an MLP.
-pub(crate) struct Chain<'a> {
+pub(crate) struct MlpLayers<'a> {
     model: &'a Mlp,
     bits: Bits,
     layers: Vec<(Val, Option<Val>)>,
 }
 
-impl<'a> Chain<'a> {
-    pub(crate) fn new(plan: &mut Plan, model: &'a Mlp, bits: Bits) -> Self {
+impl<'a> MlpLayers<'a> {
+    pub(crate) fn new(planner: &mut Planner, model: &'a Mlp, bits: Bits) -> Self {
         let mut layers = Vec::new();
         for (layer, sides) in (0..).zip(model.layers.windows(2)) {
             let mut stored = |name: String, rows, cols| {
-                plan.stored(name, Shape::new(rows, cols, bits.weights), Some(layer), Kind::Weights)
+                planner.stored(name, Shape::new(rows, cols, bits.weights), Some(layer), Kind::Weights)
             };
             let weights = stored(format!("layers.{layer}"), sides[0], sides[1]);
             layers.push((weights, model.bias.then(|| stored(format!("layers.{layer}.bias"), 1, sides[1]))));
@@ -49,8 +49,8 @@ impl<'a> Chain<'a> {
 }
 
 /// The second operand of a matrix multiplication.
-pub(crate) fn store_gemm(plan: &mut Plan, gemm: &Gemm, bits: Bits) -> Val {
-    plan.stored("B".into(), Shape::new(gemm.k, gemm.n, bits.weights), Some(0), Kind::Weights)
+pub(crate) fn store_gemm(planner: &mut Planner, gemm: &Gemm, bits: Bits) -> Val {
+    planner.stored("B".into(), Shape::new(gemm.k, gemm.n, bits.weights), Some(0), Kind::Weights)
 }
 
 /// One multiplication, of `batch` first operands one below the other.

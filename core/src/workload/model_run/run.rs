@@ -6,12 +6,12 @@ use super::cnn;
 use super::fields::{ModelRun, Task, refuse_field};
 use super::file::ModelFile;
 use super::mlp;
-use super::transformer::{Experts, Passes};
+use super::transformer::{ExpertChoice, Passes};
 use crate::error::Error;
 use crate::trace::Trace;
 use crate::workload::config::{ModelConfig, Network};
 use crate::workload::dtype::Bits;
-use crate::workload::plan::{Plan, Step, Val};
+use crate::workload::plan::{Planner, Step, Val};
 use crate::workload::routing::{ExpertLog, Routing};
 use crate::workload::train::train;
 
@@ -39,14 +39,14 @@ impl ModelRun {
             }
             ModelFile::Operators(model) => {
                 model.check(self)?;
-                let mut plan = Plan::new(model.family(), self.tile_bytes, self.dataflow);
-                let stored = model.store(&mut plan, self)?;
+                let mut planner = Planner::new(model.family(), self.tile_bytes, self.dataflow);
+                let stored = model.store(&mut planner, self)?;
                 let mut states = BTreeMap::new();
                 for pass in 0..self.steps {
-                    let step = stored.step(&mut plan, pass)?;
-                    self.finish_step(&mut plan, step, &mut states)?;
+                    let step = stored.step(&mut planner, pass)?;
+                    self.finish_step(&mut planner, step, &mut states)?;
                 }
-                plan.finish(self.name())
+                planner.finish(self.name())
             }
         }
     }
@@ -59,17 +59,17 @@ impl ModelRun {
         log: Option<&dyn ExpertLog>,
     ) -> Result<Trace, Error> {
         let bits = self.bits(config);
-        let mut plan = Plan::new(config.family(), self.tile_bytes, self.dataflow);
+        let mut planner = Planner::new(config.family(), self.tile_bytes, self.dataflow);
         match config {
             ModelConfig::Transformer(model) => {
-                let experts = Experts::new(self, model, seed, log)?;
-                let mut passes = Passes::new(&mut plan, model, self, bits, experts);
+                let experts = ExpertChoice::new(self, model, seed, log)?;
+                let mut passes = Passes::new(&mut planner, model, self, bits, experts);
                 let requests = self.requests_of(model);
                 if self.task == Task::Inference && !model.encodes_only() {
                     let together = self.batch_size;
                     if self.requests.is_some() && together == 1 && requests.len() > 1 {
                         let all = requests.len();
-                        passes.plan.warn(format!(
+                        passes.planner.warn(format!(
                             "the {all} requests run one after the other; with batch_size {all} they all run at once"
                         ));
                     }
@@ -78,41 +78,46 @@ impl ModelRun {
                     let mut states = BTreeMap::new();
                     for _ in 0..self.steps {
                         let step = passes.whole(&requests)?;
-                        self.finish_step(passes.plan, step, &mut states)?;
+                        self.finish_step(passes.planner, step, &mut states)?;
                     }
                 }
             }
-            ModelConfig::Resnet(resnet) => self.images(&mut plan, &resnet.network()?, bits)?,
-            ModelConfig::Cnn(cnn) => self.images(&mut plan, &cnn.network()?, bits)?,
+            ModelConfig::Resnet(resnet) => self.images(&mut planner, &resnet.network()?, bits)?,
+            ModelConfig::Cnn(cnn) => self.images(&mut planner, &cnn.network()?, bits)?,
             ModelConfig::Mlp(model) => {
-                let chain = mlp::Chain::new(&mut plan, model, bits);
-                self.repeat(&mut plan, |_| chain.step(self.batch_size))?;
+                let layers = mlp::MlpLayers::new(&mut planner, model, bits);
+                self.repeat(&mut planner, |_| layers.step(self.batch_size))?;
             }
             ModelConfig::Gemm(gemm) => {
-                let weights = mlp::store_gemm(&mut plan, gemm, bits);
-                self.repeat(&mut plan, |_| mlp::gemm(gemm, weights, self.batch_size, bits))?;
+                let weights = mlp::store_gemm(&mut planner, gemm, bits);
+                self.repeat(&mut planner, |_| mlp::gemm(gemm, weights, self.batch_size, bits))?;
             }
         }
-        plan.finish(self.name())
+        planner.finish(self.name())
     }
 
-    fn images(&self, plan: &mut Plan, network: &Network, bits: Bits) -> Result<(), Error> {
-        let images = cnn::Images::new(plan, network, bits, self.convolution);
-        self.repeat(plan, |_| images.step(self.batch_size))
+    fn images(&self, planner: &mut Planner, network: &Network, bits: Bits) -> Result<(), Error> {
+        let images = cnn::Images::new(planner, network, bits, self.convolution);
+        self.repeat(planner, |_| images.step(self.batch_size))
     }
 
     /// The same step again and again.
-    fn repeat(&self, plan: &mut Plan, mut make: impl FnMut(u64) -> Result<Step, Error>) -> Result<(), Error> {
+    fn repeat(&self, planner: &mut Planner, mut make: impl FnMut(u64) -> Result<Step, Error>) -> Result<(), Error> {
         let mut states = BTreeMap::new();
-        (0..self.steps).try_for_each(|step| self.finish_step(plan, make(step)?, &mut states))
+        (0..self.steps).try_for_each(|step| self.finish_step(planner, make(step)?, &mut states))
     }
 
     /// Runs a forward pass, and in training what follows from it.
-    fn finish_step(&self, plan: &mut Plan, mut step: Step, states: &mut BTreeMap<Val, Vec<Val>>) -> Result<(), Error> {
+    fn finish_step(
+        &self,
+        planner: &mut Planner,
+        mut step: Step,
+        states: &mut BTreeMap<Val, Vec<Val>>,
+    ) -> Result<(), Error> {
         if self.task == Task::Training {
             step.marks.insert(0, (0, "forward"));
-            train(plan, &mut step, self.optimizer, states);
+            train(planner, &mut step, self.optimizer, states);
         }
-        plan.run(&step)
+        planner.run(&step)
     }
 }

@@ -1,7 +1,7 @@
 //! From operators to accesses: cuts tensors into tiles, lays out buffers, and orders the uses of tiles.
 //!
 //! A workload is written as steps: lists of operators over stored tensors (weights, KV cache) and temporary ones
-//! (activations, gradients). A plan turns each step into accesses:
+//! (activations, gradients). A planner turns each step into accesses:
 //!
 //! - Every tensor is cut into tiles of at most `tile_bytes`, because real tensors exceed fast memory.
 //! - Without a dataflow an operator uses each tile of its operands once. With one, matrices are cut into square tiles,
@@ -24,10 +24,10 @@ pub use self::step::Dataflow;
 pub(crate) use self::step::{Operator, Product, Shape, Step, Temp, Val};
 
 use self::step::last_uses;
-use self::tiles::{Grid, Walked, pairs};
+use self::tiles::{TileGrid, Walked, pairs};
 use super::dtype::product;
 use crate::error::Error;
-use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Decoding, Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.
 pub const MAX_ACCESSES: usize = 50_000_000;
@@ -37,36 +37,36 @@ pub const MAX_TILES: usize = 4_000_000;
 
 /// A stored tensor, which gets its tiles when it is first used.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct StoredTensor {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) layer: Option<u32>,
     pub(crate) kind: Kind,
-    grid: Option<Grid>,
+    grid: Option<TileGrid>,
 }
 
 /// A buffer for temporary tensors.
 #[derive(Debug, Clone, Copy)]
 struct Buffer {
-    grid: Grid,
+    grid: TileGrid,
     layer: Option<u32>,
     kind: Kind,
 }
 
 /// Turns steps into a trace.
-pub(crate) struct Plan {
+pub(crate) struct Planner {
     builder: TraceBuilder,
     tile_bytes: u64,
     dataflow: Option<Dataflow>,
-    stored: Vec<Stored>,
+    stored: Vec<StoredTensor>,
     /// Buffers whose content nobody needs, by shape.
     free: BTreeMap<Shape, Vec<Buffer>>,
     /// How often a name was given to a buffer.
     names: BTreeMap<Cow<'static, str>, u32>,
 }
 
-impl Plan {
-    /// An empty plan for a model of family `model_type`.
+impl Planner {
+    /// An empty planner for a model of family `model_type`.
     pub(crate) fn new(model_type: &str, tile_bytes: u64, dataflow: Option<Dataflow>) -> Self {
         Self {
             builder: TraceBuilder::new(model_type),
@@ -80,12 +80,12 @@ impl Plan {
 
     /// A tensor that outlives steps. One that is never used leaves no trace.
     pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
-        self.stored.push(Stored { name, shape, layer, kind, grid: None });
+        self.stored.push(StoredTensor { name, shape, layer, kind, grid: None });
         Val::Stored(self.stored.len() as u32 - 1)
     }
 
     /// What is known of a stored tensor.
-    pub(crate) fn about(&self, index: u32) -> &Stored {
+    pub(crate) fn about(&self, index: u32) -> &StoredTensor {
         &self.stored[index as usize]
     }
 
@@ -96,6 +96,15 @@ impl Plan {
 
     pub(crate) fn mark(&mut self, label: impl Into<String>) {
         self.builder.mark(label);
+    }
+
+    /// Accesses so far.
+    pub(crate) fn accesses(&self) -> u64 {
+        self.builder.len() as u64
+    }
+
+    pub(crate) fn decodes(&mut self, decoding: Decoding) {
+        self.builder.decodes(decoding);
     }
 
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
@@ -211,7 +220,7 @@ impl Plan {
     }
 
     /// Cuts a tensor into tiles: square ones under a dataflow, else as many as its bytes need.
-    fn cut(&mut self, name: &str, shape: Shape, layer: Option<u32>, kind: Kind) -> Result<Grid, Error> {
+    fn cut(&mut self, name: &str, shape: Shape, layer: Option<u32>, kind: Kind) -> Result<TileGrid, Error> {
         let bytes = shape.bytes().map_err(|_| Error::TooLarge {
             problem: format!("{name} has more than 2^61 bytes"),
             cure: "Check the sizes of the model, the batch size and the token counts".into(),
@@ -242,7 +251,7 @@ impl Plan {
             let name = if count == 1 { name.to_owned() } else { format!("{name}#{tile}") };
             self.builder.tensor(Tensor { name, bytes, layer, stride: 1, kind })?;
         }
-        Ok(Grid { first, rows, cols })
+        Ok(TileGrid { first, rows, cols })
     }
 
     /// Rows and columns of a square tile: one side for all number formats, so that the tiles of operands meet. Tiles of
@@ -252,7 +261,7 @@ impl Plan {
         Some((self.tile_bytes / 4).isqrt().max(1))
     }
 
-    fn grid(&mut self, value: Val, placed: &[Option<Buffer>]) -> Result<Grid, Error> {
+    fn grid(&mut self, value: Val, placed: &[Option<Buffer>]) -> Result<TileGrid, Error> {
         match value {
             Val::Temp(t) => placed[t as usize]
                 .map(|buffer| buffer.grid)
@@ -261,7 +270,7 @@ impl Plan {
                 if let Some(grid) = self.stored[s as usize].grid {
                     return Ok(grid);
                 }
-                let Stored { name, shape, layer, kind, .. } = self.stored[s as usize].clone();
+                let StoredTensor { name, shape, layer, kind, .. } = self.stored[s as usize].clone();
                 let grid = self.cut(&name, shape, layer, kind)?;
                 self.stored[s as usize].grid = Some(grid);
                 Ok(grid)
@@ -294,7 +303,7 @@ impl Plan {
         } else {
             &streams
         };
-        let bytes: u64 = waiting.iter().flat_map(Grid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
+        let bytes: u64 = waiting.iter().flat_map(TileGrid::tiles).map(|tile| self.builder.tensor_mut(tile).bytes).sum();
         let flops_per_byte = if bytes == 0 { 0.0 } else { operator.flops / bytes as f64 };
         let work = |of: bool| if of && tiled.is_none() { flops_per_byte } else { 0.0 };
         let alone = streams.is_empty();
@@ -331,8 +340,8 @@ impl Plan {
         placed: &[Option<Buffer>],
     ) -> Result<(), Error> {
         let Product { m, n, k, .. } = *product;
-        let a = self.operand(step, operator, (product.a, product.a_turned), (m, k), placed)?;
-        let b = self.operand(step, operator, (product.b, product.b_turned), (k, n), placed)?;
+        let a = self.operand(step, operator, (product.a, product.a_transposed), (m, k), placed)?;
+        let b = self.operand(step, operator, (product.b, product.b_transposed), (k, n), placed)?;
         let c = self.operand(step, operator, (product.c, false), (m, n), placed)?;
         for operand in [&a, &b] {
             if let Some((stored, _)) = operand.relaid {
@@ -363,7 +372,7 @@ impl Plan {
         &mut self,
         step: &Step,
         operator: &Operator,
-        (value, turned): (Val, bool),
+        (value, transposed): (Val, bool),
         (rows, cols): (u64, u64),
         placed: &[Option<Buffer>],
     ) -> Result<Operand, Error> {
@@ -373,12 +382,12 @@ impl Plan {
         };
         let grid = self.grid(value, placed)?;
         let side = self.side().unwrap_or(1);
-        let (rows, cols) = if turned { (cols, rows) } else { (rows, cols) };
+        let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
         let shape = Shape { rows, cols, ..stored };
         let image = operator.op == Op::Conv;
         let same_elements = rows.checked_mul(cols) == stored.rows.checked_mul(stored.cols);
         if shape == stored || image || !same_elements {
-            let walked = Walked { grid, turned, shape, stored, side };
+            let walked = Walked { grid, transposed, shape, stored, side };
             return Ok(Operand { walked, relaid: None });
         }
         // Another matrix of the same elements, such as images flattened for a linear layer: square tiles of the one are
@@ -392,7 +401,7 @@ impl Plan {
             Val::Stored(_) => Kind::Activations,
         };
         let buffer = self.buffer(&Temp { name: name.into(), shape, layer: operator.layer, kind })?;
-        let walked = Walked { grid: buffer.grid, turned, shape, stored: shape, side };
+        let walked = Walked { grid: buffer.grid, transposed, shape, stored: shape, side };
         Ok(Operand { walked, relaid: Some((grid, buffer)) })
     }
 
@@ -407,10 +416,10 @@ impl Plan {
         let flops = operator.flops / (m as f64 * n as f64 * k as f64);
         // What is summed up in parts is written whole at first, unless it held something before.
         let mut written = vec![false; (c.grid.rows * c.grid.cols) as usize];
-        let mut put = |plan: &mut Self, row, col| {
+        let mut put = |planner: &mut Self, row, col| {
             for tile in c.at(row, col) {
                 let before = std::mem::replace(&mut written[(tile - c.grid.first) as usize], true);
-                plan.access(tile, op, if before { Mode::Update } else { mode }, 0.0)?;
+                planner.access(tile, op, if before { Mode::Update } else { mode }, 0.0)?;
             }
             Ok::<_, Error>(())
         };
@@ -447,7 +456,7 @@ impl Plan {
     }
 
     /// Uses all tiles of a tensor.
-    fn touch(&mut self, grid: Grid, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
+    fn touch(&mut self, grid: TileGrid, op: Op, mode: Mode, flops_per_byte: f64) -> Result<(), Error> {
         grid.tiles().try_for_each(|tile| {
             let flops = flops_per_byte * self.builder.tensor_mut(tile).bytes as f64;
             self.access(tile, op, mode, flops)
@@ -476,5 +485,5 @@ impl Plan {
 /// An operand of a product, with the tiles and the buffer of one that had to be laid out anew.
 struct Operand {
     walked: Walked,
-    relaid: Option<(Grid, Buffer)>,
+    relaid: Option<(TileGrid, Buffer)>,
 }

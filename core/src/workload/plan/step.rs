@@ -45,7 +45,7 @@ pub(crate) enum Val {
     Temp(u32),
 }
 
-/// C = A x B, all given as they are stored; `a_turned` means that A is stored with its columns as rows.
+/// C = A x B, all given as they are stored; `a_transposed` means that A is stored with its columns as rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     /// Rows of A and C.
@@ -57,8 +57,8 @@ pub(crate) struct Product {
     pub(crate) a: Val,
     pub(crate) b: Val,
     pub(crate) c: Val,
-    pub(crate) a_turned: bool,
-    pub(crate) b_turned: bool,
+    pub(crate) a_transposed: bool,
+    pub(crate) b_transposed: bool,
 }
 
 /// A multiplication with its addition.
@@ -67,7 +67,7 @@ const FLOPS_PER_MAC: f64 = 2.0;
 impl Product {
     /// The product of `a` and `b`, where `a` has `m` rows and `k` columns and `b` has `n` columns.
     pub(crate) fn new((m, n, k): (u64, u64, u64), a: Val, b: Val, c: Val) -> Self {
-        Self { m, n, k, a, b, c, a_turned: false, b_turned: false }
+        Self { m, n, k, a, b, c, a_transposed: false, b_transposed: false }
     }
 
     pub(crate) fn flops(&self) -> f64 {

@@ -4,13 +4,13 @@ use super::step::Shape;
 
 /// The tiles of a tensor: rows of tiles, one after the other in the table of tensors.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
+pub(super) struct TileGrid {
     pub(super) first: u32,
     pub(super) rows: u64,
     pub(super) cols: u64,
 }
 
-impl Grid {
+impl TileGrid {
     pub(super) fn tiles(&self) -> std::ops::Range<u32> {
         // At most MAX_TILES.
         self.first..self.first + (self.rows * self.cols) as u32
@@ -24,8 +24,8 @@ impl Grid {
 /// An operand on the way of a dataflow.
 #[derive(Clone, Copy)]
 pub(super) struct Walked {
-    pub(super) grid: Grid,
-    pub(super) turned: bool,
+    pub(super) grid: TileGrid,
+    pub(super) transposed: bool,
     /// The matrix that the product sees, as it is stored.
     pub(super) shape: Shape,
     /// The matrix that its tiles are cut from.
@@ -38,7 +38,7 @@ impl Walked {
     /// Rows and columns of tiles that the product walks over.
     pub(super) fn tiles(&self) -> (u64, u64) {
         let (rows, cols) = (self.shape.rows.div_ceil(self.side), self.shape.cols.div_ceil(self.side));
-        if self.turned { (cols, rows) } else { (rows, cols) }
+        if self.transposed { (cols, rows) } else { (rows, cols) }
     }
 
     /// The tiles that the product needs at `row`, `col`.
@@ -47,7 +47,7 @@ impl Walked {
     /// each position of the filter. It sees other rows too: those of the image meet in proportion, and what filters
     /// overlap at the edges of a tile is left out.
     pub(super) fn at(&self, row: u64, col: u64) -> impl Iterator<Item = u32> + use<> {
-        let (row, col) = if self.turned { (col, row) } else { (row, col) };
+        let (row, col) = if self.transposed { (col, row) } else { (row, col) };
         let Self { grid, stored, shape, side, .. } = *self;
         let rows = if shape.rows == stored.rows {
             row..row + 1

@@ -80,7 +80,7 @@ struct PeftConfig {
     alpha_pattern: Option<IndexMap<String, f64>>,
     #[serde(default)]
     layers_to_transform: Option<Layers>,
-    // `fan_in_fan_out` tells how the base model's weight is stored. A and B are stored alike either way.
+    // `fan_in_fan_out` says how the base model's weight is stored. A and B are stored alike either way.
 }
 
 #[derive(Deserialize)]

@@ -30,7 +30,7 @@ use llama::{Llama, Past};
 use lora::Adapter;
 use mapped::MappedFile;
 
-/// The most tokens of a pass: weights are unpacked once a pass. Items of 30 tokens took .102, .088, .079, .076 and .080 s
+/// The most tokens of a pass: weights are unpacked once per pass. Items of 30 tokens took .102, .088, .079, .076 and .080 s
 /// of one core's time each in passes of up to 32, 64, 128, 256 and 512 tokens (the file of `cargo xtask bench model`).
 const PASS_TOKENS: usize = 256;
 /// The most scores of attention in a pass and layer, 256 MiB of f32: long prefixes make passes shorter.
@@ -278,15 +278,15 @@ impl From<candle_core::Error> for ModelError {
 
 /// The device of a kind.
 fn open_device(kind: DeviceKind) -> Result<Device, ModelError> {
-    let (name, device) = match kind {
+    let device = match kind {
         DeviceKind::Cpu => return Ok(Device::Cpu),
-        DeviceKind::Cuda => ("cuda", Device::new_cuda(0)),
-        DeviceKind::Metal => ("metal", Device::new_metal(0)),
+        DeviceKind::Cuda => Device::new_cuda(0),
+        DeviceKind::Metal => Device::new_metal(0),
     };
     device.map_err(|error| ModelError::Unsupported {
-        path: format!("device {name}"),
+        path: format!("device {kind}"),
         problem: error.to_string(),
-        cure: format!("Build the server with `--features {name}` on a machine that has one, or take the CPU"),
+        cure: format!("Build the server with `--features {kind}` on a machine that has one, or take the CPU"),
     })
 }
 

@@ -13,8 +13,8 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use accel_core::closed;
 use accel_core::error::{Error, Place};
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempPath};
@@ -31,6 +31,8 @@ use checkpoint::{Checkpoint, Weight};
 use gguf::TensorInfo;
 use recipe::Part;
 
+use crate::flags::one_of;
+
 /// The elements of a tensor that are read and quantised at a time: 16 MiB of f32.
 const PART_ELEMENTS: usize = 1 << 22;
 
@@ -44,29 +46,27 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// The type of the large matrices.
-    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = Type::Q4K)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = one_of::<Type>(), ignore_case = true, default_value_t = Type::Q4K)]
     pub kind: Type,
     /// Replaces a file that is there.
     #[arg(long)]
     pub force: bool,
 }
 
-/// The type of the large matrices of a GGUF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Type {
-    /// 4.5 bits per weight, and 6.6 where it matters most (Q4_K_M).
-    #[value(name = "q4_k", alias = "q4_k_m")]
-    Q4K,
-    /// 6.6 bits per weight.
-    #[value(name = "q6_k")]
-    Q6K,
-    /// 8.5 bits per weight.
-    #[value(name = "q8_0")]
-    Q8_0,
-    /// Half precision.
-    F16,
-    /// Single precision.
-    F32,
+closed! {
+    /// The type of the large matrices of a GGUF.
+    pub enum Type("type", "type of matrices") {
+        /// 4.5 bits per weight, and 6.6 where it matters most (Q4_K_M).
+        Q4K = "q4_k" titled "4.5 bits per weight, and 6.6 where it matters most (Q4_K_M)" or "q4_k_m",
+        /// 6.6 bits per weight.
+        Q6K = "q6_k" titled "6.6 bits per weight",
+        /// 8.5 bits per weight.
+        Q8_0 = "q8_0" titled "8.5 bits per weight",
+        /// Half precision.
+        F16 = "f16" titled "Half precision",
+        /// Single precision.
+        F32 = "f32" titled "Single precision",
+    }
 }
 
 /// What was written.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use accel_core::closed;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::{StatusCode, Url, header, redirect};
 use serde::Serialize;
@@ -32,25 +33,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How much of an engine's complaint is passed on.
 const COMPLAINT: usize = 300;
 
-/// What the engine speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// vLLM, or Ray Serve LLM.
-    Vllm,
-    /// llama.cpp's `llama-server`.
-    LlamaCpp,
-    /// An OpenAI-compatible completions endpoint, such as llama-cpp-python's.
-    Openai,
-}
-
-impl Kind {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vllm => "vllm",
-            Self::LlamaCpp => "llama-cpp",
-            Self::Openai => "openai",
-        }
+closed! {
+    /// What the engine speaks.
+    pub enum Kind("remote_kind", "kind of engine") {
+        /// vLLM, or Ray Serve LLM.
+        Vllm = "vllm" titled "vLLM, or Ray Serve LLM",
+        /// llama.cpp's `llama-server`.
+        LlamaCpp = "llama-cpp" titled "llama.cpp's llama-server",
+        /// An OpenAI-compatible completions endpoint, such as llama-cpp-python's.
+        Openai = "openai" titled "An OpenAI-compatible completions endpoint, such as llama-cpp-python's",
     }
 }
 

@@ -293,7 +293,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// How far `upper` is above `lower` at most: less than their ranges tell where both move together, as in tiles.
+    /// How far `upper` is above `lower` at most: less than their ranges say where both move together, as in tiles.
     fn gap(&self, upper: &Expr, lower: &Expr) -> i128 {
         match (upper, lower) {
             (Expr::Min(a, b), _) => self.gap(a, lower).min(self.gap(b, lower)),

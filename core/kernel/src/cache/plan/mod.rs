@@ -140,7 +140,7 @@ pub(super) struct Even {
     terms: Vec<(usize, i64)>,
 }
 
-/// A place where chance decides, and the loop variables that tell its turns apart.
+/// A place where chance decides, and the loop variables that distinguish its draws.
 #[derive(Debug, Clone)]
 struct Draw {
     site: u64,

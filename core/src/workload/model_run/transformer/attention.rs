@@ -114,7 +114,7 @@ impl Passes<'_> {
                     let kept =
                         kept.ok_or_else(|| Error::Internal("a request was decoded before it was read".into()))?;
                     let Val::Stored(index) = kept else { continue };
-                    pairs += (count(span) * self.plan.about(index).shape.rows) as f64;
+                    pairs += (count(span) * self.planner.about(index).shape.rows) as f64;
                     streams.push(kept);
                 }
             }
@@ -137,7 +137,7 @@ impl Passes<'_> {
             for span in spans {
                 let shape = Shape::new(count(span), self.model.kv_elements_per_layer(), self.bits.kv);
                 let name = format!("cross_kv.{number}.request{}", span.request);
-                let kept = self.plan.stored(name, shape, Some(number), Kind::KvCache);
+                let kept = self.planner.stored(name, shape, Some(number), Kind::KvCache);
                 let of_layer = &mut self.stacks[stack].layers[layer].cross_kv;
                 of_layer.resize(of_layer.len().max(span.request + 1), None);
                 of_layer[span.request] = Some(kept);
@@ -178,7 +178,7 @@ impl Passes<'_> {
             // The last block is as long as the request needs.
             let rest = self.lengths[request].saturating_sub(block as u64 * self.block_positions);
             let shape = Shape::new(self.block_positions.min(rest).max(1), width, self.bits.kv);
-            of_request.push(self.plan.stored(name, shape, Some(number), Kind::KvCache));
+            of_request.push(self.planner.stored(name, shape, Some(number), Kind::KvCache));
         }
         Ok(of_request[blocks.start as usize..blocks.end as usize].to_vec())
     }

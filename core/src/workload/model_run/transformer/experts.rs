@@ -12,14 +12,14 @@ use crate::workload::routing::{ExpertLog, Router};
 const MOST_CHOICES: u64 = 200_000_000;
 
 /// What decides which experts a token is sent to.
-pub(crate) enum Experts<'a> {
+pub(crate) enum ExpertChoice<'a> {
     None,
     Drawn(Box<Router>),
     /// A log, the tokens of it that are used up, and the experts that each token is sent to.
     Log(&'a dyn ExpertLog, u64, u64),
 }
 
-impl<'a> Experts<'a> {
+impl<'a> ExpertChoice<'a> {
     pub(crate) fn new(
         run: &ModelRun,
         model: &Transformer,
@@ -51,17 +51,22 @@ impl<'a> Experts<'a> {
 }
 
 /// Tokens that each expert of a layer gets.
-pub(super) fn route(experts: &mut Experts<'_>, layer: usize, count: usize, spans: &[Span]) -> Result<Vec<u64>, Error> {
+pub(super) fn route(
+    experts: &mut ExpertChoice<'_>,
+    layer: usize,
+    count: usize,
+    spans: &[Span],
+) -> Result<Vec<u64>, Error> {
     let mut loads = vec![0; count];
     let tokens = spans.iter().flat_map(|span| span.positions.clone().map(|_| span.request));
     match experts {
-        Experts::None => return Err(Error::Internal("experts without anyone to choose them".into())),
-        Experts::Drawn(router) => {
+        ExpertChoice::None => return Err(Error::Internal("experts without anyone to choose them".into())),
+        ExpertChoice::Drawn(router) => {
             for request in tokens {
                 router.route(layer, request).iter().for_each(|expert| loads[usize::from(*expert)] += 1);
             }
         }
-        Experts::Log(log, used, each) => {
+        ExpertChoice::Log(log, used, each) => {
             for (token, _) in (*used..).zip(tokens) {
                 let chosen = log.experts(token, layer as u32)?;
                 if chosen.len() as u64 != *each {

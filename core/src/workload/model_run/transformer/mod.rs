@@ -18,25 +18,25 @@ mod attention;
 
 use self::experts::{padded, route};
 use self::spans::{Span, distinct, tokens};
-use self::weights::{FeedWeights, Layer, Matrix, MlpWeights, StackWeights, Store};
+use self::weights::{FeedWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
 use super::fields::{ModelRun, Task};
 use crate::error::Error;
-use crate::trace::{Kind, Mode, Op};
+use crate::trace::{Decoding, Kind, Mode, Op};
 use crate::workload::config::{Linear, Transformer};
 use crate::workload::dtype::Bits;
-use crate::workload::plan::{Operator, Plan, Product, Shape, Step, Val};
+use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
 use crate::workload::requests::Request;
 
-pub(super) use self::experts::Experts;
+pub(super) use self::experts::ExpertChoice;
 
 /// Makes the passes of one model.
 pub(crate) struct Passes<'a> {
-    pub(crate) plan: &'a mut Plan,
+    pub(crate) planner: &'a mut Planner,
     model: &'a Transformer,
     bits: Bits,
     /// Positions that a block of the KV cache holds.
     block_positions: u64,
-    experts: Experts<'a>,
+    experts: ExpertChoice<'a>,
     task: Task,
     /// Positions that each request keeps in the end.
     lengths: Vec<u64>,
@@ -56,16 +56,16 @@ pub(crate) struct Passes<'a> {
 
 impl<'a> Passes<'a> {
     pub(crate) fn new(
-        plan: &'a mut Plan,
+        planner: &'a mut Planner,
         model: &'a Transformer,
         run: &ModelRun,
         bits: Bits,
-        experts: Experts<'a>,
+        experts: ExpertChoice<'a>,
     ) -> Self {
-        let mut store = Store { plan, bits: bits.weights };
+        let mut store = Store { planner, bits: bits.weights };
         let mut first = 0;
         let stacks = model.stacks().into_iter().map(|stack| {
-            let layers: Vec<Layer> =
+            let layers: Vec<LayerWeights> =
                 (0..stack.layers).map(|layer| store.layer(model, &stack, layer, first + layer as u32)).collect();
             let norm = if model.has_final_norm() { model.norm_elements() } else { 0 };
             let final_norm = store.norm(format!("{}.final_norm", stack.prefix), norm, None);
@@ -93,7 +93,7 @@ impl<'a> Passes<'a> {
         });
         let kv_bits = (model.kv_elements_per_layer() * bits.kv).max(1);
         Self {
-            plan,
+            planner,
             model,
             bits,
             block_positions: (run.tile_bytes.saturating_mul(8) / kv_bits).max(1),
@@ -149,7 +149,9 @@ impl<'a> Passes<'a> {
         // Sorted stably: those that come together keep their order.
         waiting.sort_by_key(|i| requests[*i].arrival);
         let mut waiting = waiting.into_iter().peekable();
-        let (mut prefilled, mut decoded) = (false, false);
+        let mut prefilled = false;
+        let mut decoding: Option<Decoding> = None;
+        let mut first_token = 0;
         // Running requests, and the tokens decoded so far.
         let mut running: Vec<(usize, u64)> = Vec::new();
         let mut now = 0;
@@ -162,22 +164,39 @@ impl<'a> Passes<'a> {
             }
             if !new.is_empty() {
                 if !std::mem::replace(&mut prefilled, true) {
-                    self.plan.mark("prefill");
+                    self.planner.mark("prefill");
                 }
                 self.prefill(requests, &new)?;
+                // A prompt ends with the scores of the first token; behind an encoder, the first step makes them.
+                if decoding.is_none() && first_token == 0 && !two {
+                    first_token = self.planner.accesses();
+                }
                 running.extend(new.into_iter().filter(|i| requests[*i].decode_tokens > 0).map(|i| (i, 0)));
             }
             if running.is_empty() {
                 match waiting.peek() {
-                    None => return Ok(()),
+                    None => {
+                        let none = Decoding { first_token, start: first_token, steps: 0, tokens: 0 };
+                        if decoding.is_some() || first_token > 0 {
+                            self.planner.decodes(decoding.unwrap_or(none));
+                        }
+                        return Ok(());
+                    }
                     Some(next) => now = now.max(requests[*next].arrival),
                 }
                 continue;
             }
-            if !std::mem::replace(&mut decoded, true) {
-                self.plan.mark("decode");
+            if decoding.is_none() {
+                self.planner.mark("decode");
             }
+            let start = self.planner.accesses();
             self.decode(requests, &running)?;
+            let so_far = decoding.get_or_insert_with(|| {
+                let first_token = if first_token > 0 { first_token } else { self.planner.accesses() };
+                Decoding { first_token, start, steps: 0, tokens: 0 }
+            });
+            so_far.steps += 1;
+            so_far.tokens += running.len() as u64;
             running.iter_mut().for_each(|(_, tokens)| *tokens += 1);
             running.retain(|(i, tokens)| *tokens < requests[*i].decode_tokens);
             now += 1;
@@ -195,7 +214,7 @@ impl<'a> Passes<'a> {
         } else {
             self.keep_encoded(&mut step, hidden, &spans)?;
         }
-        self.plan.run(&step)
+        self.planner.run(&step)
     }
 
     fn decode(&mut self, requests: &[Request], running: &[(usize, u64)]) -> Result<(), Error> {
@@ -209,7 +228,7 @@ impl<'a> Passes<'a> {
         let start = self.embed(&mut step, &spans)?;
         let hidden = self.stack(&mut step, last, start, &spans, None)?;
         self.answer(&mut step, last, hidden, &spans);
-        self.plan.run(&step)
+        self.planner.run(&step)
     }
 
     fn activation(&self, step: &mut Step, name: &'static str, rows: u64, cols: u64, layer: Option<u32>) -> Val {
@@ -237,7 +256,7 @@ impl<'a> Passes<'a> {
             }
             _ => {
                 let name = format!("embed_tokens.rows[{pass}]");
-                streams.push(self.plan.stored(name, Shape::new(rows, width, bits), None, Kind::Weights));
+                streams.push(self.planner.stored(name, Shape::new(rows, width, bits), None, Kind::Weights));
                 let looked_up = self.activation(step, "hidden", rows, width, None);
                 let operator = Operator::new(Op::Embedding, None, Vec::new(), looked_up);
                 step.push(Operator { streams: std::mem::take(&mut streams), table: Some(self.embed), ..operator });
@@ -255,7 +274,7 @@ impl<'a> Passes<'a> {
             let Some(table) = table else { continue };
             // Sequences at the same position share its row.
             let name = format!("{name}.rows[{pass}]");
-            let looked_up = self.plan.stored(name, Shape::new(rows_read, hidden, bits), None, Kind::Weights);
+            let looked_up = self.planner.stored(name, Shape::new(rows_read, hidden, bits), None, Kind::Weights);
             let sum = self.activation(step, "hidden", rows, hidden, None);
             let operator = Operator::new(Op::Add, None, vec![start], sum).in_place();
             step.push(Operator { streams: vec![looked_up], table: Some(table), ..operator });
@@ -298,7 +317,7 @@ impl<'a> Passes<'a> {
         let out = self.activation(step, name, step.shape(from).rows, outputs, layer);
         let product = Product {
             // The table of a tied head has a row for each token.
-            b_turned: matrix.weights == self.embed,
+            b_transposed: matrix.weights == self.embed,
             ..Product::new((rows, outputs, inputs), from, matrix.weights, out)
         };
         let streams = std::iter::once(matrix.weights).chain(matrix.bias).collect();
@@ -336,7 +355,7 @@ impl<'a> Passes<'a> {
                 passes.feed(step, stack, layer, from, spans)
             })?;
         }
-        if let Experts::Log(_, used, _) = &mut self.experts {
+        if let ExpertChoice::Log(_, used, _) = &mut self.experts {
             *used += rows;
         }
         Ok(hidden)
@@ -393,7 +412,7 @@ impl<'a> Passes<'a> {
         let loads = loads.into_iter().enumerate().filter(|(_, tokens)| *tokens > 0);
         let groups: Vec<(usize, u64, Val)> = loads
             .map(|(expert, tokens)| {
-                let rows = if self.plan.walks() { tokens } else { padded(tokens) };
+                let rows = if self.planner.walks() { tokens } else { padded(tokens) };
                 (expert, tokens, self.activation(step, "expert_in", rows, hidden, number))
             })
             .collect();

@@ -1,8 +1,8 @@
-//! The weights of a Transformer, as tensors of a plan.
+//! The weights of a Transformer, as tensors of a planner.
 
 use crate::trace::Kind;
 use crate::workload::config::{Attention, Feed, Linear, MlpShape, Stack, Transformer};
-use crate::workload::plan::{Plan, Shape, Val};
+use crate::workload::plan::{Planner, Shape, Val};
 
 /// A matrix of weights and its biases.
 pub(super) struct Matrix {
@@ -29,7 +29,7 @@ pub(super) enum FeedWeights {
     Sparse { router: Matrix, experts: Vec<MlpWeights>, shared: Option<(MlpWeights, Matrix)> },
 }
 
-pub(super) struct Layer {
+pub(super) struct LayerWeights {
     pub(super) attention: AttentionWeights,
     pub(super) cross: Option<AttentionWeights>,
     /// Norms in the order in which they are read.
@@ -43,7 +43,7 @@ pub(super) struct Layer {
 
 pub(super) struct StackWeights {
     pub(super) stack: Stack,
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Vec<LayerWeights>,
     pub(super) final_norm: Option<Val>,
     /// The number of its first layer in heatmaps and routing.
     pub(super) first: u32,
@@ -51,13 +51,13 @@ pub(super) struct StackWeights {
 
 /// Adds stored matrices to a plan.
 pub(super) struct Store<'a> {
-    pub(super) plan: &'a mut Plan,
+    pub(super) planner: &'a mut Planner,
     pub(super) bits: u64,
 }
 
 impl Store<'_> {
     pub(super) fn tensor(&mut self, name: String, rows: u64, cols: u64, layer: Option<u32>) -> Val {
-        self.plan.stored(name, Shape::new(rows, cols, self.bits), layer, Kind::Weights)
+        self.planner.stored(name, Shape::new(rows, cols, self.bits), layer, Kind::Weights)
     }
 
     pub(super) fn matrix(&mut self, prefix: &str, linear: Linear, layer: Option<u32>) -> Matrix {
@@ -86,7 +86,7 @@ impl Store<'_> {
         MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer)) }
     }
 
-    pub(super) fn layer(&mut self, model: &Transformer, stack: &Stack, of_stack: u64, number: u32) -> Layer {
+    pub(super) fn layer(&mut self, model: &Transformer, stack: &Stack, of_stack: u64, number: u32) -> LayerWeights {
         let prefix = format!("{}.{of_stack}.", stack.prefix);
         let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
         let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
@@ -104,6 +104,6 @@ impl Store<'_> {
                     .map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
             },
         };
-        Layer { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
+        LayerWeights { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
     }
 }
