@@ -141,6 +141,11 @@ impl<K: PartialOrd + Copy> IndexedHeap<K> {
         self.sift_down(place);
     }
 
+    /// The tensor with the greatest key.
+    pub(super) fn peek(&self) -> Option<u32> {
+        self.items.first().map(|(_, top)| *top)
+    }
+
     /// Takes out the tensor with the greatest key.
     pub(super) fn pop(&mut self) -> Option<u32> {
         let (_, top) = *self.items.first()?;

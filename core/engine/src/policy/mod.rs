@@ -11,6 +11,7 @@ mod spec;
 pub mod arc;
 pub mod belady;
 pub mod belady_size;
+pub mod cacheus;
 pub mod car;
 pub mod clock;
 pub mod fifo;
@@ -19,6 +20,7 @@ pub mod hyperbolic;
 pub mod lecar;
 pub mod lfu;
 pub mod lfuda;
+pub mod lhd;
 pub mod lirs;
 pub mod lru;
 pub mod lru_k;
@@ -302,6 +304,8 @@ policies! {
         Car, car::Car, "car", "CAR", Past, "ARC with clocks in place of LRU lists.";
         Hyperbolic, hyperbolic::Hyperbolic, "hyperbolic", "Hyperbolic", Past, "Of some drawn by chance, evicts the one with the fewest uses per access since it came in.";
         LeCaR, lecar::LeCaR, "lecar", "LeCaR", Past, "Chooses between LRU and LFU by chance, and learns from what each evicted too early.";
+        Cacheus, cacheus::Cacheus, "cacheus", "Cacheus", Past, "Chooses by chance between an LRU that resists scans and an LFU that resists churn, and learns from what each evicted too early.";
+        Lhd, lhd::Lhd, "lhd", "LHD", Past, "Of some drawn by chance, evicts the one with the fewest hits to expect per byte and access.";
         Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
         RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
     }
