@@ -79,13 +79,16 @@ fn deep_recipe(admission: Admission) -> Recipe {
     let physical = Physical {
         device: DeviceRef::Known("h100-sxm".into()),
         prefetch_depth: 3,
-        below: vec![level("HBM", 1_000_000_000, PolicyKind::Sieve), level("host", 3_000_000_000, PolicyKind::Gdsf)],
+        below: vec![
+            level("HBM", 1_000_000_000, PolicyKind::Sieve.into()),
+            level("host", 3_000_000_000, PolicyKind::Gdsf.into()),
+        ],
     };
     let model = ModelRef::Preset("gpt2-large".into());
     Recipe {
         workload: Workload::Model(ModelRun { model, decode_tokens: Some(3), ..ModelRun::default() }),
         memory: Memory { capacity_bytes: 700_000_001, admission, cost: Cost::Physical(physical) },
-        policies: POLICIES.iter().map(|p| p.kind).collect(),
+        policies: POLICIES.iter().map(|p| p.kind.into()).collect(),
         curve: Some(Grid { points: 4, capacities: Vec::new() }),
         ..Recipe::default()
     }
