@@ -4,7 +4,7 @@ use accel_core::curve::Grid;
 use accel_core::error::Error;
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Memory, Physical};
-use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::policy::{POLICIES, PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{FIELDS, Field, Part};
 use accel_core::recipe::measure::Measure;
 use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload, default_seed};
@@ -58,6 +58,8 @@ pub(crate) struct Form {
     /// Capacities of a curve that came with a link; the form only keeps them.
     capacities: RwSignal<Vec<u64>>,
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
+    /// Policies with parameters that are not the defaults, as a list.
+    pub(crate) tuned: RwSignal<String>,
     /// The server whose model scores; empty where the heuristic does. No part of the recipe: a link that someone else
     /// made must not choose whom this page calls.
     pub(crate) scorer: RwSignal<String>,
@@ -86,6 +88,7 @@ impl Form {
             curve: RwSignal::new(false),
             capacities: RwSignal::new(Vec::new()),
             policies: RwSignal::new(Vec::new()),
+            tuned: text(),
             scorer: text(),
             texts,
             meaningful: Memo::new(move |_| {
@@ -136,7 +139,11 @@ impl Form {
         self.bounds.set(recipe.bounds);
         self.curve.set(recipe.curve.is_some());
         self.capacities.set(recipe.curve.as_ref().map_or(Vec::new(), |grid| grid.capacities.clone()));
-        self.policies.set(recipe.policies.clone());
+        let (plain, tuned): (Vec<&PolicySpec>, _) =
+            recipe.policies.iter().partition(|policy| **policy == policy.kind());
+        self.policies.set(plain.into_iter().map(PolicySpec::kind).collect());
+        let tuned: Vec<String> = tuned.into_iter().map(PolicySpec::name).collect();
+        self.tuned.set(tuned.join(", "));
         for part in [Part::Memory, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
             self.show_part(part, recipe);
         }
@@ -219,7 +226,7 @@ impl Form {
         let mut recipe = Recipe {
             workload,
             memory: Memory { cost: self.cost()?, ..Memory::default() },
-            policies: self.policies.get(),
+            policies: self.policies()?,
             seed: default_seed(),
             bounds: self.bounds.get(),
             measure: Measure::default(),
@@ -233,9 +240,19 @@ impl Form {
         Ok(recipe)
     }
 
+    /// The policies that are ticked, and then those with parameters.
+    fn policies(&self) -> Result<Vec<PolicySpec>, Error> {
+        let mut policies: Vec<PolicySpec> = self.policies.get().into_iter().map(PolicySpec::from).collect();
+        let tuned = self.tuned.get();
+        if !tuned.trim().is_empty() {
+            policies.extend(PolicySpec::parse_list(&tuned)?);
+        }
+        Ok(policies)
+    }
+
     /// Whether a chosen policy reads scores.
     pub(crate) fn reads_scores(&self) -> bool {
-        self.policies.with(|policies| policies.iter().any(|policy| policy.info().scored()))
+        self.policies().is_ok_and(|policies| policies.iter().any(|policy| policy.info().scored()))
     }
 
     /// The server whose model scores `recipe`, where one was named and scores are read.

@@ -43,7 +43,7 @@ impl Bounds {
         let asked = self.memory.fields.text(Field::Admission).is_some();
         let experiment = ExperimentArgs { memory: self.memory, policy: None };
         let mut recipe = self.source.recipe(&experiment)?;
-        recipe.policies = vec![PolicyKind::Lru];
+        recipe.policies = vec![PolicyKind::Lru.into()];
         (recipe.bounds, recipe.curve) = (true, None);
         let trace = self.source.file(&recipe)?.map(|(trace, _)| trace);
         let modes = if asked { vec![recipe.memory.admission] } else { Admission::ALL.to_vec() };

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use accel_core::policy::PolicyKind;
+use accel_core::policy::PolicySpec;
 use accel_core::run::{Details, Plan};
 use accel_core::sim::Report;
 use accel_core::sim::why::{Eviction, Why};
@@ -11,7 +11,7 @@ use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
-use crate::flags::one_of;
+use crate::flags;
 use crate::parallel;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{numbers, print_json, print_summary};
@@ -23,8 +23,8 @@ pub(crate) struct Explain {
     #[command(flatten)]
     memory: MemoryArgs,
     /// The policy.
-    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = one_of::<PolicyKind>())]
-    policy: PolicyKind,
+    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = flags::policy())]
+    policy: PolicySpec,
     /// Explain the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
@@ -90,7 +90,7 @@ fn print(run: &Report, why: &Why, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(
         out,
         "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
-        run.policy.info().title,
+        run.policy.title(),
         format_count(run.evictions),
         format_count(why.evicted_too_early),
         format_count(why.best_choices)

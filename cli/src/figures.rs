@@ -78,7 +78,7 @@ fn tokens(run: &Report, figure: fn(&Tokens) -> Option<f64>, decimals: usize) -> 
     figure(tokens).map(|figure| Cell::Number(figure, decimals))
 }
 
-const POLICY: Column = column("policy", "policy", Shown::Nowhere, |run| Some(Cell::Text(run.policy.name().to_owned())));
+const POLICY: Column = column("policy", "policy", Shown::Nowhere, |run| Some(Cell::Text(run.policy.name())));
 
 /// The columns, in their order.
 const COLUMNS: [Column; 30] = [
@@ -126,9 +126,9 @@ const COLUMNS: [Column; 30] = [
 
 /// What a run is called beside others: its policy, and its capacity where that differs.
 fn title(run: &Report, runs: &[Report]) -> String {
-    let title = run.policy.info().title;
+    let title = run.policy.title();
     let differs = runs.iter().any(|other| other.capacity_bytes != run.capacity_bytes);
-    if differs { format!("{title} in {}", format_bytes(run.capacity_bytes)) } else { title.to_owned() }
+    if differs { format!("{title} in {}", format_bytes(run.capacity_bytes)) } else { title }
 }
 
 /// A table of `columns`, one row a run.
@@ -195,7 +195,7 @@ pub(crate) fn intervals_csv(runs: &[Report], out: &mut dyn Write) -> anyhow::Res
         for interval in &run.intervals {
             let Interval { end, accesses, misses, requested_bytes, miss_bytes } = *interval;
             let fields = [
-                run.policy.name().to_owned(),
+                run.policy.name(),
                 run.capacity_bytes.to_string(),
                 end.to_string(),
                 accesses.to_string(),

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use accel_core::closed::{self, Closed};
 use accel_core::error::Error;
 use accel_core::import::{FORMATS, Format};
-use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::policy::{POLICIES, PolicySpec};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::{Domain, FIELDS, Field, FieldInfo, Part};
 use accel_core::scenarios::SCENARIOS;
@@ -67,12 +67,17 @@ pub(crate) fn format() -> Named<Format> {
 
 /// Policies, in the order given.
 #[derive(Debug, Clone)]
-pub(crate) struct Policies(pub(crate) Vec<PolicyKind>);
+pub(crate) struct Policies(pub(crate) Vec<PolicySpec>);
+
+/// A policy, such as `lru` or `slru(segments=2)`.
+pub(crate) fn policy() -> Named<PolicySpec> {
+    Named { read: |name| Ok(PolicySpec::parse(name)?), names: || POLICIES.iter().map(|row| row.name).collect() }
+}
 
 /// A list of policies, or all.
 pub(crate) fn policies() -> Named<Policies> {
     Named {
-        read: |names| Ok(Policies(PolicyKind::parse_list(names)?)),
+        read: |names| Ok(Policies(PolicySpec::parse_list(names)?)),
         names: || POLICIES.iter().map(|row| row.name).chain(["all"]).collect(),
     }
 }

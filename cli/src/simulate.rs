@@ -228,10 +228,10 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(first) = runs.iter().find_map(|run| run.physical.as_ref()) else { return Ok(()) };
     writeln!(out, "{}", figures::on_the_device(runs))?;
     let levels = runs.iter().flat_map(|run| {
-        let title = run.policy.info().title;
+        let title = run.policy.title();
         run.physical.iter().flat_map(|timed| &timed.levels).map(move |level| {
             [
-                format!("{title} over {} ({})", level.name, level.policy.info().title),
+                format!("{title} over {} ({})", level.name, level.policy.title()),
                 format_bytes(level.capacity_bytes),
                 format_count(level.accesses),
                 format_count(level.hits),
@@ -254,7 +254,7 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
             item.source.clone(),
         ]
     });
-    let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.info().title));
+    let title = format!("energy of {}", runs.first().map_or_else(String::new, |run| run.policy.title()));
     writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "energy", "source"], items))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use accel_core::import::oracle_general::Reading;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
-use accel_core::policy::PolicyKind;
+use accel_core::policy::{PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{Field, Part};
 use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload};
 use accel_core::scenarios;
@@ -154,7 +154,7 @@ pub(crate) fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
 fn read_level(text: &str) -> anyhow::Result<Level> {
     const KEYS: &str = "name, capacity, policy, gb_s, latency_ns";
     let mut level =
-        Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru, gb_s: 0.0, latency_ns: 0.0 };
+        Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru.into(), gb_s: 0.0, latency_ns: 0.0 };
     let mut seen = Vec::new();
     for pair in text.split(',') {
         let Some((key, value)) = pair.split_once('=') else {
@@ -168,7 +168,7 @@ fn read_level(text: &str) -> anyhow::Result<Level> {
         match key.trim() {
             "name" => level.name = value.trim().into(),
             "capacity" => level.capacity_bytes = parse_bytes("below.capacity_bytes", value)?,
-            "policy" => level.policy = PolicyKind::from_name(value)?,
+            "policy" => level.policy = PolicySpec::parse(value)?,
             "gb_s" => level.gb_s = number()?,
             "latency_ns" => level.latency_ns = number()?,
             other => bail!("--level {text}: there is no key \"{other}\". The keys are {KEYS}"),

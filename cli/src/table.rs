@@ -73,10 +73,10 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
         ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
     ] {
         writeln!(out, "{what}:")?;
-        let mut header = vec!["capacity"];
-        header.extend(curves.curves.iter().map(|c| c.policy.info().title));
+        let mut header = vec!["capacity".to_owned()];
+        header.extend(curves.curves.iter().map(|c| c.policy.title()));
         if curves.bounds.is_some() {
-            header.extend(["best known", "proven least"]);
+            header.extend(["best known", "proven least"].map(String::from));
         }
         let mut table = numbers::<0>([], []);
         table.set_header(header);
@@ -93,7 +93,7 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
         writeln!(out, "{table}")?;
     }
     for curve in &curves.curves {
-        let title = curve.policy.info().title;
+        let title = curve.policy.title();
         let among = match curve.exact_from_bytes {
             Some(from) => format!("of all from {} on and of those measured below", format_bytes(from)),
             None => "of those measured".into(),

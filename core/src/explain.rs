@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::Bounds;
 use crate::memory::{Costing, HIT_MS, miss_ms};
-use crate::policy::{Knows, PolicyKind};
+use crate::policy::{Knows, PolicyKind, PolicySpec};
 use crate::sim::Report;
 use crate::sim::timing::Timed;
 use crate::trace::Summary;
@@ -92,7 +92,7 @@ pub fn explain(
 /// None where the best policy leaves no more than first uses to miss, or where the bounds do not decide.
 fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> Option<String> {
     let best = runs.iter().filter(|r| r.policy.info().knows != Knows::Future).min_by_key(|r| r.misses)?;
-    let title = best.policy.info().title;
+    let title = best.policy.title();
     if best.misses <= trace.accesses - reuse.reuses {
         return Some(format!("No schedule misses less than {title} does: what is left are first uses."));
     }
@@ -127,10 +127,7 @@ fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> 
 
 /// The name people read.
 pub fn schedule_name(schedule: &str) -> String {
-    match PolicyKind::from_name(schedule) {
-        Ok(policy) => policy.info().title.into(),
-        Err(_) => schedule.into(),
-    }
+    PolicySpec::parse(schedule).map_or_else(|_| schedule.into(), |policy| policy.title())
 }
 
 /// The byte hit ratios against each other: bytes are what DRAM delivers.
@@ -140,8 +137,7 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
     }
     let by_bytes = |a: &&Report, b: &&Report| a.byte_hit_ratio().total_cmp(&b.byte_hit_ratio());
     let (best, worst) = (runs.iter().max_by(by_bytes)?, runs.iter().min_by(by_bytes)?);
-    let show =
-        |run: &Report| format!("{} hits {:.1} % of the bytes", run.policy.info().title, 100.0 * run.byte_hit_ratio());
+    let show = |run: &Report| format!("{} hits {:.1} % of the bytes", run.policy.title(), 100.0 * run.byte_hit_ratio());
     if best.byte_hit_ratio() - worst.byte_hit_ratio() < SAME {
         return Some(format!(
             "The policies differ by less than one point ({}): here capacity decides, not the policy.",
@@ -168,7 +164,7 @@ fn time(runs: &[Report]) -> Option<String> {
     let by_time = |a: &(&Report, &Timed), b: &(&Report, &Timed)| a.1.total_ms.total_cmp(&b.1.total_ms);
     let (best, worst) = (timed().min_by(by_time)?, timed().max_by(by_time)?);
     let show = |(run, timed): (&Report, &Timed)| {
-        let title = run.policy.info().title;
+        let title = run.policy.title();
         let stalled = 100.0 * timed.stall_ms / timed.total_ms.max(f64::MIN_POSITIVE);
         let tokens = timed.tokens.and_then(|tokens| {
             let (ms, per_s) = (tokens.ms_per_token?, tokens.tokens_per_s?);
@@ -252,7 +248,7 @@ mod tests {
         let small = verdict(GIB / 8);
         assert!(small.starts_with("It is the working set, not the policy: "), "{small}");
         assert!(small.contains("half of the reuses cannot hit below"), "{small}");
-        let mut lru = Recipe { policies: vec![PolicyKind::Lru], ..Recipe::default() };
+        let mut lru = Recipe { policies: vec![PolicyKind::Lru.into()], ..Recipe::default() };
         lru.memory.capacity_bytes = 8 * GIB;
         let text = run(&lru, &mut Unattended).unwrap().explanation.join(" ");
         assert!(text.contains("It is also the policy: LRU misses"), "{text}");

@@ -79,13 +79,16 @@ fn deep_recipe(admission: Admission) -> Recipe {
     let physical = Physical {
         device: DeviceRef::Known("h100-sxm".into()),
         prefetch_depth: 3,
-        below: vec![level("HBM", 1_000_000_000, PolicyKind::Sieve), level("host", 3_000_000_000, PolicyKind::Gdsf)],
+        below: vec![
+            level("HBM", 1_000_000_000, PolicyKind::Sieve.into()),
+            level("host", 3_000_000_000, PolicyKind::Gdsf.into()),
+        ],
     };
     let model = ModelRef::Preset("gpt2-large".into());
     Recipe {
         workload: Workload::Model(ModelRun { model, decode_tokens: Some(3), ..ModelRun::default() }),
         memory: Memory { capacity_bytes: 700_000_001, admission, cost: Cost::Physical(physical) },
-        policies: POLICIES.iter().map(|p| p.kind).collect(),
+        policies: POLICIES.iter().map(|p| p.kind.into()).collect(),
         curve: Some(Grid { points: 4, capacities: Vec::new() }),
         ..Recipe::default()
     }
@@ -268,7 +271,7 @@ async fn files_may_be_dropped_anywhere() {
     browser
         .wait_for("Llama", "return document.querySelector('#answer')?.innerText.includes('6,738,415,616 parameters')")
         .await;
-    let recipe = Recipe { policies: vec![PolicyKind::Fifo], ..Recipe::default() };
+    let recipe = Recipe { policies: vec![PolicyKind::Fifo.into()], ..Recipe::default() };
     drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
     browser.wait_for("the recipe", "return document.querySelectorAll('#metrics thead th').length === 1").await;
     browser.end().await;
@@ -403,7 +406,7 @@ async fn a_servers_model_scores_for_the_page() {
     let recipe = Recipe {
         workload: Workload::Synthetic(Synthetic::default()),
         memory: Memory::default(),
-        policies: vec![PolicyKind::Lru, PolicyKind::Ml],
+        policies: vec![PolicyKind::Lru.into(), PolicyKind::Ml.into()],
         ..Recipe::default()
     };
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;

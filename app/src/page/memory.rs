@@ -103,6 +103,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
+            {labelled(app, "policy", "Policies with parameters", form.tuned)
+                .placeholder("s3-fifo(small=0.2), slru(segments=2)")
+                .hint("Further policies to compare; accel list parameters tells what there is.")
+                .input()}
             <div hidden=yes(move || {
                 !form.reads_scores()
             })>

@@ -186,7 +186,7 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
             view! {
                 <th scope="col" title=info.about>
                     <span class=dot(i)></span>
-                    {info.title}
+                    {run.policy.title()}
                 </th>
             }
         })

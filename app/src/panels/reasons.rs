@@ -13,7 +13,7 @@ use leptos::prelude::*;
 /// Why a policy misses; one at a time.
 pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
     let run = RwSignal::new(0usize);
-    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect());
+    let policies = choices(outcome.runs.iter().map(|r| r.policy.title()).collect());
     let place = NodeRef::<Div>::new();
     let shown = Arc::clone(outcome);
     show_in(place, move || {
@@ -74,7 +74,7 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
             <p>
                 {format!(
                     "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
-                    report.policy.info().title,
+                    report.policy.title(),
                     format_count(report.evictions),
                     format_count(why.evicted_too_early),
                     format_count(why.best_choices),

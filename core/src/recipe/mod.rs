@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
@@ -34,7 +34,7 @@ pub struct Recipe {
     pub memory: Memory,
     /// The policies to compare, at least one.
     #[serde(default = "default_policies")]
-    pub policies: Vec<PolicyKind>,
+    pub policies: Vec<PolicySpec>,
     /// The seed of everything drawn by chance.
     #[serde(default = "default_seed")]
     pub seed: u64,
@@ -57,8 +57,8 @@ fn yes() -> bool {
     true
 }
 
-fn default_policies() -> Vec<PolicyKind> {
-    vec![PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Ml]
+fn default_policies() -> Vec<PolicySpec> {
+    PolicySpec::plain([PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Ml])
 }
 
 /// The seed of a recipe that names none.
@@ -104,9 +104,9 @@ impl Recipe {
         if self.policies.is_empty() {
             return Err(Error::field("policies", "empty", "there is nothing to compare", "Choose at least one policy"));
         }
-        let twice = self.policies.iter().enumerate().find(|(i, kind)| self.policies[..*i].contains(kind));
-        if let Some((_, kind)) = twice {
-            return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
+        let twice = self.policies.iter().enumerate().find(|(i, policy)| self.policies[..*i].contains(policy));
+        if let Some((_, policy)) = twice {
+            return Err(Error::field("policies", policy.name(), "named twice", "Name each policy once"));
         }
         self.measure.check()?;
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
@@ -185,7 +185,7 @@ mod tests {
         let recipe = Recipe { memory: Memory::new(0), ..Recipe::default() };
         assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));
         assert!(Recipe { policies: vec![], ..Recipe::default() }.check().is_err());
-        let twice = Recipe { policies: vec![PolicyKind::Lru; 2], ..Recipe::default() };
+        let twice = Recipe { policies: vec![PolicyKind::Lru.into(); 2], ..Recipe::default() };
         assert!(twice.check().unwrap_err().to_string().contains("Name each policy once"));
     }
 }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
-use crate::policy::{Admission, Knows, PolicyKind, Setup};
+use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::score::{Scorer, Scores, heuristic};
@@ -255,7 +255,7 @@ impl Plan {
             passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
         }
         if details.runs && recipe.bounds {
-            let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
+            let missing = REFERENCES.into_iter().filter(|kind| !recipe.policies.iter().any(|policy| policy == kind));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
             // A packed tensor would be kept beyond its age, or without the one that it continues.
@@ -343,7 +343,7 @@ impl Plan {
     }
 
     /// The evictions that access number `access` causes under `policy`, the worst first.
-    pub fn evictions_at(&self, policy: PolicyKind, access: usize) -> Result<Vec<Eviction>, Error> {
+    pub fn evictions_at(&self, policy: PolicySpec, access: usize) -> Result<Vec<Eviction>, Error> {
         evictions_at(policy, &self.setup(policy), self.future(), &self.trace, &self.costing, access)
     }
 
@@ -352,7 +352,7 @@ impl Plan {
     }
 
     /// What `policy` may know, and those of levels below, which do not know the future.
-    fn setup(&self, policy: PolicyKind) -> Setup<'_> {
+    fn setup(&self, policy: PolicySpec) -> Setup<'_> {
         Setup {
             admission: self.recipe.memory.admission,
             scores: self.scores.as_ref(),
@@ -378,7 +378,7 @@ impl Plan {
         let nothing_kept = Misses { objects: counted.accesses, bytes: counted.requested_bytes };
         let mut schedules = match admission {
             Admission::Always => Vec::new(),
-            Admission::Bypass => vec![Schedule { name: "nothing kept", misses: nothing_kept, time_ms: None }],
+            Admission::Bypass => vec![Schedule { name: "nothing kept".into(), misses: nothing_kept, time_ms: None }],
         };
         let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
         let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
@@ -627,7 +627,7 @@ mod tests {
     #[test]
     fn parts_alone_are_the_same_as_in_the_whole() {
         let mut recipe = synthetic();
-        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
         recipe.memory.capacity_bytes = 32_000_000;
         recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
         for cost in [crate::memory::Cost::Prototype, crate::memory::Cost::Physical(Default::default())] {
@@ -725,7 +725,10 @@ mod tests {
     /// A plan at another capacity is the plan of a recipe with that capacity.
     #[test]
     fn plans_at_other_capacities_are_those_of_their_recipes() {
-        let recipe = Recipe { policies: vec![PolicyKind::Lru, PolicyKind::Belady, PolicyKind::Ml], ..synthetic() };
+        let recipe = Recipe {
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Belady, PolicyKind::Ml]),
+            ..synthetic()
+        };
         let base = Plan::new(&recipe, None, None, Details::ALL).unwrap();
         for capacity in [1, 40_000_000, 1 << 40] {
             let mut alone = recipe.clone();

@@ -8,7 +8,7 @@ use crate::curve;
 use crate::error::Error;
 use crate::explain::Reuse;
 use crate::memory::Costing;
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::sim::timeline::Timeline;
 use crate::sim::{self, Cache, Report, Simulation, Watched};
 use crate::trace::Chunk;
@@ -20,7 +20,7 @@ pub(super) enum Pass {
     /// Measures stack distances.
     Reuse,
     /// Runs a policy of the recipe, watched as far as the details ask.
-    Policy(PolicyKind),
+    Policy(PolicySpec),
     /// Runs a policy for the bounds, unwatched.
     Reference(PolicyKind),
     /// Sorts the reuses and fills the space-time.
@@ -55,7 +55,7 @@ pub(super) enum Found {
 pub(super) enum Running {
     Reuse(Box<Distances>),
     Watched { run: Box<dyn Simulation>, counter: Counter, reports: bool },
-    Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, counter: Counter, reports: bool },
+    Unwatched { policy: PolicySpec, memory: Box<dyn Cache>, counter: Counter, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
     Curve { task: usize, answer: Option<curve::CurveAnswer> },
@@ -104,7 +104,7 @@ impl Running {
                 let watched = Watched { charts: plan.details.charts, reasons: plan.details.reasons };
                 Self::policy(plan, policy, watched, true)?
             }
-            Pass::Reference(policy) => Self::policy(plan, policy, Watched::NOTHING, false)?,
+            Pass::Reference(policy) => Self::policy(plan, policy.into(), Watched::NOTHING, false)?,
             Pass::Lower => Self::Lower(None),
             Pass::Packing(order) => {
                 let (name, value) = PACKINGS[order];
@@ -115,7 +115,7 @@ impl Running {
         })
     }
 
-    fn policy(plan: &Plan, policy: PolicyKind, watched: Watched, reports: bool) -> Result<Self, Error> {
+    fn policy(plan: &Plan, policy: PolicySpec, watched: Watched, reports: bool) -> Result<Self, Error> {
         let (setup, counter) = (plan.setup(policy), plan.counter());
         if watched == Watched::NOTHING && plan.costing.physical().is_none() {
             return Ok(Self::Unwatched { policy, memory: sim::cache(policy, &setup)?, counter, reports });
@@ -186,7 +186,7 @@ impl Running {
             }
             Self::Lower(least) => Found::Lower(least.ok_or_else(unfinished)?),
             Self::Packing { name, packing } => {
-                Found::Schedule(Schedule { name, misses: packing.misses(), time_ms: None })
+                Found::Schedule(Schedule { name: name.into(), misses: packing.misses(), time_ms: None })
             }
             Self::Curve { answer, .. } => Found::Curve(answer.ok_or_else(unfinished)?),
         }))

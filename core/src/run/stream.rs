@@ -4,7 +4,7 @@
 use super::counter::Counter;
 use crate::error::Error;
 use crate::memory::Costing;
-use crate::policy::{Knows, PolicyKind, Setup};
+use crate::policy::{Knows, PolicySpec, Setup};
 use crate::recipe::Recipe;
 use crate::sim::{Cache, Report, cache};
 use crate::trace::Chunk;
@@ -16,7 +16,7 @@ pub struct Stream {
 }
 
 struct Run {
-    policy: PolicyKind,
+    policy: PolicySpec,
     capacity_bytes: u64,
     memory: Box<dyn Cache>,
     counter: Counter,

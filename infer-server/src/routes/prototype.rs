@@ -2,7 +2,7 @@
 
 use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
-use accel_core::policy::{Admission, PolicyKind};
+use accel_core::policy::{Admission, PolicySpec};
 use accel_core::progress::Unattended;
 use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
@@ -129,7 +129,7 @@ pub(crate) struct PolicyMetrics {
     cache_hit_rate: f64,
     /// The policy.
     #[schema(example = "lru")]
-    policy: &'static str,
+    policy: String,
     /// Capacity in bytes.
     capacity_bytes: u64,
     /// Bytes of the hits.
@@ -230,7 +230,7 @@ async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores),
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct SimulateQuery {
-    /// The policy; case does not matter.
+    /// The policy, with parameters where they are not the defaults, as in `slru(segments=2)`; case does not matter.
     #[param(default = "LRU", example = "LRU")]
     policy: Option<String>,
     /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
@@ -265,8 +265,8 @@ async fn simulate_policy(
 }
 
 /// What the query asks for.
-fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
-    let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
+fn simulation(query: &SimulateQuery) -> Result<(PolicySpec, Memory), ApiError> {
+    let policy = PolicySpec::parse(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
     let capacity_bytes = match &query.capacity {
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
@@ -280,7 +280,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
 }
 
 fn simulate_now(
-    policy: PolicyKind,
+    policy: PolicySpec,
     memory: Memory,
     trace: Trace,
     scores: Option<Scores>,

@@ -238,10 +238,10 @@ pub struct Least {
 }
 
 /// A schedule that can be carried out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Schedule {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it misses.
     pub misses: Misses,
     /// The time that it takes, where that is known, in ms.
@@ -294,7 +294,7 @@ impl Least {
         schedules: &[Schedule],
     ) -> Option<Bounds> {
         let attained = |figure: fn(&Misses) -> u64| -> Vec<(&str, u64)> {
-            schedules.iter().map(|schedule| (schedule.name, figure(&schedule.misses))).collect()
+            schedules.iter().map(|schedule| (schedule.name.as_str(), figure(&schedule.misses))).collect()
         };
         let times = schedules.iter().filter_map(|schedule| {
             let Misses { objects, bytes } = schedule.misses;
@@ -303,7 +303,7 @@ impl Least {
                 Costing::Prototype => Some(prototype_time(accesses - objects, bytes).total_latency_ms),
                 Costing::Device { .. } => schedule.time_ms,
             };
-            Some((schedule.name, ms?))
+            Some((schedule.name.as_str(), ms?))
         });
         let times: Vec<(&str, f64)> = times.collect();
         Some(Bounds {

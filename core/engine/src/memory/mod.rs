@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check_range;
 use crate::closed;
 use crate::error::Error;
-use crate::policy::{Admission, Knows, PolicyKind};
+use crate::policy::{Admission, Knows, PolicyKind, PolicySpec};
 use crate::units::format_bytes;
 use device::{Device, DeviceRef};
 
@@ -217,7 +217,7 @@ pub struct Level {
     pub capacity_bytes: u64,
     /// Its policy; not one that knows the future, because which accesses reach it is not known beforehand.
     #[serde(default = "default_policy")]
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Bandwidth of the channel from what lies beneath, in GB/s.
     pub gb_s: f64,
     /// Latency of that channel in ns.
@@ -225,8 +225,8 @@ pub struct Level {
     pub latency_ns: f64,
 }
 
-fn default_policy() -> PolicyKind {
-    PolicyKind::Lru
+fn default_policy() -> PolicySpec {
+    PolicyKind::Lru.into()
 }
 
 impl Default for Memory {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
-use crate::policy::{Admission, Policy, PolicyKind, Setup, Visitor};
+use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
 use prefix::Prefixes;
@@ -436,7 +436,7 @@ impl<P: Policy> Engine<P> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Accesses: hits + misses.
@@ -526,7 +526,7 @@ impl Report {
     }
 
     /// The report of `counts`; nothing is known of time, bounds and reasons yet.
-    pub fn new(policy: PolicyKind, capacity_bytes: u64, counts: Counts) -> Self {
+    pub fn new(policy: PolicySpec, capacity_bytes: u64, counts: Counts) -> Self {
         Self {
             policy,
             capacity_bytes,
@@ -594,8 +594,8 @@ impl<P: Policy> Cache for Engine<P> {
     }
 }
 
-/// An empty memory under the policy `kind`.
-pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+/// An empty memory under `policy`.
+pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
     struct Make<'a, 'b>(&'a Setup<'b>);
     impl Visitor for Make<'_, '_> {
         type Output = Result<Box<dyn Cache>, Error>;
@@ -603,7 +603,8 @@ pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Erro
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    kind.dispatch(Make(setup))
+    let policy = policy.into();
+    policy.kind().dispatch(Make(&setup.of(policy)))
 }
 
 /// A run that can be continued in steps, whatever its policy.
@@ -635,7 +636,7 @@ impl Watched {
 }
 
 struct WatchedRun<P> {
-    kind: PolicyKind,
+    policy: PolicySpec,
     engine: Engine<P>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
@@ -659,40 +660,41 @@ impl<P: Policy> Simulation for WatchedRun<P> {
     }
 
     fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.kind, self.engine.capacity, self.engine.counts().since(before));
+        let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
     }
 }
 
-/// Starts a run of the policy `kind`: charts are drawn in `buckets`, and time is counted as `costing` says.
+/// Starts a run of `policy`: charts are drawn in `buckets`, and time is counted as `costing` says.
 pub fn start(
-    kind: PolicyKind,
+    policy: impl Into<PolicySpec>,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     buckets: &Buckets,
     costing: &Costing,
     watched: Watched,
 ) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
+    struct Start<'a, 'b>(PolicySpec, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
     impl Visitor for Start<'_, '_> {
         type Output = Result<Box<dyn Simulation>, Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(kind, setup, timeline, why, timing) = self;
-            Ok(Box::new(WatchedRun { kind, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
+            let Self(policy, setup, timeline, why, timing) = self;
+            Ok(Box::new(WatchedRun { policy, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
         }
     }
     let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;
     let reload = Reload::by(costing)?;
     let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None));
     let timeline = watched.charts.then(|| Timeline::new(buckets));
-    kind.dispatch(Start(kind, setup, timeline, why, timing))
+    let policy = policy.into();
+    policy.kind().dispatch(Start(policy, &setup.of(policy), timeline, why, timing))
 }
 
-/// The evictions that access number `access` causes under the policy `kind`, the worst first.
+/// The evictions that access number `access` causes under `policy`, the worst first.
 pub fn evictions_at(
-    kind: PolicyKind,
+    policy: impl Into<PolicySpec>,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     trace: &Trace,
@@ -714,15 +716,17 @@ pub fn evictions_at(
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
     let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
-    kind.dispatch(Until(setup, trace, access + 1, &mut watcher))?;
+    let policy = policy.into();
+    policy.kind().dispatch(Until(&setup.of(policy), trace, access + 1, &mut watcher))?;
     Ok(watcher.finish(trace).worst)
 }
 
-/// Runs the policy `kind` over the whole trace without watching it.
-pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
-    let mut memory = cache(kind, setup)?;
+/// Runs `policy` over the whole trace without watching it.
+pub fn simulate(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
+    let policy = policy.into();
+    let mut memory = cache(policy, setup)?;
     memory.advance(trace.whole());
-    Ok(Report::new(kind, setup.capacity_bytes, memory.counts()))
+    Ok(Report::new(policy, setup.capacity_bytes, memory.counts()))
 }
 
 #[cfg(test)]

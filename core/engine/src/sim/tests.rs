@@ -7,12 +7,24 @@ use proptest::prelude::*;
 use super::audit::audit;
 use super::*;
 use crate::memory::Physical;
-use crate::policy::POLICIES;
+use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::{expiring, sized, trace, tree};
+
+/// `policy` with each parameter somewhere in its range, 0 being its least value and 1 its greatest.
+fn tuned_to(policy: &PolicyInfo, at: &[f64]) -> PolicySpec {
+    let value = |(row, at): (&crate::policy::Parameter, &f64)| {
+        let [least, most] = row.range;
+        // Multiples of the capacity that matter are small.
+        let value = least + (most.min(3.0 + least) - least) * at;
+        format!("{}={}", row.name, if row.whole { value.round() } else { value })
+    };
+    let pairs: Vec<String> = policy.parameters.iter().zip(at).map(value).collect();
+    PolicySpec::parse(&format!("{}({})", policy.name, pairs.join(","))).unwrap()
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -30,6 +42,8 @@ proptest! {
         parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..10, 10)],
         use_heuristic: bool,
         bypass: bool,
+        tuned: bool,
+        at in prop::array::uniform4(0.0f64..=1.0),
     ) {
         let uses: Vec<(u32, u64)> = uses.iter().map(|(t, size)| (t % narrow, size * scale)).collect();
         let capacity = capacity * scale + rest % scale;
@@ -46,10 +60,11 @@ proptest! {
         let setup =
             Setup { admission, scores: Some(&scores), future: Some(&future), parents: trace.parents(), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
-            let counts = audit(policy.kind, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{}: {e}", policy.name)))?;
+            let policy = if tuned { tuned_to(policy, &at) } else { policy.kind.into() };
+            let counts = audit(policy, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{policy}: {e}")))?;
             let now = naive::Sizes::new(sizes.clone().into());
-            if let Some(mut model) = naive::model(policy.kind, &setup, &future, &now) {
-                prop_assert_eq!(counts, naive::run(&mut *model, &setup, &trace, &now), "{}", policy.name);
+            if let Some(mut model) = naive::model(policy, &setup, &future, &now) {
+                prop_assert_eq!(counts, naive::run(&mut *model, &setup, &trace, &now), "{}", policy);
             }
         }
     }
@@ -106,8 +121,8 @@ proptest! {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The first keeps an estimate, the second draws by chance; the last learns from its own predictions.
-    let without = ["w-tinylfu", "random", "ml-reuse"];
+    // The first keeps an estimate, the third learns from its own predictions; the others draw by chance.
+    let without = ["w-tinylfu", "random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
@@ -118,7 +133,7 @@ fn only_the_policies_named_here_have_no_naive_model() {
     let now = naive::Sizes::new(sizes.clone().into());
     let found: Vec<&str> = POLICIES
         .iter()
-        .filter(|policy| naive::model(policy.kind, &setup, &future, &now).is_none())
+        .filter(|policy| naive::model(policy.kind.into(), &setup, &future, &now).is_none())
         .map(|policy| policy.name)
         .filter(|name| *name != example)
         .collect();
@@ -142,6 +157,28 @@ fn sizes_belong_to_accesses() {
     assert_eq!(counts(&grown, 20), (1, 3, 2, 0));
     let shrunk = [(0, 10), (1, 10), (0, 5), (2, 5), (1, 10), (0, 5)];
     assert_eq!(counts(&shrunk, 20), (3, 3, 0, 0));
+}
+
+/// Twenty tensors of 4 MiB in a loop, in room for 15 and 16: a share of the capacity holds one of them at least.
+#[test]
+fn shares_hold_a_tensor_at_least() {
+    let order: Vec<u32> = (0..2000).map(|i| i % 20).collect();
+    let trace = trace(&[4 << 20; 20], &order);
+    let sizes = trace.sizes();
+    let misses = |policy: &str, capacity| {
+        let policy = PolicySpec::parse(policy).unwrap();
+        audit(policy, &Setup::new(&sizes, capacity), &trace).unwrap().misses
+    };
+    assert_eq!(misses("lru", 64 << 20), 2000);
+    // The memory holds 15 for good and one for the others: 5 of 20 miss in each loop but the first.
+    assert_eq!(misses("lirs", 64 << 20), 20 + 99 * 5);
+    assert_eq!(misses("lirs", 64_000_000), 20 + 99 * 6);
+    for policy in ["s3-fifo", "w-tinylfu", "w-tinylfu(window=0)", "2q", "lirs(high=0)"] {
+        for capacity in [64 << 20, 64_000_000] {
+            let misses = misses(policy, capacity);
+            assert!(misses < 1500, "{policy} misses {misses} in {capacity}");
+        }
+    }
 }
 
 /// Blocks 0, 1 and 2 hold a prompt, and 3 comes between its two uses. Without ties LRU evicts the block that is needed
@@ -191,7 +228,7 @@ fn oracle_scores(trace: &Trace) -> Scores {
 
 #[test]
 fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
-    let misses = |trace: &Trace, scores: &Scores, policy, capacity| {
+    let misses = |trace: &Trace, scores: &Scores, policy: PolicyKind, capacity| {
         let (sizes, future) = (trace.sizes(), Arc::new(Future::of(trace)));
         let setup = Setup { scores: Some(scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         simulate(policy, &setup, trace).unwrap().misses

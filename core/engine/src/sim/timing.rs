@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::memory::Physical;
 use crate::memory::device::Device;
 use crate::memory::energy::Energy;
-use crate::policy::{PolicyKind, Setup};
+use crate::policy::{PolicySpec, Setup};
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::{Decoding, Kind, Mode, Tensor, Trace};
 
@@ -73,7 +73,7 @@ pub struct LevelReport {
     /// Its name.
     pub name: String,
     /// Its policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Loads that reached it: hits + misses.
@@ -115,7 +115,7 @@ impl Channel {
 
 struct LevelBelow {
     name: String,
-    policy: PolicyKind,
+    policy: PolicySpec,
     capacity_bytes: u64,
     memory: Box<dyn Cache>,
     dirty: Vec<bool>,
@@ -544,6 +544,7 @@ mod tests {
     use super::*;
     use crate::memory::device::DeviceRef;
     use crate::memory::{Costing, Level};
+    use crate::policy::PolicyKind;
     use crate::sim::timeline::Buckets;
     use crate::trace::{Op, TraceBuilder};
 
@@ -656,7 +657,7 @@ mod tests {
         let level = |capacity_bytes| Level {
             name: "HBM".into(),
             capacity_bytes,
-            policy: PolicyKind::Fifo,
+            policy: PolicyKind::Fifo.into(),
             gb_s: 0.5,
             latency_ns: 1000.0,
         };
