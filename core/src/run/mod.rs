@@ -682,7 +682,7 @@ mod tests {
         for cost in [Cost::Prototype, Cost::Physical(Physical::default())] {
             let mut whole = synthetic();
             whole.memory = crate::memory::Memory { cost, ..crate::memory::Memory::new(32_000_000) };
-            whole.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+            whole.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
             let with = |measure: Measure| Recipe { measure, ..whole.clone() };
             let first = with(Measure { requests: Some(20), ..Measure::default() });
             let counted = with(Measure { warmup: Some(Amount::Accesses(20)), interval: Some(7), ..Measure::default() });
