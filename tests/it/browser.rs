@@ -389,7 +389,7 @@ async fn a_question_fills_the_form_and_runs() {
     for scenario in SCENARIOS {
         browser.type_into("scenario", scenario.name).await;
         let recipe = scenario.recipe();
-        wait_for_trace(&browser, &recipe.trace().unwrap()).await;
+        wait_for_trace(&browser, &recipe.trace(None).unwrap()).await;
         let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
         assert_eq!(Recipe::from_fragment(&fragment).unwrap(), scenario.recipe(), "{}", scenario.name);
     }

@@ -599,7 +599,7 @@ mod tests {
     #[test]
     fn scores_from_outside_are_used_and_counted() {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
-        let trace = || recipe.trace().unwrap();
+        let trace = || recipe.trace(None).unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
         let heuristic = heuristic(&trace());
         let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };

@@ -1,4 +1,4 @@
-//! What the operators of a model move at least, however they are tiled: [`tiling::Group`]s of its steps, and a bound for
+//! What the operators of a model move at least, however they are tiled: [`Group`](crate::tiling::Group)s of its steps, and a bound for
 //! its trace.
 //!
 //! Operators are fused where it always pays: one that works element by element takes what the operator before it has
