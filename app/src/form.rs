@@ -4,8 +4,9 @@ use accel_core::curve::Grid;
 use accel_core::error::Error;
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Memory, Physical};
-use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::policy::{POLICIES, PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{FIELDS, Field, Part};
+use accel_core::recipe::measure::Measure;
 use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload, default_seed};
 use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
@@ -21,8 +22,11 @@ pub(crate) const CUSTOM: &str = "config.json";
 /// The value of the model choice that stands for the file that was dropped.
 pub(crate) const MODEL_FILE: &str = "file";
 
-/// The value of the device choice that stands for none.
-pub(crate) const NO_DEVICE: &str = "prototype";
+/// The value of the device choice that leaves it to the workload.
+pub(crate) const FITTING: &str = "";
+
+/// The value of the device choice that stands for the prototype's constants.
+pub(crate) const PROTOTYPE: &str = "prototype";
 
 /// Which workload the form shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub(crate) struct Form {
     /// Any workload as JSON.
     pub(crate) workload: RwSignal<String>,
     pub(crate) file: RwSignal<Option<FileSource>>,
-    /// [`NO_DEVICE`], the name of a known one, or [`CUSTOM`].
+    /// [`FITTING`], [`PROTOTYPE`], the name of a known one, or [`CUSTOM`].
     pub(crate) device: RwSignal<String>,
     /// The user's own device model, as JSON.
     pub(crate) physical: RwSignal<String>,
@@ -54,6 +58,8 @@ pub(crate) struct Form {
     /// Capacities of a curve that came with a link; the form only keeps them.
     capacities: RwSignal<Vec<u64>>,
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
+    /// Policies with parameters that are not the defaults, as a list.
+    pub(crate) tuned: RwSignal<String>,
     /// The server whose model scores; empty where the heuristic does. No part of the recipe: a link that someone else
     /// made must not choose whom this page calls.
     pub(crate) scorer: RwSignal<String>,
@@ -82,6 +88,7 @@ impl Form {
             curve: RwSignal::new(false),
             capacities: RwSignal::new(Vec::new()),
             policies: RwSignal::new(Vec::new()),
+            tuned: text(),
             scorer: text(),
             texts,
             meaningful: Memo::new(move |_| {
@@ -128,23 +135,28 @@ impl Form {
                 self.show_part(Part::File, recipe);
             }
         }
-        self.set_device(recipe.memory.physical());
+        self.set_cost(&recipe.memory.cost);
         self.bounds.set(recipe.bounds);
         self.curve.set(recipe.curve.is_some());
         self.capacities.set(recipe.curve.as_ref().map_or(Vec::new(), |grid| grid.capacities.clone()));
-        self.policies.set(recipe.policies.clone());
-        for part in [Part::Memory, Part::Device, Part::Curve, Part::Experiment] {
+        let (plain, tuned): (Vec<&PolicySpec>, _) =
+            recipe.policies.iter().partition(|policy| **policy == policy.kind());
+        self.policies.set(plain.into_iter().map(PolicySpec::kind).collect());
+        let tuned: Vec<String> = tuned.into_iter().map(PolicySpec::name).collect();
+        self.tuned.set(tuned.join(", "));
+        for part in [Part::Memory, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
             self.show_part(part, recipe);
         }
     }
 
-    fn set_device(&self, physical: Option<&Physical>) {
-        match physical {
-            None => self.device.set(NO_DEVICE.into()),
-            Some(Physical { device: DeviceRef::Known(name), below, .. }) if below.is_empty() => {
+    fn set_cost(&self, cost: &Cost) {
+        match cost {
+            Cost::Device => self.device.set(FITTING.into()),
+            Cost::Prototype => self.device.set(PROTOTYPE.into()),
+            Cost::Physical(Physical { device: DeviceRef::Known(name), below, .. }) if below.is_empty() => {
                 self.device.set(name.clone());
             }
-            Some(own) => {
+            Cost::Physical(own) => {
                 self.device.set(CUSTOM.into());
                 // Such a model always serialises; an empty box would only ask for it again.
                 self.physical.set(serde_json::to_string_pretty(own).unwrap_or_default());
@@ -152,17 +164,22 @@ impl Form {
         }
     }
 
+    /// Whether a known device is chosen.
+    pub(crate) fn names_a_device(&self) -> bool {
+        self.device.with(|device| ![FITTING, PROTOTYPE, CUSTOM].contains(&device.as_str()))
+    }
+
     fn cost(&self) -> Result<Cost, Error> {
         let device = self.device.get();
-        if device == NO_DEVICE {
-            return Ok(Cost::Prototype);
-        }
-        if device == CUSTOM {
-            let own = serde_json::from_str(&self.physical.get())
-                .map_err(|e| Error::field("physical", "not usable", e.to_string(), ""))?;
-            return Ok(Cost::Physical(own));
-        }
-        Ok(Cost::Physical(Physical { device: DeviceRef::Known(device), ..Physical::default() }))
+        Ok(match device.as_str() {
+            FITTING => Cost::Device,
+            PROTOTYPE => Cost::Prototype,
+            CUSTOM => Cost::Physical(
+                serde_json::from_str(&self.physical.get())
+                    .map_err(|e| Error::field("physical", "not usable", e.to_string(), ""))?,
+            ),
+            _ => Cost::Physical(Physical { device: DeviceRef::Known(device), ..Physical::default() }),
+        })
     }
 
     fn set_model(&self, model: &ModelRef) {
@@ -197,21 +214,22 @@ impl Form {
             }
         };
         let curve = self.curve.get().then(|| Grid { capacities: self.capacities.get(), ..Grid::default() });
-        let device = self.device.get();
         let parts = [
             part,
             Some(Part::Memory),
             // The user's own device brings its prefetch depth along.
-            (device != NO_DEVICE && device != CUSTOM).then_some(Part::Device),
+            self.names_a_device().then_some(Part::Device),
             curve.is_some().then_some(Part::Curve),
+            Some(Part::Measure),
             Some(Part::Experiment),
         ];
         let mut recipe = Recipe {
             workload,
             memory: Memory { cost: self.cost()?, ..Memory::default() },
-            policies: self.policies.get(),
+            policies: self.policies()?,
             seed: default_seed(),
             bounds: self.bounds.get(),
+            measure: Measure::default(),
             curve,
         };
         let meaningful = self.meaningful.get();
@@ -222,9 +240,19 @@ impl Form {
         Ok(recipe)
     }
 
+    /// The policies that are ticked, and then those with parameters.
+    fn policies(&self) -> Result<Vec<PolicySpec>, Error> {
+        let mut policies: Vec<PolicySpec> = self.policies.get().into_iter().map(PolicySpec::from).collect();
+        let tuned = self.tuned.get();
+        if !tuned.trim().is_empty() {
+            policies.extend(PolicySpec::parse_list(&tuned)?);
+        }
+        Ok(policies)
+    }
+
     /// Whether a chosen policy reads scores.
     pub(crate) fn reads_scores(&self) -> bool {
-        self.policies.with(|policies| policies.iter().any(|policy| policy.info().scored()))
+        self.policies().is_ok_and(|policies| policies.iter().any(|policy| policy.info().scored()))
     }
 
     /// The server whose model scores `recipe`, where one was named and scores are read.

@@ -127,10 +127,7 @@ async fn run(
     let mut job = match scorer {
         None => Job::new(&recipe, file)?,
         Some(server) => {
-            let trace = match file {
-                Some(trace) => trace,
-                None => recipe.trace()?,
-            };
+            let trace = recipe.trace(file)?;
             let scores = ask_server(scope, state, id, &server, &trace).await?;
             Job::with_scores(&recipe, Some(trace), Some(scores))?
         }

@@ -5,7 +5,7 @@ use std::io::Write;
 use accel_core::bound;
 use accel_core::policy::{Admission, PolicyKind};
 use accel_core::recipe::fields::Field;
-use accel_core::run::Details;
+use accel_core::run::{Details, Plan};
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
 use clap::Args;
@@ -39,17 +39,23 @@ struct Answer {
 
 impl Bounds {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let capacity = self.memory.one_capacity()?;
         let asked = self.memory.fields.text(Field::Admission).is_some();
         let experiment = ExperimentArgs { memory: self.memory, policy: None };
         let mut recipe = self.source.recipe(&experiment)?;
-        recipe.policies = vec![PolicyKind::Lru];
+        recipe.policies = vec![PolicyKind::Lru.into()];
         (recipe.bounds, recipe.curve) = (true, None);
         let trace = self.source.file(&recipe)?.map(|(trace, _)| trace);
         let modes = if asked { vec![recipe.memory.admission] } else { Admission::ALL.to_vec() };
         let mut answer: Option<Answer> = None;
         for admission in modes {
             recipe.memory.admission = admission;
-            let outcome = parallel::run(&recipe, trace.clone(), None, Details::REPORTS)?;
+            let mut plan = Plan::new(&recipe, trace.clone(), None, Details::REPORTS)?;
+            if let Some(capacity) = capacity {
+                recipe.memory.capacity_bytes = capacity.bytes(plan.trace().summary().unique_bytes);
+                plan.set_capacity(recipe.memory.capacity_bytes)?;
+            }
+            let outcome = parallel::run_plan(plan)?;
             let answer = answer.get_or_insert(Answer {
                 trace: outcome.trace,
                 capacity_bytes: recipe.memory.capacity_bytes,
@@ -65,7 +71,7 @@ impl Bounds {
         if self.json {
             return print_json(&answer, out);
         }
-        print_summary(&answer.trace, answer.capacity_bytes, out)?;
+        print_summary(&answer.trace, &[answer.capacity_bytes], out)?;
         for bounds in &answer.bounds {
             print_bounds(bounds, out)?;
         }

@@ -49,7 +49,7 @@ impl Curve {
             grid.capacities = capacities.collect::<Result<_, _>>()?;
         }
         grid.check()?;
-        recipe.bounds &= !self.no_bounds;
+        recipe.bounds = !self.no_bounds && (recipe.bounds || !self.source.names_a_recipe());
         recipe.curve = Some(grid);
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         // A recipe with a grid has curves.

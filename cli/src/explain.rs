@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use accel_core::policy::PolicyKind;
+use accel_core::policy::PolicySpec;
 use accel_core::run::{Details, Plan};
 use accel_core::sim::Report;
 use accel_core::sim::why::{Eviction, Why};
@@ -11,7 +11,7 @@ use accel_core::units::{format_bytes, format_count};
 use clap::Args;
 use serde::Serialize;
 
-use crate::flags::one_of;
+use crate::flags;
 use crate::parallel;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{numbers, print_json, print_summary};
@@ -23,8 +23,8 @@ pub(crate) struct Explain {
     #[command(flatten)]
     memory: MemoryArgs,
     /// The policy.
-    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = one_of::<PolicyKind>())]
-    policy: PolicyKind,
+    #[arg(long, value_name = "NAME", default_value = "lru", value_parser = flags::policy())]
+    policy: PolicySpec,
     /// Explain the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
@@ -48,12 +48,21 @@ struct Answer<'a> {
 impl Explain {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
         let policy = self.policy;
+        let capacity = self.memory.one_capacity()?;
         let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
         recipe.policies = vec![policy];
         recipe.curve = None;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
+        let details = match self.at {
+            Some(_) => Details::REPORTS,
+            None => Details { charts: false, ..Details::ALL },
+        };
+        let mut plan = Plan::new(&recipe, file, None, details)?;
+        if let Some(capacity) = capacity {
+            recipe.memory.capacity_bytes = capacity.bytes(plan.trace().summary().unique_bytes);
+            plan.set_capacity(recipe.memory.capacity_bytes)?;
+        }
         if let Some(access) = self.at {
-            let plan = Plan::new(&recipe, file, None, Details::REPORTS)?;
             let evictions = plan.evictions_at(policy, access)?;
             if self.json {
                 return print_json(&evictions, out);
@@ -63,13 +72,13 @@ impl Explain {
             }
             return print_evictions(&evictions, out);
         }
-        let details = Details { charts: false, ..Details::ALL };
-        let outcome = parallel::run(&recipe, file, None, details)?;
+        let outcome = parallel::run_plan(plan)?;
         let Some(run) = outcome.runs.first() else { return Ok(()) };
         if self.json {
             return print_json(&Answer { trace: &outcome.trace, run, explanation: &outcome.explanation }, out);
         }
-        print_summary(&outcome.trace, recipe.memory.capacity_bytes, out)?;
+        print_summary(&outcome.trace, &[recipe.memory.capacity_bytes], out)?;
+        writeln!(out, "{}", outcome.cost.about)?;
         for sentence in &outcome.explanation {
             writeln!(out, "{sentence}")?;
         }
@@ -81,7 +90,7 @@ fn print(run: &Report, why: &Why, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(
         out,
         "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
-        run.policy.info().title,
+        run.policy.title(),
         format_count(run.evictions),
         format_count(why.evicted_too_early),
         format_count(why.best_choices)
@@ -130,7 +139,7 @@ fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Resul
             format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
             when(e.best_next_use),
             format_count(e.sooner_by),
-            format!("{:.4}", e.cost_ms),
+            e.cost_ms.map_or("-".to_owned(), |ms| format!("{ms:.4}")),
         ]
     });
     let header = ["access", "evicted", "needed next", "best victim", "needed next", "sooner by", "cost ms"];

@@ -7,13 +7,14 @@ use std::marker::PhantomData;
 use accel_core::closed::{self, Closed};
 use accel_core::error::Error;
 use accel_core::import::{FORMATS, Format};
-use accel_core::policy::{POLICIES, PolicyKind};
+use accel_core::policy::{POLICIES, PolicySpec};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::{Domain, FIELDS, Field, FieldInfo, Part};
 use accel_core::scenarios::SCENARIOS;
+use accel_core::units::parse_bytes;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::parquet;
 
@@ -33,7 +34,8 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new((self.names)().into_iter().map(PossibleValue::new)))
+        let names = (self.names)();
+        (!names.is_empty()).then(|| Box::new(names.into_iter().map(PossibleValue::new)) as Box<_>)
     }
 }
 
@@ -65,12 +67,17 @@ pub(crate) fn format() -> Named<Format> {
 
 /// Policies, in the order given.
 #[derive(Debug, Clone)]
-pub(crate) struct Policies(pub(crate) Vec<PolicyKind>);
+pub(crate) struct Policies(pub(crate) Vec<PolicySpec>);
+
+/// A policy, such as `lru` or `slru(segments=2)`.
+pub(crate) fn policy() -> Named<PolicySpec> {
+    Named { read: |name| Ok(PolicySpec::parse(name)?), names: || POLICIES.iter().map(|row| row.name).collect() }
+}
 
 /// A list of policies, or all.
 pub(crate) fn policies() -> Named<Policies> {
     Named {
-        read: |names| Ok(Policies(PolicyKind::parse_list(names)?)),
+        read: |names| Ok(Policies(PolicySpec::parse_list(names)?)),
         names: || POLICIES.iter().map(|row| row.name).chain(["all"]).collect(),
     }
 }
@@ -83,29 +90,58 @@ pub(crate) fn scenario() -> Named<String> {
     }
 }
 
+/// A capacity: bytes, or a share of the bytes of all tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Capacity {
+    Bytes(u64),
+    Share(f64),
+}
+
+impl Capacity {
+    fn read(text: &str) -> Result<Self, Error> {
+        match text.trim().parse::<f64>() {
+            Ok(share) if share > 0.0 && share < 1.0 => Ok(Self::Share(share)),
+            _ => parse_bytes("capacity_bytes", text).map(Self::Bytes),
+        }
+    }
+
+    /// In bytes, where all tensors together have `unique_bytes`.
+    pub(crate) fn bytes(self, unique_bytes: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(share) => ((share * unique_bytes as f64).round() as u64).max(1),
+        }
+    }
+}
+
+/// A capacity.
+pub(crate) fn capacity() -> Named<Capacity> {
+    Named { read: |text| Ok(Capacity::read(text)?), names: Vec::new }
+}
+
 /// Rows of the table of fields that a command has flags for.
 pub(crate) trait Rows {
     /// Whether `row` is one of them.
     fn has(row: &FieldInfo) -> bool;
 }
 
-/// The fields of workloads, and the seed.
+/// The fields of workloads, how much of them is run, and the seed.
 #[derive(Debug, Default)]
 pub(crate) struct OfWorkload;
 
 impl Rows for OfWorkload {
     fn has(row: &FieldInfo) -> bool {
-        matches!(row.part, Part::Model | Part::Synthetic | Part::Experiment)
+        matches!(row.part, Part::Model | Part::Synthetic | Part::Experiment) || row.field == Field::Accesses
     }
 }
 
-/// The fields of fast memory.
+/// The fields of fast memory, beside its capacity.
 #[derive(Debug, Default)]
 pub(crate) struct OfMemory;
 
 impl Rows for OfMemory {
     fn has(row: &FieldInfo) -> bool {
-        row.part == Part::Memory
+        row.part == Part::Memory && row.field != Field::Capacity
     }
 }
 
@@ -126,6 +162,16 @@ pub(crate) struct OfFile;
 impl Rows for OfFile {
     fn has(row: &FieldInfo) -> bool {
         row.part == Part::File
+    }
+}
+
+/// Which of the accesses that are run are counted, and how.
+#[derive(Debug, Default)]
+pub(crate) struct OfMeasure;
+
+impl Rows for OfMeasure {
+    fn has(row: &FieldInfo) -> bool {
+        row.part == Part::Measure && row.field != Field::Accesses
     }
 }
 
@@ -160,16 +206,16 @@ impl<R: Rows> Flags<R> {
         self.given.iter().find(|(given, _)| *given == flag).map(|(_, text)| text.as_str())
     }
 
-    /// The flags that were given.
-    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
-        self.given.iter().map(|(flag, _)| *flag)
+    /// The flags that were given, with their texts.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.given.iter().map(|(flag, text)| (*flag, text.as_str()))
     }
 
     /// Writes what was given for the fields of `part` into `recipe`.
     pub(crate) fn apply(&self, part: Part, recipe: &mut Recipe) -> Result<(), Error> {
         part.fields().filter(|row| R::has(row)).try_for_each(|row| match self.text(row.field) {
-            Some(text) => row.set(recipe, text),
-            None => Ok(()),
+            Some(text) if is_meant(row, text) => row.set(recipe, text),
+            _ => Ok(()),
         })
     }
 }
@@ -196,11 +242,23 @@ impl<R: Rows> FromArgMatches for Flags<R> {
     }
 }
 
+/// Whether `text` is meant for the field of `row`, and not for another that has the same flag: a number of requests is no
+/// list of them.
+pub(crate) fn is_meant(row: &FieldInfo, text: &str) -> bool {
+    let mut others = FIELDS.iter().filter(|other| other.flag == row.flag && other.id != row.id);
+    row.check(text).is_ok() || !others.any(|other| other.check(text).is_ok())
+}
+
 /// The flag of a field.
 fn flag(row: &'static FieldInfo) -> Arg {
     let flag = Arg::new(row.flag).long(row.flag).value_name(row.value_name).value_parser(Text(row));
     // Without a full stop, like all others.
     let flag = flag.help(row.field.help().trim_end_matches('.'));
+    let flag = if row.value_name.is_empty() {
+        flag.action(ArgAction::Set).num_args(0).default_missing_value("yes")
+    } else {
+        flag
+    };
     let flag = match row.value {
         // Refused by name rather than taken for flags.
         Domain::Number(_) => flag.allow_negative_numbers(true),
@@ -224,7 +282,10 @@ impl TypedValueParser for Text {
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
         let Self(row) = self;
         let text = StringValueParser::new().parse_ref(command, arg, value)?;
-        row.check(&text).map_err(|error| refusal(command, error))?;
+        let mut sharing = FIELDS.iter().filter(|other| other.flag == row.flag);
+        if !sharing.any(|other| other.check(&text).is_ok()) {
+            row.check(&text).map_err(|error| refusal(command, error))?;
+        }
         if text.trim().is_empty() {
             let error = Error::field(row.name, "empty", "there is no value", "Give one, or leave the flag out");
             return Err(refusal(command, error));
@@ -234,6 +295,8 @@ impl TypedValueParser for Text {
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         match self.0.value {
+            // A flag that takes no value.
+            Domain::Choice(_) if self.0.value_name.is_empty() => None,
             Domain::Choice(choices) => {
                 Some(Box::new(choices().into_iter().map(|choice| PossibleValue::new(choice.name))))
             }

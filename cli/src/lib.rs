@@ -1,14 +1,19 @@
 //! The command line as a library, so that tests can run it in process.
 
+mod analyze;
 mod bounds;
+mod compare;
 mod convert;
 mod curve;
 mod explain;
+mod figures;
 mod flags;
 mod kernel;
 mod list;
 mod parallel;
 mod parquet;
+mod pieces;
+mod plot;
 mod progress;
 mod scores;
 mod simulate;
@@ -20,9 +25,11 @@ mod traffic;
 mod validate;
 
 use std::io::Write;
+use std::process::ExitCode;
 
+use accel_core::recipe::fields::Part;
 use clap::{Args, Parser, Subcommand};
-use flags::Flags;
+use flags::{Capacity, Flags, OfMeasure};
 use source::{Source, WorkloadArgs};
 
 /// What should stay in fast memory, how much of it does my model need, and which policy should decide?
@@ -42,6 +49,7 @@ enum Command {
     Bounds(bounds::Bounds),
     /// Show how misses fall as memory grows.
     Curve(curve::Curve),
+    Compare(compare::Compare),
     /// Show the DRAM traffic of an operator or a model by the size of fast memory: of the best tiling, and a lower bound.
     Traffic(traffic::Traffic),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
@@ -66,32 +74,53 @@ struct Recipe {
     workload: WorkloadArgs,
     #[command(flatten)]
     experiment: source::ExperimentArgs,
+    #[command(flatten)]
+    measure: Flags<OfMeasure>,
     /// Print a link that opens the experiment on the page at this address.
     #[arg(long, value_name = "URL")]
     link: Option<String>,
 }
 
+impl Cli {
+    /// The exit status of an error: 1, unless that says that two answers differ.
+    pub fn failure(&self) -> ExitCode {
+        match self.command {
+            Command::Compare(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
 /// Runs a parsed command line and writes its answer to `out`.
-pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Simulate(command) => command.run(out),
-        Command::Bounds(command) => command.run(out),
-        Command::Curve(command) => command.run(out),
-        Command::Traffic(command) => command.run(out),
-        Command::Explain(command) => command.run(out),
-        Command::Kernel(command) => command.run(out),
-        Command::Trace(command) => command.run(out),
-        Command::List(command) => command.run(out),
-        Command::Models => list::models(out),
+        Command::Compare(command) => {
+            return Ok(if command.run(out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Simulate(command) => command.run(out)?,
+        Command::Bounds(command) => command.run(out)?,
+        Command::Curve(command) => command.run(out)?,
+        Command::Traffic(command) => command.run(out)?,
+        Command::Explain(command) => command.run(out)?,
+        Command::Kernel(command) => command.run(out)?,
+        Command::Trace(command) => command.run(out)?,
+        Command::List(command) => command.run(out)?,
+        Command::Models => list::models(out)?,
         Command::Recipe(command) => {
             let file = Flags::default();
             let source = Source { recipe: None, trace: None, format: None, file, workload: command.workload };
-            let recipe = source.recipe(&command.experiment)?;
+            let mut recipe = source.recipe(&command.experiment)?;
+            command.measure.apply(Part::Measure, &mut recipe)?;
+            recipe.measure.check()?;
+            if let Some(capacity @ Capacity::Share(_)) = command.experiment.memory.one_capacity()? {
+                let trace = recipe.trace(None)?;
+                recipe.memory.capacity_bytes = capacity.bytes(trace.summary().unique_bytes);
+            }
             match command.link {
                 None => writeln!(out, "{}", serde_json::to_string_pretty(&recipe)?)?,
                 Some(url) => writeln!(out, "{}#{}", url.trim_end_matches('#'), recipe.to_fragment()?)?,
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

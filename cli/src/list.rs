@@ -5,7 +5,7 @@ use std::io::Write;
 use accel_core::closed;
 use accel_core::import::Format;
 use accel_core::memory::device::DEVICES;
-use accel_core::policy::POLICIES;
+use accel_core::policy::{POLICIES, Parameter, PolicyInfo};
 use accel_core::scenarios::SCENARIOS;
 use accel_core::units::format_count;
 use accel_core::validate::profile::PROFILES;
@@ -38,6 +38,8 @@ closed! {
         Models = "models" titled "Models, for --model",
         /// Policies.
         Policies = "policies" titled "Policies, for --policy",
+        /// What policies are tuned by.
+        Parameters = "parameters" titled "Parameters of policies, as in --policy s3-fifo(small=0.2)",
         /// Known devices.
         Devices = "devices" titled "Devices, for --device",
         /// Formats of files.
@@ -88,10 +90,31 @@ impl What {
                 (&["name", "type", "parameters", "dtype", "source"], rows)
             }
             Self::Policies => {
-                let row = |row: &accel_core::policy::PolicyInfo| {
-                    vec![json!(row.name), json!(row.title), json!(row.knows), json!(row.about)]
+                let row = |row: &PolicyInfo| {
+                    let pairs: Vec<String> =
+                        row.parameters.iter().map(|it| format!("{}={}", it.name, it.default)).collect();
+                    let parameters = (!pairs.is_empty()).then(|| pairs.join(","));
+                    vec![json!(row.name), json!(row.title), json!(row.knows), json!(parameters), json!(row.about)]
                 };
-                (&["name", "title", "knows", "about"], POLICIES.iter().map(row).collect())
+                (&["name", "title", "knows", "parameters", "about"], POLICIES.iter().map(row).collect())
+            }
+            Self::Parameters => {
+                let of = |policy: &'static PolicyInfo| policy.parameters.iter().map(move |row| (policy, row));
+                let row = |(policy, row): (&PolicyInfo, &Parameter)| {
+                    let [least, most] = row.range;
+                    let (name, whole, about) = (row.name, row.whole, row.about);
+                    vec![
+                        json!(policy.name),
+                        json!(name),
+                        json!(row.default),
+                        json!(least),
+                        json!(most),
+                        json!(whole),
+                        json!(about),
+                    ]
+                };
+                let columns = &["policy", "name", "default", "least", "most", "whole", "about"];
+                (columns, POLICIES.iter().flat_map(of).map(row).collect())
             }
             Self::Devices => {
                 let row = |row: &accel_core::memory::device::DeviceInfo| {

@@ -8,14 +8,19 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
-    let result = accel_cli::run(Cli::parse(), &mut out).and_then(|()| Ok(out.flush()?));
+    let cli = Cli::parse();
+    let failure = cli.failure();
+    let result = accel_cli::run(cli, &mut out).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads our output has had enough (`accel … | head`).
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }

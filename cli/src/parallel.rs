@@ -7,8 +7,10 @@ use accel_core::recipe::Recipe;
 use accel_core::run::{Details, Outcome, Plan};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
+use anyhow::Context as _;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
+use crate::flags::Capacity;
 use crate::progress::Bar;
 
 /// The most bytes that passes take together.
@@ -21,18 +23,51 @@ pub(crate) fn run(
     scores: Option<Scores>,
     details: Details,
 ) -> anyhow::Result<Outcome> {
-    let plan = Plan::new(recipe, file, scores, details)?;
-    let bar =
-        Mutex::new(Shared { done: 0, total: plan.passes() as u64 * plan.trace().summary().accesses, bar: Bar::new() });
+    run_plan(Plan::new(recipe, file, scores, details)?)
+}
+
+/// Runs a plan alone.
+pub(crate) fn run_plan(plan: Plan) -> anyhow::Result<Outcome> {
+    let mut outcomes = run_all(vec![plan])?;
+    outcomes.pop().context("a plan without an outcome")
+}
+
+/// The plan at each of `capacities`, the first of which also has what is the same for all.
+pub(crate) fn at_capacities(mut plan: Plan, capacities: &[Capacity]) -> anyhow::Result<Vec<Plan>> {
+    let unique_bytes = plan.trace().summary().unique_bytes;
+    let mut bytes = Vec::new();
+    for capacity in capacities.iter().map(|capacity| capacity.bytes(unique_bytes)) {
+        if !bytes.contains(&capacity) {
+            bytes.push(capacity);
+        }
+    }
+    let Some((first, others)) = bytes.split_first() else { return Ok(vec![plan]) };
+    let others = others.iter().map(|capacity| plan.at(*capacity)).collect::<Result<Vec<_>, _>>()?;
+    plan.set_capacity(*first)?;
+    Ok([plan].into_iter().chain(others).collect())
+}
+
+/// Runs plans of one trace, as many of all their passes at once as there are processors.
+pub(crate) fn run_all(plans: Vec<Plan>) -> anyhow::Result<Vec<Outcome>> {
+    let Some(first) = plans.first() else { return Ok(Vec::new()) };
+    let accesses = first.trace().summary().accesses;
+    let passes: Vec<(&Plan, usize)> =
+        plans.iter().flat_map(|plan| (0..plan.passes()).map(move |pass| (plan, pass))).collect();
+    let bar = Mutex::new(Shared { done: 0, total: passes.len() as u64 * accesses, bar: Bar::new() });
     // The passes of bounds and curves take some 24 bytes per access each while they run.
-    let at_once = MOST_BYTES / (24 * plan.trace().summary().accesses).max(1);
+    let at_once = MOST_BYTES / (24 * accesses).max(1);
     let threads = usize::try_from(at_once).unwrap_or(usize::MAX).clamp(1, rayon::current_num_threads());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let answers = pool.install(|| {
-        let passes = (0..plan.passes()).into_par_iter();
-        passes.map(|pass| plan.run(pass, &mut Part { bar: &bar, done: 0 })).collect::<Result<_, _>>()
+        let passes = passes.into_par_iter();
+        passes.map(|(plan, pass)| plan.run(pass, &mut Part { bar: &bar, done: 0 })).collect::<Result<Vec<_>, _>>()
     })?;
-    Ok(plan.finish(answers)?.0)
+    let mut answers = answers.into_iter();
+    let finish = |plan: Plan| {
+        let answers = answers.by_ref().take(plan.passes()).collect();
+        Ok(plan.finish(answers)?.0)
+    };
+    plans.into_iter().map(finish).collect()
 }
 
 /// The progress of all passes together.

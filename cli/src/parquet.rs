@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use accel_core::error::{Error, Place};
-use accel_core::import::cache_csv::{self, Columns, FromRequests};
+use accel_core::import::cache_csv::{self, Columns, FromRequests, Request};
 use accel_core::import::prototype_csv::{self, FromRecords, Record, records};
 use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
@@ -136,9 +136,9 @@ impl Table {
             trace.warn(warning);
         }
         let name = |at: Option<usize>| at.and_then(|at| names.get(at)).copied().unwrap_or_default();
-        let wanted = [name(Some(found.id)), name(found.size), name(found.time)];
+        let wanted = [name(Some(found.id)), name(found.size), name(found.time), name(found.ttl)];
         self.rows(&wanted, progress, |fields, place| {
-            let [id, size, time] = *fields else { return Ok(()) };
+            let [id, size, time, ttl] = *fields else { return Ok(()) };
             let id = id.and_then(text).ok_or_else(|| {
                 self.bad(place.clone(), wanted[0], id, "Choose a column of whole numbers or text without gaps")
             })?;
@@ -146,7 +146,14 @@ impl Table {
                 let cure = "Choose a column of whole numbers of bytes, zero or more, without gaps";
                 size.and_then(bytes).ok_or_else(|| self.bad(place.clone(), wanted[1], size, cure))
             });
-            trace.push(&id, size.transpose()?, time.and_then(number), place)
+            let ttl = found.ttl.map(|_| match ttl {
+                None | Some(Field::Null) => Ok(0.0),
+                Some(field) => number(field)
+                    .filter(|ttl| (0.0..f64::INFINITY).contains(ttl))
+                    .ok_or_else(|| self.bad(place.clone(), wanted[3], Some(field), cache_csv::TTL_CURE)),
+            });
+            let (bytes, ttl) = (size.transpose()?, ttl.transpose()?);
+            trace.push(Request { id: &id, bytes, time: time.and_then(number), ttl }, place)
         })?;
         Ok(trace.finish()?)
     }

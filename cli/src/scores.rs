@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Details, Outcome};
+use accel_core::run::{Details, Plan};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::parallel;
 use crate::progress::Bar;
 
 /// Who scores.
@@ -29,21 +28,18 @@ const ANSWER_TAKES: Duration = Duration::from_secs(240);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl ScorerArgs {
-    /// Runs `recipe`, with scores of the server where a policy reads them.
-    pub(crate) fn run(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Outcome> {
-        let Some(server) = &self.scorer else { return parallel::run(recipe, file, None, details) };
+    /// The plan of `recipe`, with scores of the server where a policy reads them.
+    pub(crate) fn plan(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Plan> {
+        let Some(server) = &self.scorer else { return Ok(Plan::new(recipe, file, None, details)?) };
         if !recipe.reads_scores() {
             bail!(
                 "--scorer {server}: no policy of this run reads scores. Add ml or ml-reuse to --policy, or leave it out"
             );
         }
         recipe.check()?;
-        let trace = match file {
-            Some(trace) => trace,
-            None => recipe.trace()?,
-        };
+        let trace = recipe.trace(file)?;
         let scores = ask(server, &trace, &mut Bar::new())?;
-        parallel::run(recipe, Some(trace), Some(scores), details)
+        Ok(Plan::new(recipe, Some(trace), Some(scores), details)?)
     }
 }
 

@@ -4,17 +4,21 @@ use std::io::Write;
 
 use accel_core::bound::Bounds;
 use accel_core::curve::Curves;
+use accel_core::memory::Stated;
 use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
+use accel_core::recipe::fields::Part;
+use accel_core::recipe::measure::Amount;
 use accel_core::run::{Details, Outcome};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
 use clap::Args;
-use comfy_table::Table;
 use serde::Serialize;
 
-use crate::progress::Bar;
+use crate::figures::{self, print_intervals};
+use crate::flags::{Flags, OfMeasure};
+use crate::parallel::{at_capacities, run_all};
 use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
@@ -27,7 +31,13 @@ pub(crate) struct Simulate {
     #[command(flatten)]
     experiment: ExperimentArgs,
     #[command(flatten)]
+    measure: Flags<OfMeasure>,
+    #[command(flatten)]
     scorer: ScorerArgs,
+    /// Enclose what any policy could do, and explain the differences, for a trace file as well: it takes as long as a
+    /// dozen policies. Models and the synthetic workload have bounds unless --no-bounds is given.
+    #[arg(long, conflicts_with_all = ["no_bounds", "stream"])]
+    bounds: bool,
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
     no_bounds: bool,
@@ -36,125 +46,192 @@ pub(crate) struct Simulate {
     #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device", "scorer"])]
     stream: bool,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// Print CSV: one line for each policy and capacity, or for each of their intervals.
+    #[arg(long)]
+    csv: bool,
 }
 
 /// The answer as JSON.
 #[derive(Serialize)]
 struct Answer<'a> {
+    /// What was asked; where there are several capacities, with the first.
+    recipe: &'a Recipe,
     trace: &'a Summary,
-    runs: &'a [Report],
+    /// What counts time.
+    cost: &'a Stated,
+    /// One for each policy and capacity.
+    runs: Vec<&'a Report>,
     /// How good any policy could be, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bounds: Option<&'a Bounds>,
+    bounds: Option<BoundsAnswer<'a>>,
     /// How misses fall as memory grows, where the recipe asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     curve: Option<&'a Curves>,
-    /// Who made the eviction scores, where a policy read them.
     /// Bytes that the operators load at least; left out where nothing is known of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     io_bound_bytes: Option<u64>,
+    /// Who made the eviction scores, where a policy read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
+}
+
+/// The bounds at the capacity, or at each of several.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BoundsAnswer<'a> {
+    One(BoundsAt<'a>),
+    Each(Vec<BoundsAt<'a>>),
+}
+
+#[derive(Serialize)]
+struct BoundsAt<'a> {
+    capacity_bytes: u64,
+    #[serde(flatten)]
+    bounds: &'a Bounds,
 }
 
 impl Simulate {
     pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let mut recipe = self.source.recipe(&self.experiment)?;
+        self.measure.apply(Part::Measure, &mut recipe)?;
+        recipe.measure.check()?;
         if self.stream {
             if self.experiment.policy.is_none() {
                 recipe.policies.retain(|policy| policy.info().knows == Knows::Past);
             }
             return self.stream(&recipe, out);
         }
-        recipe.bounds &= !self.no_bounds;
+        recipe.bounds = (recipe.bounds || self.bounds) && !self.no_bounds;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         // What is not printed is not computed: `accel explain` gives the reasons.
-        let details = Details { explanation: !self.json, ..Details::REPORTS };
-        let outcome = self.scorer.run(&recipe, file, details)?;
-        if self.json {
-            let scored = outcome.runs.iter().any(|r| r.policy.info().scored());
-            let scorer = scored.then(|| outcome.scorer.name());
-            let Outcome { trace, runs, bounds, curve, .. } = &outcome;
-            let io_bound_bytes = Some(outcome.io_bound_bytes).filter(|bytes| *bytes > 0);
-            let (bounds, curve) = (bounds.as_ref(), curve.as_ref());
-            let answer = Answer { trace, runs, bounds, curve, io_bound_bytes, scorer };
-            return print_json(&answer, out);
+        let words = !self.json && !self.csv && recipe.bounds;
+        let details = Details { explanation: words, ..Details::REPORTS };
+        let plan = self.scorer.plan(&recipe, file, details)?;
+        let mut plans = at_capacities(plan, &self.experiment.memory.capacities)?;
+        let recipes: Vec<Recipe> = plans.iter().map(|plan| plan.recipe().clone()).collect();
+        if recipes.len() > 1 && recipe.workload.follows_capacity() {
+            // Each memory has tiles of its own, and so a trace of its own.
+            plans.clear();
+            for recipe in &recipes {
+                let file = self.source.file(recipe)?.map(|(trace, _)| trace);
+                plans.push(self.scorer.plan(recipe, file, details)?);
+            }
         }
-        print(&outcome, recipe.memory.capacity_bytes, out)
+        self.print(&recipes, &run_all(plans)?, out)
+    }
+
+    /// Prints the outcomes, each of a recipe that differs from the others in its capacity.
+    fn print(&self, recipes: &[Recipe], outcomes: &[Outcome], out: &mut dyn Write) -> anyhow::Result<()> {
+        let Some((recipe, first)) = recipes.iter().zip(outcomes).next() else { return Ok(()) };
+        let runs: Vec<Report> = outcomes.iter().flat_map(|outcome| outcome.runs.iter().cloned()).collect();
+        if self.csv {
+            let intervals = recipe.measure.interval.is_some();
+            return if intervals { figures::intervals_csv(&runs, out) } else { figures::csv(&runs, out) };
+        }
+        let bounds = || {
+            let pairs = recipes.iter().zip(outcomes);
+            pairs.filter_map(|(recipe, outcome)| Some((recipe.memory.capacity_bytes, outcome.bounds.as_ref()?)))
+        };
+        let scored = runs.iter().any(|run| run.policy.info().scored());
+        if self.json {
+            let mut at: Vec<BoundsAt<'_>> =
+                bounds().map(|(capacity_bytes, bounds)| BoundsAt { capacity_bytes, bounds }).collect();
+            let bounds = match at.len() {
+                0 => None,
+                1 => at.pop().map(BoundsAnswer::One),
+                _ => Some(BoundsAnswer::Each(at)),
+            };
+            let Outcome { trace, cost, curve, .. } = first;
+            let scorer = scored.then(|| first.scorer.name());
+            let runs = runs.iter().collect();
+            let io_bound_bytes = Some(first.io_bound_bytes).filter(|bytes| *bytes > 0);
+            let curve = curve.as_ref();
+            return print_json(&Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer }, out);
+        }
+        let capacities: Vec<u64> = recipes.iter().map(|recipe| recipe.memory.capacity_bytes).collect();
+        print_summary(&first.trace, &capacities, out)?;
+        print_measure(recipe, out)?;
+        for cost in outcomes.iter().map(|outcome| &outcome.cost).take(1) {
+            writeln!(out, "{}", cost.about)?;
+        }
+        writeln!(out, "{}", figures::table(&runs))?;
+        print_physical(&runs, out)?;
+        print_intervals(&runs, out)?;
+        for (capacity, bounds) in bounds() {
+            if outcomes.len() > 1 {
+                write!(out, "In {}: ", format_bytes(capacity))?;
+            }
+            print_bounds(bounds, out)?;
+        }
+        for (capacity, outcome) in capacities.iter().zip(outcomes).filter(|(_, it)| it.io_bound_bytes > 0) {
+            let (least, capacity) = (format_bytes(outcome.io_bound_bytes), format_bytes(*capacity));
+            writeln!(out, "The operators themselves load at least {least} into {capacity}, in whatever order.")?;
+        }
+        if let Some(curves) = &first.curve {
+            print_curves(curves, out)?;
+        }
+        for (capacity, outcome) in capacities.iter().zip(outcomes).filter(|(_, it)| !it.explanation.is_empty()) {
+            if outcomes.len() > 1 {
+                writeln!(out, "In {}:", format_bytes(*capacity))?;
+            }
+            outcome.explanation.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
+        }
+        if scored {
+            writeln!(out, "Eviction scores by the {} scorer.", first.scorer.name())?;
+        }
+        if let Some(validation) = &first.validation {
+            writeln!(out, "Validation against the generator's own laws. {}", validation.interpretation)?;
+        }
+        Ok(())
     }
 
     fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
-        let (trace, runs) = stream::simulate(recipe, &mut Bar::new())?;
-        if self.json {
-            let nothing =
-                Answer { trace: &trace, runs: &runs, bounds: None, curve: None, io_bound_bytes: None, scorer: None };
-            return print_json(&nothing, out);
+        let (trace, runs) = stream::simulate(recipe, &self.experiment.memory.capacities)?;
+        if self.csv {
+            return figures::csv(&runs, out);
         }
-        print_summary(&trace, recipe.memory.capacity_bytes, out)?;
-        writeln!(out, "{}", table(&runs))?;
+        let costing = recipe.memory.cost.fit(false, false);
+        let cost = costing.stated(recipe.memory.capacity_bytes)?;
+        if self.json {
+            let runs = runs.iter().collect();
+            let (bounds, curve, io_bound_bytes, scorer) = (None, None, None, None);
+            let (trace, cost) = (&trace, &cost);
+            let answer = Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer };
+            return print_json(&answer, out);
+        }
+        let mut capacities: Vec<u64> = runs.iter().map(|run| run.capacity_bytes).collect();
+        capacities.dedup();
+        print_summary(&trace, &capacities, out)?;
+        writeln!(out, "{}", cost.about)?;
+        writeln!(out, "{}", figures::table(&runs))?;
         Ok(())
     }
 }
 
-fn table(runs: &[Report]) -> Table {
-    let header = [
-        "policy",
-        "hits",
-        "misses",
-        "hit %",
-        "byte hit %",
-        "gap closed %",
-        "from DRAM",
-        "evictions",
-        "bypassed",
-        "latency ms",
-        "bandwidth wait ms",
-    ];
-    let row = |run: &Report| {
-        [
-            run.policy.info().title.to_owned(),
-            format_count(run.hits),
-            format_count(run.misses),
-            format!("{:.2}", 100.0 * run.hit_ratio()),
-            format!("{:.2}", 100.0 * run.byte_hit_ratio()),
-            run.gap_closed.map_or("-".into(), |gap| format!("{:.1}", 100.0 * gap)),
-            format_bytes(run.miss_bytes),
-            format_count(run.evictions),
-            format_count(run.bypassed),
-            format!("{:.2}", run.total_latency_ms),
-            format!("{:.2}", run.bandwidth_wait_ms),
-        ]
-    };
-    numbers(header, runs.iter().map(row))
+/// What is run and counted, where that is not everything.
+fn print_measure(recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
+    let measure = &recipe.measure;
+    if let Some(warmup) = measure.warmup {
+        let unit = if matches!(warmup, Amount::Share(_)) { "of the accesses" } else { "accesses" };
+        writeln!(out, "Counted from the end of a warm-up of {warmup} {unit} on.")?;
+    }
+    if measure.ignore_size {
+        writeln!(out, "Every tensor counts one byte.")?;
+    }
+    Ok(())
 }
 
 /// Time, traffic and energy on the device.
 fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(first) = runs.iter().find_map(|run| run.physical.as_ref()) else { return Ok(()) };
-    let header =
-        ["on the device", "total ms", "compute ms", "stall ms", "read", "written", "dropped", "GB/s", "energy"];
-    let row = |run: &Report| {
-        let timed = run.physical.as_ref()?;
-        Some([
-            run.policy.info().title.to_owned(),
-            format!("{:.3}", timed.total_ms),
-            format!("{:.3}", timed.compute_ms),
-            format!("{:.3}", timed.stall_ms),
-            format_bytes(timed.dram_read_bytes),
-            format_bytes(timed.dram_written_bytes),
-            format_bytes(timed.dropped_bytes),
-            format!("{:.1}", timed.achieved_gb_s),
-            format_joules(timed.energy.low_j, timed.energy.high_j),
-        ])
-    };
-    writeln!(out, "Device: {}.\n{}", first.device, numbers(header, runs.iter().filter_map(row)))?;
+    writeln!(out, "{}", figures::on_the_device(runs))?;
     let levels = runs.iter().flat_map(|run| {
-        let title = run.policy.info().title;
+        let title = run.policy.title();
         run.physical.iter().flat_map(|timed| &timed.levels).map(move |level| {
             [
-                format!("{title} over {} ({})", level.name, level.policy.info().title),
+                format!("{title} over {} ({})", level.name, level.policy.title()),
                 format_bytes(level.capacity_bytes),
                 format_count(level.accesses),
                 format_count(level.hits),
@@ -177,33 +254,7 @@ fn print_physical(runs: &[Report], out: &mut dyn Write) -> anyhow::Result<()> {
             item.source.clone(),
         ]
     });
-    let title = format!("energy of {}", runs.first().map_or("", |run| run.policy.info().title));
+    let title = format!("energy of {}", runs.first().map_or_else(String::new, |run| run.policy.title()));
     writeln!(out, "{}", numbers([title.as_str(), "amount", "pJ each", "energy", "source"], items))?;
-    Ok(())
-}
-
-fn print(outcome: &Outcome, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
-    print_summary(&outcome.trace, capacity_bytes, out)?;
-    writeln!(out, "{}", table(&outcome.runs))?;
-    print_physical(&outcome.runs, out)?;
-    if let Some(bounds) = &outcome.bounds {
-        print_bounds(bounds, out)?;
-    }
-    if outcome.io_bound_bytes > 0 {
-        let least = format_bytes(outcome.io_bound_bytes);
-        writeln!(out, "The operators themselves load at least {least}, whatever order their tiles come in.")?;
-    }
-    if let Some(curves) = &outcome.curve {
-        print_curves(curves, out)?;
-    }
-    for sentence in &outcome.explanation {
-        writeln!(out, "{sentence}")?;
-    }
-    if outcome.runs.iter().any(|r| r.policy.info().scored()) {
-        writeln!(out, "Eviction scores by the {} scorer.", outcome.scorer.name())?;
-    }
-    if let Some(validation) = &outcome.validation {
-        writeln!(out, "Validation against the generator's own laws. {}", validation.interpretation)?;
-    }
     Ok(())
 }

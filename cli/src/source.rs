@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
+use accel_core::import::oracle_general::Reading;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
-use accel_core::policy::PolicyKind;
+use accel_core::policy::{PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{Field, Part};
 use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload};
 use accel_core::scenarios;
@@ -21,8 +22,9 @@ use accel_core::workload::model_run::ModelRun;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
 use crate::parquet;
+use crate::pieces;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -70,8 +72,22 @@ pub(crate) struct ExperimentArgs {
 /// Memory.
 #[derive(Debug, Default, Args)]
 pub(crate) struct MemoryArgs {
+    /// Capacities of fast memory, separated by commas: sizes such as 128MiB, or shares of the bytes of all tensors, such
+    /// as 0.1.
+    #[arg(
+        long = "capacity",
+        value_name = "LIST",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_parser = flags::capacity()
+    )]
+    pub(crate) capacities: Vec<Capacity>,
     #[command(flatten)]
     pub(crate) fields: Flags<OfMemory>,
+    /// What counts time: the device that fits the workload (an H100 for operations of models; nothing for requests to
+    /// objects), or the prototype's constants.
+    #[arg(long, value_name = "NAME", value_enum, conflicts_with = "device")]
+    pub(crate) cost: Option<CostArg>,
     /// Count time and energy on a device: its name (`accel list devices` prints them) or a JSON file that describes it.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) device: Option<String>,
@@ -83,9 +99,33 @@ pub(crate) struct MemoryArgs {
     pub(crate) levels: Vec<String>,
 }
 
+/// What counts time, where no device is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum CostArg {
+    Device,
+    Prototype,
+}
+
 impl MemoryArgs {
+    /// The one capacity of a command that has no use for more.
+    pub(crate) fn one_capacity(&self) -> anyhow::Result<Option<Capacity>> {
+        match self.capacities[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            [_, _, ..] => bail!("--capacity names several capacities, and only accel simulate takes them: give one"),
+        }
+    }
+
     fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        if let Some(Capacity::Bytes(bytes)) = self.capacities.first() {
+            recipe.memory.capacity_bytes = *bytes;
+        }
         self.fields.apply(Part::Memory, recipe)?;
+        match self.cost {
+            Some(CostArg::Device) => recipe.memory.cost = Cost::Device,
+            Some(CostArg::Prototype) => recipe.memory.cost = Cost::Prototype,
+            None => {}
+        }
         let Some(device) = &self.device else { return Ok(()) };
         let below = self.levels.iter().map(|level| read_level(level)).collect::<anyhow::Result<_>>()?;
         recipe.memory.cost = Cost::Physical(Physical { device: device_ref(device)?, below, ..Physical::default() });
@@ -114,7 +154,7 @@ pub(crate) fn device_ref(device: &str) -> anyhow::Result<DeviceRef> {
 fn read_level(text: &str) -> anyhow::Result<Level> {
     const KEYS: &str = "name, capacity, policy, gb_s, latency_ns";
     let mut level =
-        Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru, gb_s: 0.0, latency_ns: 0.0 };
+        Level { name: "below".into(), capacity_bytes: 0, policy: PolicyKind::Lru.into(), gb_s: 0.0, latency_ns: 0.0 };
     let mut seen = Vec::new();
     for pair in text.split(',') {
         let Some((key, value)) = pair.split_once('=') else {
@@ -128,7 +168,7 @@ fn read_level(text: &str) -> anyhow::Result<Level> {
         match key.trim() {
             "name" => level.name = value.trim().into(),
             "capacity" => level.capacity_bytes = parse_bytes("below.capacity_bytes", value)?,
-            "policy" => level.policy = PolicyKind::from_name(value)?,
+            "policy" => level.policy = PolicySpec::parse(value)?,
             "gb_s" => level.gb_s = number()?,
             "latency_ns" => level.latency_ns = number()?,
             other => bail!("--level {text}: there is no key \"{other}\". The keys are {KEYS}"),
@@ -155,8 +195,8 @@ impl WorkloadArgs {
         if let [first, second, ..] = chosen[..] {
             bail!("{first} cannot be combined with {second}: choose one");
         }
-        for flag in self.fields.given() {
-            let has = |part: Part| part.fields().any(|row| row.flag == flag);
+        for (flag, text) in self.fields.given() {
+            let has = |part: Part| part.fields().any(|row| row.flag == flag && flags::is_meant(row, text));
             let owners =
                 [(Part::Model, MODEL), (Part::Synthetic, SYNTHETIC)].into_iter().filter(|(part, _)| has(*part));
             let owners: Vec<&str> = owners.map(|(_, source)| source).collect();
@@ -223,6 +263,11 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
 }
 
 impl Source {
+    /// Whether a recipe says what to compute, rather than flags.
+    pub(crate) fn names_a_recipe(&self) -> bool {
+        self.recipe.is_some()
+    }
+
     /// The experiment that the flags describe.
     pub(crate) fn recipe(&self, experiment: &ExperimentArgs) -> anyhow::Result<Recipe> {
         let mut recipe = match (&self.recipe, self.workload.recipe()?, &self.trace) {
@@ -235,7 +280,8 @@ impl Source {
             (None, Some(recipe), None) => recipe,
             (None, None, Some(path)) => {
                 let file = FileSource { name: path.display().to_string(), format: self.format, columns: None };
-                let mut recipe = Recipe { workload: Workload::File(file), ..Part::File.recipe() };
+                // A file may be long, and bounds take as long as a dozen policies: they are computed where asked for.
+                let mut recipe = Recipe { workload: Workload::File(file), bounds: false, ..Part::File.recipe() };
                 self.file.apply(Part::File, &mut recipe)?;
                 recipe
             }
@@ -247,6 +293,7 @@ impl Source {
             }
         };
         self.workload.fields.apply(Part::Experiment, &mut recipe)?;
+        self.workload.fields.apply(Part::Measure, &mut recipe)?;
         experiment.memory.apply(&mut recipe)?;
         if let Some(Policies(policies)) = &experiment.policy {
             recipe.policies.clone_from(policies);
@@ -322,7 +369,8 @@ const MOST_PARQUET: usize = 4 << 30;
 
 /// Of a file of weights only the header is read: the rest may be many gigabytes.
 fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Result<(Trace, &'static str)> {
-    let columns = match &recipe.workload {
+    let (workload, requests) = (&recipe.workload, recipe.measure.requests);
+    let columns = match workload {
         Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
         _ => None,
     };
@@ -335,6 +383,13 @@ fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Resul
             && bytes.starts_with(import::PARQUET)
         {
             return Ok((parquet::read(name, file, columns, &mut Bar::new())?, parquet::NAME));
+        }
+        // The format of the longest traces: its records are read while those before become a trace.
+        if file.metadata().with_context(cannot)?.is_file() && is_oracle_general(workload, name, &bytes) {
+            let mut reading = Reading::default();
+            let most = requests.unwrap_or(u64::MAX);
+            pieces::each(name, most, &mut Bar::new(), "reading", |piece| Ok(reading.push(name, piece)?))?;
+            return Ok((reading.finish(name)?, Format::OracleGeneral.name()));
         }
         let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
         file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
@@ -351,6 +406,13 @@ fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Resul
     let (seed, capacity) = (recipe.seed, recipe.memory.capacity_bytes);
     let (trace, format) = recipe.workload.trace_with((seed, capacity), &input, &mut Bar::new())?;
     Ok((trace, format.name()))
+}
+
+/// Whether a file that begins with `head` is read as oracleGeneral.
+fn is_oracle_general(workload: &Workload, name: &str, head: &[u8]) -> bool {
+    let Workload::File(FileSource { format, columns: None, .. }) = workload else { return false };
+    let found = import::choose(*format, None, &Input::new(name, head));
+    found.is_ok_and(|format| format == Format::OracleGeneral)
 }
 
 fn is_link(source: &str) -> bool {
@@ -376,11 +438,8 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// The trace needs no memory and no policies: the defaults pass the checks.
 pub(crate) fn load(source: &Source) -> anyhow::Result<(Recipe, Trace, Option<&'static str>)> {
     let recipe = source.recipe(&ExperimentArgs::default())?;
-    Ok(match source.file(&recipe)? {
-        Some((trace, format)) => (recipe, trace, Some(format)),
-        None => {
-            let trace = recipe.trace()?;
-            (recipe, trace, None)
-        }
-    })
+    recipe.measure.check()?;
+    let (file, format) = source.file(&recipe)?.unzip();
+    let trace = recipe.trace(file)?;
+    Ok((recipe, trace, format))
 }

@@ -1,28 +1,32 @@
 //! Traces that are too long to hold: two passes over the file, one to learn the objects, one to run.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _};
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::ScopedJoinHandle;
 
-use accel_core::error::Error;
-use accel_core::import::input::{Input, damaged, unpack};
-use accel_core::import::oracle_general::{self, Objects};
+use accel_core::import::input::Input;
+use accel_core::import::oracle_general::Objects;
 use accel_core::import::{self, Format};
 use accel_core::policy::Knows;
-use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::Workload;
 use accel_core::run::stream::Stream;
 use accel_core::sim::Report;
-use accel_core::trace::Summary;
+use accel_core::trace::{Chunk, Resize, Summary};
 use anyhow::{Context as _, bail};
 
+use crate::flags::Capacity;
 use crate::parquet;
+use crate::pieces::{self, PIECE};
+use crate::progress::Bar;
 
-/// Bytes read at a time: whole records.
-const CHUNK: usize = 64 * 1024 * oracle_general::RECORD;
-
-/// Runs the policies of `recipe` over its trace file.
-pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::Result<(Summary, Vec<Report>)> {
+/// Runs the policies of `recipe` over its trace file, in memories of `capacities`; the recipe's where there are none.
+///
+/// One thread reads while others simulate: each has some of the runs.
+pub(crate) fn simulate(recipe: &Recipe, capacities: &[Capacity]) -> anyhow::Result<(Summary, Vec<Report>)> {
+    let progress = &mut Bar::new();
     let Workload::File(source) = &recipe.workload else {
         bail!("only a trace file can be streamed: give --trace FILE")
     };
@@ -39,7 +43,7 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
     if source.format.is_none() {
         let mut head = Vec::new();
         let file = File::open(&source.name).with_context(|| format!("cannot read {}", source.name))?;
-        file.take(CHUNK as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
+        file.take(PIECE as u64).read_to_end(&mut head).with_context(|| format!("cannot read {}", source.name))?;
         let input = Input::new(&source.name, &head);
         let found = match head.starts_with(import::PARQUET) {
             true => parquet::NAME,
@@ -49,50 +53,71 @@ pub(crate) fn simulate(recipe: &Recipe, progress: &mut dyn Progress) -> anyhow::
             bail!("{}: {found} cannot be streamed, only oracle-general: leave --stream out", source.name);
         }
     }
+    let most = recipe.measure.requests.unwrap_or(u64::MAX);
     let mut objects = Objects::default();
-    each_chunk(&source.name, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
-    let summary = objects.summary(&source.name)?;
-    let mut stream = Stream::new(recipe, objects.sizes())?;
+    pieces::each(&source.name, most, progress, "objects", |chunk| Ok(objects.learn(&source.name, chunk)?))?;
+    let mut summary = objects.summary(&source.name)?;
+    let ones = recipe.measure.ignore_size.then(|| vec![1; objects.sizes().len()]);
+    if ones.is_some() {
+        (summary.requested_bytes, summary.unique_bytes) = (summary.accesses, summary.tensors);
+    }
+    let capacities: Vec<u64> = match capacities {
+        [] => vec![recipe.memory.capacity_bytes],
+        some => some.iter().map(|capacity| capacity.bytes(summary.unique_bytes)).collect(),
+    };
+    let accesses = usize::try_from(summary.accesses)?;
+    let sizes = ones.as_deref().unwrap_or(objects.sizes());
+    let parts = Stream::new(recipe, &capacities, sizes, accesses)?.split(rayon::current_num_threads());
     let mut again = objects.again();
-    each_chunk(&source.name, progress, "policies", |chunk| {
-        stream.advance(again.accesses(&source.name, chunk)?);
-        Ok(())
+    let mut done = 0;
+    let runs = std::thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for mut part in parts {
+            let (sender, pieces) = sync_channel::<Arc<Piece>>(AHEAD);
+            let worker = scope.spawn(move || {
+                pieces.iter().for_each(|piece| part.advance(piece.chunk()));
+                part.finish()
+            });
+            workers.push((sender, worker));
+        }
+        let read = pieces::each(&source.name, most, progress, "policies", |chunk| {
+            let Chunk { start, accesses, resizes, .. } = again.accesses(&source.name, chunk)?;
+            let resizes = if ones.is_some() { Vec::new() } else { resizes.to_vec() };
+            let piece = Arc::new(Piece { start, accesses: accesses.to_vec(), resizes });
+            done += piece.accesses.len();
+            // A worker that is gone has panicked: that shows when it is joined.
+            workers.iter().for_each(|(sender, _)| drop(sender.send(Arc::clone(&piece))));
+            Ok(())
+        });
+        let finish = |(sender, worker): (SyncSender<_>, ScopedJoinHandle<'_, Vec<Report>>)| {
+            drop(sender);
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let runs: Vec<Report> = workers.into_iter().flat_map(finish).collect();
+        read.map(|()| runs)
     })?;
-    if stream.accesses() as u64 != summary.accesses {
+    if done != accesses {
         bail!(
-            "{}: the second pass read {} records and the first {}. It must be a regular file that nobody writes to",
+            "{}: the second pass read {done} records and the first {accesses}. It must be a regular file that nobody \
+             writes to",
             source.name,
-            stream.accesses(),
-            summary.accesses
         );
     }
-    Ok((summary, stream.finish()))
+    Ok((summary, runs))
 }
 
-/// Reads the content of the file, unpacked, from its start to its end; `what` is shown meanwhile.
-fn each_chunk(
-    name: &str,
-    progress: &mut dyn Progress,
-    what: &str,
-    mut read: impl FnMut(&[u8]) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let cannot = || format!("cannot read {name}");
-    let file = File::open(name).with_context(cannot)?;
-    let total = file.metadata().with_context(cannot)?.len();
-    let mut content = unpack(BufReader::new(&file)).with_context(cannot)?;
-    let mut chunk = Vec::with_capacity(CHUNK);
-    loop {
-        let done = (&file).stream_position().with_context(cannot)?;
-        if progress.report(done, total.max(done), what) == Flow::Cancel {
-            return Err(Error::Cancelled.into());
-        }
-        chunk.clear();
-        match content.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(_) => read(&chunk)?,
-            // What the system refuses has a number; the rest is in the bytes.
-            Err(error) if error.raw_os_error().is_some() => return Err(error).with_context(cannot),
-            Err(error) => return Err(damaged(name, &error).into()),
-        }
+/// Pieces that are read ahead of a worker.
+const AHEAD: usize = 4;
+
+/// Accesses on their way from the reader to the workers.
+struct Piece {
+    start: usize,
+    accesses: Vec<u32>,
+    resizes: Vec<Resize>,
+}
+
+impl Piece {
+    fn chunk(&self) -> Chunk<'_> {
+        Chunk { start: self.start, accesses: &self.accesses, resizes: &self.resizes, deadlines: &[] }
     }
 }

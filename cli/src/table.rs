@@ -17,9 +17,10 @@ pub(crate) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> anyhow
     Ok(())
 }
 
-/// The size of a trace, in words.
-pub(crate) fn print_summary(trace: &Summary, capacity_bytes: u64, out: &mut dyn Write) -> anyhow::Result<()> {
+/// The size of a trace, in words, and the capacities of the memories.
+pub(crate) fn print_summary(trace: &Summary, capacities: &[u64], out: &mut dyn Write) -> anyhow::Result<()> {
     let Summary { accesses, tensors, requested_bytes, unique_bytes } = *trace;
+    let capacities: Vec<String> = capacities.iter().map(|capacity| format_bytes(*capacity)).collect();
     writeln!(
         out,
         "{} accesses to {} tensors: {} requested, {} unique. Capacity {}.",
@@ -27,7 +28,7 @@ pub(crate) fn print_summary(trace: &Summary, capacity_bytes: u64, out: &mut dyn 
         format_count(tensors),
         format_bytes(requested_bytes),
         format_bytes(unique_bytes),
-        format_bytes(capacity_bytes),
+        capacities.join(", "),
     )?;
     Ok(())
 }
@@ -46,21 +47,20 @@ pub(crate) fn numbers<const N: usize>(header: [&str; N], rows: impl IntoIterator
 
 /// The bounds in words.
 pub(crate) fn print_bounds(bounds: &Bounds, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Bounds { admission, misses, miss_bytes, total_latency_ms, .. } = bounds;
+    let Bounds { admission, misses, miss_bytes, time_ms, .. } = bounds;
     writeln!(out, "The best possible schedule ({} admission) lies between", admission.name())?;
     let line = |what: &str, lower: String, upper: String, schedule: &str| {
         [what.to_owned(), lower, upper, schedule_name(schedule)]
     };
-    let rows = [
+    let mut rows = vec![
         line("misses", format_count(misses.lower), format_count(misses.upper), &misses.schedule),
         line("bytes missed", format_count(miss_bytes.lower), format_count(miss_bytes.upper), &miss_bytes.schedule),
-        line(
-            "latency ms",
-            format!("{:.2}", total_latency_ms.lower),
-            format!("{:.2}", total_latency_ms.upper),
-            &total_latency_ms.schedule,
-        ),
     ];
+    rows.extend(
+        time_ms
+            .as_ref()
+            .map(|time| line("time ms", format!("{:.3}", time.lower), format!("{:.3}", time.upper), &time.schedule)),
+    );
     writeln!(out, "{}", numbers(["", "proven at least", "attained", "by"], rows))?;
     Ok(())
 }
@@ -73,10 +73,10 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
         ("Bytes missed in percent of bytes requested", |p| p.byte_miss_ratio),
     ] {
         writeln!(out, "{what}:")?;
-        let mut header = vec!["capacity"];
-        header.extend(curves.curves.iter().map(|c| c.policy.info().title));
+        let mut header = vec!["capacity".to_owned()];
+        header.extend(curves.curves.iter().map(|c| c.policy.title()));
         if curves.bounds.is_some() {
-            header.extend(["best known", "proven least"]);
+            header.extend(["best known", "proven least"].map(String::from));
         }
         let mut table = numbers::<0>([], []);
         table.set_header(header);
@@ -93,7 +93,7 @@ pub(crate) fn print_curves(curves: &Curves, out: &mut dyn Write) -> anyhow::Resu
         writeln!(out, "{table}")?;
     }
     for curve in &curves.curves {
-        let title = curve.policy.info().title;
+        let title = curve.policy.title();
         let among = match curve.exact_from_bytes {
             Some(from) => format!("of all from {} on and of those measured below", format_bytes(from)),
             None => "of those measured".into(),

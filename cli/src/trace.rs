@@ -1,4 +1,4 @@
-//! `accel trace generate`, `info`, `convert` and `validate`.
+//! `accel trace generate`, `info`, `analyze`, `convert` and `validate`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use accel_core::workload::config::Facts;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::analyze::Analyze;
 use crate::convert::{Convert, To, Written, is_stdout};
 use crate::source::{Source, load};
 use crate::validate::Validate;
@@ -21,6 +22,8 @@ pub(crate) enum Trace {
     Generate(Generate),
     /// Say what is in a trace.
     Info(Info),
+    /// Say what a trace is like: popularity, sizes, reuse, stack distances and the working set over time.
+    Analyze(Analyze),
     /// Read a trace in one format and write it in another.
     Convert(Convert),
     /// Say whether a trace matches its generator, and how much it looks like traces of real models.
@@ -71,6 +74,7 @@ impl Trace {
         match self {
             Self::Generate(generate) => generate.run(out),
             Self::Info(info) => info.run(out),
+            Self::Analyze(analyze) => analyze.run(out),
             Self::Convert(convert) => convert.run(out),
             Self::Validate(validate) => validate.run(out),
         }

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bound::Bounds;
-use crate::memory::{HIT_MS, miss_ms};
-use crate::policy::{Knows, PolicyKind};
+use crate::memory::{Costing, HIT_MS, miss_ms};
+use crate::policy::{Knows, PolicyKind, PolicySpec};
 use crate::sim::Report;
+use crate::sim::timing::Timed;
 use crate::trace::Summary;
 use crate::units::{format_bytes, format_count};
 
@@ -27,8 +28,14 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
-/// Sentences that say how the policies differ, and why.
-pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&Bounds>) -> Vec<String> {
+/// Sentences that say how the policies differ, and why; `trace` and `reuse` are of the accesses that count.
+pub fn explain(
+    trace: &Summary,
+    reuse: &Reuse,
+    runs: &[Report],
+    bounds: Option<&Bounds>,
+    costing: &Costing,
+) -> Vec<String> {
     let Some(first) = runs.first() else { return Vec::new() };
     let capacity = first.capacity_bytes;
     let mut out = Vec::new();
@@ -45,6 +52,7 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&
             format_bytes(trace.unique_bytes),
             format_bytes(capacity)
         ));
+        out.extend(time(runs));
         return out;
     }
     out.push(format!(
@@ -61,6 +69,7 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&
         ));
     }
     out.extend(compare(reuse, runs));
+    out.extend(time(runs));
     out.extend(bounds.and_then(|bounds| verdict(trace, reuse, runs, bounds)));
 
     if first.oversize > 0 {
@@ -69,7 +78,7 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&
             format_count(first.oversize)
         ));
     }
-    if miss_ms(trace.requested_bytes / trace.accesses.max(1)) < HIT_MS {
+    if *costing == Costing::Prototype && miss_ms(trace.requested_bytes / trace.accesses.max(1)) < HIT_MS {
         out.push(format!(
             "By the prototype's constants, a miss of the mean size takes less time than a hit ({HIT_MS} ms): here its \
              latency says nothing about policies."
@@ -83,7 +92,7 @@ pub fn explain(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: Option<&
 /// None where the best policy leaves no more than first uses to miss, or where the bounds do not decide.
 fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> Option<String> {
     let best = runs.iter().filter(|r| r.policy.info().knows != Knows::Future).min_by_key(|r| r.misses)?;
-    let title = best.policy.info().title;
+    let title = best.policy.title();
     if best.misses <= trace.accesses - reuse.reuses {
         return Some(format!("No schedule misses less than {title} does: what is left are first uses."));
     }
@@ -118,10 +127,7 @@ fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> 
 
 /// The name people read.
 pub fn schedule_name(schedule: &str) -> String {
-    match PolicyKind::from_name(schedule) {
-        Ok(policy) => policy.info().title.into(),
-        Err(_) => schedule.into(),
-    }
+    PolicySpec::parse(schedule).map_or_else(|_| schedule.into(), |policy| policy.title())
 }
 
 /// The byte hit ratios against each other: bytes are what DRAM delivers.
@@ -131,8 +137,7 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
     }
     let by_bytes = |a: &&Report, b: &&Report| a.byte_hit_ratio().total_cmp(&b.byte_hit_ratio());
     let (best, worst) = (runs.iter().max_by(by_bytes)?, runs.iter().min_by(by_bytes)?);
-    let show =
-        |run: &Report| format!("{} hits {:.1} % of the bytes", run.policy.info().title, 100.0 * run.byte_hit_ratio());
+    let show = |run: &Report| format!("{} hits {:.1} % of the bytes", run.policy.title(), 100.0 * run.byte_hit_ratio());
     if best.byte_hit_ratio() - worst.byte_hit_ratio() < SAME {
         return Some(format!(
             "The policies differ by less than one point ({}): here capacity decides, not the policy.",
@@ -153,6 +158,28 @@ fn compare(reuse: &Reuse, runs: &[Report]) -> Option<String> {
     Some(format!("{}, {}{why}.", show(best), show(other)))
 }
 
+/// Times on a device against each other: how long, how much of it waits, and how fast tokens come.
+fn time(runs: &[Report]) -> Option<String> {
+    let timed = || runs.iter().filter_map(|run| Some((run, run.physical.as_ref()?)));
+    let by_time = |a: &(&Report, &Timed), b: &(&Report, &Timed)| a.1.total_ms.total_cmp(&b.1.total_ms);
+    let (best, worst) = (timed().min_by(by_time)?, timed().max_by(by_time)?);
+    let show = |(run, timed): (&Report, &Timed)| {
+        let title = run.policy.title();
+        let stalled = 100.0 * timed.stall_ms / timed.total_ms.max(f64::MIN_POSITIVE);
+        let tokens = timed.tokens.and_then(|tokens| {
+            let (ms, per_s) = (tokens.ms_per_token?, tokens.tokens_per_s?);
+            Some(format!(": {ms:.3} ms per token, {per_s:.1} tokens/s, the first after {:.3} ms", tokens.ttft_ms))
+        });
+        let tokens = tokens.unwrap_or_default();
+        format!("{title} takes {:.3} ms, of which {stalled:.1} % waits for data{tokens}", timed.total_ms)
+    };
+    let slower = worst.1.total_ms > best.1.total_ms * (1.0 + SAME);
+    Some(match slower {
+        true => format!("{}; {}.", show(best), show(worst)),
+        false => format!("{}.", show(best)),
+    })
+}
+
 /// How a number is to be read, by the prototype's guide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grade {
@@ -169,7 +196,7 @@ pub enum Grade {
 pub struct Grades {
     /// Hit rate: over 80 % is good, under 50 % bad.
     pub hit_rate: Grade,
-    /// Total latency: under 10 ms is good, over 100 ms bad.
+    /// Total latency by the prototype's constants: under 10 ms is good, over 100 ms bad.
     pub latency: Grade,
     /// Evictions: more than half as many as accesses is thrashing.
     pub evictions: Grade,
@@ -184,12 +211,13 @@ pub fn grades(run: &Report) -> Grades {
         v if v > bad => Grade::Bad,
         _ => Grade::Fair,
     };
-    let wait = run.bandwidth_wait_ms / run.total_latency_ms.max(f64::MIN_POSITIVE);
+    let by_prototype = run.total_latency_ms.zip(run.bandwidth_wait_ms);
+    let of_time = |grade: &dyn Fn(f64, f64) -> Grade| by_prototype.map_or(Grade::Fair, |(all, wait)| grade(all, wait));
     Grades {
         hit_rate: at_most(1.0 - run.hit_ratio(), 0.2, 0.5),
-        latency: at_most(run.total_latency_ms, 10.0, 100.0),
+        latency: of_time(&|all, _| at_most(all, 10.0, 100.0)),
         evictions: if 2 * run.evictions > run.accesses { Grade::Bad } else { Grade::Fair },
-        bandwidth: at_most(wait, 0.2, 0.7),
+        bandwidth: of_time(&|all, wait| at_most(wait / all.max(f64::MIN_POSITIVE), 0.2, 0.7)),
     }
 }
 
@@ -220,7 +248,7 @@ mod tests {
         let small = verdict(GIB / 8);
         assert!(small.starts_with("It is the working set, not the policy: "), "{small}");
         assert!(small.contains("half of the reuses cannot hit below"), "{small}");
-        let mut lru = Recipe { policies: vec![PolicyKind::Lru], ..Recipe::default() };
+        let mut lru = Recipe { policies: vec![PolicyKind::Lru.into()], ..Recipe::default() };
         lru.memory.capacity_bytes = 8 * GIB;
         let text = run(&lru, &mut Unattended).unwrap().explanation.join(" ");
         assert!(text.contains("It is also the policy: LRU misses"), "{text}");

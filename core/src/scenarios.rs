@@ -4,7 +4,7 @@ use crate::curve::Grid;
 use crate::error::Error;
 use crate::memory::device::{Device, DeviceRef};
 use crate::memory::{Cost, Memory, Physical};
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::recipe::Recipe;
 use crate::recipe::Workload;
 use crate::recipe::tenants::{Tenant, Tenants};
@@ -47,7 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 ..ModelRun::preset("llama-3.2-1b")
             }),
             memory: on("apple-m1", 8 * MIB),
-            policies: vec![PolicyKind::Lru, PolicyKind::Sieve, PolicyKind::Mru, PolicyKind::Belady],
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Sieve, PolicyKind::Mru, PolicyKind::Belady]),
             curve: Some(Grid::default()),
             ..Recipe::default()
         },
@@ -70,7 +70,13 @@ pub const SCENARIOS: &[Scenario] = &[
                 cost: Cost::Physical(Physical { device: host_link(), ..Physical::default() }),
                 ..Memory::default()
             },
-            policies: vec![PolicyKind::Lru, PolicyKind::Lfu, PolicyKind::Arc, PolicyKind::S3Fifo, PolicyKind::Belady],
+            policies: PolicySpec::plain([
+                PolicyKind::Lru,
+                PolicyKind::Lfu,
+                PolicyKind::Arc,
+                PolicyKind::S3Fifo,
+                PolicyKind::Belady,
+            ]),
             curve: Some(Grid::default()),
             ..Recipe::default()
         },
@@ -86,7 +92,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 ..ModelRun::preset("resnet-50")
             }),
             memory: Memory::new(64_000_000),
-            policies: vec![PolicyKind::Lru, PolicyKind::Arc, PolicyKind::Gdsf, PolicyKind::Belady],
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Arc, PolicyKind::Gdsf, PolicyKind::Belady]),
             curve: Some(Grid::default()),
             ..Recipe::default()
         },
@@ -102,7 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 ..ModelRun::preset("llama-3-8b")
             }),
             memory: on("a100-40", 16 * GIB),
-            policies: vec![PolicyKind::Lru, PolicyKind::Mru, PolicyKind::Ml, PolicyKind::Belady],
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Mru, PolicyKind::Ml, PolicyKind::Belady]),
             ..Recipe::default()
         },
     },
@@ -124,7 +130,12 @@ pub const SCENARIOS: &[Scenario] = &[
             Recipe {
                 workload: Workload::Tenants(Tenants { tenants }),
                 memory: on("h100-sxm", 50 * MIB),
-                policies: vec![PolicyKind::Lru, PolicyKind::S3Fifo, PolicyKind::WTinyLfu, PolicyKind::Belady],
+                policies: PolicySpec::plain([
+                    PolicyKind::Lru,
+                    PolicyKind::S3Fifo,
+                    PolicyKind::WTinyLfu,
+                    PolicyKind::Belady,
+                ]),
                 ..Recipe::default()
             }
         },
@@ -145,7 +156,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 ..ModelRun::default()
             }),
             memory: Memory::new(4 * MIB),
-            policies: vec![PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Mru, PolicyKind::Belady],
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Mru, PolicyKind::Belady]),
             curve: Some(Grid::default()),
             ..Recipe::default()
         },

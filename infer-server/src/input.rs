@@ -125,7 +125,7 @@ pub(crate) fn trace_of(body: &[u8]) -> Result<Trace, ApiError> {
         Some(recipe) => {
             let recipe = Recipe::from_json("body.recipe", recipe.as_bytes()).map_err(ApiError::body)?;
             refuse_files(&recipe)?;
-            recipe.trace().map_err(ApiError::body)
+            recipe.trace(None).map_err(ApiError::body)
         }
         None => Ok(TraceInput::read(body)?.trace),
     }

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     }
     let (recipe, trace) = blocking(move || {
         recipe.check().map_err(ApiError::body)?;
-        let trace = recipe.trace().map_err(ApiError::body)?;
+        let trace = recipe.trace(None).map_err(ApiError::body)?;
         Ok((recipe, trace))
     })
     .await?;

@@ -83,7 +83,10 @@ async fn main() {
 async fn compare_with_native(browser: &Browser) -> f64 {
     let inference = ModelRun { decode_tokens: Some(64), tile_bytes: Some(256 << 10), ..ModelRun::default() };
     let recipe = Recipe { workload: Workload::Model(inference), bounds: false, ..Recipe::default() };
-    let with = |policies: &[PolicyKind]| Recipe { policies: policies.to_vec(), ..recipe.clone() };
+    let with = |policies: &[PolicyKind]| Recipe {
+        policies: policies.iter().map(|kind| (*kind).into()).collect(),
+        ..recipe.clone()
+    };
     println!("\n{:<12} {:>10} {:>10} {:>6}", "policy", "native ms", "page ms", "ratio");
     let mut shares = Vec::new();
     let (native_base, page_base) = both(browser, &with(&[PolicyKind::Random])).await;

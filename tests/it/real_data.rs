@@ -20,16 +20,36 @@ const OTHERS: [(&str, [u64; 2]); 13] = [
     ("mru", [100_738, 85_544]),
     ("clock", [93_313, 81_328]),
     ("sieve", [91_699, 76_707]),
-    ("s3-fifo", [89_309, 76_791]),
-    ("slru", [91_777, 77_511]),
+    ("s3-fifo(published=1)", [89_307, 76_791]),
+    ("slru(segments=5,lowest=1)", [91_777, 77_511]),
     ("arc", [91_314, 75_026]),
-    ("lirs", [90_775, 70_367]),
+    ("lirs(stack=0)", [90_775, 70_367]),
     ("lfu", [91_699, 76_707]),
-    ("lfuda", [92_847, 80_516]),
+    ("lfuda(published=1)", [92_847, 80_516]),
     ("gdsf", [89_068, 70_487]),
     ("belady-size", [74_237, 56_509]),
     ("lru", [93_374, 81_722]),
     ("belady", [79_256, 61_594]),
+];
+
+/// Misses of libCacheSim 0.3.5 from 128 MiB on in steps of as much, and by how many percent ours may differ; the reasons
+/// are in `docs/policies.md`. Its table of tests gives those of QD-LP-FIFO.
+const LIBCACHESIM: [(&str, f64, [u64; 8]); 15] = [
+    ("lhd", 1.0, [90_522, 86_849, 82_217, 77_234, 71_264, 66_879, 63_801, 61_149]),
+    ("cacheus", 11.0, [89_702, 82_766, 79_574, 77_106, 69_872, 68_870, 67_960, 66_595]),
+    ("s3-fifo", 0.0, [90_117, 80_915, 75_060, 72_191, 69_815, 65_542, 60_799, 56_045]),
+    ("lfuda", 0.0, [92_637, 88_601, 82_001, 80_240, 73_214, 71_386, 70_415, 71_128]),
+    ("2q", 0.0, [91_729, 83_567, 82_245, 77_039, 72_182, 72_136, 72_113, 72_074]),
+    ("lru-k", 0.0, [91_699, 86_720, 78_578, 76_707, 69_945, 66_221, 64_445, 64_376]),
+    ("qd-lp-fifo", 0.0, [88_746, 80_630, 76_450, 71_638, 67_380, 65_680, 66_125, 64_417]),
+    ("arc(stepwise=1)", 0.0, [90_252, 85_861, 78_168, 74_297, 67_381, 65_685, 64_439, 64_772]),
+    ("gdsf", 0.1, [89_070, 84_750, 74_850, 70_490, 67_923, 64_180, 61_027, 58_721]),
+    ("arc", 2.2, [90_252, 85_861, 78_168, 74_297, 67_381, 65_685, 64_439, 64_772]),
+    ("lirs", 1.0, [89_819, 79_237, 73_143, 70_363, 68_405, 64_494, 58_640, 53_924]),
+    ("slru", 1.0, [90_757, 87_085, 83_727, 80_361, 75_034, 65_341, 59_413, 57_616]),
+    ("hyperbolic", 1.0, [92_913, 89_459, 83_434, 81_233, 74_561, 71_245, 69_332, 65_288]),
+    ("lecar", 3.5, [93_374, 89_057, 79_884, 80_826, 72_164, 67_687, 65_545, 64_541]),
+    ("w-tinylfu", 6.0, [90_456, 84_189, 79_113, 74_893, 72_902, 65_546, 61_372, 53_657]),
 ];
 
 fn block_io() -> Option<String> {
@@ -64,12 +84,31 @@ fn block_io_misses_are_exact() {
 fn block_io_agrees_with_an_independent_implementation() {
     let Some(file) = block_io() else { return };
     for (at, capacity) in ["128MiB", "512MiB"].into_iter().enumerate() {
-        let run = ["simulate", "--trace", &file, "--capacity", capacity, "--policy", "all", "--no-bounds", "--json"];
+        let policies = OTHERS.map(|(policy, _)| policy).join(",");
+        let run =
+            ["simulate", "--trace", &file, "--capacity", capacity, "--policy", &policies, "--no-bounds", "--json"];
         let answer = answer(&run);
         for (policy, misses) in OTHERS {
             let runs = answer["runs"].as_array().unwrap();
             let run = runs.iter().find(|run| run["policy"] == policy).unwrap();
             assert_eq!(run["misses"], misses[at], "{policy} at {capacity}");
+        }
+    }
+}
+
+#[test]
+fn block_io_agrees_with_libcachesim() {
+    let Some(file) = block_io() else { return };
+    let policies = LIBCACHESIM.map(|(policy, ..)| policy).join(",");
+    for step in 0..8 {
+        let capacity = format!("{}MiB", 128 * (step + 1));
+        let run =
+            ["simulate", "--trace", &file, "--capacity", &capacity, "--policy", &policies, "--no-bounds", "--json"];
+        let answer = answer(&run);
+        for ((policy, percent, misses), run) in LIBCACHESIM.iter().zip(answer["runs"].as_array().unwrap()) {
+            let (found, wanted) = (run["misses"].as_f64().unwrap(), misses[step] as f64);
+            let off = 100.0 * (found / wanted - 1.0);
+            assert!(off.abs() <= *percent, "{policy} in {capacity}: {found}, there {wanted}: {off:.2} %");
         }
     }
 }

@@ -14,7 +14,7 @@ async fn the_command_line_and_the_server_agree() {
     let recipe = Recipe {
         workload: Workload::Synthetic(Default::default()),
         memory: Default::default(),
-        policies: vec![PolicyKind::Lru, PolicyKind::Ml, PolicyKind::MlReuse],
+        policies: vec![PolicyKind::Lru.into(), PolicyKind::Ml.into(), PolicyKind::MlReuse.into()],
         ..Recipe::default()
     };
     let file = folder.path().join("recipe.json");

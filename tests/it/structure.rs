@@ -40,8 +40,9 @@ const ORDERS: [(&str, &[&str]); 10] = [
     (
         "cli/src",
         &[
-            "progress", "parquet", "flags", "source", "table", "parallel", "scores", "stream", "convert", "list",
-            "validate", "bounds", "curve", "explain", "simulate", "kernel", "trace", "traffic",
+            "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
+            "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
+            "kernel", "trace", "traffic",
         ],
     ),
     (

@@ -39,10 +39,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo: Vec<String>,
     },
-    /// Measure the engine, then the page in a browser; or `serve`: the server under a minute of load; or `model`: the
-    /// local model against llama.cpp.
+    /// Measure the engine, then the page in a browser; or `simulate`: the command line as a whole process against
+    /// libCacheSim; or `serve`: the server under a minute of load; or `model`: the local model against llama.cpp.
     Bench {
-        /// `serve`, `model`, or arguments for the engine's benchmark, such as a name to filter by.
+        /// `simulate`, `serve`, `model`, or arguments for the engine's benchmark, such as a name to filter by.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
@@ -179,6 +179,10 @@ fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {
             "--test-threads=1",
         ];
         return shell.cargo(load).run();
+    }
+    if let ["simulate", rest @ ..] = &divan.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        let bench = ["bench", "--package", "accel-cli", "--bench", "simulate", "--"];
+        return shell.cargo(bench).args(rest.iter().copied()).run();
     }
     if divan == ["model"] {
         return shell.cargo(["bench", "--package", "accel-model", "--bench", "model"]).run();

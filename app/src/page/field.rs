@@ -9,7 +9,8 @@ use leptos::prelude::*;
 use crate::app::App;
 
 /// What of the form is no row of the table of fields.
-const OTHERS: [&str; 8] = ["model", "config", "device", "physical", "curve.capacities", "policies", "file", "workload"];
+const OTHERS: [&str; 9] =
+    ["model", "config", "device", "physical", "curve.capacities", "policies", "policy", "file", "workload"];
 
 /// Whether the error is shown beside a field.
 pub(crate) fn has_a_place(error: &Error) -> bool {

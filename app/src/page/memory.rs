@@ -9,11 +9,14 @@ use leptos::prelude::*;
 
 use super::field::{invalid, labelled, open_fields, problem_line};
 use crate::app::App;
-use crate::form::{CUSTOM, NO_DEVICE};
+use crate::form::{CUSTOM, FITTING, PROTOTYPE};
 
 /// The choices of the device model.
 fn devices() -> Vec<(String, String)> {
-    let mut devices = vec![(NO_DEVICE.to_owned(), "None: the prototype's constants".to_owned())];
+    let mut devices = vec![
+        (FITTING.to_owned(), "What fits the workload".to_owned()),
+        (PROTOTYPE.to_owned(), "The prototype's constants".to_owned()),
+    ];
     devices.extend(DEVICES.iter().map(|d| (d.name.to_owned(), d.title.to_owned())));
     devices.push((CUSTOM.to_owned(), "Your own, as JSON".to_owned()));
     devices
@@ -26,7 +29,6 @@ const EXAMPLE: &str = r#"{ "device": { "name": "mine", "dram_gb_s": 100, "tflops
 /// Time and energy: on which device, if any.
 fn device_form(app: App) -> impl IntoView {
     let form = app.form;
-    let named = move || form.device.with(|d| d != NO_DEVICE && d != CUSTOM);
     let source = move || {
         let known = DEVICES.iter().find(|d| form.device.with(|name| name == d.name));
         known.map_or(String::new(), |d| format!("{}.", d.source))
@@ -36,7 +38,7 @@ fn device_form(app: App) -> impl IntoView {
             <legend>"Device"</legend>
             {labelled(app, "device", "Time and energy on", form.device).choice(devices())}
             <p class="hint">{Signal::derive(source)}</p>
-            <div hidden=yes(move || !named())>{open_fields(app, Part::Device)}</div>
+            <div hidden=yes(move || !form.names_a_device())>{open_fields(app, Part::Device)}</div>
             <div class="field" hidden=yes(move || form.device.with(|d| d != CUSTOM))>
                 <label for="physical">"Device, prefetch depth and levels below as JSON"</label>
                 <textarea
@@ -101,6 +103,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <legend>"Policies"</legend>
             <div class="ticks">{policies}</div>
             {problem_line(app, "policies", "policies")}
+            {labelled(app, "policy", "Policies with parameters", form.tuned)
+                .placeholder("s3-fifo(small=0.2), slru(segments=2)")
+                .hint("Further policies to compare; accel list parameters tells what there is.")
+                .input()}
             <div hidden=yes(move || {
                 !form.reads_scores()
             })>
@@ -123,6 +129,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <div hidden=yes(move || {
                 !form.curve.get()
             })>{open_fields(app, Part::Curve)} {problem_line(app, "curve.capacities", "capacities")}</div>
+        </fieldset>
+        <fieldset>
+            <legend>"What counts"</legend>
+            {open_fields(app, Part::Measure)}
         </fieldset>
         <fieldset>
             <legend>"Chance"</legend>

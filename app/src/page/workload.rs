@@ -81,9 +81,7 @@ fn model_form(app: App) -> impl IntoView {
             {Signal::derive(file)}
         </p>
         <div class="field" hidden=yes(move || form.model.get() != CUSTOM)>
-            <label for="config">
-                "config.json of a model on Hugging Face: paste it, or drop the file anywhere"
-            </label>
+            <label for="config">"config.json of a model on Hugging Face: paste it, or drop the file anywhere"</label>
             <textarea
                 id="config"
                 aria-invalid=invalid(app, "config")

@@ -24,6 +24,7 @@ pub(super) fn answer(outcome: &Outcome) -> AnyView {
             <h2>"What happens"</h2>
             <div class="words" id="explanation">
                 {words}
+                <p>{outcome.cost.about.clone()}</p>
             </div>
             {warnings}
             <p class="hint">

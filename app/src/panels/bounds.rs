@@ -11,17 +11,14 @@ use super::metrics::milliseconds;
 /// Between which figures the best possible schedule lies.
 pub(super) fn bounds(bounds: &Bounds) -> AnyView {
     let line = |what: &str, lower: String, upper: String, by: &str| vec![what.into(), lower, upper, schedule_name(by)];
-    let Bounds { admission, misses, miss_bytes, total_latency_ms, .. } = bounds;
-    let rows = vec![
+    let Bounds { admission, misses, miss_bytes, time_ms, .. } = bounds;
+    let mut rows = vec![
         line("DRAM accesses", format_count(misses.lower), format_count(misses.upper), &misses.schedule),
         line("DRAM traffic", format_bytes(miss_bytes.lower), format_bytes(miss_bytes.upper), &miss_bytes.schedule),
-        line(
-            "Total latency",
-            milliseconds(total_latency_ms.lower),
-            milliseconds(total_latency_ms.upper),
-            &total_latency_ms.schedule,
-        ),
     ];
+    if let Some(time) = time_ms {
+        rows.push(line("Time", milliseconds(time.lower), milliseconds(time.upper), &time.schedule));
+    }
     view! {
         <section class="panel">
             <h2>"How good any policy could be"</h2>

@@ -13,9 +13,9 @@ use leptos::prelude::*;
 pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
     let Some(curves) = &outcome.curve else { return ().into_any() };
     let by_bytes = RwSignal::new(false);
-    let legend = legend(curves.curves.iter().map(|curve| curve.policy.info().title.to_owned()).collect());
+    let legend = legend(curves.curves.iter().map(|curve| curve.policy.title()).collect());
     let rows = curves.curves.iter().map(|curve| {
-        let mut row = vec![curve.policy.info().title.to_owned()];
+        let mut row = vec![curve.policy.title()];
         row.push(curve.knee_bytes.map_or("none".into(), format_bytes));
         row.extend(curve.smallest.iter().map(|s| s.capacity_bytes.map_or("–".into(), format_bytes)));
         row

@@ -12,12 +12,12 @@ fn ms(value: f64) -> String {
 
 /// Time, traffic and energy on the device.
 pub(super) fn device(runs: &[Report]) -> AnyView {
-    let timed: Vec<(&str, &Timed)> =
-        runs.iter().filter_map(|run| Some((run.policy.info().title, run.physical.as_ref()?))).collect();
+    let timed: Vec<(String, &Timed)> =
+        runs.iter().filter_map(|run| Some((run.policy.title(), run.physical.as_ref()?))).collect();
     let Some((first_title, first)) = timed.first() else { return ().into_any() };
     let rows = timed.iter().map(|(title, t)| {
         vec![
-            (*title).to_owned(),
+            title.clone(),
             ms(t.total_ms),
             ms(t.compute_ms),
             ms(t.stall_ms),
@@ -35,7 +35,7 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
         .flat_map(|(title, t)| t.levels.iter().map(move |level| (title, level)))
         .map(|(title, level)| {
             vec![
-                format!("{title} over {} ({})", level.name, level.policy.info().title),
+                format!("{title} over {} ({})", level.name, level.policy.title()),
                 format_bytes(level.capacity_bytes),
                 format_count(level.accesses),
                 format_count(level.hits),

@@ -11,7 +11,7 @@ use super::axis::TraceAxis;
 
 /// Hit rate over time, one line per policy.
 pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> AnyView {
-    let legend = legend(outcome.runs.iter().map(|run| run.policy.info().title.to_owned()).collect());
+    let legend = legend(outcome.runs.iter().map(|run| run.policy.title()).collect());
     let outcome = Arc::clone(outcome);
     let draw = move |width| draw(&outcome, width);
     view! {

@@ -3,12 +3,13 @@
 use accel_core::explain::{Grade, grades};
 use accel_core::run::Outcome;
 use accel_core::sim::Report;
+use accel_core::sim::timing::Tokens;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::view::dot;
 use leptos::prelude::*;
 
-/// A number of a report, and its text.
-type Value = fn(&Report) -> f64;
+/// A number of a report, where it has one, and its text.
+type Value = fn(&Report) -> Option<f64>;
 type Show = fn(&Report) -> String;
 
 /// The grade of a report, with a word for a bad one.
@@ -49,12 +50,12 @@ impl Column {
     }
 }
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 15] = [
     Column::more(
         "hit_rate",
         "Hit rate",
         "Hits as a percentage of accesses. Over 80 % is good, under 50 % bad.",
-        Report::hit_ratio,
+        |r| Some(r.hit_ratio()),
         |r| format!("{:.2} %", 100.0 * r.hit_ratio()),
     )
     .graded(|r| (grades(r).hit_rate, "")),
@@ -62,35 +63,35 @@ const COLUMNS: [Column; 10] = [
         "byte_hit_rate",
         "Byte hit rate",
         "Bytes hit as a percentage of bytes requested: what DRAM does not have to deliver.",
-        Report::byte_hit_ratio,
+        |r| Some(r.byte_hit_ratio()),
         |r| format!("{:.2} %", 100.0 * r.byte_hit_ratio()),
     ),
     Column::more(
         "hits",
         "Hits",
         "Accesses that found their tensor in fast memory.",
-        |r| r.hits as f64,
+        |r| Some(r.hits as f64),
         |r| format_count(r.hits),
     ),
     Column::less(
         "misses",
         "DRAM accesses",
         "Accesses that did not, and went to DRAM.",
-        |r| r.misses as f64,
+        |r| Some(r.misses as f64),
         |r| format_count(r.misses),
     ),
     Column::less(
         "miss_bytes",
         "DRAM traffic",
         "Bytes that DRAM delivers.",
-        |r| r.miss_bytes as f64,
+        |r| Some(r.miss_bytes as f64),
         |r| format_bytes(r.miss_bytes),
     ),
     Column::less(
         "evictions",
         "Evictions",
         "Tensors evicted to make room. More than half as many as accesses is thrashing.",
-        |r| r.evictions as f64,
+        |r| Some(r.evictions as f64),
         |r| format_count(r.evictions),
     )
     .graded(|r| (grades(r).evictions, "thrashing")),
@@ -98,14 +99,14 @@ const COLUMNS: [Column; 10] = [
         "gap_closed",
         "Gap closed",
         "How much of the way from LRU to the best schedule known it goes, in misses: 100 % is all of it.",
-        |r| r.gap_closed.unwrap_or(0.0),
-        |r| r.gap_closed.map_or("–".into(), |gap| format!("{:.1} %", 100.0 * gap)),
+        |r| r.gap_closed,
+        |r| percent(r.gap_closed),
     ),
     Column::less(
         "bypassed",
         "Bypassed",
         "Misses whose tensor was not kept: larger than fast memory, or its own victim.",
-        |r| r.bypassed as f64,
+        |r| Some(r.bypassed as f64),
         |r| format_count(r.bypassed),
     ),
     Column::less(
@@ -114,7 +115,7 @@ const COLUMNS: [Column; 10] = [
         "0.01 ms per hit; 0.1 ms per MB plus size / 32 GB/s per miss (the prototype's constants). \
          Under 10 ms is good, over 100 ms bad.",
         |r| r.total_latency_ms,
-        |r| milliseconds(r.total_latency_ms),
+        |r| in_ms(r.total_latency_ms),
     )
     .graded(|r| (grades(r).latency, "")),
     Column::less(
@@ -122,10 +123,57 @@ const COLUMNS: [Column; 10] = [
         "Bandwidth wait",
         "The part of the latency that waits for DRAM bandwidth. Under 20 % is good, over 70 % a bottleneck.",
         |r| r.bandwidth_wait_ms,
-        |r| milliseconds(r.bandwidth_wait_ms),
+        |r| in_ms(r.bandwidth_wait_ms),
     )
     .graded(|r| (grades(r).bandwidth, "bottleneck")),
+    Column::less(
+        "total_ms",
+        "Time",
+        "From the start until everything is computed and what left fast memory is written back.",
+        |r| r.physical.as_ref().map(|timed| timed.total_ms),
+        |r| in_ms(r.physical.as_ref().map(|timed| timed.total_ms)),
+    ),
+    Column::less(
+        "stall_ms",
+        "Stall",
+        "The part of the time in which nothing computes because data is on its way.",
+        |r| r.physical.as_ref().map(|timed| timed.stall_ms),
+        |r| in_ms(r.physical.as_ref().map(|timed| timed.stall_ms)),
+    ),
+    Column::less(
+        "ttft_ms",
+        "Time to first token",
+        "Until the first prompts are read.",
+        |r| tokens(r).map(|tokens| tokens.ttft_ms),
+        |r| in_ms(tokens(r).map(|tokens| tokens.ttft_ms)),
+    ),
+    Column::less(
+        "ms_per_token",
+        "Time per token",
+        "Of a step of decoding, which gives every running request a token.",
+        |r| tokens(r)?.ms_per_token,
+        |r| in_ms(tokens(r).and_then(|tokens| tokens.ms_per_token)),
+    ),
+    Column::more(
+        "tokens_per_s",
+        "Tokens per second",
+        "Of all requests together, while they decode.",
+        |r| tokens(r)?.tokens_per_s,
+        |r| tokens(r).and_then(|tokens| tokens.tokens_per_s).map_or("–".into(), |rate| format!("{rate:.1}")),
+    ),
 ];
+
+fn tokens(run: &Report) -> Option<&Tokens> {
+    run.physical.as_ref()?.tokens.as_ref()
+}
+
+fn in_ms(value: Option<f64>) -> String {
+    value.map_or("–".into(), milliseconds)
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share))
+}
 
 /// The policies side by side: one column per policy, so that a phone shows them whole.
 pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
@@ -138,18 +186,20 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
             view! {
                 <th scope="col" title=info.about>
                     <span class=dot(i)></span>
-                    {info.title}
+                    {run.policy.title()}
                 </th>
             }
         })
         .collect_view();
     let rows = COLUMNS
         .iter()
+        // What nobody counts has no row; a gap is always asked about.
+        .filter(|column| column.key == "gap_closed" || runs.iter().any(|run| (column.value)(run).is_some()))
         .map(|column| {
-            let best = runs.iter().map(column.value).fold(None, |best: Option<f64>, v| {
+            let best = runs.iter().filter_map(column.value).fold(None, |best: Option<f64>, v| {
                 Some(best.map_or(v, |b| if column.more_is_better { b.max(v) } else { b.min(v) }))
             });
-            let differs = runs.iter().any(|r| Some((column.value)(r)) != best);
+            let differs = runs.iter().any(|r| (column.value)(r) != best);
             let cells = runs
                 .iter()
                 .map(|run| {
@@ -164,10 +214,10 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
                     view! {
                         <td
                             class=class
-                            class:best=differs && Some(value) == best
+                            class:best=differs && value.is_some() && value == best
                             data-policy=run.policy.name()
                             data-metric=column.key
-                            data-value=value.to_string()
+                            data-value=value.unwrap_or(0.0).to_string()
                         >
                             {(column.show)(run)}
                             {note}

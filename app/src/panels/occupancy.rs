@@ -19,7 +19,7 @@ pub(super) fn occupancy(outcome: &Arc<Outcome>) -> AnyView {
     let run = RwSignal::new(0usize);
     let grouping = RwSignal::new(0usize);
     let reading = RwSignal::new(String::new());
-    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect());
+    let policies = choices(outcome.runs.iter().map(|r| r.policy.title()).collect());
     let groupings = choices(outcome.charts.groupings.iter().map(|g| format!("by {}", g.by)).collect());
     let (charts, outcome) = (Arc::clone(outcome), Arc::clone(outcome));
     let svg = move || drawn(width.get(), &|width| draw(&charts, run.get(), grouping.get(), width));

@@ -13,7 +13,7 @@ use leptos::prelude::*;
 /// Why a policy misses; one at a time.
 pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
     let run = RwSignal::new(0usize);
-    let policies = choices(outcome.runs.iter().map(|r| r.policy.info().title.to_owned()).collect());
+    let policies = choices(outcome.runs.iter().map(|r| r.policy.title()).collect());
     let place = NodeRef::<Div>::new();
     let shown = Arc::clone(outcome);
     show_in(place, move || {
@@ -63,7 +63,7 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
             when(e.next_use),
             format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
             when(e.best_next_use),
-            format!("{:.4} ms", e.cost_ms),
+            e.cost_ms.map_or("–".into(), |ms| format!("{ms:.4} ms")),
         ]
     });
     let head = ["access", "evicted", "needed next", "best victim", "needed next", "cost of the difference"];
@@ -74,7 +74,7 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
             <p>
                 {format!(
                     "{} evicts {} times; {} of these tensors were used again, and {} choices were as good as the best.",
-                    report.policy.info().title,
+                    report.policy.title(),
                     format_count(report.evictions),
                     format_count(why.evicted_too_early),
                     format_count(why.best_choices),

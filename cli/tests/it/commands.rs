@@ -16,7 +16,7 @@ fn keys(value: &Value) -> Vec<String> {
 #[test]
 fn simulate_prints_the_agreed_json() {
     let answer = json(&["simulate", "--synthetic", "cnn", "--capacity", "100MB", "--policy", "lru,fifo", "--json"]);
-    assert_eq!(keys(&answer), ["bounds", "runs", "trace"]);
+    assert_eq!(keys(&answer), ["bounds", "cost", "recipe", "runs", "trace"]);
     assert_eq!(keys(&answer["trace"]), ["accesses", "requested_bytes", "tensors", "unique_bytes"]);
     let names = "accesses bandwidth_wait_ms bypassed capacity_bytes evictions hit_bytes hits miss_bytes misses policy total_latency_ms";
     for run in answer["runs"].as_array().unwrap() {
@@ -36,6 +36,7 @@ fn recipes_links_and_trace_files_agree() {
     let flags = ["--synthetic", "MoE", "--num-layers", "40", "--reuse-probability", "0.7", "--seed", "7"];
     let with = |head: &[&str], tail: &[&str]| json(&[head, &flags, tail].concat());
     let direct = with(&["simulate"], &["--json"]);
+    assert_eq!(direct["cost"]["by"], "prototype");
 
     let recipe = stdout(&[&["recipe"], &flags[..]].concat());
     std::fs::write(path("recipe.json"), &recipe).unwrap();
@@ -49,14 +50,21 @@ fn recipes_links_and_trace_files_agree() {
         let file = path(name);
         let output = accel(&[&["trace", "generate", "--to", format, "--output", &file], &flags[..]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let from_file = json(&["simulate", "--trace", &file, "--policy", "lru,fifo", "--json"]);
+        // A file does not say that it is the prototype's.
+        let flags = ["simulate", "--trace", &file, "--policy", "lru,fifo", "--bounds", "--cost", "prototype", "--json"];
+        let from_file = json(&flags);
         assert_eq!(from_file["trace"], direct["trace"]);
         assert_eq!(from_file["runs"][0], direct["runs"][0]);
         assert_eq!(from_file["runs"][1], direct["runs"][1]);
         // A recipe may name the file beside it.
-        let recipe = format!(r#"{{"workload":{{"file":{{"name":"{name}"}}}},"policies":["lru","fifo"]}}"#);
+        let recipe = format!(
+            r#"{{"workload":{{"file":{{"name":"{name}"}}}},"memory":{{"capacity_bytes":64000000,"cost":"prototype"}},"policies":["lru","fifo"]}}"#
+        );
         std::fs::write(path("file.json"), recipe).unwrap();
-        assert_eq!(json(&["simulate", "--recipe", &path("file.json"), "--json"]), from_file);
+        let from_recipe = json(&["simulate", "--recipe", &path("file.json"), "--json"]);
+        for key in ["trace", "cost", "runs", "bounds"] {
+            assert_eq!(from_recipe[key], from_file[key]);
+        }
     }
     let printed = stdout(&[&["trace", "generate"], &flags[..]].concat());
     assert_eq!(printed, std::fs::read_to_string(path("t.csv")).unwrap());
@@ -273,14 +281,14 @@ fn a_streamed_trace_gives_the_same_counts() {
         stdout(&flags);
     }
     let flags = ["simulate", "--trace", &file, "--policy", "lru,s3-fifo,w-tinylfu,random", "--admission", "bypass"];
-    let held = json(&[&flags[..], &["--json", "--no-bounds"]].concat());
-    let streamed = json(&[&flags[..], &["--json", "--stream"]].concat());
-    assert_eq!(held["trace"], streamed["trace"]);
-    for (held, streamed) in held["runs"].as_array().unwrap().iter().zip(streamed["runs"].as_array().unwrap()) {
-        for key in ["policy", "hits", "misses", "miss_bytes", "evictions", "bypassed", "oversize"] {
-            assert_eq!(held[key], streamed[key], "{key}");
-        }
+    let part = ["--requests", "500", "--warmup", "0.3", "--interval", "70", "--capacity", "0.1,100MB"];
+    let units = ["--ignore-size", "--capacity", "0.1,7", "--cost", "prototype"];
+    for more in [&[][..], &part, &units] {
+        let held = json(&[&flags[..], more, &["--json", "--no-bounds"]].concat());
+        let streamed = json(&[&flags[..], more, &["--json", "--stream"]].concat());
+        assert_eq!((&held["trace"], &held["runs"]), (&streamed["trace"], &streamed["runs"]), "{more:?}");
     }
+    let streamed = json(&[&flags[..], &["--json", "--stream"]].concat());
     // Packed, it is unpacked while it is read.
     let packed = path("t.bin.gz");
     let mut encoder =
@@ -301,6 +309,194 @@ fn a_streamed_trace_gives_the_same_counts() {
         let text = refusal(&arguments);
         assert!(text.contains(wanted), "{arguments:?} gave {text}");
     }
+}
+
+/// Requests of `time,obj_id,obj_size,ttl`: a loop over more than fits, with an object in between that comes back late.
+const REQUESTS: &str = "time,obj_id,obj_size,ttl
+0,a,100,10
+1,b,50,10
+2,c,50,10
+3,a,100,10
+4,b,50,10
+9,c,50,10
+12,a,100,10
+13,a,100,10
+";
+
+#[test]
+fn several_capacities_and_shares_are_rows_of_one_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.csv").display().to_string();
+    std::fs::write(&file, REQUESTS).unwrap();
+    let base = ["simulate", "--trace", &file, "--policy", "lru,fifo", "--capacity", "0.5,150B,200"];
+    let answer = json(&[&base[..], &["--json"]].concat());
+    let runs = answer["runs"].as_array().unwrap();
+    let of_runs = |key: &str| runs.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of_runs("capacity_bytes"), [100, 100, 150, 150, 200, 200]);
+    assert_eq!(of_runs("policy"), ["lru", "fifo", "lru", "fifo", "lru", "fifo"]);
+    for (i, capacity) in ["100", "150", "200"].iter().enumerate() {
+        let alone = json(&["simulate", "--trace", &file, "--policy", "lru,fifo", "--capacity", capacity, "--json"]);
+        assert_eq!(alone["runs"].as_array().unwrap()[..], runs[2 * i..2 * i + 2]);
+        assert_eq!((&alone["cost"]["by"], &alone["runs"][0]["total_latency_ms"]), (&"nothing".into(), &Value::Null));
+    }
+    let text = stdout(&base);
+    assert!(text.contains("LRU in 150 B") && text.contains("No time is counted"), "{text}");
+    let bounds = json(&[&base[..], &["--json", "--bounds"]].concat())["bounds"].clone();
+    assert_eq!(bounds.as_array().unwrap()[1]["capacity_bytes"], 150);
+    let csv = stdout(&[&base[..], &["--csv"]].concat());
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 7);
+    assert!(lines[0].starts_with("policy,capacity_bytes,accesses,hits,misses,hit_ratio,miss_ratio"), "{csv}");
+    let fields = lines[0].split(',').count();
+    assert!(lines.iter().all(|line| line.split(',').count() == fields), "{csv}");
+    assert!(lines[1].starts_with("lru,100,8,") && lines[6].starts_with("fifo,200,8,"), "{csv}");
+    // Elsewhere one is enough, and a share of it.
+    for command in ["bounds", "explain"] {
+        let answer = json(&[command, "--trace", &file, "--capacity", "0.75", "--json"]);
+        let capacity = [&answer["capacity_bytes"], &answer["run"]["capacity_bytes"]];
+        assert!(capacity.contains(&&150.into()), "{answer}");
+        assert!(refusal(&[command, "--trace", &file, "--capacity", "1,2"]).contains("several capacities"));
+    }
+}
+
+#[test]
+fn a_part_of_the_accesses_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.csv").display().to_string();
+    std::fs::write(&file, REQUESTS).unwrap();
+    let base = ["simulate", "--trace", &file, "--policy", "lru", "--capacity", "200", "--json"];
+    let run = |flags: &[&str]| json(&[&base[..], flags].concat())["runs"][0].clone();
+    let counts = |run: &Value| ["accesses", "misses"].map(|key| run[key].as_u64().unwrap());
+    assert_eq!(counts(&run(&[])), [8, 3]);
+    assert_eq!(counts(&run(&["--warmup", "3"])), [5, 0]);
+    assert_eq!(counts(&run(&["--warmup", "0.25"])), [6, 1]);
+    assert_eq!(counts(&run(&["--requests", "2"])), [2, 2]);
+    let unit = run(&["--ignore-size"]);
+    assert_eq!((counts(&unit), unit["miss_bytes"].as_u64()), ([8, 3], Some(3)));
+    let intervals = run(&["--interval", "3"])["intervals"].clone();
+    let of = |key: &str| intervals.as_array().unwrap().iter().map(|i| i[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((of("end"), of("accesses"), of("misses")), (vec![3, 6, 8], vec![3, 3, 2], vec![3, 0, 0]));
+    let flags = ["simulate", "--trace", &file, "--policy", "lru,fifo", "--capacity", "200", "--interval", "3", "--csv"];
+    let csv = stdout(&flags);
+    assert_eq!(csv.lines().count(), 7);
+    assert!(csv.contains("\nlru,200,3,3,3,1,200,200,1\n"), "{csv}");
+    // Bounds are of what is counted, and the schedules measured alike.
+    let answer = json(&[&base[..], &["--warmup", "3", "--bounds"]].concat());
+    assert_eq!((&answer["bounds"]["misses"]["lower"], &answer["bounds"]["misses"]["upper"]), (&0.into(), &0.into()));
+    for (flags, wanted) in [
+        (&["--warmup", "8"][..], "none is left to count"),
+        (&["--warmup", "1.5"], "warmup is 1.5: neither a number of accesses nor a share"),
+        (&["--interval", "0"], "interval is 0: out of range"),
+        (&["--requests", "0"], "requests is 0: out of range"),
+    ] {
+        let text = refusal(&[&base[..], flags].concat());
+        assert!(text.contains(wanted), "{flags:?} gave {text}");
+    }
+    // In a recipe, and so in a link.
+    let flags = ["--synthetic", "CNN", "--warmup", "0.2", "--interval", "25", "--requests", "60"];
+    let link = stdout(&[&["recipe"], &flags[..], &["--link", "http://x/"]].concat());
+    let by_link = json(&["simulate", "--recipe", link.trim(), "--json"]);
+    let direct = json(&[&["simulate"], &flags[..], &["--json"]].concat());
+    assert_eq!(by_link, direct);
+    assert_eq!(direct["runs"][0]["accesses"], 48);
+}
+
+#[test]
+fn objects_expire() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.csv").display().to_string();
+    std::fs::write(&file, REQUESTS).unwrap();
+    let columns = "time-col=1,obj-id-col=2,obj-size-col=3,ttl-col=4";
+    let base = ["simulate", "--trace", &file, "--columns", columns, "--policy", "lru,belady", "--capacity", "200"];
+    let answer = json(&[&base[..], &["--json", "--bounds"]].concat());
+    for run in answer["runs"].as_array().unwrap() {
+        // a came in at 0 and is too old at 12; it comes in again, and is hit at 13.
+        assert_eq!((run["misses"].as_u64(), run["expired"].as_u64()), (Some(4), Some(1)));
+    }
+    assert!(answer["bounds"]["misses"]["lower"].as_u64().unwrap() <= 4);
+    assert_eq!(answer["bounds"]["misses"]["upper"], 4);
+    assert!(stdout(&base).contains("expired"));
+}
+
+#[test]
+fn tokens_of_a_model_have_times_on_the_device_that_is_stated() {
+    let flags = ["--model", "gpt2-large", "--decode-tokens", "4", "--batch-size", "2", "--capacity", "50MiB"];
+    let flags = [&flags[..], &["--policy", "lru,belady", "--json"]].concat();
+    let by_default = json(&[&["simulate"], &flags[..]].concat());
+    assert_eq!((&by_default["cost"]["by"], &by_default["cost"]["device"]), (&"device".into(), &"h100-sxm".into()));
+    let named = json(&[&["simulate"], &flags[..], &["--device", "h100-sxm"]].concat());
+    assert_eq!(named["runs"], by_default["runs"]);
+    for run in by_default["runs"].as_array().unwrap() {
+        let tokens = &run["physical"]["tokens"];
+        let number = |key: &str| tokens[key].as_f64().unwrap();
+        let total = run["physical"]["total_ms"].as_f64().unwrap();
+        // Four steps of two tokens each follow the prompts.
+        assert!((number("ttft_ms") + 4.0 * number("ms_per_token") - total).abs() < 0.05 * total, "{run}");
+        assert!((number("tokens_per_s") * number("ms_per_token") - 2000.0).abs() < 1e-6, "{run}");
+    }
+    let time = &by_default["bounds"]["time_ms"];
+    assert!(time["lower"].as_f64() <= time["upper"].as_f64());
+    let prototype = json(&[&["simulate"], &flags[..], &["--cost", "prototype"]].concat());
+    assert_eq!(prototype["cost"]["by"], "prototype");
+    assert!(prototype["runs"][0]["physical"].is_null() && prototype["runs"][0]["total_latency_ms"].is_number());
+    assert!(refusal(&["simulate", "--model", "gpt2", "--cost", "prototype", "--device", "h200"]).contains("--device"));
+}
+
+#[test]
+fn answers_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, flags: &[&str]| {
+        let flags = [&["simulate", "--synthetic", "CNN", "--json", "--policy", "lru,fifo"], flags].concat();
+        std::fs::write(path(name), stdout(&flags)).unwrap();
+        path(name)
+    };
+    let (a, b) = (write("a.json", &[]), write("b.json", &["--capacity", "100MB", "--seed", "7"]));
+    let same = accel(&["compare", &a, &a]);
+    assert_eq!((same.status.code(), same.stdout.as_slice()), (Some(0), &b"The answers are equal.\n"[..]));
+    let differ = accel(&["compare", &a, &b]);
+    let text = String::from_utf8(differ.stdout).unwrap();
+    assert_eq!(differ.status.code(), Some(1));
+    assert!(text.contains("/memory/capacity_bytes") && text.contains("Only A has lru in 64000000 bytes."), "{text}");
+    let c = write("c.json", &["--admission", "bypass"]);
+    let differ = accel(&["compare", &a, &c, "--json"]);
+    let answer: Value = serde_json::from_slice(&differ.stdout).unwrap();
+    assert_eq!((differ.status.code(), &answer["equal"]), (Some(1), &false.into()));
+    assert_eq!(answer["recipe"][0]["field"], "/memory/admission");
+    assert!(answer["runs"].as_array().unwrap().iter().all(|run| !run["figures"].as_array().unwrap().is_empty()));
+    let trouble = accel(&["compare", &a, &path("none.json")]);
+    assert_eq!(trouble.status.code(), Some(2));
+    std::fs::write(path("d.json"), "{}").unwrap();
+    assert!(
+        refusal(&["compare", &a, &path("d.json")]).contains("has no runs: it is no answer of accel simulate --json")
+    );
+}
+
+#[test]
+fn a_trace_is_analyzed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.csv").display().to_string();
+    let plots = folder.path().join("plots");
+    std::fs::write(&file, REQUESTS).unwrap();
+    let answer = json(&["trace", "analyze", &file, "--json", "--plots", plots.to_str().unwrap()]);
+    assert_eq!(answer["popularity"]["ranks"][0], serde_json::json!({"rank": 1, "accesses": 4}));
+    assert_eq!(answer["sizes"]["of_tensors"]["most"], 100);
+    assert_eq!(answer["views"]["cold"], 3);
+    for name in ["popularity", "sizes", "reuse", "stack_distances", "working_set"] {
+        let svg = std::fs::read_to_string(plots.join(name).with_extension("svg")).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");
+        assert!(!svg.contains("NaN"), "{name}");
+    }
+    let text = stdout(&["trace", "analyze", "--model", "gpt2-large", "--decode-tokens", "2"]);
+    for wanted in ["Zipf exponent", "are used once", "Sizes", "first uses", "Working set"] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    // A single object has no law, and plots all the same.
+    std::fs::write(&file, "0,a,1\n1,a,1\n").unwrap();
+    assert!(
+        json(&["trace", "analyze", &file, "--json", "--plots", plots.to_str().unwrap()])["popularity"]["zipf"]
+            .is_null()
+    );
 }
 
 #[test]

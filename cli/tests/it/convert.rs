@@ -48,7 +48,7 @@ fn a_trace_survives_every_format() {
     both(&["trace", "generate", "--synthetic", "MoE", "--num-layers", "40", "--to", "prototype-json", "-o", &first]);
     let wanted = info(&first, &[]);
     assert_eq!(wanted["format"], "prototype-json");
-    let policies = ["--policy", "lru,s3-fifo", "--json"];
+    let policies = ["--policy", "lru,s3-fifo", "--cost", "prototype", "--bounds", "--json"];
     let simulated = both(&[&["simulate", "--trace", &first], &policies[..]].concat()).0;
 
     let mut last = first;

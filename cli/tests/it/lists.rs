@@ -4,7 +4,7 @@ use crate::{json, refusal, stdout};
 
 #[test]
 fn every_list_is_a_table_and_json() {
-    let lists = ["models", "policies", "devices", "formats", "families", "scenarios", "profiles"];
+    let lists = ["models", "policies", "parameters", "devices", "formats", "families", "scenarios", "profiles"];
     let all = json(&["list", "--json"]);
     assert_eq!(all.as_object().unwrap().len(), lists.len());
     for list in lists {
@@ -19,6 +19,8 @@ fn every_list_is_a_table_and_json() {
         |list: &str, name: &str| all[list].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap().clone();
     assert_eq!(of("models", "llama-2-7b")["parameters"], 6_738_415_616u64);
     assert_eq!(of("policies", "belady")["knows"], "future");
+    assert_eq!(of("policies", "slru")["parameters"], "segments=4,lowest=0");
+    assert_eq!(of("parameters", "segments")["most"], 16.0);
     assert_eq!(of("devices", "h100-sxm")["dram_gb_s"], 3350.0);
     assert_eq!(of("formats", "onnx")["yields"], "model");
     assert_eq!(of("formats", "parquet")["written"], true);

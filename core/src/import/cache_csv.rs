@@ -1,7 +1,7 @@
 //! CSV of a cache or storage trace as libCacheSim reads it: one request per line, its columns chosen by the user.
 //!
 //! The choice is written as in libCacheSim's option `-t`: `time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,`
-//! with columns counted from 1. A column may be named as well (`obj-id-col=key`). What is left out is detected from the
+//! with columns counted from 1, and `ttl-col=4` where objects expire. A column may be named as well (`obj-id-col=key`). What is left out is detected from the
 //! file, and a warning says how.
 
 use std::fmt;
@@ -24,6 +24,8 @@ const IDS: [&str; 8] = ["obj_id", "object_id", "obj", "object", "key", "id", "lb
 const SIZES: [&str; 6] = ["obj_size", "object_size", "size", "bytes", "size_bytes", "length"];
 /// Delimiters, the most likely first.
 const DELIMITERS: [(u8, &str); 5] = [(b',', ","), (b'\t', "\\t"), (b';', ";"), (b'|', "|"), (b' ', " ")];
+/// A line that begins with it is a comment: it may name the columns, and holds no request.
+const COMMENT: u8 = b'#';
 /// The choice of columns that cures say.
 const EXAMPLE: &str = "time-col=1,obj-id-col=2,obj-size-col=3";
 
@@ -55,6 +57,8 @@ pub struct Columns {
     pub id: Option<Column>,
     /// Its size in bytes.
     pub size: Option<Column>,
+    /// How long an object may be hit after it came in, in the unit of the time; for ever where it is empty or 0.
+    pub ttl: Option<Column>,
     /// Whether the first line names the columns.
     pub header: Option<bool>,
     /// What stands between fields.
@@ -67,12 +71,13 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad =
             |problem: String, cure: &str| Error::field("columns", format!("\"{}\"", shorten(text)), problem, cure);
-        const KNOWN: &str = "The keys are time-col, obj-id-col, obj-size-col, has-header and delimiter";
+        const KNOWN: &str = "The keys are time-col, obj-id-col, obj-size-col, ttl-col, has-header and delimiter";
         /// Each key, and what else it is called.
-        const KEYS: [&[&str]; 6] = [
+        const KEYS: [&[&str]; 7] = [
             &["time-col", "time"],
             &["obj-id-col", "obj-id", "id"],
             &["obj-size-col", "obj-size", "size"],
+            &["ttl-col", "ttl"],
             &["has-header", "header"],
             &["obj-id-is-num"],
             &["delimiter"],
@@ -117,6 +122,7 @@ impl FromStr for Columns {
                 "time-col" => columns.time = column()?,
                 "obj-id-col" => columns.id = column()?,
                 "obj-size-col" => columns.size = column()?,
+                "ttl-col" => columns.ttl = column()?,
                 "has-header" => columns.header = Some(boolean()?),
                 // libCacheSim asks whether ids are numbers; here both kinds are read alike.
                 "obj-id-is-num" => drop(boolean()?),
@@ -152,7 +158,8 @@ impl From<Columns> for String {
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        let columns = [("time-col", &self.time), ("obj-id-col", &self.id), ("obj-size-col", &self.size)];
+        let columns =
+            [("time-col", &self.time), ("obj-id-col", &self.id), ("obj-size-col", &self.size), ("ttl-col", &self.ttl)];
         parts.extend(columns.iter().filter_map(|(key, column)| column.as_ref().map(|c| format!("{key}={c}"))));
         parts.extend(self.header.map(|header| format!("has-header={header}")));
         let name = |byte| DELIMITERS.into_iter().find(|(known, _)| *known == byte).map(|(_, name)| name);
@@ -170,6 +177,8 @@ pub struct ColumnIndices {
     pub id: usize,
     /// Its size, where there is one.
     pub size: Option<usize>,
+    /// How long it may be hit after it came in, where that is chosen.
+    pub ttl: Option<usize>,
     /// Whether the first line names the columns.
     pub header: bool,
     /// Whether this is a guess, which deserves a warning.
@@ -193,11 +202,14 @@ fn is_number(field: &str) -> bool {
 impl Columns {
     /// Whether no column is chosen.
     fn none_chosen(&self) -> bool {
-        self.time.is_none() && self.id.is_none() && self.size.is_none()
+        [&self.time, &self.id, &self.size, &self.ttl].into_iter().all(Option::is_none)
     }
 
     fn names_one(&self) -> bool {
-        [&self.time, &self.id, &self.size].into_iter().flatten().any(|column| matches!(column, Column::Name(_)))
+        [&self.time, &self.id, &self.size, &self.ttl]
+            .into_iter()
+            .flatten()
+            .any(|column| matches!(column, Column::Name(_)))
     }
 
     /// The columns of a file whose first line, at `place`, has these `fields`.
@@ -231,10 +243,10 @@ impl Columns {
                 || format!("Say which columns hold what, such as {EXAMPLE} (on the command line with --columns)");
             return match (header, id) {
                 // The names that are written here need no warning.
-                (true, Some(id)) => Ok(ColumnIndices { time, id, size, header, guessed: fields != COLUMNS }),
+                (true, Some(id)) => Ok(ColumnIndices { time, id, size, ttl: None, header, guessed: fields != COLUMNS }),
                 (true, None) => Err(bad(format!("no column is named as an object's id (found: {})", list()), cure())),
                 (false, _) if fields.len() == 3 => {
-                    Ok(ColumnIndices { time: Some(0), id: 1, size: Some(2), header, guessed: true })
+                    Ok(ColumnIndices { time: Some(0), id: 1, size: Some(2), ttl: None, header, guessed: true })
                 }
                 (false, _) => {
                     let problem = format!("the first line names no columns and has {} of them, not 3", fields.len());
@@ -244,14 +256,41 @@ impl Columns {
         }
         let optional = |what, chosen: &Option<Column>| chosen.as_ref().map(|c| column(what, c)).transpose();
         let chosen = optional("obj-id-col", &self.id)?.or(id.filter(|_| header));
+        if self.ttl.is_some() && self.time.is_none() {
+            let problem = "ttl-col is given, and time-col is not".to_owned();
+            return Err(bad(problem, "Say which column holds the time, from which ages count: time-col=1".into()));
+        }
         Ok(ColumnIndices {
             time: optional("time-col", &self.time)?,
             id: chosen
                 .ok_or_else(|| bad("it is not said which column holds the object".into(), "Add obj-id-col=2".into()))?,
             size: optional("obj-size-col", &self.size)?,
+            ttl: optional("ttl-col", &self.ttl)?,
             header,
             guessed: self.id.is_none(),
         })
+    }
+}
+
+impl Columns {
+    /// The columns of a file where the line `names` names them and `row` is the first request below.
+    fn find_below(&self, input: &str, names: Row<'_>, row: Row<'_>) -> Result<ColumnIndices, Error> {
+        let columns = Self { header: Some(true), ..self.clone() };
+        let mut fields: Vec<&str> = names.fields().collect();
+        while fields.len() > row.len() && fields.last().is_some_and(|field| field.is_empty()) {
+            fields.pop();
+        }
+        if fields.len() == row.len() {
+            return columns.find(input, Place::Line(names.line), &fields);
+        }
+        if self.none_chosen() || self.names_one() {
+            let problem = format!("it names {} columns, and the line below has {} fields", fields.len(), row.len());
+            let cure = format!("Choose columns by number, such as {EXAMPLE} (on the command line with --columns)");
+            return Err(Error::input(input, Place::Line(names.line), problem, cure));
+        }
+        let by_number = Self { header: Some(false), ..columns };
+        let found = by_number.find(input, Place::Line(row.line), &row.fields().collect::<Vec<_>>())?;
+        Ok(ColumnIndices { header: true, ..found })
     }
 }
 
@@ -275,6 +314,49 @@ pub struct FromRequests<'a> {
     unsized_: bool,
     last_time: f64,
     backwards: u64,
+    ages: Ages,
+}
+
+/// When objects come in and how long they last, where a file says it.
+#[derive(Debug, Default)]
+struct Ages {
+    /// The time of each request; never before that of the one before.
+    times: Vec<f64>,
+    /// The last time at which what it brings in is hit.
+    until: Vec<f64>,
+}
+
+impl Ages {
+    fn push(&mut self, time: f64, ttl: f64) {
+        let now = self.times.last().map_or(time, |last| last.max(time));
+        self.times.push(now);
+        self.until.push(if ttl > 0.0 { now + ttl } else { f64::INFINITY });
+    }
+
+    /// For each request, the first one for which what it brings in is too old.
+    fn deadlines(self) -> Vec<u32> {
+        let Self { times, until } = self;
+        if until.iter().all(|until| *until == f64::INFINITY) {
+            return Vec::new();
+        }
+        // The trace has fewer requests than 2^32.
+        let first = |until: f64| times.partition_point(|time| *time <= until) as u32;
+        let never = |until: f64| if first(until) as usize == times.len() { u32::MAX } else { first(until) };
+        until.iter().map(|until| never(*until)).collect()
+    }
+}
+
+/// A request as a file has it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'r> {
+    /// The object.
+    pub id: &'r str,
+    /// Its size; one byte where there is none.
+    pub bytes: Option<u64>,
+    /// When it comes, where that is a number.
+    pub time: Option<f64>,
+    /// How long the object may be hit after it came in, in the unit of the time; 0 for ever. None where no column says it.
+    pub ttl: Option<f64>,
 }
 
 impl<'a> FromRequests<'a> {
@@ -287,6 +369,7 @@ impl<'a> FromRequests<'a> {
             unsized_: false,
             last_time: f64::NEG_INFINITY,
             backwards: 0,
+            ages: Ages::default(),
         }
     }
 
@@ -295,10 +378,19 @@ impl<'a> FromRequests<'a> {
         self.builder.warn(warning);
     }
 
-    /// Appends a request for `id`, found at `place`. An object without a size counts one byte.
-    pub fn push(&mut self, id: &str, bytes: Option<u64>, time: Option<f64>, place: Place) -> Result<(), Error> {
+    /// Appends a request, found at `place`.
+    pub fn push(&mut self, request: Request<'_>, place: Place) -> Result<(), Error> {
+        let Request { id, bytes, time, ttl } = request;
         if id.is_empty() {
             return Err(Error::input(self.input, place, "the object's id is empty", "Give every request an object"));
+        }
+        if let Some(ttl) = ttl {
+            let Some(time) = time.filter(|time| time.is_finite()) else {
+                let cure =
+                    "Objects that expire need times that are numbers: choose another column, or leave ttl-col out";
+                return Err(Error::input(self.input, place, "the time is not a number", cure));
+            };
+            self.ages.push(time, ttl);
         }
         self.unsized_ |= bytes.is_none();
         let bytes = bytes.unwrap_or(1);
@@ -335,6 +427,7 @@ impl<'a> FromRequests<'a> {
                 self.backwards
             ));
         }
+        self.builder.expires(self.ages.deadlines());
         self.builder.finish(self.input)
     }
 }
@@ -348,9 +441,9 @@ fn size(field: &str) -> Option<u64> {
     })
 }
 
-/// What stands between the fields of the first line.
+/// What stands between the fields of the first line that is no comment, or of the comment where there is nothing else.
 fn delimiter(head: &[u8]) -> u8 {
-    let line = first_line(head);
+    let line = Some(first_line(below_comments(head))).filter(|line| !line.is_empty()).unwrap_or(first_line(head));
     DELIMITERS.into_iter().find(|(byte, _)| line.contains(byte)).map_or(b',', |(byte, _)| byte)
 }
 
@@ -358,25 +451,33 @@ fn first_line(head: &[u8]) -> &[u8] {
     head.split(|b| *b == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default()
 }
 
-/// Whether the first line is one of words, with a number below one of them that is no object's id: it then names the
+/// What follows the comments and blank lines at the top.
+fn below_comments(mut head: &[u8]) -> &[u8] {
+    loop {
+        let end = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |end| end + 1);
+        let line = head[..end].trim_ascii_start();
+        if end == 0 || !(line.is_empty() || line.starts_with(&[COMMENT])) {
+            return head;
+        }
+        head = &head[end..];
+    }
+}
+
+/// Whether `first` is a line of words, with a number in the line below that is no object's id: it then names the
 /// columns, whatever they are called.
-fn words_over_numbers(head: &[u8], delimiter: u8, id: Option<&Column>) -> bool {
-    let text = String::from_utf8_lossy(head);
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    let mut split = || -> Vec<&str> {
-        let fields = lines.next().unwrap_or_default().split(char::from(delimiter));
-        fields.map(|field| field.trim().trim_matches('"')).collect()
-    };
-    let (first, second) = (split(), split());
+fn words_over_numbers(first: &Row<'_>, second: &Row<'_>, id: Option<&Column>) -> bool {
     let is_id = |at: usize| matches!(id, Some(Column::Number(number)) if *number as usize == at + 1);
-    !first.iter().any(|field| is_number(field))
-        && first.len() == second.len()
-        && second.iter().enumerate().any(|(at, field)| is_number(field) && !is_id(at))
+    !first.fields().any(is_number) && second.fields().enumerate().any(|(at, field)| is_number(field) && !is_id(at))
 }
 
 /// Whether `head` begins like a trace whose columns can be detected: usual names of an object and its size or time, or
 /// three columns of time, id and size.
 pub fn matches(head: &[u8]) -> bool {
+    let below = below_comments(head);
+    has_columns(head) || (below.len() < head.len() && has_columns(below))
+}
+
+fn has_columns(head: &[u8]) -> bool {
     let Ok(line) = std::str::from_utf8(first_line(head)) else { return false };
     let byte = delimiter(head);
     let split = |line: &str| line.split(char::from(byte)).map(|f| f.trim().to_owned()).collect::<Vec<_>>();
@@ -397,41 +498,75 @@ pub fn matches(head: &[u8]) -> bool {
 }
 
 /// Reads a trace whose columns are chosen or detected.
+///
+/// Comments at the top may name the columns. A line of names may have another number of fields than the requests (its
+/// names hold delimiters, or there is one too many at its end): columns are then chosen by number.
 pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut columns = columns.cloned().unwrap_or_default();
     let head = input.head();
-    let head = strip_mark(&head);
-    let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(head));
-    if columns.header.is_none() && words_over_numbers(head, delimiter, columns.id.as_ref()) {
-        columns.header = Some(true);
-    }
+    let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(strip_mark(&head)));
     let mut rows = Rows::new(*input, input.text(progress)?, delimiter);
     let mut trace = FromRequests::new(input.name);
-    let Some(first) = rows.next()? else { return trace.finish() };
-    let width = first.len();
-    let found = columns.find(input.name, Place::Line(first.line), &first.fields().collect::<Vec<_>>())?;
+    let (mut comment, mut first) = (None, rows.next()?.map(|row| row.kept()));
+    // An object's name may begin like a comment.
+    let id_first = columns.id == Some(Column::Number(1));
+    let is_comment = |row: Row<'_>| row.is_comment() && !(id_first && row.fields().any(is_number));
+    while first.as_ref().is_some_and(|row| is_comment(row.get())) {
+        comment = std::mem::replace(&mut first, rows.next()?.map(|row| row.kept()));
+    }
+    let Some(first) = first else { return trace.finish() };
+    let second = rows.next()?.map(|row| row.kept());
+    let (first, second) = (first.get(), second.as_ref().map(|row| row.get()));
+    let words = second.is_some_and(|second| words_over_numbers(&first, &second, columns.id.as_ref()));
+    // A comment of as many fields that has the names which are looked for, or that is said to be there.
+    let named = comment.as_ref().map(|row| row.get()).filter(|row| {
+        let fields: Vec<&str> = row.fields().collect();
+        let tells = columns.names_one() || usual(&fields, &IDS).is_some() || columns.header == Some(true);
+        !words && tells && columns.header != Some(false)
+    });
+    let found = match named {
+        Some(names) => columns.find_below(input.name, names, first)?,
+        None => {
+            if words && columns.header.is_none() {
+                columns.header = Some(true);
+            }
+            match second.filter(|_| columns.header == Some(true)) {
+                Some(second) => columns.find_below(input.name, first, second)?,
+                None => columns.find(input.name, Place::Line(first.line), &first.fields().collect::<Vec<_>>())?,
+            }
+        }
+    };
     if let Some(warning) = found.warning() {
         trace.warn(warning);
     }
-    if !found.header {
-        if columns.header.is_none() && !first.fields().any(is_number) {
-            trace.warn(
-                "the first line counts as a request, though no field of it is a number: if it names the columns, add \
-                 has-header=true",
-            );
-        }
-        push(&mut trace, input, &found, first)?;
+    let is_request = named.is_some() || !found.header;
+    if is_request && named.is_none() && columns.header.is_none() && !first.fields().any(is_number) {
+        trace.warn(
+            "the first line counts as a request, though no field of it is a number: if it names the columns, add \
+             has-header=true",
+        );
     }
-    while let Some(row) = rows.next()? {
-        if row.len() != width {
-            return Err(Error::input(
-                input.name,
-                Place::Line(row.line),
-                format!("{} fields where the first line has {width}", row.len()),
-                "Give every line the same columns, or choose another delimiter",
-            ));
+    let width = if is_request { first.len() } else { second.map_or(first.len(), |second| second.len()) };
+    let mut take = |row: Row<'_>| {
+        if row.len() == width {
+            return push(&mut trace, input, &found, row);
         }
-        push(&mut trace, input, &found, row)?;
+        if row.is_comment() {
+            return Ok(());
+        }
+        Err(Error::input(
+            input.name,
+            Place::Line(row.line),
+            format!("{} fields where the first line has {width}", row.len()),
+            "Give every line the same columns, or choose another delimiter",
+        ))
+    };
+    if is_request {
+        take(first)?;
+    }
+    second.map_or(Ok(()), &mut take)?;
+    while let Some(row) = rows.next()? {
+        take(row)?;
     }
     trace.finish()
 }
@@ -448,7 +583,24 @@ fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &ColumnIndices, 
     });
     // A time may be a date, which is not read: the order of the lines counts.
     let time = found.time.map(|at| row.field(at).parse().unwrap_or(f64::NAN));
-    trace.push(row.field(found.id), bytes.transpose()?, time, Place::Line(row.line))
+    let ttl = found.ttl.map(|at| {
+        let field = row.field(at);
+        ttl(field).ok_or_else(|| {
+            let problem = format!("the time to live in column {} is \"{}\"", at + 1, shorten(field));
+            Error::input(input.name, Place::Line(row.line), problem, TTL_CURE)
+        })
+    });
+    let request = Request { id: row.field(found.id), bytes: bytes.transpose()?, time, ttl: ttl.transpose()? };
+    trace.push(request, Place::Line(row.line))
+}
+
+/// What a time to live must be.
+pub const TTL_CURE: &str = "Write a number in the unit of the time, zero or more; nothing or 0 is for ever";
+
+/// A time to live: a number that is not negative, or nothing.
+fn ttl(field: &str) -> Option<f64> {
+    let number = if field.is_empty() { Some(0.0) } else { field.parse().ok() };
+    number.filter(|ttl: &f64| (0.0..f64::INFINITY).contains(ttl))
 }
 
 /// Writes `time,obj_id,obj_size` with a header; the time is the index of the access, the id the tensor's name.
@@ -481,6 +633,7 @@ pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
         (tensors().any(|t| t.kind != Kind::Object), "what kind each tensor is of"),
         (tensors().any(|t| t.stride != 1), "the strides"),
         (trace.knows_operations(), "the operations"),
+        (trace.expires(), "when objects expire"),
         (!trace.model_type().is_empty(), "the type of the model"),
     ])
 }
@@ -507,6 +660,7 @@ mod tests {
             "time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,",
             "obj-id-col=5",
             "obj-id-col=key,obj-size-col=bytes",
+            "time-col=1,obj-id-col=2,obj-size-col=3,ttl-col=4",
             "has-header=false,delimiter=\\t",
             "obj-id-col=2,delimiter= ",
             "",
@@ -524,7 +678,7 @@ mod tests {
             ("3", "\"3\" is not KEY=VALUE. Write the columns as in time-col=1"),
             ("obj-id-col=0", "Count columns from 1"),
             ("obj-id-col=,time-col=1", "obj-id-col is empty"),
-            ("ttl-col=3", "there is no key \"ttl-col\". The keys are time-col"),
+            ("age-col=3", "there is no key \"age-col\". The keys are time-col"),
             ("has-header=maybe", "Write true or false"),
             ("delimiter=x", "the delimiter is \"x\""),
             ("id=2,obj-id-col=1", "obj-id-col is given twice. Give each key once"),
@@ -578,6 +732,64 @@ mod tests {
             assert_eq!(names(&trace), wanted, "{text:?}");
             let advised = trace.warnings().iter().any(|w| w.contains("add has-header=true"));
             assert_eq!(advised, wanted.contains(&"name"), "{:?}", trace.warnings());
+        }
+    }
+
+    /// Comments, and lines of names that have another number of fields than the requests.
+    #[test]
+    fn comments_and_headers_of_another_width() {
+        let plain = "0,a,10\n1,b,20\n2,a,10\n";
+        let numbered = "time-col=1,obj-id-col=2,obj-size-col=3,delimiter=,";
+        for (columns, text) in [
+            // IBM's object store: the list in brackets holds the delimiter.
+            (numbered, format!("# when (ms), object [Key, or Name], bytes\n{plain}")),
+            ("time-col=1,obj-id-col=2,obj-size-col=3,has-header=true", format!("# when, what [a, b], bytes\n{plain}")),
+            (numbered, format!("time (s), object (key, hashed), bytes\n{plain}")),
+            (numbered, format!("object, bytes\n{plain}")),
+            ("", format!("time,id,size,\n{plain}")),
+            ("", format!("# made by a script\n#\n\n# of the storage team; see our page\n{plain}")),
+            ("", format!("# made by a script, version 2\ntime,id,size\n{plain}")),
+            ("", format!("# made by a script\n# time,id,size\n{plain}")),
+            ("id=id,size=size", format!("# time,id,size\n{plain}")),
+            ("id=2,size=3", format!("{plain}# end of the trace\n")),
+            (numbered, format!("\u{feff}# when, object, bytes, and more\n{plain}")),
+        ] {
+            let trace = read(columns, &text).unwrap_or_else(|e| panic!("{columns} {text:?}: {e}"));
+            assert_eq!(names(&trace), ["a", "b", "a"], "{columns} {text:?}");
+            assert_eq!(trace.sizes(), [10, 20], "{columns} {text:?}");
+        }
+        let trace = read("id=1,size=2", "# who, how much\n#a,10\n#b,20\n#a,10\n").unwrap();
+        assert_eq!(names(&trace), ["#a", "#b", "#a"]);
+        for (columns, text, wanted) in [
+            ("", "time,id,size,extra\n0,a,10\n", "line 1: it names 4 columns, and the line below has 3 fields. Choose"),
+            ("id=id", "time,id,size,extra\n0,a,10\n", "line 1: it names 4 columns"),
+            ("id=4", "a,b,c,d\n0,a,10\n", "line 2: obj-id-col is 4 and the line has 3 columns"),
+        ] {
+            let error = read(columns, text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{columns} {text:?} gave {error}");
+        }
+        assert!(matches(b"# made by a script\n0,7,4096\n1,9,4096\n"));
+        assert!(!matches(b"# hello\nthis is no trace\n"));
+    }
+
+    /// An object lives from the access that brought it in, and is too old once its age is more than its time to live.
+    #[test]
+    fn objects_grow_too_old() {
+        let chosen = "time=1,id=2,size=3,ttl=4";
+        let trace = read(chosen, "0,a,1,10\n5,a,1,10\n10,a,1,\n11,b,1,0\n16,a,1,2\n").unwrap();
+        assert!(trace.expires());
+        // Brought in at 0 until 10, at 5 until 15; for ever; for ever; until 18, when there is nothing any more.
+        assert_eq!(trace.whole().deadlines, [3, 4, u32::MAX, u32::MAX, u32::MAX]);
+        assert!(!read(chosen, "0,a,1,0\n1,a,1,\n").unwrap().expires());
+        // Times that go back count as the latest so far.
+        assert_eq!(read(chosen, "9,a,1,1\n3,a,1,1\n10,a,1,1\n11,a,1,1\n").unwrap().whole().deadlines[1], 3);
+        for (columns, text, wanted) in [
+            (chosen, "0,a,1,-1\n", "line 1: the time to live in column 4 is \"-1\". Write a number in the unit"),
+            (chosen, "2020-01-01,a,1,7\n", "line 1: the time is not a number. Objects that expire"),
+            ("id=2,ttl=4", "0,a,1,7\n", "ttl-col is given, and time-col is not"),
+        ] {
+            let error = read(columns, text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{columns} {text:?} gave {error}");
         }
     }
 

@@ -347,9 +347,9 @@ pub(crate) fn content(
         input.check()?;
     }
     Ok(match codec.read {
-        Reader::Trace(read) | Reader::Records(read) => Content::Trace(Box::new(read(input, progress)?)),
-        Reader::Table(read) => Content::Trace(Box::new(read(input, columns, progress)?)),
-        Reader::Weights(read, _) => Content::Trace(Box::new(read(input, None, progress)?)),
+        Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?.into()),
+        Reader::Table(read) => Content::Trace(read(input, columns, progress)?.into()),
+        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?.into()),
         Reader::Model(read) => Content::Model(read(input, progress)?),
     })
 }

@@ -282,27 +282,34 @@ impl Again<'_> {
             self.accesses.push(number);
             self.done += 1;
         }
-        Ok(Chunk { start, accesses: &self.accesses, resizes: &self.resizes })
+        Ok(Chunk { start, accesses: &self.accesses, resizes: &self.resizes, deadlines: &[] })
     }
 }
 
-/// Reads all records. The next-access field is not trusted: reuse is computed from the ids.
-pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut objects = Objects::default();
-    let mut builder = TraceBuilder::new("");
-    let mut reader = input.reader(progress);
-    let mut piece = Vec::with_capacity(PIECE);
-    let mut numbers = Vec::with_capacity(PIECE / RECORD);
-    let mut resizes = Vec::new();
-    loop {
-        piece.clear();
-        (&mut reader).take(PIECE as u64).read_to_end(&mut piece).map_err(|e| input.error(&e))?;
-        if piece.is_empty() {
-            break;
-        }
+/// A trace under construction: its records come in pieces. The next-access field is not trusted: reuse is computed from
+/// the ids.
+#[derive(Debug)]
+pub struct Reading {
+    objects: Objects,
+    builder: TraceBuilder,
+    numbers: Vec<u32>,
+    resizes: Vec<Resize>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        let (objects, builder) = (Objects::default(), TraceBuilder::new(""));
+        Self { objects, builder, numbers: Vec::new(), resizes: Vec::new() }
+    }
+}
+
+impl Reading {
+    /// Appends the records of a piece, which holds whole records; `input` is named in the errors.
+    pub fn push(&mut self, input: &str, piece: &[u8]) -> Result<(), Error> {
+        let Self { objects, builder, numbers, resizes } = self;
         numbers.clear();
         resizes.clear();
-        objects.numbers(input.name, &piece, &mut numbers, &mut resizes)?;
+        objects.numbers(input, piece, numbers, resizes)?;
         // The last record of a piece shows whether times are more than a count.
         if piece.as_chunks().0.last().is_some_and(|record| u64::from(time(record)) != objects.records - 1) {
             builder.timed();
@@ -311,9 +318,30 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
             let name = id.to_string();
             builder.tensor(Tensor { name, bytes: *bytes, layer: None, stride: 1, kind: Kind::Object })?;
         }
-        builder.requests(&numbers, &resizes)?;
+        builder.requests(numbers, resizes)
     }
-    builder.finish(input.name)
+
+    /// The trace.
+    pub fn finish(self, input: &str) -> Result<Trace, Error> {
+        // What only serves the reading goes before the trace is checked.
+        drop(self.objects);
+        self.builder.finish(input)
+    }
+}
+
+/// Reads all records.
+pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    let mut reading = Reading::default();
+    let mut reader = input.reader(progress);
+    let mut piece = Vec::with_capacity(PIECE);
+    loop {
+        piece.clear();
+        (&mut reader).take(PIECE as u64).read_to_end(&mut piece).map_err(|e| input.error(&e))?;
+        if piece.is_empty() {
+            return reading.finish(input.name);
+        }
+        reading.push(input.name, &piece)?;
+    }
 }
 
 /// The tensor names as ids, where all of them are numbers as they are written here (`007` is not).
@@ -414,7 +442,7 @@ mod tests {
         assert_eq!(objects.summary("t").unwrap(), trace.summary());
         let mut again = objects.again();
         for piece in pieces() {
-            let Chunk { start, accesses, resizes } = again.accesses("t", piece).unwrap();
+            let Chunk { start, accesses, resizes, .. } = again.accesses("t", piece).unwrap();
             let held = trace.chunk(start, start + accesses.len());
             assert_eq!((accesses, resizes), (held.accesses, held.resizes));
         }

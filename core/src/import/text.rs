@@ -57,6 +57,29 @@ impl<'r> Row<'r> {
         let row = *self;
         (0..row.len()).map(move |i| row.field(i))
     }
+
+    /// Whether the line begins with `#`.
+    pub(crate) fn is_comment(&self) -> bool {
+        self.text.trim_start().starts_with('#')
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        Kept { line: self.line, text: self.text.to_owned(), ends: self.ends.to_vec() }
+    }
+}
+
+/// A row that outlives the next.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    line: u64,
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Kept {
+    pub(crate) fn get(&self) -> Row<'_> {
+        Row { line: self.line, text: &self.text, ends: &self.ends }
+    }
 }
 
 /// Reads rows with csv-core, which the csv crate is built on: its own reader is too large for the page.

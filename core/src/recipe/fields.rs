@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use super::measure::Amount;
 use super::{FileSource, Recipe, Workload};
 use crate::closed::{self, Closed};
 use crate::curve::Grid;
@@ -38,6 +39,8 @@ pub enum Part {
     Device,
     /// The curve over capacities.
     Curve,
+    /// Which accesses are run and counted.
+    Measure,
     /// The experiment as a whole.
     Experiment,
 }
@@ -139,7 +142,7 @@ impl Part {
     pub fn recipe(self) -> Recipe {
         let with = |workload| Recipe { workload, memory: Memory::default(), ..Recipe::default() };
         match self {
-            Self::Model | Self::Memory | Self::Experiment => Recipe::default(),
+            Self::Model | Self::Memory | Self::Measure | Self::Experiment => Recipe::default(),
             Self::Synthetic => with(Workload::Synthetic(Synthetic::default())),
             Self::File => with(Workload::File(FileSource { name: String::new(), format: None, columns: None })),
             Self::Device => {
@@ -229,6 +232,16 @@ impl Written<Columns> for Form {
     }
 }
 
+impl Written<Amount> for Form {
+    fn text(amount: &Amount) -> String {
+        amount.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Amount, Error> {
+        text.parse()
+    }
+}
+
 impl Written<String> for Form {
     fn text(text: &String) -> String {
         text.clone()
@@ -236,6 +249,25 @@ impl Written<String> for Form {
 
     fn read(_: &FieldInfo, text: &str) -> Result<String, Error> {
         Ok(text.to_owned())
+    }
+}
+
+/// Yes, or an empty text.
+struct Switch;
+
+impl Written<bool> for Switch {
+    fn text(on: &bool) -> String {
+        if *on { "yes".to_owned() } else { String::new() }
+    }
+
+    fn read(row: &FieldInfo, text: &str) -> Result<bool, Error> {
+        match text.trim() {
+            "" => Ok(false),
+            "yes" => Ok(true),
+            other => {
+                Err(Error::field(row.name, format!("\"{other}\""), "neither yes nor empty", "Write yes, or nothing"))
+            }
+        }
     }
 }
 
@@ -684,6 +716,50 @@ fields! {
         value: Domain::Number(Some(["2", "512"])),
         access: access!(Number, curve as Some(grid), grid.points),
     }
+    Warmup "Accesses before counting begins, or their share of all, such as 0.2." {
+        part: Part::Measure,
+        pointer: "/measure/warmup",
+        name: "warmup",
+        id: "warmup",
+        flag: "warmup",
+        value_name: "N|SHARE",
+        title: "Warm-up",
+        hint: "Accesses before counting begins, or their share of all.",
+        empty: "none",
+        access: access!(Optional<Form>, measure.warmup),
+    }
+    Accesses "Run the first N accesses of the trace only." {
+        part: Part::Measure,
+        pointer: "/measure/requests",
+        name: "requests",
+        id: "accesses",
+        flag: "requests",
+        title: "Accesses, at most",
+        empty: "all",
+        value: Domain::Number(None),
+        access: access!(Optional<Number>, measure.requests),
+    }
+    Interval "Tell the misses of each N accesses as well." {
+        part: Part::Measure,
+        pointer: "/measure/interval",
+        name: "interval",
+        id: "interval",
+        flag: "interval",
+        access: access!(Optional<Number>, measure.interval),
+        value: Domain::Number(None),
+    }
+    IgnoreSize "Count every tensor as one byte." {
+        part: Part::Measure,
+        pointer: "/measure/ignore_size",
+        name: "ignore_size",
+        id: "ignore_size",
+        flag: "ignore-size",
+        value_name: "",
+        title: "Sizes",
+        empty: "as given",
+        value: Domain::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
+        access: access!(Switch, measure.ignore_size),
+    }
     Seed "Seed of everything drawn by chance." {
         part: Part::Experiment,
         pointer: "/seed",
@@ -720,6 +796,8 @@ mod tests {
                     let text = match row.field {
                         Field::Requests => "512+64, 3x128+32@4",
                         Field::Columns => "time-col=1,obj-id-col=2",
+                        Field::Warmup => "0.2",
+                        Field::Accesses | Field::Interval => "1000",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]
@@ -733,7 +811,10 @@ mod tests {
                 match json.pointer(row.pointer) {
                     None => assert_eq!(text, row.default(), "{}", row.pointer),
                     Some(serde_json::Value::String(shown)) => assert_eq!(*shown, text),
-                    Some(serde_json::Value::Number(number)) if matches!(row.value, Domain::Number(_)) => {
+                    Some(serde_json::Value::Bool(on)) => assert!(*on && text == "yes"),
+                    Some(serde_json::Value::Number(number))
+                        if matches!(row.value, Domain::Number(_)) || row.field == Field::Warmup =>
+                    {
                         assert_eq!(number.to_string().trim_end_matches(".0"), text);
                     }
                     Some(number) => assert!(matches!(row.value, Domain::Size) && number.is_u64()),

@@ -1,6 +1,7 @@
 //! One experiment as one value. The URL, the worker, REST and the command line all carry it.
 
 pub mod fields;
+pub mod measure;
 pub mod tenants;
 mod workload;
 
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
+use measure::Measure;
 
 pub use workload::{FileSource, Workload};
 
@@ -32,24 +34,31 @@ pub struct Recipe {
     pub memory: Memory,
     /// The policies to compare, at least one.
     #[serde(default = "default_policies")]
-    pub policies: Vec<PolicyKind>,
+    pub policies: Vec<PolicySpec>,
     /// The seed of everything drawn by chance.
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// Whether to enclose the best possible schedule; takes about as long as five policies.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub bounds: bool,
+    /// Which accesses are run and counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub measure: Measure,
     /// At which capacities to run everything again, if at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<Grid>,
+}
+
+fn is_default(measure: &Measure) -> bool {
+    *measure == Measure::default()
 }
 
 fn yes() -> bool {
     true
 }
 
-fn default_policies() -> Vec<PolicyKind> {
-    vec![PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Ml]
+fn default_policies() -> Vec<PolicySpec> {
+    PolicySpec::plain([PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Ml])
 }
 
 /// The seed of a recipe that names none.
@@ -66,6 +75,7 @@ impl Default for Recipe {
             policies: default_policies(),
             seed: default_seed(),
             bounds: true,
+            measure: Measure::default(),
             curve: None,
         }
     }
@@ -79,23 +89,32 @@ impl Recipe {
         policies.any(|policy| policy.info().scored())
     }
 
+    /// The accesses that are run; a file workload brings its trace along.
+    pub fn trace(&self, file: Option<Trace>) -> Result<Trace, Error> {
+        let trace = match file {
+            Some(trace) => trace,
+            None => self.workload.trace(self.seed, self.memory.capacity_bytes)?,
+        };
+        Ok(self.measure.part(trace))
+    }
+
     /// Fails on the first field that is out of range, without making the trace.
     pub fn check(&self) -> Result<(), Error> {
         self.memory.check()?;
         if self.policies.is_empty() {
             return Err(Error::field("policies", "empty", "there is nothing to compare", "Choose at least one policy"));
         }
-        let twice = self.policies.iter().enumerate().find(|(i, kind)| self.policies[..*i].contains(kind));
-        if let Some((_, kind)) = twice {
-            return Err(Error::field("policies", kind.name(), "named twice", "Name each policy once"));
+        let twice = self.policies.iter().enumerate().find(|(i, policy)| self.policies[..*i].contains(policy));
+        if let Some((_, policy)) = twice {
+            return Err(Error::field("policies", policy.name(), "named twice", "Name each policy once"));
         }
+        self.measure.check()?;
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
+        if let (Some(warmup), Some(_)) = (self.measure.warmup, &self.curve) {
+            let problem = "a curve over capacities counts every access";
+            return Err(Error::field("warmup", warmup, problem, "Leave the warm-up out, or the curve"));
+        }
         self.workload.check(self.memory.capacity_bytes)
-    }
-
-    /// The trace of the workload. A workload that needs a file has none without it.
-    pub fn trace(&self) -> Result<Trace, Error> {
-        self.workload.trace(self.seed, self.memory.capacity_bytes)
     }
 
     /// Reads a recipe from JSON; `input` is named in the errors.
@@ -166,7 +185,7 @@ mod tests {
         let recipe = Recipe { memory: Memory::new(0), ..Recipe::default() };
         assert_eq!(recipe.check().unwrap_err().field_name(), Some("capacity_bytes"));
         assert!(Recipe { policies: vec![], ..Recipe::default() }.check().is_err());
-        let twice = Recipe { policies: vec![PolicyKind::Lru; 2], ..Recipe::default() };
+        let twice = Recipe { policies: vec![PolicyKind::Lru.into(); 2], ..Recipe::default() };
         assert!(twice.check().unwrap_err().to_string().contains("Name each policy once"));
     }
 }

@@ -54,6 +54,11 @@ impl Tenants {
         Ok(())
     }
 
+    /// Whether the trace of any depends on the capacity.
+    pub(crate) fn follow_capacity(&self) -> bool {
+        self.tenants.iter().any(|tenant| tenant.workload.follows_capacity())
+    }
+
     /// The trace of all tenants; who is done drops out. Each draws from its own seed.
     pub(crate) fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
         self.check(capacity_bytes)?;

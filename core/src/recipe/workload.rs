@@ -61,6 +61,15 @@ impl Workload {
         }
     }
 
+    /// Whether its tiles, and so its trace, depend on the capacity.
+    pub fn follows_capacity(&self) -> bool {
+        match self {
+            Self::Model(run) => run.tile_bytes.is_none(),
+            Self::Tenants(tenants) => tenants.follow_capacity(),
+            Self::Synthetic(_) | Self::File(_) => false,
+        }
+    }
+
     /// Checks every field and makes the trace for `capacity_bytes` of fast memory. A workload that needs a file has no trace
     /// without it: an error says so.
     pub fn trace(&self, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {

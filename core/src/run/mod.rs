@@ -5,19 +5,22 @@
 //! threads ([`Plan::run`]). What is not asked for ([`Details`]) is not computed. [`stream`] is for traces that are too
 //! long to hold.
 
+mod counter;
 mod pass;
 pub mod stream;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bound::{Bounds, Least, Misses};
+use crate::bound::lower::Lower;
+use crate::bound::{Bounds, Least, Misses, Reuses, Schedule, Value};
 use crate::curve::{CurveTasks, Curves, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
-use crate::policy::{Admission, PolicyKind, Setup};
+use crate::memory::{Costing, Stated};
+use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::score::{Scorer, Scores, heuristic};
@@ -29,6 +32,7 @@ use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
 use crate::workload::synthetic::sort_by_key;
+use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
 
@@ -72,6 +76,8 @@ pub struct Charts {
 pub struct Outcome {
     /// Size of the trace.
     pub trace: Summary,
+    /// What counts time and energy.
+    pub cost: Stated,
     /// One report a policy, in the order of the recipe.
     pub runs: Vec<Report>,
     /// How good any policy could be, where the recipe asks.
@@ -153,9 +159,16 @@ pub struct Plan {
     trace: Arc<Trace>,
     /// Where a policy reads them.
     scores: Option<Scores>,
-    sizes: Vec<u64>,
-    future: Arc<Future>,
+    sizes: Arc<[u64]>,
+    /// Made when a pass first asks for it.
+    future: Arc<OnceLock<Arc<Future>>>,
+    /// The reuses sorted by objects and by bytes: the lower bound and a packing use each, and the second one takes it.
+    orders: [Mutex<Option<Lower>>; 2],
     buckets: Buckets,
+    costing: Costing,
+    /// The first access that is counted, and the accesses of an interval.
+    from: usize,
+    interval: Option<usize>,
     curve: Option<CurveTasks>,
     passes: Vec<Pass>,
 }
@@ -165,17 +178,30 @@ impl Plan {
     /// elsewhere, one per access; where a policy reads them and none are given, the heuristic makes them.
     pub fn new(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>, details: Details) -> Result<Self, Error> {
         recipe.check()?;
-        let trace = Arc::new(match file {
-            Some(trace) => trace,
-            None => recipe.trace()?,
-        });
+        let trace = Arc::new(recipe.trace(file)?);
         let (given, accesses) = (scores.as_ref().map(|scores| scores.values.len()), trace.accesses().len());
         if let Some(given) = given.filter(|given| *given != accesses) {
             return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
         }
         let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
-        let future = Arc::new(Future::of(&trace));
-        let curve = recipe.curve.as_ref().map(|grid| {
+        let from = recipe.measure.begin(accesses)?;
+        let random = matches!(recipe.workload, Workload::Synthetic(_));
+        let mut plan = Self {
+            sizes: trace.sizes().into(),
+            buckets: if details.charts { Buckets::new(&trace) } else { Buckets::default() },
+            costing: recipe.memory.cost.fit(trace.knows_operations(), random),
+            from,
+            interval: recipe.measure.interval(accesses - from)?,
+            recipe: recipe.clone(),
+            details,
+            trace,
+            scores,
+            future: Arc::default(),
+            orders: Default::default(),
+            curve: None,
+            passes: Vec::new(),
+        };
+        plan.curve = recipe.curve.as_ref().map(|grid| {
             let question = Question {
                 grid,
                 policies: &recipe.policies,
@@ -183,8 +209,44 @@ impl Plan {
                 seed: recipe.seed,
                 bounds: recipe.bounds,
             };
-            CurveTasks::new(&trace, &future, scores.as_ref(), &question)
+            CurveTasks::new(&plan.trace, plan.future(), plan.scores.as_ref(), &question)
         });
+        plan.passes = plan.all_passes();
+        Ok(plan)
+    }
+
+    /// The same run in a memory of `capacity_bytes`, without curves: the trace and what is known of it are shared.
+    pub fn at(&self, capacity_bytes: u64) -> Result<Self, Error> {
+        let mut recipe = self.recipe.clone();
+        (recipe.memory.capacity_bytes, recipe.curve) = (capacity_bytes, None);
+        recipe.memory.check()?;
+        let mut plan = Self {
+            recipe,
+            details: self.details,
+            trace: Arc::clone(&self.trace),
+            scores: self.scores.clone(),
+            sizes: Arc::clone(&self.sizes),
+            future: Arc::clone(&self.future),
+            orders: Default::default(),
+            buckets: self.buckets.clone(),
+            costing: self.costing.clone(),
+            from: self.from,
+            interval: self.interval,
+            curve: None,
+            passes: Vec::new(),
+        };
+        plan.passes = plan.all_passes();
+        Ok(plan)
+    }
+
+    /// Takes a memory of `capacity_bytes` in place of the recipe's.
+    pub fn set_capacity(&mut self, capacity_bytes: u64) -> Result<(), Error> {
+        self.recipe.memory.capacity_bytes = capacity_bytes;
+        self.recipe.memory.check()
+    }
+
+    fn all_passes(&self) -> Vec<Pass> {
+        let Self { recipe, details, .. } = self;
         let mut passes = Vec::new();
         if details.explanation {
             passes.push(Pass::Reuse);
@@ -193,25 +255,49 @@ impl Plan {
             passes.extend(recipe.policies.iter().map(|policy| Pass::Policy(*policy)));
         }
         if details.runs && recipe.bounds {
-            let missing = REFERENCES.into_iter().filter(|policy| !recipe.policies.contains(policy));
+            let missing = REFERENCES.into_iter().filter(|kind| !recipe.policies.iter().any(|policy| policy == kind));
             passes.extend(missing.map(Pass::Reference));
             passes.push(Pass::Lower);
-            // Where tensors continue others, a packing is no schedule.
-            let packings = if trace.parents().is_empty() { PACKINGS.len() } else { 0 };
-            passes.extend((0..packings).map(Pass::Packing));
+            // A packed tensor would be kept beyond its age, or without the one that it continues.
+            if !self.trace.expires() && self.trace.parents().is_empty() {
+                passes.extend((0..PACKINGS.len()).map(Pass::Packing));
+            }
         }
-        passes.extend((0..curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
-        Ok(Self {
-            sizes: trace.sizes(),
-            buckets: Buckets::new(&trace),
-            recipe: recipe.clone(),
-            details,
-            trace,
-            scores,
-            future,
-            curve,
-            passes,
+        passes.extend((0..self.curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
+        passes
+    }
+
+    fn counter(&self) -> Counter {
+        Counter::new(self.from, self.accesses(), self.interval)
+    }
+
+    fn future(&self) -> &Arc<Future> {
+        self.future.get_or_init(|| Arc::new(Future::of(&self.trace)))
+    }
+
+    fn reuses(&self) -> Reuses {
+        Reuses::since(self.from, &self.trace, self.future())
+    }
+
+    /// The reuses sorted by `value`. Whoever comes second waits for the first rather than sort once more.
+    fn order(&self, value: Value) -> Lower {
+        let [objects, bytes] = &self.orders;
+        let kept = match value {
+            Value::Objects => objects,
+            Value::Bytes | Value::Cost { .. } => bytes,
+        };
+        // An order is whole, or there is none.
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().unwrap_or_else(|| {
+            let order = Lower::new(&self.reuses(), value, self.recipe.memory.admission);
+            *kept = Some(order.clone());
+            order
         })
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// The trace.
@@ -257,19 +343,20 @@ impl Plan {
     }
 
     /// The evictions that access number `access` causes under `policy`, the worst first.
-    pub fn evictions_at(&self, policy: PolicyKind, access: usize) -> Result<Vec<Eviction>, Error> {
-        evictions_at(policy, &self.setup(), &self.future, &self.trace, access)
+    pub fn evictions_at(&self, policy: PolicySpec, access: usize) -> Result<Vec<Eviction>, Error> {
+        evictions_at(policy, &self.setup(policy), self.future(), &self.trace, &self.costing, access)
     }
 
     fn accesses(&self) -> usize {
         self.trace.accesses().len()
     }
 
-    fn setup(&self) -> Setup<'_> {
+    /// What `policy` may know, and those of levels below, which do not know the future.
+    fn setup(&self, policy: PolicySpec) -> Setup<'_> {
         Setup {
             admission: self.recipe.memory.admission,
             scores: self.scores.as_ref(),
-            future: Some(&self.future),
+            future: (policy.info().knows == Knows::Future).then(|| self.future()),
             seed: self.recipe.seed,
             parents: self.trace.parents(),
             ..Setup::new(&self.sizes, self.recipe.memory.capacity_bytes)
@@ -282,11 +369,16 @@ impl Plan {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
         let summary = self.trace.summary();
+        let counted = Summary { accesses: summary.accesses - self.from as u64, ..summary };
+        let counted = match self.from {
+            0 => counted,
+            from => Summary { requested_bytes: self.trace.sized().skip(from).map(|(_, bytes)| bytes).sum(), ..counted },
+        };
         let admission = self.recipe.memory.admission;
-        let nothing_kept = Misses { objects: summary.accesses, bytes: summary.requested_bytes };
+        let nothing_kept = Misses { objects: counted.accesses, bytes: counted.requested_bytes };
         let mut schedules = match admission {
             Admission::Always => Vec::new(),
-            Admission::Bypass => vec![("nothing kept", nothing_kept)],
+            Admission::Bypass => vec![Schedule { name: "nothing kept".into(), misses: nothing_kept, time_ms: None }],
         };
         let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
         let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
@@ -295,32 +387,34 @@ impl Plan {
                 Found::Reuse(counts, stack) => (reuse, distances) = (counts, stack),
                 Found::Run(report, timeline) => {
                     let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
-                    schedules.push((report.policy.name(), misses));
+                    schedules.push(Schedule { name: report.policy.name(), misses, time_ms: report.time_ms() });
                     runs.push(*report);
                     timelines.extend(timeline);
                 }
-                Found::Schedule(name, misses) => schedules.push((name, misses)),
+                Found::Schedule(schedule) => schedules.push(schedule),
                 Found::Lower(found) => least = Some(found),
                 Found::Curve(answer) => curve.push(answer),
             }
         }
         reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
-        let bounds = least.and_then(|least: Least| least.bounds(admission, summary.accesses, &schedules));
+        let bounds =
+            least.and_then(|least: Least| least.bounds(admission, counted.accesses, &self.costing, &schedules));
         if let Some(bounds) = &bounds {
             close_gaps(&mut runs, bounds, &schedules);
         }
         let validation = match &self.recipe.workload {
-            Workload::Synthetic(s) if self.details.runs => {
+            Workload::Synthetic(s) if self.details.runs && self.recipe.measure.is_whole() => {
                 Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?)
             }
             Workload::Synthetic(_) | Workload::Model(_) | Workload::Tenants(_) | Workload::File(_) => None,
         };
         let explanation = match self.details.explanation {
-            true => explain(&summary, &reuse, &runs, bounds.as_ref()),
+            true => explain(&counted, &reuse, &runs, bounds.as_ref(), &self.costing),
             false => Vec::new(),
         };
         let outcome = Outcome {
             trace: summary,
+            cost: self.costing.stated(self.recipe.memory.capacity_bytes)?,
             explanation,
             runs,
             bounds,
@@ -343,8 +437,9 @@ impl Plan {
 }
 
 /// Gives each run how far it goes from LRU to the best schedule known.
-fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[(&'static str, Misses)]) {
-    let Some((_, lru)) = schedules.iter().find(|(name, _)| *name == PolicyKind::Lru.name()) else { return };
+fn close_gaps(runs: &mut [Report], bounds: &Bounds, schedules: &[Schedule]) {
+    let Some(lru) = schedules.iter().find(|schedule| schedule.name == PolicyKind::Lru.name()) else { return };
+    let lru = lru.misses;
     for run in runs {
         run.gap_closed = gap_closed(lru.objects, run.misses, bounds.misses.upper);
         run.byte_gap_closed = gap_closed(lru.bytes, run.miss_bytes, bounds.miss_bytes.upper);
@@ -504,7 +599,7 @@ mod tests {
     #[test]
     fn scores_from_outside_are_used_and_counted() {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
-        let trace = || recipe.trace().unwrap();
+        let trace = || recipe.trace(None).unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
         let heuristic = heuristic(&trace());
         let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };
@@ -532,10 +627,10 @@ mod tests {
     #[test]
     fn parts_alone_are_the_same_as_in_the_whole() {
         let mut recipe = synthetic();
-        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind).collect();
+        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
         recipe.memory.capacity_bytes = 32_000_000;
         recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
-        for cost in [crate::memory::Cost::default(), crate::memory::Cost::Physical(Default::default())] {
+        for cost in [crate::memory::Cost::Prototype, crate::memory::Cost::Physical(Default::default())] {
             recipe.memory.cost = cost;
             let whole = run(&recipe, &mut Unattended).unwrap();
             for runs in [false, true] {
@@ -558,6 +653,8 @@ mod tests {
                             }
                             if !charts {
                                 wanted.charts.timelines.clear();
+                                wanted.charts.groupings.clear();
+                                wanted.charts.accesses_per_column = 0;
                             }
                             if !reasons {
                                 wanted.runs.iter_mut().for_each(|run| run.why = None);
@@ -573,6 +670,73 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What is counted is what the whole run has more than a run of the warm-up alone, whatever the steps, on a device or
+    /// not, with charts or without.
+    #[test]
+    fn counting_begins_behind_the_warm_up() {
+        use crate::memory::{Cost, Physical};
+        use crate::recipe::measure::{Amount, Measure};
+
+        for cost in [Cost::Prototype, Cost::Physical(Physical::default())] {
+            let mut whole = synthetic();
+            whole.memory = crate::memory::Memory { cost, ..crate::memory::Memory::new(32_000_000) };
+            whole.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
+            let with = |measure: Measure| Recipe { measure, ..whole.clone() };
+            let first = with(Measure { requests: Some(20), ..Measure::default() });
+            let counted = with(Measure { warmup: Some(Amount::Accesses(20)), interval: Some(7), ..Measure::default() });
+            let [whole, first] = [&whole, &first].map(|recipe| run(recipe, &mut Unattended).unwrap().runs);
+            let known = run(&counted, &mut Unattended).unwrap();
+            for ((whole, first), counted) in whole.iter().zip(&first).zip(&known.runs) {
+                // A policy that draws by chance, or knows the future, does so alike in both.
+                if counted.policy.info().knows == Knows::Past {
+                    assert_eq!(whole.misses - first.misses, counted.misses, "{}", counted.policy.name());
+                    assert_eq!(whole.hit_bytes - first.hit_bytes, counted.hit_bytes);
+                    assert_eq!(whole.evictions - first.evictions, counted.evictions);
+                }
+                assert_eq!(counted.accesses, whole.accesses - 20);
+                let sum = |figure: fn(&crate::sim::Interval) -> u64| counted.intervals.iter().map(figure).sum::<u64>();
+                assert_eq!((sum(|i| i.accesses), sum(|i| i.misses)), (counted.accesses, counted.misses));
+                assert_eq!(sum(|i| i.miss_bytes), counted.miss_bytes);
+                let ends: Vec<u64> = counted.intervals.iter().map(|interval| interval.end).collect();
+                assert!(ends.windows(2).all(|two| two[1] - two[0] <= 7) && ends.last() == Some(&whole.accesses));
+                if let (Some(all), Some(part)) = (&whole.physical, &counted.physical) {
+                    assert!(part.total_ms <= all.total_ms && part.stall_ms > -1e-9, "{part:?}");
+                    assert_eq!(part.dram_read_bytes, counted.miss_bytes);
+                }
+            }
+            let bounds = known.bounds.clone().unwrap();
+            assert!(bounds.misses.lower <= bounds.misses.upper);
+            let least = known.runs.iter().map(|run| run.misses).min();
+            assert!(least >= Some(bounds.misses.upper));
+            let time = bounds.time_ms.unwrap();
+            assert!(time.lower <= time.upper);
+            for step in [1, 13] {
+                let mut job = Job::new(&counted, None).unwrap();
+                while !job.is_done() {
+                    job.step(step).unwrap();
+                }
+                assert_eq!(job.finish().unwrap().0, known);
+            }
+        }
+    }
+
+    /// A plan at another capacity is the plan of a recipe with that capacity.
+    #[test]
+    fn plans_at_other_capacities_are_those_of_their_recipes() {
+        let recipe = Recipe {
+            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Belady, PolicyKind::Ml]),
+            ..synthetic()
+        };
+        let base = Plan::new(&recipe, None, None, Details::ALL).unwrap();
+        for capacity in [1, 40_000_000, 1 << 40] {
+            let mut alone = recipe.clone();
+            alone.memory.capacity_bytes = capacity;
+            let shared = run_to_end(Job::of(base.at(capacity).unwrap()), &mut Unattended).unwrap();
+            assert_eq!(shared, run(&alone, &mut Unattended).unwrap());
+        }
+        assert_eq!(base.at(0).unwrap_err().field_name(), Some("capacity_bytes"));
     }
 
     #[test]

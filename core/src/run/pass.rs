@@ -1,13 +1,14 @@
 //! The passes of a run over its trace.
 
 use super::Plan;
-use crate::bound::lower::Lower;
+use super::counter::Counter;
 use crate::bound::packing::Packing;
-use crate::bound::{Least, Misses, Reuses, Value};
+use crate::bound::{Least, Misses, Schedule, Value};
 use crate::curve;
 use crate::error::Error;
 use crate::explain::Reuse;
-use crate::policy::PolicyKind;
+use crate::memory::Costing;
+use crate::policy::{PolicyKind, PolicySpec};
 use crate::sim::timeline::Timeline;
 use crate::sim::{self, Cache, Report, Simulation, Watched};
 use crate::trace::Chunk;
@@ -19,7 +20,7 @@ pub(super) enum Pass {
     /// Measures stack distances.
     Reuse,
     /// Runs a policy of the recipe, watched as far as the details ask.
-    Policy(PolicyKind),
+    Policy(PolicySpec),
     /// Runs a policy for the bounds, unwatched.
     Reference(PolicyKind),
     /// Sorts the reuses and fills the space-time.
@@ -45,7 +46,7 @@ pub struct Answer(pub(super) Found);
 pub(super) enum Found {
     Reuse(Reuse, Histogram),
     Run(Box<Report>, Option<Timeline>),
-    Schedule(&'static str, Misses),
+    Schedule(Schedule),
     Lower(Least),
     Curve(curve::CurveAnswer),
 }
@@ -53,8 +54,8 @@ pub(super) enum Found {
 /// A pass under way.
 pub(super) enum Running {
     Reuse(Box<Distances>),
-    Watched(Box<dyn Simulation>),
-    Unwatched { policy: PolicyKind, memory: Box<dyn Cache>, reports: bool },
+    Watched { run: Box<dyn Simulation>, counter: Counter, reports: bool },
+    Unwatched { policy: PolicySpec, memory: Box<dyn Cache>, counter: Counter, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
     Curve { task: usize, answer: Option<curve::CurveAnswer> },
@@ -78,7 +79,7 @@ impl Distances {
             if let Some(resize) = resizes.next_if(|resize| resize.at as usize == now) {
                 *size = resize.bytes;
             }
-            if let Some(distance) = self.stack.access_resized(tensor, before, *size) {
+            if let Some(distance) = self.stack.access_resized(tensor, before, *size).filter(|_| now >= plan.from) {
                 self.reuse.reuses += 1;
                 self.reuse.within_capacity += u64::from(distance <= plan.recipe.memory.capacity_bytes);
                 self.histogram.add(distance);
@@ -95,45 +96,57 @@ impl Running {
         Ok(match plan.passes.get(pass).copied().ok_or_else(missing)? {
             Pass::Reuse => Self::Reuse(Box::new(Distances {
                 stack: StackDistances::new(plan.sizes.len()),
-                sizes: plan.sizes.clone(),
+                sizes: plan.sizes.to_vec(),
                 reuse: Reuse::default(),
                 histogram: Histogram::default(),
             })),
             Pass::Policy(policy) => {
                 let watched = Watched { charts: plan.details.charts, reasons: plan.details.reasons };
-                let physical = memory.physical();
-                if watched == Watched::NOTHING && physical.is_none() {
-                    return Ok(Self::Unwatched { policy, memory: sim::cache(policy, &plan.setup())?, reports: true });
-                }
-                let setup = plan.setup();
-                Self::Watched(sim::start(policy, &setup, &plan.future, &plan.buckets, physical, watched)?)
+                Self::policy(plan, policy, watched, true)?
             }
-            Pass::Reference(policy) => {
-                Self::Unwatched { policy, memory: sim::cache(policy, &plan.setup())?, reports: false }
-            }
+            Pass::Reference(policy) => Self::policy(plan, policy.into(), Watched::NOTHING, false)?,
             Pass::Lower => Self::Lower(None),
             Pass::Packing(order) => {
                 let (name, value) = PACKINGS[order];
-                let all = Reuses::new(&plan.trace, &plan.future);
-                let packing = Packing::new(&Lower::new(&all, value, memory.admission), memory.capacity_bytes);
+                let packing = Packing::new(&plan.order(value), memory.capacity_bytes);
                 Self::Packing { name, packing }
             }
             Pass::Curve(task) => Self::Curve { task, answer: None },
         })
     }
 
+    fn policy(plan: &Plan, policy: PolicySpec, watched: Watched, reports: bool) -> Result<Self, Error> {
+        let (setup, counter) = (plan.setup(policy), plan.counter());
+        if watched == Watched::NOTHING && plan.costing.physical().is_none() {
+            return Ok(Self::Unwatched { policy, memory: sim::cache(policy, &setup)?, counter, reports });
+        }
+        let run = sim::start(policy, &setup, plan.future(), &plan.buckets, &plan.costing, watched)?;
+        Ok(Self::Watched { run, counter, reports })
+    }
+
     /// Goes on from access `start` to access `end`, or does a piece of work that cannot be divided; whether that was
     /// all.
     pub(super) fn step(&mut self, plan: &Plan, start: usize, end: usize) -> Result<bool, Error> {
-        let chunk = plan.trace.chunk(start, end);
         match self {
-            Self::Reuse(distances) => distances.advance(chunk, plan),
-            Self::Watched(run) => run.advance(&plan.trace, start, end),
-            Self::Unwatched { memory, .. } => memory.advance(chunk),
+            Self::Reuse(distances) => distances.advance(plan.trace.chunk(start, end), plan),
+            Self::Watched { run, counter, .. } => {
+                let mut at = start;
+                while at < end {
+                    let next = counter.next(at, end);
+                    run.advance(&plan.trace, at, next);
+                    if counter.look(next, run.counts()) {
+                        run.count_from_here(&plan.trace);
+                    }
+                    at = next;
+                }
+            }
+            Self::Unwatched { memory, counter, .. } => counter.advance(&mut **memory, plan.trace.chunk(start, end)),
             Self::Lower(least) => {
-                let reuses = Reuses::new(&plan.trace, &plan.future);
+                let reuses = plan.reuses();
                 let memory = &plan.recipe.memory;
-                *least = Some(Least::new(&reuses, memory.capacity_bytes, memory.admission));
+                let (capacity, admission) = (memory.capacity_bytes, memory.admission);
+                let order = |value| plan.order(value);
+                *least = Some(Least::new(&plan.trace, &reuses, capacity, admission, &plan.costing, order)?);
                 return Ok(true);
             }
             Self::Packing { packing, .. } => {
@@ -151,24 +164,30 @@ impl Running {
 
     /// What was found, after the last step.
     pub(super) fn finish(self, plan: &Plan) -> Result<Answer, Error> {
+        let found = |report: Report, timeline, reports| {
+            let report = if plan.costing == Costing::Prototype { report.by_prototype() } else { report };
+            if reports {
+                return Found::Run(Box::new(report), timeline);
+            }
+            let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
+            Found::Schedule(Schedule { name: report.policy.name(), misses, time_ms: report.time_ms() })
+        };
         let unfinished = || Error::Internal("a pass was finished before its last step".into());
         Ok(Answer(match self {
             Self::Reuse(distances) => Found::Reuse(distances.reuse, distances.histogram),
-            Self::Watched(run) => {
-                let (report, timeline) = run.finish(&plan.trace);
-                Found::Run(Box::new(report), timeline)
+            Self::Watched { run, counter, reports } => {
+                let (report, timeline) = run.finish(&plan.trace, counter.before());
+                found(counter.report(report), timeline, reports)
             }
-            Self::Unwatched { policy, memory, reports: true } => {
-                let report = Report::new(policy, plan.recipe.memory.capacity_bytes, memory.counts());
-                Found::Run(Box::new(report), None)
-            }
-            Self::Unwatched { policy, memory, reports: false } => {
-                let counts = memory.counts();
-                let misses = Misses { objects: counts.misses, bytes: counts.miss_bytes };
-                Found::Schedule(policy.name(), misses)
+            Self::Unwatched { policy, memory, counter, reports } => {
+                let counts = memory.counts().since(counter.before());
+                let report = Report::new(policy, plan.recipe.memory.capacity_bytes, counts);
+                found(counter.report(report), None, reports)
             }
             Self::Lower(least) => Found::Lower(least.ok_or_else(unfinished)?),
-            Self::Packing { name, packing } => Found::Schedule(name, packing.misses()),
+            Self::Packing { name, packing } => {
+                Found::Schedule(Schedule { name: name.into(), misses: packing.misses(), time_ms: None })
+            }
             Self::Curve { answer, .. } => Found::Curve(answer.ok_or_else(unfinished)?),
         }))
     }

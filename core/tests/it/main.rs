@@ -6,6 +6,7 @@ mod common;
 
 mod closed;
 mod execution_traces;
+mod libcachesim;
 mod model_files;
 mod models;
 mod tiling;

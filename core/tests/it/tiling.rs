@@ -2,7 +2,7 @@
 
 use accel_core::import::input::Input;
 use accel_core::memory::Memory;
-use accel_core::policy::{Admission, PolicyKind};
+use accel_core::policy::{Admission, PolicyKind, PolicySpec};
 use accel_core::progress::Unattended;
 use accel_core::recipe::{Recipe, Workload};
 use accel_core::run::{Outcome, run, run_with};
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 fn recipe(run: ModelRun, capacity_bytes: u64, admission: Admission) -> Recipe {
     let memory = Memory { admission, ..Memory::new(capacity_bytes) };
-    let policies = vec![PolicyKind::Lru, PolicyKind::Belady];
+    let policies = PolicySpec::plain([PolicyKind::Lru, PolicyKind::Belady]);
     Recipe { workload: Workload::Model(run), memory, policies, bounds: false, ..Recipe::default() }
 }
 

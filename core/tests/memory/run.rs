@@ -32,7 +32,7 @@ fn most_bytes(accesses: usize, tensors: usize) -> f64 {
     let recipe = Recipe {
         workload: Workload::File(FileSource { name: "test".into(), format: None, columns: None }),
         memory: Memory { cost: Cost::Physical(Physical::default()), ..Memory::new(capacity) },
-        policies: POLICIES.iter().map(|p| p.kind).collect(),
+        policies: POLICIES.iter().map(|p| p.kind.into()).collect(),
         curve: Some(Grid { points: 2, capacities: vec![capacity] }),
         ..Recipe::default()
     };

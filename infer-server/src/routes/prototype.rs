@@ -1,8 +1,8 @@
 //! The prototype's REST API, unchanged: requests, answers and keys are those its clients know.
 
 use accel_core::import::prototype_csv::{Record, records};
-use accel_core::memory::{Memory, PROTOTYPE_CAPACITY_BYTES};
-use accel_core::policy::{Admission, PolicyKind};
+use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
+use accel_core::policy::{Admission, PolicySpec};
 use accel_core::progress::Unattended;
 use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
@@ -129,7 +129,7 @@ pub(crate) struct PolicyMetrics {
     cache_hit_rate: f64,
     /// The policy.
     #[schema(example = "lru")]
-    policy: &'static str,
+    policy: String,
     /// Capacity in bytes.
     capacity_bytes: u64,
     /// Bytes of the hits.
@@ -230,7 +230,7 @@ async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores),
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct SimulateQuery {
-    /// The policy; case does not matter.
+    /// The policy, with parameters where they are not the defaults, as in `slru(segments=2)`; case does not matter.
     #[param(default = "LRU", example = "LRU")]
     policy: Option<String>,
     /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
@@ -265,13 +265,13 @@ async fn simulate_policy(
 }
 
 /// What the query asks for.
-fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
-    let policy = PolicyKind::from_name(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
+fn simulation(query: &SimulateQuery) -> Result<(PolicySpec, Memory), ApiError> {
+    let policy = PolicySpec::parse(query.policy.as_deref().unwrap_or("lru")).map_err(ApiError::query)?;
     let capacity_bytes = match &query.capacity {
         None => PROTOTYPE_CAPACITY_BYTES,
         Some(size) => parse_bytes("capacity", size).map_err(ApiError::query)?,
     };
-    let mut memory = Memory::new(capacity_bytes);
+    let mut memory = Memory { cost: Cost::Prototype, ..Memory::new(capacity_bytes) };
     if let Some(admission) = &query.admission {
         memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
     }
@@ -280,7 +280,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicyKind, Memory), ApiError> {
 }
 
 fn simulate_now(
-    policy: PolicyKind,
+    policy: PolicySpec,
     memory: Memory,
     trace: Trace,
     scores: Option<Scores>,
@@ -292,12 +292,13 @@ fn simulate_now(
     let outcome = run_to_end(Job::of(plan), &mut Unattended).map_err(ApiError::body)?;
     let bounds = outcome.bounds.map(|bounds| bounds.misses);
     let report = outcome.runs.into_iter().next().ok_or_else(|| ApiError::Server("a run without a report".into()))?;
+    let by_prototype = |ms: Option<f64>| ms.ok_or_else(|| ApiError::Server("the prototype's time is missing".into()));
     Ok(PolicyMetrics {
         cache_hits: report.hits,
         dram_accesses: report.misses,
-        total_latency: report.total_latency_ms,
+        total_latency: by_prototype(report.total_latency_ms)?,
         evictions: report.evictions,
-        bandwidth_wait_time: report.bandwidth_wait_ms,
+        bandwidth_wait_time: by_prototype(report.bandwidth_wait_ms)?,
         cache_hit_rate: (report.hit_ratio() * 10_000.0).round() / 100.0,
         policy: policy.name(),
         capacity_bytes,

@@ -26,7 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
         example = json!({"workload": {"model": {"model": "mistral-7b"}}, "memory": {"capacity_bytes": 8589934592u64},
                          "policies": ["lru", "fifo", "ml"], "seed": 42})),
     responses(
-        (status = 200, description = "The outcome: trace, runs, explanation, validation, charts", body = Object, headers(
+        (status = 200, description = "The outcome: trace, what counts time, runs (of models with `physical.tokens`: ms per token, tokens per second, time to the first token), explanation, validation, charts", body = Object, headers(
             ("x-scorer" = String, description = "Who made the scores, where a policy reads them"),
             ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),

@@ -10,7 +10,7 @@ use super::{Interval, Reuses, Value};
 use crate::policy::Admission;
 
 /// The intervals of a trace in the order in which the space-time is filled: one sort for every capacity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lower {
     pub(super) reuses: Reuses,
     value: Value,
@@ -59,14 +59,15 @@ impl Lower {
 
     /// Space-time of an interval in units.
     fn footprint(&self, interval: &Interval) -> u64 {
-        ((u128::from(interval.bytes) * u128::from(interval.steps(self.admission))) >> self.shift) as u64
+        ((u128::from(interval.bytes) * u128::from(interval.steps(self.admission, self.reuses.from))) >> self.shift)
+            as u64
     }
 
     /// Grows as the value for the space-time falls.
     fn key(&self, interval: &Interval) -> u64 {
         match self.value {
             Value::Objects => self.footprint(interval),
-            Value::Bytes if !self.reuses.change() => u64::from(interval.steps(self.admission)),
+            Value::Bytes if !self.reuses.change() => u64::from(interval.steps(self.admission, self.reuses.from)),
             // Not negative, so the bits order as the numbers do.
             Value::Bytes | Value::Cost { .. } => {
                 let saved = self.saved(interval);
@@ -86,7 +87,7 @@ impl Lower {
 
     /// The space-time of a memory of `capacity` bytes in units. Under `Always` the access itself takes its part.
     fn budget(&self, capacity: u64) -> u128 {
-        let all = u128::from(capacity) * self.reuses.accesses() as u128;
+        let all = u128::from(capacity) * self.reuses.counted() as u128;
         let taken = match self.admission {
             Admission::Bypass => 0,
             Admission::Always => self.reuses.given_bytes(capacity),
@@ -146,7 +147,7 @@ impl Lower {
 
     /// No memory smaller than this hits `hits` times, whatever the schedule.
     pub fn least_capacity(&self, hits: u64) -> u64 {
-        let n = self.reuses.accesses() as u128;
+        let n = self.reuses.counted() as u128;
         let mut needed = 0u128;
         for &start in self.starts.iter().take(hits as usize) {
             needed += u128::from(self.footprint(&self.reuses.interval(start))) << self.shift;

@@ -19,8 +19,10 @@ use std::sync::Arc;
 use lower::Lower;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::{HIT_MS, MISS_MS_PER_BYTE, miss_ms, prototype_time};
+use crate::error::Error;
+use crate::memory::{Costing, HIT_MS, MISS_MS_PER_BYTE, miss_ms, prototype_time};
 use crate::policy::Admission;
+use crate::sim::timing::least_ms;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::{NO_PARENT, Trace};
 
@@ -46,6 +48,8 @@ pub struct Reuses {
     future: Arc<Future>,
     sizes: Sizes,
     tensors: usize,
+    /// The first access that counts: those before are a warm-up.
+    from: u32,
 }
 
 /// The size at each access.
@@ -71,23 +75,29 @@ struct Interval {
 }
 
 impl Interval {
-    /// Steps for which the tensor takes room that the mode does not give it anyway: under `Always` it is in at its
-    /// own use, whatever is decided; under `Bypass` it is in at the hit because it was kept.
-    fn steps(&self, admission: Admission) -> u32 {
-        match admission {
-            Admission::Bypass => self.end - self.start,
-            Admission::Always => self.end - self.start - u32::from(self.given),
-        }
+    /// Steps, from step `from` on, for which the tensor takes room that the mode does not give it anyway: under `Always`
+    /// it is in at its own use, whatever is decided; under `Bypass` it is in at the hit because it was kept.
+    fn steps(&self, admission: Admission, from: u32) -> u32 {
+        let start = match admission {
+            Admission::Bypass => self.start,
+            Admission::Always => self.start + u32::from(self.given),
+        };
+        self.end - start.max(from)
     }
 }
 
 impl Reuses {
     /// The reuses of `trace`.
     pub fn new(trace: &Trace, future: &Arc<Future>) -> Self {
+        Self::since(0, trace, future)
+    }
+
+    /// The reuses of `trace` whose later access is number `from` or one behind it.
+    pub fn since(from: usize, trace: &Trace, future: &Arc<Future>) -> Self {
         let tensors = trace.tensors().len();
         let sizes = if trace.resizes().is_empty() && trace.parents().is_empty() {
             let mut uses = vec![0; tensors];
-            trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
+            trace.accesses().iter().skip(from).for_each(|t| uses[*t as usize] += 1);
             Sizes::Steady(trace.sizes().into(), uses.into())
         } else {
             let mut sizes: Vec<(u64, bool)> = trace.sized().map(|(_, bytes)| (bytes, false)).collect();
@@ -97,7 +107,7 @@ impl Reuses {
             sizes.iter_mut().zip(trace.accesses()).for_each(|(size, tensor)| size.1 |= tied(*tensor));
             Sizes::Changing(sizes.into())
         };
-        Self { future: Arc::clone(future), sizes, tensors }
+        Self { future: Arc::clone(future), sizes, tensors, from: from as u32 }
     }
 
     /// The size at access `now`, and whether the tensor may be away after it even under `Always`.
@@ -122,19 +132,25 @@ impl Reuses {
         .unwrap_or(0)
     }
 
-    /// Number of accesses.
+    /// Number of accesses, those before counting begins included.
     pub fn accesses(&self) -> usize {
         self.future.order.len()
     }
 
-    /// Number of intervals.
+    /// Number of accesses that count.
+    pub fn counted(&self) -> usize {
+        self.accesses() - self.from as usize
+    }
+
+    /// The most intervals that there are.
     fn len(&self) -> usize {
         self.accesses() - self.tensors
     }
 
     /// The first access of every interval.
     fn starts(&self) -> impl Iterator<Item = u32> + '_ {
-        (0u32..).zip(&self.future.next_use).filter(|(_, next)| **next != NEVER).map(|(start, _)| start)
+        let counts = |next: u32| next != NEVER && next >= self.from;
+        (0u32..).zip(&self.future.next_use).filter(move |(_, next)| counts(**next)).map(|(start, _)| start)
     }
 
     fn interval(&self, start: u32) -> Interval {
@@ -144,7 +160,7 @@ impl Reuses {
         Interval { bytes, hit_bytes, start, end, given: !free }
     }
 
-    /// Bytes of all accesses.
+    /// Bytes of all accesses that count.
     fn requested_bytes(&self) -> u64 {
         self.sum(|_, _| true) as u64
     }
@@ -162,7 +178,7 @@ impl Reuses {
                 sizes.iter().zip(&**uses).filter(|(size, _)| counts(**size, false)).map(bytes).sum()
             }
             Sizes::Changing(sizes) => {
-                let counted = sizes.iter().filter(|(size, free)| counts(*size, *free));
+                let counted = sizes.iter().skip(self.from as usize).filter(|(size, free)| counts(*size, *free));
                 counted.map(|(size, _)| u128::from(*size)).sum()
             }
         }
@@ -206,8 +222,8 @@ pub struct Bounds {
     pub misses: Range<u64>,
     /// Bytes of the misses.
     pub miss_bytes: Range<u64>,
-    /// Time by the prototype's constants, in ms.
-    pub total_latency_ms: Range<f64>,
+    /// Time, where anything counts it, in ms.
+    pub time_ms: Option<Range<f64>>,
     /// No memory smaller than this hits half of the reuses, whatever the policy, in bytes.
     pub half_of_hits_bytes: u64,
 }
@@ -217,46 +233,84 @@ pub struct Bounds {
 pub struct Least {
     misses: u64,
     miss_bytes: u64,
-    total_latency_ms: f64,
+    time_ms: Option<f64>,
     half_of_hits_bytes: u64,
 }
 
+/// A schedule that can be carried out.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Its name.
+    pub name: String,
+    /// What it misses.
+    pub misses: Misses,
+    /// The time that it takes, where that is known, in ms.
+    pub time_ms: Option<f64>,
+}
+
 impl Least {
-    /// The lower bounds for `capacity` bytes.
-    pub fn new(reuses: &Reuses, capacity: u64, admission: Admission) -> Self {
+    /// The lower bounds for `capacity` bytes, where `order` sorts the reuses by a value under `admission`.
+    pub fn new(
+        trace: &Trace,
+        reuses: &Reuses,
+        capacity: u64,
+        admission: Admission,
+        costing: &Costing,
+        order: impl Fn(Value) -> Lower,
+    ) -> Result<Self, Error> {
         // One order after the other: each takes memory of the size of the trace.
-        let lower = |value| Lower::new(reuses, value, admission);
-        let hits = lower(Value::Objects).most_hits(capacity);
-        // Holds in both modes, and says more than the order of the stricter one.
-        let any = Lower::new(reuses, Value::Objects, Admission::Bypass);
-        let half_of_hits_bytes = any.least_capacity((any.starts().len() as u64).div_ceil(2));
-        drop(any);
-        let hit_bytes = lower(Value::Bytes).most_hit_bytes(capacity);
-        // A hit saves what a miss of its size costs, less what the hit itself costs.
-        let saved = lower(Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE }).most_saved(capacity);
+        let half = |any: &Lower| any.least_capacity((any.starts().len() as u64).div_ceil(2));
+        // The order of bypassing holds in both modes, and says more than that of the stricter one.
+        let of_any = match admission {
+            Admission::Bypass => None,
+            Admission::Always => Some(half(&Lower::new(reuses, Value::Objects, Admission::Bypass))),
+        };
+        let objects = order(Value::Objects);
+        let hits = objects.most_hits(capacity);
+        let half_of_hits_bytes = of_any.unwrap_or_else(|| half(&objects));
+        drop(objects);
+        let hit_bytes = order(Value::Bytes).most_hit_bytes(capacity);
         let requested = reuses.requested_bytes();
-        Self {
-            misses: reuses.accesses() as u64 - hits,
-            miss_bytes: requested - hit_bytes,
-            total_latency_ms: (miss_ms(requested) - saved).max(0.0),
-            half_of_hits_bytes,
-        }
+        let miss_bytes = requested - hit_bytes;
+        let time_ms = match costing {
+            Costing::Nothing => None,
+            Costing::Prototype => {
+                // A hit saves what a miss of its size costs, less what the hit itself costs.
+                let value = Value::Cost { fixed: -HIT_MS, per_byte: MISS_MS_PER_BYTE };
+                let saved = Lower::new(reuses, value, admission).most_saved(capacity);
+                Some((miss_ms(requested) - saved).max(0.0))
+            }
+            Costing::Device { physical, .. } => Some(least_ms(physical, trace, reuses.from as usize, miss_bytes)?),
+        };
+        Ok(Self { misses: reuses.counted() as u64 - hits, miss_bytes, time_ms, half_of_hits_bytes })
     }
 
-    /// The bounds, given what `schedules` attain.
-    pub fn bounds(&self, admission: Admission, accesses: u64, schedules: &[(&str, Misses)]) -> Option<Bounds> {
+    /// The bounds on `accesses` that count, given what `schedules` attain.
+    pub fn bounds(
+        &self,
+        admission: Admission,
+        accesses: u64,
+        costing: &Costing,
+        schedules: &[Schedule],
+    ) -> Option<Bounds> {
         let attained = |figure: fn(&Misses) -> u64| -> Vec<(&str, u64)> {
-            schedules.iter().map(|(name, misses)| (*name, figure(misses))).collect()
+            schedules.iter().map(|schedule| (schedule.name.as_str(), figure(&schedule.misses))).collect()
         };
-        let times: Vec<(&str, f64)> = schedules
-            .iter()
-            .map(|(name, m)| (*name, prototype_time(accesses - m.objects, m.bytes).total_latency_ms))
-            .collect();
+        let times = schedules.iter().filter_map(|schedule| {
+            let Misses { objects, bytes } = schedule.misses;
+            let ms = match costing {
+                Costing::Nothing => None,
+                Costing::Prototype => Some(prototype_time(accesses - objects, bytes).total_latency_ms),
+                Costing::Device { .. } => schedule.time_ms,
+            };
+            Some((schedule.name.as_str(), ms?))
+        });
+        let times: Vec<(&str, f64)> = times.collect();
         Some(Bounds {
             admission,
             misses: Range::new(self.misses, &attained(|m| m.objects))?,
             miss_bytes: Range::new(self.miss_bytes, &attained(|m| m.bytes))?,
-            total_latency_ms: Range::new(self.total_latency_ms, &times)?,
+            time_ms: self.time_ms.and_then(|least| Range::new(least, &times)),
             half_of_hits_bytes: self.half_of_hits_bytes,
         })
     }

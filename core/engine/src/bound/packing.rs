@@ -34,7 +34,7 @@ impl Packing {
             }
         };
         let load = Load::new(reuses.accesses(), own);
-        let missed = Misses { objects: reuses.accesses() as u64, bytes: reuses.requested_bytes() };
+        let missed = Misses { objects: reuses.counted() as u64, bytes: reuses.requested_bytes() };
         Self { admission: lower.admission, capacity, load, order: lower.starts(), done: 0, missed, reuses }
     }
 

@@ -12,8 +12,15 @@ use crate::sim::simulate;
 use crate::trace::NO_PARENT;
 use crate::trace::testing::{trace, tree};
 
-/// The least total cost of misses over all schedules: for every set of residents, the least cost to get there.
-fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl Fn(u64) -> f64) -> f64 {
+/// The least total cost of the misses from access `from` on over all schedules: for every set of residents, the least
+/// cost to get there.
+fn optimum_since(
+    from: usize,
+    trace: &Trace,
+    capacity: u64,
+    admission: Admission,
+    miss_cost: impl Fn(u64) -> f64,
+) -> f64 {
     let mut sizes = trace.sizes();
     let tensors = sizes.len();
     let feasible = |sizes: &[u64]| -> Vec<bool> {
@@ -29,7 +36,7 @@ fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl F
     };
     let mut cost = vec![f64::INFINITY; 1 << tensors];
     cost[0] = 0.0;
-    for (t, size) in trace.sized() {
+    for (now, (t, size)) in trace.sized().enumerate() {
         let resized = size != sizes[t as usize];
         if resized {
             sizes[t as usize] = size;
@@ -39,7 +46,7 @@ fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl F
         let mut after = vec![f64::INFINITY; 1 << tensors];
         for (set, &so_far) in cost.iter().enumerate().filter(|(_, c)| c.is_finite()) {
             let hit = set & bit != 0 && size <= capacity;
-            let paid = so_far + if hit { 0.0 } else { miss_cost(size) };
+            let paid = so_far + if hit || now < from { 0.0 } else { miss_cost(size) };
             let tied = trace.parents().get(t as usize).filter(|parent| **parent != NO_PARENT);
             let orphan = tied.is_some_and(|parent| set >> parent & 1 == 0);
             // A newcomer that continues another may find it gone once there is room.
@@ -63,6 +70,10 @@ fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl F
     cost.into_iter().fold(f64::INFINITY, f64::min)
 }
 
+fn optimum(trace: &Trace, capacity: u64, admission: Admission, miss_cost: impl Fn(u64) -> f64) -> f64 {
+    optimum_since(0, trace, capacity, admission, miss_cost)
+}
+
 fn packed(lower: &Lower, capacity: u64) -> Misses {
     let mut packing = Packing::new(lower, capacity);
     while packing.progress().0 < packing.progress().1 {
@@ -83,23 +94,27 @@ proptest! {
         parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..6, 6)],
         capacity in 1u64..30,
         bypass: bool,
+        // Half of the cases have no warm-up.
+        from in prop_oneof![Just(0usize), 0usize..20],
     ) {
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
         let trace = tree(&uses, steady, &parents);
         let sizes = trace.sizes();
         let future = Arc::new(Future::of(&trace));
-        let reuses = Reuses::new(&trace, &future);
-        let summary = trace.summary();
+        let from = from.min(uses.len() - 1);
+        let reuses = Reuses::since(from, &trace, &future);
+        let accesses = (uses.len() - from) as u64;
+        let requested: u64 = trace.sized().skip(from).map(|(_, bytes)| bytes).sum();
 
-        let least = |cost: fn(u64) -> f64| optimum(&trace, capacity, admission, cost);
+        let least = |cost: fn(u64) -> f64| optimum_since(from, &trace, capacity, admission, cost);
         let (objects, bytes) = (least(|_| 1.0) as u64, least(|size| size as f64) as u64);
         let by_objects = Lower::new(&reuses, Value::Objects, admission);
         let by_bytes = Lower::new(&reuses, Value::Bytes, admission);
-        prop_assert!(summary.accesses - by_objects.most_hits(capacity) <= objects);
-        prop_assert!(summary.requested_bytes - by_bytes.most_hit_bytes(capacity) <= bytes);
+        prop_assert!(accesses - by_objects.most_hits(capacity) <= objects);
+        prop_assert!(requested - by_bytes.most_hit_bytes(capacity) <= bytes);
         // A hit on a small tensor saves nothing here: misses cost max(0, size - 2.5).
         let cost = least(|size| (size as f64 - 2.5).max(0.0));
-        let all: f64 = trace.sized().map(|(_, size)| (size as f64 - 2.5).max(0.0)).sum();
+        let all: f64 = trace.sized().skip(from).map(|(_, size)| (size as f64 - 2.5).max(0.0)).sum();
         let saved = Lower::new(&reuses, COST, admission).most_saved(capacity);
         prop_assert!(all - saved <= cost + 1e-6, "{} {saved} {cost}", all);
 
@@ -107,15 +122,19 @@ proptest! {
             let packed = packed(lower, capacity);
             prop_assert!(packed.objects >= objects && packed.bytes >= bytes);
         }
-        let hits = summary.accesses - objects;
+        let hits = accesses - objects;
         prop_assert!(by_objects.least_capacity(hits) <= capacity);
         for kind in [PolicyKind::Belady, PolicyKind::BeladySize] {
             let parents = trace.parents();
             let setup = Setup { admission, future: Some(&future), parents, ..Setup::new(&sizes, capacity) };
-            let report = simulate(kind, &setup, &trace).unwrap();
+            let mut memory = crate::sim::cache(kind, &setup).unwrap();
+            memory.advance(trace.chunk(0, from));
+            let before = memory.counts();
+            memory.advance(trace.chunk(from, uses.len()));
+            let report = memory.counts().since(before);
             prop_assert!(report.misses >= objects && report.miss_bytes >= bytes);
             // Where sizes are equal, Belady in this mode is the best there is.
-            if kind == PolicyKind::Belady && trace.resizes().is_empty() && parents.is_empty() && sizes.iter().all(|s| *s == sizes[0]) {
+            if from == 0 && kind == PolicyKind::Belady && trace.resizes().is_empty() && parents.is_empty() && sizes.iter().all(|s| *s == sizes[0]) {
                 prop_assert_eq!(report.misses, objects);
             }
         }

@@ -14,7 +14,7 @@ use crate::bound::{Misses, Reuses, Value};
 use crate::check::check_range;
 use crate::error::Error;
 use crate::math::power;
-use crate::policy::{Admission, PolicyKind, Setup};
+use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
 use crate::score::Scores;
 use crate::sim::simulate;
 use crate::trace::Trace;
@@ -99,7 +99,7 @@ pub struct Smallest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// The policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// From this capacity on, knee and smallest capacities are found among all capacities; below it, and where it is
     /// none, among those of the grid.
     pub exact_from_bytes: Option<u64>,
@@ -132,6 +132,11 @@ pub struct Curves {
     pub bounds: Option<CurveBounds>,
 }
 
+/// Whether LRU's curve is exact: stack distances give its hits where sizes, ages and shared prefixes do not change them.
+fn is_stacked(trace: &Trace) -> bool {
+    trace.resizes().is_empty() && trace.parents().is_empty() && !trace.expires()
+}
+
 /// Shares of the hits for which the smallest capacity is reported.
 pub const SHARES: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 
@@ -140,7 +145,7 @@ pub const SHARES: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 enum CurveTask {
     /// All of LRU's curve from the largest tensor on.
     Lru,
-    Policy(PolicyKind, u64),
+    Policy(PolicySpec, u64),
     Lower(u64),
     Upper(u64),
 }
@@ -172,7 +177,7 @@ pub struct Question<'a> {
     /// The capacities.
     pub grid: &'a Grid,
     /// The policies, in the order of the curves.
-    pub policies: &'a [PolicyKind],
+    pub policies: &'a [PolicySpec],
     /// Which missed tensors come in.
     pub admission: Admission,
     /// The seed of policies that draw by chance.
@@ -187,10 +192,9 @@ pub struct CurveTasks {
     trace: Arc<Trace>,
     scores: Option<Scores>,
     future: Arc<Future>,
-    sizes: Vec<u64>,
     admission: Admission,
     seed: u64,
-    policies: Vec<PolicyKind>,
+    policies: Vec<PolicySpec>,
     capacities: Vec<u64>,
     largest: u64,
     /// Whether LRU's curve follows from stack distances.
@@ -207,8 +211,8 @@ impl CurveTasks {
         let Question { grid, policies, admission, seed, bounds } = *question;
         let capacities = grid.capacities(trace);
         let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
-        let stacked = trace.resizes().is_empty() && trace.parents().is_empty();
-        let exact = |policy| policy == PolicyKind::Lru && stacked;
+        let stacked = is_stacked(trace);
+        let exact = |policy: PolicySpec| policy == PolicyKind::Lru && stacked;
         let mut tasks = Vec::new();
         for &policy in policies {
             let simulated = |c: &&u64| !exact(policy) || **c < largest;
@@ -226,7 +230,6 @@ impl CurveTasks {
             trace: Arc::clone(trace),
             scores: scores.cloned(),
             future: Arc::clone(future),
-            sizes: trace.sizes(),
             admission,
             seed,
             policies: policies.to_vec(),
@@ -244,19 +247,21 @@ impl CurveTasks {
         self.tasks.len()
     }
 
-    fn setup(&self, capacity_bytes: u64) -> Setup<'_> {
+    fn setup<'a>(&'a self, sizes: &'a [u64], capacity_bytes: u64) -> Setup<'a> {
         Setup {
             admission: self.admission,
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             parents: self.trace.parents(),
             seed: self.seed,
-            ..Setup::new(&self.sizes, capacity_bytes)
+            ..Setup::new(sizes, capacity_bytes)
         }
     }
 
-    fn simulate(&self, policy: PolicyKind, capacity: u64) -> Result<Misses, Error> {
-        let report = simulate(policy, &self.setup(capacity), &self.trace)?;
+    fn simulate(&self, policy: PolicySpec, capacity: u64) -> Result<Misses, Error> {
+        // Held while it runs only.
+        let sizes = self.trace.sizes();
+        let report = simulate(policy, &self.setup(&sizes, capacity), &self.trace)?;
         Ok(Misses { objects: report.misses, bytes: report.miss_bytes })
     }
 
@@ -286,13 +291,13 @@ impl CurveTasks {
                     packing.step(usize::MAX);
                     packing.misses()
                 };
-                let [objects, bytes] = self.orders();
                 let mut schedules = vec![
-                    self.simulate(PolicyKind::Belady, capacity)?,
-                    self.simulate(PolicyKind::BeladySize, capacity)?,
+                    self.simulate(PolicyKind::Belady.into(), capacity)?,
+                    self.simulate(PolicyKind::BeladySize.into(), capacity)?,
                 ];
-                if self.trace.parents().is_empty() {
-                    schedules.extend([pack(objects), pack(bytes)]);
+                // A packed tensor would be kept beyond its age, or without the one that it continues.
+                if !self.trace.expires() && self.trace.parents().is_empty() {
+                    schedules.extend(self.orders().iter().map(pack));
                 }
                 schedules.into_iter().fold(Misses { objects: u64::MAX, bytes: u64::MAX }, |best, m| Misses {
                     objects: best.objects.min(m.objects),
@@ -359,11 +364,11 @@ impl CurveTasks {
         let smallest = SHARES.iter().zip(exact.smallest);
         let smallest = smallest.map(|(share, exact)| self.smallest(*share, &below).or(exact)).collect();
         let misses = below.into_iter().chain(exact.misses);
-        self.curve(PolicyKind::Lru, misses, knee, smallest, Some(self.largest))
+        self.curve(PolicyKind::Lru.into(), misses, knee, smallest, Some(self.largest))
     }
 
     /// As measured at every capacity of the grid.
-    fn of_the_grid(&self, policy: PolicyKind, misses: Vec<Misses>) -> Curve {
+    fn of_the_grid(&self, policy: PolicySpec, misses: Vec<Misses>) -> Curve {
         let ends = self.measured(&misses).next().zip(self.measured(&misses).last());
         let knee = ends.map_or(Bend::default(), |(first, last)| {
             let line = Line { first, last };
@@ -375,7 +380,7 @@ impl CurveTasks {
 
     fn curve(
         &self,
-        policy: PolicyKind,
+        policy: PolicySpec,
         misses: impl IntoIterator<Item = Misses>,
         knee: Bend,
         smallest: Vec<Option<u64>>,
@@ -399,7 +404,7 @@ impl CurveTasks {
 
     /// The hits that make up a share of all that are possible.
     fn hits(&self, share: f64) -> u64 {
-        (share * (self.trace.accesses().len() - self.sizes.len()) as f64).ceil() as u64
+        (share * (self.trace.accesses().len() - self.trace.tensors().len()) as f64).ceil() as u64
     }
 
     /// The smallest measured capacity that gives a share of the hits.
@@ -483,7 +488,7 @@ mod tests {
         let grid = Grid { capacities: vec![5_000_000, 10_000_000, 100_000_000, 3_000_000_000], ..Grid::default() };
         let question = Question {
             grid: &grid,
-            policies: &[PolicyKind::Lru],
+            policies: &[PolicyKind::Lru.into()],
             admission: Admission::Always,
             seed: 0,
             bounds: false,
@@ -510,7 +515,7 @@ mod tests {
             let admission = if bypass { Admission::Bypass } else { Admission::Always };
             let trace = Arc::new(trace(&sizes, &order));
             let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
-            let kinds: Vec<PolicyKind> = POLICIES.iter().map(|p| p.kind).collect();
+            let kinds: Vec<PolicySpec> = POLICIES.iter().map(|p| p.kind.into()).collect();
             let grid = Grid { points: 5, capacities };
             let question = Question { grid: &grid, policies: &kinds, admission, seed: 0, bounds: true };
             let plan = CurveTasks::new(&trace, &future, Some(&scores), &question);

@@ -1,11 +1,13 @@
-//! Fast memory, and what hits and misses cost: by the prototype's constants, or on a device.
+//! Fast memory, and what hits and misses cost: on a device, or by the prototype's constants.
 
 pub use accel_ground::{device, energy};
 use serde::{Deserialize, Serialize};
 
 use crate::check::check_range;
+use crate::closed;
 use crate::error::Error;
-use crate::policy::{Admission, Knows, PolicyKind};
+use crate::policy::{Admission, Knows, PolicyKind, PolicySpec};
+use crate::units::format_bytes;
 use device::{Device, DeviceRef};
 
 /// Time of a hit (the prototype's).
@@ -41,11 +43,149 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cost {
-    /// By the prototype's constants alone.
+    /// As it fits the workload: see [`Cost::fit`].
     #[default]
+    Device,
+    /// By the prototype's constants: a hit takes 0.01 ms, so that a miss of less than 76 kB takes less than a hit.
     Prototype,
-    /// By the prototype's constants, and on a device.
+    /// On this device.
     Physical(Physical),
+}
+
+/// The device of a workload with operations for which none is named: the accelerator that most figures are published
+/// for.
+pub const USUAL_DEVICE: &str = "h100-sxm";
+
+/// What counts the time of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Costing {
+    /// Nothing: policies rank by misses and bytes.
+    Nothing,
+    /// The prototype's constants.
+    Prototype,
+    /// A device; one that fits the workload where the recipe names none.
+    Device {
+        /// The device.
+        physical: Physical,
+        /// Whether the recipe names it.
+        named: bool,
+    },
+}
+
+impl Cost {
+    /// What counts the time of a run, whose trace `knows_operations` or is one of mere requests; `random` is the
+    /// prototype's random workload.
+    ///
+    /// Where the recipe leaves it open: the prototype's constants for the prototype's workload; [`USUAL_DEVICE`] for
+    /// operations of models; nothing for requests to objects, because a trace of them names neither a device nor work.
+    pub fn fit(&self, knows_operations: bool, random: bool) -> Costing {
+        match self {
+            Self::Physical(physical) => Costing::Device { physical: physical.clone(), named: true },
+            Self::Prototype => Costing::Prototype,
+            Self::Device if random => Costing::Prototype,
+            Self::Device if knows_operations => {
+                let device = DeviceRef::Known(USUAL_DEVICE.into());
+                Costing::Device { physical: Physical { device, ..Physical::default() }, named: false }
+            }
+            Self::Device => Costing::Nothing,
+        }
+    }
+}
+
+impl Costing {
+    /// The device, where one counts.
+    pub fn physical(&self) -> Option<&Physical> {
+        match self {
+            Self::Device { physical, .. } => Some(physical),
+            Self::Nothing | Self::Prototype => None,
+        }
+    }
+
+    /// What an answer says of it, for a fast memory of `capacity_bytes`.
+    pub fn stated(&self, capacity_bytes: u64) -> Result<Stated, Error> {
+        let (by, device, about) = match self {
+            Self::Nothing => {
+                let about = "No time is counted: the trace names no device. Misses and bytes rank the policies; name a \
+                             device for stall and energy.";
+                (CostedBy::Nothing, None, about.to_owned())
+            }
+            Self::Prototype => {
+                let about = format!(
+                    "Time is counted by the prototype's constants: {HIT_MS} ms per hit; {MISS_MS_PER_MB} ms per MB plus \
+                     size / {DRAM_MB_PER_MS} GB/s per miss."
+                );
+                (CostedBy::Prototype, None, about)
+            }
+            Self::Device { physical, named } => {
+                let device = physical.check()?;
+                let on_chip = match device.on_chip_gb_s {
+                    Some(gb_s) => format!("{gb_s} GB/s"),
+                    None => "no published bandwidth, and so no limit".into(),
+                };
+                let chosen = if *named { "" } else { ", because no device is named" };
+                let mut about = format!(
+                    "Time and energy are counted on {}{chosen}: fast memory with {on_chip}, {} GB/s from the memory below.",
+                    device.title(),
+                    device.dram_gb_s
+                );
+                let own = device.row().and_then(|row| row.on_chip_bytes).filter(|own| *own < capacity_bytes);
+                if let Some(own) = own {
+                    about += &format!(" Its own fast memory holds {}.", format_bytes(own));
+                }
+                (CostedBy::Device, Some(device.name), about)
+            }
+        };
+        Ok(Stated { by, device, about })
+    }
+}
+
+/// What counts the time of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    /// What counts it.
+    pub by: CostedBy,
+    /// The device's name, where one counts.
+    pub device: Option<String>,
+    /// The same in words.
+    pub about: String,
+}
+
+closed! {
+    /// What counts time.
+    pub enum CostedBy("cost", "way of counting time") {
+        /// Nothing.
+        Nothing = "nothing",
+        /// The prototype's constants.
+        Prototype = "prototype",
+        /// A device.
+        Device = "device",
+    }
+}
+
+/// What it takes to load a tensor again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reload {
+    latency_ms: f64,
+    ms_per_byte: f64,
+}
+
+impl Reload {
+    /// By `costing`; none where it counts no time.
+    pub fn by(costing: &Costing) -> Result<Option<Self>, Error> {
+        Ok(match costing {
+            Costing::Nothing => None,
+            Costing::Prototype => Some(Self { latency_ms: 0.0, ms_per_byte: MISS_MS_PER_BYTE }),
+            Costing::Device { physical, .. } => {
+                let Device { dram_gb_s, dram_latency_ns, .. } = physical.check()?;
+                Some(Self { latency_ms: dram_latency_ns.unwrap_or(0.0) / 1e6, ms_per_byte: 1e-6 / dram_gb_s })
+            }
+        })
+    }
+
+    /// Time to load `bytes`, in ms.
+    pub fn ms(self, bytes: u64) -> f64 {
+        self.latency_ms + bytes as f64 * self.ms_per_byte
+    }
 }
 
 /// A device that runs the trace in order: it computes, and loads what it will need over a channel.
@@ -77,7 +217,7 @@ pub struct Level {
     pub capacity_bytes: u64,
     /// Its policy; not one that knows the future, because which accesses reach it is not known beforehand.
     #[serde(default = "default_policy")]
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Bandwidth of the channel from what lies beneath, in GB/s.
     pub gb_s: f64,
     /// Latency of that channel in ns.
@@ -85,8 +225,8 @@ pub struct Level {
     pub latency_ns: f64,
 }
 
-fn default_policy() -> PolicyKind {
-    PolicyKind::Lru
+fn default_policy() -> PolicySpec {
+    PolicyKind::Lru.into()
 }
 
 impl Default for Memory {
@@ -104,7 +244,7 @@ fn check_capacity(field: &str, bytes: u64) -> Result<(), Error> {
 }
 
 impl Memory {
-    /// A memory of that capacity; everything is admitted, and costs are the prototype's.
+    /// A memory of that capacity; everything is admitted, and time is counted as it fits the workload.
     pub fn new(capacity_bytes: u64) -> Self {
         Self { capacity_bytes, admission: Admission::default(), cost: Cost::default() }
     }
@@ -113,15 +253,15 @@ impl Memory {
     pub fn check(&self) -> Result<(), Error> {
         check_capacity("capacity_bytes", self.capacity_bytes)?;
         match &self.cost {
-            Cost::Prototype => Ok(()),
+            Cost::Device | Cost::Prototype => Ok(()),
             Cost::Physical(physical) => physical.check().map(|_| ()),
         }
     }
 
-    /// The device model, where there is one.
+    /// The device model, where the recipe has one.
     pub fn physical(&self) -> Option<&Physical> {
         match &self.cost {
-            Cost::Prototype => None,
+            Cost::Device | Cost::Prototype => None,
             Cost::Physical(physical) => Some(physical),
         }
     }

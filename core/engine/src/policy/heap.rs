@@ -69,8 +69,24 @@ impl GrowingHeap {
         }
     }
 
+    /// The tensor with the smallest key.
+    pub(super) fn peek(&mut self) -> Option<u32> {
+        self.settle().map(|top| top.0.1)
+    }
+
+    /// The smallest priority.
+    pub(super) fn lowest(&mut self) -> Option<u64> {
+        self.settle().map(|top| top.0.0.0)
+    }
+
     /// Takes out the tensor with the smallest key.
     pub(super) fn pop(&mut self) -> Option<(Key, u32)> {
+        self.settle().map(|top| PeekMut::pop(top).0)
+    }
+
+    /// The top of the heap, once it is the tensor with the smallest key.
+    #[inline]
+    fn settle(&mut self) -> Option<PeekMut<'_, Reverse<(Key, u32)>>> {
         loop {
             let mut top = self.heap.peek_mut()?;
             let Reverse((key, tensor)) = *top;
@@ -81,11 +97,11 @@ impl GrowingHeap {
             }
             let now = self.keys[tensor as usize];
             if key == now {
-                PeekMut::pop(top);
-                return Some((key, tensor));
+                break;
             }
             *top = Reverse((now, tensor));
         }
+        self.heap.peek_mut()
     }
 }
 
@@ -123,6 +139,11 @@ impl<K: PartialOrd + Copy> IndexedHeap<K> {
         };
         let place = self.sift_up(place);
         self.sift_down(place);
+    }
+
+    /// The tensor with the greatest key.
+    pub(super) fn peek(&self) -> Option<u32> {
+        self.items.first().map(|(_, top)| *top)
     }
 
     /// Takes out the tensor with the greatest key.

@@ -1,12 +1,13 @@
 //! LIRS (Jiang and Zhang, "LIRS: An Efficient Low Inter-reference Recency Set Replacement Policy", SIGMETRICS
 //! 2002), with sizes in bytes.
 
-use super::list::Queues;
-use super::{Policy, Setup};
+use super::list::{Queues, Segments};
+use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 
-/// The share of the capacity for tensors of high inter-reference recency, the paper's 1 %: one in so many bytes.
-const HIR_SHARE: u64 = 100;
+// Of high recency: resident, or evicted and still in the stack.
+const HIGH: usize = 0;
+const GHOST: usize = 1;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
@@ -18,15 +19,19 @@ struct State {
 
 /// Keeps the tensors whose last two uses were close together. The others pass through a small queue, from which
 /// victims come; one that is used again while the stack remembers it changes places with the coldest of the kept.
+/// Those kept leave room for one tensor at least of the other kind. The paper's stack has no limit; libCacheSim (0.3.5)
+/// lets it hold twice the capacity.
 #[derive(Debug)]
 pub struct Lirs {
     /// By last use; its oldest is always a tensor of low recency.
     stack: Queues<1>,
-    queue: Queues<1>,
+    high: Segments<2>,
     states: Vec<State>,
-    sizes: Vec<u64>,
     low_bytes: u64,
-    low_share_bytes: u64,
+    stack_bytes: u64,
+    capacity_bytes: u64,
+    high_share_bytes: u64,
+    stack_limit_bytes: u64,
 }
 
 impl Lirs {
@@ -37,70 +42,99 @@ impl Lirs {
             self.stack.make_newest(0, tensor);
         } else {
             state.stacked = true;
+            self.stack_bytes += self.high.size(tensor);
             self.stack.push_newest(0, tensor);
+        }
+    }
+
+    /// Takes `tensor` out of the stack; a ghost is forgotten.
+    fn unstack(&mut self, tensor: u32) {
+        self.states[tensor as usize].stacked = false;
+        self.stack_bytes -= self.high.size(tensor);
+        self.stack.remove(0, tensor);
+        if self.high.place(tensor) == Some(GHOST) {
+            self.high.remove(tensor);
         }
     }
 
     /// Forgets tensors of high recency at the bottom of the stack.
     fn prune(&mut self) {
-        while let Some(bottom) = self.stack.oldest(0) {
-            let state = &mut self.states[bottom as usize];
-            if state.low {
-                break;
-            }
-            state.stacked = false;
-            self.stack.remove(0, bottom);
+        while let Some(bottom) = self.stack.oldest(0).filter(|bottom| !self.states[*bottom as usize].low) {
+            self.unstack(bottom);
         }
+    }
+
+    /// Forgets ghosts, those evicted first before the others, while the stack is too long.
+    fn limit(&mut self) {
+        while self.stack_bytes > self.stack_limit_bytes {
+            let Some(ghost) = self.high.oldest(GHOST) else { break };
+            self.unstack(ghost);
+        }
+    }
+
+    /// Whether the tensors of low recency leave too little room beside one of `bytes` more.
+    fn is_full(&self, bytes: u64) -> bool {
+        self.low_bytes.saturating_add(bytes) > self.capacity_bytes.saturating_sub(self.high_share_bytes.max(bytes))
     }
 
     /// Makes `tensor`, on top of the stack, one of low recency; the coldest make room for it.
     fn make_low(&mut self, tensor: u32) {
+        let bytes = self.high.size(tensor);
+        self.high.remove(tensor);
         self.states[tensor as usize].low = true;
-        self.low_bytes += self.sizes[tensor as usize];
-        while self.low_bytes > self.low_share_bytes {
-            let Some(bottom) = self.demote() else { break };
-            if bottom == tensor {
-                break;
-            }
-        }
+        while self.is_full(bytes) && self.stack.oldest(0) != Some(tensor) && self.demote().is_some() {}
+        self.low_bytes += bytes;
     }
 
     /// Moves the coldest tensor of low recency to the queue.
     fn demote(&mut self) -> Option<u32> {
-        let bottom = self.stack.pop_oldest(0)?;
-        self.states[bottom as usize] = State::default();
-        self.low_bytes -= self.sizes[bottom as usize];
-        self.queue.push_newest(0, bottom);
+        let bottom = self.stack.oldest(0).filter(|bottom| self.states[*bottom as usize].low)?;
+        self.unstack(bottom);
+        self.states[bottom as usize].low = false;
+        self.low_bytes -= self.high.size(bottom);
+        self.high.make_newest(HIGH, bottom);
         self.prune();
         Some(bottom)
     }
 }
 
 impl Policy for Lirs {
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter::share("high", 0.01, "the share of the capacity for tensors whose last two uses were far apart"),
+        Parameter::multiple(
+            "stack",
+            2.0,
+            "bytes that the stack of recent uses holds, as a multiple of the capacity; 0: no limit, as in the paper",
+        ),
+    ];
+
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
         let tensors = setup.sizes.len();
+        let [high, stack, ..] = setup.values::<Self>();
         Ok(Self {
             stack: Queues::new(tensors),
-            queue: Queues::new(tensors),
+            high: Segments::new(setup.sizes),
             states: vec![State::default(); tensors],
-            sizes: setup.sizes.to_vec(),
             low_bytes: 0,
-            low_share_bytes: setup.capacity_bytes - setup.capacity_bytes / HIR_SHARE,
+            stack_bytes: 0,
+            capacity_bytes: setup.capacity_bytes,
+            high_share_bytes: setup.share(high),
+            stack_limit_bytes: if stack > 0.0 { setup.multiple(stack) } else { u64::MAX },
         })
     }
 
     fn hit(&mut self, tensor: u32, _now: usize) {
-        let State { low, stacked, .. } = self.states[tensor as usize];
+        let State { low, stacked } = self.states[tensor as usize];
         self.stack(tensor);
         if low {
             self.prune();
         } else if stacked {
-            self.queue.remove(0, tensor);
             self.make_low(tensor);
         } else {
-            self.queue.make_newest(0, tensor);
+            self.high.make_newest(HIGH, tensor);
             // Where no tensor is of low recency, nothing is to be compared with.
             self.prune();
+            self.limit();
         }
     }
 
@@ -108,39 +142,49 @@ impl Policy for Lirs {
         let remembered = self.states[tensor as usize].stacked;
         self.stack(tensor);
         // Until the tensors of low recency fill their share, every newcomer is one of them.
-        let fits = self.low_bytes + self.sizes[tensor as usize] <= self.low_share_bytes;
-        if remembered || fits {
+        if remembered || !self.is_full(self.high.size(tensor)) {
             self.make_low(tensor);
         } else {
-            self.queue.push_newest(0, tensor);
+            self.high.make_newest(HIGH, tensor);
             self.prune();
         }
+        self.limit();
     }
 
     fn evict(&mut self) -> Option<u32> {
-        if self.queue.is_empty(0) {
+        if self.high.is_empty(HIGH) {
             self.demote();
         }
-        self.queue.pop_oldest(0)
+        let victim = self.high.pop_oldest(HIGH)?;
+        if self.states[victim as usize].stacked {
+            self.high.make_newest(GHOST, victim);
+        }
+        Some(victim)
     }
 
     fn remove(&mut self, tensor: u32) {
-        let State { low, stacked } = std::mem::take(&mut self.states[tensor as usize]);
-        if stacked {
-            self.stack.remove(0, tensor);
+        let low = self.states[tensor as usize].low;
+        if self.states[tensor as usize].stacked {
+            self.unstack(tensor);
         }
         if low {
-            self.low_bytes -= self.sizes[tensor as usize];
+            self.states[tensor as usize].low = false;
+            self.low_bytes -= self.high.size(tensor);
         } else {
-            self.queue.remove(0, tensor);
+            self.high.remove(tensor);
         }
         self.prune();
     }
 
     fn resize(&mut self, tensor: u32, bytes: u64) {
-        let before = std::mem::replace(&mut self.sizes[tensor as usize], bytes);
-        if self.states[tensor as usize].low {
+        let before = self.high.size(tensor);
+        self.high.resize(tensor, bytes);
+        let State { low, stacked } = self.states[tensor as usize];
+        if low {
             self.low_bytes = self.low_bytes - before + bytes;
+        }
+        if stacked {
+            self.stack_bytes = self.stack_bytes - before + bytes;
         }
     }
 }

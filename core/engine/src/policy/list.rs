@@ -42,6 +42,11 @@ impl<const N: usize> Queues<N> {
         Some(self.ends[q].oldest).filter(|t| *t != NIL)
     }
 
+    /// The newest tensor of queue `q`.
+    pub(super) fn newest(&self, q: usize) -> Option<u32> {
+        Some(self.ends[q].newest).filter(|t| *t != NIL)
+    }
+
     /// The tensor that came into its queue right after `tensor`.
     pub(super) fn newer(&self, tensor: u32) -> Option<u32> {
         Some(self.links[tensor as usize].newer).filter(|t| *t != NIL)
@@ -88,7 +93,7 @@ impl<const N: usize> Queues<N> {
 
     /// Takes the newest tensor out of queue `q`.
     pub(super) fn pop_newest(&mut self, q: usize) -> Option<u32> {
-        let newest = Some(self.ends[q].newest).filter(|t| *t != NIL)?;
+        let newest = self.newest(q)?;
         self.remove(q, newest);
         Some(newest)
     }
@@ -205,6 +210,11 @@ impl<const N: usize> Segments<N> {
     /// The oldest tensor of segment `q`.
     pub(super) fn oldest(&self, q: usize) -> Option<u32> {
         self.queues.oldest(q)
+    }
+
+    /// The newest tensor of segment `q`.
+    pub(super) fn newest(&self, q: usize) -> Option<u32> {
+        self.queues.newest(q)
     }
 
     /// The segment of `tensor`.

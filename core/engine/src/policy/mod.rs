@@ -5,25 +5,35 @@
 
 mod heap;
 mod list;
+mod shared;
+mod spec;
 
 pub mod arc;
 pub mod belady;
 pub mod belady_size;
+pub mod cacheus;
+pub mod car;
 pub mod clock;
 pub mod fifo;
 pub mod gdsf;
+pub mod hyperbolic;
+pub mod lecar;
 pub mod lfu;
 pub mod lfuda;
+pub mod lhd;
 pub mod lirs;
 pub mod lru;
+pub mod lru_k;
 pub mod ml;
 pub mod ml_reuse;
 pub mod mru;
+pub mod qd_lp_fifo;
 pub mod radix;
 pub mod random;
 pub mod s3fifo;
 pub mod sieve;
 pub mod slru;
+pub mod two_q;
 pub mod w_tinylfu;
 
 use std::sync::Arc;
@@ -33,6 +43,8 @@ use crate::error::Error;
 use crate::score::Scores;
 use crate::trace::reuse::Future;
 use crate::{by_name, closed};
+
+pub use spec::{MOST_PARAMETERS, Parameter, PolicySpec, Values};
 
 closed! {
     /// Which missed tensors come into memory. Either way, one larger than the capacity does not.
@@ -64,12 +76,43 @@ pub struct Setup<'a> {
     pub future: Option<&'a Arc<Future>>,
     /// The seed of everything drawn by chance.
     pub seed: u64,
+    /// The policy and the values of its parameters; the defaults of the policy that reads them, where none is given.
+    pub policy: Option<PolicySpec>,
 }
 
 impl<'a> Setup<'a> {
     /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
     pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
-        Self { sizes, parents: &[], capacity_bytes, admission: Admission::Always, scores: None, future: None, seed: 0 }
+        let admission = Admission::Always;
+        Self { sizes, parents: &[], capacity_bytes, admission, scores: None, future: None, seed: 0, policy: None }
+    }
+
+    /// The same for `policy`.
+    pub fn of(&self, policy: PolicySpec) -> Self {
+        Self { policy: Some(policy), ..self.clone() }
+    }
+
+    /// The values of the parameters of `P`.
+    pub fn values<P: Policy>(&self) -> Values {
+        self.policy.map_or_else(|| spec::defaults(P::PARAMETERS), |policy| policy.values())
+    }
+
+    /// A share of the capacity, in bytes.
+    fn share(&self, share: f64) -> u64 {
+        self.multiple(share).min(self.capacity_bytes)
+    }
+
+    /// A multiple of the capacity, in bytes; at most all bytes that there can be.
+    fn multiple(&self, factor: f64) -> u64 {
+        (self.capacity_bytes as f64 * factor) as u64
+    }
+
+    /// About how many tensors the memory holds: capacity by mean size, at most all.
+    fn entries(&self) -> usize {
+        let tensors = self.sizes.len();
+        let total: u128 = self.sizes.iter().map(|bytes| u128::from(*bytes)).sum();
+        let held = u128::from(self.capacity_bytes) * tensors as u128 / total.max(1);
+        held.clamp(1, tensors.max(1) as u128) as usize
     }
 
     /// The scores, for a policy that cannot do without.
@@ -91,6 +134,9 @@ impl<'a> Setup<'a> {
 /// and was announced by `miss`, `evict` only while at least one tensor is resident, `remove` only for a resident
 /// tensor, `resize` before the access that comes with the new size.
 pub trait Policy: Sized + Send {
+    /// What it is tuned by.
+    const PARAMETERS: &'static [Parameter] = &[];
+
     /// An empty order.
     fn new(setup: &Setup<'_>) -> Result<Self, Error>;
 
@@ -138,6 +184,8 @@ pub struct PolicyInfo {
     pub about: &'static str,
     /// What it knows.
     pub knows: Knows,
+    /// What it is tuned by.
+    pub parameters: &'static [Parameter],
 }
 
 closed! {
@@ -159,24 +207,30 @@ impl PolicyInfo {
     }
 }
 
-/// Lists the policies once: the enum, the table and the dispatch all come from these rows.
+/// Lists the policies once: the enum, the table and the dispatch all come from these rows. Those under `own` have
+/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs.
 macro_rules! policies {
-    ($($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)*) => {
+    (
+        own { $($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)* }
+        shared { $($kind2:ident, $type2:ty, $name2:literal, $title2:literal, $knows2:ident, $about2:literal;)* }
+    ) => {
         /// A policy by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum PolicyKind {
             $(#[doc = $about] $kind,)*
+            $(#[doc = $about2] $kind2,)*
         }
 
         /// Every policy.
         pub const POLICIES: &[PolicyInfo] = &[
-            $(PolicyInfo { kind: PolicyKind::$kind, name: $name, title: $title, about: $about, knows: Knows::$knows },)*
+            $(policies!(@row $kind, $type, $name, $title, $knows, $about),)*
+            $(policies!(@row $kind2, $type2, $name2, $title2, $knows2, $about2),)*
         ];
 
         impl Closed for PolicyKind {
             const FIELD: &'static str = "policy";
             const WHAT: &'static str = "policy";
-            const ALL: &'static [Self] = &[$(Self::$kind),*];
+            const ALL: &'static [Self] = &[$(Self::$kind,)* $(Self::$kind2,)*];
 
             fn name(self) -> &'static str {
                 self.info().name
@@ -193,51 +247,74 @@ macro_rules! policies {
                 &POLICIES[self as usize]
             }
 
-            /// Runs `visitor` for the type behind the name.
+            /// Runs `visitor` for the type behind the name. Its setup must be [`Setup::of`] the policy.
             pub fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
                 match self {
                     $(Self::$kind => visitor.visit::<$type>(),)*
+                    $(Self::$kind2)|* => visitor.visit::<shared::Shared>(),
                 }
             }
+
+            /// The policy as one of those that share their loops.
+            fn share(self, setup: &Setup<'_>) -> Result<Box<dyn shared::Order>, Error> {
+                match self {
+                    $(Self::$kind2 => shared::order::<$type2>(setup),)*
+                    _ => Err(Error::Internal("this policy has loops of its own".into())),
+                }
+            }
+        }
+    };
+    (@row $kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal) => {
+        PolicyInfo {
+            kind: PolicyKind::$kind,
+            name: $name,
+            title: $title,
+            about: $about,
+            knows: Knows::$knows,
+            parameters: <$type as Policy>::PARAMETERS,
         }
     };
 }
 
 policies! {
-    Lru, lru::Lru, "lru", "LRU", Past, "Evicts the tensor whose last use is longest ago.";
-    Fifo, fifo::Fifo, "fifo", "FIFO", Past, "Evicts the tensor that came in first.";
-    Mru, mru::Mru, "mru", "MRU", Past, "Evicts the tensor that was used last.";
-    Clock, clock::Clock, "clock", "CLOCK", Past, "FIFO with a second chance for tensors used since the hand last passed.";
-    Sieve, sieve::Sieve, "sieve", "SIEVE", Past, "A hand sweeps a FIFO queue and evicts the first tensor not used since it last passed.";
-    S3Fifo, s3fifo::S3Fifo, "s3-fifo", "S3-FIFO", Past, "A small FIFO queue filters what may enter the main one.";
-    Slru, slru::Slru, "slru", "SLRU", Past, "Five LRU segments; a hit lifts a tensor by one.";
-    Arc, arc::Arc, "arc", "ARC", Past, "Balances recent against frequent use by what it evicted too early.";
-    Lirs, lirs::Lirs, "lirs", "LIRS", Past, "Keeps tensors whose last two uses were close together.";
-    WTinyLfu, w_tinylfu::WTinyLfu, "w-tinylfu", "W-TinyLFU", Past, "Newcomers must have been used more often than the victim.";
-    Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
-    Lfuda, lfuda::Lfuda, "lfuda", "LFUDA", Past, "LFU in which old uses count less and less.";
-    Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
-    Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
-    RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
-    Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
-    Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
-    MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";
-    Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
-    BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
+    own {
+        Lru, lru::Lru, "lru", "LRU", Past, "Evicts the tensor whose last use is longest ago.";
+        Fifo, fifo::Fifo, "fifo", "FIFO", Past, "Evicts the tensor that came in first.";
+        Mru, mru::Mru, "mru", "MRU", Past, "Evicts the tensor that was used last.";
+        Clock, clock::Clock, "clock", "CLOCK", Past, "FIFO with a second chance for tensors used since the hand last passed.";
+        Sieve, sieve::Sieve, "sieve", "SIEVE", Past, "A hand sweeps a FIFO queue and evicts the first tensor not used since it last passed.";
+        S3Fifo, s3fifo::S3Fifo, "s3-fifo", "S3-FIFO", Past, "A small FIFO queue filters what may enter the main one.";
+        Slru, slru::Slru, "slru", "SLRU", Past, "LRU segments; a hit lifts a tensor by one.";
+        Arc, arc::Arc, "arc", "ARC", Past, "Balances recent against frequent use by what it evicted too early.";
+        Lirs, lirs::Lirs, "lirs", "LIRS", Past, "Keeps tensors whose last two uses were close together.";
+        WTinyLfu, w_tinylfu::WTinyLfu, "w-tinylfu", "W-TinyLFU", Past, "Newcomers must have been used more often than the victim.";
+        Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
+        Lfuda, lfuda::Lfuda, "lfuda", "LFUDA", Past, "LFU in which old uses count less and less.";
+        Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
+        Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
+        Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
+        MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";
+        Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
+        BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
+    }
+    shared {
+        TwoQ, two_q::TwoQ, "2q", "2Q", Past, "Newcomers pass through a queue; whoever comes back soon is kept by LRU.";
+        LruK, lru_k::LruK, "lru-k", "LRU-K", Past, "Evicts the tensor whose K-th last use is longest ago.";
+        QdLpFifo, qd_lp_fifo::QdLpFifo, "qd-lp-fifo", "QD-LP-FIFO", Past, "A small FIFO queue lets only used tensors pass into a CLOCK.";
+        Car, car::Car, "car", "CAR", Past, "ARC with clocks in place of LRU lists.";
+        Hyperbolic, hyperbolic::Hyperbolic, "hyperbolic", "Hyperbolic", Past, "Of some drawn by chance, evicts the one with the fewest uses per access since it came in.";
+        LeCaR, lecar::LeCaR, "lecar", "LeCaR", Past, "Chooses between LRU and LFU by chance, and learns from what each evicted too early.";
+        Cacheus, cacheus::Cacheus, "cacheus", "Cacheus", Past, "Chooses by chance between an LRU that resists scans and an LFU that resists churn, and learns from what each evicted too early.";
+        Lhd, lhd::Lhd, "lhd", "LHD", Past, "Of some drawn by chance, evicts the one with the fewest hits to expect per byte and access.";
+        Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
+        RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
+    }
 }
 
 impl PolicyKind {
     /// The name in recipes, JSON and on the command line.
     pub fn name(self) -> &'static str {
         self.info().name
-    }
-
-    /// Reads a list such as `lru,fifo`, or `all`.
-    pub fn parse_list(names: &str) -> Result<Vec<Self>, Error> {
-        if names.trim().eq_ignore_ascii_case("all") {
-            return Ok(Self::ALL.to_vec());
-        }
-        names.split(',').map(Self::from_name).collect()
     }
 }
 
@@ -253,13 +330,5 @@ mod tests {
             assert_eq!(row.kind as usize, i);
             assert_eq!(PolicyKind::from_name(&row.name.to_uppercase()).unwrap(), row.kind);
         }
-    }
-
-    #[test]
-    fn lists() {
-        assert_eq!(PolicyKind::parse_list("FIFO, lru").unwrap(), [PolicyKind::Fifo, PolicyKind::Lru]);
-        assert_eq!(PolicyKind::parse_list("all").unwrap().len(), POLICIES.len());
-        let error = PolicyKind::parse_list("lru,,").unwrap_err().to_string();
-        assert!(error.contains("Choose one of lru, fifo"), "{error}");
     }
 }

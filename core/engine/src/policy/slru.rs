@@ -1,30 +1,44 @@
-//! Segmented LRU (Karedla, Love and Wherry, "Caching Strategies to Improve Disk System Performance", 1994), with
-//! five equal segments.
+//! Segmented LRU (Karedla, Love and Wherry, "Caching Strategies to Improve Disk System Performance", 1994), with any
+//! number of equal segments.
 
 use super::list::Segments;
-use super::{Policy, Setup};
+use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 
-/// Segments; each may fill an equal share of the capacity.
-const SEGMENTS: usize = 5;
+/// At most so many segments.
+const MOST_SEGMENTS: usize = 16;
 
-/// A tensor comes into the lowest segment and rises by one at each hit; what overflows a segment falls to the one
-/// below. Evicts the oldest of the lowest segment that holds any.
+/// A tensor comes into the lowest segment that has room, or the lowest of all, and rises by one at each hit; what
+/// overflows a segment falls to the one below. Evicts the oldest of the lowest segment that holds any.
 #[derive(Debug)]
 pub struct Slru {
-    segments: Segments<SEGMENTS>,
+    segments: Segments<MOST_SEGMENTS>,
+    count: usize,
     share_bytes: u64,
+    lowest: bool,
 }
 
 impl Policy for Slru {
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter::count(
+            "segments",
+            4.0,
+            [1.0, MOST_SEGMENTS as f64],
+            "equal segments; libCacheSim has 4, the paper 2",
+        ),
+        Parameter::choice("lowest", "1: newcomers enter the lowest segment even where one above has room"),
+    ];
+
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
-        let share_bytes = setup.capacity_bytes / SEGMENTS as u64;
-        Ok(Self { segments: Segments::new(setup.sizes), share_bytes })
+        let [segments, lowest, ..] = setup.values::<Self>();
+        let count = segments as usize;
+        let share_bytes = setup.capacity_bytes / count as u64;
+        Ok(Self { segments: Segments::new(setup.sizes), count, share_bytes, lowest: lowest > 0.0 })
     }
 
     fn hit(&mut self, tensor: u32, _now: usize) {
         let at = self.segments.place(tensor).unwrap_or(0);
-        let to = (at + 1).min(SEGMENTS - 1);
+        let to = (at + 1).min(self.count - 1);
         self.segments.make_newest(to, tensor);
         for segment in (1..=to).rev() {
             while self.segments.bytes(segment) > self.share_bytes {
@@ -35,11 +49,14 @@ impl Policy for Slru {
     }
 
     fn insert(&mut self, tensor: u32, _now: usize) {
-        self.segments.make_newest(0, tensor);
+        let bytes = self.segments.size(tensor);
+        let has_room = |segment: &usize| self.segments.bytes(*segment).saturating_add(bytes) <= self.share_bytes;
+        let segment = if self.lowest { 0 } else { (0..self.count).find(has_room).unwrap_or(0) };
+        self.segments.make_newest(segment, tensor);
     }
 
     fn evict(&mut self) -> Option<u32> {
-        (0..SEGMENTS).find_map(|segment| self.segments.pop_oldest(segment))
+        (0..self.count).find_map(|segment| self.segments.pop_oldest(segment))
     }
 
     fn remove(&mut self, tensor: u32) {

@@ -2,46 +2,116 @@
 //! in bytes.
 
 use super::list::Segments;
-use super::{Policy, Setup};
+use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 
 const WINDOW: usize = 0;
 const PROBATION: usize = 1;
 const PROTECTED: usize = 2;
 
-/// The window's part of the capacity, the paper's 1 %: one in so many bytes.
-const WINDOW_SHARE: u64 = 100;
+/// The climber's first step, as a share of the capacity, and by how much each further step in one direction shrinks;
+/// a hit ratio that changes by more than the threshold starts it anew (Einziger et al., "Adaptive Software Cache
+/// Management", Middleware 2018; the constants of Caffeine 3).
+const FIRST_STEP: f64 = 0.0625;
+const STEP_DECAY: f64 = 0.98;
+const RESTART: f64 = 0.05;
 
-/// Newcomers enter a window of 1 % of the capacity, kept by LRU. What leaves the window stays only if it was used
-/// more often, by the estimate of a sketch, than the victim of the main part: a segmented LRU, 80 % of it
-/// protected. A newcomer larger than the window is put to the test at once under
-/// [`Admission::Bypass`](super::Admission::Bypass); under `Always` it comes in, as every tensor that fits must.
+/// Newcomers enter a window, kept by LRU, that holds one tensor at least. What leaves the window stays only if it was
+/// used more often, by the estimate of a sketch, than the victim of the main part: a segmented LRU, most of it
+/// protected. The window may adapt: it grows or shrinks as long as that raises the hit ratio.
 #[derive(Debug)]
 pub struct WTinyLfu {
     segments: Segments<3>,
     sketch: Sketch,
     capacity_bytes: u64,
     window_share_bytes: u64,
+    protected_share: f64,
     protected_share_bytes: u64,
     incoming_bytes: u64,
+    climber: Option<Climber>,
+}
+
+/// Looks for the window with the best hit ratio, step by step; the first one is down.
+#[derive(Debug)]
+struct Climber {
+    /// Accesses of a step, and those of this one so far.
+    period: usize,
+    accesses: usize,
+    hits: usize,
+    before: f64,
+    /// Shares of the capacity.
+    window: f64,
+    step: f64,
+}
+
+impl Climber {
+    /// Counts an access; the window's new share of the capacity, once a step is over.
+    fn count(&mut self, hit: bool) -> Option<f64> {
+        self.hits += usize::from(hit);
+        self.accesses += 1;
+        if self.accesses < self.period {
+            return None;
+        }
+        let ratio = self.hits as f64 / self.accesses as f64;
+        let change = ratio - self.before;
+        let step = if change >= 0.0 { self.step } else { -self.step };
+        self.window = (self.window + step).clamp(0.0, 1.0);
+        self.step = if change.abs() >= RESTART { FIRST_STEP.copysign(step) } else { STEP_DECAY * step };
+        (self.before, self.accesses, self.hits) = (ratio, 0, 0);
+        Some(self.window)
+    }
+}
+
+impl WTinyLfu {
+    /// Gives the window a share of the capacity, and the protected segment its part of the rest.
+    fn divide(&mut self, window: f64) {
+        self.window_share_bytes = ((self.capacity_bytes as f64 * window) as u64).min(self.capacity_bytes);
+        let main = self.capacity_bytes - self.window_share_bytes;
+        self.protected_share_bytes = ((main as f64 * self.protected_share) as u64).min(main);
+    }
+
+    /// Counts an access for the sketch and the climber.
+    fn count(&mut self, tensor: u32, hit: bool) {
+        self.sketch.count(tensor);
+        if let Some(window) = self.climber.as_mut().and_then(|climber| climber.count(hit)) {
+            self.divide(window);
+        }
+    }
 }
 
 impl Policy for WTinyLfu {
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter::share("window", 0.01, "the window's share of the capacity"),
+        Parameter::share("protected", 0.8, "the protected segment's share of the rest"),
+        Parameter::multiple(
+            "sample",
+            10.0,
+            "uses after which all counts are halved, as a multiple of the tensors that fit; 0: never",
+        ),
+        Parameter::choice("adaptive", "1: the window adapts by hill climbing, as Caffeine's does; 0: it stays"),
+    ];
+
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
-        let window_share_bytes = setup.capacity_bytes / WINDOW_SHARE;
-        let main = setup.capacity_bytes - window_share_bytes;
-        Ok(Self {
+        let [window, protected_share, sample, adaptive] = setup.values::<Self>();
+        let entries = setup.entries();
+        // A step takes as many accesses as the paper's sample: ten times the tensors that fit.
+        let climber = Climber { period: 10 * entries, accesses: 0, hits: 0, before: 0.0, window, step: -FIRST_STEP };
+        let mut policy = Self {
             segments: Segments::new(setup.sizes),
-            sketch: Sketch::new(entries(setup)),
+            sketch: Sketch::new(entries, sample),
             capacity_bytes: setup.capacity_bytes,
-            window_share_bytes,
-            protected_share_bytes: main - main / 5,
+            window_share_bytes: 0,
+            protected_share,
+            protected_share_bytes: 0,
             incoming_bytes: 0,
-        })
+            climber: (adaptive > 0.0).then_some(climber),
+        };
+        policy.divide(window);
+        Ok(policy)
     }
 
     fn hit(&mut self, tensor: u32, _now: usize) {
-        self.sketch.count(tensor);
+        self.count(tensor, true);
         match self.segments.place(tensor) {
             Some(WINDOW) => self.segments.make_newest(WINDOW, tensor),
             _ => {
@@ -55,7 +125,7 @@ impl Policy for WTinyLfu {
     }
 
     fn miss(&mut self, tensor: u32, _now: usize) {
-        self.sketch.count(tensor);
+        self.count(tensor, false);
         self.incoming_bytes = self.segments.size(tensor);
     }
 
@@ -64,15 +134,16 @@ impl Policy for WTinyLfu {
         let used: u64 = (WINDOW..=PROTECTED).map(|segment| self.segments.bytes(segment)).sum();
         // Where there is room for all, what the window cannot hold needs no contest.
         while used <= self.capacity_bytes && self.segments.bytes(WINDOW) > self.window_share_bytes {
-            let Some(oldest) = self.segments.oldest(WINDOW) else { break };
+            let Some(oldest) = self.segments.oldest(WINDOW).filter(|oldest| *oldest != tensor) else { break };
             self.segments.make_newest(PROBATION, oldest);
         }
         self.incoming_bytes = 0;
     }
 
     fn evict(&mut self) -> Option<u32> {
-        let window_overflows = self.segments.bytes(WINDOW) + self.incoming_bytes > self.window_share_bytes;
-        let candidate = self.segments.oldest(WINDOW).filter(|_| window_overflows);
+        let alone = self.incoming_bytes == 0 && self.segments.newest(WINDOW) == self.segments.oldest(WINDOW);
+        let overflows = !alone && self.segments.bytes(WINDOW) + self.incoming_bytes > self.window_share_bytes;
+        let candidate = self.segments.oldest(WINDOW).filter(|_| overflows);
         let victim = self.segments.oldest(PROBATION).or_else(|| self.segments.oldest(PROTECTED));
         let loser = match (candidate, victim) {
             (Some(candidate), Some(victim)) if self.sketch.uses(candidate) > self.sketch.uses(victim) => {
@@ -95,20 +166,12 @@ impl Policy for WTinyLfu {
     }
 }
 
-/// About how many tensors the memory holds: capacity by mean size, at most all.
-fn entries(setup: &Setup<'_>) -> usize {
-    let tensors = setup.sizes.len();
-    let total: u128 = setup.sizes.iter().map(|s| u128::from(*s)).sum();
-    let held = u128::from(setup.capacity_bytes) * tensors as u128 / total.max(1);
-    held.clamp(1, tensors.max(1) as u128) as usize
-}
-
 /// Counters of four bits in four rows: how often a tensor was used of late, never less than it was, at most 15.
 #[derive(Debug)]
 struct Sketch {
     /// Sixteen counters a word; the rows share the table.
     words: Vec<u64>,
-    /// Uses counted since the last halving, and after how many all counters are halved (the paper's W = 10 x entries).
+    /// Uses counted since the last halving, and after how many all counters are halved: the paper's W.
     counted: usize,
     sample: usize,
 }
@@ -117,9 +180,11 @@ const ROWS: u64 = 4;
 const MOST: u64 = 15;
 
 impl Sketch {
-    fn new(entries: usize) -> Self {
-        // A counter for each row and entry, rounded up to a power of two.
-        Self { words: vec![0; entries.next_power_of_two().div_ceil(4)], counted: 0, sample: 10 * entries }
+    /// For `entries` tensors, halved after `sample` times as many uses; for a sample of 0, never.
+    fn new(entries: usize, sample: f64) -> Self {
+        let sample = if sample > 0.0 { (entries as f64 * sample) as usize } else { usize::MAX };
+        // Sixteen counters for each entry, as Caffeine has them, in a power of two of words.
+        Self { words: vec![0; entries.next_power_of_two()], counted: 0, sample: sample.max(1) }
     }
 
     /// Word and shift of the counter of `tensor` in `row`.

@@ -2,7 +2,7 @@
 
 use super::{Counts, Engine, Observer};
 use crate::error::Error;
-use crate::policy::{Policy, PolicyKind, Setup, Visitor};
+use crate::policy::{Policy, PolicySpec, Setup, Visitor};
 use crate::trace::Trace;
 
 /// Keeps its own books of what is resident, and the first thing that does not agree with them.
@@ -66,9 +66,9 @@ impl Observer for Auditor {
     }
 }
 
-/// Runs the policy `kind` over `trace`; an error says which promise was broken: what is used never exceeds the
+/// Runs `policy` over `trace`; an error says which promise was broken: what is used never exceeds the
 /// capacity, hits and misses add up to the accesses, and policy and engine agree on who is resident.
-pub fn audit(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Counts, Error> {
+pub fn audit(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) -> Result<Counts, Error> {
     struct Audit<'a, 'b>(&'a Setup<'b>, &'a Trace);
     impl Visitor for Audit<'_, '_> {
         type Output = Result<Counts, Error>;
@@ -96,5 +96,6 @@ pub fn audit(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Count
             auditor.fault.map_or(Ok(counts), |fault| Err(Error::Internal(fault)))
         }
     }
-    kind.dispatch(Audit(setup, trace))
+    let policy = policy.into();
+    policy.kind().dispatch(Audit(&setup.of(policy), trace))
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::memory::{Physical, prototype_time};
-use crate::policy::{Admission, Policy, PolicyKind, Setup, Visitor};
+use crate::memory::{Costing, Reload, prototype_time};
+use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
 use prefix::Prefixes;
@@ -37,6 +37,24 @@ pub struct Counts {
     pub bypassed: u64,
     /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
     pub oversize: u64,
+    /// Misses of tensors that were resident and too old.
+    pub expired: u64,
+}
+
+impl Counts {
+    /// What happened after `before`, which is part of this.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            hits: self.hits - before.hits,
+            misses: self.misses - before.misses,
+            hit_bytes: self.hit_bytes - before.hit_bytes,
+            miss_bytes: self.miss_bytes - before.miss_bytes,
+            evictions: self.evictions - before.evictions,
+            bypassed: self.bypassed - before.bypassed,
+            oversize: self.oversize - before.oversize,
+            expired: self.expired - before.expired,
+        }
+    }
 }
 
 /// Watches a run; the methods do nothing unless overridden.
@@ -61,6 +79,10 @@ pub trait Observer {
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         let _ = (now, tensor, bytes);
     }
+    /// `tensor` leaves because it is too old for access `now`, which comes next and is to it.
+    fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.evict(now, tensor, bytes);
+    }
 }
 
 /// Both watch.
@@ -84,6 +106,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.0.evict(now, tensor, bytes);
         self.1.evict(now, tensor, bytes);
+    }
+    fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.0.expire(now, tensor, bytes);
+        self.1.expire(now, tensor, bytes);
     }
 }
 
@@ -114,6 +140,11 @@ impl<O: Observer> Observer for Option<O> {
             observer.evict(now, tensor, bytes);
         }
     }
+    fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
+        if let Some(observer) = self {
+            observer.expire(now, tensor, bytes);
+        }
+    }
 }
 
 impl<O: Observer> Observer for &mut O {
@@ -132,12 +163,16 @@ impl<O: Observer> Observer for &mut O {
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).evict(now, tensor, bytes);
     }
+    fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
+        (**self).expire(now, tensor, bytes);
+    }
 }
 
-/// A tensor's size, and whether it is resident.
+/// A tensor's size, whether it is resident, and the first access for which it then is too old.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     bytes: u64,
+    until: u32,
     resident: bool,
 }
 
@@ -150,6 +185,9 @@ struct Slot {
 /// An access may give its tensor another size. A resident tensor then takes as much room as that, and the access is a
 /// hit, after which tensors are evicted while used > capacity; it may be among them. One that outgrows the capacity
 /// leaves before, and the access misses.
+///
+/// Where tensors expire, one that is too old leaves when it is used, and the access misses; until then it takes room.
+/// Its age counts from the access that brought it in, as in libCacheSim: a hit does not make it younger.
 ///
 /// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
 /// and when a tensor leaves, whoever continues it leaves too.
@@ -172,7 +210,7 @@ impl<P: Policy> Engine<P> {
             capacity: setup.capacity_bytes,
             admission: setup.admission,
             used: 0,
-            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, resident: false }).collect(),
+            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, resident: false }).collect(),
             prefixes: Prefixes::new(setup.parents),
             counts: Counts::default(),
         })
@@ -207,7 +245,42 @@ impl<P: Policy> Engine<P> {
 
     /// Runs the accesses of `chunk`, the one that follows those before.
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        let Chunk { start, accesses, resizes } = chunk;
+        if chunk.deadlines.is_empty() {
+            return self.ageless(chunk, observer);
+        }
+        let Chunk { start, accesses, deadlines, mut resizes } = chunk;
+        for ((now, access), deadline) in (start..).zip(accesses.chunks(1)).zip(deadlines) {
+            let tensor = access[0];
+            self.expire(tensor, now, observer);
+            let before = self.slots[tensor as usize].resident;
+            let (here, rest) = resizes.split_at(resizes.partition_point(|resize| resize.at as usize <= now));
+            resizes = rest;
+            self.ageless(Chunk { start: now, accesses: access, resizes: here, deadlines: &[] }, observer);
+            if !before {
+                self.slots[tensor as usize].until = *deadline;
+            }
+        }
+    }
+
+    /// `tensor`, which access `now` uses, leaves if it is too old.
+    fn expire<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        if slot.resident && now >= slot.until as usize {
+            slot.resident = false;
+            self.used -= slot.bytes;
+            self.counts.expired += 1;
+            let bytes = slot.bytes;
+            observer.expire(now, tensor, bytes);
+            let mut counts = self.counts;
+            self.leave_with(tensor, now, &mut counts, observer);
+            self.counts = counts;
+            self.policy.remove(tensor);
+        }
+    }
+
+    /// The same where nothing grows too old.
+    fn ageless<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
+        let Chunk { start, accesses, resizes, .. } = chunk;
         let mut done = 0;
         for Resize { at, bytes } in resizes {
             let at = *at as usize - start;
@@ -252,7 +325,7 @@ impl<P: Policy> Engine<P> {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
-            let Slot { bytes, resident } = self.slots[tensor as usize];
+            let Slot { bytes, resident, .. } = self.slots[tensor as usize];
             if resident {
                 counts.hits += 1;
                 counts.hit_bytes += bytes;
@@ -363,7 +436,7 @@ impl<P: Policy> Engine<P> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Accesses: hits + misses.
@@ -382,19 +455,50 @@ pub struct Report {
     pub bypassed: u64,
     /// Misses of tensors larger than the capacity, which are never admitted; part of `bypassed`.
     pub oversize: u64,
-    /// Time of all accesses in ms, by the prototype's constants.
-    pub total_latency_ms: f64,
+    /// Misses of tensors that were resident and too old.
+    pub expired: u64,
+    /// Time of all accesses in ms, where the prototype's constants count it.
+    pub total_latency_ms: Option<f64>,
     /// The part of it that waits for DRAM bandwidth, in ms.
-    pub bandwidth_wait_ms: f64,
+    pub bandwidth_wait_ms: Option<f64>,
     /// How much of the way from LRU's misses to those of the best schedule known it goes: 1 is all of it, below 0 is
     /// worse than LRU. None where LRU is the best known, or where bounds were not asked for.
     pub gap_closed: Option<f64>,
     /// The same for bytes missed.
     pub byte_gap_closed: Option<f64>,
-    /// Time, traffic and energy on the device, where the memory names one.
+    /// Time, traffic and energy, where a device counts them.
     pub physical: Option<Timed>,
     /// Why it missed; in runs that are watched.
     pub why: Option<Why>,
+    /// The misses over time, where asked for.
+    pub intervals: Vec<Interval>,
+}
+
+/// What happened within an interval of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Accesses of the trace before its end.
+    pub end: u64,
+    /// Accesses in it.
+    pub accesses: u64,
+    /// Those that missed.
+    pub misses: u64,
+    /// Bytes of all of them.
+    pub requested_bytes: u64,
+    /// Bytes of those that missed.
+    pub miss_bytes: u64,
+}
+
+impl Interval {
+    /// Misses as a share of accesses, 0..=1.
+    pub fn miss_ratio(&self) -> f64 {
+        self.misses as f64 / self.accesses.max(1) as f64
+    }
+
+    /// Bytes missed as a share of bytes requested, 0..=1.
+    pub fn byte_miss_ratio(&self) -> f64 {
+        self.miss_bytes as f64 / self.requested_bytes.max(1) as f64
+    }
 }
 
 impl Report {
@@ -408,9 +512,21 @@ impl Report {
         self.hit_bytes as f64 / (self.hit_bytes + self.miss_bytes).max(1) as f64
     }
 
-    /// The report of `counts`; nothing is known of bounds, devices and reasons yet.
-    pub fn new(policy: PolicyKind, capacity_bytes: u64, counts: Counts) -> Self {
-        let time = prototype_time(counts.hits, counts.miss_bytes);
+    /// Time of all accesses in ms, where anything counts it.
+    pub fn time_ms(&self) -> Option<f64> {
+        self.physical.as_ref().map(|timed| timed.total_ms).or(self.total_latency_ms)
+    }
+
+    /// The same report with its time by the prototype's constants.
+    pub fn by_prototype(mut self) -> Self {
+        let time = prototype_time(self.hits, self.miss_bytes);
+        self.total_latency_ms = Some(time.total_latency_ms);
+        self.bandwidth_wait_ms = Some(time.bandwidth_wait_ms);
+        self
+    }
+
+    /// The report of `counts`; nothing is known of time, bounds and reasons yet.
+    pub fn new(policy: PolicySpec, capacity_bytes: u64, counts: Counts) -> Self {
         Self {
             policy,
             capacity_bytes,
@@ -422,12 +538,14 @@ impl Report {
             evictions: counts.evictions,
             bypassed: counts.bypassed,
             oversize: counts.oversize,
-            total_latency_ms: time.total_latency_ms,
-            bandwidth_wait_ms: time.bandwidth_wait_ms,
+            expired: counts.expired,
+            total_latency_ms: None,
+            bandwidth_wait_ms: None,
             gap_closed: None,
             byte_gap_closed: None,
             physical: None,
             why: None,
+            intervals: Vec::new(),
         }
     }
 }
@@ -465,7 +583,7 @@ impl<P: Policy> Cache for Engine<P> {
         let resize = [Resize { at: now as u32, bytes }];
         let resizes = if self.slots[tensor as usize].bytes == bytes { &[][..] } else { &resize };
         let accesses = &[tensor];
-        self.advance(Chunk { start: now, accesses, resizes }, &mut Leavers(Some(evicted)));
+        self.advance(Chunk { start: now, accesses, resizes, deadlines: &[] }, &mut Leavers(Some(evicted)));
         self.counts.hits > hits
     }
     fn is_resident(&self, tensor: u32) -> bool {
@@ -476,8 +594,8 @@ impl<P: Policy> Cache for Engine<P> {
     }
 }
 
-/// An empty memory under the policy `kind`.
-pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+/// An empty memory under `policy`.
+pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
     struct Make<'a, 'b>(&'a Setup<'b>);
     impl Visitor for Make<'_, '_> {
         type Output = Result<Box<dyn Cache>, Error>;
@@ -485,15 +603,20 @@ pub fn cache(kind: PolicyKind, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Erro
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    kind.dispatch(Make(setup))
+    let policy = policy.into();
+    policy.kind().dispatch(Make(&setup.of(policy)))
 }
 
 /// A run that can be continued in steps, whatever its policy.
 pub trait Simulation: Send {
     /// Runs the accesses `start..end` of `trace`; steps must follow each other.
     fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// The numbers, and the charts where they are watched for.
-    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>);
+    /// What happened so far.
+    fn counts(&self) -> Counts;
+    /// The device counts from here on.
+    fn count_from_here(&mut self, trace: &Trace);
+    /// The numbers since `before`, and the charts where they are watched for.
+    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>);
 }
 
 /// What a run is watched for, beside a device.
@@ -513,7 +636,7 @@ impl Watched {
 }
 
 struct WatchedRun<P> {
-    kind: PolicyKind,
+    policy: PolicySpec,
     engine: Engine<P>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
@@ -526,43 +649,56 @@ impl<P: Policy> Simulation for WatchedRun<P> {
         self.engine.advance(trace.chunk(start, end), &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
     }
 
-    fn finish(self: Box<Self>, trace: &Trace) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.kind, self.engine.capacity, self.engine.counts());
+    fn counts(&self) -> Counts {
+        self.engine.counts()
+    }
+
+    fn count_from_here(&mut self, trace: &Trace) {
+        if let Some(timing) = &mut self.timing {
+            timing.count_from_here(trace);
+        }
+    }
+
+    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
+        let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
     }
 }
 
-/// Starts a run of the policy `kind`: charts are drawn in `buckets`, and time is counted where there is a device.
+/// Starts a run of `policy`: charts are drawn in `buckets`, and time is counted as `costing` says.
 pub fn start(
-    kind: PolicyKind,
+    policy: impl Into<PolicySpec>,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     buckets: &Buckets,
-    physical: Option<&Physical>,
+    costing: &Costing,
     watched: Watched,
 ) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicyKind, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
+    struct Start<'a, 'b>(PolicySpec, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
     impl Visitor for Start<'_, '_> {
         type Output = Result<Box<dyn Simulation>, Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(kind, setup, timeline, why, timing) = self;
-            Ok(Box::new(WatchedRun { kind, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
+            let Self(policy, setup, timeline, why, timing) = self;
+            Ok(Box::new(WatchedRun { policy, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
         }
     }
-    let timing = physical.map(|spec| Timing::new(spec, setup, future)).transpose()?;
-    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, None));
+    let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;
+    let reload = Reload::by(costing)?;
+    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None));
     let timeline = watched.charts.then(|| Timeline::new(buckets));
-    kind.dispatch(Start(kind, setup, timeline, why, timing))
+    let policy = policy.into();
+    policy.kind().dispatch(Start(policy, &setup.of(policy), timeline, why, timing))
 }
 
-/// The evictions that access number `access` causes under the policy `kind`, the worst first.
+/// The evictions that access number `access` causes under `policy`, the worst first.
 pub fn evictions_at(
-    kind: PolicyKind,
+    policy: impl Into<PolicySpec>,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     trace: &Trace,
+    costing: &Costing,
     access: usize,
 ) -> Result<Vec<why::Eviction>, Error> {
     struct Until<'a, 'b>(&'a Setup<'b>, &'a Trace, usize, &'a mut Watcher);
@@ -579,16 +715,18 @@ pub fn evictions_at(
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
-    let mut watcher = Watcher::new(setup.sizes, future, Some(access));
-    kind.dispatch(Until(setup, trace, access + 1, &mut watcher))?;
+    let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
+    let policy = policy.into();
+    policy.kind().dispatch(Until(&setup.of(policy), trace, access + 1, &mut watcher))?;
     Ok(watcher.finish(trace).worst)
 }
 
-/// Runs the policy `kind` over the whole trace without watching it.
-pub fn simulate(kind: PolicyKind, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
-    let mut memory = cache(kind, setup)?;
+/// Runs `policy` over the whole trace without watching it.
+pub fn simulate(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) -> Result<Report, Error> {
+    let policy = policy.into();
+    let mut memory = cache(policy, setup)?;
     memory.advance(trace.whole());
-    Ok(Report::new(kind, setup.capacity_bytes, memory.counts()))
+    Ok(Report::new(policy, setup.capacity_bytes, memory.counts()))
 }
 
 #[cfg(test)]

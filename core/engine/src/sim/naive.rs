@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Counts;
-use crate::policy::{Admission, PolicyKind, Setup};
+use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::{NO_PARENT, Trace};
 
@@ -238,26 +238,39 @@ impl Model for NaiveSieve {
     }
 }
 
+/// Bytes of the tensors of some queues.
+fn bytes_of<'a>(sizes: &Sizes, tensors: impl IntoIterator<Item = &'a u32>) -> u64 {
+    tensors.into_iter().map(|t| sizes.borrow()[*t as usize]).sum()
+}
+
+/// A share or a multiple of the capacity.
+fn part(capacity: u64, factor: f64) -> u64 {
+    (capacity as f64 * factor).floor() as u64
+}
+
 struct NaiveSlru {
-    segments: [VecDeque<u32>; 5],
+    segments: Vec<VecDeque<u32>>,
     sizes: Sizes,
     share: u64,
+    lowest: bool,
 }
 
 impl Model for NaiveSlru {
     fn hit(&mut self, t: u32, _: usize) {
         let from = self.segments.iter_mut().position(|s| take(s, t)).unwrap();
-        let to = (from + 1).min(4);
+        let to = (from + 1).min(self.segments.len() - 1);
         self.segments[to].push_back(t);
         for i in (1..=to).rev() {
-            while self.segments[i].iter().map(|t| self.sizes.borrow()[*t as usize]).sum::<u64>() > self.share {
+            while bytes_of(&self.sizes, &self.segments[i]) > self.share {
                 let t = self.segments[i].pop_front().unwrap();
                 self.segments[i - 1].push_back(t);
             }
         }
     }
     fn insert(&mut self, t: u32, _: usize) {
-        self.segments[0].push_back(t);
+        let room = |s: &VecDeque<u32>| bytes_of(&self.sizes, s.iter().chain([&t])) <= self.share;
+        let segment = self.segments.iter().position(room).filter(|_| !self.lowest);
+        self.segments[segment.unwrap_or(0)].push_back(t);
     }
     fn evict(&mut self) -> u32 {
         self.segments.iter_mut().find_map(VecDeque::pop_front).unwrap()
@@ -273,12 +286,44 @@ struct NaiveS3Fifo {
     ghost: VecDeque<u32>,
     freq: BTreeMap<u32, u32>,
     sizes: Sizes,
-    capacity: u64,
+    small_share: u64,
+    main_share: u64,
+    ghost_share: u64,
+    promotion: u32,
+    published: bool,
+    was_full: bool,
+    known: bool,
 }
 
 impl NaiveS3Fifo {
     fn bytes(&self, queue: &VecDeque<u32>) -> u64 {
-        queue.iter().map(|t| self.sizes.borrow()[*t as usize]).sum()
+        bytes_of(&self.sizes, queue)
+    }
+    fn evict_small(&mut self) -> Option<u32> {
+        while let Some(t) = self.small.pop_front() {
+            if self.freq[&t] >= self.promotion {
+                self.freq.insert(t, 0);
+                self.main.push_back(t);
+            } else {
+                self.ghost.push_back(t);
+                while self.bytes(&self.ghost) > self.ghost_share {
+                    self.ghost.pop_front();
+                }
+                return Some(t);
+            }
+        }
+        None
+    }
+    fn evict_main(&mut self) -> Option<u32> {
+        while let Some(t) = self.main.pop_front() {
+            let freq = self.freq.get_mut(&t).unwrap();
+            if *freq == 0 {
+                return Some(t);
+            }
+            *freq -= 1;
+            self.main.push_back(t);
+        }
+        None
     }
 }
 
@@ -287,38 +332,250 @@ impl Model for NaiveS3Fifo {
         let freq = self.freq.get_mut(&t).unwrap();
         *freq = (*freq + 1).min(3);
     }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.known = take(&mut self.ghost, t);
+    }
     fn insert(&mut self, t: u32, _: usize) {
         self.freq.insert(t, 0);
-        if take(&mut self.ghost, t) { self.main.push_back(t) } else { self.small.push_back(t) }
+        let fills = !self.published && !self.was_full && self.bytes(&self.small) >= self.small_share;
+        if self.known || fills { self.main.push_back(t) } else { self.small.push_back(t) }
     }
     fn evict(&mut self) -> u32 {
+        self.was_full = true;
         loop {
-            if self.bytes(&self.small) >= self.capacity / 10 || self.main.is_empty() {
-                while let Some(t) = self.small.pop_front() {
-                    if self.freq[&t] > 1 {
-                        self.freq.insert(t, 0);
-                        self.main.push_back(t);
-                    } else {
-                        self.ghost.push_back(t);
-                        while self.bytes(&self.ghost) > self.capacity - self.capacity / 10 {
-                            self.ghost.pop_front();
-                        }
-                        return t;
-                    }
-                }
-            }
-            while let Some(t) = self.main.pop_front() {
-                let freq = self.freq.get_mut(&t).unwrap();
-                if *freq == 0 {
-                    return t;
-                }
-                *freq -= 1;
-                self.main.push_back(t);
+            let from_small = if self.published {
+                self.bytes(&self.small) >= self.small_share || self.main.is_empty()
+            } else {
+                self.bytes(&self.main) <= self.main_share && !self.small.is_empty()
+            };
+            let victim = if from_small { self.evict_small() } else { None };
+            if let Some(victim) = victim.or_else(|| self.evict_main()) {
+                return victim;
             }
         }
     }
     fn remove(&mut self, t: u32) {
         assert!(take(&mut self.small, t) || take(&mut self.main, t));
+    }
+}
+
+/// LFUDA as libCacheSim has it: the age is the lowest priority, and a use adds it.
+struct NaiveLfuda {
+    /// Tensor, priority, last use.
+    residents: Vec<(u32, u64, usize)>,
+    age: u64,
+}
+
+impl NaiveLfuda {
+    fn lowest(&self) -> Option<u64> {
+        self.residents.iter().map(|r| r.1).min()
+    }
+}
+
+impl Model for NaiveLfuda {
+    fn hit(&mut self, t: u32, now: usize) {
+        let age = self.age;
+        let r = self.residents.iter_mut().find(|r| r.0 == t).unwrap();
+        let before = r.1;
+        *r = (t, before + age, now);
+        if before == age {
+            self.age = self.lowest().unwrap();
+        }
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.residents.push((t, self.age + 1, now));
+    }
+    fn evict(&mut self) -> u32 {
+        let at = (0..self.residents.len()).min_by_key(|i| (self.residents[*i].1, self.residents[*i].2)).unwrap();
+        let (victim, priority, _) = self.residents.remove(at);
+        self.age = self.lowest().unwrap_or(priority);
+        victim
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+struct NaiveTwoQ {
+    newcomers: VecDeque<u32>,
+    out: VecDeque<u32>,
+    main: VecDeque<u32>,
+    sizes: Sizes,
+    in_share: u64,
+    out_share: u64,
+    known: bool,
+}
+
+impl Model for NaiveTwoQ {
+    fn hit(&mut self, t: u32, _: usize) {
+        if take(&mut self.main, t) {
+            self.main.push_back(t);
+        }
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.known = take(&mut self.out, t);
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        if self.known { self.main.push_back(t) } else { self.newcomers.push_back(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        let too_many = bytes_of(&self.sizes, &self.newcomers) > self.in_share && !self.newcomers.is_empty();
+        if !too_many && let Some(victim) = self.main.pop_front() {
+            return victim;
+        }
+        let victim = self.newcomers.pop_front().unwrap();
+        self.out.push_back(victim);
+        while bytes_of(&self.sizes, &self.out) > self.out_share {
+            self.out.pop_front();
+        }
+        victim
+    }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.newcomers, t) || take(&mut self.main, t));
+    }
+}
+
+/// All uses of each resident since it came in.
+struct NaiveLruK {
+    residents: Vec<(u32, Vec<usize>)>,
+    k: usize,
+}
+
+impl Model for NaiveLruK {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.residents.iter_mut().find(|r| r.0 == t).unwrap().1.push(now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        self.residents.push((t, vec![now]));
+    }
+    fn evict(&mut self) -> u32 {
+        let rank = |uses: &[usize]| match uses.len().checked_sub(self.k) {
+            None => (0, uses[0]),
+            Some(at) => (1, uses[at]),
+        };
+        let at = (0..self.residents.len()).min_by_key(|at| rank(&self.residents[*at].1)).unwrap();
+        self.residents.remove(at).0
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+struct NaiveQdLpFifo {
+    small: VecDeque<u32>,
+    main: VecDeque<u32>,
+    ghost: VecDeque<u32>,
+    uses: BTreeMap<u32, u32>,
+    sizes: Sizes,
+    main_share: u64,
+    ghost_share: u64,
+    most: u32,
+    /// The newcomer, if it was remembered and is on its way to the main part.
+    incoming: Option<u32>,
+}
+
+impl Model for NaiveQdLpFifo {
+    fn hit(&mut self, t: u32, _: usize) {
+        let uses = self.uses.get_mut(&t).unwrap();
+        *uses = (*uses + 1).min(self.most);
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.incoming = Some(t).filter(|t| take(&mut self.ghost, *t));
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.uses.insert(t, 0);
+        if self.incoming.take().is_some() { self.main.push_back(t) } else { self.small.push_back(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let main = bytes_of(&self.sizes, self.main.iter().chain(&self.incoming));
+            if self.small.is_empty() || (main > self.main_share && !self.main.is_empty()) {
+                let t = self.main.pop_front().unwrap();
+                let uses = self.uses.get_mut(&t).unwrap();
+                if *uses == 0 {
+                    return t;
+                }
+                *uses -= 1;
+                self.main.push_back(t);
+                continue;
+            }
+            let t = self.small.pop_front().unwrap();
+            if self.uses.insert(t, 0).unwrap() > 0 {
+                self.main.push_back(t);
+                continue;
+            }
+            self.ghost.push_back(t);
+            while bytes_of(&self.sizes, &self.ghost) > self.ghost_share {
+                self.ghost.pop_front();
+            }
+            return t;
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.small, t) || take(&mut self.main, t));
+    }
+}
+
+/// As in the paper, with bytes in place of pages.
+struct NaiveCar {
+    /// T1, T2, B1 and B2, the oldest first.
+    lists: [VecDeque<u32>; 4],
+    used: BTreeMap<u32, bool>,
+    p: f64,
+    known: bool,
+    sizes: Sizes,
+    capacity: u64,
+}
+
+impl NaiveCar {
+    fn bytes(&self, lists: &[usize]) -> u64 {
+        lists.iter().map(|list| bytes_of(&self.sizes, &self.lists[*list])).sum()
+    }
+}
+
+impl Model for NaiveCar {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.used.insert(t, true);
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        let (b1, b2) = (self.bytes(&[2]) as f64, self.bytes(&[3]) as f64);
+        let size = self.sizes.borrow()[t as usize] as f64;
+        let (in_b1, in_b2) = (self.lists[2].contains(&t), self.lists[3].contains(&t));
+        if in_b1 {
+            self.p = (self.p + f64::max(1.0, b2 / b1.max(1.0)) * size).min(self.capacity as f64);
+        } else if in_b2 {
+            self.p = (self.p - f64::max(1.0, b1 / b2.max(1.0)) * size).max(0.0);
+        }
+        self.known = in_b1 || in_b2;
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        let [_, _, b1, b2] = &mut self.lists;
+        let _ = take(b1, t) || take(b2, t);
+        self.used.insert(t, false);
+        self.lists[usize::from(self.known)].push_back(t);
+        while self.bytes(&[0, 2]) > self.capacity && !self.lists[2].is_empty() {
+            self.lists[2].pop_front();
+        }
+        while self.bytes(&[0, 1, 2, 3]) > 2 * self.capacity && !self.lists[3].is_empty() {
+            self.lists[3].pop_front();
+        }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let enough = self.bytes(&[0]) as f64 >= self.p.max(1.0);
+            let from = if !self.lists[0].is_empty() && (enough || self.lists[1].is_empty()) { 0 } else { 1 };
+            let t = self.lists[from].pop_front().unwrap();
+            if self.used.insert(t, false).unwrap() {
+                self.lists[1].push_back(t);
+            } else {
+                self.lists[from + 2].push_back(t);
+                return t;
+            }
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        let [t1, t2, ..] = &mut self.lists;
+        assert!(take(t1, t) || take(t2, t));
     }
 }
 
@@ -330,6 +587,10 @@ struct NaiveArc {
     b2: VecDeque<u32>,
     p: f64,
     from_b2: bool,
+    stepwise: bool,
+    /// Whether the newcomer was remembered, and its bytes.
+    known: bool,
+    incoming: u64,
     sizes: Sizes,
     capacity: u64,
 }
@@ -347,8 +608,10 @@ impl Model for NaiveArc {
     }
     fn miss(&mut self, t: u32, _: usize) {
         let (b1, b2) = (self.bytes(&[&self.b1]) as f64, self.bytes(&[&self.b2]) as f64);
-        let size = self.sizes.borrow()[t as usize] as f64;
+        self.incoming = self.sizes.borrow()[t as usize];
+        let size = if self.stepwise { 1.0 } else { self.incoming as f64 };
         self.from_b2 = self.b2.contains(&t);
+        self.known = self.from_b2 || self.b1.contains(&t);
         if self.b1.contains(&t) {
             let delta = if b1 >= b2 { 1.0 } else { b2 / b1.max(1.0) };
             self.p = (self.p + delta * size).min(self.capacity as f64);
@@ -356,12 +619,20 @@ impl Model for NaiveArc {
             let delta = if b2 >= b1 { 1.0 } else { b1 / b2.max(1.0) };
             self.p = (self.p - delta * size).max(0.0);
         }
+        if self.stepwise {
+            let _ = take(&mut self.b1, t) || take(&mut self.b2, t);
+        }
     }
     fn insert(&mut self, t: u32, _: usize) {
-        if take(&mut self.b1, t) || take(&mut self.b2, t) {
+        let _ = take(&mut self.b1, t) || take(&mut self.b2, t);
+        if self.known {
             self.t2.push_back(t)
         } else {
             self.t1.push_back(t)
+        }
+        self.incoming = 0;
+        if self.stepwise {
+            return;
         }
         while self.bytes(&[&self.t1, &self.b1]) > self.capacity && !self.b1.is_empty() {
             self.b1.pop_front();
@@ -371,6 +642,16 @@ impl Model for NaiveArc {
         }
     }
     fn evict(&mut self) -> u32 {
+        if self.stepwise && !self.known {
+            // Case IV, one tensor at a time.
+            if self.bytes(&[&self.t1, &self.b1]) + self.incoming > self.capacity {
+                if self.b1.pop_front().is_none() && !self.t1.is_empty() {
+                    return self.t1.pop_front().unwrap();
+                }
+            } else if self.bytes(&[&self.t1, &self.t2, &self.b1, &self.b2]) >= 2 * self.capacity {
+                self.b2.pop_front();
+            }
+        }
         let t1 = self.bytes(&[&self.t1]) as f64;
         if !self.t1.is_empty() && (t1 > self.p || (self.from_b2 && t1 == self.p) || self.t2.is_empty()) {
             let t = self.t1.pop_front().unwrap();
@@ -451,38 +732,57 @@ impl PublishedArc {
     }
 }
 
-/// Stack and queue as lists with the newest last.
+/// Stack, queue and ghosts as lists with the newest last.
 struct NaiveLirs {
     stack: Vec<u32>,
     queue: Vec<u32>,
     low: Vec<u32>,
+    ghosts: Vec<u32>,
     sizes: Sizes,
-    share: u64,
+    capacity: u64,
+    high_share: u64,
+    stack_limit: Option<u64>,
 }
 
 impl NaiveLirs {
-    fn low_bytes(&self) -> u64 {
-        self.low.iter().map(|t| self.sizes.borrow()[*t as usize]).sum()
-    }
-    fn prune(&mut self) {
+    fn tidy(&mut self) {
         while self.stack.first().is_some_and(|t| !self.low.contains(t)) {
             self.stack.remove(0);
+        }
+        self.ghosts.retain(|t| self.stack.contains(t));
+    }
+    fn limit(&mut self) {
+        let Some(limit) = self.stack_limit else { return };
+        while bytes_of(&self.sizes, &self.stack) > limit && !self.ghosts.is_empty() {
+            let ghost = self.ghosts.remove(0);
+            self.stack.retain(|x| *x != ghost);
         }
     }
     fn top(&mut self, t: u32) {
         self.stack.retain(|x| *x != t);
         self.stack.push(t);
     }
-    fn demote(&mut self) -> u32 {
+    fn demote(&mut self) {
         let bottom = self.stack.remove(0);
         self.low.retain(|x| *x != bottom);
         self.queue.push(bottom);
-        self.prune();
-        bottom
+        self.tidy();
+    }
+    fn has_room(&self, t: u32) -> bool {
+        let bytes = self.sizes.borrow()[t as usize];
+        let room = self.capacity.saturating_sub(self.high_share.max(bytes));
+        bytes_of(&self.sizes, &self.low) + bytes <= room
     }
     fn make_low(&mut self, t: u32) {
+        for list in [&mut self.queue, &mut self.ghosts] {
+            list.retain(|x| *x != t);
+        }
+        while !self.has_room(t) && !self.low.is_empty() {
+            self.demote();
+            // It is the last of the stack, and about to be low.
+            self.stack.extend(Some(t).filter(|t| !self.stack.contains(t)));
+        }
         self.low.push(t);
-        while self.low_bytes() > self.share && self.demote() != t {}
     }
 }
 
@@ -491,43 +791,48 @@ impl Model for NaiveLirs {
         let stacked = self.stack.contains(&t);
         self.top(t);
         if self.low.contains(&t) {
-            self.prune();
+            self.tidy();
         } else if stacked {
-            self.queue.retain(|x| *x != t);
             self.make_low(t);
         } else {
             self.queue.retain(|x| *x != t);
             self.queue.push(t);
-            self.prune();
+            self.tidy();
+            self.limit();
         }
     }
     fn insert(&mut self, t: u32, _: usize) {
         let remembered = self.stack.contains(&t);
         self.top(t);
-        if remembered || self.low_bytes() + self.sizes.borrow()[t as usize] <= self.share {
+        if remembered || self.has_room(t) {
             self.make_low(t);
         } else {
             self.queue.push(t);
-            self.prune();
+            self.tidy();
         }
+        self.limit();
     }
     fn evict(&mut self) -> u32 {
         if self.queue.is_empty() {
             self.demote();
         }
-        self.queue.remove(0)
+        let victim = self.queue.remove(0);
+        if self.stack.contains(&victim) {
+            self.ghosts.push(victim);
+        }
+        victim
     }
     fn remove(&mut self, t: u32) {
         for list in [&mut self.stack, &mut self.queue, &mut self.low] {
             list.retain(|x| *x != t);
         }
-        self.prune();
+        self.tidy();
     }
 }
 
 /// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
 pub(super) fn model(
-    kind: PolicyKind,
+    policy: PolicySpec,
     setup: &Setup<'_>,
     future: &Arc<Future>,
     sizes: &Sizes,
@@ -552,11 +857,13 @@ pub(super) fn model(
         }
     };
     let scores = setup.scores.unwrap().values.clone();
-    match kind {
+    let values = policy.values();
+    match policy.kind() {
         PolicyKind::Lru => ranked(Box::new(|r, _| (r.used as f64, 0.0))),
         PolicyKind::Fifo => ranked(Box::new(|r, _| (r.inserted as f64, 0.0))),
         PolicyKind::Mru => ranked(Box::new(|r, _| (-(r.used as f64), 0.0))),
         PolicyKind::Lfu => ranked(Box::new(|r, _| (r.uses as f64, r.used as f64))),
+        PolicyKind::Lfuda if values[0] == 0.0 => Some(Box::new(NaiveLfuda { residents: Vec::new(), age: 0 })),
         PolicyKind::Lfuda => ranked(Box::new(|r, _| (r.age + r.uses as f64, r.used as f64))),
         PolicyKind::Gdsf => ranked(Box::new(move |r, _| (r.age + r.uses as f64 / size(r), r.used as f64))),
         PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], r.inserted as f64))),
@@ -580,14 +887,54 @@ pub(super) fn model(
         }
         PolicyKind::Clock => Some(Box::new(NaiveClock::default())),
         PolicyKind::Sieve => Some(Box::new(NaiveSieve::default())),
-        PolicyKind::Slru => Some(Box::new(NaiveSlru { segments: Default::default(), sizes, share: capacity / 5 })),
+        PolicyKind::Slru => Some(Box::new(NaiveSlru {
+            segments: vec![VecDeque::new(); values[0] as usize],
+            sizes,
+            share: capacity / values[0] as u64,
+            lowest: values[1] == 1.0,
+        })),
         PolicyKind::S3Fifo => Some(Box::new(NaiveS3Fifo {
             small: VecDeque::new(),
             main: VecDeque::new(),
             ghost: VecDeque::new(),
             freq: BTreeMap::new(),
             sizes,
+            small_share: part(capacity, values[0]),
+            main_share: capacity - part(capacity, values[0]),
+            ghost_share: part(capacity, values[1]),
+            promotion: values[2] as u32,
+            published: values[3] == 1.0,
+            was_full: false,
+            known: false,
+        })),
+        PolicyKind::LruK => Some(Box::new(NaiveLruK { residents: Vec::new(), k: values[0] as usize })),
+        PolicyKind::QdLpFifo => Some(Box::new(NaiveQdLpFifo {
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            ghost: VecDeque::new(),
+            uses: BTreeMap::new(),
+            sizes,
+            main_share: capacity - part(capacity, values[0]),
+            ghost_share: part(capacity, values[1]),
+            most: (1 << values[2] as u32) - 1,
+            incoming: None,
+        })),
+        PolicyKind::Car => Some(Box::new(NaiveCar {
+            lists: Default::default(),
+            used: BTreeMap::new(),
+            p: 0.0,
+            known: false,
+            sizes,
             capacity,
+        })),
+        PolicyKind::TwoQ => Some(Box::new(NaiveTwoQ {
+            newcomers: VecDeque::new(),
+            out: VecDeque::new(),
+            main: VecDeque::new(),
+            sizes,
+            in_share: part(capacity, values[0]),
+            out_share: part(capacity, values[1]),
+            known: false,
         })),
         PolicyKind::Arc => Some(Box::new(NaiveArc {
             t1: VecDeque::new(),
@@ -596,6 +943,9 @@ pub(super) fn model(
             b2: VecDeque::new(),
             p: 0.0,
             from_b2: false,
+            stepwise: values[0] == 1.0,
+            known: false,
+            incoming: 0,
             sizes,
             capacity,
         })),
@@ -603,8 +953,11 @@ pub(super) fn model(
             stack: Vec::new(),
             queue: Vec::new(),
             low: Vec::new(),
+            ghosts: Vec::new(),
             sizes,
-            share: capacity - capacity / 100,
+            capacity,
+            high_share: part(capacity, values[0]),
+            stack_limit: (values[1] > 0.0).then(|| part(capacity, values[1])),
         })),
         _ => None,
     }

@@ -6,12 +6,25 @@ use proptest::prelude::*;
 
 use super::audit::audit;
 use super::*;
-use crate::policy::POLICIES;
+use crate::memory::Physical;
+use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
 use crate::score::{Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::testing::{sized, trace, tree};
+use crate::trace::testing::{expiring, sized, trace, tree};
+
+/// `policy` with each parameter somewhere in its range, 0 being its least value and 1 its greatest.
+fn tuned_to(policy: &PolicyInfo, at: &[f64]) -> PolicySpec {
+    let value = |(row, at): (&crate::policy::Parameter, &f64)| {
+        let [least, most] = row.range;
+        // Multiples of the capacity that matter are small.
+        let value = least + (most.min(3.0 + least) - least) * at;
+        format!("{}={}", row.name, if row.whole { value.round() } else { value })
+    };
+    let pairs: Vec<String> = policy.parameters.iter().zip(at).map(value).collect();
+    PolicySpec::parse(&format!("{}({})", policy.name, pairs.join(","))).unwrap()
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -29,6 +42,8 @@ proptest! {
         parents in prop_oneof![Just(Vec::new()), prop::collection::vec(0u32..10, 10)],
         use_heuristic: bool,
         bypass: bool,
+        tuned: bool,
+        at in prop::array::uniform4(0.0f64..=1.0),
     ) {
         let uses: Vec<(u32, u64)> = uses.iter().map(|(t, size)| (t % narrow, size * scale)).collect();
         let capacity = capacity * scale + rest % scale;
@@ -45,10 +60,11 @@ proptest! {
         let setup =
             Setup { admission, scores: Some(&scores), future: Some(&future), parents: trace.parents(), ..Setup::new(&sizes, capacity) };
         for policy in POLICIES {
-            let counts = audit(policy.kind, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{}: {e}", policy.name)))?;
+            let policy = if tuned { tuned_to(policy, &at) } else { policy.kind.into() };
+            let counts = audit(policy, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{policy}: {e}")))?;
             let now = naive::Sizes::new(sizes.clone().into());
-            if let Some(mut model) = naive::model(policy.kind, &setup, &future, &now) {
-                prop_assert_eq!(counts, naive::run(&mut *model, &setup, &trace, &now), "{}", policy.name);
+            if let Some(mut model) = naive::model(policy, &setup, &future, &now) {
+                prop_assert_eq!(counts, naive::run(&mut *model, &setup, &trace, &now), "{}", policy);
             }
         }
     }
@@ -80,11 +96,12 @@ proptest! {
         let buckets = Buckets::new(&trace);
         for policy in POLICIES {
             let physical = Physical { prefetch_depth: 2, ..Physical::default() };
-            let mut run = start(policy.kind, &setup, &future, &buckets, Some(&physical), Watched::ALL).unwrap();
+            let costing = Costing::Device { physical, named: true };
+            let mut run = start(policy.kind, &setup, &future, &buckets, &costing, Watched::ALL).unwrap();
             let half = trace.accesses().len() / 2;
             run.advance(&trace, 0, half);
             run.advance(&trace, half, trace.accesses().len());
-            let (mut report, timeline) = run.finish(&trace);
+            let (mut report, timeline) = run.finish(&trace, Counts::default());
             let timeline = timeline.unwrap();
             let why = report.why.take().unwrap();
             let timed = report.physical.take().unwrap();
@@ -104,8 +121,8 @@ proptest! {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The first keeps an estimate, the second draws by chance; the last learns from its own predictions.
-    let without = ["w-tinylfu", "random", "ml-reuse"];
+    // The first keeps an estimate, the third learns from its own predictions; the others draw by chance.
+    let without = ["w-tinylfu", "random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
@@ -116,7 +133,7 @@ fn only_the_policies_named_here_have_no_naive_model() {
     let now = naive::Sizes::new(sizes.clone().into());
     let found: Vec<&str> = POLICIES
         .iter()
-        .filter(|policy| naive::model(policy.kind, &setup, &future, &now).is_none())
+        .filter(|policy| naive::model(policy.kind.into(), &setup, &future, &now).is_none())
         .map(|policy| policy.name)
         .filter(|name| *name != example)
         .collect();
@@ -140,6 +157,28 @@ fn sizes_belong_to_accesses() {
     assert_eq!(counts(&grown, 20), (1, 3, 2, 0));
     let shrunk = [(0, 10), (1, 10), (0, 5), (2, 5), (1, 10), (0, 5)];
     assert_eq!(counts(&shrunk, 20), (3, 3, 0, 0));
+}
+
+/// Twenty tensors of 4 MiB in a loop, in room for 15 and 16: a share of the capacity holds one of them at least.
+#[test]
+fn shares_hold_a_tensor_at_least() {
+    let order: Vec<u32> = (0..2000).map(|i| i % 20).collect();
+    let trace = trace(&[4 << 20; 20], &order);
+    let sizes = trace.sizes();
+    let misses = |policy: &str, capacity| {
+        let policy = PolicySpec::parse(policy).unwrap();
+        audit(policy, &Setup::new(&sizes, capacity), &trace).unwrap().misses
+    };
+    assert_eq!(misses("lru", 64 << 20), 2000);
+    // The memory holds 15 for good and one for the others: 5 of 20 miss in each loop but the first.
+    assert_eq!(misses("lirs", 64 << 20), 20 + 99 * 5);
+    assert_eq!(misses("lirs", 64_000_000), 20 + 99 * 6);
+    for policy in ["s3-fifo", "w-tinylfu", "w-tinylfu(window=0)", "2q", "lirs(high=0)"] {
+        for capacity in [64 << 20, 64_000_000] {
+            let misses = misses(policy, capacity);
+            assert!(misses < 1500, "{policy} misses {misses} in {capacity}");
+        }
+    }
 }
 
 /// Blocks 0, 1 and 2 hold a prompt, and 3 comes between its two uses. Without ties LRU evicts the block that is needed
@@ -189,7 +228,7 @@ fn oracle_scores(trace: &Trace) -> Scores {
 
 #[test]
 fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
-    let misses = |trace: &Trace, scores: &Scores, policy, capacity| {
+    let misses = |trace: &Trace, scores: &Scores, policy: PolicyKind, capacity| {
         let (sizes, future) = (trace.sizes(), Arc::new(Future::of(trace)));
         let setup = Setup { scores: Some(scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
         simulate(policy, &setup, trace).unwrap().misses
@@ -223,7 +262,7 @@ fn an_eviction_is_told_with_the_better_victim() {
     let trace = trace(&[1_000_000, 2_000_000, 1_000_000], &[0, 1, 2, 0]);
     let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
     let setup = Setup::new(&sizes, 3_000_000);
-    let evictions = evictions_at(PolicyKind::Lru, &setup, &future, &trace, 2).unwrap();
+    let evictions = evictions_at(PolicyKind::Lru, &setup, &future, &trace, &Costing::Prototype, 2).unwrap();
     let expected = why::Eviction {
         access: 2,
         tensor: "0".into(),
@@ -232,16 +271,19 @@ fn an_eviction_is_told_with_the_better_victim() {
         best_tensor: "1".into(),
         best_bytes: 2_000_000,
         best_next_use: None,
-        cost_ms: 0.13125,
+        cost_ms: Some(0.13125),
         sooner_by: 1,
     };
     assert_eq!(evictions, std::slice::from_ref(&expected));
-    assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 1).unwrap().is_empty());
-    assert_eq!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, 4).unwrap_err().field_name(), Some("at"));
+    assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, &Costing::Prototype, 1).unwrap().is_empty());
+    assert_eq!(
+        evictions_at(PolicyKind::Lru, &setup, &future, &trace, &Costing::Prototype, 4).unwrap_err().field_name(),
+        Some("at")
+    );
     let buckets = Buckets::new(&trace);
-    let mut run = start(PolicyKind::Lru, &setup, &future, &buckets, None, Watched::ALL).unwrap();
+    let mut run = start(PolicyKind::Lru, &setup, &future, &buckets, &Costing::Prototype, Watched::ALL).unwrap();
     run.advance(&trace, 0, 4);
-    let why = run.finish(&trace).0.why.unwrap();
+    let why = run.finish(&trace, Counts::default()).0.why.unwrap();
     assert_eq!((why.worst, why.evicted_too_early, why.best_choices), (vec![expected], 1, 1));
     assert_eq!((why.kinds[0].misses, why.tensors[0].tensor.as_str(), why.tensors[0].misses), (4, "0", 2));
 }
@@ -259,9 +301,71 @@ proptest! {
         let admission = if bypass { Admission::Bypass } else { Admission::Always };
         let setup = Setup { admission, future: Some(&future), ..Setup::new(&sizes, capacity) };
         let buckets = Buckets::new(&trace);
-        let mut run = start(PolicyKind::Belady, &setup, &future, &buckets, None, Watched::ALL).unwrap();
+        let mut run = start(PolicyKind::Belady, &setup, &future, &buckets, &Costing::Prototype, Watched::ALL).unwrap();
         run.advance(&trace, 0, trace.accesses().len());
-        let why = run.finish(&trace).0.why.unwrap();
+        let why = run.finish(&trace, Counts::default()).0.why.unwrap();
         prop_assert!(why.worst.is_empty(), "{:?}", why.worst);
+    }
+}
+
+/// A memory of unit-sized tensors whose order of eviction is a list, told step by step; `lru` moves what is hit.
+fn naive_with_ages(order: &[u32], deadlines: &[u32], capacity: usize, lru: bool) -> (u64, u64) {
+    let mut residents: Vec<(u32, usize)> = Vec::new();
+    let (mut misses, mut expired) = (0, 0);
+    for (now, &tensor) in order.iter().enumerate() {
+        let mut at = residents.iter().position(|(resident, _)| *resident == tensor);
+        if let Some(old) = at.filter(|at| deadlines[residents[*at].1] as usize <= now) {
+            residents.remove(old);
+            (at, expired) = (None, expired + 1);
+        }
+        match at {
+            Some(hit) if lru => {
+                let resident = residents.remove(hit);
+                residents.push(resident);
+            }
+            Some(_) => {}
+            None => {
+                misses += 1;
+                if residents.len() == capacity {
+                    residents.remove(0);
+                }
+                residents.push((tensor, now));
+            }
+        }
+    }
+    (misses, expired)
+}
+
+proptest! {
+    #[test]
+    fn what_is_too_old_is_absent_and_leaves(
+        uses in prop::collection::vec((0u32..8, 1u32..30), 1..150),
+        capacity in 1usize..8,
+        step in 1usize..40,
+    ) {
+        let order: Vec<u32> = uses.iter().map(|(tensor, _)| *tensor).collect();
+        let deadlines: Vec<u32> = (0..).zip(&uses).map(|(now, (_, lives))| now + lives).collect();
+        let units: Vec<(u32, u64)> = order.iter().map(|tensor| (*tensor, 1)).collect();
+        let trace = expiring(sized(&units, true), &deadlines);
+        let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+        let scores = heuristic(&trace);
+        let setup =
+            Setup { scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity as u64) };
+        for (kind, lru) in [(PolicyKind::Lru, true), (PolicyKind::Fifo, false)] {
+            let report = simulate(kind, &setup, &trace).unwrap();
+            let naive = naive_with_ages(&order, &deadlines, capacity, lru);
+            prop_assert_eq!((report.misses, report.expired), naive);
+        }
+        for policy in POLICIES {
+            let mut run =
+                start(policy.kind, &setup, &future, &Buckets::new(&trace), &Costing::Nothing, Watched::ALL).unwrap();
+            for at in (0..order.len()).step_by(step) {
+                run.advance(&trace, at, (at + step).min(order.len()));
+            }
+            let (mut report, _) = run.finish(&trace, Counts::default());
+            let why = report.why.take().unwrap();
+            prop_assert_eq!(why.kinds.iter().map(|k| k.evictions).sum::<u64>(), report.evictions);
+            prop_assert_eq!(report, simulate(policy.kind, &setup, &trace).unwrap());
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Grouping {
 }
 
 /// How a timeline is cut into columns and rows; shared by the runs of one trace.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Buckets {
     /// Accesses a column covers.
     pub width: usize,

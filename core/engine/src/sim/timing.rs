@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::memory::Physical;
 use crate::memory::device::Device;
 use crate::memory::energy::Energy;
-use crate::policy::{PolicyKind, Setup};
+use crate::policy::{PolicySpec, Setup};
 use crate::trace::reuse::{Future, NEVER};
-use crate::trace::{Kind, Mode, Tensor, Trace};
+use crate::trace::{Decoding, Kind, Mode, Tensor, Trace};
 
 /// What a run took on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,10 +47,24 @@ pub struct Timed {
     pub achieved_gb_s: f64,
     /// FLOPs done.
     pub flops: f64,
+    /// How fast tokens come, where the trace decodes any; from its beginning, whatever is counted.
+    pub tokens: Option<Tokens>,
     /// Energy.
     pub energy: Energy,
     /// The levels below fast memory, the fastest first.
     pub levels: Vec<LevelReport>,
+}
+
+/// How fast tokens come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Time to the first token: until the first prompts are read, in ms.
+    pub ttft_ms: f64,
+    /// Time of a step of decoding, which gives every running request a token, in ms; prompts that are read between two
+    /// steps count. None where nothing is decoded behind the prompts.
+    pub ms_per_token: Option<f64>,
+    /// Tokens that these steps give to all requests together, per second.
+    pub tokens_per_s: Option<f64>,
 }
 
 /// What a level below fast memory did.
@@ -59,7 +73,7 @@ pub struct LevelReport {
     /// Its name.
     pub name: String,
     /// Its policy.
-    pub policy: PolicyKind,
+    pub policy: PolicySpec,
     /// Capacity in bytes.
     pub capacity_bytes: u64,
     /// Loads that reached it: hits + misses.
@@ -101,7 +115,7 @@ impl Channel {
 
 struct LevelBelow {
     name: String,
-    policy: PolicyKind,
+    policy: PolicySpec,
     capacity_bytes: u64,
     memory: Box<dyn Cache>,
     dirty: Vec<bool>,
@@ -114,6 +128,29 @@ struct Miss {
     tensor: u32,
     bytes: u64,
     kept: bool,
+}
+
+/// What was counted when counting began.
+#[derive(Debug, Clone, Default)]
+struct Before {
+    /// When everything before was computed.
+    end_ns: f64,
+    compute_ns: f64,
+    flops: f64,
+    on_chip_bytes: u64,
+    dropped_bytes: u64,
+    /// Bytes read and written by each channel.
+    moved: Vec<(u64, u64)>,
+    levels: Vec<Counts>,
+}
+
+/// When the tokens of a trace come.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    decoding: Decoding,
+    /// When what precedes these accesses was computed, in ns.
+    first_token_ns: f64,
+    start_ns: f64,
 }
 
 /// The state of a device between accesses.
@@ -129,8 +166,8 @@ pub(super) struct Timing {
     used: Vec<bool>,
     dirty: Vec<bool>,
     written_ns: Vec<f64>,
-    /// The size of each tensor at its last use.
-    sizes: Vec<u64>,
+    /// Bytes of the dirty tensors in fast memory.
+    dirty_bytes: u64,
     next_use: Vec<u32>,
     /// When the last `depth` accesses started to compute.
     starts: VecDeque<f64>,
@@ -139,8 +176,10 @@ pub(super) struct Timing {
     flops: f64,
     on_chip_bytes: u64,
     dropped_bytes: u64,
+    before: Before,
+    clock: Option<Clock>,
     pending: Option<Miss>,
-    victims: Vec<u32>,
+    victims: Vec<(u32, u64)>,
     /// What a level below just evicted; kept to save allocations.
     evicted: Vec<(u32, u64)>,
 }
@@ -172,7 +211,7 @@ impl Timing {
             used: vec![false; tensors],
             dirty: vec![false; tensors],
             written_ns: vec![0.0; tensors],
-            sizes: setup.sizes.to_vec(),
+            dirty_bytes: 0,
             next_use: vec![NEVER; tensors],
             starts: VecDeque::new(),
             compute_free_ns: 0.0,
@@ -180,19 +219,54 @@ impl Timing {
             flops: 0.0,
             on_chip_bytes: 0,
             dropped_bytes: 0,
+            before: Before::default(),
+            clock: None,
             pending: None,
             victims: Vec::new(),
             evicted: Vec::new(),
         })
     }
 
+    /// What came before access `now` is done with.
+    fn look_at_clock(&mut self, trace: &Trace, now: u64) {
+        let Some(decoding) = trace.decoding() else { return };
+        let clock = self.clock.get_or_insert(Clock { decoding, first_token_ns: 0.0, start_ns: 0.0 });
+        if now == decoding.first_token {
+            clock.first_token_ns = self.compute_free_ns;
+        }
+        if now == decoding.start {
+            clock.start_ns = self.compute_free_ns;
+        }
+    }
+
+    /// When everything is computed and what left is written back.
+    fn end_ns(&self) -> f64 {
+        self.channels.iter().map(|c| c.free_ns).fold(self.compute_free_ns, f64::max)
+    }
+
+    /// Only what follows counts.
+    pub(super) fn count_from_here(&mut self, trace: &Trace) {
+        self.account(trace);
+        self.before = Before {
+            end_ns: self.compute_free_ns,
+            compute_ns: self.compute_ns,
+            flops: self.flops,
+            on_chip_bytes: self.on_chip_bytes,
+            dropped_bytes: self.dropped_bytes,
+            moved: self.channels.iter().map(|c| (c.read_bytes, c.written_bytes)).collect(),
+            levels: self.levels.iter().map(|level| level.memory.counts()).collect(),
+        };
+    }
+
     pub(super) fn hit(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
         self.account(trace);
+        self.look_at_clock(trace, now as u64);
         self.compute(trace, now, tensor, bytes, 0.0);
     }
 
     pub(super) fn miss(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
         self.account(trace);
+        self.look_at_clock(trace, now as u64);
         self.pending = Some(Miss { now, tensor, bytes, kept: false });
     }
 
@@ -202,13 +276,21 @@ impl Timing {
         }
     }
 
-    pub(super) fn evict(&mut self, trace: &Trace, now: usize, tensor: u32) {
+    pub(super) fn evict(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64) {
         if self.pending.is_some_and(|miss| miss.now != now) {
             self.account(trace);
         }
         match &mut self.pending {
             Some(miss) if miss.tensor == tensor => miss.kept = false,
-            _ => self.victims.push(tensor),
+            _ => self.victims.push((tensor, bytes)),
+        }
+    }
+
+    /// The next access gives `tensor` another size.
+    pub(super) fn resize(&mut self, trace: &Trace, tensor: u32, before: u64, bytes: u64) {
+        self.account(trace);
+        if self.dirty[tensor as usize] {
+            self.dirty_bytes = self.dirty_bytes - before + bytes;
         }
     }
 
@@ -216,8 +298,8 @@ impl Timing {
     fn account(&mut self, trace: &Trace) {
         let Some(Miss { now, tensor, bytes, kept }) = self.pending.take() else {
             // A tensor that grew displaced others though its access hit.
-            for victim in std::mem::take(&mut self.victims) {
-                self.leave(trace, victim, self.compute_free_ns);
+            for (victim, bytes) in std::mem::take(&mut self.victims) {
+                self.leave(trace, victim, bytes, self.compute_free_ns);
             }
             return;
         };
@@ -226,8 +308,8 @@ impl Timing {
             depth if self.starts.len() < depth => 0.0,
             _ => self.starts.front().copied().unwrap_or(0.0),
         };
-        for victim in std::mem::take(&mut self.victims) {
-            ready = self.leave(trace, victim, ready);
+        for (victim, bytes) in std::mem::take(&mut self.victims) {
+            ready = self.leave(trace, victim, bytes, ready);
         }
         let mode = trace.mode(now);
         let old_content_needed = match mode {
@@ -241,16 +323,16 @@ impl Timing {
         self.compute(trace, now, tensor, bytes, ready);
         if !kept {
             // It was used where it was produced, and is written through.
-            self.leave(trace, tensor, self.compute_free_ns);
+            self.leave(trace, tensor, bytes, self.compute_free_ns);
         }
     }
 
-    /// `tensor` leaves fast memory at `from`; returns when its room is free.
-    fn leave(&mut self, trace: &Trace, tensor: u32, from: f64) -> f64 {
+    /// `tensor` of `bytes` leaves fast memory at `from`; returns when its room is free.
+    fn leave(&mut self, trace: &Trace, tensor: u32, bytes: u64, from: f64) -> f64 {
         if !std::mem::take(&mut self.dirty[tensor as usize]) {
             return from;
         }
-        let bytes = self.sizes[tensor as usize];
+        self.dirty_bytes -= bytes;
         let Tensor { kind, .. } = trace.tensors()[tensor as usize];
         let dead = self.next_use[tensor as usize] == NEVER;
         if dead && matches!(kind, Kind::Activations | Kind::Gradients) {
@@ -306,9 +388,7 @@ impl Timing {
     fn compute(&mut self, trace: &Trace, now: usize, tensor: u32, bytes: u64, ready: f64) {
         let start = self.compute_free_ns.max(ready);
         let flops = trace.flops(now);
-        let work = self.device.tflops.map_or(0.0, |peak| flops / (peak * 1e3));
-        let movement = self.device.on_chip_gb_s.map_or(0.0, |gb_s| bytes as f64 / gb_s);
-        let duration = work.max(movement);
+        let duration = computing_ns(&self.device, flops, bytes);
         self.compute_free_ns = start + duration;
         self.compute_ns += duration;
         self.flops += flops;
@@ -320,9 +400,10 @@ impl Timing {
             self.starts.push_back(start);
         }
         self.used[tensor as usize] = true;
-        self.sizes[tensor as usize] = bytes;
         if trace.mode(now) != Mode::Read {
-            self.dirty[tensor as usize] = true;
+            if !std::mem::replace(&mut self.dirty[tensor as usize], true) {
+                self.dirty_bytes += bytes;
+            }
             self.written_ns[tensor as usize] = self.compute_free_ns;
         }
         self.next_use[tensor as usize] = self.future.next_use[now];
@@ -330,23 +411,33 @@ impl Timing {
 
     pub(super) fn finish(mut self, trace: &Trace) -> Timed {
         self.account(trace);
-        let end = self.channels.iter().map(|c| c.free_ns).fold(self.compute_free_ns, f64::max);
-        let Channel { read_bytes, written_bytes, .. } = self.channels[0];
+        self.look_at_clock(trace, trace.accesses().len() as u64);
+        let before = &self.before;
+        let total_ns = self.end_ns() - before.end_ns;
+        let compute_ns = self.compute_ns - before.compute_ns;
+        let flops = self.flops - before.flops;
+        let moved = self.channels.iter().enumerate().map(|(k, channel)| {
+            let (read, written) = before.moved.get(k).copied().unwrap_or_default();
+            (channel.read_bytes - read, channel.written_bytes - written)
+        });
+        let moved: Vec<(u64, u64)> = moved.collect();
+        let (read_bytes, written_bytes) = moved[0];
         let mut energy = Energy::default();
         if let Some(pj_per_bit) = self.device.dram_pj_per_bit {
             energy.moved("DRAM reads", read_bytes, pj_per_bit, "the device's DRAM; see the table of devices");
             energy.moved("DRAM writes", written_bytes, pj_per_bit, "the device's DRAM; see the table of devices");
         }
-        for (level, channel) in self.levels.iter().zip(&self.channels[1..]) {
+        for (level, (read, written)) in self.levels.iter().zip(&moved[1..]) {
             let source = "5.5 (SerDes) to 7.5 (PCIe) pJ per bit, second-hand figures; the memory beneath not counted";
-            let bytes = channel.read_bytes.saturating_add(channel.written_bytes);
-            energy.moved(format!("link below {}", level.name), bytes, [5.5, 7.5], source);
+            energy.moved(format!("link below {}", level.name), read.saturating_add(*written), [5.5, 7.5], source);
         }
-        let moved = read_bytes.saturating_add(written_bytes);
-        energy.on_chip(self.on_chip_bytes.saturating_add(moved), self.capacity_bytes);
-        energy.arithmetic(self.flops);
-        let report = |(level, channel): (&LevelBelow, &Channel)| {
-            let Counts { hits, misses, miss_bytes, evictions, .. } = level.memory.counts();
+        let both = read_bytes.saturating_add(written_bytes);
+        let on_chip_bytes = self.on_chip_bytes - before.on_chip_bytes;
+        energy.on_chip(on_chip_bytes.saturating_add(both), self.capacity_bytes);
+        energy.arithmetic(flops);
+        let report = |(k, level): (usize, &LevelBelow)| {
+            let counts = level.memory.counts().since(before.levels.get(k).copied().unwrap_or_default());
+            let Counts { hits, misses, miss_bytes, evictions, .. } = counts;
             LevelReport {
                 name: level.name.clone(),
                 policy: level.policy,
@@ -356,25 +447,70 @@ impl Timing {
                 misses,
                 miss_bytes,
                 evictions,
-                written_bytes: channel.written_bytes,
+                written_bytes: moved[k + 1].1,
             }
         };
-        let left = self.sizes.iter().zip(&self.dirty).filter(|(_, dirty)| **dirty).map(|(bytes, _)| *bytes);
         Timed {
             device: self.device.name.clone(),
-            total_ms: end / 1e6,
-            compute_ms: self.compute_ns / 1e6,
-            stall_ms: (end - self.compute_ns) / 1e6,
+            total_ms: total_ns / 1e6,
+            compute_ms: compute_ns / 1e6,
+            stall_ms: (total_ns - compute_ns) / 1e6,
             dram_read_bytes: read_bytes,
             dram_written_bytes: written_bytes,
-            dropped_bytes: self.dropped_bytes,
-            dirty_bytes_at_end: left.sum(),
-            achieved_gb_s: if end > 0.0 { moved as f64 / end } else { 0.0 },
-            flops: self.flops,
+            dropped_bytes: self.dropped_bytes - before.dropped_bytes,
+            dirty_bytes_at_end: self.dirty_bytes,
+            achieved_gb_s: if total_ns > 0.0 { both as f64 / total_ns } else { 0.0 },
+            flops,
+            tokens: self.clock.map(|clock| clock.tokens(self.compute_free_ns)),
             energy,
-            levels: self.levels.iter().zip(&self.channels[1..]).map(report).collect(),
+            levels: self.levels.iter().enumerate().map(report).collect(),
         }
     }
+}
+
+impl Clock {
+    /// The times of a run whose last token is computed at `end_ns`.
+    fn tokens(&self, end_ns: f64) -> Tokens {
+        let Decoding { steps, tokens, .. } = self.decoding;
+        let ms = (end_ns - self.start_ns) / 1e6;
+        let any = steps > 0 && ms > 0.0;
+        Tokens {
+            ttft_ms: self.first_token_ns / 1e6,
+            ms_per_token: any.then(|| ms / steps as f64),
+            tokens_per_s: any.then(|| 1e3 * tokens as f64 / ms),
+        }
+    }
+}
+
+/// No schedule of `trace` takes less time than this on the device for the accesses from number `from` on, in ms, if none
+/// misses fewer bytes there than `miss_bytes`: what is missed is loaded, unless it is written, and everything is computed.
+pub fn least_ms(spec: &Physical, trace: &Trace, from: usize, miss_bytes: u64) -> Result<f64, Error> {
+    let device = spec.check()?;
+    let mut used = vec![false; trace.tensors().len()];
+    let (mut compute_ns, mut unloaded) = (0.0, 0u64);
+    for (now, (tensor, bytes)) in trace.sized().enumerate() {
+        let before = std::mem::replace(&mut used[tensor as usize], true);
+        if now < from {
+            continue;
+        }
+        compute_ns += computing_ns(&device, trace.flops(now), bytes);
+        let loads = match trace.mode(now) {
+            Mode::Read => true,
+            Mode::Write => false,
+            Mode::Update => before,
+        };
+        unloaded = unloaded.saturating_add(if loads { 0 } else { bytes });
+    }
+    let loading_ns = miss_bytes.saturating_sub(unloaded) as f64 / device.dram_gb_s;
+    // After a warm-up, loads may have begun before counting did.
+    let least_ns = if from == 0 { compute_ns.max(loading_ns) } else { compute_ns };
+    Ok(least_ns * (1.0 - 1e-9) / 1e6) // sums of rounded numbers
+}
+
+/// Time that an access computes, in ns: for its FLOPs or for its bytes, whichever takes longer.
+fn computing_ns(device: &Device, flops: f64, bytes: u64) -> f64 {
+    let work = device.tflops.map_or(0.0, |peak| flops / (peak * 1e3));
+    work.max(device.on_chip_gb_s.map_or(0.0, |gb_s| bytes as f64 / gb_s))
 }
 
 /// Watches a run on a device.
@@ -393,8 +529,11 @@ impl Observer for Watch<'_> {
     fn insert(&mut self, _now: usize, _tensor: u32, _bytes: u64) {
         self.timing.insert();
     }
-    fn evict(&mut self, now: usize, tensor: u32, _bytes: u64) {
-        self.timing.evict(self.trace, now, tensor);
+    fn resize(&mut self, _now: usize, tensor: u32, before: u64, bytes: u64, _resident: bool) {
+        self.timing.resize(self.trace, tensor, before, bytes);
+    }
+    fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {
+        self.timing.evict(self.trace, now, tensor, bytes);
     }
 }
 
@@ -403,8 +542,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::Level;
     use crate::memory::device::DeviceRef;
+    use crate::memory::{Costing, Level};
+    use crate::policy::PolicyKind;
     use crate::sim::timeline::Buckets;
     use crate::trace::{Op, TraceBuilder};
 
@@ -441,11 +581,12 @@ mod tests {
         let (sizes, future) = (trace.sizes(), Arc::new(Future::of(trace)));
         let setup = Setup::new(&sizes, capacity);
         let buckets = Buckets::new(trace);
+        let costing = Costing::Device { physical: spec.clone(), named: true };
         let mut run =
-            super::super::start(PolicyKind::Lru, &setup, &future, &buckets, Some(spec), super::super::Watched::ALL)
+            super::super::start(PolicyKind::Lru, &setup, &future, &buckets, &costing, super::super::Watched::ALL)
                 .unwrap();
         run.advance(trace, 0, trace.accesses().len());
-        run.finish(trace).0.physical.unwrap()
+        run.finish(trace, Counts::default()).0.physical.unwrap()
     }
 
     const W: Kind = Kind::Weights;
@@ -516,7 +657,7 @@ mod tests {
         let level = |capacity_bytes| Level {
             name: "HBM".into(),
             capacity_bytes,
-            policy: PolicyKind::Fifo,
+            policy: PolicyKind::Fifo.into(),
             gb_s: 0.5,
             latency_ns: 1000.0,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Observer;
-use crate::memory::miss_ms;
+use crate::memory::Reload;
 use crate::trace::reuse::{Future, NEVER, TimeSet};
 use crate::trace::{Kind, Trace};
 
@@ -30,8 +30,8 @@ pub struct Eviction {
     /// The access that needs it next.
     pub best_next_use: Option<u64>,
     /// Time to load the evicted tensor again less that to load the best victim again, each only where it is used
-    /// again, in ms by the prototype's constants. Not positive where the difference is one of time alone.
-    pub cost_ms: f64,
+    /// again, in ms. Not positive where the difference is one of time alone; none where nothing counts time.
+    pub cost_ms: Option<f64>,
     /// Accesses by which the evicted tensor is needed sooner than the best victim, until the end where that is not
     /// needed again.
     pub sooner_by: u64,
@@ -131,13 +131,14 @@ pub(super) struct Watcher {
     worst: Vec<Case>,
     /// The access whose evictions are all kept, if any.
     asked: Option<usize>,
+    reload: Option<Reload>,
     now: usize,
     /// The last access that missed.
     missed: Option<usize>,
 }
 
 impl Watcher {
-    pub(super) fn new(sizes: &[u64], future: &Arc<Future>, asked: Option<usize>) -> Self {
+    pub(super) fn new(sizes: &[u64], future: &Arc<Future>, reload: Option<Reload>, asked: Option<usize>) -> Self {
         let tensors = sizes.len();
         Self {
             next_uses: TimeSet::new(future.next_use.len()),
@@ -150,6 +151,7 @@ impl Watcher {
             best_choices: 0,
             worst: Vec::new(),
             asked,
+            reload,
             now: 0,
             missed: None,
         }
@@ -206,7 +208,10 @@ impl Watcher {
     fn describe(&self, case: &Case, trace: &Trace) -> Eviction {
         let name = |t: u32| trace.tensors()[t as usize].name.clone();
         let when = |next: u32| (next != NEVER).then_some(u64::from(next));
-        let reload = |bytes: u64, next: u32| if next == NEVER { 0.0 } else { miss_ms(bytes) };
+        let cost = |reload: Reload| {
+            let again = |bytes: u64, next: u32| if next == NEVER { 0.0 } else { reload.ms(bytes) };
+            again(case.bytes, case.next_use) - again(case.best_bytes, case.best_next_use)
+        };
         Eviction {
             access: case.access as u64,
             tensor: name(case.tensor),
@@ -215,7 +220,7 @@ impl Watcher {
             best_tensor: name(case.best),
             best_bytes: case.best_bytes,
             best_next_use: when(case.best_next_use),
-            cost_ms: reload(case.bytes, case.next_use) - reload(case.best_bytes, case.best_next_use),
+            cost_ms: self.reload.map(cost),
             sooner_by: self.sooner_by(case.next_use, case.best_next_use),
         }
     }
@@ -306,6 +311,11 @@ impl Observer for Watcher {
 
     fn resize(&mut self, _now: usize, tensor: u32, _before: u64, bytes: u64, _resident: bool) {
         self.sizes[tensor as usize] = bytes;
+    }
+
+    /// Nobody chose it.
+    fn expire(&mut self, _now: usize, tensor: u32, _bytes: u64) {
+        self.left(tensor);
     }
 
     fn evict(&mut self, now: usize, tensor: u32, bytes: u64) {

@@ -1,5 +1,7 @@
 //! A trace: a table of tensors and the order in which they are used.
 
+pub mod part;
+pub mod popularity;
 pub mod reuse;
 pub mod views;
 
@@ -103,6 +105,19 @@ pub struct Mark {
     pub label: String,
 }
 
+/// Where a trace decodes tokens, counted in accesses and tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decoding {
+    /// Accesses after which the first token of the first requests is known.
+    pub first_token: u64,
+    /// Accesses before the first step of decoding.
+    pub start: u64,
+    /// Steps of decoding: each gives every running request a token.
+    pub steps: u64,
+    /// Tokens that these steps give to all requests together.
+    pub tokens: u64,
+}
+
 /// Marks a tensor that continues no other.
 pub const NO_PARENT: u32 = u32::MAX;
 
@@ -124,6 +139,23 @@ pub struct Chunk<'a> {
     pub accesses: &'a [u32],
     /// Where sizes change among them.
     pub resizes: &'a [Resize],
+    /// For each access, the number of the first one for which what it brings in is too old; empty where nothing expires.
+    pub deadlines: &'a [u32],
+}
+
+impl<'a> Chunk<'a> {
+    /// Its accesses `from..to`, counted from its own start.
+    pub fn part(self, from: usize, to: usize) -> Self {
+        let Chunk { start, accesses, resizes, deadlines } = self;
+        let first = resizes.partition_point(|resize| (resize.at as usize) < start + from);
+        let last = resizes.partition_point(|resize| (resize.at as usize) < start + to);
+        Chunk {
+            start: start + from,
+            accesses: &accesses[from..to],
+            resizes: &resizes[first..last],
+            deadlines: deadlines.get(from..to).unwrap_or_default(),
+        }
+    }
 }
 
 /// A table of tensors and the sequence of their uses.
@@ -137,6 +169,8 @@ pub struct Trace {
     accesses: Arc<Vec<u32>>,
     /// Where sizes change, in order of access; empty where no tensor's does.
     resizes: Vec<Resize>,
+    /// For each access, the number of the first one for which what it brings in is too old; empty where nothing expires.
+    deadlines: Vec<u32>,
     /// The tensor without which each is worth nothing, or [`NO_PARENT`]; empty where there are no such ties.
     parents: Vec<u32>,
     /// Empty where every access is a request.
@@ -146,6 +180,7 @@ pub struct Trace {
     /// Empty where nothing is known of the work.
     flops: Vec<f32>,
     marks: Vec<Mark>,
+    decoding: Option<Decoding>,
     model_type: String,
     warnings: Vec<String>,
     requested_bytes: u64,
@@ -202,14 +237,17 @@ impl Trace {
 
     /// The accesses `start..end`.
     pub fn chunk(&self, start: usize, end: usize) -> Chunk<'_> {
-        let first = self.resizes.partition_point(|r| (r.at as usize) < start);
-        let last = self.resizes.partition_point(|r| (r.at as usize) < end);
-        Chunk { start, accesses: &self.accesses[start..end], resizes: &self.resizes[first..last] }
+        self.whole().part(start, end)
+    }
+
+    /// Whether tensors grow too old to be hit.
+    pub fn expires(&self) -> bool {
+        !self.deadlines.is_empty()
     }
 
     /// All accesses.
     pub fn whole(&self) -> Chunk<'_> {
-        self.chunk(0, self.accesses.len())
+        Chunk { start: 0, accesses: &self.accesses, resizes: &self.resizes, deadlines: &self.deadlines }
     }
 
     /// Tensor and size of each access, in order.
@@ -281,6 +319,11 @@ impl Trace {
     /// Named points, in order.
     pub fn marks(&self) -> &[Mark] {
         &self.marks
+    }
+
+    /// Where it decodes tokens, if it does.
+    pub fn decoding(&self) -> Option<Decoding> {
+        self.decoding
     }
 
     /// The family of model, as the prototype's records name it; empty where unknown.
@@ -457,6 +500,16 @@ impl TraceBuilder {
         self.trace.marks.push(Mark { at: self.accesses.len() as u64, label: label.into() });
     }
 
+    /// Says where tokens are decoded.
+    pub fn decodes(&mut self, decoding: Decoding) {
+        self.trace.decoding = Some(decoding);
+    }
+
+    /// For each access, the number of the first one for which what it brings in is too old.
+    pub fn expires(&mut self, deadlines: Vec<u32>) {
+        self.trace.deadlines = deadlines;
+    }
+
     /// Records something the reader should know.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.trace.warnings.push(warning.into());
@@ -522,6 +575,7 @@ impl TraceBuilder {
 
 /// Traces by hand, for tests.
 #[doc(hidden)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot make its trace fails")]
 pub mod testing {
     use super::*;
 
@@ -544,6 +598,11 @@ pub mod testing {
             builder.access(at, Op::Request).unwrap();
         }
         builder.finish("test").unwrap()
+    }
+
+    /// The same trace, in which what each access brings in is too old from the access with this number on.
+    pub fn expiring(trace: Trace, deadlines: &[u32]) -> Trace {
+        Trace { deadlines: deadlines.to_vec(), ..trace }
     }
 
     /// A trace of `uses`: tensor and size of each access. Where it is `steady`, the first size of a tensor counts.

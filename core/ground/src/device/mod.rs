@@ -191,6 +191,16 @@ impl MachineInfo {
 }
 
 impl Device {
+    /// The row of the known device of this name, if there is one.
+    pub fn row(&self) -> Option<&'static DeviceInfo> {
+        DEVICES.iter().find(|row| row.name == self.name)
+    }
+
+    /// The name people read.
+    pub fn title(&self) -> &str {
+        self.row().map_or(&self.name, |row| row.title)
+    }
+
     /// Fails on the first figure that is not a positive number.
     pub fn check(&self) -> Result<(), Error> {
         positive("device.dram_gb_s", self.dram_gb_s)?;

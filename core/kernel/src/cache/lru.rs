@@ -218,7 +218,7 @@ mod tests {
             let mut engine: Engine<policy::lru::Lru> = Engine::new(&Setup::new(&sizes, 64 * capacity)).unwrap();
             let lines: Vec<u32> = touches.iter().map(|(line, _)| *line).collect();
             let mut wanted = Dirty { touches: &touches, dirty: vec![false; 40], misses: 0, write_backs: 0 };
-            engine.advance(Chunk { start: 0, accesses: &lines, resizes: &[] }, &mut wanted);
+            engine.advance(Chunk { start: 0, accesses: &lines, resizes: &[], deadlines: &[] }, &mut wanted);
             let mut lru = Lru::new(capacity as usize, 40);
             let (mut misses, mut write_backs) = (0, 0);
             for (line, write) in &touches {

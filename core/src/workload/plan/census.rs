@@ -1,5 +1,5 @@
-//! What the operators of a model move at least, however they are tiled: [`tiling::Group`]s of its steps, and a bound for
-//! its trace.
+//! What the operators of a model move at least, however they are tiled: [`Group`]s of its steps, and a bound for its
+//! trace.
 //!
 //! Operators are fused where it always pays: one that works element by element takes what the operator before it has
 //! just made, and so neither is written nor read in between. Two linear layers with such an operator between them may be

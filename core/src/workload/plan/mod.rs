@@ -34,7 +34,7 @@ use super::dtype::product;
 use crate::error::Error;
 pub use crate::tiling::Dataflow;
 use crate::tiling::{self, Mapping};
-use crate::trace::{Kind, Mode, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Decoding, Kind, Mode, Op, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.
 pub const MAX_ACCESSES: usize = 50_000_000;
@@ -116,6 +116,15 @@ impl Planner {
 
     pub(crate) fn mark(&mut self, label: impl Into<String>) {
         self.builder.mark(label);
+    }
+
+    /// Accesses so far.
+    pub(crate) fn accesses(&self) -> u64 {
+        self.builder.len() as u64
+    }
+
+    pub(crate) fn decodes(&mut self, decoding: Decoding) {
+        self.builder.decodes(decoding);
     }
 
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {

@@ -21,7 +21,7 @@ use self::spans::{Span, distinct, tokens};
 use self::weights::{FeedWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
 use super::fields::Task;
 use crate::error::Error;
-use crate::trace::{Kind, Mode, Op};
+use crate::trace::{Decoding, Kind, Mode, Op};
 use crate::workload::config::{Linear, Transformer};
 use crate::workload::dtype::Bits;
 use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
@@ -149,7 +149,9 @@ impl<'a> Passes<'a> {
         // Sorted stably: those that come together keep their order.
         waiting.sort_by_key(|i| requests[*i].arrival);
         let mut waiting = waiting.into_iter().peekable();
-        let (mut prefilled, mut decoded) = (false, false);
+        let mut prefilled = false;
+        let mut decoding: Option<Decoding> = None;
+        let mut first_token = 0;
         // Running requests, and the tokens decoded so far.
         let mut running: Vec<(usize, u64)> = Vec::new();
         let mut now = 0;
@@ -165,19 +167,36 @@ impl<'a> Passes<'a> {
                     self.planner.mark("prefill");
                 }
                 self.prefill(requests, &new)?;
+                // A prompt ends with the scores of the first token; behind an encoder, the first step makes them.
+                if decoding.is_none() && first_token == 0 && !two {
+                    first_token = self.planner.accesses();
+                }
                 running.extend(new.into_iter().filter(|i| requests[*i].decode_tokens > 0).map(|i| (i, 0)));
             }
             if running.is_empty() {
                 match waiting.peek() {
-                    None => return Ok(()),
+                    None => {
+                        let none = Decoding { first_token, start: first_token, steps: 0, tokens: 0 };
+                        if decoding.is_some() || first_token > 0 {
+                            self.planner.decodes(decoding.unwrap_or(none));
+                        }
+                        return Ok(());
+                    }
                     Some(next) => now = now.max(requests[*next].arrival),
                 }
                 continue;
             }
-            if !std::mem::replace(&mut decoded, true) {
+            if decoding.is_none() {
                 self.planner.mark("decode");
             }
+            let start = self.planner.accesses();
             self.decode(requests, &running)?;
+            let so_far = decoding.get_or_insert_with(|| {
+                let first_token = if first_token > 0 { first_token } else { self.planner.accesses() };
+                Decoding { first_token, start, steps: 0, tokens: 0 }
+            });
+            so_far.steps += 1;
+            so_far.tokens += running.len() as u64;
             running.iter_mut().for_each(|(_, tokens)| *tokens += 1);
             running.retain(|(i, tokens)| *tokens < requests[*i].decode_tokens);
             now += 1;

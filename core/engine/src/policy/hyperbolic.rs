@@ -1,0 +1,97 @@
+//! Hyperbolic caching (Blankstein, Sen and Freedman, "Hyperbolic Caching: Flexible Caching for Web Applications",
+//! USENIX ATC 2017).
+
+use super::{Parameter, Policy, Setup};
+use crate::error::Error;
+use crate::rng::Rng;
+
+/// Of some residents drawn by chance, evicts the one with the fewest uses per access since it came in.
+#[derive(Debug)]
+pub struct Hyperbolic {
+    residents: Vec<u32>,
+    places: Vec<u32>,
+    uses: Vec<u32>,
+    entered: Vec<u32>,
+    sizes: Vec<u64>,
+    draws: usize,
+    by_size: bool,
+    now: usize,
+    rng: Rng,
+}
+
+impl Hyperbolic {
+    /// Uses per access, and per byte where sizes count.
+    fn priority(&self, tensor: u32) -> f64 {
+        let (uses, entered) = (self.uses[tensor as usize], self.entered[tensor as usize]);
+        let age = (self.now - entered as usize).max(1) as f64;
+        let cost = if self.by_size { self.sizes[tensor as usize].max(1) as f64 } else { 1.0 };
+        f64::from(uses) / (age * cost)
+    }
+}
+
+impl Policy for Hyperbolic {
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter::count("draws", 64.0, [1.0, 1024.0], "residents drawn for each eviction; the paper's choice"),
+        Parameter::choice("bytes", "1: uses per byte; 0: uses, whatever the sizes, as in libCacheSim"),
+    ];
+
+    fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let tensors = setup.sizes.len();
+        let [draws, by_size, ..] = setup.values::<Self>();
+        Ok(Self {
+            residents: Vec::new(),
+            places: vec![0; tensors],
+            uses: vec![0; tensors],
+            entered: vec![0; tensors],
+            sizes: setup.sizes.to_vec(),
+            draws: draws as usize,
+            by_size: by_size > 0.0,
+            now: 0,
+            rng: Rng::new(setup.seed, "hyperbolic"),
+        })
+    }
+
+    fn hit(&mut self, tensor: u32, now: usize) {
+        self.now = now;
+        let uses = &mut self.uses[tensor as usize];
+        *uses = uses.saturating_add(1);
+    }
+
+    fn miss(&mut self, _tensor: u32, now: usize) {
+        self.now = now;
+    }
+
+    fn insert(&mut self, tensor: u32, now: usize) {
+        self.uses[tensor as usize] = 1;
+        self.entered[tensor as usize] = now as u32;
+        self.places[tensor as usize] = self.residents.len() as u32;
+        self.residents.push(tensor);
+    }
+
+    fn evict(&mut self) -> Option<u32> {
+        let mut best: Option<(f64, u32)> = None;
+        for _ in 0..self.draws {
+            let drawn = self.rng.below(self.residents.len() as u32) as usize;
+            let tensor = *self.residents.get(drawn)?;
+            let priority = self.priority(tensor);
+            if best.is_none_or(|(least, _)| priority < least) {
+                best = Some((priority, tensor));
+            }
+        }
+        let (_, victim) = best?;
+        self.remove(victim);
+        Some(victim)
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        let place = self.places[tensor as usize] as usize;
+        self.residents.swap_remove(place);
+        if let Some(moved) = self.residents.get(place) {
+            self.places[*moved as usize] = place as u32;
+        }
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.sizes[tensor as usize] = bytes;
+    }
+}

@@ -1,0 +1,80 @@
+//! Policies behind a pointer: they share the loops of the engine, which keeps the page small.
+
+use super::{Policy, Setup};
+use crate::error::Error;
+
+/// What the engine asks of a policy, whatever its type.
+pub(super) trait Order: Send {
+    /// [`Policy::hit`].
+    fn hit(&mut self, tensor: u32, now: usize);
+    /// [`Policy::miss`].
+    fn miss(&mut self, tensor: u32, now: usize);
+    /// [`Policy::insert`].
+    fn insert(&mut self, tensor: u32, now: usize);
+    /// [`Policy::evict`].
+    fn evict(&mut self) -> Option<u32>;
+    /// [`Policy::remove`].
+    fn remove(&mut self, tensor: u32);
+    /// [`Policy::resize`].
+    fn resize(&mut self, tensor: u32, bytes: u64);
+}
+
+impl<P: Policy> Order for P {
+    fn hit(&mut self, tensor: u32, now: usize) {
+        Policy::hit(self, tensor, now);
+    }
+    fn miss(&mut self, tensor: u32, now: usize) {
+        Policy::miss(self, tensor, now);
+    }
+    fn insert(&mut self, tensor: u32, now: usize) {
+        Policy::insert(self, tensor, now);
+    }
+    fn evict(&mut self) -> Option<u32> {
+        Policy::evict(self)
+    }
+    fn remove(&mut self, tensor: u32) {
+        Policy::remove(self, tensor);
+    }
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        Policy::resize(self, tensor, bytes);
+    }
+}
+
+/// An empty order of the policy `P`.
+pub(super) fn order<P: Policy + 'static>(setup: &Setup<'_>) -> Result<Box<dyn Order>, Error> {
+    Ok(Box::new(P::new(setup)?))
+}
+
+/// The policy that [`Setup::policy`] names.
+pub(super) struct Shared(Box<dyn Order>);
+
+impl Policy for Shared {
+    fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let policy = setup.policy.ok_or_else(|| Error::Internal("a setup names no policy".into()))?;
+        Ok(Self(policy.kind().share(setup)?))
+    }
+
+    fn hit(&mut self, tensor: u32, now: usize) {
+        self.0.hit(tensor, now);
+    }
+
+    fn miss(&mut self, tensor: u32, now: usize) {
+        self.0.miss(tensor, now);
+    }
+
+    fn insert(&mut self, tensor: u32, now: usize) {
+        self.0.insert(tensor, now);
+    }
+
+    fn evict(&mut self) -> Option<u32> {
+        self.0.evict()
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.0.remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.0.resize(tensor, bytes);
+    }
+}
