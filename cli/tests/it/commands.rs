@@ -198,7 +198,7 @@ fn refusals_name_input_place_and_cure() {
                 "--batch-size",
                 "4096",
                 "--tile",
-                "64GiB",
+                "8GiB",
                 "--to",
                 "oracleGeneral",
             ],

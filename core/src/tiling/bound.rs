@@ -47,7 +47,7 @@ pub(super) fn product(macs: f64, bits: [u64; 3], reuse: f64, capacity: f64) -> u
 /// products. (The pairs * depth^2 / S of Saha and Ye 2024, arXiv:2402.07443, with a constant.)
 pub(super) fn chain(pairs: f64, depth: f64, bits: u64, capacity: f64) -> u128 {
     let words = capacity / bits as f64;
-    let of_a_part = words * words / depth + 3f64.sqrt() * words.powf(1.5);
+    let of_a_part = words * words / depth + 3f64.sqrt() * words * words.sqrt();
     let parts = (pairs * depth / of_a_part * ROUNDING).floor();
     (parts * capacity * ROUNDING).max(0.0) as u128
 }
