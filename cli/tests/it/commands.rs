@@ -574,7 +574,7 @@ fn traffic_by_the_size_of_fast_memory() {
         "--capacity",
         "64KiB",
     ]);
-    assert!(table.contains("64 KiB") && table.contains("rows with"), "{table}");
+    assert!(table.contains("65.5 kB") && table.contains("rows with"), "{table}");
     let conv = "height=58,width=58,channels=64,filters=64,size=3";
     let csv = stdout(&["traffic", "--conv", conv, "--capacity", "256KiB", "--csv"]);
     assert!(csv.lines().nth(1).unwrap().starts_with("262144,1811456,1811456,1811456,1.0000,"), "{csv}");
