@@ -151,6 +151,12 @@ pub trait Policy: Sized + Send {
     /// `tensor` was absent and becomes resident at access number `now`.
     fn insert(&mut self, tensor: u32, now: usize);
 
+    /// Whether a part that the policy keeps apart holds too much, so that a tensor leaves although the memory has room:
+    /// asked before and after a tensor comes in. Evictions must end it.
+    fn crowded(&self) -> bool {
+        false
+    }
+
     /// Chooses the tensor to leave, forgets it and returns it; none where it knows of no resident.
     fn evict(&mut self) -> Option<u32>;
 

@@ -11,6 +11,8 @@ pub(super) trait Order: Send {
     fn miss(&mut self, tensor: u32, now: usize);
     /// [`Policy::insert`].
     fn insert(&mut self, tensor: u32, now: usize);
+    /// [`Policy::crowded`].
+    fn crowded(&self) -> bool;
     /// [`Policy::evict`].
     fn evict(&mut self) -> Option<u32>;
     /// [`Policy::remove`].
@@ -28,6 +30,9 @@ impl<P: Policy> Order for P {
     }
     fn insert(&mut self, tensor: u32, now: usize) {
         Policy::insert(self, tensor, now);
+    }
+    fn crowded(&self) -> bool {
+        Policy::crowded(self)
     }
     fn evict(&mut self) -> Option<u32> {
         Policy::evict(self)
@@ -64,6 +69,10 @@ impl Policy for Shared {
 
     fn insert(&mut self, tensor: u32, now: usize) {
         self.0.insert(tensor, now);
+    }
+
+    fn crowded(&self) -> bool {
+        self.0.crowded()
     }
 
     fn evict(&mut self) -> Option<u32> {

@@ -382,10 +382,10 @@ impl<P: Policy> Engine<P> {
         observer.insert(now, tensor, slot.bytes);
     }
 
-    /// Evicts until at most `most` bytes are used.
+    /// Evicts until at most `most` bytes are used, and no part is crowded.
     #[inline]
     fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
-        while self.used > most {
+        while self.used > most || self.policy.crowded() {
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
             slot.resident = false;

@@ -121,8 +121,8 @@ proptest! {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The first keeps an estimate, the third learns from its own predictions; the others draw by chance.
-    let without = ["w-tinylfu", "random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
+    // The second learns from its own predictions; the others draw by chance.
+    let without = ["random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
