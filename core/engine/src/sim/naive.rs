@@ -1036,6 +1036,217 @@ impl Model for NaiveWTinyLfu {
     }
 }
 
+#[derive(PartialEq)]
+enum Heat {
+    Hot,
+    Cold,
+    Ghost,
+}
+
+/// One tensor of the clock.
+struct Hand {
+    t: u32,
+    heat: Heat,
+    used: bool,
+    tested: bool,
+}
+
+/// The clock begins where the hand of the hot ones is.
+struct NaiveClockPro {
+    clock: Vec<Hand>,
+    /// Cold tensors in the order in which they became so.
+    cold: VecDeque<u32>,
+    share: u64,
+    sizes: Sizes,
+    capacity: u64,
+    known: bool,
+}
+
+impl NaiveClockPro {
+    fn size(&self, t: u32) -> u64 {
+        self.sizes.borrow()[t as usize]
+    }
+    fn bytes(&self, heat: &Heat) -> u64 {
+        self.clock.iter().filter(|x| x.heat == *heat).map(|x| self.size(x.t)).sum()
+    }
+    fn take(&mut self, t: u32) -> Hand {
+        let at = self.clock.iter().position(|x| x.t == t).unwrap();
+        self.clock.remove(at)
+    }
+    fn end_test(&mut self, at: usize) {
+        let Hand { t, used, .. } = self.clock[at];
+        self.clock[at].tested = false;
+        if !used {
+            self.share -= self.share.min(self.size(t));
+        }
+        if self.clock[at].heat == Heat::Ghost {
+            self.clock.remove(at);
+        }
+    }
+    fn test(&mut self, t: u32) {
+        self.clock.push(Hand { t, heat: Heat::Cold, used: false, tested: true });
+        self.cold.push_back(t);
+    }
+    fn heat(&mut self, t: u32) {
+        self.share = self.capacity.min(self.share + self.size(t));
+        self.clock.push(Hand { t, heat: Heat::Hot, used: false, tested: false });
+        while self.bytes(&Heat::Hot) > self.capacity - self.share && self.cool() {}
+    }
+    fn cool(&mut self) -> bool {
+        if self.clock.iter().all(|x| x.heat != Heat::Hot) {
+            return false;
+        }
+        loop {
+            if self.clock[0].tested {
+                let ghost = self.clock[0].heat == Heat::Ghost;
+                self.end_test(0);
+                if ghost {
+                    continue;
+                }
+            }
+            let mut first = self.clock.remove(0);
+            let cools = first.heat == Heat::Hot && !first.used;
+            if cools {
+                first.heat = Heat::Cold;
+                self.cold.push_back(first.t);
+            } else if first.heat == Heat::Hot {
+                first.used = false;
+            }
+            self.clock.push(first);
+            if cools {
+                return true;
+            }
+        }
+    }
+}
+
+impl Model for NaiveClockPro {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.clock.iter_mut().find(|x| x.t == t).unwrap().used = true;
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.known = self.clock.iter().any(|x| x.t == t);
+        self.clock.retain(|x| x.t != t);
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        if self.known { self.heat(t) } else { self.test(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let Some(t) = self.cold.pop_front() else {
+                assert!(self.cool());
+                continue;
+            };
+            let at = self.clock.iter().position(|x| x.t == t).unwrap();
+            match (self.clock[at].used, self.clock[at].tested) {
+                (true, true) => {
+                    self.take(t);
+                    self.heat(t);
+                }
+                (true, false) => {
+                    self.take(t);
+                    self.test(t);
+                }
+                (false, false) => return self.take(t).t,
+                (false, true) => {
+                    self.clock[at].heat = Heat::Ghost;
+                    while self.bytes(&Heat::Ghost) > self.capacity {
+                        let first = self.clock.iter().position(|x| x.tested).unwrap();
+                        self.end_test(first);
+                    }
+                    return t;
+                }
+            }
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        self.take(t);
+        self.cold.retain(|x| *x != t);
+    }
+}
+
+struct NaiveMockingjay {
+    /// Tensor, time of the next use and of the last.
+    residents: Vec<(u32, Option<usize>, usize)>,
+    /// Distances by tensor and by size.
+    own: BTreeMap<u32, i64>,
+    by_size: BTreeMap<u32, i64>,
+    /// The last use of each, within the window.
+    used: BTreeMap<u32, usize>,
+    sizes: Sizes,
+    window: usize,
+    now: usize,
+}
+
+impl NaiveMockingjay {
+    fn class(&self, t: u32) -> u32 {
+        self.sizes.borrow()[t as usize].checked_ilog2().map_or(0, |octave| octave + 1)
+    }
+    fn learn(prediction: &mut i64, seen: usize) {
+        let error = seen as i64 - *prediction;
+        *prediction += error.signum() * (error.abs() as f64 / 16.0).ceil() as i64;
+    }
+    fn note(&mut self, t: u32, now: usize) {
+        self.now = now;
+        let class = self.class(t);
+        if let Some(before) = self.used.insert(t, now) {
+            let seen = now - before;
+            Self::learn(self.own.entry(t).or_insert(seen as i64), seen);
+            Self::learn(self.by_size.entry(class).or_insert(seen as i64), seen);
+        }
+        let mut old: Vec<(usize, u32)> = self.used.iter().map(|(t, then)| (*then, *t)).collect();
+        old.retain(|(then, _)| now - then >= self.window);
+        old.sort_unstable();
+        for (_, t) in old {
+            let class = self.class(t);
+            Self::learn(self.by_size.entry(class).or_insert(self.window as i64), self.window);
+            if let Some(own) = self.own.get_mut(&t) {
+                Self::learn(own, self.window);
+            }
+            self.used.remove(&t);
+        }
+    }
+}
+
+impl Model for NaiveMockingjay {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.note(t, now);
+        self.residents.retain(|r| r.0 != t);
+        self.insert(t, now);
+    }
+    fn miss(&mut self, t: u32, now: usize) {
+        self.note(t, now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        let distance = self.own.get(&t).or(self.by_size.get(&self.class(t)));
+        let next = match distance {
+            None => Some(now + self.window),
+            Some(distance) if *distance >= self.window as i64 => None,
+            Some(distance) => Some(now + *distance as usize),
+        };
+        self.residents.push((t, next, now));
+    }
+    fn evict(&mut self) -> u32 {
+        // How far from now, in which direction, and how long unused.
+        let rank = |r: &(u32, Option<usize>, usize)| {
+            let next = r.1.unwrap_or(usize::MAX);
+            (next.abs_diff(self.now), next <= self.now, usize::MAX - r.2)
+        };
+        let at = (0..self.residents.len()).max_by_key(|at| rank(&self.residents[*at])).unwrap();
+        self.residents.remove(at).0
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+/// About how many tensors fit.
+fn entries(setup: &Setup<'_>) -> u64 {
+    let bytes: u64 = setup.sizes.iter().sum();
+    let count = setup.sizes.len() as u64;
+    (setup.capacity_bytes * count / bytes.max(1)).clamp(1, count.max(1))
+}
+
 /// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
 pub(super) fn model(
     policy: PolicySpec,
@@ -1072,6 +1283,7 @@ pub(super) fn model(
         PolicyKind::Lfuda if values[0] == 0.0 => Some(Box::new(NaiveLfuda { residents: Vec::new(), age: 0 })),
         PolicyKind::Lfuda => ranked(Box::new(|r, _| (r.age + r.uses as f64, r.used as f64))),
         PolicyKind::Gdsf => ranked(Box::new(move |r, _| (r.age + r.uses as f64 / size(r), r.used as f64))),
+        PolicyKind::Size => ranked(Box::new(move |r, _| (-size(r), r.used as f64))),
         PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], r.inserted as f64))),
         PolicyKind::Belady => ranked(Box::new(move |r, _| (-next(r), -(r.used as f64)))),
         PolicyKind::BeladySize => ranked(Box::new(move |r, now| {
@@ -1134,6 +1346,23 @@ pub(super) fn model(
             sizes,
             capacity,
         })),
+        PolicyKind::ClockPro => Some(Box::new(NaiveClockPro {
+            clock: Vec::new(),
+            cold: VecDeque::new(),
+            share: part(capacity, values[0]),
+            sizes,
+            capacity,
+            known: false,
+        })),
+        PolicyKind::Mockingjay => Some(Box::new(NaiveMockingjay {
+            residents: Vec::new(),
+            own: BTreeMap::new(),
+            by_size: BTreeMap::new(),
+            used: BTreeMap::new(),
+            sizes,
+            window: (entries(setup) as f64 * values[0]).floor().max(1.0) as usize,
+            now: 0,
+        })),
         PolicyKind::TwoQ => Some(Box::new(NaiveTwoQ {
             newcomers: VecDeque::new(),
             out: VecDeque::new(),
@@ -1144,9 +1373,7 @@ pub(super) fn model(
             known: false,
         })),
         PolicyKind::WTinyLfu => {
-            let bytes: u64 = setup.sizes.iter().sum();
-            let count = setup.sizes.len() as u64;
-            let entries = (capacity * count / bytes.max(1)).clamp(1, count.max(1));
+            let entries = entries(setup);
             let mut model = NaiveWTinyLfu {
                 window: VecDeque::new(),
                 probation: VecDeque::new(),

@@ -122,7 +122,7 @@ proptest! {
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
     // The second learns from its own predictions; the others draw by chance.
-    let without = ["random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
+    let without = ["random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd", "lrb"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
