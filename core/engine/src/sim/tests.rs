@@ -118,6 +118,55 @@ proptest! {
     }
 }
 
+/// Each policy with every combination of the least, the usual and the greatest value of its parameters.
+fn at_extremes(policy: &PolicyInfo) -> Vec<PolicySpec> {
+    let mut texts = vec![String::new()];
+    for row in policy.parameters {
+        let values = [row.range[0], row.default, row.range[1]];
+        texts = texts.iter().flat_map(|text| values.map(|value| format!("{text}{}={value},", row.name))).collect();
+    }
+    texts
+        .iter()
+        .map(|text| PolicySpec::parse(&format!("{}({})", policy.name, text.trim_end_matches(','))).unwrap())
+        .collect()
+}
+
+/// No room, room for a byte, for a part of a tensor, for all; no tensor, one, tensors without bytes, and sizes that change:
+/// nothing panics, no promise is broken, and what has a naive model equals it.
+#[test]
+fn extremes_are_handled() {
+    let alone: Vec<(u32, u64)> = vec![(0, 1); 5];
+    let empty: Vec<(u32, u64)> = (0..12).map(|i| (i % 3, 0)).collect();
+    let large: Vec<(u32, u64)> = (0..12).map(|i| (i % 3, u64::MAX / 12)).collect();
+    let mixed: Vec<(u32, u64)> = (0..60u32).map(|i| (i * i % 11, u64::from(i * 7 % 5))).collect();
+    let changing: Vec<(u32, u64)> = (0..40u32).map(|i| (i % 4, 1 << (i * 5 % 8))).collect();
+    for (uses, steady) in [(alone, true), (empty, true), (large, true), (mixed, true), (changing, false)] {
+        let trace = sized(&uses, steady);
+        let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
+        for (capacity, admission) in
+            [0, 1, 2, 9, 1000, u64::MAX].into_iter().flat_map(|c| [(c, Admission::Always), (c, Admission::Bypass)])
+        {
+            let setup =
+                Setup { admission, scores: Some(&scores), future: Some(&future), ..Setup::new(&sizes, capacity) };
+            for policy in POLICIES.iter().flat_map(at_extremes) {
+                let counts =
+                    audit(policy, &setup, &trace).unwrap_or_else(|error| panic!("{policy} in {capacity}: {error}"));
+                let now = naive::Sizes::new(sizes.clone().into());
+                if uses.iter().all(|(_, bytes)| *bytes < 1 << 40)
+                    && capacity < 1 << 40
+                    && let Some(mut model) = naive::model(policy, &setup, &future, &now)
+                {
+                    assert_eq!(
+                        counts,
+                        naive::run(&mut *model, &setup, &trace, &now),
+                        "{policy} in {capacity}, {admission:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
