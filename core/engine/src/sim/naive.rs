@@ -336,12 +336,13 @@ impl Model for NaiveS3Fifo {
         *freq = (*freq + 1).min(3);
     }
     fn miss(&mut self, t: u32, _: usize) {
-        self.known = take(&mut self.ghost, t);
+        self.known = !self.published && take(&mut self.ghost, t);
     }
     fn insert(&mut self, t: u32, _: usize) {
         self.freq.insert(t, 0);
+        let known = self.known || take(&mut self.ghost, t);
         let fills = !self.published && !self.was_full && self.bytes(&self.small) >= self.small_share;
-        if self.known || fills { self.main.push_back(t) } else { self.small.push_back(t) }
+        if known || fills { self.main.push_back(t) } else { self.small.push_back(t) }
     }
     fn evict(&mut self) -> u32 {
         self.was_full = true;
