@@ -1,8 +1,6 @@
 //! Cacheus (Rodriguez et al., "Learning Cache Replacement with CACHEUS", FAST 2021), with sizes in bytes.
 
-use std::cmp::Reverse;
-
-use super::heap::IndexedHeap;
+use super::heap::{IndexedHeap, Key};
 use super::list::Segments;
 use super::{Parameter, Policy, Setup};
 use crate::error::Error;
@@ -37,7 +35,7 @@ pub struct Cacheus {
     lists: Segments<3>,
     ghosts: Segments<2>,
     /// The fewest uses first; among equals, the one used last.
-    heap: IndexedHeap<(Reverse<u64>, usize)>,
+    heap: IndexedHeap<Key>,
     states: Vec<State>,
     capacity_bytes: u64,
     /// How many bytes belong to tensors that were not used again.
@@ -75,7 +73,7 @@ impl Cacheus {
     fn use_again(&mut self, tensor: u32, now: usize) {
         let uses = &mut self.states[tensor as usize].uses;
         *uses += 1;
-        self.heap.set(tensor, (Reverse(*uses), now));
+        self.heap.set(tensor, (!*uses, now as u64));
     }
 }
 

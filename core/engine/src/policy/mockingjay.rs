@@ -1,9 +1,8 @@
 //! The rule of Mockingjay (Shah, Jain and Lin, "Effective Mimicry of Belady's MIN Policy", HPCA 2022).
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use super::heap::IndexedHeap;
+use super::heap::{IndexedHeap, Key};
 use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 
@@ -23,9 +22,9 @@ const UNKNOWN: i64 = -1;
 /// The paper looks at some of the sets, and its times count eight accesses as one.
 #[derive(Debug)]
 pub struct Mockingjay {
-    /// The time of the next use, and of the last, of the residents; the latest first, and the earliest first.
-    latest: IndexedHeap<(usize, Reverse<usize>)>,
-    earliest: IndexedHeap<(Reverse<usize>, Reverse<usize>)>,
+    /// The time of the next use, the latest first, and the earliest first; among equals, the one used longest ago.
+    latest: IndexedHeap<Key>,
+    earliest: IndexedHeap<Key>,
     /// Distances between uses, of each tensor and of tensors by size.
     own: Vec<i64>,
     by_size: [i64; CLASSES],
@@ -85,14 +84,15 @@ impl Mockingjay {
     fn order(&mut self, tensor: u32) {
         let own = self.own[tensor as usize];
         let distance = if own == UNKNOWN { self.by_size[self.class(tensor)] } else { own };
-        let next = match usize::try_from(distance) {
-            Ok(distance) if distance >= self.window => usize::MAX,
-            Ok(distance) => self.now + distance,
+        let (now, window) = (self.now as u64, self.window as u64);
+        let next = match u64::try_from(distance) {
+            Ok(distance) if distance >= window => u64::MAX,
+            Ok(distance) => now + distance,
             // Nothing is known of its like.
-            Err(_) => self.now + self.window,
+            Err(_) => now + window,
         };
-        self.latest.set(tensor, (next, Reverse(self.now)));
-        self.earliest.set(tensor, (Reverse(next), Reverse(self.now)));
+        self.latest.set(tensor, (next, !now));
+        self.earliest.set(tensor, (!next, !now));
     }
 }
 
@@ -134,8 +134,9 @@ impl Policy for Mockingjay {
 
     fn evict(&mut self) -> Option<u32> {
         let (latest, earliest) = (self.latest.peek()?, self.earliest.peek()?);
-        let ahead = self.latest.key(latest).0.saturating_sub(self.now);
-        let overdue = self.now.saturating_sub(self.earliest.key(earliest).0.0);
+        let now = self.now as u64;
+        let ahead = self.latest.key(latest).0.saturating_sub(now);
+        let overdue = now.saturating_sub(!self.earliest.key(earliest).0);
         let victim = if overdue >= ahead { earliest } else { latest };
         self.remove(victim);
         Some(victim)

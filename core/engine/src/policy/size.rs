@@ -1,15 +1,13 @@
 //! The largest first (Williams et al., "Removal Policies in Network Caches for World-Wide Web Documents", SIGCOMM 1996).
 
-use std::cmp::Reverse;
-
-use super::heap::IndexedHeap;
+use super::heap::{IndexedHeap, Key};
 use super::{Policy, Setup};
 use crate::error::Error;
 
 /// Evicts the largest tensor; among equals, the one used longest ago.
 #[derive(Debug)]
 pub struct Size {
-    heap: IndexedHeap<(u64, Reverse<usize>)>,
+    heap: IndexedHeap<Key>,
     sizes: Vec<u64>,
 }
 
@@ -19,7 +17,7 @@ impl Policy for Size {
     }
 
     fn hit(&mut self, tensor: u32, now: usize) {
-        self.heap.set(tensor, (self.sizes[tensor as usize], Reverse(now)));
+        self.heap.set(tensor, (self.sizes[tensor as usize], !(now as u64)));
     }
 
     fn insert(&mut self, tensor: u32, now: usize) {
