@@ -31,8 +31,8 @@ pub(super) enum Page {
     Common(u64),
     /// A byte, as in libCacheSim (0.3.5): next to nothing where tensors are large, even where all are equal.
     Byte,
-    /// The tensor that comes back. Lists then never exceed the paper's bounds, which are whole tensors elsewhere: there, at
-    /// most one is forgotten for each that is evicted, as in libCacheSim.
+    /// The tensor that comes back. Lists then never exceed the paper's bounds, which are whole tensors elsewhere:
+    /// there, at most one is forgotten for each that is evicted, as in libCacheSim.
     Tensor,
 }
 
@@ -42,8 +42,8 @@ impl Page {
         "page",
         0.0,
         [0.0, 2.0],
-        "the target moves by pages: 0: of the greatest common divisor of all sizes so far; 1: of a byte, as in libCacheSim; \
-         2: of the size of the tensor that comes back, with the paper's bounds kept in bytes",
+        "the target moves by pages: 0: of the greatest common divisor of all sizes so far; 1: of a byte, as in \
+         libCacheSim; 2: of the size of the tensor that comes back, with the paper's bounds kept in bytes",
     );
 
     /// The value of the parameter.

@@ -28,8 +28,9 @@ struct State {
 /// An LRU that resists scans and an LFU that resists churn each propose a victim, and chance decides by their weights.
 /// A miss on a tensor that one of them evicted not long ago takes weight from that one.
 ///
-/// The LRU gives a half to tensors that were used again and a half to the others, which leave when they exceed it, as in
-/// libCacheSim (0.3.5). In the paper and its authors' code the border moves; there, newcomers may use whatever is free.
+/// The LRU gives a half to tensors that were used again and a half to the others, which leave when they exceed it, as
+/// in libCacheSim (0.3.5). In the paper and its authors' code the border moves; there, newcomers may use whatever is
+/// free.
 #[derive(Debug)]
 pub struct Cacheus {
     lists: Segments<3>,
@@ -83,8 +84,8 @@ impl Policy for Cacheus {
         Parameter::share("lru", 0.5, "the weight of LRU at the beginning"),
         Parameter::choice(
             "moving",
-            "1: the border between new and reused tensors moves, and newcomers may use all that is free, as the paper's \
-             authors have it; 0: it stays in the middle and newcomers keep to their half, as in libCacheSim",
+            "1: the border between new and reused tensors moves, and newcomers may use all that is free, as the \
+             paper's authors have it; 0: it stays in the middle and newcomers keep to their half, as in libCacheSim",
         ),
     ];
 

@@ -31,10 +31,10 @@ struct State {
 }
 
 /// LIRS as a clock. Newcomers are cold and in a test period: who is used again within it becomes hot, even if it was
-/// evicted meanwhile. The hand of the hot ones makes the unused ones cold, and ends the test periods that it passes. Cold
-/// ones leave in the order in which they became cold; who was used meanwhile and is no longer tested is tested anew.
-/// They have more room with each use within a test period and less with each period that passes in vain, by as many bytes
-/// as that tensor has.
+/// evicted meanwhile. The hand of the hot ones makes the unused ones cold, and ends the test periods that it passes.
+/// Cold ones leave in the order in which they became cold; who was used meanwhile and is no longer tested is tested
+/// anew. They have more room with each use within a test period and less with each period that passes in vain, by as
+/// many bytes as that tensor has.
 ///
 /// Where the hand of the hot ones overtakes that of the cold ones, the paper's clock evicts in another order.
 /// libCacheSim (0.3.5) refuses newcomers while the cold ones exceed their room, although the memory is not full.

@@ -1,6 +1,6 @@
-//! LRB (Song, Berger, Li and Lloyd, "Learning Relaxed Belady for Content Distribution Network Caching", NSDI 2020), small,
-//! with the batches of 3L-Cache (Zhou et al., "3L-Cache: Low Overhead and Precise Learning-based Eviction Policy for Caches",
-//! FAST 2025).
+//! LRB (Song, Berger, Li and Lloyd, "Learning Relaxed Belady for Content Distribution Network Caching", NSDI 2020),
+//! small, with the batches of 3L-Cache (Zhou et al., "3L-Cache: Low Overhead and Precise Learning-based Eviction Policy
+//! for Caches", FAST 2025).
 
 use std::collections::VecDeque;
 
@@ -51,11 +51,12 @@ impl Known {
     }
 }
 
-/// Of some residents drawn by chance, evicts those whose next use it expects to be farthest away. It learns online what to
-/// expect: residents drawn by chance are examples once they are used again, or once a window has passed. Until it has
-/// learned, the one used longest ago leaves.
+/// Of some residents drawn by chance, evicts those whose next use it expects to be farthest away. It learns online what
+/// to expect: residents drawn by chance are examples once they are used again, or once a window has passed. Until it
+/// has learned, the one used longest ago leaves.
 ///
-/// The model is small: sixteen boosted trees of depth four, on features on a logarithmic scale; LRB has 32 of 32 leaves.
+/// The model is small: sixteen boosted trees of depth four, on features on a logarithmic scale; LRB has 32 of 32
+/// leaves.
 #[derive(Debug)]
 pub struct Lrb {
     residents: Vec<u32>,

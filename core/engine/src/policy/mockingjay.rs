@@ -16,8 +16,8 @@ const UNKNOWN: i64 = -1;
 /// Predicts when each resident is used next, and evicts the one whose time is farthest from now: farthest ahead, or
 /// longest overdue. A prediction is the distance between uses that was seen so far, moved by a sixteenth of the error
 /// with each use. The paper predicts by the instruction that loads; here a tensor is predicted by its own uses once it
-/// had two, and by those of tensors of about its size before. Who is not used again within the window counts as a use at
-/// its end, and who is predicted to come then as one that never comes.
+/// had two, and by those of tensors of about its size before. Who is not used again within the window counts as a use
+/// at its end, and who is predicted to come then as one that never comes.
 ///
 /// The paper looks at some of the sets, and its times count eight accesses as one.
 #[derive(Debug)]

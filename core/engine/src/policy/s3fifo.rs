@@ -91,8 +91,8 @@ impl S3Fifo {
         }
     }
 
-    /// Notes whether `tensor`, on its way in, was remembered. Its authors' code asks before room is made, which may push it
-    /// out of the ghosts, the paper after.
+    /// Notes whether `tensor`, on its way in, was remembered. Its authors' code asks before room is made, which may
+    /// push it out of the ghosts, the paper after.
     fn recall(&mut self, tensor: u32) {
         self.known = self.states[tensor as usize].place == Place::Ghost;
         if self.known {

@@ -1,4 +1,5 @@
-//! The largest first (Williams et al., "Removal Policies in Network Caches for World-Wide Web Documents", SIGCOMM 1996).
+//! The largest first (Williams et al., "Removal Policies in Network Caches for World-Wide Web Documents", SIGCOMM
+//! 1996).
 
 use super::heap::{IndexedHeap, Key};
 use super::{Policy, Setup};

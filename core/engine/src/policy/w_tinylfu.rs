@@ -123,8 +123,8 @@ impl Policy for WTinyLfu {
         Parameter::multiple(
             "sample",
             10.0,
-            "uses after which all counts are halved, as a multiple of the tensors that fit; 0: never, and counts are exact, \
-             as in libCacheSim",
+            "uses after which all counts are halved, as a multiple of the tensors that fit; 0: never, and counts are \
+             exact, as in libCacheSim",
         ),
         Parameter::choice("adaptive", "1: the window adapts by hill climbing, as Caffeine's does; 0: it stays"),
     ];
