@@ -85,7 +85,7 @@ fuzz_target!(|input: Input| {
 
     let workload = Workload::File(FileSource { name: "input".into(), format: None, columns: None });
     let cost = Cost::Physical(Physical { prefetch_depth: (input.seed % 5) as u32, ..Physical::default() });
-    let memory = Memory { capacity_bytes: capacity, admission, cost };
+    let memory = Memory { admission: admission.into(), cost, ..Memory::new(capacity) };
     let recipe = Recipe { workload, memory, seed: input.seed, ..Recipe::default() };
     run_with(&recipe, Some(trace), &mut Unattended).unwrap();
 });
