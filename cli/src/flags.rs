@@ -297,10 +297,10 @@ impl TypedValueParser for Text {
         match self.0.value {
             // A flag that takes no value.
             Domain::Choice(_) if self.0.value_name.is_empty() => None,
-            Domain::Choice(choices) => {
+            Domain::Choice(choices) | Domain::Tuned(choices) => {
                 Some(Box::new(choices().into_iter().map(|choice| PossibleValue::new(choice.name))))
             }
-            Domain::Tuned(_) | Domain::Number(_) | Domain::Size | Domain::Text => None,
+            Domain::Number(_) | Domain::Size | Domain::Text => None,
         }
     }
 }

@@ -846,7 +846,7 @@ mod tests {
     fn objects_continue_others() {
         let text = "time,obj_id,obj_size,after\n0,b1,1,\n1,b2,1,b1\n2,b3,1,b2\n3,x,1,\n4,b1,1,\n5,b2,1,b1\n6,b3,1,x\n";
         let trace = read("obj-id-col=obj_id,obj-size-col=obj_size,parent-col=after", text).unwrap();
-        assert_eq!(trace.parents(), [NO_PARENT, 0, 1, NO_PARENT][..trace.parents().len()]);
+        assert_eq!(trace.parents(), [NO_PARENT, 0, 1, NO_PARENT]);
         assert!(trace.warnings().iter().any(|w| w.starts_with("1 requests say that an object continues another one")));
         let sizes = trace.sizes();
         let setup = Setup { parents: trace.parents(), ..Setup::new(&sizes, 3) };

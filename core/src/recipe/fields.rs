@@ -735,7 +735,7 @@ fields! {
         group: RULES,
         access: access!(Number, memory.watermark),
     }
-    Pinned "Tensors that stay once they are in: kinds, or patterns of names, such as kv_cache or layers.0.*." {
+    Pinned "Tensors that stay once they are in: kinds, or patterns of names, such as kv_cache or *.layers.0.*." {
         part: Part::Memory,
         pointer: "/memory/pinned",
         name: "pinned",
@@ -743,7 +743,7 @@ fields! {
         flag: "pin",
         value_name: "TENSORS,...",
         title: "Pinned tensors",
-        hint: "Kinds or patterns of names, such as kv_cache or layers.0.*",
+        hint: "Kinds or patterns of names, such as kv_cache or *.layers.0.*",
         empty: "none",
         value: Domain::Text,
         group: RULES,
@@ -870,7 +870,7 @@ mod tests {
                         Field::Requests => "512+64, 3x128+32@4",
                         Field::Columns => "time-col=1,obj-id-col=2",
                         Field::Warmup => "0.2",
-                        Field::Pinned => "kv_cache,layers.0.*",
+                        Field::Pinned => "kv_cache,*.layers.0.*",
                         Field::Shares => "kv_cache=0.25,*/layer=0.5",
                         Field::Accesses | Field::Interval => "1000",
                         _ => "log.jsonl",
@@ -886,6 +886,10 @@ mod tests {
                 match json.pointer(row.pointer) {
                     None => assert_eq!(text, row.default(), "{}", row.pointer),
                     Some(serde_json::Value::String(shown)) => assert_eq!(*shown, text),
+                    Some(serde_json::Value::Array(items)) => {
+                        let items: Vec<&str> = items.iter().filter_map(serde_json::Value::as_str).collect();
+                        assert_eq!(items.join(","), text);
+                    }
                     Some(serde_json::Value::Bool(on)) => assert!(*on && text == "yes"),
                     Some(serde_json::Value::Number(number))
                         if matches!(row.value, Domain::Number(_)) || row.field == Field::Warmup =>
@@ -928,9 +932,10 @@ mod tests {
             for text in ["no such value", "-4"] {
                 match row.check(text) {
                     Err(error) => assert_eq!(error.field_name(), Some(row.name)),
-                    // Any text is the name of a file; below zero is out of the range, which shows later.
+                    // Any text is the name of a file or a pattern of names; below zero is out of the range, which shows later.
                     Ok(()) => assert!(
-                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Domain::Number(_)))
+                        matches!(row.field, Field::RoutingLog | Field::Pinned)
+                            || (text == "-4" && matches!(row.value, Domain::Number(_)))
                     ),
                 }
             }

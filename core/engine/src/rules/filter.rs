@@ -199,7 +199,8 @@ mod tests {
         let (sizes, order, groups) = at_random(200_000);
         let trace = trace(&sizes, &order);
         for capacity in [300u64, 1000, 2500] {
-            for size in ["5", "20", "200"] {
+            // With 5 it would be one draw that decides when the tensor asked for most comes in.
+            for size in ["20", "200"] {
                 let spec = AdmissionSpec::parse(&format!("size-probability(bytes={size})")).unwrap();
                 let rules = Rules::new(spec, 1.0);
                 let setup = Setup { rules: Some(&rules), ..Setup::new(&sizes, capacity) };

@@ -65,7 +65,7 @@ impl TryFrom<String> for Selector {
     fn try_from(text: String) -> Result<Self, Error> {
         let text = text.trim();
         if text.is_empty() {
-            let cure = format!("Write a kind ({}) or a pattern such as layers.0.*", names(&Kind::ALL));
+            let cure = format!("Write a kind ({}) or a pattern such as *.layers.0.*", names(&Kind::ALL));
             return Err(Error::field("tensors", "empty", "no tensor is meant", cure));
         }
         Ok(Self(text.to_owned()))
