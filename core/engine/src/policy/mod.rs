@@ -62,7 +62,7 @@ pub struct Setup<'a> {
     pub capacity_bytes: u64,
     /// Which missed tensors come in; for the engine, policies need not care.
     pub admission: Admission,
-    /// What else decides about residency, if anything; for the engine.
+    /// What else decides about residency, if anything; for the engine. They have an admission of their own.
     pub rules: Option<&'a Rules>,
     /// A score for each access, for policies that read them.
     pub scores: Option<&'a Scores>,

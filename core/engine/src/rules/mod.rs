@@ -224,6 +224,14 @@ impl Rules {
         Ok(capacities)
     }
 
+    /// Whether the policy may evict a newcomer at once: under `bypass` alone. The other rules look at the newcomer only.
+    pub fn entry(&self) -> Admission {
+        match self.admission.kind() {
+            AdmissionRule::Bypass => Admission::Bypass,
+            _ => Admission::Always,
+        }
+    }
+
     /// The admission rule.
     pub fn admission(&self) -> AdmissionSpec {
         self.admission

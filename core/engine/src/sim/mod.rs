@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
 use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
+use crate::rules::Rules;
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
 use gate::Gate;
@@ -236,9 +237,10 @@ pub struct Engine<P> {
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let admission = setup.rules.map_or(setup.admission, Rules::entry);
         let mut rooms = Vec::new();
         for (capacity, slack) in gate::parts(setup)? {
-            let policy = P::new(&Setup { capacity_bytes: capacity, ..setup.clone() })?;
+            let policy = P::new(&Setup { capacity_bytes: capacity, admission, ..setup.clone() })?;
             rooms.push(Room { policy, capacity, used: 0, slack });
         }
         let room = rooms.pop().ok_or_else(|| Error::Internal("a memory has no parts".into()))?;
@@ -247,7 +249,7 @@ impl<P: Policy> Engine<P> {
             part: rooms.len(),
             places: (0..=rooms.len()).collect(),
             others: rooms,
-            admission: setup.admission,
+            admission,
             slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, place: Place::Out }).collect(),
             prefixes: Prefixes::new(setup.parents),
             gate: Gate::new(setup),

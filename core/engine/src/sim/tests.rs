@@ -538,3 +538,16 @@ fn a_part_for_each_layer() {
     let divided = plain().divide(&["0=0.34".parse().unwrap(), "1=0.34".parse().unwrap()], &whole).unwrap();
     assert_eq!(misses(&divided, 30), 2 + 6);
 }
+
+/// A rule that looks at the newcomer leaves the policy no say: MRU evicts another for it, and only under `bypass` itself.
+#[test]
+fn who_is_let_in_comes_in() {
+    let order = trace(&[10; 3], &[0, 1, 2, 2]);
+    let sizes = order.sizes();
+    let hits = |rule: &str| {
+        let rules = Rules::new(crate::rules::AdmissionSpec::parse(rule).unwrap(), 1.0);
+        let setup = Setup { admission: rules.admission().mode(), rules: Some(&rules), ..Setup::new(&sizes, 20) };
+        audit(PolicyKind::Mru, &setup, &order).unwrap().hits
+    };
+    assert_eq!([hits("always"), hits("size(most=10)"), hits("bypass")], [1, 1, 0]);
+}
