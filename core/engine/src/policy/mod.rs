@@ -44,6 +44,7 @@ use crate::score::Scores;
 use crate::trace::reuse::Future;
 use crate::{by_name, closed};
 
+pub(crate) use shared::Shared;
 pub use spec::{MOST_PARAMETERS, Parameter, PolicySpec, Values};
 
 closed! {
@@ -208,7 +209,8 @@ impl PolicyInfo {
 }
 
 /// Lists the policies once: the enum, the table and the dispatch all come from these rows. Those under `own` have
-/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs.
+/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs. Whoever watches a
+/// run takes [`Shared`] for all of them.
 macro_rules! policies {
     (
         own { $($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)* }
@@ -251,15 +253,15 @@ macro_rules! policies {
             pub fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
                 match self {
                     $(Self::$kind => visitor.visit::<$type>(),)*
-                    $(Self::$kind2)|* => visitor.visit::<shared::Shared>(),
+                    $(Self::$kind2)|* => visitor.visit::<Shared>(),
                 }
             }
 
             /// The policy as one of those that share their loops.
             fn share(self, setup: &Setup<'_>) -> Result<Box<dyn shared::Order>, Error> {
                 match self {
+                    $(Self::$kind => shared::order::<$type>(setup),)*
                     $(Self::$kind2 => shared::order::<$type2>(setup),)*
-                    _ => Err(Error::Internal("this policy has loops of its own".into())),
                 }
             }
         }

@@ -45,8 +45,8 @@ pub(super) fn order<P: Policy + 'static>(setup: &Setup<'_>) -> Result<Box<dyn Or
     Ok(Box::new(P::new(setup)?))
 }
 
-/// The policy that [`Setup::policy`] names.
-pub(super) struct Shared(Box<dyn Order>);
+/// The policy that [`Setup::policy`] names, whatever its type.
+pub(crate) struct Shared(Box<dyn Order>);
 
 impl Policy for Shared {
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
-use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
+use crate::policy::{Admission, Policy, PolicySpec, Setup, Shared, Visitor};
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
 use prefix::Prefixes;
@@ -580,7 +580,7 @@ impl<P: Policy> Cache for Engine<P> {
     }
     fn access(&mut self, tensor: u32, bytes: u64, now: usize, evicted: &mut Vec<(u32, u64)>) -> bool {
         let hits = self.counts.hits;
-        let resize = [Resize { at: now as u32, bytes }];
+        let resize = [Resize { at: now as u64, bytes }];
         let resizes = if self.slots[tensor as usize].bytes == bytes { &[][..] } else { &resize };
         let accesses = &[tensor];
         self.advance(Chunk { start: now, accesses, resizes, deadlines: &[] }, &mut Leavers(Some(evicted)));
@@ -607,18 +607,6 @@ pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn
     policy.kind().dispatch(Make(&setup.of(policy)))
 }
 
-/// A run that can be continued in steps, whatever its policy.
-pub trait Simulation: Send {
-    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// What happened so far.
-    fn counts(&self) -> Counts;
-    /// The device counts from here on.
-    fn count_from_here(&mut self, trace: &Trace);
-    /// The numbers since `before`, and the charts where they are watched for.
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>);
-}
-
 /// What a run is watched for, beside a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watched {
@@ -635,31 +623,41 @@ impl Watched {
     pub const NOTHING: Self = Self { charts: false, reasons: false };
 }
 
-struct WatchedRun<P> {
+/// What watches a run, each part where it is asked for. There is one such type, and one for all policies, so that the
+/// page has the watched loops once: what watches takes longer than a call through a pointer.
+type Watching<'a> = ((Option<&'a mut Timeline>, Option<&'a mut Watcher>), Option<Watch<'a>>);
+
+/// A watched run that can be continued in steps, whatever its policy.
+pub struct Simulation {
     policy: PolicySpec,
-    engine: Engine<P>,
+    engine: Engine<Shared>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
     timing: Option<Timing>,
 }
 
-impl<P: Policy> Simulation for WatchedRun<P> {
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
+impl Simulation {
+    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
+    pub fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        self.engine.advance(trace.chunk(start, end), &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
+        let mut watching: Watching<'_> = ((self.timeline.as_mut(), self.why.as_mut()), timing);
+        self.engine.advance(trace.chunk(start, end), &mut watching);
     }
 
-    fn counts(&self) -> Counts {
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
         self.engine.counts()
     }
 
-    fn count_from_here(&mut self, trace: &Trace) {
+    /// The device counts from here on.
+    pub fn count_from_here(&mut self, trace: &Trace) {
         if let Some(timing) = &mut self.timing {
             timing.count_from_here(trace);
         }
     }
 
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
+    /// The numbers since `before`, and the charts where they are watched for.
+    pub fn finish(self, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
         let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
@@ -675,21 +673,16 @@ pub fn start(
     buckets: &Buckets,
     costing: &Costing,
     watched: Watched,
-) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicySpec, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
-    impl Visitor for Start<'_, '_> {
-        type Output = Result<Box<dyn Simulation>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(policy, setup, timeline, why, timing) = self;
-            Ok(Box::new(WatchedRun { policy, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
-        }
-    }
-    let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;
-    let reload = Reload::by(costing)?;
-    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None));
-    let timeline = watched.charts.then(|| Timeline::new(buckets));
+) -> Result<Simulation, Error> {
     let policy = policy.into();
-    policy.kind().dispatch(Start(policy, &setup.of(policy), timeline, why, timing))
+    let reload = Reload::by(costing)?;
+    Ok(Simulation {
+        policy,
+        engine: Engine::new(&setup.of(policy))?,
+        timeline: watched.charts.then(|| Timeline::new(buckets)),
+        why: watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None)),
+        timing: costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?,
+    })
 }
 
 /// The evictions that access number `access` causes under `policy`, the worst first.
@@ -701,23 +694,14 @@ pub fn evictions_at(
     costing: &Costing,
     access: usize,
 ) -> Result<Vec<why::Eviction>, Error> {
-    struct Until<'a, 'b>(&'a Setup<'b>, &'a Trace, usize, &'a mut Watcher);
-    impl Visitor for Until<'_, '_> {
-        type Output = Result<(), Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(setup, trace, end, watcher) = self;
-            Engine::<P>::new(setup)?.advance(trace.chunk(0, end), watcher);
-            Ok(())
-        }
-    }
     let accesses = trace.accesses().len();
     if access >= accesses {
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
     let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
-    let policy = policy.into();
-    policy.kind().dispatch(Until(&setup.of(policy), trace, access + 1, &mut watcher))?;
+    let mut watching: Watching<'_> = ((None, Some(&mut watcher)), None);
+    Engine::<Shared>::new(&setup.of(policy.into()))?.advance(trace.chunk(0, access + 1), &mut watching);
     Ok(watcher.finish(trace).worst)
 }
 
