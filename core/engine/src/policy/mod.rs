@@ -44,6 +44,7 @@ use crate::score::Scores;
 use crate::trace::reuse::Future;
 use crate::{by_name, closed};
 
+pub use shared::Order;
 pub(crate) use shared::Shared;
 pub use spec::{MOST_PARAMETERS, Parameter, PolicySpec, Values};
 
@@ -134,7 +135,7 @@ impl<'a> Setup<'a> {
 /// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that fits the capacity
 /// and was announced by `miss`, `evict` only while at least one tensor is resident, `remove` only for a resident
 /// tensor, `resize` before the access that comes with the new size.
-pub trait Policy: Sized + Send {
+pub trait Policy: Sized + Send + 'static {
     /// What it is tuned by.
     const PARAMETERS: &'static [Parameter] = &[];
 
@@ -169,7 +170,7 @@ pub trait Visitor {
     /// What the code returns.
     type Output;
     /// Runs it for the policy `P`.
-    fn visit<P: Policy + 'static>(self) -> Self::Output;
+    fn visit<P: Policy>(self) -> Self::Output;
 }
 
 /// A row of the table of policies.

@@ -4,7 +4,7 @@ use super::{Policy, Setup};
 use crate::error::Error;
 
 /// What the engine asks of a policy, whatever its type.
-pub(super) trait Order: Send {
+pub trait Order: Send {
     /// [`Policy::hit`].
     fn hit(&mut self, tensor: u32, now: usize);
     /// [`Policy::miss`].
@@ -41,7 +41,7 @@ impl<P: Policy> Order for P {
 }
 
 /// An empty order of the policy `P`.
-pub(super) fn order<P: Policy + 'static>(setup: &Setup<'_>) -> Result<Box<dyn Order>, Error> {
+pub(super) fn order<P: Policy>(setup: &Setup<'_>) -> Result<Box<dyn Order>, Error> {
     Ok(Box::new(P::new(setup)?))
 }
 

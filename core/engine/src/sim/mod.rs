@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
-use crate::policy::{Admission, Policy, PolicySpec, Setup, Shared, Visitor};
+use crate::policy::{Admission, Order, Policy, PolicySpec, Setup, Shared, Visitor};
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
 use prefix::Prefixes;
@@ -147,7 +147,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-impl<O: Observer> Observer for &mut O {
+impl<O: Observer + ?Sized> Observer for &mut O {
     fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).hit(now, tensor, bytes);
     }
@@ -192,27 +192,27 @@ struct Slot {
 /// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
 /// and when a tensor leaves, whoever continues it leaves too.
 #[derive(Debug)]
-pub struct Engine<P> {
-    policy: P,
+pub struct Engine<P: ?Sized> {
     capacity: u64,
     admission: Admission,
     used: u64,
     slots: Vec<Slot>,
     prefixes: Option<Prefixes>,
     counts: Counts,
+    policy: P,
 }
 
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
         Ok(Self {
-            policy: P::new(setup)?,
             capacity: setup.capacity_bytes,
             admission: setup.admission,
             used: 0,
             slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, resident: false }).collect(),
             prefixes: Prefixes::new(setup.parents),
             counts: Counts::default(),
+            policy: P::new(setup)?,
         })
     }
 
@@ -244,59 +244,70 @@ impl<P: Policy> Engine<P> {
     }
 
     /// Runs the accesses of `chunk`, the one that follows those before.
+    ///
+    /// What is rare has its code once, for all policies ([`Engine::unsteady`]).
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        if chunk.deadlines.is_empty() {
-            return self.ageless(chunk, observer);
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if self.prefixes.is_some() || !deadlines.is_empty() {
+            let whatever: &mut Engine<dyn Order> = self;
+            return whatever.unsteady(chunk, observer);
         }
-        let Chunk { start, accesses, deadlines, mut resizes } = chunk;
-        for ((now, access), deadline) in (start..).zip(accesses.chunks(1)).zip(deadlines) {
-            let tensor = access[0];
-            self.expire(tensor, now, observer);
+        let mut done = 0;
+        for resize in resizes {
+            let at = resize.at as usize - start;
+            self.steady::<false, _>(&accesses[done..at], start + done, observer);
+            let whatever: &mut Engine<dyn Order> = self;
+            whatever.unsteady(chunk.part(at, at + 1), observer);
+            done = at + 1;
+        }
+        self.steady::<false, _>(&accesses[done..], start + done, observer);
+    }
+}
+
+impl Engine<dyn Order> {
+    /// Runs the accesses of `chunk`, where sizes may change, tensors grow too old or continue each other.
+    fn unsteady(&mut self, chunk: Chunk<'_>, mut observer: &mut dyn Observer) {
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if resizes.is_empty() && deadlines.is_empty() {
+            return self.steady::<true, _>(accesses, start, &mut observer);
+        }
+        let mut resizes = resizes.iter().peekable();
+        for (i, access) in accesses.chunks(1).enumerate() {
+            let (tensor, now, deadline) = (access[0], start + i, deadlines.get(i));
+            if deadline.is_some() {
+                self.expire(tensor, now, observer);
+            }
             let before = self.slots[tensor as usize].resident;
-            let (here, rest) = resizes.split_at(resizes.partition_point(|resize| resize.at as usize <= now));
-            resizes = rest;
-            self.ageless(Chunk { start: now, accesses: access, resizes: here, deadlines: &[] }, observer);
-            if !before {
+            let resize = resizes.next_if(|resize| resize.at as usize == now);
+            if let Some(resize) = resize {
+                self.resize(tensor, resize.bytes, now, observer);
+            }
+            self.steady::<true, _>(access, now, &mut observer);
+            if resize.is_some() {
+                let mut counts = self.counts;
+                self.make_room::<true, _>(self.capacity, now, &mut counts, &mut observer);
+                self.counts = counts;
+            }
+            if let Some(deadline) = deadline.filter(|_| !before) {
                 self.slots[tensor as usize].until = *deadline;
             }
         }
     }
 
     /// `tensor`, which access `now` uses, leaves if it is too old.
-    fn expire<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    fn expire(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
         let slot = &mut self.slots[tensor as usize];
         if slot.resident && now >= slot.until as usize {
             slot.resident = false;
             self.used -= slot.bytes;
             self.counts.expired += 1;
-            let bytes = slot.bytes;
-            observer.expire(now, tensor, bytes);
-            let mut counts = self.counts;
-            self.leave_with(tensor, now, &mut counts, observer);
-            self.counts = counts;
-            self.policy.remove(tensor);
+            observer.expire(now, tensor, slot.bytes);
+            self.leave_unchosen(tensor, now, observer);
         }
-    }
-
-    /// The same where nothing grows too old.
-    fn ageless<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        let Chunk { start, accesses, resizes, .. } = chunk;
-        let mut done = 0;
-        for Resize { at, bytes } in resizes {
-            let at = *at as usize - start;
-            self.steady(&accesses[done..at], start + done, observer);
-            self.resize(accesses[at], *bytes, start + at, observer);
-            self.steady(&accesses[at..=at], start + at, observer);
-            let mut counts = self.counts;
-            self.make_room(self.capacity, start + at, &mut counts, observer);
-            self.counts = counts;
-            done = at + 1;
-        }
-        self.steady(&accesses[done..], start + done, observer);
     }
 
     /// `tensor` has `bytes` from access `now` on.
-    fn resize<O: Observer>(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut O) {
+    fn resize(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut dyn Observer) {
         let slot = &mut self.slots[tensor as usize];
         let before = std::mem::replace(&mut slot.bytes, bytes);
         if slot.resident {
@@ -307,11 +318,7 @@ impl<P: Policy> Engine<P> {
                 slot.resident = false;
                 self.counts.evictions += 1;
                 observer.evict(now, tensor, before);
-                let mut counts = self.counts;
-                // Those who continue it go first: then it is nobody's parent when the policy forgets it.
-                self.leave_with(tensor, now, &mut counts, observer);
-                self.counts = counts;
-                self.policy.remove(tensor);
+                self.leave_unchosen(tensor, now, observer);
             }
         }
         let resident = self.slots[tensor as usize].resident;
@@ -319,9 +326,21 @@ impl<P: Policy> Engine<P> {
         observer.resize(now, tensor, before, bytes, resident);
     }
 
-    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes.
+    /// The policy forgets `tensor`, which has left although nobody chose it.
+    fn leave_unchosen(&mut self, tensor: u32, now: usize, mut observer: &mut dyn Observer) {
+        let mut counts = self.counts;
+        // Those who continue it go first: then it is nobody's parent when the policy forgets it.
+        self.leave_with(tensor, now, &mut counts, &mut observer);
+        self.counts = counts;
+        self.policy.remove(tensor);
+    }
+}
+
+impl<P: Order + ?Sized> Engine<P> {
+    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes. Tensors may continue
+    /// each other in a `TREE` only.
     #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
-    fn steady<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+    fn steady<const TREE: bool, O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
@@ -341,25 +360,25 @@ impl<P: Policy> Engine<P> {
                 counts.oversize += 1;
                 continue;
             }
-            if self.is_orphan(tensor) {
+            if TREE && self.is_orphan(tensor) {
                 counts.bypassed += 1;
                 continue;
             }
             self.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
-                    self.make_room(self.capacity - bytes, now, &mut counts, observer);
+                    self.make_room::<TREE, _>(self.capacity - bytes, now, &mut counts, observer);
                     // The room may have been made by its own parent.
-                    if self.is_orphan(tensor) {
+                    if TREE && self.is_orphan(tensor) {
                         counts.bypassed += 1;
                         continue;
                     }
-                    self.insert(tensor, now, observer);
+                    self.insert::<TREE, _>(tensor, now, observer);
                 }
                 Admission::Bypass => {
                     // All tensors together fit 64 bits, so the sum of those resident does.
-                    self.insert(tensor, now, observer);
-                    self.make_room(self.capacity, now, &mut counts, observer);
+                    self.insert::<TREE, _>(tensor, now, observer);
+                    self.make_room::<TREE, _>(self.capacity, now, &mut counts, observer);
                     if !self.slots[tensor as usize].resident {
                         counts.bypassed += 1;
                         counts.evictions -= 1;
@@ -371,11 +390,11 @@ impl<P: Policy> Engine<P> {
     }
 
     #[inline]
-    fn insert<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    fn insert<const TREE: bool, O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
         let slot = &mut self.slots[tensor as usize];
         slot.resident = true;
         self.used += slot.bytes;
-        if let Some(prefixes) = &mut self.prefixes {
+        if TREE && let Some(prefixes) = &mut self.prefixes {
             prefixes.insert(tensor);
         }
         self.policy.insert(tensor, now);
@@ -384,7 +403,13 @@ impl<P: Policy> Engine<P> {
 
     /// Evicts until at most `most` bytes are used.
     #[inline]
-    fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
+    fn make_room<const TREE: bool, O: Observer>(
+        &mut self,
+        most: u64,
+        now: usize,
+        counts: &mut Counts,
+        observer: &mut O,
+    ) {
         while self.used > most {
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
@@ -392,7 +417,7 @@ impl<P: Policy> Engine<P> {
             self.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
-            if self.prefixes.is_some() {
+            if TREE {
                 self.leave_with(victim, now, counts, observer);
             }
         }
@@ -406,7 +431,6 @@ impl<P: Policy> Engine<P> {
     }
 
     /// `tensor` has left: so do those who continue it, the farthest first.
-    #[cold]
     fn leave_with<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) {
         let Some(prefixes) = &mut self.prefixes else { return };
         prefixes.remove(tensor);
@@ -596,14 +620,18 @@ impl<P: Policy> Cache for Engine<P> {
 
 /// An empty memory under `policy`.
 pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+    cache_of(policy.into(), setup)
+}
+
+/// Not generic: so all loops are compiled here, with this crate's optimisation, and once.
+fn cache_of(policy: PolicySpec, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
     struct Make<'a, 'b>(&'a Setup<'b>);
     impl Visitor for Make<'_, '_> {
         type Output = Result<Box<dyn Cache>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
+        fn visit<P: Policy>(self) -> Self::Output {
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    let policy = policy.into();
     policy.kind().dispatch(Make(&setup.of(policy)))
 }
 
@@ -674,8 +702,7 @@ pub fn start(
     costing: &Costing,
     watched: Watched,
 ) -> Result<Simulation, Error> {
-    let policy = policy.into();
-    let reload = Reload::by(costing)?;
+    let (policy, reload) = (policy.into(), Reload::by(costing)?);
     Ok(Simulation {
         policy,
         engine: Engine::new(&setup.of(policy))?,
