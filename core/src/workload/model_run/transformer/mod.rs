@@ -21,6 +21,7 @@ use self::spans::{Span, distinct, tokens};
 use self::weights::{FeedWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
 use super::fields::Task;
 use crate::error::Error;
+use crate::order;
 use crate::trace::{Decoding, Kind, Mode, Op};
 use crate::workload::config::{Linear, Transformer};
 use crate::workload::dtype::Bits;
@@ -145,10 +146,9 @@ impl<'a> Passes<'a> {
         let two = self.stacks.len() > 1;
         let kept = |r: &Request| r.decode_tokens + if two { 0 } else { r.prompt_tokens };
         self.lengths = requests.iter().map(kept).collect();
-        let mut waiting: Vec<usize> = (0..requests.len()).collect();
-        // Sorted stably: those that come together keep their order.
-        waiting.sort_by_key(|i| requests[*i].arrival);
-        let mut waiting = waiting.into_iter().peekable();
+        // Those that come together keep their order.
+        let waiting = order::by_key(requests.iter().map(|request| request.arrival));
+        let mut waiting = waiting.into_iter().map(|index| index as usize).peekable();
         let mut prefilled = false;
         let mut decoding: Option<Decoding> = None;
         let mut first_token = 0;

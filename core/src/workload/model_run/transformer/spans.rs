@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::order;
+
 /// Positions of one request that a pass computes.
 pub(super) struct Span {
     pub(super) request: usize,
@@ -15,10 +17,9 @@ pub(super) fn tokens(spans: &[Span]) -> u64 {
 
 /// Positions that the spans cover, each counted once.
 pub(super) fn distinct(spans: &[Span]) -> u64 {
-    let mut ranges: Vec<&Range<u64>> = spans.iter().map(|span| &span.positions).collect();
-    ranges.sort_by_key(|range| range.start);
     let (mut end, mut sum) = (0, 0);
-    for range in ranges {
+    for index in order::by_key(spans.iter().map(|span| span.positions.start)) {
+        let range = &spans[index as usize].positions;
         sum += range.end.saturating_sub(range.start.max(end));
         end = end.max(range.end);
     }
