@@ -97,5 +97,6 @@ pub fn audit(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) ->
         }
     }
     let policy = policy.into();
-    policy.kind().dispatch(Audit(&setup.of(policy), trace))
+    let setup = setup.of(policy);
+    setup.dispatch(Audit(&setup, trace))
 }

@@ -1,6 +1,7 @@
 //! The engine: it alone owns capacity, hits and counting.
 
 pub mod audit;
+mod gate;
 mod prefix;
 pub mod timeline;
 pub mod timing;
@@ -13,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
 use crate::policy::{Admission, Order, Policy, PolicySpec, Setup, Shared, Visitor};
+use crate::rules::Rules;
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
+use gate::{Gate, Room};
 use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
@@ -168,12 +171,23 @@ impl<O: Observer + ?Sized> Observer for &mut O {
     }
 }
 
-/// A tensor's size, whether it is resident, and the first access for which it then is too old.
+/// Where a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Not resident.
+    Out,
+    /// Resident: the policy may evict it.
+    In,
+    /// Resident for good, unknown to the policy.
+    Pinned,
+}
+
+/// A tensor's size, where it is, and the first access for which it then is too old.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     bytes: u64,
     until: u32,
-    resident: bool,
+    place: Place,
 }
 
 /// A memory of one level under the policy `P`.
@@ -191,13 +205,18 @@ struct Slot {
 ///
 /// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
 /// and when a tensor leaves, whoever continues it leaves too.
+///
+/// Rules ([`crate::rules`]) come before the policy: a pinned tensor comes in at its first use and stays, in room that is
+/// kept for it; a missed tensor that is not let in passes by; where the memory is divided, each part is a memory of its
+/// own under the same policy; and where it has a watermark, the first eviction is followed by others down to it.
 #[derive(Debug)]
 pub struct Engine<P: ?Sized> {
-    capacity: u64,
+    /// The memory, or the part of it that is used now.
+    room: Room,
     admission: Admission,
-    used: u64,
     slots: Vec<Slot>,
     prefixes: Option<Prefixes>,
+    gate: Option<Box<Gate>>,
     counts: Counts,
     policy: P,
 }
@@ -205,14 +224,20 @@ pub struct Engine<P: ?Sized> {
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let gate = Gate::new(setup)?;
+        let whole = Room { capacity: setup.capacity_bytes, used: 0, slack: 0 };
+        let room = gate.as_ref().map_or(whole, |gate| gate.rooms[0]);
+        let divided = setup.rules.is_some_and(Rules::is_divided);
+        let capacity_bytes = if divided { setup.capacity_bytes } else { room.capacity };
+        let admission = setup.rules.map_or(setup.admission, Rules::entry);
         Ok(Self {
-            capacity: setup.capacity_bytes,
-            admission: setup.admission,
-            used: 0,
-            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, resident: false }).collect(),
+            policy: P::new(&Setup { capacity_bytes, admission, ..setup.clone() })?,
+            room,
+            admission,
+            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, place: Place::Out }).collect(),
             prefixes: Prefixes::new(setup.parents),
+            gate,
             counts: Counts::default(),
-            policy: P::new(setup)?,
         })
     }
 
@@ -223,22 +248,22 @@ impl<P: Policy> Engine<P> {
 
     /// Bytes resident now.
     pub fn used_bytes(&self) -> u64 {
-        self.used
+        self.room.used + self.gate.as_ref().map_or(0, |gate| gate.used_elsewhere())
     }
 
     /// Whether `tensor` is resident now.
     pub fn is_resident(&self, tensor: u32) -> bool {
-        self.slots[tensor as usize].resident
+        self.slots[tensor as usize].place != Place::Out
     }
 
-    /// Empties the memory, in the order in which the policy lets go.
+    /// Empties the memory, in the order in which the policy lets go; what is pinned comes last.
     pub fn drain(&mut self) -> Vec<u32> {
-        let mut left = Vec::new();
-        while let Some(victim) = self.policy.evict() {
-            let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used = self.used.wrapping_sub(slot.bytes);
-            left.push(victim);
+        let mut left: Vec<u32> = std::iter::from_fn(|| self.policy.evict()).collect();
+        left.extend((0..).zip(&self.slots).filter(|(_, slot)| slot.place == Place::Pinned).map(|(tensor, _)| tensor));
+        self.slots.iter_mut().for_each(|slot| slot.place = Place::Out);
+        self.room.used = 0;
+        if let Some(gate) = &mut self.gate {
+            gate.clear();
         }
         left
     }
@@ -248,9 +273,9 @@ impl<P: Policy> Engine<P> {
     /// What is rare has its code once, for all policies ([`Engine::unsteady`]).
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
         let Chunk { start, accesses, resizes, deadlines } = chunk;
-        if self.prefixes.is_some() || !deadlines.is_empty() {
+        if self.gate.is_some() || self.prefixes.is_some() || !deadlines.is_empty() {
             let whatever: &mut Engine<dyn Order> = self;
-            return whatever.unsteady(chunk, observer);
+            return whatever.ruled(chunk, observer);
         }
         let mut done = 0;
         for resize in resizes {
@@ -265,6 +290,21 @@ impl<P: Policy> Engine<P> {
 }
 
 impl Engine<dyn Order> {
+    /// Runs the accesses of `chunk` under the rules, if there are any.
+    fn ruled(&mut self, chunk: Chunk<'_>, observer: &mut dyn Observer) {
+        if self.gate.is_none() {
+            return self.unsteady(chunk, observer);
+        }
+        let mut at = 0;
+        while let Some(length) = self.gate.as_mut().and_then(|gate| gate.enter(&chunk.accesses[at..], &mut self.room)) {
+            self.unsteady(chunk.part(at, at + length), observer);
+            if let Some(gate) = &mut self.gate {
+                gate.hear(&chunk.accesses[at..at + length], |tensor| self.slots[tensor as usize].bytes);
+            }
+            at += length;
+        }
+    }
+
     /// Runs the accesses of `chunk`, where sizes may change, tensors grow too old or continue each other.
     fn unsteady(&mut self, chunk: Chunk<'_>, mut observer: &mut dyn Observer) {
         let Chunk { start, accesses, resizes, deadlines } = chunk;
@@ -277,7 +317,7 @@ impl Engine<dyn Order> {
             if deadline.is_some() {
                 self.expire(tensor, now, observer);
             }
-            let before = self.slots[tensor as usize].resident;
+            let before = self.slots[tensor as usize].place;
             let resize = resizes.next_if(|resize| resize.at as usize == now);
             if let Some(resize) = resize {
                 self.resize(tensor, resize.bytes, now, observer);
@@ -285,10 +325,10 @@ impl Engine<dyn Order> {
             self.steady::<true, _>(access, now, &mut observer);
             if resize.is_some() {
                 let mut counts = self.counts;
-                self.make_room::<true, _>(self.capacity, now, &mut counts, &mut observer);
+                self.make_room::<true, _>(self.room.capacity, now, &mut counts, &mut observer);
                 self.counts = counts;
             }
-            if let Some(deadline) = deadline.filter(|_| !before) {
+            if let Some(deadline) = deadline.filter(|_| before == Place::Out) {
                 self.slots[tensor as usize].until = *deadline;
             }
         }
@@ -296,34 +336,44 @@ impl Engine<dyn Order> {
 
     /// `tensor`, which access `now` uses, leaves if it is too old.
     fn expire(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
-        let slot = &mut self.slots[tensor as usize];
-        if slot.resident && now >= slot.until as usize {
-            slot.resident = false;
-            self.used -= slot.bytes;
+        let Slot { bytes, until, place } = self.slots[tensor as usize];
+        if place != Place::Out && now >= until as usize {
             self.counts.expired += 1;
-            observer.expire(now, tensor, slot.bytes);
-            self.leave_unchosen(tensor, now, observer);
+            observer.expire(now, tensor, bytes);
+            self.take_out(tensor, now, observer);
         }
     }
 
     /// `tensor` has `bytes` from access `now` on.
     fn resize(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut dyn Observer) {
-        let slot = &mut self.slots[tensor as usize];
-        let before = std::mem::replace(&mut slot.bytes, bytes);
-        if slot.resident {
-            self.used -= before;
-            if bytes <= self.capacity {
-                self.used += bytes;
-            } else {
-                slot.resident = false;
-                self.counts.evictions += 1;
-                observer.evict(now, tensor, before);
-                self.leave_unchosen(tensor, now, observer);
-            }
+        let Slot { bytes: before, place, .. } = self.slots[tensor as usize];
+        if place == Place::In && bytes > self.room.capacity {
+            self.counts.evictions += 1;
+            observer.evict(now, tensor, before);
+            self.take_out(tensor, now, observer);
         }
-        let resident = self.slots[tensor as usize].resident;
+        let slot = &mut self.slots[tensor as usize];
+        slot.bytes = bytes;
+        match (slot.place, &mut self.gate) {
+            (Place::Pinned, Some(gate)) => gate.pinned_bytes = gate.pinned_bytes - before + bytes,
+            (Place::In, _) => self.room.used = self.room.used - before + bytes,
+            _ => {}
+        }
+        let resident = slot.place != Place::Out;
         self.policy.resize(tensor, bytes);
         observer.resize(now, tensor, before, bytes, resident);
+    }
+
+    /// The resident `tensor` leaves although the policy did not choose it.
+    fn take_out(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
+        let slot = &mut self.slots[tensor as usize];
+        let place = std::mem::replace(&mut slot.place, Place::Out);
+        if let (Place::Pinned, Some(gate)) = (place, &mut self.gate) {
+            gate.pinned_bytes -= slot.bytes;
+            return;
+        }
+        self.room.used -= slot.bytes;
+        self.leave_unchosen(tensor, now, observer);
     }
 
     /// The policy forgets `tensor`, which has left although nobody chose it.
@@ -337,49 +387,52 @@ impl Engine<dyn Order> {
 }
 
 impl<P: Order + ?Sized> Engine<P> {
-    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes. Tensors may continue
-    /// each other in a `TREE` only.
+    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes. Tensors continue each
+    /// other, and rules decide, only where what is `RARE` is asked for.
     #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
-    fn steady<const TREE: bool, O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+    fn steady<const RARE: bool, O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
-            let Slot { bytes, resident, .. } = self.slots[tensor as usize];
-            if resident {
+            let Slot { bytes, place, .. } = self.slots[tensor as usize];
+            if place == Place::In {
                 counts.hits += 1;
                 counts.hit_bytes += bytes;
                 self.policy.hit(tensor, now);
                 observer.hit(now, tensor, bytes);
                 continue;
             }
+            if RARE && self.is_decided(tensor, now, &mut counts, observer) {
+                continue;
+            }
             counts.misses += 1;
             counts.miss_bytes += bytes;
             observer.miss(now, tensor, bytes);
-            if bytes > self.capacity {
+            if bytes > self.room.capacity {
                 counts.bypassed += 1;
                 counts.oversize += 1;
                 continue;
             }
-            if TREE && self.is_orphan(tensor) {
+            if RARE && self.is_orphan(tensor) {
                 counts.bypassed += 1;
                 continue;
             }
             self.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
-                    self.make_room::<TREE, _>(self.capacity - bytes, now, &mut counts, observer);
+                    self.make_room::<RARE, _>(self.room.capacity - bytes, now, &mut counts, observer);
                     // The room may have been made by its own parent.
-                    if TREE && self.is_orphan(tensor) {
+                    if RARE && self.is_orphan(tensor) {
                         counts.bypassed += 1;
                         continue;
                     }
-                    self.insert::<TREE, _>(tensor, now, observer);
+                    self.insert::<RARE, _>(tensor, now, observer);
                 }
                 Admission::Bypass => {
                     // All tensors together fit 64 bits, so the sum of those resident does.
-                    self.insert::<TREE, _>(tensor, now, observer);
-                    self.make_room::<TREE, _>(self.capacity, now, &mut counts, observer);
-                    if !self.slots[tensor as usize].resident {
+                    self.insert::<RARE, _>(tensor, now, observer);
+                    self.make_room::<RARE, _>(self.room.capacity, now, &mut counts, observer);
+                    if self.slots[tensor as usize].place == Place::Out {
                         counts.bypassed += 1;
                         counts.evictions -= 1;
                     }
@@ -389,35 +442,65 @@ impl<P: Order + ?Sized> Engine<P> {
         self.counts = counts;
     }
 
-    #[inline]
-    fn insert<const TREE: bool, O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    /// Whether a rule decides about access `now` to `tensor`: it is pinned, or it missed and is not let in.
+    fn is_decided<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) -> bool {
+        let Some(gate) = &mut self.gate else { return false };
         let slot = &mut self.slots[tensor as usize];
-        slot.resident = true;
-        self.used += slot.bytes;
-        if TREE && let Some(prefixes) = &mut self.prefixes {
+        let bytes = slot.bytes;
+        if slot.place == Place::Pinned {
+            counts.hits += 1;
+            counts.hit_bytes += bytes;
+            observer.hit(now, tensor, bytes);
+            return true;
+        }
+        let pinned = gate.pins(tensor);
+        if !pinned && (bytes > self.room.capacity || gate.lets_in(tensor, bytes)) {
+            return false;
+        }
+        counts.misses += 1;
+        counts.miss_bytes += bytes;
+        observer.miss(now, tensor, bytes);
+        if pinned {
+            slot.place = Place::Pinned;
+            gate.pinned_bytes += bytes;
+            observer.insert(now, tensor, bytes);
+        } else {
+            counts.bypassed += 1;
+        }
+        true
+    }
+
+    #[inline]
+    fn insert<const RARE: bool, O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        slot.place = Place::In;
+        self.room.used += slot.bytes;
+        if RARE && let Some(prefixes) = &mut self.prefixes {
             prefixes.insert(tensor);
         }
         self.policy.insert(tensor, now);
         observer.insert(now, tensor, slot.bytes);
     }
 
-    /// Evicts until at most `most` bytes are used.
+    /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are.
     #[inline]
-    fn make_room<const TREE: bool, O: Observer>(
+    fn make_room<const RARE: bool, O: Observer>(
         &mut self,
         most: u64,
         now: usize,
         counts: &mut Counts,
         observer: &mut O,
     ) {
-        while self.used > most {
+        // Slack is rare, too.
+        let most = if RARE && self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
+        while self.room.used > most {
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
-            if TREE {
+            if RARE {
                 self.leave_with(victim, now, counts, observer);
             }
         }
@@ -427,7 +510,7 @@ impl<P: Order + ?Sized> Engine<P> {
     #[inline]
     fn is_orphan(&self, tensor: u32) -> bool {
         let parent = self.prefixes.as_ref().and_then(|prefixes| prefixes.parent(tensor));
-        parent.is_some_and(|parent| !self.slots[parent as usize].resident)
+        parent.is_some_and(|parent| self.slots[parent as usize].place == Place::Out)
     }
 
     /// `tensor` has left: so do those who continue it, the farthest first.
@@ -447,8 +530,8 @@ impl<P: Order + ?Sized> Engine<P> {
             at = prefixes.parent(leaf).unwrap_or(tensor);
             prefixes.remove(leaf);
             let slot = &mut self.slots[leaf as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
             self.policy.remove(leaf);
             observer.evict(now, leaf, slot.bytes);
@@ -632,7 +715,8 @@ fn cache_of(policy: PolicySpec, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Err
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    policy.kind().dispatch(Make(&setup.of(policy)))
+    let setup = setup.of(policy);
+    setup.dispatch(Make(&setup))
 }
 
 /// What a run is watched for, beside a device.
@@ -658,6 +742,7 @@ type Watching<'a> = ((Option<&'a mut Timeline>, Option<&'a mut Watcher>), Option
 /// A watched run that can be continued in steps, whatever its policy.
 pub struct Simulation {
     policy: PolicySpec,
+    capacity_bytes: u64,
     engine: Engine<Shared>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
@@ -686,7 +771,7 @@ impl Simulation {
 
     /// The numbers since `before`, and the charts where they are watched for.
     pub fn finish(self, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
+        let mut report = Report::new(self.policy, self.capacity_bytes, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
@@ -705,6 +790,7 @@ pub fn start(
     let (policy, reload) = (policy.into(), Reload::by(costing)?);
     Ok(Simulation {
         policy,
+        capacity_bytes: setup.capacity_bytes,
         engine: Engine::new(&setup.of(policy))?,
         timeline: watched.charts.then(|| Timeline::new(buckets)),
         why: watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None)),
