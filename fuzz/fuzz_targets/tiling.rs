@@ -63,7 +63,7 @@ fuzz_target!(|input: Input| {
     };
     let product = Product { batch: a, rows, n: b, k: c, bits };
     check(|capacity| product.least(capacity), capacity);
-    if let Ok(mapping) = product.map(capacity, side(input.steps)) {
+    if let Ok(mapping) = product.map_tiles(capacity, side(input.steps)) {
         assert!(mapping.steps <= side(input.steps) && mapping.moved_bytes >= product.compulsory_bytes());
     }
 });
