@@ -27,6 +27,8 @@ pub struct Product {
     pub k: u64,
     /// Bits of an element of A, B and C.
     pub bits: [u64; 3],
+    /// Which of A, B and C is summed up (0, 1, 2): C, but in the backward pass of a convolution the image or the filters.
+    pub sum: usize,
 }
 
 /// What the rows of A are.
@@ -123,7 +125,7 @@ struct Best {
 impl Product {
     /// The product of a matrix of `m` rows and `k` columns and one of `n` columns, all of elements of `bits` bits.
     pub fn matrix(m: u64, n: u64, k: u64, bits: u64) -> Self {
-        Self { batch: 1, rows: Rows::Matrix(m), n, k, bits: [bits; 3] }
+        Self { batch: 1, rows: Rows::Matrix(m), n, k, bits: [bits; 3], sum: 2 }
     }
 
     /// Fails where a side is out of range, or an operand has more than 2^61 bytes.
@@ -132,6 +134,7 @@ impl Product {
             check_range(name, side, 1..=MOST_SIDE)?;
         }
         self.bits.into_iter().try_for_each(|bits| check_range("bits", bits, 1..=64))?;
+        check_range("sum", self.sum, 0..=2)?;
         match &self.rows {
             Rows::Matrix(m) => check_range("m", *m, 1..=MOST_SIDE)?,
             Rows::Image(image) => {
@@ -358,11 +361,6 @@ fn order(dataflow: Dataflow) -> [Loop; 3] {
     }
 }
 
-/// Transfers of an element in each further round: partial sums come and go.
-fn transfers(operand: usize) -> u128 {
-    if operand == 2 { 2 } else { 1 }
-}
-
 struct Search {
     of: Product,
     /// Elements of A, B and C that are used, for each product of the batch, and their bits.
@@ -409,7 +407,12 @@ impl Search {
         let size = self.size(operand);
         size.saturating_mul(panel.saturating_sub(self.capacity)) / panel.max(1)
             * u128::from(rounds - 1)
-            * transfers(operand)
+            * self.transfers(operand)
+    }
+
+    /// Transfers of an element in each further round: partial sums come and go.
+    fn transfers(&self, operand: usize) -> u128 {
+        if operand == self.of.sum { 2 } else { 1 }
     }
 
     /// Bits of A, B or C.
@@ -417,23 +420,19 @@ impl Search {
         self.elements[operand] * u128::from(self.of.bits[operand])
     }
 
-    /// Whether so much beside the compulsory bits is no less than what was found. With few steps a loop may have one round
-    /// where there could be many: then a search ends where nothing is moved twice.
+    /// Whether so much beside the compulsory bits is no less than what was found.
     fn hopeless(&self, further: u128, best: &Best) -> bool {
-        let further = if self.most_steps == u64::MAX { further } else { 0 };
         (self.compulsory + further) * u128::from(self.of.batch) >= best.bits
     }
 
     /// C stays: of K as little as possible at a time.
     fn output_stationary(&self, bands: &[Band], best: &mut Best) {
         let sizes = cuts(self.of.n);
-        // Without a loop over K, A or B stays.
-        let inside = self.of.k > 1;
         for band in bands {
-            let of_b = if inside { self.further(1, band.tiles, self.size(1)) } else { 0 };
+            let of_b = self.further(1, band.tiles, self.size(1));
             let panel = u128::from(band.inputs) * u128::from(self.of.k) * u128::from(self.of.bits[0]);
             for n in self.fitting(&sizes, |n| self.footprint(band, n, 1)) {
-                let of_a = if inside { self.further(0, self.of.n.div_ceil(*n), panel) } else { 0 };
+                let of_a = self.further(0, self.of.n.div_ceil(*n), panel);
                 if self.hopeless(of_a + of_b, best) {
                     break;
                 }
@@ -446,12 +445,11 @@ impl Search {
     /// A stays: of N as little as possible at a time.
     fn input_stationary(&self, bands: &[Band], best: &mut Best) {
         let sizes = cuts(self.of.k);
-        let inside = self.of.n > 1;
         for band in bands {
-            let of_b = if inside { self.further(1, band.tiles, self.size(1)) } else { 0 };
+            let of_b = self.further(1, band.tiles, self.size(1));
             let panel = u128::from(band.outputs) * u128::from(self.of.n) * u128::from(self.of.bits[2]);
             for k in self.fitting(&sizes, |k| self.footprint(band, 1, k)) {
-                let of_c = if inside { self.further(2, self.of.k.div_ceil(*k), panel) } else { 0 };
+                let of_c = self.further(2, self.of.k.div_ceil(*k), panel);
                 if self.hopeless(of_b + of_c, best) {
                     break;
                 }
@@ -479,12 +477,11 @@ impl Search {
         }
         let (columns, depths) = (cuts(self.of.n), cuts(self.of.k));
         for band in kept {
-            let inside = band.tiles > 1;
             for n in self.fitting(&columns, |n| self.footprint(band, n, 1)) {
-                let of_a = if inside { self.further(0, self.of.n.div_ceil(*n), self.size(0)) } else { 0 };
+                let of_a = self.further(0, self.of.n.div_ceil(*n), self.size(0));
                 let panel = u128::from(self.of.outputs()) * u128::from(*n) * u128::from(self.of.bits[2]);
                 for k in self.fitting(&depths, |k| self.footprint(band, *n, k)) {
-                    let of_c = if inside { self.further(2, self.of.k.div_ceil(*k), panel) } else { 0 };
+                    let of_c = self.further(2, self.of.k.div_ceil(*k), panel);
                     if self.hopeless(of_a + of_c, best) || self.steps(band.tiles, *n, *k) > self.most_steps {
                         break;
                     }
@@ -545,8 +542,10 @@ impl Search {
         let (panel, (last, room_of_panel)) = (part(turned, outer), room(turned));
         let stays = room_of_panel >= panel;
         let kept = if stays { whole(turned) } else { whole(turned).saturating_mul(room_of_panel) / panel };
-        let mut moved = (0..3).map(whole).sum::<u128>() + apart;
-        moved += (whole(turned) - kept) * wide(tiles[inner as usize] - 1) * transfers(turned);
+        // What patches of an image share is moved for each.
+        let shared = (whole(0) - self.size(0)) * (self.transfers(0) - 1);
+        let mut moved = (0..3).map(whole).sum::<u128>() + shared + apart;
+        moved += (whole(turned) - kept) * wide(tiles[inner as usize] - 1) * self.transfers(turned);
         // All of this one comes back after a round of the inner loop, its last part first: that of the last tile, which may
         // be smaller, and in the next round that of the first.
         let swept = outer.apart();
@@ -562,7 +561,7 @@ impl Search {
             let end = if inner == Loop::N { size(swept, all, n, of.k) } else { size(swept, all, of.n, k) };
             let kept = room_of_part.min(end);
             let kept = beside.map_or(kept, |beside| kept.max(room_of_part.saturating_sub(beside).min(whole(swept))));
-            moved += (whole(swept) - kept) * wide(turns) * transfers(swept);
+            moved += (whole(swept) - kept) * wide(turns) * self.transfers(swept);
         }
         let moved = moved * wide(of.batch);
         if moved < best.bits {
@@ -603,7 +602,7 @@ impl Search {
                 continue;
             }
             sides[innermost as usize] = [m, self.of.n, self.of.k][innermost as usize].into();
-            let moved = [inner, outer].map(|of| size(of.apart(), sides) * transfers(of.apart())).iter().sum();
+            let moved = [inner, outer].map(|of| size(of.apart(), sides) * self.transfers(of.apart())).iter().sum();
             if best.is_none_or(|(_, least)| moved < least) {
                 let mut hole = [0; 3];
                 (hole[outer as usize], hole[inner as usize]) = (high, across);

@@ -216,7 +216,7 @@ proptest! {
         bits in prop::array::uniform3(prop::sample::select(vec![4u64, 8, 16, 32])), same: bool, capacity in 1u64..600,
     ) {
         let bits = if same { [bits[0]; 3] } else { bits };
-        let product = Product { batch, rows: Rows::Matrix(m), n, k, bits };
+        let product = Product { batch, rows: Rows::Matrix(m), n, k, bits, sum: 2 };
         let found = product.map(capacity).ok();
         let brute = brute(&product, capacity).map(bytes);
         prop_assert_eq!(found.is_some(), brute.is_some());
@@ -237,12 +237,13 @@ proptest! {
     fn convolutions_keep_their_bounds(
         out in 1u64..20, filter in 1u64..5, stride in 1u64..4, pad in 0u64..4, images in 1u64..4,
         channels in 1u64..40, filters in 1u64..40, bits in prop::sample::select(vec![8u64, 16, 32]), steps in 1u64..100_000,
+        sum in 0usize..3,
     ) {
         let pad = pad.min(filter - 1);
         let size = ((out - 1) * stride + filter).saturating_sub(2 * pad).max(1);
         let axis = Axis { out, size, filter, stride, pad };
         let rows = Rows::Image(Image { images, axes: [axis, axis] });
-        let product = Product { batch: 1, rows, n: filters, k: channels, bits: [bits; 3] };
+        let product = Product { batch: 1, rows, n: filters, k: channels, bits: [bits; 3], sum };
         let mut last = u64::MAX;
         for shift in 0..18 {
             let Ok(least) = product.least(64 << shift) else { continue };

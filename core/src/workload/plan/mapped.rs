@@ -118,7 +118,7 @@ fn too_long() -> Error {
 impl Planner {
     /// The mapping by which a product is walked over; none where it moves every operand once, or has no tiles to choose.
     pub(super) fn mapping(&mut self, step: &Step, operator: &Operator) -> Result<Option<Mapping>, Error> {
-        if self.tiles.order != Order::Mapped || operator.grouped {
+        if self.tiles.order != Order::Mapped {
             return Ok(None);
         }
         let Some(nest) = nest(step, &self.stored, operator) else { return Ok(None) };
@@ -162,51 +162,54 @@ impl Planner {
         // Sides of A, B and C, and the one that does not concern them.
         let mut operands = Vec::new();
         let taps = nest.taps();
-        for (value, [first, second], apart, bits) in [
-            (product.a, [3, 2], 1, nest.bits[0]),
-            (product.b, [2, 1], 0, taps * nest.bits[1]),
-            (product.c, [0, 1], 2, nest.bits[2]),
-        ] {
+        let values = product.filtering.map_or([product.a, product.b, product.c], |of| of.operands);
+        let shapes = [([3, 2], 1, nest.bits[0]), ([2, 1], 0, taps * nest.bits[1]), ([0, 1], 2, nest.bits[2])];
+        for (value, ([first, second], apart, bits)) in values.into_iter().zip(shapes) {
             let home = self.home(value, placed)?;
             let (rows, cols) = (&sides[first].sizes, &sides[second].sizes);
-            let [high, wide] = [rows.len() as u64, cols.len() as u64];
+            // The pieces of one group beside those of the next.
+            let [high, wide] = [rows.len() as u64, nest.batch * cols.len() as u64];
             let height = if apart == 0 { largest(first) * taps } else { largest(first) };
             let cut = [high, wide, height, largest(second), mapping.hole[first % 3], mapping.hole[second]];
             let grid = self.cut(home, cut, (high, wide), |row, col| {
-                self::product(&[rows[row as usize], cols[col as usize], bits]).map(|bits| bits.div_ceil(8))
+                let cols = cols[col as usize % cols.len()];
+                self::product(&[rows[row as usize], cols, bits]).map(|bits| bits.div_ceil(8))
             })?;
             operands.push((grid, [first, second], apart));
         }
 
         // What is summed up in parts is written whole at first, unless it held something before.
-        let mut written = vec![false; outputs.sizes.len() * sides[1].sizes.len()];
+        let (sums, _, _) = operands[nest.sum];
+        let mut written = vec![false; (sums.rows * sums.cols) as usize];
         let size = |side: usize, piece: u32| sides[side].sizes[piece as usize] as f64;
         let whole = |side: usize| sides[side].sizes.iter().map(|size| *size as f64).sum::<f64>();
-        let flops_of_one = operator.flops / (whole(0) * whole(1) * whole(2));
+        let flops_of_one = operator.flops / (nest.batch as f64 * whole(0) * whole(1) * whole(2));
         let [outer, inner, innermost] = mapping.order();
         let holed = mapping.hole != [0; 3];
-        let mut visit = |at: [&[u32]; 4], at_the_end: bool| {
+        let mut visit = |group: u64, at: [&[u32]; 4], at_the_end: bool| {
             let rows: f64 = at[0].iter().map(|row| size(0, *row)).sum();
-            for (grid, [first, second], apart) in &operands {
+            for (operand, (grid, [first, second], apart)) in operands.iter().enumerate() {
                 for (i, j) in pairs(at[*first].len() as u64, at[*second].len() as u64) {
                     let (row, col) = (at[*first][i as usize], at[*second][j as usize]);
                     let skips = holed && !at_the_end;
                     if skips && *apart == innermost && (i, j) == (0, 0) {
                         continue;
                     }
-                    let tile = grid.tile(row.into(), col.into());
-                    let (mode, flops) = match apart {
-                        // B meets all rows but those of a hole.
-                        0 => {
-                            let hole = skips && (innermost == 1 && i == 0 || innermost == 2 && j == 0);
-                            let rows = if hole { rows - size(0, at[0][0]) } else { rows };
-                            (Mode::Read, flops_of_one * size(2, row) * size(1, col) * rows)
-                        }
-                        1 => (Mode::Read, 0.0),
-                        _ => {
-                            let before = std::mem::replace(&mut written[(tile - grid.first) as usize], true);
-                            (if before { Mode::Update } else { mode }, 0.0)
-                        }
+                    let tile = grid.tile(row.into(), group * sides[*second].sizes.len() as u64 + u64::from(col));
+                    // B meets all rows but those of a hole.
+                    let flops = if *apart == 0 {
+                        let hole = skips && (innermost == 1 && i == 0 || innermost == 2 && j == 0);
+                        let rows = if hole { rows - size(0, at[0][0]) } else { rows };
+                        flops_of_one * size(2, row) * size(1, col) * rows
+                    } else {
+                        0.0
+                    };
+                    let mode = if operand != nest.sum {
+                        Mode::Read
+                    } else if std::mem::replace(&mut written[(tile - grid.first) as usize], true) {
+                        Mode::Update
+                    } else {
+                        mode
                     };
                     self.access(tile, operator.op, mode, flops)?;
                 }
@@ -216,11 +219,11 @@ impl Planner {
         let ways = |count: usize, back: bool| (0..count).map(move |at| if back { count - 1 - at } else { at });
         let mut at = [0; 3];
         let mut rounds = 0;
-        for first in 0..counts[outer] {
+        for (group, first) in pairs(nest.batch, counts[outer] as u64) {
             for second in ways(counts[inner], first % 2 == 1) {
                 for third in ways(counts[innermost], rounds % 2 == 1) {
-                    (at[outer], at[inner], at[innermost]) = (first, second, third);
-                    visit([0, 1, 2, 3].map(|side| &sides[side].of_tile[at[side % 3]][..]), false)?;
+                    (at[outer], at[inner], at[innermost]) = (first as usize, second, third);
+                    visit(group, [0, 1, 2, 3].map(|side| &sides[side].of_tile[at[side % 3]][..]), false)?;
                 }
                 rounds += 1;
             }
@@ -232,7 +235,7 @@ impl Planner {
                 let of = |side: usize| {
                     if side % 3 == innermost { &sides[side].of_tile[third][..] } else { &holes[side % 3][..] }
                 };
-                visit([of(0), of(1), of(2), of(3)], true)?;
+                visit(0, [of(0), of(1), of(2), of(3)], true)?;
             }
         }
         Ok(())
