@@ -202,9 +202,50 @@ impl Product {
 
     /// The least bytes it moves through `capacity_bytes` of fast memory. Fails where not even tiles of one element fit.
     pub fn least(&self, capacity_bytes: u64) -> Result<Least, Error> {
-        let attained_bytes = self.map(capacity_bytes)?.moved_bytes;
+        let (attained_bytes, _) = self.parts(capacity_bytes)?;
         let bound_bytes = self.bound_bytes(capacity_bytes)?;
         Ok(Least { compulsory_bytes: self.compulsory_bytes(), bound_bytes, attained_bytes })
+    }
+
+    /// The bytes that the best way found moves: by one mapping, or by one for each of two parts of a side.
+    pub fn parts(&self, capacity_bytes: u64) -> Result<(u64, Vec<Mapping>), Error> {
+        /// Places where a side is cut in two.
+        const PLACES: u64 = 32;
+        /// Memories of this share of the smallest operand are small: a tile more or less makes little difference.
+        const FEW_TILES: u64 = 16;
+        /// A search for each part of longer sides would take seconds.
+        const LONGEST: u64 = 1 << 17;
+        let whole = self.map(capacity_bytes)?;
+        let mut best = (whole.moved_bytes, vec![whole]);
+        let sizes = self.elements().map(|elements| elements * u128::from(self.bits.into_iter().min().unwrap_or(1)));
+        let (Rows::Matrix(m), Some(smallest)) = (self.rows, sizes.into_iter().min()) else { return Ok(best) };
+        if bytes(smallest) / FEW_TILES > capacity_bytes || m.max(self.n).max(self.k) > LONGEST {
+            return Ok(best);
+        }
+        for (side, length) in [m, self.n, self.k].into_iter().enumerate() {
+            for place in 1..PLACES {
+                let at = length / PLACES * place + length % PLACES * place / PLACES;
+                let of = |length: u64| match side {
+                    0 => Self { rows: Rows::Matrix(length), ..*self },
+                    1 => Self { n: length, ..*self },
+                    _ => Self { k: length, ..*self },
+                };
+                let parts = [of(at), of(length - at)];
+                // The second part reads the sums of the first.
+                let sums = u128::from(self.batch) * u128::from(m) * u128::from(self.n) * u128::from(self.bits[2]);
+                let sums = if side == 2 { bytes(sums) } else { 0 };
+                if at == 0 || best.0 <= parts.iter().map(Self::compulsory_bytes).fold(sums, u64::saturating_add) {
+                    continue;
+                }
+                let [one, other] = parts;
+                let [one, other] = [one.map(capacity_bytes)?, other.map(capacity_bytes)?];
+                let moved = one.moved_bytes.saturating_add(other.moved_bytes).saturating_add(sums);
+                if moved < best.0 {
+                    best = (moved, vec![one, other]);
+                }
+            }
+        }
+        Ok(best)
     }
 
     /// Bits that no schedule goes below.

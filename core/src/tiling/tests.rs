@@ -295,8 +295,8 @@ proptest! {
 }
 
 /// Square, skinny, tall and odd products from 1 KiB to 64 MiB: never below the bound, falling, and from 64 KiB on within a
-/// quarter of the bound. A little more between the powers of two, where a tile more in a row costs a whole round, and where
-/// sums are as many as products of few: the bound of large products has no part for the sums.
+/// quarter of the bound. A little more where few products make a sum and the operands differ much in size: the bound of
+/// large products has no part for the sums.
 #[test]
 fn products_come_close_to_their_bounds() {
     let shapes = [
@@ -322,7 +322,7 @@ fn products_come_close_to_their_bounds() {
     ];
     for (m, n, k, bits) in shapes {
         let product = Product::matrix(m, n, k, bits);
-        let mut last = u64::MAX;
+        let (mut last, mut worst) = (u64::MAX, (0.0, 0));
         for quarters in 40..=104 {
             // Four capacities to a doubling.
             let capacity = 2f64.powf(f64::from(quarters) / 4.0) as u64;
@@ -333,9 +333,13 @@ fn products_come_close_to_their_bounds() {
             );
             last = least.attained_bytes;
             let ratio = least.attained_bytes as f64 / least.bound_bytes as f64;
-            let most = if quarters % 4 == 0 && k != 512 && n != 50257 { 1.25 } else { 1.31 };
+            let most = if (n, k) == (4096, 512) || n == 50257 { 1.35 } else { 1.25 };
             assert!(capacity < 64 * KIB || ratio <= most, "{m} x {n} x {k} of {bits} bits in {capacity}: {ratio}");
+            if capacity >= 64 * KIB && ratio > worst.0 {
+                worst = (ratio, capacity);
+            }
         }
+        println!("{m} x {n} x {k} of {bits} bits: at most {:.3}, in {} bytes", worst.0, worst.1);
         assert_eq!(last, product.least(u64::MAX / 16).unwrap().compulsory_bytes);
     }
 }

@@ -1,8 +1,9 @@
 //! Products that are walked over by their best mapping.
 //!
-//! Each step of the loop nest uses a tile of A, one of B and one of C, which fit fast memory together. Tiles are those of
-//! the mapping, in two pieces along a side that has a hole: a tensor that two operators cut differently is an object for
-//! each, and what one of them leaves in fast memory is of no use to the other. An image is cut into parts of its rows, so that patches that overlap share them.
+//! Each step of the loop nest uses a tile of A, one of B and one of C, which fit fast memory together. Tiles are those
+//! of the mapping, in two pieces along a side that has a hole: a tensor that two operators cut differently is an
+//! object for each, and what one of them leaves in fast memory is of no use to the other. An image is cut into parts
+//! of its rows, so that patches that overlap share them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
