@@ -133,6 +133,7 @@ fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
             let choices = choices().into_iter().map(|choice| (choice.name.to_owned(), choice.title.to_owned()));
             field.choice(empty.into_iter().chain(choices).collect())
         }
+        Domain::Tuned(choices) => field.input_of(choices().into_iter().map(|choice| choice.name).collect()),
         Domain::Number(_) | Domain::Size | Domain::Text => field.input(),
     }
 }

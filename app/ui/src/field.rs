@@ -48,6 +48,11 @@ impl Field {
 
     /// A line of text.
     pub fn input(self) -> AnyView {
+        self.input_of(Vec::new())
+    }
+
+    /// A line of text, for which some are suggested.
+    pub fn input_of(self, suggested: Vec<&'static str>) -> AnyView {
         let Self { id, label, value, slider, hint, placeholder, hidden, problem } = self;
         let mode = if slider.is_some() { "decimal" } else { "text" };
         let slider = slider.map(|[min, max, step]| {
@@ -63,11 +68,18 @@ impl Field {
                 />
             }
         });
+        let list = (!suggested.is_empty()).then(|| format!("{id}-list"));
+        let options = list.clone().map(|list| {
+            let options = suggested.into_iter().map(|value| view! { <option value=value></option> }).collect_view();
+            view! { <datalist id=list>{options}</datalist> }
+        });
         view! {
             <div class="field" hidden=hidden>
                 <label for=id>{label}</label>
+                {options}
                 <input
                     id=id
+                    list=list
                     type="text"
                     inputmode=mode
                     autocomplete="off"

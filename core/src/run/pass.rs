@@ -144,7 +144,7 @@ impl Running {
             Self::Lower(least) => {
                 let reuses = plan.reuses();
                 let memory = &plan.recipe.memory;
-                let (capacity, admission) = (memory.capacity_bytes, memory.admission);
+                let (capacity, admission) = (memory.capacity_bytes, memory.mode());
                 let order = |value| plan.order(value);
                 *least = Some(Least::new(&plan.trace, &reuses, capacity, admission, &plan.costing, order)?);
                 return Ok(true);

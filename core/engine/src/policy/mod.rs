@@ -6,7 +6,6 @@
 mod heap;
 mod list;
 mod shared;
-mod spec;
 
 pub mod arc;
 pub mod belady;
@@ -40,24 +39,17 @@ use std::sync::Arc;
 
 use crate::closed::Closed;
 use crate::error::Error;
+use crate::rules::Rules;
 use crate::score::Scores;
 use crate::trace::reuse::Future;
+use crate::tuned::{self, Spec, Tuned};
 use crate::{by_name, closed};
 
-pub use spec::{MOST_PARAMETERS, Parameter, PolicySpec, Values};
+pub use crate::rules::Admission;
+pub use crate::tuned::{MOST_PARAMETERS, Parameter, Values};
 
-closed! {
-    /// Which missed tensors come into memory. Either way, one larger than the capacity does not.
-    #[derive(Default)]
-    pub enum Admission("admission", "admission mode") {
-        /// Every tensor that fits: residents are evicted until there is room.
-        #[default]
-        Always = "always" titled "always: whatever fits comes in",
-        /// Every tensor that the policy would not evict at once: the newcomer is put in order like a resident, and
-        /// where it is itself the victim, it has passed by without being kept.
-        Bypass = "bypass" titled "bypass: unless it would leave at once",
-    }
-}
+/// A policy with the values of its parameters.
+pub type PolicySpec = Spec<PolicyKind>;
 
 /// What a policy may know before the first access.
 #[derive(Debug, Clone)]
@@ -70,6 +62,8 @@ pub struct Setup<'a> {
     pub capacity_bytes: u64,
     /// Which missed tensors come in; for the engine, policies need not care.
     pub admission: Admission,
+    /// What else decides about residency, if anything; for the engine. They have an admission of their own.
+    pub rules: Option<&'a Rules>,
     /// A score for each access, for policies that read them.
     pub scores: Option<&'a Scores>,
     /// When each tensor is used next, for policies that know the future.
@@ -84,7 +78,17 @@ impl<'a> Setup<'a> {
     /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
     pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
         let admission = Admission::Always;
-        Self { sizes, parents: &[], capacity_bytes, admission, scores: None, future: None, seed: 0, policy: None }
+        Self {
+            sizes,
+            parents: &[],
+            capacity_bytes,
+            admission,
+            rules: None,
+            scores: None,
+            future: None,
+            seed: 0,
+            policy: None,
+        }
     }
 
     /// The same for `policy`.
@@ -94,7 +98,7 @@ impl<'a> Setup<'a> {
 
     /// The values of the parameters of `P`.
     pub fn values<P: Policy>(&self) -> Values {
-        self.policy.map_or_else(|| spec::defaults(P::PARAMETERS), |policy| policy.values())
+        self.policy.map_or_else(|| tuned::defaults(P::PARAMETERS), |policy| policy.values())
     }
 
     /// A share of the capacity, in bytes.
@@ -319,6 +323,19 @@ impl PolicyKind {
 }
 
 by_name!(pub PolicyKind);
+
+impl Tuned for PolicyKind {
+    fn parameters(self) -> &'static [Parameter] {
+        self.info().parameters
+    }
+}
+
+impl PolicySpec {
+    /// The policy's row of the table.
+    pub fn info(&self) -> &'static PolicyInfo {
+        self.kind().info()
+    }
+}
 
 #[cfg(test)]
 mod tests {

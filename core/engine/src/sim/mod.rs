@@ -1,6 +1,7 @@
 //! The engine: it alone owns capacity, hits and counting.
 
 pub mod audit;
+mod gate;
 mod prefix;
 pub mod timeline;
 pub mod timing;
@@ -13,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
 use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
+use crate::rules::Rules;
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
+use gate::Gate;
 use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
@@ -168,12 +171,33 @@ impl<O: Observer> Observer for &mut O {
     }
 }
 
-/// A tensor's size, whether it is resident, and the first access for which it then is too old.
+/// Where a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Not resident.
+    Out,
+    /// Resident: the policy may evict it.
+    In,
+    /// Resident for good, unknown to the policy.
+    Pinned,
+}
+
+/// A tensor's size, where it is, and the first access for which it then is too old.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     bytes: u64,
     until: u32,
-    resident: bool,
+    place: Place,
+}
+
+/// A part of the memory, and who leaves it.
+#[derive(Debug)]
+struct Room<P> {
+    policy: P,
+    capacity: u64,
+    used: u64,
+    /// Bytes that become free at least when room is needed.
+    slack: u64,
 }
 
 /// A memory of one level under the policy `P`.
@@ -191,27 +215,44 @@ struct Slot {
 ///
 /// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
 /// and when a tensor leaves, whoever continues it leaves too.
+///
+/// Rules ([`crate::rules`]) come before the policy: a pinned tensor comes in at its first use and stays, in room that is
+/// kept for it; a missed tensor that is not let in passes by; where the memory is divided, each part is a memory of its
+/// own under the same policy; and where it has a watermark, the first eviction is followed by others down to it.
 #[derive(Debug)]
 pub struct Engine<P> {
-    policy: P,
-    capacity: u64,
+    /// The part that is used now, and its number.
+    room: Room<P>,
+    part: usize,
+    /// The others, and for each part its place among them.
+    others: Vec<Room<P>>,
+    places: Vec<usize>,
     admission: Admission,
-    used: u64,
     slots: Vec<Slot>,
     prefixes: Option<Prefixes>,
+    gate: Option<Box<Gate>>,
     counts: Counts,
 }
 
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let admission = setup.rules.map_or(setup.admission, Rules::entry);
+        let mut rooms = Vec::new();
+        for (capacity, slack) in gate::parts(setup)? {
+            let policy = P::new(&Setup { capacity_bytes: capacity, admission, ..setup.clone() })?;
+            rooms.push(Room { policy, capacity, used: 0, slack });
+        }
+        let room = rooms.pop().ok_or_else(|| Error::Internal("a memory has no parts".into()))?;
         Ok(Self {
-            policy: P::new(setup)?,
-            capacity: setup.capacity_bytes,
-            admission: setup.admission,
-            used: 0,
-            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, resident: false }).collect(),
+            room,
+            part: rooms.len(),
+            places: (0..=rooms.len()).collect(),
+            others: rooms,
+            admission,
+            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, place: Place::Out }).collect(),
             prefixes: Prefixes::new(setup.parents),
+            gate: Gate::new(setup),
             counts: Counts::default(),
         })
     }
@@ -223,28 +264,65 @@ impl<P: Policy> Engine<P> {
 
     /// Bytes resident now.
     pub fn used_bytes(&self) -> u64 {
-        self.used
+        let pinned = self.gate.as_ref().map_or(0, |gate| gate.pinned_bytes);
+        self.room.used + self.others.iter().map(|room| room.used).sum::<u64>() + pinned
     }
 
     /// Whether `tensor` is resident now.
     pub fn is_resident(&self, tensor: u32) -> bool {
-        self.slots[tensor as usize].resident
+        self.slots[tensor as usize].place != Place::Out
     }
 
-    /// Empties the memory, in the order in which the policy lets go.
+    /// Empties the memory, part after part, in the order in which the policy lets go; what is pinned comes last.
     pub fn drain(&mut self) -> Vec<u32> {
         let mut left = Vec::new();
-        while let Some(victim) = self.policy.evict() {
-            let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used = self.used.wrapping_sub(slot.bytes);
-            left.push(victim);
+        for part in 0..=self.others.len() {
+            self.enter(part);
+            while let Some(victim) = self.room.policy.evict() {
+                let slot = &mut self.slots[victim as usize];
+                slot.place = Place::Out;
+                self.room.used = self.room.used.wrapping_sub(slot.bytes);
+                left.push(victim);
+            }
+        }
+        for (tensor, slot) in (0..).zip(&mut self.slots).filter(|(_, slot)| slot.place == Place::Pinned) {
+            slot.place = Place::Out;
+            left.push(tensor);
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.pinned_bytes = 0;
         }
         left
     }
 
+    /// Uses part number `part` from now on.
+    fn enter(&mut self, part: usize) {
+        if part != self.part {
+            let place = self.places[part];
+            std::mem::swap(&mut self.room, &mut self.others[place]);
+            self.places[self.part] = place;
+            self.part = part;
+        }
+    }
+
     /// Runs the accesses of `chunk`, the one that follows those before.
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
+        if self.gate.is_none() {
+            return self.dated(chunk, observer);
+        }
+        let mut at = 0;
+        while let Some((part, length)) = self.gate.as_ref().and_then(|gate| gate.stretch(&chunk.accesses[at..])) {
+            self.enter(part);
+            self.dated(chunk.part(at, at + length), observer);
+            if let Some(gate) = &mut self.gate {
+                gate.hear(&chunk.accesses[at..at + length], |tensor| self.slots[tensor as usize].bytes);
+            }
+            at += length;
+        }
+    }
+
+    /// The same in one part of the memory.
+    fn dated<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
         if chunk.deadlines.is_empty() {
             return self.ageless(chunk, observer);
         }
@@ -252,7 +330,7 @@ impl<P: Policy> Engine<P> {
         for ((now, access), deadline) in (start..).zip(accesses.chunks(1)).zip(deadlines) {
             let tensor = access[0];
             self.expire(tensor, now, observer);
-            let before = self.slots[tensor as usize].resident;
+            let before = self.is_resident(tensor);
             let (here, rest) = resizes.split_at(resizes.partition_point(|resize| resize.at as usize <= now));
             resizes = rest;
             self.ageless(Chunk { start: now, accesses: access, resizes: here, deadlines: &[] }, observer);
@@ -264,18 +342,28 @@ impl<P: Policy> Engine<P> {
 
     /// `tensor`, which access `now` uses, leaves if it is too old.
     fn expire<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
-        let slot = &mut self.slots[tensor as usize];
-        if slot.resident && now >= slot.until as usize {
-            slot.resident = false;
-            self.used -= slot.bytes;
+        let Slot { bytes, until, place } = self.slots[tensor as usize];
+        if place != Place::Out && now >= until as usize {
             self.counts.expired += 1;
-            let bytes = slot.bytes;
             observer.expire(now, tensor, bytes);
-            let mut counts = self.counts;
-            self.leave_with(tensor, now, &mut counts, observer);
-            self.counts = counts;
-            self.policy.remove(tensor);
+            self.take_out(tensor, now, observer);
         }
+    }
+
+    /// The resident `tensor` leaves although the policy did not choose it.
+    fn take_out<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        let place = std::mem::replace(&mut slot.place, Place::Out);
+        if let (Place::Pinned, Some(gate)) = (place, &mut self.gate) {
+            gate.pinned_bytes -= slot.bytes;
+            return;
+        }
+        self.room.used -= slot.bytes;
+        let mut counts = self.counts;
+        // Those who continue it go first: then it is nobody's parent when the policy forgets it.
+        self.leave_with(tensor, now, &mut counts, observer);
+        self.counts = counts;
+        self.room.policy.remove(tensor);
     }
 
     /// The same where nothing grows too old.
@@ -288,7 +376,7 @@ impl<P: Policy> Engine<P> {
             self.resize(accesses[at], *bytes, start + at, observer);
             self.steady(&accesses[at..=at], start + at, observer);
             let mut counts = self.counts;
-            self.make_room(self.capacity, start + at, &mut counts, observer);
+            self.make_room(self.room.capacity, start + at, &mut counts, observer);
             self.counts = counts;
             done = at + 1;
         }
@@ -297,25 +385,21 @@ impl<P: Policy> Engine<P> {
 
     /// `tensor` has `bytes` from access `now` on.
     fn resize<O: Observer>(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut O) {
-        let slot = &mut self.slots[tensor as usize];
-        let before = std::mem::replace(&mut slot.bytes, bytes);
-        if slot.resident {
-            self.used -= before;
-            if bytes <= self.capacity {
-                self.used += bytes;
-            } else {
-                slot.resident = false;
-                self.counts.evictions += 1;
-                observer.evict(now, tensor, before);
-                let mut counts = self.counts;
-                // Those who continue it go first: then it is nobody's parent when the policy forgets it.
-                self.leave_with(tensor, now, &mut counts, observer);
-                self.counts = counts;
-                self.policy.remove(tensor);
-            }
+        let Slot { bytes: before, place, .. } = self.slots[tensor as usize];
+        if place == Place::In && bytes > self.room.capacity {
+            self.counts.evictions += 1;
+            observer.evict(now, tensor, before);
+            self.take_out(tensor, now, observer);
         }
-        let resident = self.slots[tensor as usize].resident;
-        self.policy.resize(tensor, bytes);
+        let slot = &mut self.slots[tensor as usize];
+        slot.bytes = bytes;
+        match (slot.place, &mut self.gate) {
+            (Place::Pinned, Some(gate)) => gate.pinned_bytes = gate.pinned_bytes - before + bytes,
+            (Place::In, _) => self.room.used = self.room.used - before + bytes,
+            _ => {}
+        }
+        let resident = slot.place != Place::Out;
+        self.room.policy.resize(tensor, bytes);
         observer.resize(now, tensor, before, bytes, resident);
     }
 
@@ -325,18 +409,21 @@ impl<P: Policy> Engine<P> {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
-            let Slot { bytes, resident, .. } = self.slots[tensor as usize];
-            if resident {
+            let Slot { bytes, place, .. } = self.slots[tensor as usize];
+            if place == Place::In {
                 counts.hits += 1;
                 counts.hit_bytes += bytes;
-                self.policy.hit(tensor, now);
+                self.room.policy.hit(tensor, now);
                 observer.hit(now, tensor, bytes);
+                continue;
+            }
+            if self.gate.is_some() && self.is_decided(tensor, now, &mut counts, observer) {
                 continue;
             }
             counts.misses += 1;
             counts.miss_bytes += bytes;
             observer.miss(now, tensor, bytes);
-            if bytes > self.capacity {
+            if bytes > self.room.capacity {
                 counts.bypassed += 1;
                 counts.oversize += 1;
                 continue;
@@ -345,10 +432,10 @@ impl<P: Policy> Engine<P> {
                 counts.bypassed += 1;
                 continue;
             }
-            self.policy.miss(tensor, now);
+            self.room.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
-                    self.make_room(self.capacity - bytes, now, &mut counts, observer);
+                    self.make_room(self.room.capacity - bytes, now, &mut counts, observer);
                     // The room may have been made by its own parent.
                     if self.is_orphan(tensor) {
                         counts.bypassed += 1;
@@ -359,8 +446,8 @@ impl<P: Policy> Engine<P> {
                 Admission::Bypass => {
                     // All tensors together fit 64 bits, so the sum of those resident does.
                     self.insert(tensor, now, observer);
-                    self.make_room(self.capacity, now, &mut counts, observer);
-                    if !self.slots[tensor as usize].resident {
+                    self.make_room(self.room.capacity, now, &mut counts, observer);
+                    if self.slots[tensor as usize].place == Place::Out {
                         counts.bypassed += 1;
                         counts.evictions -= 1;
                     }
@@ -370,26 +457,59 @@ impl<P: Policy> Engine<P> {
         self.counts = counts;
     }
 
+    /// Whether a rule decides about access `now` to `tensor`: it is pinned, or it missed and is not let in.
+    #[cold]
+    fn is_decided<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) -> bool {
+        let Some(gate) = &mut self.gate else { return false };
+        let slot = &mut self.slots[tensor as usize];
+        let bytes = slot.bytes;
+        if slot.place == Place::Pinned {
+            counts.hits += 1;
+            counts.hit_bytes += bytes;
+            observer.hit(now, tensor, bytes);
+            return true;
+        }
+        let pinned = gate.pins(tensor);
+        if !pinned && (bytes > self.room.capacity || gate.lets_in(tensor, bytes)) {
+            return false;
+        }
+        counts.misses += 1;
+        counts.miss_bytes += bytes;
+        observer.miss(now, tensor, bytes);
+        if pinned {
+            slot.place = Place::Pinned;
+            gate.pinned_bytes += bytes;
+            observer.insert(now, tensor, bytes);
+        } else {
+            counts.bypassed += 1;
+        }
+        true
+    }
+
     #[inline]
     fn insert<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
         let slot = &mut self.slots[tensor as usize];
-        slot.resident = true;
-        self.used += slot.bytes;
+        slot.place = Place::In;
+        self.room.used += slot.bytes;
         if let Some(prefixes) = &mut self.prefixes {
             prefixes.insert(tensor);
         }
-        self.policy.insert(tensor, now);
+        self.room.policy.insert(tensor, now);
         observer.insert(now, tensor, slot.bytes);
     }
 
-    /// Evicts until at most `most` bytes are used.
+    /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are.
     #[inline]
     fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
-        while self.used > most {
-            let Some(victim) = self.policy.evict() else { break };
+        if self.room.used <= most {
+            return;
+        }
+        let most = most.saturating_sub(self.room.slack);
+        while self.room.used > most {
+            let Some(victim) = self.room.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
             if self.prefixes.is_some() {
@@ -402,7 +522,7 @@ impl<P: Policy> Engine<P> {
     #[inline]
     fn is_orphan(&self, tensor: u32) -> bool {
         let parent = self.prefixes.as_ref().and_then(|prefixes| prefixes.parent(tensor));
-        parent.is_some_and(|parent| !self.slots[parent as usize].resident)
+        parent.is_some_and(|parent| self.slots[parent as usize].place == Place::Out)
     }
 
     /// `tensor` has left: so do those who continue it, the farthest first.
@@ -423,10 +543,10 @@ impl<P: Policy> Engine<P> {
             at = prefixes.parent(leaf).unwrap_or(tensor);
             prefixes.remove(leaf);
             let slot = &mut self.slots[leaf as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
-            self.policy.remove(leaf);
+            self.room.policy.remove(leaf);
             observer.evict(now, leaf, slot.bytes);
         }
     }
@@ -637,6 +757,7 @@ impl Watched {
 
 struct WatchedRun<P> {
     policy: PolicySpec,
+    capacity_bytes: u64,
     engine: Engine<P>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
@@ -660,7 +781,7 @@ impl<P: Policy> Simulation for WatchedRun<P> {
     }
 
     fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
+        let mut report = Report::new(self.policy, self.capacity_bytes, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
@@ -681,7 +802,8 @@ pub fn start(
         type Output = Result<Box<dyn Simulation>, Error>;
         fn visit<P: Policy + 'static>(self) -> Self::Output {
             let Self(policy, setup, timeline, why, timing) = self;
-            Ok(Box::new(WatchedRun { policy, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
+            let (capacity_bytes, engine) = (setup.capacity_bytes, Engine::<P>::new(setup)?);
+            Ok(Box::new(WatchedRun { policy, capacity_bytes, engine, timeline, why, timing }))
         }
     }
     let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;

@@ -600,6 +600,16 @@ pub mod testing {
         builder.finish("test").unwrap()
     }
 
+    /// A trace that uses tensors of these names, sizes, layers and kinds once each.
+    pub fn named(tensors: &[(&str, u64, Option<u32>, Kind)]) -> Trace {
+        let mut builder = TraceBuilder::new("");
+        for &(name, bytes, layer, kind) in tensors {
+            let at = builder.tensor(Tensor { name: name.into(), bytes, layer, stride: 1, kind }).unwrap();
+            builder.access(at, Op::Request).unwrap();
+        }
+        builder.finish("test").unwrap()
+    }
+
     /// The same trace, in which what each access brings in is too old from the access with this number on.
     pub fn expiring(trace: Trace, deadlines: &[u32]) -> Trace {
         Trace { deadlines: deadlines.to_vec(), ..trace }
