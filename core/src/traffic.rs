@@ -210,6 +210,7 @@ impl Conv {
             n: self.filters / self.groups,
             k: self.channels / self.groups,
             bits: [self.dtype.bits(); 3],
+            sum: 2,
         };
         product.check().map(|()| product)
     }
