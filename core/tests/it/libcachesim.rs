@@ -13,17 +13,24 @@ const MISSES: &str = include_str!("../../../tests/fixtures/policies.json");
 const ACCESSES: u64 = 100_000;
 
 /// By how much misses may differ, in percent, where a definition leaves freedom; `docs/policies.md` has the reasons.
-const FREEDOM: [(&str, f64); 9] = [
+const FREEDOM: [(&str, f64); 12] = [
+    ("random", 0.5),
+    ("hyperbolic", 0.5),
+    ("lecar", 1.0),
+    ("cacheus", 2.0),
     ("lhd", 1.0),
     ("gdsf", 0.1),
     ("lirs", 2.0),
     ("slru", 2.0),
-    ("arc", 1.0),
+    ("arc", 0.1),
     ("2q", 0.1),
-    ("hyperbolic", 1.0),
-    ("lecar", 2.0),
     ("w-tinylfu", 6.0),
+    ("w-tinylfu(sample=0)", 0.5),
 ];
+
+/// Those in which chance decides: the script has means of several runs, and so are ours.
+const CHANCE: [&str; 5] = ["random", "hyperbolic", "lecar", "cacheus", "lhd"];
+const SEEDS: u64 = 3;
 
 /// The generator of the script.
 struct SplitMix64(u64);
@@ -92,10 +99,13 @@ fn misses_are_those_of_libcachesim() {
         for (policy, capacities) in policies {
             let freedom = FREEDOM.iter().find(|(named, _)| *named == policy).map_or(0.0, |(_, percent)| *percent);
             for (capacity, wanted) in capacities {
-                let report =
-                    simulate(PolicySpec::parse(&policy).unwrap(), &Setup::new(&sizes, capacity), &trace).unwrap();
-                let off = 100.0 * (report.misses as f64 / wanted as f64 - 1.0);
-                let found = report.misses;
+                let seeds = if CHANCE.contains(&policy.as_str()) { SEEDS } else { 1 };
+                let misses = |seed| {
+                    let setup = Setup { seed, ..Setup::new(&sizes, capacity) };
+                    simulate(PolicySpec::parse(&policy).unwrap(), &setup, &trace).unwrap().misses
+                };
+                let found = (0..seeds).map(misses).sum::<u64>() / seeds;
+                let off = 100.0 * (found as f64 / wanted as f64 - 1.0);
                 assert!(
                     off.abs() <= freedom,
                     "{name}: {policy} misses {found} in {capacity}, there {wanted}: {off:.2} %"

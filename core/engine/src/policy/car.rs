@@ -1,7 +1,8 @@
 //! CAR (Bansal and Modha, "CAR: Clock with Adaptive Replacement", FAST 2004), with sizes in bytes.
 
+use super::arc::Page;
 use super::list::Segments;
-use super::{Policy, Setup};
+use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 
 // The paper's clocks: resident and used once (T1) or more often (T2), and what each evicted not long ago (B1, B2).
@@ -10,8 +11,8 @@ const T2: usize = 1;
 const B1: usize = 2;
 const B2: usize = 3;
 
-/// ARC with clocks in place of LRU lists: a hit only sets a bit. Clocks and target count bytes, and clocks and target count bytes, and the target moves by the tensor's size times the paper's step, before room
-/// is made as in ARC.
+/// ARC with clocks in place of LRU lists: a hit only sets a bit. Clocks and target count bytes, and the target moves
+/// before room is made, as in ARC.
 #[derive(Debug)]
 pub struct Car {
     lists: Segments<4>,
@@ -19,16 +20,21 @@ pub struct Car {
     capacity: u64,
     /// How many bytes T1 should hold: the paper's p.
     target: f64,
+    page: Page,
     known: bool,
 }
 
 impl Policy for Car {
+    const PARAMETERS: &'static [Parameter] = &[Page::PARAMETER];
+
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let [page, ..] = setup.values::<Self>();
         Ok(Self {
             lists: Segments::new(setup.sizes),
             used: vec![false; setup.sizes.len()],
             capacity: setup.capacity_bytes,
             target: 0.0,
+            page: Page::of(page),
             known: false,
         })
     }
@@ -39,8 +45,9 @@ impl Policy for Car {
 
     fn miss(&mut self, tensor: u32, _now: usize) {
         let (b1, b2) = (self.lists.bytes(B1) as f64, self.lists.bytes(B2) as f64);
+        let page = self.page.bytes(self.lists.size(tensor));
         // A list without bytes holds only tensors without bytes: they move nothing.
-        let step = |here: f64, there: f64| (there / here.max(1.0)).max(1.0) * self.lists.size(tensor) as f64;
+        let step = |here: f64, there: f64| (there / here.max(1.0)).max(1.0) * page;
         let place = self.lists.place(tensor);
         match place {
             Some(B1) => self.target = (self.target + step(b1, b2)).min(self.capacity as f64),

@@ -6,6 +6,7 @@
 mod heap;
 mod list;
 mod shared;
+mod trees;
 
 pub mod arc;
 pub mod belady;
@@ -13,6 +14,7 @@ pub mod belady_size;
 pub mod cacheus;
 pub mod car;
 pub mod clock;
+pub mod clock_pro;
 pub mod fifo;
 pub mod gdsf;
 pub mod hyperbolic;
@@ -21,16 +23,19 @@ pub mod lfu;
 pub mod lfuda;
 pub mod lhd;
 pub mod lirs;
+pub mod lrb;
 pub mod lru;
 pub mod lru_k;
 pub mod ml;
 pub mod ml_reuse;
+pub mod mockingjay;
 pub mod mru;
 pub mod qd_lp_fifo;
 pub mod radix;
 pub mod random;
 pub mod s3fifo;
 pub mod sieve;
+pub mod size;
 pub mod slru;
 pub mod two_q;
 pub mod w_tinylfu;
@@ -166,6 +171,12 @@ pub trait Policy: Sized + Send + 'static {
 
     /// `tensor` was absent and becomes resident at access number `now`.
     fn insert(&mut self, tensor: u32, now: usize);
+
+    /// Whether a part that the policy keeps apart holds too much, so that a tensor leaves although the memory has room:
+    /// asked before and after a tensor comes in. Evictions must end it.
+    fn crowded(&self) -> bool {
+        false
+    }
 
     /// Chooses the tensor to leave, forgets it and returns it; none where it knows of no resident.
     fn evict(&mut self) -> Option<u32>;
@@ -318,11 +329,15 @@ policies! {
         TwoQ, two_q::TwoQ, "2q", "2Q", Past, "Newcomers pass through a queue; whoever comes back soon is kept by LRU.";
         LruK, lru_k::LruK, "lru-k", "LRU-K", Past, "Evicts the tensor whose K-th last use is longest ago.";
         QdLpFifo, qd_lp_fifo::QdLpFifo, "qd-lp-fifo", "QD-LP-FIFO", Past, "A small FIFO queue lets only used tensors pass into a CLOCK.";
+        ClockPro, clock_pro::ClockPro, "clock-pro", "CLOCK-Pro", Past, "LIRS as a clock: keeps tensors used again within a test period, whose length adapts.";
         Car, car::Car, "car", "CAR", Past, "ARC with clocks in place of LRU lists.";
         Hyperbolic, hyperbolic::Hyperbolic, "hyperbolic", "Hyperbolic", Past, "Of some drawn by chance, evicts the one with the fewest uses per access since it came in.";
         LeCaR, lecar::LeCaR, "lecar", "LeCaR", Past, "Chooses between LRU and LFU by chance, and learns from what each evicted too early.";
         Cacheus, cacheus::Cacheus, "cacheus", "Cacheus", Past, "Chooses by chance between an LRU that resists scans and an LFU that resists churn, and learns from what each evicted too early.";
         Lhd, lhd::Lhd, "lhd", "LHD", Past, "Of some drawn by chance, evicts the one with the fewest hits to expect per byte and access.";
+        Lrb, lrb::Lrb, "lrb", "LRB", Past, "Of some drawn by chance, evicts the one whose next use it expects to be farthest away, as boosted trees learn online.";
+        Mockingjay, mockingjay::Mockingjay, "mockingjay", "Mockingjay", Past, "Predicts the next use from the distances between uses so far, and evicts the tensor whose predicted time is farthest from now.";
+        Size, size::Size, "size", "Size", Past, "Evicts the largest tensor.";
         Radix, radix::Radix, "radix", "Radix", Past, "Of the blocks that no other in memory continues, evicts the one whose last use is longest ago.";
         RadixCost, radix::RadixCost, "radix-cost", "Radix cost", Past, "Of the blocks that no other in memory continues, evicts the one with the fewest uses x blocks of its prefix / bytes, old uses counting less and less.";
     }

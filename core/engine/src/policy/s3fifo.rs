@@ -91,6 +91,15 @@ impl S3Fifo {
         }
     }
 
+    /// Notes whether `tensor`, on its way in, was remembered. Its authors' code asks before room is made, which may
+    /// push it out of the ghosts, the paper after.
+    fn recall(&mut self, tensor: u32) {
+        self.known = self.states[tensor as usize].place == Place::Ghost;
+        if self.known {
+            self.forget(tensor);
+        }
+    }
+
     /// Takes `tensor` out of the ghosts.
     fn forget(&mut self, tensor: u32) {
         self.states[tensor as usize].place = Place::Nowhere;
@@ -136,14 +145,15 @@ impl Policy for S3Fifo {
     }
 
     fn miss(&mut self, tensor: u32, _now: usize) {
-        // Before room is made: that may push it out of the ghosts.
-        self.known = self.states[tensor as usize].place == Place::Ghost;
-        if self.known {
-            self.forget(tensor);
+        if !self.published {
+            self.recall(tensor);
         }
     }
 
     fn insert(&mut self, tensor: u32, _now: usize) {
+        if self.published {
+            self.recall(tensor);
+        }
         let bytes = self.sizes[tensor as usize];
         let early = !self.full && !self.published && self.small_bytes >= self.small_share_bytes;
         let place = if self.known || early { Place::Main } else { Place::Small };

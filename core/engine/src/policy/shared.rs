@@ -11,6 +11,8 @@ pub trait Order: Send {
     fn miss(&mut self, tensor: u32, now: usize);
     /// [`Policy::insert`].
     fn insert(&mut self, tensor: u32, now: usize);
+    /// [`Policy::crowded`].
+    fn crowded(&self) -> bool;
     /// [`Policy::evict`].
     fn evict(&mut self) -> Option<u32>;
     /// [`Policy::remove`].
@@ -28,6 +30,9 @@ impl<P: Policy> Order for P {
     }
     fn insert(&mut self, tensor: u32, now: usize) {
         Policy::insert(self, tensor, now);
+    }
+    fn crowded(&self) -> bool {
+        Policy::crowded(self)
     }
     fn evict(&mut self) -> Option<u32> {
         Policy::evict(self)
@@ -71,6 +76,10 @@ impl Policy for Shared {
         self.0.insert(tensor, now);
     }
 
+    fn crowded(&self) -> bool {
+        self.0.crowded()
+    }
+
     fn evict(&mut self) -> Option<u32> {
         self.0.evict()
     }
@@ -110,6 +119,10 @@ impl Order for Parts {
 
     fn insert(&mut self, tensor: u32, now: usize) {
         self.enter(tensor).insert(tensor, now);
+    }
+
+    fn crowded(&self) -> bool {
+        self.orders[self.part].crowded()
     }
 
     fn evict(&mut self) -> Option<u32> {

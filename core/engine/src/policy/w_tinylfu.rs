@@ -19,15 +19,20 @@ const RESTART: f64 = 0.05;
 /// Newcomers enter a window, kept by LRU, that holds one tensor at least. What leaves the window stays only if it was
 /// used more often, by the estimate of a sketch, than the victim of the main part: a segmented LRU, most of it
 /// protected. The window may adapt: it grows or shrinks as long as that raises the hit ratio.
+///
+/// libCacheSim (0.3.5) counts without error or halving, when a tensor comes in, is hit in the main part or comes to the
+/// end of the window; and its window takes whatever comes, and hands on to the main part once room is needed.
 #[derive(Debug)]
 pub struct WTinyLfu {
     segments: Segments<3>,
-    sketch: Sketch,
+    counts: Counts,
     capacity_bytes: u64,
     window_share_bytes: u64,
     protected_share: f64,
     protected_share_bytes: u64,
     incoming_bytes: u64,
+    /// Whether a hit made the probation segment exceed its share, where counts are exact.
+    spills: bool,
     climber: Option<Climber>,
 }
 
@@ -70,12 +75,44 @@ impl WTinyLfu {
         self.protected_share_bytes = ((main as f64 * self.protected_share) as u64).min(main);
     }
 
-    /// Counts an access for the sketch and the climber.
-    fn count(&mut self, tensor: u32, hit: bool) {
-        self.sketch.count(tensor);
+    /// Counts an access for the climber.
+    fn climb(&mut self, hit: bool) {
         if let Some(window) = self.climber.as_mut().and_then(|climber| climber.count(hit)) {
             self.divide(window);
         }
+    }
+
+    /// What the protected segment leaves to the probation segment.
+    fn probation_share_bytes(&self) -> u64 {
+        self.capacity_bytes - self.window_share_bytes - self.protected_share_bytes
+    }
+
+    /// The main part's next victim.
+    fn victim(&self) -> Option<u32> {
+        self.segments.oldest(PROBATION).or_else(|| self.segments.oldest(PROTECTED))
+    }
+
+    /// The oldest of the window goes on to the main part or leaves; as many go on as there is room for.
+    fn hand_on(&mut self) -> Option<u32> {
+        let main_bytes = self.capacity_bytes - self.window_share_bytes;
+        while let Some(candidate) = self.segments.oldest(WINDOW) {
+            let bytes = self.segments.size(candidate);
+            let [probation, protected] = [PROBATION, PROTECTED].map(|segment| self.segments.bytes(segment));
+            let fits = (probation + protected).saturating_add(bytes) <= main_bytes;
+            let victim = self.victim().filter(|_| !fits);
+            let wins = victim.is_some_and(|victim| self.counts.uses(candidate) > self.counts.uses(victim));
+            self.counts.count(candidate);
+            if fits || wins {
+                // The lowest segment with room, as in libCacheSim's SLRU.
+                let above = probation.saturating_add(bytes) > self.probation_share_bytes()
+                    && protected.saturating_add(bytes) <= self.protected_share_bytes;
+                self.segments.make_newest(if above { PROTECTED } else { PROBATION }, candidate);
+            }
+            if !fits {
+                return if wins { victim } else { Some(candidate) };
+            }
+        }
+        self.victim()
     }
 }
 
@@ -86,7 +123,8 @@ impl Policy for WTinyLfu {
         Parameter::multiple(
             "sample",
             10.0,
-            "uses after which all counts are halved, as a multiple of the tensors that fit; 0: never",
+            "uses after which all counts are halved, as a multiple of the tensors that fit; 0: never, and counts are \
+             exact, as in libCacheSim",
         ),
         Parameter::choice("adaptive", "1: the window adapts by hill climbing, as Caffeine's does; 0: it stays"),
     ];
@@ -98,12 +136,13 @@ impl Policy for WTinyLfu {
         let climber = Climber { period: 10 * entries, accesses: 0, hits: 0, before: 0.0, window, step: -FIRST_STEP };
         let mut policy = Self {
             segments: Segments::new(setup.sizes),
-            sketch: Sketch::new(entries, sample),
+            counts: Counts::new(entries, setup.sizes.len(), sample),
             capacity_bytes: setup.capacity_bytes,
             window_share_bytes: 0,
             protected_share,
             protected_share_bytes: 0,
             incoming_bytes: 0,
+            spills: false,
             climber: (adaptive > 0.0).then_some(climber),
         };
         policy.divide(window);
@@ -111,7 +150,10 @@ impl Policy for WTinyLfu {
     }
 
     fn hit(&mut self, tensor: u32, _now: usize) {
-        self.count(tensor, true);
+        self.climb(true);
+        if !self.counts.is_exact() || self.segments.place(tensor) != Some(WINDOW) {
+            self.counts.count(tensor);
+        }
         match self.segments.place(tensor) {
             Some(WINDOW) => self.segments.make_newest(WINDOW, tensor),
             _ => {
@@ -119,34 +161,52 @@ impl Policy for WTinyLfu {
                 while self.segments.bytes(PROTECTED) > self.protected_share_bytes {
                     let Some(oldest) = self.segments.oldest(PROTECTED) else { break };
                     self.segments.make_newest(PROBATION, oldest);
+                    self.spills = self.counts.is_exact();
                 }
             }
         }
     }
 
     fn miss(&mut self, tensor: u32, _now: usize) {
-        self.count(tensor, false);
+        self.spills = self.crowded();
+        self.climb(false);
+        if !self.counts.is_exact() {
+            self.counts.count(tensor);
+        }
         self.incoming_bytes = self.segments.size(tensor);
     }
 
     fn insert(&mut self, tensor: u32, _now: usize) {
         self.segments.make_newest(WINDOW, tensor);
+        self.incoming_bytes = 0;
+        if self.counts.is_exact() {
+            self.counts.count(tensor);
+            return;
+        }
         let used: u64 = (WINDOW..=PROTECTED).map(|segment| self.segments.bytes(segment)).sum();
         // Where there is room for all, what the window cannot hold needs no contest.
         while used <= self.capacity_bytes && self.segments.bytes(WINDOW) > self.window_share_bytes {
             let Some(oldest) = self.segments.oldest(WINDOW).filter(|oldest| *oldest != tensor) else { break };
             self.segments.make_newest(PROBATION, oldest);
         }
-        self.incoming_bytes = 0;
+    }
+
+    fn crowded(&self) -> bool {
+        self.spills && self.segments.bytes(PROBATION) > self.probation_share_bytes()
     }
 
     fn evict(&mut self) -> Option<u32> {
+        if self.counts.is_exact() {
+            let loser = if self.crowded() { self.segments.oldest(PROBATION)? } else { self.hand_on()? };
+            self.segments.remove(loser);
+            return Some(loser);
+        }
         let alone = self.incoming_bytes == 0 && self.segments.newest(WINDOW) == self.segments.oldest(WINDOW);
         let overflows = !alone && self.segments.bytes(WINDOW) + self.incoming_bytes > self.window_share_bytes;
         let candidate = self.segments.oldest(WINDOW).filter(|_| overflows);
-        let victim = self.segments.oldest(PROBATION).or_else(|| self.segments.oldest(PROTECTED));
+        let victim = self.victim();
         let loser = match (candidate, victim) {
-            (Some(candidate), Some(victim)) if self.sketch.uses(candidate) > self.sketch.uses(victim) => {
+            (Some(candidate), Some(victim)) if self.counts.uses(candidate) > self.counts.uses(victim) => {
                 self.segments.make_newest(PROBATION, candidate);
                 victim
             }
@@ -166,6 +226,38 @@ impl Policy for WTinyLfu {
     }
 }
 
+/// How often tensors were used.
+#[derive(Debug)]
+enum Counts {
+    Estimated(Sketch),
+    Exact(Vec<u64>),
+}
+
+impl Counts {
+    /// For `tensors`, of which `entries` fit; exact for a sample of 0.
+    fn new(entries: usize, tensors: usize, sample: f64) -> Self {
+        if sample > 0.0 { Self::Estimated(Sketch::new(entries, sample)) } else { Self::Exact(vec![0; tensors]) }
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    fn uses(&self, tensor: u32) -> u64 {
+        match self {
+            Self::Estimated(sketch) => sketch.uses(tensor),
+            Self::Exact(uses) => uses[tensor as usize],
+        }
+    }
+
+    fn count(&mut self, tensor: u32) {
+        match self {
+            Self::Estimated(sketch) => sketch.count(tensor),
+            Self::Exact(uses) => uses[tensor as usize] += 1,
+        }
+    }
+}
+
 /// Counters of four bits in four rows: how often a tensor was used of late, never less than it was, at most 15.
 #[derive(Debug)]
 struct Sketch {
@@ -180,11 +272,11 @@ const ROWS: u64 = 4;
 const MOST: u64 = 15;
 
 impl Sketch {
-    /// For `entries` tensors, halved after `sample` times as many uses; for a sample of 0, never.
+    /// For `entries` tensors, halved after `sample` times as many uses.
     fn new(entries: usize, sample: f64) -> Self {
-        let sample = if sample > 0.0 { (entries as f64 * sample) as usize } else { usize::MAX };
         // Sixteen counters for each entry, as Caffeine has them, in a power of two of words.
-        Self { words: vec![0; entries.next_power_of_two()], counted: 0, sample: sample.max(1) }
+        let sample = ((entries as f64 * sample) as usize).max(1);
+        Self { words: vec![0; entries.next_power_of_two()], counted: 0, sample }
     }
 
     /// Word and shift of the counter of `tensor` in `row`.

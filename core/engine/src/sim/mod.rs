@@ -482,7 +482,8 @@ impl<P: Order + ?Sized> Engine<P> {
         observer.insert(now, tensor, slot.bytes);
     }
 
-    /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are.
+    /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are; and where a part that the
+    /// policy keeps apart is crowded, until it is not.
     #[inline]
     fn make_room<const RARE: bool, O: Observer>(
         &mut self,
@@ -493,7 +494,7 @@ impl<P: Order + ?Sized> Engine<P> {
     ) {
         // Slack is rare, too.
         let most = if RARE && self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
-        while self.room.used > most {
+        while self.room.used > most || self.policy.crowded() {
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
             slot.place = Place::Out;

@@ -15,6 +15,9 @@ pub(super) trait Model {
     fn hit(&mut self, t: u32, now: usize);
     fn miss(&mut self, _t: u32, _now: usize) {}
     fn insert(&mut self, t: u32, now: usize);
+    fn crowded(&self) -> bool {
+        false
+    }
     fn evict(&mut self) -> u32;
     fn remove(&mut self, t: u32);
 }
@@ -44,12 +47,12 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             counts.evictions += 1 + take(&mut residents, model, t).len() as u64;
             model.remove(t);
         }
-        sizes.borrow_mut()[t as usize] = bytes;
+        let resized = std::mem::replace(&mut sizes.borrow_mut()[t as usize], bytes) != bytes;
         if residents.contains(&t) {
             counts.hits += 1;
             counts.hit_bytes += bytes;
             model.hit(t, now);
-            while used(&residents) > setup.capacity_bytes {
+            while resized && (used(&residents) > setup.capacity_bytes || model.crowded()) {
                 let victim = model.evict();
                 counts.evictions += 1 + take(&mut residents, model, victim).len() as u64;
             }
@@ -74,7 +77,7 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
             model.insert(t, now);
             room = setup.capacity_bytes;
         }
-        while used(&residents) > room {
+        while used(&residents) > room || model.crowded() {
             let victim = model.evict();
             for left in take(&mut residents, model, victim).into_iter().chain([victim]) {
                 if left == t { counts.bypassed += 1 } else { counts.evictions += 1 }
@@ -333,12 +336,13 @@ impl Model for NaiveS3Fifo {
         *freq = (*freq + 1).min(3);
     }
     fn miss(&mut self, t: u32, _: usize) {
-        self.known = take(&mut self.ghost, t);
+        self.known = !self.published && take(&mut self.ghost, t);
     }
     fn insert(&mut self, t: u32, _: usize) {
         self.freq.insert(t, 0);
+        let known = self.known || take(&mut self.ghost, t);
         let fills = !self.published && !self.was_full && self.bytes(&self.small) >= self.small_share;
-        if self.known || fills { self.main.push_back(t) } else { self.small.push_back(t) }
+        if known || fills { self.main.push_back(t) } else { self.small.push_back(t) }
     }
     fn evict(&mut self) -> u32 {
         self.was_full = true;
@@ -516,12 +520,33 @@ impl Model for NaiveQdLpFifo {
     }
 }
 
+/// The paper's page in bytes: of all sizes seen, the greatest common divisor; or a byte; or the tensor.
+struct NaivePage {
+    kind: f64,
+    seen: Vec<u64>,
+}
+
+impl NaivePage {
+    fn bytes(&mut self, bytes: u64) -> f64 {
+        fn divisor(a: u64, b: u64) -> u64 {
+            if b == 0 { a } else { divisor(b, a % b) }
+        }
+        self.seen.push(bytes);
+        match self.kind {
+            0.0 => self.seen.iter().copied().fold(0, divisor) as f64,
+            1.0 => 1.0,
+            _ => bytes as f64,
+        }
+    }
+}
+
 /// As in the paper, with bytes in place of pages.
 struct NaiveCar {
     /// T1, T2, B1 and B2, the oldest first.
     lists: [VecDeque<u32>; 4],
     used: BTreeMap<u32, bool>,
     p: f64,
+    page: NaivePage,
     known: bool,
     sizes: Sizes,
     capacity: u64,
@@ -539,7 +564,7 @@ impl Model for NaiveCar {
     }
     fn miss(&mut self, t: u32, _: usize) {
         let (b1, b2) = (self.bytes(&[2]) as f64, self.bytes(&[3]) as f64);
-        let size = self.sizes.borrow()[t as usize] as f64;
+        let size = self.page.bytes(self.sizes.borrow()[t as usize]);
         let (in_b1, in_b2) = (self.lists[2].contains(&t), self.lists[3].contains(&t));
         if in_b1 {
             self.p = (self.p + f64::max(1.0, b2 / b1.max(1.0)) * size).min(self.capacity as f64);
@@ -579,7 +604,7 @@ impl Model for NaiveCar {
     }
 }
 
-/// As in the paper, case by case, for sizes that are all equal; with other sizes, the same cases in bytes.
+/// As in the paper, case by case; with bytes in place of pages.
 struct NaiveArc {
     t1: VecDeque<u32>,
     t2: VecDeque<u32>,
@@ -587,7 +612,7 @@ struct NaiveArc {
     b2: VecDeque<u32>,
     p: f64,
     from_b2: bool,
-    stepwise: bool,
+    page: NaivePage,
     /// Whether the newcomer was remembered, and its bytes.
     known: bool,
     incoming: u64,
@@ -609,7 +634,7 @@ impl Model for NaiveArc {
     fn miss(&mut self, t: u32, _: usize) {
         let (b1, b2) = (self.bytes(&[&self.b1]) as f64, self.bytes(&[&self.b2]) as f64);
         self.incoming = self.sizes.borrow()[t as usize];
-        let size = if self.stepwise { 1.0 } else { self.incoming as f64 };
+        let size = self.page.bytes(self.incoming);
         self.from_b2 = self.b2.contains(&t);
         self.known = self.from_b2 || self.b1.contains(&t);
         if self.b1.contains(&t) {
@@ -619,19 +644,16 @@ impl Model for NaiveArc {
             let delta = if b2 >= b1 { 1.0 } else { b1 / b2.max(1.0) };
             self.p = (self.p - delta * size).max(0.0);
         }
-        if self.stepwise {
-            let _ = take(&mut self.b1, t) || take(&mut self.b2, t);
-        }
+        let _ = take(&mut self.b1, t) || take(&mut self.b2, t);
     }
     fn insert(&mut self, t: u32, _: usize) {
-        let _ = take(&mut self.b1, t) || take(&mut self.b2, t);
         if self.known {
             self.t2.push_back(t)
         } else {
             self.t1.push_back(t)
         }
         self.incoming = 0;
-        if self.stepwise {
+        if self.page.kind < 2.0 {
             return;
         }
         while self.bytes(&[&self.t1, &self.b1]) > self.capacity && !self.b1.is_empty() {
@@ -642,7 +664,7 @@ impl Model for NaiveArc {
         }
     }
     fn evict(&mut self) -> u32 {
-        if self.stepwise && !self.known {
+        if self.page.kind < 2.0 && !self.known {
             // Case IV, one tensor at a time.
             if self.bytes(&[&self.t1, &self.b1]) + self.incoming > self.capacity {
                 if self.b1.pop_front().is_none() && !self.t1.is_empty() {
@@ -830,6 +852,402 @@ impl Model for NaiveLirs {
     }
 }
 
+/// Counters of four bits that share a table, or exact ones.
+struct NaiveCounts {
+    exact: bool,
+    counters: BTreeMap<u64, u64>,
+    size: u64,
+    counted: f64,
+    sample: f64,
+}
+
+impl NaiveCounts {
+    /// Where the counters of a tensor are: SplitMix64 of its number and the row.
+    fn places(&self, t: u32) -> Vec<u64> {
+        if self.exact {
+            return vec![u64::from(t)];
+        }
+        let place = |row: u64| {
+            let mut hash = (u64::from(t) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(row << 32);
+            hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (hash ^ (hash >> 31)) % (16 * self.size)
+        };
+        (0..4).map(place).collect()
+    }
+    fn uses(&self, t: u32) -> u64 {
+        self.places(t).iter().map(|place| self.counters.get(place).copied().unwrap_or(0)).min().unwrap()
+    }
+    fn count(&mut self, t: u32) {
+        for place in self.places(t) {
+            let counter = self.counters.entry(place).or_insert(0);
+            if self.exact || *counter < 15 {
+                *counter += 1;
+            }
+        }
+        self.counted += 1.0;
+        if !self.exact && self.counted >= self.sample {
+            self.counted = (self.counted / 2.0).floor();
+            self.counters.values_mut().for_each(|counter| *counter /= 2);
+        }
+    }
+}
+
+struct NaiveWTinyLfu {
+    window: VecDeque<u32>,
+    probation: VecDeque<u32>,
+    protected: VecDeque<u32>,
+    counts: NaiveCounts,
+    sizes: Sizes,
+    capacity: u64,
+    window_share: u64,
+    protected_part: f64,
+    protected_share: u64,
+    incoming: u64,
+    spills: bool,
+    /// Hits and accesses of this step, and the hit ratio of the step before; the window's share and how it moves.
+    period: Option<usize>,
+    hits: usize,
+    accesses: usize,
+    before: f64,
+    share: f64,
+    step: f64,
+}
+
+impl NaiveWTinyLfu {
+    fn bytes(&self, queue: &VecDeque<u32>) -> u64 {
+        bytes_of(&self.sizes, queue)
+    }
+    fn divide(&mut self) {
+        self.window_share = part(self.capacity, self.share);
+        self.protected_share = part(self.capacity - self.window_share, self.protected_part);
+    }
+    fn climb(&mut self, hit: bool) {
+        let Some(period) = self.period else { return };
+        self.hits += usize::from(hit);
+        self.accesses += 1;
+        if self.accesses == period {
+            let ratio = self.hits as f64 / period as f64;
+            let change = ratio - self.before;
+            if change < 0.0 {
+                self.step = -self.step;
+            }
+            self.share = (self.share + self.step).clamp(0.0, 1.0);
+            self.step *= if change.abs() >= 0.05 { 0.0625 / self.step.abs() } else { 0.98 };
+            (self.hits, self.accesses, self.before) = (0, 0, ratio);
+            self.divide();
+        }
+    }
+    fn probation_share(&self) -> u64 {
+        self.capacity - self.window_share - self.protected_share
+    }
+    fn victim(&self) -> Option<u32> {
+        self.probation.front().or(self.protected.front()).copied()
+    }
+    fn hand_on(&mut self) -> u32 {
+        loop {
+            let Some(candidate) = self.window.pop_front() else { return self.victim().unwrap() };
+            let bytes = self.sizes.borrow()[candidate as usize];
+            let (probation, protected) = (self.bytes(&self.probation), self.bytes(&self.protected));
+            let fits = probation + protected + bytes <= self.capacity - self.window_share;
+            let victim = self.victim().filter(|_| !fits);
+            let loses = !fits && victim.is_none_or(|v| self.counts.uses(candidate) <= self.counts.uses(v));
+            self.counts.count(candidate);
+            if loses {
+                self.window.push_front(candidate);
+                return candidate;
+            }
+            let room = [probation + bytes <= self.probation_share(), protected + bytes <= self.protected_share];
+            if room == [false, true] {
+                self.protected.push_back(candidate)
+            } else {
+                self.probation.push_back(candidate)
+            }
+            if let Some(victim) = victim {
+                return victim;
+            }
+        }
+    }
+}
+
+impl Model for NaiveWTinyLfu {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.climb(true);
+        let in_window = take(&mut self.window, t);
+        if !(self.counts.exact && in_window) {
+            self.counts.count(t);
+        }
+        if in_window {
+            self.window.push_back(t);
+            return;
+        }
+        assert!(take(&mut self.probation, t) || take(&mut self.protected, t));
+        self.protected.push_back(t);
+        while self.bytes(&self.protected) > self.protected_share && !self.protected.is_empty() {
+            self.probation.push_back(self.protected.pop_front().unwrap());
+            self.spills = self.counts.exact;
+        }
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.spills = self.crowded();
+        self.climb(false);
+        if !self.counts.exact {
+            self.counts.count(t);
+        }
+        self.incoming = self.sizes.borrow()[t as usize];
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.incoming = 0;
+        if self.counts.exact {
+            self.counts.count(t);
+            self.window.push_back(t);
+            return;
+        }
+        self.window.push_back(t);
+        let used = self.bytes(&self.window) + self.bytes(&self.probation) + self.bytes(&self.protected);
+        while used <= self.capacity && self.window.len() > 1 && self.bytes(&self.window) > self.window_share {
+            self.probation.push_back(self.window.pop_front().unwrap());
+        }
+    }
+    fn crowded(&self) -> bool {
+        self.spills && self.bytes(&self.probation) > self.probation_share()
+    }
+    fn evict(&mut self) -> u32 {
+        let loser = if self.counts.exact {
+            if self.crowded() { self.probation[0] } else { self.hand_on() }
+        } else {
+            let alone = self.incoming == 0 && self.window.len() == 1;
+            let overflows = !alone && self.bytes(&self.window) + self.incoming > self.window_share;
+            let candidate = self.window.front().copied().filter(|_| overflows);
+            match (candidate, self.victim()) {
+                (Some(candidate), Some(victim)) if self.counts.uses(candidate) > self.counts.uses(victim) => {
+                    self.window.pop_front();
+                    self.probation.push_back(candidate);
+                    victim
+                }
+                (Some(candidate), _) => candidate,
+                (None, victim) => victim.unwrap_or_else(|| self.window[0]),
+            }
+        };
+        self.remove(loser);
+        loser
+    }
+    fn remove(&mut self, t: u32) {
+        assert!(take(&mut self.window, t) || take(&mut self.probation, t) || take(&mut self.protected, t));
+    }
+}
+
+#[derive(PartialEq)]
+enum Heat {
+    Hot,
+    Cold,
+    Ghost,
+}
+
+/// One tensor of the clock.
+struct Hand {
+    t: u32,
+    heat: Heat,
+    used: bool,
+    tested: bool,
+}
+
+/// The clock begins where the hand of the hot ones is.
+struct NaiveClockPro {
+    clock: Vec<Hand>,
+    /// Cold tensors in the order in which they became so.
+    cold: VecDeque<u32>,
+    share: u64,
+    sizes: Sizes,
+    capacity: u64,
+    known: bool,
+}
+
+impl NaiveClockPro {
+    fn size(&self, t: u32) -> u64 {
+        self.sizes.borrow()[t as usize]
+    }
+    fn bytes(&self, heat: &Heat) -> u64 {
+        self.clock.iter().filter(|x| x.heat == *heat).map(|x| self.size(x.t)).sum()
+    }
+    fn take(&mut self, t: u32) -> Hand {
+        let at = self.clock.iter().position(|x| x.t == t).unwrap();
+        self.clock.remove(at)
+    }
+    fn end_test(&mut self, at: usize) {
+        let Hand { t, used, .. } = self.clock[at];
+        self.clock[at].tested = false;
+        if !used {
+            self.share -= self.share.min(self.size(t));
+        }
+        if self.clock[at].heat == Heat::Ghost {
+            self.clock.remove(at);
+        }
+    }
+    fn test(&mut self, t: u32) {
+        self.clock.push(Hand { t, heat: Heat::Cold, used: false, tested: true });
+        self.cold.push_back(t);
+    }
+    fn heat(&mut self, t: u32) {
+        self.share = self.capacity.min(self.share + self.size(t));
+        self.clock.push(Hand { t, heat: Heat::Hot, used: false, tested: false });
+        while self.bytes(&Heat::Hot) > self.capacity - self.share && self.cool() {}
+    }
+    fn cool(&mut self) -> bool {
+        if self.clock.iter().all(|x| x.heat != Heat::Hot) {
+            return false;
+        }
+        loop {
+            if self.clock[0].tested {
+                let ghost = self.clock[0].heat == Heat::Ghost;
+                self.end_test(0);
+                if ghost {
+                    continue;
+                }
+            }
+            let mut first = self.clock.remove(0);
+            let cools = first.heat == Heat::Hot && !first.used;
+            if cools {
+                first.heat = Heat::Cold;
+                self.cold.push_back(first.t);
+            } else if first.heat == Heat::Hot {
+                first.used = false;
+            }
+            self.clock.push(first);
+            if cools {
+                return true;
+            }
+        }
+    }
+}
+
+impl Model for NaiveClockPro {
+    fn hit(&mut self, t: u32, _: usize) {
+        self.clock.iter_mut().find(|x| x.t == t).unwrap().used = true;
+    }
+    fn miss(&mut self, t: u32, _: usize) {
+        self.known = self.clock.iter().any(|x| x.t == t);
+        self.clock.retain(|x| x.t != t);
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        if self.known { self.heat(t) } else { self.test(t) }
+    }
+    fn evict(&mut self) -> u32 {
+        loop {
+            let Some(t) = self.cold.pop_front() else {
+                assert!(self.cool());
+                continue;
+            };
+            let at = self.clock.iter().position(|x| x.t == t).unwrap();
+            match (self.clock[at].used, self.clock[at].tested) {
+                (true, true) => {
+                    self.take(t);
+                    self.heat(t);
+                }
+                (true, false) => {
+                    self.take(t);
+                    self.test(t);
+                }
+                (false, false) => return self.take(t).t,
+                (false, true) => {
+                    self.clock[at].heat = Heat::Ghost;
+                    while self.bytes(&Heat::Ghost) > self.capacity {
+                        let first = self.clock.iter().position(|x| x.tested).unwrap();
+                        self.end_test(first);
+                    }
+                    return t;
+                }
+            }
+        }
+    }
+    fn remove(&mut self, t: u32) {
+        self.take(t);
+        self.cold.retain(|x| *x != t);
+    }
+}
+
+struct NaiveMockingjay {
+    /// Tensor, time of the next use and of the last.
+    residents: Vec<(u32, Option<usize>, usize)>,
+    /// Distances by tensor and by size.
+    own: BTreeMap<u32, i64>,
+    by_size: BTreeMap<u32, i64>,
+    /// The last use of each, within the window.
+    used: BTreeMap<u32, usize>,
+    sizes: Sizes,
+    window: usize,
+    now: usize,
+}
+
+impl NaiveMockingjay {
+    fn class(&self, t: u32) -> u32 {
+        self.sizes.borrow()[t as usize].checked_ilog2().map_or(0, |octave| octave + 1)
+    }
+    fn learn(prediction: &mut i64, seen: usize) {
+        let error = seen as i64 - *prediction;
+        *prediction += error.signum() * (error.abs() as f64 / 16.0).ceil() as i64;
+    }
+    fn note(&mut self, t: u32, now: usize) {
+        self.now = now;
+        let class = self.class(t);
+        if let Some(before) = self.used.insert(t, now) {
+            let seen = now - before;
+            Self::learn(self.own.entry(t).or_insert(seen as i64), seen);
+            Self::learn(self.by_size.entry(class).or_insert(seen as i64), seen);
+        }
+        let mut old: Vec<(usize, u32)> = self.used.iter().map(|(t, then)| (*then, *t)).collect();
+        old.retain(|(then, _)| now - then >= self.window);
+        old.sort_unstable();
+        for (_, t) in old {
+            let class = self.class(t);
+            Self::learn(self.by_size.entry(class).or_insert(self.window as i64), self.window);
+            if let Some(own) = self.own.get_mut(&t) {
+                Self::learn(own, self.window);
+            }
+            self.used.remove(&t);
+        }
+    }
+}
+
+impl Model for NaiveMockingjay {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.note(t, now);
+        self.residents.retain(|r| r.0 != t);
+        self.insert(t, now);
+    }
+    fn miss(&mut self, t: u32, now: usize) {
+        self.note(t, now);
+    }
+    fn insert(&mut self, t: u32, now: usize) {
+        let distance = self.own.get(&t).or(self.by_size.get(&self.class(t)));
+        let next = match distance {
+            None => Some(now + self.window),
+            Some(distance) if *distance >= self.window as i64 => None,
+            Some(distance) => Some(now + *distance as usize),
+        };
+        self.residents.push((t, next, now));
+    }
+    fn evict(&mut self) -> u32 {
+        // How far from now, in which direction, and how long unused.
+        let rank = |r: &(u32, Option<usize>, usize)| {
+            let next = r.1.unwrap_or(usize::MAX);
+            (next.abs_diff(self.now), next <= self.now, usize::MAX - r.2)
+        };
+        let at = (0..self.residents.len()).max_by_key(|at| rank(&self.residents[*at])).unwrap();
+        self.residents.remove(at).0
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+/// About how many tensors fit.
+fn entries(setup: &Setup<'_>) -> u64 {
+    let bytes: u64 = setup.sizes.iter().sum();
+    let count = setup.sizes.len() as u64;
+    (setup.capacity_bytes * count / bytes.max(1)).clamp(1, count.max(1))
+}
+
 /// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
 pub(super) fn model(
     policy: PolicySpec,
@@ -866,6 +1284,7 @@ pub(super) fn model(
         PolicyKind::Lfuda if values[0] == 0.0 => Some(Box::new(NaiveLfuda { residents: Vec::new(), age: 0 })),
         PolicyKind::Lfuda => ranked(Box::new(|r, _| (r.age + r.uses as f64, r.used as f64))),
         PolicyKind::Gdsf => ranked(Box::new(move |r, _| (r.age + r.uses as f64 / size(r), r.used as f64))),
+        PolicyKind::Size => ranked(Box::new(move |r, _| (-size(r), r.used as f64))),
         PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], r.inserted as f64))),
         PolicyKind::Belady => ranked(Box::new(move |r, _| (-next(r), -(r.used as f64)))),
         PolicyKind::BeladySize => ranked(Box::new(move |r, now| {
@@ -923,9 +1342,27 @@ pub(super) fn model(
             lists: Default::default(),
             used: BTreeMap::new(),
             p: 0.0,
+            page: NaivePage { kind: values[0], seen: Vec::new() },
             known: false,
             sizes,
             capacity,
+        })),
+        PolicyKind::ClockPro => Some(Box::new(NaiveClockPro {
+            clock: Vec::new(),
+            cold: VecDeque::new(),
+            share: part(capacity, values[0]),
+            sizes,
+            capacity,
+            known: false,
+        })),
+        PolicyKind::Mockingjay => Some(Box::new(NaiveMockingjay {
+            residents: Vec::new(),
+            own: BTreeMap::new(),
+            by_size: BTreeMap::new(),
+            used: BTreeMap::new(),
+            sizes,
+            window: (entries(setup) as f64 * values[0]).floor().max(1.0) as usize,
+            now: 0,
         })),
         PolicyKind::TwoQ => Some(Box::new(NaiveTwoQ {
             newcomers: VecDeque::new(),
@@ -936,6 +1373,36 @@ pub(super) fn model(
             out_share: part(capacity, values[1]),
             known: false,
         })),
+        PolicyKind::WTinyLfu => {
+            let entries = entries(setup);
+            let mut model = NaiveWTinyLfu {
+                window: VecDeque::new(),
+                probation: VecDeque::new(),
+                protected: VecDeque::new(),
+                counts: NaiveCounts {
+                    exact: values[2] == 0.0,
+                    counters: BTreeMap::new(),
+                    size: entries.next_power_of_two(),
+                    counted: 0.0,
+                    sample: (entries as f64 * values[2]).floor().max(1.0),
+                },
+                sizes,
+                capacity,
+                window_share: 0,
+                protected_part: values[1],
+                protected_share: 0,
+                incoming: 0,
+                spills: false,
+                period: (values[3] == 1.0).then_some(10 * entries as usize),
+                hits: 0,
+                accesses: 0,
+                before: 0.0,
+                share: values[0],
+                step: -0.0625,
+            };
+            model.divide();
+            Some(Box::new(model))
+        }
         PolicyKind::Arc => Some(Box::new(NaiveArc {
             t1: VecDeque::new(),
             t2: VecDeque::new(),
@@ -943,7 +1410,7 @@ pub(super) fn model(
             b2: VecDeque::new(),
             p: 0.0,
             from_b2: false,
-            stepwise: values[0] == 1.0,
+            page: NaivePage { kind: values[0], seen: Vec::new() },
             known: false,
             incoming: 0,
             sizes,
