@@ -121,8 +121,8 @@ proptest! {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The first keeps an estimate, the third learns from its own predictions; the others draw by chance.
-    let without = ["w-tinylfu", "random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd"];
+    // The first keeps an estimate; the others draw by chance.
+    let without = ["w-tinylfu", "random", "hyperbolic", "lecar", "cacheus", "lhd"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
@@ -252,8 +252,9 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     wrong.values = wrong.values.iter().map(|s| 1.0 - s).collect();
     let lru = misses(&local, &wrong, PolicyKind::Lru, 60);
     let predicted = misses(&local, &wrong, PolicyKind::MlReuse, 60);
-    assert_eq!(predicted, lru);
-    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > lru);
+    // What it takes to see that they are wrong, and to change sides.
+    assert!(predicted <= lru + 32 + lru / 50, "{predicted} {lru}");
+    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > 2 * lru);
 }
 
 #[test]
