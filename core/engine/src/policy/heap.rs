@@ -120,11 +120,6 @@ impl<K: PartialOrd + Copy> IndexedHeap<K> {
         Self { items: Vec::new(), places: vec![ABSENT; tensors] }
     }
 
-    /// The key of `tensor`, which must be in the heap.
-    pub(super) fn key(&self, tensor: u32) -> K {
-        self.items[self.places[tensor as usize] as usize].0
-    }
-
     /// Adds `tensor`, or changes its key.
     pub(super) fn set(&mut self, tensor: u32, key: K) {
         let place = match self.places[tensor as usize] {
