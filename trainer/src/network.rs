@@ -167,3 +167,57 @@ fn dot<const N: usize>(row: &[f32], inputs: &[f32; N]) -> f32 {
     let [a, b, c, d, e, f, g, h] = sums;
     ((a + b) + (c + d)) + ((e + f) + (g + h)) + row[N]
 }
+
+#[cfg(test)]
+mod tests {
+    use accel_core::score::embedded::Network;
+
+    use super::*;
+
+    fn sample(rng: &mut Rng, wanted: f32, at_least: bool) -> Sample {
+        let numbers = std::array::from_fn(|_| rng.below(4096) as i16);
+        let inputs = Inputs { switches: [rng.below(6) as usize, 6 + rng.below(14) as usize, SWITCHES], numbers };
+        Sample { inputs, wanted, at_least, weight: 1.0 + rng.unit() as f32 }
+    }
+
+    #[test]
+    fn gradients_are_differences_of_losses() {
+        let mut rng = Rng::new(3, "test");
+        let mut trainee = Trainee::new(&mut rng);
+        let samples: Vec<Sample> = (0..8).map(|i| sample(&mut rng, 0.2 * i as f32, i % 4 == 1)).collect();
+        let weight: f32 = samples.iter().map(|sample| sample.weight).sum();
+        trainee.gradient.fill(0.0);
+        for sample in &samples {
+            trainee.learn(sample);
+        }
+        let gradient = trainee.gradient.clone();
+        let mut compared = 0;
+        for at in (0..WEIGHTS).step_by(7).chain(THIRD_AT..WEIGHTS) {
+            let before = trainee.weights[at];
+            let [above, below] = [1e-2f32, -1e-2].map(|step| {
+                trainee.weights[at] = before + step;
+                f64::from(trainee.loss(samples.iter()))
+            });
+            trainee.weights[at] = before;
+            let difference = (above - below) / 2e-2 * f64::from(weight);
+            // Where a neuron turns on within the step, the difference is another one.
+            let close = (difference - f64::from(gradient[at])).abs() < 0.02 + 0.05 * difference.abs();
+            compared += usize::from(close);
+        }
+        let all = (0..WEIGHTS).step_by(7).chain(THIRD_AT..WEIGHTS).count();
+        assert!(compared * 100 >= all * 97, "{compared} of {all}");
+    }
+
+    #[test]
+    fn the_whole_numbers_say_what_the_trainee_says() {
+        let mut rng = Rng::new(4, "test");
+        let trainee = Trainee::new(&mut rng);
+        let network = Network::new(&trainee.whole());
+        for i in 0..200 {
+            let sample = sample(&mut rng, 0.05 * i as f32, false);
+            let said = trainee.forward(&sample.inputs, &mut [0.0; NUMBERS]).2.clamp(0.0, 18.0 / 16.0);
+            let whole = f32::from(network.predict(&sample.inputs)) / ONE as f32;
+            assert!((said - whole).abs() < 0.02, "{said} {whole}");
+        }
+    }
+}

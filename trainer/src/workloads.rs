@@ -19,7 +19,7 @@ use crate::storage::Storage;
 /// Traces that are longer are left out.
 const LONGEST: usize = 250_000;
 /// Kinds of workloads, as often as they are drawn.
-const KINDS: [Kind; 24] = [
+const KINDS: [Kind; 26] = [
     Kind::Decode,
     Kind::Decode,
     Kind::Decode,
@@ -31,6 +31,8 @@ const KINDS: [Kind; 24] = [
     Kind::Experts,
     Kind::Encoder,
     Kind::Encoder,
+    Kind::Pair,
+    Kind::Pair,
     Kind::Images,
     Kind::Images,
     Kind::Images,
@@ -52,6 +54,7 @@ enum Kind {
     Requests,
     Experts,
     Encoder,
+    Pair,
     Images,
     Training,
     Tenants,
@@ -108,13 +111,16 @@ fn between(rng: &mut Rng, least: u64, most: u64) -> u64 {
 
 fn model(rng: &mut Rng, kind: Kind) -> Result<ModelRun, Error> {
     let shape = match kind {
-        Kind::Training => rng.pick(&[Kind::Decode, Kind::Encoder, Kind::Images, Kind::Images, Kind::Experts]),
+        Kind::Training => {
+            rng.pick(&[Kind::Decode, Kind::Encoder, Kind::Images, Kind::Images, Kind::Experts, Kind::Pair])
+        }
         Kind::Requests => Kind::Decode,
         kind => kind,
     };
     let json = match shape {
         Kind::Images => images(rng),
         Kind::Encoder => encoder(rng),
+        Kind::Pair => pair(rng),
         Kind::Experts => experts(rng),
         _ => decoder(rng),
     };
@@ -126,16 +132,17 @@ fn model(rng: &mut Rng, kind: Kind) -> Result<ModelRun, Error> {
     let mut run = ModelRun { model: ModelRef::Config(Box::new(config)), tile_bytes, ..ModelRun::default() };
     run.batch_size = between(rng, 1, 16);
     let tokens = between(rng, 16, 512);
-    if shape == Kind::Experts {
+    if run.model.config()?.transformer().is_some_and(|model| model.experts.is_some()) {
         let (zipf, stickiness) = (rng.unit(), 0.4 * rng.unit());
         run.routing = Routing { zipf, stickiness, log: None };
     }
+    let takes_tokens = shape != Kind::Images && !json.contains("\"vit\"");
     match (kind, shape) {
         (Kind::Training, _) => {
             run.task = Task::Training;
             run.steps = 2 + u64::from(rng.below(4));
             run.optimizer = rng.pick(&[Optimizer::Sgd, Optimizer::Momentum, Optimizer::Adam]);
-            run.prompt_tokens = (shape != Kind::Images).then_some(tokens);
+            run.prompt_tokens = takes_tokens.then_some(tokens);
         }
         (Kind::Requests, _) => {
             let parts = 2 + rng.below(4);
@@ -147,12 +154,12 @@ fn model(rng: &mut Rng, kind: Kind) -> Result<ModelRun, Error> {
             });
             run.requests = Some(Requests::parse(&text.collect::<Vec<_>>().join(","))?);
         }
-        (_, Kind::Decode | Kind::Experts) => {
+        (_, Kind::Decode | Kind::Experts | Kind::Pair) => {
             run.prompt_tokens = Some(tokens);
             run.decode_tokens = Some(between(rng, 8, 64));
         }
         (_, Kind::Encoder) => {
-            run.prompt_tokens = Some(tokens);
+            run.prompt_tokens = takes_tokens.then_some(tokens);
             run.steps = between(rng, 3, 16);
         }
         _ => run.steps = between(rng, 3, 16),
@@ -204,9 +211,36 @@ fn experts(rng: &mut Rng) -> String {
     )
 }
 
+/// An encoder and a decoder, with experts or without.
+fn pair(rng: &mut Rng) -> String {
+    let heads = 3 + u64::from(rng.below(10));
+    let (width, layers, vocabulary) = (64 * heads, 2 * (1 + rng.below(8)), between(rng, 2_000, 40_000));
+    let shape = format!(
+        r#""d_model":{width},"d_ff":{},"d_kv":64,"num_heads":{heads},"num_layers":{layers},"vocab_size":{vocabulary}"#,
+        width * (2 + u64::from(rng.below(4)))
+    );
+    if rng.below(3) == 0 {
+        return format!(r#"{{"model_type":"t5",{shape}}}"#);
+    }
+    let (experts, sparse) = (rng.pick(&[4, 8, 16, 32]), layers / 2);
+    format!(
+        r#"{{"model_type":"switch_transformers",{shape},"num_decoder_layers":{layers},"num_experts":{experts},
+        "num_sparse_encoder_layers":{sparse},"num_sparse_decoder_layers":{sparse}}}"#
+    )
+}
+
+/// Of texts or of images.
 fn encoder(rng: &mut Rng) -> String {
     let heads = 3 + u64::from(rng.below(14));
     let (width, layers, inner) = (64 * heads, 3 + rng.below(14), 64 * heads * (2 + u64::from(rng.below(4))));
+    if rng.below(3) == 0 {
+        return format!(
+            r#"{{"model_type":"vit","hidden_size":{width},"intermediate_size":{inner},"num_hidden_layers":{layers},
+            "num_attention_heads":{heads},"image_size":{},"patch_size":16,"num_channels":3,"num_labels":{}}}"#,
+            16 * (4 + rng.below(11)),
+            10 * (1 + rng.below(99))
+        );
+    }
     format!(
         r#"{{"model_type":"bert","hidden_size":{width},"intermediate_size":{inner},"num_hidden_layers":{layers},
         "num_attention_heads":{heads},"vocab_size":{},"max_position_embeddings":1024,"type_vocab_size":2}}"#,

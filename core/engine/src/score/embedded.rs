@@ -3,7 +3,7 @@
 //! Two hidden layers, whole numbers throughout: features, weights and sums, so that every platform gives the same. It
 //! was trained by `accel-trainer embedded` on workloads of random shapes; `docs/learned.md` is its model card.
 
-use super::history::{CONTEXTS, Context, NEVER, ONE, Seen, predicted, scan};
+use super::history::{CONTEXTS, Context, NEVER, ONE, Place, Seen, predicted, scan};
 use super::{Scorer, Scores, log2};
 use crate::trace::Trace;
 
@@ -11,10 +11,12 @@ use crate::trace::Trace;
 pub const CHOICES: [usize; 3] = [6, 14, 3];
 /// Inputs of which one in each group of [`CHOICES`] is on.
 pub const SWITCHES: usize = CHOICES[0] + CHOICES[1] + CHOICES[2];
+/// Numbers of the access itself.
+const OWN: usize = 10;
 /// What a [`Context`] tells the network.
-const TELLS: usize = 7;
+const TELLS: usize = 8;
 /// Inputs that are numbers, a multiple of eight.
-pub const NUMBERS: usize = (5 + TELLS * (CONTEXTS + 1)).next_multiple_of(8);
+pub const NUMBERS: usize = (OWN + TELLS * (CONTEXTS + 1)).next_multiple_of(8);
 /// Neurons of the hidden layers.
 pub const HIDDEN: [usize; 2] = [32, 16];
 /// Weights in all.
@@ -44,11 +46,26 @@ impl Inputs {
     pub fn of(seen: &Seen) -> Self {
         let [kinds, ops, modes] = CHOICES;
         let switch = |at: usize, choices: usize, first: usize| if at < choices { first + at } else { SWITCHES };
-        let mut numbers = [0; NUMBERS];
+        let whole = |n: u32| log2(u64::from(n) + 1) as i16;
         let [gap, before] = seen.gaps.map(|gap| log2(u64::from(gap)) as i16);
-        let own = [(log2(seen.bytes) / 2) as i16, log2(u64::from(seen.uses) + 1) as i16, gap, before, predicted(seen) as i16];
-        let contexts = seen.contexts.iter().chain([&seen.all]).flat_map(tells);
-        numbers.iter_mut().zip(own.into_iter().chain(contexts)).for_each(|(slot, number)| *slot = number);
+        let Place { now, layer, highest, backwards, turned } = seen.place;
+        let mut numbers = [0; NUMBERS];
+        numbers[..OWN].copy_from_slice(&[
+            (log2(seen.bytes) / 2) as i16,
+            whole(seen.uses),
+            gap,
+            before,
+            predicted(seen) as i16,
+            whole(now),
+            whole(layer),
+            whole(highest),
+            i16::from(backwards) << 12,
+            whole(now - turned),
+        ]);
+        let chunks = numbers[OWN..].as_chunks_mut::<TELLS>().0;
+        for (chunk, context) in chunks.iter_mut().zip(seen.contexts.iter().chain([&seen.all])) {
+            *chunk = tells(context);
+        }
         Self {
             switches: [
                 switch(seen.kind as usize, kinds, 0),
@@ -67,6 +84,7 @@ fn tells(context: &Context) -> [i16; TELLS] {
         context.mean as i16,
         context.deviation as i16,
         context.last as i16,
+        context.slow as i16,
         count(context.outcomes),
         context.beyond[0] as i16,
         context.beyond[1] as i16,
@@ -152,4 +170,68 @@ pub fn scores(trace: &Trace, network: &Network) -> Scores {
     let mut values = Vec::with_capacity(trace.accesses().len());
     scan(trace, |seen| values.push(super::of_log2(network.predict(&Inputs::of(seen)))));
     Scores { values: values.into(), scorer: Scorer::Embedded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testing::trace;
+
+    /// The same network with numbers of 64 bits, weight by weight in the order of the file.
+    fn plain(weights: &[i16], inputs: &Inputs) -> u16 {
+        let [first, second] = HIDDEN;
+        let (switches, rest) = weights.split_at(SWITCHES * first);
+        let (of_first, rest) = rest.split_at((NUMBERS + 1) * first);
+        let (of_second, of_third) = rest.split_at((first + 1) * second);
+        let layer = |rows: &[i16], inputs: &[i64], extra: &dyn Fn(usize) -> i64| -> Vec<i64> {
+            let row = |(i, row): (usize, &[i16])| {
+                let sum: i64 = row.iter().zip(inputs).map(|(weight, input)| i64::from(*weight) * input).sum();
+                let sum = sum + i64::from(row[inputs.len()]) * 4096 + extra(i);
+                assert!(i32::try_from(sum).is_ok(), "{sum}");
+                sum.div_euclid(512)
+            };
+            rows.chunks(inputs.len() + 1).enumerate().map(row).collect()
+        };
+        let relu = |values: Vec<i64>| values.into_iter().map(|value| value.clamp(0, 16_383)).collect::<Vec<i64>>();
+        let on = |i: usize| -> i64 {
+            let on = inputs.switches.iter().filter(|switch| **switch < SWITCHES);
+            on.map(|switch| i64::from(switches[switch * first + i]) * 4096).sum()
+        };
+        let numbers: Vec<i64> = inputs.numbers.iter().map(|number| i64::from(*number)).collect();
+        let one = relu(layer(of_first, &numbers, &on));
+        let two = relu(layer(of_second, &one, &|_| 0));
+        let change = layer(of_third, &two, &|_| 0)[0];
+        (numbers[PREDICTED] + change).clamp(0, i64::from(NEVER)) as u16
+    }
+
+    #[test]
+    fn the_network_is_the_plain_one_and_never_overflows() {
+        let greatest = GREATEST as i16;
+        let mut state = 1u32;
+        let mut draw = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as i16
+        };
+        let drawn: [i16; WEIGHTS] = std::array::from_fn(|_| draw() % (greatest + 1));
+        for weights in [drawn, [greatest; WEIGHTS], [-greatest; WEIGHTS]] {
+            let network = Network::new(&weights);
+            for numbers in [[8191; NUMBERS], [0; NUMBERS], std::array::from_fn(|i| (i * 191 % 8192) as i16)] {
+                for switches in [[0, 6, 20], [5, 19, 22], [SWITCHES; 3]] {
+                    let inputs = Inputs { switches, numbers };
+                    assert_eq!(network.predict(&inputs), plain(&weights, &inputs));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_predicted() {
+        let order: Vec<u32> = (0..3000).map(|i| i % 100).collect();
+        let scores = embedded(&trace(&[65_536; 100], &order));
+        let wanted = crate::score::of_log2(log2(100));
+        let off = scores.values[300..].iter().map(|score| (score - wanted).abs()).fold(0.0, f64::max);
+        // Within a factor of two.
+        assert!(off < 1.0 / 18.0, "{off}");
+        assert_eq!(scores.scorer, Scorer::Embedded);
+    }
 }

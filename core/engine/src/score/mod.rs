@@ -48,6 +48,41 @@ closed! {
     }
 }
 
+closed! {
+    /// Who scores where no language model is asked.
+    #[derive(Default)]
+    pub enum BuiltIn("scorer", "scorer") {
+        /// [`embedded`].
+        #[default]
+        Embedded = "embedded" titled "embedded: the trained network",
+        /// [`history`].
+        History = "history" titled "history: what came back after how long",
+        /// [`heuristic`].
+        Heuristic = "heuristic" titled "heuristic: the prototype's sum",
+    }
+}
+
+impl BuiltIn {
+    /// A score for every access of `trace`, each from the accesses before it; the heuristic divides by the largest values
+    /// of the whole trace, as the prototype does.
+    pub fn scores(self, trace: &Trace) -> Scores {
+        match self {
+            Self::Embedded => embedded::embedded(trace),
+            Self::History => history::history(trace),
+            Self::Heuristic => heuristic(trace),
+        }
+    }
+
+    /// The same as one of all scorers.
+    pub fn scorer(self) -> Scorer {
+        match self {
+            Self::Embedded => Scorer::Embedded,
+            Self::History => Scorer::History,
+            Self::Heuristic => Scorer::Heuristic,
+        }
+    }
+}
+
 /// A score for every access, and who made them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {

@@ -255,6 +255,16 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     // What it takes to see that they are wrong, and to change sides.
     assert!(predicted <= lru + 32 + lru / 50, "{predicted} {lru}");
     assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > 2 * lru);
+    // All alike, and by chance, where the order has no sense either.
+    let any: Vec<u32> = (0..40_000).map(|_| rng.below(200)).collect();
+    let any = trace(&[3; 200], &any);
+    let constant = Scores { values: vec![0.5; 40_000].into(), scorer: Scorer::Heuristic };
+    let drawn = Scores { values: (0..40_000).map(|_| rng.unit()).collect(), scorer: Scorer::Heuristic };
+    for scores in [&constant, &drawn] {
+        let (lru, predicted) =
+            (misses(&any, scores, PolicyKind::Lru, 60), misses(&any, scores, PolicyKind::MlReuse, 60));
+        assert!(predicted <= lru + lru / 50, "{predicted} {lru}");
+    }
 }
 
 #[test]
