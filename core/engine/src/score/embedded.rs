@@ -175,7 +175,6 @@ pub fn scores(trace: &Trace, network: &Network) -> Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::testing::trace;
 
     /// The same network with numbers of 64 bits, weight by weight in the order of the file.
     fn plain(weights: &[i16], inputs: &Inputs) -> u16 {
@@ -222,16 +221,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_cycle_is_predicted() {
-        let order: Vec<u32> = (0..3000).map(|i| i % 100).collect();
-        let scores = embedded(&trace(&[65_536; 100], &order));
-        let wanted = crate::score::of_log2(log2(100));
-        let off = scores.values[300..].iter().map(|score| (score - wanted).abs()).fold(0.0, f64::max);
-        // Within a factor of two.
-        assert!(off < 1.0 / 18.0, "{off}");
-        assert_eq!(scores.scorer, Scorer::Embedded);
     }
 }

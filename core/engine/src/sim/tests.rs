@@ -9,7 +9,7 @@ use super::*;
 use crate::memory::Physical;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
-use crate::score::{Scorer, Scores, heuristic};
+use crate::score::{BuiltIn, Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::{expiring, sized, trace, tree};
@@ -240,6 +240,11 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     let best = misses(&looped, &scores, PolicyKind::Belady, 50);
     let predicted = misses(&looped, &scores, PolicyKind::MlReuse, 50);
     assert!(predicted <= best + best / 20, "{predicted} {best}");
+    // Those that learn know nothing in the first two rounds.
+    for scorer in [BuiltIn::History, BuiltIn::Embedded] {
+        let predicted = misses(&looped, &scorer.scores(&looped), PolicyKind::MlReuse, 50);
+        assert!(predicted <= best + 200, "{scorer:?} {predicted} {best}");
+    }
 
     // Recency is right here, and the predictions are the opposite of the truth.
     let mut rng = Rng::new(1, "test");
