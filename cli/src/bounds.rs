@@ -46,7 +46,7 @@ impl Bounds {
         recipe.policies = vec![PolicyKind::Lru.into()];
         (recipe.bounds, recipe.curve) = (true, None);
         let trace = self.source.file(&recipe)?.map(|(trace, _)| trace);
-        let modes = if asked { vec![recipe.memory.admission] } else { Admission::ALL.to_vec() };
+        let modes = if asked { vec![recipe.memory.admission] } else { Admission::ALL.map(Into::into).to_vec() };
         let mut answer: Option<Answer> = None;
         for admission in modes {
             recipe.memory.admission = admission;

@@ -181,7 +181,7 @@ pub(crate) struct OfCurve;
 
 impl Rows for OfCurve {
     fn has(row: &FieldInfo) -> bool {
-        row.part == Part::Curve || row.field == Field::Admission
+        row.part == Part::Curve || OfMemory::has(row)
     }
 }
 
@@ -263,7 +263,7 @@ fn flag(row: &'static FieldInfo) -> Arg {
         // Refused by name rather than taken for flags.
         Domain::Number(_) => flag.allow_negative_numbers(true),
         Domain::Size => flag.allow_hyphen_values(true),
-        Domain::Choice(_) | Domain::Text => flag,
+        Domain::Choice(_) | Domain::Tuned(_) | Domain::Text => flag,
     };
     match row.part {
         Part::File => flag.requires("trace"),
@@ -297,7 +297,7 @@ impl TypedValueParser for Text {
         match self.0.value {
             // A flag that takes no value.
             Domain::Choice(_) if self.0.value_name.is_empty() => None,
-            Domain::Choice(choices) => {
+            Domain::Choice(choices) | Domain::Tuned(choices) => {
                 Some(Box::new(choices().into_iter().map(|choice| PossibleValue::new(choice.name))))
             }
             Domain::Number(_) | Domain::Size | Domain::Text => None,

@@ -136,9 +136,9 @@ impl Table {
             trace.warn(warning);
         }
         let name = |at: Option<usize>| at.and_then(|at| names.get(at)).copied().unwrap_or_default();
-        let wanted = [name(Some(found.id)), name(found.size), name(found.time), name(found.ttl)];
+        let wanted = [name(Some(found.id)), name(found.size), name(found.time), name(found.ttl), name(found.parent)];
         self.rows(&wanted, progress, |fields, place| {
-            let [id, size, time, ttl] = *fields else { return Ok(()) };
+            let [id, size, time, ttl, parent] = *fields else { return Ok(()) };
             let id = id.and_then(text).ok_or_else(|| {
                 self.bad(place.clone(), wanted[0], id, "Choose a column of whole numbers or text without gaps")
             })?;
@@ -153,7 +153,13 @@ impl Table {
                     .ok_or_else(|| self.bad(place.clone(), wanted[3], Some(field), cache_csv::TTL_CURE)),
             });
             let (bytes, ttl) = (size.transpose()?, ttl.transpose()?);
-            trace.push(Request { id: &id, bytes, time: time.and_then(number), ttl }, place)
+            let parent = match parent.filter(|parent| found.parent.is_some() && **parent != Field::Null) {
+                None => String::new(),
+                Some(field) => text(field).ok_or_else(|| {
+                    self.bad(place.clone(), wanted[4], Some(field), "Choose a column of whole numbers or text")
+                })?,
+            };
+            trace.push(Request { id: &id, bytes, time: time.and_then(number), ttl, parent: &parent }, place)
         })?;
         Ok(trace.finish()?)
     }

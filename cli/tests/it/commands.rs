@@ -621,3 +621,35 @@ fn tiles_follow_the_capacity() {
         refusal(&["simulate", "--model", &path, "--dataflow", "os", "--tile", "256KiB", "--capacity", "96KiB"]);
     assert!(refused.contains("tile_bytes is 262144") && refused.contains("Choose at most 32768"), "{refused}");
 }
+
+/// Rules beside the policy, as flags: what they do, and how what makes no sense is refused.
+#[test]
+fn rules_beside_the_policy() {
+    let misses = |rules: &[&str]| {
+        let model = ["simulate", "--model", "gpt2-large", "--capacity", "500MB", "--policy", "lru", "--json"];
+        json(&[&model[..], rules].concat())["runs"][0]["miss_bytes"].as_u64().unwrap()
+    };
+    let plain = misses(&[]);
+    // Weights in a loop: who stays for good hits from the second round on.
+    assert!(misses(&["--pin", "*.h.0.*"]) < plain);
+    assert!(misses(&["--share", "weights=0.5"]) <= plain);
+    for rule in ["size(most=1MiB)", "probability(share=0.1)", "size-probability", "second-request", "adaptsize"] {
+        misses(&["--admission", rule]);
+    }
+    misses(&["--watermark", "0.5", "--share", "weights/layer=0.9"]);
+    let refused = |rules: &[&str]| {
+        let model = ["simulate", "--model", "gpt2-large", "--capacity", "500MB", "--policy", "lru"];
+        refusal(&[&model[..], rules].concat())
+    };
+    for (rules, text) in [
+        (&["--pin", "nobody*"][..], "the trace has no such tensor. Choose a kind (weights,"),
+        (&["--pin", "*"], "leaves no room for the rest. Pin less, or choose a capacity of more than"),
+        (&["--share", "weights=0.9,kv_cache=0.9"], "they add up to 1.8. Choose shares that add up to 1 at most"),
+        (&["--share", "weights"], "Write TENSORS=SHARE"),
+        (&["--watermark", "0"], "out of range"),
+        (&["--admission", "size(least=1)"], "Its parameters are most (a number of bytes, such as 64KiB)"),
+    ] {
+        let error = refused(rules);
+        assert!(error.contains(text), "{rules:?}: {error}");
+    }
+}

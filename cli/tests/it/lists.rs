@@ -52,7 +52,7 @@ fn help_shows_the_names_of_closed_lists() {
     for names in [
         "[possible values: inference, training]",
         "[possible values: interleaved, burst]",
-        "[possible values: always, bypass]",
+        "[possible values: always, bypass, size, probability, size-probability, second-request, adaptsize]",
         "[possible values: Transformer, CNN, MLP, MoE]",
     ] {
         assert!(help.contains(names), "{names} is not in\n{help}");

@@ -64,6 +64,14 @@ impl Error {
         Self::Input { input: input.into(), place, problem: problem.into(), cure: cure.into() }
     }
 
+    /// The same fault, of the field `name`.
+    pub fn of_field(self, name: &str) -> Self {
+        match self {
+            Self::Field { value, problem, cure, .. } => Self::field(name, value, problem, cure),
+            other => other,
+        }
+    }
+
     /// The field that is wrong, for a form that shows the message beside it.
     pub fn field_name(&self) -> Option<&str> {
         match self {

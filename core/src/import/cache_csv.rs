@@ -1,8 +1,9 @@
 //! CSV of a cache or storage trace as libCacheSim reads it: one request per line, its columns chosen by the user.
 //!
 //! The choice is written as in libCacheSim's option `-t`: `time-col=1,obj-id-col=2,obj-size-col=3,has-header=true,delimiter=,`
-//! with columns counted from 1, and `ttl-col=4` where objects expire. A column may be named as well (`obj-id-col=key`). What is left out is detected from the
-//! file, and a warning says how.
+//! with columns counted from 1, `ttl-col=4` where objects expire, and `parent-col=5` where they continue others, as blocks
+//! of a prompt do. A column may be named as well (`obj-id-col=key`). What is left out is detected from the file, and a
+//! warning says how.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,6 +60,8 @@ pub struct Columns {
     pub size: Option<Column>,
     /// How long an object may be hit after it came in, in the unit of the time; for ever where it is empty or 0.
     pub ttl: Option<Column>,
+    /// The object that it continues, without which it is worth nothing; none where it is empty.
+    pub parent: Option<Column>,
     /// Whether the first line names the columns.
     pub header: Option<bool>,
     /// What stands between fields.
@@ -71,13 +74,15 @@ impl FromStr for Columns {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad =
             |problem: String, cure: &str| Error::field("columns", format!("\"{}\"", shorten(text)), problem, cure);
-        const KNOWN: &str = "The keys are time-col, obj-id-col, obj-size-col, ttl-col, has-header and delimiter";
+        const KNOWN: &str =
+            "The keys are time-col, obj-id-col, obj-size-col, ttl-col, parent-col, has-header and delimiter";
         /// Each key, and what else it is called.
-        const KEYS: [&[&str]; 7] = [
+        const KEYS: [&[&str]; 8] = [
             &["time-col", "time"],
             &["obj-id-col", "obj-id", "id"],
             &["obj-size-col", "obj-size", "size"],
             &["ttl-col", "ttl"],
+            &["parent-col", "parent"],
             &["has-header", "header"],
             &["obj-id-is-num"],
             &["delimiter"],
@@ -123,6 +128,7 @@ impl FromStr for Columns {
                 "obj-id-col" => columns.id = column()?,
                 "obj-size-col" => columns.size = column()?,
                 "ttl-col" => columns.ttl = column()?,
+                "parent-col" => columns.parent = column()?,
                 "has-header" => columns.header = Some(boolean()?),
                 // libCacheSim asks whether ids are numbers; here both kinds are read alike.
                 "obj-id-is-num" => drop(boolean()?),
@@ -158,9 +164,9 @@ impl From<Columns> for String {
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        let columns =
-            [("time-col", &self.time), ("obj-id-col", &self.id), ("obj-size-col", &self.size), ("ttl-col", &self.ttl)];
-        parts.extend(columns.iter().filter_map(|(key, column)| column.as_ref().map(|c| format!("{key}={c}"))));
+        let keys = ["time-col", "obj-id-col", "obj-size-col", "ttl-col", "parent-col"];
+        let columns = keys.into_iter().zip(self.all());
+        parts.extend(columns.filter_map(|(key, column)| column.as_ref().map(|c| format!("{key}={c}"))));
         parts.extend(self.header.map(|header| format!("has-header={header}")));
         let name = |byte| DELIMITERS.into_iter().find(|(known, _)| *known == byte).map(|(_, name)| name);
         parts.extend(self.delimiter.and_then(name).map(|name| format!("delimiter={name}")));
@@ -179,6 +185,8 @@ pub struct ColumnIndices {
     pub size: Option<usize>,
     /// How long it may be hit after it came in, where that is chosen.
     pub ttl: Option<usize>,
+    /// The object that it continues, where that is chosen.
+    pub parent: Option<usize>,
     /// Whether the first line names the columns.
     pub header: bool,
     /// Whether this is a guess, which deserves a warning.
@@ -200,16 +208,18 @@ fn is_number(field: &str) -> bool {
 }
 
 impl Columns {
+    /// The choices, in the order of the keys.
+    fn all(&self) -> [&Option<Column>; 5] {
+        [&self.time, &self.id, &self.size, &self.ttl, &self.parent]
+    }
+
     /// Whether no column is chosen.
     fn none_chosen(&self) -> bool {
-        [&self.time, &self.id, &self.size, &self.ttl].into_iter().all(Option::is_none)
+        self.all().into_iter().all(Option::is_none)
     }
 
     fn names_one(&self) -> bool {
-        [&self.time, &self.id, &self.size, &self.ttl]
-            .into_iter()
-            .flatten()
-            .any(|column| matches!(column, Column::Name(_)))
+        self.all().into_iter().flatten().any(|column| matches!(column, Column::Name(_)))
     }
 
     /// The columns of a file whose first line, at `place`, has these `fields`.
@@ -243,10 +253,14 @@ impl Columns {
                 || format!("Say which columns hold what, such as {EXAMPLE} (on the command line with --columns)");
             return match (header, id) {
                 // The names that are written here need no warning.
-                (true, Some(id)) => Ok(ColumnIndices { time, id, size, ttl: None, header, guessed: fields != COLUMNS }),
+                (true, Some(id)) => {
+                    let guessed = fields != COLUMNS;
+                    Ok(ColumnIndices { time, id, size, ttl: None, parent: None, header, guessed })
+                }
                 (true, None) => Err(bad(format!("no column is named as an object's id (found: {})", list()), cure())),
                 (false, _) if fields.len() == 3 => {
-                    Ok(ColumnIndices { time: Some(0), id: 1, size: Some(2), ttl: None, header, guessed: true })
+                    let (time, id, size) = (Some(0), 1, Some(2));
+                    Ok(ColumnIndices { time, id, size, ttl: None, parent: None, header, guessed: true })
                 }
                 (false, _) => {
                     let problem = format!("the first line names no columns and has {} of them, not 3", fields.len());
@@ -266,6 +280,7 @@ impl Columns {
                 .ok_or_else(|| bad("it is not said which column holds the object".into(), "Add obj-id-col=2".into()))?,
             size: optional("obj-size-col", &self.size)?,
             ttl: optional("ttl-col", &self.ttl)?,
+            parent: optional("parent-col", &self.parent)?,
             header,
             guessed: self.id.is_none(),
         })
@@ -315,6 +330,9 @@ pub struct FromRequests<'a> {
     last_time: f64,
     backwards: u64,
     ages: Ages,
+    /// What each object continues, and how many requests say something else later; where a column says it.
+    parents: Vec<Option<u32>>,
+    elsewhere: u64,
 }
 
 /// When objects come in and how long they last, where a file says it.
@@ -357,6 +375,8 @@ pub struct Request<'r> {
     pub time: Option<f64>,
     /// How long the object may be hit after it came in, in the unit of the time; 0 for ever. None where no column says it.
     pub ttl: Option<f64>,
+    /// The object that it continues; empty for none.
+    pub parent: &'r str,
 }
 
 impl<'a> FromRequests<'a> {
@@ -370,6 +390,8 @@ impl<'a> FromRequests<'a> {
             last_time: f64::NEG_INFINITY,
             backwards: 0,
             ages: Ages::default(),
+            parents: Vec::new(),
+            elsewhere: 0,
         }
     }
 
@@ -380,7 +402,7 @@ impl<'a> FromRequests<'a> {
 
     /// Appends a request, found at `place`.
     pub fn push(&mut self, request: Request<'_>, place: Place) -> Result<(), Error> {
-        let Request { id, bytes, time, ttl } = request;
+        let Request { id, bytes, time, ttl, parent } = request;
         if id.is_empty() {
             return Err(Error::input(self.input, place, "the object's id is empty", "Give every request an object"));
         }
@@ -401,8 +423,18 @@ impl<'a> FromRequests<'a> {
             self.backwards += u64::from(time < self.last_time);
             self.last_time = time;
         }
+        let parent = match parent {
+            "" => None,
+            parent => Some(self.names.get(parent).ok_or_else(|| {
+                let problem = format!("it continues {}, which no request before it asked for", shorten(parent));
+                let cure = "Ask for the blocks of a prompt in their order, the first ones first";
+                Error::input(self.input, place, problem, cure)
+            })?),
+        };
         let number = match self.names.get(id) {
             Some(number) => {
+                let first = self.parents.get(number as usize).copied().flatten();
+                self.elsewhere += u64::from(parent.is_some() && parent != first);
                 self.builder.resize(number, bytes)?;
                 number
             }
@@ -410,6 +442,11 @@ impl<'a> FromRequests<'a> {
                 let tensor = Tensor { name: id.to_owned(), bytes, layer: None, stride: 1, kind: Kind::Object };
                 let number = self.builder.tensor(tensor)?;
                 self.names.insert(self.input, id, number)?;
+                if let Some(parent) = parent {
+                    self.builder.continues(number, parent)?;
+                    self.parents.resize(number as usize, None);
+                    self.parents.push(Some(parent));
+                }
                 number
             }
         };
@@ -425,6 +462,12 @@ impl<'a> FromRequests<'a> {
             self.builder.warn(format!(
                 "{} requests have an earlier time than the one before them; the order of the lines counts",
                 self.backwards
+            ));
+        }
+        if self.elsewhere > 0 {
+            self.builder.warn(format!(
+                "{} requests say that an object continues another one than at its first use; the first counts",
+                self.elsewhere
             ));
         }
         self.builder.expires(self.ages.deadlines());
@@ -590,7 +633,8 @@ fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &ColumnIndices, 
             Error::input(input.name, Place::Line(row.line), problem, TTL_CURE)
         })
     });
-    let request = Request { id: row.field(found.id), bytes: bytes.transpose()?, time, ttl: ttl.transpose()? };
+    let parent = found.parent.map_or("", |at| row.field(at));
+    let request = Request { id: row.field(found.id), bytes: bytes.transpose()?, time, ttl: ttl.transpose()?, parent };
     trace.push(request, Place::Line(row.line))
 }
 
@@ -642,7 +686,10 @@ pub(super) fn lost_in_requests(trace: &Trace) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::import::{Format, detect};
+    use crate::policy::{PolicyKind, Setup};
     use crate::progress::Unattended;
+    use crate::sim::simulate;
+    use crate::trace::NO_PARENT;
     use crate::trace::testing::trace;
 
     fn read(columns: &str, text: &str) -> Result<Trace, Error> {
@@ -661,6 +708,7 @@ mod tests {
             "obj-id-col=5",
             "obj-id-col=key,obj-size-col=bytes",
             "time-col=1,obj-id-col=2,obj-size-col=3,ttl-col=4",
+            "obj-id-col=2,parent-col=4",
             "has-header=false,delimiter=\\t",
             "obj-id-col=2,delimiter= ",
             "",
@@ -791,6 +839,21 @@ mod tests {
             let error = read(columns, text).unwrap_err().to_string();
             assert!(error.contains(wanted), "{columns} {text:?} gave {error}");
         }
+    }
+
+    /// A prompt of three blocks that comes back after another object: from the ends, two of them stay.
+    #[test]
+    fn objects_continue_others() {
+        let text = "time,obj_id,obj_size,after\n0,b1,1,\n1,b2,1,b1\n2,b3,1,b2\n3,x,1,\n4,b1,1,\n5,b2,1,b1\n6,b3,1,x\n";
+        let trace = read("obj-id-col=obj_id,obj-size-col=obj_size,parent-col=after", text).unwrap();
+        assert_eq!(trace.parents(), [NO_PARENT, 0, 1, NO_PARENT]);
+        assert!(trace.warnings().iter().any(|w| w.starts_with("1 requests say that an object continues another one")));
+        let sizes = trace.sizes();
+        let setup = Setup { parents: trace.parents(), ..Setup::new(&sizes, 3) };
+        let hits = |policy: PolicyKind| simulate(policy, &setup, &trace).unwrap().hits;
+        assert_eq!((hits(PolicyKind::Lru), hits(PolicyKind::Radix)), (0, 2));
+        let error = read("id=1,parent=2", "a,b\n").unwrap_err().to_string();
+        assert!(error.contains("line 1: it continues b, which no request before it asked for"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::curve::Grid;
 use crate::error::Error;
 use crate::import::cache_csv::Columns;
 use crate::memory::{Cost, Memory, Physical};
-use crate::policy::Admission;
+use crate::rules::{AdmissionRule, AdmissionSpec, list};
 use crate::score::BuiltIn;
 use crate::units::{GIB, MB, MIB, parse_bytes};
 use crate::workload::dtype::Dtype;
@@ -57,6 +57,8 @@ pub enum Domain {
     Size,
     /// One of these.
     Choice(fn() -> Vec<Choice>),
+    /// One of these, with values of its parameters in parentheses where it has some.
+    Tuned(fn() -> Vec<Choice>),
     /// A text of its own form.
     Text,
 }
@@ -222,6 +224,30 @@ impl Written<Requests> for Form {
 
     fn read(_: &FieldInfo, text: &str) -> Result<Requests, Error> {
         Requests::parse(text)
+    }
+}
+
+impl Written<AdmissionSpec> for Form {
+    fn text(admission: &AdmissionSpec) -> String {
+        admission.name()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<AdmissionSpec, Error> {
+        text.parse()
+    }
+}
+
+/// A list whose items are separated by commas, and which may be empty.
+struct List;
+
+impl<T: ToString + FromStr<Err = Error>> Written<Vec<T>> for List {
+    fn text(items: &Vec<T>) -> String {
+        list(items)
+    }
+
+    fn read(row: &FieldInfo, text: &str) -> Result<Vec<T>, Error> {
+        let item = |text: &str| text.trim().parse().map_err(|error: Error| error.of_field(row.name));
+        text.split(',').filter(|_| !text.trim().is_empty()).map(item).collect()
     }
 }
 
@@ -437,15 +463,15 @@ fields! {
         means: |model| model.steps,
         access: access!(model Number, steps),
     }
-    Requests "Requests of different lengths and arrivals, such as 512+64,3x128+32@4: prompt and decoded tokens, how many, \
-              and the step before which they come (model)." {
+    Requests "Requests of different lengths and arrivals, such as 512+64,3x100/128+32@4: tokens of the prompt (the first 100 \
+              of these shared with others) and decoded tokens, how many, and the step before which they come (model)." {
         pointer: "/workload/model/requests",
         name: "requests",
         id: "requests",
         flag: "requests",
         value_name: "LIST",
         title: "Requests instead",
-        hint: "Such as 512+64, 3x128+32@4: tokens read and decoded, how many, and the step before which they come. As many as the batch size run at once.",
+        hint: "Such as 512+64, 3x100/128+32@4: tokens read (100 of them shared) and decoded, how many, and the step before which they come. As many as the batch size run at once.",
         means: |model| model.requests,
         access: access!(model Optional<Form>, requests),
     }
@@ -686,7 +712,8 @@ fields! {
         value: Domain::Size,
         access: access!(Size, memory.capacity_bytes),
     }
-    Admission "Which missed tensors come in: always (all that fit), or bypass (those the policy would not evict at once)." {
+    Admission "Which missed tensors come in: always (all that fit), bypass (those the policy would not evict at once), \
+               size(most=SIZE), probability(share=P), size-probability(bytes=SIZE), second-request, adaptsize." {
         part: Part::Memory,
         pointer: "/memory/admission",
         name: "admission",
@@ -694,8 +721,50 @@ fields! {
         flag: "admission",
         value_name: "MODE",
         title: "Admission",
-        value: Domain::Choice(choices::<Admission>),
-        access: access!(Name, memory.admission),
+        hint: "Such as always, bypass, size(most=64KiB), second-request or adaptsize.",
+        value: Domain::Tuned(choices::<AdmissionRule>),
+        access: access!(Form, memory.admission),
+    }
+    Watermark "Share of the capacity down to which residents are evicted when room is needed." {
+        part: Part::Memory,
+        pointer: "/memory/watermark",
+        name: "watermark",
+        id: "watermark",
+        flag: "watermark",
+        value_name: "SHARE",
+        title: "Low watermark",
+        hint: "When room is needed, evict until this share of the capacity is used.",
+        value: Domain::Number(Some(["0.01", "1"])),
+        group: RULES,
+        access: access!(Number, memory.watermark),
+    }
+    Pinned "Tensors that stay once they are in: kinds, or patterns of names, such as kv_cache or *.layers.0.*." {
+        part: Part::Memory,
+        pointer: "/memory/pinned",
+        name: "pinned",
+        id: "pinned",
+        flag: "pin",
+        value_name: "TENSORS,...",
+        title: "Pinned tensors",
+        hint: "Kinds or patterns of names, such as kv_cache or *.layers.0.*",
+        empty: "none",
+        value: Domain::Text,
+        group: RULES,
+        access: access!(List, memory.pinned),
+    }
+    Shares "Shares of the capacity for some tensors: kv_cache=0.25, or *expert*/layer=0.5 for a part per layer." {
+        part: Part::Memory,
+        pointer: "/memory/shares",
+        name: "shares",
+        id: "shares",
+        flag: "share",
+        value_name: "TENSORS=SHARE,...",
+        title: "Shares of the capacity",
+        hint: "Such as kv_cache=0.25, or *expert*/layer=0.5 for a part per layer; the rest belongs to all others.",
+        empty: "not divided",
+        value: Domain::Text,
+        group: RULES,
+        access: access!(List, memory.shares),
     }
     Scorer "Who makes the scores that ml and ml-reuse read: embedded (the trained network), history, or heuristic." {
         part: Part::Scores,
@@ -790,6 +859,8 @@ fields! {
 const STORAGE: &str = "Storage and order";
 /// Where tokens are sent.
 const EXPERTS: &str = "Experts";
+/// What decides about residency beside the policy.
+const RULES: &str = "Pinning, shares, watermark";
 /// What is seldom changed.
 const MORE: &str = "More";
 
@@ -805,13 +876,17 @@ mod tests {
             let mut recipe = row.part.recipe();
             let texts = match row.value {
                 Domain::Number(Some(range)) => range.map(str::to_owned).to_vec(),
-                Domain::Choice(choices) => choices().iter().map(|choice| choice.name.to_owned()).collect(),
+                Domain::Choice(choices) | Domain::Tuned(choices) => {
+                    choices().iter().map(|choice| choice.name.to_owned()).collect()
+                }
                 Domain::Size => vec!["3MiB".into(), "2GiB".into(), "5MB".into(), "4097".into()],
                 Domain::Number(None) | Domain::Text => {
                     let text = match row.field {
                         Field::Requests => "512+64, 3x128+32@4",
                         Field::Columns => "time-col=1,obj-id-col=2",
                         Field::Warmup => "0.2",
+                        Field::Pinned => "kv_cache,*.layers.0.*",
+                        Field::Shares => "kv_cache=0.25,*/layer=0.5",
                         Field::Accesses | Field::Interval => "1000",
                         _ => "log.jsonl",
                     };
@@ -826,6 +901,10 @@ mod tests {
                 match json.pointer(row.pointer) {
                     None => assert_eq!(text, row.default(), "{}", row.pointer),
                     Some(serde_json::Value::String(shown)) => assert_eq!(*shown, text),
+                    Some(serde_json::Value::Array(items)) => {
+                        let items: Vec<&str> = items.iter().filter_map(serde_json::Value::as_str).collect();
+                        assert_eq!(items.join(","), text);
+                    }
                     Some(serde_json::Value::Bool(on)) => assert!(*on && text == "yes"),
                     Some(serde_json::Value::Number(number))
                         if matches!(row.value, Domain::Number(_)) || row.field == Field::Warmup =>
@@ -868,9 +947,10 @@ mod tests {
             for text in ["no such value", "-4"] {
                 match row.check(text) {
                     Err(error) => assert_eq!(error.field_name(), Some(row.name)),
-                    // Any text is the name of a file; below zero is out of the range, which shows later.
+                    // Any text is the name of a file or a pattern of names; below zero is out of the range, which shows later.
                     Ok(()) => assert!(
-                        row.field == Field::RoutingLog || (text == "-4" && matches!(row.value, Domain::Number(_)))
+                        matches!(row.field, Field::RoutingLog | Field::Pinned)
+                            || (text == "-4" && matches!(row.value, Domain::Number(_)))
                     ),
                 }
             }

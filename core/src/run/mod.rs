@@ -20,9 +20,11 @@ use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
+use crate::order;
 use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
+use crate::rules::Rules;
 use crate::score::{BuiltIn, Scorer, Scores};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::why::Eviction;
@@ -31,7 +33,6 @@ use crate::trace::reuse::{Future, Histogram};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
-use crate::workload::synthetic::sort_by_key;
 use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
@@ -141,11 +142,8 @@ impl Scored {
             Order::Access => (start..end).collect(),
             Order::Score => {
                 let values = &scores.values;
-                let ranked = self.ranked.get_or_insert_with(|| {
-                    let mut ranked: Vec<(f64, u32)> = values.iter().map(|v| -v).zip(0..).collect();
-                    sort_by_key(&mut ranked);
-                    ranked.into_iter().map(|(_, access)| access).collect()
-                });
+                let by_falling = || order::by_key(values.iter().map(|value| order::bits(-value)));
+                let ranked = self.ranked.get_or_insert_with(by_falling);
                 ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
             }
         };
@@ -168,6 +166,7 @@ pub struct Plan {
     orders: [Mutex<Option<Lower>>; 2],
     buckets: Buckets,
     costing: Costing,
+    rules: Arc<Rules>,
     /// The first access that is counted, and the accesses of an interval.
     from: usize,
     interval: Option<usize>,
@@ -193,6 +192,7 @@ impl Plan {
             sizes: trace.sizes().into(),
             buckets: if details.charts { Buckets::new(&trace) } else { Buckets::default() },
             costing: recipe.memory.cost.fit(trace.knows_operations(), random),
+            rules: Arc::new(recipe.memory.rules(&trace)?),
             from,
             interval: recipe.measure.interval(accesses - from)?,
             recipe: recipe.clone(),
@@ -208,7 +208,8 @@ impl Plan {
             let question = Question {
                 grid,
                 policies: &recipe.policies,
-                admission: recipe.memory.admission,
+                admission: recipe.memory.mode(),
+                rules: Some(&plan.rules),
                 seed: recipe.seed,
                 bounds: recipe.bounds,
             };
@@ -223,6 +224,7 @@ impl Plan {
         let mut recipe = self.recipe.clone();
         (recipe.memory.capacity_bytes, recipe.curve) = (capacity_bytes, None);
         recipe.memory.check()?;
+        self.rules.capacities(capacity_bytes)?;
         let mut plan = Self {
             recipe,
             details: self.details,
@@ -233,6 +235,7 @@ impl Plan {
             orders: Default::default(),
             buckets: self.buckets.clone(),
             costing: self.costing.clone(),
+            rules: Arc::clone(&self.rules),
             from: self.from,
             interval: self.interval,
             curve: None,
@@ -245,7 +248,8 @@ impl Plan {
     /// Takes a memory of `capacity_bytes` in place of the recipe's.
     pub fn set_capacity(&mut self, capacity_bytes: u64) -> Result<(), Error> {
         self.recipe.memory.capacity_bytes = capacity_bytes;
-        self.recipe.memory.check()
+        self.recipe.memory.check()?;
+        self.rules.capacities(capacity_bytes).map(|_| ())
     }
 
     fn all_passes(&self) -> Vec<Pass> {
@@ -292,7 +296,7 @@ impl Plan {
         // An order is whole, or there is none.
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.take().unwrap_or_else(|| {
-            let order = Lower::new(&self.reuses(), value, self.recipe.memory.admission);
+            let order = Lower::new(&self.reuses(), value, self.recipe.memory.mode());
             *kept = Some(order.clone());
             order
         })
@@ -357,7 +361,8 @@ impl Plan {
     /// What `policy` may know, and those of levels below, which do not know the future.
     fn setup(&self, policy: PolicySpec) -> Setup<'_> {
         Setup {
-            admission: self.recipe.memory.admission,
+            admission: self.recipe.memory.mode(),
+            rules: Some(&self.rules),
             scores: self.scores.as_ref(),
             future: (policy.info().knows == Knows::Future).then(|| self.future()),
             seed: self.recipe.seed,
@@ -377,7 +382,7 @@ impl Plan {
             0 => counted,
             from => Summary { requested_bytes: self.trace.sized().skip(from).map(|(_, bytes)| bytes).sum(), ..counted },
         };
-        let admission = self.recipe.memory.admission;
+        let admission = self.recipe.memory.mode();
         let nothing_kept = Misses { objects: counted.accesses, bytes: counted.requested_bytes };
         let mut schedules = match admission {
             Admission::Always => Vec::new(),

@@ -39,11 +39,13 @@ impl Stream {
         }
         let from = recipe.measure.begin(accesses)?;
         let counter = Counter::new(from, accesses, recipe.measure.interval(accesses - from)?);
+        let rules = recipe.memory.nameless_rules()?;
         let mut runs = Vec::new();
         for capacity_bytes in capacities {
             for policy in &recipe.policies {
                 let setup = Setup {
-                    admission: recipe.memory.admission,
+                    admission: recipe.memory.mode(),
+                    rules: Some(&rules),
                     seed: recipe.seed,
                     ..Setup::new(sizes, *capacity_bytes)
                 };

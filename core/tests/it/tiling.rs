@@ -14,7 +14,7 @@ use accel_core::workload::plan::Dataflow;
 use proptest::prelude::*;
 
 fn recipe(run: ModelRun, capacity_bytes: u64, admission: Admission) -> Recipe {
-    let memory = Memory { admission, ..Memory::new(capacity_bytes) };
+    let memory = Memory { admission: admission.into(), ..Memory::new(capacity_bytes) };
     let policies = PolicySpec::plain([PolicyKind::Lru, PolicyKind::Belady]);
     Recipe { workload: Workload::Model(run), memory, policies, bounds: false, ..Recipe::default() }
 }

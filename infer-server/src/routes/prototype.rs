@@ -2,10 +2,11 @@
 
 use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
-use accel_core::policy::{Admission, PolicySpec};
+use accel_core::policy::PolicySpec;
 use accel_core::progress::Unattended;
 use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
+use accel_core::rules::AdmissionSpec;
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::{BuiltIn, Scores};
 use accel_core::trace::Trace;
@@ -76,7 +77,9 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
             .schema_type(Type::String)
             .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
             .default(Some(default.into())),
-        Domain::Size | Domain::Text => object.schema_type(Type::String).default(Some(default.into())),
+        Domain::Tuned(_) | Domain::Size | Domain::Text => {
+            object.schema_type(Type::String).default(Some(default.into()))
+        }
     }
 }
 
@@ -142,7 +145,7 @@ pub(crate) struct PolicyMetrics {
     oversize: u64,
     /// Which missed tensors come in.
     #[schema(example = "always")]
-    admission: &'static str,
+    admission: String,
     /// No schedule has fewer misses than this.
     lower_bound_misses: Option<u64>,
     /// Misses of the best schedule known.
@@ -236,7 +239,7 @@ struct SimulateQuery {
     /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
     #[param(example = "64MB")]
     capacity: Option<String>,
-    /// Which missed tensors come in: `always` (all that fit) or `bypass`; always if left out.
+    /// Which missed tensors come in: `always` (all that fit), `bypass`, `size(most=64KiB)` …; always if left out.
     #[param(example = "always")]
     admission: Option<String>,
 }
@@ -273,7 +276,7 @@ fn simulation(query: &SimulateQuery) -> Result<(PolicySpec, Memory), ApiError> {
     };
     let mut memory = Memory { cost: Cost::Prototype, ..Memory::new(capacity_bytes) };
     if let Some(admission) = &query.admission {
-        memory.admission = Admission::from_name(admission).map_err(ApiError::query)?;
+        memory.admission = AdmissionSpec::parse(admission).map_err(ApiError::query)?;
     }
     memory.check().map_err(ApiError::query)?;
     Ok((policy, memory))

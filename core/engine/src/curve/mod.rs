@@ -14,7 +14,9 @@ use crate::bound::{Misses, Reuses, Value};
 use crate::check::check_range;
 use crate::error::Error;
 use crate::math::power;
+use crate::order;
 use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
+use crate::rules::Rules;
 use crate::score::Scores;
 use crate::sim::simulate;
 use crate::trace::Trace;
@@ -69,9 +71,7 @@ impl Grid {
             capacities = (0..steps).map(at).collect();
             capacities.push(most);
         }
-        capacities.sort_unstable();
-        capacities.dedup();
-        capacities
+        order::distinct(capacities)
     }
 }
 
@@ -180,6 +180,8 @@ pub struct Question<'a> {
     pub policies: &'a [PolicySpec],
     /// Which missed tensors come in.
     pub admission: Admission,
+    /// What else decides about residency, if anything.
+    pub rules: Option<&'a Rules>,
     /// The seed of policies that draw by chance.
     pub seed: u64,
     /// Whether to enclose the best possible schedule at each capacity.
@@ -193,6 +195,7 @@ pub struct CurveTasks {
     scores: Option<Scores>,
     future: Arc<Future>,
     admission: Admission,
+    rules: Option<Rules>,
     seed: u64,
     policies: Vec<PolicySpec>,
     capacities: Vec<u64>,
@@ -208,10 +211,15 @@ pub struct CurveTasks {
 impl CurveTasks {
     /// The work that answers `question`. Policies that read scores need `scores`.
     pub fn new(trace: &Arc<Trace>, future: &Arc<Future>, scores: Option<&Scores>, question: &Question<'_>) -> Self {
-        let Question { grid, policies, admission, seed, bounds } = *question;
-        let capacities = grid.capacities(trace);
+        let Question { grid, policies, admission, rules, seed, bounds } = *question;
+        let rules = rules.filter(|rules| !rules.are_plain());
+        let mut capacities = grid.capacities(trace);
+        if let Some(rules) = rules.filter(|_| grid.capacities.is_empty()) {
+            // What is pinned fits, and every part holds something. All tensors together are more than that.
+            capacities.retain(|capacity| rules.capacities(*capacity).is_ok());
+        }
         let largest = trace.largest_sizes().into_iter().max().unwrap_or(0);
-        let stacked = is_stacked(trace);
+        let stacked = rules.is_none() && is_stacked(trace);
         let exact = |policy: PolicySpec| policy == PolicyKind::Lru && stacked;
         let mut tasks = Vec::new();
         for &policy in policies {
@@ -231,6 +239,7 @@ impl CurveTasks {
             scores: scores.cloned(),
             future: Arc::clone(future),
             admission,
+            rules: rules.cloned(),
             seed,
             policies: policies.to_vec(),
             capacities,
@@ -250,6 +259,7 @@ impl CurveTasks {
     fn setup<'a>(&'a self, sizes: &'a [u64], capacity_bytes: u64) -> Setup<'a> {
         Setup {
             admission: self.admission,
+            rules: self.rules.as_ref(),
             scores: self.scores.as_ref(),
             future: Some(&self.future),
             parents: self.trace.parents(),
@@ -490,6 +500,7 @@ mod tests {
             grid: &grid,
             policies: &[PolicyKind::Lru.into()],
             admission: Admission::Always,
+            rules: None,
             seed: 0,
             bounds: false,
         };
@@ -517,7 +528,7 @@ mod tests {
             let (sizes, scores, future) = (trace.sizes(), heuristic(&trace), Arc::new(Future::of(&trace)));
             let kinds: Vec<PolicySpec> = POLICIES.iter().map(|p| p.kind.into()).collect();
             let grid = Grid { points: 5, capacities };
-            let question = Question { grid: &grid, policies: &kinds, admission, seed: 0, bounds: true };
+            let question = Question { grid: &grid, policies: &kinds, admission, rules: None, seed: 0, bounds: true };
             let plan = CurveTasks::new(&trace, &future, Some(&scores), &question);
             let answers = (0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect();
             let curves = plan.finish(answers).unwrap();

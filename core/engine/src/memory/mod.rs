@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::check::check_range;
 use crate::closed;
 use crate::error::Error;
-use crate::policy::{Admission, Knows, PolicyKind, PolicySpec};
+use crate::policy::{Knows, PolicyKind, PolicySpec};
+use crate::rules::{Admission, AdmissionSpec, Rules, Selector, Share, list};
+use crate::trace::Trace;
 use crate::units::format_bytes;
 use device::{Device, DeviceRef};
 
@@ -29,7 +31,16 @@ pub struct Memory {
     pub capacity_bytes: u64,
     /// Which missed tensors come in.
     #[serde(skip_serializing_if = "is_default")]
-    pub admission: Admission,
+    pub admission: AdmissionSpec,
+    /// The share of the capacity down to which residents are evicted when room is needed, 0.01..=1.
+    #[serde(skip_serializing_if = "is_full")]
+    pub watermark: f64,
+    /// Tensors that stay once they are in, in room that is kept for them from the beginning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<Selector>,
+    /// Whose the capacity is that is not pinned; what is not shared out belongs to all others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<Share>,
     /// How time and energy are counted.
     #[serde(skip_serializing_if = "is_default")]
     pub cost: Cost,
@@ -37,6 +48,11 @@ pub struct Memory {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_full(watermark: &f64) -> bool {
+    *watermark == 1.0
 }
 
 /// How time and energy are counted.
@@ -246,15 +262,48 @@ fn check_capacity(field: &str, bytes: u64) -> Result<(), Error> {
 impl Memory {
     /// A memory of that capacity; everything is admitted, and time is counted as it fits the workload.
     pub fn new(capacity_bytes: u64) -> Self {
-        Self { capacity_bytes, admission: Admission::default(), cost: Cost::default() }
+        Self {
+            capacity_bytes,
+            admission: AdmissionSpec::default(),
+            watermark: 1.0,
+            pinned: Vec::new(),
+            shares: Vec::new(),
+            cost: Cost::default(),
+        }
     }
 
     /// Fails on the first field that is out of range.
     pub fn check(&self) -> Result<(), Error> {
         check_capacity("capacity_bytes", self.capacity_bytes)?;
+        check_range("watermark", self.watermark, 0.01..=1.0)?;
         match &self.cost {
             Cost::Device | Cost::Prototype => Ok(()),
             Cost::Physical(physical) => physical.check().map(|_| ()),
+        }
+    }
+
+    /// The mode whose bounds hold: where rules beside the policy let tensors pass by, any schedule may.
+    pub fn mode(&self) -> Admission {
+        if self.pinned.is_empty() && self.shares.is_empty() { self.admission.mode() } else { Admission::Bypass }
+    }
+
+    /// What decides beside the policy about the tensors of `trace`. Fails where a rule means none of them, or leaves no
+    /// room for some.
+    pub fn rules(&self, trace: &Trace) -> Result<Rules, Error> {
+        let rules = Rules::new(self.admission, self.watermark).pin(&self.pinned, trace)?.divide(&self.shares, trace)?;
+        rules.capacities(self.capacity_bytes)?;
+        Ok(rules)
+    }
+
+    /// The same where the tensors have no names. Fails if a rule needs them.
+    pub fn nameless_rules(&self) -> Result<Rules, Error> {
+        let fields = [("pinned", list(&self.pinned)), ("shares", list(&self.shares))];
+        match fields.into_iter().find(|(_, text)| !text.is_empty()) {
+            Some((field, text)) => {
+                let problem = "a stream keeps no names of tensors";
+                Err(Error::field(field, text, problem, "Leave it out, or hold the trace"))
+            }
+            None => Ok(Rules::new(self.admission, self.watermark)),
         }
     }
 

@@ -6,7 +6,6 @@
 mod heap;
 mod list;
 mod shared;
-mod spec;
 
 pub mod arc;
 pub mod belady;
@@ -40,24 +39,19 @@ use std::sync::Arc;
 
 use crate::closed::Closed;
 use crate::error::Error;
+use crate::rules::Rules;
 use crate::score::Scores;
 use crate::trace::reuse::Future;
+use crate::tuned::{self, Spec, Tuned};
 use crate::{by_name, closed};
 
-pub use spec::{MOST_PARAMETERS, Parameter, PolicySpec, Values};
+pub use crate::rules::Admission;
+pub use crate::tuned::{MOST_PARAMETERS, Parameter, Values};
+pub use shared::Order;
+pub(crate) use shared::Shared;
 
-closed! {
-    /// Which missed tensors come into memory. Either way, one larger than the capacity does not.
-    #[derive(Default)]
-    pub enum Admission("admission", "admission mode") {
-        /// Every tensor that fits: residents are evicted until there is room.
-        #[default]
-        Always = "always" titled "always: whatever fits comes in",
-        /// Every tensor that the policy would not evict at once: the newcomer is put in order like a resident, and
-        /// where it is itself the victim, it has passed by without being kept.
-        Bypass = "bypass" titled "bypass: unless it would leave at once",
-    }
-}
+/// A policy with the values of its parameters.
+pub type PolicySpec = Spec<PolicyKind>;
 
 /// What a policy may know before the first access.
 #[derive(Debug, Clone)]
@@ -70,6 +64,8 @@ pub struct Setup<'a> {
     pub capacity_bytes: u64,
     /// Which missed tensors come in; for the engine, policies need not care.
     pub admission: Admission,
+    /// What else decides about residency, if anything; for the engine. They have an admission of their own.
+    pub rules: Option<&'a Rules>,
     /// A score for each access, for policies that read them.
     pub scores: Option<&'a Scores>,
     /// When each tensor is used next, for policies that know the future.
@@ -84,7 +80,17 @@ impl<'a> Setup<'a> {
     /// Tensors of `sizes` in `capacity_bytes`, always admitted, without scores or future; seed 0.
     pub fn new(sizes: &'a [u64], capacity_bytes: u64) -> Self {
         let admission = Admission::Always;
-        Self { sizes, parents: &[], capacity_bytes, admission, scores: None, future: None, seed: 0, policy: None }
+        Self {
+            sizes,
+            parents: &[],
+            capacity_bytes,
+            admission,
+            rules: None,
+            scores: None,
+            future: None,
+            seed: 0,
+            policy: None,
+        }
     }
 
     /// The same for `policy`.
@@ -94,7 +100,17 @@ impl<'a> Setup<'a> {
 
     /// The values of the parameters of `P`.
     pub fn values<P: Policy>(&self) -> Values {
-        self.policy.map_or_else(|| spec::defaults(P::PARAMETERS), |policy| policy.values())
+        self.policy.map_or_else(|| tuned::defaults(P::PARAMETERS), |policy| policy.values())
+    }
+
+    /// Runs `visitor` for the type of the policy that it names: its own loops, or those that are shared where it names
+    /// none, or where the memory is divided.
+    pub fn dispatch<V: Visitor>(&self, visitor: V) -> V::Output {
+        let divided = self.rules.is_some_and(Rules::is_divided);
+        match self.policy.filter(|_| !divided) {
+            Some(policy) => policy.kind().dispatch(visitor),
+            None => visitor.visit::<Shared>(),
+        }
     }
 
     /// A share of the capacity, in bytes.
@@ -133,7 +149,7 @@ impl<'a> Setup<'a> {
 /// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that fits the capacity
 /// and was announced by `miss`, `evict` only while at least one tensor is resident, `remove` only for a resident
 /// tensor, `resize` before the access that comes with the new size.
-pub trait Policy: Sized + Send {
+pub trait Policy: Sized + Send + 'static {
     /// What it is tuned by.
     const PARAMETERS: &'static [Parameter] = &[];
 
@@ -163,12 +179,12 @@ pub trait Policy: Sized + Send {
     }
 }
 
-/// Code that is generic over the policy; see [`PolicyKind::dispatch`].
+/// Code that is generic over the policy; see [`Setup::dispatch`].
 pub trait Visitor {
     /// What the code returns.
     type Output;
     /// Runs it for the policy `P`.
-    fn visit<P: Policy + 'static>(self) -> Self::Output;
+    fn visit<P: Policy>(self) -> Self::Output;
 }
 
 /// A row of the table of policies.
@@ -208,7 +224,8 @@ impl PolicyInfo {
 }
 
 /// Lists the policies once: the enum, the table and the dispatch all come from these rows. Those under `own` have
-/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs.
+/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs. Whoever watches a
+/// run takes [`Shared`] for all of them.
 macro_rules! policies {
     (
         own { $($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)* }
@@ -248,18 +265,18 @@ macro_rules! policies {
             }
 
             /// Runs `visitor` for the type behind the name. Its setup must be [`Setup::of`] the policy.
-            pub fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
+            fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
                 match self {
                     $(Self::$kind => visitor.visit::<$type>(),)*
-                    $(Self::$kind2)|* => visitor.visit::<shared::Shared>(),
+                    $(Self::$kind2)|* => visitor.visit::<Shared>(),
                 }
             }
 
             /// The policy as one of those that share their loops.
             fn share(self, setup: &Setup<'_>) -> Result<Box<dyn shared::Order>, Error> {
                 match self {
+                    $(Self::$kind => shared::order::<$type>(setup),)*
                     $(Self::$kind2 => shared::order::<$type2>(setup),)*
-                    _ => Err(Error::Internal("this policy has loops of its own".into())),
                 }
             }
         }
@@ -319,6 +336,19 @@ impl PolicyKind {
 }
 
 by_name!(pub PolicyKind);
+
+impl Tuned for PolicyKind {
+    fn parameters(self) -> &'static [Parameter] {
+        self.info().parameters
+    }
+}
+
+impl PolicySpec {
+    /// The policy's row of the table.
+    pub fn info(&self) -> &'static PolicyInfo {
+        self.kind().info()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The engine: it alone owns capacity, hits and counting.
 
 pub mod audit;
+mod gate;
 mod prefix;
 pub mod timeline;
 pub mod timing;
@@ -12,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
-use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
+use crate::policy::{Admission, Order, Policy, PolicySpec, Setup, Shared, Visitor};
+use crate::rules::Rules;
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
+use gate::{Gate, Room};
 use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
@@ -147,7 +150,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-impl<O: Observer> Observer for &mut O {
+impl<O: Observer + ?Sized> Observer for &mut O {
     fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).hit(now, tensor, bytes);
     }
@@ -168,12 +171,23 @@ impl<O: Observer> Observer for &mut O {
     }
 }
 
-/// A tensor's size, whether it is resident, and the first access for which it then is too old.
+/// Where a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Not resident.
+    Out,
+    /// Resident: the policy may evict it.
+    In,
+    /// Resident for good, unknown to the policy.
+    Pinned,
+}
+
+/// A tensor's size, where it is, and the first access for which it then is too old.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     bytes: u64,
     until: u32,
-    resident: bool,
+    place: Place,
 }
 
 /// A memory of one level under the policy `P`.
@@ -191,27 +205,38 @@ struct Slot {
 ///
 /// A tensor that continues another ([`Trace::parents`]) is kept only with it: one whose parent is not resident passes by,
 /// and when a tensor leaves, whoever continues it leaves too.
+///
+/// Rules ([`crate::rules`]) come before the policy: a pinned tensor comes in at its first use and stays, in room that is
+/// kept for it; a missed tensor that is not let in passes by; where the memory is divided, each part is a memory of its
+/// own under the same policy; and where it has a watermark, the first eviction is followed by others down to it.
 #[derive(Debug)]
-pub struct Engine<P> {
-    policy: P,
-    capacity: u64,
+pub struct Engine<P: ?Sized> {
+    /// The memory, or the part of it that is used now.
+    room: Room,
     admission: Admission,
-    used: u64,
     slots: Vec<Slot>,
     prefixes: Option<Prefixes>,
+    gate: Option<Box<Gate>>,
     counts: Counts,
+    policy: P,
 }
 
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let gate = Gate::new(setup)?;
+        let whole = Room { capacity: setup.capacity_bytes, used: 0, slack: 0 };
+        let room = gate.as_ref().map_or(whole, |gate| gate.rooms[0]);
+        let divided = setup.rules.is_some_and(Rules::is_divided);
+        let capacity_bytes = if divided { setup.capacity_bytes } else { room.capacity };
+        let admission = setup.rules.map_or(setup.admission, Rules::entry);
         Ok(Self {
-            policy: P::new(setup)?,
-            capacity: setup.capacity_bytes,
-            admission: setup.admission,
-            used: 0,
-            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, resident: false }).collect(),
+            policy: P::new(&Setup { capacity_bytes, admission, ..setup.clone() })?,
+            room,
+            admission,
+            slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, place: Place::Out }).collect(),
             prefixes: Prefixes::new(setup.parents),
+            gate,
             counts: Counts::default(),
         })
     }
@@ -223,144 +248,191 @@ impl<P: Policy> Engine<P> {
 
     /// Bytes resident now.
     pub fn used_bytes(&self) -> u64 {
-        self.used
+        self.room.used + self.gate.as_ref().map_or(0, |gate| gate.used_elsewhere())
     }
 
     /// Whether `tensor` is resident now.
     pub fn is_resident(&self, tensor: u32) -> bool {
-        self.slots[tensor as usize].resident
+        self.slots[tensor as usize].place != Place::Out
     }
 
-    /// Empties the memory, in the order in which the policy lets go.
+    /// Empties the memory, in the order in which the policy lets go; what is pinned comes last.
     pub fn drain(&mut self) -> Vec<u32> {
-        let mut left = Vec::new();
-        while let Some(victim) = self.policy.evict() {
-            let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used = self.used.wrapping_sub(slot.bytes);
-            left.push(victim);
+        let mut left: Vec<u32> = std::iter::from_fn(|| self.policy.evict()).collect();
+        left.extend((0..).zip(&self.slots).filter(|(_, slot)| slot.place == Place::Pinned).map(|(tensor, _)| tensor));
+        self.slots.iter_mut().for_each(|slot| slot.place = Place::Out);
+        self.room.used = 0;
+        if let Some(gate) = &mut self.gate {
+            gate.clear();
         }
         left
     }
 
     /// Runs the accesses of `chunk`, the one that follows those before.
+    ///
+    /// What is rare has its code once, for all policies ([`Engine::unsteady`]).
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        if chunk.deadlines.is_empty() {
-            return self.ageless(chunk, observer);
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if self.gate.is_some() || self.prefixes.is_some() || !deadlines.is_empty() {
+            let whatever: &mut Engine<dyn Order> = self;
+            return whatever.ruled(chunk, observer);
         }
-        let Chunk { start, accesses, deadlines, mut resizes } = chunk;
-        for ((now, access), deadline) in (start..).zip(accesses.chunks(1)).zip(deadlines) {
-            let tensor = access[0];
-            self.expire(tensor, now, observer);
-            let before = self.slots[tensor as usize].resident;
-            let (here, rest) = resizes.split_at(resizes.partition_point(|resize| resize.at as usize <= now));
-            resizes = rest;
-            self.ageless(Chunk { start: now, accesses: access, resizes: here, deadlines: &[] }, observer);
-            if !before {
+        let mut done = 0;
+        for resize in resizes {
+            let at = resize.at as usize - start;
+            self.steady::<false, _>(&accesses[done..at], start + done, observer);
+            let whatever: &mut Engine<dyn Order> = self;
+            whatever.unsteady(chunk.part(at, at + 1), observer);
+            done = at + 1;
+        }
+        self.steady::<false, _>(&accesses[done..], start + done, observer);
+    }
+}
+
+impl Engine<dyn Order> {
+    /// Runs the accesses of `chunk` under the rules, if there are any.
+    fn ruled(&mut self, chunk: Chunk<'_>, observer: &mut dyn Observer) {
+        if self.gate.is_none() {
+            return self.unsteady(chunk, observer);
+        }
+        let mut at = 0;
+        while let Some(length) = self.gate.as_mut().and_then(|gate| gate.enter(&chunk.accesses[at..], &mut self.room)) {
+            self.unsteady(chunk.part(at, at + length), observer);
+            if let Some(gate) = &mut self.gate {
+                gate.hear(&chunk.accesses[at..at + length], |tensor| self.slots[tensor as usize].bytes);
+            }
+            at += length;
+        }
+    }
+
+    /// Runs the accesses of `chunk`, where sizes may change, tensors grow too old or continue each other.
+    fn unsteady(&mut self, chunk: Chunk<'_>, mut observer: &mut dyn Observer) {
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if resizes.is_empty() && deadlines.is_empty() {
+            return self.steady::<true, _>(accesses, start, &mut observer);
+        }
+        let mut resizes = resizes.iter().peekable();
+        for (i, access) in accesses.chunks(1).enumerate() {
+            let (tensor, now, deadline) = (access[0], start + i, deadlines.get(i));
+            if deadline.is_some() {
+                self.expire(tensor, now, observer);
+            }
+            let before = self.slots[tensor as usize].place;
+            let resize = resizes.next_if(|resize| resize.at as usize == now);
+            if let Some(resize) = resize {
+                self.resize(tensor, resize.bytes, now, observer);
+            }
+            self.steady::<true, _>(access, now, &mut observer);
+            if resize.is_some() {
+                let mut counts = self.counts;
+                self.make_room::<true, _>(self.room.capacity, now, &mut counts, &mut observer);
+                self.counts = counts;
+            }
+            if let Some(deadline) = deadline.filter(|_| before == Place::Out) {
                 self.slots[tensor as usize].until = *deadline;
             }
         }
     }
 
     /// `tensor`, which access `now` uses, leaves if it is too old.
-    fn expire<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
-        let slot = &mut self.slots[tensor as usize];
-        if slot.resident && now >= slot.until as usize {
-            slot.resident = false;
-            self.used -= slot.bytes;
+    fn expire(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
+        let Slot { bytes, until, place } = self.slots[tensor as usize];
+        if place != Place::Out && now >= until as usize {
             self.counts.expired += 1;
-            let bytes = slot.bytes;
             observer.expire(now, tensor, bytes);
-            let mut counts = self.counts;
-            self.leave_with(tensor, now, &mut counts, observer);
-            self.counts = counts;
-            self.policy.remove(tensor);
+            self.take_out(tensor, now, observer);
         }
-    }
-
-    /// The same where nothing grows too old.
-    fn ageless<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        let Chunk { start, accesses, resizes, .. } = chunk;
-        let mut done = 0;
-        for Resize { at, bytes } in resizes {
-            let at = *at as usize - start;
-            self.steady(&accesses[done..at], start + done, observer);
-            self.resize(accesses[at], *bytes, start + at, observer);
-            self.steady(&accesses[at..=at], start + at, observer);
-            let mut counts = self.counts;
-            self.make_room(self.capacity, start + at, &mut counts, observer);
-            self.counts = counts;
-            done = at + 1;
-        }
-        self.steady(&accesses[done..], start + done, observer);
     }
 
     /// `tensor` has `bytes` from access `now` on.
-    fn resize<O: Observer>(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut O) {
-        let slot = &mut self.slots[tensor as usize];
-        let before = std::mem::replace(&mut slot.bytes, bytes);
-        if slot.resident {
-            self.used -= before;
-            if bytes <= self.capacity {
-                self.used += bytes;
-            } else {
-                slot.resident = false;
-                self.counts.evictions += 1;
-                observer.evict(now, tensor, before);
-                let mut counts = self.counts;
-                // Those who continue it go first: then it is nobody's parent when the policy forgets it.
-                self.leave_with(tensor, now, &mut counts, observer);
-                self.counts = counts;
-                self.policy.remove(tensor);
-            }
+    fn resize(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut dyn Observer) {
+        let Slot { bytes: before, place, .. } = self.slots[tensor as usize];
+        if place == Place::In && bytes > self.room.capacity {
+            self.counts.evictions += 1;
+            observer.evict(now, tensor, before);
+            self.take_out(tensor, now, observer);
         }
-        let resident = self.slots[tensor as usize].resident;
+        let slot = &mut self.slots[tensor as usize];
+        slot.bytes = bytes;
+        match (slot.place, &mut self.gate) {
+            (Place::Pinned, Some(gate)) => gate.pinned_bytes = gate.pinned_bytes - before + bytes,
+            (Place::In, _) => self.room.used = self.room.used - before + bytes,
+            _ => {}
+        }
+        let resident = slot.place != Place::Out;
         self.policy.resize(tensor, bytes);
         observer.resize(now, tensor, before, bytes, resident);
     }
 
-    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes.
+    /// The resident `tensor` leaves although the policy did not choose it.
+    fn take_out(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
+        let slot = &mut self.slots[tensor as usize];
+        let place = std::mem::replace(&mut slot.place, Place::Out);
+        if let (Place::Pinned, Some(gate)) = (place, &mut self.gate) {
+            gate.pinned_bytes -= slot.bytes;
+            return;
+        }
+        self.room.used -= slot.bytes;
+        self.leave_unchosen(tensor, now, observer);
+    }
+
+    /// The policy forgets `tensor`, which has left although nobody chose it.
+    fn leave_unchosen(&mut self, tensor: u32, now: usize, mut observer: &mut dyn Observer) {
+        let mut counts = self.counts;
+        // Those who continue it go first: then it is nobody's parent when the policy forgets it.
+        self.leave_with(tensor, now, &mut counts, &mut observer);
+        self.counts = counts;
+        self.policy.remove(tensor);
+    }
+}
+
+impl<P: Order + ?Sized> Engine<P> {
+    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes. Tensors continue each
+    /// other, and rules decide, only where what is `RARE` is asked for.
     #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
-    fn steady<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+    fn steady<const RARE: bool, O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
-            let Slot { bytes, resident, .. } = self.slots[tensor as usize];
-            if resident {
+            let Slot { bytes, place, .. } = self.slots[tensor as usize];
+            if place == Place::In {
                 counts.hits += 1;
                 counts.hit_bytes += bytes;
                 self.policy.hit(tensor, now);
                 observer.hit(now, tensor, bytes);
                 continue;
             }
+            if RARE && self.is_decided(tensor, now, &mut counts, observer) {
+                continue;
+            }
             counts.misses += 1;
             counts.miss_bytes += bytes;
             observer.miss(now, tensor, bytes);
-            if bytes > self.capacity {
+            if bytes > self.room.capacity {
                 counts.bypassed += 1;
                 counts.oversize += 1;
                 continue;
             }
-            if self.is_orphan(tensor) {
+            if RARE && self.is_orphan(tensor) {
                 counts.bypassed += 1;
                 continue;
             }
             self.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
-                    self.make_room(self.capacity - bytes, now, &mut counts, observer);
+                    self.make_room::<RARE, _>(self.room.capacity - bytes, now, &mut counts, observer);
                     // The room may have been made by its own parent.
-                    if self.is_orphan(tensor) {
+                    if RARE && self.is_orphan(tensor) {
                         counts.bypassed += 1;
                         continue;
                     }
-                    self.insert(tensor, now, observer);
+                    self.insert::<RARE, _>(tensor, now, observer);
                 }
                 Admission::Bypass => {
                     // All tensors together fit 64 bits, so the sum of those resident does.
-                    self.insert(tensor, now, observer);
-                    self.make_room(self.capacity, now, &mut counts, observer);
-                    if !self.slots[tensor as usize].resident {
+                    self.insert::<RARE, _>(tensor, now, observer);
+                    self.make_room::<RARE, _>(self.room.capacity, now, &mut counts, observer);
+                    if self.slots[tensor as usize].place == Place::Out {
                         counts.bypassed += 1;
                         counts.evictions -= 1;
                     }
@@ -370,29 +442,65 @@ impl<P: Policy> Engine<P> {
         self.counts = counts;
     }
 
-    #[inline]
-    fn insert<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    /// Whether a rule decides about access `now` to `tensor`: it is pinned, or it missed and is not let in.
+    fn is_decided<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) -> bool {
+        let Some(gate) = &mut self.gate else { return false };
         let slot = &mut self.slots[tensor as usize];
-        slot.resident = true;
-        self.used += slot.bytes;
-        if let Some(prefixes) = &mut self.prefixes {
+        let bytes = slot.bytes;
+        if slot.place == Place::Pinned {
+            counts.hits += 1;
+            counts.hit_bytes += bytes;
+            observer.hit(now, tensor, bytes);
+            return true;
+        }
+        let pinned = gate.pins(tensor);
+        if !pinned && (bytes > self.room.capacity || gate.lets_in(tensor, bytes)) {
+            return false;
+        }
+        counts.misses += 1;
+        counts.miss_bytes += bytes;
+        observer.miss(now, tensor, bytes);
+        if pinned {
+            slot.place = Place::Pinned;
+            gate.pinned_bytes += bytes;
+            observer.insert(now, tensor, bytes);
+        } else {
+            counts.bypassed += 1;
+        }
+        true
+    }
+
+    #[inline]
+    fn insert<const RARE: bool, O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+        let slot = &mut self.slots[tensor as usize];
+        slot.place = Place::In;
+        self.room.used += slot.bytes;
+        if RARE && let Some(prefixes) = &mut self.prefixes {
             prefixes.insert(tensor);
         }
         self.policy.insert(tensor, now);
         observer.insert(now, tensor, slot.bytes);
     }
 
-    /// Evicts until at most `most` bytes are used.
+    /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are.
     #[inline]
-    fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
-        while self.used > most {
+    fn make_room<const RARE: bool, O: Observer>(
+        &mut self,
+        most: u64,
+        now: usize,
+        counts: &mut Counts,
+        observer: &mut O,
+    ) {
+        // Slack is rare, too.
+        let most = if RARE && self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
+        while self.room.used > most {
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
-            if self.prefixes.is_some() {
+            if RARE {
                 self.leave_with(victim, now, counts, observer);
             }
         }
@@ -402,11 +510,10 @@ impl<P: Policy> Engine<P> {
     #[inline]
     fn is_orphan(&self, tensor: u32) -> bool {
         let parent = self.prefixes.as_ref().and_then(|prefixes| prefixes.parent(tensor));
-        parent.is_some_and(|parent| !self.slots[parent as usize].resident)
+        parent.is_some_and(|parent| self.slots[parent as usize].place == Place::Out)
     }
 
     /// `tensor` has left: so do those who continue it, the farthest first.
-    #[cold]
     fn leave_with<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) {
         let Some(prefixes) = &mut self.prefixes else { return };
         prefixes.remove(tensor);
@@ -423,8 +530,8 @@ impl<P: Policy> Engine<P> {
             at = prefixes.parent(leaf).unwrap_or(tensor);
             prefixes.remove(leaf);
             let slot = &mut self.slots[leaf as usize];
-            slot.resident = false;
-            self.used -= slot.bytes;
+            slot.place = Place::Out;
+            self.room.used -= slot.bytes;
             counts.evictions += 1;
             self.policy.remove(leaf);
             observer.evict(now, leaf, slot.bytes);
@@ -580,7 +687,7 @@ impl<P: Policy> Cache for Engine<P> {
     }
     fn access(&mut self, tensor: u32, bytes: u64, now: usize, evicted: &mut Vec<(u32, u64)>) -> bool {
         let hits = self.counts.hits;
-        let resize = [Resize { at: now as u32, bytes }];
+        let resize = [Resize { at: now as u64, bytes }];
         let resizes = if self.slots[tensor as usize].bytes == bytes { &[][..] } else { &resize };
         let accesses = &[tensor];
         self.advance(Chunk { start: now, accesses, resizes, deadlines: &[] }, &mut Leavers(Some(evicted)));
@@ -596,27 +703,20 @@ impl<P: Policy> Cache for Engine<P> {
 
 /// An empty memory under `policy`.
 pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+    cache_of(policy.into(), setup)
+}
+
+/// Not generic: so all loops are compiled here, with this crate's optimisation, and once.
+fn cache_of(policy: PolicySpec, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
     struct Make<'a, 'b>(&'a Setup<'b>);
     impl Visitor for Make<'_, '_> {
         type Output = Result<Box<dyn Cache>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
+        fn visit<P: Policy>(self) -> Self::Output {
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    let policy = policy.into();
-    policy.kind().dispatch(Make(&setup.of(policy)))
-}
-
-/// A run that can be continued in steps, whatever its policy.
-pub trait Simulation: Send {
-    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// What happened so far.
-    fn counts(&self) -> Counts;
-    /// The device counts from here on.
-    fn count_from_here(&mut self, trace: &Trace);
-    /// The numbers since `before`, and the charts where they are watched for.
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>);
+    let setup = setup.of(policy);
+    setup.dispatch(Make(&setup))
 }
 
 /// What a run is watched for, beside a device.
@@ -635,32 +735,43 @@ impl Watched {
     pub const NOTHING: Self = Self { charts: false, reasons: false };
 }
 
-struct WatchedRun<P> {
+/// What watches a run, each part where it is asked for. There is one such type, and one for all policies, so that the
+/// page has the watched loops once: what watches takes longer than a call through a pointer.
+type Watching<'a> = ((Option<&'a mut Timeline>, Option<&'a mut Watcher>), Option<Watch<'a>>);
+
+/// A watched run that can be continued in steps, whatever its policy.
+pub struct Simulation {
     policy: PolicySpec,
-    engine: Engine<P>,
+    capacity_bytes: u64,
+    engine: Engine<Shared>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
     timing: Option<Timing>,
 }
 
-impl<P: Policy> Simulation for WatchedRun<P> {
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
+impl Simulation {
+    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
+    pub fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        self.engine.advance(trace.chunk(start, end), &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
+        let mut watching: Watching<'_> = ((self.timeline.as_mut(), self.why.as_mut()), timing);
+        self.engine.advance(trace.chunk(start, end), &mut watching);
     }
 
-    fn counts(&self) -> Counts {
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
         self.engine.counts()
     }
 
-    fn count_from_here(&mut self, trace: &Trace) {
+    /// The device counts from here on.
+    pub fn count_from_here(&mut self, trace: &Trace) {
         if let Some(timing) = &mut self.timing {
             timing.count_from_here(trace);
         }
     }
 
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.policy, self.engine.capacity, self.engine.counts().since(before));
+    /// The numbers since `before`, and the charts where they are watched for.
+    pub fn finish(self, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
+        let mut report = Report::new(self.policy, self.capacity_bytes, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
         (report, self.timeline)
@@ -675,21 +786,16 @@ pub fn start(
     buckets: &Buckets,
     costing: &Costing,
     watched: Watched,
-) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicySpec, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
-    impl Visitor for Start<'_, '_> {
-        type Output = Result<Box<dyn Simulation>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(policy, setup, timeline, why, timing) = self;
-            Ok(Box::new(WatchedRun { policy, engine: Engine::<P>::new(setup)?, timeline, why, timing }))
-        }
-    }
-    let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;
-    let reload = Reload::by(costing)?;
-    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None));
-    let timeline = watched.charts.then(|| Timeline::new(buckets));
-    let policy = policy.into();
-    policy.kind().dispatch(Start(policy, &setup.of(policy), timeline, why, timing))
+) -> Result<Simulation, Error> {
+    let (policy, reload) = (policy.into(), Reload::by(costing)?);
+    Ok(Simulation {
+        policy,
+        capacity_bytes: setup.capacity_bytes,
+        engine: Engine::new(&setup.of(policy))?,
+        timeline: watched.charts.then(|| Timeline::new(buckets)),
+        why: watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None)),
+        timing: costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?,
+    })
 }
 
 /// The evictions that access number `access` causes under `policy`, the worst first.
@@ -701,23 +807,14 @@ pub fn evictions_at(
     costing: &Costing,
     access: usize,
 ) -> Result<Vec<why::Eviction>, Error> {
-    struct Until<'a, 'b>(&'a Setup<'b>, &'a Trace, usize, &'a mut Watcher);
-    impl Visitor for Until<'_, '_> {
-        type Output = Result<(), Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(setup, trace, end, watcher) = self;
-            Engine::<P>::new(setup)?.advance(trace.chunk(0, end), watcher);
-            Ok(())
-        }
-    }
     let accesses = trace.accesses().len();
     if access >= accesses {
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
     let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
-    let policy = policy.into();
-    policy.kind().dispatch(Until(&setup.of(policy), trace, access + 1, &mut watcher))?;
+    let mut watching: Watching<'_> = ((None, Some(&mut watcher)), None);
+    Engine::<Shared>::new(&setup.of(policy.into()))?.advance(trace.chunk(0, access + 1), &mut watching);
     Ok(watcher.finish(trace).worst)
 }
 

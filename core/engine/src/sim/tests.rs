@@ -9,6 +9,7 @@ use super::*;
 use crate::memory::Physical;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
+use crate::rules::Rules;
 use crate::score::{BuiltIn, Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
@@ -383,5 +384,210 @@ proptest! {
             prop_assert_eq!(why.kinds.iter().map(|k| k.evictions).sum::<u64>(), report.evictions);
             prop_assert_eq!(report, simulate(policy.kind, &setup, &trace).unwrap());
         }
+    }
+}
+
+/// What rules say, as plainly as they can be told.
+struct Told {
+    /// The part of each tensor; none where it is pinned.
+    part: Vec<Option<usize>>,
+    /// The capacity of each part, and what it is emptied down to.
+    rooms: Vec<(u64, u64)>,
+    most: u64,
+    second_request: bool,
+    bypass: bool,
+}
+
+/// Runs a model for each part: memories of their own, in which pinned tensors and those that are not let in never arrive.
+fn naive_under_rules(models: &mut [Box<dyn naive::Model>], told: &Told, trace: &Trace, sizes: &naive::Sizes) -> Counts {
+    let size = |t: &u32| sizes.borrow()[*t as usize];
+    let (mut residents, mut pinned) = (vec![Vec::<u32>::new(); told.rooms.len()], Vec::new());
+    let mut missed = Vec::new();
+    let mut counts = Counts::default();
+    for (now, (t, bytes)) in trace.sized().enumerate() {
+        let Some(part) = told.part[t as usize] else {
+            sizes.borrow_mut()[t as usize] = bytes;
+            if pinned.contains(&t) {
+                (counts.hits, counts.hit_bytes) = (counts.hits + 1, counts.hit_bytes + bytes);
+            } else {
+                (counts.misses, counts.miss_bytes) = (counts.misses + 1, counts.miss_bytes + bytes);
+                pinned.push(t);
+            }
+            continue;
+        };
+        let (model, residents, (capacity, low)) = (&mut models[part], &mut residents[part], told.rooms[part]);
+        // Evicts down to `low` once more than `most` is used; whether `t` itself had to go.
+        let make_room = |residents: &mut Vec<u32>, model: &mut Box<dyn naive::Model>, most: u64, low: u64| {
+            let used = |residents: &Vec<u32>| residents.iter().map(size).sum::<u64>();
+            let full = used(residents) > most;
+            let (mut evicted, mut itself) = (0, false);
+            while full && used(residents) > low && !residents.is_empty() {
+                let victim = model.evict();
+                residents.retain(|r| *r != victim);
+                (evicted, itself) = (evicted + 1, itself || victim == t);
+            }
+            (evicted, itself)
+        };
+        if bytes > capacity && residents.contains(&t) {
+            residents.retain(|r| *r != t);
+            model.remove(t);
+            counts.evictions += 1;
+        }
+        sizes.borrow_mut()[t as usize] = bytes;
+        if residents.contains(&t) {
+            (counts.hits, counts.hit_bytes) = (counts.hits + 1, counts.hit_bytes + bytes);
+            model.hit(t, now);
+            counts.evictions += make_room(residents, model, capacity, low).0;
+            continue;
+        }
+        (counts.misses, counts.miss_bytes) = (counts.misses + 1, counts.miss_bytes + bytes);
+        let oversize = bytes > capacity;
+        let again = missed.contains(&t);
+        if !oversize {
+            missed.push(t);
+        }
+        counts.oversize += u64::from(oversize);
+        if oversize || bytes > told.most || (told.second_request && !again) {
+            counts.bypassed += 1;
+            continue;
+        }
+        model.miss(t, now);
+        if told.bypass {
+            residents.push(t);
+            model.insert(t, now);
+            let (evicted, itself) = make_room(residents, model, capacity, low);
+            counts.evictions += evicted - u64::from(itself);
+            counts.bypassed += u64::from(itself);
+        } else {
+            counts.evictions += make_room(residents, model, capacity - bytes, low.saturating_sub(bytes)).0;
+            residents.push(t);
+            model.insert(t, now);
+        }
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn rules_are_what_they_say(
+        uses in prop::collection::vec((0u32..10, 1u64..20), 1..120),
+        steady: bool,
+        pinned in prop::collection::vec(prop::bool::weighted(0.2), 10),
+        second in prop::collection::vec(any::<bool>(), 10),
+        divided: bool,
+        share in 0.1f64..0.9,
+        watermark in prop_oneof![Just(1.0), 0.3f64..1.0],
+        rule in 0usize..5,
+        spare in 20u64..150,
+    ) {
+        let trace = sized(&uses, steady);
+        let name = |t: &usize| trace.tensors()[*t].name.parse::<usize>().unwrap();
+        let tensors: Vec<usize> = (0..trace.tensors().len()).collect();
+        let chosen = |flags: &[bool]| tensors.iter().filter(|t| flags[name(t)]).map(|t| name(t).to_string()).collect::<Vec<_>>();
+        let rule = ["always", "bypass", "size(most=9)", "second-request", "adaptsize(every=100)"][rule];
+        let admission = crate::rules::AdmissionSpec::parse(rule).unwrap();
+        let pins: Vec<_> = chosen(&pinned).iter().map(|text| text.parse().unwrap()).collect();
+        let mut shares: Vec<crate::rules::Share> = Vec::new();
+        if divided {
+            let members = chosen(&second);
+            shares.extend(members.iter().map(|text| format!("{text}={}", share / members.len() as f64).parse().unwrap()));
+        }
+        let rules = Rules::new(admission, watermark).pin(&pins, &trace).unwrap().divide(&shares, &trace).unwrap();
+        let pinned_bytes: u64 = trace.largest_sizes().iter().zip(&tensors).filter(|(_, t)| pinned[name(t)]).map(|(b, _)| *b).sum();
+        let capacity = pinned_bytes + spare;
+        let Ok(rooms) = rules.capacities(capacity) else { return Ok(()) };
+        // Where every tensor has a share and the rest is a part of its own, that stays empty.
+        let mut next = 0;
+        let parts: Vec<Option<usize>> = tensors.iter().map(|t| {
+            let shared = divided && second[name(t)];
+            next += usize::from(shared);
+            if pinned[name(t)] { None } else if shared { Some(next) } else { Some(0) }
+        }).collect();
+        let told = Told {
+            part: parts,
+            rooms: rooms.iter().map(|room| (*room, ((*room as f64 * watermark) as u64).min(*room))).collect(),
+            most: if rule.starts_with("size") { 9 } else { u64::MAX },
+            second_request: rule == "second-request",
+            bypass: rule == "bypass",
+        };
+        let sizes = trace.sizes();
+        let future = Arc::new(Future::of(&trace));
+        let scores = heuristic(&trace);
+        let mode = if rule == "bypass" { Admission::Bypass } else { Admission::Always };
+        let setup = Setup {
+            admission: mode,
+            rules: Some(&rules),
+            scores: Some(&scores),
+            future: Some(&future),
+            ..Setup::new(&sizes, capacity)
+        };
+        for policy in POLICIES {
+            let policy = PolicySpec::from(policy.kind);
+            let counts = audit(policy, &setup, &trace).map_err(|e| TestCaseError::fail(format!("{policy}: {e}")))?;
+            let now = naive::Sizes::new(sizes.clone().into());
+            let model = |room: &u64| naive::model(policy, &Setup { capacity_bytes: *room, ..setup.clone() }, &future, &now);
+            let models: Option<Vec<_>> = rooms.iter().map(model).collect();
+            if let Some(mut models) = models.filter(|_| !rule.starts_with("adapt")) {
+                prop_assert_eq!(counts, naive_under_rules(&mut models, &told, &trace, &now), "{} {:?}", policy, &rules);
+            }
+        }
+    }
+}
+
+/// Twelve accesses to four layers of equal size in a loop: whole, LRU misses always; divided by layer, each part holds its
+/// own.
+#[test]
+fn a_part_for_each_layer() {
+    let order: Vec<u32> = (0..12).map(|i| i % 4).collect();
+    let whole = trace(&[10; 4], &order);
+    let sizes = whole.sizes();
+    let misses = |rules: &Rules, capacity| {
+        let setup = Setup { rules: Some(rules), ..Setup::new(&sizes, capacity) };
+        audit(PolicyKind::Lru, &setup, &whole).unwrap().misses
+    };
+    let plain = || Rules::new(crate::rules::AdmissionSpec::default(), 1.0);
+    assert_eq!(misses(&plain(), 30), 12);
+    let pinned = plain().pin(&["0".parse().unwrap(), "1".parse().unwrap()], &whole).unwrap();
+    assert_eq!(misses(&pinned, 30), 2 + 6);
+    let divided = plain().divide(&["0=0.34".parse().unwrap(), "1=0.34".parse().unwrap()], &whole).unwrap();
+    assert_eq!(misses(&divided, 30), 2 + 6);
+}
+
+/// A rule that looks at the newcomer leaves the policy no say: MRU evicts another for it, and only under `bypass` itself.
+#[test]
+fn who_is_let_in_comes_in() {
+    let order = trace(&[10; 3], &[0, 1, 2, 2]);
+    let sizes = order.sizes();
+    let hits = |rule: &str| {
+        let rules = Rules::new(crate::rules::AdmissionSpec::parse(rule).unwrap(), 1.0);
+        let setup = Setup { admission: rules.admission().mode(), rules: Some(&rules), ..Setup::new(&sizes, 20) };
+        audit(PolicyKind::Mru, &setup, &order).unwrap().hits
+    };
+    assert_eq!([hits("always"), hits("size(most=10)"), hits("bypass")], [1, 1, 0]);
+}
+/// A trace that is not held may have more accesses than 2^32: no policy, and no change of a size, cares for the number
+/// of the first one.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn accesses_may_have_numbers_beyond_32_bits() {
+    let mut rng = Rng::new(3, "far");
+    let uses: Vec<(u32, u64)> = (0..3000).map(|_| (rng.below(60), u64::from(1 + rng.below(20)))).collect();
+    let trace = sized(&uses, false);
+    assert!(trace.resizes().len() > 100);
+    let sizes = trace.sizes();
+    let setup = Setup::new(&sizes, 200);
+    for policy in POLICIES.iter().filter(|policy| policy.knows == crate::policy::Knows::Past) {
+        // The last one straddles 2^32.
+        let counts = [0, 1 << 33, (1 << 32) - 1000].map(|start: usize| {
+            let resize = |resize: &Resize| Resize { at: resize.at + start as u64, ..*resize };
+            let resizes: Vec<Resize> = trace.resizes().iter().map(resize).collect();
+            let mut memory = cache(policy.kind, &setup).unwrap();
+            memory.advance(Chunk { start, accesses: trace.accesses(), resizes: &resizes, deadlines: &[] });
+            memory.counts()
+        });
+        assert_eq!(counts[0], counts[1], "{}", policy.name);
+        assert_eq!(counts[0], counts[2], "{}", policy.name);
     }
 }

@@ -192,7 +192,7 @@ impl Timing {
         let mut levels = Vec::new();
         for level in &spec.below {
             channels.push(Channel::new(level.gb_s, level.latency_ns));
-            let below = Setup { capacity_bytes: level.capacity_bytes, ..setup.clone() };
+            let below = Setup { capacity_bytes: level.capacity_bytes, rules: None, ..setup.clone() };
             levels.push(LevelBelow {
                 name: level.name.clone(),
                 policy: level.policy,
