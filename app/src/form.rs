@@ -60,7 +60,7 @@ pub(crate) struct Form {
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
     /// Policies with parameters that are not the defaults, as a list.
     pub(crate) tuned: RwSignal<String>,
-    /// The server whose model scores; empty where the heuristic does. No part of the recipe: a link that someone else
+    /// The server whose model scores; empty where the scorer of the recipe does. No part of the recipe: a link that someone else
     /// made must not choose whom this page calls.
     pub(crate) scorer: RwSignal<String>,
     /// The text of each field in the table of fields.
@@ -144,7 +144,7 @@ impl Form {
         self.policies.set(plain.into_iter().map(PolicySpec::kind).collect());
         let tuned: Vec<String> = tuned.into_iter().map(PolicySpec::name).collect();
         self.tuned.set(tuned.join(", "));
-        for part in [Part::Memory, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
+        for part in [Part::Memory, Part::Scores, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
             self.show_part(part, recipe);
         }
     }
@@ -217,6 +217,7 @@ impl Form {
         let parts = [
             part,
             Some(Part::Memory),
+            Some(Part::Scores),
             // The user's own device brings its prefetch depth along.
             self.names_a_device().then_some(Part::Device),
             curve.is_some().then_some(Part::Curve),
@@ -227,6 +228,7 @@ impl Form {
             workload,
             memory: Memory { cost: self.cost()?, ..Memory::default() },
             policies: self.policies()?,
+            scorer: None,
             seed: default_seed(),
             bounds: self.bounds.get(),
             measure: Measure::default(),

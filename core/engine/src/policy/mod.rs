@@ -321,7 +321,7 @@ policies! {
         Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
         Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
         Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
-        MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";
+        MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor with the greatest time to its predicted next use, or since it, x root of its size; LRU while predictions prove worse.";
         Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
         BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
     }

@@ -10,7 +10,7 @@ use crate::memory::Physical;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
 use crate::rules::Rules;
-use crate::score::{Scorer, Scores, heuristic};
+use crate::score::{BuiltIn, Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::{expiring, sized, trace, tree};
@@ -171,8 +171,8 @@ fn extremes_are_handled() {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The second learns from its own predictions; the others draw by chance.
-    let without = ["random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd", "lrb"];
+    // They draw by chance.
+    let without = ["random", "hyperbolic", "lecar", "cacheus", "lhd", "lrb"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
@@ -290,6 +290,11 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     let best = misses(&looped, &scores, PolicyKind::Belady, 50);
     let predicted = misses(&looped, &scores, PolicyKind::MlReuse, 50);
     assert!(predicted <= best + best / 20, "{predicted} {best}");
+    // Those that learn know nothing in the first two rounds.
+    for scorer in [BuiltIn::History, BuiltIn::Embedded] {
+        let predicted = misses(&looped, &scorer.scores(&looped), PolicyKind::MlReuse, 50);
+        assert!(predicted <= best + 200, "{scorer:?} {predicted} {best}");
+    }
 
     // Recency is right here, and the predictions are the opposite of the truth.
     let mut rng = Rng::new(1, "test");
@@ -302,8 +307,19 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     wrong.values = wrong.values.iter().map(|s| 1.0 - s).collect();
     let lru = misses(&local, &wrong, PolicyKind::Lru, 60);
     let predicted = misses(&local, &wrong, PolicyKind::MlReuse, 60);
-    assert_eq!(predicted, lru);
-    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > lru);
+    // What it takes to see that they are wrong, and to change sides.
+    assert!(predicted <= lru + 32 + lru / 50, "{predicted} {lru}");
+    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > 2 * lru);
+    // All alike, and by chance, where the order has no sense either.
+    let any: Vec<u32> = (0..40_000).map(|_| rng.below(200)).collect();
+    let any = trace(&[3; 200], &any);
+    let constant = Scores { values: vec![0.5; 40_000].into(), scorer: Scorer::Heuristic };
+    let drawn = Scores { values: (0..40_000).map(|_| rng.unit()).collect(), scorer: Scorer::Heuristic };
+    for scores in [&constant, &drawn] {
+        let (lru, predicted) =
+            (misses(&any, scores, PolicyKind::Lru, 60), misses(&any, scores, PolicyKind::MlReuse, 60));
+        assert!(predicted <= lru + lru / 50, "{predicted} {lru}");
+    }
 }
 
 #[test]
@@ -465,6 +481,9 @@ fn naive_under_rules(models: &mut [Box<dyn naive::Model>], told: &Told, trace: &
             residents.retain(|r| *r != t);
             model.remove(t);
             counts.evictions += 1;
+        }
+        if size(&t) != bytes {
+            model.resize(t, bytes);
         }
         let resized = std::mem::replace(&mut sizes.borrow_mut()[t as usize], bytes) != bytes;
         if residents.contains(&t) {
