@@ -377,5 +377,7 @@ fn what_cannot_be_is_refused_by_name() {
     assert_eq!(Product::matrix(1, 1, 1, 32).least(12).unwrap().attained_bytes, 12);
     let error = Product::matrix(1024, 1024, 1024, 32).map_tiles(1024, 1000).unwrap_err().to_string();
     assert!(error.contains("more than 1000 steps"), "{error}");
+    let chain = Chain { pairs: 7, ..Chain::attention(1, (1, 1), (2, 3), 64, 16).unwrap() };
+    assert_eq!(chain.least(1024).unwrap_err().field_name(), Some("pairs"));
     assert!(Chain::attention(1, (6, 4), (1, 1), 64, 16).unwrap_err().to_string().contains("divisor"));
 }
