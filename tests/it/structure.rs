@@ -14,7 +14,10 @@ use syn::{Attribute, Item, Meta, UseTree};
 /// The modules of each library, ground first: a module imports only from those before it.
 const ORDERS: [(&str, &[&str]); 10] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
-    ("core/engine/src", &["trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
+    (
+        "core/engine/src",
+        &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"],
+    ),
     ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
     (
         "core/kernel/src",
@@ -34,7 +37,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
-    ("app/ui/src", &["view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
+    ("app/ui/src", &["built", "view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
     ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (

@@ -3,6 +3,7 @@
 use accel_core::run::{Order, Outcome};
 use accel_core::score::Scorer;
 use accel_core::units::format_count;
+use accel_ui::built::{Build, Built};
 use accel_ui::run::Phase;
 use accel_ui::view::{show_in, yes};
 use leptos::html::Tbody;
@@ -15,7 +16,7 @@ use crate::protocol::Scored;
 const PAGE_ROWS: u64 = 20;
 
 /// The scores of accesses, which the worker hands out page by page.
-pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
+pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
@@ -145,5 +146,5 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
             </p>
         </section>
     }
-    .into_any()
+    .built()
 }

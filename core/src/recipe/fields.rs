@@ -460,15 +460,15 @@ fields! {
         means: |model| model.steps,
         access: access!(model Number, steps),
     }
-    Requests "Requests of different lengths and arrivals, such as 512+64,3x128+32@4: prompt and decoded tokens, how many, \
-              and the step before which they come (model)." {
+    Requests "Requests of different lengths and arrivals, such as 512+64,3x100/128+32@4: tokens of the prompt (the first 100 \
+              of these shared with others) and decoded tokens, how many, and the step before which they come (model)." {
         pointer: "/workload/model/requests",
         name: "requests",
         id: "requests",
         flag: "requests",
         value_name: "LIST",
         title: "Requests instead",
-        hint: "Such as 512+64, 3x128+32@4: tokens read and decoded, how many, and the step before which they come. As many as the batch size run at once.",
+        hint: "Such as 512+64, 3x100/128+32@4: tokens read (100 of them shared) and decoded, how many, and the step before which they come. As many as the batch size run at once.",
         means: |model| model.requests,
         access: access!(model Optional<Form>, requests),
     }

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
+use crate::order;
 use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
@@ -32,7 +33,6 @@ use crate::trace::reuse::{Future, Histogram};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
-use crate::workload::synthetic::sort_by_key;
 use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
@@ -140,11 +140,8 @@ impl Scored {
             Order::Access => (start..end).collect(),
             Order::Score => {
                 let values = &scores.values;
-                let ranked = self.ranked.get_or_insert_with(|| {
-                    let mut ranked: Vec<(f64, u32)> = values.iter().map(|v| -v).zip(0..).collect();
-                    sort_by_key(&mut ranked);
-                    ranked.into_iter().map(|(_, access)| access).collect()
-                });
+                let by_falling = || order::by_key(values.iter().map(|value| order::bits(-value)));
+                let ranked = self.ranked.get_or_insert_with(by_falling);
                 ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
             }
         };

@@ -13,6 +13,7 @@ use super::axis::Axis;
 use super::{Dataflow, Least, MOST_SIDE, bits_of, bound, bytes, cuts, too_small};
 use crate::check::check_range;
 use crate::error::Error;
+use crate::order;
 
 /// A batch of products of the same shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -503,10 +504,9 @@ impl Search {
     /// B stays: of the rows as little as possible at a time.
     fn weight_stationary(&self, bands: &[Band], best: &mut Best) {
         // Of the ways to cut the rows, those that are not larger than one that moves no more in no more tiles.
-        let mut narrow: Vec<&Band> = bands.iter().collect();
-        narrow.sort_by_key(|band| (band.outputs, band.inputs));
+        let narrow = order::by_two_keys(&bands.iter().map(|band| (band.outputs, band.inputs)).collect::<Vec<_>>());
         let mut kept: Vec<&Band> = Vec::new();
-        for band in narrow {
+        for band in narrow.into_iter().map(|index| &bands[index as usize]) {
             let better = |other: &&Band| {
                 other.inputs <= band.inputs
                     && other.slid <= band.slid

@@ -11,7 +11,7 @@ pub struct Hyperbolic {
     residents: Vec<u32>,
     places: Vec<u32>,
     uses: Vec<u32>,
-    entered: Vec<u32>,
+    entered: Vec<usize>,
     sizes: Vec<u64>,
     draws: usize,
     by_size: bool,
@@ -23,7 +23,7 @@ impl Hyperbolic {
     /// Uses per access, and per byte where sizes count.
     fn priority(&self, tensor: u32) -> f64 {
         let (uses, entered) = (self.uses[tensor as usize], self.entered[tensor as usize]);
-        let age = (self.now - entered as usize).max(1) as f64;
+        let age = (self.now - entered).max(1) as f64;
         let cost = if self.by_size { self.sizes[tensor as usize].max(1) as f64 } else { 1.0 };
         f64::from(uses) / (age * cost)
     }
@@ -63,7 +63,7 @@ impl Policy for Hyperbolic {
 
     fn insert(&mut self, tensor: u32, now: usize) {
         self.uses[tensor as usize] = 1;
-        self.entered[tensor as usize] = now as u32;
+        self.entered[tensor as usize] = now;
         self.places[tensor as usize] = self.residents.len() as u32;
         self.residents.push(tensor);
     }

@@ -21,7 +21,7 @@ const DISCOUNT: f64 = 0.005;
 pub struct LeCaR {
     lists: Segments<3>,
     heap: GrowingHeap,
-    evicted: Vec<u32>,
+    evicted: Vec<usize>,
     half_bytes: u64,
     rate: f64,
     /// By what a mistake's weight shrinks with each access.
@@ -68,7 +68,7 @@ impl Policy for LeCaR {
     fn miss(&mut self, tensor: u32, now: usize) {
         self.now = now;
         let Some(by) = self.lists.place(tensor) else { return };
-        let ago = now - self.evicted[tensor as usize] as usize;
+        let ago = now - self.evicted[tensor as usize];
         let kept = power(std::f64::consts::E, self.rate * power(self.discount, ago as f64)).recip();
         let (mut lru, mut lfu) = (self.weight, 1.0 - self.weight);
         *(if by == BY_LRU { &mut lru } else { &mut lfu }) *= kept;
@@ -96,7 +96,7 @@ impl Policy for LeCaR {
         self.heap.remove(victim);
         self.lists.remove(victim);
         if let Some(by) = by {
-            self.evicted[victim as usize] = self.now as u32;
+            self.evicted[victim as usize] = self.now;
             self.lists.make_newest(by, victim);
             while self.lists.bytes(by) > self.half_bytes && self.lists.pop_oldest(by).is_some() {}
         }

@@ -377,13 +377,13 @@ impl Model for NaiveLfuda {
         let age = self.age;
         let r = self.residents.iter_mut().find(|r| r.0 == t).unwrap();
         let before = r.1;
-        *r = (t, before + age, now);
+        *r = (t, before.saturating_add(age), now);
         if before == age {
             self.age = self.lowest().unwrap();
         }
     }
     fn insert(&mut self, t: u32, now: usize) {
-        self.residents.push((t, self.age + 1, now));
+        self.residents.push((t, self.age.saturating_add(1), now));
     }
     fn evict(&mut self) -> u32 {
         let at = (0..self.residents.len()).min_by_key(|i| (self.residents[*i].1, self.residents[*i].2)).unwrap();

@@ -551,3 +551,27 @@ fn who_is_let_in_comes_in() {
     };
     assert_eq!([hits("always"), hits("size(most=10)"), hits("bypass")], [1, 1, 0]);
 }
+/// A trace that is not held may have more accesses than 2^32: no policy, and no change of a size, cares for the number
+/// of the first one.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn accesses_may_have_numbers_beyond_32_bits() {
+    let mut rng = Rng::new(3, "far");
+    let uses: Vec<(u32, u64)> = (0..3000).map(|_| (rng.below(60), u64::from(1 + rng.below(20)))).collect();
+    let trace = sized(&uses, false);
+    assert!(trace.resizes().len() > 100);
+    let sizes = trace.sizes();
+    let setup = Setup::new(&sizes, 200);
+    for policy in POLICIES.iter().filter(|policy| policy.knows == crate::policy::Knows::Past) {
+        // The last one straddles 2^32.
+        let counts = [0, 1 << 33, (1 << 32) - 1000].map(|start: usize| {
+            let resize = |resize: &Resize| Resize { at: resize.at + start as u64, ..*resize };
+            let resizes: Vec<Resize> = trace.resizes().iter().map(resize).collect();
+            let mut memory = cache(policy.kind, &setup).unwrap();
+            memory.advance(Chunk { start, accesses: trace.accesses(), resizes: &resizes, deadlines: &[] });
+            memory.counts()
+        });
+        assert_eq!(counts[0], counts[1], "{}", policy.name);
+        assert_eq!(counts[0], counts[2], "{}", policy.name);
+    }
+}

@@ -204,7 +204,9 @@ impl Values<'_> {
 
     /// Bytes of what is read besides `but`, and of what is written besides it.
     fn moved(&self, operator: &Operator, but: &[Val]) -> Result<u64, Error> {
-        let read: BTreeSet<Val> = operator.reads.iter().chain(&operator.streams).copied().collect();
+        let mut read = BTreeSet::new();
+        // Collected at once, they would be sorted.
+        read.extend(operator.reads.iter().chain(&operator.streams).copied());
         let sizes = read.iter().filter(|value| !but.contains(value)).map(|value| self.bytes(*value));
         let reads = sizes.sum::<Result<u64, Error>>()?;
         let mut writes = 0;

@@ -5,13 +5,12 @@
 //! object for each, and what one of them leaves in fast memory is of no use to the other. An image is cut into parts
 //! of its rows, so that patches that overlap share them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::census::nest;
 use super::step::{Operator, Product, Step};
 use super::tiles::pairs;
 use super::{Order, Planner};
 use crate::error::Error;
+use crate::order;
 use crate::tiling::{Image, Mapping, Rows};
 use crate::trace::Mode;
 use crate::workload::dtype::product;
@@ -65,20 +64,23 @@ impl Bands {
                     return Err(too_long());
                 }
                 // A row of the image falls into parts where a tile begins or ends: what tiles beside each other share is a part.
-                let ends: BTreeSet<u64> = tiles(across.out, mapping.cols)
-                    .flat_map(|(left, right)| {
-                        let mut columns = across.used(left, right);
-                        let first = columns.next();
-                        [first, columns.last().or(first).map(|last| last + 1)].into_iter().flatten()
-                    })
-                    .collect();
-                let ends: Vec<u64> = ends.into_iter().collect();
+                let ends = order::distinct(tiles(across.out, mapping.cols).flat_map(|(left, right)| {
+                    let mut columns = across.used(left, right);
+                    let first = columns.next();
+                    [first, columns.last().or(first).map(|last| last + 1)].into_iter().flatten()
+                }));
                 let part = |column: u64| ends.partition_point(|end| *end <= column);
                 // Elements of each part, and its place among those that have any.
-                let mut parts: BTreeMap<usize, u64> = BTreeMap::new();
-                across.used(0, across.out).for_each(|column| *parts.entry(part(column)).or_insert(0) += 1);
-                let places: BTreeMap<usize, u64> = parts.keys().copied().zip(0..).collect();
-                let rows: BTreeMap<u64, u64> = down.used(0, down.out).zip(0..).collect();
+                let mut sizes = vec![0; ends.len() + 1];
+                across.used(0, across.out).for_each(|column| sizes[part(column)] += 1);
+                let mut places = Vec::with_capacity(sizes.len());
+                let mut parts = Vec::new();
+                for size in sizes {
+                    places.push(parts.len() as u64);
+                    parts.extend((size > 0).then_some(size));
+                }
+                let rows: Vec<u64> = down.used(0, down.out).collect();
+                let place = |row: u64| rows.partition_point(|other| *other < row) as u64;
                 let (height, width) = (rows.len() as u64, parts.len() as u64);
                 if product(&[*images, height, width])? > super::MAX_TILES as u64 {
                     return Err(too_long());
@@ -86,13 +88,12 @@ impl Bands {
                 let (mut of_tile, mut outputs) = (Vec::new(), Pieces { sizes: Vec::new(), of_tile: Vec::new() });
                 for (first, last) in tiles(*images, mapping.images) {
                     for (left, right) in tiles(across.out, mapping.cols) {
-                        let columns: BTreeSet<u64> =
-                            across.used(left, right).map(|column| places[&part(column)]).collect();
+                        let columns = order::distinct(across.used(left, right).map(|column| places[part(column)]));
                         for (top, bottom) in tiles(down.out, mapping.rows) {
                             let mut lines = Vec::new();
                             for image in first..last {
                                 for row in down.used(top, bottom) {
-                                    let row = (image * height + rows[&row]) * width;
+                                    let row = (image * height + place(row)) * width;
                                     lines.extend(columns.iter().map(|part| (row + part) as u32));
                                 }
                             }
@@ -102,7 +103,7 @@ impl Bands {
                         }
                     }
                 }
-                let sizes = (0..images * height).flat_map(|_| parts.values().copied()).collect();
+                let sizes = (0..images * height).flat_map(|_| parts.iter().copied()).collect();
                 Ok(Self { lines: Pieces { sizes, of_tile }, outputs })
             }
         }
