@@ -49,7 +49,7 @@ fuzz_target!(|input: Input| {
             middle: e,
             factors: f % 4,
             carried: g % 4,
-            pairs: h,
+            pairs: if h % 2 == 0 { h } else { h.min(b.saturating_mul(e)) },
             bits,
         };
         return check(|capacity| chain.least(capacity), capacity);

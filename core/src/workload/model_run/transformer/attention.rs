@@ -103,7 +103,7 @@ impl Passes<'_> {
             middle: *keys,
             factors: 1,
             carried: 2,
-            pairs: (*pairs * together as f64) as u64,
+            pairs: ((*pairs * together as f64) as u64).min((together * queries).saturating_mul(*keys)),
             bits: [own, if self.task == Task::Training { own } else { kv }, own],
         };
         let chains = seen.iter().map(chain).collect();
