@@ -1,7 +1,8 @@
 //! Which tensor leaves when room is needed: one trait, one file per policy, one table.
 //!
-//! A policy orders victims and nothing else. The engine ([`crate::sim`]) owns capacity, hits and counting,
-//! and calls the policy through generics, so the hot loop is compiled once for each.
+//! A policy orders victims, and may say that a part which it keeps apart is crowded, nothing else. The engine
+//! ([`crate::sim`]) owns capacity, hits and counting, and calls the policy through generics, so the hot loop is compiled
+//! once for each.
 
 mod heap;
 mod list;
