@@ -16,7 +16,7 @@ use accel_ui::worker::Worker;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 
-use crate::protocol::{LOADER, Reply, Request, Scored, pack, unpack};
+use crate::protocol::{LOADER, Reply, Request, Scored, pack, read, unpack};
 
 /// What the files of the page's own module are called.
 const PAGE: &str = "accel-app";
@@ -184,9 +184,9 @@ impl Engine {
             }
             Reply::Failed { id, error } if id == newest || id == 0 => self.phase.set(Phase::Failed(error)),
             Reply::Records { rows } => self.records.set(rows),
-            Reply::Views { answer } => self.views.set(Some(answer.map(|views| Arc::new(*views)))),
-            Reply::Traffic { answer } => self.traffic.set(Some(answer.map(Arc::new))),
-            Reply::Compared { answer } => self.compared.set(Some(answer.map(|realism| Arc::new(*realism)))),
+            Reply::Views { answer } => self.views.set(Some(read(answer).map(Arc::new))),
+            Reply::Traffic { answer } => self.traffic.set(Some(read(answer).map(Arc::new))),
+            Reply::Compared { answer } => self.compared.set(Some(read(answer).map(Arc::new))),
             // Of a run that a newer one has replaced.
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}
         }

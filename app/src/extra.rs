@@ -2,14 +2,12 @@
 
 use accel_core::error::{Error, Place};
 use accel_core::trace::Trace;
-use accel_core::traffic::Curve;
 use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
-use serde::de::DeserializeOwned;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::protocol::LOADER;
+use crate::protocol::{self, Answer, LOADER};
 
 /// The loaded module.
 pub(crate) struct Extra(JsValue);
@@ -27,7 +25,7 @@ pub(crate) async fn load() -> Result<Extra, Error> {
 }
 
 impl Extra {
-    fn call<T: DeserializeOwned>(&self, name: &str, arguments: &Array) -> Result<T, Error> {
+    fn call(&self, name: &str, arguments: &Array) -> Answer {
         let broken = |what: &str| Error::Internal(format!("{name} of the module: {what}"));
         let function: Function =
             Reflect::get(&self.0, &name.into()).and_then(JsCast::dyn_into).map_err(|_| broken("is missing"))?;
@@ -36,7 +34,7 @@ impl Extra {
             cure: "Use the command line: accel simulate --trace FILE".into(),
         })?;
         let bytes: Uint8Array = answer.dyn_into().map_err(|_| broken("no bytes"))?;
-        postcard::from_bytes::<Result<T, Error>>(&bytes.to_vec()).map_err(|_| broken("unreadable answer"))?
+        Ok(bytes.to_vec())
     }
 
     /// The trace of a workload with its file.
@@ -56,7 +54,7 @@ impl Extra {
             bytes.into(),
             report.as_ref().clone(),
         ];
-        self.call("trace", &arguments.into_iter().collect())
+        protocol::read(self.call("trace", &arguments.into_iter().collect()))
     }
 
     /// The traffic of the operators of a workload with its file.
@@ -66,24 +64,18 @@ impl Extra {
         name: &str,
         bytes: &Uint8Array,
         report: &Closure<dyn Fn(f64, f64)>,
-    ) -> Result<Curve, Error> {
+    ) -> Answer {
         let arguments = [workload.into(), name.into(), bytes.into(), report.as_ref().clone()];
         self.call("traffic", &arguments.into_iter().collect())
     }
 
     /// Distributions of a trace.
-    pub(crate) fn views<T: DeserializeOwned>(&self, trace: &[u8]) -> Result<T, Error> {
+    pub(crate) fn views(&self, trace: &[u8]) -> Answer {
         self.call("views", &Array::of1(&Uint8Array::from(trace)))
     }
 
     /// A trace beside a profile or a file.
-    pub(crate) fn compare<T: DeserializeOwned>(
-        &self,
-        trace: &[u8],
-        profile: &str,
-        name: &str,
-        bytes: &Uint8Array,
-    ) -> Result<T, Error> {
+    pub(crate) fn compare(&self, trace: &[u8], profile: &str, name: &str, bytes: &Uint8Array) -> Answer {
         let nothing = Function::new_no_args("");
         let arguments: [JsValue; 5] =
             [Uint8Array::from(trace).into(), profile.into(), name.into(), bytes.into(), nothing.into()];

@@ -60,7 +60,7 @@ pub(crate) struct Form {
     pub(crate) policies: RwSignal<Vec<PolicyKind>>,
     /// Policies with parameters that are not the defaults, as a list.
     pub(crate) tuned: RwSignal<String>,
-    /// The server whose model scores; empty where the heuristic does. No part of the recipe: a link that someone else
+    /// The server whose model scores; empty where the scorer of the recipe does. No part of the recipe: a link that someone else
     /// made must not choose whom this page calls.
     pub(crate) scorer: RwSignal<String>,
     /// The text of each field in the table of fields.
@@ -123,7 +123,7 @@ impl Form {
             tenants @ Workload::Tenants(_) => {
                 self.source.set(Source::Json);
                 // A workload always serialises; an empty box would only ask for it again.
-                self.workload.set(serde_json::to_string_pretty(tenants).unwrap_or_default());
+                self.workload.set(indented(&serde_json::to_string(tenants).unwrap_or_default()));
             }
             Workload::Synthetic(_) => {
                 self.source.set(Source::Synthetic);
@@ -144,7 +144,7 @@ impl Form {
         self.policies.set(plain.into_iter().map(PolicySpec::kind).collect());
         let tuned: Vec<String> = tuned.into_iter().map(PolicySpec::name).collect();
         self.tuned.set(tuned.join(", "));
-        for part in [Part::Memory, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
+        for part in [Part::Memory, Part::Scores, Part::Device, Part::Curve, Part::Measure, Part::Experiment] {
             self.show_part(part, recipe);
         }
     }
@@ -159,7 +159,7 @@ impl Form {
             Cost::Physical(own) => {
                 self.device.set(CUSTOM.into());
                 // Such a model always serialises; an empty box would only ask for it again.
-                self.physical.set(serde_json::to_string_pretty(own).unwrap_or_default());
+                self.physical.set(indented(&serde_json::to_string(own).unwrap_or_default()));
             }
         }
     }
@@ -175,7 +175,7 @@ impl Form {
             FITTING => Cost::Device,
             PROTOTYPE => Cost::Prototype,
             CUSTOM => Cost::Physical(
-                serde_json::from_str(&self.physical.get())
+                serde_json::from_slice(self.physical.get().as_bytes())
                     .map_err(|e| Error::field("physical", "not usable", e.to_string(), ""))?,
             ),
             _ => Cost::Physical(Physical { device: DeviceRef::Known(device), ..Physical::default() }),
@@ -192,7 +192,7 @@ impl Form {
             ModelRef::Config(config) => {
                 self.model.set(CUSTOM.into());
                 // A configuration always serialises; an empty box would only ask for it again.
-                self.config.set(serde_json::to_string_pretty(config).unwrap_or_default());
+                self.config.set(indented(&serde_json::to_string(config).unwrap_or_default()));
             }
         }
     }
@@ -208,7 +208,7 @@ impl Form {
             Source::Synthetic => (Some(Part::Synthetic), Workload::Synthetic(Synthetic::default())),
             Source::File => (Some(Part::File), Workload::File(self.file_source()?)),
             Source::Json => {
-                let workload = serde_json::from_str(&self.workload.get())
+                let workload = serde_json::from_slice(self.workload.get().as_bytes())
                     .map_err(|e| Error::field("workload", "not usable", e.to_string(), ""))?;
                 (None, workload)
             }
@@ -217,6 +217,7 @@ impl Form {
         let parts = [
             part,
             Some(Part::Memory),
+            Some(Part::Scores),
             // The user's own device brings its prefetch depth along.
             self.names_a_device().then_some(Part::Device),
             curve.is_some().then_some(Part::Curve),
@@ -227,6 +228,7 @@ impl Form {
             workload,
             memory: Memory { cost: self.cost()?, ..Memory::default() },
             policies: self.policies()?,
+            scorer: None,
             seed: default_seed(),
             bounds: self.bounds.get(),
             measure: Measure::default(),
@@ -357,4 +359,31 @@ pub(crate) fn recipe_from_address() -> Option<Result<Recipe, Error>> {
 /// Puts `recipe` into the address bar, so that the link reopens it.
 pub(crate) fn show_in_address(recipe: &Recipe) -> Result<(), Error> {
     address::show(&recipe.to_fragment()?)
+}
+
+/// JSON on lines of its own. The text is set out rather than written once more: code that writes each type takes room.
+fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(2 * json.len());
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let mut last = ' ';
+    for letter in json.chars() {
+        let (opens, closes) = (matches!(letter, '{' | '['), matches!(letter, '}' | ']'));
+        if !quoted {
+            depth -= usize::from(closes);
+            let empty = matches!((last, letter), ('{', '}') | ('[', ']'));
+            if (matches!(last, '{' | '[' | ',') || closes) && !empty {
+                out.push('\n');
+                (0..depth).for_each(|_| out.push_str("  "));
+            }
+            depth += usize::from(opens);
+        }
+        out.push(letter);
+        if !quoted && letter == ':' {
+            out.push(' ');
+        }
+        quoted ^= letter == '"' && !escaped;
+        escaped = quoted && letter == '\\' && !escaped;
+        last = if quoted { '"' } else { letter };
+    }
+    out
 }

@@ -5,9 +5,6 @@
 
 use accel_core::error::Error;
 use accel_core::run::{Order, Outcome};
-use accel_core::trace::views::Views;
-use accel_core::traffic::Curve;
-use accel_core::validate::realism::Realism;
 use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,12 +44,21 @@ pub(crate) enum Reply {
     Failed { id: u32, error: Error },
     /// Scored accesses.
     Records { rows: Vec<Scored> },
-    /// Distributions of the trace, or why there are none.
-    Views { answer: Result<Box<Views>, Error> },
-    /// Traffic by the size of fast memory, or why there is none.
-    Traffic { answer: Result<Curve, Error> },
-    /// The trace beside a reference, or why not.
-    Compared { answer: Result<Box<Realism>, Error> },
+    /// Distributions of the trace ([`Views`](accel_core::trace::views::Views)), or why there are none.
+    Views { answer: Answer },
+    /// Traffic by the size of fast memory ([`Curve`](accel_core::traffic::Curve)), or why there is none.
+    Traffic { answer: Answer },
+    /// The trace beside a reference ([`Realism`](accel_core::validate::realism::Realism)), or why not.
+    Compared { answer: Answer },
+}
+
+/// What the module `accel-extra` answered, not yet read, or why it did not.
+pub(crate) type Answer = Result<Vec<u8>, Error>;
+
+/// The content of an answer of the module: the worker passes on what only the page reads.
+pub(crate) fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
+    let broken = |_| Error::Internal("unreadable answer of the module".into());
+    postcard::from_bytes::<Result<T, Error>>(&answer?).map_err(broken)?
 }
 
 /// A scored access, as a row of the table.

@@ -10,17 +10,15 @@ use accel_core::run::{Job, Outcome, Scored};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
-use accel_core::traffic::Curve;
 use accel_ui::worker::{listen, post};
 use js_sys::{Promise, Uint8Array};
-use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
-use crate::protocol::{self, Reply, Request, pack, unpack};
+use crate::protocol::{self, Answer, Reply, Request, pack, unpack};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;
@@ -248,26 +246,25 @@ async fn read_file(
 }
 
 /// The answer of the module to a question about the last trace: its views, or how it compares with a profile.
-async fn ask<T: DeserializeOwned>(state: &State, profile: Option<&str>) -> Result<Box<T>, Error> {
+async fn ask(state: &State, profile: Option<&str>) -> Answer {
     let trace = {
         let scored = state.scored.borrow();
         let scored = scored.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
         postcard::to_allocvec(scored.trace()).map_err(|e| Error::Internal(e.to_string()))?
     };
     let extra = extra::load().await?;
-    let answer = match profile {
-        None => extra.views(&trace)?,
+    match profile {
+        None => extra.views(&trace),
         Some(profile) => {
             let file = state.file.borrow().clone();
             let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
-            extra.compare(&trace, profile, &name, &bytes)?
+            extra.compare(&trace, profile, &name, &bytes)
         }
-    };
-    Ok(Box::new(answer))
+    }
 }
 
 /// The traffic of the operators of a recipe.
-async fn traffic(state: &State, recipe: &str) -> Result<Curve, Error> {
+async fn traffic(state: &State, recipe: &str) -> Answer {
     let workload = Recipe::from_json("recipe", recipe.as_bytes())?.workload;
     let workload = serde_json::to_string(&workload).map_err(|e| Error::Internal(e.to_string()))?;
     let file = state.file.borrow().clone();

@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::flags::{self, Flags, OfCurve, Policies};
 use crate::parallel;
+use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{print_curves, print_json};
 
@@ -22,6 +23,8 @@ pub(crate) struct Curve {
     policy: Option<Policies>,
     #[command(flatten)]
     fields: Flags<OfCurve>,
+    #[command(flatten)]
+    scorer: ScorerArgs,
     /// These capacities, separated by commas, such as 64MiB,1GiB.
     #[arg(long, value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "points")]
     capacities: Vec<String>,
@@ -38,6 +41,7 @@ impl Curve {
         let memory = MemoryArgs::default();
         let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy })?;
         self.fields.apply(Part::Memory, &mut recipe)?;
+        self.scorer.apply_named(&mut recipe)?;
         let mut grid = recipe.curve.take().unwrap_or_default();
         if self.fields.text(Field::Points).is_some() {
             recipe.curve = Some(Grid::default());

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::flags;
 use crate::parallel;
+use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{numbers, print_json, print_summary};
 
@@ -25,6 +26,8 @@ pub(crate) struct Explain {
     /// The policy.
     #[arg(long, value_name = "NAME", default_value = "lru", value_parser = flags::policy())]
     policy: PolicySpec,
+    #[command(flatten)]
+    scorer: ScorerArgs,
     /// Explain the evictions that this access causes (counted from 0) instead of the worst of the run.
     #[arg(long, value_name = "ACCESS", allow_negative_numbers = true)]
     at: Option<usize>,
@@ -51,6 +54,7 @@ impl Explain {
         let capacity = self.memory.one_capacity()?;
         let mut recipe = self.source.recipe(&ExperimentArgs { memory: self.memory, policy: None })?;
         recipe.policies = vec![policy];
+        self.scorer.apply_named(&mut recipe)?;
         recipe.curve = None;
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         let details = match self.at {

@@ -76,6 +76,8 @@ struct Recipe {
     experiment: source::ExperimentArgs,
     #[command(flatten)]
     measure: Flags<OfMeasure>,
+    #[command(flatten)]
+    scorer: scores::ScorerArgs,
     /// Print a link that opens the experiment on the page at this address.
     #[arg(long, value_name = "URL")]
     link: Option<String>,
@@ -112,6 +114,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             let mut recipe = source.recipe(&command.experiment)?;
             command.measure.apply(Part::Measure, &mut recipe)?;
             recipe.measure.check()?;
+            command.scorer.apply_named(&mut recipe)?;
             if let Some(capacity @ Capacity::Share(_)) = command.experiment.memory.one_capacity()? {
                 let trace = recipe.trace(None)?;
                 recipe.memory.capacity_bytes = capacity.bytes(trace.summary().unique_bytes);

@@ -1,9 +1,10 @@
-//! Runs whose eviction scores a server's model makes.
+//! Who makes eviction scores: a scorer by name, or a server's model.
 
 use std::time::{Duration, Instant};
 
 use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
+use accel_core::recipe::fields::Field;
 use accel_core::run::{Details, Plan};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
@@ -16,9 +17,9 @@ use crate::progress::Bar;
 /// Who scores.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ScorerArgs {
-    /// Have the model of an infer-server score accesses, such as http://127.0.0.1:8000 (its key in ACCEL_API_KEY); the
-    /// heuristic scores if left out.
-    #[arg(long, value_name = "URL")]
+    /// Who makes the scores that ml and ml-reuse read: embedded (the trained network, if left out), history, heuristic, or
+    /// the model of an infer-server, such as http://127.0.0.1:8000 (its key in ACCEL_API_KEY; accel simulate only).
+    #[arg(long, value_name = "NAME|URL")]
     scorer: Option<String>,
 }
 
@@ -28,14 +29,36 @@ const ANSWER_TAKES: Duration = Duration::from_secs(240);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl ScorerArgs {
-    /// The plan of `recipe`, with scores of the server where a policy reads them.
-    pub(crate) fn plan(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Plan> {
-        let Some(server) = &self.scorer else { return Ok(Plan::new(recipe, file, None, details)?) };
+    /// The server, where one is named.
+    fn server(&self) -> Option<&str> {
+        self.scorer.as_deref().filter(|scorer| scorer.contains("://"))
+    }
+
+    /// Writes the scorer that is named into `recipe`, whose policies must read scores.
+    pub(crate) fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        let Some(scorer) = &self.scorer else { return Ok(()) };
         if !recipe.reads_scores() {
             bail!(
-                "--scorer {server}: no policy of this run reads scores. Add ml or ml-reuse to --policy, or leave it out"
+                "--scorer {scorer}: no policy of this run reads scores. Add ml or ml-reuse to --policy, or leave it out"
             );
         }
+        match self.server() {
+            Some(_) => Ok(()),
+            None => Ok(Field::Scorer.info().set(recipe, scorer)?),
+        }
+    }
+
+    /// The same for a command that asks no server.
+    pub(crate) fn apply_named(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        if let Some(server) = self.server() {
+            bail!("--scorer {server}: only accel simulate asks a server. Name embedded, history or heuristic");
+        }
+        self.apply(recipe)
+    }
+
+    /// The plan of `recipe`, with scores of the server where one is named.
+    pub(crate) fn plan(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Plan> {
+        let Some(server) = self.server() else { return Ok(Plan::new(recipe, file, None, details)?) };
         recipe.check()?;
         let trace = recipe.trace(file)?;
         let scores = ask(server, &trace, &mut Bar::new())?;

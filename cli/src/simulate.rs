@@ -97,6 +97,7 @@ impl Simulate {
         let mut recipe = self.source.recipe(&self.experiment)?;
         self.measure.apply(Part::Measure, &mut recipe)?;
         recipe.measure.check()?;
+        self.scorer.apply(&mut recipe)?;
         if self.stream {
             if self.experiment.policy.is_none() {
                 recipe.policies.retain(|policy| policy.info().knows == Knows::Past);

@@ -19,7 +19,7 @@
 //! # Ok::<(), accel_core::error::Error>(())
 //! ```
 
-pub use accel_engine::{bound, curve, memory, policy, rules, score, sim, trace, tuned};
+pub use accel_engine::{bound, curve, memory, order, policy, rules, score, sim, trace, tuned};
 pub use accel_ground::{by_name, closed, error, progress, rng, units};
 pub(crate) use accel_ground::{check, math};
 

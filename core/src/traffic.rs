@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check_range;
 use crate::error::{Error, Place};
 use crate::import::input::Input;
+use crate::order;
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Workload, default_seed};
 use crate::tiling::{Axis, Chain, Group, Image, Least, MOST_SIDE, Product, Rows, Work};
@@ -209,6 +210,7 @@ impl Conv {
             n: self.filters / self.groups,
             k: self.channels / self.groups,
             bits: [self.dtype.bits(); 3],
+            sum: 2,
         };
         product.check().map(|()| product)
     }
@@ -253,8 +255,7 @@ impl Traffic {
             // Where none does, the error of the last says what would.
             capacities.drain(..first.unwrap_or(capacities.len() - 1));
         }
-        capacities.sort_unstable();
-        capacities.dedup();
+        let capacities = order::distinct(capacities);
         let mut points = Vec::new();
         for (done, capacity_bytes) in (0..).zip(&capacities) {
             if progress.report(done, capacities.len() as u64, "traffic") == Flow::Cancel {

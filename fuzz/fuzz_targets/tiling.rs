@@ -49,7 +49,7 @@ fuzz_target!(|input: Input| {
             middle: e,
             factors: f % 4,
             carried: g % 4,
-            pairs: h,
+            pairs: if h % 2 == 0 { h } else { h.min(b.saturating_mul(e)) },
             bits,
         };
         return check(|capacity| chain.least(capacity), capacity);
@@ -61,9 +61,9 @@ fuzz_target!(|input: Input| {
             Rows::Image(Image { images: d, axes: [axis(e, f, g % 64, h % 64), axis(i, j, k % 64, h % 64)] })
         }
     };
-    let product = Product { batch: a, rows, n: b, k: c, bits };
+    let product = Product { batch: a, rows, n: b, k: c, bits, sum: usize::from(input.what / 3 % 4) };
     check(|capacity| product.least(capacity), capacity);
-    if let Ok(mapping) = product.map(capacity, side(input.steps)) {
+    if let Ok(mapping) = product.map_tiles(capacity, side(input.steps)) {
         assert!(mapping.steps <= side(input.steps) && mapping.moved_bytes >= product.compulsory_bytes());
     }
 });

@@ -3,7 +3,7 @@
 use accel_core::progress::Progress;
 use accel_core::recipe::Recipe;
 use accel_core::run::{self, Job, Outcome};
-use accel_core::score::prompt;
+use accel_core::score::{BuiltIn, prompt};
 use accel_core::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,7 +20,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
 }
 
-/// Runs `recipe` with scores of the server's model, where a policy reads them; `asked` is called with how far the model is.
+/// Runs `recipe` with scores by whom it names, or else of the server's model, where a policy reads them; `asked` is called
+/// with how far the model is.
 pub(crate) async fn run(
     scoring: &Scoring,
     recipe: Recipe,
@@ -31,13 +32,17 @@ pub(crate) async fn run(
     if !recipe.reads_scores() {
         return blocking(move || Ok((run::run(&recipe, &mut progress).map_err(ApiError::body)?, None))).await;
     }
+    if let Some(scorer) = recipe.scorer {
+        let source = Source { scorer: scorer.name(), model: None, fallback_reason: None };
+        return blocking(move || Ok((run::run(&recipe, &mut progress).map_err(ApiError::body)?, Some(source)))).await;
+    }
     let (recipe, trace) = blocking(move || {
         recipe.check().map_err(ApiError::body)?;
         let trace = recipe.trace(None).map_err(ApiError::body)?;
         Ok((recipe, trace))
     })
     .await?;
-    let (trace, scored) = scoring.score_trace(trace, patience, asked).await?;
+    let (trace, scored) = scoring.score_trace(trace, BuiltIn::default(), patience, asked).await?;
     blocking(move || {
         let job = Job::with_scores(&recipe, Some(trace), Some(scored.scores)).map_err(ApiError::body)?;
         let outcome = run::run_to_end(job, &mut progress).map_err(ApiError::body)?;
@@ -105,6 +110,6 @@ pub(crate) async fn score_accesses(
         let cure = "Choose larger tiles, fewer tokens or fewer layers".to_owned();
         return Err(ScoreError::TooLarge { problem, cure }.into());
     }
-    let (trace, scored) = scoring.score_trace(trace, patience, progress).await?;
+    let (trace, scored) = scoring.score_trace(trace, BuiltIn::Heuristic, patience, progress).await?;
     blocking(move || Ok(Evictions::new(&trace, scored))).await
 }

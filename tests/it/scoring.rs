@@ -25,10 +25,10 @@ async fn the_command_line_and_the_server_agree() {
         let arguments = ["simulate", "--recipe", &file, "--no-bounds", "--json"].into_iter().chain(scorer);
         serde_json::from_str::<Value>(&accel(arguments).unwrap()).unwrap()
     };
-    let (asked, heuristic) = tokio::task::spawn_blocking(move || (run(Some(&url)), run(None))).await.unwrap();
-    assert_eq!((&asked["scorer"], &heuristic["scorer"]), (&"local".into(), &"heuristic".into()));
-    assert_eq!(asked["runs"][0], heuristic["runs"][0], "LRU reads no scores");
-    assert_ne!(asked["runs"][1], heuristic["runs"][1]);
+    let (asked, built_in) = tokio::task::spawn_blocking(move || (run(Some(&url)), run(None))).await.unwrap();
+    assert_eq!((&asked["scorer"], &built_in["scorer"]), (&"local".into(), &"embedded".into()));
+    assert_eq!(asked["runs"][0], built_in["runs"][0], "LRU reads no scores");
+    assert_ne!(asked["runs"][1], built_in["runs"][1]);
 
     let answer = post(&format!("{server}/v1/run"), recipe.to_json().unwrap()).await;
     assert_eq!(answer["scorer"], "local");

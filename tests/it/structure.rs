@@ -12,9 +12,9 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 10] = [
+const ORDERS: [(&str, &[&str]); 11] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
-    ("core/engine/src", &["trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
+    ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
     (
         "core/kernel/src",
@@ -34,7 +34,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
-    ("app/ui/src", &["view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
+    ("app/ui/src", &["built", "view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
     ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (
@@ -45,6 +45,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
             "kernel", "trace", "traffic",
         ],
     ),
+    ("trainer/src", &["storage", "points", "gauge", "workloads", "network", "embedded"]),
     (
         "infer-server/src",
         &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],
@@ -52,7 +53,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 13] = [
+const CRATES: [(&str, &str); 14] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
@@ -65,6 +66,7 @@ const CRATES: [(&str, &str); 13] = [
     ("accel-app", "app"),
     ("accel-cli", "cli"),
     ("infer-server", "infer-server"),
+    ("accel-trainer", "trainer"),
     ("accel-tests", "tests"),
 ];
 

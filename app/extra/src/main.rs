@@ -54,7 +54,8 @@ pub fn trace(
     bytes: &[u8],
     report: &js_sys::Function,
 ) -> Vec<u8> {
-    let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
+    let workload: Result<Workload, Error> =
+        serde_json::from_slice(workload.as_bytes()).map_err(|e| Error::Internal(e.to_string()));
     pack(workload.and_then(|workload| {
         let (trace, _) =
             workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
@@ -65,7 +66,8 @@ pub fn trace(
 /// The traffic of the operators of a workload (as JSON) by the size of fast memory; `bytes` are the file that it needs.
 #[wasm_bindgen]
 pub fn traffic(workload: &str, name: &str, bytes: &[u8], report: &js_sys::Function) -> Vec<u8> {
-    let workload: Result<Workload, Error> = serde_json::from_str(workload).map_err(|e| Error::Internal(e.to_string()));
+    let workload: Result<Workload, Error> =
+        serde_json::from_slice(workload.as_bytes()).map_err(|e| Error::Internal(e.to_string()));
     pack(workload.and_then(|workload| {
         let question = Traffic { of: Subject::Workload(workload), capacities: Vec::new() };
         question.curve(Some(&Input::new(name, bytes)), &mut ToWorker(report))

@@ -2,6 +2,7 @@
 
 use accel_core::error::Error;
 use accel_core::recipe::fields::{Domain, FIELDS, FieldInfo, Part};
+use accel_ui::built::{Build, Built};
 use accel_ui::field::{self, Field};
 use accel_ui::view::yes;
 use leptos::prelude::*;
@@ -88,7 +89,7 @@ fn fold(app: App, rows: Vec<&'static FieldInfo>, group: &'static str) -> impl In
     }
 }
 
-fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
+fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<Built> {
     let mut lines = Vec::new();
     while let [first, rest @ ..] = rows {
         rows = match rest {
@@ -100,7 +101,7 @@ fn lines(app: App, mut rows: &[&'static FieldInfo]) -> Vec<AnyView> {
                         {field_of(app, second)}
                     </div>
                 };
-                lines.push(pair.into_any());
+                lines.push(pair.built());
                 rest
             }
             rest => {
@@ -118,7 +119,7 @@ fn unless_any(app: App, rows: Vec<&'static FieldInfo>) -> Signal<bool> {
 }
 
 /// The field of a row, hidden where it means nothing to the chosen model.
-fn field_of(app: App, row: &'static FieldInfo) -> AnyView {
+fn field_of(app: App, row: &'static FieldInfo) -> Built {
     let field = Field {
         slider: row.slider,
         hint: row.hint,

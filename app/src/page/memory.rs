@@ -110,9 +110,10 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
             <div hidden=yes(move || {
                 !form.reads_scores()
             })>
+                {open_fields(app, Part::Scores)}
                 {labelled(app, "scorer", "Scores by the model of a server", form.scorer)
                     .placeholder("http://127.0.0.1:8000")
-                    .hint("Empty: the heuristic scores. A server: infer-server --model FILE.")
+                    .hint("Instead of the above. A server: infer-server --model FILE.")
                     .input()}
             </div>
         </fieldset>

@@ -2,12 +2,13 @@
 
 use accel_core::run::Outcome;
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use leptos::prelude::*;
 
 use super::metrics::metrics;
 
 /// What came out, in words and in numbers.
-pub(super) fn answer(outcome: &Outcome) -> AnyView {
+pub(super) fn answer(outcome: &Outcome) -> Built {
     let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
     let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
     let summary = &outcome.trace;
@@ -42,5 +43,5 @@ pub(super) fn answer(outcome: &Outcome) -> AnyView {
             {metrics(outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
         </section>
     }
-    .into_any()
+    .built()
 }

@@ -3,13 +3,14 @@
 use accel_core::bound::Bounds;
 use accel_core::explain::schedule_name;
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use accel_ui::view::table;
 use leptos::prelude::*;
 
 use super::metrics::milliseconds;
 
 /// Between which figures the best possible schedule lies.
-pub(super) fn bounds(bounds: &Bounds) -> AnyView {
+pub(super) fn bounds(bounds: &Bounds) -> Built {
     let line = |what: &str, lower: String, upper: String, by: &str| vec![what.into(), lower, upper, schedule_name(by)];
     let Bounds { admission, misses, miss_bytes, time_ms, .. } = bounds;
     let mut rows = vec![
@@ -32,5 +33,5 @@ pub(super) fn bounds(bounds: &Bounds) -> AnyView {
             {table("bounds-table", &["", "proven at least", "attained", "by"], rows)}
         </section>
     }
-    .into_any()
+    .built()
 }

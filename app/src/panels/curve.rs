@@ -5,13 +5,14 @@ use std::sync::Arc;
 use accel_core::curve::{CurvePoint, Curves};
 use accel_core::run::Outcome;
 use accel_core::units::format_bytes;
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::{Colour, Failure, Frame, HPos, LABELS_AND_NAME, VPos, chart, svg};
 use accel_ui::view::{choices, legend, table};
 use leptos::prelude::*;
 
 /// How misses fall as memory grows.
-pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
-    let Some(curves) = &outcome.curve else { return ().into_any() };
+pub(super) fn curve(outcome: &Arc<Outcome>) -> Option<Built> {
+    let curves = outcome.curve.as_ref()?;
     let by_bytes = RwSignal::new(false);
     let legend = legend(curves.curves.iter().map(|curve| curve.policy.title()).collect());
     let rows = curves.curves.iter().map(|curve| {
@@ -32,7 +33,7 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
         Some(curves) => draw(curves, by_bytes.get(), width),
         None => Ok(String::new()),
     };
-    view! {
+    let panel = view! {
         <section class="panel" id="curves">
             <h2>"How much memory it needs"</h2>
             <ul class="legend">
@@ -52,8 +53,8 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> AnyView {
             </p>
             {smallest}
         </section>
-    }
-    .into_any()
+    };
+    Some(panel.built())
 }
 
 /// Height of the chart in pixels.

@@ -3,6 +3,7 @@
 use accel_core::sim::Report;
 use accel_core::sim::timing::Timed;
 use accel_core::units::{format_bytes, format_count, format_joules};
+use accel_ui::built::{Build, Built};
 use accel_ui::view::table;
 use leptos::prelude::*;
 
@@ -11,10 +12,10 @@ fn ms(value: f64) -> String {
 }
 
 /// Time, traffic and energy on the device.
-pub(super) fn device(runs: &[Report]) -> AnyView {
+pub(super) fn device(runs: &[Report]) -> Option<Built> {
     let timed: Vec<(String, &Timed)> =
         runs.iter().filter_map(|run| Some((run.policy.title(), run.physical.as_ref()?))).collect();
-    let Some((first_title, first)) = timed.first() else { return ().into_any() };
+    let (first_title, first) = timed.first()?;
     let rows = timed.iter().map(|(title, t)| {
         vec![
             title.clone(),
@@ -63,7 +64,7 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
         ]
     });
     let ledger = table("energy-table", &["", "amount", "each", "energy", "source"], ledger.collect());
-    view! {
+    let panel = view! {
         <section class="panel" id="device-results">
             <h2>{format!("On the device: {}", first.device)}</h2>
             <p class="hint">
@@ -76,6 +77,6 @@ pub(super) fn device(runs: &[Report]) -> AnyView {
                 {ledger}
             </details>
         </section>
-    }
-    .into_any()
+    };
+    Some(panel.built())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use accel_core::error::Error;
 use accel_core::units::format_bytes;
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::{Colour, Draw, Failure, Frame, HPos, LABELS, VPos, chart, svg};
 use accel_ui::view::show_in;
 use leptos::html::Div;
@@ -13,19 +14,19 @@ use leptos::prelude::*;
 const HEIGHT: u32 = 170;
 
 /// A chart under its title.
-pub(super) fn figure(title: &'static str, id: &'static str, draw: Draw) -> AnyView {
+pub(super) fn figure(title: &'static str, id: &'static str, draw: Draw) -> Built {
     view! {
         <h3>{title}</h3>
         {chart(id, title, draw)}
     }
-    .into_any()
+    .built()
 }
 
 /// Shows in `place` what `view` makes of an answer, or why there is none.
 pub(super) fn show_answer<T: Send + Sync + 'static>(
     place: NodeRef<Div>,
     answer: RwSignal<Option<Result<Arc<T>, Error>>>,
-    view: fn(&T) -> AnyView,
+    view: fn(&T) -> Built,
 ) {
     show_in(place, move || {
         answer.get().map(|answer| match answer {
@@ -35,7 +36,7 @@ pub(super) fn show_answer<T: Send + Sync + 'static>(
                     {error.to_string()}
                 </p>
             }
-            .into_any(),
+            .built(),
         })
     });
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use accel_core::run::Outcome;
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::{Colour, Failure, Frame, LABELS_AND_NAME, chart, svg};
 use accel_ui::view::legend;
 use leptos::prelude::*;
@@ -10,7 +11,7 @@ use leptos::prelude::*;
 use super::axis::TraceAxis;
 
 /// Hit rate over time, one line per policy.
-pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> AnyView {
+pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> Built {
     let legend = legend(outcome.runs.iter().map(|run| run.policy.title()).collect());
     let outcome = Arc::clone(outcome);
     let draw = move |width| draw(&outcome, width);
@@ -21,7 +22,7 @@ pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> AnyView {
             {chart("hit-rates", "Hit rate of each policy over the trace", Arc::new(draw))}
         </section>
     }
-    .into_any()
+    .built()
 }
 
 /// Height of the chart in pixels.

@@ -1,5 +1,6 @@
 //! Recipe and results as JSON.
 
+use accel_ui::built::{Build, Built};
 use std::sync::Arc;
 
 use accel_core::run::Outcome;
@@ -8,7 +9,7 @@ use leptos::prelude::*;
 use crate::app::App;
 
 /// The whole outcome for scripts and reports; written out only when opened.
-pub(super) fn json(app: App, outcome: Arc<Outcome>) -> AnyView {
+pub(super) fn json(app: App, outcome: Arc<Outcome>) -> Built {
     let open = RwSignal::new(false);
     let recipe = move || app.engine.answer.with(|a| a.as_ref().map(|a| a.recipe.clone()));
     let text = Memo::new(
@@ -22,5 +23,5 @@ pub(super) fn json(app: App, outcome: Arc<Outcome>) -> AnyView {
             <textarea id="outcome-json" readonly rows="6" aria-label="Results" prop:value=text></textarea>
         </details>
     }
-    .into_any()
+    .built()
 }

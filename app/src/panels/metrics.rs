@@ -5,6 +5,7 @@ use accel_core::run::Outcome;
 use accel_core::sim::Report;
 use accel_core::sim::timing::Tokens;
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use accel_ui::view::dot;
 use leptos::prelude::*;
 
@@ -176,7 +177,7 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// The policies side by side: one column per policy, so that a phone shows them whole.
-pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
+pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> Built {
     let runs = &outcome.runs;
     let heads = runs
         .iter()
@@ -255,5 +256,5 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> AnyView {
             </table>
         </div>
     }
-    .into_any()
+    .built()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use accel_core::run::Outcome;
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::{Canvas, Colour, Failure, Frame, HPos, LABELS_AND_NAME, RIGHT, TOP, VPos, drawn, svg, width_of};
 use accel_ui::view::choices;
 use leptos::ev::PointerEvent;
@@ -13,7 +14,7 @@ use leptos::prelude::*;
 use super::axis::TraceAxis;
 
 /// Share of each group of tensors that is resident, for one policy.
-pub(super) fn occupancy(outcome: &Arc<Outcome>) -> AnyView {
+pub(super) fn occupancy(outcome: &Arc<Outcome>) -> Built {
     let place = NodeRef::<Div>::new();
     let width = width_of(place);
     let run = RwSignal::new(0usize);
@@ -71,7 +72,7 @@ pub(super) fn occupancy(outcome: &Arc<Outcome>) -> AnyView {
             </p>
         </section>
     }
-    .into_any()
+    .built()
 }
 
 /// Space for the names of the rows, and the height of a row, in pixels.

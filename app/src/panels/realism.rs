@@ -3,6 +3,7 @@
 use accel_core::units::format_count;
 use accel_core::validate::profile::PROFILES;
 use accel_core::validate::realism::{Comparison, Realism};
+use accel_ui::built::{Build, Built};
 use accel_ui::view::{legend, table};
 use leptos::html::Div;
 use leptos::prelude::*;
@@ -11,7 +12,7 @@ use super::figures::{bars, figure, line, short, show_answer};
 use crate::app::App;
 
 /// The trace beside a profile of a real model, or beside another trace.
-pub(super) fn realism(app: App) -> AnyView {
+pub(super) fn realism(app: App) -> Built {
     let place = NodeRef::<Div>::new();
     show_answer(place, app.engine.compared, compared);
     let profiles = PROFILES.iter().map(|p| view! { <option value=p.name>{p.title}</option> }).collect_view();
@@ -34,10 +35,10 @@ pub(super) fn realism(app: App) -> AnyView {
             <div class="stack" node_ref=place></div>
         </details>
     }
-    .into_any()
+    .built()
 }
 
-fn compared(realism: &Realism) -> AnyView {
+fn compared(realism: &Realism) -> Built {
     let all = [("Stack distances", Some(&realism.distances)), ("Sizes", realism.sizes.as_ref())];
     let row = |(name, c): (&str, &Comparison)| {
         vec![
@@ -68,5 +69,5 @@ fn compared(realism: &Realism) -> AnyView {
         {figure("Stack distances in tensors", "chart-realism", bars)}
         {figure("Quantiles against quantiles, on logarithmic axes", "chart-qq", qq)}
     }
-    .into_any()
+    .built()
 }

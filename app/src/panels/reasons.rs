@@ -6,12 +6,13 @@ use accel_core::run::Outcome;
 use accel_core::sim::Report;
 use accel_core::sim::why::Why;
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use accel_ui::view::{choices, show_in, table};
 use leptos::html::Div;
 use leptos::prelude::*;
 
 /// Why a policy misses; one at a time.
-pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
+pub(super) fn reasons(outcome: &Arc<Outcome>) -> Built {
     let run = RwSignal::new(0usize);
     let policies = choices(outcome.runs.iter().map(|r| r.policy.title()).collect());
     let place = NodeRef::<Div>::new();
@@ -35,10 +36,10 @@ pub(super) fn reasons(outcome: &Arc<Outcome>) -> AnyView {
             <div node_ref=place></div>
         </section>
     }
-    .into_any()
+    .built()
 }
 
-fn reasons_of(report: &Report, why: &Why) -> AnyView {
+fn reasons_of(report: &Report, why: &Why) -> Built {
     let kinds = why.kinds.iter().map(|k| {
         vec![
             k.kind.title().to_owned(),
@@ -88,5 +89,5 @@ fn reasons_of(report: &Report, why: &Why) -> AnyView {
             {worst}
         </div>
     }
-    .into_any()
+    .built()
 }

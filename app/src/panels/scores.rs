@@ -3,6 +3,7 @@
 use accel_core::run::{Order, Outcome};
 use accel_core::score::Scorer;
 use accel_core::units::format_count;
+use accel_ui::built::{Build, Built};
 use accel_ui::run::Phase;
 use accel_ui::view::{show_in, yes};
 use leptos::html::Tbody;
@@ -15,7 +16,7 @@ use crate::protocol::Scored;
 const PAGE_ROWS: u64 = 20;
 
 /// The scores of accesses, which the worker hands out page by page.
-pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
+pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
@@ -68,6 +69,10 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
                 {match outcome.scorer {
                     Scorer::Heuristic => {
                         "Made by the heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. "
+                    }
+                    Scorer::History => "Made by what came back after how long so far, for this tensor and for those like it. ",
+                    Scorer::Embedded => {
+                        "Made by the trained network, from what came back after how long so far: the logarithm of the accesses until the next use over 18. "
                     }
                     Scorer::Local | Scorer::Remote => {
                         "Made by the server's model, asked for each access how long until the tensor is used again: the mean of its digits over 9. "
@@ -145,5 +150,5 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> AnyView {
             </p>
         </section>
     }
-    .into_any()
+    .built()
 }

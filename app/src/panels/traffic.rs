@@ -2,6 +2,7 @@
 
 use accel_core::traffic::Curve;
 use accel_core::units::format_bytes;
+use accel_ui::built::{Build, Built};
 use accel_ui::view::table;
 use leptos::html::Div;
 use leptos::prelude::*;
@@ -10,7 +11,7 @@ use super::figures::{bars, figure, show_answer};
 use crate::app::App;
 
 /// What the operators of a model move, computed when the panel is opened.
-pub(super) fn traffic(app: App) -> AnyView {
+pub(super) fn traffic(app: App) -> Built {
     let place = NodeRef::<Div>::new();
     show_answer(place, app.engine.traffic, shown);
     let open = move |is_open: bool| {
@@ -24,10 +25,10 @@ pub(super) fn traffic(app: App) -> AnyView {
             <div class="stack" node_ref=place></div>
         </details>
     }
-    .into_any()
+    .built()
 }
 
-fn shown(curve: &Curve) -> AnyView {
+fn shown(curve: &Curve) -> Built {
     let most = curve.points.iter().map(|point| point.attained_bytes).max().unwrap_or(0).max(1) as f64;
     let shares = |of: fn(&accel_core::traffic::Point) -> u64| {
         curve.points.iter().map(|point| of(point) as f64 / most).collect::<Vec<f64>>()
@@ -46,5 +47,5 @@ fn shown(curve: &Curve) -> AnyView {
         {figure("DRAM traffic, of the most", "chart-traffic", chart)}
         {table("traffic-table", &["Fast memory", "At least", "Attained", "Attained / least"], rows)}
     }
-    .into_any()
+    .built()
 }

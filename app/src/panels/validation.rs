@@ -2,17 +2,18 @@
 
 use accel_core::units::format_count;
 use accel_core::validate::{Fit, Validation};
+use accel_ui::built::{Build, Built};
 use leptos::prelude::*;
 
 /// The test of a random trace against its generator.
-pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
+pub(super) fn validation(validation: Option<&Validation>) -> Built {
     let body = match validation {
         None => view! {
             <p>
                 "This trace is computed from shapes or read from a file, not drawn at random: it has no distribution to be tested against. The synthetic workload is tested here against its generator."
             </p>
         }
-        .into_any(),
+        .built(),
         Some(v) => view! {
             <p id="interpretation">{v.interpretation.clone()}</p>
             <div class="fits">
@@ -20,7 +21,7 @@ pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
                 {fit_table("Sizes (Kolmogorov–Smirnov, exact for a discrete law)", &v.size)}
             </div>
         }
-        .into_any(),
+        .built(),
     };
     view! {
         <section class="panel" id="validation">
@@ -28,10 +29,10 @@ pub(super) fn validation(validation: Option<&Validation>) -> AnyView {
             {body}
         </section>
     }
-    .into_any()
+    .built()
 }
 
-fn fit_table(title: &'static str, fit: &Fit) -> AnyView {
+fn fit_table(title: &'static str, fit: &Fit) -> Built {
     let p_value = fit.p_value.map_or("too few tensors for a test".to_owned(), |p| format!("p = {p:.4}"));
     let most = fit.observed.iter().map(|o| *o as f64).chain(fit.expected.iter().copied()).fold(1.0, f64::max);
     let rows = fit
@@ -79,5 +80,5 @@ fn fit_table(title: &'static str, fit: &Fit) -> AnyView {
             </table>
         </div>
     }
-    .into_any()
+    .built()
 }

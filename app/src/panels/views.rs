@@ -2,6 +2,7 @@
 
 use accel_core::trace::views::{Bin, Share, Views};
 use accel_core::units::{format_bytes, format_count};
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::Draw;
 use accel_ui::view::table;
 use leptos::html::Div;
@@ -11,7 +12,7 @@ use super::figures::{bars, figure, line, short, show_answer};
 use crate::app::App;
 
 /// Distributions of the trace, computed when the panel is opened.
-pub(super) fn views(app: App) -> AnyView {
+pub(super) fn views(app: App) -> Built {
     let place = NodeRef::<Div>::new();
     show_answer(place, app.engine.views, shown);
     let open = move |is_open: bool| {
@@ -25,7 +26,7 @@ pub(super) fn views(app: App) -> AnyView {
             <div class="stack" node_ref=place></div>
         </details>
     }
-    .into_any()
+    .built()
 }
 
 /// The distribution of what is counted in `bins`.
@@ -43,7 +44,7 @@ fn share_rows(shares: impl Iterator<Item = (String, Share)>, requested: f64) -> 
     shares.map(row).collect()
 }
 
-fn shown(views: &Views) -> AnyView {
+fn shown(views: &Views) -> Built {
     let requested = views.kinds.iter().map(|(_, share)| share.accessed_bytes).sum::<u64>().max(1) as f64;
     let head = ["", "Tensors", "Bytes", "Accesses", "Of the bytes requested"];
     let kinds = share_rows(views.kinds.iter().map(|(kind, share)| (kind.title().to_owned(), *share)), requested);
@@ -79,5 +80,5 @@ fn shown(views: &Views) -> AnyView {
             {table("trace-layers", &head, layers)}
         </details>
     }
-    .into_any()
+    .built()
 }

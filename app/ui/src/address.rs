@@ -1,5 +1,6 @@
 //! The address of the page: its fragment holds what the form holds, so that the link reopens it.
 
+use crate::built::{Build, Built};
 use std::time::Duration;
 
 use accel_ground::error::Error;
@@ -26,7 +27,7 @@ pub fn show(fragment: &str) -> Result<(), Error> {
 
 /// The button that copies the address, disabled where it is `bad`. `prepare` brings the address up to date; where it
 /// returns false, nothing is copied.
-pub fn copy_button(bad: Signal<bool>, prepare: impl Fn() -> bool + 'static) -> AnyView {
+pub fn copy_button(bad: Signal<bool>, prepare: impl Fn() -> bool + 'static) -> Built {
     let label = RwSignal::new("Copy link");
     let click = move |_| {
         if !prepare() {
@@ -52,5 +53,5 @@ pub fn copy_button(bad: Signal<bool>, prepare: impl Fn() -> bool + 'static) -> A
             {label}
         </button>
     }
-    .into_any()
+    .built()
 }

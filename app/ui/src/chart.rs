@@ -15,6 +15,7 @@ use plotters::style::Color as _;
 use plotters::style::text_anchor::Pos;
 pub use plotters::style::text_anchor::{HPos, VPos};
 
+use crate::built::{Build, Built};
 use crate::view::SERIES;
 
 /// Why a chart could not be drawn.
@@ -177,11 +178,11 @@ pub fn svg(width: u32, height: u32, paint: &dyn Fn(&Canvas<'_>) -> Result<(), Fa
 }
 
 /// A chart that fills the width of its place.
-pub fn chart(id: &'static str, label: &'static str, draw: Draw) -> AnyView {
+pub fn chart(id: &'static str, label: &'static str, draw: Draw) -> Built {
     let place = NodeRef::<Div>::new();
     let width = width_of(place);
     let svg = move || drawn(width.get(), &*draw);
-    view! { <div class="chart" id=id node_ref=place role="img" aria-label=label inner_html=svg></div> }.into_any()
+    view! { <div class="chart" id=id node_ref=place role="img" aria-label=label inner_html=svg></div> }.built()
 }
 
 /// A chart's SVG, or why there is none; empty until there is a width.

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use crate::built::{Build, Built};
 use crate::view::options;
 
 /// A labelled field of text.
@@ -47,12 +48,12 @@ impl Field {
     }
 
     /// A line of text.
-    pub fn input(self) -> AnyView {
+    pub fn input(self) -> Built {
         self.input_of(Vec::new())
     }
 
     /// A line of text, for which some are suggested.
-    pub fn input_of(self, suggested: Vec<&'static str>) -> AnyView {
+    pub fn input_of(self, suggested: Vec<&'static str>) -> Built {
         let Self { id, label, value, slider, hint, placeholder, hidden, problem } = self;
         let mode = if slider.is_some() { "decimal" } else { "text" };
         let slider = slider.map(|[min, max, step]| {
@@ -95,16 +96,16 @@ impl Field {
                 {problem.map(|problem| problem_line(id, problem))}
             </div>
         }
-        .into_any()
+        .built()
     }
 
     /// A choice among values, each with what people read for it.
-    pub fn choice(self, values: Vec<(String, String)>) -> AnyView {
+    pub fn choice(self, values: Vec<(String, String)>) -> Built {
         self.choice_then(values, |_| ())
     }
 
     /// The same choice, which calls `chosen` with each value that is chosen.
-    pub fn choice_then(self, values: Vec<(String, String)>, chosen: impl Fn(String) + 'static) -> AnyView {
+    pub fn choice_then(self, values: Vec<(String, String)>, chosen: impl Fn(String) + 'static) -> Built {
         let Self { id, label, value, hint, hidden, problem, .. } = self;
         let change = move |name: String| {
             value.set(name.clone());
@@ -125,7 +126,7 @@ impl Field {
                 {problem.map(|problem| problem_line(id, problem))}
             </div>
         }
-        .into_any()
+        .built()
     }
 }
 
@@ -135,13 +136,13 @@ fn line_id(id: &str) -> String {
 }
 
 /// The line that says what is wrong with the field `id`.
-pub fn problem_line(id: &str, problem: Signal<String>) -> AnyView {
+pub fn problem_line(id: &str, problem: Signal<String>) -> Built {
     view! {
         <p class="problem" id=line_id(id) role="alert">
             {problem}
         </p>
     }
-    .into_any()
+    .built()
 }
 
 /// `true` or `false`, as `aria-invalid` of a field with this problem.

@@ -4,6 +4,7 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
+//! | [`built`] | views of one type, built at once |
 //! | [`view`] | parts of views: conditions, tables, options, legends |
 //! | [`theme`] | dark or light |
 //! | [`address`] | the fragment of the address, and the button that copies the link |
@@ -15,6 +16,7 @@
 //! | [`run`] | where a run stands, and the bar that shows it |
 
 pub mod address;
+pub mod built;
 pub mod chart;
 pub mod field;
 pub mod files;

@@ -3,6 +3,7 @@
 use accel_ground::error::Error;
 use leptos::prelude::*;
 
+use crate::built::{Build, Built};
 use crate::view::yes;
 
 /// Where a run stands.
@@ -74,7 +75,7 @@ impl RunBar {
         changed: Signal<bool>,
         problem: Signal<Option<String>>,
         cancel: impl Fn() + 'static,
-    ) -> AnyView {
+    ) -> Built {
         let idle = yes(move || phase.with(|phase| !phase.is_running()));
         // A bar without a value says that nobody knows how much there is to do.
         let share = move || {
@@ -120,6 +121,6 @@ impl RunBar {
                 {Signal::derive(error)}
             </div>
         }
-        .into_any()
+        .built()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! By hand, because the ready-made hook brings a cookie parser and a calendar, too large for the page.
 
+use crate::built::{Build, Built};
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::Closure;
@@ -11,7 +12,7 @@ use web_sys::MediaQueryListEvent;
 const KEY: &str = "accel-theme";
 
 /// The button that changes to the other theme. Until it is pressed, the page follows the system; the choice is kept.
-pub fn button() -> AnyView {
+pub fn button() -> Built {
     let query = window().match_media("(prefers-color-scheme: dark)").ok().flatten();
     let stored = storage().and_then(|s| s.get_item(KEY).ok().flatten());
     // What the system asks for, and what the user chose, if anything.
@@ -44,7 +45,7 @@ pub fn button() -> AnyView {
             {text}
         </button>
     }
-    .into_any()
+    .built()
 }
 
 /// The class of a theme, which is also what is kept of a choice.

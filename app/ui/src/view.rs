@@ -1,5 +1,6 @@
 //! Parts of views.
 
+use crate::built::{Build, Built};
 use leptos::html::ElementType;
 use leptos::mount::mount_to;
 use leptos::prelude::*;
@@ -33,13 +34,13 @@ where
 }
 
 /// The options of a choice by number: the value of each is its index.
-pub fn choices(names: Vec<String>) -> AnyView {
+pub fn choices(names: Vec<String>) -> Built {
     let options = names.into_iter().enumerate();
-    options.map(|(i, name)| view! { <option value=i.to_string()>{name}</option> }).collect_view().into_any()
+    options.map(|(i, name)| view! { <option value=i.to_string()>{name}</option> }).collect_view().built()
 }
 
 /// The options of a choice, each a value and what people read for it; the one that `value` holds is selected.
-pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> AnyView {
+pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> Built {
     options
         .into_iter()
         .map(|(option, text)| {
@@ -54,7 +55,7 @@ pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> AnyVi
             }
         })
         .collect_view()
-        .into_any()
+        .built()
 }
 
 /// The classes of the mark in the colour of the line number `series` of a chart.
@@ -63,7 +64,7 @@ pub fn dot(series: usize) -> String {
 }
 
 /// The items of a legend, one for each line of a chart in their order.
-pub fn legend(names: Vec<String>) -> AnyView {
+pub fn legend(names: Vec<String>) -> Built {
     let items = names.into_iter().enumerate();
     items
         .map(|(i, name)| {
@@ -75,11 +76,11 @@ pub fn legend(names: Vec<String>) -> AnyView {
             }
         })
         .collect_view()
-        .into_any()
+        .built()
 }
 
 /// A table of text; the first column names its row.
-pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView {
+pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> Built {
     let head = head.iter().map(|text| view! { <th scope="col">{(*text).to_owned()}</th> }).collect_view();
     let rows = rows
         .into_iter()
@@ -105,5 +106,5 @@ pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> AnyView
             </table>
         </div>
     }
-    .into_any()
+    .built()
 }

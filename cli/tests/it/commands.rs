@@ -26,7 +26,7 @@ fn simulate_prints_the_agreed_json() {
         assert_eq!(run["capacity_bytes"], 100_000_000);
         assert_eq!(run["hits"].as_u64().unwrap() + run["misses"].as_u64().unwrap(), answer["trace"]["accesses"]);
     }
-    assert_eq!(json(&["simulate", "--synthetic", "MLP", "--policy", "all", "--json"])["scorer"], "heuristic");
+    assert_eq!(json(&["simulate", "--synthetic", "MLP", "--policy", "all", "--json"])["scorer"], "embedded");
 }
 
 #[test]
@@ -123,6 +123,14 @@ fn refusals_name_input_place_and_cure() {
         (
             vec!["simulate", "--synthetic", "CNN", "--policy", "lru", "--scorer", "http://127.0.0.1:9"],
             "no policy of this run reads scores",
+        ),
+        (
+            vec!["simulate", "--synthetic", "CNN", "--policy", "ml", "--scorer", "dice"],
+            "no such scorer. Choose one of embedded, history, heuristic",
+        ),
+        (
+            vec!["explain", "--synthetic", "CNN", "--policy", "ml", "--scorer", "http://127.0.0.1:9/"],
+            "only accel simulate asks a server",
         ),
         (
             vec!["simulate", "--synthetic", "CNN", "--policy", "ml", "--scorer", "http://127.0.0.1:9/"],

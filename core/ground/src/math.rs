@@ -3,26 +3,63 @@
 /// `base` to the power of `exponent`, for a `base` of 0 or more and an `exponent` in 0..2^32, by square roots and
 /// products alone; within 1e-14 of the truth, and exact for small whole exponents.
 pub fn power(base: f64, exponent: f64) -> f64 {
-    let mut whole = exponent.trunc() as u32;
-    let mut fraction = exponent.fract();
-    let (mut result, mut root, mut square) = (1.0, base, base);
-    // A bit of the fraction at a time: as many as it can have.
-    for _ in 0..f64::MANTISSA_DIGITS {
-        root = root.sqrt();
-        fraction *= 2.0;
-        if fraction >= 1.0 {
-            fraction -= 1.0;
-            result *= root;
+    Powers::of(base).raised(exponent)
+}
+
+/// Bits of the fraction of an exponent: as many as it can have.
+const FRACTION: usize = f64::MANTISSA_DIGITS as usize;
+
+/// What the powers of a base are made of, for many of them ([`power`]).
+#[derive(Debug, Clone)]
+pub struct Powers {
+    /// The base to the powers 1/2, 1/4, 1/8, ...
+    roots: [f64; FRACTION],
+    /// The base to the powers 1, 2, 4, ...
+    squares: [f64; 32],
+}
+
+impl Powers {
+    /// Of a base of 0 or more.
+    pub fn of(base: f64) -> Self {
+        let (mut root, mut square) = (base, base);
+        let mut powers = Self { roots: [0.0; FRACTION], squares: [0.0; 32] };
+        for known in &mut powers.roots {
+            root = root.sqrt();
+            *known = root;
         }
-    }
-    while whole > 0 {
-        if whole % 2 == 1 {
-            result *= square;
+        for known in &mut powers.squares {
+            *known = square;
+            square *= square;
         }
-        square *= square;
-        whole /= 2;
+        powers
     }
-    result
+
+    /// The base to the power of `exponent`, in 0..2^32.
+    pub fn raised(&self, exponent: f64) -> f64 {
+        let mut whole = exponent.trunc() as u32;
+        let mut fraction = exponent.fract();
+        let mut result = 1.0;
+        for root in &self.roots {
+            if fraction <= 0.0 {
+                break;
+            }
+            fraction *= 2.0;
+            if fraction >= 1.0 {
+                fraction -= 1.0;
+                result *= root;
+            }
+        }
+        for square in &self.squares {
+            if whole == 0 {
+                break;
+            }
+            if whole % 2 == 1 {
+                result *= square;
+            }
+            whole /= 2;
+        }
+        result
+    }
 }
 
 /// e to the power of `x`, within 1e-14 of the truth; infinite beyond what 64 bits hold, 0 below.

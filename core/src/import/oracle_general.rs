@@ -176,8 +176,7 @@ impl Objects {
             let largest = self.largest.entry(slot.number).or_insert(slot.bytes);
             *largest = bytes.max(*largest);
             slot.bytes = bytes;
-            // A trace that is held has fewer records than 2^32, and one that is not needs no resizes from here.
-            resizes.push(Resize { at: at as u32, bytes: bytes.into() });
+            resizes.push(Resize { at, bytes: bytes.into() });
         }
         slot.number
     }
@@ -277,7 +276,7 @@ impl Again<'_> {
             let (before, now) = (&mut self.sizes[number as usize], u64::from(size(record)));
             if *before != now {
                 *before = now;
-                self.resizes.push(Resize { at: self.done as u32, bytes: now });
+                self.resizes.push(Resize { at: self.done as u64, bytes: now });
             }
             self.accesses.push(number);
             self.done += 1;

@@ -258,7 +258,7 @@ impl Topology {
                 input
             };
             let out = step.temp("ofmap", Shape::new(m, layer.n, bits.activations), of_layer);
-            let product = Product { image, ..Product::new((m, layer.n, layer.k), input, *weights, out) };
+            let product = Product::new((m, layer.n, layer.k), input, *weights, out).over(image);
             let operator = Operator::multiply(layer.op, of_layer, product, vec![*weights]);
             step.push(Operator { grouped: layer.depthwise, ..operator });
             made.retain(|(cols, _)| *cols != layer.n);

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::import::cache_csv::Columns;
 use crate::memory::{Cost, Memory, Physical};
 use crate::rules::{AdmissionRule, AdmissionSpec, list};
+use crate::score::BuiltIn;
 use crate::units::{GIB, MB, MIB, parse_bytes};
 use crate::workload::dtype::Dtype;
 use crate::workload::model_run::{Convolution, Fields as Meaningful, Task, Tiling};
@@ -35,6 +36,8 @@ pub enum Part {
     File,
     /// Fast memory.
     Memory,
+    /// Who makes eviction scores.
+    Scores,
     /// The device on which time and energy are counted.
     Device,
     /// The curve over capacities.
@@ -144,7 +147,7 @@ impl Part {
     pub fn recipe(self) -> Recipe {
         let with = |workload| Recipe { workload, memory: Memory::default(), ..Recipe::default() };
         match self {
-            Self::Model | Self::Memory | Self::Measure | Self::Experiment => Recipe::default(),
+            Self::Model | Self::Memory | Self::Scores | Self::Measure | Self::Experiment => Recipe::default(),
             Self::Synthetic => with(Workload::Synthetic(Synthetic::default())),
             Self::File => with(Workload::File(FileSource { name: String::new(), format: None, columns: None })),
             Self::Device => {
@@ -460,15 +463,15 @@ fields! {
         means: |model| model.steps,
         access: access!(model Number, steps),
     }
-    Requests "Requests of different lengths and arrivals, such as 512+64,3x128+32@4: prompt and decoded tokens, how many, \
-              and the step before which they come (model)." {
+    Requests "Requests of different lengths and arrivals, such as 512+64,3x100/128+32@4: tokens of the prompt (the first 100 \
+              of these shared with others) and decoded tokens, how many, and the step before which they come (model)." {
         pointer: "/workload/model/requests",
         name: "requests",
         id: "requests",
         flag: "requests",
         value_name: "LIST",
         title: "Requests instead",
-        hint: "Such as 512+64, 3x128+32@4: tokens read and decoded, how many, and the step before which they come. As many as the batch size run at once.",
+        hint: "Such as 512+64, 3x100/128+32@4: tokens read (100 of them shared) and decoded, how many, and the step before which they come. As many as the batch size run at once.",
         means: |model| model.requests,
         access: access!(model Optional<Form>, requests),
     }
@@ -762,6 +765,18 @@ fields! {
         value: Domain::Text,
         group: RULES,
         access: access!(List, memory.shares),
+    }
+    Scorer "Who makes the scores that ml and ml-reuse read: embedded (the trained network), history, or heuristic." {
+        part: Part::Scores,
+        pointer: "/scorer",
+        name: "scorer",
+        id: "scored_by",
+        flag: "scorer",
+        value_name: "NAME",
+        title: "Eviction scores",
+        empty: "embedded: the trained network",
+        value: Domain::Choice(choices::<BuiltIn>),
+        access: access!(Optional<Name>, scorer),
     }
     PrefetchDepth "Loads may start as soon as the access this many before does; 0 loads on demand (device)." {
         part: Part::Device,

@@ -13,6 +13,7 @@ use crate::curve::Grid;
 use crate::error::{Error, Place};
 use crate::memory::Memory;
 use crate::policy::{PolicyKind, PolicySpec};
+use crate::score::BuiltIn;
 use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
@@ -35,6 +36,10 @@ pub struct Recipe {
     /// The policies to compare, at least one.
     #[serde(default = "default_policies")]
     pub policies: Vec<PolicySpec>,
+    /// Who makes the eviction scores that a policy reads; where absent, the network that is shipped, or the model of the
+    /// server that runs the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<BuiltIn>,
     /// The seed of everything drawn by chance.
     #[serde(default = "default_seed")]
     pub seed: u64,
@@ -73,6 +78,7 @@ impl Default for Recipe {
             workload: Workload::Model(ModelRun::default()),
             memory: Memory::new(8 * GIB),
             policies: default_policies(),
+            scorer: None,
             seed: default_seed(),
             bounds: true,
             measure: Measure::default(),

@@ -20,11 +20,12 @@ use crate::error::Error;
 use crate::explain::{Reuse, explain};
 use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
+use crate::order;
 use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::rules::Rules;
-use crate::score::{Scorer, Scores, heuristic};
+use crate::score::{BuiltIn, Scorer, Scores};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::why::Eviction;
 use crate::sim::{Report, evictions_at};
@@ -32,7 +33,6 @@ use crate::trace::reuse::{Future, Histogram};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
-use crate::workload::synthetic::sort_by_key;
 use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
@@ -110,6 +110,8 @@ pub struct Scored {
     trace: Arc<Trace>,
     /// Made when first asked for, where no policy read them.
     scores: Option<Scores>,
+    /// By whom.
+    scorer: BuiltIn,
     /// Accesses by falling score, sorted when first asked for.
     ranked: Option<Vec<u32>>,
 }
@@ -134,17 +136,14 @@ impl Scored {
     /// The scored records `start..start + count` in `order`, each with its access number.
     pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
         let accesses = self.trace.accesses().len();
-        let scores = &*self.scores.get_or_insert_with(|| heuristic(&self.trace));
+        let scores = &*self.scores.get_or_insert_with(|| self.scorer.scores(&self.trace));
         let end = start.saturating_add(count).min(accesses);
         let wanted: Vec<usize> = match order {
             Order::Access => (start..end).collect(),
             Order::Score => {
                 let values = &scores.values;
-                let ranked = self.ranked.get_or_insert_with(|| {
-                    let mut ranked: Vec<(f64, u32)> = values.iter().map(|v| -v).zip(0..).collect();
-                    sort_by_key(&mut ranked);
-                    ranked.into_iter().map(|(_, access)| access).collect()
-                });
+                let by_falling = || order::by_key(values.iter().map(|value| order::bits(-value)));
+                let ranked = self.ranked.get_or_insert_with(by_falling);
                 ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
             }
         };
@@ -177,7 +176,7 @@ pub struct Plan {
 
 impl Plan {
     /// Checks `recipe` and makes its trace; a file workload brings its trace along. Eviction scores may be made
-    /// elsewhere, one per access; where a policy reads them and none are given, the heuristic makes them.
+    /// elsewhere, one per access; where a policy reads them and none are given, the scorer of the recipe makes them.
     pub fn new(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>, details: Details) -> Result<Self, Error> {
         recipe.check()?;
         let trace = Arc::new(recipe.trace(file)?);
@@ -185,7 +184,8 @@ impl Plan {
         if let Some(given) = given.filter(|given| *given != accesses) {
             return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
         }
-        let scores = scores.or_else(|| recipe.reads_scores().then(|| heuristic(&trace)));
+        let built_in = recipe.scorer.unwrap_or_default();
+        let scores = scores.or_else(|| recipe.reads_scores().then(|| built_in.scores(&trace)));
         let from = recipe.measure.begin(accesses)?;
         let random = matches!(recipe.workload, Workload::Synthetic(_));
         let mut plan = Self {
@@ -420,6 +420,7 @@ impl Plan {
             true => explain(&counted, &reuse, &runs, bounds.as_ref(), &self.costing),
             false => Vec::new(),
         };
+        let scorer = self.recipe.scorer.unwrap_or_default();
         let outcome = Outcome {
             trace: summary,
             cost: self.costing.stated(self.recipe.memory.capacity_bytes)?,
@@ -428,7 +429,7 @@ impl Plan {
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
             curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
-            scorer: self.scores.as_ref().map_or(Scorer::Heuristic, |scores| scores.scorer),
+            scorer: self.scores.as_ref().map_or(scorer.scorer(), |scores| scores.scorer),
             model: self.recipe.workload.model_facts()?,
             reuse,
             warnings: self.trace.warnings().to_vec(),
@@ -440,7 +441,7 @@ impl Plan {
                 timelines,
             },
         };
-        Ok((outcome, Scored { trace: self.trace, scores: self.scores, ranked: None }))
+        Ok((outcome, Scored { trace: self.trace, scores: self.scores, scorer, ranked: None }))
     }
 }
 
@@ -475,7 +476,8 @@ impl Job {
         Self::with_scores(recipe, file, None)
     }
 
-    /// The same job with eviction scores made elsewhere, one per access; where none are given, the heuristic makes them.
+    /// The same job with eviction scores made elsewhere, one per access; where none are given, the scorer of the recipe
+    /// makes them.
     pub fn with_scores(recipe: &Recipe, file: Option<Trace>, scores: Option<Scores>) -> Result<Self, Error> {
         Ok(Self::of(Plan::new(recipe, file, scores, Details::ALL)?))
     }
@@ -550,6 +552,7 @@ pub fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, 
 mod tests {
     use super::*;
     use crate::progress::Unattended;
+    use crate::score::heuristic;
     use crate::workload::synthetic::Synthetic;
 
     fn synthetic() -> Recipe {

@@ -54,7 +54,7 @@ pub(super) enum Found {
 /// A pass under way.
 pub(super) enum Running {
     Reuse(Box<Distances>),
-    Watched { run: Box<dyn Simulation>, counter: Counter, reports: bool },
+    Watched { run: Box<Simulation>, counter: Counter, reports: bool },
     Unwatched { policy: PolicySpec, memory: Box<dyn Cache>, counter: Counter, reports: bool },
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
@@ -121,7 +121,7 @@ impl Running {
             return Ok(Self::Unwatched { policy, memory: sim::cache(policy, &setup)?, counter, reports });
         }
         let run = sim::start(policy, &setup, plan.future(), &plan.buckets, &plan.costing, watched)?;
-        Ok(Self::Watched { run, counter, reports })
+        Ok(Self::Watched { run: Box::new(run), counter, reports })
     }
 
     /// Goes on from access `start` to access `end`, or does a piece of work that cannot be divided; whether that was

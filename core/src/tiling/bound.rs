@@ -1,40 +1,61 @@
 //! Bytes that no schedule of an operator goes below.
 //!
 //! A schedule multiplies and adds as the definition of the operator says, each product once; it holds at most S bits at a
-//! time and loads and stores the rest. Beside the compulsory traffic:
+//! time, none at first, and loads and stores the rest.
 //!
-//! - *Products.* Let C = A B + C, so that each sum is loaded before its first product, and cut a schedule into parts that
-//!   load T bits each. A part sees at most S + T bits of A, B and C, the first, which begins with an empty memory, at most
-//!   T; by Loomis and Whitney it computes at most sqrt(|A| |B| |C|) products of |A|, |B|, |C| elements, which are at most
-//!   ((S + T) / 3)^1.5 / sqrt(a b c) where elements are a, b and c bits wide. C = A B does without loading MN sums, and
-//!   stores as many: it moves no less than C = A B + C loads. With T = 2S this is the 2MNK / sqrt(S) - 2S words of
-//!   Smith et al. 2017 (arXiv:1702.02017), after Hong and Kung 1981; the best of several T is a little more.
+//! - *What is counted.* An element of A or B comes into fast memory by a load. An element of C comes in by a load, or is
+//!   begun from nothing, and then it leaves by a store. So no fewer bits move than come in.
+//! - *Parts.* Cut a schedule into n parts of as many products each. Of what a part uses, at most S bits were there when it
+//!   began, and nothing when the first began: all parts together use at most (n - 1) S bits more than come in.
+//! - *What a part uses.* By Loomis and Whitney, |A| |B| |C| elements make at most sqrt(|A| |B| |C|) products, and no operand
+//!   has more elements than it has. For large products the best n gives 2MNK / sqrt(S) + S words (2MNK / sqrt(S) - 2S in
+//!   Smith et al. 2017, arXiv:1702.02017, after Hong and Kung 1981).
+//! - *What parts share.* Products are the points of a box, and elements its lines along the axes. A line that r > 1 parts use
+//!   is counted r - 1 >= r / 2 times too often, and is a mixed line of each: neither without it nor filled by it. A set of a
+//!   share v <= 1/2 of a cube has mixed lines of at least min(1, 2 v^(1/2), 3 v^(2/3)) of a face: compressing a set along an
+//!   axis makes no more of them, and in a compressed set each has one edge of the boundary that Bollobás and Leader 1991
+//!   count (Combinatorica 11, theorem 3). A box is a cube whose points are blown up.
 //! - *Convolutions.* As a matrix with a row for each position of the filter, an image shows each of its elements in at most
 //!   r rows for each column, r = ceil(R / stride) ceil(S / stride); so |A| elements of the image stand for at most r |A| of
-//!   the matrix, and the same holds with a / r in place of a (the sqrt(RS) of Demmel and Dinh 2018, arXiv:1802.06905).
+//!   the matrix (the sqrt(RS) of Demmel and Dinh 2018, arXiv:1802.06905).
+//! - *Products of a batch* share no element, so each is a schedule of its own.
 //! - *Two products whose middle stays.* See [`chain`].
 
 /// Less than the rounding of the few operations below could add.
 const ROUNDING: f64 = 1.0 - 1e-12;
 
-/// The bits that a product moves at least: `macs` multiplications of elements of A, B and C that are `bits` wide, where an
-/// element of A shows `reuse` times, with `capacity` bits of fast memory.
-pub(super) fn product(macs: f64, bits: [u64; 3], reuse: f64, capacity: f64) -> u128 {
-    let [a, b, c] = bits.map(|bits| bits as f64);
-    // Everything in units of the memory.
-    let products = macs * (a / reuse * b * c / capacity).sqrt() / capacity;
-    let of_a_part = |seen: f64| (seen / 3.0).powi(3).sqrt();
-    let loads = |part: f64| {
-        let rest = products - of_a_part(part);
-        if rest <= 0.0 {
-            return 3.0 * products.cbrt().powi(2);
+/// The bits that a product of `macs` multiplications moves at least through `capacity` bits of fast memory. A, B and C have
+/// elements of `bits` bits and take `sizes` bits; an element of A shows `reuse` times. `boxed`: every row meets every column.
+pub(super) fn product(macs: f64, bits: [u64; 3], mut sizes: [f64; 3], reuse: f64, boxed: bool, capacity: f64) -> u128 {
+    sizes.sort_by(f64::total_cmp);
+    let [small, middle, large] = sizes;
+    let bits_of_three = bits.iter().map(|bits| *bits as f64).product::<f64>() / reuse;
+    let uses = |products: f64| {
+        let of_three = products * products * bits_of_three;
+        let of_two = of_three / small;
+        if of_three <= small.powi(3) {
+            3.0 * of_three.cbrt()
+        } else if of_two <= middle * middle {
+            small + 2.0 * of_two.sqrt()
+        } else {
+            small + middle + of_two / middle
         }
-        let parts = (rest / of_a_part(1.0 + part)).floor();
-        let last = rest - parts * of_a_part(1.0 + part);
-        part * (1.0 + parts) + (3.0 * last.cbrt().powi(2) - 1.0).max(0.0)
     };
-    let most = (4..64).map(|quarters| loads(f64::from(quarters) / 4.0)).fold(0.0, f64::max);
-    (most * capacity * ROUNDING) as u128
+    let moved = |parts: f64| {
+        let products = (macs / parts).floor();
+        let share = products / macs;
+        let mixed = if boxed && parts > 1.0 {
+            small * (2.0 * share.sqrt()).min(3.0 * share.cbrt().powi(2)).min(1.0)
+        } else {
+            0.0
+        };
+        (parts * uses(products)).max(small + middle + large + parts / 2.0 * mixed) - (parts - 1.0) * capacity
+    };
+    // Where the derivative is nothing, and where no operand is used whole any more.
+    let free = [capacity, small].map(|least| (macs * (bits_of_three / least).sqrt() / least).floor());
+    let counts = (1..=8).map(f64::from).chain(free).chain(free.map(|parts| parts + 1.0));
+    let most = counts.filter(|parts| (1.0..=macs).contains(parts)).map(moved).fold(0.0, f64::max);
+    (most * ROUNDING) as u128
 }
 
 /// The bits that two products in a row move at least, whose middle never leaves fast memory: the middle has `pairs`

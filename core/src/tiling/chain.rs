@@ -96,6 +96,7 @@ impl Chain {
         sides.into_iter().try_for_each(|(name, side)| check_range(name, side, 1..=MOST_SIDE))?;
         check_range("factors", self.factors, 1..=2)?;
         check_range("carried", self.carried, 0..=2)?;
+        check_range("pairs", self.pairs, 0..=self.rows.saturating_mul(self.middle))?;
         self.bits.into_iter().try_for_each(|bits| check_range("bits", bits, 1..=64))?;
         bits_of("the input", &[self.batch, self.rows, self.inputs, self.bits[0]])?;
         bits_of(

@@ -29,12 +29,19 @@ impl Work {
     pub fn mapping(&self, capacity_bytes: u64) -> Result<Option<String>, Error> {
         Ok(match self {
             Self::Product(product) => {
-                let Mapping { dataflow, images, rows, cols, n, k, .. } = product.map(capacity_bytes, u64::MAX)?;
-                let of_rows = match product.rows {
-                    Rows::Matrix(_) => rows.to_string(),
-                    Rows::Image(_) => format!("{images} x {rows} x {cols}"),
-                };
-                Some(format!("{}, tiles of {of_rows} rows, {n} columns, depth {k}", dataflow.title()))
+                let (_, mappings) = product.parts(capacity_bytes)?;
+                let words = mappings.iter().map(|mapping| {
+                    let Mapping { dataflow, images, rows, cols, n, k, hole, .. } = mapping;
+                    let of_rows = match product.rows {
+                        Rows::Matrix(_) => rows.to_string(),
+                        Rows::Image(_) => format!("{images} x {rows} x {cols}"),
+                    };
+                    let sides = hole.iter().filter(|side| **side > 0).map(u64::to_string).collect::<Vec<_>>();
+                    let hole =
+                        if sides.is_empty() { String::new() } else { format!(", {} of each later", sides.join(" x ")) };
+                    format!("{}, tiles of {of_rows} rows, {n} columns, depth {k}{hole}", dataflow.title())
+                });
+                Some(words.collect::<Vec<_>>().join("; then "))
             }
             Self::Chain(chain) => {
                 let ChainMapping { rows, middle, .. } = chain.map(capacity_bytes)?;

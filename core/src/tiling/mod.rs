@@ -1,8 +1,8 @@
 //! How few bytes an operator can move through a memory of a given size: the best mapping found, and a proven bound.
 //!
 //! A *mapping* of an operator is one schedule that can be carried out: sizes of the tiles that are in fast memory at
-//! once, the order of the loops over tiles, and what the rest of the memory keeps. Its DRAM traffic is counted exactly,
-//! with the smaller tiles at the edges and the overlap of the patches of an image.
+//! once, the order of the loops over tiles, and what the rest of the memory keeps. Its DRAM traffic is counted with the
+//! smaller tiles at the edges and the overlap of the patches of an image; it can be carried out with no more.
 //!
 //! - [`Product`]: matrix products, and convolutions, which are products whose first operand is an image.
 //! - [`Chain`]: two products whose middle never leaves fast memory: attention, and the two layers of an MLP.

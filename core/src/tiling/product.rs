@@ -1,8 +1,11 @@
 //! Matrix products and convolutions: C = A x B, tile by tile.
 //!
-//! Three tiles are in fast memory at once, one of each operand. A tile stays while the loops inside do not change it, so
-//! an operand is moved once for each round of a loop that does not concern it and has such a loop inside. What the tiles
-//! leave free keeps elements of the operands that are moved most often. Partial sums are read again and written again.
+//! Three tiles are in fast memory at once, one of each operand. One of them stays while the innermost loop passes by the
+//! tiles of the other two. Every round of an inner loop goes the other way than the one before, so what was used last is
+//! used first; what the tiles leave free keeps more of it. Partial sums are read again and written again.
+//!
+//! Where the tile that stays is a little too large for the memory, a corner of it is left out, its *hole*; the products of
+//! all holes follow at the end. They need few rows and columns, where smaller tiles would need a whole round more.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +13,7 @@ use super::axis::Axis;
 use super::{Dataflow, Least, MOST_SIDE, bits_of, bound, bytes, cuts, too_small};
 use crate::check::check_range;
 use crate::error::Error;
+use crate::order;
 
 /// A batch of products of the same shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +28,8 @@ pub struct Product {
     pub k: u64,
     /// Bits of an element of A, B and C.
     pub bits: [u64; 3],
+    /// Which of A, B and C is summed up (0, 1, 2): C, but in the backward pass of a convolution the image or the filters.
+    pub sum: usize,
 }
 
 /// What the rows of A are.
@@ -78,12 +84,19 @@ pub struct Mapping {
     pub n: u64,
     /// Columns of A, or channels, of a tile.
     pub k: u64,
-    /// Bytes of A, B and C that stay in fast memory beside the tiles.
-    pub kept_bytes: [u64; 3],
+    /// Rows, columns and depth of what the tile that stays leaves for the end, along two of these sides; 0 where it is whole.
+    pub hole: [u64; 3],
     /// Tiles of the loop nest: products of a tile of A and one of B.
     pub steps: u64,
     /// Bytes moved, of all products of the batch.
     pub moved_bytes: u64,
+}
+
+impl Mapping {
+    /// The loops over rows, columns and depth (0, 1, 2), outermost first.
+    pub(crate) fn order(&self) -> [usize; 3] {
+        order(self.dataflow).map(|of| of as usize)
+    }
 }
 
 /// A way to cut the rows.
@@ -113,7 +126,7 @@ struct Best {
 impl Product {
     /// The product of a matrix of `m` rows and `k` columns and one of `n` columns, all of elements of `bits` bits.
     pub fn matrix(m: u64, n: u64, k: u64, bits: u64) -> Self {
-        Self { batch: 1, rows: Rows::Matrix(m), n, k, bits: [bits; 3] }
+        Self { batch: 1, rows: Rows::Matrix(m), n, k, bits: [bits; 3], sum: 2 }
     }
 
     /// Fails where a side is out of range, or an operand has more than 2^61 bytes.
@@ -122,6 +135,7 @@ impl Product {
             check_range(name, side, 1..=MOST_SIDE)?;
         }
         self.bits.into_iter().try_for_each(|bits| check_range("bits", bits, 1..=64))?;
+        check_range("sum", self.sum, 0..=2)?;
         match &self.rows {
             Rows::Matrix(m) => check_range("m", *m, 1..=MOST_SIDE)?,
             Rows::Image(image) => {
@@ -189,9 +203,50 @@ impl Product {
 
     /// The least bytes it moves through `capacity_bytes` of fast memory. Fails where not even tiles of one element fit.
     pub fn least(&self, capacity_bytes: u64) -> Result<Least, Error> {
-        let attained_bytes = self.map(capacity_bytes, u64::MAX)?.moved_bytes;
+        let (attained_bytes, _) = self.parts(capacity_bytes)?;
         let bound_bytes = self.bound_bytes(capacity_bytes)?;
         Ok(Least { compulsory_bytes: self.compulsory_bytes(), bound_bytes, attained_bytes })
+    }
+
+    /// The bytes that the best way found moves: by one mapping, or by one for each of two parts of a side.
+    pub fn parts(&self, capacity_bytes: u64) -> Result<(u64, Vec<Mapping>), Error> {
+        /// Places where a side is cut in two.
+        const PLACES: u64 = 32;
+        /// Memories of this share of the smallest operand are small: a tile more or less makes little difference.
+        const FEW_TILES: u64 = 16;
+        /// A search for each part of longer sides would take seconds.
+        const LONGEST: u64 = 1 << 17;
+        let whole = self.map(capacity_bytes)?;
+        let mut best = (whole.moved_bytes, vec![whole]);
+        let sizes = self.elements().map(|elements| elements * u128::from(self.bits.into_iter().min().unwrap_or(1)));
+        let (Rows::Matrix(m), Some(smallest)) = (self.rows, sizes.into_iter().min()) else { return Ok(best) };
+        if bytes(smallest) / FEW_TILES > capacity_bytes || m.max(self.n).max(self.k) > LONGEST {
+            return Ok(best);
+        }
+        for (side, length) in [m, self.n, self.k].into_iter().enumerate() {
+            for place in 1..PLACES {
+                let at = length / PLACES * place + length % PLACES * place / PLACES;
+                let of = |length: u64| match side {
+                    0 => Self { rows: Rows::Matrix(length), ..*self },
+                    1 => Self { n: length, ..*self },
+                    _ => Self { k: length, ..*self },
+                };
+                let parts = [of(at), of(length - at)];
+                // The second part reads the sums of the first.
+                let sums = u128::from(self.batch) * u128::from(m) * u128::from(self.n) * u128::from(self.bits[2]);
+                let sums = if side == 2 { bytes(sums) } else { 0 };
+                if at == 0 || best.0 <= parts.iter().map(Self::compulsory_bytes).fold(sums, u64::saturating_add) {
+                    continue;
+                }
+                let [one, other] = parts;
+                let [one, other] = [one.map(capacity_bytes)?, other.map(capacity_bytes)?];
+                let moved = one.moved_bytes.saturating_add(other.moved_bytes).saturating_add(sums);
+                if moved < best.0 {
+                    best = (moved, vec![one, other]);
+                }
+            }
+        }
+        Ok(best)
     }
 
     /// Bits that no schedule goes below.
@@ -204,13 +259,28 @@ impl Product {
                 (uses * axis.tiles(1).1 as f64, reuse * axis.reuse() as f64)
             }),
         };
-        let macs = self.batch as f64 * uses * self.n as f64 * self.k as f64;
-        bound::product(macs, self.bits, reuse, 8.0 * capacity_bytes as f64)
+        let macs = uses * self.n as f64 * self.k as f64;
+        let elements = self.elements();
+        let sizes = [0, 1, 2].map(|i| elements[i] as f64 * self.bits[i] as f64);
+        let boxed =
+            Some(elements[0]) == u128::from(self.outputs()).checked_mul(u128::from(self.taps()) * u128::from(self.k));
+        let of_one = bound::product(macs, self.bits, sizes, reuse, boxed, 8.0 * capacity_bytes as f64);
+        of_one.saturating_mul(u128::from(self.batch))
     }
 
-    /// The best mapping of at most `most_steps` steps found. Without that limit, the search is complete where no side is
-    /// longer than 2^18, up to tiles that hold what others keep.
-    pub fn map(&self, capacity_bytes: u64, most_steps: u64) -> Result<Mapping, Error> {
+    /// The best mapping found. The search is complete where no side is longer than 2^18, up to tiles that hold what others
+    /// keep.
+    pub fn map(&self, capacity_bytes: u64) -> Result<Mapping, Error> {
+        self.search(capacity_bytes, u64::MAX, true)
+    }
+
+    /// The best mapping of at most `most_steps` steps found that keeps nothing but its tiles: what a replacement policy makes
+    /// of the rest of the memory is not known.
+    pub fn map_tiles(&self, capacity_bytes: u64, most_steps: u64) -> Result<Mapping, Error> {
+        self.search(capacity_bytes, most_steps, false)
+    }
+
+    fn search(&self, capacity_bytes: u64, most_steps: u64, keeps: bool) -> Result<Mapping, Error> {
         self.check()?;
         let elements = self.elements();
         let search = Search {
@@ -219,6 +289,7 @@ impl Product {
             capacity: u128::from(capacity_bytes) * 8,
             compulsory: self.compulsory(),
             most_steps,
+            keeps,
         };
         let bands = self.bands();
         let mut best = Best { mapping: None, bits: u128::MAX };
@@ -312,6 +383,17 @@ enum Loop {
     K,
 }
 
+impl Loop {
+    /// The operand that it does not concern: A, B or C.
+    fn apart(self) -> usize {
+        match self {
+            Self::Rows => 1,
+            Self::N => 0,
+            Self::K => 2,
+        }
+    }
+}
+
 /// Outermost first; the last does not concern the operand that stays.
 fn order(dataflow: Dataflow) -> [Loop; 3] {
     match dataflow {
@@ -329,6 +411,8 @@ struct Search {
     /// Bits of fast memory.
     capacity: u128,
     most_steps: u64,
+    /// Whether what the tiles leave free keeps something.
+    keeps: bool,
 }
 
 impl Search {
@@ -340,9 +424,11 @@ impl Search {
         wide(band.inputs) * k * a + k * n * wide(self.of.taps()) * b + wide(band.outputs) * n * c
     }
 
-    /// The largest tile of a side that fits, where tiles of `size` take `of(size)` bits.
+    /// The tiles of a side that fit, where tiles of `size` take `of(size)` bits, and the next larger one, which may have a
+    /// hole; largest first.
     fn fitting<'a>(&self, sizes: &'a [u64], of: impl Fn(u64) -> u128) -> &'a [u64] {
-        &sizes[sizes.partition_point(|size| of(*size) > self.capacity)..]
+        let fits = sizes.partition_point(|size| of(*size) > self.capacity);
+        &sizes[fits.saturating_sub(1)..]
     }
 
     /// Steps of the whole batch.
@@ -358,29 +444,37 @@ impl Search {
     }
 
     /// Bits that are moved beside the compulsory ones at least, where the tiles of A, B and C (0, 1, 2) go round `rounds`
-    /// times: all but what fits is moved in every round.
-    fn further(&self, operand: usize, rounds: u64) -> u128 {
-        let size = self.elements[operand] * u128::from(self.of.bits[operand]);
-        let times = u128::from(rounds - 1) * if operand == 2 { 2 } else { 1 };
-        size.saturating_sub(self.capacity) * times
+    /// times: all but what fits of each `panel`, which comes back at once.
+    fn further(&self, operand: usize, rounds: u64, panel: u128) -> u128 {
+        let size = self.size(operand);
+        size.saturating_mul(panel.saturating_sub(self.capacity)) / panel.max(1)
+            * u128::from(rounds - 1)
+            * self.transfers(operand)
     }
 
-    /// Whether so much beside the compulsory bits is no less than what was found. With few steps a loop may have one round
-    /// where there could be many: then a search ends where nothing is moved twice.
+    /// Transfers of an element in each further round: partial sums come and go.
+    fn transfers(&self, operand: usize) -> u128 {
+        if operand == self.of.sum { 2 } else { 1 }
+    }
+
+    /// Bits of A, B or C.
+    fn size(&self, operand: usize) -> u128 {
+        self.elements[operand] * u128::from(self.of.bits[operand])
+    }
+
+    /// Whether so much beside the compulsory bits is no less than what was found.
     fn hopeless(&self, further: u128, best: &Best) -> bool {
-        let further = if self.most_steps == u64::MAX { further } else { 0 };
         (self.compulsory + further) * u128::from(self.of.batch) >= best.bits
     }
 
     /// C stays: of K as little as possible at a time.
     fn output_stationary(&self, bands: &[Band], best: &mut Best) {
         let sizes = cuts(self.of.n);
-        // Without a loop over K, A or B stays.
-        let inside = self.of.k > 1;
         for band in bands {
-            let of_b = if inside { self.further(1, band.tiles) } else { 0 };
+            let of_b = self.further(1, band.tiles, self.size(1));
+            let panel = u128::from(band.inputs) * u128::from(self.of.k) * u128::from(self.of.bits[0]);
             for n in self.fitting(&sizes, |n| self.footprint(band, n, 1)) {
-                let of_a = if inside { self.further(0, self.of.n.div_ceil(*n)) } else { 0 };
+                let of_a = self.further(0, self.of.n.div_ceil(*n), panel);
                 if self.hopeless(of_a + of_b, best) {
                     break;
                 }
@@ -393,11 +487,11 @@ impl Search {
     /// A stays: of N as little as possible at a time.
     fn input_stationary(&self, bands: &[Band], best: &mut Best) {
         let sizes = cuts(self.of.k);
-        let inside = self.of.n > 1;
         for band in bands {
-            let of_b = if inside { self.further(1, band.tiles) } else { 0 };
+            let of_b = self.further(1, band.tiles, self.size(1));
+            let panel = u128::from(band.outputs) * u128::from(self.of.n) * u128::from(self.of.bits[2]);
             for k in self.fitting(&sizes, |k| self.footprint(band, 1, k)) {
-                let of_c = if inside { self.further(2, self.of.k.div_ceil(*k)) } else { 0 };
+                let of_c = self.further(2, self.of.k.div_ceil(*k), panel);
                 if self.hopeless(of_b + of_c, best) {
                     break;
                 }
@@ -410,10 +504,9 @@ impl Search {
     /// B stays: of the rows as little as possible at a time.
     fn weight_stationary(&self, bands: &[Band], best: &mut Best) {
         // Of the ways to cut the rows, those that are not larger than one that moves no more in no more tiles.
-        let mut narrow: Vec<&Band> = bands.iter().collect();
-        narrow.sort_by_key(|band| (band.outputs, band.inputs));
+        let narrow = order::by_two_keys(&bands.iter().map(|band| (band.outputs, band.inputs)).collect::<Vec<_>>());
         let mut kept: Vec<&Band> = Vec::new();
-        for band in narrow {
+        for band in narrow.into_iter().map(|index| &bands[index as usize]) {
             let better = |other: &&Band| {
                 other.inputs <= band.inputs
                     && other.slid <= band.slid
@@ -425,11 +518,11 @@ impl Search {
         }
         let (columns, depths) = (cuts(self.of.n), cuts(self.of.k));
         for band in kept {
-            let inside = band.tiles > 1;
             for n in self.fitting(&columns, |n| self.footprint(band, n, 1)) {
-                let of_a = if inside { self.further(0, self.of.n.div_ceil(*n)) } else { 0 };
+                let of_a = self.further(0, self.of.n.div_ceil(*n), self.size(0));
+                let panel = u128::from(self.of.outputs()) * u128::from(*n) * u128::from(self.of.bits[2]);
                 for k in self.fitting(&depths, |k| self.footprint(band, *n, k)) {
-                    let of_c = if inside { self.further(2, self.of.k.div_ceil(*k)) } else { 0 };
+                    let of_c = self.further(2, self.of.k.div_ceil(*k), panel);
                     if self.hopeless(of_a + of_c, best) || self.steps(band.tiles, *n, *k) > self.most_steps {
                         break;
                     }
@@ -442,60 +535,121 @@ impl Search {
     /// Notes a mapping that moves less than all before.
     fn weigh(&self, dataflow: Dataflow, band: &Band, n: u64, k: u64, best: &mut Best) {
         let wide = u128::from;
+        let of = &self.of;
         let footprint = self.footprint(band, n, k);
-        let steps = self.steps(band.tiles, n, k);
-        if footprint > self.capacity || steps > self.most_steps {
+        let [outer, inner, innermost] = order(dataflow);
+        let tiles = [band.tiles, of.n.div_ceil(n), of.k.div_ceil(k)];
+        let tile = [band.rows, n, k];
+        let (hole, apart) = if footprint <= self.capacity {
+            ([0; 3], 0)
+        } else {
+            let over = footprint - self.capacity;
+            let Some(found) = self.hole([outer, inner, innermost], tile, tiles, over) else { return };
+            found
+        };
+        let of_holes = if apart > 0 { tiles[innermost as usize] } else { 0 };
+        let steps = self.steps(band.tiles, n, k).saturating_add(of_holes.saturating_mul(of.batch));
+        if steps > self.most_steps {
             return;
         }
-        let order = order(dataflow);
-        let tiles = [band.tiles, self.of.n.div_ceil(n), self.of.k.div_ceil(k)];
-        let tiles_of = |of: Loop| tiles[of as usize];
-        // How often an operand is moved that `of` does not concern: once a round, if a loop inside changes its tile.
-        let rounds = |of: Loop| {
-            let inside = order.iter().skip_while(|other| **other != of).skip(1);
-            if inside.into_iter().any(|other| tiles_of(*other) > 1) { tiles_of(of) } else { 1 }
-        };
-        let sweeps = [rounds(Loop::N), rounds(Loop::Rows), rounds(Loop::K)];
-        let elements = self.elements;
-        let bits = self.of.bits.map(wide);
         // A tile of the image keeps what it shares with the one above where no other tile comes between.
         let slides = match dataflow {
             Dataflow::WeightStationary => true,
-            Dataflow::InputStationary => tiles_of(Loop::K) == 1,
+            Dataflow::InputStationary => tiles[Loop::K as usize] == 1,
             Dataflow::OutputStationary => false,
         };
-        let sweep = if slides { band.slid } else { band.moved } * wide(self.of.k);
-        // Further rounds: one transfer for each element of A and B, two for partial sums.
-        let mut further = [0, 1, 2].map(|i| wide(sweeps[i] - 1) * if i == 2 { 2 } else { 1 });
-        let mut moved = sweep * bits[0] * wide(sweeps[0]);
-        moved += elements[1] * bits[1] * wide(sweeps[1]) + elements[2] * bits[2] * (1 + further[2]);
-        // What is free keeps what is moved most often.
-        let mut free = self.capacity - footprint;
-        let mut kept = [0; 3];
-        for _ in 0..3 {
-            let most = (0..3).max_by_key(|i| further[*i]).unwrap_or(0);
-            if further[most] == 0 {
-                break;
-            }
-            kept[most] = (free / bits[most]).min(elements[most]) * bits[most];
-            moved -= kept[most] * further[most];
-            free -= kept[most];
-            further[most] = 0;
+        let all = (if slides { band.slid } else { band.moved }, wide(of.outputs()));
+        // Bits of an operand by elements of A for each column of it, rows of C, columns of B and depth.
+        let bits = of.bits.map(wide);
+        let size = |operand: usize, (inputs, outputs): (u128, u128), n: u64, k: u64| match operand {
+            0 => inputs * wide(k) * bits[0],
+            1 => wide(k) * wide(n) * wide(of.taps()) * bits[1],
+            _ => outputs * wide(n) * bits[2],
+        };
+        let whole = |operand| size(operand, all, of.n, of.k);
+        let part = |operand, along: Loop| match along {
+            Loop::Rows => size(operand, (wide(band.inputs), wide(band.outputs)), of.n, of.k),
+            Loop::N => size(operand, all, n, of.k),
+            Loop::K => size(operand, all, of.n, k),
+        };
+        // The tile that was used last stays, and what the tiles leave free.
+        let free = if self.keeps { self.capacity.saturating_sub(footprint) } else { 0 };
+        let room = |operand| {
+            let last = size(operand, (wide(band.inputs), wide(band.outputs)), n, k);
+            (last, (last + free) / bits[operand] * bits[operand])
+        };
+        // The inner loop does not concern this one: a part of it comes back at once.
+        let turned = inner.apart();
+        let (panel, (last, room_of_panel)) = (part(turned, outer), room(turned));
+        let stays = room_of_panel >= panel;
+        let kept = if stays { whole(turned) } else { whole(turned).saturating_mul(room_of_panel) / panel };
+        // What patches of an image share is moved for each.
+        let shared = (whole(0) - self.size(0)) * (self.transfers(0) - 1);
+        let mut moved = (0..3).map(whole).sum::<u128>() + shared + apart;
+        moved += (whole(turned) - kept) * wide(tiles[inner as usize] - 1) * self.transfers(turned);
+        // All of this one comes back after a round of the inner loop, its last part first: that of the last tile, which may
+        // be smaller, and in the next round that of the first.
+        let swept = outer.apart();
+        let (_, room_of_part) = room(swept);
+        let (turns, before) = (tiles[outer as usize] - 1, tiles[inner as usize] - 1);
+        let beside = match before {
+            0 => Some(0),
+            _ => stays.then(|| panel - last),
+        };
+        let at_end = |of: Loop, whole: u64, tile: u64| if of == inner { whole - before * tile } else { tile };
+        let end = (at_end(Loop::N, of.n, n), at_end(Loop::K, of.k, k));
+        for ((n, k), turns) in [((n, k), turns / 2), (end, turns.div_ceil(2))] {
+            let end = if inner == Loop::N { size(swept, all, n, of.k) } else { size(swept, all, of.n, k) };
+            let kept = room_of_part.min(end);
+            let kept = beside.map_or(kept, |beside| kept.max(room_of_part.saturating_sub(beside).min(whole(swept))));
+            moved += (whole(swept) - kept) * wide(turns) * self.transfers(swept);
         }
-        let moved = moved * wide(self.of.batch);
+        let moved = moved * wide(of.batch);
         if moved < best.bits {
+            let Band { images, rows, cols, .. } = *band;
             best.bits = moved;
-            best.mapping = Some(Mapping {
-                dataflow,
-                images: band.images,
-                rows: band.rows,
-                cols: band.cols,
-                n,
-                k,
-                kept_bytes: kept.map(bytes),
-                steps,
-                moved_bytes: bytes(moved),
-            });
+            best.mapping = Some(Mapping { dataflow, images, rows, cols, n, k, hole, steps, moved_bytes: bytes(moved) });
         }
+    }
+
+    /// A hole that makes room for `over` bits in the tile that stays, with the bits that its rows and columns move at the
+    /// end; none where the operand is an image, or where all holes together do not fit.
+    fn hole(
+        &self,
+        [outer, inner, innermost]: [Loop; 3],
+        tile: [u64; 3],
+        tiles: [u64; 3],
+        over: u128,
+    ) -> Option<([u64; 3], u128)> {
+        let Rows::Matrix(m) = self.of.rows else { return None };
+        let size = |operand: usize, [rows, n, k]: [u128; 3]| {
+            let elements = [rows * k, k * n, rows * n];
+            elements[operand] * u128::from(self.of.bits[operand])
+        };
+        let stays = innermost.apart();
+        let missing = u64::try_from(over.div_ceil(self.of.bits[stays].into())).ok()?;
+        let mut best: Option<([u64; 3], u128)> = None;
+        // 1, 2, 3, 4, 6, 8, 12: the same for all capacities, so that more memory never moves more.
+        for high in (0..32).flat_map(|shift| [1u64 << shift, 3 << shift]).filter(|high| *high <= tile[outer as usize]) {
+            let across = missing.div_ceil(high);
+            if across > tile[inner as usize] {
+                continue;
+            }
+            let mut sides = tile.map(u128::from);
+            for (of, size) in [(outer, high), (inner, across)] {
+                sides[of as usize] = u128::from(size) * u128::from(tiles[of as usize]);
+            }
+            if (0..3).map(|operand| size(operand, sides)).sum::<u128>() > self.capacity {
+                continue;
+            }
+            sides[innermost as usize] = [m, self.of.n, self.of.k][innermost as usize].into();
+            let moved = [inner, outer].map(|of| size(of.apart(), sides) * self.transfers(of.apart())).iter().sum();
+            if best.is_none_or(|(_, least)| moved < least) {
+                let mut hole = [0; 3];
+                (hole[outer as usize], hole[inner as usize]) = (high, across);
+                best = Some((hole, moved));
+            }
+        }
+        best
     }
 }

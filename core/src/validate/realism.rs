@@ -28,6 +28,7 @@ use super::profile::Profile;
 use super::sample::{Law, Sample, distance};
 use super::{SIGNIFICANCE, figure, probability};
 use crate::error::Error;
+use crate::order;
 use crate::trace::Trace;
 use crate::trace::views::{log2_bin, log2_bounds};
 
@@ -210,14 +211,13 @@ fn compare(claim: String, sample: &Sample, law: &Law<'_>) -> Comparison {
 /// For each block, the share of observations up to each point of a grid, less the reference's; and the points.
 fn deviations(sample: &Sample, law: &Law<'_>, blocks: usize) -> (Vec<f64>, usize) {
     // Quantiles of both traces in equal number, so that neither is favoured; of the law alone where there is one.
-    let mut grid: Vec<u64> = match law {
+    let grid: Vec<u64> = match law {
         Law::Profile(_) => (1..GRID).map(|i| law.quantile(i, GRID)).collect(),
         Law::Sample(other) => {
             (1..GRID / 2).flat_map(|i| [sample.quantile(i, GRID / 2), other.quantile(i, GRID / 2)]).collect()
         }
     };
-    grid.sort_unstable();
-    grid.dedup();
+    let grid = order::distinct(grid);
     let mut out = vec![0.0; blocks * grid.len()];
     add_shares(&mut out, 1.0, sample, &grid, blocks);
     match law {

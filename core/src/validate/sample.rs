@@ -2,6 +2,7 @@
 
 use super::profile::Profile;
 use crate::error::{Error, Place};
+use crate::order;
 use crate::trace::Trace;
 use crate::trace::reuse::StackDistances;
 
@@ -17,9 +18,7 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn of(observations: &[u64]) -> Self {
-        let mut values = observations.to_vec();
-        values.sort_unstable();
-        values.dedup();
+        let values = order::distinct(observations.iter().copied());
         let code = |value| values.partition_point(|v| v < value) as u32;
         let codes: Vec<u32> = observations.iter().map(code).collect();
         let mut at_most = vec![0; values.len()];

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check_range;
 use crate::closed;
 use crate::error::Error;
+use crate::order;
 use crate::rng::Rng;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 use crate::units::MB;
@@ -163,20 +164,14 @@ impl Synthetic {
                 }
             }
         }
-        for mut slot in slots {
-            // Stable: a first use stays before reuses at the same position, and a burst stays together.
-            sort_by_key(&mut slot);
-            for (_, tensor) in slot {
-                builder.access(tensor, rng.pick(&OPS))?;
+        for slot in slots {
+            // A first use stays before reuses at the same position, and a burst stays together.
+            for index in order::by_key(slot.iter().map(|(position, _)| order::bits(*position))) {
+                builder.access(slot[index as usize].1, rng.pick(&OPS))?;
             }
         }
         builder.finish("synthetic workload")
     }
-}
-
-/// Sorts by the first element and keeps the order of equals: one copy of the code for all who need it.
-pub(crate) fn sort_by_key(items: &mut [(f64, u32)]) {
-    items.sort_by(|a, b| a.0.total_cmp(&b.0));
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::plan::{Operator, Planner, Product, Shape, Step, Val};
+use super::plan::{Filtering, Operator, Planner, Product, Shape, Step, Val};
 use crate::closed;
 use crate::trace::{Kind, Mode, Op};
 
@@ -172,6 +172,7 @@ impl Backward<'_> {
 
     fn product_backward(&mut self, forward: &Operator, product: &Product, gradient: Val) {
         let Product { m, n, k, a, b, a_transposed, b_transposed, .. } = *product;
+        let filtering = |operands, sum| product.filtering.map(|of| Filtering { operands, sum, ..of });
         let operator = |reads, streams, write: (Val, Mode), product: Product| Operator {
             reads,
             streams,
@@ -193,6 +194,7 @@ impl Backward<'_> {
             } else {
                 Product { b_transposed: !b_transposed, ..Product::new((m, k, n), gradient, b, write.0) }
             };
+            let back = Product { filtering: filtering([write.0, b, gradient], 0), ..back };
             self.step.push(operator(vec![gradient], vec![b], write, back));
         }
         if self.needs_gradient(b) {
@@ -206,6 +208,7 @@ impl Backward<'_> {
             } else {
                 Product { a_transposed: !a_transposed, ..Product::new((k, n, m), a, gradient, write.0) }
             };
+            let back = Product { filtering: filtering([a, write.0, gradient], 1), ..back };
             self.step.push(operator(vec![a], vec![gradient], write, back));
         }
         for other in forward.streams.iter().filter(|value| **value != b) {

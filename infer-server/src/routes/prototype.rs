@@ -8,7 +8,7 @@ use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
 use accel_core::rules::AdmissionSpec;
 use accel_core::run::{Details, Job, Plan, run_to_end};
-use accel_core::score::Scores;
+use accel_core::score::{BuiltIn, Scores};
 use accel_core::trace::Trace;
 use accel_core::units::parse_bytes;
 use accel_core::validate::realism::{Realism, Reference, realism};
@@ -226,7 +226,7 @@ async fn predict_schedule(
 /// The scores of a trace, for someone who waits.
 async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores), ApiError> {
     service.accept()?;
-    Ok(service.scoring.score_trace(trace, service.scoring.patience(), &|_, _| {}).await?)
+    Ok(service.scoring.score_trace(trace, BuiltIn::Heuristic, service.scoring.patience(), &|_, _| {}).await?)
 }
 
 /// How to simulate.

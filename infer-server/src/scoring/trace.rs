@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use accel_core::score::prompt::{self, Questions};
-use accel_core::score::{Scorer, Scores, heuristic};
+use accel_core::score::{BuiltIn, Scorer, Scores};
 use accel_core::trace::Trace;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Patience, ScoreError, ScoreRequest, Scoring, blocking};
 
-/// Why the heuristic scores.
+/// Why no model scores.
 const NO_MODEL: &str = "no model is loaded";
 /// Prompts that a job asks at a time.
 const JOB_ITEMS: usize = 256;
@@ -18,12 +18,12 @@ const JOB_ITEMS: usize = 256;
 /// Who made scores, and why it was not a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Source {
-    /// `heuristic`, `local` or `remote`.
+    /// `heuristic`, `history`, `embedded`, `local` or `remote`.
     #[schema(example = "heuristic")]
     pub scorer: &'static str,
     /// The model's name.
     pub model: Option<String>,
-    /// Why the heuristic scored.
+    /// Why no model scored, where one was wanted.
     #[schema(example = "no model is loaded")]
     pub fallback_reason: Option<&'static str>,
 }
@@ -53,18 +53,19 @@ pub struct TraceScores {
 impl Scoring {
     /// Scores every access; `progress` is called with how many distinct prompts of how many are answered.
     ///
-    /// The heuristic answers only where the server has no model at all. A model that cannot answer is an error: numbers
+    /// `without` answers only where the server has no model at all. A model that cannot answer is an error: numbers
     /// of another scorer would look like its own.
     pub async fn score_trace(
         &self,
         trace: Trace,
+        without: BuiltIn,
         patience: Patience,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<(Trace, TraceScores), ScoreError> {
         let (accesses, most) = (trace.accesses().len(), self.limits().accesses);
         if self.scorer() == Scorer::Heuristic {
             return blocking(move || {
-                let scores = heuristic(&trace);
+                let scores = without.scores(&trace);
                 let source = Source { scorer: scores.scorer.name(), model: None, fallback_reason: Some(NO_MODEL) };
                 (trace, TraceScores { scores, source, certainty: None, prompts: None })
             })

@@ -358,7 +358,10 @@ async fn without_a_model_the_heuristic_answers_under_its_own_name() {
     assert_eq!((&answer["scorer"], &answer["fallback_reason"]), (&json!("heuristic"), &json!("no model is loaded")));
     assert_eq!((&answer["accesses"][0]["label_mass"], &answer["prompt_version"]), (&Value::Null, &Value::Null));
     let run = post("/v1/run", "{\"workload\":{\"synthetic\":{}}}").await;
-    assert!(run.headers["x-scorer"] == "heuristic" && run.headers["x-fallback-reason"] == "no model is loaded");
+    assert!(run.headers["x-scorer"] == "embedded" && run.headers["x-fallback-reason"] == "no model is loaded");
+    let named = post("/v1/run", "{\"workload\":{\"synthetic\":{}},\"scorer\":\"history\"}").await;
+    assert!(named.headers["x-scorer"] == "history" && !named.headers.contains_key("x-fallback-reason"));
+    assert_eq!(named.json()["scorer"], "history");
     post("/v1/score", r#"{"items":["x"]}"#).await.refuses(501, "--model FILE");
     post("/v1/adapter", r#"{"path":null}"#).await.refuses(501, "--model FILE");
     let ready = send(router.clone(), Request::get("/health/ready").body(Body::empty()).unwrap()).await;

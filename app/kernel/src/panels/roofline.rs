@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use accel_kernel::report::{Report, Roofline};
+use accel_ui::built::{Build, Built};
 use accel_ui::chart::{Colour, Failure, HPos, VPos, chart, svg};
 use accel_ui::view::legend;
 use leptos::prelude::*;
@@ -10,7 +11,7 @@ use leptos::prelude::*;
 use crate::number::short;
 
 /// The roof of each memory, and where the kernel stands.
-pub(super) fn roofline(report: &Report) -> AnyView {
+pub(super) fn roofline(report: &Report) -> Built {
     let data = report.roofline.clone();
     let legend = legend(
         data.roofs
@@ -36,7 +37,7 @@ pub(super) fn roofline(report: &Report) -> AnyView {
             <p class="hint">{peak}</p>
         </section>
     }
-    .into_any()
+    .built()
 }
 
 /// Height of the chart, and space for the labels around it, in pixels.

@@ -1,6 +1,7 @@
 //! The source line by line, with what each line costs.
 
 use accel_kernel::report::{LineCost, Report, Request};
+use accel_ui::built::Build;
 use leptos::prelude::*;
 
 use crate::number::count;
@@ -49,13 +50,13 @@ pub(super) fn source(request: &Request, report: &Report) -> impl IntoView + use<
 
 fn line_row(line: u32, text: &str, cost: Option<&LineCost>, levels: usize) -> impl IntoView + use<> {
     let cells = match cost {
-        None => (0..5 + levels).map(|_| view! { <td></td> }.into_any()).collect_view(),
+        None => (0..5 + levels).map(|_| view! { <td></td> }.built()).collect_view(),
         Some(cost) => {
             let share = format!("{:.1} %", 100.0 * cost.share);
             let width = format!("width:{:.1}%", (100.0 * cost.share).clamp(0.0, 100.0));
             let numbers = [cost.runs, cost.load_ops, cost.store_ops, cost.flops];
-            let mut cells = vec![view! { <td class="bars"><i style=width></i><small>{share}</small></td> }.into_any()];
-            cells.extend(numbers.iter().chain(&cost.misses).map(|n| view! { <td>{count(*n)}</td> }.into_any()));
+            let mut cells = vec![view! { <td class="bars"><i style=width></i><small>{share}</small></td> }.built()];
+            cells.extend(numbers.iter().chain(&cost.misses).map(|n| view! { <td>{count(*n)}</td> }.built()));
             cells.collect_view()
         }
     };

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{Interval, Reuses, Value};
+use crate::order;
 use crate::policy::Admission;
 
 /// The intervals of a trace in the order in which the space-time is filled: one sort for every capacity.
@@ -39,13 +40,13 @@ impl Lower {
             Value::Bytes if !reuses.change() => {
                 let mut keyed = Vec::with_capacity(reuses.len());
                 keyed.extend(reuses.starts().map(|start| key(start) << 32 | u64::from(start)));
-                keyed.sort_unstable();
-                keyed.into_iter().map(|both: u64| both as u32).collect()
+                order::sort_numbers(&mut keyed);
+                keyed.into_iter().map(|both| both as u32).collect()
             }
             Value::Objects | Value::Bytes | Value::Cost { .. } => {
                 let mut keyed = Vec::with_capacity(reuses.len());
                 keyed.extend(reuses.starts().map(|start| (key(start), start)));
-                keyed.sort_unstable();
+                order::sort(&mut keyed);
                 keyed.into_iter().map(|(_, start)| start).collect()
             }
         };

@@ -69,17 +69,24 @@ impl Packing {
     }
 }
 
+/// Steps of a block: what a range has of its first and its last block is gone through step by step.
+const BLOCK: usize = 64;
+
 /// Bytes resident at each step, with additions to and maxima over ranges in logarithmic time.
 ///
-/// A node of the tree over the steps holds the maximum below it, without what was added to whole ranges above. A node
-/// over `width` steps is followed by its left half, then its right: no step has more than two nodes.
+/// A node of the tree over blocks of steps holds the maximum below it, without what was added to whole ranges above. A
+/// node over `width` blocks is followed by its left half, then its right: no block has more than two nodes. Blocks keep
+/// the tree small enough for a processor's cache, and their steps lie beside each other.
 #[derive(Debug)]
 struct Load {
     tree: Vec<u64>,
-    steps: usize,
+    /// What was added to each block as a whole.
+    wholes: Vec<u64>,
+    /// What was added to each step besides.
+    steps: Vec<u64>,
 }
 
-/// A node: its place in the tree, and the steps it covers.
+/// A node: its place in the tree, and the blocks it covers.
 #[derive(Debug, Clone, Copy)]
 struct Node {
     at: usize,
@@ -96,33 +103,44 @@ impl Node {
     }
 
     fn lies_within(self, from: usize, to: usize) -> bool {
-        from <= self.start && self.start + self.width <= to
+        from <= BLOCK * self.start && BLOCK * (self.start + self.width) <= to
     }
 
     fn touches(self, from: usize, to: usize) -> bool {
-        from < self.start + self.width && self.start < to
+        from < BLOCK * (self.start + self.width) && BLOCK * self.start < to
     }
+
+    /// The steps of `from..to` in its only block.
+    fn part(self, from: usize, to: usize) -> std::ops::Range<usize> {
+        from.max(BLOCK * self.start)..to.min(BLOCK * (self.start + 1))
+    }
+}
+
+fn greatest(steps: &[u64]) -> u64 {
+    steps.iter().fold(0, |most, step| most.max(*step))
 }
 
 impl Load {
     fn new(steps: usize, own: impl Fn(usize) -> u64) -> Self {
-        let mut load = Self { tree: vec![0; 2 * steps], steps };
+        let blocks = steps.div_ceil(BLOCK);
+        let mut load =
+            Self { tree: vec![0; 2 * blocks], wholes: vec![0; blocks], steps: (0..steps).map(own).collect() };
         if steps > 0 {
-            load.fill(load.root(), &own);
+            load.fill(load.root());
         }
         load
     }
 
     fn root(&self) -> Node {
-        Node { at: 0, start: 0, width: self.steps }
+        Node { at: 0, start: 0, width: self.wholes.len() }
     }
 
-    fn fill(&mut self, node: Node, own: &impl Fn(usize) -> u64) -> u64 {
+    fn fill(&mut self, node: Node) -> u64 {
         let most = if node.width == 1 {
-            own(node.start)
+            greatest(&self.steps[node.part(0, self.steps.len())])
         } else {
             let (left, right) = node.halves();
-            self.fill(left, own).max(self.fill(right, own))
+            self.fill(left).max(self.fill(right))
         };
         self.tree[node.at] = most;
         most
@@ -150,7 +168,7 @@ impl Load {
 
     /// What was added to all the steps of a node.
     fn added(&self, node: Node) -> u64 {
-        self.tree[node.at] - self.below(node)
+        if node.width == 1 { self.wholes[node.start] } else { self.tree[node.at] - self.below(node) }
     }
 
     /// Whether none of the steps `from..to` that `node` covers holds more than `room`.
@@ -163,16 +181,29 @@ impl Load {
             return false;
         }
         let Some(room) = room.checked_sub(self.added(node)) else { return false };
+        if node.width == 1 {
+            return greatest(&self.steps[node.part(from, to)]) <= room;
+        }
         let (left, right) = node.halves();
         [left, right].into_iter().all(|half| !half.touches(from, to) || self.fits(half, from, to, room))
     }
 
     fn add(&mut self, node: Node, from: usize, to: usize, bytes: u64) {
+        let added = self.added(node);
         if node.lies_within(from, to) {
             self.tree[node.at] += bytes;
+            if node.width == 1 {
+                self.wholes[node.start] += bytes;
+            }
             return;
         }
-        let added = self.added(node);
+        if node.width == 1 {
+            let part = &mut self.steps[node.part(from, to)];
+            part.iter_mut().for_each(|step| *step += bytes);
+            // What is added only grows.
+            self.tree[node.at] = self.tree[node.at].max(added + greatest(part));
+            return;
+        }
         let (left, right) = node.halves();
         for half in [left, right] {
             if half.touches(from, to) {
@@ -180,5 +211,35 @@ impl Load {
             }
         }
         self.tree[node.at] = added + self.below(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The same as a list of steps, over several blocks.
+        #[test]
+        fn loads_are_those_of_each_step(
+            own in prop::collection::vec(0u64..5, 1..6 * BLOCK),
+            ranges in prop::collection::vec((0usize..6 * BLOCK, 0usize..6 * BLOCK, 0u64..8), 1..60),
+            capacity in 1u64..30,
+        ) {
+            let mut load = Load::new(own.len(), |step| own[step]);
+            let mut steps = own;
+            for (from, to, bytes) in ranges {
+                let (from, to) = (from.min(steps.len()), to.min(steps.len()));
+                let fits = from >= to || steps[from..to].iter().all(|step| step + bytes <= capacity);
+                let range = from as u32..to as u32;
+                prop_assert_eq!(load.add_if_fits(range, bytes, capacity), fits && bytes <= capacity);
+                if fits && bytes <= capacity && from < to {
+                    steps[from..to].iter_mut().for_each(|step| *step += bytes);
+                }
+                prop_assert_eq!(load.tree[0], greatest(&steps));
+            }
+        }
     }
 }

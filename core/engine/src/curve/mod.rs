@@ -14,6 +14,7 @@ use crate::bound::{Misses, Reuses, Value};
 use crate::check::check_range;
 use crate::error::Error;
 use crate::math::power;
+use crate::order;
 use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
 use crate::rules::Rules;
 use crate::score::Scores;
@@ -70,9 +71,7 @@ impl Grid {
             capacities = (0..steps).map(at).collect();
             capacities.push(most);
         }
-        capacities.sort_unstable();
-        capacities.dedup();
-        capacities
+        order::distinct(capacities)
     }
 }
 

@@ -5,13 +5,19 @@ use super::{Parameter, Policy, Setup};
 use crate::error::Error;
 use crate::rng::Rng;
 
+/// What is known of a resident: in one place, because an eviction looks at many of them.
+#[derive(Debug, Clone, Copy)]
+struct Resident {
+    entered: usize,
+    tensor: u32,
+    uses: u32,
+}
+
 /// Of some residents drawn by chance, evicts the one with the fewest uses per access since it came in.
 #[derive(Debug)]
 pub struct Hyperbolic {
-    residents: Vec<u32>,
+    residents: Vec<Resident>,
     places: Vec<u32>,
-    uses: Vec<u32>,
-    entered: Vec<u32>,
     sizes: Vec<u64>,
     draws: usize,
     by_size: bool,
@@ -21,9 +27,8 @@ pub struct Hyperbolic {
 
 impl Hyperbolic {
     /// Uses per access, and per byte where sizes count.
-    fn priority(&self, tensor: u32) -> f64 {
-        let (uses, entered) = (self.uses[tensor as usize], self.entered[tensor as usize]);
-        let age = (self.now - entered as usize).max(1) as f64;
+    fn priority(&self, Resident { entered, tensor, uses }: Resident) -> f64 {
+        let age = (self.now - entered).max(1) as f64;
         let cost = if self.by_size { self.sizes[tensor as usize].max(1) as f64 } else { 1.0 };
         f64::from(uses) / (age * cost)
     }
@@ -41,8 +46,6 @@ impl Policy for Hyperbolic {
         Ok(Self {
             residents: Vec::new(),
             places: vec![0; tensors],
-            uses: vec![0; tensors],
-            entered: vec![0; tensors],
             sizes: setup.sizes.to_vec(),
             draws: draws as usize,
             by_size: by_size > 0.0,
@@ -53,8 +56,9 @@ impl Policy for Hyperbolic {
 
     fn hit(&mut self, tensor: u32, now: usize) {
         self.now = now;
-        let uses = &mut self.uses[tensor as usize];
-        *uses = uses.saturating_add(1);
+        if let Some(resident) = self.residents.get_mut(self.places[tensor as usize] as usize) {
+            resident.uses = resident.uses.saturating_add(1);
+        }
     }
 
     fn miss(&mut self, _tensor: u32, now: usize) {
@@ -62,20 +66,18 @@ impl Policy for Hyperbolic {
     }
 
     fn insert(&mut self, tensor: u32, now: usize) {
-        self.uses[tensor as usize] = 1;
-        self.entered[tensor as usize] = now as u32;
         self.places[tensor as usize] = self.residents.len() as u32;
-        self.residents.push(tensor);
+        self.residents.push(Resident { entered: now, tensor, uses: 1 });
     }
 
     fn evict(&mut self) -> Option<u32> {
         let mut best: Option<(f64, u32)> = None;
         for _ in 0..self.draws {
             let drawn = self.rng.below(self.residents.len() as u32) as usize;
-            let tensor = *self.residents.get(drawn)?;
-            let priority = self.priority(tensor);
+            let resident = *self.residents.get(drawn)?;
+            let priority = self.priority(resident);
             if best.is_none_or(|(least, _)| priority < least) {
-                best = Some((priority, tensor));
+                best = Some((priority, resident.tensor));
             }
         }
         let (_, victim) = best?;
@@ -87,7 +89,7 @@ impl Policy for Hyperbolic {
         let place = self.places[tensor as usize] as usize;
         self.residents.swap_remove(place);
         if let Some(moved) = self.residents.get(place) {
-            self.places[*moved as usize] = place as u32;
+            self.places[moved.tensor as usize] = place as u32;
         }
     }
 

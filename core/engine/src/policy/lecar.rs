@@ -4,7 +4,7 @@ use super::heap::GrowingHeap;
 use super::list::Segments;
 use super::{Parameter, Policy, Setup};
 use crate::error::Error;
-use crate::math::power;
+use crate::math::{Powers, power};
 use crate::rng::Rng;
 
 // Residents by last use, and what each of the two evicted not long ago.
@@ -21,11 +21,12 @@ const DISCOUNT: f64 = 0.005;
 pub struct LeCaR {
     lists: Segments<3>,
     heap: GrowingHeap,
-    evicted: Vec<u32>,
+    evicted: Vec<usize>,
     half_bytes: u64,
     rate: f64,
     /// By what a mistake's weight shrinks with each access.
-    discount: f64,
+    discount: Powers,
+    growth: Powers,
     /// The weight of LRU; LFU has the rest.
     weight: f64,
     now: usize,
@@ -52,7 +53,8 @@ impl Policy for LeCaR {
             evicted: vec![0; tensors],
             half_bytes: setup.capacity_bytes / 2,
             rate,
-            discount: power(DISCOUNT, 1.0 / span),
+            discount: Powers::of(power(DISCOUNT, 1.0 / span)),
+            growth: Powers::of(std::f64::consts::E),
             weight,
             now: 0,
             rng: Rng::new(setup.seed, "lecar"),
@@ -68,8 +70,8 @@ impl Policy for LeCaR {
     fn miss(&mut self, tensor: u32, now: usize) {
         self.now = now;
         let Some(by) = self.lists.place(tensor) else { return };
-        let ago = now - self.evicted[tensor as usize] as usize;
-        let kept = power(std::f64::consts::E, self.rate * power(self.discount, ago as f64)).recip();
+        let ago = now - self.evicted[tensor as usize];
+        let kept = self.growth.raised(self.rate * self.discount.raised(ago as f64)).recip();
         let (mut lru, mut lfu) = (self.weight, 1.0 - self.weight);
         *(if by == BY_LRU { &mut lru } else { &mut lfu }) *= kept;
         // Neither ever has nothing.
@@ -96,7 +98,7 @@ impl Policy for LeCaR {
         self.heap.remove(victim);
         self.lists.remove(victim);
         if let Some(by) = by {
-            self.evicted[victim as usize] = self.now as u32;
+            self.evicted[victim as usize] = self.now;
             self.lists.make_newest(by, victim);
             while self.lists.bytes(by) > self.half_bytes && self.lists.pop_oldest(by).is_some() {}
         }

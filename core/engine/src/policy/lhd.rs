@@ -30,7 +30,7 @@ const NEWCOMERS: usize = 8;
 #[derive(Debug, Clone, Copy, Default)]
 struct Tag {
     /// The access of the last use.
-    used: u32,
+    used: u64,
     last_age: u32,
     age_before: u32,
     explorer: bool,
@@ -58,7 +58,7 @@ pub struct Lhd {
     next_newcomer: usize,
     victims_density: f32,
     explorer_bytes: i64,
-    now: u32,
+    now: u64,
     until_update: u32,
     updates: u32,
     shift: u32,
@@ -69,7 +69,7 @@ pub struct Lhd {
 
 impl Lhd {
     fn age(&self, tag: &Tag) -> usize {
-        ((self.now.wrapping_sub(tag.used) >> self.shift) as usize).min(AGES - 1)
+        ((self.now - tag.used) >> self.shift).min(AGES as u64 - 1) as usize
     }
 
     /// The class of a tensor: the shorter ago its last uses were, the higher.

@@ -26,26 +26,26 @@ const BATCH_SHARE: usize = 3;
 struct Known {
     bytes: u64,
     /// The access of the last use.
-    used: u32,
+    used: u64,
     uses: u32,
     /// Between its uses, the newest first; 0 where there was none.
     distances: [u32; DISTANCES],
     /// Where it stands among the residents.
     place: u32,
     /// The access at which it was looked at and one, 0 where none waits for what follows, and what was known then.
-    looked: u32,
+    looked: u64,
     row: Row<FEATURES>,
 }
 
 const ABSENT: u32 = u32::MAX;
 
 impl Known {
-    fn row(&self, now: u32) -> Row<FEATURES> {
+    fn row(&self, now: u64) -> Row<FEATURES> {
         let mut row = [0; FEATURES];
         for (feature, distance) in row.iter_mut().zip(self.distances) {
             *feature = if distance == 0 { u8::MAX } else { step(u64::from(distance)) };
         }
-        let others = [u64::from(now - self.used), u64::from(self.uses), self.bytes];
+        let others = [now - self.used, u64::from(self.uses), self.bytes];
         row[DISTANCES..].copy_from_slice(&others.map(step));
         row
     }
@@ -62,16 +62,16 @@ pub struct Lrb {
     residents: Vec<u32>,
     tensors: Vec<Known>,
     /// Tensors in the order in which they were looked at, and when.
-    waiting: VecDeque<(u32, u32)>,
-    window: u32,
+    waiting: VecDeque<(u32, u64)>,
+    window: u64,
     rows: Vec<Row<FEATURES>>,
     values: Vec<f32>,
     wanted: usize,
     model: Option<Trees>,
     /// Those about to leave, the next one last, and when they were used last.
-    batch: Vec<(u32, u32)>,
+    batch: Vec<(u32, u64)>,
     draws: usize,
-    now: u32,
+    now: u64,
     rng: Rng,
 }
 
@@ -82,11 +82,11 @@ impl Lrb {
     }
 
     /// `tensor` was looked at: it is an example of who is used again `distance` accesses later.
-    fn learn(&mut self, tensor: u32, distance: u32) {
+    fn learn(&mut self, tensor: u32, distance: u64) {
         let known = &mut self.tensors[tensor as usize];
         known.looked = 0;
         self.rows.push(known.row);
-        self.values.push(f32::from(step(u64::from(distance))));
+        self.values.push(f32::from(step(distance)));
         if self.rows.len() >= self.wanted {
             self.model = Some(Trees::fit(&self.rows, &mut self.values));
             self.rows.clear();
@@ -98,7 +98,7 @@ impl Lrb {
 
     /// Notes the use of `tensor` by access `now`.
     fn note(&mut self, tensor: u32, now: usize) {
-        self.now = now as u32;
+        self.now = now as u64;
         let looked = self.tensors[tensor as usize].looked;
         if looked > 0 {
             self.learn(tensor, self.now + 1 - looked);
@@ -115,7 +115,7 @@ impl Lrb {
         let known = &mut self.tensors[tensor as usize];
         if known.uses > 0 {
             known.distances.rotate_right(1);
-            known.distances[0] = self.now - known.used;
+            known.distances[0] = u32::try_from(self.now - known.used).unwrap_or(u32::MAX);
         }
         (known.used, known.uses) = (self.now, known.uses.saturating_add(1));
         if !self.residents.is_empty()
@@ -130,7 +130,7 @@ impl Lrb {
 
     /// Draws residents and keeps those whose next use is farthest away, the farthest last.
     fn choose(&mut self) {
-        let mut drawn: Vec<(f32, u32, u32)> = Vec::with_capacity(self.draws);
+        let mut drawn: Vec<(f32, u32, u64)> = Vec::with_capacity(self.draws);
         for _ in 0..self.draws {
             let Some(tensor) = self.draw() else { break };
             let known = &self.tensors[tensor as usize];
@@ -171,7 +171,7 @@ impl Policy for Lrb {
             residents: Vec::new(),
             tensors: setup.sizes.iter().map(known).collect(),
             waiting: VecDeque::new(),
-            window: ((setup.entries() as f64 * window) as u32).max(1),
+            window: ((setup.entries() as f64 * window) as u64).max(1),
             rows: Vec::new(),
             values: Vec::new(),
             wanted: FIRST_EXAMPLES,

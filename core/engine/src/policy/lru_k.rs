@@ -15,14 +15,14 @@ pub struct LruK {
     /// By the time of the K-th last use, or of insertion for those used less often.
     heap: GrowingHeap,
     /// The times of the last K uses of each tensor: a ring.
-    times: Vec<u32>,
+    times: Vec<u64>,
     /// Uses of each since it came in.
-    uses: Vec<u32>,
+    uses: Vec<u64>,
     k: usize,
 }
 
 /// Behind every time of insertion.
-const OFTEN: u64 = 1 << 32;
+const OFTEN: u64 = 1 << 63;
 
 impl Policy for LruK {
     const PARAMETERS: &'static [Parameter] =
@@ -37,17 +37,16 @@ impl Policy for LruK {
     fn hit(&mut self, tensor: u32, now: usize) {
         let ring = &mut self.times[tensor as usize * self.k..][..self.k];
         let uses = &mut self.uses[tensor as usize];
-        ring[*uses as usize % self.k] = now as u32;
-        // A trace has fewer than 2^32 accesses.
+        ring[*uses as usize % self.k] = now as u64;
         *uses += 1;
         if *uses as usize >= self.k {
             let time = ring[*uses as usize % self.k];
-            self.heap.raise(tensor, (OFTEN + u64::from(time), now as u64));
+            self.heap.raise(tensor, (OFTEN + time, now as u64));
         }
     }
 
     fn insert(&mut self, tensor: u32, now: usize) {
-        self.times[tensor as usize * self.k] = now as u32;
+        self.times[tensor as usize * self.k] = now as u64;
         self.uses[tensor as usize] = 1;
         let time = now as u64;
         self.heap.push(tensor, (if self.k == 1 { OFTEN + time } else { time }, time));

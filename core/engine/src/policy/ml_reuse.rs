@@ -1,15 +1,16 @@
-//! Farthest predicted next use, as long as the predictions are worth it; LRU otherwise.
+//! Farthest predicted next use, as long as predictions are not worse than LRU.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::heap::IndexedHeap;
 use super::list::Queues;
 use super::lru::Lru;
-use super::{Policy, Setup};
+use super::{Admission, Policy, Setup};
 use crate::error::Error;
 use crate::score::predicted_reuse_distance;
 
-/// Predicts a tensor's next use from the score and the time of its last access, and prefers to evict the farthest.
+/// Predicts a tensor's next use from the score and the time of its last access, and prefers to evict the tensor with the
+/// greatest product of the time to it, or since it where it has passed, and the square root of the size.
 ///
 /// Two shadow memories run along, one under the predictions and one under LRU. Victims are tensors that the better
 /// of the two, by misses so far, has evicted as well: good predictions are followed, and bad ones cost little more
@@ -27,10 +28,9 @@ pub struct MlReuse {
     evicted: Vec<u32>,
 }
 
-/// The part of LRU's misses that predictions must save: one in so many.
-const MARGIN: u64 = 16;
-/// Misses that they must save in any case, so that chance at the start does not decide.
-const LEAST_LEAD: u64 = 16;
+/// The misses by which LRU must be ahead before it is followed. Predictions come first: those that learn have little to
+/// go by at the start (measured in `docs/learned.md`).
+const LEAD: u64 = 32;
 
 impl MlReuse {
     /// Lets both shadow memories see the access.
@@ -47,10 +47,9 @@ impl MlReuse {
         self.evicted = evicted;
     }
 
-    /// Whether the predictions have saved enough of LRU's misses to be followed. Changing sides costs misses too, so a
-    /// small lead does not count, and where they never get ahead this is LRU, miss for miss.
+    /// Whether LRU is not so far ahead that it is followed.
     fn predictions_pay(&self) -> bool {
-        self.predicted.misses + self.recent.misses / MARGIN + LEAST_LEAD < self.recent.misses
+        self.predicted.misses < self.recent.misses + LEAD
     }
 
     /// Puts a resident that is in no group into its group.
@@ -124,6 +123,7 @@ struct Shadow<P> {
     sizes: Vec<u64>,
     kept: Vec<bool>,
     capacity_bytes: u64,
+    admission: Admission,
     used_bytes: u64,
     misses: u64,
 }
@@ -135,6 +135,7 @@ impl<P: Policy> Shadow<P> {
             sizes: setup.sizes.to_vec(),
             kept: vec![false; setup.sizes.len()],
             capacity_bytes: setup.capacity_bytes,
+            admission: setup.admission,
             used_bytes: 0,
             misses: 0,
         })
@@ -148,14 +149,18 @@ impl<P: Policy> Shadow<P> {
     fn access(&mut self, tensor: u32, now: usize, evicted: &mut Vec<u32>) {
         if self.keeps(tensor) {
             self.policy.hit(tensor, now);
-            return self.make_room(self.capacity_bytes, evicted);
+        } else {
+            self.misses += 1;
+            self.policy.miss(tensor, now);
+            let bytes = self.sizes[tensor as usize];
+            if self.admission == Admission::Always {
+                self.make_room(self.capacity_bytes - bytes, evicted);
+            }
+            self.kept[tensor as usize] = true;
+            self.used_bytes += bytes;
+            self.policy.insert(tensor, now);
         }
-        self.misses += 1;
-        let bytes = self.sizes[tensor as usize];
-        self.make_room(self.capacity_bytes - bytes, evicted);
-        self.kept[tensor as usize] = true;
-        self.used_bytes += bytes;
-        self.policy.insert(tensor, now);
+        self.make_room(self.capacity_bytes, evicted);
     }
 
     /// Evicts until at most `most` bytes are used.
@@ -188,32 +193,111 @@ impl<P: Policy> Shadow<P> {
     }
 }
 
-/// The farthest predicted next use first; among equals, the higher number.
+/// The greatest |predicted next use - now| x sqrt(bytes) first, sizes rounded down to powers of two.
+///
+/// A prediction that did not come true is no sign of a use to come: the longer it is overdue, the worse it was
+/// (Shah, Jain and Lin, "Effective Mimicry of Belady's MIN Policy", HPCA 2022, evict by the absolute time as well). The
+/// root stands between the rules that are best for misses and for bytes. As time passes the order changes, but not
+/// within those of a size that are due, nor within those that are overdue: the victim is at an end of a set.
+///
+/// Among equals the larger size leaves, of one size who is overdue; then the lower number of those overdue, the higher
+/// number of the others.
 #[derive(Debug)]
 struct Predicted {
     scores: Arc<[f64]>,
-    heap: IndexedHeap<(u64, u32)>,
+    now: u64,
+    /// The [`class`] of each tensor's size.
+    classes: Vec<u8>,
+    /// What stands in the set for each tensor, its predicted next use and its number; 0 where it is in none.
+    keys: Vec<u64>,
+    /// The residents of each class.
+    sets: Vec<BTreeSet<u64>>,
+    /// The classes that have residents, as bits.
+    occupied: u64,
+}
+
+/// The power of two of a size; nothing counts as a byte.
+fn class(bytes: u64) -> u8 {
+    bytes.max(1).ilog2() as u8
+}
+
+impl Predicted {
+    fn set(&mut self, tensor: u32, key: u64) {
+        let class = self.classes[tensor as usize];
+        let before = std::mem::replace(&mut self.keys[tensor as usize], key);
+        let set = &mut self.sets[usize::from(class)];
+        if before != 0 {
+            set.remove(&before);
+        }
+        if key != 0 {
+            set.insert(key);
+        }
+        let bit = 1 << class;
+        if set.is_empty() { self.occupied &= !bit } else { self.occupied |= bit }
+    }
 }
 
 impl Policy for Predicted {
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
-        Ok(Self { scores: setup.scores()?, heap: IndexedHeap::new(setup.sizes.len()) })
+        Ok(Self {
+            scores: setup.scores()?,
+            now: 0,
+            classes: setup.sizes.iter().map(|bytes| class(*bytes)).collect(),
+            keys: vec![0; setup.sizes.len()],
+            sets: vec![BTreeSet::new(); u64::BITS as usize],
+            occupied: 0,
+        })
     }
 
     fn hit(&mut self, tensor: u32, now: usize) {
         self.insert(tensor, now);
     }
 
+    fn miss(&mut self, _tensor: u32, now: usize) {
+        self.now = now as u64;
+    }
+
     fn insert(&mut self, tensor: u32, now: usize) {
-        let next_use = (now as u64).saturating_add(predicted_reuse_distance(self.scores[now]));
-        self.heap.set(tensor, (next_use, tensor));
+        self.now = now as u64;
+        // Both fit 32 bits: a trace has at most 2^28 accesses, and a prediction is at most 2^18.
+        let next_use = self.now + predicted_reuse_distance(self.scores[now]);
+        self.set(tensor, next_use << 32 | u64::from(tensor));
     }
 
     fn evict(&mut self) -> Option<u32> {
-        self.heap.pop()
+        let mut greatest = (-1.0, 0);
+        let mut classes = self.occupied;
+        while classes != 0 {
+            let class = classes.trailing_zeros();
+            classes &= classes - 1;
+            let set = &self.sets[class as usize];
+            let (Some(&first), Some(&last)) = (set.first(), set.last()) else { continue };
+            let (overdue, ahead) = (self.now.checked_sub(first >> 32), (last >> 32).saturating_sub(self.now));
+            let (time, key) = match overdue {
+                Some(overdue) if overdue >= ahead => (overdue, first),
+                _ => (ahead, last),
+            };
+            // The square of the product: a power of two keeps it exact.
+            let product = time as f64 * time as f64 * (1u64 << class) as f64;
+            if product >= greatest.0 {
+                greatest = (product, key);
+            }
+        }
+        let tensor = greatest.1 as u32;
+        (greatest.0 >= 0.0).then(|| {
+            self.set(tensor, 0);
+            tensor
+        })
     }
 
     fn remove(&mut self, tensor: u32) {
-        self.heap.remove(tensor);
+        self.set(tensor, 0);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        let key = self.keys[tensor as usize];
+        self.set(tensor, 0);
+        self.classes[tensor as usize] = class(bytes);
+        self.set(tensor, key);
     }
 }

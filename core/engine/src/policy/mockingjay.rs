@@ -29,9 +29,9 @@ pub struct Mockingjay {
     own: Vec<i64>,
     by_size: [i64; CLASSES],
     /// The access of the last use and one, 0 where it is outside the window.
-    used: Vec<u32>,
+    used: Vec<usize>,
     /// The uses of the window: tensors and accesses.
-    recent: VecDeque<(u32, u32)>,
+    recent: VecDeque<(u32, usize)>,
     sizes: Vec<u64>,
     window: usize,
     now: usize,
@@ -57,17 +57,15 @@ impl Mockingjay {
     fn note(&mut self, tensor: u32, now: usize) {
         self.now = now;
         let class = self.class(tensor);
-        let before = self.used[tensor as usize] as usize;
+        let before = self.used[tensor as usize];
         if before > 0 {
             let distance = now + 1 - before;
             learn(&mut self.own[tensor as usize], distance);
             learn(&mut self.by_size[class], distance);
         }
-        self.used[tensor as usize] = now as u32 + 1;
-        self.recent.push_back((tensor, now as u32));
-        while let Some((old, then)) =
-            self.recent.front().copied().filter(|(_, then)| now - *then as usize >= self.window)
-        {
+        self.used[tensor as usize] = now + 1;
+        self.recent.push_back((tensor, now));
+        while let Some((old, then)) = self.recent.front().copied().filter(|(_, then)| now - *then >= self.window) {
             self.recent.pop_front();
             if self.used[old as usize] == then + 1 {
                 let class = self.class(old);

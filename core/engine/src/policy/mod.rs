@@ -53,6 +53,8 @@ use crate::{by_name, closed};
 
 pub use crate::rules::Admission;
 pub use crate::tuned::{MOST_PARAMETERS, Parameter, Values};
+pub use shared::Order;
+pub(crate) use shared::Shared;
 
 /// A policy with the values of its parameters.
 pub type PolicySpec = Spec<PolicyKind>;
@@ -107,6 +109,16 @@ impl<'a> Setup<'a> {
         self.policy.map_or_else(|| tuned::defaults(P::PARAMETERS), |policy| policy.values())
     }
 
+    /// Runs `visitor` for the type of the policy that it names: its own loops, or those that are shared where it names
+    /// none, or where the memory is divided.
+    pub fn dispatch<V: Visitor>(&self, visitor: V) -> V::Output {
+        let divided = self.rules.is_some_and(Rules::is_divided);
+        match self.policy.filter(|_| !divided) {
+            Some(policy) => policy.kind().dispatch(visitor),
+            None => visitor.visit::<Shared>(),
+        }
+    }
+
     /// A share of the capacity, in bytes.
     fn share(&self, share: f64) -> u64 {
         self.multiple(share).min(self.capacity_bytes)
@@ -143,7 +155,7 @@ impl<'a> Setup<'a> {
 /// The engine promises: `hit` only for a resident tensor, `insert` only for an absent one that fits the capacity
 /// and was announced by `miss`, `evict` only while at least one tensor is resident, `remove` only for a resident
 /// tensor, `resize` before the access that comes with the new size.
-pub trait Policy: Sized + Send {
+pub trait Policy: Sized + Send + 'static {
     /// What it is tuned by.
     const PARAMETERS: &'static [Parameter] = &[];
 
@@ -179,12 +191,12 @@ pub trait Policy: Sized + Send {
     }
 }
 
-/// Code that is generic over the policy; see [`PolicyKind::dispatch`].
+/// Code that is generic over the policy; see [`Setup::dispatch`].
 pub trait Visitor {
     /// What the code returns.
     type Output;
     /// Runs it for the policy `P`.
-    fn visit<P: Policy + 'static>(self) -> Self::Output;
+    fn visit<P: Policy>(self) -> Self::Output;
 }
 
 /// A row of the table of policies.
@@ -224,7 +236,8 @@ impl PolicyInfo {
 }
 
 /// Lists the policies once: the enum, the table and the dispatch all come from these rows. Those under `own` have
-/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs.
+/// loops of the engine compiled for them alone, as fast as it gets; those under `shared` share theirs. Whoever watches a
+/// run takes [`Shared`] for all of them.
 macro_rules! policies {
     (
         own { $($kind:ident, $type:ty, $name:literal, $title:literal, $knows:ident, $about:literal;)* }
@@ -264,18 +277,18 @@ macro_rules! policies {
             }
 
             /// Runs `visitor` for the type behind the name. Its setup must be [`Setup::of`] the policy.
-            pub fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
+            fn dispatch<V: Visitor>(self, visitor: V) -> V::Output {
                 match self {
                     $(Self::$kind => visitor.visit::<$type>(),)*
-                    $(Self::$kind2)|* => visitor.visit::<shared::Shared>(),
+                    $(Self::$kind2)|* => visitor.visit::<Shared>(),
                 }
             }
 
             /// The policy as one of those that share their loops.
             fn share(self, setup: &Setup<'_>) -> Result<Box<dyn shared::Order>, Error> {
                 match self {
+                    $(Self::$kind => shared::order::<$type>(setup),)*
                     $(Self::$kind2 => shared::order::<$type2>(setup),)*
-                    _ => Err(Error::Internal("this policy has loops of its own".into())),
                 }
             }
         }
@@ -309,7 +322,7 @@ policies! {
         Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
         Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
         Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
-        MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor whose predicted next use is farthest away; LRU while predictions prove wrong.";
+        MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor with the greatest time to its predicted next use, or since it, x root of its size; LRU while predictions prove worse.";
         Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
         BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
     }

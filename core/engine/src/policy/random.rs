@@ -10,7 +10,7 @@ use crate::rng::Rng;
 pub struct Random {
     residents: Vec<u32>,
     /// The last use of each, where several are drawn.
-    used: Vec<u32>,
+    used: Vec<usize>,
     draws: usize,
     /// Where each resident stands in the list.
     places: Vec<u32>,
@@ -34,7 +34,7 @@ impl Policy for Random {
 
     fn hit(&mut self, tensor: u32, now: usize) {
         if let Some(used) = self.used.get_mut(tensor as usize) {
-            *used = now as u32;
+            *used = now;
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Policy, Setup};
 use crate::error::Error;
 
 /// What the engine asks of a policy, whatever its type.
-pub(super) trait Order: Send {
+pub trait Order: Send {
     /// [`Policy::hit`].
     fn hit(&mut self, tensor: u32, now: usize);
     /// [`Policy::miss`].
@@ -46,17 +46,22 @@ impl<P: Policy> Order for P {
 }
 
 /// An empty order of the policy `P`.
-pub(super) fn order<P: Policy + 'static>(setup: &Setup<'_>) -> Result<Box<dyn Order>, Error> {
+pub(super) fn order<P: Policy>(setup: &Setup<'_>) -> Result<Box<dyn Order>, Error> {
     Ok(Box::new(P::new(setup)?))
 }
 
-/// The policy that [`Setup::policy`] names.
-pub(super) struct Shared(Box<dyn Order>);
+/// The policy that [`Setup::policy`] names, whatever its type.
+pub(crate) struct Shared(Box<dyn Order>);
 
 impl Policy for Shared {
     fn new(setup: &Setup<'_>) -> Result<Self, Error> {
         let policy = setup.policy.ok_or_else(|| Error::Internal("a setup names no policy".into()))?;
-        Ok(Self(policy.kind().share(setup)?))
+        let Some(rules) = setup.rules.filter(|rules| rules.is_divided()) else {
+            return Ok(Self(policy.kind().share(setup)?));
+        };
+        let of_part = |capacity_bytes| policy.kind().share(&Setup { capacity_bytes, ..setup.clone() });
+        let orders = rules.capacities(setup.capacity_bytes)?.into_iter().map(of_part).collect::<Result<_, _>>()?;
+        Ok(Self(Box::new(Parts { orders, parts: rules.parts().to_vec(), part: 0 })))
     }
 
     fn hit(&mut self, tensor: u32, now: usize) {
@@ -85,5 +90,52 @@ impl Policy for Shared {
 
     fn resize(&mut self, tensor: u32, bytes: u64) {
         self.0.resize(tensor, bytes);
+    }
+}
+
+/// A policy for each part of a divided memory. The part of the last access is the one that needs room.
+struct Parts {
+    orders: Vec<Box<dyn Order>>,
+    parts: Vec<u16>,
+    part: usize,
+}
+
+impl Parts {
+    /// The policy of the part that `tensor` uses, which is used now.
+    fn enter(&mut self, tensor: u32) -> &mut dyn Order {
+        self.part = usize::from(self.parts[tensor as usize]);
+        &mut *self.orders[self.part]
+    }
+}
+
+impl Order for Parts {
+    fn hit(&mut self, tensor: u32, now: usize) {
+        self.enter(tensor).hit(tensor, now);
+    }
+
+    fn miss(&mut self, tensor: u32, now: usize) {
+        self.enter(tensor).miss(tensor, now);
+    }
+
+    fn insert(&mut self, tensor: u32, now: usize) {
+        self.enter(tensor).insert(tensor, now);
+    }
+
+    fn crowded(&self) -> bool {
+        self.orders[self.part].crowded()
+    }
+
+    fn evict(&mut self) -> Option<u32> {
+        // The others are asked only where the memory is emptied.
+        let own = self.orders[self.part].evict();
+        own.or_else(|| self.orders.iter_mut().find_map(|order| order.evict()))
+    }
+
+    fn remove(&mut self, tensor: u32) {
+        self.enter(tensor).remove(tensor);
+    }
+
+    fn resize(&mut self, tensor: u32, bytes: u64) {
+        self.enter(tensor).resize(tensor, bytes);
     }
 }

@@ -237,6 +237,11 @@ impl Rules {
         self.admission
     }
 
+    /// Whether the capacity is divided.
+    pub(crate) fn is_divided(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     /// Bytes of a part of `capacity` bytes that become free at least when room is needed.
     pub(crate) fn slack(&self, capacity: u64) -> u64 {
         capacity - ((capacity as f64 * self.watermark) as u64).min(capacity)

@@ -1,6 +1,8 @@
 //! How evictable an access leaves its tensor: a score from 0 (keep) to 1 (evict first).
 
 pub mod ask;
+pub mod embedded;
+pub mod history;
 pub mod prompt;
 
 use std::sync::Arc;
@@ -35,10 +37,49 @@ closed! {
     pub enum Scorer("scorer", "scorer") {
         /// The prototype's weighted sum, [`heuristic`].
         Heuristic = "heuristic",
+        /// What came back after how long so far, [`history`].
+        History = "history",
+        /// The network that is shipped, [`embedded`].
+        Embedded = "embedded",
         /// A language model on this machine, asked the question of [`prompt`].
         Local = "local",
         /// A language model behind another server, asked the same.
         Remote = "remote",
+    }
+}
+
+closed! {
+    /// Who scores where no language model is asked.
+    #[derive(Default)]
+    pub enum BuiltIn("scorer", "scorer") {
+        /// [`embedded`].
+        #[default]
+        Embedded = "embedded" titled "embedded: the trained network",
+        /// [`history`].
+        History = "history" titled "history: what came back after how long",
+        /// [`heuristic`].
+        Heuristic = "heuristic" titled "heuristic: the prototype's sum",
+    }
+}
+
+impl BuiltIn {
+    /// A score for every access of `trace`, each from the accesses before it; the heuristic divides by the largest values
+    /// of the whole trace, as the prototype does.
+    pub fn scores(self, trace: &Trace) -> Scores {
+        match self {
+            Self::Embedded => embedded::embedded(trace),
+            Self::History => history::history(trace),
+            Self::Heuristic => heuristic(trace),
+        }
+    }
+
+    /// The same as one of all scorers.
+    pub fn scorer(self) -> Scorer {
+        match self {
+            Self::Embedded => Scorer::Embedded,
+            Self::History => Scorer::History,
+            Self::Heuristic => Scorer::Heuristic,
+        }
     }
 }
 
@@ -80,6 +121,19 @@ pub fn predicted_reuse_distance(score: f64) -> u64 {
     let exponent = 18.0 * score.clamp(0.0, 1.0);
     let whole = exponent.floor();
     ((1u64 << whole as u32) as f64 * (1.0 + (exponent - whole))) as u64
+}
+
+/// The binary logarithm of `n`, at least 1, in parts of 256; what lies between powers of two is linear, as in
+/// [`predicted_reuse_distance`].
+pub fn log2(n: u64) -> u16 {
+    let whole = n.max(1).ilog2();
+    let part = if whole >= 8 { n >> (whole - 8) } else { n << (8 - whole) };
+    (whole as u16) << 8 | (part & 255) as u16
+}
+
+/// The score that predicts a next use in 2^(`log2` / 256) accesses.
+pub fn of_log2(log2: u16) -> f64 {
+    f64::from(log2.min(history::NEVER)) / f64::from(history::NEVER)
 }
 
 #[cfg(test)]

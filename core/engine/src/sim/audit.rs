@@ -72,7 +72,7 @@ pub fn audit(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) ->
     struct Audit<'a, 'b>(&'a Setup<'b>, &'a Trace);
     impl Visitor for Audit<'_, '_> {
         type Output = Result<Counts, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
+        fn visit<P: Policy>(self) -> Self::Output {
             let Self(setup, trace) = self;
             let mut engine = Engine::<P>::new(setup)?;
             let resident = vec![false; setup.sizes.len()];
@@ -97,5 +97,6 @@ pub fn audit(policy: impl Into<PolicySpec>, setup: &Setup<'_>, trace: &Trace) ->
         }
     }
     let policy = policy.into();
-    policy.kind().dispatch(Audit(&setup.of(policy), trace))
+    let setup = setup.of(policy);
+    setup.dispatch(Audit(&setup, trace))
 }

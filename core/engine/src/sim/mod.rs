@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::memory::{Costing, Reload, prototype_time};
-use crate::policy::{Admission, Policy, PolicySpec, Setup, Visitor};
+use crate::policy::{Admission, Order, Policy, PolicySpec, Setup, Shared, Visitor};
 use crate::rules::Rules;
 use crate::trace::reuse::Future;
 use crate::trace::{Chunk, Resize, Trace};
-use gate::Gate;
+use gate::{Gate, Room};
 use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
@@ -150,7 +150,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-impl<O: Observer> Observer for &mut O {
+impl<O: Observer + ?Sized> Observer for &mut O {
     fn hit(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).hit(now, tensor, bytes);
     }
@@ -190,16 +190,6 @@ struct Slot {
     place: Place,
 }
 
-/// A part of the memory, and who leaves it.
-#[derive(Debug)]
-struct Room<P> {
-    policy: P,
-    capacity: u64,
-    used: u64,
-    /// Bytes that become free at least when room is needed.
-    slack: u64,
-}
-
 /// A memory of one level under the policy `P`.
 ///
 /// On a hit the policy is told. On a miss, a tensor larger than the capacity is bypassed; else tensors
@@ -220,39 +210,33 @@ struct Room<P> {
 /// kept for it; a missed tensor that is not let in passes by; where the memory is divided, each part is a memory of its
 /// own under the same policy; and where it has a watermark, the first eviction is followed by others down to it.
 #[derive(Debug)]
-pub struct Engine<P> {
-    /// The part that is used now, and its number.
-    room: Room<P>,
-    part: usize,
-    /// The others, and for each part its place among them.
-    others: Vec<Room<P>>,
-    places: Vec<usize>,
+pub struct Engine<P: ?Sized> {
+    /// The memory, or the part of it that is used now.
+    room: Room,
     admission: Admission,
     slots: Vec<Slot>,
     prefixes: Option<Prefixes>,
     gate: Option<Box<Gate>>,
     counts: Counts,
+    policy: P,
 }
 
 impl<P: Policy> Engine<P> {
     /// An empty memory.
     pub fn new(setup: &Setup<'_>) -> Result<Self, Error> {
+        let gate = Gate::new(setup)?;
+        let whole = Room { capacity: setup.capacity_bytes, used: 0, slack: 0 };
+        let room = gate.as_ref().map_or(whole, |gate| gate.rooms[0]);
+        let divided = setup.rules.is_some_and(Rules::is_divided);
+        let capacity_bytes = if divided { setup.capacity_bytes } else { room.capacity };
         let admission = setup.rules.map_or(setup.admission, Rules::entry);
-        let mut rooms = Vec::new();
-        for (capacity, slack) in gate::parts(setup)? {
-            let policy = P::new(&Setup { capacity_bytes: capacity, admission, ..setup.clone() })?;
-            rooms.push(Room { policy, capacity, used: 0, slack });
-        }
-        let room = rooms.pop().ok_or_else(|| Error::Internal("a memory has no parts".into()))?;
         Ok(Self {
+            policy: P::new(&Setup { capacity_bytes, admission, ..setup.clone() })?,
             room,
-            part: rooms.len(),
-            places: (0..=rooms.len()).collect(),
-            others: rooms,
             admission,
             slots: setup.sizes.iter().map(|&bytes| Slot { bytes, until: u32::MAX, place: Place::Out }).collect(),
             prefixes: Prefixes::new(setup.parents),
-            gate: Gate::new(setup),
+            gate,
             counts: Counts::default(),
         })
     }
@@ -264,8 +248,7 @@ impl<P: Policy> Engine<P> {
 
     /// Bytes resident now.
     pub fn used_bytes(&self) -> u64 {
-        let pinned = self.gate.as_ref().map_or(0, |gate| gate.pinned_bytes);
-        self.room.used + self.others.iter().map(|room| room.used).sum::<u64>() + pinned
+        self.room.used + self.gate.as_ref().map_or(0, |gate| gate.used_elsewhere())
     }
 
     /// Whether `tensor` is resident now.
@@ -273,47 +256,48 @@ impl<P: Policy> Engine<P> {
         self.slots[tensor as usize].place != Place::Out
     }
 
-    /// Empties the memory, part after part, in the order in which the policy lets go; what is pinned comes last.
+    /// Empties the memory, in the order in which the policy lets go; what is pinned comes last.
     pub fn drain(&mut self) -> Vec<u32> {
-        let mut left = Vec::new();
-        for part in 0..=self.others.len() {
-            self.enter(part);
-            while let Some(victim) = self.room.policy.evict() {
-                let slot = &mut self.slots[victim as usize];
-                slot.place = Place::Out;
-                self.room.used = self.room.used.wrapping_sub(slot.bytes);
-                left.push(victim);
-            }
-        }
-        for (tensor, slot) in (0..).zip(&mut self.slots).filter(|(_, slot)| slot.place == Place::Pinned) {
-            slot.place = Place::Out;
-            left.push(tensor);
-        }
+        let mut left: Vec<u32> = std::iter::from_fn(|| self.policy.evict()).collect();
+        left.extend((0..).zip(&self.slots).filter(|(_, slot)| slot.place == Place::Pinned).map(|(tensor, _)| tensor));
+        self.slots.iter_mut().for_each(|slot| slot.place = Place::Out);
+        self.room.used = 0;
         if let Some(gate) = &mut self.gate {
-            gate.pinned_bytes = 0;
+            gate.clear();
         }
         left
     }
 
-    /// Uses part number `part` from now on.
-    fn enter(&mut self, part: usize) {
-        if part != self.part {
-            let place = self.places[part];
-            std::mem::swap(&mut self.room, &mut self.others[place]);
-            self.places[self.part] = place;
-            self.part = part;
-        }
-    }
-
     /// Runs the accesses of `chunk`, the one that follows those before.
+    ///
+    /// What is rare has its code once, for all policies ([`Engine::unsteady`]).
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if self.gate.is_some() || self.prefixes.is_some() || !deadlines.is_empty() {
+            let whatever: &mut Engine<dyn Order> = self;
+            return whatever.ruled(chunk, observer);
+        }
+        let mut done = 0;
+        for resize in resizes {
+            let at = resize.at as usize - start;
+            self.steady::<false, _>(&accesses[done..at], start + done, observer);
+            let whatever: &mut Engine<dyn Order> = self;
+            whatever.unsteady(chunk.part(at, at + 1), observer);
+            done = at + 1;
+        }
+        self.steady::<false, _>(&accesses[done..], start + done, observer);
+    }
+}
+
+impl Engine<dyn Order> {
+    /// Runs the accesses of `chunk` under the rules, if there are any.
+    fn ruled(&mut self, chunk: Chunk<'_>, observer: &mut dyn Observer) {
         if self.gate.is_none() {
-            return self.dated(chunk, observer);
+            return self.unsteady(chunk, observer);
         }
         let mut at = 0;
-        while let Some((part, length)) = self.gate.as_ref().and_then(|gate| gate.stretch(&chunk.accesses[at..])) {
-            self.enter(part);
-            self.dated(chunk.part(at, at + length), observer);
+        while let Some(length) = self.gate.as_mut().and_then(|gate| gate.enter(&chunk.accesses[at..], &mut self.room)) {
+            self.unsteady(chunk.part(at, at + length), observer);
             if let Some(gate) = &mut self.gate {
                 gate.hear(&chunk.accesses[at..at + length], |tensor| self.slots[tensor as usize].bytes);
             }
@@ -321,27 +305,37 @@ impl<P: Policy> Engine<P> {
         }
     }
 
-    /// The same in one part of the memory.
-    fn dated<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        if chunk.deadlines.is_empty() {
-            return self.ageless(chunk, observer);
+    /// Runs the accesses of `chunk`, where sizes may change, tensors grow too old or continue each other.
+    fn unsteady(&mut self, chunk: Chunk<'_>, mut observer: &mut dyn Observer) {
+        let Chunk { start, accesses, resizes, deadlines } = chunk;
+        if resizes.is_empty() && deadlines.is_empty() {
+            return self.steady::<true, _>(accesses, start, &mut observer);
         }
-        let Chunk { start, accesses, deadlines, mut resizes } = chunk;
-        for ((now, access), deadline) in (start..).zip(accesses.chunks(1)).zip(deadlines) {
-            let tensor = access[0];
-            self.expire(tensor, now, observer);
-            let before = self.is_resident(tensor);
-            let (here, rest) = resizes.split_at(resizes.partition_point(|resize| resize.at as usize <= now));
-            resizes = rest;
-            self.ageless(Chunk { start: now, accesses: access, resizes: here, deadlines: &[] }, observer);
-            if !before {
+        let mut resizes = resizes.iter().peekable();
+        for (i, access) in accesses.chunks(1).enumerate() {
+            let (tensor, now, deadline) = (access[0], start + i, deadlines.get(i));
+            if deadline.is_some() {
+                self.expire(tensor, now, observer);
+            }
+            let before = self.slots[tensor as usize].place;
+            let resize = resizes.next_if(|resize| resize.at as usize == now);
+            if let Some(resize) = resize {
+                self.resize(tensor, resize.bytes, now, observer);
+            }
+            self.steady::<true, _>(access, now, &mut observer);
+            if resize.is_some() {
+                let mut counts = self.counts;
+                self.make_room::<true, _>(self.room.capacity, now, &mut counts, &mut observer);
+                self.counts = counts;
+            }
+            if let Some(deadline) = deadline.filter(|_| before == Place::Out) {
                 self.slots[tensor as usize].until = *deadline;
             }
         }
     }
 
     /// `tensor`, which access `now` uses, leaves if it is too old.
-    fn expire<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    fn expire(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
         let Slot { bytes, until, place } = self.slots[tensor as usize];
         if place != Place::Out && now >= until as usize {
             self.counts.expired += 1;
@@ -350,41 +344,8 @@ impl<P: Policy> Engine<P> {
         }
     }
 
-    /// The resident `tensor` leaves although the policy did not choose it.
-    fn take_out<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
-        let slot = &mut self.slots[tensor as usize];
-        let place = std::mem::replace(&mut slot.place, Place::Out);
-        if let (Place::Pinned, Some(gate)) = (place, &mut self.gate) {
-            gate.pinned_bytes -= slot.bytes;
-            return;
-        }
-        self.room.used -= slot.bytes;
-        let mut counts = self.counts;
-        // Those who continue it go first: then it is nobody's parent when the policy forgets it.
-        self.leave_with(tensor, now, &mut counts, observer);
-        self.counts = counts;
-        self.room.policy.remove(tensor);
-    }
-
-    /// The same where nothing grows too old.
-    fn ageless<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
-        let Chunk { start, accesses, resizes, .. } = chunk;
-        let mut done = 0;
-        for Resize { at, bytes } in resizes {
-            let at = *at as usize - start;
-            self.steady(&accesses[done..at], start + done, observer);
-            self.resize(accesses[at], *bytes, start + at, observer);
-            self.steady(&accesses[at..=at], start + at, observer);
-            let mut counts = self.counts;
-            self.make_room(self.room.capacity, start + at, &mut counts, observer);
-            self.counts = counts;
-            done = at + 1;
-        }
-        self.steady(&accesses[done..], start + done, observer);
-    }
-
     /// `tensor` has `bytes` from access `now` on.
-    fn resize<O: Observer>(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut O) {
+    fn resize(&mut self, tensor: u32, bytes: u64, now: usize, observer: &mut dyn Observer) {
         let Slot { bytes: before, place, .. } = self.slots[tensor as usize];
         if place == Place::In && bytes > self.room.capacity {
             self.counts.evictions += 1;
@@ -399,13 +360,37 @@ impl<P: Policy> Engine<P> {
             _ => {}
         }
         let resident = slot.place != Place::Out;
-        self.room.policy.resize(tensor, bytes);
+        self.policy.resize(tensor, bytes);
         observer.resize(now, tensor, before, bytes, resident);
     }
 
-    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes.
+    /// The resident `tensor` leaves although the policy did not choose it.
+    fn take_out(&mut self, tensor: u32, now: usize, observer: &mut dyn Observer) {
+        let slot = &mut self.slots[tensor as usize];
+        let place = std::mem::replace(&mut slot.place, Place::Out);
+        if let (Place::Pinned, Some(gate)) = (place, &mut self.gate) {
+            gate.pinned_bytes -= slot.bytes;
+            return;
+        }
+        self.room.used -= slot.bytes;
+        self.leave_unchosen(tensor, now, observer);
+    }
+
+    /// The policy forgets `tensor`, which has left although nobody chose it.
+    fn leave_unchosen(&mut self, tensor: u32, now: usize, mut observer: &mut dyn Observer) {
+        let mut counts = self.counts;
+        // Those who continue it go first: then it is nobody's parent when the policy forgets it.
+        self.leave_with(tensor, now, &mut counts, &mut observer);
+        self.counts = counts;
+        self.policy.remove(tensor);
+    }
+}
+
+impl<P: Order + ?Sized> Engine<P> {
+    /// Runs `accesses`, the first of which is number `start` of the trace, while no size changes. Tensors continue each
+    /// other, and rules decide, only where what is `RARE` is asked for.
     #[inline(never)] // Small and alone, so that a browser's compiler optimises it after the first chunk.
-    fn steady<O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
+    fn steady<const RARE: bool, O: Observer>(&mut self, accesses: &[u32], start: usize, observer: &mut O) {
         let mut counts = self.counts;
         for (i, &tensor) in accesses.iter().enumerate() {
             let now = start + i;
@@ -413,11 +398,11 @@ impl<P: Policy> Engine<P> {
             if place == Place::In {
                 counts.hits += 1;
                 counts.hit_bytes += bytes;
-                self.room.policy.hit(tensor, now);
+                self.policy.hit(tensor, now);
                 observer.hit(now, tensor, bytes);
                 continue;
             }
-            if self.gate.is_some() && self.is_decided(tensor, now, &mut counts, observer) {
+            if RARE && self.is_decided(tensor, now, &mut counts, observer) {
                 continue;
             }
             counts.misses += 1;
@@ -428,25 +413,25 @@ impl<P: Policy> Engine<P> {
                 counts.oversize += 1;
                 continue;
             }
-            if self.is_orphan(tensor) {
+            if RARE && self.is_orphan(tensor) {
                 counts.bypassed += 1;
                 continue;
             }
-            self.room.policy.miss(tensor, now);
+            self.policy.miss(tensor, now);
             match self.admission {
                 Admission::Always => {
-                    self.make_room(self.room.capacity - bytes, now, &mut counts, observer);
+                    self.make_room::<RARE, _>(self.room.capacity - bytes, now, &mut counts, observer);
                     // The room may have been made by its own parent.
-                    if self.is_orphan(tensor) {
+                    if RARE && self.is_orphan(tensor) {
                         counts.bypassed += 1;
                         continue;
                     }
-                    self.insert(tensor, now, observer);
+                    self.insert::<RARE, _>(tensor, now, observer);
                 }
                 Admission::Bypass => {
                     // All tensors together fit 64 bits, so the sum of those resident does.
-                    self.insert(tensor, now, observer);
-                    self.make_room(self.room.capacity, now, &mut counts, observer);
+                    self.insert::<RARE, _>(tensor, now, observer);
+                    self.make_room::<RARE, _>(self.room.capacity, now, &mut counts, observer);
                     if self.slots[tensor as usize].place == Place::Out {
                         counts.bypassed += 1;
                         counts.evictions -= 1;
@@ -458,7 +443,6 @@ impl<P: Policy> Engine<P> {
     }
 
     /// Whether a rule decides about access `now` to `tensor`: it is pinned, or it missed and is not let in.
-    #[cold]
     fn is_decided<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) -> bool {
         let Some(gate) = &mut self.gate else { return false };
         let slot = &mut self.slots[tensor as usize];
@@ -487,30 +471,37 @@ impl<P: Policy> Engine<P> {
     }
 
     #[inline]
-    fn insert<O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
+    fn insert<const RARE: bool, O: Observer>(&mut self, tensor: u32, now: usize, observer: &mut O) {
         let slot = &mut self.slots[tensor as usize];
         slot.place = Place::In;
         self.room.used += slot.bytes;
-        if let Some(prefixes) = &mut self.prefixes {
+        if RARE && let Some(prefixes) = &mut self.prefixes {
             prefixes.insert(tensor);
         }
-        self.room.policy.insert(tensor, now);
+        self.policy.insert(tensor, now);
         observer.insert(now, tensor, slot.bytes);
     }
 
     /// Where more than `most` bytes are used, evicts until no more than that, less the slack, are; and where a part that the
     /// policy keeps apart is crowded, until it is not.
     #[inline]
-    fn make_room<O: Observer>(&mut self, most: u64, now: usize, counts: &mut Counts, observer: &mut O) {
-        let most = if self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
-        while self.room.used > most || self.room.policy.crowded() {
-            let Some(victim) = self.room.policy.evict() else { break };
+    fn make_room<const RARE: bool, O: Observer>(
+        &mut self,
+        most: u64,
+        now: usize,
+        counts: &mut Counts,
+        observer: &mut O,
+    ) {
+        // Slack is rare, too.
+        let most = if RARE && self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
+        while self.room.used > most || self.policy.crowded() {
+            let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
             slot.place = Place::Out;
             self.room.used -= slot.bytes;
             counts.evictions += 1;
             observer.evict(now, victim, slot.bytes);
-            if self.prefixes.is_some() {
+            if RARE {
                 self.leave_with(victim, now, counts, observer);
             }
         }
@@ -524,7 +515,6 @@ impl<P: Policy> Engine<P> {
     }
 
     /// `tensor` has left: so do those who continue it, the farthest first.
-    #[cold]
     fn leave_with<O: Observer>(&mut self, tensor: u32, now: usize, counts: &mut Counts, observer: &mut O) {
         let Some(prefixes) = &mut self.prefixes else { return };
         prefixes.remove(tensor);
@@ -544,7 +534,7 @@ impl<P: Policy> Engine<P> {
             slot.place = Place::Out;
             self.room.used -= slot.bytes;
             counts.evictions += 1;
-            self.room.policy.remove(leaf);
+            self.policy.remove(leaf);
             observer.evict(now, leaf, slot.bytes);
         }
     }
@@ -698,7 +688,7 @@ impl<P: Policy> Cache for Engine<P> {
     }
     fn access(&mut self, tensor: u32, bytes: u64, now: usize, evicted: &mut Vec<(u32, u64)>) -> bool {
         let hits = self.counts.hits;
-        let resize = [Resize { at: now as u32, bytes }];
+        let resize = [Resize { at: now as u64, bytes }];
         let resizes = if self.slots[tensor as usize].bytes == bytes { &[][..] } else { &resize };
         let accesses = &[tensor];
         self.advance(Chunk { start: now, accesses, resizes, deadlines: &[] }, &mut Leavers(Some(evicted)));
@@ -714,27 +704,20 @@ impl<P: Policy> Cache for Engine<P> {
 
 /// An empty memory under `policy`.
 pub fn cache(policy: impl Into<PolicySpec>, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
+    cache_of(policy.into(), setup)
+}
+
+/// Not generic: so all loops are compiled here, with this crate's optimisation, and once.
+fn cache_of(policy: PolicySpec, setup: &Setup<'_>) -> Result<Box<dyn Cache>, Error> {
     struct Make<'a, 'b>(&'a Setup<'b>);
     impl Visitor for Make<'_, '_> {
         type Output = Result<Box<dyn Cache>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
+        fn visit<P: Policy>(self) -> Self::Output {
             Ok(Box::new(Engine::<P>::new(self.0)?))
         }
     }
-    let policy = policy.into();
-    policy.kind().dispatch(Make(&setup.of(policy)))
-}
-
-/// A run that can be continued in steps, whatever its policy.
-pub trait Simulation: Send {
-    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize);
-    /// What happened so far.
-    fn counts(&self) -> Counts;
-    /// The device counts from here on.
-    fn count_from_here(&mut self, trace: &Trace);
-    /// The numbers since `before`, and the charts where they are watched for.
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>);
+    let setup = setup.of(policy);
+    setup.dispatch(Make(&setup))
 }
 
 /// What a run is watched for, beside a device.
@@ -753,32 +736,42 @@ impl Watched {
     pub const NOTHING: Self = Self { charts: false, reasons: false };
 }
 
-struct WatchedRun<P> {
+/// What watches a run, each part where it is asked for. There is one such type, and one for all policies, so that the
+/// page has the watched loops once: what watches takes longer than a call through a pointer.
+type Watching<'a> = ((Option<&'a mut Timeline>, Option<&'a mut Watcher>), Option<Watch<'a>>);
+
+/// A watched run that can be continued in steps, whatever its policy.
+pub struct Simulation {
     policy: PolicySpec,
     capacity_bytes: u64,
-    engine: Engine<P>,
+    engine: Engine<Shared>,
     timeline: Option<Timeline>,
     why: Option<Watcher>,
     timing: Option<Timing>,
 }
 
-impl<P: Policy> Simulation for WatchedRun<P> {
-    fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
+impl Simulation {
+    /// Runs the accesses `start..end` of `trace`; steps must follow each other.
+    pub fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
         let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        self.engine.advance(trace.chunk(start, end), &mut ((self.timeline.as_mut(), self.why.as_mut()), timing));
+        let mut watching: Watching<'_> = ((self.timeline.as_mut(), self.why.as_mut()), timing);
+        self.engine.advance(trace.chunk(start, end), &mut watching);
     }
 
-    fn counts(&self) -> Counts {
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
         self.engine.counts()
     }
 
-    fn count_from_here(&mut self, trace: &Trace) {
+    /// The device counts from here on.
+    pub fn count_from_here(&mut self, trace: &Trace) {
         if let Some(timing) = &mut self.timing {
             timing.count_from_here(trace);
         }
     }
 
-    fn finish(self: Box<Self>, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
+    /// The numbers since `before`, and the charts where they are watched for.
+    pub fn finish(self, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
         let mut report = Report::new(self.policy, self.capacity_bytes, self.engine.counts().since(before));
         report.physical = self.timing.map(|timing| timing.finish(trace));
         report.why = self.why.map(|why| why.finish(trace));
@@ -794,22 +787,16 @@ pub fn start(
     buckets: &Buckets,
     costing: &Costing,
     watched: Watched,
-) -> Result<Box<dyn Simulation>, Error> {
-    struct Start<'a, 'b>(PolicySpec, &'a Setup<'b>, Option<Timeline>, Option<Watcher>, Option<Timing>);
-    impl Visitor for Start<'_, '_> {
-        type Output = Result<Box<dyn Simulation>, Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(policy, setup, timeline, why, timing) = self;
-            let (capacity_bytes, engine) = (setup.capacity_bytes, Engine::<P>::new(setup)?);
-            Ok(Box::new(WatchedRun { policy, capacity_bytes, engine, timeline, why, timing }))
-        }
-    }
-    let timing = costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?;
-    let reload = Reload::by(costing)?;
-    let why = watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None));
-    let timeline = watched.charts.then(|| Timeline::new(buckets));
-    let policy = policy.into();
-    policy.kind().dispatch(Start(policy, &setup.of(policy), timeline, why, timing))
+) -> Result<Simulation, Error> {
+    let (policy, reload) = (policy.into(), Reload::by(costing)?);
+    Ok(Simulation {
+        policy,
+        capacity_bytes: setup.capacity_bytes,
+        engine: Engine::new(&setup.of(policy))?,
+        timeline: watched.charts.then(|| Timeline::new(buckets)),
+        why: watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None)),
+        timing: costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?,
+    })
 }
 
 /// The evictions that access number `access` causes under `policy`, the worst first.
@@ -821,23 +808,14 @@ pub fn evictions_at(
     costing: &Costing,
     access: usize,
 ) -> Result<Vec<why::Eviction>, Error> {
-    struct Until<'a, 'b>(&'a Setup<'b>, &'a Trace, usize, &'a mut Watcher);
-    impl Visitor for Until<'_, '_> {
-        type Output = Result<(), Error>;
-        fn visit<P: Policy + 'static>(self) -> Self::Output {
-            let Self(setup, trace, end, watcher) = self;
-            Engine::<P>::new(setup)?.advance(trace.chunk(0, end), watcher);
-            Ok(())
-        }
-    }
     let accesses = trace.accesses().len();
     if access >= accesses {
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
     let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
-    let policy = policy.into();
-    policy.kind().dispatch(Until(&setup.of(policy), trace, access + 1, &mut watcher))?;
+    let mut watching: Watching<'_> = ((None, Some(&mut watcher)), None);
+    Engine::<Shared>::new(&setup.of(policy.into()))?.advance(trace.chunk(0, access + 1), &mut watching);
     Ok(watcher.finish(trace).worst)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Counts;
 use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
+use crate::score::predicted_reuse_distance;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::{NO_PARENT, Trace};
 
@@ -20,6 +21,8 @@ pub(super) trait Model {
     }
     fn evict(&mut self) -> u32;
     fn remove(&mut self, t: u32);
+    /// Resident or not, `t` has `bytes` from now on.
+    fn resize(&mut self, _t: u32, _bytes: u64) {}
 }
 
 /// The size of each tensor now.
@@ -46,6 +49,9 @@ pub(super) fn run(model: &mut dyn Model, setup: &Setup<'_>, trace: &Trace, sizes
         if bytes > setup.capacity_bytes && residents.contains(&t) {
             counts.evictions += 1 + take(&mut residents, model, t).len() as u64;
             model.remove(t);
+        }
+        if size(t) != bytes {
+            model.resize(t, bytes);
         }
         let resized = std::mem::replace(&mut sizes.borrow_mut()[t as usize], bytes) != bytes;
         if residents.contains(&t) {
@@ -381,13 +387,13 @@ impl Model for NaiveLfuda {
         let age = self.age;
         let r = self.residents.iter_mut().find(|r| r.0 == t).unwrap();
         let before = r.1;
-        *r = (t, before + age, now);
+        *r = (t, before.saturating_add(age), now);
         if before == age {
             self.age = self.lowest().unwrap();
         }
     }
     fn insert(&mut self, t: u32, now: usize) {
-        self.residents.push((t, self.age + 1, now));
+        self.residents.push((t, self.age.saturating_add(1), now));
     }
     fn evict(&mut self) -> u32 {
         let at = (0..self.residents.len()).min_by_key(|i| (self.residents[*i].1, self.residents[*i].2)).unwrap();
@@ -1248,6 +1254,102 @@ fn entries(setup: &Setup<'_>) -> u64 {
     (setup.capacity_bytes * count / bytes.max(1)).clamp(1, count.max(1))
 }
 
+/// A shadow memory: its residents, the least recently used first, with their last uses, and what it missed.
+#[derive(Default)]
+struct NaiveShadow {
+    residents: Vec<(u32, usize)>,
+    misses: u64,
+}
+
+impl NaiveShadow {
+    fn keeps(&self, t: u32) -> bool {
+        self.residents.iter().any(|r| r.0 == t)
+    }
+    fn remove(&mut self, t: u32) {
+        self.residents.retain(|r| r.0 != t);
+    }
+}
+
+/// Two shadow memories, the first by predictions, and the residents by the time of their last change.
+struct NaiveMlReuse {
+    shadows: [NaiveShadow; 2],
+    order: VecDeque<u32>,
+    scores: Arc<[f64]>,
+    sizes: Sizes,
+    capacity: u64,
+    admission: Admission,
+}
+
+impl NaiveMlReuse {
+    /// |predicted next use - now|^2 x size, and what decides among equals.
+    fn rank(&self, (t, used): (u32, usize), now: usize) -> (u128, u64, bool, i64) {
+        let size = 1u64 << self.sizes.borrow()[t as usize].max(1).ilog2();
+        let ahead = used as i64 + predicted_reuse_distance(self.scores[used]) as i64 - now as i64;
+        let number = if ahead <= 0 { -i64::from(t) } else { i64::from(t) };
+        (u128::from(ahead.unsigned_abs()).pow(2) * u128::from(size), size, ahead <= 0, number)
+    }
+    fn make_room(&mut self, which: usize, most: u64, now: usize) {
+        loop {
+            let residents = &self.shadows[which].residents;
+            if residents.iter().map(|r| self.sizes.borrow()[r.0 as usize]).sum::<u64>() <= most {
+                return;
+            }
+            let first = residents.iter().copied().max_by_key(|r| self.rank(*r, now));
+            let victim = if which == 0 { first } else { residents.first().copied() }.unwrap().0;
+            self.shadows[which].remove(victim);
+            if take(&mut self.order, victim) {
+                self.order.push_back(victim);
+            }
+        }
+    }
+    fn see(&mut self, t: u32, now: usize) {
+        let bytes = self.sizes.borrow()[t as usize];
+        for which in 0..2 {
+            if !self.shadows[which].keeps(t) {
+                self.shadows[which].misses += 1;
+                if self.admission == Admission::Always {
+                    self.make_room(which, self.capacity - bytes, now);
+                }
+            }
+            self.shadows[which].remove(t);
+            self.shadows[which].residents.push((t, now));
+            self.make_room(which, self.capacity, now);
+        }
+    }
+}
+
+impl Model for NaiveMlReuse {
+    fn hit(&mut self, t: u32, now: usize) {
+        self.see(t, now);
+        take(&mut self.order, t);
+        self.order.push_back(t);
+    }
+    fn miss(&mut self, t: u32, now: usize) {
+        self.see(t, now);
+    }
+    fn insert(&mut self, t: u32, _: usize) {
+        self.order.push_back(t);
+    }
+    fn evict(&mut self) -> u32 {
+        let better = usize::from(self.shadows[0].misses >= self.shadows[1].misses + 32);
+        // Kept by neither, by the worse, by the better, by both; of these the one that changed first.
+        let group =
+            |t: &u32| usize::from(self.shadows[1 - better].keeps(*t)) + 2 * usize::from(self.shadows[better].keeps(*t));
+        let victim = *self.order.iter().min_by_key(|t| group(t)).unwrap();
+        take(&mut self.order, victim);
+        victim
+    }
+    fn remove(&mut self, t: u32) {
+        self.shadows.iter_mut().for_each(|shadow| shadow.remove(t));
+        take(&mut self.order, t);
+    }
+    fn resize(&mut self, t: u32, bytes: u64) {
+        if bytes > self.capacity {
+            self.shadows.iter_mut().for_each(|shadow| shadow.remove(t));
+        }
+    }
+}
+
 /// The plain model of a policy; none where chance or an estimate decides, or where nobody has written one.
 pub(super) fn model(
     policy: PolicySpec,
@@ -1285,7 +1387,15 @@ pub(super) fn model(
         PolicyKind::Lfuda => ranked(Box::new(|r, _| (r.age + r.uses as f64, r.used as f64))),
         PolicyKind::Gdsf => ranked(Box::new(move |r, _| (r.age + r.uses as f64 / size(r), r.used as f64))),
         PolicyKind::Size => ranked(Box::new(move |r, _| (-size(r), r.used as f64))),
-        PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], r.inserted as f64))),
+        PolicyKind::Ml => ranked(Box::new(move |r, _| (-scores[r.used], -(r.used as f64)))),
+        PolicyKind::MlReuse => Some(Box::new(NaiveMlReuse {
+            shadows: Default::default(),
+            order: VecDeque::new(),
+            scores,
+            sizes,
+            capacity,
+            admission: setup.admission,
+        })),
         PolicyKind::Belady => ranked(Box::new(move |r, _| (-next(r), -(r.used as f64)))),
         PolicyKind::BeladySize => ranked(Box::new(move |r, now| {
             // Whoever is not used again goes first, whatever its size.

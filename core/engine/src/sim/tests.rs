@@ -10,7 +10,7 @@ use crate::memory::Physical;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
 use crate::rules::Rules;
-use crate::score::{Scorer, Scores, heuristic};
+use crate::score::{BuiltIn, Scorer, Scores, heuristic};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::{expiring, sized, trace, tree};
@@ -171,8 +171,8 @@ fn extremes_are_handled() {
 /// Every policy has a naive model but those named here, and the reason why.
 #[test]
 fn only_the_policies_named_here_have_no_naive_model() {
-    // The second learns from its own predictions; the others draw by chance.
-    let without = ["random", "ml-reuse", "hyperbolic", "lecar", "cacheus", "lhd", "lrb"];
+    // They draw by chance.
+    let without = ["random", "hyperbolic", "lecar", "cacheus", "lhd", "lrb"];
     // CONTRIBUTING's example of a policy, which `contributing` (tests/it) compiles into a copy of this crate.
     let example = "2-random";
     let trace = trace(&[1, 2], &[0, 1, 0]);
@@ -290,6 +290,11 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     let best = misses(&looped, &scores, PolicyKind::Belady, 50);
     let predicted = misses(&looped, &scores, PolicyKind::MlReuse, 50);
     assert!(predicted <= best + best / 20, "{predicted} {best}");
+    // Those that learn know nothing in the first two rounds.
+    for scorer in [BuiltIn::History, BuiltIn::Embedded] {
+        let predicted = misses(&looped, &scorer.scores(&looped), PolicyKind::MlReuse, 50);
+        assert!(predicted <= best + 200, "{scorer:?} {predicted} {best}");
+    }
 
     // Recency is right here, and the predictions are the opposite of the truth.
     let mut rng = Rng::new(1, "test");
@@ -302,8 +307,19 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     wrong.values = wrong.values.iter().map(|s| 1.0 - s).collect();
     let lru = misses(&local, &wrong, PolicyKind::Lru, 60);
     let predicted = misses(&local, &wrong, PolicyKind::MlReuse, 60);
-    assert_eq!(predicted, lru);
-    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > lru);
+    // What it takes to see that they are wrong, and to change sides.
+    assert!(predicted <= lru + 32 + lru / 50, "{predicted} {lru}");
+    assert!(misses(&local, &wrong, PolicyKind::Ml, 60) > 2 * lru);
+    // All alike, and by chance, where the order has no sense either.
+    let any: Vec<u32> = (0..40_000).map(|_| rng.below(200)).collect();
+    let any = trace(&[3; 200], &any);
+    let constant = Scores { values: vec![0.5; 40_000].into(), scorer: Scorer::Heuristic };
+    let drawn = Scores { values: (0..40_000).map(|_| rng.unit()).collect(), scorer: Scorer::Heuristic };
+    for scores in [&constant, &drawn] {
+        let (lru, predicted) =
+            (misses(&any, scores, PolicyKind::Lru, 60), misses(&any, scores, PolicyKind::MlReuse, 60));
+        assert!(predicted <= lru + lru / 50, "{predicted} {lru}");
+    }
 }
 
 #[test]
@@ -466,6 +482,9 @@ fn naive_under_rules(models: &mut [Box<dyn naive::Model>], told: &Told, trace: &
             model.remove(t);
             counts.evictions += 1;
         }
+        if size(&t) != bytes {
+            model.resize(t, bytes);
+        }
         let resized = std::mem::replace(&mut sizes.borrow_mut()[t as usize], bytes) != bytes;
         if residents.contains(&t) {
             (counts.hits, counts.hit_bytes) = (counts.hits + 1, counts.hit_bytes + bytes);
@@ -601,4 +620,28 @@ fn who_is_let_in_comes_in() {
         audit(PolicyKind::Mru, &setup, &order).unwrap().hits
     };
     assert_eq!([hits("always"), hits("size(most=10)"), hits("bypass")], [1, 1, 0]);
+}
+/// A trace that is not held may have more accesses than 2^32: no policy, and no change of a size, cares for the number
+/// of the first one.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn accesses_may_have_numbers_beyond_32_bits() {
+    let mut rng = Rng::new(3, "far");
+    let uses: Vec<(u32, u64)> = (0..3000).map(|_| (rng.below(60), u64::from(1 + rng.below(20)))).collect();
+    let trace = sized(&uses, false);
+    assert!(trace.resizes().len() > 100);
+    let sizes = trace.sizes();
+    let setup = Setup::new(&sizes, 200);
+    for policy in POLICIES.iter().filter(|policy| policy.knows == crate::policy::Knows::Past) {
+        // The last one straddles 2^32.
+        let counts = [0, 1 << 33, (1 << 32) - 1000].map(|start: usize| {
+            let resize = |resize: &Resize| Resize { at: resize.at + start as u64, ..*resize };
+            let resizes: Vec<Resize> = trace.resizes().iter().map(resize).collect();
+            let mut memory = cache(policy.kind, &setup).unwrap();
+            memory.advance(Chunk { start, accesses: trace.accesses(), resizes: &resizes, deadlines: &[] });
+            memory.counts()
+        });
+        assert_eq!(counts[0], counts[1], "{}", policy.name);
+        assert_eq!(counts[0], counts[2], "{}", policy.name);
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Observer;
 use crate::memory::Reload;
+use crate::order;
 use crate::trace::reuse::{Future, NEVER, TimeSet};
 use crate::trace::{Kind, Trace};
 
@@ -232,8 +233,10 @@ impl Watcher {
         at(best).saturating_sub(at(next))
     }
 
-    pub(super) fn finish(mut self, trace: &Trace) -> Why {
-        self.worst.sort_by_key(|case| std::cmp::Reverse(case.lost));
+    pub(super) fn finish(self, trace: &Trace) -> Why {
+        // The greatest loss first.
+        let gains = self.worst.iter().map(|case| u128::MAX - case.lost);
+        let worst = order::by_two_keys(&gains.map(|gain| ((gain >> 64) as u64, gain as u64)).collect::<Vec<_>>());
         let mut uses = vec![0u64; self.sizes.len()];
         trace.accesses().iter().for_each(|t| uses[*t as usize] += 1);
         let mut kinds: Vec<KindSummary> = Vec::new();
@@ -263,14 +266,16 @@ impl Watcher {
                 kinds.push(sum);
             }
         }
-        let cost = |t: &u32| self.tallies[*t as usize].miss_bytes;
-        let mut costly: Vec<u32> = (0..self.sizes.len() as u32).collect();
-        let by_cost = |a: &u32, b: &u32| cost(b).cmp(&cost(a)).then(a.cmp(b));
-        if costly.len() > ROWS {
-            costly.select_nth_unstable_by(ROWS, by_cost);
-            costly.truncate(ROWS);
+        let cost = |t: u32| self.tallies[t as usize].miss_bytes;
+        // The greatest first.
+        let mut costly: Vec<u32> = Vec::with_capacity(ROWS + 1);
+        for t in 0..self.sizes.len() as u32 {
+            let at = costly.partition_point(|other| cost(*other) >= cost(t));
+            if at < ROWS {
+                costly.insert(at, t);
+                costly.truncate(ROWS);
+            }
         }
-        costly.sort_unstable_by(by_cost);
         let summary = |t: u32| {
             let Tally { misses, evictions, .. } = self.tallies[t as usize];
             TensorSummary {
@@ -278,7 +283,7 @@ impl Watcher {
                 bytes: self.sizes[t as usize],
                 accesses: uses[t as usize],
                 misses: misses.into(),
-                miss_bytes: cost(&t),
+                miss_bytes: cost(t),
                 evictions: evictions.into(),
             }
         };
@@ -287,7 +292,7 @@ impl Watcher {
             best_choices: self.best_choices,
             kinds,
             tensors: costly.into_iter().map(summary).collect(),
-            worst: self.worst.iter().map(|case| self.describe(case, trace)).collect(),
+            worst: worst.into_iter().map(|case| self.describe(&self.worst[case as usize], trace)).collect(),
         }
     }
 }

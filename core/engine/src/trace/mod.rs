@@ -124,8 +124,8 @@ pub const NO_PARENT: u32 = u32::MAX;
 /// From access `at` on, the tensor of that access has another size than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resize {
-    /// Number of the access.
-    pub at: u32,
+    /// Number of the access; a trace that is not held may have more than 2^32.
+    pub at: u64,
     /// The new size in bytes.
     pub bytes: u64,
 }
@@ -254,7 +254,7 @@ impl Trace {
     pub fn sized(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let mut sizes = self.sizes();
         let mut resizes = self.resizes.iter().peekable();
-        (0u32..).zip(&*self.accesses).map(move |(now, &tensor)| {
+        (0u64..).zip(&*self.accesses).map(move |(now, &tensor)| {
             if let Some(resize) = resizes.next_if(|resize| resize.at == now) {
                 sizes[tensor as usize] = resize.bytes;
             }
@@ -475,8 +475,7 @@ impl TraceBuilder {
             self.sizes.push(tensor.bytes);
         }
         self.sizes[index] = bytes;
-        let at = u32::try_from(self.accesses.len()).map_err(|_| too_many_accesses())?;
-        self.trace.resizes.push(Resize { at, bytes });
+        self.trace.resizes.push(Resize { at: self.accesses.len() as u64, bytes });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Trace;
+use crate::order;
 
 /// Points of the curve over ranks, at most: two to three pixels of a chart each (ours).
 const POINTS: usize = 240;
@@ -61,7 +62,8 @@ impl Popularity {
     pub fn of(trace: &Trace) -> Self {
         let mut uses = vec![0u64; trace.tensors().len()];
         trace.accesses().iter().for_each(|tensor| uses[*tensor as usize] += 1);
-        uses.sort_unstable_by(|a, b| b.cmp(a));
+        order::sort_numbers(&mut uses);
+        uses.reverse();
         Self::of_counts(&uses)
     }
 

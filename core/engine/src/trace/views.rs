@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reuse::{NEVER, StackDistances};
 use super::{Chunk, Kind, Trace};
+use crate::order;
 
 /// Windows of the working set, at most: two to three pixels of a chart each (ours).
 pub const WINDOWS: usize = 240;
@@ -216,7 +217,7 @@ impl Pass {
 
 fn sizes(trace: &Trace) -> Vec<Bin> {
     let mut sizes = trace.largest_sizes();
-    sizes.sort_unstable();
+    order::sort_numbers(&mut sizes);
     let same = |a: &u64, b: &u64| a == b;
     if sizes.chunk_by(same).count() <= LISTED_SIZES {
         return sizes.chunk_by(same).map(|s| Bin { low: s[0], high: s[0], count: s.len() as u64 }).collect();

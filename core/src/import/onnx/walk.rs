@@ -184,7 +184,7 @@ impl<'a> Walk<'a, '_> {
                 let own = self.shapes.require(node, second(&node.op_type))?.dims.get(1).copied().unwrap_or(1);
                 operator.grouped = channels != own;
                 if let Some(product) = &mut operator.product {
-                    product.image = self.image(node, &dims)?;
+                    *product = product.over(self.image(node, &dims)?);
                 }
             }
             Role::MatMul => {

@@ -109,7 +109,7 @@ impl<'a> Images<'a> {
             a = step.temp("im2col", Shape::new(conv.rows, k * conv.groups, self.bits.activations), layer);
             step.push(Operator::new(Op::Copy, layer, vec![from], a));
         }
-        let product = Product { image, ..Product::new((conv.rows, filters, k), a, matrix, out) };
+        let product = Product::new((conv.rows, filters, k), a, matrix, out).over(image);
         let streams = std::iter::once(matrix).chain(bias).collect();
         let operator = Operator::multiply(Op::Conv, layer, product, streams);
         step.push(if conv.groups == 1 { operator } else { Operator { grouped: true, ..operator } });

@@ -307,6 +307,10 @@ impl ModelRun {
         }
         let longest = model.max_position_embeddings;
         let two = model.num_decoder_layers.is_some();
+        if let Some(requests) = self.requests.as_ref().filter(|all| two && all.0.iter().any(|r| r.shared_tokens > 0)) {
+            let problem = "an encoder reads every prompt whole, and keeps nothing of its beginning for others";
+            return Err(Error::field("requests", requests.text(), problem, "Leave the shared tokens out"));
+        }
         for Request { prompt_tokens: prompt, decode_tokens: decode, .. } in self.requests_of(model) {
             let (first, second) = (prompt.min(longest + 1), if two { decode } else { prompt.saturating_add(decode) });
             if first > longest || second > longest {
@@ -352,7 +356,7 @@ impl ModelRun {
             (Task::Inference, None) if two => DECODE_TOKENS,
             (Task::Inference, None) => DECODE_TOKENS.min(model.max_position_embeddings.saturating_sub(prompt_tokens)),
         };
-        let request = Request { prompt_tokens, decode_tokens, arrival: 0 };
+        let request = Request { prompt_tokens, shared_tokens: 0, decode_tokens, arrival: 0 };
         (0..self.batch_size).map(|_| request).collect()
     }
 
@@ -380,7 +384,11 @@ impl ModelRun {
             && self.task == Task::Inference
         {
             kv_bytes_per_token = bytes(product(&[model.cached_layers(), model.kv_elements_per_layer()])?, bits.kv)?;
-            let tokens = self.requests_of(model).iter().map(|r| r.prompt_tokens + r.decode_tokens).sum();
+            let requests = self.requests_of(model);
+            // What prompts have in common is kept once.
+            let common = requests.iter().map(|r| r.shared_tokens).max().unwrap_or(0);
+            let own = |r: &Request| r.prompt_tokens - r.shared_tokens + r.decode_tokens;
+            let tokens = common + requests.iter().map(own).sum::<u64>();
             kv_bytes = product(&[kv_bytes_per_token, tokens])?;
         }
         Ok(Facts {

@@ -196,6 +196,31 @@ fn a_sliding_window_limits_the_blocks_read() {
     assert_eq!(reads("1"), 2 * (1 + 1));
 }
 
+/// Prompts that begin alike: the beginning is computed and kept once, in whole blocks, and read by all.
+#[test]
+fn prompts_share_their_beginning() {
+    let serve = |requests: &str| {
+        let requests = Some(Requests::parse(requests).unwrap());
+        let run = ModelRun { requests, batch_size: 8, tile_bytes: Some(1024), ..with(TINY) };
+        (run.facts().unwrap(), run.trace(0, u64::MAX).unwrap())
+    };
+    let (alone, apart) = serve("2x20+4, 24+2@2");
+    let (facts, trace) = serve("2x16/20+4, 18/24+2@2");
+    assert_eq!(bytes_by_kind(&trace)[&Kind::KvCache], facts.kv_bytes);
+    assert_eq!(facts.kv_bytes, 2 * 128 * (18 + 2 * (4 + 4) + (6 + 2)));
+    assert_eq!(alone.kv_bytes - facts.kv_bytes, 2 * 128 * (2 * 16 + 18 - 18));
+    // The first reads 20 tokens, the second 4, and the third, which shares two more, 8.
+    let flops = |trace: &Trace| (0..trace.accesses().len()).map(|now| trace.flops(now)).sum::<f64>();
+    assert!(flops(&trace) < 0.6 * flops(&apart), "{} {}", flops(&trace), flops(&apart));
+    let uses = |name: &str| {
+        let is = |t: &u32| trace.tensors()[*t as usize].name.starts_with(name);
+        trace.accesses().iter().filter(|t| is(t)).count()
+    };
+    assert!(uses("kv.0.common.block0") > uses("kv.0.request0.block0"));
+    let error = ModelRun { requests: Some(Requests::parse("4/8+2").unwrap()), ..ModelRun::preset("t5-base") };
+    assert!(error.facts().unwrap_err().to_string().contains("Leave the shared tokens out"));
+}
+
 /// Requests of their own lengths: each keeps its own blocks, and those that come later are read when there is room.
 #[test]
 fn requests_come_and_go() {

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StoredTensor;
-use super::step::{Operator, Shape, Step, Val};
+use super::step::{Filtering, Operator, Shape, Step, Val};
+use super::tiles::{Order, Tiles};
 use crate::error::Error;
 use crate::tiling::{Chain, Group, Product, Rows, Work};
 use crate::trace::{Kind, Mode, Op};
@@ -52,17 +53,19 @@ fn shaped(step: &Step, stored: &[StoredTensor], operator: &Operator) -> Option<P
     if m == 0 || n == 0 || k == 0 {
         return None;
     }
-    if let Some(image) = product.image {
-        let taps = image.taps();
-        let groups = if operator.grouped { a.cols.checked_mul(taps)? / k } else { 1 };
+    if let Some(Filtering { image, operands, sum }) = product.filtering {
+        let [a, b, c] = operands.map(|value| shape(step, stored, value));
+        let (bits, filters) = ([a.bits, b.bits, c.bits], b.rows.checked_mul(b.cols)?);
+        let meets = a.cols.checked_mul(image.taps())?.checked_mul(c.cols)?;
+        let groups = if operator.grouped { meets.checked_div(filters)? } else { 1 };
         let whole = groups > 0
-            && a.cols.checked_mul(taps) == k.checked_mul(groups)
-            && n.is_multiple_of(groups)
+            && Some(meets) == filters.checked_mul(groups)
+            && c.cols.is_multiple_of(groups)
             && a.cols.is_multiple_of(groups)
             && Some(a.rows) == image.inputs()
-            && Some(m) == image.outputs();
+            && Some(c.rows) == image.outputs();
         let rows = Rows::Image(image);
-        return whole.then(|| Product { batch: groups, rows, n: n / groups, k: a.cols / groups, bits });
+        return whole.then(|| Product { batch: groups, rows, n: c.cols / groups, k: a.cols / groups, bits, sum });
     }
     // The same elements, or the first rows of more.
     let holds = |of: Shape, transposed: bool, rows: u64, cols: u64| {
@@ -70,7 +73,12 @@ fn shaped(step: &Step, stored: &[StoredTensor], operator: &Operator) -> Option<P
         of.rows.checked_mul(of.cols) == rows.checked_mul(cols) || (of.cols == cols && of.rows >= rows)
     };
     let holds = holds(a, product.a_transposed, m, k) && holds(b, product.b_transposed, k, n) && holds(c, false, m, n);
-    (holds && !operator.grouped).then_some(Product { batch: 1, rows: Rows::Matrix(m), n, k, bits })
+    (holds && !operator.grouped).then_some(Product { batch: 1, rows: Rows::Matrix(m), n, k, bits, sum: 2 })
+}
+
+/// Whether any order walks over the tiles of a product: only the best mapping knows groups and the backward pass of images.
+fn forward(product: &Product) -> bool {
+    product.batch == 1 && product.sum == 2
 }
 
 impl Census {
@@ -80,10 +88,9 @@ impl Census {
         step: &Step,
         last: &[usize],
         stored: &[StoredTensor],
-        capacity_bytes: u64,
-        counts: bool,
+        tiles: &Tiles,
     ) -> Result<(), Error> {
-        if counts { self.group(step, last, stored) } else { self.bound(step, stored, capacity_bytes) }
+        if tiles.counts { self.group(step, last, stored) } else { self.bound(step, stored, tiles) }
     }
 
     /// The groups so far.
@@ -100,8 +107,8 @@ impl Census {
     pub(super) fn untiled(&self) -> Option<String> {
         (self.untiled > 0).then(|| {
             format!(
-                "{} operators are larger than fast memory and move each tile once all the same: convolutions in groups, \
-                 and products whose operands are laid out in another way, are not tiled",
+                "{} operators are larger than fast memory and move each tile once all the same: products whose operands are \
+                 laid out in another way are not tiled, nor are convolutions in groups under a dataflow",
                 self.untiled
             )
         })
@@ -109,10 +116,13 @@ impl Census {
 
     /// Adds the bounds of products. What an operator finds in fast memory, of operands used before or of the buffer that it
     /// writes to, it need not load.
-    fn bound(&mut self, step: &Step, stored: &[StoredTensor], capacity_bytes: u64) -> Result<(), Error> {
+    fn bound(&mut self, step: &Step, stored: &[StoredTensor], tiles: &Tiles) -> Result<(), Error> {
+        let capacity_bytes = tiles.capacity_bytes;
         let mut made = BTreeSet::new();
         for operator in &step.operators {
-            if let Some(product) = nest(step, stored, operator).filter(|_| !operator.grouped) {
+            if let Some(product) =
+                nest(step, stored, operator).filter(|product| tiles.order == Order::Mapped || forward(product))
+            {
                 let bound = match self.bounds.get(&product) {
                     Some(bound) => *bound,
                     None => {
@@ -194,7 +204,9 @@ impl Values<'_> {
 
     /// Bytes of what is read besides `but`, and of what is written besides it.
     fn moved(&self, operator: &Operator, but: &[Val]) -> Result<u64, Error> {
-        let read: BTreeSet<Val> = operator.reads.iter().chain(&operator.streams).copied().collect();
+        let mut read = BTreeSet::new();
+        // Collected at once, they would be sorted.
+        read.extend(operator.reads.iter().chain(&operator.streams).copied());
         let sizes = read.iter().filter(|value| !but.contains(value)).map(|value| self.bytes(*value));
         let reads = sizes.sum::<Result<u64, Error>>()?;
         let mut writes = 0;

@@ -24,7 +24,7 @@ mod mapped;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub(crate) use self::step::{Operator, Product, Shape, Step, Temp, Val};
+pub(crate) use self::step::{Filtering, Operator, Product, Shape, Step, Temp, Val};
 pub(crate) use self::tiles::{Order, Tiles};
 
 use self::census::Census;
@@ -147,8 +147,7 @@ impl Planner {
     /// Runs the operators of a step.
     pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
         let last = last_uses(step);
-        let capacity_bytes = self.tiles.capacity_bytes;
-        self.census.step(step, &last, &self.stored, capacity_bytes, self.tiles.counts)?;
+        self.census.step(step, &last, &self.stored, &self.tiles)?;
         if self.tiles.counts {
             return Ok(());
         }

@@ -47,8 +47,18 @@ pub(crate) struct Product {
     pub(crate) c: Val,
     pub(crate) a_transposed: bool,
     pub(crate) b_transposed: bool,
-    /// What A is, where it is an image that filters move over.
-    pub(crate) image: Option<Image>,
+    /// The convolution that it is a part of, where filters move over an image.
+    pub(crate) filtering: Option<Filtering>,
+}
+
+/// A convolution, forward or backward: its image, its filters and its output meet in the same products.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filtering {
+    pub(crate) image: Image,
+    /// The image, the filters and the output, or their gradients.
+    pub(crate) operands: [Val; 3],
+    /// Which of them is summed up.
+    pub(crate) sum: usize,
 }
 
 /// A multiplication with its addition.
@@ -57,7 +67,13 @@ const FLOPS_PER_MAC: f64 = 2.0;
 impl Product {
     /// The product of `a` and `b`, where `a` has `m` rows and `k` columns and `b` has `n` columns.
     pub(crate) fn new((m, n, k): (u64, u64, u64), a: Val, b: Val, c: Val) -> Self {
-        Self { m, n, k, a, b, c, a_transposed: false, b_transposed: false, image: None }
+        Self { m, n, k, a, b, c, a_transposed: false, b_transposed: false, filtering: None }
+    }
+
+    /// The same with `a` as an image that filters move over, if it is one.
+    pub(crate) fn over(self, image: Option<Image>) -> Self {
+        let operands = [self.a, self.b, self.c];
+        Self { filtering: image.map(|image| Filtering { image, operands, sum: 2 }), ..self }
     }
 
     pub(crate) fn flops(&self) -> f64 {

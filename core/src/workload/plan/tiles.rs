@@ -26,11 +26,12 @@ pub(crate) enum Order {
     Mapped,
 }
 
-/// A way to cut a tensor: rows and columns of tiles, and rows and columns of elements in a tile.
-pub(super) type Cut = [u64; 4];
+/// A way to cut a tensor: rows and columns of tiles, those of elements in a tile, and those of the first piece of a tile,
+/// where it falls into pieces.
+pub(super) type Cut = [u64; 6];
 
 /// The cut of tensors that no mapping has cut.
-pub(super) const WHOLE: Cut = [0; 4];
+pub(super) const WHOLE: Cut = [0; 6];
 
 /// The tiles of a tensor: rows of tiles, one after the other in the table of tensors.
 #[derive(Debug, Clone, Copy)]

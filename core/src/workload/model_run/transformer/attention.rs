@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Passes;
 use super::spans::{Span, count, pairs, tokens};
-use super::weights::{AttentionWeights, Matrix};
+use super::weights::{AttentionWeights, LayerWeights, Matrix};
 use crate::error::Error;
 use crate::tiling::Chain;
 use crate::trace::{Kind, Mode, Op};
@@ -103,7 +103,7 @@ impl Passes<'_> {
             middle: *keys,
             factors: 1,
             carried: 2,
-            pairs: (*pairs * together as f64) as u64,
+            pairs: ((*pairs * together as f64) as u64).min((together * queries).saturating_mul(*keys)),
             bits: [own, if self.task == Task::Training { own } else { kv }, own],
         };
         let chains = seen.iter().map(chain).collect();
@@ -187,9 +187,17 @@ impl Passes<'_> {
         positions: Range<u64>,
     ) -> Result<Vec<Val>, Error> {
         let number = self.stacks[stack].first + layer as u32;
+        let (common, positions) = self.prefix.parts(request, &positions);
         let blocks = positions.start / self.block_positions..positions.end.div_ceil(self.block_positions);
         let width = self.model.kv_elements_per_layer();
-        let kv = &mut self.stacks[stack].layers[layer].kv;
+        let LayerWeights { kv, common_kv, .. } = &mut self.stacks[stack].layers[layer];
+        while common_kv.len() < common.end {
+            let block = common_kv.len();
+            let name = format!("kv.{number}.common.block{block}");
+            let shape = Shape::new(self.prefix.positions(block), width, self.bits.kv);
+            common_kv.push(self.planner.stored(name, shape, Some(number), Kind::KvCache));
+        }
+        let mut all = common_kv[common].to_vec();
         if kv.len() <= request {
             kv.resize(request + 1, Vec::new());
         }
@@ -205,10 +213,12 @@ impl Passes<'_> {
             let block = of_request.len();
             let name = format!("kv.{number}.request{request}.block{block}");
             // The last block is as long as the request needs.
-            let rest = self.lengths[request].saturating_sub(block as u64 * self.block_positions);
+            let own = self.lengths[request] - self.prefix.of(request);
+            let rest = own.saturating_sub(block as u64 * self.block_positions);
             let shape = Shape::new(self.block_positions.min(rest).max(1), width, self.bits.kv);
             of_request.push(self.planner.stored(name, shape, Some(number), Kind::KvCache));
         }
-        Ok(of_request[blocks.start as usize..blocks.end as usize].to_vec())
+        all.extend_from_slice(&of_request[blocks.start as usize..blocks.end as usize]);
+        Ok(all)
     }
 }

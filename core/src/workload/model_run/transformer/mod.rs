@@ -17,10 +17,11 @@ mod weights;
 mod attention;
 
 use self::experts::{padded, route};
-use self::spans::{Span, distinct, tokens};
+use self::spans::{Prefix, Span, distinct, tokens};
 use self::weights::{FeedWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
 use super::fields::Task;
 use crate::error::Error;
+use crate::order;
 use crate::trace::{Decoding, Kind, Mode, Op};
 use crate::workload::config::{Linear, Transformer};
 use crate::workload::dtype::Bits;
@@ -40,6 +41,7 @@ pub(crate) struct Passes<'a> {
     task: Task,
     /// Positions that each request keeps in the end.
     lengths: Vec<u64>,
+    prefix: Prefix,
     /// Blocks of the KV cache so far.
     blocks: u64,
     stacks: Vec<StackWeights>,
@@ -100,6 +102,7 @@ impl<'a> Passes<'a> {
             experts,
             task,
             lengths: Vec::new(),
+            prefix: Prefix::default(),
             blocks: 0,
             stacks,
             embed,
@@ -145,10 +148,10 @@ impl<'a> Passes<'a> {
         let two = self.stacks.len() > 1;
         let kept = |r: &Request| r.decode_tokens + if two { 0 } else { r.prompt_tokens };
         self.lengths = requests.iter().map(kept).collect();
-        let mut waiting: Vec<usize> = (0..requests.len()).collect();
-        // Sorted stably: those that come together keep their order.
-        waiting.sort_by_key(|i| requests[*i].arrival);
-        let mut waiting = waiting.into_iter().peekable();
+        self.prefix = Prefix::new(requests, self.block_positions);
+        // Those that come together keep their order.
+        let waiting = order::by_key(requests.iter().map(|request| request.arrival));
+        let mut waiting = waiting.into_iter().map(|index| index as usize).peekable();
         let mut prefilled = false;
         let mut decoding: Option<Decoding> = None;
         let mut first_token = 0;
@@ -205,8 +208,8 @@ impl<'a> Passes<'a> {
 
     fn prefill(&mut self, requests: &[Request], new: &[usize]) -> Result<(), Error> {
         let mut step = Step::default();
-        let spans: Vec<Span> =
-            new.iter().map(|i| Span { request: *i, positions: 0..requests[*i].prompt_tokens }).collect();
+        let mut span = |i: &usize| Span { request: *i, positions: self.prefix.keep(*i)..requests[*i].prompt_tokens };
+        let spans: Vec<Span> = new.iter().map(&mut span).collect();
         let start = self.embed(&mut step, &spans)?;
         let hidden = self.stack(&mut step, 0, start, &spans, None)?;
         if self.stacks.len() == 1 {

@@ -37,6 +37,8 @@ pub(super) struct LayerWeights {
     pub(super) feed: FeedWeights,
     /// Blocks of keys and values of each request.
     pub(super) kv: Vec<Vec<Val>>,
+    /// Blocks of keys and values of the prompts' common beginning.
+    pub(super) common_kv: Vec<Val>,
     /// Keys and values of each request's prompt, for the attention to the other stack.
     pub(super) cross_kv: Vec<Option<Val>>,
 }
@@ -104,6 +106,6 @@ impl Store<'_> {
                     .map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
             },
         };
-        LayerWeights { attention, cross, norms, feed, kv: Vec::new(), cross_kv: Vec::new() }
+        LayerWeights { attention, cross, norms, feed, kv: Vec::new(), common_kv: Vec::new(), cross_kv: Vec::new() }
     }
 }
