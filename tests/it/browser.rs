@@ -87,11 +87,7 @@ fn deep_recipe(admission: Admission) -> Recipe {
     let model = ModelRef::Preset("gpt2-large".into());
     Recipe {
         workload: Workload::Model(ModelRun { model, decode_tokens: Some(3), ..ModelRun::default() }),
-        memory: Memory {
-            admission: admission.into(),
-            cost: Cost::Physical(physical),
-            ..Memory::new(700_000_001)
-        },
+        memory: Memory { admission: admission.into(), cost: Cost::Physical(physical), ..Memory::new(700_000_001) },
         policies: POLICIES.iter().map(|p| p.kind.into()).collect(),
         curve: Some(Grid { points: 4, capacities: Vec::new() }),
         ..Recipe::default()

@@ -3,10 +3,10 @@
 use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::PolicySpec;
-use accel_core::rules::AdmissionSpec;
 use accel_core::progress::Unattended;
 use accel_core::recipe::fields::{Domain, FieldInfo, Part};
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
+use accel_core::rules::AdmissionSpec;
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
@@ -77,7 +77,9 @@ fn described(row: &FieldInfo) -> ObjectBuilder {
             .schema_type(Type::String)
             .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
             .default(Some(default.into())),
-        Domain::Tuned(_) | Domain::Size | Domain::Text => object.schema_type(Type::String).default(Some(default.into())),
+        Domain::Tuned(_) | Domain::Size | Domain::Text => {
+            object.schema_type(Type::String).default(Some(default.into()))
+        }
     }
 }
 
