@@ -14,10 +14,7 @@ use syn::{Attribute, Item, Meta, UseTree};
 /// The modules of each library, ground first: a module imports only from those before it.
 const ORDERS: [(&str, &[&str]); 10] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
-    (
-        "core/engine/src",
-        &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"],
-    ),
+    ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
     (
         "core/kernel/src",
