@@ -17,7 +17,7 @@ use accel_core::trace::reuse::{Future, NEVER};
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
-use crate::points::{ADMISSION, ROWS, Row};
+use crate::points::{ROWS, Row};
 
 /// The classics that are run at every point.
 pub const CLASSICS: [PolicyKind; 13] = [
@@ -62,7 +62,7 @@ impl Known {
         let file = FileSource { name: "point".into(), format: None, columns: None };
         let recipe = Recipe {
             workload: Workload::File(file),
-            memory: Memory { admission: ADMISSION, cost: Cost::Prototype, ..Memory::new(capacity_bytes) },
+            memory: Memory { cost: Cost::Prototype, ..Memory::new(capacity_bytes) },
             policies: [PolicyKind::Lru].into_iter().chain(CLASSICS).map(PolicySpec::from).collect(),
             ..Recipe::default()
         };
@@ -85,8 +85,7 @@ impl Known {
 /// What `ml-reuse` misses with `scores`.
 pub fn misses(trace: &Trace, scores: &Scores, capacity_bytes: u64) -> anyhow::Result<Misses> {
     let sizes = trace.sizes();
-    let parents = trace.parents();
-    let setup = Setup { admission: ADMISSION, scores: Some(scores), parents, ..Setup::new(&sizes, capacity_bytes) };
+    let setup = Setup { scores: Some(scores), parents: trace.parents(), ..Setup::new(&sizes, capacity_bytes) };
     let report = simulate(PolicyKind::MlReuse, &setup, trace)?;
     Ok([report.misses, report.miss_bytes])
 }

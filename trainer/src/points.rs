@@ -1,6 +1,6 @@
-//! Where policies are measured: named models, none of which is trained on, at capacities where policies differ.
+//! Where policies are measured: named models, none of which is trained on, at capacities where policies differ; whatever
+//! fits comes in.
 
-use accel_core::policy::Admission;
 use accel_core::recipe::Workload;
 use accel_core::trace::Trace;
 use anyhow::Context as _;
@@ -48,9 +48,6 @@ impl Row {
 const fn row(family: &'static str, name: &'static str, json: &'static str, megabytes: &'static [u64]) -> Row {
     Row { family, name, source: Source::Recipe(json), megabytes }
 }
-
-/// Admission at every point.
-pub const ADMISSION: Admission = Admission::Always;
 
 /// All of them.
 pub const ROWS: &[Row] = &[

@@ -612,17 +612,23 @@ mod tests {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
         let trace = || recipe.trace(None).unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
-        let heuristic = heuristic(&trace());
-        let same = Scores { scorer: Scorer::Local, ..heuristic.clone() };
+        let own = BuiltIn::default().scores(&trace());
+        let same = Scores { scorer: Scorer::Local, ..own.clone() };
         let outcome = run_scored(same).unwrap();
-        assert_eq!(outcome.scorer, Scorer::Local);
+        assert_eq!((outcome.scorer, own.scorer), (Scorer::Local, Scorer::Embedded));
         assert_eq!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
 
-        let opposite = Scores { values: heuristic.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
+        let opposite = Scores { values: own.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
         let outcome = run_scored(opposite).unwrap();
         assert_ne!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
 
-        let few = Scores { values: heuristic.values.iter().copied().take(3).collect(), scorer: Scorer::Local };
+        // By another scorer that the recipe names.
+        let named = Recipe { scorer: Some(BuiltIn::Heuristic), ..recipe.clone() };
+        let (named, given) = (run(&named, &mut Unattended).unwrap(), BuiltIn::Heuristic.scores(&trace()));
+        assert_eq!(named.scorer, Scorer::Heuristic);
+        assert_eq!(named.runs, run_scored(given).unwrap().runs);
+
+        let few = Scores { values: own.values.iter().copied().take(3).collect(), scorer: Scorer::Local };
         let error = run_scored(few).unwrap_err();
         assert!(error.to_string().contains("3 scores for"), "{error}");
     }

@@ -25,10 +25,10 @@
 const ROUNDING: f64 = 1.0 - 1e-12;
 
 /// The bits that a product of `macs` multiplications moves at least through `capacity` bits of fast memory. A, B and C have
-/// elements of `bits` bits and take `sizes` bits; an element of A shows `reuse` times. `boxed`: every row meets every column.
-pub(super) fn product(macs: f64, bits: [u64; 3], mut sizes: [f64; 3], reuse: f64, boxed: bool, capacity: f64) -> u128 {
-    sizes.sort_by(f64::total_cmp);
-    let [small, middle, large] = sizes;
+/// elements of `bits` bits and take `a`, `b` and `c` bits; an element of A shows `reuse` times. `boxed`: every row meets every column.
+pub(super) fn product(macs: f64, bits: [u64; 3], [a, b, c]: [f64; 3], reuse: f64, boxed: bool, capacity: f64) -> u128 {
+    let (small, large) = (a.min(b).min(c), a.max(b).max(c));
+    let middle = a.min(b).max(a.max(b).min(c));
     let bits_of_three = bits.iter().map(|bits| *bits as f64).product::<f64>() / reuse;
     let uses = |products: f64| {
         let of_three = products * products * bits_of_three;

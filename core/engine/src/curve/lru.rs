@@ -8,6 +8,7 @@
 //! does it where tensors continue others, and leave with them.
 
 use crate::bound::Misses;
+use crate::order;
 use crate::trace::Trace;
 use crate::trace::reuse::StackDistances;
 
@@ -26,14 +27,15 @@ impl LruCurve {
     pub fn new(trace: &Trace) -> Self {
         let mut stack = StackDistances::new(trace.tensors().len());
         let mut reuses = Vec::with_capacity(trace.accesses().len() - trace.tensors().len());
-        reuses.extend(trace.sized().filter_map(|(tensor, bytes)| Some((stack.access(tensor, bytes)?, bytes))));
+        reuses.extend(trace.sized().filter_map(|(tensor, bytes)| Some((stack.access(tensor, bytes)?, tensor))));
         drop(stack);
-        reuses.sort_unstable();
-        let mut sum = 0;
-        for (_, bytes) in &mut reuses {
-            sum += *bytes;
-            *bytes = sum;
-        }
+        order::sort(&mut reuses);
+        let (sizes, mut sum) = (trace.sizes(), 0);
+        let add = |(distance, tensor): (u64, u32)| {
+            sum += sizes[tensor as usize];
+            (distance, sum)
+        };
+        let reuses = reuses.into_iter().map(add).collect();
         let summary = trace.summary();
         Self {
             reuses,

@@ -309,24 +309,24 @@ policies! {
     own {
         Lru, lru::Lru, "lru", "LRU", Past, "Evicts the tensor whose last use is longest ago.";
         Fifo, fifo::Fifo, "fifo", "FIFO", Past, "Evicts the tensor that came in first.";
-        Mru, mru::Mru, "mru", "MRU", Past, "Evicts the tensor that was used last.";
         Clock, clock::Clock, "clock", "CLOCK", Past, "FIFO with a second chance for tensors used since the hand last passed.";
         Sieve, sieve::Sieve, "sieve", "SIEVE", Past, "A hand sweeps a FIFO queue and evicts the first tensor not used since it last passed.";
         S3Fifo, s3fifo::S3Fifo, "s3-fifo", "S3-FIFO", Past, "A small FIFO queue filters what may enter the main one.";
         Slru, slru::Slru, "slru", "SLRU", Past, "LRU segments; a hit lifts a tensor by one.";
         Arc, arc::Arc, "arc", "ARC", Past, "Balances recent against frequent use by what it evicted too early.";
+        Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
+        Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
+    }
+    shared {
+        Mru, mru::Mru, "mru", "MRU", Past, "Evicts the tensor that was used last.";
         Lirs, lirs::Lirs, "lirs", "LIRS", Past, "Keeps tensors whose last two uses were close together.";
         WTinyLfu, w_tinylfu::WTinyLfu, "w-tinylfu", "W-TinyLFU", Past, "Newcomers must have been used more often than the victim.";
-        Lfu, lfu::Lfu, "lfu", "LFU", Past, "Evicts the tensor with the fewest uses since it came in.";
         Lfuda, lfuda::Lfuda, "lfuda", "LFUDA", Past, "LFU in which old uses count less and less.";
         Gdsf, gdsf::Gdsf, "gdsf", "GDSF", Past, "Evicts the tensor with the fewest uses for its size, old uses counting less and less.";
         Random, random::Random, "random", "Random", Past, "Evicts any tensor, by chance.";
         Ml, ml::Ml, "ml", "ML", Scores, "Evicts the tensor with the highest eviction score.";
         MlReuse, ml_reuse::MlReuse, "ml-reuse", "ML reuse", Scores, "Evicts the tensor with the greatest time to its predicted next use, or since it, x root of its size; LRU while predictions prove worse.";
-        Belady, belady::Belady, "belady", "Belady", Future, "Evicts the tensor whose next use is farthest away, knowing the future.";
         BeladySize, belady_size::BeladySize, "belady-size", "Belady size", Future, "Evicts the tensor with the greatest time to its next use x size, knowing the future.";
-    }
-    shared {
         TwoQ, two_q::TwoQ, "2q", "2Q", Past, "Newcomers pass through a queue; whoever comes back soon is kept by LRU.";
         LruK, lru_k::LruK, "lru-k", "LRU-K", Past, "Evicts the tensor whose K-th last use is longest ago.";
         QdLpFifo, qd_lp_fifo::QdLpFifo, "qd-lp-fifo", "QD-LP-FIFO", Past, "A small FIFO queue lets only used tensors pass into a CLOCK.";

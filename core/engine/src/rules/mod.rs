@@ -6,6 +6,7 @@ mod select;
 
 use crate::closed;
 use crate::error::Error;
+use crate::order;
 use crate::trace::Trace;
 use crate::tuned::{Parameter, Spec, Tuned};
 use crate::units::format_bytes;
@@ -163,19 +164,19 @@ impl Rules {
         for share in shares {
             let chosen = share.of.of("shares", trace)?;
             let mine = |(t, _): &(usize, _)| chosen[*t] && self.parts[*t] == 0;
-            let mut layers: Vec<Option<u32>> = if share.per_layer {
-                tensors.iter().enumerate().filter(mine).map(|(_, t)| t.layer).collect()
+            let key =
+                |layer: Option<u32>| if share.per_layer { layer.map_or(0, |layer| u64::from(layer) + 1) } else { 0 };
+            let layers = if share.per_layer {
+                order::distinct(tensors.iter().enumerate().filter(mine).map(|(_, t)| key(t.layer)))
             } else {
-                vec![None]
+                vec![0]
             };
-            layers.sort_unstable();
-            layers.dedup();
             let first = self.shares.len();
             if first + layers.len() > MOST_PARTS || (first + layers.len()).saturating_mul(tensors.len()) > MOST_ENTRIES
             {
                 return refuse(format!("that makes {} parts", first + layers.len()), "Choose fewer, or not per layer");
             }
-            let of = |layer: Option<u32>| if share.per_layer { layers.binary_search(&layer).unwrap_or(0) } else { 0 };
+            let of = |layer: Option<u32>| layers.binary_search(&key(layer)).unwrap_or(0);
             let members: Vec<usize> = tensors.iter().enumerate().filter(mine).map(|(t, _)| t).collect();
             for t in members {
                 self.parts[t] = (first + of(tensors[t].layer)) as u16;

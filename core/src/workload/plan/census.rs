@@ -107,8 +107,9 @@ impl Census {
     pub(super) fn untiled(&self) -> Option<String> {
         (self.untiled > 0).then(|| {
             format!(
-                "{} operators are larger than fast memory and move each tile once all the same: products whose operands are \
-                 laid out in another way are not tiled, nor are convolutions in groups under a dataflow",
+                "{} operators are larger than fast memory and move each tile once all the same: so do products under a tile \
+                 size without a dataflow, those whose operands are laid out in another way, and convolutions in groups \
+                 under a dataflow",
                 self.untiled
             )
         })
@@ -120,9 +121,13 @@ impl Census {
         let capacity_bytes = tiles.capacity_bytes;
         let mut made = BTreeSet::new();
         for operator in &step.operators {
-            if let Some(product) =
-                nest(step, stored, operator).filter(|product| tiles.order == Order::Mapped || forward(product))
-            {
+            // Where each tile is used once, no bound on what walks over them holds.
+            let walked = |product: &Product| match tiles.order {
+                Order::Mapped => true,
+                Order::Dataflow(_) => forward(product),
+                Order::Once => false,
+            };
+            if let Some(product) = nest(step, stored, operator).filter(walked) {
                 let bound = match self.bounds.get(&product) {
                     Some(bound) => *bound,
                     None => {
