@@ -552,7 +552,6 @@ pub fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, 
 mod tests {
     use super::*;
     use crate::progress::Unattended;
-    use crate::score::heuristic;
     use crate::workload::synthetic::Synthetic;
 
     fn synthetic() -> Recipe {
