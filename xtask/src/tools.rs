@@ -78,10 +78,11 @@ fn from_npm(shell: &Shell, folder: &Path, program: &str, package: &str) -> anyho
     if ours.is_file() {
         return Ok(ours);
     }
-    if let Some(found) = find(&exe(program)) {
-        return Ok(found);
-    }
+    // Another version makes another page, and old ones of wasm-opt fail: the system's own is used only where npm is missing.
     if find("npm").is_none() {
+        if let Some(found) = find(&exe(program)) {
+            return Ok(found);
+        }
         bail!("{program} is needed to make the page small. Install it, or Node.js, whose npm brings it ({package})");
     }
     println!("      installing {program} with npm");
