@@ -164,7 +164,7 @@ fn refusals_name_input_place_and_cure() {
         (vec!["simulate", "--model", "mistral-7b", "--capacity", "NaN"], "capacity_bytes is \"NaN\""),
         (
             vec!["simulate", "--model", "mistral-7b", "--policy", "lru,mru2"],
-            "no such policy. Choose one of lru, fifo, mru",
+            "no such policy. Choose one of lru, fifo, clock",
         ),
         (vec!["simulate", "--model", "gpt2-large", "--admission", "never"], "Choose one of always, bypass"),
         (vec!["simulate", "--model", "gpt2-large", "--device", "h101"], "no such device. Choose one of reference"),
