@@ -70,7 +70,9 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
                     Scorer::Heuristic => {
                         "Made by the heuristic: 0.4 size + 0.5 reuse distance + 0.1 stride, each divided by the largest in the trace. "
                     }
-                    Scorer::History => "Made by what came back after how long so far, for this tensor and for those like it. ",
+                    Scorer::History => {
+                        "Made by what came back after how long so far, for this tensor and for those like it. "
+                    }
                     Scorer::Embedded => {
                         "Made by the trained network, from what came back after how long so far: the logarithm of the accesses until the next use over 18. "
                     }
