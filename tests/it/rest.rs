@@ -197,7 +197,7 @@ async fn bad_requests_name_field_value_and_range() {
             "/simulate?policy=lru&admission=never",
             "{}",
             "admission",
-            "no such admission mode. Choose one of always, bypass",
+            "no such admission rule. Choose one of always, bypass",
         ),
         (
             "/v1/run",
