@@ -50,9 +50,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_full(watermark: &f64) -> bool {
-    *watermark == 1.0
+fn is_full<T: Copy + Into<f64>>(share: &T) -> bool {
+    (*share).into() == 1.0
 }
 
 /// How time and energy are counted.
