@@ -270,7 +270,7 @@ impl<P: Policy> Engine<P> {
 
     /// Runs the accesses of `chunk`, the one that follows those before.
     ///
-    /// What is rare has its code once, for all policies ([`Engine::unsteady`]).
+    /// What is rare has its code once, for all policies (`unsteady`).
     pub fn advance<O: Observer>(&mut self, chunk: Chunk<'_>, observer: &mut O) {
         let Chunk { start, accesses, resizes, deadlines } = chunk;
         if self.gate.is_some() || self.prefixes.is_some() || !deadlines.is_empty() {
