@@ -64,6 +64,12 @@ fn recipes() -> Vec<Recipe> {
     }
     recipes.push(deep_recipe(Admission::Always));
     recipes.push(deep_recipe(Admission::Bypass));
+    let mut ruled = deep_recipe(Admission::Always);
+    ruled.memory.admission = "adaptsize(every=1000)".parse().unwrap();
+    ruled.memory.pinned.push("*.h.0.*".parse().unwrap());
+    ruled.memory.shares.push("kv_cache=0.2".parse().unwrap());
+    ruled.memory.watermark = 0.9;
+    recipes.push(ruled);
     recipes
 }
 

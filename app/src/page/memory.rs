@@ -7,7 +7,7 @@ use accel_core::recipe::fields::Part;
 use accel_ui::view::yes;
 use leptos::prelude::*;
 
-use super::field::{invalid, labelled, open_fields, problem_line};
+use super::field::{folded_fields, invalid, labelled, open_fields, problem_line};
 use crate::app::App;
 use crate::form::{CUSTOM, FITTING, PROTOTYPE};
 
@@ -97,6 +97,7 @@ pub(crate) fn memory_form(app: App) -> impl IntoView {
         <fieldset>
             <legend>"Fast memory"</legend>
             {open_fields(app, Part::Memory)}
+            {folded_fields(app, Part::Memory)}
         </fieldset>
         {device_form(app)}
         <fieldset>
