@@ -16,7 +16,7 @@ use accel_ui::worker::Worker;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 
-use crate::protocol::{LOADER, Reply, Request, Scored, pack, read, unpack};
+use accel_worker::protocol::{LOADER, Reply, Request, Scored, pack, read, unpack};
 
 /// What the files of the page's own module are called.
 const PAGE: &str = "accel-app";
@@ -198,10 +198,10 @@ pub(crate) fn module(name: &str) -> Option<Module> {
     Module::of_the_page().map(|page| page.beside(PAGE, name))
 }
 
-/// What the worker runs: the very files that the page was started from, and what loads `accel-extra`.
+/// What the worker runs, and what loads `accel-extra` for it.
 fn script() -> Result<String, Error> {
     let failed = || Error::Internal("the worker does not start: no script in the page's head".into());
-    let (page, extra) = Module::of_the_page().zip(module("accel-extra")).ok_or_else(failed)?;
+    let (worker, extra) = module("accel-worker").zip(module("accel-extra")).ok_or_else(failed)?;
     Ok(format!(
         r#"let extra;
         self.{LOADER} = () => extra ??= (async () => {{
@@ -212,6 +212,6 @@ fn script() -> Result<String, Error> {
         {}"#,
         extra.script,
         extra.wasm,
-        page.start()
+        worker.start()
     ))
 }

@@ -1,12 +1,9 @@
-//! The page and its worker, one WASM binary: with a window it is the page, without one the worker.
+//! The page, a WASM module that shows; what computes is its worker's, `accel-worker`.
 //!
 //! The modules, ground first; each imports only from those before it, all of them from `accel-ui`:
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`protocol`] | what page and worker say to each other |
-//! | [`extra`] | the worker's side of the module loaded on demand |
-//! | [`worker`] | the worker |
 //! | [`engine`] | the page's side of the worker |
 //! | [`form`] | what the user typed, and the recipe it stands for |
 //! | [`app`] | the state of the page |
@@ -15,18 +12,11 @@
 
 mod app;
 mod engine;
-mod extra;
 mod form;
 mod page;
 mod panels;
-mod protocol;
-mod worker;
 
 fn main() {
     console_error_panic_hook::set_once();
-    if web_sys::window().is_some() {
-        leptos::mount::mount_to_body(page::page);
-    } else {
-        worker::start();
-    }
+    leptos::mount::mount_to_body(page::page);
 }

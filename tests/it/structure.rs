@@ -35,7 +35,8 @@ const ORDERS: [(&str, &[&str]); 11] = [
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
     ("app/ui/src", &["built", "view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
-    ("app/src", &["protocol", "extra", "worker", "engine", "form", "app", "panels", "page"]),
+    ("app/worker/src", &["protocol", "extra", "worker"]),
+    ("app/src", &["engine", "form", "app", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (
         "cli/src",
@@ -53,7 +54,7 @@ const ORDERS: [(&str, &[&str]); 11] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 14] = [
+const CRATES: [(&str, &str); 15] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
@@ -63,6 +64,7 @@ const CRATES: [(&str, &str); 14] = [
     ("accel-ui", "app/ui"),
     ("accel-extra", "app/extra"),
     ("accel-kernel-page", "app/kernel"),
+    ("accel-worker", "app/worker"),
     ("accel-app", "app"),
     ("accel-cli", "cli"),
     ("infer-server", "infer-server"),

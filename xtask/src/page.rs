@@ -1,4 +1,4 @@
-//! The static page: three WASM modules, their scripts, the style sheet and `index.html`.
+//! The static page: four WASM modules, their scripts, the style sheet and `index.html`.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -21,10 +21,10 @@ struct Module {
     what: &'static str,
 }
 
-/// The first is the page with its worker; the others are loaded when they are needed.
-const MODULES: [Module; 3] = [
-    // 560 KB, and 15 for the scorers of `ml-reuse`, whose 8 KB of weights do not compress: with them it needs no server.
-    Module { name: "accel-app", budget: 575_000, what: "page and worker" },
+/// The first is the page, which starts its worker; the others are loaded when they are needed.
+const MODULES: [Module; 4] = [
+    Module { name: "accel-app", budget: 300_000, what: "page" },
+    Module { name: "accel-worker", budget: 450_000, what: "worker" },
     Module { name: "accel-extra", budget: 500_000, what: "importers and statistics, loaded on demand" },
     Module { name: "accel-kernel-page", budget: 930_000, what: "Kernel page, loaded on demand" },
 ];
@@ -93,10 +93,12 @@ pub(crate) fn optimise(shell: &Shell, optimisers: &Optimisers, page: &Path) -> a
     Ok(())
 }
 
-/// Names the page's own files by their content, so that a browser never mixes two versions, and writes `index.html`.
+/// Names the page's own files by the content of all modules, so that a browser never mixes two versions, and writes
+/// `index.html`.
 pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
     let [main, ..] = &MODULES;
-    let digest = digest(&[fs::read(wasm(page, main))?, fs::read(script(page, main))?]);
+    let files = MODULES.iter().flat_map(|module| [wasm(page, module), script(page, module)]);
+    let digest = digest(&files.map(fs::read).collect::<Result<Vec<_>, _>>()?);
     let named = |ending: &str| format!("{}-{digest}{ending}", main.name);
     let (main_script, main_wasm) = (named(".js"), named("_bg.wasm"));
     fs::rename(script(page, main), page.join(&main_script))?;

@@ -10,7 +10,7 @@ use leptos::html::Tbody;
 use leptos::prelude::*;
 
 use crate::app::App;
-use crate::protocol::Scored;
+use accel_worker::protocol::Scored;
 
 /// Rows of the score table shown at once.
 const PAGE_ROWS: u64 = 20;

@@ -2,12 +2,13 @@
 
 use accel_core::error::{Error, Place};
 use accel_core::trace::Trace;
+use accel_worker::protocol::{self, Answer, LOADER};
 use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::protocol::{self, Answer, LOADER};
+
 
 /// The loaded module.
 pub(crate) struct Extra(JsValue);

@@ -11,6 +11,7 @@ use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use accel_ui::worker::{listen, post};
+use accel_worker::protocol::{self, Answer, Reply, Request, pack, unpack};
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -18,7 +19,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
-use crate::protocol::{self, Answer, Reply, Request, pack, unpack};
+
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;

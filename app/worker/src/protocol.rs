@@ -11,71 +11,132 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast as _, JsValue};
 
 /// What the script that starts the worker calls the function that loads the module `accel-extra`.
-pub(crate) const LOADER: &str = "loadExtra";
+pub const LOADER: &str = "loadExtra";
 
 /// To the worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
-    /// Keep the bytes that come along: the file `name`.
-    File { name: String },
-    /// Run the recipe; the answer carries `id`. A newer run replaces an older one.
-    /// Scores come from the model of the server at `scorer`, where there is one.
-    Run { id: u32, recipe: String, scorer: Option<String> },
+pub enum Request {
+    /// Keep the bytes that come along.
+    File {
+        /// The file's name.
+        name: String,
+    },
+    /// Run a recipe. A newer run replaces an older one.
+    Run {
+        /// What the answer carries.
+        id: u32,
+        /// The recipe as JSON.
+        recipe: String,
+        /// The server whose model makes the scores, where there is one.
+        scorer: Option<String>,
+    },
     /// Stop the run.
     Cancel,
     /// Show scored accesses of the last finished run.
-    Records { order: Order, start: u64, count: u64 },
+    Records {
+        /// By number or by score.
+        order: Order,
+        /// The first row.
+        start: u64,
+        /// Rows.
+        count: u64,
+    },
     /// Show distributions of the trace of the last finished run.
     Views,
     /// Show the traffic of the operators of a recipe by the size of fast memory.
-    Traffic { recipe: String },
+    Traffic {
+        /// The recipe as JSON.
+        recipe: String,
+    },
     /// Compare that trace with a profile, or, where the name is empty, with the file.
-    Compare { profile: String },
+    Compare {
+        /// The profile's name.
+        profile: String,
+    },
 }
 
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    /// How far run `id` is.
-    Progress { id: u32, done: u64, total: u64, what: String },
-    /// Run `id` is finished.
-    Done { id: u32, outcome: Box<Outcome>, run_ms: f64 },
-    /// Run `id` ended without an outcome.
-    Failed { id: u32, error: Error },
+pub enum Reply {
+    /// How far a run is.
+    Progress {
+        /// The run.
+        id: u32,
+        /// What is done.
+        done: u64,
+        /// Of how much; 0 where nobody knows.
+        total: u64,
+        /// What is being done.
+        what: String,
+    },
+    /// A run is finished.
+    Done {
+        /// The run.
+        id: u32,
+        /// What came out.
+        outcome: Box<Outcome>,
+        /// How long it took.
+        run_ms: f64,
+    },
+    /// A run ended without an outcome.
+    Failed {
+        /// The run.
+        id: u32,
+        /// Why.
+        error: Error,
+    },
     /// Scored accesses.
-    Records { rows: Vec<Scored> },
+    Records {
+        /// The rows.
+        rows: Vec<Scored>,
+    },
     /// Distributions of the trace ([`Views`](accel_core::trace::views::Views)), or why there are none.
-    Views { answer: Answer },
+    Views {
+        /// What the module answered.
+        answer: Answer,
+    },
     /// Traffic by the size of fast memory ([`Curve`](accel_core::traffic::Curve)), or why there is none.
-    Traffic { answer: Answer },
+    Traffic {
+        /// What the module answered.
+        answer: Answer,
+    },
     /// The trace beside a reference ([`Realism`](accel_core::validate::realism::Realism)), or why not.
-    Compared { answer: Answer },
+    Compared {
+        /// What the module answered.
+        answer: Answer,
+    },
 }
 
 /// What the module `accel-extra` answered, not yet read, or why it did not.
-pub(crate) type Answer = Result<Vec<u8>, Error>;
+pub type Answer = Result<Vec<u8>, Error>;
 
 /// The content of an answer of the module: the worker passes on what only the page reads.
-pub(crate) fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
+pub fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
     let broken = |_| Error::Internal("unreadable answer of the module".into());
     postcard::from_bytes::<Result<T, Error>>(&answer?).map_err(broken)?
 }
 
 /// A scored access, as a row of the table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Scored {
+pub struct Scored {
     /// Its number in the trace.
-    pub(crate) access: u64,
-    pub(crate) tensor: String,
-    pub(crate) size_mb: f64,
-    pub(crate) reuse_distance: u32,
-    pub(crate) stride: u32,
-    pub(crate) op: String,
-    pub(crate) score: f64,
+    pub access: u64,
+    /// Its tensor.
+    pub tensor: String,
+    /// The tensor's size in MB.
+    pub size_mb: f64,
+    /// Earlier uses of the tensor: the prototype's `reuse_distance`.
+    pub reuse_distance: u32,
+    /// Stride in elements.
+    pub stride: u32,
+    /// What uses the tensor.
+    pub op: String,
+    /// From 0 (keep) to 1 (evict first).
+    pub score: f64,
 }
 
 /// A message, and the bytes that come along.
-pub(crate) fn pack(message: &impl Serialize, file: Option<&Uint8Array>) -> Result<JsValue, Error> {
+pub fn pack(message: &impl Serialize, file: Option<&Uint8Array>) -> Result<JsValue, Error> {
     let bytes = postcard::to_allocvec(message).map_err(|e| Error::Internal(e.to_string()))?;
     let packed = Array::of1(&Uint8Array::from(bytes.as_slice()));
     if let Some(file) = file {
@@ -85,7 +146,7 @@ pub(crate) fn pack(message: &impl Serialize, file: Option<&Uint8Array>) -> Resul
 }
 
 /// The message in `data`, and the bytes that came along.
-pub(crate) fn unpack<T: DeserializeOwned>(data: JsValue) -> Result<(T, Option<Uint8Array>), Error> {
+pub fn unpack<T: DeserializeOwned>(data: JsValue) -> Result<(T, Option<Uint8Array>), Error> {
     let broken = || Error::Internal("unreadable message between page and worker".into());
     let packed: Array = data.dyn_into().map_err(|_| broken())?;
     let bytes: Uint8Array = packed.get(0).dyn_into().map_err(|_| broken())?;
