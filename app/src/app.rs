@@ -15,6 +15,8 @@ pub(crate) struct App {
     pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// Whether the Kernel page is shown.
     pub(crate) kernel: RwSignal<bool>,
+    /// The policy that is looked at, by its title; the others are pale.
+    pub(crate) isolated: RwSignal<Option<String>>,
     /// Number of the newest file given to the page.
     pub(crate) files: StoredValue<u32>,
     /// What went wrong outside the form: an unreadable link, a refused file.
@@ -33,6 +35,18 @@ impl App {
             let scorer = untrack(|| self.form.scorer(&recipe));
             self.engine.run(&recipe, scorer);
         }
+    }
+
+    /// Whether `title` is not what is looked at.
+    pub(crate) fn is_pale(self, title: &str) -> bool {
+        self.isolated.with(|isolated| isolated.as_ref().is_some_and(|isolated| isolated != title))
+    }
+
+    /// Looks at one policy, or at all again.
+    pub(crate) fn isolate(self, title: &str) {
+        self.isolated.update(|isolated| {
+            *isolated = (isolated.as_deref() != Some(title)).then(|| title.to_owned());
+        });
     }
 
     /// Shows and runs the recipe of the address, if there is one.

@@ -59,10 +59,16 @@ struct Inner {
     /// Number of the newest run, and its recipe.
     id: u32,
     recipe: Option<String>,
+    /// Whether the worker was started: not before it is needed.
+    started: bool,
+    /// Whether the answer came with the page, so that the worker knows nothing of it yet.
+    given: bool,
+    /// Questions about the answer, to be sent once the worker knows it.
+    waiting: Vec<Request>,
 }
 
 impl Engine {
-    /// Starts the worker.
+    /// An engine whose worker is started when it is first needed.
     pub(crate) fn new() -> Self {
         let engine = Self {
             phase: RwSignal::new(Phase::Idle),
@@ -74,18 +80,26 @@ impl Engine {
             worker: Worker::new("Choose larger tiles, fewer tokens or a shorter trace, or use the command line"),
             inner: StoredValue::new_local(Inner::default()),
         };
+        engine
+    }
+
+    /// Starts the worker, if that was not done before.
+    pub(crate) fn start(self) {
+        let started = self.inner.try_update_value(|inner| std::mem::replace(&mut inner.started, true));
+        if started != Some(false) {
+            return;
+        }
         let handler = move |message: Result<_, Error>| match message {
             Ok(data) => match unpack(data) {
-                Ok((reply, _)) => engine.handle(reply),
-                Err(error) => engine.phase.set(Phase::Failed(error)),
+                Ok((reply, _)) => self.handle(reply),
+                Err(error) => self.phase.set(Phase::Failed(error)),
             },
             Err(error) => {
-                engine.phase.set(Phase::Failed(error));
-                engine.send_file();
+                self.phase.set(Phase::Failed(error));
+                self.send_file();
             }
         };
-        engine.worker.start(script(), Rc::new(handler));
-        engine
+        self.worker.start(script(), Rc::new(handler));
     }
 
     /// Runs `recipe`, in place of what may be running, with scores by the model of the server at `scorer`, if given.
@@ -98,6 +112,8 @@ impl Engine {
             .inner
             .try_update_value(|inner| {
                 inner.id += 1;
+                inner.given = false;
+                inner.waiting.clear();
                 inner.recipe = Some(recipe.clone());
                 inner.id
             })
@@ -137,12 +153,12 @@ impl Engine {
 
     /// Asks for scored accesses; they arrive in `records`.
     pub(crate) fn ask_records(self, order: Order, start: u64, count: u64) {
-        self.send(&Request::Records { order, start, count }, None);
+        self.ask(Request::Records { order, start, count });
     }
 
     /// Asks for the distributions of the trace; they arrive in `views`.
     pub(crate) fn ask_views(self) {
-        self.send(&Request::Views, None);
+        self.ask(Request::Views);
     }
 
     /// Asks for the traffic of the operators behind the newest answer; it arrives in `traffic`.
@@ -155,10 +171,37 @@ impl Engine {
     /// Asks how the trace compares with a profile, or with the file; the answer arrives in `compared`.
     pub(crate) fn ask_compared(self, profile: String) {
         self.compared.set(None);
-        self.send(&Request::Compare { profile }, None);
+        self.ask(Request::Compare { profile });
+    }
+
+    /// Shows an answer that came with the page.
+    pub(crate) fn give(self, recipe: String, outcome: Outcome) {
+        self.inner.update_value(|inner| inner.given = true);
+        self.answer.set(Some(Answer { recipe, outcome: Arc::new(outcome) }));
+        self.phase.set(Phase::Done { ms: 0.0 });
+    }
+
+    /// Asks about the newest answer; where it came with the page, once the worker has made it as well.
+    fn ask(self, request: Request) {
+        let given = self.inner.with_value(|inner| inner.given);
+        let recipe = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
+        match recipe.filter(|_| given) {
+            None => self.send(&request, None),
+            Some(recipe) => {
+                let first = self.inner.try_update_value(|inner| {
+                    inner.waiting.push(request);
+                    inner.waiting.len() == 1
+                });
+                if first == Some(true) {
+                    let id = self.inner.with_value(|inner| inner.id);
+                    self.send(&Request::Run { id, recipe, scorer: None }, None);
+                }
+            }
+        }
     }
 
     fn send(self, request: &Request, file: Option<&Uint8Array>) {
+        self.start();
         if let Err(error) = pack(request, file).and_then(|message| self.worker.send(message)) {
             self.phase.set(Phase::Failed(error));
         }
@@ -167,6 +210,15 @@ impl Engine {
     fn handle(self, reply: Reply) {
         let newest = self.inner.with_value(|inner| inner.id);
         match reply {
+            // The worker makes what the page shows already.
+            Reply::Progress { .. } if self.inner.with_value(|inner| inner.given) => {}
+            Reply::Done { id, .. } if id == newest && self.inner.with_value(|inner| inner.given) => {
+                let waiting = self.inner.try_update_value(|inner| {
+                    inner.given = false;
+                    std::mem::take(&mut inner.waiting)
+                });
+                waiting.unwrap_or_default().iter().for_each(|request| self.send(request, None));
+            }
             Reply::Progress { id, done, total, what } if id == newest => {
                 // Until the trace is made nobody knows how much there is to do.
                 let share = (total > 0).then(|| done as f64 / total as f64);

@@ -243,7 +243,7 @@ impl Form {
     }
 
     /// The policies that are ticked, and then those with parameters.
-    fn policies(&self) -> Result<Vec<PolicySpec>, Error> {
+    pub(crate) fn policies(&self) -> Result<Vec<PolicySpec>, Error> {
         let mut policies: Vec<PolicySpec> = self.policies.get().into_iter().map(PolicySpec::from).collect();
         let tuned = self.tuned.get();
         if !tuned.trim().is_empty() {

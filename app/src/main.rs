@@ -18,5 +18,9 @@ mod panels;
 
 fn main() {
     console_error_panic_hook::set_once();
+    // What stood in the HTML makes way.
+    if let Some(standing) = leptos::prelude::document().get_element_by_id("standing") {
+        standing.remove();
+    }
     leptos::mount::mount_to_body(page::page);
 }

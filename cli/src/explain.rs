@@ -83,6 +83,7 @@ impl Explain {
         }
         print_summary(&outcome.trace, &[recipe.memory.capacity_bytes], out)?;
         writeln!(out, "{}", outcome.cost.about)?;
+        writeln!(out, "{}", outcome.headline)?;
         for sentence in &outcome.explanation {
             writeln!(out, "{sentence}")?;
         }

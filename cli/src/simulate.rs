@@ -177,6 +177,7 @@ impl Simulate {
             if outcomes.len() > 1 {
                 writeln!(out, "In {}:", format_bytes(*capacity))?;
             }
+            writeln!(out, "{}", outcome.headline)?;
             outcome.explanation.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
         }
         if scored {

@@ -70,7 +70,7 @@ pub fn explain(
     }
     out.extend(compare(reuse, runs));
     out.extend(time(runs));
-    out.extend(bounds.and_then(|bounds| verdict(trace, reuse, runs, bounds)));
+    out.extend(bounds.and_then(|bounds| policy_or_working_set(trace, reuse, runs, bounds)));
 
     if first.oversize > 0 {
         out.push(format!(
@@ -87,10 +87,44 @@ pub fn explain(
     out
 }
 
+/// What it comes to, in a sentence or two; empty where nothing was run.
+pub fn headline(trace: &Summary, runs: &[Report], bounds: Option<&Bounds>) -> String {
+    let Some(best) = best_policy(runs) else { return String::new() };
+    let (title, fetched) = (best.policy.title(), best.miss_bytes);
+    let bytes = format_bytes(fetched);
+    if trace.unique_bytes <= best.capacity_bytes {
+        let (unique, capacity) = (format_bytes(trace.unique_bytes), format_bytes(best.capacity_bytes));
+        return format!(
+            "Everything fits: {unique} in {capacity} of fast memory. {bytes} come from DRAM, whatever the policy."
+        );
+    }
+    let lru = runs.iter().find(|run| run.policy == PolicyKind::Lru).filter(|lru| lru.miss_bytes > fetched);
+    let less = lru.map(|lru| format!(", {} less than LRU", percent(lru.miss_bytes - fetched, lru.miss_bytes)));
+    let reach = bounds.map(|bounds| {
+        let [least, known] = [bounds.miss_bytes.lower, bounds.miss_bytes.upper].map(format_bytes);
+        // One byte in fifty: less than a user would notice.
+        let near = |bytes: u64| fetched.saturating_sub(bytes) <= fetched / 50;
+        if near(bounds.miss_bytes.lower) {
+            format!(" No policy can need less than {least}: only more memory helps.")
+        } else if near(bounds.miss_bytes.upper) {
+            format!(" No better schedule is known, and none can need less than {least}.")
+        } else {
+            format!(" With the future known it could be {known}.")
+        }
+    });
+    format!("{title} fetches the least from DRAM: {bytes}{}.{}", less.unwrap_or_default(), reach.unwrap_or_default())
+}
+
+/// The run that fetches the least from DRAM, of those that do not know the future where there are any.
+pub fn best_policy(runs: &[Report]) -> Option<&Report> {
+    let online = runs.iter().filter(|run| run.policy.info().knows != Knows::Future);
+    online.min_by_key(|run| run.miss_bytes).or_else(|| runs.iter().min_by_key(|run| run.miss_bytes))
+}
+
 /// Whether the policy or the working set is to blame, by what any schedule could do.
 ///
 /// None where the best policy leaves no more than first uses to miss, or where the bounds do not decide.
-fn verdict(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> Option<String> {
+fn policy_or_working_set(trace: &Summary, reuse: &Reuse, runs: &[Report], bounds: &Bounds) -> Option<String> {
     let best = runs.iter().filter(|r| r.policy.info().knows != Knows::Future).min_by_key(|r| r.misses)?;
     let title = best.policy.title();
     if best.misses <= trace.accesses - reuse.reuses {
@@ -234,6 +268,8 @@ mod tests {
         let outcome = run(&Recipe::default(), &mut Unattended).unwrap();
         let text = outcome.explanation.join(" ");
         assert!(text.contains("ML hits") && text.contains("LRU puts each one out"), "{text}");
+        assert!(outcome.headline.starts_with("ML fetches the least from DRAM: "), "{}", outcome.headline);
+        assert!(outcome.headline.contains(" % less than LRU. "), "{}", outcome.headline);
     }
 
     /// Weights of 14.5 GB read in the same order for every token: below the size of half of them, no policy helps.
@@ -262,5 +298,6 @@ mod tests {
         assert!(outcome.explanation[0].starts_with("Everything fits"));
         let first_uses = outcome.trace.accesses - outcome.reuse.reuses;
         assert!(outcome.runs.iter().all(|r| r.misses == first_uses));
+        assert!(outcome.headline.starts_with("Everything fits: "), "{}", outcome.headline);
     }
 }

@@ -215,6 +215,7 @@ pub(crate) fn page() -> impl IntoView {
     view! {
         <form
             class="panel"
+            id="kernel-form"
             aria-label="Kernel"
             on:submit=move |event| {
                 event.prevent_default();
@@ -323,6 +324,7 @@ fn fields(app: App) -> impl IntoView {
 
 /// Predict, Cancel, progress, and what went wrong.
 const RUN_BAR: RunBar = RunBar {
+    form_id: "kernel-form",
     run_id: "predict",
     run: "Predict",
     cancel_id: "kernel-cancel",

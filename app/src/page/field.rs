@@ -13,10 +13,15 @@ use crate::app::App;
 const OTHERS: [&str; 9] =
     ["model", "config", "device", "physical", "curve.capacities", "policies", "policy", "file", "workload"];
 
-/// Whether the error is shown beside a field.
-pub(crate) fn has_a_place(error: &Error) -> bool {
-    let shown = |name| OTHERS.contains(&name) || FIELDS.iter().any(|row| row.name == name && !row.title.is_empty());
-    error.field_name().is_some_and(shown)
+/// The identifier of the field that the error names, if there is one on the page.
+pub(crate) fn place_of(error: &Error) -> Option<&'static str> {
+    let name = error.field_name()?;
+    let row = FIELDS.iter().find(|row| row.name == name && !row.title.is_empty()).map(|row| row.id);
+    row.or_else(|| match name {
+        "curve.capacities" => Some("capacities"),
+        "policies" => Some("policy-lru"),
+        name => OTHERS.into_iter().find(|other| *other == name),
+    })
 }
 
 /// What is wrong with the field `name`, and the cure; empty where nothing is.

@@ -1,7 +1,5 @@
 //! The Kernel page: a module of its own, loaded when it is first opened.
 
-use std::time::Duration;
-
 use accel_ui::address;
 use accel_ui::view::yes;
 use leptos::ev;
@@ -22,7 +20,7 @@ pub(super) fn links(kernel: RwSignal<bool>) -> impl IntoView {
     view! {
         <nav aria-label="Pages">
             <a href="#" aria-current=move || current(false)>
-                "Memory"
+                "Lab"
             </a>
             <a href="#kernel" aria-current=move || current(true)>
                 "Kernel"
@@ -41,11 +39,6 @@ pub(super) fn place(app: App) -> impl IntoView {
             loaded.set_value(true);
             load();
         }
-        // Charts of the page that was hidden have had no width to be drawn at: they look at it when a window changes.
-        set_timeout(
-            || drop(web_sys::Event::new("resize").map(|event| window().dispatch_event(&event))),
-            Duration::ZERO,
-        );
     });
     view! {
         <main id="kernel" hidden=yes(move || !kernel.get())>

@@ -1,10 +1,14 @@
 //! The page: a form on one side, results on the other.
 
+mod chips;
 mod field;
 mod files;
+mod first;
 mod kernel;
 mod memory;
 mod workload;
+
+use std::time::Duration;
 
 use accel_core::recipe::Recipe;
 use accel_ui::run::{Phase, RunBar};
@@ -27,6 +31,7 @@ pub(crate) fn page() -> impl IntoView {
         engine: Engine::new(),
         recipe: RwSignal::new(untrack(|| form.json())),
         kernel: RwSignal::new(kernel::in_address()),
+        isolated: RwSignal::new(None),
         files: StoredValue::new(0),
         notice: RwSignal::new(None),
     };
@@ -38,10 +43,11 @@ pub(crate) fn page() -> impl IntoView {
         // The first visit opens on an experiment; the address stays clean until something is chosen.
         let idle = untrack(|| app.engine.phase.with(|phase| *phase == Phase::Idle));
         if !app.kernel.get() && idle && recipe_from_address().is_none() {
-            app.engine.run(&Recipe::default(), None);
+            first::show(app);
         }
     });
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
+    run_when_quick(app);
 
     view! {
         <a
@@ -55,18 +61,19 @@ pub(crate) fn page() -> impl IntoView {
             "Skip to the results"
         </a>
         <header class="top">
-            <div>
-                <h1>"Accelerator Optimization Copilot"</h1>
-                <p>
-                    "What should stay in fast memory, how much of it does your model need, and which policy should decide?"
-                </p>
-            </div>
-            <div class="actions">{kernel::links(app.kernel)} {copy_link(app)} {theme::button()}</div>
+            <h1>"Accelerator Optimization Copilot"</h1>
+            {kernel::links(app.kernel)}
+            <div class="actions">{copy_link(app)} {theme::button()}</div>
         </header>
+        <div class="runbar" hidden=yes(move || app.kernel.get())>
+            {chips::chips(app)} {run_bar(app)}
+        </div>
         <main hidden=yes(move || app.kernel.get())>
             <form
                 class="panel"
+                id="experiment"
                 aria-label="Experiment"
+                on:focusin=move |_| app.engine.start()
                 on:submit=move |event| {
                     event.prevent_default();
                     app.run();
@@ -74,9 +81,8 @@ pub(crate) fn page() -> impl IntoView {
             >
                 {workload::workload_form(app)}
                 {memory::memory_form(app)}
-                {run_bar(app)}
             </form>
-            {panels::results(app)}
+            {panels::results(app, Signal::derive(move || differs(app)))}
         </main>
         {kernel::place(app)}
         <footer>
@@ -110,8 +116,42 @@ fn copy_link(app: App) -> impl IntoView {
     address::copy_button(yes(move || !app.kernel.get() && app.recipe.with(Result::is_err)), prepare)
 }
 
+/// Whether the form says something else than what was run.
+fn differs(app: App) -> bool {
+    let shown = app.engine.answer.with(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
+    app.recipe.with(|recipe| recipe.as_ref().is_ok_and(|recipe| shown.is_some_and(|shown| shown != *recipe)))
+}
+
+/// A run that took less is run again by itself, in ms, and how long nothing must have changed before.
+const QUICK_MS: f64 = 1000.0;
+const STILL: Duration = Duration::from_millis(300);
+
+/// Runs a changed form by itself where the last run was quick.
+fn run_when_quick(app: App) {
+    let changes = StoredValue::new(0u32);
+    Effect::new(move |_| {
+        app.recipe.track();
+        let change = changes.try_update_value(|changes| {
+            *changes += 1;
+            *changes
+        });
+        set_timeout(
+            move || {
+                let quick =
+                    app.engine.phase.with_untracked(|phase| matches!(phase, Phase::Done { ms } if *ms < QUICK_MS));
+                let still = change == Some(changes.get_value());
+                if quick && still && !app.kernel.get_untracked() && untrack(|| differs(app)) {
+                    app.run();
+                }
+            },
+            STILL,
+        );
+    });
+}
+
 /// Run, Cancel, progress, and what went wrong.
 const RUN_BAR: RunBar = RunBar {
+    form_id: "experiment",
     run_id: "run",
     run: "Run",
     cancel_id: "cancel",
@@ -124,14 +164,26 @@ const RUN_BAR: RunBar = RunBar {
 
 fn run_bar(app: App) -> impl IntoView {
     let bad = yes(move || app.recipe.with(Result::is_err));
-    let changed = yes(move || {
-        let shown = app.engine.answer.with(|a| a.as_ref().map(|a| a.recipe.clone()));
-        app.recipe.with(|r| r.as_ref().is_ok_and(|r| shown.is_some_and(|shown| shown != *r)))
-    });
-    // Errors that belong to no single field: of a link, of a file, of the form as a whole.
     let problem = move || {
-        let of_form = app.recipe.with(|r| r.as_ref().err().filter(|e| !field::has_a_place(e)).map(ToString::to_string));
+        let of_form = app.recipe.with(|recipe| recipe.as_ref().err().map(ToString::to_string));
         app.notice.get().or(of_form)
     };
-    RUN_BAR.view(app.engine.phase, bad, changed, Signal::derive(problem), move || app.engine.cancel())
+    let place = move || app.recipe.with(|recipe| recipe.as_ref().err().and_then(field::place_of));
+    let changed = yes(move || differs(app));
+    view! {
+        {RUN_BAR.view(app.engine.phase, bad, changed, Signal::derive(problem), move || app.engine.cancel())}
+        <button
+            type="button"
+            class="quiet"
+            id="show-field"
+            hidden=yes(move || place().is_none())
+            on:click=move |_| {
+                if let Some(field) = untrack(place) {
+                    chips::open_field(field);
+                }
+            }
+        >
+            "Show the field"
+        </button>
+    }
 }

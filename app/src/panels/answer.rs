@@ -1,16 +1,31 @@
-//! What happens: in words, and the metrics.
+//! What it comes to: a sentence and five figures; and behind them, in words and in a table, all that is known.
 
 use accel_core::run::Outcome;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
 use leptos::prelude::*;
 
+use super::cards::cards;
 use super::metrics::metrics;
 
-/// What came out, in words and in numbers.
+/// What it comes to, and what the reader should know.
 pub(super) fn answer(outcome: &Outcome) -> Built {
-    let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
     let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
+    view! {
+        <section class="panel" id="answer">
+            <h2 class="verdict" id="verdict">
+                {outcome.headline.clone()}
+            </h2>
+            {cards(outcome)}
+            {warnings}
+        </section>
+    }
+    .built()
+}
+
+/// All of it, in words and in numbers.
+pub(super) fn details(outcome: &Outcome) -> Built {
+    let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
     let summary = &outcome.trace;
     let model = outcome.model.as_ref().map(|m| {
         let size =
@@ -21,13 +36,12 @@ pub(super) fn answer(outcome: &Outcome) -> Built {
         }
     });
     view! {
-        <section class="panel" id="answer">
-            <h2>"What happens"</h2>
+        <section class="panel" id="details">
+            <h2>"Every figure"</h2>
             <div class="words" id="explanation">
                 {words}
                 <p>{outcome.cost.about.clone()}</p>
             </div>
-            {warnings}
             <p class="hint">
                 <span id="summary">
                     {format!(

@@ -10,8 +10,10 @@ use accel_ui::chart::{Colour, Failure, Frame, HPos, LABELS_AND_NAME, VPos, chart
 use accel_ui::view::{choices, legend, table};
 use leptos::prelude::*;
 
+use crate::app::App;
+
 /// How misses fall as memory grows.
-pub(super) fn curve(outcome: &Arc<Outcome>) -> Option<Built> {
+pub(super) fn curve(app: App, outcome: &Arc<Outcome>) -> Option<Built> {
     let curves = outcome.curve.as_ref()?;
     let by_bytes = RwSignal::new(false);
     let legend = legend(curves.curves.iter().map(|curve| curve.policy.title()).collect());
@@ -30,7 +32,7 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> Option<Built> {
     let smallest = table("curve-table", &head, rows);
     let outcome = Arc::clone(outcome);
     let draw = move |width| match &outcome.curve {
-        Some(curves) => draw(curves, by_bytes.get(), width),
+        Some(curves) => draw(curves, by_bytes.get(), &|title| app.is_pale(title), width),
         None => Ok(String::new()),
     };
     let panel = view! {
@@ -61,7 +63,7 @@ pub(super) fn curve(outcome: &Arc<Outcome>) -> Option<Built> {
 const HEIGHT: u32 = 300;
 
 /// On a logarithmic scale: one line per policy, and the bounds in the colour of the text.
-fn draw(curves: &Curves, by_bytes: bool, width: u32) -> Result<String, Failure> {
+fn draw(curves: &Curves, by_bytes: bool, pale: &dyn Fn(&str) -> bool, width: u32) -> Result<String, Failure> {
     let log = |capacity: u64| (capacity.max(1) as f64).log2();
     let Some(points) = curves.curves.first().map(|curve| &curve.points) else { return Ok(String::new()) };
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Ok(String::new()) };
@@ -79,7 +81,7 @@ fn draw(curves: &Curves, by_bytes: bool, width: u32) -> Result<String, Failure> 
             canvas.line(line(points), Colour::TEXT.faint(0.7), 2)?;
         }
         for (i, curve) in curves.curves.iter().enumerate() {
-            canvas.line(line(&curve.points), Colour::series(i), 2)?;
+            canvas.series(line(&curve.points), i, pale(&curve.policy.title()))?;
         }
         let labels = (width as usize / 110).min(points.len()).clamp(1, 7);
         for i in 0..labels {

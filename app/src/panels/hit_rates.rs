@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use accel_core::run::Outcome;
 use accel_ui::built::{Build, Built};
-use accel_ui::chart::{Colour, Failure, Frame, LABELS_AND_NAME, chart, svg};
+use accel_ui::chart::{Failure, Frame, LABELS_AND_NAME, chart, svg};
 use accel_ui::view::legend;
 use leptos::prelude::*;
 
 use super::axis::TraceAxis;
+use crate::app::App;
 
 /// Hit rate over time, one line per policy.
-pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> Built {
+pub(super) fn hit_rates(app: App, outcome: &Arc<Outcome>) -> Built {
     let legend = legend(outcome.runs.iter().map(|run| run.policy.title()).collect());
     let outcome = Arc::clone(outcome);
-    let draw = move |width| draw(&outcome, width);
+    let draw = move |width| draw(&outcome, &|title| app.is_pale(title), width);
     view! {
         <section class="panel">
             <h2>"Hit rate over time"</h2>
@@ -28,7 +29,7 @@ pub(super) fn hit_rates(outcome: &Arc<Outcome>) -> Built {
 /// Height of the chart in pixels.
 const HEIGHT: u32 = 230;
 
-fn draw(outcome: &Outcome, width: u32) -> Result<String, Failure> {
+fn draw(outcome: &Outcome, pale: &dyn Fn(&str) -> bool, width: u32) -> Result<String, Failure> {
     let (charts, accesses) = (&outcome.charts, outcome.trace.accesses);
     let frame = Frame::new(width, HEIGHT, 48, LABELS_AND_NAME);
     let columns = charts.timelines.first().map_or(1, |t| t.hits.len().max(1));
@@ -36,7 +37,7 @@ fn draw(outcome: &Outcome, width: u32) -> Result<String, Failure> {
     svg(width, HEIGHT, &|canvas| {
         canvas.percentages(&frame, 1.0, 4)?;
         axis.draw_marks(canvas)?;
-        for (i, timeline) in charts.timelines.iter().enumerate() {
+        for (i, (timeline, run)) in charts.timelines.iter().zip(&outcome.runs).enumerate() {
             let per = charts.accesses_per_column;
             let point = |(column, hits): (usize, &u32)| {
                 let in_column = per.min(accesses - per * column as u64).max(1);
@@ -44,7 +45,7 @@ fn draw(outcome: &Outcome, width: u32) -> Result<String, Failure> {
                 ((axis.x(column) + axis.x(column + 1)) / 2, frame.y(rate))
             };
             let points = timeline.hits.iter().enumerate().map(point).collect();
-            canvas.line(points, Colour::series(i), 2)?;
+            canvas.series(points, i, pale(&run.policy.title()))?;
         }
         axis.draw(canvas)
     })

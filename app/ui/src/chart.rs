@@ -1,12 +1,11 @@
 //! Charts as SVG text, drawn with plotters at the width they are shown, in the colours of the style sheet.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use leptos::ev;
 use leptos::html::Div;
 use leptos::prelude::*;
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::{
     Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, RGBColor, Rectangle,
     SVGBackend, ShapeStyle, Text,
@@ -14,6 +13,9 @@ use plotters::prelude::{
 use plotters::style::Color as _;
 use plotters::style::text_anchor::Pos;
 pub use plotters::style::text_anchor::{HPos, VPos};
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen::prelude::Closure;
+use web_sys::ResizeObserver;
 
 use crate::built::{Build, Built};
 use crate::view::SERIES;
@@ -138,6 +140,19 @@ impl Canvas<'_> {
         self.0.draw(&PathElement::new(points, colour.stand_in(false, width)))
     }
 
+    /// The line number `i` of a chart, pale where it is not what is looked at. The dashes tell apart those that share a
+    /// colour; the marks of a legend have other shapes (see [`crate::view::dot`]).
+    pub fn series(&self, points: Vec<(i32, i32)>, i: usize, pale: bool) -> Result<(), Failure> {
+        let colour = Colour::series(i).faint(if pale { 0.15 } else { 1.0 });
+        let dash = match i / SERIES {
+            0 => return self.line(points, colour, 2),
+            1 => (9, 4),
+            2 => (2, 4),
+            _ => (4, 8),
+        };
+        self.0.draw(&DashedPathElement::new(points, dash.0, dash.1, colour.stand_in(false, 2)))
+    }
+
     /// A filled rectangle between two corners.
     pub fn rectangle(&self, corners: [(i32, i32); 2], colour: Colour) -> Result<(), Failure> {
         self.0.draw(&Rectangle::new(corners, colour.stand_in(true, 1)))
@@ -193,24 +208,33 @@ pub fn drawn(width: u32, draw: &dyn Fn(u32) -> Result<String, Failure>) -> Strin
     }
 }
 
-/// The width to draw at: that of `place`, in steps, so that dragging a window does not redraw every pixel.
+/// The width to draw at: that of `place`, in steps, so that dragging a window does not redraw every pixel. A place that is
+/// hidden keeps its last one, and is looked at again when it is shown.
 pub fn width_of(place: NodeRef<Div>) -> RwSignal<u32> {
     let width = RwSignal::new(0);
-    let measure = move || {
-        // The results may have made way for others meanwhile.
-        if let Some(place) = place.try_get_untracked().flatten() {
-            let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
-            if wide != width.get_untracked() {
-                width.set(wide);
-            }
-        }
-    };
-    // Once when the place is there, as a task of its own for each chart, and whenever the window changes.
+    let observed = StoredValue::new_local(None);
     Effect::new(move |_| {
-        place.track();
-        set_timeout(measure, Duration::ZERO);
+        let Some(place) = place.get() else { return };
+        let measure = {
+            let place = place.clone();
+            Closure::<dyn Fn()>::new(move || {
+                let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
+                // The results may have made way for others meanwhile.
+                if wide > 0 && width.try_get_untracked().is_some_and(|known| known != wide) {
+                    width.set(wide);
+                }
+            })
+        };
+        // Says how large the place is at once, and whenever that changes.
+        if let Ok(observer) = ResizeObserver::new(measure.as_ref().unchecked_ref()) {
+            observer.observe(&place);
+            observed.set_value(Some((observer, measure)));
+        }
     });
-    let listener = window_event_listener(ev::resize, move |_| measure());
-    on_cleanup(move || listener.remove());
+    on_cleanup(move || {
+        if let Some((observer, _)) = observed.try_update_value(Option::take).flatten() {
+            observer.disconnect();
+        }
+    });
     width
 }

@@ -1,6 +1,23 @@
 //! The WASM modules that lie beside the page: the page's own, and those loaded on demand.
 
-use leptos::prelude::document;
+use js_sys::Uint8Array;
+use leptos::prelude::{document, window};
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::Response;
+
+/// The address that the element `selector` of the page's head names.
+pub fn link(selector: &str) -> Option<String> {
+    let element = document().query_selector(selector).ok().flatten()?;
+    js_sys::Reflect::get(&element, &"href".into()).ok()?.as_string()
+}
+
+/// The bytes of the file at `address`; none where there is no such file, or no way to it.
+pub async fn fetch(address: &str) -> Option<Vec<u8>> {
+    let answer: Response = JsFuture::from(window().fetch_with_str(address)).await.ok()?.dyn_into().ok()?;
+    let bytes = if answer.ok() { JsFuture::from(answer.array_buffer().ok()?).await.ok()? } else { return None };
+    Some(Uint8Array::new(&bytes).to_vec())
+}
 
 /// A module: the addresses of its two files.
 ///
@@ -16,10 +33,6 @@ pub struct Module {
 impl Module {
     /// The module that the page was started from: its hashed names are in the page's head. None where they are not.
     pub fn of_the_page() -> Option<Self> {
-        let link = |selector: &str| {
-            let element = document().query_selector(selector).ok().flatten();
-            element.and_then(|e| js_sys::Reflect::get(&e, &"href".into()).ok()).and_then(|href| href.as_string())
-        };
         Some(Self { script: link("link[rel=modulepreload]")?, wasm: link("link[rel=preload][as=fetch]")? })
     }
 

@@ -47,6 +47,8 @@ impl Phase {
 /// Run, Cancel, progress, and what went wrong: identifiers and texts, which the pages do not share.
 #[derive(Debug, Clone, Copy)]
 pub struct RunBar {
+    /// Identifier of the form that it runs.
+    pub form_id: &'static str,
     /// Identifier of the button that runs.
     pub run_id: &'static str,
     /// What that button says.
@@ -101,7 +103,7 @@ impl RunBar {
         };
         view! {
             <div class="run">
-                <button type="submit" id=self.run_id disabled=bad>
+                <button type="submit" form=self.form_id id=self.run_id disabled=bad>
                     {self.run}
                 </button>
                 <button type="button" id=self.cancel_id class="quiet" disabled=idle on:click=move |_| cancel()>

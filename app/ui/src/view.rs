@@ -58,9 +58,9 @@ pub fn options(value: RwSignal<String>, options: Vec<(String, String)>) -> Built
         .built()
 }
 
-/// The classes of the mark in the colour of the line number `series` of a chart.
+/// The classes of the mark of the line number `series` of a chart: its colour, and a shape for each round of colours.
 pub fn dot(series: usize) -> String {
-    format!("dot s{}", series % SERIES)
+    format!("dot s{} r{}", series % SERIES, (series / SERIES).min(3))
 }
 
 /// The items of a legend, one for each line of a chart in their order.

@@ -8,8 +8,6 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-
-
 /// The loaded module.
 pub(crate) struct Extra(JsValue);
 

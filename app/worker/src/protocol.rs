@@ -116,6 +116,15 @@ pub fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
     postcard::from_bytes::<Result<T, Error>>(&answer?).map_err(broken)?
 }
 
+/// A recipe as JSON and its outcome, as they lie beside the page for its first visitors.
+///
+/// # Errors
+///
+/// Where they are of another version.
+pub fn first_answer(bytes: &[u8]) -> Result<(String, Outcome), Error> {
+    postcard::from_bytes(bytes).map_err(|_| Error::Internal("unreadable first answer".into()))
+}
+
 /// A scored access, as a row of the table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Scored {

@@ -20,7 +20,6 @@ use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
 
-
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;
 /// Accesses of the first step, before the speed is known.

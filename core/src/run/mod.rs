@@ -17,7 +17,7 @@ use crate::bound::lower::Lower;
 use crate::bound::{Bounds, Least, Misses, Reuses, Schedule, Value};
 use crate::curve::{CurveTasks, Curves, Question};
 use crate::error::Error;
-use crate::explain::{Reuse, explain};
+use crate::explain::{Reuse, explain, headline};
 use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
 use crate::order;
@@ -94,8 +94,12 @@ pub struct Outcome {
     pub model: Option<Facts>,
     /// How far apart the uses of a tensor are.
     pub reuse: Reuse,
+    /// What it comes to, in a sentence or two.
+    pub headline: String,
     /// What it means, in words.
     pub explanation: Vec<String>,
+    /// Tokens that are decoded, where the workload decodes.
+    pub decoded_tokens: Option<u64>,
     /// What the reader should know about the trace.
     pub warnings: Vec<String>,
     /// Whether the trace matches its own generator; only a drawn trace has a law to match.
@@ -444,7 +448,12 @@ impl Plan {
         let outcome = Outcome {
             trace: summary,
             cost: self.costing.stated(self.recipe.memory.capacity_bytes)?,
+            headline: match self.details.explanation {
+                true => headline(&counted, &runs, bounds.as_ref()),
+                false => String::new(),
+            },
             explanation,
+            decoded_tokens: self.trace.decoding().map(|decoding| decoding.tokens),
             runs,
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
@@ -700,8 +709,10 @@ mod tests {
                             }
                             if !explanation {
                                 (wanted.reuse, wanted.explanation) = (Reuse::default(), Vec::new());
+                                wanted.headline = String::new();
                             } else if !runs {
                                 wanted.explanation = part.explanation.clone();
+                                wanted.headline = part.headline.clone();
                             }
                             assert_eq!(part, wanted, "{details:?}");
                         }
