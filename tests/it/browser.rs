@@ -154,6 +154,46 @@ async fn run_on_the_mistral_preset_shows_the_numbers_of_the_command_line() {
     browser.end().await;
 }
 
+/// A first visitor sees an answer before anything is computed; the line above it opens fields, and runs by itself what is
+/// quick.
+#[tokio::test]
+async fn the_first_answer_comes_with_the_page() {
+    let browser = Browser::start(1440, 900).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    let worker = "return performance.getEntriesByType('resource').some(e => e.name.includes('accel-worker'))";
+    assert_eq!(browser.script(worker).await, Value::Bool(false), "the worker is loaded before it is needed");
+    let native = run(&Recipe::default(), &mut Unattended).unwrap();
+    assert_eq!(browser.find("#verdict").await.text().await.unwrap(), native.headline);
+    assert!(browser.outcome_json().await == serde_json::to_string(&native).unwrap());
+    assert_eq!(browser.script("return document.querySelectorAll('#cards .card').length").await, 5);
+
+    // The policies by what they fetch; one may be looked at alone.
+    let mut runs: Vec<_> = native.runs.iter().collect();
+    runs.sort_by_key(|run| run.miss_bytes);
+    let titles: Vec<String> = runs.iter().map(|run| run.policy.title()).collect();
+    let shown = browser.script("return [...document.querySelectorAll('.ranking button')].map(b => b.innerText.trim())").await;
+    assert_eq!(shown, serde_json::json!(titles));
+    browser.find(".ranking li:first-child button").await.click().await.unwrap();
+    let pale = "return document.querySelectorAll('.ranking li.pale').length";
+    assert_eq!(browser.script(pale).await, titles.len() as u64 - 1);
+
+    // A field at fault is told in the line that is always in view, with the way to it.
+    browser.type_into("capacity_bytes", "lots").await;
+    browser
+        .wait_for("the error", "return document.querySelector('#error')?.innerText.includes('The unit is not one of')")
+        .await;
+    browser.find("#show-field").await.click().await.unwrap();
+    assert_eq!(browser.script("return document.activeElement.id").await, "capacity_bytes");
+    browser.type_into("capacity_bytes", "4GiB").await;
+    browser.wait_for("the old results to be pale", "return !!document.querySelector('#results.stale')").await;
+    browser.find("#run").await.click().await.unwrap();
+    browser.wait_for("new results", "return !document.querySelector('#results.stale')").await;
+    browser.wait_for_results().await;
+    assert_eq!(browser.script(worker).await, Value::Bool(true));
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn native_and_wasm_agree_bit_for_bit() {
     let browser = Browser::start(1280, 1000).await;
@@ -199,7 +239,7 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
     assert_eq!(browser.find("#config-problem").await.text().await.unwrap(), "");
     browser.find("#run").await.click().await.unwrap();
     browser
-        .wait_for("GPT-2", "return document.querySelector('#answer')?.innerText.includes('774,030,080 parameters')")
+        .wait_for("GPT-2", "return document.querySelector('#details')?.innerText.includes('774,030,080 parameters')")
         .await;
 
     for policy in ["lru", "fifo", "ml"] {
@@ -278,7 +318,7 @@ async fn files_may_be_dropped_anywhere() {
     let config = serde_json::to_string(&PRESETS[1].config().unwrap()).unwrap();
     drop_file(&browser, "config.json", config.as_bytes()).await;
     browser
-        .wait_for("Llama", "return document.querySelector('#answer')?.innerText.includes('6,738,415,616 parameters')")
+        .wait_for("Llama", "return document.querySelector('#details')?.innerText.includes('6,738,415,616 parameters')")
         .await;
     let recipe = Recipe { policies: vec![PolicyKind::Fifo.into()], ..Recipe::default() };
     drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
