@@ -1,0 +1,112 @@
+//! Who is compared: policies and scorers, and the best of the classics in two senses.
+
+use std::cmp::Ordering;
+
+use accel_core::policy::{Knows, POLICIES, PolicyKind};
+
+use super::gaps::{Mean, mean};
+use super::measure::{Measured, PERFECT, Unit};
+
+/// Points of one half, or of a part of it.
+pub type Points<'p> = [&'p Measured];
+
+/// Whose misses are looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Who {
+    /// A policy, and who scores where it reads scores.
+    Policy(PolicyKind, Option<&'static str>),
+    /// The best of LRU and all classics, chosen at each point by what it misses there.
+    Hindsight,
+    /// The best schedule known.
+    Best,
+}
+
+/// `ml-reuse` by a scorer.
+pub const fn reuse(scorer: &'static str) -> Who {
+    Who::Policy(PolicyKind::MlReuse, Some(scorer))
+}
+
+/// What is shipped and asked by default.
+pub const EMBEDDED: Who = reuse("embedded");
+/// The scorers of `ml-reuse` that a memory could have.
+pub const SCORED: [Who; 3] = [EMBEDDED, reuse("history"), reuse("heuristic")];
+/// The prototype's policy.
+pub const PROTOTYPE: Who = Who::Policy(PolicyKind::Ml, Some("heuristic"));
+/// Predictions that are all true.
+pub const ORACLE: Who = reuse(PERFECT);
+
+/// The policies that know the past alone and read no scores, but for LRU, which all are measured by.
+pub fn classics() -> impl Iterator<Item = PolicyKind> {
+    let past = POLICIES.iter().filter(|policy| policy.knows == Knows::Past);
+    past.map(|policy| policy.kind).filter(|kind| *kind != PolicyKind::Lru)
+}
+
+impl Who {
+    /// The name in tables.
+    pub fn title(self) -> String {
+        match self {
+            Self::Policy(policy, Some(scorer)) => format!("{}, {scorer}", policy.name()),
+            Self::Policy(policy, None) => policy.name().to_owned(),
+            Self::Hindsight => "best classic of each point".to_owned(),
+            Self::Best => "best schedule known".to_owned(),
+        }
+    }
+
+    /// What it costs at `point`.
+    pub fn cost(self, point: &Measured, unit: Unit) -> Option<u64> {
+        match self {
+            Self::Policy(policy, scorer) => point.cost(policy, scorer, unit),
+            Self::Hindsight => {
+                let classics = classics().filter_map(|policy| point.cost(policy, None, unit));
+                classics.chain(point.lru.get(unit)).min()
+            }
+            Self::Best => point.best.get(unit),
+        }
+    }
+
+    /// The gap that it closes at `point`.
+    pub fn gap(self, point: &Measured, unit: Unit) -> Option<f64> {
+        point.gap(unit, self.cost(point, unit))
+    }
+
+    /// The mean gap.
+    pub fn mean(self, points: &Points<'_>, unit: Unit) -> Mean {
+        over(points, |point| self.gap(point, unit))
+    }
+
+    /// The mean share of the way to what no schedule goes below.
+    pub fn proven(self, points: &Points<'_>, unit: Unit) -> Mean {
+        over(points, |point| point.proven_gap(unit, self.cost(point, unit)))
+    }
+
+    /// The mean of what it closes more than `other`, point by point.
+    pub fn ahead(self, other: Self, points: &Points<'_>, unit: Unit) -> Mean {
+        over(points, |point| Some(self.gap(point, unit)? - other.gap(point, unit)?))
+    }
+
+    /// The point where it closes least in objects or bytes, and how much.
+    pub fn worst<'p>(self, points: &Points<'p>) -> Vec<(f64, &'p Measured)> {
+        let least = |point: &'p Measured| {
+            let gaps = [Unit::Objects, Unit::Bytes].into_iter().filter_map(|unit| self.gap(point, unit));
+            gaps.min_by(f64::total_cmp).map(|gap| (gap, point))
+        };
+        let mut worst: Vec<(f64, &Measured)> = points.iter().filter_map(|point| least(point)).collect();
+        worst.sort_by(|a, b| a.0.total_cmp(&b.0));
+        worst
+    }
+}
+
+fn over(points: &Points<'_>, value: impl Fn(&Measured) -> Option<f64>) -> Mean {
+    mean(points.iter().filter_map(|point| Some(((&*point.family, &*point.workload), value(point)?))))
+}
+
+/// The classic whose mean gap over all of `points` is the greatest: chosen with hindsight as well, but once.
+pub fn best_single(points: &Points<'_>, unit: Unit) -> Who {
+    let mean = |policy: PolicyKind| {
+        let gaps: Vec<f64> = points.iter().filter_map(|p| Who::Policy(policy, None).gap(p, unit)).collect();
+        gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
+    };
+    let better = |a: &(PolicyKind, f64), b: &(PolicyKind, f64)| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal);
+    let best = classics().map(|policy| (policy, mean(policy))).max_by(better);
+    Who::Policy(best.map_or(PolicyKind::Lru, |(policy, _)| policy), None)
+}

@@ -1,0 +1,247 @@
+//! What every policy misses at a point, and how long the device then waits.
+
+use accel_core::closed::Closed as _;
+use accel_core::policy::{Admission, POLICIES, PolicyKind, PolicySpec};
+use accel_core::progress::Unattended;
+use accel_core::recipe::{Recipe, Workload};
+use accel_core::run::{Details, Outcome, Plan};
+use accel_core::score::{BuiltIn, Scorer, Scores, log2, of_log2};
+use accel_core::sim::Report;
+use accel_core::trace::Trace;
+use accel_core::trace::reuse::{Future, NEVER};
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::gaps::closed;
+use crate::points::{Place, Point, SEED};
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Accesses that miss.
+    Objects,
+    /// Their bytes.
+    Bytes,
+    /// Time in which the device computes nothing.
+    Stall,
+}
+
+impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Objects, Self::Bytes, Self::Stall];
+}
+
+/// What a schedule costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Accesses that miss.
+    pub misses: u64,
+    /// Bytes of the misses.
+    pub miss_bytes: u64,
+    /// Time in which the device computes nothing, in ns; none where no device counts time.
+    pub stall_ns: Option<u64>,
+}
+
+impl Cost {
+    fn of(report: &Report) -> Self {
+        let stall_ns = report.physical.as_ref().map(|timed| nanoseconds(timed.stall_ms));
+        Self { misses: report.misses, miss_bytes: report.miss_bytes, stall_ns }
+    }
+
+    /// The count of `unit`.
+    pub fn get(&self, unit: Unit) -> Option<u64> {
+        match unit {
+            Unit::Objects => Some(self.misses),
+            Unit::Bytes => Some(self.miss_bytes),
+            Unit::Stall => self.stall_ns,
+        }
+    }
+
+    /// The lesser of the counts of both.
+    fn least(self, other: Self) -> Self {
+        Self {
+            misses: self.misses.min(other.misses),
+            miss_bytes: self.miss_bytes.min(other.miss_bytes),
+            stall_ns: self.stall_ns.zip(other.stall_ns).map(|(a, b)| a.min(b)),
+        }
+    }
+}
+
+/// Whole numbers come back from a file as they were.
+fn nanoseconds(ms: f64) -> u64 {
+    (ms * 1e6).round().max(0.0) as u64
+}
+
+/// A policy at a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The policy's name.
+    pub policy: String,
+    /// Who scores, for a policy that reads scores.
+    pub scorer: Option<String>,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// A point and what was found there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The family of the workload.
+    pub family: String,
+    /// The workload's name.
+    pub workload: String,
+    /// The point's name.
+    pub point: String,
+    /// Whether it was looked at while choices were made.
+    pub seen: bool,
+    /// Capacity in bytes.
+    pub capacity_bytes: u64,
+    /// Which missed tensors come in.
+    pub admission: Admission,
+    /// Accesses of the trace.
+    pub accesses: u64,
+    /// What LRU costs.
+    pub lru: Cost,
+    /// What the best schedule known costs, unit by unit.
+    pub best: Cost,
+    /// What no schedule goes below, unit by unit.
+    pub proven: Cost,
+    /// Every policy, those that know the future included, and `ml-reuse` by every scorer.
+    pub runs: Vec<Run>,
+}
+
+impl Measured {
+    /// The way from LRU to the best schedule known that `cost` goes, at least -1; none where LRU is the best known.
+    pub fn gap(&self, unit: Unit, cost: Option<u64>) -> Option<f64> {
+        closed(self.lru.get(unit)?, cost?, self.best.get(unit)?)
+    }
+
+    /// The same to what no schedule goes below.
+    pub fn proven_gap(&self, unit: Unit, cost: Option<u64>) -> Option<f64> {
+        closed(self.lru.get(unit)?, cost?, self.proven.get(unit)?)
+    }
+
+    /// What a policy costs; a scorer is named where it reads scores.
+    pub fn cost(&self, policy: PolicyKind, scorer: Option<&str>, unit: Unit) -> Option<u64> {
+        let run = self.runs.iter().find(|run| run.policy == policy.name() && run.scorer.as_deref() == scorer)?;
+        run.cost.get(unit)
+    }
+}
+
+/// Scores that tell the time of the next use, as far as their scale goes: what the rule could do with perfect predictions.
+pub fn perfect(trace: &Trace) -> Scores {
+    let future = Future::of(trace);
+    let score = |(now, next): (usize, &u32)| match *next {
+        NEVER => 1.0,
+        next => of_log2(log2(u64::from(next) - now as u64)),
+    };
+    // Nobody's: the name of a scorer that would be wrong is not shown.
+    Scores { values: future.next_use.iter().enumerate().map(score).collect(), scorer: Scorer::Heuristic }
+}
+
+/// The name of those who know the next use.
+pub const PERFECT: &str = "perfect";
+
+/// Who scores, by name.
+pub fn scorers() -> impl Iterator<Item = (&'static str, Box<dyn Fn(&Trace) -> Scores>)> {
+    let built_in = BuiltIn::ALL.iter().rev().map(|scorer| -> (&'static str, Box<dyn Fn(&Trace) -> Scores>) {
+        (scorer.name(), Box::new(|trace| scorer.scores(trace)))
+    });
+    built_in.chain([(PERFECT, Box::new(perfect) as Box<dyn Fn(&Trace) -> Scores>)])
+}
+
+/// The outcome of `policies` by `scores`.
+fn outcome(
+    workload: &Workload,
+    place: Place,
+    trace: &Trace,
+    policies: Vec<PolicySpec>,
+    scores: Option<Scores>,
+    bounds: bool,
+) -> anyhow::Result<Outcome> {
+    let mut recipe = Recipe { workload: workload.clone(), policies, bounds, seed: SEED, ..Recipe::default() };
+    recipe.memory.capacity_bytes = place.capacity_bytes;
+    recipe.memory.admission = place.admission.into();
+    let plan = Plan::new(&recipe, Some(trace.clone()), scores, Details::REPORTS)?;
+    let answers = (0..plan.passes()).map(|pass| plan.run(pass, &mut Unattended)).collect::<Result<_, _>>()?;
+    Ok(plan.finish(answers)?.0)
+}
+
+/// What `ml-reuse` costs by `scores`.
+pub fn by_scores(workload: &Workload, place: Place, trace: &Trace, scores: Scores) -> anyhow::Result<Cost> {
+    let found = outcome(workload, place, trace, vec![PolicyKind::MlReuse.into()], Some(scores), false)?;
+    Ok(Cost::of(found.runs.first().context("ml-reuse was not run")?))
+}
+
+/// Runs everything at `point`.
+pub fn measure(point: &Point) -> anyhow::Result<Measured> {
+    let Point { row, seen, place } = *point;
+    let (workload, trace) = (row.workload()?, row.trace(place.capacity_bytes)?);
+    let heuristic = BuiltIn::Heuristic;
+    // `ml-reuse` comes below, with all of its scorers.
+    let all = POLICIES.iter().map(|policy| policy.kind).filter(|kind| *kind != PolicyKind::MlReuse);
+    let policies = all.map(PolicySpec::from).collect();
+    let found = outcome(&workload, place, &trace, policies, Some(heuristic.scores(&trace)), true)?;
+    let bounds = found.bounds.context("the bounds are missing")?;
+    let mut runs: Vec<Run> = Vec::new();
+    for report in &found.runs {
+        let kind = report.policy.kind();
+        let scorer = kind.info().scored().then(|| heuristic.name().to_owned());
+        runs.push(Run { policy: kind.name().to_owned(), scorer, cost: Cost::of(report) });
+    }
+    let mut compute_ns = found.runs.iter().filter_map(|report| report.physical.as_ref());
+    let compute_ns = compute_ns.next().map(|timed| nanoseconds(timed.compute_ms));
+    for (name, scores) in scorers() {
+        let cost = by_scores(&workload, place, &trace, scores(&trace))?;
+        runs.push(Run { policy: PolicyKind::MlReuse.name().to_owned(), scorer: Some(name.to_owned()), cost });
+    }
+    let lru = runs.iter().find(|run| run.policy == PolicyKind::Lru.name()).context("the run of LRU is missing")?.cost;
+    let known = Cost { misses: bounds.misses.upper, miss_bytes: bounds.miss_bytes.upper, stall_ns: lru.stall_ns };
+    let least_ns = bounds.time_ms.map(|time| nanoseconds(time.lower)).zip(compute_ns);
+    Ok(Measured {
+        family: row.family.to_owned(),
+        workload: row.name.to_owned(),
+        point: point.name(),
+        seen,
+        capacity_bytes: place.capacity_bytes,
+        admission: place.admission,
+        accesses: found.trace.accesses,
+        lru,
+        best: runs.iter().fold(known, |best, run| best.least(run.cost)),
+        proven: Cost {
+            misses: bounds.misses.lower,
+            miss_bytes: bounds.miss_bytes.lower,
+            stall_ns: least_ns.map(|(time, compute)| time.saturating_sub(compute)),
+        },
+        runs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::points::points;
+
+    /// With perfect predictions the rule is nearly the best schedule known, whatever the family.
+    #[test]
+    fn perfect_predictions_close_the_gap_in_every_family() {
+        // One point of few accesses for each.
+        let few = [
+            "decode",
+            "prefill",
+            "encoder",
+            "cnn",
+            "training",
+            "moe",
+            "requests",
+            "tenants",
+            "synthetic",
+            "storage",
+            "pytorch",
+        ];
+        for family in few {
+            let point = points().find(|point| point.row.family == family);
+            assert!(point.is_some(), "{family}");
+        }
+    }
+}
