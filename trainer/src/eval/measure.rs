@@ -1,6 +1,5 @@
 //! What every policy misses at a point, and how long the device then waits.
 
-use accel_core::closed::Closed as _;
 use accel_core::policy::{Admission, POLICIES, PolicyKind, PolicySpec};
 use accel_core::progress::Unattended;
 use accel_core::recipe::{Recipe, Workload};

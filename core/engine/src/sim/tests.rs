@@ -352,7 +352,7 @@ fn few_high(step: u32, rng: &mut Rng) -> u32 {
 }
 
 /// Any.
-fn any(_: u32, rng: &mut Rng) -> u32 {
+fn whichever(_: u32, rng: &mut Rng) -> u32 {
     rng.below(200)
 }
 
@@ -373,7 +373,7 @@ fn phases_that_swap_cost_little_more_than_lru() {
         ("lately", lately),
         ("few low", few_low),
         ("few high", few_high),
-        ("any", any),
+        ("whichever", whichever),
     ];
     let same = vec![3; 200];
     let different: Vec<u64> = (0..200).map(|i| 1 + i * 7 % 6).collect();
