@@ -1,7 +1,5 @@
 //! Who is compared: policies and scorers, and the best of the classics in two senses.
 
-use std::cmp::Ordering;
-
 use accel_core::policy::{Knows, POLICIES, PolicyKind};
 
 use super::gaps::{Mean, mean};
@@ -27,9 +25,11 @@ pub const fn reuse(scorer: &'static str) -> Who {
 }
 
 /// What is shipped and asked by default.
-pub const EMBEDDED: Who = reuse("embedded");
-/// The scorers of `ml-reuse` that a memory could have.
-pub const SCORED: [Who; 3] = [EMBEDDED, reuse("history"), reuse("heuristic")];
+pub const EMBEDDED: Who = reuse(SCORERS[0]);
+/// The scorers that a memory could have, the one that is asked by default first.
+pub const SCORERS: [&str; 3] = ["embedded", "history", "heuristic"];
+/// `ml-reuse` by each of them.
+pub const SCORED: [Who; 3] = [EMBEDDED, reuse(SCORERS[1]), reuse(SCORERS[2])];
 /// The prototype's policy.
 pub const PROTOTYPE: Who = Who::Policy(PolicyKind::Ml, Some("heuristic"));
 /// Predictions that are all true.
@@ -84,7 +84,7 @@ impl Who {
         over(points, |point| Some(self.gap(point, unit)? - other.gap(point, unit)?))
     }
 
-    /// The point where it closes least in objects or bytes, and how much.
+    /// The points, and the lesser of the gaps that it closes in objects and in bytes, the least first.
     pub fn worst<'p>(self, points: &Points<'p>) -> Vec<(f64, &'p Measured)> {
         let least = |point: &'p Measured| {
             let gaps = [Unit::Objects, Unit::Bytes].into_iter().filter_map(|unit| self.gap(point, unit));
@@ -106,7 +106,8 @@ pub fn best_single(points: &Points<'_>, unit: Unit) -> Who {
         let gaps: Vec<f64> = points.iter().filter_map(|p| Who::Policy(policy, None).gap(p, unit)).collect();
         gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
     };
-    let better = |a: &(PolicyKind, f64), b: &(PolicyKind, f64)| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal);
-    let best = classics().map(|policy| (policy, mean(policy))).max_by(better);
+    let all = classics().map(|policy| (policy, mean(policy)));
+    // Of equals the first.
+    let best = all.reduce(|best, other| if other.1 > best.1 { other } else { best });
     Who::Policy(best.map_or(PolicyKind::Lru, |(policy, _)| policy), None)
 }

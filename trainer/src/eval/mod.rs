@@ -201,3 +201,79 @@ fn write(all: &[Measured], out: &Path) -> anyhow::Result<()> {
     }
     put(folder.join("points.parquet"), &table::write(all)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(folder: &Path, threads: usize) -> Options {
+        let keep = Some(folder.join("kept.jsonl"));
+        Options { only: None, out: None, keep, fresh: false, threads: Some(threads) }
+    }
+
+    /// The smallest of all.
+    fn tiny() -> Vec<Point> {
+        points().filter(|point| point.name().contains("decoder at inference")).collect()
+    }
+
+    fn files(all: &[Measured], out: &Path) -> Vec<Vec<u8>> {
+        write(all, out).unwrap();
+        let names = ["evaluation.md", "evaluation/families.svg", "evaluation/points.svg", "evaluation/points.parquet"];
+        names.map(|name| fs::read(out.join(name)).unwrap()).into()
+    }
+
+    /// Stopped in the middle of a line, and gone on with more threads: the same bytes.
+    #[test]
+    fn a_run_that_was_stopped_goes_on_and_gives_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = measured(&tiny(), &options(folder.path(), 1)).unwrap();
+        assert_eq!(whole.len(), 2);
+        let path = folder.path().join("kept.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 100]).unwrap();
+        assert_eq!(kept(&path).unwrap().len(), 1);
+        let again = measured(&tiny(), &options(folder.path(), 3)).unwrap();
+        assert_eq!(again, whole);
+        assert_eq!(files(&whole, &folder.path().join("a")), files(&again, &folder.path().join("b")));
+        // Nothing is left to measure.
+        let size = fs::metadata(&path).unwrap().len();
+        assert_eq!(measured(&tiny(), &options(folder.path(), 2)).unwrap(), whole);
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        let digest = hex(&Sha256::digest(serde_json::to_string(&whole).unwrap()));
+        assert_eq!(
+            digest, DIGEST,
+            "results have changed: raise VERSION, run cargo xtask eval, and put this digest here"
+        );
+    }
+
+    /// Of what is measured at [`tiny`], so that a change of it is told by [`VERSION`].
+    const DIGEST: &str = "2ebc92ba58ba8c4c";
+
+    #[test]
+    fn a_result_depends_on_its_memory() {
+        let all: Vec<Point> = points().collect();
+        let hashes: std::collections::BTreeSet<String> = all.iter().map(hash).collect();
+        assert_eq!(hashes.len(), all.len());
+    }
+
+    #[test]
+    fn no_point_is_an_error() {
+        let options = Options { only: Some("no such point".into()), ..options(Path::new("."), 1) };
+        assert!(eval(&options).unwrap_err().to_string().contains("no point's name holds"));
+    }
+
+    /// The README quotes the page, and the page is that of this version and network.
+    #[test]
+    fn the_readme_quotes_the_evaluation() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let words = |name: &str| {
+            let text = fs::read_to_string(root.join(name)).unwrap();
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let page = words("docs/evaluation.md");
+        let quote = page.split("On ").nth(1).unwrap().split(" ## ").next().unwrap();
+        assert!(words("README.md").contains(quote), "the README does not say: On {quote}");
+        let made = format!("results version {VERSION}, seed {SEED}, network {}", hex(&Sha256::digest(TRAINED)));
+        assert!(page.contains(&made), "docs/evaluation.md is of another version: run cargo xtask eval");
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use accel_core::policy::{Admission, PolicyKind};
 
-use super::compare::{EMBEDDED, ORACLE, PROTOTYPE, Points, SCORED, Who, best_single, classics, reuse};
+use super::compare::{EMBEDDED, ORACLE, PROTOTYPE, Points, SCORED, SCORERS, Who, best_single, classics, reuse};
 use super::gaps::Mean;
 use super::measure::{Measured, Unit};
 
@@ -378,7 +378,7 @@ fn by_admission(out: &mut String, all: &[Measured]) {
 
 fn worst(out: &mut String, all: &[Measured]) {
     let _ = writeln!(out, "\n## The worst points of each scorer\n");
-    head(out, "objects / bytes", &["embedded", "history", "heuristic", "best classic of each point"]);
+    head(out, "objects / bytes", &["worst of", "embedded", "history", "heuristic", "best classic of each point"]);
     for who in SCORED {
         for (name, seen) in HALVES {
             for (_, point) in who.worst(&half(all, seen)).into_iter().take(WORST) {
@@ -386,7 +386,8 @@ fn worst(out: &mut String, all: &[Measured]) {
                     let gaps = pair(|unit| other.gap(point, unit));
                     if other == who { format!("**{gaps}**") } else { gaps }
                 });
-                row(out, std::iter::once(format!("{} ({name})", point.point)).chain(cells));
+                let of = SCORERS.iter().zip(SCORED).find(|(_, scored)| *scored == who).map_or("", |(scorer, _)| scorer);
+                row(out, [format!("{} ({name})", point.point), of.to_owned()].into_iter().chain(cells));
             }
         }
     }

@@ -111,3 +111,55 @@ pub(super) fn write(all: &[Measured]) -> anyhow::Result<Vec<u8>> {
     group.close()?;
     Ok(writer.into_inner()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use accel_core::policy::Admission;
+    use bytes::Bytes;
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::RowAccessor as _;
+
+    use super::*;
+
+    #[test]
+    fn every_run_is_a_row() {
+        let cost = |misses, stall_ns| Cost { misses, miss_bytes: 10 * misses, stall_ns };
+        let run = |policy: &str, scorer: Option<&str>, misses| Run {
+            policy: policy.into(),
+            scorer: scorer.map(Into::into),
+            cost: cost(misses, None),
+        };
+        let point = Measured {
+            family: "decode".into(),
+            workload: "w".into(),
+            point: "decode w".into(),
+            seen: false,
+            capacity_bytes: 1000,
+            admission: Admission::Bypass,
+            accesses: 200,
+            lru: cost(100, None),
+            best: cost(20, None),
+            proven: cost(0, None),
+            runs: vec![run("lru", None, 100), run("ml-reuse", Some("perfect"), 60)],
+        };
+        let reader = SerializedFileReader::new(Bytes::from(write(&[point]).unwrap())).unwrap();
+        let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 2);
+        let at = |name: &str| COLUMNS.iter().position(|(column, _)| *column == name).unwrap();
+        let text = |row: usize, name: &str| rows[row].get_string(at(name)).unwrap().clone();
+        assert_eq!(
+            ["family", "half", "admission", "policy"].map(|n| text(0, n)),
+            ["decode", "never seen", "bypass", "lru"]
+        );
+        assert_eq!(["knows", "scorer"].map(|n| text(1, n)), ["future", "perfect"]);
+        assert_eq!(text(0, "knows"), "past");
+        assert!(rows[0].get_string(at("scorer")).is_err() && rows[1].get_long(at("stall_ns")).is_err());
+        assert_eq!(
+            (rows[1].get_long(at("misses")).unwrap(), rows[1].get_long(at("best_miss_bytes")).unwrap()),
+            (60, 200)
+        );
+        let gaps = ["gap_objects", "gap_bytes", "proven_gap_bytes"].map(|n| rows[1].get_double(at(n)).unwrap());
+        assert_eq!(gaps, [0.5, 0.5, 0.4]);
+        assert!(rows[1].get_double(at("gap_stall")).is_err());
+    }
+}
