@@ -117,14 +117,15 @@ fn rounded(n: u64) -> u64 {
 }
 
 /// A size as people write it.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let rounded = rounded(bytes);
     let unit = (rounded.ilog2() / 10).min(UNITS.len() as u32 - 1);
     format!("{} {}", rounded >> (10 * unit), UNITS[unit as usize])
 }
 
-fn verb(mode: Mode) -> &'static str {
+/// What an access does to its tensor.
+pub(super) fn verb(mode: Mode) -> &'static str {
     match mode {
         Mode::Read => "read",
         Mode::Write => "written",
