@@ -7,7 +7,7 @@ use accel_core::policy::{PolicyKind, Setup};
 use accel_core::sim::simulate;
 use anyhow::Context as _;
 
-use crate::eval::measure::scorers;
+use crate::eval::measure::{Predictor, predictors};
 use crate::points::points;
 
 /// Seconds that this thread has had a processor, which others on the machine do not change; none but on Linux.
@@ -27,9 +27,10 @@ pub fn speed(out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "By the time of {}:", if processor_s().is_some() { "one processor" } else { "the clock" })?;
     let start = Instant::now();
     let seconds = || processor_s().unwrap_or_else(|| start.elapsed().as_secs_f64());
-    for (name, scores) in scorers() {
+    for predictor in predictors().filter(|predictor| matches!(predictor, Predictor::BuiltIn(_))) {
+        let name = predictor.name();
         let began = seconds();
-        let scores = scores(&trace);
+        let scores = predictor.scores(&trace);
         let scored = seconds() - began;
         simulate(PolicyKind::MlReuse, &Setup { scores: Some(&scores), ..setup.clone() }, &trace)?;
         let all = seconds() - began;

@@ -111,3 +111,59 @@ pub fn best_single(points: &Points<'_>, unit: Unit) -> Who {
     let best = all.reduce(|best, other| if other.1 > best.1 { other } else { best });
     Who::Policy(best.map_or(PolicyKind::Lru, |(policy, _)| policy), None)
 }
+
+#[cfg(test)]
+mod tests {
+    use accel_core::policy::Admission;
+    use accel_core::score::BuiltIn;
+
+    use super::super::measure::{Cost, Run};
+    use super::*;
+
+    #[test]
+    fn every_scorer_is_compared() {
+        assert_eq!(BuiltIn::ALL.iter().map(|scorer| scorer.name()).collect::<Vec<_>>(), SCORERS);
+        assert_eq!(BuiltIn::default().name(), SCORERS[0]);
+    }
+
+    /// A point where LRU misses 100, the best schedule 0, and others so many.
+    fn point(workload: &str, runs: &[(PolicyKind, Option<&str>, u64)]) -> Measured {
+        let cost = |misses| Cost { misses, miss_bytes: misses, stall_ns: None };
+        let run = |(policy, scorer, misses): &(PolicyKind, Option<&str>, u64)| Run {
+            policy: policy.name().into(),
+            scorer: scorer.map(Into::into),
+            cost: cost(*misses),
+        };
+        Measured {
+            family: "any".into(),
+            workload: workload.into(),
+            point: workload.into(),
+            seen: true,
+            capacity_bytes: 1,
+            admission: Admission::Always,
+            accesses: 200,
+            lru: cost(100),
+            best: cost(0),
+            proven: cost(0),
+            runs: runs.iter().map(run).collect(),
+        }
+    }
+
+    #[test]
+    fn the_best_are_chosen_with_hindsight() {
+        use PolicyKind::{Belady, Fifo, Lirs, MlReuse};
+        let embedded = Some("embedded");
+        let a = point("a", &[(Fifo, None, 50), (Lirs, None, 90), (Belady, None, 0), (MlReuse, embedded, 40)]);
+        let b = point("b", &[(Fifo, None, 90), (Lirs, None, 20), (Belady, None, 0), (MlReuse, embedded, 30)]);
+        let c = point("c", &[(Fifo, None, 130), (Lirs, None, 120), (Belady, None, 0), (MlReuse, embedded, 110)]);
+        let points = [&a, &b, &c];
+        // Not one that knows the future: LIRS closes .1, .8 and -.2; FIFO .5, .1 and -.3.
+        assert_eq!(best_single(&points, Unit::Objects), Who::Policy(Lirs, None));
+        let gaps = points.map(|point| Who::Hindsight.gap(point, Unit::Bytes).unwrap());
+        assert_eq!(gaps, [0.5, 0.8, 0.0]);
+        let ahead = EMBEDDED.ahead(Who::Hindsight, &points, Unit::Objects);
+        assert!((ahead.mean - (0.1 - 0.1 - 0.1) / 3.0).abs() < 1e-12, "{ahead:?}");
+        assert_eq!(EMBEDDED.worst(&points)[0], (-0.1, points[2]));
+        assert_eq!((EMBEDDED.mean(&points, Unit::Stall).count, EMBEDDED.mean(&points, Unit::Bytes).count), (0, 3));
+    }
+}

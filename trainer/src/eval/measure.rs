@@ -127,8 +127,43 @@ impl Measured {
     }
 }
 
+/// Who predicts, for `ml-reuse`.
+#[derive(Debug, Clone, Copy)]
+pub enum Predictor {
+    /// One of the scorers that are shipped.
+    BuiltIn(BuiltIn),
+    /// One that knows the next use.
+    Perfect,
+}
+
+/// The name of [`Predictor::Perfect`].
+pub const PERFECT: &str = "perfect";
+
+/// Every predictor.
+pub fn predictors() -> impl Iterator<Item = Predictor> {
+    BuiltIn::ALL.iter().copied().map(Predictor::BuiltIn).chain([Predictor::Perfect])
+}
+
+impl Predictor {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BuiltIn(scorer) => scorer.name(),
+            Self::Perfect => PERFECT,
+        }
+    }
+
+    /// A score for every access.
+    pub fn scores(self, trace: &Trace) -> Scores {
+        match self {
+            Self::BuiltIn(scorer) => scorer.scores(trace),
+            Self::Perfect => perfect(trace),
+        }
+    }
+}
+
 /// Scores that tell the time of the next use, as far as their scale goes: what the rule could do with perfect predictions.
-pub fn perfect(trace: &Trace) -> Scores {
+fn perfect(trace: &Trace) -> Scores {
     let future = Future::of(trace);
     let score = |(now, next): (usize, &u32)| match *next {
         NEVER => 1.0,
@@ -136,17 +171,6 @@ pub fn perfect(trace: &Trace) -> Scores {
     };
     // Nobody's: the name of a scorer that would be wrong is not shown.
     Scores { values: future.next_use.iter().enumerate().map(score).collect(), scorer: Scorer::Heuristic }
-}
-
-/// The name of those who know the next use.
-pub const PERFECT: &str = "perfect";
-
-/// Who scores, by name.
-pub fn scorers() -> impl Iterator<Item = (&'static str, Box<dyn Fn(&Trace) -> Scores>)> {
-    let built_in = BuiltIn::ALL.iter().rev().map(|scorer| -> (&'static str, Box<dyn Fn(&Trace) -> Scores>) {
-        (scorer.name(), Box::new(|trace| scorer.scores(trace)))
-    });
-    built_in.chain([(PERFECT, Box::new(perfect) as Box<dyn Fn(&Trace) -> Scores>)])
 }
 
 /// The outcome of `policies` by `scores`.
@@ -167,7 +191,7 @@ fn outcome(
 }
 
 /// What `ml-reuse` costs by `scores`.
-pub fn by_scores(workload: &Workload, place: Place, trace: &Trace, scores: Scores) -> anyhow::Result<Cost> {
+fn by_scores(workload: &Workload, place: Place, trace: &Trace, scores: Scores) -> anyhow::Result<Cost> {
     let found = outcome(workload, place, trace, vec![PolicyKind::MlReuse.into()], Some(scores), false)?;
     Ok(Cost::of(found.runs.first().context("ml-reuse was not run")?))
 }
@@ -190,9 +214,10 @@ pub fn measure(point: &Point) -> anyhow::Result<Measured> {
     }
     let mut compute_ns = found.runs.iter().filter_map(|report| report.physical.as_ref());
     let compute_ns = compute_ns.next().map(|timed| nanoseconds(timed.compute_ms));
-    for (name, scores) in scorers() {
-        let cost = by_scores(&workload, place, &trace, scores(&trace))?;
-        runs.push(Run { policy: PolicyKind::MlReuse.name().to_owned(), scorer: Some(name.to_owned()), cost });
+    for predictor in predictors() {
+        let cost = by_scores(&workload, place, &trace, predictor.scores(&trace))?;
+        let scorer = Some(predictor.name().to_owned());
+        runs.push(Run { policy: PolicyKind::MlReuse.name().to_owned(), scorer, cost });
     }
     let lru = runs.iter().find(|run| run.policy == PolicyKind::Lru.name()).context("the run of LRU is missing")?.cost;
     let known = Cost { misses: bounds.misses.upper, miss_bytes: bounds.miss_bytes.upper, stall_ns: lru.stall_ns };
