@@ -169,7 +169,8 @@ fn on_all<T: Send>(
 pub fn eval(options: &Options) -> anyhow::Result<()> {
     let wanted = |point: &Point| options.only.as_ref().is_none_or(|only| point.name().contains(only));
     let points: Vec<Point> = points().filter(wanted).collect();
-    anyhow::ensure!(!points.is_empty(), "no point's name holds \"{}\"", options.only.as_deref().unwrap_or_default());
+    let only = options.only.as_deref().unwrap_or_default();
+    anyhow::ensure!(!points.is_empty(), "no point's name holds \"{only}\": name a family, such as decode, or a model");
     let all = measured(&points, options)?;
     let out = match (&options.out, &options.only) {
         (Some(out), _) => out.as_path(),

@@ -208,7 +208,11 @@ fn introduction(out: &mut String, all: &[Measured], made: &str) {
         "Brackets hold 95 % bootstrap intervals: workloads are drawn anew, each with all of its points. They tell how much \
          the choice of workloads matters, not what other kinds of workloads would give.",
     );
-    let _ = writeln!(out, "\nEvery run is a row of [points.parquet](evaluation/points.parquet).");
+    paragraph(
+        out,
+        "Every run is a row of [points.parquet](evaluation/points.parquet), with what it costs, what the best schedule known \
+         costs, the proven bound, and both gaps.",
+    );
 }
 
 fn summary(out: &mut String, all: &[Measured]) {
