@@ -1,8 +1,9 @@
 //! Trains the policy that is shipped, and measures what it is worth.
 
 pub mod embedded;
-pub mod gauge;
+pub mod eval;
 pub mod network;
 pub mod points;
+pub mod speed;
 pub mod storage;
 pub mod workloads;

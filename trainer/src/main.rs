@@ -1,35 +1,47 @@
 //! `accel-trainer`: see the library.
 
 use std::io::{stderr, stdout};
+use std::path::{Path, PathBuf};
 
 use accel_trainer::embedded::{SHIPPED, train};
-use accel_trainer::gauge::{gauge, speed};
+use accel_trainer::eval::{Options, eval};
+use accel_trainer::speed::speed;
 use anyhow::Context as _;
+use clap::{Parser, Subcommand};
 
-/// The file that is shipped, from the root of the repository.
-const SHIPPED_FILE: &str = "core/engine/src/score/embedded.bin";
+#[derive(Parser)]
+#[command(name = "accel-trainer", about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train the network that is shipped: from a seed, the same bytes on every machine.
+    Embedded {
+        /// The file to write, from the root of the repository.
+        #[arg(default_value = "core/engine/src/score/embedded.bin")]
+        file: PathBuf,
+    },
+    /// Measure every policy and every scorer at every point; writes docs/evaluation.md, its plots and its table.
+    Eval(Options),
+    /// Measure scorers in accesses per second.
+    Speed,
+}
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
-        ["embedded"] => embedded(SHIPPED_FILE),
-        ["embedded", path] => embedded(path),
-        ["gauge"] => gauge(None, &mut stdout()),
-        ["gauge", keep] => gauge(Some(keep), &mut stdout()),
-        ["speed"] => speed(&mut stdout()),
-        _ => anyhow::bail!(
-            "say one of\n  \
-             accel-trainer embedded [FILE]  trains the network that is shipped, into its place in the repository or FILE\n  \
-             accel-trainer gauge [FILE]     measures policies; FILE keeps what does not depend on scorers\n  \
-             accel-trainer speed            measures scorers in accesses per second"
-        ),
+    match Cli::parse().command {
+        Command::Embedded { file } => embedded(&file),
+        Command::Eval(options) => eval(&options),
+        Command::Speed => speed(&mut stdout()),
     }
 }
 
-fn embedded(path: &str) -> anyhow::Result<()> {
+fn embedded(file: &Path) -> anyhow::Result<()> {
     let weights = train(&SHIPPED, &mut stderr())?;
     let bytes: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
-    std::fs::write(path, bytes)
-        .with_context(|| format!("cannot write {path}: run it from the root of the repository, or name a file"))
+    std::fs::write(file, bytes).with_context(|| {
+        format!("cannot write {}: run it from the root of the repository, or name a file", file.display())
+    })
 }

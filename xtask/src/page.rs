@@ -26,8 +26,8 @@ struct Module {
 
 /// The first is the page, which starts its worker; the others are loaded when they are needed.
 const MODULES: [Module; 4] = [
-    Module { name: "accel-app", budget: 300_000, what: "page" },
-    Module { name: "accel-worker", budget: 450_000, what: "worker" },
+    Module { name: "accel-app", budget: 360_000, what: "page" },
+    Module { name: "accel-worker", budget: 400_000, what: "worker" },
     Module { name: "accel-extra", budget: 500_000, what: "importers and statistics, loaded on demand" },
     Module { name: "accel-kernel-page", budget: 930_000, what: "Kernel page, loaded on demand" },
 ];
