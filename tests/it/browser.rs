@@ -172,7 +172,8 @@ async fn the_first_answer_comes_with_the_page() {
     let mut runs: Vec<_> = native.runs.iter().collect();
     runs.sort_by_key(|run| run.miss_bytes);
     let titles: Vec<String> = runs.iter().map(|run| run.policy.title()).collect();
-    let shown = browser.script("return [...document.querySelectorAll('.ranking button')].map(b => b.innerText.trim())").await;
+    let shown =
+        browser.script("return [...document.querySelectorAll('.ranking button')].map(b => b.innerText.trim())").await;
     assert_eq!(shown, serde_json::json!(titles));
     browser.find(".ranking li:first-child button").await.click().await.unwrap();
     let pale = "return document.querySelectorAll('.ranking li.pale').length";

@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 11] = [
+const ORDERS: [(&str, &[&str]); 12] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::run::run;
+use accel_core::run::{Outcome, run};
 use anyhow::{Context as _, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -152,7 +152,11 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
 fn first_answer() -> anyhow::Result<(Vec<u8>, String)> {
     let recipe = Recipe::default();
     let outcome = run(&recipe, &mut Unattended)?;
-    Ok((postcard::to_allocvec(&(recipe.to_json()?, &outcome))?, outcome.headline))
+    let bytes = postcard::to_allocvec(&(recipe.to_json()?, &outcome))?;
+    // The page and its worker speak postcard, in which no field may be left out.
+    let read: (String, Outcome) = postcard::from_bytes(&bytes).context("the page could not read an outcome")?;
+    anyhow::ensure!(read.1 == outcome, "the page would read another outcome than was written");
+    Ok((bytes, outcome.headline))
 }
 
 /// Prints what each module takes once gzipped; fails where one is over its budget and `build` keeps to it.

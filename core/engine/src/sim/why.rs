@@ -55,7 +55,6 @@ pub struct Eviction {
     /// needed again.
     pub sooner_by: u64,
     /// What the policy's scores said of the evicted tensor; none where it reads none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
 }
 
