@@ -3,6 +3,7 @@
 
 use accel_core::recipe::Workload;
 use accel_core::trace::Trace;
+use accel_core::workload::presets::PRESETS;
 use anyhow::Context as _;
 
 use crate::storage::Storage;
@@ -187,3 +188,12 @@ pub const ROWS: &[Row] = &[
         megabytes: &[300],
     },
 ];
+
+/// The published models that are measured.
+pub fn models() -> Vec<String> {
+    let named = |row: &Row| match row.source {
+        Source::Recipe(json) => PRESETS.iter().filter(|preset| json.contains(&format!("\"{}\"", preset.name))).collect(),
+        Source::Storage(_) => Vec::new(),
+    };
+    ROWS.iter().flat_map(named).map(|preset| preset.name.to_owned()).collect()
+}
