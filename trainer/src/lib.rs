@@ -2,7 +2,10 @@
 
 pub mod embedded;
 pub mod gauge;
+#[cfg(feature = "model")]
+pub mod lora;
 pub mod network;
 pub mod points;
+pub mod questions;
 pub mod storage;
 pub mod workloads;

@@ -18,12 +18,40 @@ fn main() -> anyhow::Result<()> {
         ["gauge"] => gauge(None, &mut stdout()),
         ["gauge", keep] => gauge(Some(keep), &mut stdout()),
         ["speed"] => speed(&mut stdout()),
+        #[cfg(feature = "model")]
+        ["questions" | "lora" | "lora-measure", ..] => of_model(),
         _ => anyhow::bail!(
             "say one of\n  \
              accel-trainer embedded [FILE]  trains the network that is shipped, into its place in the repository or FILE\n  \
              accel-trainer gauge [FILE]     measures policies; FILE keeps what does not depend on scorers\n  \
-             accel-trainer speed            measures scorers in accesses per second"
+             accel-trainer speed            measures scorers in accesses per second\n  \
+             accel-trainer lora --help      trains the adapter of a language model\n  \
+             accel-trainer lora-measure     measures it; accel-trainer questions FILE makes what it learns from"
         ),
+    }
+}
+
+#[cfg(feature = "model")]
+#[derive(clap::Parser)]
+enum OfModel {
+    /// Makes questions and how often each digit was the answer, as a file
+    Questions {
+        /// The file
+        file: std::path::PathBuf,
+    },
+    /// Learns the adapter of a language model
+    Lora(accel_trainer::lora::train::LoraArgs),
+    /// Measures a language model, with its adapter or without
+    LoraMeasure(accel_trainer::lora::measure::MeasureArgs),
+}
+
+#[cfg(feature = "model")]
+fn of_model() -> anyhow::Result<()> {
+    use accel_trainer::lora::{measure, train};
+    match <OfModel as clap::Parser>::parse() {
+        OfModel::Questions { file } => train::write_questions(&file, &mut stdout()),
+        OfModel::Lora(args) => train::train(&args, &mut stdout()),
+        OfModel::LoraMeasure(args) => measure::measure(&args, &mut stdout()),
     }
 }
 

@@ -192,7 +192,9 @@ pub const ROWS: &[Row] = &[
 /// The published models that are measured.
 pub fn models() -> Vec<String> {
     let named = |row: &Row| match row.source {
-        Source::Recipe(json) => PRESETS.iter().filter(|preset| json.contains(&format!("\"{}\"", preset.name))).collect(),
+        Source::Recipe(json) => {
+            PRESETS.iter().filter(|preset| json.contains(&format!("\"{}\"", preset.name))).collect()
+        }
         Source::Storage(_) => Vec::new(),
     };
     ROWS.iter().flat_map(named).map(|preset| preset.name.to_owned()).collect()

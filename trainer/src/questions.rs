@@ -127,9 +127,11 @@ fn counted(trace: &Trace) -> Vec<(String, [u64; 10])> {
 /// Some of a workload's questions: each as often as the root of its accesses, so that rare ones do not drown.
 fn drawn(mut counted: Vec<(String, [u64; 10])>, most: usize, rng: &mut Rng) -> Vec<(String, [u64; 10])> {
     // Efraimidis and Spirakis, 2006: the largest of u^(1/w) are a sample without repetition by the weights w.
-    let mut keyed: Vec<(f64, usize)> = counted.iter().enumerate().map(|(at, (_, counts))| {
-        (power(rng.unit(), 1.0 / (counts.iter().sum::<u64>() as f64).sqrt()), at)
-    }).collect();
+    let mut keyed: Vec<(f64, usize)> = counted
+        .iter()
+        .enumerate()
+        .map(|(at, (_, counts))| (power(rng.unit(), 1.0 / (counts.iter().sum::<u64>() as f64).sqrt()), at))
+        .collect();
     keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
     keyed.truncate(most);
     keyed.into_iter().map(|(_, at)| std::mem::take(&mut counted[at])).collect()
@@ -157,7 +159,14 @@ impl DataSet {
                 *left -= 1;
                 let workload = format!("{family} {number}");
                 progress(&format!("{split} {workload}"));
-                let row = |(question, counts)| Row { version: VERSION, question, counts, workload: workload.clone(), split, seed };
+                let row = |(question, counts)| Row {
+                    version: VERSION,
+                    question,
+                    counts,
+                    workload: workload.clone(),
+                    split,
+                    seed,
+                };
                 rows.extend(drawn(counted(&trace), amounts.questions, &mut rng).into_iter().map(row));
             }
         }
@@ -195,7 +204,11 @@ impl DataSet {
         let mut lines = text.lines().enumerate();
         let (_, card) = lines.next().with_context(|| format!("line 1: the card is missing. {ANEW}"))?;
         let card: Card = serde_json::from_str(card).with_context(|| format!("line 1: it is no card. {ANEW}"))?;
-        ensure!(card.version == VERSION, "line 1: version {} of the question, and this is {VERSION}. {ANEW}", card.version);
+        ensure!(
+            card.version == VERSION,
+            "line 1: version {} of the question, and this is {VERSION}. {ANEW}",
+            card.version
+        );
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         let mut seeds = BTreeMap::from([(points::SEED, "what is measured")]);
         for source in &card.sources {
@@ -209,13 +222,17 @@ impl DataSet {
             let others = card.sources[..at].iter().flat_map(|other| &other.models);
             let measured = points::models();
             if let Some(model) = others.chain(&measured).find(|model| source.models.contains(model)) {
-                bail!("line 1: {} shares the model {model} with another split or what is measured. {ANEW}, without it", source.split);
+                bail!(
+                    "line 1: {} shares the model {model} with another split or what is measured. {ANEW}, without it",
+                    source.split
+                );
             }
         }
         let mut rows = Vec::new();
         let mut splits: BTreeMap<String, (Split, usize)> = BTreeMap::new();
         for (at, line) in lines {
-            let row: Row = serde_json::from_str(line).with_context(|| format!("line {}: it is no question. {ANEW}", at + 1))?;
+            let row: Row =
+                serde_json::from_str(line).with_context(|| format!("line {}: it is no question. {ANEW}", at + 1))?;
             let refuse = |problem: String| anyhow::anyhow!("line {}: {problem}. {ANEW}", at + 1);
             let source = card.sources.iter().find(|source| source.split == row.split);
             if row.version != VERSION || source.is_none_or(|source| source.seed != row.seed) {
@@ -294,9 +311,13 @@ mod tests {
         assert!(refused(&|data| data.card.version = 1).contains("line 1: version 1 of the question"));
         let shared = refused(&|data| data.card.sources[1].seed = 5);
         assert!(shared.contains("validation and training share the seed 5"), "{shared}");
-        assert!(refused(&|data| data.card.sources[0].seed = points::SEED).contains("training and what is measured share"));
+        assert!(
+            refused(&|data| data.card.sources[0].seed = points::SEED).contains("training and what is measured share")
+        );
         assert!(refused(&|data| data.card.sources[1].models = vec!["a".into()]).contains("shares the model a"));
-        assert!(refused(&|data| data.card.sources[1].models = vec!["gpt2-large".into()]).contains("the model gpt2-large"));
+        assert!(
+            refused(&|data| data.card.sources[1].models = vec!["gpt2-large".into()]).contains("the model gpt2-large")
+        );
         assert!(refused(&|data| data.rows[1].seed = 5).contains("line 3: its version, split or seed"));
         assert!(refused(&|data| data.rows[0].counts = [0; 10]).contains("line 2: a question without"));
         assert!(refused(&|data| data.rows.truncate(1)).contains("cut off"));

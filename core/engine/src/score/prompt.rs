@@ -18,17 +18,19 @@ pub const VERSION: u32 = 2;
 /// The answers: digit d means a next use within 4^d accesses, and 9 none within any time that matters.
 pub const LABELS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
+/// What every question ends with.
+pub const END: &str = ". Digit: ";
+
 /// What every question begins with.
 pub fn prefix() -> String {
-    "A neural network runs on an accelerator with a small fast memory. Each line describes one access to a tensor: its \
-     kind and size, the operator that uses it, how often it was used before, how many accesses ago, and the gap before \
-     that; then after how many accesses it came back from this operator so far (here), and tensors like it (alike), and \
-     how many times. All numbers are rounded to powers of two, k is 1024, and ~ is a mean of gaps that differ. The digit \
-     at the end of the line tells when the same tensor is used again: 0 at the next access, 1 within 4 accesses, 2 within \
-     16, 3 within 64, 4 within 256, 5 within 1k, 6 within 4k, 7 within 16k, 8 within 64k, 9 later or never.\n\
-     activations, 1 MiB, written by matmul, new; alike 1 x256. Digit: 0\n\
-     weights, 4 MiB, read by matmul, used 4 times, last 512 ago, 512 before; here 512 x4, alike ~512 x64. Digit: 5\n\
-     gradients, 4 MiB, read by optimizer, used 2 times, last 128 ago, 1 before; alike never x64. Digit: 9\n"
+    "Uses of tensors on an accelerator with a small fast memory: kind, size, operator, uses before, gaps since the last \
+     use and before it; then the gap that followed from here so far, and of tensors alike, and how many times. Gaps count \
+     accesses. Numbers are powers of two, k is 1024, ~ a mean of gaps that differ. The digit tells how soon the tensor is \
+     used again: 0 at the next access, 1 within 4, 2 within 16, 3 within 64, 4 within 256, 5 within 1k, 6 within 4k, 7 \
+     within 16k, 8 within 64k, 9 later or never.\n\
+     activations, 1 MiB, written by matmul, new, alike 1 x256. Digit: 0\n\
+     weights, 4 MiB, read by matmul, used 4, gaps 512 512, here 512 x4, alike ~512 x64. Digit: 5\n\
+     gradients, 4 MiB, read by optimizer, used 2, gaps 128 1, alike never x64. Digit: 9\n"
         .into()
 }
 
@@ -41,30 +43,27 @@ pub fn items(trace: &Trace) -> Vec<String> {
 
 /// The line of an access.
 fn line(seen: &Seen) -> String {
-    let used = match (seen.uses, seen.gaps) {
+    let mut past = match (seen.uses, seen.gaps) {
         (0, _) => "new".to_owned(),
-        (uses, [last, before]) => {
-            let last = number(rounded(last.into()));
-            let before = if before == 0 { String::new() } else { format!(", {} before", number(rounded(before.into()))) };
-            format!("used {} times, last {last} ago{before}", number(rounded(uses.into())))
+        (uses, [last, 0]) => format!("used {}, gaps {}", number(rounded(uses.into())), number(rounded(last.into()))),
+        (uses, gaps) => {
+            let [uses, last, before] = [uses, gaps[0], gaps[1]].map(|n| number(rounded(n.into())));
+            format!("used {uses}, gaps {last} {before}")
         }
     };
-    let after = |name: &str, context: &Context, so_far: &mut String| {
+    for (name, at) in [("here", OWN), ("alike", ALIKE)] {
+        let context = &seen.contexts[at];
         let (gap, times) = match (context.outcomes, context.judged[0]) {
-            (0, 0) => return,
+            (0, 0) => continue,
             (0, times) => ("never".to_owned(), times),
             (times, _) => (gap(context), times),
         };
-        let separator = if so_far.is_empty() { ';' } else { ',' };
-        // Every fourth power of two: how sure it is, roughly.
+        // Every second power of two tells how sure it is.
         let times = number(1 << (times.ilog2() & !1));
-        so_far.push_str(&format!("{separator} {name} {gap} x{times}"));
-    };
-    let mut so_far = String::new();
-    after("here", &seen.contexts[OWN], &mut so_far);
-    after("alike", &seen.contexts[ALIKE], &mut so_far);
+        past.push_str(&format!(", {name} {gap} x{times}"));
+    }
     let size = scaled(rounded(seen.bytes), &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"]);
-    format!("{}, {size}, {} by {}, {used}{so_far}. Digit: ", seen.kind.title(), verb(seen.mode), seen.op.name())
+    format!("{}, {size}, {} by {}, {past}{END}", seen.kind.title(), verb(seen.mode), seen.op.name())
 }
 
 /// The contexts that are told, of [`super::history::CONTEXTS`]: kind, size, operation and mode; tensor, operation and
@@ -170,19 +169,10 @@ mod tests {
     fn lines_tell_the_past() {
         let lines = items(&trace(&[4 << 20, 100], &[0, 1, 0, 0, 1, 0]));
         assert_eq!(lines[0], "objects, 4 MiB, read by request, new. Digit: ");
-        assert_eq!(
-            lines[2],
-            "objects, 4 MiB, read by request, used 1 times, last 2 ago; here 2 x1, alike 2 x1. Digit: "
-        );
-        assert_eq!(
-            lines[3],
-            "objects, 4 MiB, read by request, used 2 times, last 1 ago, 2 before; here 2 x1, alike 2 x1. Digit: "
-        );
+        assert_eq!(lines[2], "objects, 4 MiB, read by request, used 1, gaps 2, here 2 x1, alike 2 x1. Digit: ");
+        assert_eq!(lines[3], "objects, 4 MiB, read by request, used 2, gaps 1 2, here 2 x1, alike 2 x1. Digit: ");
         // 3 accesses ago is nearer to 4 than to 2; 100 bytes are nearer to 128.
-        assert_eq!(
-            lines[4],
-            "objects, 128 B, read by request, used 1 times, last 4 ago; here 4 x1, alike 4 x1. Digit: "
-        );
+        assert_eq!(lines[4], "objects, 128 B, read by request, used 1, gaps 4, here 4 x1, alike 4 x1. Digit: ");
     }
 
     /// Gaps that differ are told by the middle of a digit, and tensors that stayed away as such.
@@ -192,13 +182,13 @@ mod tests {
         let order: Vec<u32> = (0..3000).map(|i| if i % 4 < 3 { i % 4 } else { 3 + i / 4 }).collect();
         let sizes: Vec<u64> = (0..1000).map(|i| if i < 3 { 4096 } else { 1024 }).collect();
         let lines = items(&trace(&sizes, &order));
-        let steady = "used 512 times, last 4 ago, 4 before; here 4 x256, alike 4 x1k. Digit: ";
+        let steady = "used 512, gaps 4 4, here 4 x256, alike 4 x1k. Digit: ";
         assert!(lines[2996].ends_with(steady), "{}", lines[2996]);
-        assert!(lines[2999].ends_with("new; alike never x256. Digit: "), "{}", lines[2999]);
+        assert!(lines[2999].ends_with("new, alike never x256. Digit: "), "{}", lines[2999]);
         // 1 and 64 accesses in turn.
         let order: Vec<u32> = (0..650).map(|i| if i % 65 < 2 { 0 } else { i % 65 }).collect();
         let lines = items(&trace(&[64; 65], &order));
-        assert!(lines[586].contains("; here ~8 x16, alike ~"), "{}", lines[586]);
+        assert!(lines[586].contains(", here ~8 x16, alike ~"), "{}", lines[586]);
     }
 
     /// A line says nothing of what comes after it.

@@ -4,7 +4,7 @@
 //! and over itself. Shapes: P tokens of the prefix, n items of L tokens, K heads of keys, G heads of queries for each.
 
 use candle_core::quantized::QMatMul;
-use candle_core::{D, Device, Module as _, Result, Tensor};
+use candle_core::{D, DType, Device, Module as _, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 use rayon::prelude::*;
@@ -85,6 +85,7 @@ fn mixed(seed: u64) -> u64 {
 /// For gradients.
 pub(super) struct Learning<'a> {
     pub(super) llama: &'a Llama,
+    pub(super) frozen: &'a Frozen,
     pub(super) variables: &'a Variables,
     pub(super) blocks: &'a Blocks,
     pub(super) dropout: Option<Dropout>,
@@ -97,11 +98,46 @@ pub(super) struct Sight {
     items: Tensor,
 }
 
-/// A matrix as numbers, `[outputs, inputs]`: unpacked when needed and let go.
+/// The most numbers of a model that are kept unpacked: 4 GiB of f32.
+const KEPT: u64 = 1 << 30;
+
+/// The matrices that do not change, as numbers: kept of a small model, unpacked when needed of a large one.
+pub(super) struct Frozen(Vec<Matrix>);
+
+/// `[outputs, inputs]`
+#[derive(Clone)]
+enum Matrix {
+    Kept(Tensor),
+    Packed(QMatMul),
+}
+
+impl Matrix {
+    fn numbers(&self, device: &Device) -> Result<Tensor> {
+        match self {
+            Self::Kept(numbers) => Ok(numbers.clone()),
+            Self::Packed(weight) => numbers(weight, device),
+        }
+    }
+}
+
 fn numbers(weight: &QMatMul, device: &Device) -> Result<Tensor> {
     match weight {
         QMatMul::QTensor(weight) => weight.dequantize(device),
-        QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.to_dtype(candle_core::DType::F32),
+        QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.to_dtype(DType::F32),
+    }
+}
+
+impl Frozen {
+    pub(super) fn new(llama: &Llama, parameters: u64) -> Result<Self> {
+        let all = llama.layers.iter().flat_map(|layer| &layer.projections).map(|weight| match parameters {
+            0..KEPT => Ok(Matrix::Kept(numbers(weight, llama.device())?)),
+            _ => Ok(Matrix::Packed(weight.clone())),
+        });
+        all.collect::<Result<_>>().map(Self)
+    }
+
+    fn of(&self, layer: usize, projection: Projection) -> Matrix {
+        self.0[layer * Projection::ALL.len() + projection as usize].clone()
     }
 }
 
@@ -120,9 +156,9 @@ impl Learning<'_> {
     fn causal(&self, positions: &[usize], columns: usize) -> Result<Tensor> {
         let window = self.llama.config.window.unwrap_or(usize::MAX);
         let sees = |row: usize, column: usize| column <= row && row - column < window;
-        let mask = positions.iter().flat_map(|row| {
-            (0..columns).map(|column| if sees(*row, column) { 0.0 } else { f32::NEG_INFINITY })
-        });
+        let mask = positions
+            .iter()
+            .flat_map(|row| (0..columns).map(|column| if sees(*row, column) { 0.0 } else { f32::NEG_INFINITY }));
         Tensor::from_vec(mask.collect(), (positions.len(), columns), self.llama.device())
     }
 }
@@ -143,14 +179,14 @@ impl Compute for Learning<'_> {
     }
 
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
-        let weight = self.llama.layers[layer].projections[projection as usize].clone();
+        let weight = self.frozen.of(layer, projection);
         let (down, up) = self.variables.pair(layer, projection);
         let scale = self.variables.scale;
         let dropout = self.dropout.map(|dropout| dropout.of(layer, projection));
         let thin = move |x: &Tensor| dropout.map_or_else(|| Ok(x.clone()), |dropout| dropout.thin(x));
         let now = x.detach();
         let delta = Delta { down: down.detach(), up: (up.detach() * scale)? };
-        let y = (weight.forward(&now)? + delta.forward(&thin(&now)?)?)?;
+        let y = (now.matmul(&weight.numbers(x.device())?.t()?)? + delta.forward(&thin(&now)?)?)?;
         known_of_three([x, down, up], y, move |[x, down, up], gradient| {
             let x = thin(x)?;
             let inner = (gradient.matmul(&up.t()?)? * scale)?;
@@ -158,7 +194,7 @@ impl Compute for Learning<'_> {
             let of_down = x.t()?.matmul(&inner)?;
             let through = inner.matmul(&down.t()?)?;
             let through = dropout.map_or_else(|| Ok(through.clone()), |dropout| dropout.thin(&through))?;
-            let of_x = (gradient.matmul(&numbers(&weight, gradient.device())?)? + through)?;
+            let of_x = (gradient.matmul(&weight.numbers(gradient.device())?)? + through)?;
             Ok([of_x, of_down, of_up])
         })
     }

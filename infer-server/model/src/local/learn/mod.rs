@@ -20,7 +20,7 @@ use super::llama::Past;
 use super::{LocalModel, TextTokenizer, lora};
 use crate::error::ModelError;
 use crate::{ModelInfo, Prompt};
-use compute::{Blocks, Dropout, Learning};
+use compute::{Blocks, Dropout, Frozen, Learning};
 pub use store::About;
 pub(super) use store::replace;
 use variables::Variables;
@@ -52,6 +52,7 @@ pub struct Loss {
 pub struct Learner {
     model: LocalModel,
     settings: LoraSettings,
+    frozen: Frozen,
     variables: Variables,
     steps: u64,
 }
@@ -65,7 +66,8 @@ impl Learner {
         let shape = (settings.rank, settings.alpha / settings.rank as f64);
         let config = &model.llama.config;
         let variables = Variables::new(config, shape, settings.seed, model.adapter.as_ref(), &model.device)?;
-        Ok(Self { model, settings, variables, steps: 0 })
+        let frozen = Frozen::new(&model.llama, model.info.parameters)?;
+        Ok(Self { model, settings, frozen, variables, steps: 0 })
     }
 
     /// The model's tokenizer.
@@ -143,8 +145,8 @@ impl Learner {
             return Err(ModelError::Prompt { place: "prompt".into(), problem });
         }
         let blocks = Blocks::new(&prompt.prefix, &prompt.items);
-        let (llama, variables) = (&self.model.llama, &self.variables);
-        let by = Learning { llama, variables, blocks: &blocks, dropout };
+        let (llama, frozen, variables) = (&self.model.llama, &self.frozen, &self.variables);
+        let by = Learning { llama, frozen, variables, blocks: &blocks, dropout };
         Ok(llama.logits_by(&by, &blocks.pass, &Past::default(), &blocks.ends)?)
     }
 

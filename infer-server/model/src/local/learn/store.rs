@@ -66,8 +66,10 @@ impl Learner {
     /// # Errors
     /// [`ModelError::File`] where it cannot be read or is of another run; then nothing changes.
     pub fn resume(&mut self, path: &Path, about: &About) -> Result<(), ModelError> {
-        let bad = |problem: String, cure: &str| {
-            ModelError::File { path: path.display().to_string(), problem, cure: cure.into() }
+        let bad = |problem: String, cure: &str| ModelError::File {
+            path: path.display().to_string(),
+            problem,
+            cure: cure.into(),
         };
         const DAMAGED: &str = "It is no checkpoint, or damaged: name another folder, or remove it to begin anew";
         let bytes = std::fs::read(path).map_err(|error| bad(format!("cannot be read: {error}"), DAMAGED))?;

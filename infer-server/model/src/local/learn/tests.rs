@@ -218,7 +218,8 @@ fn adapters_of_another_rank_are_no_beginning() {
 fn questions_that_cannot_be_learned_are_refused() {
     let (prompt, wanted) = questions();
     let mut learner = fresh();
-    let mut refused = |prompt: &Prompt, wanted: &[Vec<f32>]| learner.learn(prompt, wanted, 0.1).unwrap_err().to_string();
+    let mut refused =
+        |prompt: &Prompt, wanted: &[Vec<f32>]| learner.learn(prompt, wanted, 0.1).unwrap_err().to_string();
     assert!(refused(&prompt, &wanted[1..]).contains("4 items of 10 labels"));
     assert!(refused(&prompt, &vec![vec![0.5; 10]; 4]).contains("sum to 1"));
     assert!(refused(&Prompt { prefix: Vec::new(), ..prompt.clone() }, &wanted).contains("a prefix and an item"));
