@@ -28,9 +28,9 @@ pub fn prefix() -> String {
      accesses. Numbers are powers of two, k is 1024, ~ a mean of gaps that differ. The digit tells how soon the tensor is \
      used again: 0 at the next access, 1 within 4, 2 within 16, 3 within 64, 4 within 256, 5 within 1k, 6 within 4k, 7 \
      within 16k, 8 within 64k, 9 later or never.\n\
-     activations, 1 MiB, written by matmul, new, alike 1 x256. Digit: 0\n\
+     activations, 1 MiB, written by matmul, new, alike 1 x64. Digit: 0\n\
      weights, 4 MiB, read by matmul, used 4, gaps 512 512, here 512 x4, alike ~512 x64. Digit: 5\n\
-     gradients, 4 MiB, read by optimizer, used 2, gaps 128 1, alike never x64. Digit: 9\n"
+     gradients, 4 MiB, read by optimizer, used 4, gaps 128 1, alike never x64. Digit: 9\n"
         .into()
 }
 
@@ -43,24 +43,23 @@ pub fn items(trace: &Trace) -> Vec<String> {
 
 /// The line of an access.
 fn line(seen: &Seen) -> String {
+    let [own, alike] = [OWN, ALIKE].map(|at| &seen.contexts[at]);
+    // Where gaps differ, so do most lines: there all are rounded to every second power of two.
+    let coarse = differ(if own.outcomes > 0 { own } else { alike });
+    let gap = |gap: u32| if coarse { middle(log2(gap.into())) } else { number(rounded(gap.into())) };
     let mut past = match (seen.uses, seen.gaps) {
         (0, _) => "new".to_owned(),
-        (uses, [last, 0]) => format!("used {}, gaps {}", number(rounded(uses.into())), number(rounded(last.into()))),
-        (uses, gaps) => {
-            let [uses, last, before] = [uses, gaps[0], gaps[1]].map(|n| number(rounded(n.into())));
-            format!("used {uses}, gaps {last} {before}")
-        }
+        (uses, [last, 0]) => format!("used {}, gaps {}", times(uses), gap(last)),
+        (uses, [last, before]) => format!("used {}, gaps {} {}", times(uses), gap(last), gap(before)),
     };
-    for (name, at) in [("here", OWN), ("alike", ALIKE)] {
-        let context = &seen.contexts[at];
-        let (gap, times) = match (context.outcomes, context.judged[0]) {
+    for (name, context) in [("here", own), ("alike", alike)] {
+        let (gap, often) = match (context.outcomes, context.judged[0]) {
             (0, 0) => continue,
-            (0, times) => ("never".to_owned(), times),
-            (times, _) => (gap(context), times),
+            (0, often) => ("never".to_owned(), often),
+            (often, _) if differ(context) => (format!("~{}", middle(context.slow)), often),
+            (often, _) => (number(power(context.mean)), often),
         };
-        // Every second power of two tells how sure it is.
-        let times = number(1 << (times.ilog2() & !1));
-        past.push_str(&format!(", {name} {gap} x{times}"));
+        past.push_str(&format!(", {name} {gap} x{}", times(often.min(SURE).into())));
     }
     let size = scaled(rounded(seen.bytes), &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"]);
     format!("{}, {size}, {} by {}, {past}{END}", seen.kind.title(), verb(seen.mode), seen.op.name())
@@ -71,12 +70,22 @@ fn line(seen: &Seen) -> String {
 const ALIKE: usize = 1;
 const OWN: usize = 6;
 
-/// The mean gap of a context: to a power of two, or where they differ by more than that, the middle of its digit.
-fn gap(context: &Context) -> String {
-    match context.deviation {
-        0..=256 => number(power(context.mean)),
-        _ => format!("~{}", number(1 << ((context.mean >> 8) | 1))),
-    }
+/// Outcomes from which on more of them tell nothing new.
+const SURE: u16 = 64;
+
+/// Whether a context's gaps differ by more than a factor of two in the mean.
+fn differ(context: &Context) -> bool {
+    context.deviation > 256
+}
+
+/// The middle of the factor of four that a [`log2`] lies in, as the digits have it.
+fn middle(log2: u16) -> String {
+    number(1 << ((log2 >> 8) | 1))
+}
+
+/// How often, down to a power of four.
+fn times(n: u32) -> String {
+    number(1 << (n.max(1).ilog2() & !1))
 }
 
 /// The different questions of a trace, and which one each access asks.
@@ -170,25 +179,25 @@ mod tests {
         let lines = items(&trace(&[4 << 20, 100], &[0, 1, 0, 0, 1, 0]));
         assert_eq!(lines[0], "objects, 4 MiB, read by request, new. Digit: ");
         assert_eq!(lines[2], "objects, 4 MiB, read by request, used 1, gaps 2, here 2 x1, alike 2 x1. Digit: ");
-        assert_eq!(lines[3], "objects, 4 MiB, read by request, used 2, gaps 1 2, here 2 x1, alike 2 x1. Digit: ");
+        assert_eq!(lines[3], "objects, 4 MiB, read by request, used 1, gaps 1 2, here 2 x1, alike 2 x1. Digit: ");
         // 3 accesses ago is nearer to 4 than to 2; 100 bytes are nearer to 128.
         assert_eq!(lines[4], "objects, 128 B, read by request, used 1, gaps 4, here 4 x1, alike 4 x1. Digit: ");
     }
 
-    /// Gaps that differ are told by the middle of a digit, and tensors that stayed away as such.
+    /// Gaps that differ are rounded more, and tensors that stayed away are told as such.
     #[test]
     fn lines_tell_what_came_back() {
         // Three tensors of one size in turn, and others of another that are used once.
         let order: Vec<u32> = (0..3000).map(|i| if i % 4 < 3 { i % 4 } else { 3 + i / 4 }).collect();
         let sizes: Vec<u64> = (0..1000).map(|i| if i < 3 { 4096 } else { 1024 }).collect();
         let lines = items(&trace(&sizes, &order));
-        let steady = "used 512, gaps 4 4, here 4 x256, alike 4 x1k. Digit: ";
+        let steady = "used 256, gaps 4 4, here 4 x64, alike 4 x64. Digit: ";
         assert!(lines[2996].ends_with(steady), "{}", lines[2996]);
-        assert!(lines[2999].ends_with("new, alike never x256. Digit: "), "{}", lines[2999]);
+        assert!(lines[2999].ends_with("new, alike never x64. Digit: "), "{}", lines[2999]);
         // 1 and 64 accesses in turn.
         let order: Vec<u32> = (0..650).map(|i| if i % 65 < 2 { 0 } else { i % 65 }).collect();
         let lines = items(&trace(&[64; 65], &order));
-        assert!(lines[586].contains(", here ~8 x16, alike ~"), "{}", lines[586]);
+        assert!(lines[586].ends_with("used 16, gaps 2 128, here ~8 x16, alike 32 x64. Digit: "), "{}", lines[586]);
     }
 
     /// A line says nothing of what comes after it.
