@@ -30,6 +30,9 @@ pub struct MeasureArgs {
     /// Questions, as `questions` makes them: those for validation are asked
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+    /// At most so many of these, spread over the file
+    #[arg(long, value_name = "N", default_value_t = usize::MAX)]
+    pub most: usize,
     /// Points, by family and name and megabytes: "decode gpt2-large 500"
     #[arg(long, value_name = "POINT")]
     pub point: Vec<String>,
@@ -85,7 +88,7 @@ pub fn measure(args: &MeasureArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut asked = Asked { model: open(&args.model, args.adapter.clone(), args.device)?, tokens: 0, seconds: 0.0 };
     asked.model.warm_up()?;
     if let Some(path) = &args.data {
-        held_out(&DataSet::read(path)?, &mut asked, out)?;
+        held_out(&DataSet::read(path)?, args.most, &mut asked, out)?;
     }
     if !points.is_empty() {
         writeln!(out, "| objects / bytes | questions | tokens | seconds | lirs | history | embedded | this model |")?;
@@ -98,8 +101,9 @@ pub fn measure(args: &MeasureArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Cross-entropies on the questions for validation.
-fn held_out(data: &DataSet, asked: &mut Asked, out: &mut dyn Write) -> anyhow::Result<()> {
-    let rows = data.of(Split::Validation);
+fn held_out(data: &DataSet, most: usize, asked: &mut Asked, out: &mut dyn Write) -> anyhow::Result<()> {
+    let all = data.of(Split::Validation);
+    let rows: Vec<_> = all.iter().step_by(all.len().div_ceil(most.max(1))).collect();
     let questions: Vec<&str> = rows.iter().map(|row| row.question.as_str()).collect();
     let answers = asked.ask(&questions)?;
     let (mut loss, mut mass, mut least) = (0.0, 0.0, 0.0);

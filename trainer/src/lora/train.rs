@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::batches::{Reader, batch};
 use super::open;
-use crate::questions::{AMOUNTS, DataSet, Row, Split};
+use crate::questions::{AMOUNTS, DataSet, Split};
 
 /// What is learned and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -88,6 +88,7 @@ pub fn train(args: &LoraArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if checkpoint.exists() {
         learner.resume(&checkpoint, &about)?;
         writeln!(out, "going on after step {}", learner.steps())?;
+        write_adapter(args, &data, &learner)?;
     }
     writeln!(out, "{} questions to learn from, {} numbers are learned", rows.len(), learner.parameters())?;
     let bar = ProgressBar::new(args.steps);
@@ -105,6 +106,7 @@ pub fn train(args: &LoraArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let done = step + 1;
         if done.is_multiple_of(KEEP_EVERY) || done == args.steps {
             learner.keep(&checkpoint, &about)?;
+            write_adapter(args, &data, &learner)?;
         }
         let mean = |of: fn(&Loss) -> f64| lately.iter().map(of).sum::<f64>() / lately.len() as f64;
         let told = format!("loss {:.3}, among digits {:.3}", mean(|loss| loss.all), mean(|loss| loss.labels));
@@ -119,11 +121,15 @@ pub fn train(args: &LoraArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     bar.finish_and_clear();
-    learner.save(&args.out, true)?;
-    let card = card(args, &data, &rows, &learner);
-    std::fs::write(args.out.join("README.md"), card).with_context(|| format!("cannot write into {shown}"))?;
     writeln!(out, "the adapter is in {shown}; measure it with `accel-trainer lora-measure --adapter {shown}`")?;
     Ok(())
+}
+
+/// The adapter as it is, and its card.
+fn write_adapter(args: &LoraArgs, data: &DataSet, learner: &Learner) -> anyhow::Result<()> {
+    learner.save(&args.out, true)?;
+    let path = args.out.join("README.md");
+    std::fs::write(&path, card(args, data, learner)).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes the questions into a file.
@@ -155,10 +161,10 @@ fn about(args: &LoraArgs, data: &DataSet) -> anyhow::Result<About> {
 }
 
 /// The card of the adapter.
-fn card(args: &LoraArgs, data: &DataSet, rows: &[&Row], learner: &Learner) -> String {
+fn card(args: &LoraArgs, data: &DataSet, learner: &Learner) -> String {
     let sources: Vec<String> =
         data.card.sources.iter().map(|source| format!("{} of seed {}", source.split, source.seed)).collect();
-    let (base, steps, batch) = (learner.info().name, args.steps, args.batch);
+    let (base, steps, batch, done) = (learner.info().name, args.steps, args.batch, learner.steps());
     format!(
         "---\nlibrary_name: peft\nbase_model: {base}\n---\n\n# An adapter that tells when a tensor is used again\n\n\
          | | |\n| --- | --- |\n\
@@ -168,9 +174,9 @@ fn card(args: &LoraArgs, data: &DataSet, rows: &[&Row], learner: &Learner) -> St
          | Labels | how often each digit was the answer in the trace's own future; those cut off by its end are left out |\n\
          | Loss | cross-entropy of these shares over the whole vocabulary: that among digits, and minus log of their mass |\n\
          | Adapter | LoRA, rank {RANK}, alpha {ALPHA}, dropout {DROPOUT}, on q, k, v, o, gate, up and down; {parameters} numbers, half precision |\n\
-         | Training | AdamW without decay, {steps} steps of {batch} questions, rate {rate} after a twentieth of warm-up, half a cosine down, gradients clipped to 1, seed {seed} |\n\
+         | Training | AdamW without decay, {done} of {steps} steps of {batch} questions, rate {rate} after a twentieth of warm-up, half a cosine down, gradients clipped to 1, seed {seed} |\n\
          | Reproduce | `cargo run --release -p accel-trainer -- lora --model FILE.gguf --out DIR --steps {steps} --batch {batch} --rate {rate} --seed {seed}` |\n",
-        questions = rows.len(),
+        questions = data.of(Split::Training).len(),
         sources = sources.join(", "),
         parameters = learner.parameters(),
         rate = args.rate,
