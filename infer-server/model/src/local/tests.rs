@@ -316,8 +316,9 @@ fn half_floats_run() {
 #[test]
 fn tokens_are_those_of_sentencepiece_and_hugging_face() {
     let expected = Expected::read();
-    for (name, file) in [("spm", "f32.gguf"), ("llama-bpe", "llama-bpe.gguf"), ("qwen2", "qwen2.gguf")] {
-        let gguf = Gguf::open(&fixture(file)).unwrap();
+    let byte_level = ["llama-bpe", "qwen2", "smollm"].map(|name| (name, format!("{name}.gguf")));
+    for (name, file) in byte_level.into_iter().chain([("spm", "f32.gguf".to_owned())]) {
+        let gguf = Gguf::open(&fixture(&file)).unwrap();
         let tokenizer = TextTokenizer::of(&gguf, None, 4096).unwrap();
         for row in &expected.tokens[name] {
             assert_eq!(tokenizer.encode(&row.text, true).unwrap(), row.start, "{name} {:?}", row.text);
