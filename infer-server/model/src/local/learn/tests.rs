@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::LoadOptions;
+use crate::local::gguf::LlamaConfig;
+use crate::local::projection::Projection;
 use crate::local::tests::{Expected, fixture, largest_difference, load, logits};
 
 const PLAIN: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, seed: 5 };
@@ -223,4 +225,32 @@ fn questions_that_cannot_be_learned_are_refused() {
     assert!(refused(&prompt, &wanted[1..]).contains("4 items of 10 labels"));
     assert!(refused(&prompt, &vec![vec![0.5; 10]; 4]).contains("sum to 1"));
     assert!(refused(&Prompt { prefix: Vec::new(), ..prompt.clone() }, &wanted).contains("a prefix and an item"));
+}
+
+/// The adapter in the repository fits the model that its card names.
+#[test]
+fn the_published_adapter_fits_its_model() {
+    let dir = fixture("../../../trainer/adapters/smollm2-135m");
+    let config = LlamaConfig {
+        layers: 30,
+        hidden: 576,
+        feed_forward: 1536,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        vocabulary: 49_152,
+        context: 8192,
+        rope_base: 1e5,
+        rope_divisor: 1.0,
+        norm_epsilon: 1e-5,
+        window: None,
+    };
+    let adapter = lora::load(&dir, &config, &Device::Cpu).unwrap();
+    let deltas = (0..config.layers).flat_map(|layer| Projection::ALL.map(|it| adapter.delta(layer, it).unwrap()));
+    for delta in deltas {
+        let sum = delta.up.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(delta.down.dims()[1] == 8 && sum > 0.0 && sum.is_finite());
+    }
+    let bytes = fs::metadata(dir.join("adapter_model.safetensors")).unwrap().len();
+    assert!(bytes < 6_000_000, "{bytes}");
 }
