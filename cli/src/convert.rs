@@ -12,8 +12,8 @@ use accel_core::units::format_count;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
-use crate::flags::{self, Named};
-use crate::parquet;
+use crate::flags::{self, Capacity, Named};
+use crate::parquet::{self, Labels};
 use crate::progress::Bar;
 use crate::source::read_trace;
 
@@ -42,6 +42,18 @@ pub(crate) struct Written {
     /// Format to write; by the output's name if left out (.csv, .json, .bin, .oracleGeneral, .parquet).
     #[arg(long, value_name = "NAME", value_parser = Named { read: to, names: writable })]
     to: Option<To>,
+    /// Write what a predictor of reuse learns from beside the trace, into Parquet: when each tensor is used next, what
+    /// Belady keeps in a memory of CAPACITY (bytes, or a share of all tensors; 0.1 if left out), and what is known of the
+    /// past. docs/learned.md names the columns.
+    #[arg(
+        long,
+        value_name = "CAPACITY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.1",
+        value_parser = flags::capacity()
+    )]
+    labels: Option<Capacity>,
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
@@ -125,10 +137,14 @@ impl Written {
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         let (bytes, lost, name) = match to.map_or_else(|| by_name(output, trace), Ok)? {
+            To::Core(format) if self.labels.is_some() => {
+                bail!("{} has no columns for labels: write Parquet (--to {})", format.name(), parquet::NAME)
+            }
             To::Core(format) => (import::write(format, trace)?, import::lost(format, trace), format.name()),
             To::Parquet => {
-                let like = if trace.knows_operations() { Format::PrototypeCsv } else { Format::Csv };
-                (parquet::write(trace, &mut Bar::new())?, import::lost(like, trace), parquet::NAME)
+                let capacity = self.labels.map(|capacity| capacity.bytes(trace.summary().unique_bytes));
+                let labels = capacity.map(|capacity_bytes| Labels { capacity_bytes });
+                (parquet::write(trace, labels, &mut Bar::new())?, Vec::new(), parquet::NAME)
             }
         };
         if !lost.is_empty() {

@@ -5,7 +5,7 @@ use std::io::Write;
 use accel_core::policy::PolicySpec;
 use accel_core::run::{Details, Plan};
 use accel_core::sim::Report;
-use accel_core::sim::why::{Eviction, Why};
+use accel_core::sim::why::{Eviction, Prediction, Why};
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
 use clap::Args;
@@ -148,6 +148,17 @@ fn print_evictions(evictions: &[Eviction], out: &mut dyn Write) -> anyhow::Resul
     });
     let header = ["access", "evicted", "needed next", "best victim", "needed next", "sooner by", "cost ms"];
     writeln!(out, "{}", numbers(header, rows))?;
+    for e in evictions.iter().take(SHOWN) {
+        let Some(Prediction { last_use, score, next_use, reason, distrusted }) = &e.prediction else { continue };
+        let (access, last_use) = (format_count(e.access), format_count(*last_use));
+        let distrusted = if *distrusted { "; LRU was ahead and followed instead" } else { "" };
+        let (next_use, tensor) = (when(*next_use), &e.tensor);
+        writeln!(
+            out,
+            "{access}: {tensor}, used at {last_use}, predicted at {next_use} (score {score:.3}{distrusted})."
+        )?;
+        writeln!(out, "    {reason}")?;
+    }
     if evictions.len() > SHOWN {
         writeln!(out, "{} more are left out: --json prints them all.", format_count((evictions.len() - SHOWN) as u64))?;
     }

@@ -1,14 +1,15 @@
 //! The passes of a run on all processors.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::Recipe;
-use accel_core::run::{Details, Outcome, Plan};
+use accel_core::run::{Answer, Details, Outcome, Plan};
 use accel_core::score::Scores;
 use accel_core::trace::Trace;
 use anyhow::Context as _;
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
 
 use crate::flags::Capacity;
 use crate::progress::Bar;
@@ -51,18 +52,21 @@ pub(crate) fn at_capacities(mut plan: Plan, capacities: &[Capacity]) -> anyhow::
 pub(crate) fn run_all(plans: Vec<Plan>) -> anyhow::Result<Vec<Outcome>> {
     let Some(first) = plans.first() else { return Ok(Vec::new()) };
     let accesses = first.trace().summary().accesses;
-    let passes: Vec<(&Plan, usize)> =
-        plans.iter().flat_map(|plan| (0..plan.passes()).map(move |pass| (plan, pass))).collect();
+    let passes = plans.iter().flat_map(|plan| (0..plan.passes()).map(move |pass| (plan, pass)));
+    let mut passes: Vec<(usize, (&Plan, usize))> = passes.enumerate().collect();
+    passes.sort_by_key(|(_, (plan, pass))| plan.turn(*pass));
     let bar = Mutex::new(Shared { done: 0, total: passes.len() as u64 * accesses, bar: Bar::new() });
     // The passes of bounds and curves take some 24 bytes per access each while they run.
     let at_once = MOST_BYTES / (24 * accesses).max(1);
     let threads = usize::try_from(at_once).unwrap_or(usize::MAX).clamp(1, rayon::current_num_threads());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let answers = pool.install(|| {
-        let passes = passes.into_par_iter();
-        passes.map(|(plan, pass)| plan.run(pass, &mut Part { bar: &bar, done: 0 })).collect::<Result<Vec<_>, _>>()
-    })?;
-    let mut answers = answers.into_iter();
+    let run = |(at, (plan, pass)): (usize, (&Plan, usize))| {
+        plan.run(pass, &mut Part { bar: &bar, done: 0 }).map(|answer| (at, answer))
+    };
+    // Handed out one by one, in turn.
+    let answers = pool.install(|| passes.into_iter().par_bridge().map(run).collect::<Result<Vec<_>, _>>())?;
+    let answers: BTreeMap<usize, Answer> = answers.into_iter().collect();
+    let mut answers = answers.into_values();
     let finish = |plan: Plan| {
         let answers = answers.by_ref().take(plan.passes()).collect();
         Ok(plan.finish(answers)?.0)

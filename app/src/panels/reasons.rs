@@ -57,19 +57,36 @@ fn reasons_of(report: &Report, why: &Why) -> Built {
         kinds.collect(),
     );
     let when = |next: Option<u64>| next.map_or("never".into(), format_count);
+    let predicted = why.worst.iter().any(|e| e.prediction.is_some());
     let worst = why.worst.iter().map(|e| {
-        vec![
+        let mut row = vec![
             format_count(e.access),
             format!("{} ({})", e.tensor, format_bytes(e.bytes)),
             when(e.next_use),
             format!("{} ({})", e.best_tensor, format_bytes(e.best_bytes)),
             when(e.best_next_use),
             e.cost_ms.map_or("–".into(), |ms| format!("{ms:.4} ms")),
-        ]
+        ];
+        if let Some(prediction) = &e.prediction {
+            let distrusted = if prediction.distrusted { " (LRU followed)" } else { "" };
+            row.push(format!("{}{distrusted}", when(prediction.next_use)));
+            row.push(format!("at {}: {}", format_count(prediction.last_use), prediction.reason));
+        }
+        row
     });
-    let head = ["access", "evicted", "needed next", "best victim", "needed next", "cost of the difference"];
+    let head = [
+        "access",
+        "evicted",
+        "needed next",
+        "best victim",
+        "needed next",
+        "cost of the difference",
+        "predicted",
+        "because, at its last use",
+    ];
+    let head = &head[..if predicted { head.len() } else { head.len() - 2 }];
     let worst: Vec<Vec<String>> = worst.collect();
-    let worst = (!worst.is_empty()).then(|| table("worst-table", &head, worst));
+    let worst = (!worst.is_empty()).then(|| table("worst-table", head, worst));
     view! {
         <div>
             <p>

@@ -38,12 +38,20 @@ pub trait Closed: Copy + 'static {
 
 /// The value of that name; the error names `field` and the names to choose from.
 pub fn from_name<T: Closed>(field: &str, name: &str) -> Result<T, Error> {
-    let names_of = |place: usize| T::ALL.get(place).map(|value| (value.name(), value.aliases()));
-    let place = place_of(name, &names_of);
-    place.and_then(|place| T::ALL.get(place).copied()).ok_or_else(|| no_such(field, name, T::WHAT, &names_of))
+    find(name).ok_or_else(|| no_such(field, name, T::WHAT, &names_of::<T>))
+}
+
+/// The value of that name, if there is one.
+pub fn find<T: Closed>(name: &str) -> Option<T> {
+    place_of(name, &names_of::<T>).and_then(|place| T::ALL.get(place).copied())
 }
 
 /// Name and other names of the value at a place of a list; none behind its end.
+fn names_of<T: Closed>(place: usize) -> Option<(&'static str, &'static [&'static str])> {
+    T::ALL.get(place).map(|value| (value.name(), value.aliases()))
+}
+
+/// [`names_of`] one list.
 type NamesOf<'a> = &'a dyn Fn(usize) -> Option<(&'static str, &'static [&'static str])>;
 
 /// Where in a list a name is found. The same code for every list: the page has some twenty.

@@ -90,8 +90,13 @@ impl Default for Recipe {
 impl Recipe {
     /// Whether a policy reads eviction scores.
     pub fn reads_scores(&self) -> bool {
+        self.policies.iter().any(|policy| self.reads_scores_under(*policy))
+    }
+
+    /// Whether `policy`, or that of a level below, reads eviction scores.
+    pub fn reads_scores_under(&self, policy: PolicySpec) -> bool {
         let below = self.memory.physical().map_or(&[][..], |physical| &physical.below);
-        let mut policies = self.policies.iter().chain(below.iter().map(|level| &level.policy));
+        let mut policies = below.iter().map(|level| level.policy).chain([policy]);
         policies.any(|policy| policy.info().scored())
     }
 

@@ -157,8 +157,8 @@ pub struct Plan {
     recipe: Recipe,
     details: Details,
     trace: Arc<Trace>,
-    /// Where a policy reads them.
-    scores: Option<Scores>,
+    /// Given, or made when a pass first asks for them.
+    scores: Arc<OnceLock<Scores>>,
     sizes: Arc<[u64]>,
     /// Made when a pass first asks for it.
     future: Arc<OnceLock<Arc<Future>>>,
@@ -184,8 +184,6 @@ impl Plan {
         if let Some(given) = given.filter(|given| *given != accesses) {
             return Err(Error::Internal(format!("{given} scores for {accesses} accesses")));
         }
-        let built_in = recipe.scorer.unwrap_or_default();
-        let scores = scores.or_else(|| recipe.reads_scores().then(|| built_in.scores(&trace)));
         let from = recipe.measure.begin(accesses)?;
         let random = matches!(recipe.workload, Workload::Synthetic(_));
         let mut plan = Self {
@@ -198,7 +196,7 @@ impl Plan {
             recipe: recipe.clone(),
             details,
             trace,
-            scores,
+            scores: Arc::new(scores.map(OnceLock::from).unwrap_or_default()),
             future: Arc::default(),
             orders: Default::default(),
             curve: None,
@@ -213,7 +211,8 @@ impl Plan {
                 seed: recipe.seed,
                 bounds: recipe.bounds,
             };
-            CurveTasks::new(&plan.trace, plan.future(), plan.scores.as_ref(), &question)
+            let scores = recipe.reads_scores().then(|| plan.scores());
+            CurveTasks::new(&plan.trace, plan.future(), scores, &question)
         });
         plan.passes = plan.all_passes();
         Ok(plan)
@@ -229,7 +228,7 @@ impl Plan {
             recipe,
             details: self.details,
             trace: Arc::clone(&self.trace),
-            scores: self.scores.clone(),
+            scores: Arc::clone(&self.scores),
             sizes: Arc::clone(&self.sizes),
             future: Arc::clone(&self.future),
             orders: Default::default(),
@@ -241,7 +240,8 @@ impl Plan {
             curve: None,
             passes: Vec::new(),
         };
-        plan.passes = plan.all_passes();
+        // The first plan makes the scores of all.
+        plan.passes = plan.all_passes().into_iter().filter(|pass| !matches!(pass, Pass::Scores)).collect();
         Ok(plan)
     }
 
@@ -255,6 +255,9 @@ impl Plan {
     fn all_passes(&self) -> Vec<Pass> {
         let Self { recipe, details, .. } = self;
         let mut passes = Vec::new();
+        if details.runs && recipe.reads_scores() && self.scores.get().is_none() {
+            passes.push(Pass::Scores);
+        }
         if details.explanation {
             passes.push(Pass::Reuse);
         }
@@ -284,6 +287,10 @@ impl Plan {
 
     fn reuses(&self) -> Reuses {
         Reuses::since(self.from, &self.trace, self.future())
+    }
+
+    fn scores(&self) -> &Scores {
+        self.scores.get_or_init(|| self.recipe.scorer.unwrap_or_default().scores(&self.trace))
     }
 
     /// The reuses sorted by `value`. Whoever comes second waits for the first rather than sort once more.
@@ -317,9 +324,21 @@ impl Plan {
         self.passes.len()
     }
 
+    /// When pass number `pass` had best begin, where passes run at once: first what others wait for, then what takes long,
+    /// and last what waits for the first.
+    pub fn turn(&self, pass: usize) -> u8 {
+        match self.passes.get(pass) {
+            Some(Pass::Scores) => 0,
+            Some(Pass::Packing(_) | Pass::Lower | Pass::Curve(_)) => 1,
+            Some(Pass::Policy(policy)) if self.recipe.reads_scores_under(*policy) => 3,
+            _ => 2,
+        }
+    }
+
     /// What pass number `pass` is for, in words.
     pub fn title(&self, pass: usize) -> &'static str {
         match self.passes.get(pass) {
+            Some(Pass::Scores) => "scores",
             Some(Pass::Reuse) => "reuse",
             Some(Pass::Policy(policy)) => policy.info().title,
             Some(Pass::Reference(_) | Pass::Lower | Pass::Packing(_)) => "bounds",
@@ -363,7 +382,7 @@ impl Plan {
         Setup {
             admission: self.recipe.memory.mode(),
             rules: Some(&self.rules),
-            scores: self.scores.as_ref(),
+            scores: self.recipe.reads_scores_under(policy).then(|| self.scores()),
             future: (policy.info().knows == Knows::Future).then(|| self.future()),
             seed: self.recipe.seed,
             parents: self.trace.parents(),
@@ -392,6 +411,7 @@ impl Plan {
         let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
         for Answer(found) in answers {
             match found {
+                Found::Scores => {}
                 Found::Reuse(counts, stack) => (reuse, distances) = (counts, stack),
                 Found::Run(report, timeline) => {
                     let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
@@ -429,7 +449,7 @@ impl Plan {
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
             curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
-            scorer: self.scores.as_ref().map_or(scorer.scorer(), |scores| scores.scorer),
+            scorer: self.scores.get().map_or(scorer.scorer(), |scores| scores.scorer),
             model: self.recipe.workload.model_facts()?,
             reuse,
             warnings: self.trace.warnings().to_vec(),
@@ -441,7 +461,8 @@ impl Plan {
                 timelines,
             },
         };
-        Ok((outcome, Scored { trace: self.trace, scores: self.scores, scorer, ranked: None }))
+        let scores = self.scores.get().cloned();
+        Ok((outcome, Scored { trace: self.trace, scores, scorer, ranked: None }))
     }
 }
 
@@ -611,15 +632,17 @@ mod tests {
         let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
         let trace = || recipe.trace(None).unwrap();
         let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
+        // Reasons are each scorer's own.
+        let misses = |outcome: &Outcome| outcome.runs.iter().map(|run| run.misses).collect::<Vec<_>>();
         let own = BuiltIn::default().scores(&trace());
         let same = Scores { scorer: Scorer::Local, ..own.clone() };
         let outcome = run_scored(same).unwrap();
         assert_eq!((outcome.scorer, own.scorer), (Scorer::Local, Scorer::Embedded));
-        assert_eq!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+        assert_eq!(misses(&outcome), misses(&run(&recipe, &mut Unattended).unwrap()));
 
         let opposite = Scores { values: own.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
         let outcome = run_scored(opposite).unwrap();
-        assert_ne!(outcome.runs, run(&recipe, &mut Unattended).unwrap().runs);
+        assert_ne!(misses(&outcome), misses(&run(&recipe, &mut Unattended).unwrap()));
 
         // By another scorer that the recipe names.
         let named = Recipe { scorer: Some(BuiltIn::Heuristic), ..recipe.clone() };

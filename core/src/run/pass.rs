@@ -17,6 +17,8 @@ use crate::trace::reuse::{Histogram, StackDistances};
 /// One pass over the trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pass {
+    /// Makes the scores that policies read.
+    Scores,
     /// Measures stack distances.
     Reuse,
     /// Runs a policy of the recipe, watched as far as the details ask.
@@ -44,6 +46,7 @@ pub struct Answer(pub(super) Found);
 /// The kinds of answers.
 #[derive(Debug)]
 pub(super) enum Found {
+    Scores,
     Reuse(Reuse, Histogram),
     Run(Box<Report>, Option<Timeline>),
     Schedule(Schedule),
@@ -53,6 +56,7 @@ pub(super) enum Found {
 
 /// A pass under way.
 pub(super) enum Running {
+    Scores,
     Reuse(Box<Distances>),
     Watched { run: Box<Simulation>, counter: Counter, reports: bool },
     Unwatched { policy: PolicySpec, memory: Box<dyn Cache>, counter: Counter, reports: bool },
@@ -94,6 +98,7 @@ impl Running {
         let missing = || Error::Internal(format!("there is no pass {pass}"));
         let memory = &plan.recipe.memory;
         Ok(match plan.passes.get(pass).copied().ok_or_else(missing)? {
+            Pass::Scores => Self::Scores,
             Pass::Reuse => Self::Reuse(Box::new(Distances {
                 stack: StackDistances::new(plan.sizes.len()),
                 sizes: plan.sizes.to_vec(),
@@ -128,6 +133,10 @@ impl Running {
     /// all.
     pub(super) fn step(&mut self, plan: &Plan, start: usize, end: usize) -> Result<bool, Error> {
         match self {
+            Self::Scores => {
+                plan.scores();
+                return Ok(true);
+            }
             Self::Reuse(distances) => distances.advance(plan.trace.chunk(start, end), plan),
             Self::Watched { run, counter, .. } => {
                 let mut at = start;
@@ -174,6 +183,7 @@ impl Running {
         };
         let unfinished = || Error::Internal("a pass was finished before its last step".into());
         Ok(Answer(match self {
+            Self::Scores => Found::Scores,
             Self::Reuse(distances) => Found::Reuse(distances.reuse, distances.histogram),
             Self::Watched { run, counter, reports } => {
                 let (report, timeline) = run.finish(&plan.trace, counter.before());

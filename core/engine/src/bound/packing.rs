@@ -1,5 +1,6 @@
 //! A schedule made by packing intervals greedily: it can be carried out, so the optimum is no worse.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::lower::Lower;
@@ -69,148 +70,116 @@ impl Packing {
     }
 }
 
-/// Steps of a block: what a range has of its first and its last block is gone through step by step.
+/// Steps of a block, and nodes below a node: what a range has of its first and last one is gone through one by one.
 const BLOCK: usize = 64;
+const FAN: usize = 16;
 
 /// Bytes resident at each step, with additions to and maxima over ranges in logarithmic time.
 ///
-/// A node of the tree over blocks of steps holds the maximum below it, without what was added to whole ranges above. A
-/// node over `width` blocks is followed by its left half, then its right: no block has more than two nodes. Blocks keep
-/// the tree small enough for a processor's cache, and their steps lie beside each other.
+/// A tree that is wide and low, so that what is looked at lies beside each other. Both ends of a range climb it
+/// together, from the blocks that hold its ends to the root: at each level the nodes between them are covered as a whole.
 #[derive(Debug)]
 struct Load {
-    tree: Vec<u64>,
-    /// What was added to each block as a whole.
-    wholes: Vec<u64>,
-    /// What was added to each step besides.
+    /// What was added to each step alone.
     steps: Vec<u64>,
+    /// The blocks, then the nodes above them; the last level is the root.
+    levels: Vec<Level>,
 }
 
-/// A node: its place in the tree, and the blocks it covers.
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    at: usize,
-    start: usize,
-    width: usize,
+/// The nodes of a level.
+#[derive(Debug)]
+struct Level {
+    /// What was added to all steps of each.
+    added: Vec<u64>,
+    /// The most of its steps, without what was added above it.
+    most: Vec<u64>,
 }
 
-impl Node {
-    fn halves(self) -> (Self, Self) {
-        let Self { at, start, width } = self;
-        let half = width / 2;
-        let left = Self { at: at + 1, start, width: half };
-        (left, Self { at: at + 2 * half, start: start + half, width: width - half })
+impl Level {
+    fn new(most: Vec<u64>) -> Self {
+        Self { added: vec![0; most.len()], most }
     }
 
-    fn lies_within(self, from: usize, to: usize) -> bool {
-        from <= BLOCK * self.start && BLOCK * (self.start + self.width) <= to
-    }
-
-    fn touches(self, from: usize, to: usize) -> bool {
-        from < BLOCK * (self.start + self.width) && BLOCK * self.start < to
-    }
-
-    /// The steps of `from..to` in its only block.
-    fn part(self, from: usize, to: usize) -> std::ops::Range<usize> {
-        from.max(BLOCK * self.start)..to.min(BLOCK * (self.start + 1))
+    /// Adds `bytes` to all steps of `nodes`; the most of them.
+    fn add(&mut self, nodes: Range<usize>, bytes: u64) -> u64 {
+        self.added[nodes.clone()].iter_mut().for_each(|added| *added += bytes);
+        self.most[nodes.clone()].iter_mut().for_each(|most| *most += bytes);
+        greatest(&self.most[nodes])
     }
 }
 
-fn greatest(steps: &[u64]) -> u64 {
-    steps.iter().fold(0, |most, step| most.max(*step))
+fn greatest(values: &[u64]) -> u64 {
+    values.iter().fold(0, |most, value| most.max(*value))
+}
+
+/// The parts of `range` in the groups `first` and `last` of `width`; the second is empty where these are the same.
+fn ends(range: Range<usize>, [first, last]: [usize; 2], width: usize) -> [Range<usize>; 2] {
+    let Range { start, end } = range;
+    if first == last { [start..end, end..end] } else { [start..(first + 1) * width, last * width..end] }
 }
 
 impl Load {
     fn new(steps: usize, own: impl Fn(usize) -> u64) -> Self {
-        let blocks = steps.div_ceil(BLOCK);
-        let mut load =
-            Self { tree: vec![0; 2 * blocks], wholes: vec![0; blocks], steps: (0..steps).map(own).collect() };
-        if steps > 0 {
-            load.fill(load.root());
+        let steps: Vec<u64> = (0..steps).map(own).collect();
+        let mut levels = vec![Level::new(steps.chunks(BLOCK).map(greatest).collect())];
+        while let Some(below) = levels.last().filter(|level| level.most.len() > 1) {
+            levels.push(Level::new(below.most.chunks(FAN).map(greatest).collect()));
         }
-        load
-    }
-
-    fn root(&self) -> Node {
-        Node { at: 0, start: 0, width: self.wholes.len() }
-    }
-
-    fn fill(&mut self, node: Node) -> u64 {
-        let most = if node.width == 1 {
-            greatest(&self.steps[node.part(0, self.steps.len())])
-        } else {
-            let (left, right) = node.halves();
-            self.fill(left).max(self.fill(right))
-        };
-        self.tree[node.at] = most;
-        most
+        Self { steps, levels }
     }
 
     /// Adds `bytes` to every step of `range`, unless one would then exceed `capacity`.
-    fn add_if_fits(&mut self, range: std::ops::Range<u32>, bytes: u64, capacity: u64) -> bool {
+    fn add_if_fits(&mut self, range: Range<u32>, bytes: u64, capacity: u64) -> bool {
         let Some(room) = capacity.checked_sub(bytes) else { return false };
         let (from, to) = (range.start as usize, range.end as usize);
-        if from >= to {
-            return true;
+        let fits = from >= to || self.fits(from, to, room);
+        if fits && from < to {
+            self.add(from, to, bytes);
         }
-        if !self.fits(self.root(), from, to, room) {
-            return false;
+        fits
+    }
+
+    /// Whether none of the steps `from..to` holds more than `room`.
+    fn fits(&self, from: usize, to: usize, room: u64) -> bool {
+        let [mut first, mut last] = [from / BLOCK, (to - 1) / BLOCK];
+        let mut most = ends(from..to, [first, last], BLOCK).map(|part| greatest(&self.steps[part]));
+        for level in &self.levels {
+            most = [most[0] + level.added[first], most[1] + level.added[last]];
+            if most[0].max(most[1]) > room {
+                return false;
+            }
+            let above = [first / FAN, last / FAN];
+            if first < last {
+                let between = ends(first + 1..last, above, FAN).map(|nodes| greatest(&level.most[nodes]));
+                most = [most[0].max(between[0]), most[1].max(between[1])];
+            }
+            [first, last] = above;
         }
-        self.add(self.root(), from, to, bytes);
         true
     }
 
-    /// The most in either half of a node.
-    fn below(&self, node: Node) -> u64 {
-        let (left, right) = node.halves();
-        self.tree[left.at].max(self.tree[right.at])
-    }
-
-    /// What was added to all the steps of a node.
-    fn added(&self, node: Node) -> u64 {
-        if node.width == 1 { self.wholes[node.start] } else { self.tree[node.at] - self.below(node) }
-    }
-
-    /// Whether none of the steps `from..to` that `node` covers holds more than `room`.
-    fn fits(&self, node: Node, from: usize, to: usize, room: u64) -> bool {
-        // Where all of the node fits, so does the part of it.
-        if self.tree[node.at] <= room {
-            return true;
-        }
-        if node.lies_within(from, to) {
-            return false;
-        }
-        let Some(room) = room.checked_sub(self.added(node)) else { return false };
-        if node.width == 1 {
-            return greatest(&self.steps[node.part(from, to)]) <= room;
-        }
-        let (left, right) = node.halves();
-        [left, right].into_iter().all(|half| !half.touches(from, to) || self.fits(half, from, to, room))
-    }
-
-    fn add(&mut self, node: Node, from: usize, to: usize, bytes: u64) {
-        let added = self.added(node);
-        if node.lies_within(from, to) {
-            self.tree[node.at] += bytes;
-            if node.width == 1 {
-                self.wholes[node.start] += bytes;
+    fn add(&mut self, from: usize, to: usize, bytes: u64) {
+        let [mut first, mut last] = [from / BLOCK, (to - 1) / BLOCK];
+        let mut most = ends(from..to, [first, last], BLOCK).map(|part| {
+            self.steps[part.clone()].iter_mut().for_each(|step| *step += bytes);
+            greatest(&self.steps[part])
+        });
+        for level in &mut self.levels {
+            let before = level.most[first];
+            for (node, most) in [first, last].into_iter().zip(&mut most) {
+                // What is added only grows.
+                *most = level.most[node].max(level.added[node] + *most);
+                level.most[node] = *most;
             }
-            return;
-        }
-        if node.width == 1 {
-            let part = &mut self.steps[node.part(from, to)];
-            part.iter_mut().for_each(|step| *step += bytes);
-            // What is added only grows.
-            self.tree[node.at] = self.tree[node.at].max(added + greatest(part));
-            return;
-        }
-        let (left, right) = node.halves();
-        for half in [left, right] {
-            if half.touches(from, to) {
-                self.add(half, from, to, bytes);
+            let above = [first / FAN, last / FAN];
+            if first < last {
+                let between = ends(first + 1..last, above, FAN).map(|nodes| level.add(nodes, bytes));
+                most = [most[0].max(between[0]), most[1].max(between[1])];
+            } else if level.most[first] == before {
+                return;
             }
+            [first, last] = above;
         }
-        self.tree[node.at] = added + self.below(node);
     }
 }
 
@@ -224,8 +193,8 @@ mod tests {
         /// The same as a list of steps, over several blocks.
         #[test]
         fn loads_are_those_of_each_step(
-            own in prop::collection::vec(0u64..5, 1..6 * BLOCK),
-            ranges in prop::collection::vec((0usize..6 * BLOCK, 0usize..6 * BLOCK, 0u64..8), 1..60),
+            own in prop::collection::vec(0u64..5, 1..40 * BLOCK),
+            ranges in prop::collection::vec((0usize..40 * BLOCK, 0usize..40 * BLOCK, 0u64..8), 1..60),
             capacity in 1u64..30,
         ) {
             let mut load = Load::new(own.len(), |step| own[step]);
@@ -238,7 +207,8 @@ mod tests {
                 if fits && bytes <= capacity && from < to {
                     steps[from..to].iter_mut().for_each(|step| *step += bytes);
                 }
-                prop_assert_eq!(load.tree[0], greatest(&steps));
+                let [.., root] = &load.levels[..] else { unreachable!() };
+                prop_assert_eq!(&root.most, &[greatest(&steps)]);
             }
         }
     }

@@ -102,6 +102,10 @@ impl Policy for MlReuse {
         Some(victim)
     }
 
+    fn distrusts_scores(&self) -> bool {
+        !self.predictions_pay()
+    }
+
     fn remove(&mut self, tensor: u32) {
         self.predicted.remove(tensor);
         self.recent.remove(tensor);

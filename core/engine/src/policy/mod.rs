@@ -182,6 +182,11 @@ pub trait Policy: Sized + Send + 'static {
     /// Chooses the tensor to leave, forgets it and returns it; none where it knows of no resident.
     fn evict(&mut self) -> Option<u32>;
 
+    /// Whether the next choice is left to LRU, for a policy that reads scores but does not always follow them.
+    fn distrusts_scores(&self) -> bool {
+        false
+    }
+
     /// The resident `tensor` leaves although nobody chose it: it is forgotten, and no ghost remains of it.
     fn remove(&mut self, tensor: u32);
 

@@ -15,6 +15,8 @@ pub trait Order: Send {
     fn crowded(&self) -> bool;
     /// [`Policy::evict`].
     fn evict(&mut self) -> Option<u32>;
+    /// [`Policy::distrusts_scores`].
+    fn distrusts_scores(&self) -> bool;
     /// [`Policy::remove`].
     fn remove(&mut self, tensor: u32);
     /// [`Policy::resize`].
@@ -36,6 +38,9 @@ impl<P: Policy> Order for P {
     }
     fn evict(&mut self) -> Option<u32> {
         Policy::evict(self)
+    }
+    fn distrusts_scores(&self) -> bool {
+        Policy::distrusts_scores(self)
     }
     fn remove(&mut self, tensor: u32) {
         Policy::remove(self, tensor);
@@ -84,6 +89,10 @@ impl Policy for Shared {
         self.0.evict()
     }
 
+    fn distrusts_scores(&self) -> bool {
+        self.0.distrusts_scores()
+    }
+
     fn remove(&mut self, tensor: u32) {
         self.0.remove(tensor);
     }
@@ -129,6 +138,10 @@ impl Order for Parts {
         // The others are asked only where the memory is emptied.
         let own = self.orders[self.part].evict();
         own.or_else(|| self.orders.iter_mut().find_map(|order| order.evict()))
+    }
+
+    fn distrusts_scores(&self) -> bool {
+        self.orders[self.part].distrusts_scores()
     }
 
     fn remove(&mut self, tensor: u32) {

@@ -244,18 +244,40 @@ fn keys(tensor: u32, seen: &Seen, path: &mut [u64; 2]) -> [u32; CONTEXTS] {
         .map(|hash| (hash >> 32) as u32 | 1)
 }
 
-/// The mean of the most special context that has an outcome, as a [`log2`]. Where none has, tensors that mostly stayed
-/// away count as gone, and of others nothing is known but the mean of all.
+/// What a prediction rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The mean of a context, by its place among the [`CONTEXTS`].
+    Context(usize),
+    /// The mean of all accesses.
+    All,
+    /// The share that stayed away in a context.
+    Gone(usize),
+    /// Nothing has come back yet.
+    Nothing,
+}
+
+/// The most special context that has an outcome. Where none has, tensors that mostly stayed away count as gone, and of
+/// others nothing is known but the mean of all.
+pub fn source(seen: &Seen) -> Source {
+    let special = |knows: fn(&Context) -> bool| seen.contexts.iter().rposition(knows);
+    if let Some(context) = special(|context| context.outcomes > 0) {
+        return Source::Context(context);
+    }
+    match special(|context| context.judged[1] > 0) {
+        Some(context) if i32::from(seen.contexts[context].beyond[1]) > GONE => Source::Gone(context),
+        _ if seen.all.outcomes > 0 => Source::All,
+        _ => Source::Nothing,
+    }
+}
+
+/// What its [`source`] predicts, as a [`log2`].
 pub fn predicted(seen: &Seen) -> u16 {
-    let known = seen.contexts.iter().rev().chain([&seen.all]);
-    let mean = known.clone().find(|context| context.outcomes > 0).map(|context| context.mean);
-    let alike = &seen.contexts[..];
-    let gone = alike.iter().all(|context| context.outcomes == 0)
-        && alike.iter().rev().find(|context| context.judged[1] > 0).is_some_and(|it| i32::from(it.beyond[1]) > GONE);
-    match mean {
-        _ if gone => NEVER,
-        Some(mean) => mean,
-        None => UNKNOWN,
+    match source(seen) {
+        Source::Context(context) => seen.contexts[context].mean,
+        Source::All => seen.all.mean,
+        Source::Gone(_) => NEVER,
+        Source::Nothing => UNKNOWN,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod embedded;
 pub mod history;
 pub mod prompt;
+pub mod reason;
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@ pub fn items(trace: &Trace) -> Vec<String> {
 }
 
 /// The line of an access.
-fn line(seen: &Seen) -> String {
+pub(super) fn line(seen: &Seen) -> String {
     let [own, alike] = [OWN, ALIKE].map(|at| &seen.contexts[at]);
     // Where gaps differ, so do most lines: there all are rounded to every second power of two.
     let coarse = differ(if own.outcomes > 0 { own } else { alike });
@@ -61,7 +61,7 @@ fn line(seen: &Seen) -> String {
         };
         past.push_str(&format!(", {name} {gap} x{}", times(often.min(SURE).into())));
     }
-    let size = scaled(rounded(seen.bytes), &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"]);
+    let size = size(seen.bytes);
     format!("{}, {size}, {} by {}, {past}{END}", seen.kind.title(), verb(seen.mode), seen.op.name())
 }
 
@@ -161,7 +161,13 @@ fn scaled(n: u64, units: &[&str; 6]) -> String {
     format!("{}{}", n >> (10 * unit), units[unit as usize])
 }
 
-fn verb(mode: Mode) -> &'static str {
+/// A size as people write it.
+pub(super) fn size(bytes: u64) -> String {
+    scaled(rounded(bytes), &[" B", " KiB", " MiB", " GiB", " TiB", " PiB"])
+}
+
+/// What an access does to its tensor.
+pub(super) fn verb(mode: Mode) -> &'static str {
     match mode {
         Mode::Read => "read",
         Mode::Write => "written",

@@ -86,6 +86,11 @@ pub trait Observer {
     fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.evict(now, tensor, bytes);
     }
+    /// Where to note whether the policy [distrusts its scores](crate::policy::Policy::distrusts_scores) before it chooses,
+    /// if that is asked for.
+    fn distrust(&mut self) -> Option<&mut bool> {
+        None
+    }
 }
 
 /// Both watch.
@@ -113,6 +118,12 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
         self.0.expire(now, tensor, bytes);
         self.1.expire(now, tensor, bytes);
+    }
+    fn distrust(&mut self) -> Option<&mut bool> {
+        match self.0.distrust() {
+            Some(place) => Some(place),
+            None => self.1.distrust(),
+        }
     }
 }
 
@@ -148,6 +159,9 @@ impl<O: Observer> Observer for Option<O> {
             observer.expire(now, tensor, bytes);
         }
     }
+    fn distrust(&mut self) -> Option<&mut bool> {
+        self.as_mut().and_then(O::distrust)
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for &mut O {
@@ -168,6 +182,9 @@ impl<O: Observer + ?Sized> Observer for &mut O {
     }
     fn expire(&mut self, now: usize, tensor: u32, bytes: u64) {
         (**self).expire(now, tensor, bytes);
+    }
+    fn distrust(&mut self) -> Option<&mut bool> {
+        (**self).distrust()
     }
 }
 
@@ -495,6 +512,9 @@ impl<P: Order + ?Sized> Engine<P> {
         // Slack is rare, too.
         let most = if RARE && self.room.used > most { most.saturating_sub(self.room.slack) } else { most };
         while self.room.used > most || self.policy.crowded() {
+            if let Some(place) = observer.distrust() {
+                *place = self.policy.distrusts_scores();
+            }
             let Some(victim) = self.policy.evict() else { break };
             let slot = &mut self.slots[victim as usize];
             slot.place = Place::Out;
@@ -794,7 +814,7 @@ pub fn start(
         capacity_bytes: setup.capacity_bytes,
         engine: Engine::new(&setup.of(policy))?,
         timeline: watched.charts.then(|| Timeline::new(buckets)),
-        why: watched.reasons.then(|| Watcher::new(setup.sizes, future, reload, None)),
+        why: watched.reasons.then(|| Watcher::new(&setup.of(policy), future, reload, None)),
         timing: costing.physical().map(|spec| Timing::new(spec, setup, future)).transpose()?,
     })
 }
@@ -813,9 +833,10 @@ pub fn evictions_at(
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
-    let mut watcher = Watcher::new(setup.sizes, future, Reload::by(costing)?, Some(access));
+    let setup = setup.of(policy.into());
+    let mut watcher = Watcher::new(&setup, future, Reload::by(costing)?, Some(access));
     let mut watching: Watching<'_> = ((None, Some(&mut watcher)), None);
-    Engine::<Shared>::new(&setup.of(policy.into()))?.advance(trace.chunk(0, access + 1), &mut watching);
+    Engine::<Shared>::new(&setup)?.advance(trace.chunk(0, access + 1), &mut watching);
     Ok(watcher.finish(trace).worst)
 }
 

@@ -10,7 +10,7 @@ use crate::memory::Physical;
 use crate::policy::{POLICIES, PolicyInfo, PolicyKind};
 use crate::rng::Rng;
 use crate::rules::Rules;
-use crate::score::{BuiltIn, Scorer, Scores, heuristic};
+use crate::score::{BuiltIn, Scorer, Scores, heuristic, predicted_reuse_distance};
 use crate::trace::NO_PARENT;
 use crate::trace::reuse::{Future, NEVER};
 use crate::trace::testing::{expiring, sized, trace, tree};
@@ -339,6 +339,7 @@ fn an_eviction_is_told_with_the_better_victim() {
         best_next_use: None,
         cost_ms: Some(0.13125),
         sooner_by: 1,
+        prediction: None,
     };
     assert_eq!(evictions, std::slice::from_ref(&expected));
     assert!(evictions_at(PolicyKind::Lru, &setup, &future, &trace, &Costing::Prototype, 1).unwrap().is_empty());
@@ -352,6 +353,63 @@ fn an_eviction_is_told_with_the_better_victim() {
     let why = run.finish(&trace, Counts::default()).0.why.unwrap();
     assert_eq!((why.worst, why.evicted_too_early, why.best_choices), (vec![expected], 1, 1));
     assert_eq!((why.kinds[0].misses, why.tensors[0].tensor.as_str(), why.tensors[0].misses), (4, "0", 2));
+}
+
+/// Each scorer's own words, from the last use of who is evicted.
+#[test]
+fn an_eviction_by_scores_is_told_with_the_prediction() {
+    let order: Vec<u32> = (0..40).map(|access| access % 4).collect();
+    let trace = trace(&[1 << 20; 4], &order);
+    let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+    let told = |scores: &Scores, policy: PolicyKind, access: usize| {
+        let setup = Setup { scores: Some(scores), ..Setup::new(&sizes, 3 << 20) };
+        let evictions = evictions_at(policy, &setup, &future, &trace, &Costing::Prototype, access).unwrap();
+        evictions.into_iter().next().unwrap().prediction
+    };
+    let evicts = |scores: &Scores, from: usize| {
+        let setup = Setup { scores: Some(scores), ..Setup::new(&sizes, 3 << 20) };
+        let evictions =
+            |at: usize| evictions_at(PolicyKind::MlReuse, &setup, &future, &trace, &Costing::Prototype, at).unwrap();
+        (from..40).find(|at| !evictions(*at).is_empty()).unwrap()
+    };
+    for (scorer, wanted) in [
+        (BuiltIn::History, "read by request, last gap about 4, came back after 4 accesses (mean, "),
+        (BuiltIn::Embedded, "the network: "),
+        (BuiltIn::Heuristic, "1.05 MB, "),
+    ] {
+        let scores = scorer.scores(&trace);
+        let access = evicts(&scores, 20);
+        let prediction = told(&scores, PolicyKind::MlReuse, access).unwrap();
+        assert!(prediction.reason.contains(wanted), "{}", prediction.reason);
+        let last_use = prediction.last_use as usize;
+        assert!(last_use < access && prediction.score == scores.values[last_use]);
+        let next_use = prediction.last_use + predicted_reuse_distance(prediction.score);
+        assert_eq!((prediction.next_use, prediction.distrusted), (Some(next_use), false));
+        assert_eq!(told(&scores, PolicyKind::Lru, access), None);
+    }
+    let model = Scores { values: vec![1.0; 40].into(), scorer: Scorer::Remote };
+    let prediction = told(&model, PolicyKind::MlReuse, evicts(&model, 20)).unwrap();
+    assert!(prediction.reason.starts_with("the answer to: objects, 1 MiB, read by request"), "{}", prediction.reason);
+    assert_eq!(prediction.next_use, None);
+}
+
+/// Opposite predictions are followed until LRU is ahead by 32 misses.
+#[test]
+fn an_eviction_tells_whether_scores_were_followed() {
+    // Pairs that come back at once, and those before them never.
+    let order: Vec<u32> = (0..400).map(|access| access / 4 + access % 2).collect();
+    let trace = trace(&[1; 101], &order);
+    let mut wrong = oracle_scores(&trace);
+    wrong.values = wrong.values.iter().map(|score| 1.0 - score).collect();
+    let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+    let setup = Setup { scores: Some(&wrong), ..Setup::new(&sizes, 2) };
+    let distrusted = |access: usize| {
+        let evictions = evictions_at(PolicyKind::MlReuse, &setup, &future, &trace, &Costing::Prototype, access);
+        evictions.unwrap().first().and_then(|eviction| eviction.prediction.as_ref()).map(|it| it.distrusted)
+    };
+    let sides: Vec<bool> = (0..400).filter_map(distrusted).collect();
+    let (first, last) = (sides.first().unwrap(), sides.last().unwrap());
+    assert!(!first && *last, "{sides:?}");
 }
 
 proptest! {

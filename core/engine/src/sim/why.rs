@@ -7,8 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::Observer;
 use crate::memory::Reload;
 use crate::order;
+use crate::policy::Setup;
+use crate::score::reason::reasons;
+use crate::score::{Scores, predicted_reuse_distance};
 use crate::trace::reuse::{Future, NEVER, TimeSet};
 use crate::trace::{Kind, Trace};
+
+/// What was predicted of a tensor at its last use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The access that used it last.
+    pub last_use: u64,
+    /// The score of that access, from 0 (used again at once) to 1 (not within any time that matters).
+    pub score: f64,
+    /// The access that was to use it again, as `ml-reuse` reads the score; none where none was to.
+    pub next_use: Option<u64>,
+    /// What the score rests on, in words.
+    pub reason: String,
+    /// Whether it was not asked: `ml-reuse` followed LRU, which was ahead.
+    pub distrusted: bool,
+}
 
 /// Rows of the lists of the worst evictions and the costliest tensors, at most.
 pub const ROWS: usize = 10;
@@ -36,6 +54,9 @@ pub struct Eviction {
     /// Accesses by which the evicted tensor is needed sooner than the best victim, until the end where that is not
     /// needed again.
     pub sooner_by: u64,
+    /// What the policy's scores said of the evicted tensor; none where it reads none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
 }
 
 /// What happened to the tensors of one kind.
@@ -102,6 +123,8 @@ struct Case {
     best_bytes: u64,
     next_use: u32,
     best_next_use: u32,
+    last_use: u32,
+    distrusted: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -133,18 +156,25 @@ pub(super) struct Watcher {
     /// The access whose evictions are all kept, if any.
     asked: Option<usize>,
     reload: Option<Reload>,
+    /// The scores that the policy reads.
+    scores: Option<Scores>,
+    /// The last use of each tensor.
+    last: Vec<u32>,
+    /// Whether the policy does not follow them now.
+    distrusted: bool,
     now: usize,
     /// The last access that missed.
     missed: Option<usize>,
 }
 
 impl Watcher {
-    pub(super) fn new(sizes: &[u64], future: &Arc<Future>, reload: Option<Reload>, asked: Option<usize>) -> Self {
-        let tensors = sizes.len();
+    pub(super) fn new(setup: &Setup<'_>, future: &Arc<Future>, reload: Option<Reload>, asked: Option<usize>) -> Self {
+        let tensors = setup.sizes.len();
+        let reads_scores = setup.policy.is_some_and(|policy| policy.info().scored());
         Self {
             next_uses: TimeSet::new(future.next_use.len()),
             future: Arc::clone(future),
-            sizes: sizes.to_vec(),
+            sizes: setup.sizes.to_vec(),
             next: vec![NEVER; tensors],
             done: Vec::new(),
             places: vec![NOT_DONE; tensors],
@@ -153,6 +183,9 @@ impl Watcher {
             worst: Vec::new(),
             asked,
             reload,
+            scores: setup.scores.filter(|_| reads_scores).cloned(),
+            last: vec![0; tensors],
+            distrusted: false,
             now: 0,
             missed: None,
         }
@@ -161,6 +194,7 @@ impl Watcher {
     /// A resident was used.
     fn used(&mut self, tensor: u32, now: usize) {
         self.now = now;
+        self.last[tensor as usize] = now as u32;
         let next = self.future.next_use[now];
         self.next[tensor as usize] = next;
         if next == NEVER {
@@ -206,7 +240,7 @@ impl Watcher {
         self.worst.truncate(ROWS);
     }
 
-    fn describe(&self, case: &Case, trace: &Trace) -> Eviction {
+    fn describe(&self, case: &Case, prediction: Option<Prediction>, trace: &Trace) -> Eviction {
         let name = |t: u32| trace.tensors()[t as usize].name.clone();
         let when = |next: u32| (next != NEVER).then_some(u64::from(next));
         let cost = |reload: Reload| {
@@ -223,7 +257,20 @@ impl Watcher {
             best_next_use: when(case.best_next_use),
             cost_ms: self.reload.map(cost),
             sooner_by: self.sooner_by(case.next_use, case.best_next_use),
+            prediction,
         }
+    }
+
+    /// What was predicted of the tensors of `cases`.
+    fn predictions(&self, cases: &[&Case], trace: &Trace) -> Vec<Option<Prediction>> {
+        let Some(scores) = self.scores.as_ref().filter(|_| !cases.is_empty()) else { return vec![None; cases.len()] };
+        let last_uses: Vec<u32> = cases.iter().map(|case| case.last_use).collect();
+        let of_case = |(case, reason): (&&Case, String)| {
+            let (last_use, score) = (u64::from(case.last_use), scores.values[case.last_use as usize]);
+            let next_use = (score < 1.0).then(|| last_use + predicted_reuse_distance(score));
+            Some(Prediction { last_use, score, next_use, reason, distrusted: case.distrusted })
+        };
+        cases.iter().zip(reasons(trace, scores.scorer, &last_uses)).map(of_case).collect()
     }
 
     /// Accesses between two next uses; "never" counts as the end of the trace.
@@ -287,12 +334,15 @@ impl Watcher {
                 evictions: evictions.into(),
             }
         };
+        let worst: Vec<&Case> = worst.into_iter().map(|case| &self.worst[case as usize]).collect();
+        let predictions = self.predictions(&worst, trace);
+        let described = |(case, prediction)| self.describe(case, prediction, trace);
         Why {
             evicted_too_early: self.tallies.iter().map(|t| u64::from(t.too_early)).sum(),
             best_choices: self.best_choices,
             kinds,
             tensors: costly.into_iter().map(summary).collect(),
-            worst: worst.into_iter().map(|case| self.describe(&self.worst[case as usize], trace)).collect(),
+            worst: worst.into_iter().zip(predictions).map(described).collect(),
         }
     }
 }
@@ -336,6 +386,22 @@ impl Observer for Watcher {
         self.best_choices += u64::from(evicted && sooner_by == 0);
         let lost = u128::from(bytes) * u128::from(sooner_by);
         let best_bytes = self.sizes[best as usize];
-        self.keep(Case { lost, access: now, tensor, bytes, best, best_bytes, next_use, best_next_use });
+        let (last_use, distrusted) = (self.last[tensor as usize], self.distrusted);
+        self.keep(Case {
+            lost,
+            access: now,
+            tensor,
+            bytes,
+            best,
+            best_bytes,
+            next_use,
+            best_next_use,
+            last_use,
+            distrusted,
+        });
+    }
+
+    fn distrust(&mut self) -> Option<&mut bool> {
+        self.scores.is_some().then_some(&mut self.distrusted)
     }
 }

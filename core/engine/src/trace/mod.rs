@@ -426,6 +426,43 @@ impl TraceBuilder {
         Ok(())
     }
 
+    /// Gives tensor `i` the number `numbers[i]`; whether that is possible: each number once, and a parent's below those of
+    /// its children.
+    pub fn renumber(&mut self, numbers: &[u32]) -> bool {
+        let tensors = &self.trace.tensors;
+        let mut order = vec![u32::MAX; tensors.len()];
+        for (tensor, number) in (0..).zip(numbers) {
+            match order.get_mut(*number as usize) {
+                Some(place) if *place == u32::MAX => *place = tensor,
+                _ => return false,
+            }
+        }
+        let parents = (0u32..).zip(&self.trace.parents);
+        let inverted = |(tensor, parent): (u32, &u32)| {
+            *parent != NO_PARENT && numbers[*parent as usize] > numbers[tensor as usize]
+        };
+        if numbers.len() != tensors.len() || parents.clone().any(inverted) {
+            return false;
+        }
+        let by_number = |tensor: &u32| *tensor as usize;
+        if !self.trace.parents.is_empty() {
+            self.trace.parents.resize(tensors.len(), NO_PARENT);
+            let parent = |tensor: usize| match self.trace.parents[tensor] {
+                NO_PARENT => NO_PARENT,
+                parent => numbers[parent as usize],
+            };
+            self.trace.parents = order.iter().map(by_number).map(parent).collect();
+        }
+        if !self.sizes.is_empty() {
+            let size = |tensor: usize| self.sizes.get(tensor).copied().unwrap_or(self.trace.tensors[tensor].bytes);
+            self.sizes = order.iter().map(by_number).map(size).collect();
+        }
+        self.used = order.iter().map(by_number).map(|tensor| self.used[tensor]).collect();
+        self.trace.tensors = order.iter().map(by_number).map(|tensor| self.trace.tensors[tensor].clone()).collect();
+        self.accesses.iter_mut().for_each(|tensor| *tensor = numbers[*tensor as usize]);
+        true
+    }
+
     /// The tensor at `index`, to amend what a later record tells of it.
     pub fn tensor_mut(&mut self, index: u32) -> &mut Tensor {
         &mut self.trace.tensors[index as usize]

@@ -1,31 +1,29 @@
 //! Parquet, which only the command line reads and writes: its library is too large for the page.
 //!
-//! A file holds the prototype's records, where it has a column `tensor_id`, or requests as a CSV trace does, with the
-//! same names of columns. Nested columns are not read.
+//! A file holds a trace as it is written here, with all that is known of it ([`whole`]); the prototype's records, where it
+//! has a column `tensor_id`; or requests as a CSV trace does, with the same names of columns. Nested columns are not read.
 
-use std::sync::Arc;
+mod column;
+mod labels;
+mod whole;
+mod write;
 
 use accel_core::error::{Error, Place};
 use accel_core::import::cache_csv::{self, Columns, FromRequests, Request};
-use accel_core::import::prototype_csv::{self, FromRecords, Record, records};
+use accel_core::import::prototype_csv::{self, FromRecords, Record};
 use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
-use anyhow::Context as _;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
-use parquet::file::writer::SerializedFileWriter;
 use parquet::record::{Field, Row};
-use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
+
+pub(crate) use labels::Labels;
+pub(crate) use write::write;
 
 /// The name of the format on the command line.
 pub(crate) const NAME: &str = "parquet";
-/// Rows written as a group and rows between two reports of progress: groups of some 10 MB.
-const GROUP: usize = 1 << 20;
+/// Rows between two reports of progress.
 const REPORT: u64 = 1 << 16;
 
 /// A row's field as the trace needs it; none where it is null or of another type.
@@ -201,7 +199,8 @@ fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
         .into()
 }
 
-/// Reads the prototype's records, or requests whose columns are chosen or detected by their names.
+/// Reads a trace as it is written here, the prototype's records, or requests whose columns are chosen or detected by their
+/// names.
 pub(crate) fn read(
     name: &str,
     file: impl ChunkReader + 'static,
@@ -209,126 +208,172 @@ pub(crate) fn read(
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Trace> {
     let table = Table::open(name, file)?;
-    let has_records = table.columns.iter().any(|column| column == prototype_csv::COLUMNS[0]);
-    if columns.is_none() && has_records { table.records(progress) } else { table.requests(columns, progress) }
-}
-
-/// One column of a group of rows.
-enum Values {
-    Whole(Vec<i64>),
-    Number(Vec<f64>),
-    Text(Vec<ByteArray>),
-}
-
-impl Values {
-    /// The column's type in a schema.
-    fn kind(&self, name: &str) -> String {
-        match self {
-            Self::Whole(_) => format!("REQUIRED INT64 {name};"),
-            Self::Number(_) => format!("REQUIRED DOUBLE {name};"),
-            Self::Text(_) => format!("REQUIRED BYTE_ARRAY {name} (UTF8);"),
-        }
+    let has = |name: &str| table.columns.iter().any(|column| column == name);
+    match columns {
+        None if whole::COLUMNS.iter().all(|column| has(column)) => table.whole(progress),
+        None if has(prototype_csv::COLUMNS[0]) => table.records(progress),
+        _ => table.requests(columns, progress),
     }
-}
-
-fn text_column<'t>(texts: impl Iterator<Item = &'t str>) -> Values {
-    Values::Text(texts.map(ByteArray::from).collect())
-}
-
-fn record_columns(records: &[Record]) -> Vec<(&'static str, Values)> {
-    let [id, size, distance, stride, op, model] = prototype_csv::COLUMNS;
-    vec![
-        (id, text_column(records.iter().map(|r| r.tensor_id.as_str()))),
-        (size, Values::Number(records.iter().map(|r| r.size_mb).collect())),
-        (distance, Values::Whole(records.iter().map(|r| r.reuse_distance.into()).collect())),
-        (stride, Values::Whole(records.iter().map(|r| r.stride.into()).collect())),
-        (op, text_column(records.iter().map(|r| r.op.as_str()))),
-        (model, text_column(records.iter().map(|r| r.model_type.as_str()))),
-    ]
-}
-
-fn request_columns(trace: &Trace, from: usize, to: usize) -> anyhow::Result<Vec<(&'static str, Values)>> {
-    let [time, id, size] = cache_csv::COLUMNS;
-    let tensors = || trace.accesses()[from..to].iter().map(|t| &trace.tensors()[*t as usize]);
-    let sizes = tensors().map(|t| i64::try_from(t.bytes)).collect::<Result<_, _>>();
-    Ok(vec![
-        (time, Values::Whole((from as i64..to as i64).collect())),
-        (id, text_column(tensors().map(|t| t.name.as_str()))),
-        (size, Values::Whole(sizes.context("Parquet holds sizes below 2^63 only: use smaller tiles")?)),
-    ])
-}
-
-/// Writes the prototype's records where the trace knows its operations, else requests.
-pub(crate) fn write(trace: &Trace, progress: &mut dyn Progress) -> anyhow::Result<Vec<u8>> {
-    let all = trace.accesses().len();
-    let mut records = if trace.knows_operations() {
-        prototype_csv::check(trace)?;
-        Some(records(trace, None))
-    } else {
-        None
-    };
-    let mut out = None;
-    for from in (0..all).step_by(GROUP) {
-        if progress.report(from as u64, all as u64, "writing") == Flow::Cancel {
-            return Err(Error::Cancelled.into());
-        }
-        let to = all.min(from + GROUP);
-        let columns = match &mut records {
-            Some(records) => record_columns(&records.take(to - from).collect::<Vec<_>>()),
-            None => request_columns(trace, from, to)?,
-        };
-        if out.is_none() {
-            let kinds: Vec<String> = columns.iter().map(|(name, values)| values.kind(name)).collect();
-            let schema = parse_message_type(&format!("message trace {{ {} }}", kinds.join(" ")))?;
-            let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-            out = Some(SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties.build()))?);
-        }
-        let Some(writer) = &mut out else { continue };
-        let mut group = writer.next_row_group()?;
-        for (_, values) in columns {
-            let Some(mut column) = group.next_column()? else { continue };
-            match (column.untyped(), values) {
-                (ColumnWriter::Int64ColumnWriter(writer), Values::Whole(values)) => {
-                    writer.write_batch(&values, None, None)?
-                }
-                (ColumnWriter::DoubleColumnWriter(writer), Values::Number(values)) => {
-                    writer.write_batch(&values, None, None)?
-                }
-                (ColumnWriter::ByteArrayColumnWriter(writer), Values::Text(values)) => {
-                    writer.write_batch(&values, None, None)?
-                }
-                _ => return Err(Error::Internal("a column of another type than its schema's".into()).into()),
-            };
-            column.close()?;
-        }
-        group.close()?;
-    }
-    Ok(out.context("the trace has no accesses")?.into_inner()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use accel_core::policy::{PolicyKind, Setup};
     use accel_core::progress::Unattended;
+    use accel_core::recipe::Workload;
+    use accel_core::sim::simulate;
+    use accel_core::trace::reuse::Future;
     use bytes::Bytes;
+    use parquet::column::writer::ColumnWriter;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
 
     use super::*;
 
-    #[test]
-    fn two_columns_of_one_name_are_refused() {
-        let schema = "message t { REQUIRED INT64 id; REQUIRED INT64 size; REQUIRED INT64 id; }";
-        let schema = Arc::new(parse_message_type(schema).unwrap());
+    enum Cells {
+        Whole(&'static [i64]),
+        Text(&'static [&'static str]),
+    }
+
+    fn file(columns: &[(&str, Cells)]) -> Bytes {
+        let kinds = columns.iter().map(|(name, cells)| match cells {
+            Cells::Whole(_) => format!("REQUIRED INT64 {name};"),
+            Cells::Text(_) => format!("REQUIRED BYTE_ARRAY {name} (UTF8);"),
+        });
+        let schema = format!("message t {{ {} }}", kinds.collect::<String>());
+        let schema = Arc::new(parse_message_type(&schema).unwrap());
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
         let mut group = writer.next_row_group().unwrap();
-        while let Some(mut column) = group.next_column().unwrap() {
-            if let ColumnWriter::Int64ColumnWriter(values) = column.untyped() {
-                values.write_batch(&[7], None, None).unwrap();
+        for (_, cells) in columns {
+            let mut column = group.next_column().unwrap().unwrap();
+            match (column.untyped(), cells) {
+                (ColumnWriter::Int64ColumnWriter(writer), Cells::Whole(cells)) => {
+                    writer.write_batch(cells, None, None).unwrap();
+                }
+                (ColumnWriter::ByteArrayColumnWriter(writer), Cells::Text(cells)) => {
+                    let cells: Vec<_> = cells.iter().map(|cell| (*cell).into()).collect();
+                    writer.write_batch(&cells, None, None).unwrap();
+                }
+                _ => unreachable!(),
             }
             column.close().unwrap();
         }
         group.close().unwrap();
-        let file = Bytes::from(writer.into_inner().unwrap());
+        Bytes::from(writer.into_inner().unwrap())
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused() {
+        let file = file(&[("id", Cells::Whole(&[7])), ("size", Cells::Whole(&[7])), ("id", Cells::Whole(&[7]))]);
         let columns = "obj-id-col=3,obj-size-col=2".parse().unwrap();
         let error = read("t.parquet", file, Some(&columns), &mut Unattended).unwrap_err().to_string();
         assert!(error.contains("two columns are named id. Rename one of them"), "{error}");
+    }
+
+    /// As another program may write such a table: without metadata, and with mistakes.
+    #[test]
+    fn a_whole_trace_of_another_maker() {
+        let two = |change: Option<(&'static str, Cells)>| {
+            let mut columns = vec![
+                ("obj_id", Cells::Text(&["w", "w"])),
+                ("obj_size", Cells::Whole(&[8, 8])),
+                ("kind", Cells::Text(&["weights", "weights"])),
+                ("op", Cells::Text(&["matmul", "Optimizer"])),
+                ("mode", Cells::Text(&["read", "update"])),
+                ("layer", Cells::Whole(&[3, 3])),
+                ("stride", Cells::Whole(&[1, 1])),
+            ];
+            if let Some(change) = change {
+                columns.retain(|(name, _)| *name != change.0);
+                columns.push(change);
+            }
+            read("t.parquet", file(&columns), None, &mut Unattended)
+        };
+        let trace = two(None).unwrap();
+        assert_eq!(
+            (trace.tensors()[0].layer, trace.op(1).name(), trace.mode(1).name()),
+            (Some(3), "optimizer", "update")
+        );
+        for (change, wanted) in [
+            (("kind", Cells::Text(&["weights", "wait"])), "record 1: kind is \"wait\". Write one of weights, "),
+            (("mode", Cells::Text(&["read", "eat"])), "record 1: mode is \"eat\". Write one of read, write, update"),
+            (("layer", Cells::Whole(&[3, 4])), "record 1: w has another kind, layer, stride or parent than before"),
+            (("layer", Cells::Whole(&[-3, 4])), "record 0: layer is -3. Write a whole number"),
+            (("flops", Cells::Whole(&[3, -4])), "record 1: flops is -4. Write a number, zero or more"),
+            (("parent", Cells::Text(&["v", "v"])), "record 0: parent is \"v\". Let a tensor continue one"),
+            (("tensor", Cells::Whole(&[1, 1])), "whole input: the numbers in the column tensor are not those"),
+        ] {
+            let error = two(Some(change)).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    /// Whatever is known of a trace is still known after it was written and read.
+    #[test]
+    fn a_trace_comes_back_whole() {
+        for workload in [
+            r#"{"model":{"model":"llama-3.2-1b","decode_tokens":2,"prompt_tokens":8}}"#,
+            r#"{"model":{"model":"alexnet","task":"training","steps":2}}"#,
+            r#"{"model":{"model":"llama-3.2-1b","requests":"3x16/40+2"}}"#,
+            r#"{"synthetic":{"model_type":"MoE"}}"#,
+        ] {
+            let workload: Workload = serde_json::from_str(workload).unwrap();
+            comes_back(&workload.trace(1, 1 << 24).unwrap());
+        }
+        let csv = b"time,id,size,ttl,parent\n0,a,5,3,\n1,b,6,2,a\n2,a,7,0,\n3,c,1,9,b\n4,b,6,1,a\n";
+        let columns = "time-col=1,obj-id-col=2,obj-size-col=3,ttl-col=4,parent-col=5".parse().unwrap();
+        let input = accel_core::import::input::Input::new("t.csv", csv);
+        comes_back(&cache_csv::read(&input, Some(&columns), &mut Unattended).unwrap());
+    }
+
+    /// Labels against what a slow look at the trace finds.
+    #[test]
+    fn labels_tell_the_future_and_features_the_past() {
+        let workload = r#"{"synthetic":{"model_type":"MLP","num_layers":12,"reuse_probability":0.6}}"#;
+        let workload: Workload = serde_json::from_str(workload).unwrap();
+        let trace = workload.trace(3, 1 << 30).unwrap();
+        let capacity_bytes = trace.summary().unique_bytes / 3;
+        let written = write(&trace, Some(Labels { capacity_bytes }), &mut Unattended).unwrap();
+        let table = Table::open("t.parquet", Bytes::from(written)).unwrap();
+        let wanted = ["next_use", "belady_hits", "belady_keeps", "uses", "last_gap", "gap_before", "own_count"];
+        let mut rows: Vec<Vec<Option<f64>>> = Vec::new();
+        table
+            .rows(&wanted, &mut Unattended, |fields, _| {
+                let value = |field: &Option<&Field>| match field {
+                    Some(Field::Bool(flag)) => Some(f64::from(u8::from(*flag))),
+                    field => field.and_then(number),
+                };
+                rows.push(fields.iter().map(value).collect());
+                Ok(())
+            })
+            .unwrap();
+        let accesses = trace.accesses();
+        let uses = |tensor: u32| (0..accesses.len()).filter(move |at| accesses[*at] == tensor);
+        for (now, row) in rows.iter().enumerate() {
+            let before: Vec<usize> = uses(accesses[now]).take_while(|at| *at < now).collect();
+            let next = uses(accesses[now]).find(|at| *at > now);
+            let gap = |last: Option<usize>, before: Option<usize>| Some((last? - before?) as f64);
+            let last = before.last().copied();
+            assert_eq!(row[0], next.map(|next| next as f64), "{now}");
+            assert_eq!(row[2], Some(next.map_or(0.0, |next| rows[next][1].unwrap())), "{now}");
+            assert_eq!(row[3], Some(before.len() as f64), "{now}");
+            assert_eq!(row[4], gap(Some(now), last), "{now}");
+            assert_eq!(row[5], gap(last, before.iter().rev().nth(1).copied()), "{now}");
+        }
+        let (sizes, future) = (trace.sizes(), Arc::new(Future::of(&trace)));
+        let setup = Setup { future: Some(&future), ..Setup::new(&sizes, capacity_bytes) };
+        let belady = simulate(PolicyKind::Belady, &setup, &trace).unwrap();
+        assert_eq!(rows.iter().filter(|row| row[1] == Some(1.0)).count() as u64, belady.hits);
+        assert!(belady.hits > 0 && rows.iter().any(|row| row[6] > Some(0.0)));
+    }
+
+    fn comes_back(trace: &Trace) {
+        for labels in [None, Some(Labels { capacity_bytes: 1 << 20 })] {
+            let written = write(trace, labels, &mut Unattended).unwrap();
+            let read = read("t.parquet", Bytes::from(written), None, &mut Unattended).unwrap();
+            assert!(read == *trace, "{:?} {:?}", read.summary(), trace.summary());
+        }
     }
 }
