@@ -45,7 +45,7 @@ const ORDERS: [(&str, &[&str]); 11] = [
             "kernel", "trace", "traffic",
         ],
     ),
-    ("trainer/src", &["storage", "points", "gauge", "workloads", "network", "embedded", "questions", "lora"]),
+    ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
     (
         "infer-server/src",
         &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],

@@ -113,7 +113,7 @@ mod tests {
     /// FNV-1a of the weights of [`TINY`].
     const DIGEST: u64 = 0xb634_2b23_4b47_7259;
 
-    /// What is measured is not trained on: named models (`workloads` refuses their shapes), and another seed.
+    /// What is measured is not trained on: `workloads` refuses the shapes, and the seed is another.
     #[test]
     fn training_and_measuring_share_no_seed() {
         let seeds = [SHIPPED, TINY].map(|settings| settings.seed);

@@ -1,11 +1,12 @@
 //! Trains the policy that is shipped, and measures what it is worth.
 
 pub mod embedded;
-pub mod gauge;
+pub mod eval;
 #[cfg(feature = "model")]
 pub mod lora;
 pub mod network;
 pub mod points;
 pub mod questions;
+pub mod speed;
 pub mod storage;
 pub mod workloads;

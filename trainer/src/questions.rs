@@ -11,12 +11,16 @@ use accel_core::rng::Rng;
 use accel_core::score::prompt::{self, LABELS, Questions, VERSION};
 use accel_core::trace::Trace;
 use accel_core::trace::reuse::{Future, NEVER};
+use accel_core::workload::config::ModelConfig;
+use accel_core::workload::presets::{PRESETS, Preset};
 use accel_ground::closed;
 use accel_ground::math::power;
 use anyhow::{Context as _, bail, ensure};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::{points, workloads};
+use crate::points::{SEED, points};
+use crate::workloads;
 
 closed! {
     /// What a question is for.
@@ -210,7 +214,7 @@ impl DataSet {
             card.version
         );
         let mut seen: BTreeSet<&str> = BTreeSet::new();
-        let mut seeds = BTreeMap::from([(points::SEED, "what is measured")]);
+        let mut seeds = BTreeMap::from([(SEED, "what is measured")]);
         for source in &card.sources {
             let name = source.split.name();
             ensure!(seen.insert(name), "line 1: {name} is there twice. {ANEW}");
@@ -220,7 +224,7 @@ impl DataSet {
         }
         for (at, source) in card.sources.iter().enumerate() {
             let others = card.sources[..at].iter().flat_map(|other| &other.models);
-            let measured = points::models();
+            let measured = measured();
             if let Some(model) = others.chain(&measured).find(|model| source.models.contains(model)) {
                 bail!(
                     "line 1: {} shares the model {model} with another split or what is measured. {ANEW}, without it",
@@ -253,6 +257,28 @@ impl DataSet {
         }
         Ok(whole)
     }
+}
+
+/// Makes the questions into a file, and tells `out` how many there are.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write(path: &Path, out: &mut dyn std::io::Write) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner();
+    let data = DataSet::make(&AMOUNTS, |what| bar.set_message(what.to_owned()));
+    bar.finish_and_clear();
+    let shown = path.display();
+    std::fs::write(path, data.text()?).with_context(|| format!("cannot write {shown}: name another file"))?;
+    let [training, validation] = [Split::Training, Split::Validation].map(|split| data.of(split).len());
+    writeln!(out, "{shown}: {training} questions to learn from, {validation} to tell how well that went")?;
+    Ok(())
+}
+
+/// The published models that are measured.
+fn measured() -> Vec<String> {
+    let shapes: Vec<ModelConfig> = points().filter_map(|point| point.row.models().ok()).flatten().collect();
+    let among = |preset: &&Preset| preset.config().is_ok_and(|config| shapes.contains(&config));
+    PRESETS.iter().filter(among).map(|preset| preset.name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -311,9 +337,7 @@ mod tests {
         assert!(refused(&|data| data.card.version = 1).contains("line 1: version 1 of the question"));
         let shared = refused(&|data| data.card.sources[1].seed = 5);
         assert!(shared.contains("validation and training share the seed 5"), "{shared}");
-        assert!(
-            refused(&|data| data.card.sources[0].seed = points::SEED).contains("training and what is measured share")
-        );
+        assert!(refused(&|data| data.card.sources[0].seed = SEED).contains("training and what is measured share"));
         assert!(refused(&|data| data.card.sources[1].models = vec!["a".into()]).contains("shares the model a"));
         assert!(
             refused(&|data| data.card.sources[1].models = vec!["gpt2-large".into()]).contains("the model gpt2-large")
@@ -332,7 +356,7 @@ mod tests {
     #[test]
     fn seeds_differ() {
         let seeds: BTreeSet<u64> =
-            SEEDS.iter().map(|(_, seed)| *seed).chain([points::SEED, crate::embedded::SHIPPED.seed]).collect();
+            SEEDS.iter().map(|(_, seed)| *seed).chain([SEED, crate::embedded::SHIPPED.seed]).collect();
         assert_eq!(seeds.len(), 4);
     }
 }

@@ -1,6 +1,7 @@
 //! Workloads of random shapes to learn from: no published model is among them.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use accel_core::error::Error;
 use accel_core::recipe::Workload;
@@ -16,6 +17,7 @@ use accel_core::workload::routing::Routing;
 use accel_core::workload::synthetic::{ModelType, Synthetic};
 use accel_core::workload::train::Optimizer;
 
+use crate::points::points;
 use crate::storage::Storage;
 
 /// Traces that are longer are left out.
@@ -128,6 +130,12 @@ fn draw(rng: &mut Rng, number: u64) -> Result<Trace, Error> {
     }
 }
 
+/// Published models, and whatever is measured: nothing of their shape is learned from.
+static REFUSED: LazyLock<Vec<ModelConfig>> = LazyLock::new(|| {
+    let published = PRESETS.iter().filter_map(|preset| preset.config().ok());
+    published.chain(points().filter_map(|point| point.row.models().ok()).flatten()).collect()
+});
+
 /// Large enough for every tile; nothing else looks at it.
 const CAPACITY_BYTES: u64 = 1 << 40;
 
@@ -154,8 +162,8 @@ fn model(rng: &mut Rng, kind: Kind) -> Result<ModelRun, Error> {
         _ => decoder(rng),
     };
     let config = ModelConfig::from_json("random", json.as_bytes())?;
-    if PRESETS.iter().any(|preset| preset.config().is_ok_and(|preset| preset == config)) {
-        return Err(Error::Internal("the shape of a published model".into()));
+    if REFUSED.contains(&config) {
+        return Err(Error::Internal("the shape of a published model, or of one that is measured".into()));
     }
     let tile_bytes = Some(between(rng, 1 << 16, 1 << 21) / 4096 * 4096);
     let mut run = ModelRun { model: ModelRef::Config(Box::new(config)), tile_bytes, ..ModelRun::default() };

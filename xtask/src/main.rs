@@ -46,6 +46,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         divan: Vec<String>,
     },
+    /// Measure what every policy and every scorer is worth: writes docs/evaluation.md, its plots and its table. What was
+    /// measured before and has not changed is taken from the build outputs.
+    Eval {
+        /// Arguments such as --only decode; --help lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        trainer: Vec<String>,
+    },
     /// Fuzz the engine and every importer. Needs a nightly compiler and `cargo install cargo-fuzz`.
     Fuzz {
         /// For how long each, in seconds.
@@ -75,6 +82,10 @@ fn main() -> anyhow::Result<()> {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
         Command::Bench { divan } => bench(&shell, &divan),
+        Command::Eval { trainer } => shell
+            .cargo(["run", "--release", "--package", "accel-trainer", "--no-default-features", "--", "eval"])
+            .args(&trainer)
+            .run(),
         Command::Fuzz { seconds, target } => fuzz(&shell, seconds, target.as_deref()),
         Command::Lint => lint(&shell),
         Command::Dist { page } => dist(&shell, page),

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use accel_core::policy::PolicyKind;
 use accel_core::score::prompt::{self, Questions};
 use accel_core::score::{BuiltIn, Scorer, Scores};
 use accel_core::trace::Trace;
@@ -14,8 +15,8 @@ use indicatif::ProgressBar;
 
 use super::batches::Reader;
 use super::open;
-use crate::gauge::{Known, Misses, misses};
-use crate::points::{ROWS, Row};
+use crate::eval::measure::{Unit, by_scores, measure as evaluate};
+use crate::points::{Point, points};
 use crate::questions::{DataSet, Split};
 
 /// What is measured.
@@ -33,7 +34,7 @@ pub struct MeasureArgs {
     /// At most so many of these, spread over the file
     #[arg(long, value_name = "N", default_value_t = usize::MAX)]
     pub most: usize,
-    /// Points, by family and name and megabytes: "decode gpt2-large 500"
+    /// A point of docs/evaluation.md, such as "decode gpt2-large 500.0 MB"; may be repeated
     #[arg(long, value_name = "POINT")]
     pub point: Vec<String>,
     /// Where to compute
@@ -94,8 +95,8 @@ pub fn measure(args: &MeasureArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "| objects / bytes | questions | tokens | seconds | lirs | history | embedded | this model |")?;
         writeln!(out, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
     }
-    for (row, megabytes) in points {
-        point(row, megabytes, &mut asked, out)?;
+    for point in &points {
+        line(point, &mut asked, out)?;
     }
     Ok(())
 }
@@ -129,53 +130,47 @@ fn held_out(data: &DataSet, most: usize, asked: &mut Asked, out: &mut dyn Write)
     Ok(())
 }
 
-/// The row and the capacity of a point's name.
-fn find(name: &str) -> anyhow::Result<(&'static Row, u64)> {
-    let all = ROWS.iter().flat_map(|row| row.megabytes.iter().map(move |mb| (row, *mb)));
-    let named = |(row, mb): &(&'static Row, u64)| format!("{} {} {mb}", row.family, row.name) == name;
-    all.clone().find(named).with_context(|| {
-        let names: Vec<String> =
-            all.map(|(row, mb)| format!("{:?}", format!("{} {} {mb}", row.family, row.name))).collect();
+/// The point of a name.
+fn find(name: &str) -> anyhow::Result<Point> {
+    points().find(|point| point.name() == name).with_context(|| {
+        let names: Vec<String> = points().map(|point| format!("{:?}", point.name())).collect();
         format!("no point {name:?}. Name one of {}", names.join(", "))
     })
 }
 
 /// The line of a point.
-fn point(row: &Row, megabytes: u64, asked: &mut Asked, out: &mut dyn Write) -> anyhow::Result<()> {
-    let capacity_bytes = megabytes * 1_000_000;
-    let trace = row.trace(capacity_bytes)?;
+fn line(point: &Point, asked: &mut Asked, out: &mut dyn Write) -> anyhow::Result<()> {
+    let trace = point.row.trace(point.place.capacity_bytes)?;
     (asked.tokens, asked.seconds) = (0, 0.0);
-    let scores = scores(&trace, asked)?;
-    let known = Known::of(&trace, capacity_bytes)?;
-    let run = |scores: &Scores| misses(&trace, scores, capacity_bytes);
-    let ours = run(&scores)?;
-    let cell = |misses: Misses| {
-        known.closed(misses).map(|gap| gap.map_or_else(|| "-".to_owned(), |gap| format!("{gap:.2}"))).join(" / ")
+    let (questions, scores) = scores(&trace, asked)?;
+    let ours = by_scores(&point.row.workload()?, point.place, &trace, scores)?;
+    let known = evaluate(point)?;
+    let cell = |cost: &dyn Fn(Unit) -> Option<u64>| {
+        [Unit::Objects, Unit::Bytes].map(|unit| show(known.gap(unit, cost(unit)))).join(" / ")
     };
-    let lirs = crate::gauge::CLASSICS.iter().zip(&known.classics);
-    let lirs = lirs.into_iter().find(|(policy, _)| policy.name() == "lirs").map_or([0, 0], |(_, misses)| *misses);
-    let built_in = [BuiltIn::History, BuiltIn::Embedded].map(|scorer| run(&scorer.scores(&trace)));
-    let [history, embedded] = built_in;
+    let reuse = |scorer: BuiltIn| cell(&|unit| known.cost(PolicyKind::MlReuse, Some(scorer.name()), unit));
     writeln!(
         out,
-        "| {} {} {megabytes} MB | {} | {} | {:.0} | {} | {} | {} | {} |",
-        row.family,
-        row.name,
-        Questions::of(&trace).items.len(),
+        "| {} | {questions} | {} | {:.0} | {} | {} | {} | {} |",
+        point.name(),
         asked.tokens,
         asked.seconds,
-        cell(lirs),
-        cell(history?),
-        cell(embedded?),
-        cell(ours)
+        cell(&|unit| known.cost(PolicyKind::Lirs, None, unit)),
+        reuse(BuiltIn::History),
+        reuse(BuiltIn::Embedded),
+        cell(&|unit| ours.get(unit)),
     )?;
     Ok(())
 }
 
-/// A score for each access of `trace`.
-fn scores(trace: &Trace, asked: &mut Asked) -> anyhow::Result<Scores> {
+fn show(gap: Option<f64>) -> String {
+    gap.map_or_else(|| "-".to_owned(), |gap| format!("{gap:.2}"))
+}
+
+/// How many questions `trace` asks, and a score for each access.
+fn scores(trace: &Trace, asked: &mut Asked) -> anyhow::Result<(usize, Scores)> {
     let questions = Questions::of(trace);
     let lines: Vec<&str> = questions.items.iter().map(String::as_str).collect();
     let answers: Vec<f64> = asked.ask(&lines)?.iter().map(|(digits, _)| prompt::score(digits)).collect();
-    Ok(Scores { values: questions.of_accesses(&answers)?.into(), scorer: Scorer::Local })
+    Ok((answers.len(), Scores { values: questions.of_accesses(&answers)?.into(), scorer: Scorer::Local }))
 }

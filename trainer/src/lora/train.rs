@@ -1,7 +1,7 @@
 //! Learns an adapter: from a file of questions, over a model that stays as it is; goes on where it was interrupted.
 
 use std::io::{IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use accel_core::score::prompt::VERSION;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::batches::{Reader, batch};
 use super::open;
-use crate::questions::{AMOUNTS, DataSet, Split};
+use crate::questions::{self, DataSet, Split};
 
 /// What is learned and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -75,7 +75,7 @@ pub fn train(args: &LoraArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let path = args.data.clone().unwrap_or_else(|| args.out.join("questions.jsonl"));
     if args.data.is_none() && !path.exists() {
         writeln!(out, "making questions")?;
-        write_questions(&path, out)?;
+        questions::write(&path, out)?;
     }
     let data = DataSet::read(&path)?;
     let rows = data.of(Split::Training);
@@ -130,21 +130,6 @@ fn write_adapter(args: &LoraArgs, data: &DataSet, learner: &Learner) -> anyhow::
     learner.save(&args.out, true)?;
     let path = args.out.join("README.md");
     std::fs::write(&path, card(args, data, learner)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Makes the questions into a file.
-///
-/// # Errors
-/// Where it cannot be written.
-pub fn write_questions(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let bar = ProgressBar::new_spinner();
-    let data = DataSet::make(&AMOUNTS, |what| bar.set_message(what.to_owned()));
-    bar.finish_and_clear();
-    let shown = path.display();
-    std::fs::write(path, data.text()?).with_context(|| format!("cannot write {shown}: name another file"))?;
-    let [training, validation] = [Split::Training, Split::Validation].map(|split| data.of(split).len());
-    writeln!(out, "{shown}: {training} questions to learn from, {validation} to tell how well that went")?;
-    Ok(())
 }
 
 /// What must be the same for a run to go on.

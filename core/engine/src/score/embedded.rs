@@ -30,7 +30,7 @@ pub const GREATEST: i32 = 4 * UNIT - 1;
 pub const SATURATED: i32 = 4 * ONE - 1;
 
 /// The trained weights, 16 bits each, the lower byte first.
-static TRAINED: &[u8; 2 * WEIGHTS] = include_bytes!("embedded.bin");
+pub static TRAINED: &[u8; 2 * WEIGHTS] = include_bytes!("embedded.bin");
 
 /// What the network sees of an access: which switches are on, and the numbers in parts of [`ONE`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -322,6 +322,77 @@ fn good_predictions_keep_a_part_of_a_cycle_and_bad_ones_decay_to_lru() {
     }
 }
 
+/// The accesses of a phase: the tensors of 0 to 199 that come next.
+type Pattern = fn(u32, &mut Rng) -> u32;
+
+/// A round, as the layers of a model, over the lower half.
+fn round(step: u32, _: &mut Rng) -> u32 {
+    step % 100
+}
+
+/// Forward and backward again over the same.
+fn forth_and_back(step: u32, _: &mut Rng) -> u32 {
+    let at = step % 198;
+    at.min(198 - at)
+}
+
+/// What was used lately, and moves on.
+fn lately(step: u32, rng: &mut Rng) -> u32 {
+    (step / 50 + rng.below(20)) % 200
+}
+
+/// Four in five of a few, which are the lower ones.
+fn few_low(_: u32, rng: &mut Rng) -> u32 {
+    if rng.below(5) > 0 { rng.below(50) } else { 50 + rng.below(150) }
+}
+
+/// The same, which are the upper ones.
+fn few_high(step: u32, rng: &mut Rng) -> u32 {
+    199 - few_low(step, rng)
+}
+
+/// Any.
+fn whichever(_: u32, rng: &mut Rng) -> u32 {
+    rng.below(200)
+}
+
+/// So many accesses in phases of `length`, by two patterns in turn.
+fn phases(two: [Pattern; 2], accesses: u32, length: u32, sizes: &[u64]) -> Trace {
+    let mut rng = Rng::new(u64::from(length), "phases");
+    let order = (0..accesses).map(|step| two[(step / length % 2) as usize](step % length, &mut rng));
+    trace(sizes, &order.collect::<Vec<_>>())
+}
+
+/// What was learned in a phase is wrong in the next one: for those who learn, and for the rule alone, with the truth about
+/// the other phase and with the opposite of its own, it costs at most 2 % more misses than LRU, and 32.
+#[test]
+fn phases_that_swap_cost_little_more_than_lru() {
+    let patterns: [Pattern; 6] = [round, forth_and_back, lately, few_low, few_high, whichever];
+    let (same, different) = (vec![3; 200], (0..200).map(|i| 1 + i * 7 % 6).collect::<Vec<u64>>());
+    for (one, first) in patterns.iter().enumerate() {
+        for (two, second) in patterns.iter().enumerate().skip(one + 1) {
+            let (length, sizes) = if (one + two) % 2 == 0 { (400, &same) } else { (1_000, &different) };
+            let check = |trace: &Trace, all: &[Scores]| {
+                let run = |policy, scores| {
+                    let setup = Setup { scores: Some(scores), ..Setup::new(sizes, 180) };
+                    simulate(policy, &setup, trace).unwrap().misses
+                };
+                for (i, scores) in all.iter().enumerate() {
+                    let (lru, misses) = (run(PolicyKind::Lru, scores), run(PolicyKind::MlReuse, scores));
+                    let bar = lru + lru / 50 + 32;
+                    assert!(misses <= bar, "{one} and {two}, {i} by {:?}: {misses}, LRU {lru}", scores.scorer);
+                }
+            };
+            let learned = phases([*first, *second], 6_000, length, sizes);
+            check(&learned, &[BuiltIn::History, BuiltIn::Embedded].map(|scorer| scorer.scores(&learned)));
+            let [trace, turned] = [[*first, *second], [*second, *first]].map(|two| phases(two, 40_000, length, sizes));
+            let mut opposite = oracle_scores(&trace);
+            opposite.values = opposite.values.iter().map(|score| 1.0 - score).collect();
+            check(&trace, &[oracle_scores(&turned), opposite]);
+        }
+    }
+}
+
 #[test]
 fn an_eviction_is_told_with_the_better_victim() {
     // LRU puts 0 out for 2 although 1 is never used again.
