@@ -11,6 +11,7 @@ use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde::Serialize;
 
 use crate::progress::Bar;
 
@@ -56,23 +57,39 @@ impl ScorerArgs {
         self.apply(recipe)
     }
 
-    /// The plan of `recipe`, with scores of the server where one is named.
-    pub(crate) fn plan(&self, recipe: &Recipe, file: Option<Trace>, details: Details) -> anyhow::Result<Plan> {
+    /// The plan of `recipe`, with scores of the server where one is named, whose price is added to `price`.
+    pub(crate) fn plan(
+        &self,
+        recipe: &Recipe,
+        file: Option<Trace>,
+        details: Details,
+        price: &mut Option<Price>,
+    ) -> anyhow::Result<Plan> {
         let Some(server) = self.server() else { return Ok(Plan::new(recipe, file, None, details)?) };
         recipe.check()?;
         let trace = recipe.trace(file)?;
-        let scores = ask(server, &trace, &mut Bar::new())?;
+        let scores = ask(server, &trace, &mut Bar::new(), price.get_or_insert_default())?;
         Ok(Plan::new(recipe, Some(trace), Some(scores), details)?)
     }
 }
 
-fn ask(server: &str, trace: &Trace, bar: &mut Bar) -> anyhow::Result<Scores> {
+/// What a server's scores cost.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Price {
+    /// Different questions that it was asked.
+    pub(crate) questions: u64,
+    /// Seconds until all were answered.
+    pub(crate) seconds: f64,
+}
+
+fn ask(server: &str, trace: &Trace, bar: &mut Bar, price: &mut Price) -> anyhow::Result<Scores> {
     let url = format!("{}/v1/score", server.trim_end_matches('/'));
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TAKES));
     let agent = ureq::Agent::new_with_config(config.build());
     let key = std::env::var("ACCEL_API_KEY").ok();
     let mut asking = Asking::of(trace);
-    let mut waited_since = Instant::now();
+    let began = Instant::now();
+    let mut waited_since = began;
     while let Some(body) = asking.body()? {
         let (done, total) = asking.progress();
         bar.report(done, total, "asking");
@@ -97,5 +114,7 @@ fn ask(server: &str, trace: &Trace, bar: &mut Bar) -> anyhow::Result<Scores> {
             _ => return Err(refusal(server, status, &text).into()),
         }
     }
+    price.questions += asking.progress().1;
+    price.seconds += began.elapsed().as_secs_f64();
     Ok(asking.finish()?)
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::figures::{self, print_intervals};
 use crate::flags::{Flags, OfMeasure};
 use crate::parallel::{at_capacities, run_all};
-use crate::scores::ScorerArgs;
+use crate::scores::{Price, ScorerArgs};
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
 use crate::table::{numbers, print_bounds, print_curves, print_json, print_summary};
@@ -75,6 +75,9 @@ struct Answer<'a> {
     /// Who made the eviction scores, where a policy read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     scorer: Option<&'static str>,
+    /// What the scores cost, where a server was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<&'a Price>,
 }
 
 /// The bounds at the capacity, or at each of several.
@@ -109,7 +112,8 @@ impl Simulate {
         // What is not printed is not computed: `accel explain` gives the reasons.
         let words = !self.json && !self.csv && recipe.bounds;
         let details = Details { explanation: words, ..Details::REPORTS };
-        let plan = self.scorer.plan(&recipe, file, details)?;
+        let mut price = None;
+        let plan = self.scorer.plan(&recipe, file, details, &mut price)?;
         let mut plans = at_capacities(plan, &self.experiment.memory.capacities)?;
         let recipes: Vec<Recipe> = plans.iter().map(|plan| plan.recipe().clone()).collect();
         if recipes.len() > 1 && recipe.workload.follows_capacity() {
@@ -117,14 +121,20 @@ impl Simulate {
             plans.clear();
             for recipe in &recipes {
                 let file = self.source.file(recipe)?.map(|(trace, _)| trace);
-                plans.push(self.scorer.plan(recipe, file, details)?);
+                plans.push(self.scorer.plan(recipe, file, details, &mut price)?);
             }
         }
-        self.print(&recipes, &run_all(plans)?, out)
+        self.print(&recipes, &run_all(plans)?, price.as_ref(), out)
     }
 
     /// Prints the outcomes, each of a recipe that differs from the others in its capacity.
-    fn print(&self, recipes: &[Recipe], outcomes: &[Outcome], out: &mut dyn Write) -> anyhow::Result<()> {
+    fn print(
+        &self,
+        recipes: &[Recipe],
+        outcomes: &[Outcome],
+        price: Option<&Price>,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         let Some((recipe, first)) = recipes.iter().zip(outcomes).next() else { return Ok(()) };
         let runs: Vec<Report> = outcomes.iter().flat_map(|outcome| outcome.runs.iter().cloned()).collect();
         if self.csv {
@@ -149,7 +159,10 @@ impl Simulate {
             let runs = runs.iter().collect();
             let io_bound_bytes = Some(first.io_bound_bytes).filter(|bytes| *bytes > 0);
             let curve = curve.as_ref();
-            return print_json(&Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer }, out);
+            return print_json(
+                &Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer, price },
+                out,
+            );
         }
         let capacities: Vec<u64> = recipes.iter().map(|recipe| recipe.memory.capacity_bytes).collect();
         print_summary(&first.trace, &capacities, out)?;
@@ -181,7 +194,10 @@ impl Simulate {
             outcome.explanation.iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
         }
         if scored {
-            writeln!(out, "Eviction scores by the {} scorer.", first.scorer.name())?;
+            let price = price.map_or(String::new(), |Price { questions, seconds }| {
+                format!(": {questions} different questions, answered in {seconds:.1} s")
+            });
+            writeln!(out, "Eviction scores by the {} scorer{price}.", first.scorer.name())?;
         }
         if let Some(validation) = &first.validation {
             writeln!(out, "Validation against the generator's own laws. {}", validation.interpretation)?;
@@ -198,9 +214,9 @@ impl Simulate {
         let cost = costing.stated(recipe.memory.capacity_bytes)?;
         if self.json {
             let runs = runs.iter().collect();
-            let (bounds, curve, io_bound_bytes, scorer) = (None, None, None, None);
+            let (bounds, curve, io_bound_bytes, scorer, price) = (None, None, None, None, None);
             let (trace, cost) = (&trace, &cost);
-            let answer = Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer };
+            let answer = Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer, price };
             return print_json(&answer, out);
         }
         let mut capacities: Vec<u64> = runs.iter().map(|run| run.capacity_bytes).collect();

@@ -46,7 +46,7 @@ const ORDERS: [(&str, &[&str]); 12] = [
             "kernel", "trace", "traffic",
         ],
     ),
-    ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded"]),
+    ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
     (
         "infer-server/src",
         &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],

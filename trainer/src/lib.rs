@@ -2,8 +2,11 @@
 
 pub mod embedded;
 pub mod eval;
+#[cfg(feature = "model")]
+pub mod lora;
 pub mod network;
 pub mod points;
+pub mod questions;
 pub mod speed;
 pub mod storage;
 pub mod workloads;

@@ -5,6 +5,12 @@ use std::path::{Path, PathBuf};
 
 use accel_trainer::embedded::{SHIPPED, train};
 use accel_trainer::eval::{Options, eval};
+#[cfg(feature = "model")]
+use accel_trainer::lora::{
+    measure::{self, MeasureArgs},
+    train::{self as lora, LoraArgs},
+};
+use accel_trainer::questions;
 use accel_trainer::speed::speed;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -28,6 +34,17 @@ enum Command {
     Eval(Options),
     /// Measure scorers in accesses per second.
     Speed,
+    /// Make questions to a language model, and how often each digit was the answer, as a file to learn from.
+    Questions {
+        /// The file to write.
+        file: PathBuf,
+    },
+    /// Learn the adapter of a language model; goes on where it was interrupted.
+    #[cfg(feature = "model")]
+    Lora(LoraArgs),
+    /// Measure a language model, with its adapter or without.
+    #[cfg(feature = "model")]
+    LoraMeasure(MeasureArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,6 +52,11 @@ fn main() -> anyhow::Result<()> {
         Command::Embedded { file } => embedded(&file),
         Command::Eval(options) => eval(&options),
         Command::Speed => speed(&mut stdout()),
+        Command::Questions { file } => questions::write(&file, &mut stdout()),
+        #[cfg(feature = "model")]
+        Command::Lora(args) => lora::train(&args, &mut stdout()),
+        #[cfg(feature = "model")]
+        Command::LoraMeasure(args) => measure::measure(&args, &mut stdout()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Workloads of random shapes to learn from: no published model is among them.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use accel_core::error::Error;
@@ -63,6 +64,33 @@ enum Kind {
     Tenants,
     Synthetic,
     Storage,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Requests => "requests",
+            Self::Experts => "moe",
+            Self::Encoder => "encoder",
+            Self::Pair => "encoder-decoder",
+            Self::Images => "cnn",
+            Self::Training => "training",
+            Self::Tenants => "tenants",
+            Self::Synthetic => "synthetic",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// The family of workload number `number`, whatever the seed.
+pub fn family(number: u64) -> &'static str {
+    KINDS[(number % KINDS.len() as u64) as usize].name()
+}
+
+/// All families.
+pub fn families() -> BTreeSet<&'static str> {
+    KINDS.into_iter().map(Kind::name).collect()
 }
 
 /// The trace of workload number `number` of `seed`; none where it would be too long or its shape makes no model.

@@ -82,9 +82,10 @@ fn main() -> anyhow::Result<()> {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
         Command::Bench { divan } => bench(&shell, &divan),
-        Command::Eval { trainer } => {
-            shell.cargo(["run", "--release", "--package", "accel-trainer", "--", "eval"]).args(&trainer).run()
-        }
+        Command::Eval { trainer } => shell
+            .cargo(["run", "--release", "--package", "accel-trainer", "--no-default-features", "--", "eval"])
+            .args(&trainer)
+            .run(),
         Command::Fuzz { seconds, target } => fuzz(&shell, seconds, target.as_deref()),
         Command::Lint => lint(&shell),
         Command::Dist { page } => dist(&shell, page),

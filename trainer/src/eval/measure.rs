@@ -191,7 +191,7 @@ fn outcome(
 }
 
 /// What `ml-reuse` costs by `scores`.
-fn by_scores(workload: &Workload, place: Place, trace: &Trace, scores: Scores) -> anyhow::Result<Cost> {
+pub fn by_scores(workload: &Workload, place: Place, trace: &Trace, scores: Scores) -> anyhow::Result<Cost> {
     let found = outcome(workload, place, trace, vec![PolicyKind::MlReuse.into()], Some(scores), false)?;
     Ok(Cost::of(found.runs.first().context("ml-reuse was not run")?))
 }

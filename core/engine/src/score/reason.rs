@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::embedded::{Inputs, Network};
 use super::history::{ONE, Seen, Source, WAITS, predicted, scan, source};
-use super::prompt::{items, size, verb};
+use super::prompt::{line, size, verb};
 use super::{Features, Scorer, features, of_log2, predicted_reuse_distance};
 use crate::trace::Trace;
 use crate::units::{format_bytes, format_count};
@@ -38,7 +38,11 @@ pub fn reasons(trace: &Trace, scorer: Scorer, accesses: &[u32]) -> Vec<String> {
             });
         }
         Scorer::Local | Scorer::Remote => {
-            items(trace).enumerate().for_each(|(now, item)| tell(now, &|| format!("the answer to: {item}")));
+            let mut now = 0;
+            scan(trace, |seen| {
+                tell(now, &|| format!("the answer to: {}", line(seen)));
+                now += 1;
+            });
         }
     }
     accesses.iter().map(|access| words.get(access).cloned().unwrap_or_default()).collect()

@@ -1,7 +1,8 @@
 //! The forward pass: weights that are shared, keys and values that are the caller's, several items in one pass.
 //!
 //! Items lie behind one another in a pass and do not see each other: each sees the past and itself, at positions that
-//! go on from the past. Shapes: T tokens of the pass, P of the past, S = P + T.
+//! go on from the past. Shapes: T tokens of the pass, P of the past, S = P + T. The order of a layer is written once;
+//! [`Compute`] says how its steps are done: for answers here, for gradients in `learn`.
 
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module as _, Result, Tensor};
@@ -9,14 +10,14 @@ use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::rope_i;
 
 use super::gguf::{Gguf, LlamaConfig};
-use super::lora::{Adapter, Delta};
+use super::lora::Adapter;
 pub use super::projection::Projection;
 use crate::error::ModelError;
 
-struct Layer {
+pub(super) struct Layer {
     attention_norm: Tensor,
     mlp_norm: Tensor,
-    projections: [QMatMul; 7],
+    pub(super) projections: [QMatMul; 7],
 }
 
 /// A model's weights.
@@ -24,9 +25,9 @@ pub(super) struct Llama {
     pub(super) config: LlamaConfig,
     device: Device,
     embedding: QMatMul,
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
     norm: Tensor,
-    head: QMatMul,
+    pub(super) head: QMatMul,
     /// Radians a position turns each pair of a head's numbers.
     frequencies: Vec<f32>,
 }
@@ -58,12 +59,12 @@ impl Past {
 }
 
 /// What each token of a pass is and sees.
-struct Pass {
-    tokens: Vec<u32>,
-    positions: Vec<usize>,
+pub(super) struct Pass {
+    pub(super) tokens: Vec<u32>,
+    pub(super) positions: Vec<usize>,
     /// The item of each token.
-    items: Vec<usize>,
-    past: usize,
+    pub(super) items: Vec<usize>,
+    pub(super) past: usize,
 }
 
 impl Pass {
@@ -102,12 +103,66 @@ impl Pass {
     }
 }
 
-/// `x W^T`, and what the adapter adds to it.
-fn project(weight: &QMatMul, delta: Option<&Delta>, x: &Tensor) -> Result<Tensor> {
-    let y = weight.forward(x)?;
-    match delta {
-        Some(delta) => y + delta.forward(x)?,
-        None => Ok(y),
+/// The steps of a layer that are done in one way for answers and in another for gradients.
+pub(super) trait Compute {
+    /// What the rows of a pass see.
+    type Sight;
+    /// What `rows` of a pass see.
+    fn sight(&self, pass: &Pass, rows: &[usize]) -> Result<Self::Sight>;
+    /// `x W^T` and what the adapter adds to it: `[T, inputs]` to `[T, outputs]`.
+    fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor>;
+    /// RMS norm of rows.
+    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor>;
+    /// Rotary positions: `[1, heads, T, head_dim]`.
+    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>;
+    /// Attention: `[heads, rows, head_dim]` over `[kv_heads, S, head_dim]` gives the shape of the first.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Self::Sight) -> Result<Tensor>;
+    /// Logits of rows.
+    fn head(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+/// For answers: candle's fast kernels.
+struct Fast<'a> {
+    llama: &'a Llama,
+    adapter: Option<&'a Adapter>,
+}
+
+impl Compute for Fast<'_> {
+    type Sight = Tensor;
+
+    fn sight(&self, pass: &Pass, rows: &[usize]) -> Result<Tensor> {
+        pass.mask(rows, self.llama.config.window, &self.llama.device)
+    }
+
+    fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
+        let y = self.llama.layers[layer].projections[projection as usize].forward(x)?;
+        match self.adapter.and_then(|adapter| adapter.delta(layer, projection)) {
+            Some(delta) => y + delta.forward(x)?,
+            None => Ok(y),
+        }
+    }
+
+    fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        rms_norm(x, weight, self.llama.config.norm_epsilon)
+    }
+
+    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+        rope_i(x, cos, sin)
+    }
+
+    /// The heads of queries that share one of keys are stacked, so that keys and values are not copied for each.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let (heads, rows, head_dim) = q.dims3()?;
+        let (kv_heads, columns, _) = k.dims3()?;
+        let stacked = heads / kv_heads * rows;
+        let q = (q * (head_dim as f64).powf(-0.5))?.reshape((kv_heads, stacked, head_dim))?;
+        let scores = q.matmul(&k.transpose(1, 2)?)?.reshape((heads, rows, columns))?;
+        let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?;
+        weights.reshape((kv_heads, stacked, columns))?.matmul(v)?.reshape((heads, rows, head_dim))
+    }
+
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
+        self.llama.head.forward(x)
     }
 }
 
@@ -160,42 +215,52 @@ impl Llama {
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frequencies })
     }
 
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// The past with `tokens` behind it.
     pub(super) fn extend(&self, past: &Past, tokens: &[u32], adapter: Option<&Adapter>) -> Result<Past> {
         let pass = Pass::new([tokens], past.tokens);
-        let (_, layers) = self.run(&pass, past, adapter, None)?;
+        let (_, layers) = self.run(&Fast { llama: self, adapter }, &pass, past, None)?;
         Ok(Past { layers, tokens: past.tokens + tokens.len() })
     }
 
     /// The logits of what follows each item behind the past: `[items, vocabulary]`.
     pub(super) fn logits(&self, past: &Past, items: &[&[u32]], adapter: Option<&Adapter>) -> Result<Tensor> {
         let pass = Pass::new(items.iter().copied(), past.tokens);
-        let (last, _) = self.run(&pass, past, adapter, Some(&pass.ends()))?;
-        let last = rms_norm(&last, &self.norm, self.config.norm_epsilon)?;
-        self.head.forward(&last)
+        self.logits_by(&Fast { llama: self, adapter }, &pass, past, &pass.ends())
+    }
+
+    /// The logits of what follows `rows` of a pass: `[rows, vocabulary]`.
+    pub(super) fn logits_by(&self, by: &impl Compute, pass: &Pass, past: &Past, rows: &[usize]) -> Result<Tensor> {
+        let (last, _) = self.run(by, pass, past, Some(rows))?;
+        by.head(&by.norm(&last, &self.norm)?)
     }
 
     /// Through all layers: what the last one leaves for `rows`, or all keys and values where none are asked for. Of
     /// the last layer only the keys and values of all tokens are needed, and the rest for the rows alone.
-    fn run(
+    fn run<C: Compute>(
         &self,
+        by: &C,
         pass: &Pass,
         past: &Past,
-        adapter: Option<&Adapter>,
         rows: Option<&[usize]>,
     ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
         let all: Vec<usize> = (0..pass.tokens.len()).collect();
         let (cos, sin) = self.rotation(pass, &all)?;
-        let mask = pass.mask(&all, self.config.window, &self.device)?;
+        let sight = by.sight(pass, &all)?;
         let mut x = self.embedding.embedding(&Tensor::new(&pass.tokens[..], &self.device)?)?;
         let mut kept = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
             let is_last = i + 1 == self.layers.len();
-            let deltas = |it: Projection| adapter.and_then(|adapter| adapter.delta(i, it));
-            let apply = |it: Projection, x: &Tensor| project(&layer.projections[it as usize], deltas(it), x);
-            let mut h = rms_norm(&x, &layer.attention_norm, self.config.norm_epsilon)?;
-            let k = self.rotate(&apply(Projection::K, &h)?, self.config.kv_heads, &cos, &sin)?;
-            let v = self.by_head(&apply(Projection::V, &h)?, self.config.kv_heads)?;
+            let turned = |it: Projection, x: &Tensor, heads, cos: &Tensor, sin: &Tensor| {
+                let x = self.by_head(&by.project(i, it, x)?, heads)?;
+                by.rope(&x.unsqueeze(0)?, cos, sin)?.squeeze(0)
+            };
+            let mut h = by.norm(&x, &layer.attention_norm)?;
+            let k = turned(Projection::K, &h, self.config.kv_heads, &cos, &sin)?;
+            let v = self.by_head(&by.project(i, Projection::V, &h)?, self.config.kv_heads)?;
             let (k, v) = past.with(i, k, v)?;
             if rows.is_none() {
                 kept.push((k.clone(), v.clone()));
@@ -204,23 +269,22 @@ impl Llama {
                 }
             }
             let attended = match rows.filter(|_| is_last) {
-                None => {
-                    let q = self.rotate(&apply(Projection::Q, &h)?, self.config.heads, &cos, &sin)?;
-                    self.attend(&q, &k, &v, &mask)?
-                }
+                None => by.attend(&turned(Projection::Q, &h, self.config.heads, &cos, &sin)?, &k, &v, &sight)?,
                 Some(rows) => {
                     let chosen: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
                     let chosen = Tensor::new(chosen, &self.device)?;
                     (x, h) = (x.index_select(&chosen, 0)?, h.index_select(&chosen, 0)?);
                     let (cos, sin) = self.rotation(pass, rows)?;
-                    let q = self.rotate(&apply(Projection::Q, &h)?, self.config.heads, &cos, &sin)?;
-                    self.attend(&q, &k, &v, &pass.mask(rows, self.config.window, &self.device)?)?
+                    let q = turned(Projection::Q, &h, self.config.heads, &cos, &sin)?;
+                    by.attend(&q, &k, &v, &by.sight(pass, rows)?)?
                 }
             };
-            x = (x + apply(Projection::O, &attended)?)?;
-            let h = rms_norm(&x, &layer.mlp_norm, self.config.norm_epsilon)?;
-            let gated = (apply(Projection::Gate, &h)?.silu()? * apply(Projection::Up, &h)?)?;
-            x = (x + apply(Projection::Down, &gated)?)?;
+            let (heads, rows, head_dim) = attended.dims3()?;
+            let attended = attended.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?;
+            x = (x + by.project(i, Projection::O, &attended)?)?;
+            let h = by.norm(&x, &layer.mlp_norm)?;
+            let gated = (by.project(i, Projection::Gate, &h)?.silu()? * by.project(i, Projection::Up, &h)?)?;
+            x = (x + by.project(i, Projection::Down, &gated)?)?;
         }
         Ok((x, kept))
     }
@@ -233,26 +297,9 @@ impl Llama {
         Ok((Tensor::from_vec(cos, shape, &self.device)?, Tensor::from_vec(sin, shape, &self.device)?))
     }
 
-    /// `[T, heads x head_dim]` to `[heads, T, head_dim]`.
+    /// `[T, heads x head_dim]` to `[heads, T, head_dim]`. GGUF files have the two numbers of a pair that is turned by
+    /// position beside each other.
     fn by_head(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         x.reshape((x.dim(0)?, heads, self.config.head_dim))?.transpose(0, 1)?.contiguous()
-    }
-
-    /// By head, turned by position. GGUF files have the two numbers of a pair beside each other.
-    fn rotate(&self, x: &Tensor, heads: usize, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-        rope_i(&self.by_head(x, heads)?.unsqueeze(0)?, cos, sin)?.squeeze(0)
-    }
-
-    /// Attention: `[heads, rows, head_dim]` over `[kv_heads, S, head_dim]` gives `[rows, heads x head_dim]`. The heads
-    /// of queries that share one of keys are stacked, so that keys and values are not copied for each.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let (heads, rows, head_dim) = q.dims3()?;
-        let (kv_heads, columns, _) = k.dims3()?;
-        let stacked = heads / kv_heads * rows;
-        let q = (q * (head_dim as f64).powf(-0.5))?.reshape((kv_heads, stacked, head_dim))?;
-        let scores = q.matmul(&k.transpose(1, 2)?)?.reshape((heads, rows, columns))?;
-        let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?;
-        let seen = weights.reshape((kv_heads, stacked, columns))?.matmul(v)?;
-        seen.reshape((heads, rows, head_dim))?.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))
     }
 }

@@ -13,8 +13,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::gguf::LlamaConfig;
+use super::learn::{LoraSettings, replace};
 use super::projection::Projection;
 use crate::error::ModelError;
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// What PEFT puts before a module's name.
+const ROOT: &str = "base_model.model.";
 
 /// The largest adapter file: rank 256 on all matrices of a 70B model takes some 6 GB.
 const MOST_BYTES: u64 = 8 << 30;
@@ -41,9 +47,9 @@ const CHANGE_THE_BASE: [&str; 5] = ["pissa", "olora", "corda", "loftq", "lora_ga
 /// What one matrix of one layer is changed by.
 pub(super) struct Delta {
     /// A transposed, `[inputs, rank]`.
-    down: Tensor,
+    pub(super) down: Tensor,
     /// B transposed and scaled, `[rank, outputs]`.
-    up: Tensor,
+    pub(super) up: Tensor,
 }
 
 impl Delta {
@@ -118,8 +124,6 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
         let path = if file.is_empty() { dir.to_owned() } else { dir.join(file) };
         ModelError::Adapter { path: path.display().to_string(), problem, cure: cure.into() }
     };
-    const CONFIG: &str = "adapter_config.json";
-    const WEIGHTS: &str = "adapter_model.safetensors";
     let folder = "Name the folder that save_pretrained of PEFT has written";
     let text = std::fs::read(dir.join(CONFIG)).map_err(|e| bad(CONFIG, format!("cannot be read: {e}"), folder))?;
     let options: Value = serde_json::from_slice(&text).map_err(|e| bad(CONFIG, e.to_string(), folder))?;
@@ -161,7 +165,7 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
     let mut modules: Vec<String> = Vec::new();
     for key in weights.keys() {
         let module = key.strip_suffix(".lora_A.weight").or_else(|| key.strip_suffix(".lora_B.weight"));
-        let Some(module) = module.and_then(|module| module.strip_prefix("base_model.model.")) else {
+        let Some(module) = module.and_then(|module| module.strip_prefix(ROOT)) else {
             return Err(bad(WEIGHTS, format!("{key} is not the A or B of a module"), "Only plain LoRA is built"));
         };
         modules.push(module.to_owned());
@@ -192,7 +196,7 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
             return Err(bad(CONFIG, format!("the rank of {module} is 0"), "Give r and rank_pattern numbers from 1"));
         }
         let mut take = |part: &str, shape: (usize, usize)| {
-            let key = format!("base_model.model.{module}.{part}.weight");
+            let key = format!("{ROOT}{module}.{part}.weight");
             let tensor = weights.remove(&key).ok_or_else(|| bad(WEIGHTS, format!("{key} is missing"), folder))?;
             if tensor.dims2().ok() != Some(shape) {
                 let problem = format!("{key} has the shape {:?}, not {shape:?}", tensor.dims());
@@ -228,16 +232,7 @@ fn is_on(option: Option<&Value>) -> bool {
 /// Layer and matrix of a module such as `model.layers.3.self_attn.q_proj`.
 fn place(module: &str) -> Option<(usize, Projection)> {
     let (layer, name) = module.strip_prefix("model.layers.")?.split_once('.')?;
-    let projection = match name {
-        "self_attn.q_proj" => Projection::Q,
-        "self_attn.k_proj" => Projection::K,
-        "self_attn.v_proj" => Projection::V,
-        "self_attn.o_proj" => Projection::O,
-        "mlp.gate_proj" => Projection::Gate,
-        "mlp.up_proj" => Projection::Up,
-        "mlp.down_proj" => Projection::Down,
-        _ => return None,
-    };
+    let projection = Projection::ALL.into_iter().find(|it| it.module() == name)?;
     Some((layer.parse().ok()?, projection))
 }
 
@@ -246,4 +241,60 @@ fn place(module: &str) -> Option<(usize, Projection)> {
 fn pairs_beside_each_other(b: &Tensor, heads: usize) -> CandleResult<Tensor> {
     let (outputs, rank) = b.dims2()?;
     b.reshape((heads, 2, outputs / heads / 2, rank))?.transpose(1, 2)?.contiguous()?.reshape((outputs, rank))
+}
+
+/// The way back.
+fn pairs_apart(b: &Tensor, heads: usize) -> CandleResult<Tensor> {
+    let (outputs, rank) = b.dims2()?;
+    b.reshape((heads, outputs / heads / 2, 2, rank))?.transpose(1, 2)?.contiguous()?.reshape((outputs, rank))
+}
+
+/// Writes what [`load`] reads: A, `[inputs, rank]`, and B, `[rank, outputs]` and not scaled, of each matrix.
+pub(super) fn save(
+    dir: &Path,
+    config: &LlamaConfig,
+    settings: &LoraSettings,
+    base: &str,
+    pairs: impl Iterator<Item = (usize, Projection, Tensor, Tensor)>,
+    half: bool,
+) -> Result<(), ModelError> {
+    let bad = |error: &dyn std::fmt::Display| {
+        let (path, problem) = (dir.display().to_string(), format!("cannot be written: {error}"));
+        ModelError::Adapter { path, problem, cure: "Make room, or name another folder".into() }
+    };
+    let mut tensors = Vec::new();
+    for (layer, projection, down, up) in pairs {
+        let b = up.t()?.contiguous()?;
+        let b = match projection {
+            Projection::Q => pairs_apart(&b, config.heads)?,
+            Projection::K => pairs_apart(&b, config.kv_heads)?,
+            _ => b,
+        };
+        for (part, tensor) in [("lora_A", down.t()?.contiguous()?), ("lora_B", b)] {
+            let name = format!("{ROOT}model.layers.{layer}.{}.{part}.weight", projection.module());
+            tensors.push((name, if half { tensor.to_dtype(DType::F16)? } else { tensor }));
+        }
+    }
+    let modules = Projection::ALL.map(|it| it.module().rsplit('.').next().unwrap_or_default());
+    let options = serde_json::json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "target_modules": modules,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "init_lora_weights": true,
+        "inference_mode": true,
+        "use_dora": false,
+        "use_rslora": false,
+    });
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weights = safetensors::serialize(tensors, Some(format)).map_err(|error| bad(&error))?;
+    let options = serde_json::to_vec_pretty(&options).map_err(|error| bad(&error))?;
+    std::fs::create_dir_all(dir).map_err(|error| bad(&error))?;
+    replace(&dir.join(WEIGHTS), &weights).map_err(|error| bad(&error))?;
+    replace(&dir.join(CONFIG), &options).map_err(|error| bad(&error))
 }

@@ -2,9 +2,10 @@
 //!
 //! - `gguf`: the file's header, sizes and weights; `mapped`: its bytes in memory.
 //! - [`tokenizer`]: text to tokens; `spm`: SentencePiece's algorithm.
-//! - [`llama`]: the forward pass; `lora`: adapters.
+//! - [`llama`]: the forward pass; `lora`: adapters; [`learn`]: makes one.
 
 mod gguf;
+pub mod learn;
 pub mod llama;
 mod lora;
 mod mapped;

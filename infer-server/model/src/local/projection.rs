@@ -43,4 +43,17 @@ impl Projection {
             Self::Down => "ffn_down",
         }
     }
+
+    /// The name inside a layer in Hugging Face's models.
+    pub(super) fn module(self) -> &'static str {
+        match self {
+            Self::Q => "self_attn.q_proj",
+            Self::K => "self_attn.k_proj",
+            Self::V => "self_attn.v_proj",
+            Self::O => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
 }

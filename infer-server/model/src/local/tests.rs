@@ -16,15 +16,15 @@ use tempfile::TempDir;
 use super::*;
 
 #[derive(Deserialize)]
-struct Expected {
+pub(super) struct Expected {
     tokens: HashMap<String, Vec<Tokens>>,
     prefix: Vec<u32>,
     items: Vec<Vec<u32>>,
-    labels: Vec<u32>,
+    pub(super) labels: Vec<u32>,
     window: usize,
     logits: Vec<Vec<f32>>,
     logits_in_window: Vec<Vec<f32>>,
-    adapters: HashMap<String, Vec<Vec<f32>>>,
+    pub(super) adapters: HashMap<String, Vec<Vec<f32>>>,
     log_probabilities_by_llama_cpp: HashMap<String, Vec<Vec<f32>>>,
 }
 
@@ -36,22 +36,22 @@ struct Tokens {
 }
 
 impl Expected {
-    fn read() -> Self {
+    pub(super) fn read() -> Self {
         serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap()
     }
 
     /// Asks for the whole vocabulary.
-    fn prompt(&self) -> Prompt {
+    pub(super) fn prompt(&self) -> Prompt {
         let labels = (0..self.logits[0].len() as u32).collect();
         Prompt { prefix: self.prefix.clone(), items: self.items.clone(), labels }
     }
 }
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/mistral").join(name)
 }
 
-fn load(path: &Path) -> LocalModel {
+pub(super) fn load(path: &Path) -> LocalModel {
     LocalModel::load(path, &LoadOptions::default()).unwrap()
 }
 
@@ -63,13 +63,13 @@ fn never() -> bool {
     false
 }
 
-fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+pub(super) fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     assert_eq!(a.iter().map(Vec::len).collect::<Vec<_>>(), b.iter().map(Vec::len).collect::<Vec<_>>());
     let pairs = a.iter().flatten().zip(b.iter().flatten());
     pairs.fold(0.0, |most, (a, b)| if (a - b).abs() <= most { most } else { (a - b).abs() })
 }
 
-fn logits(model: &LocalModel, expected: &Expected) -> Vec<Vec<f32>> {
+pub(super) fn logits(model: &LocalModel, expected: &Expected) -> Vec<Vec<f32>> {
     let past = model.llama.extend(&Past::default(), &expected.prefix, model.adapter.as_ref()).unwrap();
     let items: Vec<&[u32]> = expected.items.iter().map(Vec::as_slice).collect();
     model.llama.logits(&past, &items, model.adapter.as_ref()).unwrap().to_vec2().unwrap()
@@ -316,8 +316,9 @@ fn half_floats_run() {
 #[test]
 fn tokens_are_those_of_sentencepiece_and_hugging_face() {
     let expected = Expected::read();
-    for (name, file) in [("spm", "f32.gguf"), ("llama-bpe", "llama-bpe.gguf"), ("qwen2", "qwen2.gguf")] {
-        let gguf = Gguf::open(&fixture(file)).unwrap();
+    let byte_level = ["llama-bpe", "qwen2", "smollm"].map(|name| (name, format!("{name}.gguf")));
+    for (name, file) in byte_level.into_iter().chain([("spm", "f32.gguf".to_owned())]) {
+        let gguf = Gguf::open(&fixture(&file)).unwrap();
         let tokenizer = TextTokenizer::of(&gguf, None, 4096).unwrap();
         for row in &expected.tokens[name] {
             assert_eq!(tokenizer.encode(&row.text, true).unwrap(), row.start, "{name} {:?}", row.text);

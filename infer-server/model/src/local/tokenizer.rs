@@ -7,6 +7,9 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::tokenizer::TokenizerFromGguf as _;
 use tokenizers::Tokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
 
 use super::gguf::Gguf;
 use super::spm::{Kind, SPACE, Spm};
@@ -14,14 +17,17 @@ use crate::error::ModelError;
 
 /// Pre-tokenisers of byte-level BPE: the name in GGUF files, the name in candle's table, and whether llama.cpp puts
 /// the first token before a text where the file does not say (`llama-vocab.cpp`).
-const PRE_TOKENIZERS: [(&str, &str, bool); 6] = [
+const PRE_TOKENIZERS: [(&str, &str, bool); 7] = [
     ("llama-bpe", "llama3", true),
     ("llama-v3", "llama3", true),
     ("llama3", "llama3", true),
     ("smaug-bpe", "smaug-bpe", false),
     ("qwen2", "qwen2", false),
     ("deepseek-r1-qwen", "qwen2", false),
+    (SMOLLM, "gpt2", false),
 ];
+/// GPT-2's after each digit is taken apart, as SmolLM's `tokenizer.json` has it, and not in candle's table.
+const SMOLLM: &str = "smollm";
 /// A line end never merges with what follows in the vocabularies that put a space before a text, which is checked.
 const ANCHOR: &str = "\n";
 const CURE: &str = "Name the model's own tokenizer.json with --tokenizer";
@@ -142,7 +148,11 @@ impl TextTokenizer {
                     let problem = format!("the pre-tokenizer {pre} is not built, only {names}");
                     return Err(bad(path, problem, CURE));
                 };
-                let tokenizer = byte_level(gguf, candles).map_err(|error| bad(path, error.to_string(), CURE))?;
+                let mut tokenizer = byte_level(gguf, candles).map_err(|error| bad(path, error.to_string(), CURE))?;
+                if pre == SMOLLM {
+                    let parts = vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
+                    tokenizer.with_pre_tokenizer(Some(Sequence::new(parts)));
+                }
                 Self::json(path, tokenizer, first(flag("add_bos_token", *starts))?, limit)
             }
             other => Err(bad(path, format!("the kind {other} is not built, only llama and gpt2"), CURE)),

@@ -1,0 +1,256 @@
+//! Against PEFT's answers, finite differences and the pass that serves.
+
+use std::collections::HashMap;
+use std::fs;
+
+use candle_core::{Device, Tensor, safetensors};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::LoadOptions;
+use crate::local::gguf::LlamaConfig;
+use crate::local::projection::Projection;
+use crate::local::tests::{Expected, fixture, largest_difference, load, logits};
+
+const PLAIN: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, seed: 5 };
+const FRESH: LoraSettings = LoraSettings { rank: 8, alpha: 16.0, dropout: 0.1, seed: 5 };
+
+/// Begins with PEFT's adapter.
+fn plain() -> Learner {
+    let options = LoadOptions { adapter: Some(fixture("plain")), ..LoadOptions::default() };
+    Learner::new(LocalModel::load(&fixture("f32.gguf"), &options).unwrap(), PLAIN).unwrap()
+}
+
+fn fresh() -> Learner {
+    Learner::new(load(&fixture("f32.gguf")), FRESH).unwrap()
+}
+
+/// The fixture's items, and answers to them that differ.
+fn questions() -> (Prompt, Vec<Vec<f32>>) {
+    let expected = Expected::read();
+    let labels = expected.labels.clone();
+    let wanted = (0..4).map(|item| (0..10).map(|at| if at == item * 2 { 0.7 } else { 0.3 / 9.0 }).collect());
+    (Prompt { labels, ..expected.prompt() }, wanted.collect())
+}
+
+fn values(learner: &Learner) -> Vec<Vec<f32>> {
+    let of = |variable: &variables::Variable| variable.value.flatten_all().unwrap().to_vec1().unwrap();
+    learner.variables.all.iter().map(of).collect()
+}
+
+#[test]
+fn logits_are_those_of_peft_and_of_the_pass_that_serves() {
+    let expected = Expected::read();
+    let learner = plain();
+    let ours: Vec<Vec<f32>> = learner.logits(&expected.prompt(), None).unwrap().to_vec2().unwrap();
+    let difference = largest_difference(&ours, &expected.adapters["plain"]);
+    println!("largest difference of logits from PEFT: {difference:e}");
+    assert!(difference < 1e-4, "{difference}");
+    assert!(largest_difference(&ours, &logits(&learner.model, &expected)) < 1e-4);
+}
+
+/// What PEFT wrote, read and written again, is what PEFT wrote.
+#[test]
+fn an_adapter_is_saved_as_peft_saves_it() {
+    let dir = TempDir::new().unwrap();
+    plain().save(dir.path(), false).unwrap();
+    let read = |dir: &Path| -> (HashMap<String, Tensor>, Value) {
+        let options = fs::read(dir.join("adapter_config.json")).unwrap();
+        let weights = safetensors::load(dir.join("adapter_model.safetensors"), &Device::Cpu).unwrap();
+        (weights, serde_json::from_slice(&options).unwrap())
+    };
+    let ((ours, our_options), (theirs, their_options)) = (read(dir.path()), read(&fixture("plain")));
+    assert_eq!(ours.len(), theirs.len());
+    for (name, theirs) in &theirs {
+        let row = |tensor: &Tensor| vec![tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()];
+        assert_eq!(ours[name].dims(), theirs.dims(), "{name}");
+        assert!(largest_difference(&row(&ours[name]), &row(theirs)) < 1e-6, "{name}");
+    }
+    let modules = |options: &Value| -> Vec<String> {
+        let mut names: Vec<String> = serde_json::from_value(options["target_modules"].clone()).unwrap();
+        names.sort();
+        names
+    };
+    assert_eq!(modules(&our_options), modules(&their_options));
+    for (name, ours) in our_options.as_object().unwrap() {
+        let named = ["target_modules", "base_model_name_or_path"].contains(&name.as_str());
+        let same = ours.as_f64().zip(their_options[name].as_f64()).map(|(ours, theirs)| ours == theirs);
+        assert!(named || same.unwrap_or(*ours == their_options[name]), "{name}: {ours} {}", their_options[name]);
+    }
+}
+
+#[test]
+fn every_variable_has_a_gradient_and_it_is_the_slope_of_the_loss() {
+    let learner = plain();
+    let (prompt, wanted) = questions();
+    for dropout in [None, Some(Dropout { share: 0.1, seed: 3 })] {
+        let (_, gradients) = learner.gradients(&prompt, &wanted, dropout).unwrap();
+        assert_eq!(gradients.len(), 2 * 2 * 7);
+        let loss = || {
+            let logits = learner.logits(&prompt, dropout).unwrap();
+            f64::from(learner.loss(&logits, &prompt, &wanted).unwrap().0.to_scalar::<f32>().unwrap())
+        };
+        for (variable, gradient) in learner.variables.all.iter().zip(&gradients) {
+            let before = variable.value.as_tensor().copy().unwrap().detach();
+            // Along the gradient itself, the loss rises by its squared length.
+            let square = f64::from(gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap());
+            assert!(square > 1e-10, "{:?}: {square}", variable.place);
+            let step = 0.004 / square.sqrt();
+            let at = |by: f64| {
+                variable.value.set(&(&before + (gradient * by).unwrap()).unwrap()).unwrap();
+                loss()
+            };
+            let slope = (at(step) - at(-step)) / (2.0 * step);
+            variable.value.set(&before).unwrap();
+            assert!((slope / square - 1.0).abs() < 0.02, "{:?}: {slope} {square}", variable.place);
+        }
+    }
+}
+
+/// One number by itself, of A and of B.
+#[test]
+fn the_gradient_of_one_weight_is_a_finite_difference() {
+    let learner = plain();
+    let (prompt, wanted) = questions();
+    let (_, gradients) = learner.gradients(&prompt, &wanted, None).unwrap();
+    for at in [0, 1, 14, 27] {
+        let (variable, gradient) = (&learner.variables.all[at], &gradients[at]);
+        let before: Vec<f32> = values(&learner)[at].clone();
+        let slopes: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let largest = (0..slopes.len()).max_by(|a, b| slopes[*a].abs().total_cmp(&slopes[*b].abs())).unwrap();
+        let loss = |by: f32| {
+            let mut after = before.clone();
+            after[largest] += by;
+            variable.value.set(&Tensor::from_vec(after, variable.value.shape(), &Device::Cpu).unwrap()).unwrap();
+            let logits = learner.logits(&prompt, None).unwrap();
+            learner.loss(&logits, &prompt, &wanted).unwrap().0.to_scalar::<f32>().unwrap()
+        };
+        let slope = (loss(0.01) - loss(-0.01)) / 0.02;
+        loss(0.0);
+        assert!((slope / slopes[largest] - 1.0).abs() < 0.03, "{:?}: {slope} {}", variable.place, slopes[largest]);
+    }
+}
+
+/// The loss falls, and the adapter then answers the same where it is served; of a base in 4 bits as well.
+#[test]
+fn what_is_learned_is_served() {
+    let (prompt, wanted) = questions();
+    let dir = TempDir::new().unwrap();
+    for (file, most) in [("f32.gguf", 1e-4), ("q4_k.gguf", 0.05)] {
+        let mut learner = Learner::new(load(&fixture(file)), FRESH).unwrap();
+        let first = learner.learn(&prompt, &wanted, 0.0).unwrap();
+        let mut last = first;
+        for _ in 0..60 {
+            last = learner.learn(&prompt, &wanted, 0.01).unwrap();
+        }
+        // The least there is: the answers' own entropy.
+        let least = -(0.7f64.ln() * 0.7 + (0.3f64 / 9.0).ln() * 0.3);
+        println!("{file}: {first:?} {last:?}, least {least}");
+        assert!(last.labels - least < (first.labels - least) / 4.0 && last.all < first.all / 2.0, "{file}");
+        assert!(last.labels >= least - 1e-3);
+        let learned: Vec<Vec<f32>> = learner.logits(&Expected::read().prompt(), None).unwrap().to_vec2().unwrap();
+        for (half, most) in [(false, most), (true, most + 0.05)] {
+            learner.save(dir.path(), half).unwrap();
+            let mut model = load(&fixture(file));
+            model.set_adapter(Some(dir.path())).unwrap();
+            let difference = largest_difference(&logits(&model, &Expected::read()), &learned);
+            println!("{file}, half {half}: {difference:e}");
+            assert!(difference < most, "{file}, half {half}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_result() {
+    let (prompt, wanted) = questions();
+    let dir = TempDir::new().unwrap();
+    let (path, about) = (dir.path().join("checkpoint"), About::from([("batch".into(), "4".into())]));
+    let mut whole = fresh();
+    for step in 0..6 {
+        if step == 3 {
+            whole.keep(&path, &about).unwrap();
+        }
+        whole.learn(&prompt, &wanted, 0.01).unwrap();
+    }
+    let mut rest = fresh();
+    rest.resume(&path, &about).unwrap();
+    assert_eq!(rest.steps(), 3);
+    for _ in 3..6 {
+        rest.learn(&prompt, &wanted, 0.01).unwrap();
+    }
+    assert!(values(&whole) == values(&rest));
+}
+
+#[test]
+fn checkpoints_of_other_runs_are_refused_and_nothing_changes() {
+    let (prompt, wanted) = questions();
+    let dir = TempDir::new().unwrap();
+    let (path, about) = (dir.path().join("checkpoint"), About::from([("batch".into(), "4".into())]));
+    let mut learner = fresh();
+    learner.learn(&prompt, &wanted, 0.01).unwrap();
+    learner.keep(&path, &about).unwrap();
+    let before = values(&learner);
+    let refused = |learner: &mut Learner, about: &About| learner.resume(&path, about).unwrap_err().to_string();
+    let other = About::from([("batch".into(), "8".into())]);
+    let message = refused(&mut learner, &other);
+    assert!(message.contains("its batch is 4, and this run's is 8") && message.contains("another folder"), "{message}");
+    let mut of_rank = Learner::new(load(&fixture("f32.gguf")), LoraSettings { rank: 4, ..FRESH }).unwrap();
+    assert!(refused(&mut of_rank, &about).contains("its adapter is LoraSettings { rank: 8"));
+    let mut of_model = Learner::new(load(&fixture("q8_0.gguf")), FRESH).unwrap();
+    assert!(refused(&mut of_model, &about).contains("its model is LlamaConfig"));
+    let whole = fs::read(&path).unwrap();
+    for length in [0, 7, 100, whole.len() / 2] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let message = refused(&mut learner, &about);
+        assert!(message.contains("damaged"), "{length}: {message}");
+    }
+    assert!(values(&learner) == before);
+}
+
+#[test]
+fn adapters_of_another_rank_are_no_beginning() {
+    let options = LoadOptions { adapter: Some(fixture("patterns")), ..LoadOptions::default() };
+    let model = LocalModel::load(&fixture("f32.gguf"), &options).unwrap();
+    let refused = Learner::new(model, PLAIN).err().unwrap().to_string();
+    assert!(refused.contains("is not of rank 4"), "{refused}");
+}
+
+#[test]
+fn questions_that_cannot_be_learned_are_refused() {
+    let (prompt, wanted) = questions();
+    let mut learner = fresh();
+    let mut refused =
+        |prompt: &Prompt, wanted: &[Vec<f32>]| learner.learn(prompt, wanted, 0.1).unwrap_err().to_string();
+    assert!(refused(&prompt, &wanted[1..]).contains("4 items of 10 labels"));
+    assert!(refused(&prompt, &vec![vec![0.5; 10]; 4]).contains("sum to 1"));
+    assert!(refused(&Prompt { prefix: Vec::new(), ..prompt.clone() }, &wanted).contains("a prefix and an item"));
+}
+
+/// The adapter in the repository fits the model that its card names.
+#[test]
+fn the_published_adapter_fits_its_model() {
+    let dir = fixture("../../../trainer/adapters/smollm2-135m");
+    let config = LlamaConfig {
+        layers: 30,
+        hidden: 576,
+        feed_forward: 1536,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        vocabulary: 49_152,
+        context: 8192,
+        rope_base: 1e5,
+        rope_divisor: 1.0,
+        norm_epsilon: 1e-5,
+        window: None,
+    };
+    let adapter = lora::load(&dir, &config, &Device::Cpu).unwrap();
+    let deltas = (0..config.layers).flat_map(|layer| Projection::ALL.map(|it| adapter.delta(layer, it).unwrap()));
+    for delta in deltas {
+        let sum = delta.up.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(delta.down.dims()[1] == 8 && sum > 0.0 && sum.is_finite());
+    }
+    let bytes = fs::metadata(dir.join("adapter_model.safetensors")).unwrap().len();
+    assert!(bytes < 6_000_000, "{bytes}");
+}
