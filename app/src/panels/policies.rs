@@ -44,7 +44,7 @@ pub(super) fn policies(app: App, outcome: &Arc<Outcome>) -> Built {
                     <span class=dot(i)></span>
                     {title}
                 </button>
-                <div class="bars" aria-hidden="true">
+                <div class="rank" aria-hidden="true">
                     <i class=format!("s{}", i % 6) style=format!("width: {:.2}%", share(run.miss_bytes))></i>
                     {tick}
                 </div>

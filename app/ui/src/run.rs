@@ -89,8 +89,9 @@ impl RunBar {
         let status = move || {
             phase.with(|phase| match phase {
                 Phase::Running { what, .. } => format!("Running: {what}"),
-                Phase::Done { ms } => format!("Done in {ms:.0} ms"),
-                Phase::Failed(_) | Phase::Idle => String::new(),
+                // What came with the page took no time.
+                Phase::Done { ms } if *ms > 0.0 => format!("Done in {ms:.0} ms"),
+                Phase::Done { .. } | Phase::Failed(_) | Phase::Idle => String::new(),
             })
         };
         let error = move || {
