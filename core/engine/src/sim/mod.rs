@@ -792,10 +792,13 @@ impl Simulation {
 
     /// The numbers since `before`, and the charts where they are watched for.
     pub fn finish(self, trace: &Trace, before: Counts) -> (Report, Option<Timeline>) {
-        let mut report = Report::new(self.policy, self.capacity_bytes, self.engine.counts().since(before));
-        report.physical = self.timing.map(|timing| timing.finish(trace));
-        report.why = self.why.map(|why| why.finish(trace));
-        (report, self.timeline)
+        let Self { policy, capacity_bytes, engine, timeline, why, timing } = self;
+        let mut report = Report::new(policy, capacity_bytes, engine.counts().since(before));
+        // Reasons take memory of their own.
+        drop(engine);
+        report.physical = timing.map(|timing| timing.finish(trace));
+        report.why = why.map(|why| why.finish(trace));
+        (report, timeline)
     }
 }
 
