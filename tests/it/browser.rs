@@ -182,7 +182,7 @@ async fn the_first_answer_comes_with_the_page() {
     // A field at fault is told in the line that is always in view, with the way to it.
     browser.type_into("capacity_bytes", "lots").await;
     browser
-        .wait_for("the error", "return document.querySelector('#error')?.innerText.includes('The unit is not one of')")
+        .wait_for("the error", "return document.querySelector('#error')?.innerText.includes('unit is not one of')")
         .await;
     browser.find("#show-field").await.click().await.unwrap();
     assert_eq!(browser.script("return document.activeElement.id").await, "capacity_bytes");
@@ -526,6 +526,7 @@ async fn scores_charts_validation_and_both_themes() {
             browser.wait_for("the dark theme", "return document.documentElement.className === 'dark'").await;
         }
         browser.wait_for("charts", "return document.querySelectorAll('#heatmap svg rect').length > 100 && !!document.querySelector('#hit-rates svg')").await;
+        browser.script("document.querySelector('#scores-panel').open = true; return true").await;
         browser.wait_for("scores", "return document.querySelectorAll('#scores tbody tr').length === 20").await;
         let overflow =
             browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;

@@ -25,8 +25,10 @@ pub(super) fn chips(app: App) -> Built {
     };
     view! {
         <div class="chips" role="group" aria-label="The experiment">
-            {chip(of_source, move || workload(form))} {chip(|| "capacity_bytes", move || form.text(Field::Capacity).get())}
-            {chip(|| "policy-lru", move || policies(form))} {chip(|| "device", move || device(form))}
+            {chip(of_source, move || workload(form))}
+            {chip(|| "capacity_bytes", move || form.text(Field::Capacity).get())}
+            {chip(|| "policy-lru", move || policies(form))}
+            {chip(|| "device", move || device(form))}
         </div>
     }
     .built()

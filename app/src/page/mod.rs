@@ -66,7 +66,8 @@ pub(crate) fn page() -> impl IntoView {
             <div class="actions">{copy_link(app)} {theme::button()}</div>
         </header>
         <div class="runbar" hidden=yes(move || app.kernel.get())>
-            {chips::chips(app)} {run_bar(app)}
+            {chips::chips(app)}
+            {run_bar(app)}
         </div>
         <main hidden=yes(move || app.kernel.get())>
             <form

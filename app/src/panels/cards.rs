@@ -97,7 +97,11 @@ pub(super) fn cards(outcome: &Outcome) -> Option<Built> {
     let cards = [Some(traffic), time, hits, enough, distance].into_iter().flatten().map(|card| {
         let bar = card.share.map(|share| {
             let width = format!("width: {:.1}%", 100.0 * share);
-            view! { <div class="share" aria-hidden="true"><i style=width></i></div> }
+            view! {
+                <div class="share" aria-hidden="true">
+                    <i style=width></i>
+                </div>
+            }
         });
         view! {
             <div class="card">
@@ -110,5 +114,12 @@ pub(super) fn cards(outcome: &Outcome) -> Option<Built> {
             </div>
         }
     });
-    Some(view! { <dl class="cards" id="cards">{cards.collect_view()}</dl> }.built())
+    Some(
+        view! {
+            <dl class="cards" id="cards">
+                {cards.collect_view()}
+            </dl>
+        }
+        .built(),
+    )
 }

@@ -20,7 +20,12 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
-    Effect::new(move |_| app.engine.ask_records(order.get(), start.get(), PAGE_ROWS));
+    let open = RwSignal::new(false);
+    Effect::new(move |_| {
+        if open.get() {
+            app.engine.ask_records(order.get(), start.get(), PAGE_ROWS);
+        }
+    });
     let row = |r: Scored| {
         let verdict = match r.score {
             s if s < 0.3 => "keep",
@@ -63,8 +68,8 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
         }
     };
     view! {
-        <section class="panel">
-            <h2>"Eviction scores"</h2>
+        <details class="panel" id="scores-panel" on:toggle:target=move |event| open.set(event.target().open())>
+            <summary>"Eviction scores"</summary>
             <p class="hint">
                 {match outcome.scorer {
                     Scorer::Heuristic => {
@@ -150,7 +155,7 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
             <p class="hint" hidden=yes(move || !gone())>
                 "The accesses behind these results are gone: run again to page through them."
             </p>
-        </section>
+        </details>
     }
     .built()
 }

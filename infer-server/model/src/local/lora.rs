@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::gguf::LlamaConfig;
-use super::learn::{LoraSettings, replace};
 use super::projection::Projection;
 use crate::error::ModelError;
 
@@ -68,6 +67,19 @@ impl Adapter {
     pub(super) fn delta(&self, layer: usize, projection: Projection) -> Option<&Delta> {
         self.deltas.get(&(layer, projection as usize))
     }
+}
+
+/// What kind of adapter is learned; all seven matrices of every layer have one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoraSettings {
+    /// Rows of A.
+    pub rank: usize,
+    /// B is multiplied by this over the rank.
+    pub alpha: f64,
+    /// The share of what goes into A that is left out by chance.
+    pub dropout: f64,
+    /// Of the first values, and of what is left out.
+    pub seed: u64,
 }
 
 /// `adapter_config.json`, as far as it is needed.
@@ -297,4 +309,11 @@ pub(super) fn save(
     std::fs::create_dir_all(dir).map_err(|error| bad(&error))?;
     replace(&dir.join(WEIGHTS), &weights).map_err(|error| bad(&error))?;
     replace(&dir.join(CONFIG), &options).map_err(|error| bad(&error))
+}
+
+/// Writes a file beside its place and moves it there, so that there is never half of one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("part");
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::File::open(&beside)?.sync_all());
+    written.and_then(|()| std::fs::rename(&beside, path))
 }

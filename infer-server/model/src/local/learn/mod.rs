@@ -17,26 +17,13 @@ use candle_core::Tensor;
 use candle_nn::ops::log_softmax;
 
 use super::llama::Past;
+pub use super::lora::LoraSettings;
 use super::{LocalModel, TextTokenizer, lora};
 use crate::error::ModelError;
 use crate::{ModelInfo, Prompt};
 use compute::{Blocks, Dropout, Frozen, Learning};
 pub use store::About;
-pub(super) use store::replace;
 use variables::Variables;
-
-/// What kind of adapter is learned; all seven matrices of every layer have one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoraSettings {
-    /// Rows of A.
-    pub rank: usize,
-    /// B is multiplied by this over the rank.
-    pub alpha: f64,
-    /// The share of what goes into A that is left out by chance.
-    pub dropout: f64,
-    /// Of the first values, and of what is left out.
-    pub seed: u64,
-}
 
 /// How far the answers to some questions were off, in nats per question.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Learner;
 use super::variables::Variable;
 use crate::error::ModelError;
+use crate::local::lora::replace;
 
 /// What a run is about, by name: a checkpoint of another run is refused.
 pub type About = BTreeMap<String, String>;
@@ -102,11 +103,4 @@ impl Learner {
         self.steps = steps;
         Ok(())
     }
-}
-
-/// Writes a file beside its place and moves it there, so that there is never half of one.
-pub(in crate::local) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("part");
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::File::open(&beside)?.sync_all());
-    written.and_then(|()| std::fs::rename(&beside, path))
 }
