@@ -70,7 +70,7 @@ struct Inner {
 impl Engine {
     /// An engine whose worker is started when it is first needed.
     pub(crate) fn new() -> Self {
-        let engine = Self {
+        Self {
             phase: RwSignal::new(Phase::Idle),
             answer: RwSignal::new(None),
             records: RwSignal::new(Vec::new()),
@@ -79,8 +79,7 @@ impl Engine {
             compared: RwSignal::new(None),
             worker: Worker::new("Choose larger tiles, fewer tokens or a shorter trace, or use the command line"),
             inner: StoredValue::new_local(Inner::default()),
-        };
-        engine
+        }
     }
 
     /// Starts the worker, if that was not done before.

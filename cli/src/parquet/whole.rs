@@ -1,7 +1,7 @@
-//! A trace with all that is known of it: what [`write`](super::write) writes, read back.
+//! A trace with all that is known of it: what [`write`](super::write()) writes, read back.
 //!
-//! Rows name what belongs to the access (size, operation, mode, work) and repeat what belongs to its tensor (kind, layer,
-//! stride, parent). What belongs to neither stands in the file's metadata.
+//! Rows name what belongs to the access (size, operation, mode, work) and repeat what belongs to its tensor (kind,
+//! layer, stride, parent). What belongs to neither stands in the file's metadata.
 
 use std::collections::HashMap;
 

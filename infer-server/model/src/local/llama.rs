@@ -2,7 +2,7 @@
 //!
 //! Items lie behind one another in a pass and do not see each other: each sees the past and itself, at positions that
 //! go on from the past. Shapes: T tokens of the pass, P of the past, S = P + T. The order of a layer is written once;
-//! [`Compute`] says how its steps are done: for answers here, for gradients in `learn`.
+//! `Compute` says how its steps are done: for answers here, for gradients in `learn`.
 
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module as _, Result, Tensor};
