@@ -471,7 +471,7 @@ async fn a_servers_model_scores_for_the_page() {
     browser.type_into("scorer", &server).await;
     browser.find("#run").await.click().await.unwrap();
     browser.wait_for_results().await;
-    let script = "return document.body.innerText.includes('asked for each access how long')";
+    let script = "return document.body.textContent.includes('asked for each access how long')";
     browser.wait_for("who scored", script).await;
     let asked: Outcome = serde_json::from_str(&browser.outcome_json().await).unwrap();
     assert_eq!(asked.runs[0], by_heuristic.runs[0]);
