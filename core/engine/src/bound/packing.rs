@@ -47,21 +47,27 @@ impl Packing {
     /// Looks at up to `intervals` more.
     pub fn step(&mut self, intervals: usize) {
         let end = self.done.saturating_add(intervals).min(self.order.len());
-        for i in self.done..end {
-            let interval = self.reuses.interval(self.order[i]);
-            let first = match self.admission {
-                Admission::Bypass => interval.start,
-                Admission::Always => interval.start + 1,
-            };
-            if interval.hit_bytes > self.capacity {
-                continue;
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.done < end {
+            let to = end.min(self.done + BATCH);
+            batch.clear();
+            batch.extend(self.order[self.done..to].iter().map(|start| self.reuses.interval(*start)));
+            self.load.touch(batch.iter().map(|interval| [interval.start, interval.end]));
+            for interval in &batch {
+                let first = match self.admission {
+                    Admission::Bypass => interval.start,
+                    Admission::Always => interval.start + 1,
+                };
+                if interval.hit_bytes > self.capacity {
+                    continue;
+                }
+                if self.load.add_if_fits(first..interval.end, interval.bytes, self.capacity) {
+                    self.missed.objects -= 1;
+                    self.missed.bytes -= interval.hit_bytes;
+                }
             }
-            if self.load.add_if_fits(first..interval.end, interval.bytes, self.capacity) {
-                self.missed.objects -= 1;
-                self.missed.bytes -= interval.hit_bytes;
-            }
+            self.done = to;
         }
-        self.done = end;
     }
 
     /// Misses of the schedule so far: every interval not packed misses.
@@ -70,6 +76,8 @@ impl Packing {
     }
 }
 
+/// Intervals whose places in memory are fetched at once: one by one, each would wait for its own.
+const BATCH: usize = 32;
 /// Steps of a block, and nodes below a node: what a range has of its first and last one is gone through one by one.
 const BLOCK: usize = 64;
 const FAN: usize = 16;
@@ -126,6 +134,17 @@ impl Load {
             levels.push(Level::new(below.most.chunks(FAN).map(greatest).collect()));
         }
         Self { steps, levels }
+    }
+
+    /// Has the processor fetch what is asked about at some steps, all at once.
+    fn touch(&self, steps: impl Iterator<Item = [u32; 2]>) {
+        let mut sum = 0u64;
+        for step in steps.flatten() {
+            let at = (step as usize).min(self.steps.len() - 1);
+            let Level { added, most } = &self.levels[0];
+            sum ^= self.steps[at] ^ added[at / BLOCK] ^ most[at / BLOCK];
+        }
+        std::hint::black_box(sum);
     }
 
     /// Adds `bytes` to every step of `range`, unless one would then exceed `capacity`.
