@@ -5,7 +5,7 @@ use std::sync::Arc;
 use accel_core::run::Outcome;
 use accel_core::units::format_bytes;
 use accel_ui::built::{Build, Built};
-use accel_ui::view::{dot, yes};
+use accel_ui::view::{SERIES, dot, yes};
 use leptos::prelude::*;
 
 use crate::app::App;
@@ -45,7 +45,7 @@ pub(super) fn policies(app: App, outcome: &Arc<Outcome>) -> Built {
                     {title}
                 </button>
                 <div class="rank" aria-hidden="true">
-                    <i class=format!("s{}", i % 6) style=format!("width: {:.2}%", share(run.miss_bytes))></i>
+                    <i class=format!("s{}", i % SERIES) style=format!("width: {:.2}%", share(run.miss_bytes))></i>
                     {tick}
                 </div>
                 <span>{format_bytes(run.miss_bytes)}</span>

@@ -1,7 +1,10 @@
 //! The plots of the evaluation as SVG, drawn with plotters on white, so that they are read in light and dark viewers.
 
 use anyhow::anyhow;
+use plotters::chart::ChartContext;
 use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::{
     BLACK, ChartBuilder, Circle, DrawingArea, IntoDrawingArea as _, PathElement, Rectangle, SVGBackend,
     SeriesLabelPosition, WHITE,
@@ -14,6 +17,7 @@ use super::measure::{Measured, Unit};
 use super::report::{families, half};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Failure = plotters::drawing::DrawingAreaErrorKind<std::io::Error>;
 
 /// Four colours that those who do not see red or green tell apart (Okabe and Ito 2008).
@@ -94,6 +98,11 @@ fn family_bars(area: &Area<'_>, name: &str, points: &Points<'_>) -> Result<(), F
         chart.draw_series(lines)?;
     }
     chart.draw_series([PathElement::new(vec![(0.0, 0.0), (families.len() as f64, 0.0)], BLACK.stroke_width(1))])?;
+    name_series(&mut chart)
+}
+
+/// The names of the series, in the lower left corner.
+fn name_series(chart: &mut Chart<'_>) -> Result<(), Failure> {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerLeft)
@@ -157,11 +166,5 @@ fn point_dots(area: &Area<'_>, name: &str, points: &Points<'_>) -> Result<(), Fa
         let legend = move |(x, y): (i32, i32)| Circle::new((x + 6, y), 4, colour.filled());
         chart.draw_series(dots)?.label(who.title()).legend(legend);
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
-        .background_style(WHITE)
-        .border_style(LIGHT)
-        .label_font(("sans-serif", 14))
-        .draw()
+    name_series(&mut chart)
 }

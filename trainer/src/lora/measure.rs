@@ -34,7 +34,7 @@ pub struct MeasureArgs {
     /// At most so many of these, spread over the file
     #[arg(long, value_name = "N", default_value_t = usize::MAX)]
     pub most: usize,
-    /// A point of docs/evaluation.md, such as "decode gpt2-large 500.0 MB"; may be repeated
+    /// A point of docs/evaluation.md, such as "decode gpt2-large 500 MB"; may be repeated
     #[arg(long, value_name = "POINT")]
     pub point: Vec<String>,
     /// Where to compute
