@@ -1,63 +1,108 @@
 //! What every part of the page may use.
 
 use accel_core::error::Error;
+use accel_core::recipe::Recipe;
+use accel_ui::address;
 use leptos::prelude::*;
 
 use crate::engine::Engine;
-use crate::form::{Form, recipe_from_address, show_in_address};
+use crate::form::Form;
+use crate::places::{self, Place};
+use crate::view::{Tab, View};
 
 /// The state of the page; copies are the same state.
 #[derive(Clone, Copy)]
 pub(crate) struct App {
     pub(crate) form: Form,
     pub(crate) engine: Engine,
+    pub(crate) view: View,
     /// The recipe that the form stands for, as JSON, or what is wrong with it.
     pub(crate) recipe: RwSignal<Result<String, Error>>,
-    /// Whether the Kernel page is shown.
-    pub(crate) kernel: RwSignal<bool>,
-    /// The policy that is looked at, by its title; the others are pale.
-    pub(crate) isolated: RwSignal<Option<String>>,
+    /// The recipe that the newest answer is compared with, as JSON.
+    pub(crate) other: RwSignal<Option<String>>,
+    /// The address of the kernel that was looked at last.
+    pub(crate) kernel: StoredValue<String>,
     /// Number of the newest file given to the page.
     pub(crate) files: StoredValue<u32>,
+    /// The beginning of the trace file that was given last, as text lines.
+    pub(crate) preview: RwSignal<Option<(String, Vec<String>)>>,
     /// What went wrong outside the form: an unreadable link, a refused file.
     pub(crate) notice: RwSignal<Option<String>>,
+    /// What the page did by itself, and why.
+    pub(crate) note: RwSignal<Option<String>>,
 }
 
 impl App {
-    /// Runs what the form says; a bad field is shown where it stands.
+    /// Runs what the form says, as a step that the browser can go back from; a bad field is shown where it stands.
     pub(crate) fn run(self) {
         self.notice.set(None);
         // Read afresh: the form may have changed a moment ago.
         if let Ok(recipe) = untrack(|| self.form.recipe()) {
-            if let Err(error) = show_in_address(&recipe) {
+            let tab = self.view.tab.get_untracked();
+            let shown = places::fragment(tab, &recipe, self.other.get_untracked().as_deref());
+            if let Err(error) = shown.and_then(|fragment| address::visit(&fragment)) {
                 self.notice.set(Some(error.to_string()));
             }
-            let scorer = untrack(|| self.form.scorer(&recipe));
-            self.engine.run(&recipe, scorer);
+            self.run_recipe(&recipe);
         }
     }
 
-    /// Whether `title` is not what is looked at.
-    pub(crate) fn is_pale(self, title: &str) -> bool {
-        self.isolated.with(|isolated| isolated.as_ref().is_some_and(|isolated| isolated != title))
+    fn run_recipe(self, recipe: &Recipe) {
+        let scorer = untrack(|| self.form.scorer(recipe));
+        self.engine.run(recipe, scorer);
     }
 
-    /// Looks at one policy, or at all again.
-    pub(crate) fn isolate(self, title: &str) {
-        self.isolated.update(|isolated| {
-            *isolated = (isolated.as_deref() != Some(title)).then(|| title.to_owned());
-        });
-    }
-
-    /// Shows and runs the recipe of the address, if there is one.
+    /// Shows and runs what the address says: its tab, and the recipe, if there is one.
     pub(crate) fn open_address(self) {
-        match recipe_from_address() {
-            Some(Ok(recipe)) => {
+        match Place::of(&address::fragment()) {
+            Ok(Place { tab, recipe, other }) => {
+                self.view.tab.set(tab);
+                if tab == Tab::Compare && other.is_some() {
+                    self.other.set(other);
+                }
+                let Some(recipe) = recipe else { return };
+                let same = recipe.to_json().ok();
+                let shown = self.engine.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
                 self.form.set(&recipe);
-                self.run();
+                // Another tab of the same experiment runs nothing.
+                if same != shown {
+                    self.run_recipe(&recipe);
+                }
             }
-            Some(Err(error)) => self.notice.set(Some(format!("The link cannot be opened: {error}"))),
-            None => {}
+            Err(error) => self.notice.set(Some(format!("The link cannot be opened: {error}"))),
         }
+    }
+
+    /// Pins the experiment that is shown, to compare with.
+    pub(crate) fn pin(self) {
+        let shown = self.engine.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
+        self.other.set(shown);
+        // A form at fault has no address; the comparison stands all the same.
+        let _ = self.show_in_address();
+    }
+
+    /// The address of what is shown. Before anything was chosen or run, the Lab has none.
+    ///
+    /// # Errors
+    ///
+    /// Where the form is at fault.
+    pub(crate) fn fragment(self) -> Result<String, Error> {
+        let recipe = untrack(|| self.form.recipe())?;
+        let tab = self.view.tab.get_untracked();
+        if recipe == Recipe::default() && tab != Tab::Compare {
+            return Ok(tab.name().to_owned());
+        }
+        places::fragment(tab, &recipe, self.other.get_untracked().as_deref())
+    }
+
+    /// Brings the address up to date with tab and form, without a step to go back from.
+    ///
+    /// # Errors
+    ///
+    /// Where the form is at fault, or the browser refuses.
+    pub(crate) fn show_in_address(self) -> Result<(), Error> {
+        let recipe = untrack(|| self.form.recipe())?;
+        let (tab, other) = (self.view.tab.get_untracked(), self.other.get_untracked());
+        address::show(&places::fragment(tab, &recipe, other.as_deref())?)
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use accel_core::error::Error;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Order, Outcome};
+use accel_core::curve::{Curves, Grid};
+use accel_core::run::after::{Cell, Scatter};
+use accel_core::run::{Charts, Order, Outcome};
 use accel_core::trace::views::Views;
 use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
@@ -16,7 +18,7 @@ use accel_ui::worker::Worker;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 
-use accel_worker::protocol::{LOADER, Reply, Request, Scored, pack, read, unpack};
+use accel_worker::protocol::{LOADER, Place, Reply, Request, Scored, pack, read, unpack};
 
 /// What the files of the page's own module are called.
 const PAGE: &str = "accel-app";
@@ -33,6 +35,33 @@ pub(crate) struct Answer {
     pub(crate) outcome: Arc<Outcome>,
 }
 
+/// Charts over a part of the trace: its first access and the first one behind it.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) part: (u64, u64),
+    pub(crate) charts: Arc<Charts>,
+}
+
+/// How misses fall as memory grows.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Capacities {
+    /// Nobody asked.
+    #[default]
+    Unasked,
+    /// Under way: how far, 0 to 1.
+    Running(f64),
+    Known(Arc<Curves>),
+    Failed(Error),
+}
+
+/// What the curves of a run without any may take, in ms: as many capacities are measured as fit in.
+const CURVE_MS: f64 = 6000.0;
+/// Fewer capacities tell little; then the curves wait until they are asked for.
+const FEWEST: f64 = 6.0;
+
+/// Answers that are kept.
+const ANSWERS: usize = 12;
+
 /// A handle to the worker; copies are the same worker.
 #[derive(Clone, Copy)]
 pub(crate) struct Engine {
@@ -40,6 +69,18 @@ pub(crate) struct Engine {
     pub(crate) phase: RwSignal<Phase>,
     /// The newest finished run.
     pub(crate) answer: RwSignal<Option<Answer>>,
+    /// Whether anything was run since the page was opened.
+    pub(crate) ran: RwSignal<bool>,
+    /// How misses fall as memory grows, for the newest answer.
+    pub(crate) curve: RwSignal<Capacities>,
+    /// The charts over the part of the trace asked for last.
+    pub(crate) window: RwSignal<Option<Window>>,
+    /// What happened in the cell asked for last.
+    pub(crate) cell: RwSignal<Option<(Place, Result<Arc<Cell>, Error>)>>,
+    /// Scores against the truth.
+    pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
+    /// Answers of the last runs, the newest last: going back to one runs nothing.
+    answers: StoredValue<Vec<Answer>>,
     /// The scored accesses asked for last.
     pub(crate) records: RwSignal<Vec<Scored>>,
     /// The distributions asked for last.
@@ -59,6 +100,8 @@ struct Inner {
     /// Number of the newest run, and its recipe.
     id: u32,
     recipe: Option<String>,
+    /// The experiment whose curves are known or under way, whatever its capacity.
+    of_curve: String,
     /// Whether the worker was started: not before it is needed.
     started: bool,
     /// Whether the answer came with the page, so that the worker knows nothing of it yet.
@@ -73,6 +116,12 @@ impl Engine {
         Self {
             phase: RwSignal::new(Phase::Idle),
             answer: RwSignal::new(None),
+            ran: RwSignal::new(false),
+            curve: RwSignal::new(Capacities::Unasked),
+            window: RwSignal::new(None),
+            cell: RwSignal::new(None),
+            scatters: RwSignal::new(None),
+            answers: StoredValue::new(Vec::new()),
             records: RwSignal::new(Vec::new()),
             views: RwSignal::new(None),
             traffic: RwSignal::new(None),
@@ -107,6 +156,11 @@ impl Engine {
             Ok(json) => json,
             Err(error) => return self.phase.set(Phase::Failed(error)),
         };
+        let known = self.answers.with_value(|answers| answers.iter().find(|answer| answer.recipe == recipe).cloned());
+        if let Some(answer) = known.filter(|_| scorer.is_none()) {
+            self.cancel_quietly();
+            return self.show(answer, 0.0, true);
+        }
         let id = self
             .inner
             .try_update_value(|inner| {
@@ -117,8 +171,76 @@ impl Engine {
                 inner.id
             })
             .unwrap_or_default();
+        self.ran.set(true);
         self.phase.set(Phase::Running { share: None, what: "trace".into() });
         self.send(&Request::Run { id, recipe, scorer }, None);
+    }
+
+    /// Stops what may be running, for something else is shown.
+    fn cancel_quietly(self) {
+        if self.inner.with_value(|inner| inner.started) {
+            self.send(&Request::Cancel, None);
+        }
+        self.inner.update_value(|inner| inner.id += 1);
+    }
+
+    /// Shows an answer, which took `ms`; `given` where the worker does not have it.
+    fn show(self, answer: Answer, ms: f64, given: bool) {
+        let of_curve = of_any_capacity(&answer.recipe);
+        let same = self.inner.try_update_value(|inner| {
+            inner.given = given;
+            inner.waiting.clear();
+            std::mem::replace(&mut inner.of_curve, of_curve.clone()) == of_curve
+        });
+        self.records.set(Vec::new());
+        self.views.set(None);
+        self.traffic.set(None);
+        self.compared.set(None);
+        self.window.set(None);
+        self.cell.set(None);
+        self.scatters.set(None);
+        match &answer.outcome.curve {
+            Some(curves) => self.curve.set(Capacities::Known(Arc::new(curves.clone()))),
+            None if same == Some(true) && self.curve.with_untracked(|curve| matches!(curve, Capacities::Known(_))) => {}
+            None => self.curve.set(Capacities::Unasked),
+        }
+        self.answers.update_value(|answers| {
+            answers.retain(|known| known.recipe != answer.recipe);
+            answers.push(answer.clone());
+            if answers.len() > ANSWERS {
+                answers.remove(0);
+            }
+        });
+        self.answer.set(Some(answer));
+        self.phase.set(Phase::Done { ms });
+    }
+
+    /// Asks for the curves at `points` capacities; they arrive in `curve`.
+    pub(crate) fn ask_curve(self, points: u32) {
+        self.curve.set(Capacities::Running(0.0));
+        let id = self.inner.with_value(|inner| inner.id);
+        self.ask(Request::Curve { id, points });
+    }
+
+    /// Asks for the charts over a part of the trace; they arrive in `window`.
+    pub(crate) fn ask_window(self, (from, to): (u64, u64)) {
+        self.ask(Request::Window { from, to });
+    }
+
+    /// Asks what happened in a cell of the heatmap; the answer arrives in `cell`.
+    pub(crate) fn ask_cell(self, place: Place) {
+        self.cell.set(None);
+        self.ask(Request::Cell(place));
+    }
+
+    /// Asks for scores against the truth; they arrive in `scatters`.
+    pub(crate) fn ask_scatters(self) {
+        self.ask(Request::Scatters);
+    }
+
+    /// The outcome of a recipe of one of the last runs.
+    pub(crate) fn known(self, recipe: &str) -> Option<Answer> {
+        self.answers.with_value(|answers| answers.iter().find(|answer| answer.recipe == recipe).cloned())
     }
 
     /// Stops the run; a worker that does not answer is replaced.
@@ -173,11 +295,10 @@ impl Engine {
         self.ask(Request::Compare { profile });
     }
 
-    /// Shows an answer that came with the page.
-    pub(crate) fn give(self, recipe: String, outcome: Outcome) {
-        self.inner.update_value(|inner| inner.given = true);
-        self.answer.set(Some(Answer { recipe, outcome: Arc::new(outcome) }));
-        self.phase.set(Phase::Done { ms: 0.0 });
+    /// Shows an answer that came with the page, and its curves.
+    pub(crate) fn give(self, recipe: String, outcome: Outcome, curves: Curves) {
+        self.show(Answer { recipe, outcome: Arc::new(outcome) }, 0.0, true);
+        self.curve.set(Capacities::Known(Arc::new(curves)));
     }
 
     /// Asks about the newest answer; where it came with the page, once the worker has made it as well.
@@ -225,16 +346,27 @@ impl Engine {
             }
             Reply::Done { id, outcome, run_ms } if id == newest => {
                 if let Some(recipe) = self.inner.try_update_value(|inner| inner.recipe.take()).flatten() {
-                    self.records.set(Vec::new());
-                    self.views.set(None);
-                    self.traffic.set(None);
-                    self.compared.set(None);
-                    self.answer.set(Some(Answer { recipe, outcome: Arc::new(*outcome) }));
+                    self.show(Answer { recipe, outcome: Arc::new(*outcome) }, run_ms, false);
+                    let points = (CURVE_MS / run_ms.max(1.0)).min(f64::from(Grid::default().points));
+                    if points >= FEWEST && self.curve.with_untracked(|curve| matches!(curve, Capacities::Unasked)) {
+                        self.ask_curve(points as u32);
+                    }
                 }
-                self.phase.set(Phase::Done { ms: run_ms });
             }
             Reply::Failed { id, error } if id == newest || id == 0 => self.phase.set(Phase::Failed(error)),
             Reply::Records { rows } => self.records.set(rows),
+            Reply::Window { range: part, answer } => match answer {
+                Ok(charts) => self.window.set(Some(Window { part, charts: Arc::new(*charts) })),
+                Err(error) => self.phase.set(Phase::Failed(error)),
+            },
+            Reply::Cell { place, answer } => self.cell.set(Some((place, answer.map(Arc::new)))),
+            Reply::Scatters { scatters } => self.scatters.set(Some(Arc::new(scatters))),
+            Reply::CurveProgress { id, share } if id == newest => self.curve.set(Capacities::Running(share)),
+            Reply::Curve { id, answer } if id == newest => self.curve.set(match answer {
+                Ok(curves) => Capacities::Known(Arc::new(curves)),
+                Err(error) => Capacities::Failed(error),
+            }),
+            Reply::CurveProgress { .. } | Reply::Curve { .. } => {}
             Reply::Views { answer } => self.views.set(Some(read(answer).map(Arc::new))),
             Reply::Traffic { answer } => self.traffic.set(Some(read(answer).map(Arc::new))),
             Reply::Compared { answer } => self.compared.set(Some(read(answer).map(Arc::new))),
@@ -242,6 +374,15 @@ impl Engine {
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}
         }
     }
+}
+
+/// An experiment whatever its capacity: those that share it share their curves.
+fn of_any_capacity(recipe: &str) -> String {
+    let recipe = Recipe::from_json("recipe", recipe.as_bytes()).map(|mut recipe| {
+        recipe.memory.capacity_bytes = 1;
+        recipe.to_json()
+    });
+    recipe.and_then(|json| json).unwrap_or_default()
 }
 
 /// The module `name` that lies beside the page. None where the page's head does not name the page's own.

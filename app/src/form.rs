@@ -7,13 +7,13 @@ use accel_core::memory::{Cost, Memory, Physical};
 use accel_core::policy::{POLICIES, PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{FIELDS, Field, Part};
 use accel_core::recipe::measure::Measure;
-use accel_core::recipe::{FRAGMENT, FileSource, Recipe, Workload, default_seed};
+use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
 use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::{Fields as Meaningful, ModelRun, Task};
+use accel_core::units::format_bytes;
 use accel_core::workload::presets;
 use accel_core::workload::synthetic::Synthetic;
-use accel_ui::address;
 use leptos::prelude::*;
 
 /// The value of a choice that stands for pasted JSON.
@@ -242,6 +242,41 @@ impl Form {
         Ok(recipe)
     }
 
+    /// Every text as it was typed, for a later visit: the recipe may be none yet.
+    pub(crate) fn draft(&self) -> Vec<String> {
+        let file = self.file.with(|file| file.as_ref().and_then(|file| serde_json::to_string(file).ok()));
+        let policies: Vec<&str> = self.policies.with(|chosen| chosen.iter().map(|policy| policy.name()).collect());
+        let source = self.source.get() as u8;
+        let mut draft = vec![source.to_string(), file.unwrap_or_default(), policies.join(",")];
+        draft.extend([self.bounds, self.curve].map(|on| on.get().to_string()));
+        draft.extend(self.lines().map(|text| text.get()));
+        draft.extend(self.texts.map(|text| text.get()));
+        draft
+    }
+
+    /// Shows a draft; one of another version of the page is left.
+    pub(crate) fn set_draft(&self, draft: &[String]) {
+        let [source, file, policies, bounds, curve, texts @ ..] = draft else { return };
+        let lines = self.lines();
+        if texts.len() != lines.len() + self.texts.len() {
+            return;
+        }
+        let sources = [Source::Model, Source::Synthetic, Source::File, Source::Json];
+        if let Some(source) = source.parse::<usize>().ok().and_then(|source| sources.get(source)) {
+            self.source.set(*source);
+        }
+        self.file.set(serde_json::from_slice(file.as_bytes()).ok());
+        self.policies.set(policies.split(',').filter_map(|name| PolicyKind::from_name(name).ok()).collect());
+        self.bounds.set(bounds == "true");
+        self.curve.set(curve == "true");
+        lines.iter().chain(&self.texts).zip(texts).for_each(|(signal, text)| signal.set(text.clone()));
+    }
+
+    /// The texts that are no row of the table of fields; whom the page asks for scores is not kept.
+    fn lines(&self) -> [RwSignal<String>; 7] {
+        [self.model, self.config, self.model_file, self.workload, self.device, self.physical, self.tuned]
+    }
+
     /// The policies that are ticked, and then those with parameters.
     pub(crate) fn policies(&self) -> Result<Vec<PolicySpec>, Error> {
         let mut policies: Vec<PolicySpec> = self.policies.get().into_iter().map(PolicySpec::from).collect();
@@ -350,15 +385,19 @@ fn meaningful(
     fields
 }
 
-/// The recipe in the address bar: none where there is no fragment.
-pub(crate) fn recipe_from_address() -> Option<Result<Recipe, Error>> {
-    let fragment = address::fragment();
-    fragment.starts_with(FRAGMENT).then(|| Recipe::from_fragment(&fragment))
-}
-
-/// Puts `recipe` into the address bar, so that the link reopens it.
-pub(crate) fn show_in_address(recipe: &Recipe) -> Result<(), Error> {
-    address::show(&recipe.to_fragment()?)
+/// An experiment in a few words: its workload and its capacity.
+pub(crate) fn title(recipe: &Recipe) -> String {
+    let workload = match &recipe.workload {
+        Workload::Model(run) => match &run.model {
+            ModelRef::Preset(name) => presets::find(name).map_or_else(|_| name.clone(), |preset| preset.title.to_owned()),
+            ModelRef::File { file } => file.clone(),
+            ModelRef::Config(_) => "your config.json".to_owned(),
+        },
+        Workload::Synthetic(synthetic) => format!("random {}", synthetic.model_type.name()),
+        Workload::File(file) => file.name.clone(),
+        Workload::Tenants(_) => "tenants".to_owned(),
+    };
+    format!("{workload}, {}", format_bytes(recipe.memory.capacity_bytes))
 }
 
 /// JSON on lines of its own. The text is set out rather than written once more: code that writes each type takes room.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
+use accel_core::curve::{Curves, Grid};
 use accel_core::run::{Outcome, run};
 use anyhow::{Context as _, bail};
 use flate2::Compression;
@@ -151,10 +152,11 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
 /// and its outcome as the page reads them, and what it comes to.
 fn first_answer() -> anyhow::Result<(Vec<u8>, String)> {
     let recipe = Recipe::default();
-    let outcome = run(&recipe, &mut Unattended)?;
-    let bytes = postcard::to_allocvec(&(recipe.to_json()?, &outcome))?;
+    let mut outcome = run(&Recipe { curve: Some(Grid::default()), ..recipe.clone() }, &mut Unattended)?;
+    let curves = outcome.curve.take().context("there are no curves")?;
+    let bytes = postcard::to_allocvec(&(recipe.to_json()?, &outcome, &curves))?;
     // The page and its worker speak postcard, in which no field may be left out.
-    let read: (String, Outcome) = postcard::from_bytes(&bytes).context("the page could not read an outcome")?;
+    let read: (String, Outcome, Curves) = postcard::from_bytes(&bytes).context("the page could not read an outcome")?;
     let same = serde_json::to_string(&read.1)? == serde_json::to_string(&outcome)?;
     anyhow::ensure!(same, "the page would read another outcome than was written");
     Ok((bytes, outcome.headline))

@@ -202,10 +202,10 @@ pub(crate) fn page() -> impl IntoView {
     let _ = window_event_listener(ev::hashchange, move |_| {
         app.open_address();
     });
-    on_drop(move |file| {
+    on_drop(move |files| {
         // While this page is hidden, the file is for the other.
         let shown = document().get_element_by_id(PLACE).is_some_and(|place| !place.has_attribute("hidden"));
-        if shown {
+        if let Some(file) = files.into_iter().next().filter(|_| shown) {
             take(app, file);
         }
     });

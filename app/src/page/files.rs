@@ -2,6 +2,7 @@
 
 use accel_core::import::{FORMATS, FileKind, Format, detect_model, is_model_name};
 use accel_core::recipe::FileSource;
+use accel_core::recipe::fields::Field;
 use accel_core::recipe::Recipe;
 use accel_core::units::format_bytes;
 use accel_ui::files;
@@ -16,6 +17,8 @@ use web_sys::File;
 
 use crate::app::App;
 use crate::form::Source;
+use crate::panels::first_lines;
+use crate::view::Tab;
 
 /// The largest trace file taken: its copy in the worker and the parsed trace must fit in 4 GiB.
 const MOST_BYTES: f64 = 1e9;
@@ -31,7 +34,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     let _ = window_event_listener(ev::dragover, move |event| {
         event.prevent_default();
         // The Kernel page takes its files itself.
-        over.set(!app.kernel.get_untracked());
+        over.set(app.view.tab.get_untracked() != Tab::Kernel);
     });
     // Leaving the window has no target to go to; moving between elements does.
     let _ = window_event_listener(ev::dragleave, move |event| {
@@ -39,10 +42,10 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
             over.set(false);
         }
     });
-    files::on_drop(move |file| {
+    files::on_drop(move |dropped| {
         over.set(false);
-        if !app.kernel.get_untracked() {
-            take(app, file);
+        if app.view.tab.get_untracked() != Tab::Kernel {
+            take_all(app, dropped);
         }
     });
     view! {
@@ -65,6 +68,59 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
         }
     };
     view! { <input type="file" id="file" node_ref=input on:change=chosen /> }
+}
+
+/// Takes the file of `dropped` that says most, and tells what becomes of the others.
+fn take_all(app: App, dropped: Vec<File>) {
+    app.note.set(None);
+    app.notice.set(None);
+    // A folder has no type and no bytes that a page may read.
+    let (folders, mut files): (Vec<File>, Vec<File>) =
+        dropped.into_iter().partition(|file| file.type_().is_empty() && file.size() == 0.0 && !file.name().contains('.'));
+    if files.is_empty() {
+        if let Some(folder) = folders.first() {
+            let problem = format!("{} is a folder. Drop the files in it: its config.json, or a trace", folder.name());
+            app.notice.set(Some(problem));
+        }
+        return;
+    }
+    // Of a model's files its configuration says all; weights say less, and what comes along says nothing.
+    let rank = |file: &File| {
+        let name = file.name().to_lowercase();
+        match name.as_str() {
+            "config.json" | "params.json" => 0,
+            name if name.ends_with(".index.json") => 2,
+            name if ["tokenizer", "generation_config", "special_tokens", "vocab", "merges", "preprocessor", "chat_template", "readme", "license", ".gitattributes"].iter().any(|start| name.starts_with(start)) => 4,
+            _ => 1,
+        }
+    };
+    files.sort_by_key(rank);
+    let chosen = files.remove(0);
+    if !files.is_empty() || !folders.is_empty() {
+        let others: Vec<String> = files.iter().chain(&folders).map(File::name).collect();
+        let why = match rank(&chosen) {
+            0 => "It describes the model; the others are not needed for its experiment",
+            _ => "One file is an experiment; drop another one by itself to run it",
+        };
+        app.note.set(Some(format!("{} was taken. {why}: {}.", chosen.name(), others.join(", "))));
+    }
+    take(app, chosen);
+}
+
+/// Opens the file or recipe that the address names with `#url=`.
+pub(super) fn open_url(app: App) {
+    let fragment = accel_ui::address::fragment();
+    let Some(url) = fragment.strip_prefix("url=") else { return };
+    let url = js_sys::decode_uri_component(url).map_or_else(|_| url.to_owned(), String::from);
+    spawn_local(async move {
+        let name = url.split(['?', '#']).next().unwrap_or(&url).rsplit('/').next().unwrap_or("file").to_owned();
+        match accel_ui::module::fetch(&url).await {
+            Some(bytes) => sort(app, name, Uint8Array::from(bytes.as_slice())),
+            None => app.notice.set(Some(format!(
+                "{url} cannot be opened: there is no such file, or its server does not let this page read it (CORS). Download it and drop it here"
+            ))),
+        }
+    });
 }
 
 /// Reads `file` and shows what it is: a recipe, a configuration or a trace.
@@ -107,7 +163,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     if is_model_name(&name) || detect_model(&head).is_some_and(|format| format != Format::Config) {
         app.engine.set_file(name.clone(), bytes);
         app.form.show_model_file(name);
-        return app.run();
+        return run_model(app);
     }
     let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&head) == Some(b'{');
     let text = if json { bytes.to_vec() } else { Vec::new() };
@@ -118,6 +174,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     // Execution traces, profiles, records and routing logs are JSON objects as well.
     if !json || FORMATS.iter().filter_map(|info| info.json_key).any(has) {
         app.engine.set_file(name.clone(), bytes);
+        app.preview.set(Some((name.clone(), first_lines(&head))));
         app.form.file.set(Some(FileSource { name, format: None, columns: None }));
         app.form.show(Source::File);
         return app.run();
@@ -126,7 +183,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     if !is_recipe {
         // Broken JSON lands in the box too: that is where its error is shown.
         app.form.show_config(String::from_utf8_lossy(&text).into_owned());
-        return app.run();
+        return run_model(app);
     }
     match Recipe::from_json(&name, &text) {
         Ok(recipe) => {
@@ -135,6 +192,23 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
         }
         Err(error) => app.notice.set(Some(error.to_string())),
     }
+}
+
+/// The share of a model's bytes at which policies differ: a memory of all ties them, and so does one of nothing.
+const SHARE: f64 = 0.5;
+
+/// Sets the capacity to where policies differ, says so, and runs.
+fn run_model(app: App) {
+    let bytes = untrack(|| app.form.recipe()).ok().and_then(|recipe| recipe.workload.model_facts().ok().flatten());
+    if let Some(facts) = bytes {
+        let capacity = format_bytes((facts.weight_bytes as f64 * SHARE) as u64);
+        app.form.text(Field::Capacity).set(capacity.clone());
+        app.note.set(Some(format!(
+            "Capacity set to {capacity}, half of the model's {}: a memory that holds all of it makes every policy alike.",
+            format_bytes(facts.weight_bytes)
+        )));
+    }
+    app.run();
 }
 
 /// The first byte that is not white space.

@@ -24,7 +24,7 @@ pub(super) fn show(app: App) {
             return;
         }
         match given {
-            Some((recipe, outcome)) => app.engine.give(recipe, outcome),
+            Some((recipe, outcome, curves)) => app.engine.give(recipe, outcome, curves),
             None => app.engine.run(&Recipe::default(), None),
         }
     });

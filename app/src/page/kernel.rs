@@ -1,47 +1,24 @@
 //! The Kernel page: a module of its own, loaded when it is first opened.
 
-use accel_ui::address;
 use accel_ui::view::yes;
-use leptos::ev;
 use leptos::prelude::*;
 
 use crate::app::App;
 use crate::engine;
-
-/// Whether the address is that of the Kernel page: `#kernel`, or a link to a kernel.
-pub(super) fn in_address() -> bool {
-    let fragment = address::fragment();
-    fragment == "kernel" || fragment.starts_with("k=")
-}
-
-/// The links between the pages.
-pub(super) fn links(kernel: RwSignal<bool>) -> impl IntoView {
-    let current = move |of_kernel: bool| (kernel.get() == of_kernel).then_some("page");
-    view! {
-        <nav aria-label="Pages">
-            <a href="#" aria-current=move || current(false)>
-                "Lab"
-            </a>
-            <a href="#kernel" aria-current=move || current(true)>
-                "Kernel"
-            </a>
-        </nav>
-    }
-}
+use crate::view::Tab;
 
 /// The place of the Kernel page.
 pub(super) fn place(app: App) -> impl IntoView {
-    let kernel = app.kernel;
+    let shown = app.view.shows(Tab::Kernel);
     let loaded = StoredValue::new(false);
-    let _ = window_event_listener(ev::hashchange, move |_| kernel.set(in_address()));
     Effect::new(move |_| {
-        if kernel.get() && !loaded.get_value() {
+        if shown.get() && !loaded.get_value() {
             loaded.set_value(true);
             load();
         }
     });
     view! {
-        <main id="kernel" hidden=yes(move || !kernel.get())>
+        <main id="kernel" hidden=yes(move || !shown.get())>
             <p class="hint">"The Kernel page is on its way."</p>
         </main>
     }

@@ -1,11 +1,14 @@
-//! The page: a form on one side, results on the other.
+//! The page: a form on one side, results on the other, and the way between its tabs.
 
 mod chips;
 mod field;
 mod files;
 mod first;
 mod kernel;
+mod keys;
 mod memory;
+mod report;
+mod tabs;
 mod workload;
 
 use std::time::Duration;
@@ -20,35 +23,47 @@ use wasm_bindgen::JsCast as _;
 
 use crate::app::App;
 use crate::engine::Engine;
-use crate::form::{Form, recipe_from_address, show_in_address};
-use crate::panels;
+use crate::form::Form;
+use crate::places::Place;
+use crate::view::{Tab, View};
+use crate::{panels, past};
 
 /// The whole page.
 pub(crate) fn page() -> impl IntoView {
     let form = Form::new(&Recipe::default());
+    let place = Place::of(&address::fragment());
     let app = App {
         form,
         engine: Engine::new(),
+        view: View::new(place.as_ref().map_or(Tab::Lab, |place| place.tab)),
         recipe: RwSignal::new(untrack(|| form.json())),
-        kernel: RwSignal::new(kernel::in_address()),
-        isolated: RwSignal::new(None),
+        other: RwSignal::new(None),
+        kernel: StoredValue::new("kernel".into()),
         files: StoredValue::new(0),
+        preview: RwSignal::new(None),
         notice: RwSignal::new(None),
+        note: RwSignal::new(None),
     };
     Effect::new(move |_| app.recipe.set(form.json()));
     // Effects run once the page is built: from here on it can be used. Measured by the browser test.
     Effect::new(|_| window().performance().map(|p| p.mark("usable")));
     app.open_address();
+    past::restore(app);
+    past::keep(app);
     Effect::new(move |_| {
         // The first visit opens on an experiment; the address stays clean until something is chosen.
         let idle = untrack(|| app.engine.phase.with(|phase| *phase == Phase::Idle));
-        if !app.kernel.get() && idle && recipe_from_address().is_none() {
+        let asked = Place::of(&address::fragment()).is_ok_and(|place| place.recipe.is_some());
+        if app.view.tab.get() != Tab::Kernel && idle && !asked {
             first::show(app);
         }
     });
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
+    files::open_url(app);
     run_when_quick(app);
 
+    let kernel = app.view.shows(Tab::Kernel);
+    let compare = app.view.shows(Tab::Compare);
     view! {
         <a
             class="skip"
@@ -62,14 +77,14 @@ pub(crate) fn page() -> impl IntoView {
         </a>
         <header class="top">
             <h1>"Accelerator Optimization Copilot"</h1>
-            {kernel::links(app.kernel)}
-            <div class="actions">{copy_link(app)} {theme::button()}</div>
+            {tabs::tabs(app)}
+            <div class="actions">{copy_link(app)} {report::button(app)} {theme::button()} {keys::keys(app)}</div>
         </header>
-        <div class="runbar" hidden=yes(move || app.kernel.get())>
+        <div class="runbar" hidden=kernel>
             {chips::chips(app)}
             {run_bar(app)}
         </div>
-        <main hidden=yes(move || app.kernel.get())>
+        <main hidden=yes(move || kernel.get()) class:wide=compare>
             <form
                 class="panel"
                 id="experiment"
@@ -83,7 +98,12 @@ pub(crate) fn page() -> impl IntoView {
                 {workload::workload_form(app)}
                 {memory::memory_form(app)}
             </form>
-            {panels::results(app, Signal::derive(move || differs(app)))}
+            <div class="stack">
+                <div class="stack" hidden=yes(move || !compare.get())>
+                    {panels::compare::compare(app)}
+                </div>
+                {panels::results(app, Signal::derive(move || differs(app)))}
+            </div>
         </main>
         {kernel::place(app)}
         <footer>
@@ -105,16 +125,17 @@ fn focus_results() {
 fn copy_link(app: App) -> impl IntoView {
     let prepare = move || {
         // The Kernel page keeps the address in step by itself.
-        if app.kernel.get_untracked() {
+        if app.view.tab.get_untracked() == Tab::Kernel {
             return true;
         }
-        let shown = untrack(|| app.form.recipe()).map(|recipe| show_in_address(&recipe));
-        if let Ok(Err(error)) = &shown {
+        let shown = app.show_in_address();
+        if let Err(error) = &shown {
             app.notice.set(Some(error.to_string()));
         }
-        matches!(shown, Ok(Ok(())))
+        shown.is_ok()
     };
-    address::copy_button(yes(move || !app.kernel.get() && app.recipe.with(Result::is_err)), prepare)
+    let kernel = app.view.shows(Tab::Kernel);
+    address::copy_button(yes(move || !kernel.get() && app.recipe.with(Result::is_err)), prepare)
 }
 
 /// Whether the form says something else than what was run.
@@ -141,7 +162,7 @@ fn run_when_quick(app: App) {
                 let quick =
                     app.engine.phase.with_untracked(|phase| matches!(phase, Phase::Done { ms } if *ms < QUICK_MS));
                 let still = change == Some(changes.get_value());
-                if quick && still && !app.kernel.get_untracked() && untrack(|| differs(app)) {
+                if quick && still && app.view.tab.get_untracked() != Tab::Kernel && untrack(|| differs(app)) {
                     app.run();
                 }
             },
@@ -171,7 +192,11 @@ fn run_bar(app: App) -> impl IntoView {
     };
     let place = move || app.recipe.with(|recipe| recipe.as_ref().err().and_then(field::place_of));
     let changed = yes(move || differs(app));
+    let note = move || app.note.get().unwrap_or_default();
     view! {
+        <p class="hint" id="note" hidden=yes(move || app.note.with(Option::is_none))>
+            {Signal::derive(note)}
+        </p>
         {RUN_BAR.view(app.engine.phase, bad, changed, Signal::derive(problem), move || app.engine.cancel())}
         <button
             type="button"

@@ -1,22 +1,39 @@
 //! What it comes to: a sentence and five figures; and behind them, in words and in a table, all that is known.
 
+use std::sync::Arc;
+
 use accel_core::run::Outcome;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
+use accel_ui::view::show_in;
+use leptos::html::Div;
 use leptos::prelude::*;
 
 use super::cards::cards;
 use super::metrics::metrics;
+use crate::app::App;
+use crate::engine::Capacities;
 
 /// What it comes to, and what the reader should know.
-pub(super) fn answer(outcome: &Outcome) -> Built {
+pub(super) fn answer(app: App, outcome: &Arc<Outcome>) -> Built {
+    let place = NodeRef::<Div>::new();
+    let shown = Arc::clone(outcome);
+    // Progress alone exchanges nothing.
+    let known = Memo::new(move |_| app.engine.curve.with(|curve| matches!(curve, Capacities::Known(_))));
+    show_in(place, move || {
+        let curves = match app.engine.curve.get_untracked() {
+            Capacities::Known(curves) if known.get() => Some(curves),
+            _ => None,
+        };
+        cards(&shown, curves.as_deref())
+    });
     let warnings = outcome.warnings.iter().map(|s| view! { <p class="warning">{s.clone()}</p> }).collect_view();
     view! {
         <section class="panel" id="answer">
             <h2 class="verdict" id="verdict">
                 {outcome.headline.clone()}
             </h2>
-            {cards(outcome)}
+            <div node_ref=place></div>
             {warnings}
         </section>
     }
@@ -24,7 +41,7 @@ pub(super) fn answer(outcome: &Outcome) -> Built {
 }
 
 /// All of it, in words and in numbers.
-pub(super) fn details(outcome: &Outcome) -> Built {
+pub(super) fn details(app: App, outcome: &Outcome) -> Built {
     let words = outcome.explanation.iter().map(|s| view! { <p>{s.clone()}</p> }).collect_view();
     let summary = &outcome.trace;
     let model = outcome.model.as_ref().map(|m| {
@@ -38,10 +55,6 @@ pub(super) fn details(outcome: &Outcome) -> Built {
     view! {
         <section class="panel" id="details">
             <h2>"Every figure"</h2>
-            <div class="words" id="explanation">
-                {words}
-                <p>{outcome.cost.about.clone()}</p>
-            </div>
             <p class="hint">
                 <span id="summary">
                     {format!(
@@ -54,7 +67,14 @@ pub(super) fn details(outcome: &Outcome) -> Built {
                 </span>
                 {model}
             </p>
-            {metrics(outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
+            {metrics(app, outcome, outcome.runs.first().map_or(0, |r| r.capacity_bytes))}
+            <details>
+                <summary>"In words"</summary>
+                <div class="words" id="explanation">
+                    {words}
+                    <p>{outcome.cost.about.clone()}</p>
+                </div>
+            </details>
         </section>
     }
     .built()

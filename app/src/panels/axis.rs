@@ -4,27 +4,45 @@ use accel_core::run::Charts;
 use accel_core::units::format_count;
 use accel_ui::chart::{Canvas, Colour, Failure, Frame, HPos, VPos};
 
-/// The trace from left to right.
+/// The trace, or a part of it, from left to right.
 pub(super) struct TraceAxis<'c> {
     pub(super) charts: &'c Charts,
-    pub(super) accesses: u64,
+    /// The first access behind the last column.
+    pub(super) end: u64,
     pub(super) columns: usize,
     pub(super) frame: Frame,
+}
+
+/// The column at a share of the width, 0 to 1.
+pub(super) fn column_at(share: f64, columns: usize) -> usize {
+    ((share * columns as f64) as usize).min(columns.saturating_sub(1))
+}
+
+/// The accesses of a column: the first, and the first one behind.
+pub(super) fn accesses_of(charts: &Charts, end: u64, column: usize) -> (u64, u64) {
+    let from = charts.first_access + charts.accesses_per_column * column as u64;
+    (from, (from + charts.accesses_per_column).min(end))
 }
 
 impl TraceAxis<'_> {
     /// The left edge of a column.
     pub(super) fn x(&self, column: usize) -> i32 {
         let Frame { left, right, .. } = self.frame;
-        (f64::from(left) + f64::from(right - left) * column as f64 / self.columns as f64) as i32
+        (f64::from(left) + f64::from(right - left) * column as f64 / self.columns.max(1) as f64) as i32
+    }
+
+    /// The middle of a column.
+    pub(super) fn middle(&self, column: usize) -> i32 {
+        (self.x(column) + self.x(column + 1)) / 2
     }
 
     /// A line with its name at each named point of the trace.
     pub(super) fn draw_marks(&self, canvas: &Canvas<'_>) -> Result<(), Failure> {
         let Frame { top, bottom, .. } = self.frame;
+        let first = self.charts.first_access;
         let mut free_from = i32::MIN;
-        for mark in &self.charts.marks {
-            let column = (mark.at / self.charts.accesses_per_column.max(1)) as usize;
+        for mark in self.charts.marks.iter().filter(|mark| (first..self.end).contains(&mark.at)) {
+            let column = ((mark.at - first) / self.charts.accesses_per_column.max(1)) as usize;
             let at = self.x(column.min(self.columns));
             canvas.line(vec![(at, top), (at, bottom)], Colour::TEXT.faint(0.5), 1)?;
             // Names that would run into the one before are left out; their lines stay.
@@ -47,8 +65,8 @@ impl TraceAxis<'_> {
                 4 => HPos::Right,
                 _ => HPos::Center,
             };
-            let access = format_count((self.charts.accesses_per_column * column as u64).min(self.accesses));
-            canvas.text(access, (self.x(column), bottom + 4), position, VPos::Top)?;
+            let (access, _) = accesses_of(self.charts, self.end, column);
+            canvas.text(format_count(access.min(self.end)), (self.x(column), bottom + 4), position, VPos::Top)?;
         }
         canvas.text("access".into(), (self.x(columns / 2), bottom + 18), HPos::Center, VPos::Top)
     }

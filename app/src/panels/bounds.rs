@@ -21,8 +21,7 @@ pub(super) fn bounds(bounds: &Bounds) -> Built {
         rows.push(line("Time", milliseconds(time.lower), milliseconds(time.upper), &time.schedule));
     }
     view! {
-        <section class="panel">
-            <h2>"How good any policy could be"</h2>
+        <div>
             <p class="hint">
                 {format!(
                     "With {} admission, no schedule needs less than the first figure, and one is known that needs the second. Whatever the policy, half of the reuses cannot hit below {}.",
@@ -30,8 +29,8 @@ pub(super) fn bounds(bounds: &Bounds) -> Built {
                     format_bytes(bounds.half_of_hits_bytes),
                 )}
             </p>
-            {table("bounds-table", &["", "proven at least", "attained", "by"], rows)}
-        </section>
+            {table("bounds-table", &["of", "proven at least", "attained", "by"], rows)}
+        </div>
     }
     .built()
 }

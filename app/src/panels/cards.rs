@@ -1,5 +1,6 @@
 //! Five figures, each beside the best that is possible.
 
+use accel_core::curve::Curves;
 use accel_core::explain::best_policy;
 use accel_core::policy::{Knows, PolicyKind};
 use accel_core::run::Outcome;
@@ -18,7 +19,7 @@ struct Card {
 }
 
 /// The figures of an outcome.
-pub(super) fn cards(outcome: &Outcome) -> Option<Built> {
+pub(super) fn cards(outcome: &Outcome, curves: Option<&Curves>) -> Option<Built> {
     let best = best_policy(&outcome.runs)?;
     let title = best.policy.title();
     let bounds = outcome.bounds.as_ref();
@@ -65,7 +66,7 @@ pub(super) fn cards(outcome: &Outcome) -> Option<Built> {
         }
     });
 
-    let enough = outcome.curve.as_ref().map(|curves| {
+    let enough = curves.map(|curves| {
         let smallest = curves.curves.iter().filter(|curve| curve.policy.info().knows != Knows::Future);
         let smallest = smallest.filter_map(|curve| {
             let of_most = curve.smallest.iter().find(|smallest| (smallest.share_of_hits - 0.9).abs() < 1e-9)?;

@@ -29,7 +29,7 @@ pub(super) fn device(runs: &[Report]) -> Option<Built> {
             format_joules(t.energy.low_j, t.energy.high_j),
         ]
     });
-    let head = ["", "total", "compute", "stall", "read", "written", "dropped", "achieved", "energy"];
+    let head = ["policy", "total", "compute", "stall", "read", "written", "dropped", "achieved", "energy"];
     let times = table("device-table", &head, rows.collect());
     let levels: Vec<Vec<String>> = timed
         .iter()
@@ -63,10 +63,9 @@ pub(super) fn device(runs: &[Report]) -> Option<Built> {
             item.source.clone(),
         ]
     });
-    let ledger = table("energy-table", &["", "amount", "each", "energy", "source"], ledger.collect());
+    let ledger = table("energy-table", &["of", "amount", "each", "energy", "source"], ledger.collect());
     let panel = view! {
-        <section class="panel" id="device-results">
-            <h2>{format!("On the device: {}", first.device)}</h2>
+        <div id="device-results">
             <p class="hint">
                 "Stall is time in which nothing computes because data is on its way. Dropped are dead activations that need no write-back."
             </p>
@@ -76,7 +75,7 @@ pub(super) fn device(runs: &[Report]) -> Option<Built> {
                 <summary>{format!("Energy of {first_title}, line by line")}</summary>
                 {ledger}
             </details>
-        </section>
+        </div>
     };
     Some(panel.built())
 }

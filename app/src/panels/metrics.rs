@@ -6,8 +6,12 @@ use accel_core::sim::Report;
 use accel_core::sim::timing::Tokens;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
-use accel_ui::view::dot;
+use accel_ui::export;
+use accel_ui::view::{dot, show_in};
+use leptos::html::Div;
 use leptos::prelude::*;
+
+use crate::app::App;
 
 /// A number of a report, where it has one, and its text.
 type Value = fn(&Report) -> Option<f64>;
@@ -176,13 +180,46 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
-/// The policies side by side: one column per policy, so that a phone shows them whole.
-pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> Built {
-    let runs = &outcome.runs;
-    let heads = runs
+/// The policies side by side: one column per policy, so that a phone shows them whole. A click on the name of a row orders
+/// the policies by it, the best first; another the other way round; a third as they were.
+pub(super) fn metrics(app: App, outcome: &Outcome, capacity_bytes: u64) -> Built {
+    let runs = outcome.runs.clone();
+    let place = NodeRef::<Div>::new();
+    show_in(place, move || Some(sorted(app, &runs, capacity_bytes)));
+    let rows = outcome.runs.clone();
+    let export = export::menu("metrics", "Metrics by policy", None, std::sync::Arc::new(move || figures(&rows)));
+    view! {
+        <div node_ref=place></div>
+        {export}
+    }
+    .built()
+}
+
+/// The numbers behind the table.
+fn figures(runs: &[Report]) -> Vec<Vec<String>> {
+    let mut head = vec!["policy".to_owned()];
+    head.extend(COLUMNS.iter().map(|column| column.key.to_owned()));
+    let row = |run: &Report| {
+        let values = COLUMNS.iter().map(|column| (column.value)(run).map_or(String::new(), |value| value.to_string()));
+        std::iter::once(run.policy.name()).chain(values).collect()
+    };
+    std::iter::once(head).chain(runs.iter().map(row)).collect()
+}
+
+fn sorted(app: App, all: &[Report], capacity_bytes: u64) -> Built {
+    let sort = app.view.sort.get();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    if let Some((key, best_first)) = sort
+        && let Some(column) = COLUMNS.iter().find(|column| column.key == key)
+    {
+        let rank = |i: &usize| (column.value)(&all[*i]).map_or(f64::INFINITY, |v| if column.more_is_better { -v } else { v });
+        order.sort_by(|a, b| if best_first { rank(a).total_cmp(&rank(b)) } else { rank(b).total_cmp(&rank(a)) });
+    }
+    let runs: Vec<&Report> = order.iter().map(|i| &all[*i]).collect();
+    let heads = order
         .iter()
-        .enumerate()
-        .map(|(i, run)| {
+        .map(|i| {
+            let (i, run) = (*i, &all[*i]);
             let info = run.policy.info();
             view! {
                 <th scope="col" title=info.about>
@@ -197,7 +234,7 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> Built {
         // What nobody counts has no row; a gap is always asked about.
         .filter(|column| column.key == "gap_closed" || runs.iter().any(|run| (column.value)(run).is_some()))
         .map(|column| {
-            let best = runs.iter().filter_map(column.value).fold(None, |best: Option<f64>, v| {
+            let best = runs.iter().filter_map(|run| (column.value)(run)).fold(None, |best: Option<f64>, v| {
                 Some(best.map_or(v, |b| if column.more_is_better { b.max(v) } else { b.min(v) }))
             });
             let differs = runs.iter().any(|r| (column.value)(r) != best);
@@ -226,10 +263,27 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> Built {
                     }
                 })
                 .collect_view();
+            let key = column.key;
+            let turn = move |_| {
+                app.view.sort.update(|sort| {
+                    *sort = match *sort {
+                        Some((sorted, true)) if sorted == key => Some((key, false)),
+                        Some((sorted, false)) if sorted == key => None,
+                        _ => Some((key, true)),
+                    };
+                });
+            };
+            let mark = match sort {
+                Some((sorted, best_first)) if sorted == key => if best_first { " ▸" } else { " ◂" },
+                _ => "",
+            };
             view! {
                 <tr>
-                    <th scope="row" title=column.about>
-                        {column.head}
+                    <th scope="row">
+                        <button type="button" class="series" title=column.about on:click=turn>
+                            {column.head}
+                            {mark}
+                        </button>
                     </th>
                     {cells}
                 </tr>
@@ -248,7 +302,7 @@ pub(super) fn metrics(outcome: &Outcome, capacity_bytes: u64) -> Built {
                 </caption>
                 <thead>
                     <tr>
-                        <td></td>
+                        <th scope="col">"A click on a name sorts"</th>
                         {heads}
                     </tr>
                 </thead>

@@ -21,15 +21,15 @@ pub(super) fn policies(app: App, outcome: &Arc<Outcome>) -> Built {
         let title = run.policy.title();
         let pale = yes({
             let title = title.clone();
-            move || app.is_pale(&title)
+            move || app.view.is_pale(&title)
         });
         let alone = yes({
             let title = title.clone();
-            move || app.isolated.with(|isolated| isolated.as_deref() == Some(title.as_str()))
+            move || app.view.isolated.with(|isolated| isolated.as_deref() == Some(title.as_str()))
         });
         let click = {
             let title = title.clone();
-            move |_| app.isolate(&title)
+            move |_| app.view.isolate(&title)
         };
         let tick = least.map(|least| view! { <b style=format!("left: {least:.2}%")></b> });
         view! {

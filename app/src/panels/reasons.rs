@@ -7,37 +7,43 @@ use accel_core::sim::Report;
 use accel_core::sim::why::Why;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
-use accel_ui::view::{choices, show_in, table};
+use accel_ui::view::{options, show_in, table};
 use leptos::html::Div;
 use leptos::prelude::*;
 
-/// Why a policy misses; one at a time.
-pub(super) fn reasons(outcome: &Arc<Outcome>) -> Built {
-    let run = RwSignal::new(0usize);
-    let policies = choices(outcome.runs.iter().map(|r| r.policy.title()).collect());
+use super::treemap;
+use crate::app::App;
+use crate::view::View;
+
+/// Why a policy misses; one at a time, the one of the heatmap.
+pub(super) fn reasons(app: App, outcome: &Arc<Outcome>) -> Built {
+    let titles: Vec<String> = outcome.runs.iter().map(|run| run.policy.title()).collect();
     let place = NodeRef::<Div>::new();
     let shown = Arc::clone(outcome);
+    let chosen = titles.clone();
     show_in(place, move || {
-        let report = shown.runs.get(run.get())?;
+        let report = shown.runs.get(View::chosen(app.view.policy, &chosen))?;
         report.why.as_ref().map(|why| reasons_of(report, why))
     });
+    let value = RwSignal::new(untrack(|| titles.get(View::chosen(app.view.policy, &titles)).cloned().unwrap_or_default()));
+    let names = titles.into_iter().map(|title| (title.clone(), title)).collect();
     view! {
-        <section class="panel" id="why">
-            <h2>"Why it misses"</h2>
-            <div class="bar">
-                <select
-                    id="why-policy"
-                    aria-label="Policy"
-                    on:change:target=move |e| run.set(e.target().value().parse().unwrap_or(0))
-                >
-                    {policies}
-                </select>
-            </div>
-            <div node_ref=place></div>
-        </section>
+        <div class="bar">
+            <select
+                id="why-policy"
+                aria-label="Policy"
+                on:change:target=move |event| app.view.policy.set(Some(event.target().value()))
+            >
+                {options(value, names)}
+            </select>
+        </div>
+        <div node_ref=place></div>
     }
     .built()
 }
+
+/// Rows of the table of families.
+const FAMILIES: usize = 15;
 
 fn reasons_of(report: &Report, why: &Why) -> Built {
     let kinds = why.kinds.iter().map(|k| {
@@ -53,8 +59,24 @@ fn reasons_of(report: &Report, why: &Why) -> Built {
     });
     let kinds = table(
         "kinds-table",
-        &["", "tensors", "accesses", "misses", "missed", "evictions", "too early"],
+        &["kind", "tensors", "accesses", "misses", "missed", "evictions", "too early"],
         kinds.collect(),
+    );
+    let families = why.families.iter().filter(|family| family.misses > 0).map(|f| {
+        vec![
+            f.family.clone(),
+            format_count(f.tensors),
+            format_count(f.accesses),
+            format_count(f.misses),
+            format_bytes(f.miss_bytes),
+            format_count(f.evictions),
+            format_count(f.evicted_too_early),
+        ]
+    });
+    let families = table(
+        "families-table",
+        &["family", "tensors", "accesses", "misses", "missed", "evictions", "too early"],
+        families.take(FAMILIES).collect(),
     );
     let when = |next: Option<u64>| next.map_or("never".into(), format_count);
     let predicted = why.worst.iter().any(|e| e.prediction.is_some());
@@ -98,7 +120,10 @@ fn reasons_of(report: &Report, why: &Why) -> Built {
                     format_count(why.best_choices),
                 )}
             </p>
+            {treemap::treemap(why)}
             {kinds}
+            <h3>"By family: tensors whose names differ only in numbers"</h3>
+            {families}
             <h3>"The worst evictions"</h3>
             <p class="hint">
                 "By size times how much sooner the tensor was needed than the resident needed last. The cost is the time to load the one again less that to load the other."

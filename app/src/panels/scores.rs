@@ -10,6 +10,7 @@ use leptos::html::Tbody;
 use leptos::prelude::*;
 
 use crate::app::App;
+use crate::view::Tab;
 use accel_worker::protocol::Scored;
 
 /// Rows of the score table shown at once.
@@ -20,10 +21,16 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
     let accesses = outcome.trace.accesses;
-    let open = RwSignal::new(false);
+    // Where a part of the trace is looked at, the table in the order of the trace shows that part.
+    let part = move || match (order.get(), app.view.part.get()) {
+        (Order::Access, Some((from, to))) => (from, to.min(accesses)),
+        _ => (0, accesses),
+    };
     Effect::new(move |_| {
-        if open.get() {
-            app.engine.ask_records(order.get(), start.get(), PAGE_ROWS);
+        if app.view.tab.get() == Tab::Scores {
+            let (from, to) = part();
+            let first = from + start.get();
+            app.engine.ask_records(order.get(), first, PAGE_ROWS.min(to.saturating_sub(first)));
         }
     });
     let row = |r: Scored| {
@@ -52,13 +59,16 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let gone = move || app.engine.phase.with(|phase| !matches!(phase, Phase::Done { .. }));
     let rows = NodeRef::<Tbody>::new();
     show_in(rows, move || Some(app.engine.records.get().into_iter().map(row).collect_view()));
-    let last_start = (accesses.saturating_sub(1)) / PAGE_ROWS * PAGE_ROWS;
+    let last_start = move || {
+        let (from, to) = part();
+        (to - from).saturating_sub(1) / PAGE_ROWS * PAGE_ROWS
+    };
     let range = move || {
         format!(
             "{}–{} of {}",
             format_count(start.get() + 1),
-            format_count((start.get() + PAGE_ROWS).min(accesses)),
-            format_count(accesses)
+            format_count((start.get() + PAGE_ROWS).min(part().1 - part().0)),
+            format_count(part().1 - part().0)
         )
     };
     let by = move |which: Order| {
@@ -68,8 +78,8 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
         }
     };
     view! {
-        <details class="panel" id="scores-panel" on:toggle:target=move |event| open.set(event.target().open())>
-            <summary>"Eviction scores"</summary>
+        <section class="panel" id="scores-panel">
+            <h2>"Eviction scores"</h2>
             <p class="hint">
                 {match outcome.scorer {
                     Scorer::Heuristic => {
@@ -146,7 +156,7 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
                 <button
                     type="button"
                     class="quiet"
-                    disabled=yes(move || gone() || start.get() >= last_start)
+                    disabled=yes(move || gone() || start.get() >= last_start())
                     on:click=move |_| start.update(|s| *s += PAGE_ROWS)
                 >
                     "Next"
@@ -155,7 +165,7 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
             <p class="hint" hidden=yes(move || !gone())>
                 "The accesses behind these results are gone: run again to page through them."
             </p>
-        </details>
+        </section>
     }
     .built()
 }

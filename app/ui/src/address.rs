@@ -14,7 +14,21 @@ pub fn fragment() -> String {
     window().location().hash().unwrap_or_default().trim_start_matches('#').to_owned()
 }
 
-/// Puts `fragment` into the address bar.
+/// Puts `fragment` into the address bar as a step that the browser can go back from; nothing where it stands there.
+///
+/// # Errors
+///
+/// Where the browser refuses.
+pub fn visit(new: &str) -> Result<(), Error> {
+    if fragment() == new {
+        return Ok(());
+    }
+    let failed = |_| Error::Internal("the browser refuses to change the address".into());
+    let history = window().history().map_err(failed)?;
+    history.push_state_with_url(&JsValue::NULL, "", Some(&format!("#{new}"))).map_err(failed)
+}
+
+/// Puts `fragment` into the address bar in the place of what stands there.
 ///
 /// # Errors
 ///

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
 use plotters::prelude::{
-    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, RGBColor, Rectangle,
+    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, Polygon, RGBColor, Rectangle,
     SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::Color as _;
@@ -18,6 +18,10 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::ResizeObserver;
 
 use crate::built::{Build, Built};
+use crate::export::{self, VARIABLES};
+pub use crate::export::Rows;
+pub use crate::frame::{Frame, LABELS, LABELS_AND_NAME, RIGHT, TOP};
+use crate::over::Over;
 use crate::view::SERIES;
 
 /// Why a chart could not be drawn.
@@ -26,32 +30,8 @@ pub type Failure = DrawingAreaErrorKind<std::io::Error>;
 /// Draws a chart at a width in pixels; drawn anew whenever a signal that it reads changes.
 pub type Draw = Arc<dyn Fn(u32) -> Result<String, Failure> + Send + Sync>;
 
-/// Space above a chart, in pixels.
-pub const TOP: i32 = 18;
-/// Space on the right of a chart, in pixels.
-pub const RIGHT: i32 = 8;
-/// Space below a chart for the labels of its axis, in pixels.
-pub const LABELS: i32 = 20;
-/// Space below a chart for the labels of its axis and its name, in pixels.
-pub const LABELS_AND_NAME: i32 = 34;
 /// Height of the text, in pixels.
 const TEXT_SIZE: i32 = 12;
-
-/// The variables of the style sheet that colours stand for. A drawing follows the theme by itself: plotters gets a
-/// stand-in of each colour, and the SVG the variable in its place.
-const VARIABLES: [&str; 5 + SERIES] = [
-    "--chart-text",
-    "--chart-grid",
-    "--text",
-    "--heat-empty",
-    "--heat-full",
-    "--s0",
-    "--s1",
-    "--s2",
-    "--s3",
-    "--s4",
-    "--s5",
-];
 
 /// A colour of the style sheet.
 #[derive(Debug, Clone, Copy)]
@@ -101,36 +81,6 @@ fn with_variables(mut svg: String) -> String {
     svg
 }
 
-/// The area of a chart between its axes, in pixels.
-#[derive(Debug, Clone, Copy)]
-pub struct Frame {
-    /// The left edge.
-    pub left: i32,
-    /// The right edge.
-    pub right: i32,
-    /// The upper edge.
-    pub top: i32,
-    /// The lower edge.
-    pub bottom: i32,
-}
-
-impl Frame {
-    /// The frame in a drawing of `width` by `height`, with space for labels on the left and below.
-    pub fn new(width: u32, height: u32, left: i32, below: i32) -> Self {
-        Self { left, right: width as i32 - RIGHT, top: TOP, bottom: height as i32 - below }
-    }
-
-    /// The pixel at a share of the width, from the left.
-    pub fn x(&self, share: f64) -> i32 {
-        self.left + (f64::from(self.right - self.left) * share).round() as i32
-    }
-
-    /// The pixel at a share of the height, from below.
-    pub fn y(&self, share: f64) -> i32 {
-        self.bottom - (f64::from(self.bottom - self.top) * share).round() as i32
-    }
-}
-
 /// What a chart is painted on.
 pub struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
 
@@ -151,6 +101,11 @@ impl Canvas<'_> {
             _ => (4, 8),
         };
         self.0.draw(&DashedPathElement::new(points, dash.0, dash.1, colour.stand_in(false, 2)))
+    }
+
+    /// The filled area inside `points`.
+    pub fn area(&self, points: Vec<(i32, i32)>, colour: Colour) -> Result<(), Failure> {
+        self.0.draw(&Polygon::new(points, colour.stand_in(true, 1)))
     }
 
     /// A filled rectangle between two corners.
@@ -192,12 +147,55 @@ pub fn svg(width: u32, height: u32, paint: &dyn Fn(&Canvas<'_>) -> Result<(), Fa
     Ok(with_variables(svg))
 }
 
-/// A chart that fills the width of its place.
+/// A chart that fills the width of its place, and may be read, brushed and exported.
+///
+/// What follows the pointer lies above the drawing: a pointer never draws a chart anew.
+pub struct Chart {
+    id: &'static str,
+    label: &'static str,
+    draw: Draw,
+    over: Option<Over>,
+    rows: Option<Rows>,
+}
+
+impl Chart {
+    /// The chart in the element `id`, of which `label` says what it shows.
+    pub fn new(id: &'static str, label: &'static str, draw: Draw) -> Self {
+        Self { id, label, draw, over: None, rows: None }
+    }
+
+    /// The same chart with what lies above it.
+    pub fn over(self, over: Over) -> Self {
+        Self { over: Some(over), ..self }
+    }
+
+    /// The same chart with the figures behind it, which can be exported.
+    pub fn rows(self, rows: Rows) -> Self {
+        Self { rows: Some(rows), ..self }
+    }
+
+    /// The chart.
+    pub fn view(self) -> Built {
+        let Self { id, label, draw, over, rows } = self;
+        let place = NodeRef::<Div>::new();
+        let width = width_of(place);
+        let svg = move || drawn(width.get(), &*draw);
+        let (over, reading) = over.map(|over| over.view(label, width)).unzip();
+        let export = rows.map(|rows| export::menu(id, label, Some(place), rows));
+        view! {
+            <div class="plot">
+                <div class="chart" id=id node_ref=place role="img" aria-label=label inner_html=svg></div>
+                {over}
+            </div>
+            <div class="under">{reading} {export}</div>
+        }
+        .built()
+    }
+}
+
+/// A chart that is only looked at.
 pub fn chart(id: &'static str, label: &'static str, draw: Draw) -> Built {
-    let place = NodeRef::<Div>::new();
-    let width = width_of(place);
-    let svg = move || drawn(width.get(), &*draw);
-    view! { <div class="chart" id=id node_ref=place role="img" aria-label=label inner_html=svg></div> }.built()
+    Chart::new(id, label, draw).view()
 }
 
 /// A chart's SVG, or why there is none; empty until there is a width.

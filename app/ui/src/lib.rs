@@ -10,6 +10,9 @@
 //! | [`address`] | the fragment of the address, and the button that copies the link |
 //! | [`field`] | labelled fields |
 //! | [`files`] | files that are dropped on the page |
+//! | [`frame`] | where a chart lies in its drawing |
+//! | [`export`] | what is shown, as files |
+//! | [`over`] | what lies above a chart and follows the pointer |
 //! | [`chart`] | charts as SVG, in the colours of the style sheet |
 //! | [`module`] | the WASM modules that lie beside the page |
 //! | [`worker`] | a page's worker, from both sides |
@@ -18,9 +21,12 @@
 pub mod address;
 pub mod built;
 pub mod chart;
+pub mod export;
 pub mod field;
 pub mod files;
+pub mod frame;
 pub mod module;
+pub mod over;
 pub mod run;
 pub mod theme;
 pub mod view;

@@ -79,6 +79,37 @@ pub fn legend(names: Vec<String>) -> Built {
         .built()
 }
 
+/// The same as buttons: a click makes the other lines pale, or none again.
+pub fn legend_of(names: Vec<String>, isolated: RwSignal<Option<String>>) -> Built {
+    let items = names.into_iter().enumerate();
+    items
+        .map(|(i, name)| {
+            let alone = {
+                let name = name.clone();
+                yes(move || isolated.with(|isolated| isolated.as_ref() == Some(&name)))
+            };
+            let click = {
+                let name = name.clone();
+                move |_| isolated.update(|isolated| *isolated = (isolated.as_ref() != Some(&name)).then(|| name.clone()))
+            };
+            view! {
+                <li>
+                    <button
+                        type="button"
+                        class="series"
+                        aria-pressed=move || if alone.get() { "true" } else { "false" }
+                        on:click=click
+                    >
+                        <span class=dot(i)></span>
+                        {name}
+                    </button>
+                </li>
+            }
+        })
+        .collect_view()
+        .built()
+}
+
 /// A table of text; the first column names its row.
 pub fn table(id: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> Built {
     let head = head.iter().map(|text| view! { <th scope="col">{(*text).to_owned()}</th> }).collect_view();

@@ -4,7 +4,9 @@
 //! what a JSON reader for the same types would take. Recipes travel as the JSON text they are elsewhere.
 
 use accel_core::error::Error;
-use accel_core::run::{Order, Outcome};
+use accel_core::curve::Curves;
+use accel_core::run::after::{Cell, Scatter};
+use accel_core::run::{Charts, Order, Outcome};
 use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,24 @@ pub enum Request {
         /// Rows.
         count: u64,
     },
+    /// Show the charts of the last finished run over a part of its accesses. A newer part replaces an older one.
+    Window {
+        /// The first access.
+        from: u64,
+        /// The first access behind the part.
+        to: u64,
+    },
+    /// Show what happened in a cell of a heatmap.
+    Cell(Place),
+    /// Show the scores of the last finished run against the truth.
+    Scatters,
+    /// Show how misses fall as memory grows, in the run number `id`.
+    Curve {
+        /// The run, which must be the newest.
+        id: u32,
+        /// Capacities.
+        points: u32,
+    },
     /// Show distributions of the trace of the last finished run.
     Views,
     /// Show the traffic of the operators of a recipe by the size of fast memory.
@@ -53,6 +73,21 @@ pub enum Request {
         /// The profile's name.
         profile: String,
     },
+}
+
+/// A cell of a heatmap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the policy in the recipe.
+    pub run: usize,
+    /// Number of the grouping.
+    pub grouping: usize,
+    /// Number of the row.
+    pub row: usize,
+    /// The first access.
+    pub from: u64,
+    /// The first access behind the cell.
+    pub to: u64,
 }
 
 /// From the worker.
@@ -90,6 +125,39 @@ pub enum Reply {
         /// The rows.
         rows: Vec<Scored>,
     },
+    /// Charts over a part of the accesses.
+    Window {
+        /// The first access, and the first one behind the part.
+        range: (u64, u64),
+        /// The charts, or why there are none.
+        answer: Result<Box<Charts>, Error>,
+    },
+    /// What happened in a cell.
+    Cell {
+        /// Which cell.
+        place: Place,
+        /// What happened, or why nobody knows.
+        answer: Result<Cell, Error>,
+    },
+    /// Scores against the truth, those of the run first.
+    Scatters {
+        /// One a scorer.
+        scatters: Vec<Scatter>,
+    },
+    /// How far the curves are.
+    CurveProgress {
+        /// The run.
+        id: u32,
+        /// From 0 to 1.
+        share: f64,
+    },
+    /// How misses fall as memory grows.
+    Curve {
+        /// The run.
+        id: u32,
+        /// The curves, or why there are none.
+        answer: Result<Curves, Error>,
+    },
     /// Distributions of the trace ([`Views`](accel_core::trace::views::Views)), or why there are none.
     Views {
         /// What the module answered.
@@ -116,12 +184,12 @@ pub fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
     postcard::from_bytes::<Result<T, Error>>(&answer?).map_err(broken)?
 }
 
-/// A recipe as JSON and its outcome, as they lie beside the page for its first visitors.
+/// A recipe as JSON, its outcome and its curves, as they lie beside the page for its first visitors.
 ///
 /// # Errors
 ///
 /// Where they are of another version.
-pub fn first_answer(bytes: &[u8]) -> Result<(String, Outcome), Error> {
+pub fn first_answer(bytes: &[u8]) -> Result<(String, Outcome, Curves), Error> {
     postcard::from_bytes(bytes).map_err(|_| Error::Internal("unreadable first answer".into()))
 }
 

@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use accel_core::curve::Grid;
 use accel_core::error::{Error, Place};
 use accel_core::import::prototype_csv::Record;
 use accel_core::recipe::Recipe;
-use accel_core::run::{Job, Outcome, Scored};
+use accel_core::run::{Finished, Job, Outcome};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
@@ -25,6 +26,9 @@ const STEP_MS: f64 = 50.0;
 /// Accesses of the first step, before the speed is known.
 const FIRST_STEP: usize = 1 << 14;
 
+/// How often the page hears of progress, at most.
+const REPORTS_PER_S: f64 = 4.0;
+
 /// How long requests to a busy or loading server are repeated before giving up.
 const PATIENCE_S: f64 = 600.0;
 
@@ -32,9 +36,11 @@ const PATIENCE_S: f64 = 600.0;
 #[derive(Default)]
 struct State {
     file: RefCell<Option<(String, Uint8Array)>>,
-    scored: RefCell<Option<Scored>>,
+    finished: RefCell<Option<Finished>>,
     /// The newest run; an older one stops when it sees another number here.
     newest: Cell<u32>,
+    /// The newest part of the trace that was asked for.
+    windows: Cell<u32>,
 }
 
 /// Answers the page.
@@ -65,12 +71,57 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
             spawn_local(async move {
                 let started = now();
                 match run(&scope, &state, id, (&recipe, scorer)).await {
-                    Ok((outcome, scored)) => {
+                    Ok((outcome, finished)) => {
                         let outcome = Box::new(outcome);
-                        *state.scored.borrow_mut() = Some(scored);
+                        *state.finished.borrow_mut() = Some(finished);
                         send(&scope, &Reply::Done { id, outcome, run_ms: now() - started });
                     }
                     Err(error) => send(&scope, &Reply::Failed { id, error }),
+                }
+            });
+        }
+        Request::Window { from, to } => {
+            let number = state.windows.get() + 1;
+            state.windows.set(number);
+            let job = with(state, |finished| finished.window(from..to));
+            let (scope, state, id) = (scope.clone(), Rc::clone(state), state.newest.get());
+            spawn_local(async move {
+                let current = || state.newest.get() == id && state.windows.get() == number;
+                let answer = match job {
+                    Ok(job) => step(&scope, job, current, |_| {}).await.map(|(outcome, _)| Box::new(outcome.charts)),
+                    Err(error) => Err(error),
+                };
+                if current() {
+                    send(&scope, &Reply::Window { range: (from, to), answer });
+                }
+            });
+        }
+        Request::Cell(place) => {
+            let protocol::Place { run, grouping, row, from, to } = place;
+            let answer = with(state, |finished| finished.cell(run, grouping, row, from..to));
+            send(scope, &Reply::Cell { place, answer });
+        }
+        Request::Scatters => {
+            if let Ok(scatters) = with(state, |finished| Ok(finished.scatters())) {
+                send(scope, &Reply::Scatters { scatters });
+            }
+        }
+        Request::Curve { id, points } => {
+            let job = with(state, |finished| finished.curve(&Grid { points, capacities: Vec::new() }));
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move {
+                let current = || state.newest.get() == id;
+                let answer = match job {
+                    Ok(job) => step(&scope, job, current, |job| {
+                        let (done, total, _) = job.progress();
+                        send(&scope, &Reply::CurveProgress { id, share: done as f64 / total.max(1) as f64 });
+                    })
+                    .await
+                    .and_then(|(outcome, _)| outcome.curve.ok_or_else(|| Error::Internal("there is no curve".into()))),
+                    Err(error) => Err(error),
+                };
+                if current() {
+                    send(&scope, &Reply::Curve { id, answer });
                 }
             });
         }
@@ -87,8 +138,8 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
             spawn_local(async move { send(&scope, &Reply::Compared { answer: ask(&state, Some(&profile)).await }) });
         }
         Request::Records { order, start, count } => {
-            if let Some(scored) = state.scored.borrow_mut().as_mut() {
-                let records = scored.records(order, start as usize, count as usize);
+            if let Some(finished) = state.finished.borrow_mut().as_mut() {
+                let records = finished.records(order, start as usize, count as usize);
                 let row = |(access, r): (u64, Record)| protocol::Scored {
                     access,
                     tensor: r.tensor_id,
@@ -98,7 +149,8 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
                     op: r.op,
                     score: r.eviction_score.unwrap_or_default(),
                 };
-                send(scope, &Reply::Records { rows: records.into_iter().map(row).collect() });
+                let rows = records.into_iter().map(row).collect();
+                send(scope, &Reply::Records { rows });
             }
         }
     }
@@ -109,9 +161,9 @@ async fn run(
     state: &State,
     id: u32,
     (recipe, scorer): (&str, Option<String>),
-) -> Result<(Outcome, Scored), Error> {
+) -> Result<(Outcome, Finished), Error> {
     // The last trace is not needed any more, and two may not fit.
-    *state.scored.borrow_mut() = None;
+    *state.finished.borrow_mut() = None;
     send(scope, &Reply::Progress { id, done: 0, total: 0, what: "trace".into() });
     let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
     let file = match recipe.workload.file() {
@@ -122,7 +174,7 @@ async fn run(
     if state.newest.get() != id {
         return Err(Error::Cancelled);
     }
-    let mut job = match scorer {
+    let job = match scorer {
         None => Job::new(&recipe, file)?,
         Some(server) => {
             let trace = recipe.trace(file)?;
@@ -130,12 +182,30 @@ async fn run(
             Job::with_scores(&recipe, Some(trace), Some(scores))?
         }
     };
-    let mut accesses = FIRST_STEP;
-    while !job.is_done() {
+    let current = || state.newest.get() == id;
+    step(scope, job, current, |job| {
         let (done, total, what) = job.progress();
         send(scope, &Reply::Progress { id, done, total, what: what.into() });
+    })
+    .await
+}
+
+/// Runs `job` in short steps for as long as it is `current`; `tell` hears of it at most [`REPORTS_PER_S`] times a second.
+async fn step(
+    scope: &DedicatedWorkerGlobalScope,
+    mut job: Job,
+    current: impl Fn() -> bool,
+    tell: impl Fn(&Job),
+) -> Result<(Outcome, Finished), Error> {
+    let (mut accesses, mut told) = (FIRST_STEP, f64::NEG_INFINITY);
+    while !job.is_done() {
+        let before = now();
+        if before - told >= 1000.0 / REPORTS_PER_S {
+            tell(&job);
+            told = before;
+        }
         yield_to_messages(scope).await;
-        if state.newest.get() != id {
+        if !current() {
             return Err(Error::Cancelled);
         }
         let before = now();
@@ -143,6 +213,12 @@ async fn run(
         accesses = next_step(accesses, now() - before);
     }
     job.finish()
+}
+
+/// What the last finished run answers.
+fn with<T>(state: &State, ask: impl FnOnce(&Finished) -> Result<T, Error>) -> Result<T, Error> {
+    let finished = state.finished.borrow();
+    ask(finished.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?)
 }
 
 /// Scores of a trace by the model of a server.
@@ -248,9 +324,9 @@ async fn read_file(
 /// The answer of the module to a question about the last trace: its views, or how it compares with a profile.
 async fn ask(state: &State, profile: Option<&str>) -> Answer {
     let trace = {
-        let scored = state.scored.borrow();
-        let scored = scored.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
-        postcard::to_allocvec(scored.trace()).map_err(|e| Error::Internal(e.to_string()))?
+        let finished = state.finished.borrow();
+        let finished = finished.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
+        postcard::to_allocvec(finished.trace()).map_err(|e| Error::Internal(e.to_string()))?
     };
     let extra = extra::load().await?;
     match profile {

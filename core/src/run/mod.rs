@@ -5,6 +5,7 @@
 //! threads ([`Plan::run`]). What is not asked for ([`Details`]) is not computed. [`stream`] is for traces that are too
 //! long to hold.
 
+pub mod after;
 mod counter;
 mod pass;
 pub mod stream;
@@ -15,17 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::lower::Lower;
 use crate::bound::{Bounds, Least, Misses, Reuses, Schedule, Value};
-use crate::curve::{CurveTasks, Curves, Question};
+use crate::curve::{CurveTasks, Curves, Grid, Question};
 use crate::error::Error;
 use crate::explain::{Reuse, explain, headline};
-use crate::import::prototype_csv::{Record, record};
 use crate::memory::{Costing, Stated};
-use crate::order;
 use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
 use crate::recipe::{Recipe, Workload};
 use crate::rules::Rules;
-use crate::score::{BuiltIn, Scorer, Scores};
+use crate::score::{Scorer, Scores};
 use crate::sim::timeline::{Buckets, Grouping, Timeline};
 use crate::sim::why::Eviction;
 use crate::sim::{Report, evictions_at};
@@ -34,6 +33,7 @@ use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
 use counter::Counter;
+pub use after::{Finished, Order};
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
 
@@ -62,6 +62,8 @@ impl Details {
 /// Charts of all runs share their columns and rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Charts {
+    /// The first access of the first column.
+    pub first_access: u64,
     /// Accesses a column covers.
     pub accesses_per_column: u64,
     /// What the rows of the heatmaps are.
@@ -106,53 +108,6 @@ pub struct Outcome {
     pub validation: Option<Validation>,
     /// Data of the charts.
     pub charts: Charts,
-}
-
-/// The trace behind an outcome, for questions about single accesses.
-#[derive(Debug)]
-pub struct Scored {
-    trace: Arc<Trace>,
-    /// Made when first asked for, where no policy read them.
-    scores: Option<Scores>,
-    /// By whom.
-    scorer: BuiltIn,
-    /// Accesses by falling score, sorted when first asked for.
-    ranked: Option<Vec<u32>>,
-}
-
-/// The order of [`Scored::records`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Order {
-    /// As the trace runs.
-    #[default]
-    Access,
-    /// Highest eviction score first.
-    Score,
-}
-
-impl Scored {
-    /// The trace.
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// The scored records `start..start + count` in `order`, each with its access number.
-    pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
-        let accesses = self.trace.accesses().len();
-        let scores = &*self.scores.get_or_insert_with(|| self.scorer.scores(&self.trace));
-        let end = start.saturating_add(count).min(accesses);
-        let wanted: Vec<usize> = match order {
-            Order::Access => (start..end).collect(),
-            Order::Score => {
-                let values = &scores.values;
-                let by_falling = || order::by_key(values.iter().map(|value| order::bits(-value)));
-                let ranked = self.ranked.get_or_insert_with(by_falling);
-                ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
-            }
-        };
-        wanted.into_iter().map(|access| (access as u64, record(&self.trace, scores, access))).collect()
-    }
 }
 
 /// What the passes of a run share, and which passes there are.
@@ -206,20 +161,18 @@ impl Plan {
             curve: None,
             passes: Vec::new(),
         };
-        plan.curve = recipe.curve.as_ref().map(|grid| {
-            let question = Question {
-                grid,
-                policies: &recipe.policies,
-                admission: recipe.memory.mode(),
-                rules: Some(&plan.rules),
-                seed: recipe.seed,
-                bounds: recipe.bounds,
-            };
-            let scores = recipe.reads_scores().then(|| plan.scores());
-            CurveTasks::new(&plan.trace, plan.future(), scores, &question)
-        });
+        plan.curve = recipe.curve.as_ref().map(|grid| plan.curves(grid));
         plan.passes = plan.all_passes();
         Ok(plan)
+    }
+
+    /// What there is to do for curves at the capacities of `grid`.
+    fn curves(&self, grid: &Grid) -> CurveTasks {
+        let Recipe { policies, memory, seed, bounds, .. } = &self.recipe;
+        let (admission, rules) = (memory.mode(), Some(&*self.rules));
+        let question = Question { grid, policies, admission, rules, seed: *seed, bounds: *bounds };
+        let scores = self.recipe.reads_scores().then(|| self.scores());
+        CurveTasks::new(&self.trace, self.future(), scores, &question)
     }
 
     /// The same run in a memory of `capacity_bytes`, without curves: the trace and what is known of it are shared.
@@ -395,7 +348,7 @@ impl Plan {
     }
 
     /// The outcome and what is behind it, from the answers of all passes in their order.
-    pub fn finish(self, answers: Vec<Answer>) -> Result<(Outcome, Scored), Error> {
+    pub fn finish(mut self, answers: Vec<Answer>) -> Result<(Outcome, Finished), Error> {
         if answers.len() != self.passes() {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
@@ -457,21 +410,21 @@ impl Plan {
             runs,
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
-            curve: self.curve.map(|tasks| tasks.finish(curve)).transpose()?,
+            curve: self.curve.take().map(|tasks| tasks.finish(curve)).transpose()?,
             scorer: self.scores.get().map_or(scorer.scorer(), |scores| scores.scorer),
             model: self.recipe.workload.model_facts()?,
             reuse,
             warnings: self.trace.warnings().to_vec(),
             validation,
             charts: Charts {
+                first_access: self.buckets.range.start as u64,
                 accesses_per_column: self.buckets.width as u64,
                 groupings: self.buckets.groupings.to_vec(),
                 marks: self.trace.marks().to_vec(),
                 timelines,
             },
         };
-        let scores = self.scores.get().cloned();
-        Ok((outcome, Scored { trace: self.trace, scores, scorer, ranked: None }))
+        Ok((outcome, Finished::new(self)))
     }
 }
 
@@ -548,7 +501,7 @@ impl Job {
     }
 
     /// The outcome and what is behind it, once [`is_done`](Self::is_done).
-    pub fn finish(self) -> Result<(Outcome, Scored), Error> {
+    pub fn finish(self) -> Result<(Outcome, Finished), Error> {
         self.plan.finish(self.answers)
     }
 }
@@ -582,6 +535,7 @@ pub fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, 
 mod tests {
     use super::*;
     use crate::progress::Unattended;
+    use crate::score::BuiltIn;
     use crate::workload::synthetic::Synthetic;
 
     fn synthetic() -> Recipe {

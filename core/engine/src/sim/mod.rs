@@ -21,7 +21,7 @@ use gate::{Gate, Room};
 use prefix::Prefixes;
 use timeline::{Buckets, Timeline};
 use timing::{Timed, Timing, Watch};
-use why::{Watcher, Why};
+use why::{Asked, Watcher, Why};
 
 /// What happened, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -773,9 +773,23 @@ pub struct Simulation {
 impl Simulation {
     /// Runs the accesses `start..end` of `trace`; steps must follow each other.
     pub fn advance(&mut self, trace: &Trace, start: usize, end: usize) {
-        let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
-        let mut watching: Watching<'_> = ((self.timeline.as_mut(), self.why.as_mut()), timing);
-        self.engine.advance(trace.chunk(start, end), &mut watching);
+        let mut at = start;
+        while at < end {
+            let look = match (&self.timeline, &self.timing) {
+                (Some(timeline), Some(_)) => timeline.next_look(at),
+                _ => usize::MAX,
+            };
+            let next = end.min(look);
+            let timing = self.timing.as_mut().map(|timing| Watch { timing, trace });
+            let mut watching: Watching<'_> = ((self.timeline.as_mut(), self.why.as_mut()), timing);
+            self.engine.advance(trace.chunk(at, next), &mut watching);
+            if let (Some(timeline), Some(timing)) = (&mut self.timeline, &self.timing)
+                && next == look
+            {
+                timeline.look(next, timing.stalled_ns());
+            }
+            at = next;
+        }
     }
 
     /// What happened so far.
@@ -836,11 +850,28 @@ pub fn evictions_at(
         let cure = format!("Choose an access from 0 to {}", accesses - 1);
         return Err(Error::field("at", access, "the trace is shorter", cure));
     }
-    let setup = setup.of(policy.into());
-    let mut watcher = Watcher::new(&setup, future, Reload::by(costing)?, Some(access));
+    let asked = Asked { accesses: access..access + 1, tensors: None, most: usize::MAX };
+    Ok(evictions(policy.into(), setup, future, trace, costing, asked)?.0)
+}
+
+/// The evictions under `policy` that are asked for, the worst first, and what is resident behind the accesses asked for:
+/// whether each tensor is.
+pub fn evictions(
+    policy: PolicySpec,
+    setup: &Setup<'_>,
+    future: &Arc<Future>,
+    trace: &Trace,
+    costing: &Costing,
+    asked: Asked,
+) -> Result<(Vec<why::Eviction>, Vec<bool>), Error> {
+    let setup = setup.of(policy);
+    let end = asked.accesses.end.min(trace.accesses().len());
+    let mut watcher = Watcher::new(&setup, future, Reload::by(costing)?, Some(asked));
     let mut watching: Watching<'_> = ((None, Some(&mut watcher)), None);
-    Engine::<Shared>::new(&setup)?.advance(trace.chunk(0, access + 1), &mut watching);
-    Ok(watcher.finish(trace).worst)
+    let mut engine = Engine::<Shared>::new(&setup)?;
+    engine.advance(trace.chunk(0, end), &mut watching);
+    let resident = (0..trace.tensors().len() as u32).map(|tensor| engine.is_resident(tensor)).collect();
+    Ok((watcher.finish(trace).worst, resident))
 }
 
 /// Runs `policy` over the whole trace without watching it.

@@ -1,5 +1,6 @@
-//! What is resident when, and how many accesses hit when: the data of the heatmap and the hit chart.
+//! What is resident when, what hits and what is fetched when: the data of the charts over the trace.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,8 @@ impl Grouping {
 /// How a timeline is cut into columns and rows; shared by the runs of one trace.
 #[derive(Debug, Clone, Default)]
 pub struct Buckets {
+    /// The first access of the first column, and the first one behind the last column.
+    pub range: Range<usize>,
     /// Accesses a column covers.
     pub width: usize,
     /// Columns.
@@ -97,12 +100,24 @@ pub struct Buckets {
 impl Buckets {
     /// At most [`COLUMNS`] columns of equal width for `trace`.
     pub fn new(trace: &Trace) -> Self {
-        let accesses = trace.accesses().len();
-        let width = accesses.div_ceil(COLUMNS).max(1);
         let by_kind = Grouping::by_kind(trace);
         let detailed = Grouping::by_layer(trace).unwrap_or_else(|| Grouping::by_first_use(trace));
         let groupings = if by_kind.labels.len() > 1 { vec![detailed, by_kind] } else { vec![detailed] };
-        Self { width, columns: accesses.div_ceil(width), groupings: groupings.into() }
+        let whole = Self { groupings: groupings.into(), ..Self::default() };
+        whole.of(0..trace.accesses().len())
+    }
+
+    /// The same rows over the accesses of `range` alone, in at most [`COLUMNS`] columns of equal width.
+    pub fn of(&self, range: Range<usize>) -> Self {
+        let width = range.len().div_ceil(COLUMNS).max(1);
+        Self { width, columns: range.len().div_ceil(width), range, groupings: Arc::clone(&self.groupings) }
+    }
+}
+
+impl Grouping {
+    /// Whether `tensor` belongs to the row number `row`.
+    pub fn holds(&self, row: usize, tensor: u32) -> bool {
+        self.rows.get(tensor as usize).is_some_and(|of| usize::from(*of) == row)
     }
 }
 
@@ -111,6 +126,10 @@ impl Buckets {
 pub struct Timeline {
     /// Hits in each column.
     pub hits: Vec<u32>,
+    /// Bytes fetched in each column.
+    pub miss_bytes: Vec<u64>,
+    /// Time in each column in which nothing computes because data is on its way, in ms; empty without a device.
+    pub stall_ms: Vec<f64>,
     /// For each grouping, bytes resident at the end of each column, row by row.
     pub resident: Vec<Vec<Vec<u64>>>,
     #[serde(skip)]
@@ -127,6 +146,10 @@ struct State {
     column: usize,
     end: usize,
     width: usize,
+    /// The accesses that columns cover.
+    range: Range<usize>,
+    /// The stall before the column being filled, in ns.
+    stalled_ns: f64,
 }
 
 /// The state is scratch: two timelines are equal when what they show is.
@@ -142,13 +165,17 @@ impl Timeline {
         let rows = |g: &Grouping| vec![vec![0; buckets.columns]; g.labels.len()];
         Self {
             hits: vec![0; buckets.columns],
+            miss_bytes: vec![0; buckets.columns],
+            stall_ms: Vec::new(),
             resident: buckets.groupings.iter().map(rows).collect(),
             state: State {
                 groupings: Arc::clone(&buckets.groupings),
                 now: buckets.groupings.iter().map(|g| vec![0; g.labels.len()]).collect(),
                 column: 0,
-                end: buckets.width,
+                end: buckets.range.start + buckets.width,
                 width: buckets.width,
+                range: buckets.range.clone(),
+                stalled_ns: 0.0,
             },
         }
     }
@@ -159,7 +186,9 @@ impl Timeline {
         for ((grouping, sums), resident) in groupings.iter().zip(now).zip(&mut self.resident) {
             let row = usize::from(grouping.rows[tensor as usize]);
             sums[row] = sums[row].wrapping_add(delta);
-            resident[row][*column] = sums[row];
+            if let Some(cell) = resident[row].get_mut(*column) {
+                *cell = sums[row];
+            }
         }
     }
 
@@ -172,21 +201,47 @@ impl Timeline {
             state.column += 1;
             for (sums, resident) in state.now.iter().zip(&mut self.resident) {
                 for (sum, row) in sums.iter().zip(resident) {
-                    row[state.column] = *sum;
+                    if let Some(cell) = row.get_mut(state.column) {
+                        *cell = *sum;
+                    }
                 }
             }
         }
+    }
+
+    /// Behind access `at`, where the stall is looked at next: where the first column begins, or where one ends.
+    pub(super) fn next_look(&self, at: usize) -> usize {
+        let Range { start, end } = self.state.range;
+        match at {
+            _ if at < start => start,
+            _ if at >= end => usize::MAX,
+            _ => (start + ((at - start) / self.state.width + 1) * self.state.width).min(end),
+        }
+    }
+
+    /// Before access `at` nothing was computed for `stalled_ns` in all.
+    pub(super) fn look(&mut self, at: usize, stalled_ns: f64) {
+        let state = &mut self.state;
+        if at > state.range.start && at <= state.range.end && self.stall_ms.len() < self.hits.len() {
+            self.stall_ms.push((stalled_ns - state.stalled_ns) / 1e6);
+        }
+        state.stalled_ns = stalled_ns;
     }
 }
 
 impl Observer for Timeline {
     fn hit(&mut self, now: usize, _tensor: u32, _bytes: u64) {
         self.move_to(now);
-        self.hits[self.state.column] += 1;
+        if self.state.range.contains(&now) {
+            self.hits[self.state.column] += 1;
+        }
     }
 
-    fn miss(&mut self, now: usize, _tensor: u32, _bytes: u64) {
+    fn miss(&mut self, now: usize, _tensor: u32, bytes: u64) {
         self.move_to(now);
+        if self.state.range.contains(&now) {
+            self.miss_bytes[self.state.column] += bytes;
+        }
     }
 
     fn insert(&mut self, _now: usize, tensor: u32, bytes: u64) {

@@ -409,6 +409,11 @@ impl Timing {
         self.next_use[tensor as usize] = self.future.next_use[now];
     }
 
+    /// How long nothing computed so far, in ns.
+    pub(super) fn stalled_ns(&self) -> f64 {
+        self.compute_free_ns - self.compute_ns
+    }
+
     pub(super) fn finish(mut self, trace: &Trace) -> Timed {
         self.account(trace);
         self.look_at_clock(trace, trace.accesses().len() as u64);

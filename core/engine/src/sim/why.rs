@@ -1,5 +1,7 @@
 //! Why a policy missed: what it evicted, when that was needed next, and who would have been the better victim.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +98,31 @@ pub struct TensorSummary {
     pub evictions: u64,
 }
 
+/// What happened to the tensors of one family: those whose names differ only in numbers, such as `layer 3 attention` and
+/// `layer 17 attention`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilySummary {
+    /// Their name, with `*` for each number.
+    pub family: String,
+    /// Their kind: that of the first.
+    pub kind: Kind,
+    /// Tensors.
+    pub tensors: u64,
+    /// Their accesses: hits + misses.
+    pub accesses: u64,
+    /// Accesses that did not find their tensor resident.
+    pub misses: u64,
+    /// Bytes of the misses.
+    pub miss_bytes: u64,
+    /// Evictions.
+    pub evictions: u64,
+    /// Evictions of tensors that were used again.
+    pub evicted_too_early: u64,
+}
+
+/// Families of a trace, at most; the other tensors are taken together.
+pub const FAMILIES: usize = 40;
+
 /// Why a policy missed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Why {
@@ -105,10 +132,30 @@ pub struct Why {
     pub best_choices: u64,
     /// By kind of tensor.
     pub kinds: Vec<KindSummary>,
+    /// By family of tensors, the one that costs the most bytes first.
+    pub families: Vec<FamilySummary>,
     /// The tensors that cost the most bytes.
     pub tensors: Vec<TensorSummary>,
     /// The evictions that gave away the most space-time: size x accesses by which it was needed sooner.
     pub worst: Vec<Eviction>,
+}
+
+/// Which evictions are asked for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Caused by these accesses.
+    pub accesses: Range<usize>,
+    /// Of these tensors, or of all.
+    pub tensors: Option<Vec<bool>>,
+    /// At most so many, the worst.
+    pub most: usize,
+}
+
+impl Asked {
+    fn covers(&self, case: &Case) -> bool {
+        let of = |tensors: &Vec<bool>| tensors.get(case.tensor as usize).is_some_and(|asked| *asked);
+        self.accesses.contains(&case.access) && self.tensors.as_ref().is_none_or(of)
+    }
 }
 
 /// An eviction in numbers.
@@ -152,8 +199,8 @@ pub(super) struct Watcher {
     best_choices: u64,
     /// The worst cases, by falling loss.
     worst: Vec<Case>,
-    /// The access whose evictions are all kept, if any.
-    asked: Option<usize>,
+    /// The evictions that are kept; where none are asked for, the worst.
+    asked: Option<Asked>,
     reload: Option<Reload>,
     /// The scores that the policy reads.
     scores: Option<Scores>,
@@ -167,7 +214,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(setup: &Setup<'_>, future: &Arc<Future>, reload: Option<Reload>, asked: Option<usize>) -> Self {
+    pub(super) fn new(setup: &Setup<'_>, future: &Arc<Future>, reload: Option<Reload>, asked: Option<Asked>) -> Self {
         let tensors = setup.sizes.len();
         let reads_scores = setup.policy.is_some_and(|policy| policy.info().scored());
         Self {
@@ -227,16 +274,18 @@ impl Watcher {
     }
 
     fn keep(&mut self, case: Case) {
-        match self.asked {
-            Some(access) if access != case.access => return,
+        let most = match &self.asked {
+            Some(asked) if !asked.covers(&case) => return,
+            Some(asked) => asked.most,
             None if case.lost == 0 => return,
-            Some(_) => return self.worst.push(case),
-            None if self.worst.len() == ROWS && self.worst.last().is_some_and(|last| last.lost >= case.lost) => return,
-            _ => {}
+            None => ROWS,
+        };
+        if self.worst.len() == most && self.worst.last().is_some_and(|last| last.lost >= case.lost) {
+            return;
         }
         let at = self.worst.partition_point(|other| other.lost >= case.lost);
         self.worst.insert(at, case);
-        self.worst.truncate(ROWS);
+        self.worst.truncate(most);
     }
 
     fn describe(&self, case: &Case, prediction: Option<Prediction>, trace: &Trace) -> Eviction {
@@ -279,6 +328,43 @@ impl Watcher {
         at(best).saturating_sub(at(next))
     }
 
+    fn families(&self, trace: &Trace, uses: &[u64]) -> Vec<FamilySummary> {
+        let (mut families, mut places) = (Vec::<FamilySummary>::new(), BTreeMap::<String, usize>::new());
+        let mut name = String::new();
+        for ((tensor, tally), uses) in trace.tensors().iter().zip(&self.tallies).zip(uses) {
+            family_of(&tensor.name, &mut name);
+            let place = places.get(&name).copied().unwrap_or_else(|| {
+                // Names without a pattern would make a family of each tensor.
+                if families.len() + 1 >= FAMILIES {
+                    name.clear();
+                    name.push_str("others");
+                }
+                *places.entry(name.clone()).or_insert_with(|| {
+                    families.push(FamilySummary {
+                        family: name.clone(),
+                        kind: tensor.kind,
+                        tensors: 0,
+                        accesses: 0,
+                        misses: 0,
+                        miss_bytes: 0,
+                        evictions: 0,
+                        evicted_too_early: 0,
+                    });
+                    families.len() - 1
+                })
+            });
+            let sum = &mut families[place];
+            sum.tensors += 1;
+            sum.accesses += uses;
+            sum.misses += u64::from(tally.misses);
+            sum.miss_bytes += tally.miss_bytes;
+            sum.evictions += u64::from(tally.evictions);
+            sum.evicted_too_early += u64::from(tally.too_early);
+        }
+        let order = order::by_key(families.iter().map(|family| u64::MAX - family.miss_bytes));
+        order.into_iter().map(|place| families[place as usize].clone()).collect()
+    }
+
     pub(super) fn finish(self, trace: &Trace) -> Why {
         // The greatest loss first.
         let gains = self.worst.iter().map(|case| u128::MAX - case.lost);
@@ -312,6 +398,7 @@ impl Watcher {
                 kinds.push(sum);
             }
         }
+        let families = self.families(trace, &uses);
         let cost = |t: u32| self.tallies[t as usize].miss_bytes;
         // The greatest first.
         let mut costly: Vec<u32> = Vec::with_capacity(ROWS + 1);
@@ -340,9 +427,25 @@ impl Watcher {
             evicted_too_early: self.tallies.iter().map(|t| u64::from(t.too_early)).sum(),
             best_choices: self.best_choices,
             kinds,
+            families,
             tensors: costly.into_iter().map(summary).collect(),
             worst: worst.into_iter().zip(predictions).map(described).collect(),
         }
+    }
+}
+
+/// Puts into `family` the name of the family of a tensor: its own with `*` for each number.
+fn family_of(name: &str, family: &mut String) {
+    family.clear();
+    let mut in_number = false;
+    for letter in name.chars() {
+        let digit = letter.is_ascii_digit();
+        if !digit {
+            family.push(letter);
+        } else if !in_number {
+            family.push('*');
+        }
+        in_number = digit;
     }
 }
 
