@@ -10,6 +10,9 @@ use crate::form::Form;
 use crate::places::{self, Place};
 use crate::view::{Tab, View};
 
+/// What was run before: its recipe as JSON, and what came out in a sentence.
+pub(crate) type Experiment = (String, String);
+
 /// The state of the page; copies are the same state.
 #[derive(Clone, Copy)]
 pub(crate) struct App {
@@ -20,6 +23,8 @@ pub(crate) struct App {
     pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// The recipe that the newest answer is compared with, as JSON.
     pub(crate) other: RwSignal<Option<String>>,
+    /// The last experiments on this machine, the newest first.
+    pub(crate) past: RwSignal<Vec<Experiment>>,
     /// The address of the kernel that was looked at last.
     pub(crate) kernel: StoredValue<String>,
     /// Number of the newest file given to the page.
@@ -62,10 +67,11 @@ impl App {
                 }
                 let Some(recipe) = recipe else { return };
                 let same = recipe.to_json().ok();
-                let shown = self.engine.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
+                let shown =
+                    self.engine.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
                 self.form.set(&recipe);
                 // Another tab of the same experiment runs nothing.
-                if same != shown {
+                if same != shown && !self.engine.show_again(&recipe) {
                     self.run_recipe(&recipe);
                 }
             }

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accel_core::curve::{Curves, Grid};
 use accel_core::error::Error;
 use accel_core::recipe::Recipe;
-use accel_core::curve::{Curves, Grid};
 use accel_core::run::after::{Cell, Scatter};
-use accel_core::run::{Charts, Order, Outcome};
+use accel_core::run::{Charts, Outcome, Wanted};
+use accel_core::score::Scorer;
 use accel_core::trace::views::Views;
 use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
@@ -81,8 +82,8 @@ pub(crate) struct Engine {
     pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
     /// Answers of the last runs, the newest last: going back to one runs nothing.
     answers: StoredValue<Vec<Answer>>,
-    /// The scored accesses asked for last.
-    pub(crate) records: RwSignal<Vec<Scored>>,
+    /// The scored accesses asked for last, and how many there are in all.
+    pub(crate) records: RwSignal<(u64, Vec<Scored>)>,
     /// The distributions asked for last.
     pub(crate) views: RwSignal<Option<Result<Arc<Views>, Error>>>,
     /// The traffic by the size of fast memory asked for last.
@@ -122,7 +123,7 @@ impl Engine {
             cell: RwSignal::new(None),
             scatters: RwSignal::new(None),
             answers: StoredValue::new(Vec::new()),
-            records: RwSignal::new(Vec::new()),
+            records: RwSignal::new((0, Vec::new())),
             views: RwSignal::new(None),
             traffic: RwSignal::new(None),
             compared: RwSignal::new(None),
@@ -156,11 +157,6 @@ impl Engine {
             Ok(json) => json,
             Err(error) => return self.phase.set(Phase::Failed(error)),
         };
-        let known = self.answers.with_value(|answers| answers.iter().find(|answer| answer.recipe == recipe).cloned());
-        if let Some(answer) = known.filter(|_| scorer.is_none()) {
-            self.cancel_quietly();
-            return self.show(answer, 0.0, true);
-        }
         let id = self
             .inner
             .try_update_value(|inner| {
@@ -176,12 +172,15 @@ impl Engine {
         self.send(&Request::Run { id, recipe, scorer }, None);
     }
 
-    /// Stops what may be running, for something else is shown.
-    fn cancel_quietly(self) {
+    /// Shows what is known of one of the last runs, in place of what may be running; false where it is not known.
+    pub(crate) fn show_again(self, recipe: &Recipe) -> bool {
+        let Some(answer) = recipe.to_json().ok().and_then(|json| self.known(&json)) else { return false };
         if self.inner.with_value(|inner| inner.started) {
             self.send(&Request::Cancel, None);
         }
         self.inner.update_value(|inner| inner.id += 1);
+        self.show(answer, 0.0, true);
+        true
     }
 
     /// Shows an answer, which took `ms`; `given` where the worker does not have it.
@@ -192,7 +191,7 @@ impl Engine {
             inner.waiting.clear();
             std::mem::replace(&mut inner.of_curve, of_curve.clone()) == of_curve
         });
-        self.records.set(Vec::new());
+        self.records.set((0, Vec::new()));
         self.views.set(None);
         self.traffic.set(None);
         self.compared.set(None);
@@ -204,9 +203,11 @@ impl Engine {
             None if same == Some(true) && self.curve.with_untracked(|curve| matches!(curve, Capacities::Known(_))) => {}
             None => self.curve.set(Capacities::Unasked),
         }
+        // The recipe does not tell whose model was asked.
+        let own = !matches!(answer.outcome.scorer, Scorer::Local | Scorer::Remote);
         self.answers.update_value(|answers| {
             answers.retain(|known| known.recipe != answer.recipe);
-            answers.push(answer.clone());
+            answers.extend(own.then(|| answer.clone()));
             if answers.len() > ANSWERS {
                 answers.remove(0);
             }
@@ -273,8 +274,8 @@ impl Engine {
     }
 
     /// Asks for scored accesses; they arrive in `records`.
-    pub(crate) fn ask_records(self, order: Order, start: u64, count: u64) {
-        self.ask(Request::Records { order, start, count });
+    pub(crate) fn ask_records(self, wanted: Wanted, start: u64, count: u64) {
+        self.ask(Request::Records { wanted, start, count });
     }
 
     /// Asks for the distributions of the trace; they arrive in `views`.
@@ -354,7 +355,7 @@ impl Engine {
                 }
             }
             Reply::Failed { id, error } if id == newest || id == 0 => self.phase.set(Phase::Failed(error)),
-            Reply::Records { rows } => self.records.set(rows),
+            Reply::Records { total, rows } => self.records.set((total, rows)),
             Reply::Window { range: part, answer } => match answer {
                 Ok(charts) => self.window.set(Some(Window { part, charts: Arc::new(*charts) })),
                 Err(error) => self.phase.set(Phase::Failed(error)),

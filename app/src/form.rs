@@ -8,10 +8,10 @@ use accel_core::policy::{POLICIES, PolicyKind, PolicySpec};
 use accel_core::recipe::fields::{FIELDS, Field, Part};
 use accel_core::recipe::measure::Measure;
 use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
+use accel_core::units::format_bytes;
 use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::{Fields as Meaningful, ModelRun, Task};
-use accel_core::units::format_bytes;
 use accel_core::workload::presets;
 use accel_core::workload::synthetic::Synthetic;
 use leptos::prelude::*;
@@ -295,7 +295,10 @@ impl Form {
     /// The server whose model scores `recipe`, where one was named and scores are read.
     pub(crate) fn scorer(&self, recipe: &Recipe) -> Option<String> {
         let server = self.scorer.get();
-        (recipe.reads_scores() && !server.trim().is_empty()).then(|| server.trim().to_owned())
+        let server = server.trim();
+        // Nobody types the scheme of a server on his own machine.
+        let address = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        (recipe.reads_scores() && !server.is_empty()).then_some(address)
     }
 
     /// The recipe as JSON.
@@ -389,7 +392,9 @@ fn meaningful(
 pub(crate) fn title(recipe: &Recipe) -> String {
     let workload = match &recipe.workload {
         Workload::Model(run) => match &run.model {
-            ModelRef::Preset(name) => presets::find(name).map_or_else(|_| name.clone(), |preset| preset.title.to_owned()),
+            ModelRef::Preset(name) => {
+                presets::find(name).map_or_else(|_| name.clone(), |preset| preset.title.to_owned())
+            }
             ModelRef::File { file } => file.clone(),
             ModelRef::Config(_) => "your config.json".to_owned(),
         },

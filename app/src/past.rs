@@ -7,16 +7,13 @@ use leptos::html::Ul;
 use leptos::prelude::*;
 use web_sys::Storage;
 
-use crate::app::App;
+use crate::app::{App, Experiment};
 
 /// Where the last experiments and the draft are kept.
 const EXPERIMENTS: &str = "accel-experiments";
 const DRAFT: &str = "accel-draft";
 /// Experiments that are kept.
 const KEPT: usize = 50;
-
-/// An experiment: its recipe as JSON, and what came out in a sentence.
-type Experiment = (String, String);
 
 fn local() -> Option<Storage> {
     window().local_storage().ok().flatten()
@@ -51,7 +48,9 @@ pub(crate) fn keep(app: App) {
         experiments.insert(0, (answer.recipe, answer.outcome.headline.clone()));
         experiments.truncate(KEPT);
         write(local(), EXPERIMENTS, &experiments);
+        app.past.set(experiments);
     });
+    app.past.set(read(local(), EXPERIMENTS));
     Effect::new(move |_| write(session(), DRAFT, &(accel_ui::address::fragment(), app.form.draft())));
 }
 
@@ -69,18 +68,13 @@ pub(crate) fn restore(app: App) -> bool {
 pub(crate) fn list(app: App) -> Built {
     let place = NodeRef::<Ul>::new();
     show_in(place, move || {
-        // Anew after each run.
-        app.engine.answer.track();
-        let experiments: Vec<Experiment> = read(local(), EXPERIMENTS);
-        Some(experiments.into_iter().map(|experiment| item(app, experiment)).collect_view())
+        let items = app.past.get().into_iter().map(|experiment| item(app, experiment));
+        Some(items.collect_view())
     });
-    let none = move || {
-        app.engine.answer.track();
-        read::<Vec<Experiment>>(local(), EXPERIMENTS).is_empty()
-    };
+    let none = move || app.past.with(Vec::is_empty);
     let forget = move |_| {
         write(local(), EXPERIMENTS, &Vec::<Experiment>::new());
-        app.engine.answer.update(|_| ());
+        app.past.set(Vec::new());
     };
     view! {
         <section class="panel" id="past">

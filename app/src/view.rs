@@ -49,6 +49,8 @@ pub(crate) struct View {
     pub(crate) by_bytes: RwSignal<bool>,
     /// The row of the table that orders the policies, and whether the best comes first.
     pub(crate) sort: RwSignal<Option<(&'static str, bool)>>,
+    /// Whether all panels of the Lab are there, or those of another tab are shown.
+    pub(crate) whole: RwSignal<bool>,
     /// The panels that are open.
     open: RwSignal<Vec<&'static str>>,
 }
@@ -64,6 +66,7 @@ impl View {
             rows: RwSignal::new(None),
             by_bytes: RwSignal::new(true),
             sort: RwSignal::new(None),
+            whole: RwSignal::new(true),
             open: RwSignal::new(Vec::new()),
         }
     }

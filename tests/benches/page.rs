@@ -13,6 +13,7 @@ use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
 use accel_core::recipe::Workload;
 use accel_core::run::run;
+use accel_core::score::BuiltIn;
 use accel_core::workload::ModelRef;
 use accel_core::workload::model_run::ModelRun;
 use accel_core::workload::presets::PRESETS;
@@ -70,6 +71,7 @@ async fn main() {
         );
     }
     let share = compare_with_native(&browser).await;
+    scorers(&browser).await;
     browser.end().await;
     println!("median: {share:.2} of native speed (budget: at least {LEAST_SHARE})");
     if share < LEAST_SHARE {
@@ -98,6 +100,27 @@ async fn compare_with_native(browser: &Browser) -> f64 {
         shares.push(native / page);
     }
     median(&mut shares)
+}
+
+/// Accesses that `ml-reuse` decides on in a second with each scorer, natively on one thread and in the page: what the policy
+/// and its scores add to a run.
+async fn scorers(browser: &Browser) {
+    let inference = ModelRun { decode_tokens: Some(64), tile_bytes: Some(256 << 10), ..ModelRun::default() };
+    let base = Recipe {
+        workload: Workload::Model(inference),
+        bounds: false,
+        policies: vec![PolicyKind::Random.into()],
+        ..Recipe::default()
+    };
+    let accesses = base.trace(None).unwrap().summary().accesses as f64;
+    let (native_base, page_base) = both(browser, &base).await;
+    println!("\n{:<12} {:>16} {:>16}  million accesses per second", "scorer", "native", "page");
+    for scorer in BuiltIn::ALL {
+        let policies = vec![PolicyKind::Random.into(), PolicyKind::MlReuse.into()];
+        let (native, page) = both(browser, &Recipe { policies, scorer: Some(scorer), ..base.clone() }).await;
+        let rate = |ms: f64| accesses / ms / 1e3;
+        println!("{:<12} {:>16.2} {:>16.2}", scorer.name(), rate(native - native_base), rate(page - page_base));
+    }
 }
 
 /// Median times of a run in ms, natively and in the page.

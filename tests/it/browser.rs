@@ -106,7 +106,8 @@ async fn run_on_the_mistral_preset_shows_the_numbers_of_the_command_line() {
     browser.open("").await;
     browser.wait_for_results().await;
     // The first experiment explains itself, and its policies differ.
-    let words = browser.find("#explanation").await.text().await.unwrap();
+    let words = browser.script("return document.querySelector('#explanation').textContent").await;
+    let words = words.as_str().unwrap();
     assert!(words.contains("ML hits") && words.contains("LRU puts each one out"), "{words}");
 
     browser.type_into("model", "mistral-7b").await;
@@ -267,7 +268,7 @@ async fn bad_input_shows_what_is_wrong_beside_the_field() {
 }
 
 /// Hands `content` to the page as if it were dropped on it.
-async fn drop_file(browser: &Browser, name: &str, content: &[u8]) {
+pub(crate) async fn drop_file(browser: &Browser, name: &str, content: &[u8]) {
     let bytes = content.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
     browser
         .script(&format!(
@@ -325,6 +326,13 @@ async fn files_may_be_dropped_anywhere() {
     drop_file(&browser, "recipe.json", recipe.to_json().unwrap().as_bytes()).await;
     browser.wait_for("the recipe", "return document.querySelectorAll('#metrics thead th').length === 1").await;
     browser.end().await;
+}
+
+/// Goes to a tab by its name.
+pub(crate) async fn show_tab(browser: &Browser, name: &str) {
+    let click =
+        format!("[...document.querySelectorAll('nav a')].find(a => a.innerText === '{name}').click(); return true");
+    browser.script(&click).await;
 }
 
 /// Waits for the results of a run over `trace`.
@@ -405,6 +413,7 @@ async fn views_and_realism() {
                 &format!("return document.querySelector('#summary').innerText.startsWith('{accesses} accesses')"),
             )
             .await;
+        show_tab(&browser, "Trace").await;
         browser.find("#trace-views > summary").await.click().await.unwrap();
         browser.wait_for("the views", "return document.querySelectorAll('#trace-views .chart svg').length === 5").await;
         let rows = browser.script("return document.querySelectorAll('#trace-kinds tbody tr').length").await;
@@ -471,6 +480,7 @@ async fn a_servers_model_scores_for_the_page() {
     browser.type_into("scorer", &server).await;
     browser.find("#run").await.click().await.unwrap();
     browser.wait_for_results().await;
+    show_tab(&browser, "Scores").await;
     let script = "return document.body.textContent.includes('asked for each access how long')";
     browser.wait_for("who scored", script).await;
     let asked: Outcome = serde_json::from_str(&browser.outcome_json().await).unwrap();
@@ -526,12 +536,14 @@ async fn scores_charts_validation_and_both_themes() {
             browser.wait_for("the dark theme", "return document.documentElement.className === 'dark'").await;
         }
         browser.wait_for("charts", "return document.querySelectorAll('#heatmap svg rect').length > 100 && !!document.querySelector('#hit-rates svg')").await;
-        browser.script("document.querySelector('#scores-panel').open = true; return true").await;
+        browser.screenshot(&format!("{name}.png")).await;
+        show_tab(&browser, "Scores").await;
         browser.wait_for("scores", "return document.querySelectorAll('#scores tbody tr').length === 20").await;
+        browser.wait_for("scatters", "return document.querySelectorAll('#scatter .chart svg').length === 3").await;
         let overflow =
             browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
         assert_eq!(overflow, 0, "{name} scrolls sideways");
-        browser.screenshot(&format!("{name}.png")).await;
+        browser.screenshot(&format!("scores-{name}.png")).await;
         browser.end().await;
     }
     let browser = Browser::start(1280, 2100).await;
@@ -540,6 +552,7 @@ async fn scores_charts_validation_and_both_themes() {
     let expected: Outcome = run(&recipe, &mut Unattended).unwrap();
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     browser.wait_for_results().await;
+    show_tab(&browser, "Trace").await;
     let verdict = browser.find("#interpretation").await.text().await.unwrap();
     assert_eq!(verdict, expected.validation.unwrap().interpretation);
     browser.screenshot("synthetic.png").await;
@@ -564,6 +577,9 @@ async fn bounds_curves_devices_and_reasons() {
             browser.wait_for("the dark theme", "return document.documentElement.className === 'dark'").await;
         }
         browser.wait_for("the curve", "return !!document.querySelector('#curve-chart svg polyline')").await;
+        for panel in ["why", "bounds-panel", "on-device"] {
+            browser.find(&format!("#{panel} > summary")).await.click().await.unwrap();
+        }
         let rows = |table: &str| format!("return document.querySelectorAll('#{table} tbody tr').length");
         let policies = recipe.policies.len();
         for (table, expected) in [
@@ -580,7 +596,7 @@ async fn bounds_curves_devices_and_reasons() {
         assert!(text.contains(&lower), "{lower} is missing in {text}");
         // The reasons of another policy.
         let evictions = format_count(expected.runs[1].evictions);
-        browser.type_into("why-policy", "1").await;
+        browser.type_into("why-policy", &expected.runs[1].policy.title()).await;
         browser
             .wait_for(
                 "FIFO's reasons",

@@ -34,9 +34,15 @@ const ORDERS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
-    ("app/ui/src", &["built", "view", "theme", "address", "field", "files", "chart", "module", "worker", "run"]),
+    (
+        "app/ui/src",
+        &[
+            "built", "view", "theme", "address", "field", "files", "frame", "export", "over", "chart", "module",
+            "worker", "run",
+        ],
+    ),
     ("app/worker/src", &["protocol", "extra", "worker"]),
-    ("app/src", &["engine", "form", "app", "panels", "page"]),
+    ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     (
         "cli/src",

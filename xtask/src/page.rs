@@ -4,9 +4,9 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
+use accel_core::curve::{Curves, Grid};
 use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
-use accel_core::curve::{Curves, Grid};
 use accel_core::run::{Outcome, run};
 use anyhow::{Context as _, bail};
 use flate2::Compression;

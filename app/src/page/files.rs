@@ -2,8 +2,8 @@
 
 use accel_core::import::{FORMATS, FileKind, Format, detect_model, is_model_name};
 use accel_core::recipe::FileSource;
-use accel_core::recipe::fields::Field;
 use accel_core::recipe::Recipe;
+use accel_core::recipe::fields::Field;
 use accel_core::units::format_bytes;
 use accel_ui::files;
 use accel_ui::view::yes;
@@ -75,8 +75,9 @@ fn take_all(app: App, dropped: Vec<File>) {
     app.note.set(None);
     app.notice.set(None);
     // A folder has no type and no bytes that a page may read.
-    let (folders, mut files): (Vec<File>, Vec<File>) =
-        dropped.into_iter().partition(|file| file.type_().is_empty() && file.size() == 0.0 && !file.name().contains('.'));
+    let (folders, mut files): (Vec<File>, Vec<File>) = dropped
+        .into_iter()
+        .partition(|file| file.type_().is_empty() && file.size() == 0.0 && !file.name().contains('.'));
     if files.is_empty() {
         if let Some(folder) = folders.first() {
             let problem = format!("{} is a folder. Drop the files in it: its config.json, or a trace", folder.name());
@@ -90,7 +91,23 @@ fn take_all(app: App, dropped: Vec<File>) {
         match name.as_str() {
             "config.json" | "params.json" => 0,
             name if name.ends_with(".index.json") => 2,
-            name if ["tokenizer", "generation_config", "special_tokens", "vocab", "merges", "preprocessor", "chat_template", "readme", "license", ".gitattributes"].iter().any(|start| name.starts_with(start)) => 4,
+            name if [
+                "tokenizer",
+                "generation_config",
+                "special_tokens",
+                "vocab",
+                "merges",
+                "preprocessor",
+                "chat_template",
+                "readme",
+                "license",
+                ".gitattributes",
+            ]
+            .iter()
+            .any(|start| name.starts_with(start)) =>
+            {
+                4
+            }
             _ => 1,
         }
     };

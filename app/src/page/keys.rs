@@ -74,9 +74,11 @@ pub(super) fn keys(app: App) -> Built {
         }
     };
     let _ = window_event_listener(ev::keydown, move |event: KeyboardEvent| {
-        let typing = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok()).is_some_and(|element| {
-            matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT") || element.closest("#kernel").is_ok_and(|e| e.is_some())
-        });
+        let typing =
+            event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok()).is_some_and(|element| {
+                matches!(element.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT")
+                    || element.closest("#kernel").is_ok_and(|e| e.is_some())
+            });
         let ctrl = event.ctrl_key() || event.meta_key();
         let key = event.key();
         match key.as_str() {

@@ -38,6 +38,7 @@ pub(crate) fn page() -> impl IntoView {
         view: View::new(place.as_ref().map_or(Tab::Lab, |place| place.tab)),
         recipe: RwSignal::new(untrack(|| form.json())),
         other: RwSignal::new(None),
+        past: RwSignal::new(Vec::new()),
         kernel: StoredValue::new("kernel".into()),
         files: StoredValue::new(0),
         preview: RwSignal::new(None),
@@ -80,10 +81,10 @@ pub(crate) fn page() -> impl IntoView {
             {tabs::tabs(app)}
             <div class="actions">{copy_link(app)} {report::button(app)} {theme::button()} {keys::keys(app)}</div>
         </header>
-        <div class="runbar" hidden=kernel>
+        <section class="runbar" aria-label="The experiment and its run" hidden=kernel>
             {chips::chips(app)}
             {run_bar(app)}
-        </div>
+        </section>
         <main hidden=yes(move || kernel.get()) class:wide=compare>
             <form
                 class="panel"

@@ -33,9 +33,12 @@ pub(super) fn button(app: App) -> Built {
 fn report(app: App) -> Option<String> {
     let answer = app.engine.answer.get_untracked()?;
     let recipe = accel_core::recipe::Recipe::from_json("recipe", answer.recipe.as_bytes()).ok()?;
-    let page: web_sys::Element = document().get_element_by_id("results")?.clone_node_with_deep(true).ok()?.dyn_into().ok()?;
+    let page: web_sys::Element =
+        document().get_element_by_id("results")?.clone_node_with_deep(true).ok()?.dyn_into().ok()?;
     // What acts has no place on paper, and what is hidden was not looked at.
-    let out = page.query_selector_all("button.quiet, select, .over, .handle, .menu, #questions, #json, [hidden], input, .under").ok()?;
+    let out = page
+        .query_selector_all("button.quiet, select, .over, .handle, .menu, #questions, #json, [hidden], input, .under")
+        .ok()?;
     for i in 0..out.length() {
         if let Some(node) = out.item(i).and_then(|node| node.dyn_into::<web_sys::Element>().ok()) {
             node.remove();

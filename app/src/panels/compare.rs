@@ -112,7 +112,9 @@ fn differences(a: &str, b: &str) -> Vec<Vec<String>> {
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
     flatten("", &parse(a), &mut of_a);
     flatten("", &parse(b), &mut of_b);
-    let find = |fields: &[(String, String)], path: &str| fields.iter().find(|(p, _)| p == path).map(|(_, value)| value.clone());
+    let find = |fields: &[(String, String)], path: &str| {
+        fields.iter().find(|(p, _)| p == path).map(|(_, value)| value.clone())
+    };
     let mut rows = Vec::new();
     for (path, value) in &of_a {
         let other = find(&of_b, path);
@@ -152,7 +154,8 @@ fn policies(a: &Outcome, b: &Outcome) -> Vec<Vec<String>> {
     let row = |title: String| {
         let runs = [a, b].map(|outcome| outcome.runs.iter().find(|run| run.policy.title() == title));
         let [bytes_a, bytes_b] = runs.map(|run| run.map_or("–".into(), |run| format_bytes(run.miss_bytes)));
-        let [rate_a, rate_b] = runs.map(|run| run.map_or("–".into(), |run| format!("{:.2} %", 100.0 * run.hit_ratio())));
+        let [rate_a, rate_b] =
+            runs.map(|run| run.map_or("–".into(), |run| format!("{:.2} %", 100.0 * run.hit_ratio())));
         let [time_a, time_b] = runs.map(|run| run.and_then(|run| run.time_ms()).map_or("–".into(), milliseconds));
         let ratio = match runs {
             [Some(a), Some(b)] if a.miss_bytes > 0 => format!("{:.3}", b.miss_bytes as f64 / a.miss_bytes as f64),

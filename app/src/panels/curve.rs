@@ -91,7 +91,9 @@ fn shown(app: App, curves: Arc<Curves>) -> Built {
     let capacity = app.form.text(Field::Capacity);
     let handle = Handle {
         label: "Capacity of fast memory",
-        at: Signal::derive(move || Some(scale.share(parse_bytes("capacity_bytes", &capacity.get()).ok()?)).filter(|s| (0.0..=1.0).contains(s))),
+        at: Signal::derive(move || {
+            Some(scale.share(parse_bytes("capacity_bytes", &capacity.get()).ok()?)).filter(|s| (0.0..=1.0).contains(s))
+        }),
         text: Signal::derive(move || capacity.get()),
         moved: Arc::new(move |share| capacity.set(format_bytes(scale.capacity(share)))),
         dropped: Arc::new(move |()| app.run()),

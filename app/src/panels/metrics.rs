@@ -212,7 +212,8 @@ fn sorted(app: App, all: &[Report], capacity_bytes: u64) -> Built {
     if let Some((key, best_first)) = sort
         && let Some(column) = COLUMNS.iter().find(|column| column.key == key)
     {
-        let rank = |i: &usize| (column.value)(&all[*i]).map_or(f64::INFINITY, |v| if column.more_is_better { -v } else { v });
+        let rank =
+            |i: &usize| (column.value)(&all[*i]).map_or(f64::INFINITY, |v| if column.more_is_better { -v } else { v });
         order.sort_by(|a, b| if best_first { rank(a).total_cmp(&rank(b)) } else { rank(b).total_cmp(&rank(a)) });
     }
     let runs: Vec<&Report> = order.iter().map(|i| &all[*i]).collect();
@@ -274,7 +275,13 @@ fn sorted(app: App, all: &[Report], capacity_bytes: u64) -> Built {
                 });
             };
             let mark = match sort {
-                Some((sorted, best_first)) if sorted == key => if best_first { " ▸" } else { " ◂" },
+                Some((sorted, best_first)) if sorted == key => {
+                    if best_first {
+                        " ▸"
+                    } else {
+                        " ◂"
+                    }
+                }
                 _ => "",
             };
             view! {

@@ -12,6 +12,7 @@ mod device;
 mod figures;
 mod json;
 mod metrics;
+mod multiples;
 mod occupancy;
 mod over_time;
 mod policies;
@@ -21,6 +22,7 @@ mod realism;
 mod reasons;
 mod scatter;
 mod scores;
+mod server;
 mod traffic;
 mod treemap;
 mod validation;
@@ -28,9 +30,10 @@ mod views;
 
 use std::sync::Arc;
 
+use accel_core::run::Outcome;
 use accel_ui::built::{Build as _, Built};
 use accel_ui::run::Phase;
-use accel_ui::view::{show_in, yes};
+use accel_ui::view::{in_turns, show_in, yes};
 use leptos::html::Div;
 use leptos::prelude::*;
 
@@ -41,9 +44,13 @@ pub(crate) use preview::first_lines;
 
 /// All results of the last finished run, in the tabs that show them.
 pub(crate) fn results(app: App, stale: Signal<bool>) -> impl IntoView {
-    let state = Signal::derive(move || app.engine.phase.with(Phase::name).to_owned());
+    // Results are there once they are shown.
+    let state = Signal::derive(move || match app.engine.phase.with(Phase::name) {
+        "done" if !app.view.whole.get() => "drawing".to_owned(),
+        state => state.to_owned(),
+    });
     let first_run = move || app.engine.answer.with(Option::is_none) && app.engine.phase.with(Phase::is_running);
-    let place = |tab: Tab, show: fn(App, Answer) -> Vec<Built>| {
+    let place = |tab: Tab, show: fn(App, Answer) -> Built| {
         let place = NodeRef::<Div>::new();
         // What nobody has looked at is not built.
         let seen = Memo::new(move |seen: Option<&bool>| seen == Some(&true) || app.view.tab.get() == tab);
@@ -59,6 +66,7 @@ pub(crate) fn results(app: App, stale: Signal<bool>) -> impl IntoView {
             <div hidden=hidden(app, Tab::Trace)>{preview::preview(app)}</div>
             {place(Tab::Lab, lab)}
             {place(Tab::Trace, trace)}
+            <div hidden=hidden(app, Tab::Scores)>{server::server(app)}</div>
             {place(Tab::Scores, of_scores)}
         </section>
     }
@@ -69,42 +77,53 @@ fn hidden(app: App, tab: Tab) -> Signal<bool> {
 }
 
 /// First what was asked, then what stands behind it.
-fn lab(app: App, answer: Answer) -> Vec<Built> {
-    let (view, outcome) = (app.view, answer.outcome);
-    let beside = view! { <div class="beside">{curve::curve(app, &outcome)} {policies::policies(app, &outcome)}</div> };
-    let why = Arc::clone(&outcome);
-    let mut panels = vec![
-        answer::answer(app, &outcome),
-        beside.built(),
-        over_time::over_time(app, &outcome),
-        answer::details(app, &outcome),
-        view.fold("why", "Why it misses", move || reasons::reasons(app, &why)),
-    ];
-    if outcome.bounds.is_some() {
+fn lab(app: App, answer: Answer) -> Built {
+    let outcome = answer.outcome;
+    // Each panel keeps the outcome for itself.
+    let with = move |show: fn(App, &Arc<Outcome>) -> Built| -> Box<dyn Fn() -> Built> {
         let outcome = Arc::clone(&outcome);
-        let shown = move || outcome.bounds.as_ref().map(bounds::bounds);
-        panels.push(view.fold("bounds-panel", "How good any policy could be", shown));
-    }
-    if let Some(timed) = outcome.runs.iter().find_map(|run| run.physical.as_ref()) {
-        let title = format!("Time and energy on the device: {}", timed.device);
-        let outcome = Arc::clone(&outcome);
-        panels.push(view.fold("on-device", title, move || device::device(&outcome.runs)));
-    }
-    panels.push(json::json(app, outcome));
-    panels
+        Box::new(move || show(app, &outcome))
+    };
+    let beside = |app: App, outcome: &Arc<Outcome>| {
+        view! { <div class="beside">{curve::curve(app, outcome)} {policies::policies(app, outcome)}</div> }.built()
+    };
+    let folds = |app: App, outcome: &Arc<Outcome>| {
+        let [why, bounds, timed] = [outcome; 3].map(Arc::clone);
+        let device = outcome.runs.iter().find_map(|run| run.physical.as_ref()).map(|physical| {
+            let title = format!("Time and energy on the device: {}", physical.device);
+            app.view.fold("on-device", title, move || device::device(&timed.runs))
+        });
+        let bounds = outcome.bounds.is_some().then(|| {
+            let shown = move || bounds.bounds.as_ref().map(bounds::bounds);
+            app.view.fold("bounds-panel", "How good any policy could be", shown)
+        });
+        let why = app.view.fold("why", "Why it misses", move || reasons::reasons(app, &why));
+        view! { <div class="stack">{why} {bounds} {device} {json::json(app, Arc::clone(outcome))}</div> }.built()
+    };
+    in_turns(
+        vec![
+            with(answer::answer),
+            with(beside),
+            with(over_time::over_time),
+            with(|app, outcome| answer::details(app, outcome)),
+            with(folds),
+        ],
+        app.view.whole,
+    )
 }
 
 /// What the trace is like.
-fn trace(app: App, answer: Answer) -> Vec<Built> {
-    vec![
+fn trace(app: App, answer: Answer) -> Built {
+    let panels = [
         views::views(app),
         traffic::traffic(app),
         realism::realism(app),
         validation::validation(answer.outcome.validation.as_ref()),
-    ]
+    ];
+    panels.into_iter().collect_view().built()
 }
 
 /// The scores, and how good they are.
-fn of_scores(app: App, answer: Answer) -> Vec<Built> {
-    vec![scatter::scatter(app), scores::scores(app, &answer.outcome)]
+fn of_scores(app: App, answer: Answer) -> Built {
+    [scatter::scatter(app), scores::scores(app, &answer.outcome)].into_iter().collect_view().built()
 }

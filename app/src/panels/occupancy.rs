@@ -61,13 +61,18 @@ pub(super) fn occupancy(app: App, outcome: &Arc<Outcome>, shown: Signal<Shown>) 
         let (place, answer) = app.engine.cell.get()?;
         let group = labels.charts.groupings.get(place.grouping)?.labels.get(place.row)?.clone();
         let policy = labels.runs.get(place.run)?.policy.title();
-        let heading = format!("{group} under {policy}, accesses {} to {}", format_count(place.from), format_count(place.to));
+        let heading =
+            format!("{group} under {policy}, accesses {} to {}", format_count(place.from), format_count(place.to));
         Some(match answer {
             Ok(cell) => cell_of(heading, &cell),
             Err(error) => view! { <p class="error">{error.to_string()}</p> }.built(),
         })
     });
-    let choose = |id: &'static str, label: &'static str, names: Vec<String>, chosen: RwSignal<Option<String>>, prefix: &'static str| {
+    let choose = |id: &'static str,
+                  label: &'static str,
+                  names: Vec<String>,
+                  chosen: RwSignal<Option<String>>,
+                  prefix: &'static str| {
         let value = RwSignal::new(untrack(|| names.get(View::chosen(chosen, &names)).cloned().unwrap_or_default()));
         let names = names.into_iter().map(|name| (name.clone(), format!("{prefix}{name}"))).collect();
         view! {
@@ -122,7 +127,9 @@ fn cell_of(heading: String, cell: &Cell) -> Built {
     let more = (more > 0).then(|| format!("and {} smaller ones", format_count(more)));
     let evicted = match evictions.is_empty() {
         true => view! { <p>"None of them was evicted here."</p> }.built(),
-        false => table("cell-evictions", &["evicted", "when, and for what", "needed", "best to evict", "needed"], evictions),
+        false => {
+            table("cell-evictions", &["evicted", "when, and for what", "needed", "best to evict", "needed"], evictions)
+        }
     };
     view! {
         <h3>{heading}</h3>

@@ -15,7 +15,7 @@ use leptos::prelude::*;
 
 use super::axis::{TraceAxis, accesses_of, column_at};
 use super::metrics::milliseconds;
-use super::occupancy;
+use super::{multiples, occupancy};
 use crate::app::App;
 use crate::engine::Window;
 
@@ -98,7 +98,9 @@ pub(super) fn over_time(app: App, outcome: &Arc<Outcome>) -> Built {
             let window = app.engine.window.get();
             let window = window.filter(|window| view.part.with(|part| *part == Some(window.part)));
             match window {
-                Some(Window { part, charts }) => Shown { outcome: Arc::clone(&outcome), window: Some(charts), end: part.1 },
+                Some(Window { part, charts }) => {
+                    Shown { outcome: Arc::clone(&outcome), window: Some(charts), end: part.1 }
+                }
                 None => Shown { outcome: Arc::clone(&outcome), window: None, end: accesses },
             }
         })
@@ -117,6 +119,7 @@ pub(super) fn over_time(app: App, outcome: &Arc<Outcome>) -> Built {
     let measures = MEASURES.into_iter().filter(|measure| {
         measure.id != "stall-over-time" || outcome.charts.timelines.iter().any(|t| !t.stall_ms.is_empty())
     });
+    let many = (outcome.runs.len() > multiples::FEW).then(|| multiples::multiples(app, shown));
     let charts = measures.map(|measure| measure.view(app, shown)).collect_view();
     let heatmap = NodeRef::<Div>::new();
     show_in(heatmap, {
@@ -124,7 +127,9 @@ pub(super) fn over_time(app: App, outcome: &Arc<Outcome>) -> Built {
         move || Some(occupancy::occupancy(app, &outcome, shown))
     });
     let which = Signal::derive(move || match view.part.get() {
-        Some((from, to)) => format!("Accesses {} to {} of {}.", format_count(from), format_count(to), format_count(accesses)),
+        Some((from, to)) => {
+            format!("Accesses {} to {} of {}.", format_count(from), format_count(to), format_count(accesses))
+        }
         None => "Brush a part of a chart to see it closer.".to_owned(),
     });
     view! {
@@ -145,6 +150,7 @@ pub(super) fn over_time(app: App, outcome: &Arc<Outcome>) -> Built {
                     "Show all"
                 </button>
             </div>
+            {many}
             {charts}
             <div node_ref=heatmap></div>
         </section>
@@ -219,7 +225,8 @@ impl Measure {
         let (from, to) = accesses_of(shown.charts(), shown.end, column);
         let values = self.values(shown, column);
         let each = shown.outcome.runs.iter().zip(values);
-        let each: Vec<String> = each.map(|(run, value)| format!("{} {}", run.policy.title(), (self.show)(value))).collect();
+        let each: Vec<String> =
+            each.map(|(run, value)| format!("{} {}", run.policy.title(), (self.show)(value))).collect();
         format!("Accesses {}–{}: {}", format_count(from), format_count(to.saturating_sub(1)), each.join(", "))
     }
 

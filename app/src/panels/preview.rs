@@ -56,7 +56,9 @@ pub(crate) fn first_lines(head: &[u8]) -> Vec<String> {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
         // A letter may be cut at the end.
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+        }
         Err(_) => return Vec::new(),
     };
     if text.contains('\0') {

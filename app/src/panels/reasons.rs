@@ -25,7 +25,8 @@ pub(super) fn reasons(app: App, outcome: &Arc<Outcome>) -> Built {
         let report = shown.runs.get(View::chosen(app.view.policy, &chosen))?;
         report.why.as_ref().map(|why| reasons_of(report, why))
     });
-    let value = RwSignal::new(untrack(|| titles.get(View::chosen(app.view.policy, &titles)).cloned().unwrap_or_default()));
+    let value =
+        RwSignal::new(untrack(|| titles.get(View::chosen(app.view.policy, &titles)).cloned().unwrap_or_default()));
     let names = titles.into_iter().map(|title| (title.clone(), title)).collect();
     view! {
         <div class="bar">

@@ -64,9 +64,10 @@ fn map(scatters: &Arc<Vec<Scatter>>, i: usize) -> Built {
         picked: None,
         handle: None,
     };
-    let chart = Chart::new(IDS[i.min(3)], "Scores against the true next use", Arc::new(move |width| draw(&drawn[i], width)))
-        .over(over)
-        .rows(Arc::new(move || rows(&exported[i])));
+    let chart =
+        Chart::new(IDS[i.min(3)], "Scores against the true next use", Arc::new(move |width| draw(&drawn[i], width)))
+            .over(over)
+            .rows(Arc::new(move || rows(&exported[i])));
     view! {
         <div>
             <h3>{title}</h3>
@@ -125,7 +126,9 @@ fn reading(scatter: &Scatter, columns: usize, at: Point) -> String {
     let scores = format!("{accesses} accesses scored {:.2} to {:.2}", bin(score), bin(score + 1));
     match column + 1 == columns {
         true => format!("{scores}: never used again"),
-        false => format!("{scores}: used again after {} to {}", format_count(1 << column), format_count((2 << column) - 1)),
+        false => {
+            format!("{scores}: used again after {} to {}", format_count(1 << column), format_count((2 << column) - 1))
+        }
     }
 }
 

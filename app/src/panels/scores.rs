@@ -1,6 +1,6 @@
 //! The accesses with their scores, page by page.
 
-use accel_core::run::{Order, Outcome};
+use accel_core::run::{Order, Outcome, Wanted};
 use accel_core::score::Scorer;
 use accel_core::units::format_count;
 use accel_ui::built::{Build, Built};
@@ -20,17 +20,12 @@ const PAGE_ROWS: u64 = 20;
 pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
-    let accesses = outcome.trace.accesses;
-    // Where a part of the trace is looked at, the table in the order of the trace shows that part.
-    let part = move || match (order.get(), app.view.part.get()) {
-        (Order::Access, Some((from, to))) => (from, to.min(accesses)),
-        _ => (0, accesses),
-    };
+    let tensor = RwSignal::new(String::new());
+    // Where a part of the trace is looked at, the table shows that part.
     Effect::new(move |_| {
         if app.view.tab.get() == Tab::Scores {
-            let (from, to) = part();
-            let first = from + start.get();
-            app.engine.ask_records(order.get(), first, PAGE_ROWS.min(to.saturating_sub(first)));
+            let wanted = Wanted { order: order.get(), part: app.view.part.get(), tensor: tensor.get() };
+            app.engine.ask_records(wanted, start.get(), PAGE_ROWS);
         }
     });
     let row = |r: Scored| {
@@ -58,18 +53,17 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     // The worker keeps the accesses of the newest run only: once another has begun, these are gone.
     let gone = move || app.engine.phase.with(|phase| !matches!(phase, Phase::Done { .. }));
     let rows = NodeRef::<Tbody>::new();
-    show_in(rows, move || Some(app.engine.records.get().into_iter().map(row).collect_view()));
-    let last_start = move || {
-        let (from, to) = part();
-        (to - from).saturating_sub(1) / PAGE_ROWS * PAGE_ROWS
-    };
-    let range = move || {
-        format!(
+    show_in(rows, move || Some(app.engine.records.get().1.into_iter().map(row).collect_view()));
+    let total = move || app.engine.records.with(|(total, _)| *total);
+    let last_start = move || total().saturating_sub(1) / PAGE_ROWS * PAGE_ROWS;
+    let range = move || match total() {
+        0 => "none".to_owned(),
+        total => format!(
             "{}–{} of {}",
             format_count(start.get() + 1),
-            format_count((start.get() + PAGE_ROWS).min(part().1 - part().0)),
-            format_count(part().1 - part().0)
-        )
+            format_count((start.get() + PAGE_ROWS).min(total)),
+            format_count(total)
+        ),
     };
     let by = move |which: Order| {
         move |_| {
@@ -116,6 +110,19 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
                         on:change=by(Order::Access)
                     />
                     "as the trace runs"
+                </label>
+                <label>
+                    "Tensor "
+                    <input
+                        type="text"
+                        id="find-tensor"
+                        autocomplete="off"
+                        placeholder="part of its name"
+                        on:input:target=move |event| {
+                            tensor.set(event.target().value());
+                            start.set(0);
+                        }
+                    />
                 </label>
             </div>
             <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">

@@ -17,7 +17,8 @@ type Area = [f64; 4];
 
 /// The map of the bytes that missed.
 pub(super) fn treemap(why: &Why) -> Option<Built> {
-    let mut families: Vec<FamilySummary> = why.families.iter().filter(|family| family.miss_bytes > 0).cloned().collect();
+    let mut families: Vec<FamilySummary> =
+        why.families.iter().filter(|family| family.miss_bytes > 0).cloned().collect();
     // By kind, the largest kind first; within a kind they come largest first already.
     let of_kind = |kind| families.iter().filter(|f| f.kind == kind).map(|f| f.miss_bytes).sum::<u64>();
     let mut kinds: Vec<_> = why.kinds.iter().map(|kind| (of_kind(kind.kind), kind.kind)).collect();
@@ -65,7 +66,9 @@ pub(super) fn treemap(why: &Why) -> Option<Built> {
     };
     let rows = move || {
         let head = ["family", "kind", "misses", "miss_bytes"].map(str::to_owned).to_vec();
-        let row = |f: &FamilySummary| vec![f.family.clone(), f.kind.name().to_owned(), f.misses.to_string(), f.miss_bytes.to_string()];
+        let row = |f: &FamilySummary| {
+            vec![f.family.clone(), f.kind.name().to_owned(), f.misses.to_string(), f.miss_bytes.to_string()]
+        };
         std::iter::once(head).chain(exported.iter().map(row)).collect()
     };
     let draw = move |width| draw(&drawn, width);
@@ -88,7 +91,10 @@ fn draw(areas: &[(usize, Area, FamilySummary)], width: u32) -> Result<String, Fa
             let corner = |x: f64, y: f64| (frame.x(x), frame.y(1.0 - y));
             let ((left, top), (right, bottom)) = (corner(*x, *y), corner(x + w, y + h));
             let shade = if i % 2 == 0 { 0.45 } else { 0.3 };
-            canvas.rectangle([(left, top), ((right - 1).max(left), (bottom - 1).max(top))], Colour::series(*kind).faint(shade))?;
+            canvas.rectangle(
+                [(left, top), ((right - 1).max(left), (bottom - 1).max(top))],
+                Colour::series(*kind).faint(shade),
+            )?;
             // A name needs its room: some 7 pixels a letter.
             let room = ((right - left - 8) / 7).max(0) as usize;
             if bottom - top >= 16 && room >= 4 {

@@ -7,8 +7,8 @@ use leptos::prelude::*;
 use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
 use plotters::prelude::{
-    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, Polygon, RGBColor, Rectangle,
-    SVGBackend, ShapeStyle, Text,
+    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, Polygon, RGBColor,
+    Rectangle, SVGBackend, ShapeStyle, Text,
 };
 use plotters::style::Color as _;
 use plotters::style::text_anchor::Pos;
@@ -18,8 +18,8 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::ResizeObserver;
 
 use crate::built::{Build, Built};
-use crate::export::{self, VARIABLES};
 pub use crate::export::Rows;
+use crate::export::{self, VARIABLES};
 pub use crate::frame::{Frame, LABELS, LABELS_AND_NAME, RIGHT, TOP};
 use crate::over::Over;
 use crate::view::SERIES;
@@ -219,7 +219,8 @@ pub fn width_of(place: NodeRef<Div>) -> RwSignal<u32> {
                 let wide = (place.client_width() / 20 * 20).clamp(0, 1600) as u32;
                 // The results may have made way for others meanwhile.
                 if wide > 0 && width.try_get_untracked().is_some_and(|known| known != wide) {
-                    width.set(wide);
+                    // A turn for each chart: drawn in one, many charts would hold up whoever types.
+                    set_timeout(move || drop(width.try_set(wide)), std::time::Duration::ZERO);
                 }
             })
         };

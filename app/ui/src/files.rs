@@ -10,7 +10,8 @@ pub fn on_drop(take: impl Fn(Vec<File>) + 'static) {
         // Otherwise the browser would leave the page to show the file.
         event.prevent_default();
         let files = event.data_transfer().and_then(|data| data.files());
-        let files: Vec<File> = files.map_or(Vec::new(), |files| (0..files.length()).filter_map(|i| files.get(i)).collect());
+        let files: Vec<File> =
+            files.map_or(Vec::new(), |files| (0..files.length()).filter_map(|i| files.get(i)).collect());
         if !files.is_empty() {
             take(files);
         }

@@ -67,6 +67,16 @@ pub struct RunBar {
     pub cancelled: &'static str,
 }
 
+/// How long a run still takes that has taken `ms` for a share of its work; nothing while that cannot be told.
+fn left(ms: f64, share: Option<f64>) -> String {
+    match share {
+        Some(share) if ms > 1500.0 && share > 0.02 => {
+            format!(", about {:.0} s left", ms * (1.0 - share) / share / 1000.0)
+        }
+        _ => String::new(),
+    }
+}
+
 impl RunBar {
     /// Shows `phase`. The form is `bad` where it cannot be run, and `changed` where it differs from what was run;
     /// `problem` is what is wrong with it where no field shows it, and comes before the failure of a run.
@@ -86,12 +96,25 @@ impl RunBar {
                 _ => None,
             })
         };
+        // When the run began, in ms.
+        let begun = StoredValue::new(None::<f64>);
         let status = move || {
             phase.with(|phase| match phase {
-                Phase::Running { what, .. } => format!("Running: {what}"),
+                Phase::Running { share, what } => {
+                    let now = js_sys::Date::now();
+                    let before = begun.get_value().unwrap_or(now);
+                    begun.set_value(Some(before));
+                    format!("Running: {what}{}", left(now - before, *share))
+                }
                 // What came with the page took no time.
-                Phase::Done { ms } if *ms > 0.0 => format!("Done in {ms:.0} ms"),
-                Phase::Done { .. } | Phase::Failed(_) | Phase::Idle => String::new(),
+                Phase::Done { ms } if *ms > 0.0 => {
+                    begun.set_value(None);
+                    format!("Done in {ms:.0} ms")
+                }
+                Phase::Done { .. } | Phase::Failed(_) | Phase::Idle => {
+                    begun.set_value(None);
+                    String::new()
+                }
             })
         };
         let error = move || {

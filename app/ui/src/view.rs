@@ -1,7 +1,7 @@
 //! Parts of views.
 
 use crate::built::{Build, Built};
-use leptos::html::ElementType;
+use leptos::html::{Div, ElementType};
 use leptos::mount::mount_to;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -31,6 +31,32 @@ where
         shown.set_value(None);
         shown.set_value(view.map(|view| mount_to(place.into(), move || view)));
     });
+}
+
+/// Shows the views that `parts` make one after the other, a turn of the browser for each: made in one, many panels would
+/// hold up whoever types. `whole` says whether all of them are there.
+pub fn in_turns(parts: Vec<Box<dyn Fn() -> Built>>, whole: RwSignal<bool>) -> Built {
+    let shown = RwSignal::new(0);
+    whole.set(false);
+    let last = parts.len();
+    let places = parts.into_iter().enumerate().map(|(i, part)| {
+        let place = NodeRef::<Div>::new();
+        let due = Memo::new(move |_| shown.get() >= i);
+        show_in(place, move || {
+            due.get().then(|| {
+                let next = move || match i + 1 == last {
+                    true => whole.set(true),
+                    // The results may have made way for others meanwhile.
+                    false => drop(shown.try_set(i + 1)),
+                };
+                set_timeout(next, std::time::Duration::ZERO);
+                // What the part reads is no reason to make it anew.
+                untrack(&part)
+            })
+        });
+        view! { <div node_ref=place></div> }
+    });
+    places.collect_view().built()
 }
 
 /// The options of a choice by number: the value of each is its index.
@@ -90,7 +116,9 @@ pub fn legend_of(names: Vec<String>, isolated: RwSignal<Option<String>>) -> Buil
             };
             let click = {
                 let name = name.clone();
-                move |_| isolated.update(|isolated| *isolated = (isolated.as_ref() != Some(&name)).then(|| name.clone()))
+                move |_| {
+                    isolated.update(|isolated| *isolated = (isolated.as_ref() != Some(&name)).then(|| name.clone()))
+                }
             };
             view! {
                 <li>

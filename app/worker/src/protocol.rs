@@ -3,10 +3,10 @@
 //! Messages travel as postcard bytes: the numbers stay exact, and the code that reads them is a fraction of
 //! what a JSON reader for the same types would take. Recipes travel as the JSON text they are elsewhere.
 
-use accel_core::error::Error;
 use accel_core::curve::Curves;
+use accel_core::error::Error;
 use accel_core::run::after::{Cell, Scatter};
-use accel_core::run::{Charts, Order, Outcome};
+use accel_core::run::{Charts, Outcome, Wanted};
 use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,8 @@ pub enum Request {
     Cancel,
     /// Show scored accesses of the last finished run.
     Records {
-        /// By number or by score.
-        order: Order,
+        /// Which, and in which order.
+        wanted: Wanted,
         /// The first row.
         start: u64,
         /// Rows.
@@ -122,6 +122,8 @@ pub enum Reply {
     },
     /// Scored accesses.
     Records {
+        /// How many accesses were asked for in all.
+        total: u64,
         /// The rows.
         rows: Vec<Scored>,
     },

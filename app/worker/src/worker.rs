@@ -137,9 +137,9 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
             let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move { send(&scope, &Reply::Compared { answer: ask(&state, Some(&profile)).await }) });
         }
-        Request::Records { order, start, count } => {
+        Request::Records { wanted, start, count } => {
             if let Some(finished) = state.finished.borrow_mut().as_mut() {
-                let records = finished.records(order, start as usize, count as usize);
+                let (total, records) = finished.records(&wanted, start as usize, count as usize);
                 let row = |(access, r): (u64, Record)| protocol::Scored {
                     access,
                     tensor: r.tensor_id,
@@ -150,7 +150,7 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
                     score: r.eviction_score.unwrap_or_default(),
                 };
                 let rows = records.into_iter().map(row).collect();
-                send(scope, &Reply::Records { rows });
+                send(scope, &Reply::Records { total, rows });
             }
         }
     }
@@ -251,6 +251,9 @@ async fn ask_server(
             (429 | 503, Some(seconds)) if waited_s < PATIENCE_S => {
                 let seconds = f64::min(seconds, 30.0).max(1.0);
                 waited_s += seconds;
+                let why = if status == 429 { "the server is busy" } else { "the server loads its model" };
+                let (done, total) = asking.progress();
+                send(scope, &Reply::Progress { id, done, total, what: format!("{why}: waited {waited_s:.0} s") });
                 for _ in 0..(4.0 * seconds) as u32 {
                     pause(scope, 250).await;
                     if state.newest.get() != id {

@@ -35,6 +35,17 @@ pub enum Order {
     Score,
 }
 
+/// Which accesses are asked for, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Their order.
+    pub order: Order,
+    /// Only those of this part: its first access, and the first one behind it.
+    pub part: Option<(u64, u64)>,
+    /// Only those to tensors whose name holds this.
+    pub tensor: String,
+}
+
 /// A cell of a heatmap: a group of tensors during a stretch of the trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -80,20 +91,36 @@ impl Finished {
         &self.plan.trace
     }
 
-    /// The scored records `start..start + count` in `order`, each with its access number.
-    pub fn records(&mut self, order: Order, start: usize, count: usize) -> Vec<(u64, Record)> {
-        let scores = self.plan.scores();
-        let accesses = self.plan.accesses();
-        let end = start.saturating_add(count).min(accesses);
-        let wanted: Vec<usize> = match order {
-            Order::Access => (start..end).collect(),
+    /// Of the accesses that `wanted` asks for, those from `start` on, at most `count`: each with its number in the trace and
+    /// its score; and how many there are in all.
+    pub fn records(&mut self, wanted: &Wanted, start: usize, count: usize) -> (u64, Vec<(u64, Record)>) {
+        let (trace, scores) = (&self.plan.trace, self.plan.scores());
+        let all = self.plan.accesses();
+        let part = wanted.part.map_or(0..all, |(from, to)| (from as usize).min(all)..(to as usize).min(all));
+        let named: Option<Vec<bool>> = (!wanted.tensor.is_empty())
+            .then(|| trace.tensors().iter().map(|tensor| tensor.name.contains(&wanted.tensor)).collect());
+        let asked = |access: &usize| {
+            let tensor = || trace.accesses()[*access] as usize;
+            part.contains(access) && named.as_ref().is_none_or(|named| named[tensor()])
+        };
+        let take = |accesses: &mut dyn Iterator<Item = usize>| {
+            let (mut total, mut rows) = (0, Vec::new());
+            for access in accesses {
+                if total >= start && rows.len() < count {
+                    rows.push((access as u64, record(trace, scores, access)));
+                }
+                total += 1;
+            }
+            (total as u64, rows)
+        };
+        match wanted.order {
+            Order::Access => take(&mut part.clone().filter(asked)),
             Order::Score => {
                 let by_falling = || order::by_key(scores.values.iter().map(|value| order::bits(-value)));
                 let ranked = self.ranked.get_or_insert_with(by_falling);
-                ranked.get(start..end).unwrap_or_default().iter().map(|i| *i as usize).collect()
+                take(&mut ranked.iter().map(|access| *access as usize).filter(asked))
             }
-        };
-        wanted.into_iter().map(|access| (access as u64, record(&self.plan.trace, scores, access))).collect()
+        }
     }
 
     /// The same run with its charts over the accesses of `range` alone, and nothing else.
@@ -150,9 +177,13 @@ impl Finished {
         let of_tensors = members.len() as u64;
         let largest = order::by_key(members.iter().map(|tensor| u64::MAX - trace.tensors()[*tensor].bytes));
         members = largest.into_iter().take(CELL_ROWS).map(|place| members[place as usize]).collect();
-        let describe = |tensor: usize| (trace.tensors()[tensor].name.clone(), trace.tensors()[tensor].bytes, resident[tensor]);
+        let describe =
+            |tensor: usize| (trace.tensors()[tensor].name.clone(), trace.tensors()[tensor].bytes, resident[tensor]);
         let by = |eviction: &Eviction| {
-            trace.accesses().get(eviction.access as usize).map_or(String::new(), |t| trace.tensors()[*t as usize].name.clone())
+            trace
+                .accesses()
+                .get(eviction.access as usize)
+                .map_or(String::new(), |t| trace.tensors()[*t as usize].name.clone())
         };
         Ok(Cell {
             tensors: members.into_iter().map(describe).collect(),
@@ -284,12 +315,16 @@ mod tests {
             for (row, bytes) in resident.iter().enumerate() {
                 let cell = finished.cell(run, 0, row, 0..accesses).unwrap();
                 if cell.of_tensors as usize == cell.tensors.len() {
-                    let sum: u64 = cell.tensors.iter().filter(|(.., resident)| *resident).map(|(_, bytes, _)| bytes).sum();
+                    let sum: u64 =
+                        cell.tensors.iter().filter(|(.., resident)| *resident).map(|(_, bytes, _)| bytes).sum();
                     assert_eq!(Some(&sum), bytes.last());
                 }
                 let policy = outcome.runs[run].policy;
                 for (by, eviction) in &cell.evictions {
-                    assert!(cell.of_tensors > CELL_ROWS as u64 || cell.tensors.iter().any(|(name, ..)| *name == eviction.tensor));
+                    assert!(
+                        cell.of_tensors > CELL_ROWS as u64
+                            || cell.tensors.iter().any(|(name, ..)| *name == eviction.tensor)
+                    );
                     assert_ne!(*by, eviction.tensor);
                     assert!(finished.plan.evictions_at(policy, eviction.access as usize).unwrap().contains(eviction));
                 }

@@ -32,8 +32,8 @@ use crate::trace::reuse::{Future, Histogram};
 use crate::trace::{Mark, Summary, Trace};
 use crate::validate::{self, Validation};
 use crate::workload::config::Facts;
+pub use after::{Finished, Order, Wanted};
 use counter::Counter;
-pub use after::{Finished, Order};
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
 
@@ -578,13 +578,19 @@ mod tests {
         }
         let (outcome, mut finished) = job.finish().unwrap();
         let count = outcome.trace.accesses as usize;
-        let all = finished.records(Order::Access, 0, count);
-        assert_eq!(all.len(), count);
+        let by = |order| Wanted { order, ..Wanted::default() };
+        let (total, all) = finished.records(&by(Order::Access), 0, count);
+        assert_eq!((total, all.len()), (count as u64, count));
         assert!(all.iter().enumerate().all(|(i, (now, _))| *now == i as u64));
-        let ranked = finished.records(Order::Score, 0, count);
+        let (_, ranked) = finished.records(&by(Order::Score), 0, count);
         assert!(ranked.windows(2).all(|w| w[0].1.eviction_score >= w[1].1.eviction_score));
-        assert_eq!(finished.records(Order::Score, 3, 2), ranked[3..5]);
-        assert!(finished.records(Order::Score, count, 5).is_empty());
+        assert_eq!(finished.records(&by(Order::Score), 3, 2).1, ranked[3..5]);
+        assert!(finished.records(&by(Order::Score), count, 5).1.is_empty());
+        // Those of a part, and those to tensors of a name, are picked from the same.
+        let name = all[0].1.tensor_id.clone();
+        let wanted = Wanted { part: Some((0, 50)), tensor: name.clone(), ..Wanted::default() };
+        let picked: Vec<_> = all[..50].iter().filter(|(_, row)| row.tensor_id.contains(&name)).cloned().collect();
+        assert_eq!(finished.records(&wanted, 0, count), (picked.len() as u64, picked));
         for (now, record) in ranked {
             assert_eq!(all[now as usize].1, record);
         }

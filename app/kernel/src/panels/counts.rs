@@ -32,7 +32,7 @@ pub(super) fn counts(report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="counts">
             <h2>"Counts"</h2>
-            <div class="scroll">
+            <div class="scroll" tabindex="0" role="region" aria-label="Counts">
                 <table>
                     <thead>
                         <tr>

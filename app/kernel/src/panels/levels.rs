@@ -27,7 +27,7 @@ pub(super) fn levels(report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="caches">
             <h2>"Caches"</h2>
-            <div class="scroll">
+            <div class="scroll" tabindex="0" role="region" aria-label="Levels of memory">
                 <table>
                     <caption>"Each cache is fully associative with LRU and sees every access."</caption>
                     <thead>

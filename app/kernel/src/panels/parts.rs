@@ -22,7 +22,7 @@ pub(super) fn parts(report: &Report) -> impl IntoView + use<> {
     view! {
         <section class="panel" id="parts">
             <h2>"What takes the time"</h2>
-            <div class="scroll">
+            <div class="scroll" tabindex="0" role="region" aria-label="Parts">
                 <table>
                     <caption>"The time of each part alone; the parts overlap."</caption>
                     <tbody>{rows.collect_view()}</tbody>

@@ -23,7 +23,7 @@ pub(super) fn source(request: &Request, report: &Report) -> impl IntoView + use<
     view! {
         <section class="panel" id="source">
             <h2>"Line by line"</h2>
-            <div class="scroll">
+            <div class="scroll" tabindex="0" role="region" aria-label="Source">
                 <table class="source">
                     <thead>
                         <tr>
