@@ -3,6 +3,8 @@
 
 #[cfg(feature = "browser")]
 mod browser;
+#[cfg(feature = "browser")]
+mod browser_delivery;
 mod contributing;
 mod real_data;
 mod rest;
