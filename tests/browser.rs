@@ -3,17 +3,17 @@
 //! A failure here is a failed test: there is nobody to hand an error to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use serde_json::Value;
 use thirtyfour::prelude::*;
+use thirtyfour::{ChromiumLikeCapabilities as _, LoggingPrefsLogLevel};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
+use crate::host::Host;
 use crate::root;
 
 /// What takes longer hangs: a busy machine may take minutes.
@@ -23,6 +23,8 @@ const HANGS_AFTER: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Browser {
     driver: WebDriver,
+    /// Where the page comes from.
+    pub host: Host,
     page: String,
     _process: Child,
     _profile: tempfile::TempDir,
@@ -33,20 +35,19 @@ fn required(variable: &str) -> PathBuf {
     value.unwrap_or_else(|| panic!("{variable} is not set. Run the browser tests with `cargo xtask test`")).into()
 }
 
-/// Serves the built page under /some/folder/, as a static host would.
-async fn serve_page() -> SocketAddr {
-    let page = tower_http::services::ServeDir::new(required("ACCEL_PAGE"));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().nest_service("/some/folder", page);
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    address
+/// The folder of the built page.
+pub fn page_folder() -> PathBuf {
+    required("ACCEL_PAGE")
 }
 
 impl Browser {
-    /// Starts a browser with a window of that size.
+    /// Starts a browser with a window of that size, and the page under /some/folder/ on a static host.
     pub async fn start(width: u32, height: u32) -> Self {
-        let address = serve_page().await;
+        Self::with(Host::of_folder(page_folder()), "some/folder/", &[&format!("--window-size={width},{height}")]).await
+    }
+
+    /// Starts a browser with further arguments and the page at `path` of `host`.
+    pub async fn with(host: Host, path: &str, arguments: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let process = Command::new(required("CHROMEDRIVER"))
             .arg(format!("--port={port}"))
@@ -59,7 +60,6 @@ impl Browser {
         let mut capabilities = DesiredCapabilities::chrome();
         capabilities.set_binary(required("CHROME").to_str().unwrap()).unwrap();
         let profile_argument = format!("--user-data-dir={}", profile.path().display());
-        let size = format!("--window-size={width},{height}");
         for argument in [
             "--headless=new",
             "--no-sandbox",
@@ -70,10 +70,13 @@ impl Browser {
             "--disable-sync",
             "--no-first-run",
             &profile_argument,
-            &size,
-        ] {
+        ]
+        .iter()
+        .chain(arguments)
+        {
             capabilities.add_arg(argument).unwrap();
         }
+        capabilities.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
         accel_model::client::choose_tls();
@@ -84,7 +87,12 @@ impl Browser {
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         };
-        Self { driver, page: format!("http://{address}/some/folder/"), _process: process, _profile: profile }
+        Self { driver, page: format!("http://{}/{path}", host.address()), host, _process: process, _profile: profile }
+    }
+
+    /// Opens another address than the page's.
+    pub async fn open_address(&self, address: &str) {
+        self.driver.goto(address).await.unwrap();
     }
 
     /// Opens the page at `fragment` (may be empty), loading it anew.
@@ -94,9 +102,9 @@ impl Browser {
         self.driver.goto(format!("{}{fragment}", self.page)).await.unwrap();
     }
 
-    /// Where the page comes from, as servers see it.
-    pub fn origin(&self) -> &str {
-        self.page.trim_end_matches("/some/folder/")
+    /// The origin of the page, as servers see it.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.host.address())
     }
 
     /// The first element that `css` selects.
@@ -162,8 +170,16 @@ impl Browser {
         self.driver.screenshot(&folder.join(name)).await.unwrap();
     }
 
-    /// Closes the browser.
+    /// The errors that the browser's console shows since they were last asked for: what a test brings about on purpose.
+    pub async fn console_errors(&self) -> Vec<String> {
+        let entries = self.driver.browser_log().await.unwrap();
+        entries.into_iter().filter(|entry| entry.level == "SEVERE").map(|entry| entry.message).collect()
+    }
+
+    /// Closes the browser; no error may be in its console.
     pub async fn end(self) {
+        let errors = self.console_errors().await;
+        assert!(errors.is_empty(), "the browser's console shows errors: {errors:#?}");
         self.driver.quit().await.unwrap();
     }
 }

@@ -13,16 +13,13 @@ use accel_core::score::Scorer;
 use accel_core::trace::views::Views;
 use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
-use accel_ui::module::Module;
 use accel_ui::run::Phase;
 use accel_ui::worker::Worker;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
+use wasm_bindgen::JsValue;
 
-use accel_worker::protocol::{LOADER, Place, Reply, Request, Scored, pack, read, unpack};
-
-/// What the files of the page's own module are called.
-const PAGE: &str = "accel-app";
+use accel_worker::protocol::{Place, Reply, Request, Scored, pack, read, unpack};
 
 /// How long a worker may take to notice a cancel before it is replaced.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -127,7 +124,10 @@ impl Engine {
             views: RwSignal::new(None),
             traffic: RwSignal::new(None),
             compared: RwSignal::new(None),
-            worker: Worker::new("Choose larger tiles, fewer tokens or a shorter trace, or use the command line"),
+            worker: Worker::new(
+                "accel-worker",
+                "Choose larger tiles, fewer tokens or a shorter trace, or use the command line",
+            ),
             inner: StoredValue::new_local(Inner::default()),
         }
     }
@@ -144,11 +144,11 @@ impl Engine {
                 Err(error) => self.phase.set(Phase::Failed(error)),
             },
             Err(error) => {
+                self.inner.update_value(|inner| inner.waiting.clear());
                 self.phase.set(Phase::Failed(error));
-                self.send_file();
             }
         };
-        self.worker.start(script(), Rc::new(handler));
+        self.worker.start(Rc::new(move || self.file()), Rc::new(handler));
     }
 
     /// Runs `recipe`, in place of what may be running, with scores by the model of the server at `scorer`, if given.
@@ -169,14 +169,14 @@ impl Engine {
             .unwrap_or_default();
         self.ran.set(true);
         self.phase.set(Phase::Running { share: None, what: "trace".into() });
-        self.send(&Request::Run { id, recipe, scorer }, None);
+        self.send(&Request::Run { id, recipe, scorer });
     }
 
     /// Shows what is known of one of the last runs, in place of what may be running; false where it is not known.
     pub(crate) fn show_again(self, recipe: &Recipe) -> bool {
         let Some(answer) = recipe.to_json().ok().and_then(|json| self.known(&json)) else { return false };
         if self.inner.with_value(|inner| inner.started) {
-            self.send(&Request::Cancel, None);
+            self.send(&Request::Cancel);
         }
         self.inner.update_value(|inner| inner.id += 1);
         self.show(answer, 0.0, true);
@@ -246,7 +246,7 @@ impl Engine {
 
     /// Stops the run; a worker that does not answer is replaced.
     pub(crate) fn cancel(self) {
-        self.send(&Request::Cancel, None);
+        self.send(&Request::Cancel);
         let id = self.inner.with_value(|inner| inner.id);
         set_timeout(
             move || {
@@ -254,7 +254,6 @@ impl Engine {
                 if same && self.phase.with_untracked(Phase::is_running) {
                     self.phase.set(Phase::Failed(Error::Cancelled));
                     self.worker.replace();
-                    self.send_file();
                 }
             },
             PATIENCE,
@@ -264,13 +263,17 @@ impl Engine {
     /// Hands a file to the worker; recipes may name it from now on.
     pub(crate) fn set_file(self, name: String, bytes: Uint8Array) {
         self.inner.update_value(|inner| inner.file = Some((name, bytes)));
-        self.send_file();
+        // One that starts from now on gets it first.
+        let message = self.file().filter(|_| self.worker.is_there());
+        if let Some(Err(error)) = message.map(|message| self.worker.send(message)) {
+            self.phase.set(Phase::Failed(error));
+        }
     }
 
-    fn send_file(self) {
-        if let Some((name, bytes)) = self.inner.with_value(|inner| inner.file.clone()) {
-            self.send(&Request::File { name }, Some(&bytes));
-        }
+    /// What hands the file to a worker.
+    fn file(self) -> Option<JsValue> {
+        let (name, bytes) = self.inner.with_value(|inner| inner.file.clone())?;
+        pack(&Request::File { name }, Some(&bytes)).ok()
     }
 
     /// Asks for scored accesses; they arrive in `records`.
@@ -286,7 +289,7 @@ impl Engine {
     /// Asks for the traffic of the operators behind the newest answer; it arrives in `traffic`.
     pub(crate) fn ask_traffic(self) {
         if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
-            self.send(&Request::Traffic { recipe }, None);
+            self.send(&Request::Traffic { recipe });
         }
     }
 
@@ -307,7 +310,7 @@ impl Engine {
         let given = self.inner.with_value(|inner| inner.given);
         let recipe = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
         match recipe.filter(|_| given) {
-            None => self.send(&request, None),
+            None => self.send(&request),
             Some(recipe) => {
                 let first = self.inner.try_update_value(|inner| {
                     inner.waiting.push(request);
@@ -315,15 +318,15 @@ impl Engine {
                 });
                 if first == Some(true) {
                     let id = self.inner.with_value(|inner| inner.id);
-                    self.send(&Request::Run { id, recipe, scorer: None }, None);
+                    self.send(&Request::Run { id, recipe, scorer: None });
                 }
             }
         }
     }
 
-    fn send(self, request: &Request, file: Option<&Uint8Array>) {
+    fn send(self, request: &Request) {
         self.start();
-        if let Err(error) = pack(request, file).and_then(|message| self.worker.send(message)) {
+        if let Err(error) = pack(request, None).and_then(|message| self.worker.send(message)) {
             self.phase.set(Phase::Failed(error));
         }
     }
@@ -338,7 +341,7 @@ impl Engine {
                     inner.given = false;
                     std::mem::take(&mut inner.waiting)
                 });
-                waiting.unwrap_or_default().iter().for_each(|request| self.send(request, None));
+                waiting.unwrap_or_default().iter().for_each(|request| self.send(request));
             }
             Reply::Progress { id, done, total, what } if id == newest => {
                 // Until the trace is made nobody knows how much there is to do.
@@ -384,27 +387,4 @@ fn of_any_capacity(recipe: &str) -> String {
         recipe.to_json()
     });
     recipe.and_then(|json| json).unwrap_or_default()
-}
-
-/// The module `name` that lies beside the page. None where the page's head does not name the page's own.
-pub(crate) fn module(name: &str) -> Option<Module> {
-    Module::of_the_page().map(|page| page.beside(PAGE, name))
-}
-
-/// What the worker runs, and what loads `accel-extra` for it.
-fn script() -> Result<String, Error> {
-    let failed = || Error::Internal("the worker does not start: no script in the page's head".into());
-    let (worker, extra) = module("accel-worker").zip(module("accel-extra")).ok_or_else(failed)?;
-    Ok(format!(
-        r#"let extra;
-        self.{LOADER} = () => extra ??= (async () => {{
-            const module = await import("{}");
-            await module.default({{ module_or_path: "{}" }});
-            return module;
-        }})().catch((error) => {{ extra = undefined; throw error; }});
-        {}"#,
-        extra.script,
-        extra.wasm,
-        worker.start()
-    ))
 }

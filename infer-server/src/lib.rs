@@ -7,6 +7,7 @@
 //! - `error`: every refusal; `input`: what the body of a request asks for.
 //! - `work`: what requests and jobs have in common; [`jobs`]: the same in the background.
 //! - `http`: what all routes share; [`auth`]: the API key; `routes`: the endpoints, one module per kind.
+//! - [`page`]: the page's files, and what browsers are told with them.
 //! - [`service`]: all of it behind limits, key and logs.
 
 pub mod auth;
@@ -16,6 +17,7 @@ mod http;
 mod input;
 pub mod jobs;
 pub mod metrics;
+pub mod page;
 mod routes;
 pub mod scoring;
 pub mod service;

@@ -15,6 +15,7 @@ use infer_server::auth::ApiKey;
 use infer_server::health::Health;
 use infer_server::jobs::JobLimits;
 use infer_server::metrics::Metrics;
+use infer_server::page::Page;
 use infer_server::scoring::cache::{Cache, Disk, ENTRIES, ENTRIES_ON_DISK};
 use infer_server::scoring::queue::{self, Queue};
 use infer_server::scoring::remote::{self, Client, Kind, Secret};
@@ -182,7 +183,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let health = Health::default();
     let service = router(&config, health.clone());
     match &config.page {
-        Some(page) => tracing::info!(page = %page.display(), "serving the page"),
+        Some(page) => tracing::info!(page = %page.folder().display(), "serving the page"),
         None => tracing::warn!("no page found: only the API is served. Name the built page with --page DIR"),
     }
     tracing::info!(scorer = config.scoring.scorer().name(), "listening on http://{}", listener.local_addr()?);
@@ -286,17 +287,17 @@ pub(crate) fn start_logs(format: LogFormat) {
     }
 }
 
-/// The folder named, or the one that a release has next to the server's.
-fn find_page(named: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
-    let is_page = |dir: &PathBuf| dir.join("index.html").is_file();
-    match named {
-        Some(dir) if is_page(&dir) => Ok(Some(dir)),
-        Some(dir) => bail!("{} has no index.html. Build the page with `cargo xtask dist`", dir.display()),
+/// The page in the folder named, or in the one that a release has next to the server's.
+fn find_page(named: Option<PathBuf>) -> anyhow::Result<Option<Page>> {
+    let folder = match named {
+        Some(folder) => Some(folder),
         None => {
             let own = std::env::current_exe().context("cannot find where the server is installed")?;
-            Ok(own.parent().and_then(|bin| bin.parent()).map(|root| root.join("page")).filter(is_page))
+            let beside = own.parent().and_then(Path::parent).map(|root| root.join("page"));
+            beside.filter(|folder| folder.join("index.html").is_file())
         }
-    }
+    };
+    Ok(folder.map(Page::open).transpose()?)
 }
 
 /// Waits for Ctrl-C or, on Unix, SIGTERM. Requests under way are finished.

@@ -13,7 +13,6 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
@@ -24,14 +23,15 @@ use crate::auth::{self, ApiKey};
 use crate::health::Health;
 use crate::http::{FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
 use crate::jobs::{JobLimits, Jobs};
+use crate::page::Page;
 use crate::routes;
 use crate::scoring::Scoring;
 
 /// What the service is made of.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The folder of the built page; none serves a note on how to build it.
-    pub page: Option<PathBuf>,
+    /// The built page; none serves a note on how to build it.
+    pub page: Option<Page>,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<HeaderValue>,
     /// The largest request body in bytes.
@@ -91,15 +91,18 @@ pub fn router(config: &Config, health: Health) -> Router {
         .with_state(service.clone())
         .split_for_parts();
     let with_docs = api.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi));
-    let no_cache = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let whole = match &config.page {
-        Some(page) => with_docs.fallback_service(ServeDir::new(page)),
+        Some(page) => with_docs.fallback_service(page.service()),
         None => with_docs.route("/", get(page_is_missing)),
     };
     whole
         .layer(middleware::from_fn_with_state(service, count))
         .layer(DefaultBodyLimit::max(config.body_limit_bytes))
-        .layer(no_cache)
+        .layer(unless_set(header::CACHE_CONTROL, "no-cache"))
+        // Nothing is taken for a script that is not sent as one, and no other site learns from where it was reached.
+        .layer(unless_set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(unless_set(header::REFERRER_POLICY, "no-referrer"))
         .layer(CompressionLayer::new())
         .layer(cors(&config.cors_origins))
         .layer(TraceLayer::new_for_http())

@@ -476,6 +476,8 @@ async fn a_servers_model_scores_for_the_page() {
     browser.find("#run").await.click().await.unwrap();
     let script = "return document.querySelector('#error')?.innerText.includes('the server cannot be reached')";
     browser.wait_for("what is wrong", script).await;
+    // The console shows it as well.
+    browser.console_errors().await;
 
     browser.type_into("scorer", &server).await;
     browser.find("#run").await.click().await.unwrap();
@@ -631,7 +633,7 @@ async fn bounds_curves_devices_and_reasons() {
 }
 
 /// Waits for the prediction of what was asked last.
-async fn wait_for_prediction(browser: &Browser, state: &str) {
+pub(crate) async fn wait_for_prediction(browser: &Browser, state: &str) {
     let script = format!("return document.querySelector('#kernel-results')?.dataset.state === '{state}'");
     browser.wait_for("a prediction", &script).await;
 }

@@ -4,6 +4,8 @@
 #[cfg(feature = "browser")]
 mod browser;
 #[cfg(feature = "browser")]
+mod browser_delivery;
+#[cfg(feature = "browser")]
 mod browser_instrument;
 mod contributing;
 mod real_data;

@@ -8,6 +8,7 @@ use accel_tests::{accel, get, post, send, service};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use infer_server::health::Health;
+use infer_server::page::Page;
 use infer_server::service::{Config, router};
 use serde_json::{Value, json};
 
@@ -366,12 +367,13 @@ async fn health_documentation_and_a_missing_page() {
 #[tokio::test]
 async fn the_page_is_served_where_there_is_one() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("index.html"), "<p>here").unwrap();
-    let config = Config { page: Some(folder.path().to_owned()), ..Config::default() };
+    let html = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'\"><p>here";
+    std::fs::write(folder.path().join("index.html"), html).unwrap();
+    let config = Config { page: Some(Page::open(folder.path().to_owned()).unwrap()), ..Config::default() };
     for path in ["/", "/index.html"] {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = send(router(&config, Health::default()), request).await.unwrap();
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "<p>here"));
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, html));
         assert_eq!(answer.headers["cache-control"], "no-cache");
     }
     let outside = Request::get("/../Cargo.toml").body(Body::empty()).unwrap();

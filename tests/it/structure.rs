@@ -55,7 +55,10 @@ const ORDERS: [(&str, &[&str]); 12] = [
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
     (
         "infer-server/src",
-        &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],
+        &[
+            "metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "page",
+            "service",
+        ],
     ),
 ];
 
@@ -389,6 +392,19 @@ fn core_knows_no_user_of_its_own() {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for user in ["axum", "tokio", "leptos", "wasm-bindgen", "clap"] {
             assert!(!manifest.contains(user), "{folder} depends on {user}");
+        }
+    }
+}
+
+/// The page's policy forbids attributes that hold styles; `style:width=...` sets them another way.
+#[test]
+fn views_set_styles_one_by_one() {
+    for folder in ["app/src", "app/ui/src", "app/kernel/src"] {
+        let mut files = Vec::new();
+        sources(&root().join(folder), &mut files);
+        for (name, text) in files {
+            let found = text.lines().find(|line| line.contains(" style="));
+            assert_eq!(found, None, "{name}: write style:width=... (or another property)");
         }
     }
 }

@@ -95,10 +95,11 @@ fn main() -> anyhow::Result<()> {
 /// The steps that build the page to be looked at soon.
 const QUICK_PAGE: [Step; 2] = [Step("compiling the page", 105.0), Step("assembling the page", 2.0)];
 /// The steps that build the page to be hosted.
-const SMALL_PAGE: [Step; 3] = [
+const SMALL_PAGE: [Step; 4] = [
     Step("compiling the page, as small as it gets", 600.0),
     Step("assembling the page", 5.0),
     Step("optimising the page", 180.0),
+    Step("packing the page", 20.0),
 ];
 
 /// Builds the page and returns its folder.
@@ -112,7 +113,10 @@ fn build_page(shell: &Shell, steps: &mut Steps, build: Build) -> anyhow::Result<
         steps.next(|| page::optimise(shell, &Optimisers::find(shell)?, &page))?;
     }
     page::finish(shell, &page)?;
-    page::weigh(&page, build)?;
+    if build == Build::Small {
+        steps.next(|| page::pack(&page))?;
+        page::weigh(&page)?;
+    }
     Ok(page)
 }
 

@@ -1,7 +1,8 @@
-//! The static page: four WASM modules, their scripts, the style sheet and `index.html`.
+//! The static page: four WASM modules, their scripts, the style sheet, the service worker and `index.html`.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use accel_core::curve::{Curves, Grid};
@@ -9,6 +10,7 @@ use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, run};
 use anyhow::{Context as _, bail};
+use brotli::enc::BrotliEncoderParams;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use wasm_bindgen_cli_support::Bindgen;
@@ -20,18 +22,44 @@ use crate::tools::{Optimisers, WASM};
 struct Module {
     name: &'static str,
     /// The most bytes that module and script may take once gzipped.
-    budget: usize,
+    budget: u64,
     /// What is counted against the budget, in words.
     what: &'static str,
+}
+
+impl Module {
+    /// The file that wasm-bindgen makes of it.
+    fn wasm(&self) -> String {
+        format!("{}_bg.wasm", self.name)
+    }
+
+    /// The script that wasm-bindgen makes for it.
+    fn script(&self) -> String {
+        format!("{}.js", self.name)
+    }
 }
 
 /// The first is the page, which starts its worker; the others are loaded when they are needed.
 const MODULES: [Module; 4] = [
     Module { name: "accel-app", budget: 360_000, what: "page" },
-    Module { name: "accel-worker", budget: 420_000, what: "worker" },
+    Module { name: WORKER, budget: 420_000, what: "worker" },
     Module { name: "accel-extra", budget: 500_000, what: "importers and statistics, loaded on demand" },
     Module { name: "accel-kernel-page", budget: 930_000, what: "Kernel page, loaded on demand" },
 ];
+
+/// The module that runs what the page asks.
+const WORKER: &str = "accel-worker";
+/// The script that loads modules.
+const START: &str = "start.js";
+const STYLE: &str = "style.css";
+/// The answer that a first visitor sees.
+const FIRST: &str = "first.bin";
+const INDEX: &str = "index.html";
+/// Its name is the same in each version: browsers look there for the next one.
+const SERVICE_WORKER: &str = "sw.js";
+/// How names of packed files end.
+const GZIP: &str = ".gz";
+const BROTLI: &str = ".br";
 
 /// The crates that only a browser runs: the modules, and what they share.
 pub(crate) fn crates() -> impl Iterator<Item = &'static str> {
@@ -85,57 +113,70 @@ pub(crate) fn assemble(shell: &Shell, compiled: &Path, build: Build) -> anyhow::
         bindgen.input_path(&file).typescript(false).web(true)?;
         bindgen.generate(&page).with_context(|| format!("wasm-bindgen cannot read {}", file.display()))?;
     }
+    for name in [START, STYLE, SERVICE_WORKER] {
+        let source = shell.root.join("app").join(name);
+        fs::copy(&source, page.join(name)).with_context(|| format!("cannot copy {}", source.display()))?;
+    }
     Ok(page)
 }
 
-/// Optimises the modules and shortens the scripts, in place.
+/// Optimises the modules, and shortens scripts and styles, in place.
 pub(crate) fn optimise(shell: &Shell, optimisers: &Optimisers, page: &Path) -> anyhow::Result<()> {
     for module in &MODULES {
-        optimise_module(shell, &optimisers.wasm_opt, &wasm(page, module))?;
-        shorten(shell, &optimisers.esbuild, &script(page, module))?;
+        optimise_module(shell, &optimisers.wasm_opt, &page.join(module.wasm()))?;
+        shorten(shell, &optimisers.esbuild, &page.join(module.script()))?;
+    }
+    for name in [START, STYLE, SERVICE_WORKER] {
+        shorten(shell, &optimisers.esbuild, &page.join(name))?;
     }
     Ok(())
 }
 
-/// Names the page's own files by the content of all modules, so that a browser never mixes two versions, and writes
-/// `index.html`.
+/// Names all files by what they hold together, so that neither a browser nor a server ever mixes two versions, and writes
+/// `index.html` and the service worker, which name the others.
 pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
-    let [main, ..] = &MODULES;
-    let files = MODULES.iter().flat_map(|module| [wasm(page, module), script(page, module)]);
-    let digest = digest(&files.map(fs::read).collect::<Result<Vec<_>, _>>()?);
-    let named = |ending: &str| format!("{}-{digest}{ending}", main.name);
-    let (main_script, main_wasm) = (named(".js"), named("_bg.wasm"));
-    fs::rename(script(page, main), page.join(&main_script))?;
-    fs::rename(wasm(page, main), page.join(&main_wasm))?;
-    let style = fs::read(shell.root.join("app/style.css")).context("cannot read app/style.css")?;
-    let style_name = format!("style-{}.css", self::digest(std::slice::from_ref(&style)));
-    fs::write(page.join(&style_name), style)?;
-    let start = format!(
-        "<script type=\"module\">\n\
-         import init from './{main_script}';\n\
-         await init({{ module_or_path: './{main_wasm}' }});\n\
-         </script>"
-    );
     let (first, headline) = first_answer()?;
-    let first_name = format!("first-{}.bin", self::digest(std::slice::from_ref(&first)));
-    fs::write(page.join(&first_name), first)?;
-    let preload = format!(
-        "<link rel=\"modulepreload\" href=\"./{main_script}\" crossorigin=\"anonymous\">\n  \
-         <link rel=\"preload\" href=\"./{main_wasm}\" crossorigin=\"anonymous\" as=\"fetch\" type=\"application/wasm\">\n  \
-         <link id=\"first\" rel=\"preload\" href=\"./{first_name}\" crossorigin=\"anonymous\" as=\"fetch\">"
-    );
+    fs::write(page.join(FIRST), first)?;
     let source = fs::read_to_string(shell.root.join("index.html")).context("cannot read index.html")?;
+    let [main, on_demand @ ..] = &MODULES;
+    let files = [START, STYLE, FIRST].map(str::to_owned).into_iter();
+    let files: Vec<_> = files.chain(MODULES.iter().flat_map(|module| [module.script(), module.wasm()])).collect();
+    let mut parts = vec![source.clone().into_bytes(), headline.clone().into_bytes()];
+    for name in files.iter().map(String::as_str).chain([SERVICE_WORKER]) {
+        parts.push(fs::read(page.join(name))?);
+    }
+    let version = digest(&parts);
+    for name in &files {
+        fs::rename(page.join(name), page.join(versioned(name, &version)))?;
+    }
+    let named = |name: &str| versioned(name, &version);
+
     let mut html = Vec::new();
+    let mut in_comment = false;
     for line in source.lines() {
+        in_comment |= line.trim_start().starts_with("<!--");
         // What trunk replaces, we replace in the same way.
-        if line.contains("data-trunk-public-url") {
+        if in_comment {
+            in_comment = !line.contains("-->");
+        } else if line.contains("data-trunk-public-url") {
             html.push("  <base href=\"./\">".to_owned());
         } else if line.contains("data-trunk") && line.contains("rel=\"css\"") {
-            html.push(format!("  <link rel=\"stylesheet\" href=\"./{style_name}\">"));
-        } else if line.contains("data-trunk") && line.contains("data-type=\"worker\"") {
-            // Loaded by the page when it is needed.
+            html.push(format!("  <link rel=\"stylesheet\" href=\"./{}\">", named(STYLE)));
+        } else if line.contains("data-trunk") && line.contains("rel=\"copy-file\"") {
+            // Copied when the page was assembled.
+        } else if line.contains(START) {
+            html.push(line.replace(START, &format!("./{}", named(START))));
+            // Fetched at once, not when the script asks for them.
+            html.push(format!(
+                "  <link rel=\"modulepreload\" href=\"./{}\">\n  \
+                 <link rel=\"preload\" href=\"./{}\" crossorigin as=\"fetch\" type=\"application/wasm\">\n  \
+                 <link id=\"first\" rel=\"preload\" href=\"./{}\" crossorigin as=\"fetch\">",
+                named(&main.script()),
+                named(&main.wasm()),
+                named(FIRST)
+            ));
         } else if line.contains("data-trunk") && line.contains("rel=\"rust\"") {
-            html.push(format!("  {start}\n  {preload}"));
+            // Loaded by the page's script, or when it is needed.
         } else if line.contains("id=\"standing\"") {
             html.push(line.replace("><", &format!(">{headline}<")));
         } else if line.contains("data-trunk") {
@@ -144,7 +185,41 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
             html.push(line.to_owned());
         }
     }
-    fs::write(page.join("index.html"), html.join("\n") + "\n")?;
+    fs::write(page.join(INDEX), html.join("\n") + "\n")?;
+
+    // What each visit needs, and what is loaded on demand: the worker is, but runs everything.
+    let rest: Vec<_> = on_demand.iter().filter(|module| module.name != WORKER).collect();
+    let rest: Vec<_> = rest.iter().flat_map(|module| [named(&module.script()), named(&module.wasm())]).collect();
+    let first: Vec<_> = files.iter().map(|name| named(name)).filter(|name| !rest.contains(name)).collect();
+    let service_worker = fs::read_to_string(page.join(SERVICE_WORKER))?;
+    let constants = format!("const VERSION = {version:?}, FIRST = {first:?}, REST = {rest:?};\n");
+    fs::write(page.join(SERVICE_WORKER), constants + &service_worker)?;
+    Ok(())
+}
+
+/// `name` with `version` at its end, before what follows the name of a module.
+fn versioned(name: &str, version: &str) -> String {
+    let (stem, ending) = name.split_at(name.find("_bg.").or_else(|| name.rfind('.')).unwrap_or(name.len()));
+    format!("{stem}-{version}{ending}")
+}
+
+/// Packs every file with gzip and Brotli, as small as they get, into files beside it, so that no server need do it anew for
+/// each request.
+pub(crate) fn pack(page: &Path) -> anyhow::Result<()> {
+    let names = fs::read_dir(page)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    for path in names {
+        let bytes = fs::read(&path)?;
+        let packed = |ending: &str| {
+            let mut name = path.clone().into_os_string();
+            name.push(ending);
+            fs::File::create(name)
+        };
+        let mut gzip = GzEncoder::new(packed(GZIP)?, Compression::best());
+        gzip.write_all(&bytes)?;
+        gzip.finish()?;
+        let best = BrotliEncoderParams { size_hint: bytes.len(), ..BrotliEncoderParams::default() };
+        brotli::BrotliCompress(&mut bytes.as_slice(), &mut packed(BROTLI)?, &best)?;
+    }
     Ok(())
 }
 
@@ -162,48 +237,39 @@ fn first_answer() -> anyhow::Result<(Vec<u8>, String)> {
     Ok((bytes, outcome.headline))
 }
 
-/// Prints what each module takes once gzipped; fails where one is over its budget and `build` keeps to it.
-pub(crate) fn weigh(page: &Path, build: Build) -> anyhow::Result<()> {
+/// Prints what each module, and the first visit, takes once packed; fails where a module is over its budget.
+pub(crate) fn weigh(page: &Path) -> anyhow::Result<()> {
+    let names = fs::read_dir(page)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<anyhow::Result<Vec<_>>>()?;
+    // Bytes of the files that begin with one of `names`, packed as `ending` says.
+    let bytes = |wanted: &[&str], ending: &str| -> anyhow::Result<u64> {
+        let files = names.iter().filter(|name| name.ends_with(ending) && wanted.iter().any(|w| name.starts_with(w)));
+        files.map(|name| Ok(fs::metadata(page.join(name))?.len())).sum()
+    };
+    let line = |what: &str, wanted: &[&str]| -> anyhow::Result<(u64, String)> {
+        let (gzip, brotli) = (bytes(wanted, GZIP)?, bytes(wanted, BROTLI)?);
+        let kilobytes = |bytes: u64| bytes as f64 / 1000.0;
+        Ok((gzip, format!("{what}: {:.1} KB gzipped, {:.1} KB by Brotli", kilobytes(gzip), kilobytes(brotli))))
+    };
     let mut over = Vec::new();
     for module in &MODULES {
-        let mut bytes = 0;
-        for entry in fs::read_dir(page)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = name.ends_with(".wasm") || name.ends_with(".js");
-            if ours && name.starts_with(module.name) {
-                bytes += gzipped_bytes(&path)?;
-            }
-        }
-        let line = format!(
-            "{}: {:.1} KB gzipped (budget: {:.0})",
-            module.what,
-            bytes as f64 / 1000.0,
-            module.budget as f64 / 1000.0
-        );
-        match build {
-            Build::Small => println!("  {line}"),
-            Build::Quick => {}
-        }
-        if bytes > module.budget {
+        let (gzip, line) = line(module.what, &[module.name])?;
+        let line = format!("{line} (budget: {:.0} gzipped)", module.budget as f64 / 1000.0);
+        println!("  {line}");
+        if gzip > module.budget {
             over.push(line);
         }
     }
-    if build == Build::Small && !over.is_empty() {
+    let [main, ..] = &MODULES;
+    let visit = [INDEX, START, STYLE, FIRST].map(|name| name.split('.').next().unwrap_or(name));
+    println!("  {}", line("first visit in all", &[&visit[..], &[main.name]].concat())?.1);
+    if !over.is_empty() {
         bail!(
             "over budget: {}. Make it smaller, or raise the budget in xtask/src/page.rs and say why",
             over.join("; ")
         );
     }
     Ok(())
-}
-
-fn wasm(page: &Path, module: &Module) -> PathBuf {
-    page.join(format!("{}_bg.wasm", module.name))
-}
-
-fn script(page: &Path, module: &Module) -> PathBuf {
-    page.join(format!("{}.js", module.name))
 }
 
 fn digest(parts: &[Vec<u8>]) -> String {
@@ -248,15 +314,9 @@ fn optimise_module(shell: &Shell, wasm_opt: &Path, module: &Path) -> anyhow::Res
     Ok(())
 }
 
-/// Shortens `script`, an ES module, in place.
-fn shorten(shell: &Shell, esbuild: &Path, script: &Path) -> anyhow::Result<()> {
+/// Shortens `file`, a script or a style sheet, in place.
+fn shorten(shell: &Shell, esbuild: &Path, file: &Path) -> anyhow::Result<()> {
     let options = ["--minify", "--format=esm", "--allow-overwrite", "--log-level=warning"];
-    let out = format!("--outfile={}", script.display());
-    shell.command(esbuild).arg(script).args(options).arg(out).run()
-}
-
-fn gzipped_bytes(file: &Path) -> anyhow::Result<usize> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    std::io::copy(&mut fs::File::open(file)?, &mut encoder)?;
-    Ok(encoder.finish()?.len())
+    let out = format!("--outfile={}", file.display());
+    shell.command(esbuild).arg(file).args(options).arg(out).run()
 }

@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use accel_ground::error::Error;
 use accel_kernel::report::{Report, Request};
-use accel_ui::module::Module;
 use accel_ui::run::Phase;
 use accel_ui::worker::Worker;
 use leptos::prelude::*;
 
 use crate::worker::Reply;
 
-/// Identifier of the element that the page around it keeps for it; its attributes name the files of this module.
+/// Identifier of the element that the page around it keeps for it.
 pub(crate) const PLACE: &str = "kernel";
 
 /// What was answered, and to what.
@@ -41,7 +40,7 @@ impl Engine {
         let engine = Self {
             phase: RwSignal::new(Phase::Idle),
             answer: RwSignal::new(None),
-            worker: Worker::new("Choose smaller parameters, or use the command line"),
+            worker: Worker::new("accel-kernel-page", "Choose smaller parameters, or use the command line"),
             asked: StoredValue::new(None),
         };
         let handler = move |message: Result<_, Error>| {
@@ -51,7 +50,7 @@ impl Engine {
             });
             engine.handle(reply.unwrap_or_else(Reply::Failed));
         };
-        engine.worker.start(script(), Rc::new(handler));
+        engine.worker.start(Rc::new(|| None), Rc::new(handler));
         engine
     }
 
@@ -91,12 +90,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// What the worker runs: the files that the page around it named.
-fn script() -> Result<String, Error> {
-    let failed = |what: &str| Error::Internal(format!("the worker does not start: {what}"));
-    let place = document().get_element_by_id(PLACE).ok_or_else(|| failed("the page has no place for it"))?;
-    let file = |attribute: &str| place.get_attribute(attribute).ok_or_else(|| failed(attribute));
-    Ok(Module { script: file("data-script")?, wasm: file("data-wasm")? }.start())
 }

@@ -97,10 +97,10 @@ pub(super) fn cards(outcome: &Outcome, curves: Option<&Curves>) -> Option<Built>
 
     let cards = [Some(traffic), time, hits, enough, distance].into_iter().flatten().map(|card| {
         let bar = card.share.map(|share| {
-            let width = format!("width: {:.1}%", 100.0 * share);
+            let width = format!("{:.1}%", 100.0 * share);
             view! {
                 <div class="share" aria-hidden="true">
-                    <i style=width></i>
+                    <i style:width=width></i>
                 </div>
             }
         });

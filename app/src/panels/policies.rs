@@ -31,7 +31,7 @@ pub(super) fn policies(app: App, outcome: &Arc<Outcome>) -> Built {
             let title = title.clone();
             move |_| app.view.isolate(&title)
         };
-        let tick = least.map(|least| view! { <b style=format!("left: {least:.2}%")></b> });
+        let tick = least.map(|least| view! { <b style:left=format!("{least:.2}%")></b> });
         view! {
             <li class:pale=pale>
                 <button
@@ -45,7 +45,7 @@ pub(super) fn policies(app: App, outcome: &Arc<Outcome>) -> Built {
                     {title}
                 </button>
                 <div class="rank" aria-hidden="true">
-                    <i class=format!("s{}", i % SERIES) style=format!("width: {:.2}%", share(run.miss_bytes))></i>
+                    <i class=format!("s{}", i % SERIES) style:width=format!("{:.2}%", share(run.miss_bytes))></i>
                     {tick}
                 </div>
                 <span>{format_bytes(run.miss_bytes)}</span>

@@ -15,7 +15,7 @@ pub(super) fn traffic(app: App) -> Built {
     let place = NodeRef::<Div>::new();
     show_answer(place, app.engine.traffic, shown);
     let open = move |is_open: bool| {
-        if is_open && app.engine.traffic.with_untracked(Option::is_none) {
+        if is_open && app.engine.traffic.with_untracked(|traffic| !matches!(traffic, Some(Ok(_)))) {
             app.engine.ask_traffic();
         }
     };

@@ -41,16 +41,16 @@ fn fit_table(title: &'static str, fit: &Fit) -> Built {
         .zip(&fit.observed)
         .zip(&fit.expected)
         .map(|((category, observed), expected)| {
-            let bar = format!("width:{:.1}%", 100.0 * *observed as f64 / most);
-            let tick = format!("left:{:.1}%", 100.0 * expected / most);
+            let bar = format!("{:.1}%", 100.0 * *observed as f64 / most);
+            let tick = format!("{:.1}%", 100.0 * expected / most);
             view! {
                 <tr>
                     <th scope="row">{category.clone()}</th>
                     <td>{format_count(*observed)}</td>
                     <td>{format!("{expected:.1}")}</td>
                     <td class="bars">
-                        <i style=bar></i>
-                        <b style=tick></b>
+                        <i style:width=bar></i>
+                        <b style:left=tick></b>
                     </td>
                 </tr>
             }

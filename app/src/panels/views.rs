@@ -16,7 +16,7 @@ pub(super) fn views(app: App) -> Built {
     let place = NodeRef::<Div>::new();
     show_answer(place, app.engine.views, shown);
     let open = move |is_open: bool| {
-        if is_open && app.engine.views.with_untracked(Option::is_none) {
+        if is_open && app.engine.views.with_untracked(|views| !matches!(views, Some(Ok(_)))) {
             app.engine.ask_views();
         }
     };

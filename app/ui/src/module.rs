@@ -1,15 +1,22 @@
-//! The WASM modules that lie beside the page: the page's own, and those loaded on demand.
+//! The files that lie beside the page: WASM modules, which `start.js` loads, and others.
 
+use accel_ground::error::{Error, Place};
 use js_sys::Uint8Array;
 use leptos::prelude::{document, window};
-use wasm_bindgen::JsCast as _;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Response;
 
 /// The address that the element `selector` of the page's head names.
 pub fn link(selector: &str) -> Option<String> {
+    attribute(selector, "href")
+}
+
+/// The whole address that an attribute of the page's head stands for.
+fn attribute(selector: &str, name: &str) -> Option<String> {
     let element = document().query_selector(selector).ok().flatten()?;
-    js_sys::Reflect::get(&element, &"href".into()).ok()?.as_string()
+    js_sys::Reflect::get(&element, &name.into()).ok()?.as_string()
 }
 
 /// The bytes of the file at `address`; none where there is no such file, or no way to it.
@@ -19,36 +26,27 @@ pub async fn fetch(address: &str) -> Option<Vec<u8>> {
     Some(Uint8Array::new(&bytes).to_vec())
 }
 
-/// A module: the addresses of its two files.
-///
-/// They may stand between double quotes in a script, for they hold none: browsers write them as %22.
-#[derive(Debug, Clone)]
-pub struct Module {
-    /// The address of its script.
-    pub script: String,
-    /// The address of its WASM.
-    pub wasm: String,
+/// The script that loads modules, as `index.html` names it: a worker runs it as well.
+pub fn start_script() -> Option<String> {
+    attribute("#start", "src")
 }
 
-impl Module {
-    /// The module that the page was started from: its hashed names are in the page's head. None where they are not.
-    pub fn of_the_page() -> Option<Self> {
-        Some(Self { script: link("link[rel=modulepreload]")?, wasm: link("link[rel=preload][as=fetch]")? })
-    }
+/// The module `name`, loaded and started unless it was before; asked again after a failure, it is tried again.
+///
+/// # Errors
+///
+/// Why `what` cannot be loaded, in words.
+pub async fn load(name: &str, what: &str) -> Result<JsValue, Error> {
+    load_module(name).await.map_err(|error| {
+        let reason = error.dyn_into::<js_sys::Error>().map(|error| String::from(error.message())).unwrap_or_default();
+        let problem = format!("it could not be loaded: {reason}");
+        Error::input(what, Place::Whole, problem, "Check the connection and try again")
+    })
+}
 
-    /// The module `name`, which lies beside the module of the page, called `page`.
-    ///
-    /// Its name has no hash: that of the page's keeps it in step with the page.
-    pub fn beside(&self, page: &str, name: &str) -> Self {
-        let (folder, file) = self.wasm.rsplit_once('/').unwrap_or(("", &self.wasm));
-        let version = file.trim_start_matches(page).trim_end_matches(".wasm");
-        let address = |ending: &str| format!("{folder}/{name}{ending}?v={version}");
-        Self { script: address(".js"), wasm: address("_bg.wasm") }
-    }
-
-    /// The script that starts it.
-    pub fn start(&self) -> String {
-        let Self { script, wasm } = self;
-        format!(r#"import init from "{script}"; await init({{ module_or_path: "{wasm}" }});"#)
-    }
+#[wasm_bindgen]
+extern "C" {
+    /// Of `start.js`.
+    #[wasm_bindgen(catch, js_name = loadModule)]
+    async fn load_module(name: &str) -> Result<JsValue, JsValue>;
 }

@@ -1,26 +1,19 @@
 //! The worker's side of the module `accel-extra`, which is loaded when it is first needed.
 
-use accel_core::error::{Error, Place};
+use accel_core::error::Error;
 use accel_core::trace::Trace;
-use accel_worker::protocol::{self, Answer, LOADER};
-use js_sys::{Array, BigInt, Function, Promise, Reflect, Uint8Array};
+use accel_ui::module;
+use accel_worker::protocol::{self, Answer};
+use js_sys::{Array, BigInt, Function, Reflect, Uint8Array};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 
 /// The loaded module.
 pub(crate) struct Extra(JsValue);
 
-/// Loads the module; the browser keeps it, so that a second time takes none.
+/// Loads the module, unless it was loaded before.
 pub(crate) async fn load() -> Result<Extra, Error> {
-    let failed = |_: JsValue| {
-        let problem = "the part of the page that reads files and compares traces could not be loaded";
-        Error::input("the page", Place::Whole, problem, "Check the connection, or reload the page")
-    };
-    let loader: Function =
-        Reflect::get(&js_sys::global(), &LOADER.into()).and_then(JsCast::dyn_into).map_err(failed)?;
-    let promise: Promise = loader.call0(&JsValue::NULL).and_then(JsCast::dyn_into).map_err(failed)?;
-    JsFuture::from(promise).await.map(Extra).map_err(failed)
+    module::load("accel-extra", "the part of the page that reads files and compares traces").await.map(Extra)
 }
 
 impl Extra {

@@ -12,9 +12,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast as _, JsValue};
 
-/// What the script that starts the worker calls the function that loads the module `accel-extra`.
-pub const LOADER: &str = "loadExtra";
-
 /// To the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {

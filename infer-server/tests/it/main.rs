@@ -10,5 +10,6 @@ mod engines;
 mod fetch;
 mod kill;
 mod load;
+mod page;
 mod remote;
 mod serving;

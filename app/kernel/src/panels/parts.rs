@@ -8,13 +8,13 @@ use crate::number::time;
 pub(super) fn parts(report: &Report) -> impl IntoView + use<> {
     let most = report.parts.iter().map(|part| part.ms).fold(f64::MIN_POSITIVE, f64::max);
     let rows = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| {
-        let width = format!("width:{:.1}%", 100.0 * part.ms / most);
+        let width = format!("{:.1}%", 100.0 * part.ms / most);
         view! {
             <tr>
                 <th scope="row">{part.name.clone()}</th>
                 <td>{time(part.ms)}</td>
                 <td class="bars">
-                    <i style=width></i>
+                    <i style:width=width></i>
                 </td>
             </tr>
         }

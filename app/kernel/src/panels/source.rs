@@ -53,9 +53,10 @@ fn line_row(line: u32, text: &str, cost: Option<&LineCost>, levels: usize) -> im
         None => (0..5 + levels).map(|_| view! { <td></td> }.built()).collect_view(),
         Some(cost) => {
             let share = format!("{:.1} %", 100.0 * cost.share);
-            let width = format!("width:{:.1}%", (100.0 * cost.share).clamp(0.0, 100.0));
+            let width = format!("{:.1}%", (100.0 * cost.share).clamp(0.0, 100.0));
             let numbers = [cost.runs, cost.load_ops, cost.store_ops, cost.flops];
-            let mut cells = vec![view! { <td class="bars"><i style=width></i><small>{share}</small></td> }.built()];
+            let mut cells =
+                vec![view! { <td class="bars"><i style:width=width></i><small>{share}</small></td> }.built()];
             cells.extend(numbers.iter().chain(&cost.misses).map(|n| view! { <td>{count(*n)}</td> }.built()));
             cells.collect_view()
         }
