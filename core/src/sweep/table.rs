@@ -151,7 +151,8 @@ pub fn engine() -> String {
 }
 
 /// Fields of a recipe that a column of every table holds.
-const HELD: [&str; 2] = ["/memory/capacity_bytes", "/seed"];
+const HELD: [&str; 4] =
+    ["/memory/capacity_bytes", "/seed", "/memory/admission", "/memory/cost/physical/prefetch_depth"];
 
 /// The name of the column for each of the varied `fields`: the end of its pointer, as long as it takes to be the only one
 /// of that name. None where a column of every table holds it.
