@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use crate::flags::{self, Capacity, Named};
-use crate::parquet::{self, Labels};
+use accel_files::parquet::{self, Labels};
 use crate::progress::Bar;
 use crate::source::read_trace;
 

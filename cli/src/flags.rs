@@ -16,7 +16,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::parquet;
+use accel_files::parquet;
 
 /// Reads a value, and knows the names to choose from.
 #[derive(Clone)]

@@ -11,14 +11,13 @@ mod flags;
 mod kernel;
 mod list;
 mod parallel;
-mod parquet;
-mod pieces;
 mod plot;
 mod progress;
 mod scores;
 mod simulate;
 mod source;
 mod stream;
+mod sweep;
 mod table;
 mod trace;
 mod traffic;
@@ -50,6 +49,8 @@ enum Command {
     /// Show how misses fall as memory grows.
     Curve(curve::Curve),
     Compare(compare::Compare),
+    /// Run many experiments at once: a recipe, and axes along which it varies.
+    Sweep(sweep::Sweep),
     /// Show the DRAM traffic of an operator or a model by the size of fast memory: of the best tiling, and a lower bound.
     Traffic(traffic::Traffic),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
@@ -97,6 +98,9 @@ impl Cli {
 pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Compare(command) => {
+            return Ok(if command.run(out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Sweep(command) => {
             return Ok(if command.run(out)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Simulate(command) => command.run(out)?,

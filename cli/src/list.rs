@@ -17,7 +17,7 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use crate::flags::one_of;
-use crate::parquet;
+use accel_files::parquet;
 use crate::table::print_json;
 
 /// Lists what has a name.

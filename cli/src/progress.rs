@@ -7,8 +7,17 @@ pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
     pub(crate) fn new() -> Self {
+        Self::of("{msg:>8} {wide_bar} {percent:>3} % {eta}")
+    }
+
+    /// One that also tells how many are done, and how many a second.
+    pub(crate) fn counting() -> Self {
+        Self::of("{msg:>8} {wide_bar} {pos} of {len}, {per_sec}, {eta} left")
+    }
+
+    fn of(template: &str) -> Self {
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{msg:>8} {wide_bar} {percent:>3} % {eta}") {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self(bar)

@@ -1,12 +1,10 @@
 //! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
-use accel_core::import::oracle_general::Reading;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -23,8 +21,6 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
-use crate::parquet;
-use crate::pieces;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -340,79 +336,25 @@ impl Source {
     }
 }
 
-/// Enough of a file to detect its format.
-const HEAD: u64 = 64 * 1024;
-
 /// Reads a trace file, - for standard input, in `format` or the one that is detected; the format's name comes along.
 pub(crate) fn read_trace(
     path: &Path,
     format: Option<Format>,
     columns: Option<&Columns>,
 ) -> anyhow::Result<(Trace, &'static str)> {
-    let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
-    read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path)
+    warned(path, accel_files::trace::read(path, format, columns, &mut Bar::new())?)
 }
 
 /// Makes the trace of a recipe with the file at `path`, - for standard input, and prints its warnings.
 fn read_workload(recipe: &Recipe, path: &Path) -> anyhow::Result<(Trace, &'static str)> {
-    let is_stdin = path == Path::new("-");
-    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let (trace, format) = read_named(recipe, (!is_stdin).then_some(path), &name)?;
+    warned(path, accel_files::trace::read_workload(recipe, path, &mut Bar::new())?)
+}
+
+fn warned(path: &Path, (trace, format): (Trace, &'static str)) -> anyhow::Result<(Trace, &'static str)> {
     for warning in trace.warnings() {
-        eprintln!("warning: {name}: {warning}");
+        eprintln!("warning: {}: {warning}", accel_files::trace::name(path));
     }
     Ok((trace, format))
-}
-
-/// Parquet that is packed or piped is held while it is read; this is the most.
-const MOST_PARQUET: usize = 4 << 30;
-
-/// Of a file of weights only the header is read: the rest may be many gigabytes.
-fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Result<(Trace, &'static str)> {
-    let (workload, requests) = (&recipe.workload, recipe.measure.requests);
-    let columns = match workload {
-        Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
-        _ => None,
-    };
-    let cannot = || format!("cannot read {name}");
-    let mut bytes = Vec::new();
-    if let Some(path) = path {
-        let mut file = File::open(path).with_context(cannot)?;
-        (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
-        if let Some(columns) = columns
-            && bytes.starts_with(import::PARQUET)
-        {
-            return Ok((parquet::read(name, file, columns, &mut Bar::new())?, parquet::NAME));
-        }
-        // The format of the longest traces: its records are read while those before become a trace.
-        if file.metadata().with_context(cannot)?.is_file() && is_oracle_general(workload, name, &bytes) {
-            let mut reading = Reading::default();
-            let most = requests.unwrap_or(u64::MAX);
-            pieces::each(name, most, &mut Bar::new(), "reading", |piece| Ok(reading.push(name, piece)?))?;
-            return Ok((reading.finish(name)?, Format::OracleGeneral.name()));
-        }
-        let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));
-        file.take(rest).read_to_end(&mut bytes).with_context(cannot)?;
-    } else {
-        std::io::stdin().read_to_end(&mut bytes).with_context(cannot)?;
-    }
-    let input = Input::new(name, &bytes);
-    if let Some(columns) = columns
-        && input.head().starts_with(import::PARQUET)
-    {
-        let content = bytes::Bytes::from(input.whole(MOST_PARQUET, &mut Bar::new())?);
-        return Ok((parquet::read(name, content, columns, &mut Bar::new())?, parquet::NAME));
-    }
-    let (seed, capacity) = (recipe.seed, recipe.memory.capacity_bytes);
-    let (trace, format) = recipe.workload.trace_with((seed, capacity), &input, &mut Bar::new())?;
-    Ok((trace, format.name()))
-}
-
-/// Whether a file that begins with `head` is read as oracleGeneral.
-fn is_oracle_general(workload: &Workload, name: &str, head: &[u8]) -> bool {
-    let Workload::File(FileSource { format, columns: None, .. }) = workload else { return false };
-    let found = import::choose(*format, None, &Input::new(name, head));
-    found.is_ok_and(|format| format == Format::OracleGeneral)
 }
 
 fn is_link(source: &str) -> bool {

@@ -28,6 +28,7 @@ pub mod import;
 pub mod recipe;
 pub mod run;
 pub mod scenarios;
+pub mod sweep;
 pub mod tiling;
 pub mod traffic;
 pub mod validate;

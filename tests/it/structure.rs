@@ -12,10 +12,10 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 12] = [
+const ORDERS: [(&str, &[&str]); 13] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
-    ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
+    ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "sweep", "scenarios"]),
     (
         "core/kernel/src",
         &[
@@ -44,12 +44,13 @@ const ORDERS: [(&str, &[&str]); 12] = [
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
+    ("cli/files/src", &["parquet", "pieces", "trace", "sweep"]),
     (
         "cli/src",
         &[
-            "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
+            "progress", "flags", "source", "table", "plot", "analyze", "compare", "figures",
             "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
-            "kernel", "trace", "traffic",
+            "kernel", "sweep", "trace", "traffic",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
@@ -63,7 +64,7 @@ const ORDERS: [(&str, &[&str]); 12] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 15] = [
+const CRATES: [(&str, &str); 16] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
@@ -75,6 +76,7 @@ const CRATES: [(&str, &str); 15] = [
     ("accel-kernel-page", "app/kernel"),
     ("accel-worker", "app/worker"),
     ("accel-app", "app"),
+    ("accel-files", "cli/files"),
     ("accel-cli", "cli"),
     ("infer-server", "infer-server"),
     ("accel-trainer", "trainer"),

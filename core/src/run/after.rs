@@ -83,6 +83,7 @@ impl Finished {
         // What the questions seldom need is made again rather than kept.
         plan.future = Arc::default();
         plan.orders = Default::default();
+        plan.curve = None;
         Self { plan, ranked: None }
     }
 

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bound::lower::Lower;
 use crate::bound::{Bounds, Least, Misses, Reuses, Schedule, Value};
-use crate::curve::{CurveTasks, Curves, Grid, Question};
+use crate::curve::lru::LruCurve;
+use crate::curve::{CurveAnswer, CurveTasks, Curves, Grid, Question, is_stacked};
 use crate::error::Error;
 use crate::explain::{Reuse, explain, headline};
 use crate::memory::{Costing, Stated};
@@ -180,25 +181,52 @@ impl Plan {
         let mut recipe = self.recipe.clone();
         (recipe.memory.capacity_bytes, recipe.curve) = (capacity_bytes, None);
         recipe.memory.check()?;
-        self.rules.capacities(capacity_bytes)?;
+        self.sharing(recipe)
+    }
+
+    /// Another experiment on the trace of this one, without curves: `recipe` has the same workload, seed and part of the
+    /// trace. The trace and what is known of it are shared.
+    pub fn on_this_trace(&self, mut recipe: Recipe) -> Result<Self, Error> {
+        let of = |recipe: &Recipe| (recipe.seed, recipe.measure.requests, recipe.measure.ignore_size);
+        if of(&recipe) != of(&self.recipe) || recipe.workload != self.recipe.workload {
+            return Err(Error::Internal("a plan of another trace".into()));
+        }
+        recipe.curve = None;
+        recipe.check()?;
+        self.sharing(recipe)
+    }
+
+    fn sharing(&self, recipe: Recipe) -> Result<Self, Error> {
+        let rules = match recipe.memory.rules_like(&self.recipe.memory) {
+            true => Arc::clone(&self.rules),
+            false => Arc::new(recipe.memory.rules(&self.trace)?),
+        };
+        rules.capacities(recipe.memory.capacity_bytes)?;
+        let accesses = self.accesses();
+        let from = recipe.measure.begin(accesses)?;
+        let random = matches!(recipe.workload, Workload::Synthetic(_));
+        // The first plan makes the scores of all that want them by the same scorer.
+        let scored = recipe.scorer == self.recipe.scorer;
         let mut plan = Self {
-            recipe,
             details: self.details,
             trace: Arc::clone(&self.trace),
-            scores: Arc::clone(&self.scores),
+            scores: if scored { Arc::clone(&self.scores) } else { Arc::default() },
             sizes: Arc::clone(&self.sizes),
             future: Arc::clone(&self.future),
             orders: Default::default(),
             buckets: self.buckets.clone(),
-            costing: self.costing.clone(),
-            rules: Arc::clone(&self.rules),
-            from: self.from,
-            interval: self.interval,
+            costing: recipe.memory.cost.fit(self.trace.knows_operations(), random),
+            rules,
+            from,
+            interval: recipe.measure.interval(accesses - from)?,
             curve: None,
             passes: Vec::new(),
+            recipe,
         };
-        // The first plan makes the scores of all.
-        plan.passes = plan.all_passes().into_iter().filter(|pass| !matches!(pass, Pass::Scores)).collect();
+        plan.passes = plan.all_passes();
+        if scored {
+            plan.passes.retain(|pass| !matches!(pass, Pass::Scores));
+        }
         Ok(plan)
     }
 
@@ -325,6 +353,24 @@ impl Plan {
         }
     }
 
+    /// The answer of pass number `pass` from LRU's exact curve over the trace, where that pass is LRU's and the curve gives
+    /// what it would count: the whole trace, under no rules, timed by no device and watched for nothing.
+    pub fn from_curve(&self, pass: usize, curve: &LruCurve) -> Option<Answer> {
+        let watched = self.details.charts || self.details.reasons || self.costing.physical().is_some();
+        let plain = self.rules.are_plain() && is_stacked(&self.trace) && self.from == 0 && self.interval.is_none();
+        let (policy, reports) = match self.passes.get(pass)? {
+            Pass::Policy(policy) => (*policy, true),
+            Pass::Reference(kind) => (PolicySpec::from(*kind), false),
+            _ => return None,
+        };
+        if watched || !plain || policy != PolicyKind::Lru {
+            return None;
+        }
+        let capacity_bytes = self.recipe.memory.capacity_bytes;
+        let report = Report::new(policy, capacity_bytes, curve.counts(capacity_bytes)?);
+        Some(pass::found(&self.costing, report, None, reports))
+    }
+
     /// The evictions that access number `access` causes under `policy`, the worst first.
     pub fn evictions_at(&self, policy: PolicySpec, access: usize) -> Result<Vec<Eviction>, Error> {
         evictions_at(policy, &self.setup(policy), self.future(), &self.trace, &self.costing, access)
@@ -347,8 +393,8 @@ impl Plan {
         }
     }
 
-    /// The outcome and what is behind it, from the answers of all passes in their order.
-    pub fn finish(mut self, answers: Vec<Answer>) -> Result<(Outcome, Finished), Error> {
+    /// What is counted, and puts the answers of all passes together, in their order.
+    fn gather(&self, answers: Vec<Answer>) -> Result<Gathered, Error> {
         if answers.len() != self.passes() {
             return Err(Error::Internal("the run was finished before its last step".into()));
         }
@@ -358,35 +404,80 @@ impl Plan {
             0 => counted,
             from => Summary { requested_bytes: self.trace.sized().skip(from).map(|(_, bytes)| bytes).sum(), ..counted },
         };
-        let admission = self.recipe.memory.mode();
         let nothing_kept = Misses { objects: counted.accesses, bytes: counted.requested_bytes };
-        let mut schedules = match admission {
-            Admission::Always => Vec::new(),
-            Admission::Bypass => vec![Schedule { name: "nothing kept".into(), misses: nothing_kept, time_ms: None }],
+        let nothing_kept = match self.recipe.memory.mode() {
+            Admission::Always => None,
+            Admission::Bypass => Some(Schedule { name: "nothing kept".into(), misses: nothing_kept, time_ms: None }),
         };
-        let (mut runs, mut timelines, mut curve, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let (mut reuse, mut distances) = (Reuse::default(), Histogram::default());
+        let mut gathered = Gathered { counted, nothing_kept, ..Gathered::default() };
         for Answer(found) in answers {
             match found {
                 Found::Scores => {}
-                Found::Reuse(counts, stack) => (reuse, distances) = (counts, stack),
+                Found::Reuse(counts, stack) => (gathered.reuse, gathered.distances) = (counts, stack),
                 Found::Run(report, timeline) => {
-                    let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
-                    schedules.push(Schedule { name: report.policy.name(), misses, time_ms: report.time_ms() });
-                    runs.push(*report);
-                    timelines.extend(timeline);
+                    gathered.runs.push(*report);
+                    gathered.timelines.extend(timeline);
                 }
-                Found::Schedule(schedule) => schedules.push(schedule),
-                Found::Lower(found) => least = Some(found),
-                Found::Curve(answer) => curve.push(answer),
+                Found::Schedule(schedule) => gathered.schedules.push(schedule),
+                Found::Lower(found) => gathered.least = Some(found),
+                Found::Curve(answer) => gathered.curve.push(answer),
             }
         }
+        Ok(gathered)
+    }
+
+    /// The bounds, where they were asked for, and how far `runs` go from LRU to the best of them and of `others`.
+    fn enclose(&self, gathered: &Gathered, runs: &mut [Report], others: &[Schedule]) -> Option<Bounds> {
+        // Of equal schedules the first has its name in the answer.
+        let kept = gathered.nothing_kept.iter().cloned();
+        let schedules: Vec<Schedule> = kept.chain(runs.iter().map(schedule)).chain(others.iter().cloned()).collect();
+        let (admission, accesses) = (self.recipe.memory.mode(), gathered.counted.accesses);
+        let bounds = gathered.least.and_then(|least| least.bounds(admission, accesses, &self.costing, &schedules))?;
+        close_gaps(runs, &bounds, &schedules);
+        Some(bounds)
+    }
+
+    /// Who makes the scores.
+    fn scorer(&self) -> Scorer {
+        let named = self.recipe.scorer.unwrap_or_default();
+        self.scores.get().map_or(named.scorer(), |scores| scores.scorer)
+    }
+
+    /// What counts the time, where a device does or the prototype's constants do.
+    pub fn costing(&self) -> &Costing {
+        &self.costing
+    }
+
+    /// A report for each policy of the recipe and the bounds beside it, each as if the recipe named that policy alone, from
+    /// the answers of all passes in their order. The trace and the scores stay.
+    pub fn alone(&self, answers: Vec<Answer>) -> Result<Vec<Alone>, Error> {
+        let mut gathered = self.gather(answers)?;
+        let runs = std::mem::take(&mut gathered.runs);
+        // What a plan of one policy runs beside it, in that order.
+        let all: Vec<Schedule> = runs.iter().map(schedule).chain(std::mem::take(&mut gathered.schedules)).collect();
+        let is = |schedule: &Schedule, kind: PolicyKind| schedule.name == kind.name();
+        let references = REFERENCES.iter().filter_map(|kind| all.iter().find(|schedule| is(schedule, *kind)));
+        let packings = all.iter().filter(|schedule| PACKINGS.iter().any(|(name, _)| schedule.name == *name));
+        let others: Vec<Schedule> = references.chain(packings).cloned().collect();
+        let scorer = self.scorer();
+        let alone = |run: Report| {
+            let others: Vec<Schedule> = others.iter().filter(|it| it.name != run.policy.name()).cloned().collect();
+            let mut runs = [run];
+            let bounds = self.enclose(&gathered, &mut runs, &others);
+            let [report] = runs;
+            Alone { scorer: report.policy.info().scored().then_some(scorer), report, bounds }
+        };
+        Ok(runs.into_iter().map(alone).collect())
+    }
+
+    /// The outcome and what is behind it, from the answers of all passes in their order.
+    pub fn finish(self, answers: Vec<Answer>) -> Result<(Outcome, Finished), Error> {
+        let mut gathered = self.gather(answers)?;
+        let mut runs = std::mem::take(&mut gathered.runs);
+        let schedules = std::mem::take(&mut gathered.schedules);
+        let bounds = self.enclose(&gathered, &mut runs, &schedules);
+        let Gathered { counted, timelines, curve, mut reuse, distances, .. } = gathered;
         reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
-        let bounds =
-            least.and_then(|least: Least| least.bounds(admission, counted.accesses, &self.costing, &schedules));
-        if let Some(bounds) = &bounds {
-            close_gaps(&mut runs, bounds, &schedules);
-        }
         let validation = match &self.recipe.workload {
             Workload::Synthetic(s) if self.details.runs && self.recipe.measure.is_whole() => {
                 Some(validate::synthetic(&self.trace, Some(s.reuse_probability))?)
@@ -397,9 +488,8 @@ impl Plan {
             true => explain(&counted, &reuse, &runs, bounds.as_ref(), &self.costing),
             false => Vec::new(),
         };
-        let scorer = self.recipe.scorer.unwrap_or_default();
         let outcome = Outcome {
-            trace: summary,
+            trace: self.trace.summary(),
             cost: self.costing.stated(self.recipe.memory.capacity_bytes)?,
             headline: match self.details.explanation {
                 true => headline(&counted, &runs, bounds.as_ref()),
@@ -410,8 +500,8 @@ impl Plan {
             runs,
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
-            curve: self.curve.take().map(|tasks| tasks.finish(curve)).transpose()?,
-            scorer: self.scores.get().map_or(scorer.scorer(), |scores| scores.scorer),
+            curve: self.curve.as_ref().map(|tasks| tasks.finish(curve)).transpose()?,
+            scorer: self.scorer(),
             model: self.recipe.workload.model_facts()?,
             reuse,
             warnings: self.trace.warnings().to_vec(),
@@ -426,6 +516,39 @@ impl Plan {
         };
         Ok((outcome, Finished::new(self)))
     }
+}
+
+/// The answers of all passes.
+#[derive(Default)]
+struct Gathered {
+    /// The accesses that are counted.
+    counted: Summary,
+    runs: Vec<Report>,
+    timelines: Vec<Timeline>,
+    curve: Vec<CurveAnswer>,
+    least: Option<Least>,
+    /// What competes with the runs: to bring nothing in, where that is allowed, and other schedules.
+    nothing_kept: Option<Schedule>,
+    schedules: Vec<Schedule>,
+    reuse: Reuse,
+    distances: Histogram,
+}
+
+/// What a run attains.
+fn schedule(run: &Report) -> Schedule {
+    let misses = Misses { objects: run.misses, bytes: run.miss_bytes };
+    Schedule { name: run.policy.name(), misses, time_ms: run.time_ms() }
+}
+
+/// What one policy of a recipe comes to, as if the recipe named no other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alone {
+    /// The report.
+    pub report: Report,
+    /// How good any policy could be, where the recipe asks.
+    pub bounds: Option<Bounds>,
+    /// Who made the eviction scores, where the policy reads them.
+    pub scorer: Option<Scorer>,
 }
 
 /// Gives each run how far it goes from LRU to the best schedule known.

@@ -1,9 +1,9 @@
 //! The passes of a run over its trace.
 
-use super::Plan;
 use super::counter::Counter;
+use super::{Plan, schedule};
 use crate::bound::packing::Packing;
-use crate::bound::{Least, Misses, Schedule, Value};
+use crate::bound::{Least, Schedule, Value};
 use crate::curve;
 use crate::error::Error;
 use crate::explain::Reuse;
@@ -173,14 +173,7 @@ impl Running {
 
     /// What was found, after the last step.
     pub(super) fn finish(self, plan: &Plan) -> Result<Answer, Error> {
-        let found = |report: Report, timeline, reports| {
-            let report = if plan.costing == Costing::Prototype { report.by_prototype() } else { report };
-            if reports {
-                return Found::Run(Box::new(report), timeline);
-            }
-            let misses = Misses { objects: report.misses, bytes: report.miss_bytes };
-            Found::Schedule(Schedule { name: report.policy.name(), misses, time_ms: report.time_ms() })
-        };
+        let found = |report, timeline, reports| found(&plan.costing, report, timeline, reports).0;
         let unfinished = || Error::Internal("a pass was finished before its last step".into());
         Ok(Answer(match self {
             Self::Scores => Found::Scores,
@@ -201,4 +194,13 @@ impl Running {
             Self::Curve { answer, .. } => Found::Curve(answer.ok_or_else(unfinished)?),
         }))
     }
+}
+
+/// What a run of a policy came to: a report, or a schedule for the bounds.
+pub(super) fn found(costing: &Costing, report: Report, timeline: Option<Timeline>, reports: bool) -> Answer {
+    let report = if *costing == Costing::Prototype { report.by_prototype() } else { report };
+    if reports {
+        return Answer(Found::Run(Box::new(report), timeline));
+    }
+    Answer(Found::Schedule(schedule(&report)))
 }

@@ -9,6 +9,7 @@
 
 use crate::bound::Misses;
 use crate::order;
+use crate::sim::Counts;
 use crate::trace::Trace;
 use crate::trace::reuse::StackDistances;
 
@@ -20,6 +21,8 @@ pub struct LruCurve {
     accesses: u64,
     requested_bytes: u64,
     largest: u64,
+    /// Bytes of the tensors used last, one more of them each time: what is resident at the end are the first that fit.
+    stack: Vec<u64>,
 }
 
 impl LruCurve {
@@ -37,8 +40,20 @@ impl LruCurve {
         };
         let reuses = reuses.into_iter().map(add).collect();
         let summary = trace.summary();
+        let (mut seen, mut bytes) = (vec![false; sizes.len()], 0);
+        let last_uses = trace.accesses().iter().rev().filter(|tensor| {
+            let first = !seen[**tensor as usize];
+            seen[**tensor as usize] = true;
+            first
+        });
+        let add = |tensor: &u32| {
+            bytes += sizes[*tensor as usize];
+            bytes
+        };
+        let stack = last_uses.map(add).collect();
         Self {
             reuses,
+            stack,
             accesses: summary.accesses,
             requested_bytes: summary.requested_bytes,
             largest: trace.tensors().iter().map(|t| t.bytes).max().unwrap_or(0),
@@ -53,6 +68,21 @@ impl LruCurve {
         let hits = self.reuses.partition_point(|(distance, _)| *distance <= capacity);
         let hit_bytes = hits.checked_sub(1).map_or(0, |last| self.reuses[last].1);
         Some(Misses { objects: self.accesses - hits as u64, bytes: self.requested_bytes - hit_bytes })
+    }
+
+    /// What a run at `capacity` bytes counts; none below the largest tensor.
+    pub fn counts(&self, capacity: u64) -> Option<Counts> {
+        let misses = self.misses(capacity)?;
+        let residents = self.stack.partition_point(|bytes| *bytes <= capacity) as u64;
+        Some(Counts {
+            hits: self.accesses - misses.objects,
+            misses: misses.objects,
+            hit_bytes: self.requested_bytes - misses.bytes,
+            miss_bytes: misses.bytes,
+            // Every miss brought its tensor in.
+            evictions: misses.objects - residents,
+            ..Counts::default()
+        })
     }
 
     /// The smallest capacity, of those that hold the largest tensor, that hits at least `hits` times.

@@ -133,7 +133,7 @@ pub struct Curves {
 }
 
 /// Whether LRU's curve is exact: stack distances give its hits where sizes, ages and shared prefixes do not change them.
-fn is_stacked(trace: &Trace) -> bool {
+pub fn is_stacked(trace: &Trace) -> bool {
     trace.resizes().is_empty() && trace.parents().is_empty() && !trace.expires()
 }
 
@@ -473,6 +473,7 @@ mod tests {
     use super::*;
     use crate::policy::POLICIES;
     use crate::score::heuristic;
+    use crate::sim::Report;
     use crate::trace::testing::trace;
 
     #[test]
@@ -533,6 +534,14 @@ mod tests {
             let answers = (0..plan.tasks()).map(|i| plan.run(i).unwrap()).collect();
             let curves = plan.finish(answers).unwrap();
             prop_assert_eq!(curves.curves.len(), kinds.len());
+            let exact = LruCurve::new(&trace);
+            for point in &curves.curves[0].points {
+                let setup = Setup { admission, ..Setup::new(&sizes, point.capacity_bytes) };
+                let report = simulate(PolicyKind::Lru, &setup, &trace).unwrap();
+                if let Some(counts) = exact.counts(point.capacity_bytes) {
+                    prop_assert_eq!(Report::new(PolicyKind::Lru.into(), point.capacity_bytes, counts), report);
+                }
+            }
             let bounds = curves.bounds.unwrap();
             for curve in &curves.curves {
                 for (i, point) in curve.points.iter().enumerate() {

@@ -294,6 +294,12 @@ impl Memory {
         Ok(rules)
     }
 
+    /// Whether what decides beside the policy is the same as in `other`, but for the capacity.
+    pub fn rules_like(&self, other: &Self) -> bool {
+        let of = |memory: &Self| (memory.admission, memory.watermark);
+        of(self) == of(other) && self.pinned == other.pinned && self.shares == other.shares
+    }
+
     /// The same where the tensors have no names. Fails if a rule needs them.
     pub fn nameless_rules(&self) -> Result<Rules, Error> {
         let fields = [("pinned", list(&self.pinned)), ("shares", list(&self.shares))];

@@ -369,7 +369,7 @@ impl Trace {
 }
 
 /// The size of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Number of accesses.
     pub accesses: u64,

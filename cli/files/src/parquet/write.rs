@@ -189,7 +189,7 @@ impl Table {
 }
 
 /// Writes `trace`, and its labels where they are asked for.
-pub(crate) fn write(trace: &Trace, labels: Option<Labels>, progress: &mut dyn Progress) -> anyhow::Result<Vec<u8>> {
+pub fn write(trace: &Trace, labels: Option<Labels>, progress: &mut dyn Progress) -> anyhow::Result<Vec<u8>> {
     let most = trace.largest_sizes().into_iter().max().unwrap_or_default();
     i64::try_from(most).context("Parquet holds sizes below 2^63 only: use smaller tiles")?;
     let mut all = columns(trace);

@@ -15,9 +15,9 @@ use super::column::{Access, Column, Of};
 
 /// The labels of a trace in a memory.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Labels {
+pub struct Labels {
     /// The capacity for which Belady decides.
-    pub(crate) capacity_bytes: u64,
+    pub capacity_bytes: u64,
 }
 
 /// Columns of the past: contexts in the order of `CONTEXTS` of `score::history`, and all accesses together.

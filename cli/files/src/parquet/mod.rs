@@ -18,11 +18,11 @@ use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-pub(crate) use labels::Labels;
-pub(crate) use write::write;
+pub use labels::Labels;
+pub use write::write;
 
 /// The name of the format on the command line.
-pub(crate) const NAME: &str = "parquet";
+pub const NAME: &str = "parquet";
 /// Rows between two reports of progress.
 const REPORT: u64 = 1 << 16;
 
@@ -201,7 +201,7 @@ fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
 
 /// Reads a trace as it is written here, the prototype's records, or requests whose columns are chosen or detected by their
 /// names.
-pub(crate) fn read(
+pub fn read(
     name: &str,
     file: impl ChunkReader + 'static,
     columns: Option<&Columns>,

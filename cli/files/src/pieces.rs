@@ -11,7 +11,7 @@ use accel_core::progress::{Flow, Progress};
 use anyhow::Context as _;
 
 /// Bytes of a piece: whole records.
-pub(crate) const PIECE: usize = 64 * 1024 * RECORD;
+pub const PIECE: usize = 64 * 1024 * RECORD;
 /// Pieces that are read ahead.
 const AHEAD: usize = 4;
 
@@ -23,7 +23,7 @@ struct Piece {
 
 /// Reads the content of the file, unpacked, from its start to its end or to the end of record number `most`, piece by
 /// piece; `what` is shown meanwhile.
-pub(crate) fn each(
+pub fn each(
     name: &str,
     most: u64,
     progress: &mut dyn Progress,
