@@ -15,7 +15,7 @@ use syn::{Attribute, Item, Meta, UseTree};
 const ORDERS: [(&str, &[&str]); 12] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
-    ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
+    ("core/src", &["explain", "tiling", "workload", "fit", "validate", "import", "recipe", "traffic", "run", "scenarios"]),
     (
         "core/kernel/src",
         &[
