@@ -315,7 +315,7 @@ impl Form {
     fn model_ref(&self) -> Result<ModelRef, Error> {
         Ok(match self.model.get() {
             custom if custom == CUSTOM => {
-                let config = ModelConfig::from_json(CUSTOM, self.config.get().as_bytes()).map_err(|e| {
+                let config = ModelConfig::of_any_family(CUSTOM, self.config.get().as_bytes()).map_err(|e| {
                     // Whatever is wrong with the pasted text belongs beside the text.
                     Error::field("config", "not usable", e.to_string(), "")
                 })?;
@@ -377,7 +377,7 @@ fn meaningful(
     let task = Task::from_name(&task.get()).unwrap_or_default();
     let config = match model.get() {
         name if name == MODEL_FILE => return Meaningful::of_file(task),
-        name if name == CUSTOM => ModelConfig::from_json(CUSTOM, config.get().as_bytes()),
+        name if name == CUSTOM => ModelConfig::of_any_family(CUSTOM, config.get().as_bytes()),
         name => presets::find(&name).and_then(presets::Preset::config),
     };
     let mut fields = config.map_or_else(|_| Meaningful::of_file(task), |config| Meaningful::of(&config, task));

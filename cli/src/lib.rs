@@ -7,6 +7,7 @@ mod convert;
 mod curve;
 mod explain;
 mod figures;
+mod fit;
 mod flags;
 mod kernel;
 mod list;
@@ -53,6 +54,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Show the DRAM traffic of an operator or a model by the size of fast memory: of the best tiling, and a lower bound.
     Traffic(traffic::Traffic),
+    /// Say whether a model fits a device, with the sum, and the longest context and the largest batch that do.
+    Fit(fit::Fit),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
     /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
@@ -107,6 +110,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Bounds(command) => command.run(out)?,
         Command::Curve(command) => command.run(out)?,
         Command::Traffic(command) => command.run(out)?,
+        Command::Fit(command) => command.run(out)?,
         Command::Explain(command) => command.run(out)?,
         Command::Kernel(command) => command.run(out)?,
         Command::Trace(command) => command.run(out)?,

@@ -245,7 +245,7 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         let input = Input::new(model, &bytes);
         if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
             input.check()?;
-            return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, strip_mark(&bytes))?)));
+            return Ok(ModelRef::Config(Box::new(ModelConfig::of_any_family(model, strip_mark(&bytes))?)));
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }

@@ -146,6 +146,9 @@ fn print(answer: &Answer, out: &mut dyn Write) -> anyhow::Result<()> {
             let (token, all) = (format_bytes(model.kv_bytes_per_token), format_bytes(model.kv_bytes));
             writeln!(out, "KV cache         {token} a token, {all} in all")?;
         }
+        if model.state_bytes > 0 {
+            writeln!(out, "states           {}, however many tokens", format_bytes(model.state_bytes))?;
+        }
     }
     Ok(())
 }

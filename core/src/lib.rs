@@ -24,6 +24,7 @@ pub use accel_ground::{by_name, closed, error, progress, rng, units};
 pub(crate) use accel_ground::{check, math};
 
 pub mod explain;
+pub mod fit;
 pub mod import;
 pub mod recipe;
 pub mod run;

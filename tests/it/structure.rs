@@ -15,7 +15,12 @@ use syn::{Attribute, Item, Meta, UseTree};
 const ORDERS: [(&str, &[&str]); 13] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
-    ("core/src", &["explain", "tiling", "workload", "validate", "import", "recipe", "traffic", "run", "sweep", "scenarios"]),
+    (
+        "core/src",
+        &[
+            "explain", "tiling", "workload", "fit", "validate", "import", "recipe", "traffic", "run", "sweep", "scenarios",
+        ],
+    ),
     (
         "core/kernel/src",
         &[

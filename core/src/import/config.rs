@@ -1,4 +1,4 @@
-//! Hugging Face's `config.json`: the shapes of a model.
+//! Hugging Face's `config.json`, and `params.json`: the shapes of a model.
 
 use super::input::{Input, strip_mark};
 use crate::error::Error;
@@ -14,7 +14,10 @@ pub(super) fn matches(head: &[u8]) -> bool {
     let head = head.trim_ascii_start();
     let names = |key: &[u8]| head.windows(key.len()).any(|part| part == key);
     head.starts_with(b"{")
-        && (names(b"\"model_type\"") || names(b"\"architectures\""))
+        && (names(b"\"model_type\"")
+            || names(b"\"architectures\"")
+            // Meta's and Mistral's params.json.
+            || (names(b"\"dim\"") && names(b"\"n_layers\"")))
         && !names(b"\"tensor_id\"")
         && !names(b"\"nodes\"")
 }
@@ -22,6 +25,6 @@ pub(super) fn matches(head: &[u8]) -> bool {
 /// Reads the shapes of a model.
 pub(super) fn model(input: &Input<'_>, progress: &mut dyn Progress) -> Result<ModelFile, Error> {
     let text = input.whole(MOST_BYTES, progress)?;
-    let config = ModelConfig::from_json(input.name, strip_mark(&text))?;
+    let config = ModelConfig::of_any_family(input.name, strip_mark(&text))?;
     Ok(ModelFile::Config(Box::new(config)))
 }

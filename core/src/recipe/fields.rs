@@ -18,8 +18,10 @@ use crate::memory::{Cost, Memory, Physical};
 use crate::rules::{AdmissionRule, AdmissionSpec, list};
 use crate::score::BuiltIn;
 use crate::units::{GIB, MB, MIB, parse_bytes};
+use crate::workload::config::ReadAs;
 use crate::workload::dtype::Dtype;
 use crate::workload::model_run::{Convolution, Fields as Meaningful, Task, Tiling};
+use crate::workload::parallel::Parallel;
 use crate::workload::plan::Dataflow;
 use crate::workload::requests::Requests;
 use crate::workload::synthetic::{ModelType, Pattern, Synthetic};
@@ -224,6 +226,16 @@ impl Written<Requests> for Form {
 
     fn read(_: &FieldInfo, text: &str) -> Result<Requests, Error> {
         Requests::parse(text)
+    }
+}
+
+impl Written<Parallel> for Form {
+    fn text(parallel: &Parallel) -> String {
+        parallel.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Parallel, Error> {
+        text.parse()
     }
 }
 
@@ -501,6 +513,32 @@ fields! {
         half: true,
         means: |model| model.kv_dtype,
         access: access!(model Optional<Name>, kv_dtype),
+    }
+    Parallel "How devices share the model, such as tensor=8,pipeline=2,expert=8,data=4,context=2,zero=3,recompute=full,\
+              offload=optimizer: what is counted is one of them (model)." {
+        pointer: "/workload/model/parallel",
+        name: "parallel",
+        id: "parallel",
+        flag: "parallel",
+        value_name: "KEY=VALUE,...",
+        title: "Devices that share it",
+        hint: "Such as tensor=8, pipeline=2, expert=8, data=4: what is counted is one of them.",
+        group: STORAGE,
+        means: |model| model.parallel,
+        access: access!(model Form, parallel),
+    }
+    ReadAs "A family whose layout a config.json of an unknown family is read with (model)." {
+        pointer: "/workload/model/read_as",
+        name: "read_as",
+        id: "read_as",
+        flag: "read-as",
+        value_name: "NAME",
+        title: "Unknown family",
+        empty: "refused",
+        value: Domain::Choice(choices::<ReadAs>),
+        group: STORAGE,
+        half: true,
+        access: access!(model Optional<Name>, read_as),
     }
     Tiling "How operators are cut into tiles: auto, by the mapping that moves the least, or fixed (model)." {
         pointer: "/workload/model/tiling",

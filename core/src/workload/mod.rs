@@ -11,6 +11,7 @@ pub mod requests;
 pub mod routing;
 pub mod synthetic;
 
+pub mod parallel;
 pub mod plan;
 pub mod train;
 

@@ -35,7 +35,7 @@ closed! {
 impl Optimizer {
     /// Its 32-bit states. Weights narrower than that have a 32-bit copy, which is the one that is updated (Micikevicius
     /// et al. 2018; with Adam that makes the 12 bytes per weight of Rajbhandari et al. 2020, section 3.1).
-    fn states(self, weight_bits: u64) -> Vec<&'static str> {
+    pub(crate) fn states(self, weight_bits: u64) -> Vec<&'static str> {
         let own: &[&str] = match self {
             Self::Sgd => &[],
             Self::Momentum => &["momentum"],

@@ -1,5 +1,6 @@
 //! Any recipe, run on the server: the same outcome as on the page and the command line; and the traffic of operators.
 
+use accel_core::fit::{Fit, Question};
 use accel_core::recipe::Recipe;
 use accel_core::run::Outcome;
 use accel_core::traffic::{Curve, Subject, Traffic};
@@ -16,7 +17,7 @@ use crate::work;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
-    OpenApiRouter::new().routes(routes!(run_recipe)).routes(routes!(traffic))
+    OpenApiRouter::new().routes(routes!(run_recipe)).routes(routes!(traffic)).routes(routes!(fits))
 }
 
 /// Run a recipe.
@@ -71,4 +72,19 @@ async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Jso
     let (_stop, mut progress) = service.start()?;
     let answer = move || question.curve(None, &mut progress).map_err(ApiError::body);
     work::blocking(answer).await.map(Json)
+}
+
+/// Whether a model fits a device, and how much of it would.
+#[utoipa::path(
+    post, path = "/v1/fit", tag = "recipes",
+    request_body(content = Object, description = "A run of a model, as a recipe has it, and the bytes of a device",
+        example = json!({"model": {"model": "llama-3.1-70b", "parallel": "tensor=8", "prompt_tokens": 8192},
+                         "budget_bytes": 80000000000u64})),
+    responses(
+        (status = 200, description = "What a device holds and sends, whether it fits, the longest context and the largest batch that do", body = Object),
+        (status = 422, body = Refusal),
+    )
+)]
+async fn fits(Body(body): Body) -> Result<Json<Fit>, ApiError> {
+    Question::from_json("body", &body).and_then(|question| question.answer()).map_err(ApiError::body).map(Json)
 }

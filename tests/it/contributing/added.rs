@@ -39,14 +39,14 @@ fn the_format_is_detected_and_read() {
     assert!(error.to_string().starts_with("b, line 2: "), "{error}");
 }
 
-/// bigcode/starcoder2-3b: its published weights are 3,030,371,328 parameters.
+/// arcee-ai/AFM-4.5B: transformers builds 4,619,184,640 parameters of its configuration.
 #[test]
 fn the_family_is_read_from_a_configuration() {
-    let file = br#"{"model_type":"starcoder2","hidden_size":3072,"intermediate_size":12288,"num_hidden_layers":30,
-        "num_attention_heads":24,"num_key_value_heads":2,"vocab_size":49152,"max_position_embeddings":16384,
-        "torch_dtype":"bfloat16"}"#;
+    let file = br#"{"model_type":"arcee","hidden_size":2560,"intermediate_size":18432,"num_hidden_layers":36,
+        "num_attention_heads":20,"num_key_value_heads":4,"head_dim":128,"vocab_size":128004,
+        "max_position_embeddings":65536,"torch_dtype":"bfloat16"}"#;
     let config = ModelConfig::from_json("config.json", file).unwrap();
-    assert_eq!(config.parameters(), 3_030_371_328);
+    assert_eq!(config.parameters(), 4_619_184_640);
 }
 
 #[test]

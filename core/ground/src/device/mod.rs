@@ -124,6 +124,9 @@ pub struct DeviceInfo {
     pub title: &'static str,
     /// On-chip memory in bytes; none where unpublished.
     pub on_chip_bytes: Option<u64>,
+    /// Memory below in bytes, as the makers' data sheets state it (a GB is 10^9 bytes there, but for TPUs, whose documentation
+    /// gives GiB); none where the user chooses how much there is.
+    pub dram_bytes: Option<u64>,
     pub(super) on_chip_gb_s: Option<f64>,
     pub(super) dram_gb_s: f64,
     pub(super) dram_latency_ns: Option<f64>,

@@ -7,8 +7,10 @@ use crate::closed;
 use crate::error::Error;
 use crate::units::MIB;
 use crate::workload::ModelRef;
-use crate::workload::config::{Facts, ModelConfig, Tokens, Transformer};
+use crate::workload::config::layers::{Model, Tokens};
+use crate::workload::config::{Facts, ModelConfig, ReadAs, Transformer};
 use crate::workload::dtype::{Bits, Dtype, product};
+use crate::workload::parallel::Parallel;
 use crate::workload::plan::{Dataflow, Order, Tiles};
 use crate::workload::requests::{Request, Requests};
 use crate::workload::routing::Routing;
@@ -67,24 +69,31 @@ pub struct Fields {
     pub optimizer: bool,
     /// [`ModelRun::routing`].
     pub routing: bool,
+    /// [`ModelRun::parallel`].
+    pub parallel: bool,
 }
 
 impl Fields {
     /// Those of a run of `config`.
     pub fn of(config: &ModelConfig, task: Task) -> Self {
+        if let ModelConfig::Unknown(unknown) = config {
+            // What it would be read as, if that is asked for.
+            return unknown.read_as(ReadAs::Llama).map_or_else(|_| Self::of_file(task), |known| Self::of(&known, task));
+        }
         let transformer = config.transformer();
         let training = task == Task::Training;
         let decoder = transformer.filter(|model| !model.encodes_only());
         let serves = decoder.is_some() && !training;
         Self {
             prompt_tokens: transformer.is_some(),
-            decode_tokens: serves || decoder.is_some_and(|model| model.num_decoder_layers.is_some()),
+            decode_tokens: serves || decoder.is_some_and(Transformer::two_stacks),
             requests: serves,
             steps: !serves,
             kv_dtype: serves,
             convolution: matches!(config, ModelConfig::Resnet(_) | ModelConfig::Cnn(_)),
             optimizer: training,
             routing: transformer.is_some_and(|model| model.experts.is_some()),
+            parallel: transformer.is_some(),
         }
     }
 
@@ -99,6 +108,7 @@ impl Fields {
             convolution: true,
             optimizer: task == Task::Training,
             routing: false,
+            parallel: false,
         }
     }
 }
@@ -109,9 +119,15 @@ impl Fields {
 pub struct ModelRun {
     /// The model.
     pub model: ModelRef,
+    /// The family whose layout a file of an unknown family is read with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<ReadAs>,
     /// What it does.
     #[serde(skip_serializing_if = "is_default")]
     pub task: Task,
+    /// How devices share it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub parallel: Parallel,
     /// Sequences, images or rows worked on together, 1..=4096. Of requests that come at different times, as many run
     /// at once.
     pub batch_size: u64,
@@ -171,7 +187,9 @@ impl Default for ModelRun {
     fn default() -> Self {
         Self {
             model: ModelRef::Preset("mistral-7b".into()),
+            read_as: None,
             task: Task::Inference,
+            parallel: Parallel::default(),
             batch_size: 1,
             prompt_tokens: None,
             decode_tokens: None,
@@ -187,6 +205,11 @@ impl Default for ModelRun {
             routing: Routing::default(),
         }
     }
+}
+
+/// Bytes that `elements` of `bits` bits take, rounded up.
+fn bytes(elements: u64, bits: u64) -> Result<u64, Error> {
+    product(&[elements, bits]).map(|bits| bits.div_ceil(8))
 }
 
 /// The largest block by default.
@@ -218,10 +241,11 @@ impl ModelRun {
             refuse_field("dataflow", self.dataflow.is_some(), problem)?;
         }
         self.routing.check()?;
+        self.parallel.check()?;
         match &self.model {
             // What does not apply to it is known once the file is read.
             ModelRef::File { .. } => Ok(()),
-            model => self.check_model(&model.config()?),
+            _ => self.check_model(&self.model_config()?),
         }
     }
 
@@ -254,7 +278,27 @@ impl ModelRun {
     /// Checks the same fields; returns the configuration of a model that the recipe describes.
     pub fn check(&self) -> Result<ModelConfig, Error> {
         self.check_fields()?;
-        self.model.config()
+        self.model_config()
+    }
+
+    /// The configuration of a model that the recipe describes.
+    pub(crate) fn model_config(&self) -> Result<ModelConfig, Error> {
+        match &self.model {
+            ModelRef::Config(config) => self.known((**config).clone()),
+            model => self.known(model.config()?),
+        }
+    }
+
+    /// The configuration as one of a family that is known.
+    pub(super) fn known(&self, config: ModelConfig) -> Result<ModelConfig, Error> {
+        match (config, self.read_as) {
+            (ModelConfig::Unknown(unknown), Some(family)) => unknown.read_as(family),
+            (config, Some(family)) => {
+                let problem = format!("the model is of a family that is known ({})", config.family());
+                Err(Error::field("read_as", family.name(), problem, "Leave it out"))
+            }
+            (config, None) => config.check().map(|()| config),
+        }
     }
 
     pub(super) fn check_model(&self, config: &ModelConfig) -> Result<(), Error> {
@@ -263,6 +307,12 @@ impl ModelRun {
         refuse_field("routing", self.routing != Routing::default() && !means.routing, "the model has no experts")?;
         refuse_field("convolution", im2col && !means.convolution, "the model has no convolutions")?;
         refuse_field("kv_dtype", self.kv_dtype.is_some() && !means.kv_dtype, "nothing is kept in a KV cache here")?;
+        let shared = self.parallel != Parallel::default();
+        refuse_field(
+            "parallel",
+            shared && !means.parallel,
+            "only models with layers of attention or states are shared",
+        )?;
         self.check_optimizer()?;
         match config.transformer() {
             Some(transformer) => self.check_tokens(transformer, means),
@@ -299,14 +349,14 @@ impl ModelRun {
         }
         let served = self.requests.is_some() && !means.requests;
         refuse_field("requests", served, "only a decoder in inference serves requests")?;
-        if let (Tokens::Image(tokens), Some(given)) = (model.tokens(), self.prompt_tokens)
+        if let (Tokens::Image { all: tokens, .. }, Some(given)) = (model.model.tokens, self.prompt_tokens)
             && given != tokens
         {
             let problem = format!("the image makes {tokens} tokens");
             return Err(Error::field("prompt_tokens", given, problem, "Leave it out"));
         }
-        let longest = model.max_position_embeddings;
-        let two = model.num_decoder_layers.is_some();
+        let longest = model.positions();
+        let two = model.two_stacks();
         if let Some(requests) = self.requests.as_ref().filter(|all| two && all.0.iter().any(|r| r.shared_tokens > 0)) {
             let problem = "an encoder reads every prompt whole, and keeps nothing of its beginning for others";
             return Err(Error::field("requests", requests.text(), problem, "Leave the shared tokens out"));
@@ -338,10 +388,10 @@ impl ModelRun {
         if let Some(Requests(requests)) = &self.requests {
             return requests.clone();
         }
-        let two = model.num_decoder_layers.is_some();
-        let prompt_tokens = match model.tokens() {
-            Tokens::Image(tokens) => tokens,
-            Tokens::Chosen => self.prompt_tokens.unwrap_or_else(|| PROMPT_TOKENS.min(model.max_position_embeddings)),
+        let two = model.two_stacks();
+        let prompt_tokens = match model.model.tokens {
+            Tokens::Image { all, .. } => all,
+            Tokens::Chosen => self.prompt_tokens.unwrap_or_else(|| PROMPT_TOKENS.min(model.positions())),
         };
         let decode_tokens = match (self.task, self.decode_tokens) {
             _ if model.encodes_only() => 0,
@@ -354,7 +404,7 @@ impl ModelRun {
             }
             (Task::Inference, Some(tokens)) => tokens,
             (Task::Inference, None) if two => DECODE_TOKENS,
-            (Task::Inference, None) => DECODE_TOKENS.min(model.max_position_embeddings.saturating_sub(prompt_tokens)),
+            (Task::Inference, None) => DECODE_TOKENS.min(model.positions().saturating_sub(prompt_tokens)),
         };
         let request = Request { prompt_tokens, shared_tokens: 0, decode_tokens, arrival: 0 };
         (0..self.batch_size).map(|_| request).collect()
@@ -365,12 +415,29 @@ impl ModelRun {
         if config.dtype().bits() >= 16 { config.dtype() } else { Dtype::Bfloat16 }
     }
 
-    pub(super) fn bits(&self, config: &ModelConfig) -> Bits {
+    pub(crate) fn bits(&self, config: &ModelConfig) -> Bits {
         let activations = Self::activation_dtype(config);
+        let scheme = config.transformer().and_then(|model| model.quantization.kv);
         Bits {
             weights: self.weight_dtype.unwrap_or(config.dtype()).bits(),
             activations: activations.bits(),
-            kv: self.kv_dtype.unwrap_or(activations).bits(),
+            kv: self.kv_dtype.map(Dtype::bits).or(scheme).unwrap_or(activations.bits()),
+        }
+    }
+
+    /// Bytes of all weights, scales and zeros included.
+    pub(crate) fn weight_bytes(&self, config: &ModelConfig) -> Result<u64, Error> {
+        match (config.transformer(), self.weight_dtype) {
+            (Some(model), None) if !model.quantization.is_plain() => Ok(model.quantization.bytes(&model.model)),
+            _ => bytes(config.parameters(), self.bits(config).weights),
+        }
+    }
+
+    /// Bytes of the weights of a share of the model.
+    pub(crate) fn weight_bytes_of(&self, config: &ModelConfig, share: &Model) -> u64 {
+        match (config.transformer(), self.weight_dtype) {
+            (Some(model), None) => model.quantization.bytes(share),
+            _ => bytes(share.parameters(), self.bits(config).weights).unwrap_or(u64::MAX),
         }
     }
 
@@ -378,26 +445,34 @@ impl ModelRun {
     pub fn facts(&self) -> Result<Facts, Error> {
         let config = self.check()?;
         let bits = self.bits(&config);
-        let bytes = |elements: u64, bits: u64| product(&[elements, bits]).map(|bits| bits.div_ceil(8));
-        let (mut kv_bytes_per_token, mut kv_bytes) = (0, 0);
-        if let Some(model) = config.transformer()
-            && self.task == Task::Inference
-        {
-            kv_bytes_per_token = bytes(product(&[model.cached_layers(), model.kv_elements_per_layer()])?, bits.kv)?;
-            let requests = self.requests_of(model);
-            // What prompts have in common is kept once.
-            let common = requests.iter().map(|r| r.shared_tokens).max().unwrap_or(0);
-            let own = |r: &Request| r.prompt_tokens - r.shared_tokens + r.decode_tokens;
-            let tokens = common + requests.iter().map(own).sum::<u64>();
-            kv_bytes = product(&[kv_bytes_per_token, tokens])?;
-        }
-        Ok(Facts {
+        let mut facts = Facts {
             parameters: config.parameters(),
             active_parameters: config.active_parameters(),
-            weight_bytes: bytes(config.parameters(), bits.weights)?,
-            kv_bytes_per_token,
-            kv_bytes,
-        })
+            weight_bytes: self.weight_bytes(&config)?,
+            ..Facts::default()
+        };
+        if let Some(whole) = config.transformer() {
+            facts.notes.clone_from(&whole.notes);
+            let shared;
+            let mut model = whole;
+            if self.parallel != Parallel::default() {
+                let cuts = self.parallel.cuts();
+                shared = whole.share(cuts, whole.fullest_stage(cuts));
+                facts.weight_bytes = self.weight_bytes_of(&config, &shared.model);
+                model = &shared;
+            }
+            if self.task == Task::Inference {
+                let layers = &model.model;
+                facts.kv_bytes_per_token = bytes(layers.kept_per_token(), bits.kv)?;
+                let requests = self.requests_of(model);
+                // What prompts have in common is kept once.
+                let kept: Vec<(u64, u64)> =
+                    requests.iter().map(|r| (r.prompt_tokens + r.decode_tokens, r.shared_tokens)).collect();
+                facts.kv_bytes = bytes(layers.kept_elements(&kept), bits.kv)?;
+                facts.state_bytes = product(&[layers.state_bits(bits.activations).div_ceil(8), requests.len() as u64])?;
+            }
+        }
+        Ok(facts)
     }
 
     /// The name that errors and charts show.

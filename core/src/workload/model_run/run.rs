@@ -1,5 +1,6 @@
 //! The run: steps of the model, and the trace they make.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::cnn;
@@ -10,8 +11,9 @@ use super::transformer::{ExpertChoice, Passes};
 use crate::error::Error;
 use crate::tiling::Group;
 use crate::trace::Trace;
-use crate::workload::config::{ModelConfig, Network};
-use crate::workload::dtype::Bits;
+use crate::workload::config::{ModelConfig, Network, Transformer};
+use crate::workload::dtype::{Bits, Dtype};
+use crate::workload::parallel::{Parallel, Recompute};
 use crate::workload::plan::{Planner, Step, Tiles, Val};
 use crate::workload::routing::{ExpertLog, Routing};
 use crate::workload::train::train;
@@ -60,12 +62,14 @@ impl ModelRun {
             refuse_field("requests", self.requests.is_some(), problem)?;
             refuse_field("kv_dtype", self.kv_dtype.is_some(), problem)?;
             refuse_field("routing", self.routing != Routing::default(), "this file describes no experts")?;
+            refuse_field("parallel", self.parallel != Parallel::default(), "a graph is not cut into shares")?;
             self.check_optimizer()?;
         }
         match file {
             ModelFile::Config(config) => {
-                self.check_model(config)?;
-                self.plan_by(config, seed, None, tiles)
+                let config = self.known((**config).clone())?;
+                self.check_model(&config)?;
+                self.plan_by(&config, seed, None, tiles)
             }
             ModelFile::Operators(model) => {
                 model.check(self)?;
@@ -92,9 +96,15 @@ impl ModelRun {
         let bits = self.bits(config);
         let mut planner = Planner::new(config.family(), tiles);
         match config {
-            ModelConfig::Transformer(model) => {
+            ModelConfig::Transformer(whole) => {
+                let model = &*self.share_of(whole)?;
                 let experts = ExpertChoice::new(self, model, seed, log)?;
-                let mut passes = Passes::new(&mut planner, model, (self.task, tiles.tile_bytes), bits, experts);
+                let chosen = self.weight_dtype.map(Dtype::bits);
+                for note in &model.notes {
+                    planner.warn(note.clone());
+                }
+                let mut passes = Passes::new(&mut planner, model, (self.task, tiles.tile_bytes, chosen), bits, experts);
+                passes.parallel = self.parallel;
                 let requests = self.requests_of(model);
                 if self.task == Task::Inference && !model.encodes_only() {
                     let together = self.batch_size;
@@ -119,12 +129,37 @@ impl ModelRun {
                 let layers = mlp::MlpLayers::new(&mut planner, model, bits);
                 self.repeat(&mut planner, |_| layers.step(self.batch_size))?;
             }
+            ModelConfig::Unknown(_) => config.check()?,
             ModelConfig::Gemm(gemm) => {
                 let weights = mlp::store_gemm(&mut planner, gemm, bits);
                 self.repeat(&mut planner, |_| mlp::gemm(gemm, weights, self.batch_size, bits))?;
             }
         }
         Ok(planner)
+    }
+
+    /// The share of a model that a device has, of the stage that holds most.
+    fn share_of<'a>(&self, whole: &'a Transformer) -> Result<Cow<'a, Transformer>, Error> {
+        let parallel = self.parallel;
+        if parallel == Parallel::default() {
+            return Ok(Cow::Borrowed(whole));
+        }
+        let training = self.task == Task::Training;
+        for (given, what) in [
+            (parallel.context > 1, "context"),
+            (training && parallel.replicas() > 1, "data"),
+            (parallel.zero > 0, "zero"),
+            (parallel.recompute != Recompute::default(), "recompute"),
+            (parallel.offload, "offload"),
+        ] {
+            let problem = format!("a trace knows nothing of {what}");
+            let cure = format!("Leave {what} out, or ask whether it fits: there it is counted");
+            if given {
+                return Err(Error::field("parallel", parallel, problem, cure));
+            }
+        }
+        let cuts = parallel.cuts();
+        Ok(Cow::Owned(whole.share(cuts, whole.fullest_stage(cuts))))
     }
 
     fn images(&self, planner: &mut Planner, network: &Network, bits: Bits) -> Result<(), Error> {

@@ -27,7 +27,7 @@ impl<'a> ExpertChoice<'a> {
         log: Option<&'a dyn ExpertLog>,
     ) -> Result<Self, Error> {
         let Some(experts) = &model.experts else { return Ok(Self::None) };
-        let layers: u64 = model.stacks().iter().map(|stack| stack.layers).sum();
+        let layers = model.model.layers().count() as u64;
         if layers * experts.num_experts > MAX_TILES as u64 {
             return Err(Error::TooLarge {
                 problem: format!("{layers} layers of {} experts are more than {MAX_TILES} tiles", experts.num_experts),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::order;
+use crate::workload::config::layers::Sees;
 use crate::workload::requests::Request;
 
 /// Positions of one request that a pass computes.
@@ -90,12 +91,40 @@ pub(super) fn count(span: &Span) -> u64 {
 }
 
 /// Pairs of a query at one of `positions` and a key that it sees.
-pub(super) fn pairs(positions: &Range<u64>, causal: bool, window: u64) -> f64 {
+pub(super) fn pairs(positions: &Range<u64>, causal: bool, sees: Sees) -> f64 {
     if !causal {
-        let all = (positions.end - positions.start) as f64;
-        return all * all;
+        let all = positions.end - positions.start;
+        let seen = if let Sees::Window(window) = sees { all.min(window) } else { all };
+        return all as f64 * seen as f64;
     }
-    // Positions before the window is full see one more each; the others see as many as it holds.
+    match sees {
+        Sees::All => rising(positions, u64::MAX),
+        Sees::Window(most) | Sees::Chosen(most) => rising(positions, most),
+        // Each chunk begins anew.
+        Sees::Chunk(chunk) => {
+            let until = |end: u64| {
+                let whole = (end / chunk) as f64 * rising(&(0..chunk), u64::MAX);
+                whole + rising(&(0..end % chunk), u64::MAX)
+            };
+            until(positions.end) - until(positions.start)
+        }
+        Sees::Compressed { window, ratio, chosen } => {
+            let entries = positions.clone().map(|position| ((position + 1) / ratio).min(chosen));
+            rising(positions, window) + entries.sum::<u64>() as f64
+        }
+    }
+}
+
+/// Pairs of a query and one entry for each `ratio` positions up to its own.
+pub(super) fn distinct_pairs(positions: &Range<u64>, ratio: u64) -> f64 {
+    match ratio {
+        0 | 1 => rising(positions, u64::MAX),
+        ratio => positions.clone().map(|position| (position + 1) / ratio).sum::<u64>() as f64,
+    }
+}
+
+/// Positions before the window is full see one more each; the others see as many as it holds.
+fn rising(positions: &Range<u64>, window: u64) -> f64 {
     let full = window.clamp(positions.start, positions.end);
     let rising = (full - positions.start) as f64 * (positions.start + full + 1) as f64 / 2.0;
     rising + (positions.end - full) as f64 * window as f64

@@ -1,21 +1,35 @@
-//! The weights of a Transformer, as tensors of a planner.
+//! The weights of a model, as tensors of a planner.
+
+use std::collections::BTreeMap;
 
 use crate::trace::Kind;
-use crate::workload::config::{Attention, Feed, Linear, MlpShape, Stack, Transformer};
+use crate::workload::config::Transformer;
+use crate::workload::config::Width;
+use crate::workload::config::layers::{
+    Block, Cache, Extra, Layer, Linear, Make, Mixer, Mixing, MlpShape, Place, Role, Stack,
+};
 use crate::workload::plan::{Planner, Shape, Val};
 
-/// A matrix of weights and its biases.
+/// A matrix of weights, its scales and its biases.
 pub(super) struct Matrix {
     pub(super) linear: Linear,
     pub(super) weights: Val,
+    pub(super) scales: Option<Val>,
     pub(super) bias: Option<Val>,
 }
 
-pub(super) struct AttentionWeights {
-    pub(super) qkv: Vec<Matrix>,
-    pub(super) out: Matrix,
-    pub(super) q_norm: Option<Val>,
-    pub(super) k_norm: Option<Val>,
+pub(super) struct MakeWeights {
+    pub(super) matrix: Matrix,
+    pub(super) norm: Option<Val>,
+    pub(super) from: Option<usize>,
+    pub(super) role: Role,
+}
+
+pub(super) struct MixerWeights {
+    pub(super) makes: Vec<MakeWeights>,
+    pub(super) outs: Vec<Matrix>,
+    pub(super) mixing: Mixing,
+    pub(super) extras: Option<Val>,
     pub(super) positions: Option<Val>,
 }
 
@@ -24,27 +38,50 @@ pub(super) struct MlpWeights {
     pub(super) down: Matrix,
 }
 
-pub(super) enum FeedWeights {
+pub(super) enum BlockWeights {
+    Mix(MixerWeights),
+    Cross(MixerWeights),
     Dense(MlpWeights),
-    Sparse { router: Matrix, experts: Vec<MlpWeights>, shared: Option<(MlpWeights, Matrix)> },
+    Sparse {
+        router: Matrix,
+        experts: Vec<MlpWeights>,
+        shared: Option<(MlpWeights, Option<Matrix>)>,
+        latent: Option<(Matrix, Matrix)>,
+        extras: Option<Val>,
+    },
+    Chain(Vec<Matrix>),
+}
+
+pub(super) struct PartWeights {
+    pub(super) block: BlockWeights,
+    /// Before, after, and after the sum.
+    pub(super) norms: [Option<Val>; 3],
+    pub(super) beside: bool,
+}
+
+/// The blocks of one cache of a layer.
+pub(super) struct CacheBlocks {
+    pub(super) cache: Cache,
+    /// Entries of a block.
+    pub(super) block: u64,
+    /// Those of each request.
+    pub(super) own: Vec<Vec<Val>>,
+    /// Those of the prompts' common beginning.
+    pub(super) common: Vec<Val>,
 }
 
 pub(super) struct LayerWeights {
-    pub(super) attention: AttentionWeights,
-    pub(super) cross: Option<AttentionWeights>,
-    /// Norms in the order in which they are read.
-    pub(super) norms: Vec<Val>,
-    pub(super) feed: FeedWeights,
-    /// Blocks of keys and values of each request.
-    pub(super) kv: Vec<Vec<Val>>,
-    /// Blocks of keys and values of the prompts' common beginning.
-    pub(super) common_kv: Vec<Val>,
+    pub(super) parts: Vec<PartWeights>,
+    pub(super) extras: Option<Val>,
+    pub(super) caches: Vec<CacheBlocks>,
+    /// The state of each request in each part.
+    pub(super) states: BTreeMap<(usize, usize), Val>,
     /// Keys and values of each request's prompt, for the attention to the other stack.
     pub(super) cross_kv: Vec<Option<Val>>,
 }
 
 pub(super) struct StackWeights {
-    pub(super) stack: Stack,
+    pub(super) causal: bool,
     pub(super) layers: Vec<LayerWeights>,
     pub(super) final_norm: Option<Val>,
     /// The number of its first layer in heatmaps and routing.
@@ -54,58 +91,160 @@ pub(super) struct StackWeights {
 /// Adds stored matrices to a plan.
 pub(super) struct Store<'a> {
     pub(super) planner: &'a mut Planner,
-    pub(super) bits: u64,
+    pub(super) model: &'a Transformer,
+    /// The width of all weights, where the run chooses it.
+    pub(super) chosen: Option<u64>,
+    pub(super) kv_bits: u64,
+    pub(super) tile_bytes: u64,
 }
 
 impl Store<'_> {
-    pub(super) fn tensor(&mut self, name: String, rows: u64, cols: u64, layer: Option<u32>) -> Val {
-        self.planner.stored(name, Shape::new(rows, cols, self.bits), layer, Kind::Weights)
+    /// Bits of what is not quantised.
+    pub(super) fn own(&self) -> u64 {
+        self.chosen.unwrap_or(self.model.quantization.own())
     }
 
-    pub(super) fn matrix(&mut self, prefix: &str, linear: Linear, layer: Option<u32>) -> Matrix {
+    pub(super) fn width(&self, name: &str, place: Place) -> Width {
+        match self.chosen {
+            Some(bits) => Width::plain(bits),
+            None => self.model.quantization.width(name, place),
+        }
+    }
+
+    pub(super) fn tensor(&mut self, name: String, rows: u64, cols: u64, layer: Option<u32>) -> Val {
+        let bits = self.own();
+        self.planner.stored(name, Shape::new(rows, cols, bits), layer, Kind::Weights)
+    }
+
+    /// A matrix, and its scales where it has some.
+    pub(super) fn stored(
+        &mut self,
+        name: &str,
+        (rows, cols): (u64, u64),
+        layer: Option<u32>,
+        width: Width,
+    ) -> (Val, Option<Val>) {
+        let shape = Shape::new(rows, cols, width.bits);
+        let weights = self.planner.stored(name.to_owned(), shape, layer, Kind::Weights);
+        let bytes = width.scale_bits(rows, cols).div_ceil(8);
+        let scales = (bytes > 0)
+            .then(|| self.planner.stored(format!("{name}.scales"), Shape::new(1, bytes, 8), layer, Kind::Weights));
+        (weights, scales)
+    }
+
+    pub(super) fn matrix(&mut self, prefix: &str, linear: Linear, layer: Option<u32>, place: Place) -> Matrix {
         let name = format!("{prefix}{}", linear.name);
+        let width = self.width(&name, place);
+        self.matrix_of(name, linear, layer, width)
+    }
+
+    fn matrix_of(&mut self, name: String, linear: Linear, layer: Option<u32>, width: Width) -> Matrix {
         let bias = linear.bias.then(|| self.tensor(format!("{name}.bias"), 1, linear.outputs, layer));
-        Matrix { linear, weights: self.tensor(name, linear.inputs, linear.outputs, layer), bias }
+        let (weights, scales) = self.stored(&name, (linear.inputs, linear.outputs), layer, width);
+        Matrix { linear, weights, scales, bias }
     }
 
     pub(super) fn norm(&mut self, name: String, elements: u64, layer: Option<u32>) -> Option<Val> {
         (elements > 0).then(|| self.tensor(name, 1, elements, layer))
     }
 
-    fn attention(&mut self, prefix: &str, attention: &Attention, layer: u32) -> AttentionWeights {
+    /// Tensors that are no matrices, as one.
+    pub(super) fn extras(&mut self, prefix: &str, extras: &[Extra], layer: Option<u32>) -> Option<Val> {
+        let (name, _) = extras.first()?;
+        let elements = extras.iter().map(|(_, elements)| elements).sum();
+        self.norm(format!("{prefix}{name}"), elements, layer)
+    }
+
+    fn mixer(&mut self, prefix: &str, mixer: &Mixer, layer: u32) -> MixerWeights {
         let layer = Some(layer);
-        AttentionWeights {
-            qkv: attention.qkv.iter().map(|linear| self.matrix(prefix, *linear, layer)).collect(),
-            out: self.matrix(prefix, attention.out, layer),
-            q_norm: self.norm(format!("{prefix}self_attn.q_norm"), attention.qk_norm, layer),
-            k_norm: self.norm(format!("{prefix}self_attn.k_norm"), attention.qk_norm, layer),
-            positions: self.norm(format!("{prefix}relative_attention_bias"), attention.positions, layer),
+        let mut makes = Vec::new();
+        for Make { linear, from, norm, role } in &mixer.makes {
+            let place = if linear.name.ends_with("conv1d") { Place::Kept } else { Place::Layer };
+            let matrix = self.matrix(prefix, *linear, layer, place);
+            let name = match role {
+                Role::Query => format!("{prefix}self_attn.q_norm"),
+                Role::Kept => format!("{prefix}self_attn.k_norm"),
+                _ => format!("{prefix}{}.norm", linear.name),
+            };
+            makes.push(MakeWeights { matrix, norm: self.norm(name, *norm, layer), from: *from, role: *role });
+        }
+        MixerWeights {
+            makes,
+            outs: mixer.outs.iter().map(|linear| self.matrix(prefix, *linear, layer, Place::Layer)).collect(),
+            mixing: mixer.mixing,
+            extras: self.extras(prefix, &mixer.extras, layer),
+            positions: self.norm(format!("{prefix}relative_attention_bias"), mixer.positions, layer),
         }
     }
 
     fn mlp(&mut self, prefix: &str, mlp: &MlpShape, layer: u32) -> MlpWeights {
-        let up = mlp.up.iter().map(|linear| self.matrix(prefix, *linear, Some(layer))).collect();
-        MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer)) }
+        let up = mlp.ups().map(|linear| self.matrix(prefix, linear, Some(layer), Place::Layer)).collect();
+        MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer), Place::Layer) }
     }
 
-    pub(super) fn layer(&mut self, model: &Transformer, stack: &Stack, of_stack: u64, number: u32) -> LayerWeights {
-        let prefix = format!("{}.{of_stack}.", stack.prefix);
-        let attention = self.attention(&prefix, &model.attention(of_stack, false), number);
-        let cross = stack.cross.then(|| self.attention(&prefix, &model.attention(of_stack, true), number));
-        let norms = (0..model.norms(stack))
-            .filter_map(|i| self.norm(format!("{prefix}norm{i}"), model.norm_elements(), Some(number)));
-        let norms = norms.collect();
-        let feed = match model.feed(stack, of_stack) {
-            Feed::Dense(mlp) => FeedWeights::Dense(self.mlp(&prefix, &mlp, number)),
-            Feed::Sparse { router, expert, shared } => FeedWeights::Sparse {
-                router: self.matrix(&prefix, router, Some(number)),
-                experts: (0..model.experts.as_ref().map_or(0, |e| e.num_experts))
-                    .map(|e| self.mlp(&format!("{prefix}mlp.experts.{e}."), &expert, number))
-                    .collect(),
-                shared: shared
-                    .map(|(mlp, gate)| (self.mlp(&prefix, &mlp, number), self.matrix(&prefix, gate, Some(number)))),
-            },
+    /// The experts of a layer: all are as wide as the first.
+    fn experts(&mut self, prefix: &str, mlp: &MlpShape, count: u64, layer: u32) -> Vec<MlpWeights> {
+        let of = |store: &Self, linear: Linear| {
+            (linear, store.width(&format!("{prefix}mlp.experts.0.{}", linear.name), Place::Expert))
         };
-        LayerWeights { attention, cross, norms, feed, kv: Vec::new(), common_kv: Vec::new(), cross_kv: Vec::new() }
+        let up: Vec<(Linear, Width)> = mlp.ups().map(|linear| of(self, linear)).collect();
+        let down = of(self, mlp.down);
+        let mut expert = |number: u64| {
+            let mut stored = |(linear, width): &(Linear, Width)| {
+                let name = format!("{prefix}mlp.experts.{number}.{}", linear.name);
+                self.matrix_of(name, *linear, Some(layer), *width)
+            };
+            MlpWeights { up: up.iter().map(&mut stored).collect(), down: stored(&down) }
+        };
+        (0..count).map(&mut expert).collect()
+    }
+
+    fn block(&mut self, prefix: &str, block: &Block, layer: u32) -> BlockWeights {
+        let number = Some(layer);
+        match block {
+            Block::Mix(mixer) => BlockWeights::Mix(self.mixer(prefix, mixer, layer)),
+            Block::Cross(mixer) => BlockWeights::Cross(self.mixer(prefix, mixer, layer)),
+            Block::Dense(mlp) => BlockWeights::Dense(self.mlp(prefix, mlp, layer)),
+            Block::Chain(chain) => BlockWeights::Chain(
+                chain.iter().map(|linear| self.matrix(prefix, *linear, number, Place::Layer)).collect(),
+            ),
+            Block::Sparse(mixture) => BlockWeights::Sparse {
+                router: self.matrix(prefix, mixture.router, number, Place::Kept),
+                experts: self.experts(prefix, &mixture.expert, mixture.experts, layer),
+                shared: mixture.shared.map(|(mlp, gate)| {
+                    let mlp = self.mlp(prefix, &mlp, layer);
+                    (mlp, gate.map(|gate| self.matrix(prefix, gate, number, Place::Kept)))
+                }),
+                latent: mixture.latent.map(|(into, out)| {
+                    let into = self.matrix(prefix, into, number, Place::Layer);
+                    (into, self.matrix(prefix, out, number, Place::Layer))
+                }),
+                extras: self.extras(prefix, &mixture.extras, number),
+            },
+        }
+    }
+
+    pub(super) fn layer(&mut self, stack: &Stack, of_stack: usize, layer: &Layer, number: u32) -> LayerWeights {
+        let prefix = format!("{}.{of_stack}.", stack.prefix);
+        let mut norms = 0;
+        let mut parts = Vec::new();
+        for part in &layer.parts {
+            let block = self.block(&prefix, &part.block, number);
+            let named = part.norms.map(|elements| {
+                let norm = self.norm(format!("{prefix}norm{norms}"), elements, Some(number));
+                norms += usize::from(norm.is_some());
+                norm
+            });
+            parts.push(PartWeights { block, norms: named, beside: part.beside });
+        }
+        let caches = layer.attentions().flat_map(|heads| heads.caches()).map(|cache| CacheBlocks {
+            block: (self.tile_bytes.saturating_mul(8) / (cache.width * self.kv_bits).max(1)).max(1),
+            cache,
+            own: Vec::new(),
+            common: Vec::new(),
+        });
+        let caches = caches.collect();
+        let extras = self.extras(&prefix, &layer.extras, Some(number));
+        LayerWeights { parts, extras, caches, states: BTreeMap::new(), cross_kv: Vec::new() }
     }
 }
