@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thirtyfour::prelude::*;
-use thirtyfour::{ChromiumLikeCapabilities as _, LoggingPrefsLogLevel};
+use thirtyfour::LoggingPrefsLogLevel;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 

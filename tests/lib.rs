@@ -118,8 +118,14 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
     if file.is_file() {
         return Some(file);
     }
+    skipped(&format!("there is no ../shared/data/{name} beside the checkout"));
+    None
+}
+
+/// Notes that the test which runs now was skipped, and why.
+pub fn skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let note = format!("{test}: there is no ../shared/data/{name} beside the checkout\n");
+    let note = format!("{test}: {why}\n");
     eprint!("skipped: {note}");
     if let Some(notes) = std::env::var_os("ACCEL_SKIPPED") {
         // One write per note, so that tests at once do not mix theirs.
@@ -128,5 +134,4 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
             eprintln!("the skipped check was not noted: {error}");
         }
     }
-    None
 }

@@ -141,7 +141,11 @@ fn wants_a_model(arguments: &[String]) -> bool {
 /// `cargo` with the page in `page` and a browser to look at it.
 fn in_a_browser(shell: &Shell, page: &Path, browser: &Browser, cargo: &[&str]) -> Run {
     let run = shell.cargo(cargo.iter().copied()).env("ACCEL_PAGE", page);
-    run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver)
+    let run = run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver);
+    match &browser.axe {
+        Some(axe) => run.env("ACCEL_AXE", axe),
+        None => run,
+    }
 }
 
 /// The crates that only a browser runs, left out of what is native.

@@ -97,12 +97,15 @@ pub(crate) struct Browser {
     pub(crate) chrome: PathBuf,
     /// The driver's program.
     pub(crate) driver: PathBuf,
+    /// The script of axe, which finds what keeps people from using a page; none where npm is missing.
+    pub(crate) axe: Option<PathBuf>,
 }
 
 /// Finds Chromium and its driver, or installs them where the system's packages allow it.
 pub(crate) fn browser(shell: &Shell) -> anyhow::Result<Browser> {
+    let axe = axe(shell)?;
     if let Some(found) = find_browser() {
-        return Ok(found);
+        return Ok(Browser { axe, ..found });
     }
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| line == "ID=debian");
@@ -114,7 +117,7 @@ pub(crate) fn browser(shell: &Shell) -> anyhow::Result<Browser> {
         shell.command("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive").run()?;
     }
     match find_browser() {
-        Some(found) => Ok(found),
+        Some(found) => Ok(Browser { axe, ..found }),
         None => bail!(
             "the browser tests need Chromium (or Chrome) and chromedriver of the same version.\n\
              Debian: apt-get install chromium chromium-driver\n\
@@ -125,10 +128,27 @@ pub(crate) fn browser(shell: &Shell) -> anyhow::Result<Browser> {
     }
 }
 
+/// The version of axe.
+const AXE: &str = "axe-core@4.14.1";
+
+fn axe(shell: &Shell) -> anyhow::Result<Option<PathBuf>> {
+    let own = folder(shell).join("axe");
+    let script = own.join("node_modules/axe-core/axe.min.js");
+    if !script.is_file() {
+        if find("npm").is_none() {
+            return Ok(None);
+        }
+        println!("      installing axe with npm");
+        std::fs::create_dir_all(&own)?;
+        shell.command("npm").args(["install", "--no-save", "--prefix"]).arg(&own).arg(AXE).run()?;
+    }
+    Ok(Some(script))
+}
+
 fn find_browser() -> Option<Browser> {
     let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let first = |names: &[&str]| names.iter().find_map(|name| find(name));
     let chrome = named("CHROME").or_else(|| first(&["chromium", "chromium-browser", "google-chrome", "chrome"]))?;
     let driver = named("CHROMEDRIVER").or_else(|| first(&["chromedriver"]))?;
-    Some(Browser { chrome, driver })
+    Some(Browser { chrome, driver, axe: None })
 }

@@ -21,8 +21,8 @@ pub(super) fn answer(app: App, outcome: &Arc<Outcome>) -> Built {
     // Progress alone exchanges nothing.
     let known = Memo::new(move |_| app.engine.curve.with(|curve| matches!(curve, Capacities::Known(_))));
     show_in(place, move || {
-        let curves = match app.engine.curve.get_untracked() {
-            Capacities::Known(curves) if known.get() => Some(curves),
+        let curves = match (known.get(), app.engine.curve.get_untracked()) {
+            (true, Capacities::Known(curves)) => Some(curves),
             _ => None,
         };
         cards(&shown, curves.as_deref())
