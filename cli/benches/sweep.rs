@@ -47,7 +47,9 @@ fn main() {
     let mut csv = std::fs::File::create(path("t.csv")).unwrap();
     let lines: Vec<String> = requests.iter().enumerate().map(|(i, (id, size))| format!("{i},{id},{size}\n")).collect();
     csv.write_all(format!("time,obj_id,obj_size\n{}", lines.concat()).as_bytes()).unwrap();
-    println!("| policy | sweep, CPU s | engine alone | ratio | shell loop | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| policy | sweep, CPU s | engine alone | ratio | shell loop | ratio |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    );
     for name in ["lru", "s3-fifo", "gdsf"] {
         let grid = serde_json::json!({
             "recipe": {"workload": {"file": {"name": "t.csv"}}, "policies": [name], "bounds": false},

@@ -13,9 +13,9 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use crate::flags::{self, Capacity, Named};
-use accel_files::parquet::{self, Labels};
 use crate::progress::Bar;
 use crate::source::read_trace;
+use accel_files::parquet::{self, Labels};
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {

@@ -17,8 +17,8 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use crate::flags::one_of;
-use accel_files::parquet;
 use crate::table::print_json;
+use accel_files::parquet;
 
 /// Lists what has a name.
 #[derive(Debug, Args)]

@@ -18,9 +18,9 @@ use accel_core::trace::{Chunk, Resize, Summary};
 use anyhow::{Context as _, bail};
 
 use crate::flags::Capacity;
+use crate::progress::Bar;
 use accel_files::parquet;
 use accel_files::pieces::{self, PIECE};
-use crate::progress::Bar;
 
 /// Runs the policies of `recipe` over its trace file, in memories of `capacities`; the recipe's where there are none.
 ///

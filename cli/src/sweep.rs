@@ -114,7 +114,9 @@ fn dry_run(job: &Job<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
     let [made, run] = [price.trace_accesses, price.accesses].map(format_count);
     writeln!(out, "The traces have {made} accesses; policies run {run}, beside bounds.")?;
     match price.seconds {
-        Some(seconds) => writeln!(out, "That may take {} on this machine, as long as the first cell did.", time(seconds))?,
+        Some(seconds) => {
+            writeln!(out, "That may take {} on this machine, as long as the first cell did.", time(seconds))?
+        }
         None => writeln!(out, "The first cell cannot be computed, so the time is not known.")?,
     }
     Ok(())

@@ -18,7 +18,17 @@ const ORDERS: [(&str, &[&str]); 13] = [
     (
         "core/src",
         &[
-            "explain", "tiling", "workload", "fit", "validate", "import", "recipe", "traffic", "run", "sweep", "scenarios",
+            "explain",
+            "tiling",
+            "workload",
+            "fit",
+            "validate",
+            "import",
+            "recipe",
+            "traffic",
+            "run",
+            "sweep",
+            "scenarios",
         ],
     ),
     (
@@ -53,9 +63,9 @@ const ORDERS: [(&str, &[&str]); 13] = [
     (
         "cli/src",
         &[
-            "progress", "flags", "source", "table", "plot", "analyze", "compare", "figures",
-            "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
-            "kernel", "sweep", "trace", "traffic",
+            "progress", "flags", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores",
+            "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep",
+            "trace", "traffic",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),

@@ -220,7 +220,10 @@ pub fn width_of(place: NodeRef<Div>) -> RwSignal<u32> {
                 // The results may have made way for others meanwhile.
                 if wide > 0 && width.try_get_untracked().is_some_and(|known| known != wide) {
                     // A turn for each chart: drawn in one, many charts would hold up whoever types.
-                    set_timeout(move || drop(width.try_set(wide)), std::time::Duration::ZERO);
+                    let draw = move || {
+                        let _ = width.try_set(wide);
+                    };
+                    set_timeout(draw, std::time::Duration::ZERO);
                 }
             })
         };

@@ -68,7 +68,8 @@ fn a_sweep_is_what_simulate_says_of_each_cell() {
         let text = |name: &str| row[name].trim_matches('"').to_owned();
         let answer = json(&["simulate", "--recipe", &text("recipe"), "--json"]);
         let run = &answer["runs"][0];
-        for name in ["capacity_bytes", "accesses", "hits", "misses", "hit_bytes", "miss_bytes", "evictions", "bypassed"] {
+        for name in ["capacity_bytes", "accesses", "hits", "misses", "hit_bytes", "miss_bytes", "evictions", "bypassed"]
+        {
             assert_eq!(run[name].to_string(), text(name), "{name}");
         }
         assert_eq!(run["policy"], text("policy").as_str());
@@ -209,7 +210,10 @@ fn files_are_beside_the_grid_and_part_of_the_key() {
     assert!(refusal(&["sweep", &grid, "--out", &out]).contains("rows are of another sweep"));
     std::fs::remove_file(folder.path("t.csv")).unwrap();
     let error = refusal(&["sweep", &grid, "--out", &out]);
-    assert!(error.contains("t.csv, whole input: cannot be read") && error.contains("beside the file of the sweep"), "{error}");
+    assert!(
+        error.contains("t.csv, whole input: cannot be read") && error.contains("beside the file of the sweep"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -223,7 +227,11 @@ fn what_is_wrong_is_told_with_its_place() {
         ("a.toml", "[recipe]\nx = = 1", "a.toml, line 2, column 5"),
         ("a.yaml", "recipe: {\naxes: - x", "a.yaml, line 2"),
         ("b.yaml", "recipe: {}\naxes:\n  - /seed: [1]\n    /seed: [2]\n", "b.yaml"),
-        ("a.json", r#"{"recipe": {"workload": {"synthetic": {}}}, "axes": [{"/sede": [1]}]}"#, "axis /sede is 1: unknown field"),
+        (
+            "a.json",
+            r#"{"recipe": {"workload": {"synthetic": {}}}, "axes": [{"/sede": [1]}]}"#,
+            "axis /sede is 1: unknown field",
+        ),
         ("a.json", r#"{"recipe": {"workload": {"synthetic": {}}}, "axes": [{"/seed": []}]}"#, "the axis is empty"),
         ("a.json", r#"{"axes": [{"/seed": [1]}]}"#, "missing field `workload`"),
     ] {
@@ -242,7 +250,10 @@ fn what_is_wrong_is_told_with_its_place() {
     for damage in [&content[..content.len() / 2], &content[..content.len() - 1], b"", b"PAR1"] {
         std::fs::write(&part, damage).unwrap();
         let error = refusal(&["sweep", &good, "--out", &out]);
-        assert!(error.contains("part-") && error.contains("move it away, and the sweep makes its rows again"), "{error}");
+        assert!(
+            error.contains("part-") && error.contains("move it away, and the sweep makes its rows again"),
+            "{error}"
+        );
         assert_eq!(std::fs::read(&part).unwrap(), damage);
     }
     // One that was written twice is read once.
@@ -281,7 +292,8 @@ fn columns_are_typed() {
     stdout(&["sweep", &grid, "--out", &out]);
     let reader = SerializedFileReader::new(std::fs::File::open(parts(&out).pop().unwrap()).unwrap()).unwrap();
     let row = reader.get_row_iter(None).unwrap().next().unwrap().unwrap();
-    let fields: BTreeMap<String, Field> = row.get_column_iter().map(|(name, field)| (name.clone(), field.clone())).collect();
+    let fields: BTreeMap<String, Field> =
+        row.get_column_iter().map(|(name, field)| (name.clone(), field.clone())).collect();
     assert!(matches!(fields["misses"], Field::ULong(_)) && matches!(fields["key"], Field::Str(_)));
     assert!(matches!(fields["reuse_probability"], Field::Double(_)) && matches!(fields["bounds"], Field::Bool(_)));
     let schema = Arc::new(reader.metadata().file_metadata().schema().clone());

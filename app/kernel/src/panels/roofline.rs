@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use accel_kernel::report::{Report, Roofline};
 use accel_ui::built::{Build, Built};
-use accel_ui::chart::{Colour, Failure, HPos, VPos, chart, svg};
+use accel_ui::chart::{Chart, Colour, Failure, Frame, HPos, VPos, svg};
+use accel_ui::over::{Over, Point};
 use accel_ui::view::legend;
 use leptos::prelude::*;
 
@@ -28,13 +29,39 @@ pub(super) fn roofline(report: &Report) -> Built {
         || "The device's peak is not known: no ceiling is drawn.".to_owned(),
         |peak| format!("Ceiling: {} GFLOP/s. The kernel reaches {} GFLOP/s.", short(peak), short(data.gflop_s)),
     );
+    let limit = limit(&data)
+        .map(|(roof, name)| format!(" That is {:.0} % of its roof, limited by {name}.", 100.0 * data.gflop_s / roof));
+    let read = {
+        let data = data.clone();
+        move |at| reading(&data, at)
+    };
+    let rows = {
+        let data = data.clone();
+        move || rows(&data)
+    };
+    let over = Over {
+        frame: Arc::new(frame),
+        at: RwSignal::new(None),
+        steps: (48, 1),
+        read: Arc::new(read),
+        hint: "Point to read how high the roof is.",
+        brushed: None,
+        picked: None,
+        handle: None,
+    };
     let draw = move |width| draw(&data, width);
     view! {
         <section class="panel" id="roofline">
             <h2>"Roofline"</h2>
             <ul class="legend">{legend}</ul>
-            {chart("roofline-chart", "Roofline chart; its numbers stand above it", Arc::new(draw))}
-            <p class="hint">{peak}</p>
+            {Chart::new("roofline-chart", "Roofline chart; its numbers stand above it", Arc::new(draw))
+                .over(over)
+                .rows(Arc::new(rows))
+                .view()}
+            <p class="hint" id="roofline-limit">
+                {peak}
+                {limit}
+            </p>
         </section>
     }
     .built()
@@ -65,9 +92,18 @@ fn power(exponent: i32) -> String {
     }
 }
 
-/// Roofs of each memory, the ceiling of arithmetic, and where the kernel stands under each roof.
-fn draw(data: &Roofline, width: u32) -> Result<String, Failure> {
-    let width = (width as i32).clamp(280, 1100);
+/// The width at which it is drawn, given that of its place.
+fn drawn_width(width: u32) -> i32 {
+    (width as i32).clamp(280, 1100)
+}
+
+/// Where the chart lies.
+fn frame(width: u32) -> Frame {
+    Frame { left: LEFT, right: drawn_width(width) - RIGHT, top: TOP, bottom: HEIGHT - BOTTOM }
+}
+
+/// The powers of ten from which to which the axes reach: FLOP per byte, and GFLOP/s.
+fn axes(data: &Roofline) -> ((i32, i32), (i32, i32)) {
     let intensities: Vec<f64> = data.roofs.iter().filter_map(|roof| roof.flop_per_byte).filter(|x| *x > 0.0).collect();
     let ridges: Vec<f64> = match data.peak_gflop_s {
         Some(peak) => data.roofs.iter().map(|roof| peak / roof.gb_s).collect(),
@@ -75,11 +111,61 @@ fn draw(data: &Roofline, width: u32) -> Result<String, Failure> {
     };
     let xs = || intensities.iter().chain(&ridges).copied().filter(|x| x.is_finite() && *x > 0.0);
     let (x0, x1) = decades(xs().fold(0.1, f64::min), xs().fold(10.0, f64::max) * 2.0);
-    let fastest = data.roofs.iter().map(|roof| roof.gb_s).fold(0.0, f64::max);
-    let top = data.peak_gflop_s.unwrap_or(fastest * 10f64.powi(x1)).max(data.gflop_s);
-    let reached = if data.gflop_s > 0.0 { data.gflop_s } else { top };
+    let top = top(data, x1);
     let slowest = data.roofs.iter().map(|roof| roof.gb_s * 10f64.powi(x0)).fold(top, f64::min);
-    let (y0, y1) = decades(slowest.min(reached).max(top * 1e-7), top * 1.5);
+    ((x0, x1), decades(slowest.min(reached(data, top)).max(top * 1e-7), top * 1.5))
+}
+
+/// The highest that is drawn, in GFLOP/s.
+fn top(data: &Roofline, x1: i32) -> f64 {
+    let fastest = data.roofs.iter().map(|roof| roof.gb_s).fold(0.0, f64::max);
+    data.peak_gflop_s.unwrap_or(fastest * 10f64.powi(x1)).max(data.gflop_s)
+}
+
+/// How high the kernel is drawn, in GFLOP/s.
+fn reached(data: &Roofline, top: f64) -> f64 {
+    if data.gflop_s > 0.0 { data.gflop_s } else { top }
+}
+
+/// The lowest roof over the kernel in GFLOP/s, and whose it is.
+fn limit(data: &Roofline) -> Option<(f64, String)> {
+    let memories = data.roofs.iter().filter_map(|roof| Some((roof.flop_per_byte? * roof.gb_s, roof.name.clone())));
+    let arithmetic = data.peak_gflop_s.map(|peak| (peak, "arithmetic".to_owned()));
+    memories.chain(arithmetic).filter(|(roof, _)| *roof > 0.0).min_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// How high each roof is at a place, and the lowest of them.
+fn reading(data: &Roofline, at: Point) -> String {
+    let ((x0, x1), _) = axes(data);
+    let intensity = 10f64.powf(f64::from(x0) + at.x * f64::from(x1 - x0));
+    let under = |roof: f64| data.peak_gflop_s.map_or(roof, |peak| roof.min(peak));
+    let each = data.roofs.iter().map(|roof| (under(intensity * roof.gb_s), &roof.name));
+    let words: Vec<String> = each.clone().map(|(roof, name)| format!("{name} {}", short(roof))).collect();
+    let lowest = each.min_by(|a, b| a.0.total_cmp(&b.0));
+    let lowest = lowest.map(|(roof, name)| match data.peak_gflop_s {
+        Some(peak) if roof >= peak => "limited by arithmetic".to_owned(),
+        _ => format!("limited by {name}"),
+    });
+    format!("At {} FLOP/byte, in GFLOP/s: {}; {}", short(intensity), words.join(", "), lowest.unwrap_or_default())
+}
+
+/// The roofs as rows.
+fn rows(data: &Roofline) -> Vec<Vec<String>> {
+    let head = ["memory", "gb_s", "flop_per_byte", "peak_gflop_s", "gflop_s"].map(str::to_owned).to_vec();
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    let row = |roof: &accel_kernel::report::Roof| {
+        let (peak, reached) = (number(data.peak_gflop_s), data.gflop_s.to_string());
+        vec![roof.name.clone(), roof.gb_s.to_string(), number(roof.flop_per_byte), peak, reached]
+    };
+    std::iter::once(head).chain(data.roofs.iter().map(row)).collect()
+}
+
+/// Roofs of each memory, the ceiling of arithmetic, and where the kernel stands under each roof.
+fn draw(data: &Roofline, width: u32) -> Result<String, Failure> {
+    let width = drawn_width(width);
+    let ((x0, x1), (y0, y1)) = axes(data);
+    let top = top(data, x1);
+    let reached = reached(data, top);
     let (right, bottom) = (width - RIGHT, HEIGHT - BOTTOM);
     let scale = |value: f64, (from, to): (i32, i32), (a, b): (i32, i32)| {
         let share = (value.log10() - f64::from(from)) / f64::from(to - from);

@@ -28,10 +28,10 @@ pub(super) fn source(request: &Request, report: &Report) -> impl IntoView + use<
                     <thead>
                         <tr>
                             <th scope="col">"Line"</th>
+                            <th scope="col">"Share of time"</th>
                             <th scope="col" class="name">
                                 "Source"
                             </th>
-                            <th scope="col">"Share of time"</th>
                             <th scope="col">"Runs"</th>
                             <th scope="col">"Loads"</th>
                             <th scope="col">"Stores"</th>
@@ -49,21 +49,25 @@ pub(super) fn source(request: &Request, report: &Report) -> impl IntoView + use<
 }
 
 fn line_row(line: u32, text: &str, cost: Option<&LineCost>, levels: usize) -> impl IntoView + use<> {
+    let share = cost.map(|cost| {
+        let share = format!("{:.1} %", 100.0 * cost.share);
+        let width = format!("{:.1}%", (100.0 * cost.share).clamp(0.0, 100.0));
+        view! {
+            <i style:width=width></i>
+            <small>{share}</small>
+        }
+    });
     let cells = match cost {
-        None => (0..5 + levels).map(|_| view! { <td></td> }.built()).collect_view(),
+        None => (0..4 + levels).map(|_| view! { <td></td> }.built()).collect_view(),
         Some(cost) => {
-            let share = format!("{:.1} %", 100.0 * cost.share);
-            let width = format!("{:.1}%", (100.0 * cost.share).clamp(0.0, 100.0));
             let numbers = [cost.runs, cost.load_ops, cost.store_ops, cost.flops];
-            let mut cells =
-                vec![view! { <td class="bars"><i style:width=width></i><small>{share}</small></td> }.built()];
-            cells.extend(numbers.iter().chain(&cost.misses).map(|n| view! { <td>{count(*n)}</td> }.built()));
-            cells.collect_view()
+            numbers.iter().chain(&cost.misses).map(|n| view! { <td>{count(*n)}</td> }.built()).collect_view()
         }
     };
     view! {
         <tr>
             <th scope="row">{line}</th>
+            <td class="bars">{share}</td>
             <td class="name">
                 <code>{text.to_owned()}</code>
             </td>

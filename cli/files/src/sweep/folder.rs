@@ -117,7 +117,8 @@ impl Folder {
         for part in &self.parts {
             let table = part::read_part(part, Some(&["key", "error"]))?;
             let Some(Values::Text(errors)) = table.column("error") else { continue };
-            failed.extend(table.keys()?.into_iter().zip(errors).filter(|(_, error)| error.is_some()).map(|(key, _)| key));
+            failed
+                .extend(table.keys()?.into_iter().zip(errors).filter(|(_, error)| error.is_some()).map(|(key, _)| key));
         }
         Ok(failed.len() as u64)
     }
