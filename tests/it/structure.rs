@@ -43,7 +43,7 @@ const ORDERS: [(&str, &[&str]); 12] = [
         &[
             "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
             "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
-            "kernel", "trace", "traffic",
+            "kernel", "trace", "traffic", "fit",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),

@@ -241,7 +241,8 @@ fn without_infinities(text: &[u8]) -> Vec<u8> {
             b'"' => quoted = !quoted,
             _ if quoted => {}
             b'N' | b'I' | b'-' => {
-                let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| text[at..].starts_with(word));
+                let word =
+                    [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| text[at..].starts_with(word));
                 if let Some(word) = word {
                     let value = if word.len() < 4 { &b"0"[..] } else { b"null" };
                     text[at..at + word.len()].fill(b' ');
@@ -588,7 +589,8 @@ mod tests {
 
     #[test]
     fn what_python_writes_is_read() {
-        let text = MISTRAL.replace("32000}", "32000,\"limit\":[0.0,Infinity,-Infinity,NaN],\"a\":\"NaN \\\" Infinity\"}");
+        let text =
+            MISTRAL.replace("32000}", "32000,\"limit\":[0.0,Infinity,-Infinity,NaN],\"a\":\"NaN \\\" Infinity\"}");
         assert_eq!(ModelConfig::from_json("c", text.as_bytes()).unwrap().parameters(), 7_241_732_096);
         let broken = MISTRAL.replace("32000}", "[Infinity] 32000}");
         assert!(ModelConfig::from_json("c", broken.as_bytes()).is_err());
