@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Place};
+use crate::workload::ModelRef;
 use crate::workload::config::layers::{Block, Heads, Layer, Linear, Mixing, Model};
 use crate::workload::config::{ModelConfig, Transformer};
 use crate::workload::dtype::Bits;
@@ -103,6 +104,10 @@ const GRADIENT_BITS: u64 = 16;
 /// Whether `run` fits a device of `budget_bytes`.
 pub fn fit(run: &ModelRun, budget_bytes: u64) -> Result<Fit, Error> {
     run.check_fields()?;
+    if let ModelRef::File { file } = &run.model {
+        let cure = "Give the name of a preset, or the keys of a config.json";
+        return Err(Error::field("model", format!("\"{file}\""), "a file of operators has no context", cure));
+    }
     let config = run.model_config()?;
     let ModelConfig::Transformer(model) = &config else {
         let problem = format!("a model of type {} has no context", config.family());
@@ -342,7 +347,6 @@ fn step_elements(model: &Model) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::ModelRef;
     use crate::workload::dtype::Dtype;
     use crate::workload::presets::PRESETS;
 

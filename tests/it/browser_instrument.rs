@@ -292,7 +292,9 @@ async fn files_that_come_together() {
 /// No tab has a fault that axe finds, in either theme, on a desktop and on a phone.
 #[tokio::test]
 async fn nobody_is_kept_out() {
-    let Some(axe) = std::env::var_os("ACCEL_AXE") else { return accel_tests::skipped("axe is installed by npm, which is missing") };
+    let Some(axe) = std::env::var_os("ACCEL_AXE") else {
+        return accel_tests::skipped("axe is installed by npm, which is missing");
+    };
     let axe = std::fs::read_to_string(axe).unwrap();
     for (width, dark) in [(1280, false), (1280, true), (500, false)] {
         let browser = Browser::start(width, 900).await;
@@ -320,7 +322,11 @@ async fn nobody_is_kept_out() {
             browser.wait_for(tab, ready).await;
             browser.script("window.faults = null; axe.run().then(r => window.faults = r.violations.map(v => v.id + ': ' + v.nodes[0].html)); return true").await;
             browser.wait_for("axe", "return window.faults !== null").await;
-            assert_eq!(browser.script("return window.faults").await, serde_json::json!([]), "{tab} at {width}, dark: {dark}");
+            assert_eq!(
+                browser.script("return window.faults").await,
+                serde_json::json!([]),
+                "{tab} at {width}, dark: {dark}"
+            );
         }
         browser.end().await;
     }

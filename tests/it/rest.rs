@@ -407,6 +407,26 @@ async fn cors_answers_listed_origins_only() {
 }
 
 #[tokio::test]
+async fn models_fit_or_do_not() {
+    let body = r#"{"model":{"model":"gemma-3-27b","parallel":"tensor=2"},"budget_bytes":80000000000}"#;
+    let answer = post("/v1/fit", body).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let printed =
+        accel(["fit", "--model", "gemma-3-27b", "--parallel", "tensor=2", "--on", "h100-sxm", "--json"]).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), answer.json().unwrap());
+    for (body, says) in [
+        (r#"{"model":{"model":"resnet-18"},"budget_bytes":1}"#, "no context"),
+        (r#"{"model":{"model":{"file":"x.onnx"}},"budget_bytes":1}"#, "has no context"),
+        (r#"{"model":{"model":"gemma-2b","parallel":"tensor=0"},"budget_bytes":1}"#, "tensor is 0"),
+        (r#"{"model":{"model":"gemma-2b"}}"#, "budget_bytes"),
+    ] {
+        let refused = post("/v1/fit", body).await.unwrap();
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", refused.text);
+        assert!(refused.text.contains(says), "{body}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
 async fn traffic_of_operators_and_models() {
     let gemm = r#"{"of":{"gemm":{"m":1024,"n":1024,"k":1024}},"capacities":[1024,98304]}"#;
     let answer = post("/v1/traffic", gemm).await.unwrap();

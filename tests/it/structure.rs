@@ -65,7 +65,7 @@ const ORDERS: [(&str, &[&str]); 13] = [
         &[
             "progress", "flags", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores",
             "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep",
-            "trace", "traffic",
+            "trace", "traffic", "fit",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),

@@ -1,6 +1,5 @@
 //! Keys that act anywhere on the page, the sheet that lists them, and undo.
 
-use accel_core::recipe::Recipe;
 use accel_ui::built::{Build, Built};
 use leptos::ev::{self, KeyboardEvent};
 use leptos::html::Dialog;
@@ -24,13 +23,16 @@ const KEYS: [(&str, &str); 10] = [
     ("?", "this list"),
 ];
 
-/// Recipes that the form stood for, before and behind the present one.
+/// What was typed whenever the form stood for a recipe: before and behind the present one, which is `now`.
 #[derive(Default)]
 struct Steps {
-    before: Vec<String>,
-    behind: Vec<String>,
-    now: Option<String>,
+    before: Vec<Step>,
+    behind: Vec<Step>,
+    now: Option<Step>,
 }
+
+/// A recipe as JSON, and the texts of the form that stood for it.
+type Step = (String, Vec<String>);
 
 /// Steps that are kept.
 const MOST: usize = 100;
@@ -40,12 +42,13 @@ pub(super) fn keys(app: App) -> Built {
     let dialog = NodeRef::<Dialog>::new();
     let steps = StoredValue::new(Steps::default());
     Effect::new(move |_| {
-        let Ok(now) = app.recipe.get() else { return };
+        let Ok(recipe) = app.recipe.get() else { return };
+        let draft = untrack(|| app.form.draft());
         steps.update_value(|steps| {
-            if steps.now.as_ref() == Some(&now) {
+            if steps.now.as_ref().is_some_and(|(now, _)| *now == recipe) {
                 return;
             }
-            if let Some(before) = steps.now.replace(now) {
+            if let Some(before) = steps.now.replace((recipe, draft)) {
                 steps.before.push(before);
                 if steps.before.len() > MOST {
                     steps.before.remove(0);
@@ -62,15 +65,19 @@ pub(super) fn keys(app: App) -> Built {
             other.extend(now.replace(to.clone()));
             Some(to)
         });
-        let recipe = to.flatten().and_then(|to| Recipe::from_json("recipe", to.as_bytes()).ok());
-        if let Some(recipe) = recipe {
-            app.form.set(&recipe);
+        if let Some((_, draft)) = to.flatten() {
+            app.form.set_draft(&draft);
         }
     };
     let show = move || {
         if let Some(dialog) = dialog.get_untracked() {
             // A browser that cannot show it modally is older than those that run this page.
             let _ = dialog.show_modal();
+        }
+    };
+    let close = move || {
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
         }
     };
     let _ = window_event_listener(ev::keydown, move |event: KeyboardEvent| {
@@ -112,9 +119,9 @@ pub(super) fn keys(app: App) -> Built {
         <dialog node_ref=dialog aria-label="Keyboard shortcuts">
             <h2>"Keyboard shortcuts"</h2>
             <dl class="keys">{rows.into_iter().collect_view()}</dl>
-            <form method="dialog">
-                <button>"Close"</button>
-            </form>
+            <button type="button" on:click=move |_| close()>
+                "Close"
+            </button>
         </dialog>
     }
     .built()

@@ -570,6 +570,21 @@ fn kernel_counts_misses_and_prices_source_code() {
 }
 
 #[test]
+fn what_fits_a_device() {
+    let answer = json(&["fit", "--model", "llama-3.1-8b", "--on", "24GB", "--json"]);
+    assert_eq!((answer["fits"].as_bool(), answer["longest_context"].as_u64()), (Some(true), Some(60_571)));
+    let text = stdout(&["fit", "--model", "llama-3.1-8b", "--on", "h100-sxm", "--prompt-tokens", "8192"]);
+    assert!(text.contains("keys and values") && text.contains("131,072 (all that the model has"), "{text}");
+    for (arguments, says) in [
+        (vec!["fit", "--model", "gemma-2b", "--on", "much"], "much"),
+        (vec!["fit", "--model", "resnet-18", "--on", "1GB"], "no context"),
+        (vec!["fit", "--synthetic", "cnn", "--on", "1GB"], "only a model"),
+    ] {
+        assert!(refusal(&arguments).contains(says), "{arguments:?}: {}", refusal(&arguments));
+    }
+}
+
+#[test]
 fn traffic_by_the_size_of_fast_memory() {
     let answer = json(&["traffic", "--gemm", "256x256x256", "--dtype", "bf16", "--json"]);
     let points = answer["points"].as_array().unwrap();

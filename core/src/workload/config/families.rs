@@ -1209,6 +1209,69 @@ pub const FAMILIES: &[Family] = &[
         }),
     },
     Family {
+        name: "stablelm",
+        aliases: &[],
+        title: "StableLM",
+        about: "Llama with layer norms",
+        reader: Reader::Transformer(&Layout {
+            norm: Norm::Layer,
+            norms: Norms::Before,
+            attention_bias: AttentionBias::InputsBy("use_qkv_bias"),
+            ..LLAMA
+        }),
+    },
+    Family {
+        name: "ernie4_5",
+        aliases: &[],
+        title: "ERNIE 4.5",
+        about: "Llama with tied embeddings",
+        reader: Reader::Transformer(&Layout {
+            attention_bias: AttentionBias::FileAll { key: "use_bias", default: false },
+            tied: true,
+            ..LLAMA
+        }),
+    },
+    Family {
+        name: "minicpm3",
+        aliases: &[],
+        title: "MiniCPM3",
+        about: "Llama with latent attention and tied embeddings",
+        reader: Reader::Transformer(&Layout { mixer: special::latent, tied: true, ..LLAMA }),
+    },
+    Family {
+        name: "helium",
+        aliases: &[],
+        title: "Helium",
+        about: "Llama with pairs of channels rotated together",
+        reader: Reader::Transformer(&LLAMA),
+    },
+    Family {
+        name: "gpt_bigcode",
+        aliases: &[],
+        title: "StarCoder",
+        about: "GPT-2 with one head of keys and values",
+        reader: Reader::Transformer(&Layout { mixer: special::multi_query, ..GPT2 }),
+    },
+    Family {
+        name: "codegen",
+        aliases: &[],
+        title: "CodeGen",
+        about: "GPT-J with one matrix for queries, keys and values",
+        reader: Reader::Transformer(&Layout {
+            matrices: Matrices {
+                qkv: Qkv::Packed("attn.qkv_proj"),
+                out: "attn.out_proj",
+                mlp: ["mlp.fc_in", "mlp.gate", "mlp.fc_out"],
+            },
+            norms: Norms::Beside,
+            positions: Positions::Rotary,
+            attention_bias: AttentionBias::Never,
+            tied: false,
+            head_bias: true,
+            ..GPT2
+        }),
+    },
+    Family {
         name: "resnet",
         aliases: &[],
         title: "ResNet",

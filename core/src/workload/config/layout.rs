@@ -276,6 +276,8 @@ pub(super) enum AttentionBias {
     File,
     /// Queries, keys and values, where the file says so.
     FileInputs,
+    /// The same by another key.
+    InputsBy(&'static str),
     /// All projections of attention and MLP, where the file says so by another key (`bias`, `use_bias`).
     FileAll {
         key: &'static str,

@@ -109,6 +109,7 @@ impl<'a> Shapes<'a> {
             mlp_bias: layout.mlp_bias || keys.flag("mlp_bias", false)? || all_biased,
             attention_bias: match layout.attention_bias {
                 AttentionBias::FileAll { .. } => all_biased,
+                AttentionBias::InputsBy(key) => keys.flag(key, false)?,
                 _ => keys.flag("attention_bias", false)?,
             },
             norms_after: layout.norms == Norms::After
@@ -190,7 +191,7 @@ impl<'a> Shapes<'a> {
             AttentionBias::Inputs => (true, false),
             AttentionBias::Always => (true, true),
             AttentionBias::File | AttentionBias::FileAll { .. } => (self.attention_bias, self.attention_bias),
-            AttentionBias::FileInputs => (self.attention_bias, false),
+            AttentionBias::FileInputs | AttentionBias::InputsBy(_) => (self.attention_bias, false),
             AttentionBias::NotKeys => (true, true),
         }
     }

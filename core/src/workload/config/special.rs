@@ -929,3 +929,9 @@ pub(super) fn step3(shapes: &Shapes<'_>, layer: u64) -> Result<Mixer> {
     mixer.makes.push(inner(Linear::new("self_attn.g_proj", shapes.hidden, heads)));
     Ok(mixer)
 }
+
+/// One head of keys and values for all heads of queries, unless the file says otherwise (`multi_query`).
+pub(super) fn multi_query(shapes: &Shapes<'_>, layer: u64) -> Result<Mixer> {
+    let kv_heads = if shapes.keys.flag("multi_query", true)? { 1 } else { shapes.heads };
+    shapes.heads_of(layer, kv_heads, shapes.head_dim, Sees::All, false)
+}
