@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accel_core::curve::{Curves, Grid};
 use accel_core::error::Error;
+use accel_core::fit::Fit;
 use accel_core::recipe::Recipe;
 use accel_core::run::after::{Cell, Scatter};
 use accel_core::run::{Charts, Outcome, Wanted};
@@ -75,6 +76,8 @@ pub(crate) struct Engine {
     pub(crate) window: RwSignal<Option<Window>>,
     /// What happened in the cell asked for last.
     pub(crate) cell: RwSignal<Option<(Place, Result<Arc<Cell>, Error>)>>,
+    /// Whether the model fits the device asked about last.
+    pub(crate) fit: RwSignal<Option<Result<Arc<Fit>, Error>>>,
     /// Scores against the truth.
     pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
     /// Answers of the last runs, the newest last: going back to one runs nothing.
@@ -118,6 +121,7 @@ impl Engine {
             curve: RwSignal::new(Capacities::Unasked),
             window: RwSignal::new(None),
             cell: RwSignal::new(None),
+            fit: RwSignal::new(None),
             scatters: RwSignal::new(None),
             answers: StoredValue::new(Vec::new()),
             records: RwSignal::new((0, Vec::new())),
@@ -197,6 +201,7 @@ impl Engine {
         self.compared.set(None);
         self.window.set(None);
         self.cell.set(None);
+        self.fit.set(None);
         self.scatters.set(None);
         match &answer.outcome.curve {
             Some(curves) => self.curve.set(Capacities::Known(Arc::new(curves.clone()))),
@@ -232,6 +237,13 @@ impl Engine {
     pub(crate) fn ask_cell(self, place: Place) {
         self.cell.set(None);
         self.ask(Request::Cell(place));
+    }
+
+    /// Asks whether the model of the newest answer fits a device of `budget_bytes`; the answer arrives in `fit`.
+    pub(crate) fn ask_fit(self, budget_bytes: u64) {
+        if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
+            self.send(&Request::Fit { recipe, budget_bytes });
+        }
     }
 
     /// Asks for scores against the truth; they arrive in `scatters`.
@@ -364,6 +376,7 @@ impl Engine {
                 Err(error) => self.phase.set(Phase::Failed(error)),
             },
             Reply::Cell { place, answer } => self.cell.set(Some((place, answer.map(Arc::new)))),
+            Reply::Fit { answer } => self.fit.set(Some(answer.map(Arc::new))),
             Reply::Scatters { scatters } => self.scatters.set(Some(Arc::new(scatters))),
             Reply::CurveProgress { id, share } if id == newest => self.curve.set(Capacities::Running(share)),
             Reply::Curve { id, answer } if id == newest => self.curve.set(match answer {

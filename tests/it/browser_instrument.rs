@@ -254,6 +254,21 @@ async fn experiments_are_compared() {
     browser.end().await;
 }
 
+/// The sum of what a device holds is that of the core.
+#[tokio::test]
+async fn a_model_is_asked_whether_it_fits() {
+    let browser = Browser::start(1280, 1400).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    browser.find("#fit > summary").await.click().await.unwrap();
+    browser.type_into("fit-budget", "16GB").await;
+    let Workload::Model(run) = Recipe::default().workload else { panic!("the default recipe is of a model") };
+    let fit = accel_core::fit::fit(&run, 16_000_000_000).unwrap();
+    let sum = format_count(fit.bytes);
+    browser.wait_for("the sum", &format!("return document.querySelector('#fit-held')?.innerText.includes('{sum}') && document.querySelector('#fit-verdict').innerText.includes('16.0 GB')")).await;
+    browser.end().await;
+}
+
 /// Of files that are dropped together one is taken and the others are told; a folder is named; a model sets the capacity.
 #[tokio::test]
 async fn files_that_come_together() {

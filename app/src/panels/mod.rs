@@ -10,6 +10,7 @@ pub(crate) mod compare;
 mod curve;
 mod device;
 mod figures;
+mod fit;
 mod json;
 mod metrics;
 mod multiples;
@@ -97,8 +98,10 @@ fn lab(app: App, answer: Answer) -> Built {
             let shown = move || bounds.bounds.as_ref().map(bounds::bounds);
             app.view.fold("bounds-panel", "How good any policy could be", shown)
         });
+        let fits =
+            outcome.model.is_some().then(|| app.view.fold("fit", "Does it fit a device?", move || fit::fit(app)));
         let why = app.view.fold("why", "Why it misses", move || reasons::reasons(app, &why));
-        view! { <div class="stack">{why} {bounds} {device} {json::json(app, Arc::clone(outcome))}</div> }.built()
+        view! { <div class="stack">{why} {bounds} {device} {fits} {json::json(app, Arc::clone(outcome))}</div> }.built()
     };
     in_turns(
         vec![

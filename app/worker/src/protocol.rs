@@ -5,6 +5,7 @@
 
 use accel_core::curve::Curves;
 use accel_core::error::Error;
+use accel_core::fit::Fit;
 use accel_core::run::after::{Cell, Scatter};
 use accel_core::run::{Charts, Outcome, Wanted};
 use js_sys::{Array, Uint8Array};
@@ -57,6 +58,13 @@ pub enum Request {
         id: u32,
         /// Capacities.
         points: u32,
+    },
+    /// Say whether the model of a recipe fits a device.
+    Fit {
+        /// The recipe as JSON.
+        recipe: String,
+        /// Bytes of the device.
+        budget_bytes: u64,
     },
     /// Show distributions of the trace of the last finished run.
     Views,
@@ -142,6 +150,11 @@ pub enum Reply {
     Scatters {
         /// One a scorer.
         scatters: Vec<Scatter>,
+    },
+    /// Whether a model fits a device, or why nobody knows.
+    Fit {
+        /// The sum and what follows from it.
+        answer: Result<Fit, Error>,
     },
     /// How far the curves are.
     CurveProgress {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use accel_core::curve::Grid;
 use accel_core::error::{Error, Place};
+use accel_core::fit::fit;
 use accel_core::import::prototype_csv::Record;
-use accel_core::recipe::Recipe;
+use accel_core::recipe::{Recipe, Workload};
 use accel_core::run::{Finished, Job, Outcome};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
@@ -100,6 +101,15 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
             let protocol::Place { run, grouping, row, from, to } = place;
             let answer = with(state, |finished| finished.cell(run, grouping, row, from..to));
             send(scope, &Reply::Cell { place, answer });
+        }
+        Request::Fit { recipe, budget_bytes } => {
+            let answer = Recipe::from_json("recipe", recipe.as_bytes()).and_then(|recipe| match &recipe.workload {
+                Workload::Model(run) => fit(run, budget_bytes),
+                _ => {
+                    Err(Error::field("workload", "not a model", "only a model is asked whether it fits", "Choose one"))
+                }
+            });
+            send(scope, &Reply::Fit { answer });
         }
         Request::Scatters => {
             if let Ok(scatters) = with(state, |finished| Ok(finished.scatters())) {
