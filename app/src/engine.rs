@@ -34,6 +34,9 @@ pub(crate) struct Answer {
     pub(crate) outcome: Arc<Outcome>,
 }
 
+/// What the worker answered.
+type Told<T> = Result<Arc<T>, Error>;
+
 /// Charts over a part of the trace: its first access and the first one behind it.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
@@ -75,9 +78,9 @@ pub(crate) struct Engine {
     /// The charts over the part of the trace asked for last.
     pub(crate) window: RwSignal<Option<Window>>,
     /// What happened in the cell asked for last.
-    pub(crate) cell: RwSignal<Option<(Place, Result<Arc<Cell>, Error>)>>,
+    pub(crate) cell: RwSignal<Option<(Place, Told<Cell>)>>,
     /// Whether the model fits the device asked about last.
-    pub(crate) fit: RwSignal<Option<Result<Arc<Fit>, Error>>>,
+    pub(crate) fit: RwSignal<Option<Told<Fit>>>,
     /// Scores against the truth.
     pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
     /// Answers of the last runs, the newest last: going back to one runs nothing.

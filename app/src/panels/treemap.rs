@@ -22,7 +22,7 @@ pub(super) fn treemap(why: &Why) -> Option<Built> {
     // By kind, the largest kind first; within a kind they come largest first already.
     let of_kind = |kind| families.iter().filter(|f| f.kind == kind).map(|f| f.miss_bytes).sum::<u64>();
     let mut kinds: Vec<_> = why.kinds.iter().map(|kind| (of_kind(kind.kind), kind.kind)).collect();
-    kinds.sort_by(|a, b| b.0.cmp(&a.0));
+    kinds.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     let place = |family: &FamilySummary| kinds.iter().position(|(_, kind)| *kind == family.kind).unwrap_or(0);
     families.sort_by_key(place);
     let all = families.iter().map(|family| family.miss_bytes).sum::<u64>();

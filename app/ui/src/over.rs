@@ -270,7 +270,7 @@ impl Handle {
                     }
                 }
                 on:pointerup=move |_| {
-                    if dragged.try_update_value(|dragged| std::mem::take(dragged)) == Some(true) {
+                    if dragged.try_update_value(std::mem::take) == Some(true) {
                         pointer_up(());
                     }
                 }

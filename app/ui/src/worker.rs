@@ -165,7 +165,7 @@ impl Worker {
         // One that was replaced is gone as well, and nobody waits for it.
         let state = self.0.try_with_value(|inner| {
             let current = inner.state.worker() == Some(worker);
-            current.then(|| (matches!(inner.state, State::Starting(..)), inner.cure))
+            current.then_some((matches!(inner.state, State::Starting(..)), inner.cure))
         });
         let Some(Some((starting, cure))) = state else { return };
         // Browsers put this before what was thrown.

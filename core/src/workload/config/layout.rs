@@ -81,7 +81,7 @@ pub(crate) struct Layout {
     /// Makes a layer of a stack.
     pub(super) layer: fn(&Shapes<'_>, usize, u64) -> Result<Layer, Error>,
     /// Puts right what no other field says.
-    pub(super) finish: Option<fn(&Shapes<'_>, &mut Model) -> Result<(), Error>>,
+    pub(super) finish: Option<Finish>,
 }
 
 impl Layout {
@@ -341,6 +341,9 @@ pub(super) enum SparseLayers {
     /// Those at `expert_layer_offset` of each `expert_layer_period` (Jamba).
     Periodic,
 }
+
+/// What a family does to a model whose layers stand.
+pub(super) type Finish = fn(&Shapes<'_>, &mut Model) -> Result<(), Error>;
 
 /// What comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -363,7 +363,7 @@ impl Quantization {
             let named = group.get("targets").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             let named: Vec<&str> = named.collect();
             // All modules of the class, or those that are named.
-            let targets = match named.iter().any(|name| *name == "Linear") {
+            let targets = match named.contains(&"Linear") {
                 true => Vec::new(),
                 false => named.into_iter().map(Pattern::new).collect(),
             };
