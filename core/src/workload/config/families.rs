@@ -272,7 +272,11 @@ const DEEPSEEK_EXPERTS: ExpertLayout =
     ExpertLayout { wide_as_mlp: false, shared: Shared::Several, layers: SparseLayers::Behind, ..EXPERTS };
 
 /// Multi-head latent attention, and experts behind the first layers.
-const DEEPSEEK: Layout = Layout { mixer: special::latent, experts: Some(DEEPSEEK_EXPERTS), ..LLAMA };
+const DEEPSEEK: Layout =
+    Layout { keys: LATENT_KEYS, mixer: special::latent, experts: Some(DEEPSEEK_EXPERTS), ..LLAMA };
+
+/// Heads of latent attention have widths of their own, whatever the width of the model.
+const LATENT_KEYS: SizeKeys = SizeKeys { head_dim: &["head_dim", "v_head_dim"], ..LLAMA_KEYS };
 
 /// GPT-NeoX: both halves side by side, each with a norm.
 const NEOX: Layout = Layout {
@@ -764,6 +768,7 @@ pub const FAMILIES: &[Family] = &[
         title: "Kimi Linear",
         about: "Kimi Delta Attention in most layers, latent attention in the others; experts",
         reader: Reader::Transformer(&Layout {
+            keys: LATENT_KEYS,
             mixer: special::kimi_linear,
             feed: special::latent_feed,
             experts: Some(DEEPSEEK_EXPERTS),
