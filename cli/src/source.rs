@@ -279,7 +279,7 @@ impl Source {
             (None, Some(_), Some(_)) => bail!("--trace cannot be combined with --model or --synthetic: choose one"),
             (None, Some(recipe), None) => recipe,
             (None, None, Some(path)) => {
-                let file = FileSource { name: path.display().to_string(), format: self.format, columns: None };
+                let file = FileSource { format: self.format, ..FileSource::named(path.display().to_string()) };
                 // A file may be long, and bounds take as long as a dozen policies: they are computed where asked for.
                 let mut recipe = Recipe { workload: Workload::File(file), bounds: false, ..Part::File.recipe() };
                 self.file.apply(Part::File, &mut recipe)?;
@@ -349,7 +349,7 @@ pub(crate) fn read_trace(
     format: Option<Format>,
     columns: Option<&Columns>,
 ) -> anyhow::Result<(Trace, &'static str)> {
-    let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
+    let source = FileSource { format, columns: columns.cloned(), ..FileSource::named(path.display().to_string()) };
     read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path)
 }
 

@@ -96,10 +96,41 @@ fn topologies_have_scale_sims_sizes() {
     let gemm = "Layer, M, N, K,\ng1,100,30,20,\ng2,100,7,30,\n";
     let (trace, _) = read("g.csv", gemm.as_bytes(), ModelRun { batch_size: 2, ..ModelRun::default() }).unwrap();
     assert_eq!(flops(&trace), 2.0 * 2.0 * (100.0 * 30.0 * 20.0 + 100.0 * 7.0 * 30.0));
-    let file = FileSource { name: "g.csv".into(), format: None, columns: None };
+    let file = FileSource::named("g.csv");
     let plain =
         Workload::File(file).trace_with((1, u64::MAX), &Input::new("g.csv", gemm.as_bytes()), &mut Unattended).unwrap();
     assert_eq!(plain.1, Format::ScaleSim);
+}
+
+#[test]
+fn columns_of_topologies_are_found_by_name() {
+    let trace = |text: &str| read("t.csv", text.as_bytes(), ModelRun::default()).unwrap().0;
+    let wanted = trace("Layer, M, N, K,\nL1,128,32,64,\n");
+    assert_eq!(flops(&wanted), 2.0 * 128.0 * 32.0 * 64.0);
+    for text in [
+        "Layer,M,K,N,\nL1,128,64,32,\n",
+        "L,M,N,K\nL1,128,32,64\n",
+        "L;M;N;K\nL1;128;32;64\n",
+        "Layer\tK\tN\tM\nL1\t64\t32\t128\n",
+        "\u{feff}# Layer name,M,N,K\r\nL1,128,32,64\r\n",
+        "K,M,N,Layer\n64,128,32,L1\n",
+    ] {
+        assert_eq!(trace(text), wanted, "{text}");
+    }
+    // Layers without names are numbered.
+    assert_eq!(flops(&trace("M,N,K\n128,32,64\n")), flops(&wanted));
+    let names = "Layer name\tStrides\tIFMAP Height\tIFMAP Width\tFilter Height\tFilter Width\tNum Filter\tChannels";
+    let reordered = trace(&format!("{names}\nc1\t1\t10\t10\t3\t3\t8\t4\nc2\t2\t8\t8\t1\t1\t16\t8\n"));
+    assert_eq!(reordered, trace(CONV));
+    let layout = "Layer name, IFMAP Height Intraline Factor, IFMAP Width Intraline Factor, Num Filter Interline Order,\n\
+                  c1, 2, 2, 4,\n";
+    let error = read("t.csv", layout.as_bytes(), ModelRun::default()).unwrap_err().to_string();
+    assert!(error.contains("it is a SCALE-Sim layout file") && error.contains("Give the topology"), "{error}");
+    let error = read("t.csv", b"Layer,IFMAP Height,M\na,1,2\n", ModelRun::default()).unwrap_err().to_string();
+    assert!(error.contains("there is no column \"IFMAP Width\" (found: Layer,IFMAP Height,M)"), "{error}");
+    // A table of measurements is none.
+    let error = read("t.csv", b"op,M,N,K,ms\nmm,1,2,3,4\n", ModelRun::default()).unwrap_err().to_string();
+    assert!(error.contains("cannot be detected"), "{error}");
 }
 
 #[test]
