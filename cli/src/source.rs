@@ -275,7 +275,7 @@ impl Source {
             (None, Some(_), Some(_)) => bail!("--trace cannot be combined with --model or --synthetic: choose one"),
             (None, Some(recipe), None) => recipe,
             (None, None, Some(path)) => {
-                let file = FileSource { name: path.display().to_string(), format: self.format, columns: None };
+                let file = FileSource { format: self.format, ..FileSource::named(path.display().to_string()) };
                 // A file may be long, and bounds take as long as a dozen policies: they are computed where asked for.
                 let mut recipe = Recipe { workload: Workload::File(file), bounds: false, ..Part::File.recipe() };
                 self.file.apply(Part::File, &mut recipe)?;

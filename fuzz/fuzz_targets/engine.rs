@@ -108,7 +108,7 @@ fuzz_target!(|input: Input| {
     packing.step(usize::MAX);
     assert!(packing.misses().objects >= least && packing.misses().bytes >= least_bytes);
 
-    let workload = Workload::File(FileSource { name: "input".into(), format: None, columns: None });
+    let workload = Workload::File(FileSource::named("input"));
     let cost = Cost::Physical(Physical { prefetch_depth: (input.seed % 5) as u32, ..Physical::default() });
     let memory = Memory { cost, ..memory };
     let recipe = Recipe { workload, memory, seed: input.seed, ..Recipe::default() };

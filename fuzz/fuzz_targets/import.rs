@@ -71,7 +71,7 @@ fn check_trace(info: &FormatInfo, bytes: &[u8], columns: Option<&Columns>) {
 fn check_model(info: &FormatInfo, bytes: &[u8]) {
     let input = Input::new("input", bytes);
     let _ = import::detect(&input);
-    let source = FileSource { name: "input".into(), format: Some(info.format), columns: None };
+    let source = FileSource { format: Some(info.format), ..FileSource::named("input") };
     match Workload::File(source).trace_with((1, u64::MAX), &input, &mut Cap(0)) {
         Ok((trace, _)) => check_summary(&trace),
         Err(error) => check_error(&error),

@@ -361,7 +361,7 @@ async fn files_read_by_the_page_and_natively_agree() {
     ] {
         let bytes = std::fs::read(root().join("tests/fixtures").join(name)).unwrap();
         let short = name.rsplit('/').next().unwrap();
-        let source = FileSource { name: short.into(), format: None, columns: None };
+        let source = FileSource::named(short);
         let workload = match name.starts_with("onnx") {
             true => Workload::Model(ModelRun { model: ModelRef::File { file: short.into() }, ..ModelRun::default() }),
             false => Workload::File(source),
@@ -393,7 +393,7 @@ async fn files_read_by_the_page_and_natively_agree() {
 async fn views_and_realism() {
     let name = "transformer_train.json.gz";
     let bytes = std::fs::read(root().join("tests/fixtures/et").join(name)).unwrap();
-    let source = FileSource { name: name.into(), format: None, columns: None };
+    let source = FileSource::named(name);
     let (trace, _) =
         Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, &bytes), &mut Unattended).unwrap();
     let views = Views::of(&trace);

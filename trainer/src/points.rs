@@ -86,9 +86,7 @@ impl Row {
     pub fn workload(&self) -> anyhow::Result<Workload> {
         match &self.source {
             Source::Recipe(json) => serde_json::from_str(json).with_context(|| self.name.to_owned()),
-            Source::Storage(_) | Source::Recorded(..) => {
-                Ok(Workload::File(FileSource { name: self.name.into(), format: None, columns: None }))
-            }
+            Source::Storage(_) | Source::Recorded(..) => Ok(Workload::File(FileSource::named(self.name))),
         }
     }
 

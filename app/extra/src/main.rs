@@ -101,7 +101,7 @@ fn compared(
         let problem = "there is no file to compare with";
         return Err(Error::input("reference", Place::Whole, problem, "Drop the other trace on the page first"));
     }
-    let source = FileSource { name: name.to_owned(), format: None, columns: None };
+    let source = FileSource::named(name);
     let (other, _) =
         Workload::File(source).trace_with((0, u64::MAX), &Input::new(name, bytes), &mut ToWorker(report))?;
     let answer = realism(&trace, Reference::Trace(&other))?;

@@ -192,7 +192,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
     if !json || FORMATS.iter().filter_map(|info| info.json_key).any(has) {
         app.engine.set_file(name.clone(), bytes);
         app.preview.set(Some((name.clone(), first_lines(&head))));
-        app.form.file.set(Some(FileSource { name, format: None, columns: None }));
+        app.form.file.set(Some(FileSource::named(name)));
         app.form.show(Source::File);
         return app.run();
     }

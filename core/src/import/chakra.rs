@@ -1,25 +1,29 @@
-//! Chakra execution traces (MLCommons): protobuf messages one after another, each behind its length as a varint.
+//! Chakra execution traces (MLCommons): protobuf messages one after another, each behind its length as a varint, or the
+//! same as JSON ([`json`]).
 //!
 //! The first message is a `GlobalMetadata`, every other one a `Node` (schema/protobuf/et_def.proto; the field numbers
 //! stand at the structs below). Order: what a node depends on (`data_deps`, `ctrl_deps`) comes before it; where that
-//! leaves a choice, the smaller id comes first. Two kinds of file are read:
+//! leaves a choice, the smaller id comes first. Data dependencies decide: control dependencies that are part of a cycle
+//! do not count, and a warning says how many. Two kinds of file are read:
 //!
 //! - *Converted from PyTorch*: nodes name tensors in `inputs.values` and `outputs.values`, as Python writes lists. They
 //!   are read like the traces they came from, by the rules of [`operators`](super::operators); the caller of a call is
-//!   its first `ctrl_deps`. A kernel (`is_cpu_op` false) repeats the tensors of the operator that launched it: where
-//!   that operator names tensors, the kernel is left out.
+//!   the operator that is its first `ctrl_deps`. What repeats the tensors of another node is left out: a kernel
+//!   (`is_cpu_op` false) where the operator that launched it names them, and all but the first of the parts that the
+//!   converter cuts an operator into which launches several kernels (`aten::add(0)`, `aten::add(1)`: one `rf_id`).
 //! - *Made for a simulator*, without tensors: a node with a size (`comm_size` for communication, else `tensor_size`)
 //!   makes one object of so many bytes. It reads the objects of its `data_deps`, in their order, then writes its own;
 //!   a load (MEM_LOAD_NODE) reads its own. `num_ops` is its work.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod json;
+mod order;
+
 use std::io::Read;
 
 use prost::Message;
 use rustc_hash::FxHashMap;
 
-use super::input::Input;
+use super::input::{Input, strip_mark};
 use super::operators::{Call, Calls, Flag, Lists, NO_PARENT, NOT_WHOLE, RawTensor, Side, Type, operation};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
@@ -127,9 +131,14 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, rest))
 }
 
-/// Whether a file begins like this format: messages behind their lengths, of which the first is a plausible
-/// `GlobalMetadata` and the next are nodes with names.
+/// Whether a file begins like this format, as protobuf or as JSON.
 pub fn matches(head: &[u8]) -> bool {
+    json::matches(head) || is_protobuf(head)
+}
+
+/// Whether `head` has messages behind their lengths, of which the first is a plausible `GlobalMetadata` and the next are
+/// nodes with names.
+fn is_protobuf(head: &[u8]) -> bool {
     let Some((length, rest)) = varint(head) else { return false };
     let Some((metadata, mut rest)) = usize::try_from(length).ok().and_then(|n| rest.split_at_checked(n)) else {
         return false;
@@ -151,18 +160,22 @@ pub fn matches(head: &[u8]) -> bool {
     nodes > 0
 }
 
-/// What is kept of every node.
+/// What is kept of every node; ends are those of its part of a list, which begins where that of the node before ends.
 struct Kept {
     id: u64,
-    name: String,
+    name_end: u32,
     kind: i32,
     device: bool,
     /// Whether it is kept as a call, and whether that names tensors.
     call: bool,
     tensors: bool,
-    /// End of its dependencies: first data, then control.
-    data_end: usize,
-    end: usize,
+    /// Of the storages of its tensors, sorted.
+    storages_end: u32,
+    /// The call of the profiler that it is a part of; 0 where that is not said.
+    part_of: u64,
+    /// Of its dependencies: first data, then control.
+    data_end: u32,
+    end: u32,
     bytes: u64,
     work: f64,
 }
@@ -171,50 +184,57 @@ struct Reader<'a> {
     input: &'a str,
     calls: Calls,
     nodes: Vec<Kept>,
+    /// The names of all nodes, one after the other.
+    names: String,
     dependencies: Vec<u64>,
+    storages: Vec<i64>,
+}
+
+/// What the attributes of a node say.
+#[derive(Default)]
+struct Facts {
+    device: bool,
+    tensor_size: Option<i128>,
+    comm_size: Option<i128>,
+    work: f64,
+    scope: Option<u64>,
+    schema: String,
+    part_of: u64,
+}
+
+impl Facts {
+    fn take(&mut self, attribute: Attribute) {
+        match attribute.name.as_str() {
+            "is_cpu_op" => self.device = attribute.bool == Some(false) || attribute.whole() == Some(0),
+            "tensor_size" => self.tensor_size = attribute.whole(),
+            "comm_size" => self.comm_size = attribute.whole(),
+            "num_ops" => self.work = attribute.number().filter(|n| n.is_finite() && *n > 0.0).unwrap_or(0.0),
+            "scope" => self.scope = attribute.whole().and_then(|n| u64::try_from(n).ok()),
+            "op_schema" => self.schema = attribute.string.unwrap_or_default(),
+            "rf_id" => self.part_of = attribute.whole().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            _ => {}
+        }
+    }
+}
+
+/// A dependency between nodes, by their indices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Dependency {
+    node: u32,
+    of: u32,
+    data: bool,
 }
 
 /// Reads a Chakra trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut reader =
-        Reader { input: input.name, calls: Calls::new(input.name), nodes: Vec::new(), dependencies: Vec::new() };
-    let mut content = input.reader(progress);
-    let (mut message, mut call) = (Vec::new(), Call::default());
-    let (mut at, mut first) = (0u64, true);
-    while let Some((length, width)) = length(&mut content, input, at)? {
-        let place = Place::Byte(at);
-        // Chakra's own reader stops there as well.
-        if length == 0 && !first {
-            break;
-        }
-        if length > MOST_MESSAGE {
-            let problem = format!("a message of {length} bytes begins here; none has more than {MOST_MESSAGE}");
-            return Err(Error::input(input.name, place, problem, CURE));
-        }
-        message.clear();
-        let read = (&mut content).take(length).read_to_end(&mut message).map_err(|e| input.error(&e))?;
-        if (read as u64) < length {
-            let problem = format!("the message that begins here has {read} of {length} bytes");
-            return Err(Error::input(input.name, place, problem, "The file is truncated: fetch it again"));
-        }
-        let broken = |what: &str, error: prost::DecodeError| {
-            Error::input(
-                input.name,
-                Place::Byte(at),
-                format!("the {what} that begins here cannot be read ({error})"),
-                CURE,
-            )
-        };
-        if first {
-            Metadata::decode(message.as_slice()).map_err(|e| broken("metadata", e))?;
-        } else {
-            let node = Node::decode(message.as_slice()).map_err(|e| broken("node", e))?;
-            reader.node(node, &mut call, at)?;
-        }
-        first = false;
-        at += width + length;
+    let (dependencies, storages) = (Vec::new(), Vec::new());
+    let (calls, nodes, names) = (Calls::new(input.name), Vec::new(), String::new());
+    let mut reader = Reader { input: input.name, calls, nodes, names, dependencies, storages };
+    if json::matches(strip_mark(&input.head())) {
+        json::read(&mut reader, input, progress)?;
+    } else {
+        reader.messages(input, progress)?;
     }
-    drop(content);
     if reader.nodes.is_empty() {
         let problem = "the trace has no nodes";
         return Err(Error::input(input.name, Place::Whole, problem, "Give a trace with at least one node"));
@@ -248,12 +268,57 @@ fn length(content: &mut impl Read, input: &Input<'_>, at: u64) -> Result<Option<
 }
 
 impl Reader<'_> {
-    fn refuse(&self, node: &Node, at: u64, problem: &str) -> Error {
-        let problem = format!("node {} ({}): {problem}", node.id, cut(&node.name));
-        Error::input(self.input, Place::Byte(at), problem, CURE)
+    /// Reads the messages of protobuf.
+    fn messages(&mut self, input: &Input<'_>, progress: &mut dyn Progress) -> Result<(), Error> {
+        let mut content = input.reader(progress);
+        let (mut message, mut call) = (Vec::new(), Call::default());
+        let (mut at, mut first) = (0u64, true);
+        while let Some((length, width)) = length(&mut content, input, at)? {
+            let place = Place::Byte(at);
+            // Chakra's own reader stops there as well.
+            if length == 0 && !first {
+                break;
+            }
+            if length > MOST_MESSAGE {
+                let problem = format!("a message of {length} bytes begins here; none has more than {MOST_MESSAGE}");
+                return Err(Error::input(input.name, place, problem, CURE));
+            }
+            message.clear();
+            let read = (&mut content).take(length).read_to_end(&mut message).map_err(|e| input.error(&e))?;
+            if (read as u64) < length {
+                let problem = format!("the message that begins here has {read} of {length} bytes");
+                return Err(Error::input(input.name, place, problem, "The file is truncated: fetch it again"));
+            }
+            let broken = |what: &str, error: prost::DecodeError| {
+                let problem = format!("the {what} that begins here cannot be read ({error})");
+                Error::input(input.name, Place::Byte(at), problem, CURE)
+            };
+            if first {
+                Metadata::decode(message.as_slice()).map_err(|e| broken("metadata", e))?;
+            } else {
+                let node = Node::decode(message.as_slice()).map_err(|e| broken("node", e))?;
+                let mut facts = Facts::default();
+                for bytes in &node.attributes {
+                    facts.take(
+                        Attribute::decode(bytes.as_slice())
+                            .map_err(|e| self.refuse(&node, &place, &format!("an attribute cannot be read ({e})")))?,
+                    );
+                }
+                self.node(node, facts, &mut call, &place)?;
+            }
+            first = false;
+            at += width + length;
+        }
+        Ok(())
     }
 
-    fn node(&mut self, mut node: Node, call: &mut Call, at: u64) -> Result<(), Error> {
+    fn refuse(&self, node: &Node, place: &Place, problem: &str) -> Error {
+        let problem = format!("node {} ({}): {problem}", node.id, cut(&node.name));
+        Error::input(self.input, place.clone(), problem, CURE)
+    }
+
+    /// Keeps a node that stands at `place`.
+    fn node(&mut self, mut node: Node, facts: Facts, call: &mut Call, place: &Place) -> Result<(), Error> {
         let dependencies = self.dependencies.len() + node.data.len() + node.control.len();
         if self.nodes.len() >= MOST_NODES || dependencies > MOST_DEPENDENCIES {
             return Err(Error::TooLarge {
@@ -262,216 +327,221 @@ impl Reader<'_> {
             });
         }
         call.clear();
-        let (mut device, mut tensor_size, mut comm_size, mut work) = (false, None, None, 0.0);
-        for bytes in &node.attributes {
-            let attribute = Attribute::decode(bytes.as_slice())
-                .map_err(|e| self.refuse(&node, at, &format!("an attribute cannot be read ({e})")))?;
-            match attribute.name.as_str() {
-                "is_cpu_op" => device = attribute.bool == Some(false) || attribute.whole() == Some(0),
-                "tensor_size" => tensor_size = attribute.whole(),
-                "comm_size" => comm_size = attribute.whole(),
-                "num_ops" => work = attribute.number().filter(|n| n.is_finite() && *n > 0.0).unwrap_or(0.0),
-                "scope" => call.scope = attribute.whole().and_then(|n| u64::try_from(n).ok()),
-                "op_schema" => call.schema = attribute.string.unwrap_or_default(),
-                _ => {}
-            }
-        }
         let communicates = (SEND..=COLLECTIVE).contains(&node.kind);
-        let size = if communicates { comm_size.or(tensor_size) } else { tensor_size };
+        let size = if communicates { facts.comm_size.or(facts.tensor_size) } else { facts.tensor_size };
         let bytes = size.unwrap_or(0);
         if !(0..=MOST_BYTES).contains(&bytes) {
-            return Err(self.refuse(&node, at, &format!("its size is {bytes} bytes")));
+            return Err(self.refuse(&node, place, &format!("its size is {bytes} bytes")));
         }
         let is_call = node.inputs.is_some() || node.outputs.is_some();
         let mut tensors = false;
         if is_call {
             for (values, side) in [(&node.inputs, &mut call.inputs), (&node.outputs, &mut call.outputs)] {
                 if let Some(values) = values {
-                    side_of(values, side, &mut self.calls).map_err(|problem| self.refuse(&node, at, &problem))?;
+                    side_of(values, side, &mut self.calls).map_err(|problem| self.refuse(&node, place, &problem))?;
                 }
             }
             tensors = !call.inputs.tensors.is_empty() || !call.outputs.tensors.is_empty();
+            let mut storages: Vec<i64> =
+                call.inputs.tensors.iter().chain(&call.outputs.tensors).map(|tensor| tensor.numbers[1]).collect();
+            storages.sort_unstable();
+            storages.dedup();
+            self.storages.append(&mut storages);
             call.id = node.id;
             call.parent = node.control.first().copied().unwrap_or(NO_PARENT);
+            (call.scope, call.schema) = (facts.scope, facts.schema);
             call.name.push_str(&node.name);
             call.excluded = node.kind == METADATA;
             self.calls.push(call)?;
         }
         self.dependencies.append(&mut node.data);
-        let data_end = self.dependencies.len();
+        let data_end = self.dependencies.len() as u32;
         self.dependencies.append(&mut node.control);
+        self.names.push_str(cut(&node.name));
         self.nodes.push(Kept {
             id: node.id,
-            name: cut(&node.name).to_owned(),
+            name_end: self.names.len() as u32,
             kind: node.kind,
-            device,
+            device: facts.device,
             call: is_call,
             tensors,
+            storages_end: self.storages.len() as u32,
+            part_of: facts.part_of,
             data_end,
-            end: self.dependencies.len(),
+            end: self.dependencies.len() as u32,
             bytes: bytes as u64,
-            work,
+            work: facts.work,
         });
         Ok(())
     }
 
-    /// Where the dependencies of node `n` start.
-    fn start(&self, n: usize) -> usize {
-        n.checked_sub(1).and_then(|before| self.nodes.get(before)).map_or(0, |before| before.end)
+    /// The node before node `n`.
+    fn before(&self, n: usize) -> Option<&Kept> {
+        n.checked_sub(1).and_then(|before| self.nodes.get(before))
+    }
+
+    /// The name of node `n`.
+    fn name(&self, n: usize) -> &str {
+        let range = |node: &Kept| self.before(n).map_or(0, |before| before.name_end) as usize..node.name_end as usize;
+        self.nodes.get(n).and_then(|node| self.names.get(range(node))).unwrap_or_default()
+    }
+
+    /// The storages of the tensors of node `n`.
+    fn storages(&self, n: usize) -> &[i64] {
+        let start = self.before(n).map_or(0, |before| before.storages_end);
+        &self.storages[start as usize..self.nodes[n].storages_end as usize]
     }
 
     fn trace(mut self, progress: &mut dyn Progress) -> Result<Trace, Error> {
         let mut index = FxHashMap::default();
         for (at, node) in self.nodes.iter().enumerate() {
             if let Some(other) = index.insert(node.id, at as u32) {
-                let other = &self.nodes[other as usize].name;
-                let problem = format!("two nodes have the id {} ({other} and {})", node.id, node.name);
+                let (other, name) = (self.name(other as usize), self.name(at));
+                let problem = format!("two nodes have the id {} ({other} and {name})", node.id);
                 return Err(Error::input(self.input, Place::Item(at as u64), problem, CURE));
             }
         }
         // From ids to indices; what is not in the file is nobody's dependency.
         let (mut missing, mut kept) = (0u64, Vec::with_capacity(self.dependencies.len()));
         for n in 0..self.nodes.len() {
-            let (start, node) = (self.start(n), &self.nodes[n]);
-            for (at, id) in (start..).zip(&self.dependencies[start..node.end]) {
+            let (start, node) = (self.before(n).map_or(0, |before| before.end), &self.nodes[n]);
+            for (at, id) in (start..).zip(&self.dependencies[start as usize..node.end as usize]) {
+                let data = at < node.data_end;
                 match index.get(id) {
-                    Some(of) => kept.push((n as u32, *of, at < node.data_end)),
+                    // A process or thread of the profiler is its own caller.
+                    Some(of) if *of as usize == n && self.name(n).starts_with('[') => {}
+                    Some(of) => kept.push(Dependency { node: n as u32, of: *of, data }),
                     None => missing += 1,
                 }
             }
         }
-        let order = self.order(&kept)?;
+        // A file may have millions of nodes.
+        drop(index);
+        self.dependencies = Vec::new();
+        let ids: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
+        let dropped = order::drop_cycles(ids.len(), &mut kept);
+        let order = order::order(&ids, &kept).map_err(|at| self.cycle(at))?;
         let mut trace = if self.calls.names_tensors() {
-            self.converted(&order, &index, progress)
+            self.converted(&order, &kept, progress)
         } else {
             self.made(&order, &kept)
         }?;
+        if dropped > 0 {
+            trace.warn(format!(
+                "{dropped} control dependencies are part of a cycle and do not count; data dependencies give the order"
+            ));
+        }
         if missing > 0 {
             trace.warn(format!("{missing} dependencies name nodes that are not in the file; they do not count"));
         }
         Ok(trace)
     }
 
-    /// The nodes so that every one comes after what it depends on, by id where there is a choice.
-    fn order(&self, dependencies: &[(u32, u32, bool)]) -> Result<Vec<u32>, Error> {
-        let nodes = self.nodes.len();
-        let mut waits = vec![0u32; nodes];
-        let mut first = vec![0u32; nodes + 1];
-        // A converted trace's root depends on itself.
-        let real = || dependencies.iter().filter(|(node, of, _)| node != of);
-        for (node, of, _) in real() {
-            waits[*node as usize] += 1;
-            first[*of as usize + 1] += 1;
-        }
-        for (node, of, _) in dependencies.iter().filter(|(node, of, _)| node == of) {
-            let kept = &self.nodes[*node as usize];
-            // A process or thread of the profiler; anything else waits for itself for ever.
-            if !kept.name.starts_with('[') {
-                return Err(self.cycle(*of));
-            }
-        }
-        for at in 0..nodes {
-            first[at + 1] += first[at];
-        }
-        let mut next = first.clone();
-        let mut followers = vec![0u32; first.last().map_or(0, |n| *n as usize)];
-        for (node, of, _) in real() {
-            let slot = &mut next[*of as usize];
-            followers[*slot as usize] = *node;
-            *slot += 1;
-        }
-        let ready = (0..nodes).filter(|at| waits[*at] == 0).map(|at| Reverse((self.nodes[at].id, at as u32)));
-        let mut ready: BinaryHeap<_> = ready.collect();
-        let mut order = Vec::with_capacity(nodes);
-        while let Some(Reverse((_, at))) = ready.pop() {
-            order.push(at);
-            for follower in &followers[first[at as usize] as usize..first[at as usize + 1] as usize] {
-                let waits = &mut waits[*follower as usize];
-                *waits -= 1;
-                if *waits == 0 {
-                    ready.push(Reverse((self.nodes[*follower as usize].id, *follower)));
+    fn cycle(&self, at: u32) -> Error {
+        let name =
+            self.nodes.get(at as usize).map_or_else(String::new, |n| format!("{} ({})", n.id, self.name(at as usize)));
+        let problem = format!("node {name} depends on itself: its data dependencies form a cycle");
+        let cure = "Remove one of the dependencies, or convert the trace again";
+        Error::input(self.input, Place::Item(u64::from(at)), problem, cure)
+    }
+
+    /// For each node, the one whose tensors it repeats: the operator that launched it, or the first part of its operator.
+    /// Itself where it repeats none.
+    fn originals(&self, dependencies: &[Dependency]) -> Vec<u32> {
+        let mut originals: Vec<u32> = (0..self.nodes.len() as u32).collect();
+        let mut first_parts: FxHashMap<(u64, &str), u32> = FxHashMap::default();
+        for (at, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.tensors) {
+            if node.device {
+                let launches = |of: &u32| {
+                    let other = &self.nodes[*of as usize];
+                    !other.device && other.tensors
+                };
+                let from = dependencies.partition_point(|dependency| (dependency.node as usize) < at);
+                let own = dependencies[from..].iter().take_while(|dependency| dependency.node as usize == at);
+                // A kernel that waits for its operator alone, or names nothing but what that names.
+                let within = |of: &u32| {
+                    let whole = self.storages(*of as usize);
+                    self.storages(at).iter().all(|storage| whole.binary_search(storage).is_ok())
+                };
+                let caller = own.clone().find(|dependency| !dependency.data).map(|dependency| dependency.of);
+                let launched = caller
+                    .filter(launches)
+                    .or_else(|| own.map(|dependency| dependency.of).find(|of| launches(of) && within(of)));
+                originals[at] = launched.unwrap_or(at as u32);
+            } else if node.part_of != 0
+                && let Some((name, _)) = self.name(at).rsplit_once('(')
+            {
+                let first = *first_parts.entry((node.part_of, name)).or_insert(at as u32);
+                if self.storages(first as usize) == self.storages(at) {
+                    originals[at] = first;
                 }
             }
         }
-        if order.len() == nodes {
-            return Ok(order);
-        }
-        // Who still waits, waits for one that still waits: following that leads into a cycle.
-        let mut waits_for = vec![u32::MAX; nodes];
-        for (node, of, _) in real() {
-            if waits[*node as usize] > 0 && waits[*of as usize] > 0 {
-                let slot = &mut waits_for[*node as usize];
-                *slot = (*slot).min(*of);
-            }
-        }
-        let mut at = waits_for.iter().position(|of| *of != u32::MAX).unwrap_or(0) as u32;
-        let mut met = vec![false; nodes];
-        while at != u32::MAX && !std::mem::replace(&mut met[at as usize], true) {
-            at = waits_for[at as usize];
-        }
-        Err(self.cycle(at))
-    }
-
-    fn cycle(&self, at: u32) -> Error {
-        let name = self.nodes.get(at as usize).map_or_else(String::new, |n| format!("{} ({})", n.id, n.name));
-        let problem = format!("node {name} depends on itself: its dependencies form a cycle");
-        let cure = "Remove one of the dependencies, or convert the trace again";
-        Error::input(self.input, Place::Item(u64::from(at)), problem, cure)
+        originals
     }
 
     /// The trace of nodes that name tensors.
     fn converted(
         &mut self,
         order: &[u32],
-        index: &FxHashMap<u64, u32>,
+        dependencies: &[Dependency],
         progress: &mut dyn Progress,
     ) -> Result<Trace, Error> {
         let mut rank = vec![0u64; order.len()];
         for (at, node) in order.iter().enumerate() {
             rank[*node as usize] = at as u64;
         }
-        let (nodes, mut repeated, mut sizes) = (&self.nodes, 0u64, 0u64);
-        for node in nodes {
+        let originals = self.originals(dependencies);
+        let mut callers = vec![None; self.nodes.len()];
+        for Dependency { node, of, .. } in dependencies.iter().filter(|dependency| !dependency.data) {
+            // What runs on a device is inside nothing, and nothing is inside it.
+            if !self.nodes[*node as usize].device && !self.nodes[*of as usize].device {
+                callers[*node as usize].get_or_insert(originals[*of as usize]);
+            }
+        }
+        let (nodes, mut kernels, mut parts, mut sizes) = (&self.nodes, 0u64, 0u64, 0u64);
+        for (at, node) in nodes.iter().enumerate() {
             sizes += u64::from(!node.tensors && node.bytes > 0);
+            let repeats = originals[at] as usize != at;
+            *(if node.device { &mut kernels } else { &mut parts }) += u64::from(repeats);
         }
         let mut calls = std::mem::replace(&mut self.calls, Calls::new(self.input));
-        calls.renumber(|id, parent| {
-            let at = index.get(&id).copied().unwrap_or(0) as usize;
-            let caller = index.get(&parent).map(|caller| *caller as usize).filter(|caller| *caller != at);
-            let repeats =
-                nodes[at].device && caller.is_some_and(|c| !nodes[c].device && nodes[c].call && nodes[c].tensors);
-            repeated += u64::from(repeats);
-            // What runs on a device is inside nothing.
-            let above = caller.filter(|_| !nodes[at].device).map_or(NO_PARENT, |caller| rank[caller]);
-            (rank[at], above, !repeats)
+        // Calls stand in the order of the nodes that are calls.
+        let mut at = (0..nodes.len()).filter(|at| nodes[*at].call);
+        calls.renumber(|_, _| {
+            let at = at.next().unwrap_or(0);
+            let above = callers[at].map_or(NO_PARENT, |caller| rank[caller as usize]);
+            (rank[at], above, originals[at] as usize == at)
         });
         let mut trace = calls.trace(progress)?;
-        if repeated > 0 {
-            let text = "kernels repeat the tensors of the operator that launched them: left out";
-            trace.warn(format!("{repeated} {text}"));
-        }
-        if sizes > 0 {
-            let text = "nodes have a size but name no tensor: left out, because others name theirs";
-            trace.warn(format!("{sizes} {text}"));
+        for (count, text) in [
+            (kernels, "kernels repeat the tensors of the operator that launched them: left out"),
+            (parts, "parts of operators that launch several kernels repeat the tensors of the first part: left out"),
+            (sizes, "nodes have a size but name no tensor: left out, because others name theirs"),
+        ] {
+            if count > 0 {
+                trace.warn(format!("{count} {text}"));
+            }
         }
         Ok(trace)
     }
 
     /// The trace of nodes that have sizes alone.
-    fn made(&self, order: &[u32], dependencies: &[(u32, u32, bool)]) -> Result<Trace, Error> {
+    fn made(&self, order: &[u32], dependencies: &[Dependency]) -> Result<Trace, Error> {
         let mut builder = TraceBuilder::new("");
         let mut tensors = vec![None; self.nodes.len()];
         let (mut nothing, mut without) = (0u64, 0u64);
         for &at in order {
             let node = &self.nodes[at as usize];
-            let op = operation(&node.name);
-            let from = dependencies.partition_point(|(of, ..)| *of < at);
-            let data = dependencies[from..].iter().take_while(|(of, ..)| *of == at).filter(|(.., data)| *data);
+            let name = self.name(at as usize);
+            let op = operation(name);
+            let from = dependencies.partition_point(|dependency| dependency.node < at);
+            let own = dependencies[from..].iter().take_while(|dependency| dependency.node == at);
             let mut work = node.work;
             let before = builder.len();
             let mut read = Vec::new();
-            for (_, of, _) in data {
-                if let Some(tensor) = tensors[*of as usize] {
+            for dependency in own.filter(|dependency| dependency.data) {
+                if let Some(tensor) = tensors[dependency.of as usize] {
                     read.push(tensor);
                 }
             }
@@ -487,7 +557,7 @@ impl Reader<'_> {
             }
             if node.bytes > 0 {
                 let tensor = builder.tensor(Tensor {
-                    name: format!("node {} {}", node.id, node.name),
+                    name: format!("node {} {name}", node.id),
                     bytes: node.bytes,
                     layer: None,
                     stride: 1,
@@ -501,8 +571,11 @@ impl Reader<'_> {
             without += u64::from(node.bytes == 0);
         }
         if builder.is_empty() {
-            let problem = format!("none of its {} nodes names a tensor or has a size", self.nodes.len());
-            let cure = "Give nodes tensor_size (communication: comm_size), or inputs and outputs with tensors";
+            let nodes = self.nodes.len();
+            let problem =
+                format!("it is a Chakra execution trace, and none of its {nodes} nodes names a tensor or has a size");
+            let cure = "Give nodes tensor_size (communication: comm_size), or inputs and outputs with tensors: converted from \
+                        PyTorch, the protobuf file has them";
             return Err(Error::input(self.input, Place::Whole, problem, cure));
         }
         builder.warn(format!(
@@ -803,6 +876,104 @@ mod tests {
     }
 
     #[test]
+    fn control_dependencies_that_close_a_cycle_are_dropped_and_told() {
+        let sized = |id, data: &[u64], control: &[u64]| Node {
+            control: control.to_vec(),
+            ..node(id, 4, data, &[size("tensor_size", 10 * id as i64)])
+        };
+        // 4 -> 1 -> 2 by data; by control 1 -> 4 closes a cycle, 2 -> 3 none, and 3 waits for itself.
+        let nodes = [sized(1, &[4], &[]), sized(2, &[1], &[3]), sized(3, &[], &[3]), sized(4, &[], &[1])];
+        let trace = read_bytes(&file(&nodes)).unwrap();
+        assert_eq!(trace.sizes(), [30, 40, 10, 20]);
+        assert_eq!(trace.accesses(), [0, 1, 1, 2, 2, 3]);
+        let told = "2 control dependencies are part of a cycle and do not count";
+        assert!(trace.warnings().iter().any(|w| w.starts_with(told)), "{:?}", trace.warnings());
+    }
+
+    #[test]
+    fn parts_of_an_operator_and_their_kernels_count_once() {
+        let (x, y) = ("[[1, 2, 0, 4, 4, 'cuda:0'], [9, 9, 0, 4, 4, 'cuda:0']]", "[[3, 4, 0, 4, 4, 'cuda:0']]");
+        let with = |node: Node, data: &[u64], attributes: &[Attribute]| Node {
+            data: data.to_vec(),
+            attributes: attributes.iter().map(Attribute::encode_to_vec).collect(),
+            ..node
+        };
+        let (part, device) = ([size("rf_id", 7)], [Attribute { bool: Some(false), ..attribute("is_cpu_op") }]);
+        let nodes = [
+            with(on_tensors(1, "aten::add(0)", x, y), &[], &part),
+            with(on_tensors(2, "aten::add(1)", x, y), &[1], &part),
+            // Its operator is not its caller in the file, but names the same tensors.
+            with(on_tensors(3, "add_kernel", x, y), &[2], &device),
+            // Another operator of the same name, and a kernel with a tensor of its own.
+            with(on_tensors(4, "aten::add(0)", x, y), &[2], &[size("rf_id", 8)]),
+            with(on_tensors(5, "copy_kernel", y, "[[5, 6, 0, 4, 4, 'cuda:0']]"), &[4], &device),
+        ];
+        let trace = read_bytes(&file(&nodes)).unwrap();
+        // What the second writes is a new tensor at the same address.
+        assert_eq!(trace.accesses(), [0, 1, 2, 0, 1, 3, 3, 4]);
+        let warnings = trace.warnings().join("\n");
+        assert!(warnings.contains("1 kernels repeat") && warnings.contains("1 parts of operators"), "{warnings}");
+    }
+
+    /// The feeder's nodes, and protobuf's JSON of the messages.
+    #[test]
+    fn json_is_read_as_protobuf_is() {
+        let on_device = Attribute { bool: Some(false), ..attribute("is_cpu_op") };
+        let nodes = [
+            node(2, LOAD, &[], &[size("tensor_size", 100)]),
+            Node { control: vec![2], ..node(5, COLLECTIVE, &[2], &[size("comm_size", 60), on_device]) },
+            node(9, 4, &[2, 5], &[size("tensor_size", 40), size("num_ops", 800)]),
+        ];
+        let wanted = read_bytes(&file(&nodes)).unwrap();
+        let feeder = r#"{"workload_graph": [
+            {"Id": 2, "Name": "node2", "NodeType": 2, "data_deps": [], "tensor_size": 100, "runtime": NaN},
+            {"Id": 5, "Name": "node5", "NodeType": 7, "ctrlDeps": [2], "data_deps": [2], "comm_size": 60, "is_cpu_op": false},
+            {"Id": 9, "Name": "node9", "NodeType": 4, "data_deps": [2, 5], "tensor_size": 40, "num_ops": 800}
+        ], "ngpus": 8}"#;
+        let messages = r#"{
+          "version": "0.0.4"
+        }{
+          "id": "2", "name": "node2", "type": "MEM_LOAD_NODE", "durationMicros": "7",
+          "attr": [{"name": "tensor_size", "uint64Val": "100"}]
+        }{
+          "id": "5", "name": "node5", "type": "COMM_COLL_NODE", "ctrlDeps": ["2"], "dataDeps": ["2"],
+          "attr": [{"name": "comm_size", "int64Val": "60"}, {"name": "is_cpu_op", "boolVal": false}]
+        }{
+          "id": "9", "name": "node9", "type": "COMP_NODE", "data_deps": ["2", "5"],
+          "attr": [{"name": "tensor_size", "uint64_val": "40"}, {"name": "num_ops", "int64Val": "800"}]
+        }"#;
+        for text in [feeder, messages] {
+            assert_eq!(detect(&Input::new("t", text.as_bytes())).unwrap(), Format::Chakra);
+            assert_eq!(read_bytes(text.as_bytes()).unwrap(), wanted);
+        }
+        let (x, y) = ("[[1, 2, 0, 4, 4, 'cuda:0'], '<None>']", "[[3, 4, 0, 4, 4, 'cuda:0']]");
+        let call = format!(
+            r#"[{{"id": 3, "name": "aten::relu", "type": 4, "attr": [], "inputs": {{"values": "{x}"}},
+               "outputs": {{"values": "{y}"}}}}]"#
+        );
+        let wanted = read_bytes(&file(&[on_tensors(3, "aten::relu", x, y)])).unwrap();
+        let graph = format!("{{\"workload_graph\": {call}}}");
+        assert_eq!(read_bytes(graph.as_bytes()).unwrap(), wanted);
+        for (text, wanted) in [
+            ("{\"workload_graph\": [{\"Id\": 1}]}", "a node has no Id or no Name"),
+            ("{\"workload_graph\": [{\"Id\": -1}]}", "expected a whole number, zero or more"),
+            ("{\"workload_graph\": []}", "the trace has no nodes"),
+            (
+                "{\"workload_graph\": [{\"Id\": 1, \"Name\": \"a\"}]}",
+                "it is a Chakra execution trace, and none of its 1",
+            ),
+            ("{\"workload_graph\": [{\"Id\": 1, \"Name\": \"a\"}", "the text ends here"),
+            (
+                "{\"workload_graph\": [{\"Id\": 1, \"Name\": \"a\", \"tensor_size\": -4}]}",
+                "record 0: node 1 (a): its size is -4",
+            ),
+        ] {
+            let error = read_bytes(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("t.et, ") && error.contains(wanted), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn broken_files_name_the_place_and_the_cure() {
         let sized = |id, data: &[u64]| node(id, 4, data, &[size("tensor_size", 8)]);
         let values = |text: &str| file(&[on_tensors(3, "aten::relu", text, "[]")]);
@@ -826,7 +997,7 @@ mod tests {
             (file(&[sized(1, &[]), sized(1, &[])]), "record 1: two nodes have the id 1 (node1 and node1)"),
             (
                 file(&[sized(1, &[3]), sized(2, &[1]), sized(3, &[2]), sized(0, &[2])]),
-                "depends on itself: its dependencies form a cycle",
+                "depends on itself: its data dependencies form a cycle",
             ),
             (file(&[sized(1, &[1])]), "node 1 (node1) depends on itself"),
             (file(&[node(1, 4, &[], &[])]), "none of its 1 nodes names a tensor or has a size"),

@@ -1,13 +1,14 @@
 //! The bytes of a file, unpacked while they are read.
 //!
-//! Any format may come packed as gzip or zstd. What is unpacked is never held as a whole unless a reader asks for
-//! it, within a limit; progress is reported on the way, and reading can be cancelled.
+//! Any format may come packed as gzip or zstd, and as a member of an [`archive`](super::archive). What is unpacked is never
+//! held as a whole unless a reader asks for it, within a limit; progress is reported on the way, and reading can be cancelled.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::Crc;
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -23,10 +24,12 @@ const MOST_UNPACKED: u64 = 16 << 30;
 
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
+pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
+    /// As members of zip archives are.
+    Deflate,
 }
 
 impl Compression {
@@ -44,7 +47,74 @@ impl Compression {
             Self::None => Box::new(source),
             Self::Gzip => Box::new(MultiGzDecoder::new(source)),
             Self::Zstd => Box::new(Zstd { source, decoder: None }),
+            Self::Deflate => Box::new(DeflateDecoder::new(source)),
         }
+    }
+}
+
+/// How the content comes out of the bytes of a file: they are unpacked, a part is cut out, and that is unpacked in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packing {
+    pub(super) outer: Compression,
+    pub(super) part: Option<Part>,
+    pub(super) inner: Compression,
+}
+
+/// A part of unpacked bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Bytes before it.
+    pub(super) start: u64,
+    pub(super) length: u64,
+    /// Its CRC-32, where that is known.
+    pub(super) sum: Option<u32>,
+}
+
+impl Packing {
+    /// Of bytes that may be packed.
+    pub(super) fn of(head: &[u8]) -> Self {
+        Self { outer: Compression::of(head), part: None, inner: Compression::None }
+    }
+
+    fn open<'a>(self, source: impl BufRead + 'a) -> Box<dyn Read + 'a> {
+        let outer = self.outer.open(source);
+        let Some(part) = self.part else { return outer };
+        let part = PartReader { source: outer, part, sum: Crc::new() };
+        self.inner.open(BufReader::with_capacity(HEAD, part))
+    }
+}
+
+/// Reads a part of a source.
+struct PartReader<R> {
+    source: R,
+    /// What is left of it.
+    part: Part,
+    sum: Crc,
+}
+
+impl<R: Read> Read for PartReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.part.start > 0 {
+            let skipped = io::copy(&mut (&mut self.source).take(self.part.start), &mut io::sink())?;
+            self.part.start -= skipped;
+            if self.part.start > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if self.part.length == 0 {
+            return match self.part.sum {
+                Some(sum) if sum != self.sum.sum() => Err(io::Error::other("its checksum is another")),
+                _ => Ok(0),
+            };
+        }
+        let most = usize::try_from(self.part.length).unwrap_or(usize::MAX).min(out.len());
+        let read = self.source.read(&mut out[..most])?;
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.part.length -= read as u64;
+        self.sum.update(&out[..read]);
+        Ok(read)
     }
 }
 
@@ -72,10 +142,7 @@ fn stranger(head: &[u8]) -> Option<(&'static str, &'static str)> {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
             ("it is packed with xz, which is not read here", "Unpack it first (unxz FILE)")
         }
-        [b'P', b'K', 3, 4, ..] => (
-            "it is a zip archive, which is not read here",
-            "Unpack it and give one of its files; of a PyTorch checkpoint, save the weights as safetensors",
-        ),
+        [b'P', b'K', 3, 4, ..] => ("it is a zip archive in another file", "Unpack it and give one of its files"),
         [0x1f, 0x8b, 8, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             ("it is packed twice", "Unpack it once (gunzip FILE, unzstd FILE)")
         }
@@ -89,18 +156,29 @@ pub struct Input<'a> {
     /// Its name.
     pub name: &'a str,
     bytes: &'a [u8],
-    compression: Compression,
+    packing: Packing,
 }
 
 impl<'a> Input<'a> {
     /// The file `name` with these bytes, packed or not.
     pub fn new(name: &'a str, bytes: &'a [u8]) -> Self {
-        Self { name, bytes, compression: Compression::of(bytes) }
+        Self { name, bytes, packing: Packing::of(bytes) }
+    }
+
+    /// A member of an archive.
+    pub(super) fn member(name: &'a str, bytes: &'a [u8], packing: Packing) -> Self {
+        Self { name, bytes, packing }
+    }
+
+    /// The bytes as they are, and how the content comes out of them.
+    pub(super) fn packed(&self) -> (&'a [u8], Packing) {
+        (self.bytes, self.packing)
     }
 
     /// The content, where it is not packed.
     pub fn plain(&self) -> Option<&'a [u8]> {
-        (self.compression == Compression::None).then_some(self.bytes)
+        let plain = Packing { outer: Compression::None, part: None, inner: Compression::None };
+        (self.packing == plain).then_some(self.bytes)
     }
 
     /// The first bytes of the content: 64 KiB, or less where it is shorter or damaged.
@@ -111,7 +189,7 @@ impl<'a> Input<'a> {
     /// The same, and why it is not longer where that is no end.
     fn start(&self) -> (Vec<u8>, Option<io::Error>) {
         let mut head = Vec::new();
-        let read = self.compression.open(self.bytes).take(HEAD as u64).read_to_end(&mut head);
+        let read = self.packing.open(self.bytes).take(HEAD as u64).read_to_end(&mut head);
         (head, read.err())
     }
 
@@ -131,7 +209,7 @@ impl<'a> Input<'a> {
     pub fn reader<'p>(&self, progress: &'p mut dyn Progress) -> BufReader<Tracked<'a, 'p>> {
         let packed = Rc::new(Cell::new(0));
         let source = Counted { rest: self.bytes, taken: Rc::clone(&packed) };
-        let source = self.compression.open(source);
+        let source = self.packing.open(source);
         let total = self.bytes.len() as u64;
         BufReader::with_capacity(HEAD, Tracked { source, packed, total, unpacked: 0, reported: None, progress })
     }

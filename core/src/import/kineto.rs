@@ -7,6 +7,9 @@
 //! Calls nest by their times on a thread. One counts where no call inside it does; views and calls that touch no element
 //! do not count, by name. Products and convolutions count whatever they call: what they call are copies of their own
 //! operands, which then do not count.
+//!
+//! Profilers write what they are given, into files of a gigabyte. An operator's event that cannot be read is skipped, and a
+//! warning says how many were and why.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +17,9 @@ use rustc_hash::FxHashMap;
 use serde::de::{self, Error as _, IgnoredAny, MapAccess, SeqAccess};
 
 use super::input::Input;
-use super::json::{self, Text, outer_keys};
+use super::json::{Text, outer_keys, read_damaged};
 use super::operators::{annotates, cut, is_gradient, moves_no_data, multiplies, operation, products};
-use super::seed::{Form, Seed, ValueReader};
+use super::seed::{Form, Loose, Seed, ValueReader};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Mode, Tensor, Trace, TraceBuilder};
@@ -34,6 +37,8 @@ const NAME: usize = 120;
 const MOST_BYTES: u64 = 1 << 50;
 /// How many unknown types are named in the warning.
 const MOST_UNKNOWN: usize = 8;
+/// How many events that were skipped are named in the warning.
+const MOST_SKIPPED: usize = 3;
 /// How many names have their times in the warning.
 const SHOWN: usize = 8;
 
@@ -105,6 +110,10 @@ struct State {
     /// Inputs with a shape and no type, and those of types that are not known here, by name.
     untyped: u64,
     unknown: BTreeMap<String, u64>,
+    /// Events that cannot be read, and why the first of them cannot; calls whose duration is no number.
+    skipped: u64,
+    reasons: Vec<String>,
+    untimed: u64,
     event: Event,
     text: String,
     error: Option<Error>,
@@ -126,6 +135,8 @@ struct Event {
     types: Vec<String>,
     types_used: usize,
     has_shapes: bool,
+    /// Whether a part of it is not what it must be.
+    bad: bool,
 }
 
 impl Event {
@@ -138,18 +149,36 @@ impl Event {
         self.dims.clear();
         self.types_used = 0;
         self.has_shapes = false;
+        self.bad = false;
     }
+
+    /// Whether it is that of an operator, or could be one.
+    fn is_call(&self) -> bool {
+        let is = |text: &str, wanted: &[&str]| wanted.contains(&text) || is_damaged(text);
+        // The autograd engine's own events stand around operators, under the same category.
+        let around = annotates(&self.name) || is_gradient(&self.name);
+        is(&self.phase, &["X"]) && is(&self.category, &["cpu_op", "Operator"]) && !around
+    }
+}
+
+/// Whether a text has characters that none has which a profiler writes.
+fn is_damaged(text: &str) -> bool {
+    text.chars().any(char::is_control)
 }
 
 /// Reads a profiler's trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut state = State { input: input.name.to_owned(), ..State::default() };
-    let result = json::read(File(&mut state), input, CURE, progress);
-    let found = state.error.take().map_or(result, Err)?;
+    let result = read_damaged(File(&mut state), input, CURE, progress);
+    let (found, damage) = state.error.take().map_or(result, Err)?;
     if !found {
         return Err(Error::input(input.name, Place::Key("traceEvents".into()), "the key is missing", CURE));
     }
-    state.trace()
+    let mut trace = state.trace()?;
+    if damage > 0 {
+        trace.warn(format!("{damage} bytes in its strings are control characters or no UTF-8: passed over"));
+    }
+    Ok(trace)
 }
 
 impl State {
@@ -179,28 +208,43 @@ impl State {
     }
 
     fn keep(&mut self, event: &Event, at: u64) -> Result<(), Error> {
-        // The autograd engine's own events stand around operators, under the same category.
-        let around = annotates(&event.name) || is_gradient(&event.name);
-        if event.phase != "X" || !matches!(event.category.as_str(), "cpu_op" | "Operator") || around {
+        if !event.is_call() {
             return Ok(());
         }
-        let refuse = |problem: String, cure: &str| {
-            let place = Place::Key(format!("traceEvents[{at}]"));
-            Error::input(&self.input, place, format!("{}: {problem}", cut(&event.name, NAME)), cure)
-        };
-        let (Some(start), Some(duration)) = (event.start, event.duration) else {
-            return Err(refuse("the call has no ts or no dur".into(), CURE));
-        };
-        if !start.is_finite() || !duration.is_finite() || duration < 0.0 {
-            return Err(refuse(format!("the call starts at {start} and takes {duration} us"), CURE));
+        if let Err(problem) = self.call(event)? {
+            self.skipped += 1;
+            if self.reasons.len() < MOST_SKIPPED {
+                let name: String = cut(&event.name, NAME).chars().filter(|letter| !letter.is_control()).collect();
+                self.reasons.push(format!("traceEvents[{at}] {name}: {problem}"));
+            }
         }
+        Ok(())
+    }
+
+    /// Keeps a call, or says what is wrong with it.
+    fn call(&mut self, event: &Event) -> Result<Result<(), String>, Error> {
+        let texts = [&event.name, &event.phase, &event.category];
+        if texts.into_iter().any(|text| is_damaged(text)) {
+            return Ok(Err("it has characters that are not text".into()));
+        }
+        if event.bad {
+            return Ok(Err("its values are of other types than a profiler writes".into()));
+        }
+        let Some(start) = event.start.filter(|start| start.is_finite()) else {
+            return Ok(Err("it has no ts that is a number".into()));
+        };
+        let Some(duration) = event.duration.filter(|duration| !(*duration < 0.0)) else {
+            return Ok(Err("it has no dur that is zero or more".into()));
+        };
+        self.untimed += u64::from(!duration.is_finite());
+        let duration = if duration.is_finite() { duration } else { 0.0 };
         if self.calls.len() >= MOST_CALLS || self.tensors.len() >= MOST_TENSORS {
             return Err(Error::TooLarge {
                 problem: format!("{} has more than {MOST_CALLS} calls or {MOST_TENSORS} tensors in them", self.input),
                 cure: "Profile fewer steps".into(),
             });
         }
-        let first = self.tensors.len() as u32;
+        let first = self.tensors.len();
         let types = event.types.get(..event.types_used).unwrap_or_default();
         let mut from = 0;
         let mut shapes: Vec<Option<&[i64]>> = Vec::with_capacity(event.shapes.len());
@@ -231,8 +275,11 @@ impl State {
                 Some(0) => {}
                 Some(bytes) => self.tensors.push(bytes),
                 None => {
-                    let problem = format!("input {position} has the shape {dims:?}: negative, or more than 2^50 bytes");
-                    return Err(refuse(problem, "Check that the file is not damaged"));
+                    self.tensors.truncate(first);
+                    let shown: Vec<i64> = dims.iter().copied().take(8).collect();
+                    return Ok(Err(format!(
+                        "input {position} has the shape {shown:?}: negative, or more than 2^50 bytes"
+                    )));
                 }
             }
         }
@@ -241,15 +288,17 @@ impl State {
         let threads = self.threads.len() as u32;
         let thread = *self.threads.entry((event.process, event.thread)).or_insert(threads);
         let name = self.name(&event.name)?;
-        let last = self.tensors.len() as u32;
+        let (first, last) = (first as u32, self.tensors.len() as u32);
         self.calls.push(Call { start, end: start + duration, thread, name, first, last, flops });
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn trace(self) -> Result<Trace, Error> {
         let whole = |problem: String, cure: &str| Err(Error::input(&self.input, Place::Whole, problem, cure));
+        let skipped = self.skipped();
         if self.calls.is_empty() {
-            let problem = format!("none of its {} events is an operator", self.events);
+            let problem = format!("none of its {} events is an operator that can be read", self.events);
+            let problem = skipped.map_or_else(|| problem.clone(), |skipped| format!("{problem}. {skipped}"));
             return whole(problem, "Profile with activities=[ProfilerActivity.CPU, ...]");
         }
         if !self.shapes {
@@ -300,6 +349,14 @@ impl State {
         self.build(order, &counts, [inside, views, without])
     }
 
+    /// How many events were skipped and why, where any were.
+    fn skipped(&self) -> Option<String> {
+        let more = if self.skipped > self.reasons.len() as u64 { ", ..." } else { "" };
+        (self.skipped > 0).then(|| {
+            format!("{} events cannot be read and are skipped: {}{more}", self.skipped, self.reasons.join("; "))
+        })
+    }
+
     fn build(&self, mut order: Vec<u32>, counts: &[bool], not_counted: [u64; 3]) -> Result<Trace, Error> {
         // As they began, on whatever thread.
         order.sort_by(|a, b| self.calls[*a as usize].start.total_cmp(&self.calls[*b as usize].start));
@@ -344,6 +401,12 @@ impl State {
              {views} views and others that touch no element, {without} without tensors",
             self.calls.len(),
         ));
+        if let Some(skipped) = self.skipped() {
+            builder.warn(skipped);
+        }
+        if self.untimed > 0 {
+            builder.warn(format!("{} operators take no time that is a number: they count, with none", self.untimed));
+        }
         if self.lists > 0 {
             builder.warn(format!(
                 "{} inputs are lists of tensors, whose types this format does not record: left out",
@@ -409,13 +472,16 @@ impl ValueReader for Events<'_> {
     const EXPECTED: &'static str = "a list of events";
 
     fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Seed(EventOf(self.0)))?.is_some() {
+        loop {
+            self.0.event.clear();
+            if list.next_element_seed(Seed(Loose(EventOf(self.0))))?.is_none() {
+                return Ok(());
+            }
             if let Err(error) = self.0.push() {
                 self.0.error = Some(error);
                 return Err(A::Error::custom("refused"));
             }
         }
-        Ok(())
     }
 }
 
@@ -429,27 +495,25 @@ impl ValueReader for EventOf<'_> {
 
     fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let State { event, text, .. } = self.0;
-        event.clear();
         while map.next_key_seed(Seed(Text(text)))?.is_some() {
-            match text.as_str() {
-                "ph" => map.next_value_seed(Seed(Text(&mut event.phase)))?,
-                "cat" => map.next_value_seed(Seed(Text(&mut event.category)))?,
-                "name" => map.next_value_seed(Seed(Text(&mut event.name)))?,
-                "pid" => event.process = map.next_value_seed(Seed(Key))?,
-                "tid" => event.thread = map.next_value_seed(Seed(Key))?,
-                "ts" => event.start = map.next_value_seed(Seed(Number))?,
-                "dur" => event.duration = map.next_value_seed(Seed(Number))?,
-                "args" => map.next_value_seed(Seed(Arguments { event, text }))?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+            let read = match text.as_str() {
+                "ph" => map.next_value_seed(Seed(Loose(Text(&mut event.phase))))?,
+                "cat" => map.next_value_seed(Seed(Loose(Text(&mut event.category))))?,
+                "name" => map.next_value_seed(Seed(Loose(Text(&mut event.name))))?,
+                "pid" => map.next_value_seed(Seed(Loose(Key)))?.map(|key| event.process = key),
+                "tid" => map.next_value_seed(Seed(Loose(Key)))?.map(|key| event.thread = key),
+                "ts" => map.next_value_seed(Seed(Loose(Number)))?.map(|number| event.start = number),
+                "dur" => map.next_value_seed(Seed(Loose(Number)))?.map(|number| event.duration = number),
+                "args" => map.next_value_seed(Seed(Loose(Arguments { event, text })))?,
+                _ => map.next_value::<IgnoredAny>().map(|_| Some(()))?,
+            };
+            event.bad |= read.is_none();
         }
         Ok(())
     }
 }
 
-/// The arguments of an event; anything but an object is passed over.
+/// The arguments of an event.
 struct Arguments<'s> {
     event: &'s mut Event,
     text: &'s mut String,
@@ -461,16 +525,18 @@ impl ValueReader for Arguments<'_> {
     const EXPECTED: &'static str = "args: an object";
 
     fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_key_seed(Seed(Text(self.text)))?.is_some() {
+        let Self { event, text } = self;
+        while map.next_key_seed(Seed(Text(text)))?.is_some() {
             // Older versions write `Input dims`.
-            if self.text.eq_ignore_ascii_case("input dims") {
-                map.next_value_seed(Seed(Shapes(self.event)))?;
-                self.event.has_shapes = true;
-            } else if self.text.eq_ignore_ascii_case("input type") {
-                map.next_value_seed(Seed(TypeNames(self.event)))?;
+            let read = if text.eq_ignore_ascii_case("input dims") {
+                event.has_shapes = true;
+                map.next_value_seed(Seed(Loose(Shapes(event))))?
+            } else if text.eq_ignore_ascii_case("input type") {
+                map.next_value_seed(Seed(Loose(TypeNames(event))))?
             } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+                map.next_value::<IgnoredAny>().map(|_| Some(()))?
+            };
+            event.bad |= read.is_none();
         }
         Ok(())
     }
@@ -518,6 +584,32 @@ impl ValueReader for Dims<'_> {
         Ok(true)
     }
 
+    fn float<E: de::Error>(self, _: f64) -> Result<bool, E> {
+        self.event.bad = true;
+        Ok(true)
+    }
+
+    fn text<E: de::Error>(self, _: &str) -> Result<bool, E> {
+        self.event.bad = true;
+        Ok(true)
+    }
+
+    fn boolean<E: de::Error>(self, _: bool) -> Result<bool, E> {
+        self.event.bad = true;
+        Ok(true)
+    }
+
+    fn null<E: de::Error>(self) -> Result<bool, E> {
+        self.event.bad = true;
+        Ok(true)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.event.bad = true;
+        Ok(true)
+    }
+
     fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
         let Self { event, depth } = self;
         let mut plain = true;
@@ -548,8 +640,10 @@ impl ValueReader for TypeNames<'_> {
                 event.types.push(String::new());
             }
             let Some(slot) = event.types.get_mut(event.types_used) else { return Ok(()) };
-            if list.next_element_seed(Seed(Text(slot)))?.is_none() {
-                return Ok(());
+            match list.next_element_seed(Seed(Loose(Text(slot))))? {
+                None => return Ok(()),
+                Some(None) => event.bad = true,
+                Some(Some(())) => {}
             }
             // No type has a name as long; buffers stay, so they must be small.
             if slot.len() > NAME {
@@ -574,6 +668,10 @@ impl ValueReader for Key {
 
     fn signed<E: de::Error>(self, number: i64) -> Result<u64, E> {
         Ok(number as u64)
+    }
+
+    fn float<E: de::Error>(self, number: f64) -> Result<u64, E> {
+        Ok(number.to_bits())
     }
 
     fn text<E: de::Error>(self, text: &str) -> Result<u64, E> {
@@ -603,7 +701,8 @@ impl ValueReader for Number {
     }
 
     fn text<E: de::Error>(self, text: &str) -> Result<Option<f64>, E> {
-        Ok(text.parse().ok())
+        // An empty string stands for a number that JSON does not have.
+        Ok(if text.is_empty() { Some(f64::NAN) } else { text.parse().ok() })
     }
 }
 
@@ -691,7 +790,10 @@ mod tests {
             (good[..good.len() - 30].to_owned(), "the text ends here, before the trace is complete"),
             (String::from("{\"a\":1}"), "key `traceEvents`: the key is missing"),
             (String::from("{\"traceEvents\":7}"), "invalid type: integer `7`, expected a list of events"),
-            (file(&[]), "none of its 0 events is an operator. Profile with activities=[ProfilerActivity.CPU"),
+            (
+                file(&[]),
+                "none of its 0 events is an operator that can be read. Profile with activities=[ProfilerActivity.CPU",
+            ),
             (
                 file(&[event("aten::mm", 1, 2, "")]),
                 "its 1 operators have no shapes. Profile again with record_shapes=True",
@@ -700,17 +802,6 @@ mod tests {
                 good.replace("float", "float9000").replace("c10::Half", "Scalar"),
                 "none of its 1 operators takes a tensor with elements of a type known here (but float9000)",
             ),
-            (good.replace("[4,8]", "[4,-8]"), "input 0 has the shape [4, -8]: negative, or more than 2^50 bytes"),
-            (good.replace("[4,8]", "[1000000000,1000000000]"), "more than 2^50 bytes"),
-            (good.replace("[4,8]", "[99999999999999999999]"), "invalid type: floating point"),
-            (good.replace("[4,8]", "\"x\""), "expected the shapes of the inputs"),
-            (good.replace("\"ts\":1,", ""), "the call has no ts or no dur"),
-            (good.replace("\"dur\":2", "\"dur\":-2"), "the call starts at 1 and takes -2 us"),
-            (good.replace("\"ts\":1", "\"ts\":\"nan\""), "the call starts at NaN"),
-            (
-                good.replace("\"args\":{", "\"args\":[{").replace("}}]", "}]}]"),
-                "invalid type: sequence, expected args: an object",
-            ),
             (good.replace("[4,8],[8,2]", "[0],[0]"), "none of its 1 operators takes a tensor with elements"),
             (good.replace("aten", &"x".repeat(2 << 20)), "a string in it is longer than 1048576 bytes"),
         ] {
@@ -718,5 +809,55 @@ mod tests {
             let shown = &text[..text.len().min(600)];
             assert!(error.starts_with("t.json, ") && error.contains(wanted), "{shown} gave {error}");
         }
+    }
+
+    #[test]
+    fn bad_events_are_skipped_and_told() {
+        let good = event("aten::mm", 1, 2, SHAPES);
+        let wanted = read_text(&file(&[good.clone()])).unwrap();
+        for (bad, reason) in [
+            (
+                good.replace("[4,8]", "[4,-8]"),
+                "aten::mm: input 0 has the shape [4, -8]: negative, or more than 2^50 bytes",
+            ),
+            (good.replace("[4,8]", "[1000000000,1000000000]"), "more than 2^50 bytes"),
+            (good.replace("[4,8]", "[99999999999999999999]"), "its values are of other types"),
+            (good.replace("[4,8]", "\"x\""), "its values are of other types"),
+            (good.replace("[4,8]", "[{\"a\":1},null,true]"), "its values are of other types"),
+            (good.replace("\"float\"", "7"), "its values are of other types"),
+            (good.replace("\"tid\":7", "\"tid\":[7]"), "its values are of other types"),
+            (good.replace("\"ts\":1,", ""), "it has no ts that is a number"),
+            (good.replace("\"ts\":1", "\"ts\":\"nan\""), "it has no ts that is a number"),
+            (good.replace("\"ts\":1", "\"ts\":Infinity"), "it has no ts that is a number"),
+            (good.replace("\"dur\":2", "\"dur\":-2"), "it has no dur that is zero or more"),
+            (good.replace("\"dur\":2", "\"dur\":null"), "its values are of other types"),
+            (good.replace("\"args\":{", "\"args\":[{").replace("}}", "}]}"), "its values are of other types"),
+            (good.replace("aten", "at\u{1}en"), "] aten::mm: it has characters that are not text"),
+            (good.replace("aten", "at\\qen"), "it has characters that are not text"),
+        ] {
+            let trace = read_text(&file(&[good.clone(), bad.clone()])).unwrap();
+            assert_eq!((trace.sizes(), trace.accesses()), (wanted.sizes(), wanted.accesses()), "{bad}");
+            let told = |w: &String| w.starts_with("1 events cannot be read and are skipped") && w.contains(reason);
+            assert!(trace.warnings().iter().any(told), "{bad}: {:?}", trace.warnings());
+            let error = read_text(&file(&[bad.clone()])).unwrap_err().to_string();
+            assert!(error.contains("none of its 1 events") && error.contains(reason), "{bad}: {error}");
+        }
+        // What is no operator may be anything; a byte that is no UTF-8 outside of one harms nothing.
+        let others = ["7", "null", "[]", "{\"ph\":7,\"args\":{\"Input Dims\":7}}"].map(String::from);
+        let trace = read_text(&file(&[&[good.clone()][..], &others].concat())).unwrap();
+        assert_eq!(trace.warnings(), wanted.warnings());
+        let mut bytes = file(&[good.clone()]).into_bytes();
+        bytes[5] = 0xff;
+        let trace = read(&Input::new("t.json", &bytes), &mut Unattended).unwrap();
+        assert_eq!(trace.accesses(), wanted.accesses());
+        assert!(trace.warnings().iter().any(|w| w.starts_with("1 bytes in its strings")), "{:?}", trace.warnings());
+        // Characters of several bytes may stand anywhere.
+        let names = (0..40_000).map(|i| event(&format!("{}\u{e9}\u{4e00}\u{1f600}", "x".repeat(i % 7)), 9, 1, ""));
+        let trace = read_text(&file(&[vec![good.clone()], names.collect()].concat())).unwrap();
+        assert!(trace.warnings().iter().all(|w| !w.contains("UTF-8")), "{:?}", trace.warnings());
+        // A time that is no number is none.
+        let trace = read_text(&file(&[good.replace("\"dur\":2", "\"dur\":Infinity")])).unwrap();
+        assert_eq!(trace.accesses(), wanted.accesses());
+        assert!(trace.warnings().iter().any(|w| w.starts_with("1 operators take no time")), "{:?}", trace.warnings());
     }
 }

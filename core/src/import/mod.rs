@@ -1,5 +1,6 @@
 //! Reading and writing files: one file per format, and one row of `formats!` each. Formats parse bytes and know no files.
 
+pub(crate) mod archive;
 pub mod cache_csv;
 pub mod chakra;
 mod config;
@@ -15,9 +16,11 @@ pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
 pub mod pytorch_et;
+pub mod request_log;
 pub mod safetensors;
 mod scale_sim;
 mod seed;
+mod strangers;
 pub(crate) mod text;
 pub mod weights;
 
@@ -203,7 +206,8 @@ formats! {
     Csv, "csv", "requests as CSV", ["csv"], Text, cache_csv::matches,
         Table(cache_csv::read), writes cache_csv::write, losing cache_csv::lost;
     /// MLCommons' execution traces, [`chakra`].
-    Chakra, "chakra", "Chakra execution trace", ["et"], Binary, chakra::matches, Trace(chakra::read);
+    Chakra, "chakra", "Chakra execution trace", ["et", "json"], Binary, chakra::matches, Trace(chakra::read),
+        json "workload_graph";
     /// libCacheSim's binary records, [`oracle_general`].
     OracleGeneral, "oracle-general", "libCacheSim's oracleGeneral", ["oracleGeneral", "bin"], Binary,
         oracle_general::matches, Trace(oracle_general::read),
@@ -301,6 +305,12 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
     if head.starts_with(PARQUET) {
         let cure = "Give it to the command line (accel simulate --trace), or convert it (accel trace convert)";
         return Err(Error::input(input.name, Place::Whole, "Parquet is not read here", cure));
+    }
+    strangers::refuse(input.name, text)?;
+    if request_log::matches(text) {
+        let problem = "it is a log of requests to a language model: how long they are, but not what they share";
+        let cure = "Let a model serve them (accel simulate --model NAME --request-log FILE)";
+        return Err(Error::input(input.name, Place::Whole, problem, cure));
     }
     Err(Error::input(
         input.name,
@@ -528,7 +538,6 @@ mod tests {
             (b"\xff\xfet\0i\0", "the text is UTF-16. Save the file as UTF-8"),
             (b"BZh91AY&SY\0", "it is packed with bzip2, which is not read here. Unpack it first"),
             (b"\xfd7zXZ\0\0\x04", "it is packed with xz"),
-            (b"PK\x03\x04\0\0", "it is a zip archive"),
             (b"\x28\xb5\x2f\xfd\x24\x10", "the packed data are damaged or cut off"),
         ] {
             let error = detect(&Input::new("t", other)).unwrap_err().to_string();

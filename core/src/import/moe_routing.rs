@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::input::Input;
 use super::seed::{Form, Seed, ValueReader};
-use super::text::{Lines, json_problem};
+use super::text::{Lines, json_problem, parse_line};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, MAX_ACCESSES, Op, Tensor, Trace, TraceBuilder};
@@ -82,7 +82,7 @@ impl RoutingLog {
         let mut named = vec![0u64; MOST as usize];
         while let Some((line, text)) = lines.next()? {
             let bad = |place: Place, problem: String, cure: &str| Error::input(input.name, place, problem, cure);
-            let entry: Line = serde_json::from_slice(text)
+            let entry: Line = parse_line(text)
                 .map_err(|e| bad(Place::LineColumn(line, e.column() as u64), json_problem(&e), CURE))?;
             for &expert in &entry.experts {
                 if std::mem::replace(&mut named[usize::from(expert)], line) == line {

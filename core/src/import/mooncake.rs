@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::input::Input;
 use super::seed::{Form, Seed, ValueReader};
-use super::text::{Lines, json_problem};
+use super::text::{Lines, json_problem, parse_line};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
@@ -88,8 +88,8 @@ pub(super) fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Tra
     let mut backwards = 0u64;
     while let Some((line, text)) = lines.next()? {
         let bad = |place: Place, problem: String, cure: &str| Error::input(input.name, place, problem, cure);
-        let Line { timestamp, input_length, hash_ids } = serde_json::from_slice(text)
-            .map_err(|e| bad(Place::LineColumn(line, e.column() as u64), json_problem(&e), CURE))?;
+        let Line { timestamp, input_length, hash_ids } =
+            parse_line(text).map_err(|e| bad(Place::LineColumn(line, e.column() as u64), json_problem(&e), CURE))?;
         if !(1..=MOST_TOKENS).contains(&input_length) {
             let problem = format!("input_length is {input_length}");
             return Err(bad(Place::Line(line), problem, "Write a whole number from 1 to 2^40"));

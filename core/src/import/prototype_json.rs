@@ -2,23 +2,18 @@
 //!
 //! The fields are those of [`prototype_csv`](super::prototype_csv); a score is not read back.
 
-use std::io::{self, Read};
-
 use serde::de::{DeserializeSeed as _, SeqAccess};
 
-use super::input::{Input, Stop, strip_mark};
-use super::json::outer_keys;
+use super::input::{Input, strip_mark};
+use super::json::{self, outer_keys};
 pub(super) use super::prototype_csv::lost_in_records as lost;
 use super::prototype_csv::{COLUMNS, FromRecords, Record, check, records};
 use super::seed::{Form, Seed, ValueReader};
-use super::text::{Lines, MOST_LINE, json_problem};
+use super::text::{Lines, json_problem, parse_line};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::score::Scores;
 use crate::trace::Trace;
-
-/// As deep as serde_json reads what it does not skip.
-const MOST_DEPTH: usize = 128;
 
 /// What a broken record needs.
 fn cure() -> String {
@@ -45,7 +40,7 @@ fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error>
     let mut lines = Lines::new(*input, input.text(progress)?);
     let mut trace: Option<FromRecords<'_>> = None;
     while let Some((line, text)) = lines.next()? {
-        let record: Record = serde_json::from_slice(text).map_err(|e| {
+        let record: Record = parse_line(text).map_err(|e| {
             Error::input(input.name, Place::LineColumn(line, e.column() as u64), json_problem(&e), cure())
         })?;
         let trace = trace.get_or_insert_with(|| FromRecords::new(input.name, &record.model_type));
@@ -56,7 +51,7 @@ fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error>
 
 fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
     let mut elements = Elements { input: input.name, trace: None, refused: None };
-    let mut source = serde_json::Deserializer::from_reader(Guard::new(input.text(progress)?));
+    let mut source = json::stream(input, None, progress)?;
     let result = Seed(&mut elements).deserialize(&mut source).and_then(|()| source.end());
     match (elements.refused, result) {
         (Some(error), _) => Err(error),
@@ -93,49 +88,6 @@ impl ValueReader for &mut Elements<'_> {
             number += 1;
         }
         Ok(())
-    }
-}
-
-/// Refuses strings longer than a line may be and nesting deeper than serde_json reads: it holds a string, and a note
-/// of each bracket that it skips, as a whole, and a packed file can hold gigabytes of either.
-struct Guard<R> {
-    source: R,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-    length: usize,
-}
-
-impl<R> Guard<R> {
-    fn new(source: R) -> Self {
-        Self { source, depth: 0, in_string: false, escaped: false, length: 0 }
-    }
-}
-
-impl<R: Read> Read for Guard<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(out)?;
-        for &byte in out.iter().take(read) {
-            match (self.in_string, self.escaped, byte) {
-                (true, true, _) => self.escaped = false,
-                (true, false, b'\\') => self.escaped = true,
-                (_, _, b'"') => {
-                    self.in_string = !self.in_string;
-                    self.length = 0;
-                }
-                (false, _, b'[' | b'{') => self.depth += 1,
-                (false, _, b']' | b'}') => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-            if self.depth > MOST_DEPTH {
-                return Err(Stop::Guard("its lists are nested more than 128 deep".into()).into_io());
-            }
-            self.length += usize::from(self.in_string);
-            if self.length > MOST_LINE {
-                return Err(Stop::Guard("a string is longer than 1 MiB".into()).into_io());
-            }
-        }
-        Ok(read)
     }
 }
 
@@ -236,8 +188,8 @@ mod tests {
             (format!("{q}\n{}", record("\"\"", "4")), "line 2: tensor_id is empty"),
             (format!("{q}\n{}", q.replace("matmul", "gemm")), "line 2: op is \"gemm\""),
             (format!("[{}", q.replace("\"T\"", "[[]]")), "line 1, column"),
-            (format!("[{{\"x\":{deep}"), "nested more than 128 deep"),
-            (format!("[{{\"tensor_id\":\"{}", "x".repeat(2 << 20)), "a string is longer than 1 MiB"),
+            (format!("[{{\"x\":{deep}"), "nests deeper than 128 levels"),
+            (format!("[{{\"tensor_id\":\"{}", "x".repeat(2 << 20)), "a string in it is longer than 1048576 bytes"),
         ] {
             let error = read(&text).unwrap_err().to_string();
             let text = &text[..text.len().min(300)];

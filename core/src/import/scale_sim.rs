@@ -1,9 +1,12 @@
 //! SCALE-Sim topologies: one layer per line, as convolutions or as matrix multiplications.
 //!
 //! Convolutions: `Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,`;
-//! matrix multiplications: `Layer, M, N, K,`. A stride of the columns and a batch size may follow; what else follows
-//! (sparsity) is warned of and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is
-//! depthwise: SCALE-Sim runs it once for each channel, with filters of one channel. Outputs are as high as SCALE-Sim makes them: ceil((image - filter + stride) / stride).
+//! matrix multiplications: `Layer, M, N, K,`. The first line names the columns, which may stand in any order, with commas,
+//! tabs or semicolons between. A stride of the columns and a batch size may follow; what else follows (sparsity) is warned
+//! of and not read. Lines end with a comma as often as not. A convolution with `DP` in its name is depthwise: SCALE-Sim
+//! runs it once for each channel, with filters of one channel. Outputs are as high as SCALE-Sim makes them:
+//! ceil((image - filter + stride) / stride). A *layout* file, whose columns say how a topology's tensors lie in memory banks,
+//! holds no layers and is refused.
 //!
 //! A topology names no edges. A layer reads the output of the latest layer that has as many filters as it has channels
 //! (K columns, for matrices): the same tensor where sizes agree, else a copy of it, which stands for the border or the
@@ -11,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use super::input::Input;
+use super::input::{Input, strip_mark};
 use super::text::{Row, Rows, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
@@ -55,31 +58,108 @@ struct Topology {
     unread: BTreeSet<String>,
 }
 
-/// Whether the first line of `head` is that of a topology.
+/// What the columns of a topology are called, without case, blanks, `_` and `-`; the first name is said in errors.
+const LAYER: [&str; 4] = ["Layer", "layername", "name", "l"];
+const CONVOLUTION: [[&str; 4]; 7] = [
+    ["IFMAP Height", "ifmapheight", "ifmaph", "ifmaprows"],
+    ["IFMAP Width", "ifmapwidth", "ifmapw", "ifmapcolumns"],
+    ["Filter Height", "filterheight", "filterh", "filterrows"],
+    ["Filter Width", "filterwidth", "filterw", "filtercolumns"],
+    ["Channels", "channels", "channel", "numchannels"],
+    ["Num Filter", "numfilter", "numfilters", "filters"],
+    ["Strides", "strides", "stride", "strideh"],
+];
+const PRODUCT: [[&str; 4]; 3] = [["M", "m", "m", "m"], ["N", "n", "n", "n"], ["K", "k", "k", "k"]];
+
+/// What columns of a layout file are about: elements in a line of a memory bank, and the order of lines.
+const LAYOUT: [&str; 2] = ["intraline", "interline"];
+
+fn plain(name: &str) -> String {
+    let letters = name
+        .trim_start_matches('#')
+        .chars()
+        .filter(|letter| !letter.is_whitespace() && !matches!(letter, '_' | '-' | '"'));
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
+/// The columns of a topology, by the line that names them.
+struct Header {
+    /// As they are written, and in the form in which they are compared.
+    names: Vec<(String, String)>,
+    delimiter: u8,
+}
+
+impl Header {
+    /// The first line of `head`, where it names the columns of a topology or of a layout.
+    fn of(head: &[u8]) -> Option<Self> {
+        let line = strip_mark(head).split(|b| *b == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+        let line = String::from_utf8_lossy(line);
+        b",\t;".iter().find_map(|delimiter| {
+            let names = line.split(char::from(*delimiter)).map(|name| (name.trim().to_owned(), plain(name))).collect();
+            Some(Self { names, delimiter: *delimiter }).filter(Self::is_known)
+        })
+    }
+
+    fn is_known(&self) -> bool {
+        let has = |names: &[&str]| self.find(names).is_some();
+        let product = PRODUCT.iter().all(|names| has(names));
+        // Tables of measurements have such columns among others.
+        let only = product && self.names.iter().all(|(_, name)| matches!(name.as_str(), "" | "m" | "n" | "k"));
+        self.is_layout() || only || (has(&LAYER) && (product || self.is_convolution()))
+    }
+
+    fn is_layout(&self) -> bool {
+        let about = |name: &str| LAYOUT.iter().any(|part| name.contains(part));
+        self.find(&LAYER).is_some() && self.names.iter().any(|(_, name)| about(name))
+    }
+
+    fn is_convolution(&self) -> bool {
+        self.names.iter().any(|(_, name)| name.starts_with("ifmap"))
+    }
+
+    /// Where the first column with one of the names is.
+    fn find(&self, names: &[&str]) -> Option<usize> {
+        self.names.iter().position(|(_, name)| names.iter().any(|other| plain(other) == *name))
+    }
+}
+
+/// Whether the first line of `head` is that of a topology, or of a layout, which the reader refuses.
 pub(super) fn matches(head: &[u8]) -> bool {
-    let line = String::from_utf8_lossy(head.split(|b| *b == b'\n').next().unwrap_or_default()).to_ascii_lowercase();
-    let mut columns = line.split(',').map(str::trim);
-    let first = columns.next().unwrap_or_default();
-    let second = columns.next().unwrap_or_default();
-    matches!(first, "layer" | "layer name" | "layer_name") && (second.starts_with("ifmap") || second == "m")
+    Header::of(head).is_some()
 }
 
 impl Topology {
     /// Reads a topology.
     fn parse(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Self, Error> {
-        let mut rows = Rows::new(*input, input.text(progress)?, b',');
         let refuse = |line, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
-        let header = rows.next()?.map(|row| row.fields().map(str::to_ascii_lowercase).collect::<Vec<_>>());
-        let header = header.unwrap_or_default();
-        let convolutions = header.get(1).is_some_and(|name| name.starts_with("ifmap"));
-        if !convolutions && header.get(1).map(String::as_str) != Some("m") {
+        let header = Header::of(&input.head()).ok_or_else(|| {
             let cure = "The first line must be \"Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, \
                         Channels, Num Filter, Strides,\" or \"Layer, M, N, K,\"";
-            return Err(refuse(1, "this is no header of a topology".into(), cure));
+            refuse(1, "this is no header of a topology".into(), cure)
+        })?;
+        if header.is_layout() {
+            let problem = "it is a SCALE-Sim layout file: it says how tensors lie in memory banks, and holds no layers";
+            return Err(refuse(1, problem.into(), "Give the topology that it belongs to (topologies/...csv)"));
         }
-        let needed = if convolutions { 8 } else { 4 };
-        let further = |start: &str| header.iter().skip(needed).position(|name| name.starts_with(start));
-        let further = |start: &str| further(start).map(|at| at + needed);
+        let mut rows = Rows::new(*input, input.text(progress)?, header.delimiter);
+        let first = rows.next()?.map_or(1, |row| row.line);
+        let convolutions = header.is_convolution();
+        let columns: &[[&str; 4]] = if convolutions { &CONVOLUTION } else { &PRODUCT };
+        let find = |names: &[&'static str; 4]| {
+            header.find(&names[1..]).map(|at| (at, names[0])).ok_or_else(|| {
+                let found: Vec<&str> = header.names.iter().map(|(name, _)| name.as_str()).collect();
+                let problem = format!("there is no column \"{}\" (found: {})", names[0], shorten(&found.join(",")));
+                refuse(first, problem, "Name every column of a topology in the first line")
+            })
+        };
+        // Their places and names.
+        let places = columns.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let needed = places.iter().map(|(at, _)| at + 1).max().unwrap_or(0);
+        let name_column = header.find(&LAYER);
+        let further = |start: &str| {
+            let used = |at: usize| places.iter().any(|(place, _)| *place == at) || name_column == Some(at);
+            (0..header.names.len()).find(|at| !used(*at) && header.names[*at].1.starts_with(start))
+        };
         let batch_column = further("batch");
         let stride_column = further("stride").filter(|_| convolutions);
         let mut unread = BTreeSet::new();
@@ -108,28 +188,24 @@ impl Topology {
                 Some(at) if !row.field(at).is_empty() => number(&row, at, "the batch size")?,
                 _ => 1,
             };
-            for (name, field) in header
-                .iter()
-                .zip(row.fields())
-                .enumerate()
-                .skip(needed)
-                .filter_map(|(at, both)| (![batch_column, stride_column].contains(&Some(at))).then_some(both))
-            {
+            for (at, field) in row.fields().enumerate() {
+                let read = places.iter().any(|(place, _)| *place == at)
+                    || [batch_column, stride_column, name_column].contains(&Some(at));
                 // Of a sparsity, 1:1 means that nothing is left out.
                 let says = field.split_once(':').map_or(!field.is_empty(), |(n, m)| n.trim() != m.trim());
-                if says {
-                    unread.insert(shorten(name));
+                if !read && says {
+                    let name = header.names.get(at).map_or("", |(name, _)| name.as_str()).to_ascii_lowercase();
+                    unread.insert(if name.is_empty() { format!("column {}", at + 1) } else { shorten(&name) });
                 }
             }
-            let name = shorten(row.field(0));
+            let name = name_column.map_or_else(|| (layers.len() + 1).to_string(), |at| shorten(row.field(at)));
             let depthwise = convolutions && name.contains("DP");
             layers.push(if convolutions {
-                let side = |at, what| number(&row, at, what);
-                let image = (side(1, "IFMAP Height")?, side(2, "IFMAP Width")?);
-                let filter = (side(3, "Filter Height")?, side(4, "Filter Width")?);
-                let (channels, filters, stride) = (side(5, "Channels")?, side(6, "Num Filter")?, side(7, "Strides")?);
+                let side = |column: usize| places.get(column).map_or(Ok(1), |(at, what)| number(&row, *at, what));
+                let (image, filter) = ((side(0)?, side(1)?), (side(2)?, side(3)?));
+                let (channels, filters, stride) = (side(4)?, side(5)?, side(6)?);
                 let across = match stride_column {
-                    Some(at) if !row.field(at).is_empty() => side(at, "the second stride")?,
+                    Some(at) if !row.field(at).is_empty() => number(&row, at, "the second stride")?,
                     _ => stride,
                 };
                 let positions = |image: u64, filter: u64, stride: u64| {
@@ -162,7 +238,8 @@ impl Topology {
                     ]),
                 }
             } else {
-                let (m, n, k) = (number(&row, 1, "M")?, number(&row, 2, "N")?, number(&row, 3, "K")?);
+                let side = |column: usize| places.get(column).map_or(Ok(1), |(at, what)| number(&row, *at, what));
+                let (m, n, k) = (side(0)?, side(1)?, side(2)?);
                 Layer { name, m, n, k, input: (m, k), op: Op::Matmul, batch, depthwise, axes: None }
             });
         }

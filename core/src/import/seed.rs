@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, Expected, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 /// What a value must be.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +69,55 @@ pub(super) trait ValueReader: Sized {
 
 fn unexpected<R: ValueReader, E: Error>(found: Unexpected<'_>) -> E {
     E::invalid_type(found, &R::EXPECTED as &dyn Expected)
+}
+
+/// Reads a value that may be anything: none where it is not of the form that the reader has.
+pub(super) struct Loose<R>(pub(super) R);
+
+impl<R: ValueReader> ValueReader for Loose<R> {
+    type Value = Option<R::Value>;
+    const FORM: Form = Form::Any;
+    const EXPECTED: &'static str = R::EXPECTED;
+
+    fn list<'de, A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        if matches!(R::FORM, Form::List) {
+            return self.0.list(list).map(Some);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        if matches!(R::FORM, Form::Object) {
+            return self.0.object(map).map(Some);
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn text<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        if matches!(R::FORM, Form::Any | Form::Text) { self.0.text(text).map(Some) } else { Ok(None) }
+    }
+
+    fn unsigned<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        if matches!(R::FORM, Form::Any) { self.0.unsigned(number).map(Some) } else { Ok(None) }
+    }
+
+    fn signed<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        if matches!(R::FORM, Form::Any) { self.0.signed(number).map(Some) } else { Ok(None) }
+    }
+
+    fn float<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        if matches!(R::FORM, Form::Any) { self.0.float(number).map(Some) } else { Ok(None) }
+    }
+
+    fn boolean<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn null<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }
 
 /// A reader as serde takes it.

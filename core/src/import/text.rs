@@ -3,8 +3,10 @@
 use std::io::{BufRead, Read as _};
 
 use rustc_hash::FxHashMap;
+use serde::de::DeserializeOwned;
 
 use super::input::Input;
+use super::json::without_literals;
 use crate::error::{Error, Place};
 
 /// The longest row or line. The longest that makes sense names each of 65,536 experts: 0.4 MB. Without a limit, a
@@ -143,6 +145,7 @@ impl<'i, R: BufRead> Lines<'i, R> {
 
     /// The number of the next line that is not blank, and its text; none at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
+        let mut blank = 0;
         loop {
             self.text.clear();
             let mut source = (&mut self.source).take(MOST_LINE as u64 + 1);
@@ -157,8 +160,22 @@ impl<'i, R: BufRead> Lines<'i, R> {
             if !self.text.trim_ascii().is_empty() {
                 return Ok(Some((self.line, self.text.trim_ascii_end())));
             }
+            blank += read;
+            if blank > MOST_LINE {
+                let problem = "more than 1 MiB of blanks stand in a row";
+                let cure = "Check that it is the file you meant and is not damaged";
+                return Err(Error::input(self.input.name, Place::Line(self.line), problem, cure));
+            }
         }
     }
+}
+
+/// Reads a line of JSON; numbers that JSON does not have are passed over where they are not needed.
+pub(crate) fn parse_line<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).or_else(|error| {
+        // Only a line that is no JSON can hold them.
+        if error.is_syntax() { serde_json::from_slice(&without_literals(text)).map_err(|_| error) } else { Err(error) }
+    })
 }
 
 /// What a failed parse of JSON means: serde_json repeats the place at the end of its message.
@@ -223,5 +240,8 @@ mod tests {
         assert_eq!(lines.next().unwrap(), Some((1, &b"one"[..])));
         assert_eq!(lines.next().unwrap(), Some((4, &b"two"[..])));
         assert_eq!(lines.next().unwrap(), None);
+        let blank = vec![b'\n'; 2 << 20];
+        let error = Lines::new(Input::new("t", &blank), &blank[..]).next().unwrap_err().to_string();
+        assert!(error.contains("more than 1 MiB of blanks"), "{error}");
     }
 }

@@ -151,7 +151,7 @@ impl Part {
         match self {
             Self::Model | Self::Memory | Self::Scores | Self::Measure | Self::Experiment => Recipe::default(),
             Self::Synthetic => with(Workload::Synthetic(Synthetic::default())),
-            Self::File => with(Workload::File(FileSource { name: String::new(), format: None, columns: None })),
+            Self::File => with(Workload::File(FileSource::named(""))),
             Self::Device => {
                 let cost = Cost::Physical(Physical::default());
                 Recipe { memory: Memory { cost, ..Memory::default() }, ..Recipe::default() }
@@ -738,6 +738,17 @@ fields! {
         empty: "detected in the file",
         access: access!(Optional<Form>, workload as Workload::File(file), file.columns),
     }
+    Member "Which file of an archive (tar, zip) is read, by its name in it." {
+        part: Part::File,
+        pointer: "/workload/file/member",
+        name: "member",
+        id: "member",
+        flag: "member",
+        value_name: "NAME",
+        title: "File of an archive",
+        empty: "the first by name that can be read",
+        access: access!(Optional<Form>, workload as Workload::File(file), file.member),
+    }
     Capacity "Capacity of fast memory, such as 128MiB." {
         part: Part::Memory,
         pointer: "/memory/capacity_bytes",
@@ -987,7 +998,7 @@ mod tests {
                     Err(error) => assert_eq!(error.field_name(), Some(row.name)),
                     // Any text is the name of a file or a pattern of names; below zero is out of the range, which shows later.
                     Ok(()) => assert!(
-                        matches!(row.field, Field::RoutingLog | Field::Pinned)
+                        matches!(row.field, Field::RoutingLog | Field::Member | Field::Pinned)
                             || (text == "-4" && matches!(row.value, Domain::Number(_)))
                     ),
                 }

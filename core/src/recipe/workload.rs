@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tenants::Tenants;
 use crate::error::{Error, Place};
+use crate::import::archive;
 use crate::import::cache_csv::Columns;
 use crate::import::input::Input;
 use crate::import::moe_routing::RoutingLog;
@@ -44,6 +45,16 @@ pub struct FileSource {
     /// Which columns of a CSV file hold what; detected where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
+    /// Which file of an archive (tar, zip) is meant; the first by name that can be read where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+}
+
+impl FileSource {
+    /// The file `name`, whose format is detected.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), format: None, columns: None, member: None }
+    }
 }
 
 impl Workload {
@@ -115,6 +126,21 @@ impl Workload {
         run.groups_of(Source::File(&model), seed).map_err(|e| named(e, input.name))
     }
 
+    /// The models that are named as a hub names them (`OWNER/NAME`), of tenants as well: whoever runs the recipe where
+    /// there is a network puts their `config.json` in the place of the names. No preset's name has a slash.
+    pub fn hub_models(&mut self) -> Vec<&mut ModelRef> {
+        match self {
+            Self::Model(run) => match &run.model {
+                ModelRef::Preset(name) if name.contains('/') => vec![&mut run.model],
+                _ => Vec::new(),
+            },
+            Self::Tenants(tenants) => {
+                tenants.tenants.iter_mut().flat_map(|tenant| tenant.workload.hub_models()).collect()
+            }
+            Self::Synthetic(_) | Self::File(_) => Vec::new(),
+        }
+    }
+
     /// Facts of the model, where the workload is one that the recipe describes.
     pub fn model_facts(&self) -> Result<Option<Facts>, Error> {
         match self {
@@ -144,8 +170,16 @@ impl Workload {
     ) -> Result<(Trace, Format), Error> {
         match self {
             Self::File(source) => {
-                let format = import::choose(source.format, source.columns.as_ref(), input)?;
-                let trace = match import::content(format, input, source.columns.as_ref(), progress)? {
+                let (format, columns) = (source.format, source.columns.as_ref());
+                let fits = |file: &Input<'_>| match (format, columns, import::detect(file)) {
+                    (None, None, found) => found.is_ok(),
+                    (Some(format), _, found) => found == Ok(format),
+                    (None, Some(_), found) => found.map_or(true, |found| found == Format::Csv),
+                };
+                let opened = archive::open(input, source.member.as_deref(), &fits, progress)?;
+                let input = &opened.input();
+                let format = import::choose(format, columns, input)?;
+                let mut trace = match import::content(format, input, source.columns.as_ref(), progress)? {
                     Content::Trace(trace) => *trace,
                     Content::Model(model) => {
                         let model_ref = ModelRef::File { file: source.name.clone() };
@@ -153,6 +187,7 @@ impl Workload {
                         run.trace_of(Source::File(&model), seed, capacity_bytes).map_err(|e| named(e, input.name))?
                     }
                 };
+                opened.tell(&mut trace);
                 Ok((trace, format))
             }
             Self::Model(run) => match (&run.model, &run.routing.log) {
@@ -162,7 +197,9 @@ impl Workload {
                     Ok((trace.map_err(|e| named(e, input.name))?, format))
                 }
                 (_, Some(_)) => {
-                    let log = RoutingLog::parse(input, progress)?;
+                    let is_log = |file: &Input<'_>| import::detect(file) == Ok(Format::MoeRouting);
+                    let opened = archive::open(input, None, &is_log, progress)?;
+                    let log = RoutingLog::parse(&opened.input(), progress)?;
                     let source = Source::Config(&run.check()?, Some(&log));
                     Ok((run.trace_of(source, seed, capacity_bytes)?, Format::MoeRouting))
                 }
@@ -175,6 +212,9 @@ impl Workload {
 
 /// The model that a file describes, and its format.
 fn model_file(file: &str, input: &Input<'_>, progress: &mut dyn Progress) -> Result<(ModelFile, Format), Error> {
+    let is_model = |file: &Input<'_>| import::detect(file).is_ok_and(Format::is_model);
+    let opened = archive::open(input, None, &is_model, progress)?;
+    let input = &opened.input();
     let format = import::detect(input)?;
     let not_a_model = || {
         let problem = format!("it is a trace ({}), not a model", format.name());

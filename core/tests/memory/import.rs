@@ -68,7 +68,7 @@ fn no_file_makes_an_importer_hold_much() {
     let graph = |field: &[u8]| [&b"\x08\x08\x3a\x80\x80\x80\x10"[..], &field.repeat((32 << 20) / field.len())].concat();
     for parts in [&b"\x0a\x00"[..], b"\x2a\x00", b"\x5a\x00", b"\x0a\x02\x0a\x00"] {
         let bytes = graph(parts);
-        let file = FileSource { name: "bomb.onnx".into(), format: None, columns: None };
+        let file = FileSource::named("bomb.onnx");
         let profiler = dhat::Profiler::builder().testing().build();
         let result = Workload::File(file).trace_with((0, u64::MAX), &Input::new("bomb.onnx", &bytes), &mut Unattended);
         let most = dhat::HeapStats::get().max_bytes;

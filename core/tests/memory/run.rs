@@ -30,7 +30,7 @@ fn most_bytes(accesses: usize, tensors: usize) -> f64 {
     let trace = builder.finish("test").unwrap();
     let capacity = trace.summary().unique_bytes / 3;
     let recipe = Recipe {
-        workload: Workload::File(FileSource { name: "test".into(), format: None, columns: None }),
+        workload: Workload::File(FileSource::named("test")),
         memory: Memory { cost: Cost::Physical(Physical::default()), ..Memory::new(capacity) },
         policies: POLICIES.iter().map(|p| p.kind.into()).collect(),
         curve: Some(Grid { points: 2, capacities: vec![capacity] }),

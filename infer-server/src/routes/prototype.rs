@@ -289,7 +289,7 @@ fn simulate_now(
     scores: Option<Scores>,
 ) -> Result<PolicyMetrics, ApiError> {
     let (capacity_bytes, admission) = (memory.capacity_bytes, memory.admission.name());
-    let workload = Workload::File(FileSource { name: "body".into(), format: None, columns: None });
+    let workload = Workload::File(FileSource::named("body"));
     let recipe = Recipe { workload, memory, policies: vec![policy], ..Recipe::default() };
     let plan = Plan::new(&recipe, Some(trace), scores, Details::REPORTS).map_err(ApiError::body)?;
     let outcome = run_to_end(Job::of(plan), &mut Unattended).map_err(ApiError::body)?;
