@@ -8,6 +8,7 @@ mod curve;
 mod explain;
 mod figures;
 mod flags;
+mod hub;
 mod kernel;
 mod list;
 mod parallel;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::oracle_general::Reading;
+use accel_core::import::request_log::{self, Selection};
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -19,10 +20,13 @@ use accel_core::units::parse_bytes;
 use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::ModelRun;
+use accel_core::workload::requests::{MOST_REQUESTS, Requests};
+use accel_model::fetch::HubName;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::hub;
 use crate::parquet;
 use crate::pieces;
 use crate::progress::Bar;
@@ -48,10 +52,24 @@ pub(crate) struct Source {
 /// A workload described by flags.
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
-    /// A model: a preset's name (`accel list models` prints them) or a file: a Hugging Face config.json, an ONNX graph,
-    /// a SCALE-Sim topology.
+    /// A model: a preset's name (`accel list models` prints them), a file (a Hugging Face config.json, an ONNX graph, a
+    /// SCALE-Sim topology), or a name on the Hugging Face hub, OWNER/NAME[@REVISION], whose config.json is fetched (HF_TOKEN
+    /// and HF_ENDPOINT from the environment).
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
+    /// Requests from a log of a server (Azure, BurstGPT, Mooncake): a CSV or JSON lines with the tokens of each.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    request_log: Option<PathBuf>,
+    /// Requests of the log to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "request_log")]
+    request_skip: u64,
+    /// Requests of the log to take after that.
+    #[arg(long, value_name = "N", default_value_t = MOST_REQUESTS, requires = "request_log")]
+    request_count: u64,
+    /// How long a step of the server takes, which turns the times of the log into steps; without it, all requests wait from
+    /// the start.
+    #[arg(long, value_name = "MS", requires = "request_log")]
+    request_step_ms: Option<f64>,
     /// A question with its experiment (`accel list scenarios` prints them).
     #[arg(long, value_name = "NAME", value_parser = flags::scenario(), hide_possible_values = true)]
     scenario: Option<String>,
@@ -223,6 +241,12 @@ impl WorkloadArgs {
             let workload = Workload::Model(ModelRun { model: model_ref(model)?, ..ModelRun::default() });
             let mut recipe = Recipe { workload, ..Part::Model.recipe() };
             self.fields.apply(Part::Model, &mut recipe)?;
+            if let (Some(log), Workload::Model(run)) = (&self.request_log, &mut recipe.workload) {
+                if run.requests.is_some() {
+                    bail!("--request-log cannot be combined with a list in --requests: choose one");
+                }
+                run.requests = Some(self.requests(log)?);
+            }
             return Ok(Some(recipe));
         }
         if self.fields.text(Field::ModelType).is_some() {
@@ -231,6 +255,18 @@ impl WorkloadArgs {
             return Ok(Some(recipe));
         }
         Ok(None)
+    }
+}
+
+impl WorkloadArgs {
+    /// The requests of a log; what should be known of them is printed.
+    fn requests(&self, log: &Path) -> anyhow::Result<Requests> {
+        let name = log.display().to_string();
+        let selection = Selection { skip: self.request_skip, most: self.request_count, step_ms: self.request_step_ms };
+        let bytes = read_file(log)?;
+        let (requests, notes) = request_log::read(&Input::new(&name, &bytes), selection, &mut Bar::new())?;
+        notes.iter().for_each(|note| eprintln!("warning: {name}: {note}"));
+        Ok(requests)
     }
 }
 
@@ -254,9 +290,14 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         return Ok(ModelRef::File { file: model.to_owned() });
     }
     let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model));
+    if let Some(name) = HubName::parse(model).filter(|_| !names_a_file) {
+        let bytes = hub::config(&name)?;
+        return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, strip_mark(&bytes))?)));
+    }
     if names_a_file || model.contains(std::path::MAIN_SEPARATOR) {
         bail!(
-            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, or a name that `accel list models` prints"
+            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, a name that `accel list models` \
+             prints, or a model of the hub as OWNER/NAME"
         );
     }
     Ok(ModelRef::Preset(model.to_owned()))
@@ -292,6 +333,11 @@ impl Source {
                 )
             }
         };
+        for model in recipe.workload.hub_models() {
+            if let ModelRef::Preset(name) = &*model {
+                *model = model_ref(name)?;
+            }
+        }
         self.workload.fields.apply(Part::Experiment, &mut recipe)?;
         self.workload.fields.apply(Part::Measure, &mut recipe)?;
         experiment.memory.apply(&mut recipe)?;
@@ -376,7 +422,9 @@ fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Resul
     };
     let cannot = || format!("cannot read {name}");
     let mut bytes = Vec::new();
-    if let Some(path) = path {
+    if let Some(file) = path.filter(|path| !path.exists()).and_then(|_| hub_file(name)) {
+        bytes = hub::header(&file)?;
+    } else if let Some(path) = path {
         let mut file = File::open(path).with_context(cannot)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
         if let Some(columns) = columns
@@ -406,6 +454,11 @@ fn read_named(recipe: &Recipe, path: Option<&Path>, name: &str) -> anyhow::Resul
     let (seed, capacity) = (recipe.seed, recipe.memory.capacity_bytes);
     let (trace, format) = recipe.workload.trace_with((seed, capacity), &input, &mut Bar::new())?;
     Ok((trace, format.name()))
+}
+
+/// A file of weights on the hub, such as `hf://OWNER/NAME/model.safetensors`.
+fn hub_file(name: &str) -> Option<HubName> {
+    name.starts_with("hf://").then(|| HubName::parse(name)).flatten()
 }
 
 /// Whether a file that begins with `head` is read as oracleGeneral.

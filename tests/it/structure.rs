@@ -41,15 +41,15 @@ const ORDERS: [(&str, &[&str]); 12] = [
     (
         "cli/src",
         &[
-            "progress", "parquet", "pieces", "flags", "source", "table", "plot", "analyze", "compare", "figures",
-            "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate",
-            "kernel", "trace", "traffic",
+            "progress", "parquet", "pieces", "flags", "hub", "source", "table", "plot", "analyze", "compare",
+            "figures", "parallel", "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain",
+            "simulate", "kernel", "trace", "traffic",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
     (
         "infer-server/src",
-        &["metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "service"],
+        &["metrics", "health", "scoring", "error", "hub", "input", "work", "jobs", "http", "auth", "routes", "service"],
     ),
 ];
 

@@ -485,7 +485,7 @@ fn size(field: &str) -> Option<u64> {
 }
 
 /// What stands between the fields of the first line that is no comment, or of the comment where there is nothing else.
-fn delimiter(head: &[u8]) -> u8 {
+pub(super) fn delimiter(head: &[u8]) -> u8 {
     let line = Some(first_line(below_comments(head))).filter(|line| !line.is_empty()).unwrap_or(first_line(head));
     DELIMITERS.into_iter().find(|(byte, _)| line.contains(byte)).map_or(b',', |(byte, _)| byte)
 }

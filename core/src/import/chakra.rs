@@ -160,22 +160,22 @@ fn is_protobuf(head: &[u8]) -> bool {
     nodes > 0
 }
 
-/// What is kept of every node.
+/// What is kept of every node; ends are those of its part of a list, which begins where that of the node before ends.
 struct Kept {
     id: u64,
-    name: String,
+    name_end: u32,
     kind: i32,
     device: bool,
     /// Whether it is kept as a call, and whether that names tensors.
     call: bool,
     tensors: bool,
-    /// The storages of its tensors, sorted, end here.
-    storages_end: usize,
+    /// Of the storages of its tensors, sorted.
+    storages_end: u32,
     /// The call of the profiler that it is a part of; 0 where that is not said.
     part_of: u64,
-    /// End of its dependencies: first data, then control.
-    data_end: usize,
-    end: usize,
+    /// Of its dependencies: first data, then control.
+    data_end: u32,
+    end: u32,
     bytes: u64,
     work: f64,
 }
@@ -184,6 +184,8 @@ struct Reader<'a> {
     input: &'a str,
     calls: Calls,
     nodes: Vec<Kept>,
+    /// The names of all nodes, one after the other.
+    names: String,
     dependencies: Vec<u64>,
     storages: Vec<i64>,
 }
@@ -225,8 +227,9 @@ struct Dependency {
 
 /// Reads a Chakra trace.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let (calls, nodes, dependencies, storages) = (Calls::new(input.name), Vec::new(), Vec::new(), Vec::new());
-    let mut reader = Reader { input: input.name, calls, nodes, dependencies, storages };
+    let (dependencies, storages) = (Vec::new(), Vec::new());
+    let (calls, nodes, names) = (Calls::new(input.name), Vec::new(), String::new());
+    let mut reader = Reader { input: input.name, calls, nodes, names, dependencies, storages };
     if json::matches(strip_mark(&input.head())) {
         json::read(&mut reader, input, progress)?;
     } else {
@@ -352,59 +355,69 @@ impl Reader<'_> {
             self.calls.push(call)?;
         }
         self.dependencies.append(&mut node.data);
-        let data_end = self.dependencies.len();
+        let data_end = self.dependencies.len() as u32;
         self.dependencies.append(&mut node.control);
+        self.names.push_str(cut(&node.name));
         self.nodes.push(Kept {
             id: node.id,
-            name: cut(&node.name).to_owned(),
+            name_end: self.names.len() as u32,
             kind: node.kind,
             device: facts.device,
             call: is_call,
             tensors,
-            storages_end: self.storages.len(),
+            storages_end: self.storages.len() as u32,
             part_of: facts.part_of,
             data_end,
-            end: self.dependencies.len(),
+            end: self.dependencies.len() as u32,
             bytes: bytes as u64,
             work: facts.work,
         });
         Ok(())
     }
 
-    /// Where the dependencies of node `n` start.
-    fn start(&self, n: usize) -> usize {
-        n.checked_sub(1).and_then(|before| self.nodes.get(before)).map_or(0, |before| before.end)
+    /// The node before node `n`.
+    fn before(&self, n: usize) -> Option<&Kept> {
+        n.checked_sub(1).and_then(|before| self.nodes.get(before))
+    }
+
+    /// The name of node `n`.
+    fn name(&self, n: usize) -> &str {
+        let range = |node: &Kept| self.before(n).map_or(0, |before| before.name_end) as usize..node.name_end as usize;
+        self.nodes.get(n).and_then(|node| self.names.get(range(node))).unwrap_or_default()
     }
 
     /// The storages of the tensors of node `n`.
     fn storages(&self, n: usize) -> &[i64] {
-        let start = n.checked_sub(1).and_then(|before| self.nodes.get(before)).map_or(0, |before| before.storages_end);
-        &self.storages[start..self.nodes[n].storages_end]
+        let start = self.before(n).map_or(0, |before| before.storages_end);
+        &self.storages[start as usize..self.nodes[n].storages_end as usize]
     }
 
     fn trace(mut self, progress: &mut dyn Progress) -> Result<Trace, Error> {
         let mut index = FxHashMap::default();
         for (at, node) in self.nodes.iter().enumerate() {
             if let Some(other) = index.insert(node.id, at as u32) {
-                let other = &self.nodes[other as usize].name;
-                let problem = format!("two nodes have the id {} ({other} and {})", node.id, node.name);
+                let (other, name) = (self.name(other as usize), self.name(at));
+                let problem = format!("two nodes have the id {} ({other} and {name})", node.id);
                 return Err(Error::input(self.input, Place::Item(at as u64), problem, CURE));
             }
         }
         // From ids to indices; what is not in the file is nobody's dependency.
         let (mut missing, mut kept) = (0u64, Vec::with_capacity(self.dependencies.len()));
         for n in 0..self.nodes.len() {
-            let (start, node) = (self.start(n), &self.nodes[n]);
-            for (at, id) in (start..).zip(&self.dependencies[start..node.end]) {
+            let (start, node) = (self.before(n).map_or(0, |before| before.end), &self.nodes[n]);
+            for (at, id) in (start..).zip(&self.dependencies[start as usize..node.end as usize]) {
                 let data = at < node.data_end;
                 match index.get(id) {
                     // A process or thread of the profiler is its own caller.
-                    Some(of) if *of as usize == n && node.name.starts_with('[') => {}
+                    Some(of) if *of as usize == n && self.name(n).starts_with('[') => {}
                     Some(of) => kept.push(Dependency { node: n as u32, of: *of, data }),
                     None => missing += 1,
                 }
             }
         }
+        // A file may have millions of nodes.
+        drop(index);
+        self.dependencies = Vec::new();
         let ids: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
         let dropped = order::drop_cycles(ids.len(), &mut kept);
         let order = order::order(&ids, &kept).map_err(|at| self.cycle(at))?;
@@ -425,7 +438,8 @@ impl Reader<'_> {
     }
 
     fn cycle(&self, at: u32) -> Error {
-        let name = self.nodes.get(at as usize).map_or_else(String::new, |n| format!("{} ({})", n.id, n.name));
+        let name =
+            self.nodes.get(at as usize).map_or_else(String::new, |n| format!("{} ({})", n.id, self.name(at as usize)));
         let problem = format!("node {name} depends on itself: its data dependencies form a cycle");
         let cure = "Remove one of the dependencies, or convert the trace again";
         Error::input(self.input, Place::Item(u64::from(at)), problem, cure)
@@ -455,7 +469,7 @@ impl Reader<'_> {
                     .or_else(|| own.map(|dependency| dependency.of).find(|of| launches(of) && within(of)));
                 originals[at] = launched.unwrap_or(at as u32);
             } else if node.part_of != 0
-                && let Some((name, _)) = node.name.rsplit_once('(')
+                && let Some((name, _)) = self.name(at).rsplit_once('(')
             {
                 let first = *first_parts.entry((node.part_of, name)).or_insert(at as u32);
                 if self.storages(first as usize) == self.storages(at) {
@@ -519,7 +533,8 @@ impl Reader<'_> {
         let (mut nothing, mut without) = (0u64, 0u64);
         for &at in order {
             let node = &self.nodes[at as usize];
-            let op = operation(&node.name);
+            let name = self.name(at as usize);
+            let op = operation(name);
             let from = dependencies.partition_point(|dependency| dependency.node < at);
             let own = dependencies[from..].iter().take_while(|dependency| dependency.node == at);
             let mut work = node.work;
@@ -542,7 +557,7 @@ impl Reader<'_> {
             }
             if node.bytes > 0 {
                 let tensor = builder.tensor(Tensor {
-                    name: format!("node {} {}", node.id, node.name),
+                    name: format!("node {} {name}", node.id),
                     bytes: node.bytes,
                     layer: None,
                     stride: 1,

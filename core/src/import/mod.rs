@@ -16,6 +16,7 @@ pub mod oracle_general;
 pub mod prototype_csv;
 pub mod prototype_json;
 pub mod pytorch_et;
+pub mod request_log;
 pub mod safetensors;
 mod scale_sim;
 mod seed;
@@ -306,6 +307,11 @@ pub fn detect(input: &Input<'_>) -> Result<Format, Error> {
         return Err(Error::input(input.name, Place::Whole, "Parquet is not read here", cure));
     }
     strangers::refuse(input.name, text)?;
+    if request_log::matches(text) {
+        let problem = "it is a log of requests to a language model: how long they are, but not what they share";
+        let cure = "Let a model serve them (accel simulate --model NAME --request-log FILE)";
+        return Err(Error::input(input.name, Place::Whole, problem, cure));
+    }
     Err(Error::input(
         input.name,
         Place::Whole,

@@ -126,6 +126,21 @@ impl Workload {
         run.groups_of(Source::File(&model), seed).map_err(|e| named(e, input.name))
     }
 
+    /// The models that are named as a hub names them (`OWNER/NAME`), of tenants as well: whoever runs the recipe where
+    /// there is a network puts their `config.json` in the place of the names. No preset's name has a slash.
+    pub fn hub_models(&mut self) -> Vec<&mut ModelRef> {
+        match self {
+            Self::Model(run) => match &run.model {
+                ModelRef::Preset(name) if name.contains('/') => vec![&mut run.model],
+                _ => Vec::new(),
+            },
+            Self::Tenants(tenants) => {
+                tenants.tenants.iter_mut().flat_map(|tenant| tenant.workload.hub_models()).collect()
+            }
+            Self::Synthetic(_) | Self::File(_) => Vec::new(),
+        }
+    }
+
     /// Facts of the model, where the workload is one that the recipe describes.
     pub fn model_facts(&self) -> Result<Option<Facts>, Error> {
         match self {

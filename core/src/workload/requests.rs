@@ -23,7 +23,9 @@ pub struct Request {
 pub struct Requests(pub Vec<Request>);
 
 /// The most requests of a run.
-const MOST: u64 = 4096;
+pub const MOST_REQUESTS: u64 = 4096;
+/// The most tokens of a prompt, and of an answer.
+pub const MOST_TOKENS: u64 = 131_072;
 
 impl Requests {
     /// Reads the form above.
@@ -49,14 +51,14 @@ impl Requests {
             };
             let (prompt_tokens, decode_tokens) = (number(prompt)?, number(decode)?);
             let request = Request { prompt_tokens, shared_tokens: shared, decode_tokens, arrival };
-            let tokens = 1..=131_072;
+            let tokens = 1..=MOST_TOKENS;
             if !tokens.contains(&request.prompt_tokens) || request.decode_tokens > *tokens.end() {
                 return Err(bad("a prompt has 1 to 131072 tokens, and at most as many are decoded"));
             }
             if shared >= request.prompt_tokens {
                 return Err(bad("a prompt has more tokens than those that it shares"));
             }
-            if !(1..=MOST).contains(&count) || all.len() as u64 + count > MOST {
+            if !(1..=MOST_REQUESTS).contains(&count) || all.len() as u64 + count > MOST_REQUESTS {
                 return Err(bad("there may be 1 to 4096 requests"));
             }
             if arrival > 1 << 32 {

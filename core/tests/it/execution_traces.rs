@@ -4,6 +4,7 @@ use accel_core::error::Error;
 use accel_core::import::input::Input;
 use accel_core::import::{Format, detect, read, write};
 use accel_core::progress::{Flow, Progress, Unattended};
+use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::{Kind, Trace};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -98,6 +99,39 @@ fn profiles_and_chakra_traces_of_the_same_step() {
     assert!(profile.warnings()[0].starts_with("Reuse cannot be known from this file"));
     let error = open("mlp", &fixture("kineto/mlp_noshapes.json.gz"), Format::Kineto).unwrap_err().to_string();
     assert!(error.ends_with("its 41 operators have no shapes. Profile again with record_shapes=True"), "{error}");
+}
+
+/// The archives that Chakra's authors publish, where they lie beside the checkout: counts are those of a script that looks for
+/// strongly connected components and groups operators by `rf_id`.
+#[test]
+fn published_chakra_archives_are_read_or_named() {
+    let read = |name: &str| {
+        let path = format!("{}/../../shared/data/chakra/{name}.tar.gz", env!("CARGO_MANIFEST_DIR"));
+        let Ok(bytes) = std::fs::read(&path) else {
+            println!("published_chakra_archives_are_read_or_named: there is no {name}.tar.gz beside the checkout");
+            return None;
+        };
+        let source = FileSource::named(name);
+        Some(Workload::File(source).trace_with((1, u64::MAX), &Input::new(name, &bytes), &mut Unattended))
+    };
+    if let Some(trace) = read("feeder_tests_trace") {
+        let (trace, format) = trace.unwrap();
+        assert_eq!(format, Format::Chakra);
+        let warnings = trace.warnings().join("\n");
+        for told in [
+            "982 control dependencies are part of a cycle and do not count",
+            "1277 dependencies name nodes that are not in the file",
+            "1216 parts of operators that launch several kernels",
+        ] {
+            assert!(warnings.contains(told), "{warnings}");
+        }
+    }
+    if let Some(trace) = read("json_trace") {
+        // Times and dependencies are all that these nodes have.
+        let error = trace.unwrap_err().to_string();
+        let told = "it is a Chakra execution trace, and none of its 3664 nodes names a tensor or has a size";
+        assert!(error.starts_with("json_trace/jsonData/chakra.0.json") && error.contains(told), "{error}");
+    }
 }
 
 /// As the fuzz target asks of any trace.

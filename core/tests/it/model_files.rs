@@ -44,6 +44,28 @@ fn graphs_have_the_work_that_numpy_counts() {
     }
 }
 
+/// Exports of torch.onnx without shapes of what they compute: every tensor is as large as the exporter said, and the work
+/// and the weights are those of the whole file (tests/fixtures/onnx_exports.py).
+#[test]
+fn exports_have_the_shapes_that_their_exporter_found() {
+    let expected: Value = serde_json::from_slice(&fixture("onnx_exports/expected.json")).unwrap();
+    for (name, facts) in expected.as_object().unwrap() {
+        let run = ModelRun { tile_bytes: Some(1 << 40), ..ModelRun::default() };
+        let (trace, _) = read(name, &fixture(&format!("onnx_exports/{name}.onnx.gz")), run).unwrap();
+        let mut compared = 0;
+        for tensor in trace.tensors().iter().filter(|tensor| tensor.kind == Kind::Activations) {
+            if let Some(bytes) = facts["values"].get(&tensor.name) {
+                assert_eq!(tensor.bytes, bytes.as_u64().unwrap(), "{name}: {}", tensor.name);
+                compared += 1;
+            }
+        }
+        assert!(compared > 0, "{name}");
+        assert!(trace.warnings().iter().all(|w| !w.contains("another shape")), "{name}: {:?}", trace.warnings());
+        let macs = facts["macs"].as_f64().unwrap();
+        assert!((flops(&trace) - 2.0 * macs).abs() <= 1e-6 * macs, "{name}: {} for {macs}", flops(&trace));
+    }
+}
+
 /// Activations are as large as ONNX's shape inference says.
 #[test]
 fn shapes_without_a_statement_are_worked_out() {
@@ -128,9 +150,33 @@ fn columns_of_topologies_are_found_by_name() {
     assert!(error.contains("it is a SCALE-Sim layout file") && error.contains("Give the topology"), "{error}");
     let error = read("t.csv", b"Layer,IFMAP Height,M\na,1,2\n", ModelRun::default()).unwrap_err().to_string();
     assert!(error.contains("there is no column \"IFMAP Width\" (found: Layer,IFMAP Height,M)"), "{error}");
+    // As it is published, where it lies beside the checkout.
+    let published = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/scalesim/layout_conv_test.csv");
+    if let Ok(bytes) = std::fs::read(published) {
+        let error = read("t.csv", &bytes, ModelRun::default()).unwrap_err().to_string();
+        assert!(error.contains("it is a SCALE-Sim layout file"), "{error}");
+    }
     // A table of measurements is none.
     let error = read("t.csv", b"op,M,N,K,ms\nmm,1,2,3,4\n", ModelRun::default()).unwrap_err().to_string();
     assert!(error.contains("cannot be detected"), "{error}");
+}
+
+/// A tensor without elements has none; a reader must not make one of it.
+#[test]
+fn a_dimension_of_zero_stays_zero() {
+    // ir_version 8; graph: Relu of x (0 x 3) gives y.
+    let dims =
+        |name: u8, rows: u8| vec![0x0a, 1, name, 0x12, 14, 0x0a, 12, 8, 1, 0x12, 8, 0x0a, 2, 8, rows, 0x0a, 2, 8, 3];
+    let graph = |rows: u8| {
+        let node = [&[0x0a, 1, b'x', 0x12, 1, b'y', 0x22, 4][..], b"Relu"].concat();
+        let part = |tag: u8, content: Vec<u8>| [vec![tag, content.len() as u8], content].concat();
+        let graph = [part(0x0a, node), part(0x5a, dims(b'x', rows)), part(0x62, dims(b'y', rows))].concat();
+        [vec![8, 8, 0x3a, graph.len() as u8], graph].concat()
+    };
+    let (trace, _) = read("o", &graph(2), ModelRun::default()).unwrap();
+    assert_eq!(trace.sizes(), [24, 24]);
+    let error = read("o", &graph(0), ModelRun::default()).unwrap_err().to_string();
+    assert!(error.contains("its tensors have no elements, because a dimension is 0"), "{error}");
 }
 
 #[test]
@@ -344,7 +390,7 @@ fn broken_graphs_name_the_operator() {
             "more than 2^64 - 1 elements",
         ),
         (model(&[node("If", &["x"], &["y"]), x()]), "decided only while it runs"),
-        (model(&[node("Einsum", &["x"], &["y"]), x()]), "is not stated, and not worked out here"),
+        (model(&[node("Unheard", &["x"], &["y"]), x()]), "is not stated, and not worked out here"),
         (model(&[node("Add", &["x", "z"], &["y"]), x(), input("z", 1, &[3, 4])]), "do not go together"),
         (
             model(&[with("Concat", &["x", "z"], &["y"], &[("axis", &[0])]), x(), input("z", 1, &[2, 5])]),

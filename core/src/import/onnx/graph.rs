@@ -148,6 +148,10 @@ pub(super) enum Role {
     Gather,
     Concat,
     Transpose,
+    /// Copies elements to other places.
+    Moves,
+    /// Sums up or picks along axes.
+    Reduce,
     Control,
     Other,
 }
@@ -170,12 +174,15 @@ pub(super) fn role(op_type: &str) -> Role {
         | "SimplifiedLayerNormalization"
         | "RMSNormalization"
         | "LRN"
+        | "MeanVarianceNormalization"
         | "LpNormalization" => Role::Like(Op::Norm),
         "Sub" | "Mul" | "Div" | "Pow" | "Min" | "Max" | "Mod" | "Where" | "Equal" | "Greater" | "GreaterOrEqual"
-        | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "BitShift" | "Mean" => Role::Elements(Op::Other),
+        | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor"
+        | "Mean" => Role::Elements(Op::Other),
         "Abs" | "Neg" | "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Erf" | "Floor" | "Ceil" | "Round" | "Sign" | "Sin"
-        | "Cos" | "Not" | "IsNaN" | "CumSum" | "Trilu" | "QuantizeLinear" | "DequantizeLinear" | "Cast"
-        | "CastLike" => Role::Like(Op::Other),
+        | "Cos" | "Tan" | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Shrink"
+        | "BitwiseNot" | "IsInf" | "Not" | "IsNaN" | "CumSum" | "Trilu" | "QuantizeLinear" | "DequantizeLinear"
+        | "Cast" | "CastLike" => Role::Like(Op::Other),
         "MaxPool" | "AveragePool" | "LpPool" => Role::Pool,
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => Role::GlobalPool,
         "Constant" => Role::Constant,
@@ -183,6 +190,11 @@ pub(super) fn role(op_type: &str) -> Role {
         "Gather" => Role::Gather,
         "Concat" => Role::Concat,
         "Transpose" => Role::Transpose,
+        "Slice" | "Split" | "Pad" | "Expand" | "Tile" | "Resize" | "Upsample" | "DepthToSpace" | "SpaceToDepth"
+        | "Scatter" | "ScatterND" | "ScatterElements" | "GatherND" | "GatherElements" | "ReverseSequence"
+        | "OneHot" | "Compress" | "EyeLike" | "GridSample" => Role::Moves,
+        "ArgMax" | "ArgMin" | "TopK" => Role::Reduce,
+        name if name.starts_with("Reduce") => Role::Reduce,
         "If" | "Loop" | "Scan" | "SequenceMap" => Role::Control,
         _ => Role::Other,
     }

@@ -1,14 +1,17 @@
 //! ONNX graphs: operators and shapes, without the numbers.
 //!
-//! Shapes of intermediate tensors are inferred from those of the inputs; where the rule of an operator is not known
-//! here, the graph must state the shape. What only relabels a tensor (reshape, flatten, identity, ...) moves nothing.
-//! FLOPs are those of convolutions and matrix multiplications; operators that are read without their work are named in
-//! a warning.
+//! Shapes of intermediate tensors are inferred from those of the inputs, with the values of shapes and indices that
+//! operators make on the way; where the rule of an operator is not known here, the graph must state the shape. What only
+//! relabels a tensor (reshape, flatten, identity, ...) moves nothing, nor does a tensor without elements. FLOPs are those of
+//! convolutions, matrix multiplications and recurrent layers; operators that are read without their work are named in a
+//! warning.
 
 mod graph;
 mod prepare;
 mod proto;
+mod rules;
 mod shape;
+mod values;
 mod walk;
 
 use super::input::Input;

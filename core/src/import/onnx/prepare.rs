@@ -188,8 +188,7 @@ impl Graph {
         let mut dims = Vec::new();
         for (i, dim) in shape.dims.iter().enumerate() {
             let size = match (dim.value, free) {
-                // Exporters write 0 for what they do not know.
-                (Some(value), _) if value != 0 => value,
+                (Some(value), _) => value,
                 (_, Some(free)) => filled.fill(&info.name, i, &dim.name, free) as i64,
                 (_, None) => match filled.sizes.get(&dim.name) {
                     Some(size) if !dim.name.is_empty() => *size as i64,

@@ -80,7 +80,9 @@ pub(super) struct Tensor {
     pub(super) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(super) data_type: i32,
-    /// Packed varints: only short lists of them are ever decoded.
+    /// Packed numbers: only short lists of them are ever decoded.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) float_data: Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) int32_data: Bytes,
     #[prost(bytes = "bytes", tag = "7")]
@@ -202,5 +204,6 @@ pub(super) fn bits(data_type: i32) -> Option<u64> {
 pub(super) const INT64: i32 = 7;
 pub(super) const INT32: i32 = 6;
 pub(super) const BOOL: i32 = 9;
+pub(super) const UINT8: i32 = 2;
 /// What a constant is made of where nothing else is said.
 pub(super) const FLOAT: i32 = 1;

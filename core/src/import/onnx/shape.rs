@@ -7,13 +7,13 @@ use prost::encoding::decode_varint;
 use rustc_hash::FxHashMap;
 
 use super::graph::{Graph, Role, short};
-use super::proto::{self, BOOL, INT32, INT64};
+use super::proto::{self, BOOL, FLOAT, INT32, INT64};
+use super::rules::{self, Made, Without};
+use super::values::MOST_VALUES;
 use crate::error::Error;
 use crate::workload::dtype::product;
 use crate::workload::plan::Val;
 
-/// The most elements of a tensor whose values are followed: shapes and indices.
-const MOST_VALUES: usize = 1024;
 /// The most dimensions of a tensor.
 const MOST_DIMS: usize = 64;
 
@@ -65,8 +65,22 @@ impl Shapes<'_> {
         })
     }
 
+    /// Shapes and types of the outputs, where the rule is known: of the first one at least.
+    pub(super) fn infer(&self, node: &proto::Node, role: Role) -> Result<Vec<Made>, Error> {
+        if matches!(role, Role::Moves | Role::Reduce | Role::Other | Role::Shape) {
+            let made = rules::infer(self, node).or_else(|without| match without {
+                Without::Refused(problem) => Err(self.graph.refuse(node, problem, "Check the model with onnx.checker")),
+                Without::Unknown => Ok(Vec::new()),
+            })?;
+            if !made.is_empty() {
+                return Ok(made);
+            }
+        }
+        Ok(self.first(node, role)?.into_iter().collect())
+    }
+
     /// Shape and type of the first output, where the rule is known.
-    pub(super) fn infer(&self, node: &proto::Node, role: Role) -> Result<Option<(Vec<u64>, i32)>, Error> {
+    fn first(&self, node: &proto::Node, role: Role) -> Result<Option<Made>, Error> {
         let refuse = |problem: String| self.graph.refuse(node, problem, "Check the model with onnx.checker");
         let first = self.get(node, 0);
         Ok(match role {
@@ -75,7 +89,7 @@ impl Shapes<'_> {
                     "Cast" => node.int("to", 1) as i32,
                     "QuantizeLinear" => self.get(node, 2).map_or(2, |zero| zero.data_type),
                     "DequantizeLinear" => self.get(node, 1).map_or(1, |scale| scale.data_type),
-                    "Not" | "IsNaN" => BOOL,
+                    "Not" | "IsNaN" | "IsInf" => BOOL,
                     _ => self.require(node, 0)?.data_type,
                 };
                 Some((self.require(node, 0)?.dims.clone(), data_type))
@@ -165,7 +179,7 @@ impl Shapes<'_> {
                 }
                 _ => None,
             },
-            Role::Constant | Role::Control | Role::Other => None,
+            Role::Constant | Role::Control | Role::Moves | Role::Reduce | Role::Other => None,
         })
     }
 
@@ -266,7 +280,7 @@ impl Shapes<'_> {
                 let mut dims = Vec::new();
                 for (i, side) in shape.iter().enumerate() {
                     dims.push(match side {
-                        0 => from.dims.get(i).copied().unwrap_or(0),
+                        0 if node.int("allowzero", 0) == 0 => from.dims.get(i).copied().unwrap_or(0),
                         -1 => 0,
                         side => u64::try_from(*side).map_err(|_| refuse(format!("its shape is {shape:?}")))?,
                     });
@@ -289,58 +303,19 @@ impl Shapes<'_> {
         Ok(Some((dims, from.data_type)))
     }
 
-    /// The values of the first output, for operators on shapes and indices whose inputs are all known.
-    pub(super) fn values(&self, node: &proto::Node) -> Option<Vec<i64>> {
-        let known = |at: usize| self.get(node, at).and_then(|known| known.ints.as_deref());
-        match node.op_type.as_str() {
-            "Shape" => {
-                let dims: Vec<i64> = self.get(node, 0)?.dims.iter().map(|d| *d as i64).collect();
-                let rank = dims.len() as i64;
-                let at = |value: i64| (if value < 0 { value + rank } else { value }).clamp(0, rank) as usize;
-                let (start, end) = (at(node.int("start", 0)), at(node.int("end", rank)));
-                Some(dims[start.min(end)..end].to_vec())
-            }
-            "Size" => Some(vec![count(&self.get(node, 0)?.dims) as i64]),
-            "Gather" => {
-                let (data, indices) = (known(0)?, known(1)?);
-                let at = |i: &i64| {
-                    data.get(usize::try_from(if *i < 0 { *i + data.len() as i64 } else { *i }).ok()?).copied()
-                };
-                indices.iter().map(at).collect()
-            }
-            "Concat" => {
-                let parts: Option<Vec<&[i64]>> = (0..node.inputs.len()).map(known).collect();
-                parts.map(|parts| parts.concat()).filter(|all| all.len() <= MOST_VALUES)
-            }
-            "Slice" => {
-                let (data, starts, ends) = (known(0)?, known(1)?, known(2)?);
-                let step = known(4).and_then(|s| s.first()).copied().unwrap_or(1);
-                let length = data.len() as i64;
-                let at = |value: i64| (if value < 0 { value.saturating_add(length) } else { value }).clamp(0, length);
-                let (start, end) = (at(*starts.first()?), at(*ends.first()?));
-                let step = usize::try_from(step).ok().filter(|s| *s > 0)?;
-                Some(data[start.min(end) as usize..end as usize].iter().step_by(step).copied().collect())
-            }
-            "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => known(0).map(<[i64]>::to_vec),
-            "Add" | "Sub" | "Mul" | "Div" => {
-                let (a, b) = (known(0)?, known(1)?);
-                let length = a.len().max(b.len());
-                let at = |values: &[i64], i: usize| {
-                    if values.len() == 1 { values.first().copied() } else { values.get(i).copied() }
-                };
-                let apply = |i: usize| {
-                    let (a, b) = (at(a, i)?, at(b, i)?);
-                    match node.op_type.as_str() {
-                        "Add" => a.checked_add(b),
-                        "Sub" => a.checked_sub(b),
-                        "Mul" => a.checked_mul(b),
-                        _ => a.checked_div(b),
-                    }
-                };
-                (0..length).map(apply).collect()
-            }
-            _ => None,
-        }
+    /// The numbers of an input that is stored in the file, such as scales.
+    pub(super) fn floats(&self, node: &proto::Node, at: usize) -> Option<Vec<f32>> {
+        let name = node.inputs.get(at)?;
+        let graph = &self.graph.graph;
+        let stored = graph.initializers.iter().find(|tensor| tensor.name == *name);
+        let constant = || {
+            let maker = graph.nodes.iter().find(|maker| maker.outputs.first() == Some(name))?;
+            maker.attribute("value").and_then(|attribute| attribute.t.as_ref())
+        };
+        let tensor = stored.or_else(constant).filter(|tensor| tensor.data_type == FLOAT)?;
+        let bytes = if tensor.raw_data.is_empty() { &tensor.float_data } else { &tensor.raw_data };
+        let numbers = bytes.chunks_exact(4).take(MOST_VALUES);
+        Some(numbers.map(|b| f32::from_le_bytes(std::array::from_fn(|i| b[i]))).collect())
     }
 }
 
@@ -414,6 +389,7 @@ pub(super) fn values_of(tensor: &proto::Tensor, dims: &[u64]) -> Option<Vec<i64>
     let values: Vec<i64> = match tensor.data_type {
         INT64 if !tensor.int64_data.is_empty() => packed(&tensor.int64_data)?,
         INT32 if !tensor.int32_data.is_empty() => packed(&tensor.int32_data)?,
+        BOOL => tensor.raw_data.iter().map(|byte| i64::from(*byte != 0)).collect(),
         INT64 => tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i]))).collect(),
         INT32 => {
             let read = |b: &[u8]| i64::from(i32::from_le_bytes(std::array::from_fn(|i| b[i])));
@@ -425,7 +401,7 @@ pub(super) fn values_of(tensor: &proto::Tensor, dims: &[u64]) -> Option<Vec<i64>
 }
 
 /// The shape that both go to when sides of 1 are repeated.
-fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
+pub(super) fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
     let rank = a.len().max(b.len());
     let side = |dims: &[u64], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |at| dims[at]);
     let meet = |i: usize| match (side(a, i), side(b, i)) {
@@ -459,7 +435,8 @@ pub(super) fn matmul(a: &[u64], b: &[u64]) -> Option<(Vec<u64>, u64, u64, u64, u
     Some((dims, batch, m.unwrap_or(1), n.unwrap_or(1), k))
 }
 
-fn axis(axis: i64, rank: usize) -> Option<usize> {
+/// An axis, counted from the end where negative.
+pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let at = if axis < 0 { axis.checked_add(rank)? } else { axis };
     (0..rank).contains(&at).then_some(at as usize)

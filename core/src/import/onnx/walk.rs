@@ -7,7 +7,9 @@ use rustc_hash::FxHashMap;
 use super::graph::{Role, role, short};
 use super::prepare::{Prepared, matrix};
 use super::proto::{self, BOOL, INT64};
+use super::rules;
 use super::shape::{Known, Shapes, count, matmul, second};
+use super::values::{MOST_VALUES, values};
 use crate::error::{Error, Place};
 use crate::tiling::{Axis, Image};
 use crate::trace::{Kind, Mode, Op};
@@ -38,9 +40,14 @@ impl StoredModel for Prepared<'_> {
             Walk { of: self, shapes, planner, pass, step, uncounted: BTreeSet::new(), mismatched: Vec::new() };
         for name in &self.inputs {
             let stated = &self.stated[name];
-            let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
-            walk.step.inputs.push(value);
-            walk.shapes.known.insert(name, Known { value: Some(value), ..stated.clone() });
+            let mut known = stated.clone();
+            // A tensor without elements moves nothing.
+            if count(&stated.dims) > 0 {
+                let value = walk.temp(name, &stated.dims, stated.data_type, None)?;
+                walk.step.inputs.push(value);
+                known.value = Some(value);
+            }
+            walk.shapes.known.insert(name, known);
         }
         for (node, layer) in self.graph.graph.nodes.iter().zip(&self.layers) {
             walk.node(node, Some(*layer))?;
@@ -61,8 +68,15 @@ impl StoredModel for Prepared<'_> {
         let mut step = walk.step;
         step.output = output;
         if step.operators.is_empty() {
-            let cure = "Give a model that computes something";
-            return Err(Error::input(&self.graph.input, Place::Whole, "no operator moves a tensor", cure));
+            let empty = self.stated.values().any(|known| count(&known.dims) == 0);
+            let (problem, cure) = match empty {
+                true => {
+                    let problem = "no operator moves a tensor: its tensors have no elements, because a dimension is 0";
+                    (problem, "Export the model with a dynamic dimension, or with one that is not 0")
+                }
+                false => ("no operator moves a tensor", "Give a model that computes something"),
+            };
+            return Err(Error::input(&self.graph.input, Place::Whole, problem, cure));
         }
         Ok(step)
     }
@@ -95,17 +109,19 @@ impl<'a> Walk<'a, '_> {
             _ => {}
         }
         let inferred = self.shapes.infer(node, role)?;
-        let ints = self.shapes.values(node);
+        let values: Vec<_> = (0..node.outputs.len()).map(|at| values(&self.shapes, node, at)).collect();
         for (i, name) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let stated = self.of.stated.get(name.as_str());
-            let (dims, data_type) = match (&inferred, stated) {
-                (Some((dims, data_type)), _) if i == 0 => (dims.clone(), *data_type),
+            let (dims, data_type) = match (inferred.get(i), stated) {
+                (Some((dims, data_type)), _) => (dims.clone(), *data_type),
                 (_, Some(stated)) => (stated.dims.clone(), stated.data_type),
                 // Further outputs (masks, indices, running means) are seldom used: they are left out unless read.
                 _ if i > 0 && !self.of.read.contains(name.as_str()) => continue,
-                (Some((dims, _)), _) if node.op_type == "MaxPool" => (dims.clone(), INT64),
-                (Some((dims, _)), _) if node.op_type == "Dropout" => (dims.clone(), BOOL),
-                _ if i > 0 => continue,
+                _ if i > 0 => match (inferred.first(), node.op_type.as_str()) {
+                    (Some((dims, _)), "MaxPool") => (dims.clone(), INT64),
+                    (Some((dims, _)), "Dropout") => (dims.clone(), BOOL),
+                    _ => continue,
+                },
                 _ => {
                     let problem =
                         format!("the shape of its output {} is not stated, and not worked out here", short(name));
@@ -116,15 +132,12 @@ impl<'a> Walk<'a, '_> {
             if let Some(stated) = stated.filter(|stated| stated.dims != dims) {
                 self.mismatched.push(format!("{}: {:?} stated, {dims:?} made", short(name), stated.dims));
             }
-            let known = Known { dims, data_type, value: None, ints: None, stored: false };
-            self.shapes.known.insert(name, known);
+            let ints = values.get(i).cloned().flatten();
+            self.shapes.known.insert(name, Known { dims, data_type, value: None, ints, stored: false });
         }
         let Some(first) = node.outputs.first() else { return Ok(()) };
         // Shapes and indices are computed, not moved.
-        if let Some(ints) = ints {
-            if let Some(known) = self.shapes.known.get_mut(first.as_str()) {
-                known.ints = Some(ints);
-            }
+        if values.first().is_some_and(Option::is_some) {
             return Ok(());
         }
         if role == Role::Shape {
@@ -158,6 +171,10 @@ impl<'a> Walk<'a, '_> {
             let known = &self.shapes.known[first.as_str()];
             (known.dims.clone(), known.data_type)
         };
+        // What has no elements moves nothing, nor does a little that is made of shapes and scalars alone.
+        if count(&dims) == 0 || (reads.is_empty() && streams.is_empty() && count(&dims) <= MOST_VALUES as u64) {
+            return Ok(());
+        }
         if role == Role::Gather && self.shapes.require(node, 0)?.stored {
             // A table is read by rows: a tensor of its own, as large as what is looked up.
             let table = self.shapes.require(node, 0)?.value;
@@ -213,8 +230,12 @@ impl<'a> Walk<'a, '_> {
                 operator.in_place = true;
             }
             Role::Pool | Role::GlobalPool => operator.op = Op::Pool,
-            Role::Concat | Role::Transpose | Role::Gather => operator.op = Op::Copy,
-            Role::Other if moves(&node.op_type) => operator.op = Op::Copy,
+            Role::Concat | Role::Transpose | Role::Gather | Role::Moves => operator.op = Op::Copy,
+            Role::Reduce => operator.op = Op::Other,
+            _ if let Some(work) = rules::work(&self.shapes, node) => {
+                operator.op = if node.op_type == "ConvTranspose" { Op::Conv } else { Op::Matmul };
+                operator.flops = work;
+            }
             _ => {
                 self.uncounted.insert(&node.op_type);
             }
@@ -290,27 +311,4 @@ impl<'a> Walk<'a, '_> {
         }
         Ok(())
     }
-}
-
-/// Operators without a rule of their own that only move elements.
-fn moves(op_type: &str) -> bool {
-    matches!(
-        op_type,
-        "Slice"
-            | "Split"
-            | "Pad"
-            | "Expand"
-            | "Tile"
-            | "Resize"
-            | "Upsample"
-            | "DepthToSpace"
-            | "SpaceToDepth"
-            | "ScatterND"
-            | "GatherND"
-            | "GatherElements"
-            | "ScatterElements"
-            | "ReverseSequence"
-            | "OneHot"
-            | "Compress"
-    )
 }
