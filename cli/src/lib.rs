@@ -9,6 +9,7 @@ mod explain;
 mod figures;
 mod fit;
 mod flags;
+mod hub;
 mod kernel;
 mod list;
 mod parallel;

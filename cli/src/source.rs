@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
+use accel_core::import::request_log::{self, Selection};
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -17,10 +18,13 @@ use accel_core::units::parse_bytes;
 use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::ModelRun;
+use accel_core::workload::requests::{MOST_REQUESTS, Requests};
+use accel_model::fetch::HubName;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::hub;
 use crate::progress::Bar;
 
 /// One source of accesses.
@@ -44,10 +48,24 @@ pub(crate) struct Source {
 /// A workload described by flags.
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
-    /// A model: a preset's name (`accel list models` prints them) or a file: a Hugging Face config.json, an ONNX graph,
-    /// a SCALE-Sim topology.
+    /// A model: a preset's name (`accel list models` prints them), a file (a Hugging Face config.json, an ONNX graph, a
+    /// SCALE-Sim topology), or a name on the Hugging Face hub, OWNER/NAME[@REVISION], whose config.json is fetched (HF_TOKEN
+    /// and HF_ENDPOINT from the environment).
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
+    /// Requests from a log of a server (Azure, BurstGPT, Mooncake): a CSV or JSON lines with the tokens of each.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    request_log: Option<PathBuf>,
+    /// Requests of the log to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "request_log")]
+    request_skip: u64,
+    /// Requests of the log to take after that.
+    #[arg(long, value_name = "N", default_value_t = MOST_REQUESTS, requires = "request_log")]
+    request_count: u64,
+    /// How long a step of the server takes, which turns the times of the log into steps; without it, all requests wait from
+    /// the start.
+    #[arg(long, value_name = "MS", requires = "request_log")]
+    request_step_ms: Option<f64>,
     /// A question with its experiment (`accel list scenarios` prints them).
     #[arg(long, value_name = "NAME", value_parser = flags::scenario(), hide_possible_values = true)]
     scenario: Option<String>,
@@ -219,6 +237,12 @@ impl WorkloadArgs {
             let workload = Workload::Model(ModelRun { model: model_ref(model)?, ..ModelRun::default() });
             let mut recipe = Recipe { workload, ..Part::Model.recipe() };
             self.fields.apply(Part::Model, &mut recipe)?;
+            if let (Some(log), Workload::Model(run)) = (&self.request_log, &mut recipe.workload) {
+                if run.requests.is_some() {
+                    bail!("--request-log cannot be combined with a list in --requests: choose one");
+                }
+                run.requests = Some(self.requests(log)?);
+            }
             return Ok(Some(recipe));
         }
         if self.fields.text(Field::ModelType).is_some() {
@@ -227,6 +251,18 @@ impl WorkloadArgs {
             return Ok(Some(recipe));
         }
         Ok(None)
+    }
+}
+
+impl WorkloadArgs {
+    /// The requests of a log; what should be known of them is printed.
+    fn requests(&self, log: &Path) -> anyhow::Result<Requests> {
+        let name = log.display().to_string();
+        let selection = Selection { skip: self.request_skip, most: self.request_count, step_ms: self.request_step_ms };
+        let bytes = read_file(log)?;
+        let (requests, notes) = request_log::read(&Input::new(&name, &bytes), selection, &mut Bar::new())?;
+        notes.iter().for_each(|note| eprintln!("warning: {name}: {note}"));
+        Ok(requests)
     }
 }
 
@@ -250,9 +286,14 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         return Ok(ModelRef::File { file: model.to_owned() });
     }
     let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model));
+    if let Some(name) = HubName::parse(model).filter(|_| !names_a_file) {
+        let bytes = hub::config(&name)?;
+        return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, strip_mark(&bytes))?)));
+    }
     if names_a_file || model.contains(std::path::MAIN_SEPARATOR) {
         bail!(
-            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, or a name that `accel list models` prints"
+            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, a name that `accel list models` \
+             prints, or a model of the hub as OWNER/NAME"
         );
     }
     Ok(ModelRef::Preset(model.to_owned()))
@@ -288,6 +329,11 @@ impl Source {
                 )
             }
         };
+        for model in recipe.workload.hub_models() {
+            if let ModelRef::Preset(name) = &*model {
+                *model = model_ref(name)?;
+            }
+        }
         self.workload.fields.apply(Part::Experiment, &mut recipe)?;
         self.workload.fields.apply(Part::Measure, &mut recipe)?;
         experiment.memory.apply(&mut recipe)?;
@@ -347,6 +393,13 @@ pub(crate) fn read_trace(
 
 /// Makes the trace of a recipe with the file at `path`, - for standard input, and prints its warnings.
 fn read_workload(recipe: &Recipe, path: &Path) -> anyhow::Result<(Trace, &'static str)> {
+    let name = accel_files::trace::name(path);
+    if let Some(file) = hub_file(&name).filter(|_| !path.exists()) {
+        let header = hub::header(&file)?;
+        let place = (recipe.seed, recipe.memory.capacity_bytes);
+        let (trace, format) = recipe.workload.trace_with(place, &Input::new(&name, &header), &mut Bar::new())?;
+        return warned(path, (trace, format.name()));
+    }
     warned(path, accel_files::trace::read_workload(recipe, path, &mut Bar::new())?)
 }
 
@@ -355,6 +408,11 @@ fn warned(path: &Path, (trace, format): (Trace, &'static str)) -> anyhow::Result
         eprintln!("warning: {}: {warning}", accel_files::trace::name(path));
     }
     Ok((trace, format))
+}
+
+/// A file of weights on the hub, such as `hf://OWNER/NAME/model.safetensors`.
+fn hub_file(name: &str) -> Option<HubName> {
+    name.starts_with("hf://").then(|| HubName::parse(name)).flatten()
 }
 
 fn is_link(source: &str) -> bool {

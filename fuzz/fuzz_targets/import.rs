@@ -55,8 +55,9 @@ impl Progress for Cap {
 /// Reads a trace in the format, and in the one that is detected.
 fn check_trace(info: &FormatInfo, bytes: &[u8], columns: Option<&Columns>) {
     let input = Input::new("input", bytes);
-    if let Ok(found) = import::detect(&input) {
-        let _ = import::read(found, &input, None, &mut Cap(0));
+    // As the format that is detected, or as a member of an archive.
+    if let Err(error) = Workload::File(FileSource::named("input")).trace_with((1, u64::MAX), &input, &mut Cap(0)) {
+        check_error(&error);
     }
     match import::read(info.format, &input, columns, &mut Cap(0)) {
         Ok(trace) => {

@@ -101,6 +101,11 @@ impl ApiError {
         Self::refused(StatusCode::NOT_IMPLEMENTED, message)
     }
 
+    /// Another server that is asked for it does not answer.
+    pub(crate) fn bad_gateway(message: impl Into<String>) -> Self {
+        Self::refused(StatusCode::BAD_GATEWAY, message)
+    }
+
     /// No key, or a wrong one.
     pub(crate) fn unauthorized() -> Self {
         let message = "this server wants its key. Send it as the header `Authorization: Bearer KEY`";

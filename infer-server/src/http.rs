@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 use crate::health::Health;
+use crate::hub::Hub;
 use crate::jobs::Jobs;
 use crate::scoring::trace::Source;
 use crate::scoring::{Backend, Scoring};
@@ -35,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) runs: Arc<Semaphore>,
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Option<PathBuf>,
+    pub(crate) hub: Hub,
 }
 
 impl Service {

@@ -4,7 +4,7 @@
 //!
 //! - [`metrics`]: what is counted; [`health`]: whether work is taken.
 //! - [`scoring`]: questions to a language model: who answers them, and how.
-//! - `error`: every refusal; `input`: what the body of a request asks for.
+//! - `error`: every refusal; [`hub`]: models by name; `input`: what the body of a request asks for.
 //! - `work`: what requests and jobs have in common; [`jobs`]: the same in the background.
 //! - `http`: what all routes share; [`auth`]: the API key; `routes`: the endpoints, one module per kind.
 //! - [`page`]: the page's files, and what browsers are told with them.
@@ -14,6 +14,7 @@ pub mod auth;
 mod error;
 pub mod health;
 mod http;
+pub mod hub;
 mod input;
 pub mod jobs;
 pub mod metrics;

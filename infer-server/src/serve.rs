@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use axum::http::HeaderValue;
 use infer_server::auth::ApiKey;
 use infer_server::health::Health;
+use infer_server::hub::Hub;
 use infer_server::jobs::JobLimits;
 use infer_server::metrics::Metrics;
 use infer_server::page::Page;
@@ -53,6 +54,10 @@ pub(crate) struct Args {
     /// Jobs waiting or running; further ones are refused with the time to come back.
     #[arg(long, value_name = "N", default_value_t = JobLimits::default().unfinished)]
     jobs: usize,
+    /// Let requests name models of this hub, such as https://huggingface.co, by OWNER/NAME: their config.json is fetched and
+    /// kept. A token for it is read from the environment, HF_TOKEN.
+    #[arg(long, value_name = "URL")]
+    hub: Option<accel_model::fetch::Url>,
     /// A file with the key that requests must carry; ACCEL_API_KEY may hold the key itself.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -176,6 +181,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         body_limit_bytes: args.body_limit,
         runs: args.runs,
         adapters: args.local.adapters.clone(),
+        hub: args.hub.map(|endpoint| Hub::at(endpoint, None)).unwrap_or_default(),
         scoring: scoring(&args.local, &args.remote, &args.scoring)?,
         jobs: JobLimits { unfinished: args.jobs, ..JobLimits::default() },
         api_key,

@@ -22,6 +22,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::auth::{self, ApiKey};
 use crate::health::Health;
 use crate::http::{FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
+use crate::hub::Hub;
 use crate::jobs::{JobLimits, Jobs};
 use crate::page::Page;
 use crate::routes;
@@ -42,6 +43,8 @@ pub struct Config {
     pub scoring: Scoring,
     /// The folder below which adapters may be chosen.
     pub adapters: Option<PathBuf>,
+    /// The hub that requests may name models of.
+    pub hub: Hub,
     /// Bounds of jobs.
     pub jobs: JobLimits,
     /// What a request must know, but for the page, its documentation and health.
@@ -57,6 +60,7 @@ impl Default for Config {
             runs: 2,
             scoring: Scoring::default(),
             adapters: None,
+            hub: Hub::default(),
             jobs: JobLimits::default(),
             api_key: None,
         }
@@ -79,8 +83,8 @@ struct ApiDoc;
 /// The service. `health` is shared with whoever shuts it down.
 pub fn router(config: &Config, health: Health) -> Router {
     let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
-    let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone());
-    let service = Service { scoring, health, runs, jobs, adapters: config.adapters.clone() };
+    let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone(), config.hub.clone());
+    let service = Service { scoring, health, runs, jobs, adapters: config.adapters.clone(), hub: config.hub.clone() };
     let mut guarded = routes::guarded();
     if let Some(key) = &config.api_key {
         guarded = guarded.route_layer(middleware::from_fn_with_state(key.clone(), auth::require));

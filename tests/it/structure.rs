@@ -63,7 +63,7 @@ const ORDERS: [(&str, &[&str]); 13] = [
     (
         "cli/src",
         &[
-            "progress", "flags", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores",
+            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores",
             "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep",
             "trace", "traffic", "fit",
         ],
@@ -72,7 +72,7 @@ const ORDERS: [(&str, &[&str]); 13] = [
     (
         "infer-server/src",
         &[
-            "metrics", "health", "scoring", "error", "input", "work", "jobs", "http", "auth", "routes", "page",
+            "metrics", "health", "scoring", "error", "hub", "input", "work", "jobs", "http", "auth", "routes", "page",
             "service",
         ],
     ),

@@ -28,7 +28,7 @@ pub fn read(
     columns: Option<&Columns>,
     progress: &mut dyn Progress,
 ) -> anyhow::Result<(Trace, &'static str)> {
-    let source = FileSource { name: path.display().to_string(), format, columns: columns.cloned() };
+    let source = FileSource { format, columns: columns.cloned(), ..FileSource::named(path.display().to_string()) };
     read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path, progress)
 }
 

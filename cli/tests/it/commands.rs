@@ -668,3 +668,75 @@ fn rules_beside_the_policy() {
         assert!(error.contains(text), "{rules:?}: {error}");
     }
 }
+
+/// A stand-in for the hub that knows one file and answers until it is dropped; how often it was asked for the content.
+fn hub(path: &'static str, content: &'static [u8]) -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let found = first.split(' ').nth(1) == Some(path);
+            let (status, body) = if found { ("200 OK", content) } else { ("404 Not Found", &b""[..]) };
+            let head = format!(
+                "HTTP/1.1 {status}\r\netag: \"x{}\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len(),
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            if first.starts_with("GET") {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                stream.write_all(body).unwrap();
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_model_by_its_name_on_the_hub_is_fetched_once() {
+    const CONFIG: &str = r#"{"model_type":"llama","hidden_size":64,"intermediate_size":128,"num_hidden_layers":2,
+        "num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"torch_dtype":"bfloat16"}"#;
+    let (address, asked) = hub("/owner/name/resolve/main/config.json", CONFIG.as_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    std::fs::write(&file, CONFIG).unwrap();
+    let run = |model: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accel"));
+        command.args(["simulate", "--json", "--capacity", "1MB", "--policy", "lru", "--model", model]);
+        command.env("HF_ENDPOINT", &address).env("ACCEL_HUB_CACHE", folder.path()).output().unwrap()
+    };
+    let by_file = run(file.to_str().unwrap());
+    for _ in 0..2 {
+        let by_name = run("owner/name");
+        assert!(by_name.status.success(), "{}", String::from_utf8_lossy(&by_name.stderr));
+        assert_eq!(by_name.stdout, by_file.stdout);
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let missing = String::from_utf8(run("owner/other").stderr).unwrap();
+    assert!(missing.contains("404 Not Found") && missing.contains("Check --repo"), "{missing}");
+}
+
+#[test]
+fn a_log_of_requests_is_served_by_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("azure.csv");
+    let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0,37,4\n2023-11-16 18:15:46.1,39,2\n";
+    std::fs::write(&log, text).unwrap();
+    let log = log.to_str().unwrap();
+    let model =
+        ["simulate", "--json", "--model", "gpt2-large", "--capacity", "1GB", "--policy", "lru", "--batch-size", "2"];
+    let by_log = stdout(&[&model[..], &["--request-log", log, "--request-step-ms", "50"]].concat());
+    assert_eq!(by_log, stdout(&[&model[..], &["--requests", "37+4, 39+2@2"]].concat()));
+    let alone = refusal(&["simulate", "--trace", log, "--capacity", "1GB"]);
+    assert!(
+        alone.contains("it is a log of requests to a language model") && alone.contains("--request-log"),
+        "{alone}"
+    );
+}

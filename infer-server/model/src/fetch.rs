@@ -1,4 +1,5 @@
-//! `infer-server fetch`: downloads a model file from the Hugging Face hub.
+//! Files of the Hugging Face hub: `infer-server fetch` downloads one, and [`small`] and [`header`] bring what says which
+//! shapes a model has, for whoever names a model.
 //!
 //! The hub answers for `{endpoint}/{repo}/resolve/{revision}/{file}` with what the file is (`X-Linked-Etag`, which for
 //! large files is its SHA-256, and `X-Linked-Size`) and where it lies (`Location`, a signed address that expires). Each
@@ -11,8 +12,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+pub use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest as _, Sha256};
 
 use crate::client;
@@ -48,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// The hub. A token for it is read from the environment, HF_TOKEN.
-    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = "https://huggingface.co")]
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = ENDPOINT)]
     pub endpoint: Url,
     /// The SHA-256 that the file must have [default: the one that the hub states].
     #[arg(long, value_name = "HEX", value_parser = sha256_hex)]
@@ -56,6 +58,75 @@ pub struct Args {
     /// Gives up a connection on which nothing comes for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub stall_timeout: u64,
+}
+
+/// The file that says which shapes a model has.
+pub const CONFIG: &str = "config.json";
+/// The longest file that [`small`] brings: a thousand times as long as any `config.json`.
+const MOST_SMALL: u64 = 16 << 20;
+/// The longest header that [`header`] brings: what safetensors allows.
+const MOST_HEADER: u64 = 100_000_008;
+/// Bytes that are enough to say how long a header is.
+const HEADER_START: u64 = 64 * 1024;
+/// Where models are unless another hub is named.
+pub const ENDPOINT: &str = "https://huggingface.co";
+
+/// A model, or a file of it, on a hub: `OWNER/NAME`, with `@REVISION` where it is not `main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubName {
+    /// The repository, as `OWNER/NAME`.
+    pub repo: String,
+    /// A branch, tag or commit.
+    pub revision: String,
+    /// The file in it.
+    pub file: String,
+}
+
+impl HubName {
+    /// Reads `OWNER/NAME`, `OWNER/NAME@REVISION` and the same with `hf://` before and `/FILE` behind; none where `text`
+    /// has another form. Without a file, it is [`CONFIG`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |part: &&str| {
+            let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(letters)
+        };
+        let (text, schemed) = text.strip_prefix("hf://").map_or((text, false), |rest| (rest, true));
+        let mut parts = text.splitn(3, '/');
+        let owner = parts.next().filter(|part| plain(part))?;
+        let (name, revision) = parts.next().map(|name| name.split_once('@').unwrap_or((name, "main")))?;
+        let file = parts.next();
+        let named = [name, revision].iter().all(plain);
+        // A path on this machine may have three parts as well.
+        let file_fits = file.is_none_or(|file| schemed && file.split('/').all(|part| plain(&part)));
+        (named && file_fits).then(|| Self {
+            repo: format!("{owner}/{name}"),
+            revision: revision.to_owned(),
+            file: file.unwrap_or(CONFIG).to_owned(),
+        })
+    }
+
+    /// What to fetch of the hub at `endpoint`; `dir` is the folder of what was fetched before, the user's own where there
+    /// is none.
+    pub fn args(&self, endpoint: &Url, dir: Option<&Path>) -> Args {
+        Args {
+            repo: self.repo.clone(),
+            file: self.file.clone(),
+            revision: self.revision.clone(),
+            dir: dir.map(Path::to_owned),
+            endpoint: endpoint.clone(),
+            sha256: None,
+            stall_timeout: 30,
+        }
+    }
+}
+
+/// What was fetched, now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Why the hub could not be asked whether it has changed; none where it was.
+    pub unasked: Option<String>,
 }
 
 /// Why a file was not downloaded.
@@ -136,13 +207,7 @@ pub async fn run(args: &Args) -> Result<Fetched, FetchError> {
     let url = resolve_url(args)?;
     let path = destination(args)?;
     let client = Hub::new(args)?;
-    let mut tries = Tries::default();
-    let mut source = loop {
-        match client.ask(&url).await {
-            Ok(source) => break source,
-            Err(failure) => tries.again(&url, failure).await?,
-        }
-    };
+    let mut source = asked(args, &url).await?;
     if let (Some(wanted), Some(stated)) = (&args.sha256, source.sha256())
         && *wanted != stated
     {
@@ -157,6 +222,7 @@ pub async fn run(args: &Args) -> Result<Fetched, FetchError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
     let mut part = Part::open(&path, &source)?;
+    let mut tries = Tries::default();
     let mut bar = Bar::new(source.bytes, part.bytes);
     tracing::info!(bytes = source.bytes, present = part.bytes, "downloading {url} to {}", path.display());
     while source.bytes.is_none_or(|all| part.bytes < all) {
@@ -193,6 +259,98 @@ pub async fn run(args: &Args) -> Result<Fetched, FetchError> {
     fs::rename(&part.path, &path).map_err(|error| file_error(&path, &error))?;
     bar.bar.finish_and_clear();
     Ok(done(path, part.bytes, sha256, expected.is_some()))
+}
+
+/// Brings a file of at most 16 MiB, or what was brought of it before where it has not changed or the hub cannot be reached.
+///
+/// # Errors
+/// As [`run`], and where the file is larger.
+pub async fn small(args: &Args) -> Result<Kept, FetchError> {
+    let url = resolve_url(args)?;
+    let root = kept_in(args)?;
+    let source = match asked(args, &url).await {
+        Ok(source) => source,
+        Err(error) => return unasked(&root, args.file.as_ref(), error),
+    };
+    if source.bytes.is_some_and(|bytes| bytes > MOST_SMALL) {
+        let problem =
+            format!("the file has {} bytes, and such a file has at most {MOST_SMALL}", source.bytes.unwrap_or(0));
+        return Err(refused(&url, problem, "Name the config.json of a model"));
+    }
+    // Each content has a folder of its own, so that nothing is written over.
+    let dir = Some(root.join(tag(&source.etag)));
+    let fetched = run(&Args { dir, ..args.clone() }).await?;
+    let bytes = fs::read(&fetched.path).map_err(|error| file_error(&fetched.path, &error))?;
+    Ok(Kept { bytes, unasked: None })
+}
+
+/// Brings the header at the start of a file, or what was brought of it before where it has not changed or the hub cannot be
+/// reached. `length` says how long the header is, by the beginning of the file; without an answer, the beginning is all.
+///
+/// # Errors
+/// As [`run`].
+pub async fn header(args: &Args, length: impl Fn(&[u8]) -> Option<u64>) -> Result<Kept, FetchError> {
+    let url = resolve_url(args)?;
+    let root = kept_in(args)?;
+    let name = format!("{}.header", args.file.replace('/', "--"));
+    let client = Hub::new(args)?;
+    let source = match asked(args, &url).await {
+        Ok(source) => source,
+        Err(error) => return unasked(&root, name.as_ref(), error),
+    };
+    let path = root.join(tag(&source.etag)).join(&name);
+    if let Ok(bytes) = fs::read(&path) {
+        return Ok(Kept { bytes, unasked: None });
+    }
+    let mut bytes = client.beginning(&url, &source, HEADER_START).await?;
+    if let Some(all) = length(&bytes).filter(|all| *all > HEADER_START) {
+        bytes = client.beginning(&url, &source, all.min(MOST_HEADER)).await?;
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
+    // Under another name until it is whole: two processes may fetch it at once.
+    let part = folder.join(format!(".{name}.{}.part", std::process::id()));
+    fs::write(&part, &bytes).and_then(|()| fs::rename(&part, &path)).map_err(|error| file_error(&path, &error))?;
+    Ok(Kept { bytes, unasked: None })
+}
+
+/// What the hub says of a file, asked again where a try fails.
+async fn asked(args: &Args, url: &Url) -> Result<Source, FetchError> {
+    let client = Hub::new(args)?;
+    let mut tries = Tries::default();
+    loop {
+        match client.ask(url).await {
+            Ok(source) => return Ok(source),
+            Err(failure) => tries.again(url, failure).await?,
+        }
+    }
+}
+
+/// Where files of a model are kept.
+fn kept_in(args: &Args) -> Result<PathBuf, FetchError> {
+    let dir = args.dir.clone().or_else(|| Some(dirs::cache_dir()?.join("accel-copilot").join("hub")));
+    let dir = dir.ok_or_else(|| FetchError::File {
+        path: PathBuf::from(&args.file),
+        problem: "this user has no cache folder".to_owned(),
+        cure: "Download the file and name it by its path".to_owned(),
+    })?;
+    Ok(dir.join(args.repo.replace('/', "--")).join(args.revision.replace('/', "--")))
+}
+
+/// The newest of what was fetched under a name, where the hub cannot be reached; else the error.
+fn unasked(root: &Path, name: &Path, error: FetchError) -> Result<Kept, FetchError> {
+    let FetchError::Unreachable { problem, .. } = &error else { return Err(error) };
+    let folders = fs::read_dir(root).into_iter().flatten().flatten();
+    let files = folders.map(|folder| folder.path().join(name)).filter(|path| path.is_file());
+    let newest = files.max_by_key(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok());
+    let Some(path) = newest else { return Err(error) };
+    let bytes = fs::read(&path).map_err(|error| file_error(&path, &error))?;
+    Ok(Kept { bytes, unasked: Some(problem.clone()) })
+}
+
+/// A name for a content.
+fn tag(etag: &str) -> String {
+    hex(&Sha256::digest(etag)).chars().take(16).collect()
 }
 
 fn done(path: PathBuf, bytes: u64, sha256: String, checked: bool) -> Fetched {
@@ -325,15 +483,8 @@ impl Hub {
                 headers.insert(IF_RANGE, tag);
             }
         }
-        let mut at = source.url.clone();
-        let mut response = self.send(reqwest::Method::GET, &at, headers.clone()).await?;
-        for _ in 0..REDIRECTS {
-            if !response.status().is_redirection() {
-                break;
-            }
-            at = location(&response).ok_or_else(|| Failure::passing("a redirect to nowhere"))?;
-            response = self.send(reqwest::Method::GET, &at, headers.clone()).await?;
-        }
+        let mut response = self.follow(source, &headers).await?;
+        let at = response.url().clone();
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let (start, all) = content_range(&response).ok_or_else(|| Failure::passing("a part of nothing"))?;
@@ -376,6 +527,57 @@ impl Hub {
         }
     }
 
+    /// The first bytes of a file, `most` or fewer where it is shorter.
+    async fn beginning(&self, url: &Url, source: &Source, most: u64) -> Result<Vec<u8>, FetchError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.start_of(source, most).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => tries.again(url, failure).await?,
+            }
+        }
+    }
+
+    async fn start_of(&self, source: &Source, most: u64) -> Result<Vec<u8>, Failure> {
+        let mut headers = HeaderMap::new();
+        let range = format!("bytes=0-{}", most.saturating_sub(1));
+        headers.insert(RANGE, range.parse().map_err(|_| Failure::passing("no such range"))?);
+        let mut response = self.follow(source, &headers).await?;
+        if !matches!(response.status(), StatusCode::PARTIAL_CONTENT | StatusCode::OK) {
+            let at = response.url().clone();
+            check_status(&at, &response, at.origin() == self.endpoint.origin())?;
+            return Err(Failure::passing(format!("an answer {} to a download", response.status())));
+        }
+        let mut bytes = Vec::new();
+        // A server without ranges sends the whole: no more is taken than is needed.
+        while let Some(chunk) = response.chunk().await.map_err(|e| Failure::passing(chain(&e.without_url())))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 >= most {
+                bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+                return Ok(bytes);
+            }
+        }
+        match source.bytes {
+            Some(all) if (bytes.len() as u64) < all.min(most) => {
+                Err(Failure::passing(format!("the connection closed at byte {} of {}", bytes.len(), all.min(most))))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Asks for a file where it lies.
+    async fn follow(&self, source: &Source, headers: &HeaderMap) -> Result<Response, Failure> {
+        let mut response = self.send(reqwest::Method::GET, &source.url, headers.clone()).await?;
+        for _ in 0..REDIRECTS {
+            if !response.status().is_redirection() {
+                break;
+            }
+            let at = location(&response).ok_or_else(|| Failure::passing("a redirect to nowhere"))?;
+            response = self.send(reqwest::Method::GET, &at, headers.clone()).await?;
+        }
+        Ok(response)
+    }
+
     async fn send(&self, method: reqwest::Method, url: &Url, headers: HeaderMap) -> Result<Response, Failure> {
         // Compressed bytes could not be counted or continued.
         let mut request =
@@ -399,8 +601,7 @@ impl Part {
     fn open(path: &Path, source: &Source) -> Result<Self, FetchError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let tag = hex(&Sha256::digest(&source.etag));
-        let own = folder.join(format!(".{name}.{}.part", &tag[..16]));
+        let own = folder.join(format!(".{name}.{}.part", tag(&source.etag)));
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::error::{ApiError, Refusal};
 use crate::health::Health;
+use crate::hub::Hub;
 use crate::scoring::Scoring;
 
 use task::Task;
@@ -76,6 +77,7 @@ struct Store {
     /// How many recipes may run at once, jobs and requests together.
     runs: Arc<Semaphore>,
     health: Health,
+    hub: Hub,
 }
 
 /// All jobs of a server.
@@ -86,9 +88,9 @@ pub(crate) struct Jobs(Arc<Store>);
 const EVENTS: usize = 256;
 
 impl Jobs {
-    pub(crate) fn new(limits: JobLimits, scoring: Scoring, runs: Arc<Semaphore>, health: Health) -> Self {
+    pub(crate) fn new(limits: JobLimits, scoring: Scoring, runs: Arc<Semaphore>, health: Health, hub: Hub) -> Self {
         let events = broadcast::Sender::new(EVENTS);
-        Self(Arc::new(Store { jobs: Mutex::default(), events, limits, scoring, runs, health }))
+        Self(Arc::new(Store { jobs: Mutex::default(), events, limits, scoring, runs, health, hub }))
     }
 
     /// Starts the job that `body` asks for.

@@ -55,7 +55,8 @@ impl Task {
         let asked = |done, total| jobs.progress(job, done, total, "asking the model");
         let as_json = |e: serde_json::Error| ApiError::Server(e.to_string());
         match self {
-            Self::Run(recipe) => {
+            Self::Run(mut recipe) => {
+                jobs.0.hub.resolve(&mut recipe.workload).await?;
                 let permit = Arc::clone(&jobs.0.runs).acquire_owned().await;
                 let _permit = permit.map_err(|e| ApiError::Server(e.to_string()))?;
                 let progress = JobRun { jobs: jobs.clone(), job: Arc::clone(job) };

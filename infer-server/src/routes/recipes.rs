@@ -40,8 +40,9 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
     )
 )]
 async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
-    let recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
+    let mut recipe = Recipe::from_json("body", &body).map_err(ApiError::body)?;
     refuse_files(&recipe)?;
+    service.hub.resolve(&mut recipe.workload).await?;
     let (_stop, progress) = service.start()?;
     if recipe.reads_scores() {
         service.accept()?;
@@ -65,9 +66,10 @@ async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<
     )
 )]
 async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Json<Curve>, ApiError> {
-    let question = Traffic::from_json("body", &body).map_err(ApiError::body)?;
-    if let Subject::Workload(workload) = &question.of {
+    let mut question = Traffic::from_json("body", &body).map_err(ApiError::body)?;
+    if let Subject::Workload(workload) = &mut question.of {
         refuse_file(workload)?;
+        service.hub.resolve(workload).await?;
     }
     let (_stop, mut progress) = service.start()?;
     let answer = move || question.curve(None, &mut progress).map_err(ApiError::body);

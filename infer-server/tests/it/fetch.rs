@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use accel_model::fetch::{Args, FetchError, Fetched, run};
+use accel_model::fetch::{Args, FetchError, Fetched, HubName, Kept, header, run, small};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -199,12 +199,14 @@ fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
     if matches!(fault, Some(Fault::OtherPart)) {
         from = Some(1);
     }
-    let part = Bytes::copy_from_slice(&content[from.unwrap_or(0)..]);
+    let last =
+        end(request.headers()).filter(|_| from.is_some()).map_or(content.len(), |last| content.len().min(last + 1));
+    let part = Bytes::copy_from_slice(&content[from.unwrap_or(0)..last]);
     let response = match from {
         None => Response::builder().status(StatusCode::OK),
         Some(from) => Response::builder()
             .status(StatusCode::PARTIAL_CONTENT)
-            .header("content-range", format!("bytes {from}-{}/{}", content.len() - 1, content.len())),
+            .header("content-range", format!("bytes {from}-{}/{}", last - 1, content.len())),
     };
     let length = part.len();
     let body = match fault {
@@ -228,7 +230,12 @@ fn pieces(first: Bytes, wait: impl Future<Output = ()> + Send + 'static, rest: s
 }
 
 fn start(headers: &HeaderMap) -> Option<usize> {
-    headers.get("range")?.to_str().unwrap().strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    headers.get("range")?.to_str().unwrap().strip_prefix("bytes=")?.split('-').next()?.parse().ok()
+}
+
+/// The last byte of a range that has one.
+fn end(headers: &HeaderMap) -> Option<usize> {
+    headers.get("range")?.to_str().unwrap().rsplit('-').next()?.parse().ok()
 }
 
 fn parts(dir: &Path) -> Vec<PathBuf> {
@@ -499,4 +506,99 @@ async fn two_downloads_of_one_file_do_not_mix() {
     assert!(message.contains("another process is downloading it"), "{message}");
     go.notify_one();
     whole(dir.path(), &first.await.unwrap().unwrap(), &content(500_000));
+}
+
+#[test]
+fn names_of_models_are_told_from_paths() {
+    let named = |text: &str| HubName::parse(text).map(|name| (name.repo, name.revision, name.file));
+    let name = |repo: &str, revision: &str, file: &str| Some((repo.to_owned(), revision.to_owned(), file.to_owned()));
+    assert_eq!(named("owner/name"), name("owner/name", "main", "config.json"));
+    assert_eq!(named("meta-llama/Llama-3.1-8B@v1.0"), name("meta-llama/Llama-3.1-8B", "v1.0", "config.json"));
+    assert_eq!(named("hf://o/n@r/sub/a.safetensors"), name("o/n", "r", "sub/a.safetensors"));
+    for path in
+        ["name", "", "/etc/passwd", "./a", "../a", "a/b/c", "a/", "a/b c", "hf://a", "hf://a/b/../c", "a/b@", "a@b"]
+    {
+        assert_eq!(named(path), None, "{path}");
+    }
+}
+
+const LLAMA: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":64,"intermediate_size":128,
+    "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"torch_dtype":"bfloat16",
+    "rms_norm_eps":1e-05,"tie_word_embeddings":false}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_kept_and_used_where_the_hub_is_gone() {
+    let (hub, dir) = (Hub::start(LLAMA.into()).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.direct = true);
+    let name = HubName::parse("owner/name").unwrap();
+    let args = name.args(&hub.url.parse().unwrap(), Some(dir.path()));
+    let kept = Kept { bytes: LLAMA.into(), unasked: None };
+    assert_eq!(small(&args).await.unwrap(), kept);
+    assert_eq!(hub.with(|i| i.hub[0].path.clone()), "/owner/name/resolve/main/config.json");
+    let gets = || hub.with(|i| i.store.len());
+    assert_eq!(gets(), 1);
+    assert_eq!(small(&args).await.unwrap(), kept);
+    assert_eq!(gets(), 1, "what has not changed was fetched again");
+    hub.with(|i| i.content = b"{}".to_vec());
+    assert_eq!(small(&args).await.unwrap().bytes, b"{}");
+    // Nobody listens there any more.
+    let gone = Args { endpoint: "http://127.0.0.1:9".parse().unwrap(), ..args.clone() };
+    let offline = small(&gone).await.unwrap();
+    assert_eq!(offline.bytes, b"{}");
+    assert!(offline.unasked.is_some());
+    let other = HubName::parse("owner/other").unwrap().args(&gone.endpoint, Some(dir.path()));
+    assert!(matches!(small(&other).await, Err(FetchError::Unreachable { .. })));
+    hub.with(|i| i.hub_faults.push_back(Fault::Status(403, &[("x-error-code", "GatedRepo")])));
+    let refused = small(&args).await.unwrap_err().to_string();
+    assert!(refused.contains("Accept the model's conditions on its page, and set HF_TOKEN"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_weights_the_header_alone_is_fetched() {
+    // A header that is longer than what is asked for first, and a megabyte of weights.
+    let json = format!(
+        "{{\"w\":{{\"dtype\":\"U8\",\"shape\":[1048576],\"data_offsets\":[0,1048576]}}{}}}",
+        " ".repeat(100_000)
+    );
+    let file = [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &vec![7; 1 << 20]].concat();
+    let length = |head: &[u8]| Some(u64::from_le_bytes(head[..8].try_into().unwrap()) + 8);
+    for faults in [vec![], vec![Fault::Cut(1000)], vec![Fault::NoRanges, Fault::NoRanges]] {
+        let (hub, dir) = (Hub::start(file.clone()).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.store_faults.extend(faults));
+        let name = HubName::parse("hf://owner/name/model.safetensors").unwrap();
+        let args = name.args(&hub.url.parse().unwrap(), Some(dir.path()));
+        let kept = header(&args, length).await.unwrap();
+        assert!(kept.bytes == file[..json.len() + 8]);
+        assert!(hub.ranges().iter().all(|range| range.as_deref().is_some_and(|range| range.starts_with("bytes=0-"))));
+        let asked = hub.ranges().len();
+        assert_eq!(header(&args, length).await.unwrap(), kept);
+        assert_eq!(hub.ranges().len(), asked, "a header was fetched again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_runs_a_model_by_its_name() {
+    let (hub, dir) = (Hub::start(LLAMA.into()).await, tempfile::tempdir().unwrap());
+    let place = infer_server::hub::Hub::at(hub.url.parse().unwrap(), Some(dir.path().to_owned()));
+    let asks = |hub| {
+        let config = infer_server::service::Config { hub, ..Default::default() };
+        infer_server::service::router(&config, infer_server::health::Health::default())
+    };
+    let post = async |service: Router, path: &str, model: &str| {
+        let run = format!(r#"{{"workload":{{"model":{{"model":{model}}}}}}}"#);
+        let body = if path == "/v1/run" { run } else { format!(r#"{{"of":{run}}}"#) };
+        let request =
+            axum::http::Request::post(path).header("content-type", "application/json").body(body.into()).unwrap();
+        crate::common::send(service, request).await
+    };
+    for path in ["/v1/run", "/v1/traffic"] {
+        let named = post(asks(place.clone()), path, "\"owner/name\"").await;
+        let given = post(asks(infer_server::hub::Hub::default()), path, LLAMA).await;
+        assert_eq!(named.status, 200, "{}", named.text);
+        assert_eq!(named.json(), given.json(), "{path}");
+    }
+    let none = post(asks(infer_server::hub::Hub::default()), "/v1/run", "\"owner/name\"").await;
+    none.refuses(422, "this server asks no hub for models. Start it with --hub");
+    hub.with(|i| i.hub_faults.push_back(Fault::Status(404, &[("x-error-code", "RepoNotFound")])));
+    post(asks(place), "/v1/run", "\"owner/name\"").await.refuses(422, "Check --repo, or set HF_TOKEN if it is private");
 }
