@@ -63,9 +63,9 @@ const ORDERS: [(&str, &[&str]); 13] = [
     (
         "cli/src",
         &[
-            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "parallel", "scores",
-            "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep",
-            "trace", "traffic", "fit",
+            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "parallel",
+            "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel",
+            "sweep", "trace", "traffic", "fit",
         ],
     ),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),

@@ -100,7 +100,20 @@ fn both(a: &Answer, b: &Answer) -> Built {
     };
     view! {
         {differences}
-        {table("compared", &["policy", "A: DRAM traffic", "B: DRAM traffic", "B / A", "A: hit rate", "B: hit rate", "A: time", "B: time"], policies(&a.outcome, &b.outcome))}
+        {table(
+            "compared",
+            &[
+                "policy",
+                "A: DRAM traffic",
+                "B: DRAM traffic",
+                "B / A",
+                "A: hit rate",
+                "B: hit rate",
+                "A: time",
+                "B: time",
+            ],
+            policies(&a.outcome, &b.outcome),
+        )}
         {curves(&a.outcome, &b.outcome)}
     }
     .built()

@@ -260,7 +260,6 @@ impl Handle {
                 on:pointerdown=move |event: PointerEvent| {
                     dragged.set_value(true);
                     if let Some(place) = place.get_untracked() {
-                        // Without it the handle is lost where the pointer is faster.
                         let _ = place.set_pointer_capture(event.pointer_id());
                     }
                 }

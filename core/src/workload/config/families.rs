@@ -272,8 +272,7 @@ const DEEPSEEK_EXPERTS: ExpertLayout =
     ExpertLayout { wide_as_mlp: false, shared: Shared::Several, layers: SparseLayers::Behind, ..EXPERTS };
 
 /// Multi-head latent attention, and experts behind the first layers.
-const DEEPSEEK: Layout =
-    Layout { keys: LATENT_KEYS, mixer: special::latent, experts: Some(DEEPSEEK_EXPERTS), ..LLAMA };
+const DEEPSEEK: Layout = Layout { keys: LATENT_KEYS, mixer: special::latent, experts: Some(DEEPSEEK_EXPERTS), ..LLAMA };
 
 /// Heads of latent attention have widths of their own, whatever the width of the model.
 const LATENT_KEYS: SizeKeys = SizeKeys { head_dim: &["head_dim", "v_head_dim"], ..LLAMA_KEYS };
