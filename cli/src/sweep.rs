@@ -73,13 +73,13 @@ impl Sweep {
         let place = folder.path().display().to_string();
         let [rows, done, all] = [tally.rows, done as u64, all as u64].map(format_count);
         writeln!(out, "{rows} rows were made; {done} of {all} are in {place}.")?;
+        let failed = folder.failed()?;
         if self.compact {
             writeln!(out, "All of them are in {}.", folder.compact()?.display())?;
         }
         for error in &tally.errors {
             eprintln!("error: {error}");
         }
-        let failed = folder.failed()?;
         if failed > 0 {
             let failed = format_count(failed);
             eprintln!("error: {failed} rows could not be computed. The column error says why; the others are there");

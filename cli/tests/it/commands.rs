@@ -702,7 +702,7 @@ fn hub(path: &'static str, content: &'static [u8]) -> (String, std::sync::Arc<st
 #[test]
 fn a_model_by_its_name_on_the_hub_is_fetched_once() {
     const CONFIG: &str = r#"{"model_type":"llama","hidden_size":64,"intermediate_size":128,"num_hidden_layers":2,
-        "num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"torch_dtype":"bfloat16"}"#;
+        "num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"max_position_embeddings":2048,"torch_dtype":"bfloat16"}"#;
     let (address, asked) = hub("/owner/name/resolve/main/config.json", CONFIG.as_bytes());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");

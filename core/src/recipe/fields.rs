@@ -937,6 +937,7 @@ mod tests {
                         Field::Pinned => "kv_cache,*.layers.0.*",
                         Field::Shares => "kv_cache=0.25,*/layer=0.5",
                         Field::Accesses | Field::Interval => "1000",
+                        Field::Parallel => "tensor=2,pipeline=4",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]
