@@ -51,7 +51,11 @@ pub(crate) fn keep(app: App) {
         app.past.set(experiments);
     });
     app.past.set(read(local(), EXPERIMENTS));
-    Effect::new(move |_| write(session(), DRAFT, &(accel_ui::address::fragment(), app.form.draft())));
+    Effect::new(move |_| {
+        // A run changes the address that the draft belongs to.
+        app.engine.phase.track();
+        write(session(), DRAFT, &(accel_ui::address::fragment(), app.form.draft()));
+    });
 }
 
 /// Shows the form as it was typed before a reload of the same address.

@@ -162,7 +162,7 @@ async fn the_first_answer_comes_with_the_page() {
     let browser = Browser::start(1440, 900).await;
     browser.open("").await;
     browser.wait_for_results().await;
-    let worker = "return performance.getEntriesByType('resource').some(e => e.name.includes('accel-worker'))";
+    let worker = "return performance.getEntriesByType('resource').some(e => e.initiatorType === 'other' && e.name.includes('start'))";
     assert_eq!(browser.script(worker).await, Value::Bool(false), "the worker is loaded before it is needed");
     let native = run(&Recipe::default(), &mut Unattended).unwrap();
     assert_eq!(browser.find("#verdict").await.text().await.unwrap(), native.headline);
