@@ -256,7 +256,7 @@ pub(crate) enum Block {
     /// Attention to what the other stack made.
     Cross(Mixer),
     Dense(MlpShape),
-    Sparse(Mixture),
+    Sparse(Box<Mixture>),
     /// Matrices one after the other.
     Chain(Vec<Linear>),
 }
@@ -334,7 +334,7 @@ impl Layer {
     /// Its experts, where it has some.
     pub(crate) fn mixture(&self) -> Option<&Mixture> {
         self.parts.iter().find_map(|part| match &part.block {
-            Block::Sparse(mixture) => Some(mixture),
+            Block::Sparse(mixture) => Some(&**mixture),
             _ => None,
         })
     }

@@ -544,7 +544,7 @@ pub(super) fn heads(shapes: &Shapes<'_>, layer: u64) -> Result<Mixer, Error> {
 /// What follows in most families: an MLP, or experts.
 pub(super) fn feed(shapes: &Shapes<'_>, stack: usize, layer: u64) -> Result<Block, Error> {
     match shapes.mixture(stack, layer)? {
-        Some(mixture) => Ok(Block::Sparse(mixture)),
+        Some(mixture) => Ok(Block::Sparse(Box::new(mixture))),
         None => Ok(Block::Dense(shapes.mlp(shapes.inner, shapes.layout.matrices.mlp))),
     }
 }

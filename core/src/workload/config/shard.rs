@@ -109,7 +109,7 @@ impl Cuts {
                 Block::Mix(mixer) => Block::Mix(self.mixer(mixer)),
                 Block::Cross(mixer) => Block::Cross(self.mixer(mixer)),
                 Block::Dense(mlp) => Block::Dense(self.mlp(*mlp)),
-                Block::Sparse(mixture) => Block::Sparse(self.mixture(mixture)),
+                Block::Sparse(mixture) => Block::Sparse(Box::new(self.mixture(mixture))),
                 Block::Chain(chain) => Block::Chain(chain.clone()),
             };
         }

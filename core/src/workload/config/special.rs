@@ -192,7 +192,7 @@ pub(super) fn granite_hybrid_layer(shapes: &Shapes<'_>, stack: usize, layer: u64
     let names = ["shared_mlp.input_linear", "shared_mlp.gate", "shared_mlp.output_linear"];
     let shared = shapes.mlp(wide, names);
     match routed.then(|| shapes.mixture(stack, layer)).transpose()?.flatten() {
-        Some(mixture) => blocks.push(Block::Sparse(Mixture { shared: Some((shared, None)), ..mixture })),
+        Some(mixture) => blocks.push(Block::Sparse(Box::new(Mixture { shared: Some((shared, None)), ..mixture }))),
         None => blocks.push(Block::Dense(shared)),
     }
     Ok(shapes.arrange(blocks))
@@ -313,7 +313,7 @@ pub(super) fn latent_feed(shapes: &Shapes<'_>, stack: usize, layer: u64) -> Resu
     let block = feed(shapes, stack, layer)?;
     let narrow = shapes.keys.optional(&["routed_expert_hidden_size", "moe_latent_size"], WIDEST)?;
     Ok(match (block, narrow) {
-        (Block::Sparse(mixture), Some(narrow)) => Block::Sparse(through(mixture, shapes.hidden, narrow)),
+        (Block::Sparse(mixture), Some(narrow)) => Block::Sparse(Box::new(through(*mixture, shapes.hidden, narrow))),
         (block, _) => block,
     })
 }
@@ -656,7 +656,7 @@ pub(super) fn gemma4_layer(shapes: &Shapes<'_>, stack: usize, layer: u64) -> Res
         && let Some(mixture) = shapes.mixture(stack, layer)?
     {
         let extras = vec![("router.scale", hidden + mixture.experts)];
-        let part = Part::new(Block::Sparse(Mixture { extras, ..mixture }), hidden);
+        let part = Part::new(Block::Sparse(Box::new(Mixture { extras, ..mixture })), hidden);
         arranged.parts.push(Part { norms: [hidden, hidden, 0], beside: true, ..part });
         arranged.extras.push(("post_feedforward_layernorm", hidden));
     }
