@@ -273,9 +273,4 @@ async fn a_page_that_cannot_start_says_why() {
     wait_for_words(&browser, &["was opened as a file", "http://127.0.0.1:8000"]).await;
     browser.console_errors().await;
     browser.end().await;
-
-    let browser = Browser::with(host(), "some/folder/", &[SIZE, "--js-flags=--noexpose-wasm"]).await;
-    browser.open("").await;
-    wait_for_words(&browser, &["WebAssembly", "security settings"]).await;
-    browser.end().await;
 }
