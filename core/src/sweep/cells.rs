@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::Sweep;
 use super::key::{Digest, Key};
-use super::{Sweep, table};
 use crate::error::Error;
 use crate::policy::PolicySpec;
 use crate::recipe::Recipe;
@@ -24,8 +24,6 @@ pub struct Cells {
     /// The first varies slowest.
     axes: Vec<Vec<Varied>>,
     len: u64,
-    /// What the axes are called in the table; none where a column of every table says it already.
-    names: Vec<Option<String>>,
 }
 
 impl Sweep {
@@ -57,8 +55,7 @@ impl Sweep {
             let problem = format!("{factors} cells are more than {}", format_count(MOST_CELLS));
             return Err(Error::field("axes", "given", problem, "Give fewer values, or make several sweeps"));
         }
-        let names = table::axis_names(&fields);
-        let cells = Cells { recipe: self.recipe.clone(), axes, len, names };
+        let cells = Cells { recipe: self.recipe.clone(), axes, len };
         cells.check()?;
         Ok(cells)
     }
@@ -127,11 +124,6 @@ impl Cells {
     /// Whether there are none: never, for each axis has a value.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// What the axes are called in the table, one for each field that varies; none where another column says it.
-    pub fn names(&self) -> &[Option<String>] {
-        &self.names
     }
 
     /// The fields that vary and the values of each, over all cells.

@@ -206,9 +206,10 @@ pub fn columns(cells: &Cells, rows: &[Row]) -> Result<Vec<Column>, Error> {
         };
         Column { name: (*name).to_owned(), values }
     };
-    let axes = cells.fields().zip(cells.names()).enumerate().filter_map(|(i, ((_, all), name))| {
+    let fields: Vec<&str> = cells.fields().map(|(pointer, _)| pointer).collect();
+    let axes = cells.fields().zip(axis_names(&fields)).enumerate().filter_map(|(i, ((_, all), name))| {
         let values = rows.iter().map(|row| row.axes.get(i).unwrap_or(&Value::Null)).collect();
-        Some(axis(name.as_ref()?, all, values))
+        Some(axis(&name?, all, values))
     });
     Ok(BEFORE.iter().map(column).chain(axes).chain(BEHIND.iter().map(column)).collect())
 }

@@ -523,7 +523,7 @@ fn names_of_models_are_told_from_paths() {
 }
 
 const LLAMA: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":64,"intermediate_size":128,
-    "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"torch_dtype":"bfloat16",
+    "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":100,"max_position_embeddings":2048,"torch_dtype":"bfloat16",
     "rms_norm_eps":1e-05,"tie_word_embeddings":false}"#;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,15 +2,13 @@
 //! products, convolutions and what works element by element. Each rule is that of the operator's page in ONNX's
 //! `docs/Operators.md`, or of ONNX Runtime's `docs/ContribOperators.md`.
 
+use super::graph::Role;
 use super::proto::{self, INT64, UINT8};
-use super::shape::{Known, Shapes, axis, broadcast, count, dims_of};
+use super::shape::{Known, Made, Shapes, axis, broadcast, count, dims_of};
 use crate::error::Error;
 
-/// Shape and type of an output.
-pub(super) type Made = (Vec<u64>, i32);
-
 /// Why there is no shape: a refusal, or a rule that needs what is not known before the graph runs.
-pub(super) enum Without {
+enum Without {
     Refused(String),
     Unknown,
 }
@@ -66,8 +64,24 @@ impl Of<'_, '_> {
     }
 }
 
+impl Shapes<'_> {
+    /// Shapes and types of the outputs, where the rule is known: of the first one at least.
+    pub(super) fn infer(&self, node: &proto::Node, role: Role) -> Result<Vec<Made>, Error> {
+        if matches!(role, Role::Moves | Role::Reduce | Role::Other | Role::Shape) {
+            let made = infer(self, node).or_else(|without| match without {
+                Without::Refused(problem) => Err(self.graph.refuse(node, problem, "Check the model with onnx.checker")),
+                Without::Unknown => Ok(Vec::new()),
+            })?;
+            if !made.is_empty() {
+                return Ok(made);
+            }
+        }
+        Ok(self.first(node, role)?.into_iter().collect())
+    }
+}
+
 /// Shapes and types of the outputs of an operator; an empty list where there is no rule here.
-pub(super) fn infer(shapes: &Shapes<'_>, node: &proto::Node) -> Rule<Vec<Made>> {
+fn infer(shapes: &Shapes<'_>, node: &proto::Node) -> Rule<Vec<Made>> {
     let of = Of { shapes, node };
     let first = || of.input(0);
     let same = || Ok((first()?.dims.clone(), first()?.data_type));

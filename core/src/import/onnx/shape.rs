@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 
 use super::graph::{Graph, Role, short};
 use super::proto::{self, BOOL, FLOAT, INT32, INT64};
-use super::rules::{self, Made, Without};
 use super::values::MOST_VALUES;
 use crate::error::Error;
 use crate::workload::dtype::product;
@@ -16,6 +15,9 @@ use crate::workload::plan::Val;
 
 /// The most dimensions of a tensor.
 const MOST_DIMS: usize = 64;
+
+/// Shape and type of an output.
+pub(super) type Made = (Vec<u64>, i32);
 
 /// What is known of a tensor of the graph.
 #[derive(Debug, Clone)]
@@ -65,22 +67,8 @@ impl Shapes<'_> {
         })
     }
 
-    /// Shapes and types of the outputs, where the rule is known: of the first one at least.
-    pub(super) fn infer(&self, node: &proto::Node, role: Role) -> Result<Vec<Made>, Error> {
-        if matches!(role, Role::Moves | Role::Reduce | Role::Other | Role::Shape) {
-            let made = rules::infer(self, node).or_else(|without| match without {
-                Without::Refused(problem) => Err(self.graph.refuse(node, problem, "Check the model with onnx.checker")),
-                Without::Unknown => Ok(Vec::new()),
-            })?;
-            if !made.is_empty() {
-                return Ok(made);
-            }
-        }
-        Ok(self.first(node, role)?.into_iter().collect())
-    }
-
     /// Shape and type of the first output, where the rule is known.
-    fn first(&self, node: &proto::Node, role: Role) -> Result<Option<Made>, Error> {
+    pub(super) fn first(&self, node: &proto::Node, role: Role) -> Result<Option<Made>, Error> {
         let refuse = |problem: String| self.graph.refuse(node, problem, "Check the model with onnx.checker");
         let first = self.get(node, 0);
         Ok(match role {
