@@ -8,10 +8,12 @@ use rustc_hash::FxHashMap;
 
 use super::graph::{Graph, Role, short};
 use super::proto::{self, BOOL, FLOAT, INT32, INT64};
-use super::values::MOST_VALUES;
 use crate::error::Error;
 use crate::workload::dtype::product;
 use crate::workload::plan::Val;
+
+/// The most elements of a tensor whose values are followed: shapes and indices.
+pub(super) const MOST_VALUES: usize = 1024;
 
 /// The most dimensions of a tensor.
 const MOST_DIMS: usize = 64;

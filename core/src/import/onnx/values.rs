@@ -2,10 +2,7 @@
 
 use super::proto::{self, BOOL, INT32, INT64};
 use super::rules::sliced;
-use super::shape::{Shapes, count, values_of};
-
-/// The most elements of a tensor whose values are followed: shapes and indices.
-pub(super) const MOST_VALUES: usize = 1024;
+use super::shape::{MOST_VALUES, Shapes, count, values_of};
 
 /// The values of output `at`, for operators on shapes and indices whose inputs are all known.
 pub(super) fn values(shapes: &Shapes<'_>, node: &proto::Node, at: usize) -> Option<Vec<i64>> {
