@@ -1,8 +1,37 @@
 //! What charts over the trace share: columns, each a stretch of accesses, named points and the axis below.
 
-use accel_core::run::Charts;
+use std::sync::Arc;
+
+use accel_core::run::{Charts, Outcome};
 use accel_core::units::format_count;
 use accel_ui::chart::{Canvas, Colour, Failure, Frame, HPos, VPos};
+
+/// What the charts show: the whole trace, or the part that was brushed.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub(super) outcome: Arc<Outcome>,
+    /// The charts of the part.
+    pub(super) window: Option<Arc<Charts>>,
+    /// The first access behind what is shown.
+    pub(super) end: u64,
+}
+
+impl Shown {
+    pub(super) fn charts(&self) -> &Charts {
+        self.window.as_ref().map_or(&self.outcome.charts, |charts| charts)
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.charts().timelines.first().map_or(1, |timeline| timeline.hits.len().max(1))
+    }
+
+    /// The accesses between two shares of the width.
+    pub(super) fn part(&self, (from, to): (f64, f64)) -> (u64, u64) {
+        let first = self.charts().first_access;
+        let at = |share: f64| first + (share * (self.end - first) as f64).round() as u64;
+        (at(from), at(to).max(at(from) + 1).min(self.end))
+    }
+}
 
 /// The trace, or a part of it, from left to right.
 pub(super) struct TraceAxis<'c> {

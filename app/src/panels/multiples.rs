@@ -7,8 +7,7 @@ use accel_ui::chart::{Chart, Colour, Failure, Frame, HPos, VPos, svg};
 use accel_ui::over::{Over, Point};
 use leptos::prelude::*;
 
-use super::axis::{accesses_of, column_at};
-use super::over_time::Shown;
+use super::axis::{Shown, accesses_of, column_at};
 use crate::app::App;
 
 /// Policies that one axis takes.

@@ -13,8 +13,7 @@ use accel_worker::protocol::Place;
 use leptos::html::Div;
 use leptos::prelude::*;
 
-use super::axis::{TraceAxis, accesses_of, column_at};
-use super::over_time::Shown;
+use super::axis::{Shown, TraceAxis, accesses_of, column_at};
 use crate::app::App;
 use crate::view::View;
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use accel_core::run::{Charts, Outcome};
+use accel_core::run::Outcome;
 use accel_core::sim::timeline::Timeline;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
@@ -13,36 +13,11 @@ use accel_ui::view::{legend_of, show_in, yes};
 use leptos::html::Div;
 use leptos::prelude::*;
 
-use super::axis::{TraceAxis, accesses_of, column_at};
+use super::axis::{Shown, TraceAxis, accesses_of, column_at};
 use super::metrics::milliseconds;
 use super::{multiples, occupancy};
 use crate::app::App;
 use crate::engine::Window;
-
-/// What the charts show: the whole trace, or the part that was brushed.
-#[derive(Clone)]
-pub(super) struct Shown {
-    pub(super) outcome: Arc<Outcome>,
-    window: Option<Arc<Charts>>,
-    pub(super) end: u64,
-}
-
-impl Shown {
-    pub(super) fn charts(&self) -> &Charts {
-        self.window.as_ref().map_or(&self.outcome.charts, |charts| charts)
-    }
-
-    pub(super) fn columns(&self) -> usize {
-        self.charts().timelines.first().map_or(1, |timeline| timeline.hits.len().max(1))
-    }
-
-    /// The accesses between two shares of the width.
-    fn part(&self, (from, to): (f64, f64)) -> (u64, u64) {
-        let first = self.charts().first_access;
-        let at = |share: f64| first + (share * (self.end - first) as f64).round() as u64;
-        (at(from), at(to).max(at(from) + 1).min(self.end))
-    }
-}
 
 /// A chart of one figure of each policy: what it shows, its element, and how the figure is taken and written.
 #[derive(Clone, Copy)]
