@@ -49,7 +49,7 @@ pub(crate) struct Source {
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
     /// A model: a preset's name (`accel list models` prints them), a file (a Hugging Face config.json, an ONNX graph, a
-    /// SCALE-Sim topology), or a name on the Hugging Face hub, OWNER/NAME[@REVISION], whose config.json is fetched (HF_TOKEN
+    /// SCALE-Sim topology), or a name on the Hugging Face hub, `OWNER/NAME[@REVISION]`, whose config.json is fetched (HF_TOKEN
     /// and HF_ENDPOINT from the environment).
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,

@@ -1,5 +1,5 @@
 //! Chakra execution traces (MLCommons): protobuf messages one after another, each behind its length as a varint, or the
-//! same as JSON ([`json`]).
+//! same as JSON (`json`).
 //!
 //! The first message is a `GlobalMetadata`, every other one a `Node` (schema/protobuf/et_def.proto; the field numbers
 //! stand at the structs below). Order: what a node depends on (`data_deps`, `ctrl_deps`) comes before it; where that

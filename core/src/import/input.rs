@@ -1,6 +1,6 @@
 //! The bytes of a file, unpacked while they are read.
 //!
-//! Any format may come packed as gzip or zstd, and as a member of an [`archive`](super::archive). What is unpacked is never
+//! Any format may come packed as gzip or zstd, and as a member of an archive. What is unpacked is never
 //! held as a whole unless a reader asks for it, within a limit; progress is reported on the way, and reading can be cancelled.
 
 use std::cell::Cell;

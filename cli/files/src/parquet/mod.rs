@@ -1,6 +1,6 @@
 //! Parquet, which only the command line reads and writes: its library is too large for the page.
 //!
-//! A file holds a trace as it is written here, with all that is known of it ([`whole`]); the prototype's records, where it
+//! A file holds a trace as it is written here, with all that is known of it (`whole`); the prototype's records, where it
 //! has a column `tensor_id`; or requests as a CSV trace does, with the same names of columns. Nested columns are not read.
 
 mod column;

@@ -1,4 +1,4 @@
-//! Sweeps on this machine: what is written of one ([`read`]), a folder of its rows ([`Folder`]), and running it ([`run`]).
+//! Sweeps on this machine: what is written of one ([`read`]), a folder of its rows ([`Folder`]), and running it ([`run()`]).
 
 mod folder;
 mod part;
