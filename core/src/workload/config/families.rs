@@ -4,8 +4,8 @@
 //! What reads a `config.json` and what derives tensors from it look at the row alone, and know no family by name.
 
 use super::layout::{
-    AttentionBias, CNN, ExpertLayout, Gated, Layout, MLP, Matrices, ModelInput, Norm, Norms, Positions, QkNorm, Qkv,
-    Shared, SizeKeys, SlidingWindow, SparseLayers, Stacks,
+    AttentionBias, CNN, ExpertLayout, Gated, Layout, MLP, Matrices, ModelInput, Norm, Norms, Pooler, Positions, QkNorm,
+    Qkv, Shared, SizeKeys, SlidingWindow, SparseLayers, Stacks, Transform,
 };
 use super::{shapes, special};
 
@@ -176,8 +176,8 @@ const LLAMA: Layout = Layout {
     narrow: &[],
     project_bias: false,
     narrow_out: false,
-    pooler: false,
-    masked_bias: true,
+    pooler: Pooler::Never,
+    transform: Transform::Masked,
     classes: 0,
     classified: 1,
     tied: false,
@@ -252,7 +252,7 @@ const BERT: Layout = Layout {
     gated: Gated::Never,
     input: ModelInput::Tokens { types: Some(2), narrow: false },
     embedding_norm: true,
-    pooler: true,
+    pooler: Pooler::ByDefault,
     tied: true,
     ..LLAMA
 };
@@ -340,7 +340,7 @@ const BART: Layout = Layout {
 
 const DEBERTA: Layout = Layout {
     input: ModelInput::Tokens { types: Some(0), narrow: false },
-    pooler: false,
+    pooler: Pooler::Never,
     finish: Some(special::deberta),
     ..BERT
 };
@@ -350,7 +350,7 @@ const VIT: Layout = Layout {
     norms: Norms::Before,
     input: ModelInput::Patches { learned: 1 },
     embedding_norm: false,
-    pooler: false,
+    pooler: Pooler::Bare,
     // The default of transformers' ImageNet classifiers.
     classes: 1000,
     tied: false,
@@ -1154,7 +1154,7 @@ pub const FAMILIES: &[Family] = &[
                 ..LLAMA_KEYS
             },
             input: TOKENS,
-            pooler: false,
+            pooler: Pooler::Never,
             ..BERT
         }),
     },
@@ -1173,8 +1173,8 @@ pub const FAMILIES: &[Family] = &[
             mlp_bias: false,
             gated: Gated::Packed,
             input: TOKENS,
-            pooler: false,
-            masked_bias: false,
+            pooler: Pooler::Never,
+            transform: Transform::Everywhere,
             layer: special::modernbert_layer,
             ..BERT
         }),
@@ -1207,6 +1207,7 @@ pub const FAMILIES: &[Family] = &[
             mlp_factor: Some(4),
             // A classifier looks at the class and at the mean of the patches.
             classified: 2,
+            pooler: Pooler::Never,
             feed: special::dinov2_feed,
             finish: Some(special::dinov2),
             ..VIT

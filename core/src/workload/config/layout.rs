@@ -63,10 +63,10 @@ pub(crate) struct Layout {
     /// Whether the matrix behind such a table has biases, and whether there is one before the head.
     pub(super) project_bias: bool,
     pub(super) narrow_out: bool,
-    /// Whether it ends in a pooler (BERT) in place of a head.
-    pub(super) pooler: bool,
-    /// Whether the transformation before a head for masked tokens has biases.
-    pub(super) masked_bias: bool,
+    /// Whether the class without a head ends in a pooler.
+    pub(super) pooler: Pooler,
+    /// What stands before a head for masked tokens.
+    pub(super) transform: Transform,
     /// Classes of a classifier of images, where the file does not say, and vectors that it looks at.
     pub(super) classes: u64,
     pub(super) classified: u64,
@@ -185,6 +185,25 @@ pub(super) enum Norm {
     Layer,
     /// Nothing.
     Bare,
+}
+
+/// A matrix that reads the first token, in the class without a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pooler {
+    Never,
+    /// In that class alone (ViT).
+    Bare,
+    /// And where the file names no class (BERT).
+    ByDefault,
+}
+
+/// What stands before a head for masked tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transform {
+    /// A matrix with biases and a norm (BERT).
+    Masked,
+    /// The same without biases, before each head (ModernBERT).
+    Everywhere,
 }
 
 /// Where the norms of a layer stand.

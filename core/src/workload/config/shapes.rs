@@ -8,8 +8,8 @@ use super::layers::{
     Table, Tokens,
 };
 use super::layout::{
-    AttentionBias, Gated, Layout, ModelInput, Norm, Norms, Positions, QkNorm, Qkv, Shapes, Shared, SlidingWindow,
-    SparseLayers, Stacks,
+    AttentionBias, Gated, Layout, ModelInput, Norm, Norms, Pooler, Positions, QkNorm, Qkv, Shapes, Shared,
+    SlidingWindow, SparseLayers, Stacks, Transform,
 };
 use crate::check::check_range;
 use crate::error::Error;
@@ -23,12 +23,17 @@ enum End {
     Head,
     Nothing,
     Pooler,
-    /// A score for each class, of the whole text or of each token.
+    /// A score for each class, of the whole text or of each token, and what stands before it.
     Classes {
-        pooled: bool,
+        classes: u64,
+        bias: bool,
+        transform: bool,
     },
-    /// A transformation and the embedding table (BERT).
-    Masked,
+    /// A transformation and the embedding table (BERT), and whether the pooler and a class of the next sentence stand
+    /// beside it.
+    Masked {
+        sentences: bool,
+    },
 }
 
 impl<'a> Shapes<'a> {
@@ -371,24 +376,34 @@ impl<'a> Shapes<'a> {
         Ok(Stack { prefix, layers: all?, causal, norm })
     }
 
-    fn end(&self) -> End {
-        let pooler = self.layout.pooler;
-        let by_default = if pooler { End::Pooler } else { End::Head };
-        let Some(architecture) = self.keys.architecture() else { return by_default };
-        let has = |part: &str| architecture.contains(part);
-        if has("ForSequenceClassification") {
-            End::Classes { pooled: pooler }
-        } else if has("ForTokenClassification") {
-            End::Classes { pooled: false }
-        } else if self.layout.stacks_encode() && (has("ForMaskedLM") || has("ForPreTraining")) {
-            End::Masked
-        } else if has("For") || has("LMHead") || has("CausalLM") {
+    /// What transformers' class of the file's `architectures` ends in.
+    fn end(&self) -> Result<End, Error> {
+        let (pooler, encodes) = (self.layout.pooler, self.layout.stacks_encode());
+        let both = matches!(self.layout.stacks, Stacks::Both { .. });
+        let by_default = if pooler == Pooler::ByDefault { End::Pooler } else { End::Head };
+        let Some(architecture) = self.keys.architecture() else { return Ok(by_default) };
+        let has = |parts: &[&str]| parts.iter().any(|part| architecture.contains(part));
+        // Encoders look at the first token through a matrix (BERT's pooler, DistilBERT's `pre_classifier`).
+        let whole = |classes| End::Classes { classes, bias: encodes || both, transform: encodes || both };
+        let labels = || self.keys.labels(2);
+        Ok(if has(&["ForSequenceClassification"]) {
+            whole(labels()?)
+        } else if has(&["ForTokenClassification", "ForQuestionAnswering"]) {
+            let transform = self.layout.transform == Transform::Everywhere;
+            End::Classes { classes: labels()?, bias: true, transform }
+        } else if has(&["ForMultipleChoice"]) {
+            whole(1)
+        } else if has(&["ForNextSentencePrediction"]) {
+            whole(2)
+        } else if encodes && has(&["ForMaskedLM", "ForCausalLM", "LMHead", "ForPreTraining"]) {
+            End::Masked { sentences: pooler == Pooler::ByDefault && has(&["ForPreTraining"]) }
+        } else if has(&["For", "LMHead", "CausalLM"]) {
             End::Head
         } else if architecture.ends_with("Model") {
-            if pooler { End::Pooler } else { End::Nothing }
+            if pooler == Pooler::Never { End::Nothing } else { End::Pooler }
         } else {
             by_default
-        }
+        })
     }
 
     pub(super) fn model(self) -> Result<Model, Error> {
@@ -445,38 +460,45 @@ impl<'a> Shapes<'a> {
         let image = matches!(layout.input, ModelInput::Patches { .. });
         let embedding_norm = if layout.embedding_norm { self.norm_of(width) } else { 0 };
         let (mut outputs, mut extras) = (Vec::new(), Vec::new());
-        let end = self.end();
-        let dense = |name| Linear { name, inputs: hidden, outputs: hidden, bias: true };
-        let pooled = end == End::Pooler || end == End::Classes { pooled: true };
-        if pooled && !image {
-            outputs.push(dense("pooler.dense"));
+        let end = self.end()?;
+        let dense = |name, outputs, bias| Linear { name, inputs: hidden, outputs, bias };
+        match end {
+            End::Pooler => outputs.push(dense("pooler.dense", hidden, true)),
+            End::Classes { transform: true, .. } if layout.transform == Transform::Everywhere => {
+                outputs.push(dense("head.dense", hidden, false));
+                extras.push(("head.norm", self.norm()));
+            }
+            End::Classes { transform: true, .. } => outputs.push(dense("pooler.dense", hidden, true)),
+            End::Masked { sentences: true } => {
+                extras.push(("pooler.dense", hidden * hidden + hidden));
+                extras.push(("seq_relationship", 2 * hidden + 2));
+            }
+            _ => {}
         }
-        if width != hidden && matches!(end, End::Head | End::Masked) && layout.narrow_out {
+        if width != hidden && matches!(end, End::Head | End::Masked { .. }) && layout.narrow_out {
             outputs.push(Linear { name: "project_out", inputs: hidden, outputs: width, bias: false });
         }
         let mut tied = !image && keys.flag("tie_word_embeddings", layout.tied)?;
         let head = match end {
             End::Nothing | End::Pooler => None,
-            End::Classes { pooled } => {
+            End::Classes { classes, bias, .. } => {
                 tied = false;
-                let name = if layout.stacks_encode() { "classifier" } else { "score" };
-                let classes = keys.labels(2)?;
-                Some(Linear { name, inputs: hidden, outputs: classes, bias: pooled || layout.stacks_encode() })
+                Some(dense(if layout.stacks_encode() { "classifier" } else { "score" }, classes, bias))
             }
             End::Head if image => {
                 let classes = keys.labels(layout.classes)?;
                 Some(Linear { name: "classifier", inputs: hidden * layout.classified, outputs: classes, bias: true })
             }
-            End::Head | End::Masked => {
-                if end == End::Masked {
-                    let inner = Linear { outputs: width, ..dense("transform.dense") };
-                    outputs.push(Linear { bias: layout.masked_bias, ..inner });
+            End::Head | End::Masked { .. } => {
+                let masked = end != End::Head;
+                if masked {
+                    outputs.push(dense("transform.dense", width, layout.transform == Transform::Masked));
                     extras.push(("transform.LayerNorm", self.norm_of(width)));
                     extras.push(("decoder.bias", self.vocabulary));
                 }
                 let name = if tied { "embed_tokens" } else { "lm_head" };
-                let inputs = if layout.narrow_out || end == End::Masked { width } else { hidden };
-                Some(Linear { name, inputs, outputs: self.vocabulary, bias: layout.head_bias && end == End::Head })
+                let inputs = if layout.narrow_out || masked { width } else { hidden };
+                Some(Linear { name, inputs, outputs: self.vocabulary, bias: layout.head_bias && !masked })
             }
         };
         let vocabulary = Table { name: "embed_tokens", rows: self.vocabulary, width, by: By::Token };
