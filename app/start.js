@@ -89,9 +89,16 @@
     if (!version || !serviceWorker) return;
     (self.requestIdleCallback ?? setTimeout)(async () => {
       try {
-        await serviceWorker.register(`${folder}sw.js`);
-        const { active } = await serviceWorker.ready;
-        if (!connection?.saveData) active.postMessage("rest");
+        const registration = await serviceWorker.register(`${folder}sw.js`);
+        // A newer one is not looked for by `register`, and not found without a network.
+        await registration.update().catch(() => {});
+        const worker = registration.installing ?? registration.waiting ?? registration.active;
+        await new Promise((done, fail) => {
+          const look = () => ({ activated: done, redundant: fail })[worker.state]?.(new Error("it was replaced"));
+          worker.addEventListener("statechange", look);
+          look();
+        });
+        worker.postMessage({ version: version.slice(1), more: !connection?.saveData });
       } catch (error) {
         console.warn(`The page cannot be kept for times without a network: ${error.message}`);
       }

@@ -73,7 +73,6 @@ async fn after_one_visit_the_page_needs_no_network() {
 
 /// A host whose page is replaced by another version: an old page goes on with its own files, a new one has none of them.
 #[tokio::test]
-#[ignore = "the cache of the old version was not seen to go"]
 async fn versions_are_never_mixed() {
     let folder = tempfile::tempdir().unwrap();
     let publish = |version: &str| {
@@ -115,14 +114,11 @@ async fn versions_are_never_mixed() {
     assert_eq!(browser.script(versions).await, json!([new]));
     let only_new = format!(
         "return (async () => {{
-            await (await navigator.serviceWorker.getRegistration()).update();
             const names = await caches.keys();
             return names.length === 1 && names[0].endsWith('{new}');
         }})()"
     );
-    browser.open("").await;
     browser.wait_for("the old version to go", &only_new).await;
-    browser.open("").await;
     wait_until_kept(&browser).await;
     browser.host.stop();
     browser.open("").await;
@@ -214,7 +210,6 @@ async fn a_worker_that_closes_itself_leaves_no_run_behind() {
 
 /// Served with the policy as a header, which workers have as well.
 #[tokio::test]
-#[ignore = "what a driver runs is not held to the page's policy: it needs another way to try a script"]
 async fn the_page_works_under_its_own_policy() {
     let page = Page::open(page_folder()).unwrap();
     let host = Host::new(router(&Config { page: Some(page), ..Config::default() }, Health::default()));
@@ -232,8 +227,10 @@ async fn the_page_works_under_its_own_policy() {
         script.textContent = 'window.ran = true';
         document.body.append(script);
         document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.ran = true\">');
-        let made; try { made = new Function('return true')(); } catch { made = false; }
-        await new Promise((done) => setTimeout(done));
+        // What a driver runs itself may make functions of texts: the page's own turn may not.
+        const made = await new Promise((done) => setTimeout(() => {
+            try { done(new Function('return true')()); } catch { done(false); }
+        }));
         return !!window.ran || made";
     assert_eq!(browser.script(&format!("return (async () => {{ {script} }})()")).await, Value::Bool(false));
     let errors = browser.console_errors().await;
@@ -252,21 +249,22 @@ async fn wait_for_words(browser: &Browser, words: &[&str]) {
 }
 
 #[tokio::test]
-#[ignore = "a script sent as text/plain starts after a failure all the same: it has to be told why"]
 async fn a_page_that_cannot_start_says_why() {
-    let browser = browser(host()).await;
     for (name, fault, words) in [
         ("accel-app", Fault::Fails, ["the server answers 503 for accel-app-", "reload the page"]),
         (".wasm", Fault::Fails, ["the server answers 503 for accel-app-", "_bg.wasm"]),
         ("accel-app", Fault::SentAs("text/plain"), ["as text/plain, not as text/javascript", "reload the page"]),
         (".wasm", Fault::Begins("<!doctype html>"), ["magic", "reload the page"]),
     ] {
+        // A browser keeps what came whole, so each has one of its own.
+        let browser = browser(host()).await;
         browser.host.breaks(name, fault);
         browser.open("").await;
         wait_for_words(&browser, &words).await;
-        browser.host.heals();
+        browser.console_errors().await;
+        browser.end().await;
     }
-    browser.console_errors().await;
+    let browser = browser(host()).await;
     // A host that knows nothing of WASM has always been good enough.
     browser.host.breaks(".wasm", Fault::SentAs("application/octet-stream"));
     browser.open("").await;
