@@ -31,6 +31,8 @@ pub(crate) struct App {
     pub(crate) files: StoredValue<u32>,
     /// The beginning of the trace file that was given last, as text lines.
     pub(crate) preview: RwSignal<Option<(String, Vec<String>)>>,
+    /// What each scenario misses as memory grows, in 255ths of the bytes requested.
+    pub(crate) sparks: RwSignal<Vec<Vec<u8>>>,
     /// What went wrong outside the form: an unreadable link, a refused file.
     pub(crate) notice: RwSignal<Option<String>>,
     /// What the page did by itself, and why.

@@ -16,9 +16,9 @@ use accel_core::traffic::Curve;
 use accel_core::validate::realism::Realism;
 use accel_ui::run::Phase;
 use accel_ui::worker::Worker;
-use js_sys::Uint8Array;
 use leptos::prelude::*;
 use wasm_bindgen::JsValue;
+use web_sys::Blob;
 
 use accel_worker::protocol::{Place, Reply, Request, Scored, pack, read, unpack};
 
@@ -36,6 +36,9 @@ pub(crate) struct Answer {
 
 /// What the worker answered.
 type Told<T> = Result<Arc<T>, Error>;
+
+/// The bytes of a file, and what it leaves out.
+pub(crate) type Written = (Vec<u8>, Vec<String>);
 
 /// Charts over a part of the trace: its first access and the first one behind it.
 #[derive(Debug, Clone)]
@@ -93,6 +96,8 @@ pub(crate) struct Engine {
     pub(crate) traffic: RwSignal<Option<Result<Arc<Curve>, Error>>>,
     /// The comparison asked for last.
     pub(crate) compared: RwSignal<Option<Result<Arc<Realism>, Error>>>,
+    /// The trace as a file: the name of its format, its bytes, and what the format does not keep.
+    pub(crate) written: RwSignal<Option<(String, Told<Written>)>>,
     worker: Worker,
     inner: StoredValue<Inner, LocalStorage>,
 }
@@ -100,12 +105,12 @@ pub(crate) struct Engine {
 #[derive(Default)]
 struct Inner {
     /// The file, kept for the next worker.
-    file: Option<(String, Uint8Array)>,
+    file: Option<(String, Blob)>,
     /// Number of the newest run, and its recipe.
     id: u32,
     recipe: Option<String>,
-    /// The experiment whose curves are known or under way, whatever its capacity.
-    of_curve: String,
+    /// Curves of the last experiments, each whatever its capacity, the newest last.
+    curves: Vec<(String, Arc<Curves>)>,
     /// Whether the worker was started: not before it is needed.
     started: bool,
     /// Whether the answer came with the page, so that the worker knows nothing of it yet.
@@ -131,6 +136,7 @@ impl Engine {
             views: RwSignal::new(None),
             traffic: RwSignal::new(None),
             compared: RwSignal::new(None),
+            written: RwSignal::new(None),
             worker: Worker::new(
                 "accel-worker",
                 "Choose larger tiles, fewer tokens or a shorter trace, or use the command line",
@@ -192,11 +198,9 @@ impl Engine {
 
     /// Shows an answer, which took `ms`; `given` where the worker does not have it.
     fn show(self, answer: Answer, ms: f64, given: bool) {
-        let of_curve = of_any_capacity(&answer.recipe);
-        let same = self.inner.try_update_value(|inner| {
+        self.inner.update_value(|inner| {
             inner.given = given;
             inner.waiting.clear();
-            std::mem::replace(&mut inner.of_curve, of_curve.clone()) == of_curve
         });
         self.records.set((0, Vec::new()));
         self.views.set(None);
@@ -206,11 +210,10 @@ impl Engine {
         self.cell.set(None);
         self.fit.set(None);
         self.scatters.set(None);
-        match &answer.outcome.curve {
-            Some(curves) => self.curve.set(Capacities::Known(Arc::new(curves.clone()))),
-            None if same == Some(true) && self.curve.with_untracked(|curve| matches!(curve, Capacities::Known(_))) => {}
-            None => self.curve.set(Capacities::Unasked),
+        if let Some(curves) = &answer.outcome.curve {
+            self.keep_curves(&answer.recipe, Arc::new(curves.clone()));
         }
+        self.curve.set(self.known_curves(&answer.recipe).map_or(Capacities::Unasked, Capacities::Known));
         // The recipe does not tell whose model was asked.
         let own = !matches!(answer.outcome.scorer, Scorer::Local | Scorer::Remote);
         self.answers.update_value(|answers| {
@@ -222,6 +225,26 @@ impl Engine {
         });
         self.answer.set(Some(answer));
         self.phase.set(Phase::Done { ms });
+    }
+
+    fn keep_curves(self, recipe: &str, curves: Arc<Curves>) {
+        let experiment = of_any_capacity(recipe);
+        self.inner.update_value(|inner| {
+            inner.curves.retain(|(known, _)| *known != experiment);
+            inner.curves.push((experiment, curves));
+            if inner.curves.len() > ANSWERS {
+                inner.curves.remove(0);
+            }
+        });
+    }
+
+    /// The curves of a recipe of one of the last runs.
+    pub(crate) fn known_curves(self, recipe: &str) -> Option<Arc<Curves>> {
+        let experiment = of_any_capacity(recipe);
+        self.inner.with_value(|inner| {
+            let known = inner.curves.iter().find(|(known, _)| *known == experiment);
+            known.map(|(_, curves)| Arc::clone(curves))
+        })
     }
 
     /// Asks for the curves at `points` capacities; they arrive in `curve`.
@@ -276,8 +299,8 @@ impl Engine {
     }
 
     /// Hands a file to the worker; recipes may name it from now on.
-    pub(crate) fn set_file(self, name: String, bytes: Uint8Array) {
-        self.inner.update_value(|inner| inner.file = Some((name, bytes)));
+    pub(crate) fn set_file(self, name: String, file: Blob) {
+        self.inner.update_value(|inner| inner.file = Some((name, file)));
         // One that starts from now on gets it first.
         let message = self.file().filter(|_| self.worker.is_there());
         if let Some(Err(error)) = message.map(|message| self.worker.send(message)) {
@@ -287,8 +310,8 @@ impl Engine {
 
     /// What hands the file to a worker.
     fn file(self) -> Option<JsValue> {
-        let (name, bytes) = self.inner.with_value(|inner| inner.file.clone())?;
-        pack(&Request::File { name }, Some(&bytes)).ok()
+        let (name, file) = self.inner.with_value(|inner| inner.file.clone())?;
+        pack(&Request::File { name }, Some(&file)).ok()
     }
 
     /// Asks for scored accesses; they arrive in `records`.
@@ -308,6 +331,11 @@ impl Engine {
         }
     }
 
+    /// Asks for the trace as a file in the format of this name; it arrives in `written`.
+    pub(crate) fn ask_written(self, format: String) {
+        self.ask(Request::Write { format });
+    }
+
     /// Asks how the trace compares with a profile, or with the file; the answer arrives in `compared`.
     pub(crate) fn ask_compared(self, profile: String) {
         self.compared.set(None);
@@ -316,8 +344,8 @@ impl Engine {
 
     /// Shows an answer that came with the page, and its curves.
     pub(crate) fn give(self, recipe: String, outcome: Outcome, curves: Curves) {
+        self.keep_curves(&recipe, Arc::new(curves));
         self.show(Answer { recipe, outcome: Arc::new(outcome) }, 0.0, true);
-        self.curve.set(Capacities::Known(Arc::new(curves)));
     }
 
     /// Asks about the newest answer; where it came with the page, once the worker has made it as well.
@@ -383,12 +411,19 @@ impl Engine {
             Reply::Scatters { scatters } => self.scatters.set(Some(Arc::new(scatters))),
             Reply::CurveProgress { id, share } if id == newest => self.curve.set(Capacities::Running(share)),
             Reply::Curve { id, answer } if id == newest => self.curve.set(match answer {
-                Ok(curves) => Capacities::Known(Arc::new(curves)),
+                Ok(curves) => {
+                    let curves = Arc::new(curves);
+                    if let Some(answer) = self.answer.get_untracked() {
+                        self.keep_curves(&answer.recipe, Arc::clone(&curves));
+                    }
+                    Capacities::Known(curves)
+                }
                 Err(error) => Capacities::Failed(error),
             }),
             Reply::CurveProgress { .. } | Reply::Curve { .. } => {}
             Reply::Views { answer } => self.views.set(Some(read(answer).map(Arc::new))),
             Reply::Traffic { answer } => self.traffic.set(Some(read(answer).map(Arc::new))),
+            Reply::Written { format, answer } => self.written.set(Some((format, read(answer).map(Arc::new)))),
             Reply::Compared { answer } => self.compared.set(Some(read(answer).map(Arc::new))),
             // Of a run that a newer one has replaced.
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}

@@ -51,6 +51,8 @@ pub(crate) struct View {
     pub(crate) sort: RwSignal<Option<(&'static str, bool)>>,
     /// Whether all panels of the Lab are there, or those of another tab are shown.
     pub(crate) whole: RwSignal<bool>,
+    /// Whether the form is shown on a phone, where it lies over the results.
+    pub(crate) sheet: RwSignal<bool>,
     /// The panels that are open.
     open: RwSignal<Vec<&'static str>>,
 }
@@ -67,6 +69,7 @@ impl View {
             by_bytes: RwSignal::new(true),
             sort: RwSignal::new(None),
             whole: RwSignal::new(true),
+            sheet: RwSignal::new(false),
             open: RwSignal::new(Vec::new()),
         }
     }

@@ -6,9 +6,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use accel_core::curve::{Curves, Grid};
+use accel_core::policy::Knows;
 use accel_core::progress::Unattended;
 use accel_core::recipe::Recipe;
 use accel_core::run::{Outcome, run};
+use accel_core::scenarios::SCENARIOS;
 use anyhow::{Context as _, bail};
 use brotli::enc::BrotliEncoderParams;
 use flate2::Compression;
@@ -229,12 +231,32 @@ fn first_answer() -> anyhow::Result<(Vec<u8>, String)> {
     let recipe = Recipe::default();
     let mut outcome = run(&Recipe { curve: Some(Grid::default()), ..recipe.clone() }, &mut Unattended)?;
     let curves = outcome.curve.take().context("there are no curves")?;
-    let bytes = postcard::to_allocvec(&(recipe.to_json()?, &outcome, &curves))?;
+    let sparks = SCENARIOS.iter().map(|scenario| spark(&scenario.recipe())).collect::<anyhow::Result<Sparks>>()?;
+    let bytes = postcard::to_allocvec(&(recipe.to_json()?, &outcome, &curves, &sparks))?;
     // The page and its worker speak postcard, in which no field may be left out.
-    let read: (String, Outcome, Curves) = postcard::from_bytes(&bytes).context("the page could not read an outcome")?;
+    let read: (String, Outcome, Curves, Sparks) =
+        postcard::from_bytes(&bytes).context("the page could not read an outcome")?;
     let same = serde_json::to_string(&read.1)? == serde_json::to_string(&outcome)?;
     anyhow::ensure!(same, "the page would read another outcome than was written");
     Ok((bytes, outcome.headline))
+}
+
+/// What every scenario misses as memory grows: beside its question on the page.
+type Sparks = Vec<Vec<u8>>;
+
+/// Capacities of a [`spark`].
+const SPARK_POINTS: u32 = 14;
+
+/// Bytes missed in 255ths of the bytes requested, by the best policy of an experiment that does not know the future, as
+/// memory grows.
+fn spark(recipe: &Recipe) -> anyhow::Result<Vec<u8>> {
+    let policies = recipe.policies.iter().filter(|policy| policy.info().knows != Knows::Future).cloned().collect();
+    let curve = Some(Grid { points: SPARK_POINTS, capacities: Vec::new() });
+    let asked = Recipe { policies, bounds: false, curve, ..recipe.clone() };
+    let curves = run(&asked, &mut Unattended)?.curve.context("there are no curves")?;
+    let points = curves.curves.first().map_or(0, |curve| curve.points.len());
+    let least = |at: usize| curves.curves.iter().map(|curve| curve.points[at].byte_miss_ratio).fold(1.0, f64::min);
+    Ok((0..points).map(|at| (255.0 * least(at)).round() as u8).collect())
 }
 
 /// Prints what each module, and the first visit, takes once packed; fails where a module is over its budget.

@@ -3,8 +3,10 @@
 //! The worker loads this module when it is first asked for such a thing. The two have memories of their own: traces and
 //! answers cross as postcard bytes, errors as well.
 
+use accel_core::closed;
 use accel_core::error::{Error, Place};
 use accel_core::import::input::Input;
+use accel_core::import::{self, Format};
 use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::Trace;
@@ -78,6 +80,15 @@ pub fn traffic(workload: &str, name: &str, bytes: &[u8], report: &js_sys::Functi
 #[wasm_bindgen]
 pub fn views(trace: &[u8]) -> Vec<u8> {
     pack(unpack(trace).map(|trace| Views::of(&trace)))
+}
+
+/// A trace in the format of this name, and what that does not keep.
+#[wasm_bindgen]
+pub fn write(trace: &[u8], format: &str) -> Vec<u8> {
+    pack(unpack(trace).and_then(|trace| {
+        let format: Format = closed::from_name("format", format)?;
+        Ok((import::write(format, &trace)?, import::lost(format, &trace)))
+    }))
 }
 
 /// A trace beside a built-in profile, or beside the trace in a file.

@@ -145,6 +145,53 @@ impl Form {
     }
 }
 
+/// The largest power of two that a parameter's slider reaches: 2^14 = 16,384.
+const MOST_LOG2: u32 = 14;
+
+/// A slider for each parameter of the newest prediction, over powers of two; letting go of one predicts again.
+fn sliders(app: App) -> impl IntoView {
+    let place = NodeRef::new();
+    let parameters =
+        Memo::new(move |_| app.engine.answer.with(|answer| answer.as_ref().map(|a| a.report.parameters.clone())));
+    show_in(place, move || {
+        let slider = |(name, value): (String, i64)| {
+            let (shown, label) = (RwSignal::new(value), format!("{name}, slider"));
+            let position = (value.max(1) as u64).ilog2().min(MOST_LOG2).to_string();
+            let of =
+                |event: &web_sys::HtmlInputElement| 1i64 << event.value().parse::<u32>().unwrap_or(0).min(MOST_LOG2);
+            let changed = {
+                let name = name.clone();
+                move |value: i64| {
+                    let mut defines = parts(&app.form.defines.get_untracked());
+                    let is_other = |text: &String| text.split('=').next().is_none_or(|known| known.trim() != name);
+                    defines.retain(is_other);
+                    defines.push(format!("{name}={value}"));
+                    app.form.defines.set(defines.join(", "));
+                    app.run();
+                }
+            };
+            view! {
+                <label class="slide">
+                    <span>{move || format!("{name} = {}", shown.get())}</span>
+                    <input
+                        type="range"
+                        min="0"
+                        max=MOST_LOG2.to_string()
+                        step="1"
+                        aria-label=label
+                        value=position
+                        on:input:target=move |event| shown.set(of(&event.target()))
+                        on:change:target=move |event| changed(of(&event.target()))
+                    />
+                </label>
+            }
+        };
+        let parameters = parameters.get().filter(|parameters| !parameters.is_empty())?;
+        Some(view! { <div class="slides">{parameters.into_iter().map(slider).collect_view()}</div> })
+    });
+    view! { <div node_ref=place></div> }
+}
+
 /// What everything on the page may use.
 #[derive(Clone, Copy)]
 struct App {
@@ -291,6 +338,7 @@ fn fields(app: App) -> impl IntoView {
                 .placeholder("N=1024, M=64")
                 .hint("Trip counts and extents. Those without a value get a stated default.")
                 .input()}
+            {sliders(app)}
             {Field::new("shapes", "Shapes of arrays", form.shapes)
                 .placeholder("a: f32[M, K]; b: f32[K, N]")
                 .hint("Where the source does not say.")

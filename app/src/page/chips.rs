@@ -25,22 +25,23 @@ pub(super) fn chips(app: App) -> Built {
     };
     view! {
         <div class="chips" role="group" aria-label="The experiment">
-            {chip(of_source, move || workload(form))}
-            {chip(|| "capacity_bytes", move || form.text(Field::Capacity).get())}
-            {chip(|| "policy-lru", move || policies(form))}
-            {chip(|| "device", move || device(form))}
+            {chip(app, of_source, move || workload(form))}
+            {chip(app, || "capacity_bytes", move || form.text(Field::Capacity).get())}
+            {chip(app, || "policy-lru", move || policies(form))}
+            {chip(app, || "device", move || device(form))}
         </div>
     }
     .built()
 }
 
 fn chip(
+    app: App,
     field: impl Fn() -> &'static str + Send + Sync + 'static,
     text: impl Fn() -> String + Send + Sync + 'static,
 ) -> Built {
     let text = Signal::derive(text);
     view! {
-        <button type="button" class="chip" on:click=move |_| open_field(field())>
+        <button type="button" class="chip" on:click=move |_| open_field(app, field())>
             {text}
         </button>
     }
@@ -77,8 +78,14 @@ fn device(form: Form) -> String {
     })
 }
 
-/// Shows the field with the identifier `id`, whatever is folded over it.
-pub(super) fn open_field(id: &str) {
+/// Shows the field with the identifier `id`, whatever is folded over it; on a phone, with the form around it.
+pub(super) fn open_field(app: App, id: &'static str) {
+    app.view.sheet.set(true);
+    // Not before the form is there: what is hidden takes no focus.
+    request_animation_frame(move || focus_field(id));
+}
+
+fn focus_field(id: &str) {
     let Some(field) = document().get_element_by_id(id).and_then(|field| field.dyn_into::<HtmlElement>().ok()) else {
         return;
     };

@@ -7,13 +7,13 @@ use accel_core::recipe::fields::Field;
 use accel_core::units::format_bytes;
 use accel_ui::files;
 use accel_ui::view::yes;
-use js_sys::Uint8Array;
+use js_sys::{Array, Uint8Array};
 use leptos::ev;
 use leptos::html::Input;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::File;
+use web_sys::{Blob, File};
 
 use crate::app::App;
 use crate::form::Source;
@@ -24,6 +24,8 @@ use crate::view::Tab;
 const MOST_BYTES: f64 = 1e9;
 /// The most of a file of weights that its header takes: that of a GGUF file with its vocabulary is some 10 MB long.
 const MOST_HEADER: f64 = 256e6;
+/// What is read of a file to tell what it is.
+const HEAD_BYTES: f64 = 4096.0;
 /// The largest file that may be a configuration or recipe.
 const MOST_JSON_BYTES: f64 = 4e6;
 
@@ -132,7 +134,10 @@ pub(super) fn open_url(app: App) {
     spawn_local(async move {
         let name = url.split(['?', '#']).next().unwrap_or(&url).rsplit('/').next().unwrap_or("file").to_owned();
         match accel_ui::module::fetch(&url).await {
-            Some(bytes) => sort(app, name, Uint8Array::from(bytes.as_slice())),
+            Some(bytes) => match Blob::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes.as_slice()))) {
+                Ok(blob) => sort(app, name, blob).await,
+                Err(_) => app.notice.set(Some(format!("{name} does not fit into memory"))),
+            },
             None => app.notice.set(Some(format!(
                 "{url} cannot be opened: there is no such file, or its server does not let this page read it (CORS). Download it and drop it here"
             ))),
@@ -153,44 +158,54 @@ fn take(app: App, file: File) {
         )));
         return;
     }
-    let number = app.files.try_update_value(|newest| {
-        *newest += 1;
-        *newest
-    });
+    app.files.update_value(|newest| *newest += 1);
     let part = if weights { file.slice_with_f64_and_f64(0.0, MOST_HEADER) } else { Ok(file.clone().into()) };
     spawn_local(async move {
-        let buffer = match part {
-            Ok(part) => JsFuture::from(part.array_buffer()).await,
-            Err(error) => Err(error),
-        };
-        // A large file may be read more slowly than a smaller one that was dropped after it.
-        if app.files.try_get_value() != number {
-            return;
-        }
-        match buffer {
-            Ok(buffer) => sort(app, file.name(), Uint8Array::new(&buffer)),
-            Err(_) => app.notice.set(Some(format!("{} cannot be read. Was it moved or changed?", file.name()))),
+        match part {
+            Ok(part) => sort(app, file.name(), part).await,
+            Err(_) => app.notice.set(Some(cannot_read(&file.name()))),
         }
     });
 }
 
-fn sort(app: App, name: String, bytes: Uint8Array) {
-    let head = bytes.subarray(0, bytes.length().min(4096)).to_vec();
+fn cannot_read(name: &str) -> String {
+    format!("{name} cannot be read. Was it moved or changed?")
+}
+
+/// The first bytes of `file`, at most `most`.
+async fn first_bytes(file: &Blob, most: f64) -> Option<Vec<u8>> {
+    let part = file.slice_with_f64_and_f64(0.0, most).ok()?;
+    JsFuture::from(part.array_buffer()).await.ok().map(|bytes| Uint8Array::new(&bytes).to_vec())
+}
+
+/// Reads as much of `file` as tells what it is: whoever needs the rest reads it.
+async fn sort(app: App, name: String, file: Blob) {
+    let number = app.files.try_get_value();
+    let small = file.size() <= MOST_JSON_BYTES;
+    let read = first_bytes(&file, if small { MOST_JSON_BYTES } else { HEAD_BYTES }).await;
+    // A file may be read more slowly than one that was dropped after it.
+    if app.files.try_get_value() != number {
+        return;
+    }
+    let Some(mut text) = read else { return app.notice.set(Some(cannot_read(&name))) };
+    let head = text[..text.len().min(HEAD_BYTES as usize)].to_vec();
     // A configuration goes into the box, a graph or a topology into a file of its own.
     if is_model_name(&name) || detect_model(&head).is_some_and(|format| format != Format::Config) {
-        app.engine.set_file(name.clone(), bytes);
+        app.engine.set_file(name.clone(), file);
         app.form.show_model_file(name);
         return run_model(app);
     }
-    let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&head) == Some(b'{');
-    let text = if json { bytes.to_vec() } else { Vec::new() };
+    let json = small && first_letter(&head) == Some(b'{');
+    if !json {
+        text.clear();
+    }
     let has = |key: &str| {
         let quoted = format!("\"{key}\"");
         text.windows(quoted.len()).any(|part| part == quoted.as_bytes())
     };
     // Execution traces, profiles, records and routing logs are JSON objects as well.
     if !json || FORMATS.iter().filter_map(|info| info.json_key).any(has) {
-        app.engine.set_file(name.clone(), bytes);
+        app.engine.set_file(name.clone(), file);
         app.preview.set(Some((name.clone(), first_lines(&head))));
         app.form.file.set(Some(FileSource::named(name)));
         app.form.show(Source::File);

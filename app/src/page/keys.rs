@@ -93,6 +93,7 @@ pub(super) fn keys(app: App) -> Built {
             "z" | "Z" if ctrl && !typing => step(!event.shift_key()),
             "Escape" if app.engine.phase.with_untracked(accel_ui::run::Phase::is_running) => app.engine.cancel(),
             "Escape" if !typing && app.view.part.with_untracked(Option::is_some) => app.view.part.set(None),
+            "Escape" if app.view.sheet.get_untracked() => app.view.sheet.set(false),
             _ if typing || ctrl || event.alt_key() => return,
             "?" => show(),
             "p" => app.pin(),

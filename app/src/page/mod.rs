@@ -42,6 +42,7 @@ pub(crate) fn page() -> impl IntoView {
         kernel: StoredValue::new("kernel".into()),
         files: StoredValue::new(0),
         preview: RwSignal::new(None),
+        sparks: RwSignal::new(Vec::new()),
         notice: RwSignal::new(None),
         note: RwSignal::new(None),
     };
@@ -51,14 +52,10 @@ pub(crate) fn page() -> impl IntoView {
     app.open_address();
     past::restore(app);
     past::keep(app);
-    Effect::new(move |_| {
-        // The first visit opens on an experiment; the address stays clean until something is chosen.
-        let idle = untrack(|| app.engine.phase.with(|phase| *phase == Phase::Idle));
-        let asked = Place::of(&address::fragment()).is_ok_and(|place| place.recipe.is_some());
-        if app.view.tab.get() != Tab::Kernel && idle && !asked {
-            first::show(app);
-        }
-    });
+    // The first visit opens on an experiment; the address stays clean until something is chosen.
+    let idle = app.engine.phase.with_untracked(|phase| *phase == Phase::Idle);
+    let asked = Place::of(&address::fragment()).is_ok_and(|place| place.recipe.is_some());
+    first::load(app, asked || !idle);
     let _ = window_event_listener(ev::hashchange, move |_| app.open_address());
     files::open_url(app);
     run_when_quick(app);
@@ -88,14 +85,22 @@ pub(crate) fn page() -> impl IntoView {
         <main hidden=yes(move || kernel.get()) class:wide=compare>
             <form
                 class="panel"
+                class:open=app.view.sheet
                 id="experiment"
                 aria-label="Experiment"
                 on:focusin=move |_| app.engine.start()
                 on:submit=move |event| {
                     event.prevent_default();
+                    app.view.sheet.set(false);
                     app.run();
                 }
             >
+                <div class="bar sheet">
+                    <button type="submit">"Run"</button>
+                    <button type="button" class="quiet" id="close-form" on:click=move |_| app.view.sheet.set(false)>
+                        "Close"
+                    </button>
+                </div>
                 {workload::workload_form(app)}
                 {memory::memory_form(app)}
             </form>
@@ -206,7 +211,7 @@ fn run_bar(app: App) -> impl IntoView {
             hidden=yes(move || place().is_none())
             on:click=move |_| {
                 if let Some(field) = untrack(place) {
-                    chips::open_field(field);
+                    chips::open_field(app, field);
                 }
             }
         >

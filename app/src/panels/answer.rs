@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use accel_core::policy::Knows;
 use accel_core::run::Outcome;
+use accel_core::score::Scorer;
 use accel_core::units::{format_bytes, format_count};
 use accel_ui::built::{Build, Built};
 use accel_ui::view::show_in;
@@ -34,10 +36,26 @@ pub(super) fn answer(app: App, outcome: &Arc<Outcome>) -> Built {
                 {outcome.headline.clone()}
             </h2>
             <div node_ref=place></div>
+            {led_by(outcome)}
             {warnings}
         </section>
     }
     .built()
+}
+
+/// What the policies that read scores are led by.
+fn led_by(outcome: &Outcome) -> Option<Built> {
+    let led = outcome.runs.iter().filter(|run| run.policy.info().knows == Knows::Scores);
+    let titles: Vec<String> = led.map(|run| run.policy.title()).collect();
+    let who = match outcome.scorer {
+        Scorer::Heuristic => "a fixed formula of size, earlier uses and stride",
+        Scorer::History => "what came back after how long so far",
+        Scorer::Embedded => "a small trained network, which guesses when each tensor is used again",
+        Scorer::Local | Scorer::Remote => "a language model, asked when each tensor is used again",
+    };
+    let verb = if titles.len() == 1 { "is" } else { "are" };
+    (!titles.is_empty())
+        .then(|| view! { <p class="hint">{format!("{} {verb} led by {who}.", titles.join(" and "))}</p> }.built())
 }
 
 /// All of it, in words and in numbers.

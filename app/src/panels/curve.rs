@@ -62,7 +62,7 @@ pub(super) fn curve(app: App, outcome: &Arc<Outcome>) -> Built {
 
 /// The same where it is the same: two of them are not compared point by point.
 #[derive(Clone)]
-struct ByAddress(Arc<Curves>);
+pub(super) struct ByAddress(pub(super) Arc<Curves>);
 
 impl PartialEq for ByAddress {
     fn eq(&self, other: &Self) -> bool {
@@ -132,35 +132,40 @@ fn shown(app: App, curves: Arc<Curves>) -> Built {
 
 /// The logarithmic axis of capacities.
 #[derive(Clone, Copy)]
-struct Scale {
+pub(super) struct Scale {
     from: f64,
     to: f64,
 }
 
 impl Scale {
-    fn of(curves: &Curves) -> Self {
+    pub(super) fn of(curves: &Curves) -> Self {
         let log = |point: Option<&CurvePoint>| point.map_or(0.0, |point| (point.capacity_bytes.max(1) as f64).log2());
         let points = curves.curves.first().map_or(&[][..], |curve| &curve.points);
         Self { from: log(points.first()), to: log(points.last()) }
     }
 
-    fn share(self, capacity: u64) -> f64 {
+    /// The axis that holds both.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self { from: self.from.min(other.from), to: self.to.max(other.to) }
+    }
+
+    pub(super) fn share(self, capacity: u64) -> f64 {
         ((capacity.max(1) as f64).log2() - self.from) / (self.to - self.from).max(1e-9)
     }
 
-    fn capacity(self, share: f64) -> u64 {
+    pub(super) fn capacity(self, share: f64) -> u64 {
         (self.from + share * (self.to - self.from)).exp2().round() as u64
     }
 }
 
-fn ratio(point: &CurvePoint, by_bytes: bool) -> f64 {
+pub(super) fn ratio(point: &CurvePoint, by_bytes: bool) -> f64 {
     if by_bytes { point.byte_miss_ratio } else { point.miss_ratio }
 }
 
 /// Height of the chart in pixels.
-const HEIGHT: u32 = 280;
+pub(super) const HEIGHT: u32 = 280;
 
-fn frame(width: u32) -> Frame {
+pub(super) fn frame(width: u32) -> Frame {
     Frame::new(width, HEIGHT, 48, LABELS_AND_NAME)
 }
 

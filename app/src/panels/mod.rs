@@ -21,6 +21,7 @@ mod preview;
 mod questions;
 mod realism;
 mod reasons;
+mod save;
 mod scatter;
 mod scores;
 mod server;
@@ -121,6 +122,7 @@ fn trace(app: App, answer: Answer) -> Built {
         views::views(app),
         traffic::traffic(app),
         realism::realism(app),
+        save::save(app),
         validation::validation(answer.outcome.validation.as_ref()),
     ];
     panels.into_iter().collect_view().built()

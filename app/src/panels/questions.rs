@@ -10,14 +10,17 @@ use crate::app::App;
 pub(super) fn questions(app: App) -> Built {
     let cards = SCENARIOS
         .iter()
-        .map(|scenario| {
+        .enumerate()
+        .map(|(i, scenario)| {
+            let spark = move || app.sparks.with(|sparks| sparks.get(i).map(|points| spark(points)).unwrap_or_default());
             let ask = move |_| {
                 app.form.set(&scenario.recipe());
                 app.run();
             };
             view! {
                 <button type="button" class="question" id=format!("ask-{}", scenario.name) on:click=ask>
-                    {scenario.question}
+                    <span>{scenario.question}</span>
+                    <span class="spark" aria-hidden="true" inner_html=spark></span>
                 </button>
             }
         })
@@ -30,4 +33,14 @@ pub(super) fn questions(app: App) -> Built {
         </details>
     }
     .built()
+}
+
+/// What is missed as memory grows, from all to nothing, as a small curve.
+fn spark(missed: &[u8]) -> String {
+    let last = missed.len().saturating_sub(1).max(1);
+    // The axis of a drawing points down.
+    let points = missed.iter().enumerate().map(|(i, missed)| format!("{},{}", 100 * i / last, 255 - missed));
+    let points: Vec<String> = points.collect();
+    let points = points.join(" ");
+    format!("<svg viewBox=\"0 -8 100 271\" preserveAspectRatio=\"none\"><polyline points=\"{points}\"/></svg>")
 }

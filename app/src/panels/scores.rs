@@ -1,4 +1,4 @@
-//! The accesses with their scores, page by page.
+//! The accesses with their scores: a table of which only the rows in sight are made.
 
 use accel_core::run::{Order, Outcome, Wanted};
 use accel_core::score::Scorer;
@@ -6,17 +6,21 @@ use accel_core::units::format_count;
 use accel_ui::built::{Build, Built};
 use accel_ui::run::Phase;
 use accel_ui::view::{show_in, yes};
-use leptos::html::Tbody;
+use leptos::html::{Div, Tbody};
 use leptos::prelude::*;
 
 use crate::app::App;
 use crate::view::Tab;
 use accel_worker::protocol::Scored;
 
-/// Rows of the score table shown at once.
-const PAGE_ROWS: u64 = 20;
+/// Rows of the score table in sight.
+const ROWS: u64 = 20;
+/// Height of a row in pixels, as the style sheet has it.
+const ROW_PX: u64 = 32;
+/// The most pixels that browsers scroll; where there are more rows, a pixel stands for several.
+const MOST_PX: u64 = 8_000_000;
 
-/// The scores of accesses, which the worker hands out page by page.
+/// The scores of accesses, which the worker hands out as they come into sight.
 pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let order = RwSignal::new(Order::Score);
     let start = RwSignal::new(0u64);
@@ -25,7 +29,7 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     Effect::new(move |_| {
         if app.view.tab.get() == Tab::Scores {
             let wanted = Wanted { order: order.get(), part: app.view.part.get(), tensor: tensor.get() };
-            app.engine.ask_records(wanted, start.get(), PAGE_ROWS);
+            app.engine.ask_records(wanted, start.get(), ROWS);
         }
     });
     let row = |r: Scored| {
@@ -55,20 +59,34 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
     let rows = NodeRef::<Tbody>::new();
     show_in(rows, move || Some(app.engine.records.get().1.into_iter().map(row).collect_view()));
     let total = move || app.engine.records.with(|(total, _)| *total);
-    let last_start = move || total().saturating_sub(1) / PAGE_ROWS * PAGE_ROWS;
+    let last_start = move || total().saturating_sub(ROWS);
+    // What there is to scroll, beside the rows in sight.
+    let height_px = move || (last_start() * ROW_PX).min(MOST_PX);
+    let place = NodeRef::<Div>::new();
+    let scrolled = move |_| {
+        let Some(place) = place.get_untracked() else { return };
+        let share = f64::from(place.scroll_top()) / untrack(height_px).max(1) as f64;
+        start.set((share.min(1.0) * untrack(last_start) as f64).round() as u64);
+    };
+    let to_top = move || {
+        start.set(0);
+        if let Some(place) = place.get_untracked() {
+            place.set_scroll_top(0);
+        }
+    };
     let range = move || match total() {
         0 => "none".to_owned(),
         total => format!(
             "{}–{} of {}",
             format_count(start.get() + 1),
-            format_count((start.get() + PAGE_ROWS).min(total)),
+            format_count((start.get() + ROWS).min(total)),
             format_count(total)
         ),
     };
     let by = move |which: Order| {
         move |_| {
             order.set(which);
-            start.set(0);
+            to_top();
         }
     };
     view! {
@@ -120,13 +138,20 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
                         placeholder="part of its name"
                         on:input:target=move |event| {
                             tensor.set(event.target().value());
-                            start.set(0);
+                            to_top();
                         }
                     />
                 </label>
             </div>
-            <div class="scroll" tabindex="0" role="region" aria-label="Eviction scores">
-                <table id="scores">
+            <div
+                class="scroll rows"
+                tabindex="0"
+                role="region"
+                aria-label="Eviction scores"
+                node_ref=place
+                on:scroll=scrolled
+            >
+                <table id="scores" aria-rowcount=move || (total() + 1).to_string()>
                     <thead>
                         <tr>
                             <th scope="col">"Access"</th>
@@ -149,28 +174,13 @@ pub(super) fn scores(app: App, outcome: &Outcome) -> Built {
                     </thead>
                     <tbody node_ref=rows></tbody>
                 </table>
+                <div style:height=move || format!("{}px", height_px())></div>
             </div>
-            <div class="bar">
-                <button
-                    type="button"
-                    class="quiet"
-                    disabled=yes(move || gone() || start.get() == 0)
-                    on:click=move |_| start.update(|s| *s = s.saturating_sub(PAGE_ROWS))
-                >
-                    "Previous"
-                </button>
-                <span>{Signal::derive(range)}</span>
-                <button
-                    type="button"
-                    class="quiet"
-                    disabled=yes(move || gone() || start.get() >= last_start())
-                    on:click=move |_| start.update(|s| *s += PAGE_ROWS)
-                >
-                    "Next"
-                </button>
-            </div>
+            <p class="hint" id="scores-range">
+                {Signal::derive(range)}
+            </p>
             <p class="hint" hidden=yes(move || !gone())>
-                "The accesses behind these results are gone: run again to page through them."
+                "The accesses behind these results are gone: run again to see more of them."
             </p>
         </section>
     }

@@ -103,6 +103,14 @@ impl Canvas<'_> {
         self.0.draw(&DashedPathElement::new(points, dash.0, dash.1, colour.stand_in(false, 2)))
     }
 
+    /// The line number `i` of one of two things that are compared: that of the second is dashed.
+    pub fn pair(&self, points: Vec<(i32, i32)>, i: usize, second: bool) -> Result<(), Failure> {
+        match second {
+            false => self.line(points, Colour::series(i), 2),
+            true => self.0.draw(&DashedPathElement::new(points, 6, 4, Colour::series(i).stand_in(false, 2))),
+        }
+    }
+
     /// The filled area inside `points`.
     pub fn area(&self, points: Vec<(i32, i32)>, colour: Colour) -> Result<(), Failure> {
         self.0.draw(&Polygon::new(points, colour.stand_in(true, 1)))

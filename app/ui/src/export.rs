@@ -76,10 +76,20 @@ pub fn menu(name: &'static str, label: &str, place: Option<NodeRef<Div>>, rows: 
 
 /// Saves `content` as the file `name`.
 pub fn save(name: &str, kind: &str, content: &str) {
+    save_part(name, kind, &content.into());
+}
+
+/// Saves `bytes` as the file `name`.
+pub fn save_bytes(name: &str, bytes: &[u8]) {
+    save_part(name, "application/octet-stream", &js_sys::Uint8Array::from(bytes).into());
+}
+
+/// Saves a text or bytes as the file `name`.
+fn save_part(name: &str, kind: &str, content: &JsValue) {
     let options = BlobPropertyBag::new();
     options.set_type(kind);
-    let parts = js_sys::Array::of1(&content.into());
-    if let Ok(blob) = Blob::new_with_str_sequence_and_options(&parts, &options) {
+    let parts = js_sys::Array::of1(content);
+    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options) {
         save_blob(name, &blob);
     }
 }

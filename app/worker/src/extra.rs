@@ -66,11 +66,19 @@ impl Extra {
         self.call("views", &Array::of1(&Uint8Array::from(trace)))
     }
 
+    /// A trace as a file.
+    pub(crate) fn write(&self, trace: &[u8], format: &str) -> Answer {
+        let arguments: [JsValue; 2] = [Uint8Array::from(trace).into(), format.into()];
+        self.call("write", &arguments.into_iter().collect())
+    }
+
     /// A trace beside a profile or a file.
     pub(crate) fn compare(&self, trace: &[u8], profile: &str, name: &str, bytes: &Uint8Array) -> Answer {
-        let nothing = Function::new_no_args("");
+        // A function of a text would be against the policy of the page.
+        let silent = Closure::<dyn Fn(f64, f64)>::new(|_, _| {});
+        let silent = silent.as_ref().clone();
         let arguments: [JsValue; 5] =
-            [Uint8Array::from(trace).into(), profile.into(), name.into(), bytes.into(), nothing.into()];
+            [Uint8Array::from(trace).into(), profile.into(), name.into(), bytes.into(), silent];
         self.call("compare", &arguments.into_iter().collect())
     }
 }

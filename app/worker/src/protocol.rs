@@ -12,11 +12,12 @@ use js_sys::{Array, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast as _, JsValue};
+use web_sys::Blob;
 
 /// To the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Keep the bytes that come along.
+    /// Keep the file that comes along.
     File {
         /// The file's name.
         name: String,
@@ -72,6 +73,11 @@ pub enum Request {
     Traffic {
         /// The recipe as JSON.
         recipe: String,
+    },
+    /// Write that trace as a file.
+    Write {
+        /// The name of the format.
+        format: String,
     },
     /// Compare that trace with a profile, or, where the name is empty, with the file.
     Compare {
@@ -180,6 +186,13 @@ pub enum Reply {
         /// What the module answered.
         answer: Answer,
     },
+    /// The trace as a file: its bytes, and what the format does not keep.
+    Written {
+        /// The name of the format.
+        format: String,
+        /// What the module answered.
+        answer: Answer,
+    },
     /// The trace beside a reference ([`Realism`](accel_core::validate::realism::Realism)), or why not.
     Compared {
         /// What the module answered.
@@ -196,12 +209,16 @@ pub fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Error> {
     postcard::from_bytes::<Result<T, Error>>(&answer?).map_err(broken)?
 }
 
-/// A recipe as JSON, its outcome and its curves, as they lie beside the page for its first visitors.
+/// What lies beside the page for its first visitors: a recipe as JSON, its outcome and its curves; and for each scenario,
+/// what the best policy misses as memory grows, in 255ths of the bytes requested.
+pub type First = (String, Outcome, Curves, Vec<Vec<u8>>);
+
+/// The content of what lies beside the page.
 ///
 /// # Errors
 ///
 /// Where they are of another version.
-pub fn first_answer(bytes: &[u8]) -> Result<(String, Outcome, Curves), Error> {
+pub fn first_answer(bytes: &[u8]) -> Result<First, Error> {
     postcard::from_bytes(bytes).map_err(|_| Error::Internal("unreadable first answer".into()))
 }
 
@@ -224,8 +241,8 @@ pub struct Scored {
     pub score: f64,
 }
 
-/// A message, and the bytes that come along.
-pub fn pack(message: &impl Serialize, file: Option<&Uint8Array>) -> Result<JsValue, Error> {
+/// A message, and the file that comes along: not its bytes, which are read where they are needed.
+pub fn pack(message: &impl Serialize, file: Option<&Blob>) -> Result<JsValue, Error> {
     let bytes = postcard::to_allocvec(message).map_err(|e| Error::Internal(e.to_string()))?;
     let packed = Array::of1(&Uint8Array::from(bytes.as_slice()));
     if let Some(file) = file {
@@ -234,8 +251,8 @@ pub fn pack(message: &impl Serialize, file: Option<&Uint8Array>) -> Result<JsVal
     Ok(packed.into())
 }
 
-/// The message in `data`, and the bytes that came along.
-pub fn unpack<T: DeserializeOwned>(data: JsValue) -> Result<(T, Option<Uint8Array>), Error> {
+/// The message in `data`, and the file that came along.
+pub fn unpack<T: DeserializeOwned>(data: JsValue) -> Result<(T, Option<Blob>), Error> {
     let broken = || Error::Internal("unreadable message between page and worker".into());
     let packed: Array = data.dyn_into().map_err(|_| broken())?;
     let bytes: Uint8Array = packed.get(0).dyn_into().map_err(|_| broken())?;

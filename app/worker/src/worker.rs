@@ -18,7 +18,7 @@ use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
+use web_sys::{Blob, DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
 use crate::extra;
 
@@ -36,7 +36,7 @@ const PATIENCE_S: f64 = 600.0;
 /// What the worker keeps between messages.
 #[derive(Default)]
 struct State {
-    file: RefCell<Option<(String, Uint8Array)>>,
+    file: RefCell<Option<(String, Blob)>>,
     finished: RefCell<Option<Finished>>,
     /// The newest run; an older one stops when it sees another number here.
     newest: Cell<u32>,
@@ -55,13 +55,13 @@ fn send(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
 }
 
 fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) {
-    let (request, bytes) = match unpack::<Request>(data) {
+    let (request, file) = match unpack::<Request>(data) {
         Ok(message) => message,
         Err(error) => return send(scope, &Reply::Failed { id: state.newest.get(), error }),
     };
     match request {
         Request::File { name } => {
-            *state.file.borrow_mut() = bytes.map(|bytes| (name, bytes));
+            *state.file.borrow_mut() = file.map(|file| (name, file));
         }
         Request::Cancel => {
             state.newest.set(0);
@@ -142,6 +142,13 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
         Request::Traffic { recipe } => {
             let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move { send(&scope, &Reply::Traffic { answer: traffic(&state, &recipe).await }) });
+        }
+        Request::Write { format } => {
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move {
+                let answer = write(&state, &format).await;
+                send(&scope, &Reply::Written { format, answer });
+            });
         }
         Request::Compare { profile } => {
             let (scope, state) = (scope.clone(), Rc::clone(state));
@@ -302,6 +309,20 @@ fn next_step(accesses: usize, took_ms: f64) -> usize {
     ((accesses as f64 * factor) as usize).max(FIRST_STEP)
 }
 
+/// Name and bytes of the file that was given last; empty where there is none. Nobody keeps the bytes: they are read again.
+async fn bytes_of_file(state: &State) -> Result<(String, Uint8Array), Error> {
+    let Some((name, file)) = state.file.borrow().clone() else {
+        return Ok((String::new(), Uint8Array::new_with_length(0)));
+    };
+    match JsFuture::from(file.array_buffer()).await {
+        Ok(bytes) => Ok((name, Uint8Array::new(&bytes))),
+        Err(_) => {
+            let problem = "the browser cannot read it any more: it was moved or changed, or memory is short";
+            Err(Error::input(name, Place::Whole, problem, "Drop it again"))
+        }
+    }
+}
+
 /// The trace of a recipe that needs the file `name`.
 async fn read_file(
     scope: &DedicatedWorkerGlobalScope,
@@ -310,18 +331,15 @@ async fn read_file(
     recipe: &Recipe,
     name: &str,
 ) -> Result<Trace, Error> {
-    let bytes = {
-        let file = state.file.borrow();
-        let bytes = file.as_ref().filter(|(known, _)| known == name).map(|(_, bytes)| bytes.clone());
-        bytes.ok_or_else(|| {
-            Error::input(
-                name,
-                Place::Whole,
-                "this experiment reads a file that the page does not have",
-                "Drop the file on the page, or choose it under Trace file",
-            )
-        })?
-    };
+    let (known, bytes) = bytes_of_file(state).await?;
+    if known != name {
+        return Err(Error::input(
+            name,
+            Place::Whole,
+            "this experiment reads a file that the page does not have",
+            "Drop the file on the page, or choose it under Trace file",
+        ));
+    }
     let workload = serde_json::to_string(&recipe.workload).map_err(|e| Error::Internal(e.to_string()))?;
     let extra = extra::load().await?;
     let report = {
@@ -334,19 +352,26 @@ async fn read_file(
     extra.trace(&workload, (recipe.seed, recipe.memory.capacity_bytes), name, &bytes, &report)
 }
 
+/// The last trace, as the module reads it.
+fn trace(state: &State) -> Result<Vec<u8>, Error> {
+    let packed = |finished: &Finished| postcard::to_allocvec(finished.trace());
+    with(state, |finished| packed(finished).map_err(|e| Error::Internal(e.to_string())))
+}
+
+/// The last trace as a file.
+async fn write(state: &State, format: &str) -> Answer {
+    let trace = trace(state)?;
+    extra::load().await?.write(&trace, format)
+}
+
 /// The answer of the module to a question about the last trace: its views, or how it compares with a profile.
 async fn ask(state: &State, profile: Option<&str>) -> Answer {
-    let trace = {
-        let finished = state.finished.borrow();
-        let finished = finished.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?;
-        postcard::to_allocvec(finished.trace()).map_err(|e| Error::Internal(e.to_string()))?
-    };
+    let trace = trace(state)?;
     let extra = extra::load().await?;
     match profile {
         None => extra.views(&trace),
         Some(profile) => {
-            let file = state.file.borrow().clone();
-            let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
+            let (name, bytes) = bytes_of_file(state).await?;
             extra.compare(&trace, profile, &name, &bytes)
         }
     }
@@ -356,8 +381,7 @@ async fn ask(state: &State, profile: Option<&str>) -> Answer {
 async fn traffic(state: &State, recipe: &str) -> Answer {
     let workload = Recipe::from_json("recipe", recipe.as_bytes())?.workload;
     let workload = serde_json::to_string(&workload).map_err(|e| Error::Internal(e.to_string()))?;
-    let file = state.file.borrow().clone();
-    let (name, bytes) = file.unwrap_or_else(|| (String::new(), Uint8Array::new_with_length(0)));
+    let (name, bytes) = bytes_of_file(state).await?;
     let silent = Closure::<dyn Fn(f64, f64)>::new(|_, _| {});
     extra::load().await?.traffic(&workload, &name, &bytes, &silent)
 }
