@@ -7,6 +7,8 @@ mod browser;
 mod browser_delivery;
 #[cfg(feature = "browser")]
 mod browser_instrument;
+#[cfg(feature = "browser")]
+mod browser_tabs;
 mod contributing;
 mod real_data;
 mod rest;

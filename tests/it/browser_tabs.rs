@@ -1,0 +1,169 @@
+//! The other tabs, and the form on a phone.
+
+use accel_core::import::input::Input;
+use accel_core::import::{self, Format};
+use accel_core::progress::Unattended;
+use accel_core::recipe::{Recipe, Workload};
+use accel_core::run::run;
+use accel_core::units::format_bytes;
+use accel_core::workload::synthetic::Synthetic;
+use accel_tests::browser::Browser;
+use serde_json::{Value, json};
+
+use crate::browser::{show_tab, wait_for_prediction};
+
+fn synthetic() -> Recipe {
+    let mut recipe = Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() };
+    recipe.memory.capacity_bytes = 64_000_000;
+    recipe
+}
+
+/// The trace is saved in each format that is written, and the core reads the same back.
+#[tokio::test]
+async fn a_trace_is_saved_in_every_format() {
+    let browser = Browser::start(1280, 1400).await;
+    let recipe = synthetic();
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    show_tab(&browser, "Trace").await;
+    browser
+        .script(
+            "window.saved = []; const make = URL.createObjectURL;
+             URL.createObjectURL = (blob) => {
+                 blob.arrayBuffer().then((bytes) => window.saved.push([...new Uint8Array(bytes)]));
+                 return make(blob);
+             };
+             return true",
+        )
+        .await;
+    let native = recipe.trace(None).unwrap();
+    for (i, format) in Format::all().filter(|format| format.writable()).enumerate() {
+        browser.find(&format!("#save-format option[value='{i}']")).await.click().await.unwrap();
+        browser.find("#save").await.click().await.unwrap();
+        browser.wait_for(format.name(), &format!("return window.saved.length === {}", i + 1)).await;
+        let bytes: Vec<u8> =
+            serde_json::from_value(browser.script(&format!("return window.saved[{i}]")).await).unwrap();
+        assert!(bytes == import::write(format, &native).unwrap(), "{}", format.name());
+        let again = import::read(format, &Input::new("trace", &bytes), None, &mut Unattended).unwrap();
+        assert_eq!(again.summary().accesses, native.summary().accesses, "{}", format.name());
+        let told = browser.script("return document.querySelector('#save-trace [role=status]').innerText").await;
+        for lost in import::lost(format, &native) {
+            assert!(told.as_str().unwrap().contains(&lost), "{}: {told}", format.name());
+        }
+    }
+    browser.end().await;
+}
+
+/// Of the scores only those in sight are made; what is scrolled to is what the core has there.
+#[tokio::test]
+async fn scores_are_scrolled() {
+    let browser = Browser::start(1280, 1400).await;
+    let recipe = synthetic();
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    show_tab(&browser, "Scores").await;
+    let rows = "return [...document.querySelectorAll('#scores tbody tr')].map((row) => row.children[0].innerText)";
+    let count = "return document.querySelectorAll('#scores tbody tr').length === 20";
+    browser.wait_for("rows", count).await;
+    browser.script("document.querySelectorAll('[name=order]')[1].click(); return true").await;
+    let begins_with = |number: u64| {
+        format!("return document.querySelector('#scores tbody td')?.innerText.replaceAll(',', '') === '{number}'")
+    };
+    browser.wait_for("the order of the trace", &begins_with(0)).await;
+    browser.script("document.querySelector('.rows').scrollTop = 50 * 32; return true").await;
+    browser.wait_for("the row scrolled to", &begins_with(50)).await;
+    browser.script("document.querySelector('.rows').scrollTop = 1e9; return true").await;
+    let accesses = recipe.trace(None).unwrap().summary().accesses;
+    browser.wait_for("the last rows", &begins_with(accesses - 20)).await;
+    let shown = browser.script(rows).await;
+    let last = shown.as_array().unwrap().last().unwrap().as_str().unwrap().replace(',', "");
+    assert_eq!(last, (accesses - 1).to_string());
+    browser.end().await;
+}
+
+/// Curves and bars of two experiments are drawn together, without being asked for.
+#[tokio::test]
+async fn curves_and_bars_are_compared() {
+    let browser = Browser::start(1280, 1400).await;
+    let a = synthetic();
+    browser.open(&format!("#{}", a.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    let drawn = "return !!document.querySelector('#curve-chart svg')";
+    browser.wait_for("the curve of A", drawn).await;
+    show_tab(&browser, "Compare").await;
+    browser.find("#pin").await.click().await.unwrap();
+    browser.type_into("batch_size", "2").await;
+    browser.type_into("seed", "43").await;
+    browser.find("#run").await.click().await.unwrap();
+    let lines = "return document.querySelectorAll('#compared-chart svg polyline, #compared-chart svg line').length > 6
+        && document.querySelector('#differences')?.innerText.includes('seed')";
+    browser.wait_for("the curves of both", lines).await;
+    let mut b = a.clone();
+    b.seed = 43;
+    let [of_a, of_b] = [&a, &b].map(|recipe| run(recipe, &mut Unattended).unwrap());
+    let bars = browser.script("return [...document.querySelectorAll('.pairs li')].map((row) => [row.children[0].innerText, row.children[2].innerText])").await;
+    let wanted: Vec<[String; 2]> = of_a
+        .runs
+        .iter()
+        .zip(&of_b.runs)
+        .flat_map(|(a, b)| [["A".into(), format_bytes(a.miss_bytes)], ["B".into(), format_bytes(b.miss_bytes)]])
+        .collect();
+    assert_eq!(bars, json!(wanted));
+    browser.end().await;
+}
+
+/// A parameter of a kernel is a slider, and what it sets stands in the form.
+#[tokio::test]
+async fn parameters_of_a_kernel_are_sliders() {
+    let browser = Browser::start(1280, 1400).await;
+    browser.open("#kernel").await;
+    wait_for_prediction(&browser, "done").await;
+    let slide = "const slider = [...document.querySelectorAll('.slide')].find((s) => s.innerText.startsWith('K')).querySelector('input');
+        slider.value = 6; slider.dispatchEvent(new Event('input', { bubbles: true }));
+        slider.dispatchEvent(new Event('change', { bubbles: true })); return true";
+    browser.script(slide).await;
+    browser
+        .wait_for("the prediction for K = 64", "return document.querySelector('#assumptions')?.innerText.length > 0 && document.querySelector('#kernel-results').innerText.includes('K = 64')")
+        .await;
+    assert_eq!(browser.script("return document.querySelector('#defines').value").await, "K=64");
+    browser.end().await;
+}
+
+/// On a phone results come first; a chip opens the form as a sheet, Run and Escape shut it.
+#[tokio::test]
+async fn on_a_phone_the_form_is_a_sheet() {
+    let browser = Browser::start(500, 900).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    let shown = "return getComputedStyle(document.querySelector('#experiment')).visibility === 'visible'";
+    let hidden = "return getComputedStyle(document.querySelector('#experiment')).visibility === 'hidden'";
+    browser.wait_for("no form", hidden).await;
+    let chip = "[...document.querySelectorAll('.chip')].find((chip) => chip.innerText.trim() === '8GiB').click(); return true";
+    browser.script(chip).await;
+    browser.wait_for("the form", shown).await;
+    browser.wait_for("the field", "return document.activeElement.id === 'capacity_bytes'").await;
+    browser.type_into("capacity_bytes", "6GB").await;
+    browser.find(".sheet button[type=submit]").await.click().await.unwrap();
+    browser.wait_for("no form again", hidden).await;
+    browser
+        .wait_for("6 GB", "return document.querySelector('caption')?.innerText.includes('6,000,000,000 bytes')")
+        .await;
+    browser.script("document.querySelector('.chip').click(); return true").await;
+    browser.wait_for("the form again", shown).await;
+    browser.script("dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' })); return true").await;
+    browser.wait_for("no form at last", hidden).await;
+    browser.end().await;
+}
+
+/// Each question has a curve; a click runs it.
+#[tokio::test]
+async fn questions_have_a_curve() {
+    let browser = Browser::start(1280, 900).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    let curves = "return [...document.querySelectorAll('.question .spark polyline')].map((line) => line.getAttribute('points').split(' ').length)";
+    let Value::Array(points) = browser.script(curves).await else { panic!("no list") };
+    assert_eq!(points.len(), accel_core::scenarios::SCENARIOS.len());
+    assert!(points.iter().all(|points| points.as_u64().unwrap() >= 8), "{points:?}");
+    browser.end().await;
+}
