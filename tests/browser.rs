@@ -46,16 +46,19 @@ impl Browser {
         Self::with(Host::of_folder(page_folder()), "some/folder/", &[&format!("--window-size={width},{height}")]).await
     }
 
+    /// Starts Firefox with the page under /some/folder/ on a static host; none where it is not installed.
+    pub async fn firefox() -> Option<Self> {
+        let firefox = std::env::var_os("FIREFOX")?;
+        let mut capabilities = DesiredCapabilities::firefox();
+        capabilities.set_headless().unwrap();
+        capabilities.set_firefox_binary(firefox.to_str().unwrap()).unwrap();
+        let host = Host::of_folder(page_folder());
+        let profile = tempfile::tempdir().unwrap();
+        Some(Self::driven("GECKODRIVER", capabilities, (host, "some/folder/"), profile).await)
+    }
+
     /// Starts a browser with further arguments and the page at `path` of `host`.
     pub async fn with(host: Host, path: &str, arguments: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let process = Command::new(required("CHROMEDRIVER"))
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver starts");
         let profile = tempfile::tempdir().unwrap();
         let mut capabilities = DesiredCapabilities::chrome();
         capabilities.set_binary(required("CHROME").to_str().unwrap()).unwrap();
@@ -77,6 +80,22 @@ impl Browser {
             capabilities.add_arg(argument).unwrap();
         }
         capabilities.set_browser_log_level(LoggingPrefsLogLevel::All).unwrap();
+        Self::driven("CHROMEDRIVER", capabilities, (host, path), profile).await
+    }
+
+    /// A browser by the driver that `variable` names.
+    async fn driven<C>(variable: &str, capabilities: C, (host, path): (Host, &str), profile: tempfile::TempDir) -> Self
+    where
+        C: Clone + Into<thirtyfour::Capabilities>,
+    {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let process = Command::new(required(variable))
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the driver starts");
         let url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
         accel_model::client::choose_tls();
@@ -180,6 +199,11 @@ impl Browser {
     pub async fn end(self) {
         let errors = self.console_errors().await;
         assert!(errors.is_empty(), "the browser's console shows errors: {errors:#?}");
+        self.quit().await;
+    }
+
+    /// Closes a browser that tells nothing of its console, as Firefox does not.
+    pub async fn quit(self) {
         self.driver.quit().await.unwrap();
     }
 }

@@ -6,6 +6,8 @@ mod browser;
 #[cfg(feature = "browser")]
 mod browser_delivery;
 #[cfg(feature = "browser")]
+mod browser_firefox;
+#[cfg(feature = "browser")]
 mod browser_instrument;
 #[cfg(feature = "browser")]
 mod browser_tabs;

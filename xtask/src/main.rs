@@ -142,6 +142,10 @@ fn wants_a_model(arguments: &[String]) -> bool {
 fn in_a_browser(shell: &Shell, page: &Path, browser: &Browser, cargo: &[&str]) -> Run {
     let run = shell.cargo(cargo.iter().copied()).env("ACCEL_PAGE", page);
     let run = run.env("CHROME", &browser.chrome).env("CHROMEDRIVER", &browser.driver);
+    let run = match &browser.firefox {
+        Some([firefox, driver]) => run.env("FIREFOX", firefox).env("GECKODRIVER", driver),
+        None => run,
+    };
     match &browser.axe {
         Some(axe) => run.env("ACCEL_AXE", axe),
         None => run,

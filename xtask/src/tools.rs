@@ -15,7 +15,9 @@ const BINARYEN: &str = "binaryen@132.0.0";
 const ESBUILD: &str = "esbuild@0.28.2";
 
 /// What formats `view!`.
-const LEPTOSFMT: &str = "0.1.33";
+const LEPTOSFMT: (&str, &str) = ("leptosfmt", "0.1.33");
+/// What drives Firefox.
+const GECKODRIVER: (&str, &str) = ("geckodriver", "0.37.1");
 
 /// What makes the page small.
 pub(crate) struct Optimisers {
@@ -53,16 +55,20 @@ pub(crate) fn wasm_target(shell: &Shell) -> anyhow::Result<()> {
 
 /// The formatter of `view!`, installed where it is missing.
 pub(crate) fn leptosfmt(shell: &Shell) -> anyhow::Result<PathBuf> {
+    from_cargo(shell, LEPTOSFMT)
+}
+
+/// A program that cargo builds, installed where it is missing.
+fn from_cargo(shell: &Shell, (name, version): (&str, &str)) -> anyhow::Result<PathBuf> {
     let folder = folder(shell);
-    let program = folder.join("bin").join(exe("leptosfmt"));
+    let program = folder.join("bin").join(exe(name));
     let printed = shell.command(&program).arg("--version").output();
-    if printed.is_some_and(|text| text.split_whitespace().any(|word| word == LEPTOSFMT)) {
+    if printed.is_some_and(|text| text.split_whitespace().any(|word| word == version)) {
         return Ok(program);
     }
-    println!("      installing leptosfmt {LEPTOSFMT} into {} (a minute or two, once)", folder.display());
+    println!("      installing {name} {version} into {} (a minute or two, once)", folder.display());
     let build = folder.join("build");
-    let cargo =
-        shell.cargo(["install", "leptosfmt", "--version", LEPTOSFMT, "--locked", "--force", "--root"]).arg(&folder);
+    let cargo = shell.cargo(["install", name, "--version", version, "--locked", "--force", "--root"]).arg(&folder);
     // Built to be built quickly.
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_TARGET_DIR", &build).run()?;
     // Only the program is needed from here on.
@@ -97,15 +103,17 @@ pub(crate) struct Browser {
     pub(crate) chrome: PathBuf,
     /// The driver's program.
     pub(crate) driver: PathBuf,
+    /// Firefox and its driver, where Firefox is installed.
+    pub(crate) firefox: Option<[PathBuf; 2]>,
     /// The script of axe, which finds what keeps people from using a page; none where npm is missing.
     pub(crate) axe: Option<PathBuf>,
 }
 
 /// Finds Chromium and its driver, or installs them where the system's packages allow it.
 pub(crate) fn browser(shell: &Shell) -> anyhow::Result<Browser> {
-    let axe = axe(shell)?;
+    let (axe, firefox) = (axe(shell)?, firefox(shell)?);
     if let Some(found) = find_browser() {
-        return Ok(Browser { axe, ..found });
+        return Ok(Browser { axe, firefox, ..found });
     }
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| line == "ID=debian");
@@ -117,7 +125,7 @@ pub(crate) fn browser(shell: &Shell) -> anyhow::Result<Browser> {
         shell.command("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive").run()?;
     }
     match find_browser() {
-        Some(found) => Ok(Browser { axe, ..found }),
+        Some(found) => Ok(Browser { axe, firefox, ..found }),
         None => bail!(
             "the browser tests need Chromium (or Chrome) and chromedriver of the same version.\n\
              Debian: apt-get install chromium chromium-driver\n\
@@ -145,10 +153,26 @@ fn axe(shell: &Shell) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(script))
 }
 
+/// A program that a variable names.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
+}
+
+/// Firefox, where it is installed, and its driver, which cargo builds where it is missing.
+fn firefox(shell: &Shell) -> anyhow::Result<Option<[PathBuf; 2]>> {
+    let Some(firefox) = named("FIREFOX").or_else(|| find("firefox-esr")).or_else(|| find("firefox")) else {
+        return Ok(None);
+    };
+    let driver = match named("GECKODRIVER").or_else(|| find("geckodriver")) {
+        Some(driver) => driver,
+        None => from_cargo(shell, GECKODRIVER)?,
+    };
+    Ok(Some([firefox, driver]))
+}
+
 fn find_browser() -> Option<Browser> {
-    let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let first = |names: &[&str]| names.iter().find_map(|name| find(name));
     let chrome = named("CHROME").or_else(|| first(&["chromium", "chromium-browser", "google-chrome", "chrome"]))?;
     let driver = named("CHROMEDRIVER").or_else(|| first(&["chromedriver"]))?;
-    Some(Browser { chrome, driver, axe: None })
+    Some(Browser { chrome, driver, firefox: None, axe: None })
 }

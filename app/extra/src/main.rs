@@ -6,7 +6,7 @@
 use accel_core::closed;
 use accel_core::error::{Error, Place};
 use accel_core::import::input::Input;
-use accel_core::import::{self, Format};
+use accel_core::import::{self, Format, Records};
 use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::Trace;
@@ -63,6 +63,17 @@ pub fn trace(
             workload.trace_with((seed, capacity_bytes), &Input::new(name, bytes), &mut ToWorker(report))?;
         Ok(trace)
     }))
+}
+
+/// How the records of a file that begins with `head` follow one another: bytes of each, 1 where they are lines, 0 where
+/// nobody knows.
+#[wasm_bindgen]
+pub fn records(head: &[u8]) -> u32 {
+    match Records::of(head) {
+        Some(Records::Bytes(bytes)) => bytes as u32,
+        Some(Records::Lines) => 1,
+        None => 0,
+    }
 }
 
 /// The traffic of the operators of a workload (as JSON) by the size of fast memory; `bytes` are the file that it needs.

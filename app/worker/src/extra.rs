@@ -49,6 +49,14 @@ impl Extra {
         protocol::read(self.call("trace", &arguments.into_iter().collect()))
     }
 
+    /// How the records of a file that begins with `head` follow one another: bytes of each, 1 where they are lines, 0
+    /// where nobody knows.
+    pub(crate) fn records(&self, head: &Uint8Array) -> u32 {
+        let records: Result<Function, _> = Reflect::get(&self.0, &"records".into()).and_then(JsCast::dyn_into);
+        let answer = records.and_then(|records| records.call1(&JsValue::NULL, head));
+        answer.ok().and_then(|bytes| bytes.as_f64()).unwrap_or_default() as u32
+    }
+
     /// The traffic of the operators of a workload with its file.
     pub(crate) fn traffic(
         &self,

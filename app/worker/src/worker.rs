@@ -311,15 +311,48 @@ fn next_step(accesses: usize, took_ms: f64) -> usize {
 
 /// Name and bytes of the file that was given last; empty where there is none. Nobody keeps the bytes: they are read again.
 async fn bytes_of_file(state: &State) -> Result<(String, Uint8Array), Error> {
-    let Some((name, file)) = state.file.borrow().clone() else {
-        return Ok((String::new(), Uint8Array::new_with_length(0)));
+    match state.file.borrow().clone() {
+        Some((name, file)) => Ok((name.clone(), bytes_of(&name, &file, 0.0, file.size()).await?)),
+        None => Ok((String::new(), Uint8Array::new_with_length(0))),
+    }
+}
+
+/// A part of a file.
+async fn bytes_of(name: &str, file: &Blob, from: f64, to: f64) -> Result<Uint8Array, Error> {
+    let part = file.slice_with_f64_and_f64(from, to).map(|part| JsFuture::from(part.array_buffer()));
+    let bytes = match part {
+        Ok(part) => part.await,
+        Err(error) => Err(error),
     };
-    match JsFuture::from(file.array_buffer()).await {
-        Ok(bytes) => Ok((name, Uint8Array::new(&bytes))),
-        Err(_) => {
-            let problem = "the browser cannot read it any more: it was moved or changed, or memory is short";
-            Err(Error::input(name, Place::Whole, problem, "Drop it again"))
+    bytes.map(|bytes| Uint8Array::new(&bytes)).map_err(|_| {
+        let problem = "the browser cannot read it any more: it was moved or changed, or memory is short";
+        Error::input(name, Place::Whole, problem, "Drop it again")
+    })
+}
+
+/// Bytes of a file that tell how its records follow one another, and bytes that are looked through at once for lines.
+const HEAD_BYTES: f64 = 65_536.0;
+const PIECE_BYTES: f64 = 8e6;
+/// Lines that may be heads or remarks.
+const SPARE_LINES: u64 = 1000;
+
+/// Where the first `accesses` of a file end: all that need be held of it. Its size where nobody knows.
+async fn end_of(name: &str, file: &Blob, accesses: u64, extra: &extra::Extra) -> Result<f64, Error> {
+    let head = bytes_of(name, file, 0.0, HEAD_BYTES).await?;
+    match extra.records(&head) {
+        0 => Ok(file.size()),
+        1 => {
+            let (mut at, mut lines) = (0.0, 0);
+            while at < file.size() && lines < accesses.saturating_add(SPARE_LINES) {
+                let piece = bytes_of(name, file, at, at + PIECE_BYTES).await?.to_vec();
+                lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let is_last = at + piece.len() as f64 >= file.size();
+                let whole_lines = piece.iter().rposition(|byte| *byte == b'\n').filter(|_| !is_last);
+                at += whole_lines.map_or(piece.len(), |last| last + 1) as f64;
+            }
+            Ok(at)
         }
+        bytes => Ok((f64::from(bytes) * accesses as f64).min(file.size())),
     }
 }
 
@@ -331,15 +364,11 @@ async fn read_file(
     recipe: &Recipe,
     name: &str,
 ) -> Result<Trace, Error> {
-    let (known, bytes) = bytes_of_file(state).await?;
-    if known != name {
-        return Err(Error::input(
-            name,
-            Place::Whole,
-            "this experiment reads a file that the page does not have",
-            "Drop the file on the page, or choose it under Trace file",
-        ));
-    }
+    let known = state.file.borrow().clone().filter(|(known, _)| known == name);
+    let (_, file) = known.ok_or_else(|| {
+        let problem = "this experiment reads a file that the page does not have";
+        Error::input(name, Place::Whole, problem, "Drop the file on the page, or choose it under Trace file")
+    })?;
     let workload = serde_json::to_string(&recipe.workload).map_err(|e| Error::Internal(e.to_string()))?;
     let extra = extra::load().await?;
     let report = {
@@ -349,7 +378,20 @@ async fn read_file(
             send(&scope, &Reply::Progress { id, done, total, what: "reading".into() });
         })
     };
-    extra.trace(&workload, (recipe.seed, recipe.memory.capacity_bytes), name, &bytes, &report)
+    let made_with = (recipe.seed, recipe.memory.capacity_bytes);
+    if let Some(accesses) = recipe.measure.requests {
+        let end = end_of(name, &file, accesses, &extra).await?;
+        if end < file.size() {
+            let bytes = bytes_of(name, &file, 0.0, end).await?;
+            // Where a record takes several lines, or many lines are remarks, the beginning is not enough.
+            match extra.trace(&workload, made_with, name, &bytes, &report) {
+                Ok(trace) if trace.accesses().len() as u64 >= accesses => return Ok(trace),
+                _ => {}
+            }
+        }
+    }
+    let bytes = bytes_of(name, &file, 0.0, file.size()).await?;
+    extra.trace(&workload, made_with, name, &bytes, &report)
 }
 
 /// The last trace, as the module reads it.

@@ -124,6 +124,11 @@ pub fn unpack<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a
     Ok(compression.open(source))
 }
 
+/// Whether a file that begins like this has to be unpacked.
+pub(super) fn is_packed(head: &[u8]) -> bool {
+    Compression::of(head) != Compression::None
+}
+
 /// The mark that some editors put before UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 

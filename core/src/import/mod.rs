@@ -272,6 +272,30 @@ impl Format {
     }
 }
 
+/// Where the first accesses of a trace end in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// Each takes so many bytes.
+    Bytes(u64),
+    /// Each is a line; heads and remarks are lines as well.
+    Lines,
+}
+
+impl Records {
+    /// How the records of a file that begins with `head` follow one another; none where more than its beginning is needed
+    /// to read the first ones.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        if input::is_packed(head) {
+            return None;
+        }
+        match detect(&Input::new("", head)).ok()? {
+            Format::OracleGeneral => Some(Self::Bytes(oracle_general::RECORD as u64)),
+            Format::PrototypeCsv | Format::Csv => Some(Self::Lines),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the name of a file is one that only models have.
 pub fn is_model_name(file: &str) -> bool {
     let mut formats = FORMATS.iter().filter(|info| info.has_extension(file)).peekable();
