@@ -15,6 +15,7 @@ mod list;
 mod parallel;
 mod plot;
 mod progress;
+mod recommend;
 mod scores;
 mod simulate;
 mod source;
@@ -57,6 +58,8 @@ enum Command {
     Traffic(traffic::Traffic),
     /// Say whether a model fits a device, with the sum, and the longest context and the largest batch that do.
     Fit(fit::Fit),
+    /// Say which design to build for the least time, energy or capacity: policy, admission, prefetch depth and tile.
+    Recommend(recommend::Recommend),
     /// Say why a policy misses: what it evicted too early, and who would have been the better victim.
     Explain(explain::Explain),
     /// Say what source code costs: loops, FLOPs, cache misses, time and energy.
@@ -112,6 +115,7 @@ pub fn run(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         Command::Curve(command) => command.run(out)?,
         Command::Traffic(command) => command.run(out)?,
         Command::Fit(command) => command.run(out)?,
+        Command::Recommend(command) => command.run(out)?,
         Command::Explain(command) => command.run(out)?,
         Command::Kernel(command) => command.run(out)?,
         Command::Trace(command) => command.run(out)?,

@@ -27,6 +27,7 @@ pub mod explain;
 pub mod fit;
 pub mod import;
 pub mod recipe;
+pub mod recommend;
 pub mod run;
 pub mod scenarios;
 pub mod sweep;

@@ -138,7 +138,8 @@ async fn on_a_phone_the_form_is_a_sheet() {
     let shown = "return getComputedStyle(document.querySelector('#experiment')).visibility === 'visible'";
     let hidden = "return getComputedStyle(document.querySelector('#experiment')).visibility === 'hidden'";
     browser.wait_for("no form", hidden).await;
-    let chip = "[...document.querySelectorAll('.chip')].find((chip) => chip.innerText.trim() === '8GiB').click(); return true";
+    let chip =
+        "[...document.querySelectorAll('.chip')].find((chip) => chip.innerText.trim() === '8GiB').click(); return true";
     browser.script(chip).await;
     browser.wait_for("the form", shown).await;
     browser.wait_for("the field", "return document.activeElement.id === 'capacity_bytes'").await;
