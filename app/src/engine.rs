@@ -8,6 +8,7 @@ use accel_core::curve::{Curves, Grid};
 use accel_core::error::Error;
 use accel_core::fit::Fit;
 use accel_core::recipe::Recipe;
+use accel_core::recommend::Goal;
 use accel_core::run::after::{Cell, Scatter};
 use accel_core::run::{Charts, Outcome, Wanted};
 use accel_core::score::Scorer;
@@ -20,7 +21,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsValue;
 use web_sys::Blob;
 
-use accel_worker::protocol::{Place, Reply, Request, Scored, pack, read, unpack};
+use accel_worker::protocol::{Advice, Place, Reply, Request, Scored, pack, read, unpack};
 
 /// How long a worker may take to notice a cancel before it is replaced.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -59,6 +60,14 @@ pub(crate) enum Capacities {
     Failed(Error),
 }
 
+/// The search for a design.
+#[derive(Debug, Clone)]
+pub(crate) enum Search {
+    /// Under way: how far, 0 to 1.
+    Running(f64),
+    Done(Told<Advice>),
+}
+
 /// What the curves of a run without any may take, in ms: as many capacities are measured as fit in.
 const CURVE_MS: f64 = 6000.0;
 /// Fewer capacities tell little; then the curves wait until they are asked for.
@@ -84,6 +93,8 @@ pub(crate) struct Engine {
     pub(crate) cell: RwSignal<Option<(Place, Told<Cell>)>>,
     /// Whether the model fits the device asked about last.
     pub(crate) fit: RwSignal<Option<Told<Fit>>>,
+    /// The best designs, or how far the search for them is.
+    pub(crate) advice: RwSignal<Option<Search>>,
     /// Scores against the truth.
     pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
     /// Answers of the last runs, the newest last: going back to one runs nothing.
@@ -130,6 +141,7 @@ impl Engine {
             window: RwSignal::new(None),
             cell: RwSignal::new(None),
             fit: RwSignal::new(None),
+            advice: RwSignal::new(None),
             scatters: RwSignal::new(None),
             answers: StoredValue::new(Vec::new()),
             records: RwSignal::new((0, Vec::new())),
@@ -209,6 +221,7 @@ impl Engine {
         self.window.set(None);
         self.cell.set(None);
         self.fit.set(None);
+        self.advice.set(None);
         self.scatters.set(None);
         if let Some(curves) = &answer.outcome.curve {
             self.keep_curves(&answer.recipe, Arc::new(curves.clone()));
@@ -270,6 +283,21 @@ impl Engine {
         if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
             self.send(&Request::Fit { recipe, budget_bytes });
         }
+    }
+
+    /// Asks which design is the best for the newest answer's recipe; it arrives in `advice`.
+    pub(crate) fn ask_advice(self, goal: Goal) {
+        if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
+            self.advice.set(Some(Search::Running(0.0)));
+            self.ask(Request::Recommend { recipe, goal });
+        }
+    }
+
+    /// Ends the search for a design: the worker is replaced, and makes the newest answer again when it is asked about it.
+    pub(crate) fn end_search(self) {
+        self.advice.set(None);
+        self.inner.update_value(|inner| inner.given = true);
+        self.worker.replace();
     }
 
     /// Asks for scores against the truth; they arrive in `scatters`.
@@ -408,6 +436,12 @@ impl Engine {
             },
             Reply::Cell { place, answer } => self.cell.set(Some((place, answer.map(Arc::new)))),
             Reply::Fit { answer } => self.fit.set(Some(answer.map(Arc::new))),
+            Reply::Searched(done, total) => {
+                if self.advice.with_untracked(Option::is_some) {
+                    self.advice.set(Some(Search::Running(done as f64 / total.max(1) as f64)));
+                }
+            }
+            Reply::Recommended { answer } => self.advice.set(Some(Search::Done(answer.map(Arc::new)))),
             Reply::Scatters { scatters } => self.scatters.set(Some(Arc::new(scatters))),
             Reply::CurveProgress { id, share } if id == newest => self.curve.set(Capacities::Running(share)),
             Reply::Curve { id, answer } if id == newest => self.curve.set(match answer {

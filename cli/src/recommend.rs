@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use accel_core::recommend::{Design, Goal, Recommendation, Wanted, recommend};
-use accel_core::units::{format_bytes, format_count, format_joules};
+use accel_core::recommend::{Design, Goal, HEAD, Recommendation, Wanted, recommend};
 use clap::Args;
 
 use crate::flags;
@@ -51,37 +50,11 @@ impl Recommend {
     }
 }
 
-fn row(design: &Design) -> [String; 9] {
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-    [
-        format_bytes(design.capacity_bytes),
-        design.policy.title(),
-        design.admission.to_string(),
-        or_none(design.prefetch_depth.map(|depth| depth.to_string())),
-        design.tile_bytes.map_or_else(|| "-".into(), format_bytes),
-        format!("{:.2} %", 100.0 * design.hit_ratio),
-        format_bytes(design.miss_bytes),
-        or_none(design.time_ms.map(|ms| format!("{ms:.3}"))),
-        or_none(design.energy_j.map(|[low, high]| format_joules(low, high))),
-    ]
-}
-
 fn print(answer: &Recommendation, out: &mut dyn Write) -> anyhow::Result<()> {
-    let [tried, enough] = [answer.tried, answer.enough].map(format_count);
-    writeln!(
-        out,
-        "For {}: {tried} designs were tried, {enough} of them reach what is wanted.",
-        answer.wanted.goal.title()
-    )?;
-    let head = ["capacity", "policy", "admission", "prefetch", "tile", "hits", "from DRAM", "time ms", "energy"];
-    writeln!(out, "{}", numbers(head, answer.designs.iter().map(row)))?;
-    writeln!(out, "To compare with, LRU as given:\n{}", numbers(head, [row(&answer.baseline)]))?;
-    if let Some(best) = answer.designs.first() {
-        let left = answer.left;
-        let bytes = format_bytes(left.miss_bytes);
-        let time = left.time_ms.map_or(String::new(), |ms| format!(" and takes less than {ms:.3} ms"));
-        writeln!(out, "With {} no schedule fetches less than {bytes}{time}.", format_bytes(best.capacity_bytes))?;
-    }
+    writeln!(out, "{}", answer.headline())?;
+    writeln!(out, "{}", numbers(HEAD, answer.designs.iter().map(Design::cells)))?;
+    writeln!(out, "To compare with, LRU as given:\n{}", numbers(HEAD, [answer.baseline.cells()]))?;
+    writeln!(out, "{}", answer.what_is_left())?;
     for tried in &answer.space {
         writeln!(out, "Tried {tried}.")?;
     }

@@ -14,7 +14,7 @@ use crate::run::Alone;
 use crate::sim::Report;
 use crate::sweep::Shared;
 use crate::trace::Trace;
-use crate::units::MIB;
+use crate::units::{MIB, format_bytes, format_count, format_joules};
 
 closed! {
     /// What is to be least.
@@ -103,6 +103,8 @@ pub struct Recommendation {
     pub space: Vec<String>,
 }
 
+/// What a search says that it does, while it counts the designs that are tried.
+pub const DESIGNS: &str = "designs";
 /// Designs that are shown, at most.
 pub const SHOWN: usize = 5;
 
@@ -180,7 +182,7 @@ impl Space {
     fn words(&self) -> Vec<String> {
         let list = |items: Vec<String>| items.join(", ");
         let mut words = vec![
-            format!("capacities: {}", list(self.capacities.iter().map(|c| crate::units::format_bytes(*c)).collect())),
+            format!("capacities: {}", list(self.capacities.iter().map(|c| format_bytes(*c)).collect())),
             format!("policies: {}", list(self.policies.iter().map(PolicySpec::title).collect())),
             format!("admission: {}", list(self.admissions.iter().map(ToString::to_string).collect())),
         ];
@@ -189,7 +191,7 @@ impl Space {
                 .push(format!("prefetch depths: {}", list(self.depths.iter().flatten().map(u32::to_string).collect())));
         }
         if self.tiles.len() > 1 {
-            let tile = |tile: &Option<u64>| tile.map_or("as the capacity".into(), crate::units::format_bytes);
+            let tile = |tile: &Option<u64>| tile.map_or("as the capacity".into(), format_bytes);
             words.push(format!("tiles: {}", list(self.tiles.iter().map(tile).collect())));
         }
         words
@@ -233,7 +235,7 @@ pub fn recommend(
     let (mut designs, mut shared) = (Vec::new(), first);
     let mut of = base.clone();
     for (done, recipe) in recipes.into_iter().enumerate() {
-        if progress.report(done as u64, total, "designs") == Flow::Cancel {
+        if progress.report(done as u64, total, DESIGNS) == Flow::Cancel {
             return Err(Error::Cancelled);
         }
         // Tiles that do not fit the capacity make no design.
@@ -282,6 +284,26 @@ pub fn recommend(
     Ok(Recommendation { wanted, designs: shown, baseline, left, tried, enough, space: space.words() })
 }
 
+/// What [`Design::cells`] tells.
+pub const HEAD: [&str; 9] =
+    ["capacity", "policy", "admission", "prefetch", "tile", "hits", "from DRAM", "time ms", "energy"];
+
+impl Recommendation {
+    /// What was asked, and how many designs were tried.
+    pub fn headline(&self) -> String {
+        let [tried, enough] = [self.tried, self.enough].map(format_count);
+        let goal = self.wanted.goal.title();
+        format!("For {goal}: {tried} designs were tried, {enough} of them reach what is wanted.")
+    }
+
+    /// What the bounds say is left.
+    pub fn what_is_left(&self) -> String {
+        let capacity = format_bytes(self.designs.first().unwrap_or(&self.baseline).capacity_bytes);
+        let time = self.left.time_ms.map_or(String::new(), |ms| format!(" and takes less than {ms:.3} ms"));
+        format!("With {capacity} no schedule fetches less than {}{time}.", format_bytes(self.left.miss_bytes))
+    }
+}
+
 fn check(wanted: &Wanted) -> Result<(), Error> {
     let share = |field: &str, value: f64, least: bool| match (0.0..=1.0).contains(&value) && (value > 0.0 || !least) {
         true => Ok(()),
@@ -327,6 +349,22 @@ impl Space {
 }
 
 impl Design {
+    /// The design and what it costs, as people read it: see [`HEAD`].
+    pub fn cells(&self) -> [String; 9] {
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        [
+            format_bytes(self.capacity_bytes),
+            self.policy.title(),
+            self.admission.to_string(),
+            or_none(self.prefetch_depth.map(|depth| depth.to_string())),
+            or_none(self.tile_bytes.map(format_bytes)),
+            format!("{:.2} %", 100.0 * self.hit_ratio),
+            format_bytes(self.miss_bytes),
+            or_none(self.time_ms.map(|ms| format!("{ms:.3}"))),
+            or_none(self.energy_j.map(|[low, high]| format_joules(low, high))),
+        ]
+    }
+
     fn of(recipe: &Recipe, report: &Report) -> Self {
         let physical = report.physical.as_ref();
         let prefetch_depth = match &recipe.memory.cost {

@@ -29,7 +29,7 @@ async fn the_page_works_in_firefox() {
         .script(
             "const over = document.querySelector('#hit-rates').parentElement.querySelector('.over');
              const r = over.getBoundingClientRect();
-             over.dispatchEvent(new PointerEvent('pointermove', { clientX: r.left + r.width / 2, clientY: r.top + 9, pointerId: 1, bubbles: true }));
+             over.dispatchEvent(new PointerEvent('pointermove', { clientX: r.left + r.width / 2, clientY: r.top + r.height / 2, pointerId: 1, bubbles: true }));
              return true",
         )
         .await;

@@ -4,6 +4,7 @@ use accel_core::import::input::Input;
 use accel_core::import::{self, Format};
 use accel_core::progress::Unattended;
 use accel_core::recipe::{Recipe, Workload};
+use accel_core::recommend::{Design, Wanted, recommend};
 use accel_core::run::run;
 use accel_core::units::format_bytes;
 use accel_core::workload::synthetic::Synthetic;
@@ -166,5 +167,28 @@ async fn questions_have_a_curve() {
     let Value::Array(points) = browser.script(curves).await else { panic!("no list") };
     assert_eq!(points.len(), accel_core::scenarios::SCENARIOS.len());
     assert!(points.iter().all(|points| points.as_u64().unwrap() >= 8), "{points:?}");
+    browser.end().await;
+}
+
+/// The best designs are those of the core; a click runs one.
+#[tokio::test]
+async fn designs_are_recommended() {
+    let browser = Browser::start(1280, 1400).await;
+    let recipe = synthetic();
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    browser.wait_for("the panel", "return !!document.querySelector('#advice-panel > summary')").await;
+    browser.find("#advice-panel > summary").await.click().await.unwrap();
+    browser.find("#recommend").await.click().await.unwrap();
+    browser.wait_for("the designs", "return !!document.querySelector('#designs')").await;
+    let native = recommend(&recipe, None, Wanted::default(), &[], &mut Unattended).unwrap();
+    let shown = browser
+        .script("return [...document.querySelectorAll('#designs tbody tr')].map((row) => [...row.children].slice(0, 9).map((cell) => cell.innerText))")
+        .await;
+    let wanted: Vec<[String; 9]> = native.designs.iter().chain([&native.baseline]).map(Design::cells).collect();
+    assert_eq!(shown, json!(wanted));
+    browser.find("#designs button").await.click().await.unwrap();
+    let first = native.designs[0].recipe.to_fragment().unwrap();
+    browser.wait_for("the design's run", &format!("return location.hash === '#{first}'")).await;
     browser.end().await;
 }

@@ -2,6 +2,7 @@
 //!
 //! Beneath the panels stand [`figures`] (small charts of the trace) and [`axis`] (charts over the trace).
 
+mod advice;
 mod answer;
 mod axis;
 mod bounds;
@@ -102,7 +103,8 @@ fn lab(app: App, answer: Answer) -> Built {
         let fits =
             outcome.model.is_some().then(|| app.view.fold("fit", "Does it fit a device?", move || fit::fit(app)));
         let why = app.view.fold("why", "Why it misses", move || reasons::reasons(app, &why));
-        view! { <div class="stack">{why} {bounds} {device} {fits} {json::json(app, Arc::clone(outcome))}</div> }.built()
+        let advice = app.view.fold("advice-panel", "Which design is the best?", move || advice::advice(app));
+        view! { <div class="stack">{why} {bounds} {device} {advice} {fits} {json::json(app, Arc::clone(outcome))}</div> }.built()
     };
     in_turns(
         vec![

@@ -6,6 +6,7 @@
 use accel_core::curve::Curves;
 use accel_core::error::Error;
 use accel_core::fit::Fit;
+use accel_core::recommend::Goal;
 use accel_core::run::after::{Cell, Scatter};
 use accel_core::run::{Charts, Outcome, Wanted};
 use js_sys::{Array, Uint8Array};
@@ -66,6 +67,13 @@ pub enum Request {
         recipe: String,
         /// Bytes of the device.
         budget_bytes: u64,
+    },
+    /// Say which design is the best for the recipe of the last finished run.
+    Recommend {
+        /// The recipe as JSON.
+        recipe: String,
+        /// What is to be least.
+        goal: Goal,
     },
     /// Show distributions of the trace of the last finished run.
     Views,
@@ -162,6 +170,13 @@ pub enum Reply {
         /// The sum and what follows from it.
         answer: Result<Fit, Error>,
     },
+    /// How far the search for a design is: done, and of how much.
+    Searched(u64, u64),
+    /// Which design is the best, or why nobody knows.
+    Recommended {
+        /// The designs.
+        answer: Result<Advice, Error>,
+    },
     /// How far the curves are.
     CurveProgress {
         /// The run.
@@ -198,6 +213,21 @@ pub enum Reply {
         /// What the module answered.
         answer: Answer,
     },
+}
+
+/// The best designs, as people read them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Advice {
+    /// What was asked.
+    pub headline: String,
+    /// The cells of each design ([`HEAD`](accel_core::recommend::HEAD)), and its recipe as JSON.
+    pub designs: Vec<(Vec<String>, String)>,
+    /// LRU, to compare with.
+    pub baseline: Vec<String>,
+    /// What the bounds say is left.
+    pub left: String,
+    /// What was tried.
+    pub tried: Vec<String>,
 }
 
 /// What the module `accel-extra` answered, not yet read, or why it did not.

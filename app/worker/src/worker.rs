@@ -7,13 +7,15 @@ use accel_core::curve::Grid;
 use accel_core::error::{Error, Place};
 use accel_core::fit::fit;
 use accel_core::import::prototype_csv::Record;
+use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::{Recipe, Workload};
+use accel_core::recommend::{DESIGNS, Goal, Wanted, recommend};
 use accel_core::run::{Finished, Job, Outcome};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
 use accel_ui::worker::{listen, post};
-use accel_worker::protocol::{self, Answer, Reply, Request, pack, unpack};
+use accel_worker::protocol::{self, Advice, Answer, Reply, Request, pack, unpack};
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
@@ -110,6 +112,10 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
                 }
             });
             send(scope, &Reply::Fit { answer });
+        }
+        Request::Recommend { recipe, goal } => {
+            let answer = advise(scope, state, &recipe, goal);
+            send(scope, &Reply::Recommended { answer });
         }
         Request::Scatters => {
             if let Ok(scatters) = with(state, |finished| Ok(finished.scatters())) {
@@ -230,6 +236,42 @@ async fn step(
         accesses = next_step(accesses, now() - before);
     }
     job.finish()
+}
+
+/// Tells the page how far a search is, at most [`REPORTS_PER_S`] times a second.
+struct Told<'a> {
+    scope: &'a DedicatedWorkerGlobalScope,
+    at_ms: f64,
+}
+
+impl Progress for Told<'_> {
+    fn report(&mut self, done: u64, total: u64, what: &str) -> Flow {
+        let now = now();
+        if what == DESIGNS && now - self.at_ms >= 1000.0 / REPORTS_PER_S {
+            self.at_ms = now;
+            send(self.scope, &Reply::Searched(done, total));
+        }
+        Flow::Continue
+    }
+}
+
+/// The best designs for a recipe. In one go: whoever does not want to wait ends the worker.
+fn advise(scope: &DedicatedWorkerGlobalScope, state: &State, recipe: &str, goal: Goal) -> Result<Advice, Error> {
+    let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
+    let file = match recipe.workload.file() {
+        Some(_) => Some(with(state, |finished| Ok(finished.trace().clone()))?),
+        None => None,
+    };
+    let mut told = Told { scope, at_ms: now() };
+    let answer = recommend(&recipe, file, Wanted { goal, ..Wanted::default() }, &[], &mut told)?;
+    let designs = answer.designs.iter().map(|design| Ok((design.cells().to_vec(), design.recipe.to_json()?)));
+    Ok(Advice {
+        headline: answer.headline(),
+        designs: designs.collect::<Result<_, Error>>()?,
+        baseline: answer.baseline.cells().to_vec(),
+        left: answer.what_is_left(),
+        tried: answer.space,
+    })
 }
 
 /// What the last finished run answers.
