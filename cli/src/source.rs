@@ -287,9 +287,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
             return in_folder(path.parent().unwrap_or(Path::new("")));
         }
         let head = read_head(path)?;
-        let input = Input::new(model, &head);
-        if import::detect(&input).ok() == Some(Format::Gguf) {
-            return Ok(of_weights(&input)?);
+        if import::detect(&Input::new(model, &head)).ok() == Some(Format::Gguf) {
+            return Ok(of_weights(model, &head)?);
         }
         let bytes = read_file(path)?;
         let input = Input::new(model, &bytes);
@@ -300,7 +299,7 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         return Ok(ModelRef::File { file: model.to_owned() });
     }
     if let Some(file) = hub_file(model).filter(|_| model.ends_with(".gguf")) {
-        return Ok(of_weights(&Input::new(model, &hub::header(&file)?))?);
+        return Ok(of_weights(model, &hub::header(&file)?)?);
     }
     let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model))
         || Format::Gguf.info().has_extension(model);
@@ -318,8 +317,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
 }
 
 /// The model that the header of a file of weights describes.
-fn of_weights(input: &Input<'_>) -> Result<ModelRef, Error> {
-    Ok(ModelRef::Config(Box::new(import::model_of_weights(input, &mut Bar::new())?)))
+fn of_weights(name: &str, header: &[u8]) -> Result<ModelRef, Error> {
+    Ok(ModelRef::Config(Box::new(import::model_of_weights(name, header)?)))
 }
 
 /// How the name of the index of weights in several files ends.

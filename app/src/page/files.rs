@@ -1,10 +1,12 @@
 //! Files: dropped anywhere on the page, or chosen.
 
-use accel_core::import::{FORMATS, FileKind, Format, detect_model, is_model_name};
+use accel_core::import::weights_index::Index;
+use accel_core::import::{FORMATS, FileKind, Format, detect_model, gguf, is_model_name, model_of_weights};
 use accel_core::recipe::FileSource;
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::Field;
 use accel_core::units::format_bytes;
+use accel_core::workload::config::ModelConfig;
 use accel_ui::files;
 use accel_ui::view::yes;
 use js_sys::Uint8Array;
@@ -121,7 +123,27 @@ fn take_all(app: App, dropped: Vec<File>) {
         };
         app.note.set(Some(format!("{} was taken. {why}: {}.", chosen.name(), others.join(", "))));
     }
+    let index = files.iter().find(|file| file.name().ends_with(".index.json")).filter(|_| rank(&chosen) == 0);
+    if let Some(index) = index {
+        compare(app, chosen.clone(), index.clone());
+    }
     take(app, chosen);
+}
+
+/// Tells where the index of a model's weights and its configuration do not agree.
+fn compare(app: App, config: File, index: File) {
+    spawn_local(async move {
+        let text = async |file: &File| JsFuture::from(file.array_buffer()).await.map(|it| Uint8Array::new(&it).to_vec());
+        let (Ok(keys), Ok(weights)) = (text(&config).await, text(&index).await) else { return };
+        // What is wrong with the configuration is told where it is shown.
+        let Ok(config) = ModelConfig::from_json(&config.name(), &keys) else { return };
+        let notes = Index::parse(&index.name(), &weights).and_then(|found| found.check(&config, |_| None));
+        match notes {
+            Ok(notes) if notes.is_empty() => {}
+            Ok(notes) => app.notice.set(Some(format!("{}: {}.", index.name(), notes.join("; ")))),
+            Err(error) => app.notice.set(Some(error.to_string())),
+        }
+    });
 }
 
 /// Opens the file or recipe that the address names with `#url=`.
@@ -182,6 +204,17 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
         app.form.show_model_file(name);
         return run_model(app);
     }
+    // The header of whole weights describes a model; what holds a part of one is a trace of what it holds.
+    let mut note = None;
+    if gguf::matches(&head) {
+        match model_of_weights(&name, &bytes.to_vec()) {
+            Ok(config) => {
+                app.form.show_model(config);
+                return run_model(app);
+            }
+            Err(error) => note = Some(format!("{error}. It is shown as one pass over its weights.")),
+        }
+    }
     let json = f64::from(bytes.length()) <= MOST_JSON_BYTES && first_letter(&head) == Some(b'{');
     let text = if json { bytes.to_vec() } else { Vec::new() };
     let has = |key: &str| {
@@ -194,6 +227,7 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
         app.preview.set(Some((name.clone(), first_lines(&head))));
         app.form.file.set(Some(FileSource::named(name)));
         app.form.show(Source::File);
+        app.note.set(note);
         return app.run();
     }
     let is_recipe = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("workload").is_some());

@@ -204,6 +204,11 @@ pub fn header(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Weights,
     parse(Header { input: *input, source: input.reader(progress), at: 0 })
 }
 
+/// The same of the bytes of a file that is not packed.
+pub(super) fn of_bytes(input: &Input<'_>, bytes: &[u8]) -> Result<Weights, Error> {
+    parse(Header { input: *input, source: bytes, at: 0 })
+}
+
 fn parse<R: BufRead>(mut header: Header<'_, R>) -> Result<Weights, Error> {
     let input = header.input;
     if header.array::<4>()? != *b"GGUF" {

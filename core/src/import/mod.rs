@@ -385,9 +385,10 @@ pub(crate) fn model(
     }
 }
 
-/// The model that the header of a file of weights describes (GGUF), which is enough of the file.
-pub fn model_of_weights(input: &Input<'_>, progress: &mut dyn Progress) -> Result<ModelConfig, Error> {
-    gguf_model::config(input.name, &gguf::header(input, progress)?)
+/// The model that the header of a file of weights describes (GGUF): `header` is the file or its beginning, as it is. Links
+/// nothing that unpacks.
+pub fn model_of_weights(name: &str, header: &[u8]) -> Result<ModelConfig, Error> {
+    gguf_model::config(name, &gguf::of_bytes(&Input::new(name, header), header)?)
 }
 
 /// Reads a trace in `format`; `columns` belong to [`Format::Csv`] alone.

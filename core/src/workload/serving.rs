@@ -18,7 +18,7 @@ pub struct Serving {
     /// Whether blocks of keys and values of finished requests are used again (Kwon et al. 2023, vLLM).
     pub reuse: bool,
     /// The model that guesses tokens.
-    pub draft: Option<Draft>,
+    pub draft: Option<Box<Draft>>,
 }
 
 /// Speculative decoding (Leviathan et al. 2023): a small model guesses tokens, and one pass of the large one checks them.
@@ -68,7 +68,8 @@ impl Display for Serving {
         if self.reuse {
             parts.push("reuse=blocks".into());
         }
-        if let Some(Draft { model, guess, accept }) = &self.draft {
+        if let Some(draft) = &self.draft {
+            let Draft { model, guess, accept } = &**draft;
             parts.push(format!("draft={model},guess={guess},accept={accept}"));
         }
         f.write_str(&parts.join(","))
@@ -100,7 +101,7 @@ impl FromStr for Serving {
         match (model, guess, accept) {
             (Some(model), guess, accept) => {
                 let (guess, accept) = (guess.unwrap_or(GUESS), accept.unwrap_or(ACCEPT));
-                all.draft = Some(Draft { model, guess, accept });
+                all.draft = Some(Box::new(Draft { model, guess, accept }));
             }
             (None, None, None) => {}
             (None, ..) => {
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!((draft.guess, draft.accept), (4, 0.8));
         // 1 + a + a^2 + a^3 + a^4.
         assert!((draft.tokens(4) - (1.0 + 0.8 + 0.64 + 0.512 + 0.4096)).abs() < 1e-12);
-        assert_eq!(Draft { accept: 1.0, ..draft }.tokens(4), 5.0);
+        assert_eq!(Draft { accept: 1.0, ..*draft }.tokens(4), 5.0);
         for (text, wanted) in [
             ("chunk", "there is no ="),
             ("chunk=0", "chunk is 0"),

@@ -29,7 +29,7 @@ fn run(config: ModelConfig) -> ModelRun {
 #[test]
 fn a_header_is_a_model() {
     for (name, header, model) in models() {
-        let config = model_of_weights(&Input::new(&name, &header), &mut Unattended).unwrap();
+        let config = model_of_weights(&name, &header).unwrap();
         let facts = run(config.clone()).facts().unwrap();
         assert_eq!(Some(facts.parameters), model["parameters"].as_u64(), "{name}");
         assert_eq!(Some(facts.weight_bytes), model["bytes"].as_u64(), "{name}");
@@ -56,12 +56,12 @@ fn a_header_is_a_model() {
 fn a_cut_or_changed_header_is_refused_or_read() {
     let (name, header, _) = models().remove(0);
     for end in (0..header.len()).step_by(7) {
-        model_of_weights(&Input::new(&name, &header[..end]), &mut Unattended).unwrap_err();
+        model_of_weights(&name, &header[..end]).unwrap_err();
     }
     for at in 0..header.len() {
         let mut changed = header.clone();
         changed[at] ^= 0x55;
-        if let Err(error) = model_of_weights(&Input::new(&name, &changed), &mut Unattended) {
+        if let Err(error) = model_of_weights(&name, &changed) {
             assert!(error.to_string().contains(". "), "{error}");
         }
     }
@@ -74,12 +74,12 @@ fn files_of_gguf() {
     let read = |name: &str| std::fs::read(format!("{folder}{name}")).unwrap();
     for name in ["mistral/f32.gguf", "mistral/q4_k.gguf", "mistral/q8_0.gguf"] {
         let bytes = read(name);
-        let config = model_of_weights(&Input::new(name, &bytes), &mut Unattended).unwrap();
+        let config = model_of_weights(name, &bytes).unwrap();
         let facts = run(config).facts().unwrap();
         assert!(facts.weight_bytes < bytes.len() as u64 && facts.weight_bytes > bytes.len() as u64 / 2, "{name}");
         assert_eq!(facts.notes, Vec::<String>::new(), "{name}");
     }
     // A vocabulary alone.
-    let error = model_of_weights(&Input::new("v", &read("mistral/qwen2.gguf")), &mut Unattended).unwrap_err();
+    let error = model_of_weights("v", &read("mistral/qwen2.gguf")).unwrap_err();
     assert!(error.to_string().contains("Give"), "{error}");
 }

@@ -136,7 +136,7 @@ impl ModelRun {
                     match self.serving.chunk {
                         Some(most) => passes.serve_in_chunks(&requests, together, most)?,
                         None => {
-                            let draft = draft.as_mut().map(|(passes, how)| (passes, *how));
+                            let draft = draft.as_mut().map(|(passes, how)| (passes, &***how));
                             passes.serve(&requests, together, draft)?;
                         }
                     }
