@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use accel_core::error::Error;
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::request_log::{self, Selection};
 use accel_core::import::weights_index::Index;
-use accel_core::error::Error;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};

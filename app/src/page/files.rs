@@ -133,7 +133,8 @@ fn take_all(app: App, dropped: Vec<File>) {
 /// Tells where the index of a model's weights and its configuration do not agree.
 fn compare(app: App, config: File, index: File) {
     spawn_local(async move {
-        let text = async |file: &File| JsFuture::from(file.array_buffer()).await.map(|it| Uint8Array::new(&it).to_vec());
+        let text =
+            async |file: &File| JsFuture::from(file.array_buffer()).await.map(|it| Uint8Array::new(&it).to_vec());
         let (Ok(keys), Ok(weights)) = (text(&config).await, text(&index).await) else { return };
         // What is wrong with the configuration is told where it is shown.
         let Ok(config) = ModelConfig::from_json(&config.name(), &keys) else { return };
