@@ -280,11 +280,12 @@ const SYNTHETIC: &str = "--synthetic";
 fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     let path = Path::new(model);
     if path.is_dir() {
-        return in_folder(path);
+        return in_folder(path, "");
     }
     if path.is_file() {
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INDEX_END)) {
-            return in_folder(path.parent().unwrap_or(Path::new("")));
+            let parent = path.parent().unwrap_or(Path::new(""));
+            return in_folder(parent, "it is the index of weights in several files, and ");
         }
         let head = read_head(path)?;
         if import::detect(&Input::new(model, &head)).ok() == Some(Format::Gguf) {
@@ -309,8 +310,8 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     }
     if names_a_file || model.contains(std::path::MAIN_SEPARATOR) {
         bail!(
-            "{model}: no such file. Give a config.json or the folder that it is in, a GGUF file, an ONNX graph, a SCALE-Sim \
-             topology, a name that `accel list models` prints, or a model of the hub as OWNER/NAME"
+            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, GGUF weights, a folder with a \
+             config.json, a name that `accel list models` prints, or a model of the hub as OWNER/NAME"
         );
     }
     Ok(ModelRef::Preset(model.to_owned()))
@@ -324,12 +325,13 @@ fn of_weights(name: &str, header: &[u8]) -> Result<ModelRef, Error> {
 /// How the name of the index of weights in several files ends.
 const INDEX_END: &str = ".safetensors.index.json";
 
-/// The model whose `config.json` is in a folder, checked against the weights beside it.
-fn in_folder(folder: &Path) -> anyhow::Result<ModelRef> {
+/// The model whose `config.json` is in a folder, checked against the weights beside it; `what` was given in its place.
+fn in_folder(folder: &Path, what: &str) -> anyhow::Result<ModelRef> {
     let file = |name: &str| folder.join(name);
     let path = ["config.json", "params.json"].map(file).into_iter().find(|path| path.is_file());
     let Some(path) = path else {
-        bail!("{}: there is no config.json in it. Fetch the one of the model, or name the model", folder.display());
+        let folder = folder.display();
+        bail!("{what}there is no config.json in \"{folder}\". Fetch the one of the model, or name the model");
     };
     let name = path.display().to_string();
     let bytes = read_file(&path)?;

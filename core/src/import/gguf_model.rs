@@ -17,7 +17,7 @@ use crate::workload::model_run::ModelRun;
 use crate::workload::{ModelRef, dtype::Dtype};
 
 /// Architectures of llama.cpp, the family of each, and that of its models with experts.
-const ARCHITECTURES: [(&str, &str, &str); 18] = [
+const ARCHITECTURES: [(&str, &str, &str); 17] = [
     // Mistral and Mixtral are converted to Llama's.
     ("llama", "llama", "mixtral"),
     ("mistral3", "ministral3", ""),
@@ -32,7 +32,6 @@ const ARCHITECTURES: [(&str, &str, &str); 18] = [
     ("gemma2", "gemma2", ""),
     ("gemma3", "gemma3_text", ""),
     ("phi3", "phi3", ""),
-    ("gpt-oss", "", "gpt_oss"),
     ("olmo2", "olmo2", ""),
     ("olmoe", "", "olmoe"),
     ("smollm3", "smollm3", ""),
