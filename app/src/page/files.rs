@@ -228,7 +228,9 @@ fn sort(app: App, name: String, bytes: Uint8Array) {
         app.preview.set(Some((name.clone(), first_lines(&head))));
         app.form.file.set(Some(FileSource::named(name)));
         app.form.show(Source::File);
-        app.note.set(note);
+        if note.is_some() {
+            app.note.set(note);
+        }
         return app.run();
     }
     let is_recipe = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|v| v.get("workload").is_some());

@@ -33,10 +33,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Tokens that a pass which checks `guesses` of them gives on average: equation 1 of Leviathan et al. 2023.
+    /// Tokens that a pass which checks `guesses` of them gives on average: equation 1 of Leviathan et al. 2023, as the sum
+    /// that it comes from, 1 + a + a^2 + ...
     pub fn tokens(&self, guesses: u64) -> f64 {
-        let all = guesses as f64 + 1.0;
-        if self.accept >= 1.0 { all } else { (1.0 - self.accept.powf(all)) / (1.0 - self.accept) }
+        (0..guesses).fold((1.0, 1.0), |(sum, power), _| (sum + power * self.accept, power * self.accept)).0
     }
 }
 

@@ -155,6 +155,9 @@ fn guesses_are_checked_in_one_pass() {
     let trace = run("draft=llama-3.2-1b,guess=2,accept=0.5").trace(0, u64::MAX).unwrap();
     // 1, 2 (of 2.5), 2 (of 2.25), 2 (2.0), 1 (1.75); the last two tokens are checked with one guess: 1.5 + 0.75.
     assert_eq!(passes(&trace, "", 4096, 2), [16, 3, 3, 3, 3, 3, 2]);
+    let facts = run("draft=llama-3.2-1b").facts().unwrap();
+    assert_eq!(facts.weight_bytes, 2 * 8_030_261_248);
+    assert!(facts.notes[0].ends_with("its weights take 2471628800 bytes"), "{:?}", facts.notes);
     // Keys and values of both models.
     let kv: u64 = trace.tensors().iter().filter(|t| t.kind == Kind::KvCache).map(|t| t.bytes).sum();
     let small = (16 + 10) * 16 * 2 * 8 * 64 * 2;

@@ -512,6 +512,12 @@ impl ModelRun {
         };
         if let Some(whole) = config.transformer() {
             facts.notes.clone_from(&whole.notes);
+            if let (Some(small), Some(draft)) = (self.draft_config()?, &self.serving.draft) {
+                let bytes = self.weight_bytes(&small)?;
+                facts
+                    .notes
+                    .push(format!("the draft model {} is not counted: its weights take {bytes} bytes", draft.model));
+            }
             let shared;
             let mut model = whole;
             if self.parallel != Parallel::default() {
