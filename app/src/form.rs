@@ -358,6 +358,13 @@ impl Form {
         self.show(Source::Model);
     }
 
+    /// Shows a model that a dropped file describes.
+    pub(crate) fn show_model(&self, config: ModelConfig) {
+        self.show_part(Part::Model, &Part::Model.recipe());
+        self.set_model(&ModelRef::Config(Box::new(config)));
+        self.show(Source::Model);
+    }
+
     /// Shows the text of a dropped or pasted `config.json`.
     pub(crate) fn show_config(&self, text: String) {
         self.show_part(Part::Model, &Part::Model.recipe());

@@ -1,11 +1,14 @@
 //! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use accel_core::error::Error;
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::request_log::{self, Selection};
+use accel_core::import::weights_index::Index;
 use accel_core::import::{self, FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
@@ -48,8 +51,8 @@ pub(crate) struct Source {
 /// A workload described by flags.
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
-    /// A model: a preset's name (`accel list models` prints them), a file (a Hugging Face config.json, an ONNX graph, a
-    /// SCALE-Sim topology), or a name on the Hugging Face hub, `OWNER/NAME[@REVISION]`, whose config.json is fetched (HF_TOKEN
+    /// A model: a preset's name (`accel list models` prints them), a file (a Hugging Face config.json or the folder that it
+    /// is in, GGUF weights, an ONNX graph, a SCALE-Sim topology), or a name on the Hugging Face hub, `OWNER/NAME[@REVISION]`, whose config.json is fetched (HF_TOKEN
     /// and HF_ENDPOINT from the environment).
     #[arg(long, value_name = "NAME|FILE")]
     model: Option<String>,
@@ -273,10 +276,21 @@ const SCENARIO: &str = "--scenario";
 /// The flag that chooses the synthetic workload.
 const SYNTHETIC: &str = "--synthetic";
 
-/// A preset by name, a configuration from its file, or the name of a file that holds more than a recipe carries.
+/// A preset by name, a configuration from its file or folder, or the name of a file that holds more than a recipe carries.
 fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     let path = Path::new(model);
+    if path.is_dir() {
+        return in_folder(path, "");
+    }
     if path.is_file() {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INDEX_END)) {
+            let parent = path.parent().unwrap_or(Path::new(""));
+            return in_folder(parent, "it is the index of weights in several files, and ");
+        }
+        let head = read_head(path)?;
+        if import::detect(&Input::new(model, &head)).ok() == Some(Format::Gguf) {
+            return Ok(of_weights(model, &head)?);
+        }
         let bytes = read_file(path)?;
         let input = Input::new(model, &bytes);
         if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
@@ -285,19 +299,69 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
         }
         return Ok(ModelRef::File { file: model.to_owned() });
     }
-    let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model));
+    if let Some(file) = hub_file(model).filter(|_| model.ends_with(".gguf")) {
+        return Ok(of_weights(model, &hub::header(&file)?)?);
+    }
+    let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model))
+        || Format::Gguf.info().has_extension(model);
     if let Some(name) = HubName::parse(model).filter(|_| !names_a_file) {
         let bytes = hub::config(&name)?;
         return Ok(ModelRef::Config(Box::new(ModelConfig::from_json(model, strip_mark(&bytes))?)));
     }
     if names_a_file || model.contains(std::path::MAIN_SEPARATOR) {
         bail!(
-            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, a name that `accel list models` \
-             prints, or a model of the hub as OWNER/NAME"
+            "{model}: no such file. Give a config.json, an ONNX graph, a SCALE-Sim topology, GGUF weights, a folder with a \
+             config.json, a name that `accel list models` prints, or a model of the hub as OWNER/NAME"
         );
     }
     Ok(ModelRef::Preset(model.to_owned()))
 }
+
+/// The model that the header of a file of weights describes.
+fn of_weights(name: &str, header: &[u8]) -> Result<ModelRef, Error> {
+    Ok(ModelRef::Config(Box::new(import::model_of_weights(name, header)?)))
+}
+
+/// How the name of the index of weights in several files ends.
+const INDEX_END: &str = ".safetensors.index.json";
+
+/// The model whose `config.json` is in a folder, checked against the weights beside it; `what` was given in its place.
+fn in_folder(folder: &Path, what: &str) -> anyhow::Result<ModelRef> {
+    let file = |name: &str| folder.join(name);
+    let path = ["config.json", "params.json"].map(file).into_iter().find(|path| path.is_file());
+    let Some(path) = path else {
+        let folder = folder.display();
+        bail!("{what}there is no config.json in \"{folder}\". Fetch the one of the model, or name the model");
+    };
+    let name = path.display().to_string();
+    let bytes = read_file(&path)?;
+    let config = ModelConfig::of_any_family(&name, strip_mark(&bytes))?;
+    let mut ends: Vec<PathBuf> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    ends.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INDEX_END)));
+    ends.sort();
+    if let Some(index) = ends.first() {
+        let of_file = |shard: &str| read_head(&folder.join(shard)).ok();
+        let shown = index.display().to_string();
+        let notes = Index::parse(&shown, &read_file(index)?)?.check(&config, of_file)?;
+        notes.iter().for_each(|note| eprintln!("warning: {shown}: {note}"));
+    }
+    Ok(ModelRef::Config(Box::new(config)))
+}
+
+/// As much of a file as is read of it: of weights the header.
+fn read_head(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut file = File::open(path).with_context(cannot)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
+    if let Some(all) = Format::bytes_to_read(&bytes) {
+        file.take(all.saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes).with_context(cannot)?;
+    }
+    Ok(bytes)
+}
+
+/// Enough of a file to detect its format.
+const HEAD: u64 = 64 * 1024;
 
 impl Source {
     /// Whether a recipe says what to compute, rather than flags.

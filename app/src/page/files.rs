@@ -1,10 +1,12 @@
 //! Files: dropped anywhere on the page, or chosen.
 
-use accel_core::import::{FORMATS, FileKind, Format, detect_model, is_model_name};
+use accel_core::import::weights_index::Index;
+use accel_core::import::{FORMATS, FileKind, Format, detect_model, gguf, is_model_name, model_of_weights};
 use accel_core::recipe::FileSource;
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::Field;
 use accel_core::units::format_bytes;
+use accel_core::workload::config::ModelConfig;
 use accel_ui::files;
 use accel_ui::view::yes;
 use js_sys::{Array, Uint8Array};
@@ -128,7 +130,28 @@ fn take_all(app: App, dropped: Vec<File>) {
         };
         app.note.set(Some(format!("{} was taken. {why}: {}.", chosen.name(), others.join(", "))));
     }
+    let index = files.iter().find(|file| file.name().ends_with(".index.json")).filter(|_| rank(&chosen) == 0);
+    if let Some(index) = index {
+        compare(app, chosen.clone(), index.clone());
+    }
     take(app, chosen);
+}
+
+/// Tells where the index of a model's weights and its configuration do not agree.
+fn compare(app: App, config: File, index: File) {
+    spawn_local(async move {
+        let text =
+            async |file: &File| JsFuture::from(file.array_buffer()).await.map(|it| Uint8Array::new(&it).to_vec());
+        let (Ok(keys), Ok(weights)) = (text(&config).await, text(&index).await) else { return };
+        // What is wrong with the configuration is told where it is shown.
+        let Ok(config) = ModelConfig::from_json(&config.name(), &keys) else { return };
+        let notes = Index::parse(&index.name(), &weights).and_then(|found| found.check(&config, |_| None));
+        match notes {
+            Ok(notes) if notes.is_empty() => {}
+            Ok(notes) => app.notice.set(Some(format!("{}: {}.", index.name(), notes.join("; ")))),
+            Err(error) => app.notice.set(Some(error.to_string())),
+        }
+    });
 }
 
 /// Opens the file or recipe that the address names with `#url=`.
@@ -154,7 +177,7 @@ pub(super) fn open_url(app: App) {
 fn take(app: App, file: File) {
     app.notice.set(None);
     // Of a file of weights only the header is read.
-    let weights = FORMATS.iter().any(|info| info.kind == FileKind::Weights && info.has_extension(&file.name()));
+    let weights = is_weights(&file.name());
     if file.size() > MOST_BYTES && !weights {
         app.notice.set(Some(format!(
             "{} has {}, more than the page can hold. Use the command line: accel simulate --trace {0}",
@@ -171,6 +194,11 @@ fn take(app: App, file: File) {
             Err(_) => app.notice.set(Some(cannot_read(&file.name()))),
         }
     });
+}
+
+/// Whether the name of a file is one of weights.
+fn is_weights(name: &str) -> bool {
+    FORMATS.iter().any(|info| info.kind == FileKind::Weights && info.has_extension(name))
 }
 
 fn cannot_read(name: &str) -> String {
@@ -200,6 +228,20 @@ async fn sort(app: App, name: String, file: Blob) {
         app.form.show_model_file(name);
         return run_model(app);
     }
+    // The header of whole weights describes a model; what holds a part of one is a trace of what it holds.
+    let mut note = None;
+    if gguf::matches(&head) {
+        let Some(header) = first_bytes(&file, MOST_HEADER).await else {
+            return app.notice.set(Some(cannot_read(&name)));
+        };
+        match model_of_weights(&name, &header) {
+            Ok(config) => {
+                app.form.show_model(config);
+                return run_model(app);
+            }
+            Err(error) => note = Some(format!("{error}. It is shown as one pass over its weights.")),
+        }
+    }
     let json = small && first_letter(&head) == Some(b'{');
     if !json {
         text.clear();
@@ -214,12 +256,15 @@ async fn sort(app: App, name: String, file: Blob) {
         app.preview.set(Some((name.clone(), first_lines(&head))));
         app.form.file.set(Some(FileSource::named(name.clone())));
         app.form.show(Source::File);
-        if size > LARGE_BYTES && app.form.text(Field::Accesses).with_untracked(String::is_empty) {
+        if size > LARGE_BYTES && !is_weights(&name) && app.form.text(Field::Accesses).with_untracked(String::is_empty) {
             return app.note.set(Some(format!(
                 "{name} has {}, of which all takes about {} of memory. Press Run to read it all, or first set “Accesses, at most” under “What counts”: then only its beginning is read.",
                 format_bytes(size as u64),
                 format_bytes((MEMORY_FACTOR * size) as u64),
             )));
+        }
+        if note.is_some() {
+            app.note.set(note);
         }
         return app.run();
     }

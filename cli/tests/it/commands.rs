@@ -723,6 +723,31 @@ fn a_model_by_its_name_on_the_hub_is_fetched_once() {
     assert!(missing.contains("404 Not Found") && missing.contains("Check --repo"), "{missing}");
 }
 
+/// A folder with a model in several files, and headers of GGUF files (tests/fixtures).
+#[test]
+fn files_of_weights_are_models() {
+    let fixture = |name: &str| format!("{}/../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let weights = |model: &str| {
+        let answer = json(&["fit", "--model", model, "--on", "1GB", "--prompt-tokens", "8", "--json"]);
+        answer["held"].as_array().unwrap().iter().find(|held| held["what"] == "weights").unwrap()["bytes"].as_u64()
+    };
+    let index = fixture("checkpoints/mistral/model.safetensors.index.json");
+    let says: Value = serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+    assert_eq!(weights(&fixture("checkpoints/mistral")), says["metadata"]["total_size"].as_u64());
+    assert_eq!(weights(&index), says["metadata"]["total_size"].as_u64());
+    for name in ["mistral/f32.gguf", "mistral/q4_k.gguf", "mistral/q8_0.gguf"] {
+        let length = std::fs::metadata(fixture(name)).unwrap().len();
+        assert!(weights(&fixture(name)).is_some_and(|bytes| bytes < length && bytes > length / 2), "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let alone = folder.path().join("model.safetensors.index.json");
+    std::fs::copy(&index, &alone).unwrap();
+    let text = refusal(&["fit", "--model", alone.to_str().unwrap(), "--on", "1GB"]);
+    assert!(text.contains("it is the index of weights in several files, and there is no config.json"), "{text}");
+    let text = refusal(&["fit", "--model", &fixture("mistral/qwen2.gguf"), "--on", "1GB"]);
+    assert!(text.contains("qwen2.gguf") && text.contains("Give"), "{text}");
+}
+
 #[test]
 fn a_log_of_requests_is_served_by_a_model() {
     let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,8 @@ pub(super) fn matches(head: &[u8]) -> bool {
     head.starts_with(b"{")
         && (names(b"\"model_type\"")
             || names(b"\"architectures\"")
+            // Those of diffusers that are read.
+            || (names(b"\"_class_name\"") && ModelConfig::classes().any(|class| names(class.as_bytes())))
             // Meta's and Mistral's params.json.
             || (names(b"\"dim\"") && names(b"\"n_layers\"")))
         && !names(b"\"tensor_id\"")

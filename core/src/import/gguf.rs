@@ -11,6 +11,7 @@ use super::weights::{MOST_BYTES, Weight, Weights};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::Trace;
+use crate::workload::config::GgmlType;
 
 /// The longest header: the vocabularies and merges in it take some 10 MB.
 const MOST_HEADER: u64 = 256 << 20;
@@ -23,46 +24,6 @@ const MOST_VALUE: u64 = 256;
 const MOST_VALUES: usize = 256;
 /// Where weights begin unless `general.alignment` says otherwise (`GGUF_DEFAULT_ALIGNMENT`).
 const ALIGNMENT: u64 = 32;
-
-/// Number, name, elements per block and bytes per block: `type_traits` in ggml.c and the blocks in ggml-common.h. Numbers
-/// that are missing were removed.
-const TYPES: [(u32, &str, u64, u64); 35] = [
-    (0, "F32", 1, 4),
-    (1, "F16", 1, 2),
-    (2, "Q4_0", 32, 18),
-    (3, "Q4_1", 32, 20),
-    (6, "Q5_0", 32, 22),
-    (7, "Q5_1", 32, 24),
-    (8, "Q8_0", 32, 34),
-    (9, "Q8_1", 32, 36),
-    (10, "Q2_K", 256, 84),
-    (11, "Q3_K", 256, 110),
-    (12, "Q4_K", 256, 144),
-    (13, "Q5_K", 256, 176),
-    (14, "Q6_K", 256, 210),
-    (15, "Q8_K", 256, 292),
-    (16, "IQ2_XXS", 256, 66),
-    (17, "IQ2_XS", 256, 74),
-    (18, "IQ3_XXS", 256, 98),
-    (19, "IQ1_S", 256, 50),
-    (20, "IQ4_NL", 32, 18),
-    (21, "IQ3_S", 256, 110),
-    (22, "IQ2_S", 256, 82),
-    (23, "IQ4_XS", 256, 136),
-    (24, "I8", 1, 1),
-    (25, "I16", 1, 2),
-    (26, "I32", 1, 4),
-    (27, "I64", 1, 8),
-    (28, "F64", 1, 8),
-    (29, "IQ1_M", 256, 56),
-    (30, "BF16", 1, 2),
-    (34, "TQ1_0", 256, 54),
-    (35, "TQ2_0", 256, 66),
-    (39, "MXFP4", 32, 17),
-    (40, "NVFP4", 64, 36),
-    (41, "Q1_0", 128, 18),
-    (42, "Q2_0", 64, 18),
-];
 
 /// Whether `head` begins with the four letters.
 pub fn matches(head: &[u8]) -> bool {
@@ -213,7 +174,7 @@ impl<R: BufRead> Header<'_, R> {
             shape.push(self.u64()?);
         }
         let number = self.u32()?;
-        let Some((_, dtype, block, bytes)) = TYPES.into_iter().find(|(known, ..)| *known == number) else {
+        let Some(GgmlType { name: dtype, elements: block, bytes, .. }) = GgmlType::of_number(number) else {
             let cure = "If it is a type of a newer ggml, please report it; else check that the file is not damaged";
             return Err(self.bad(at, format!("{called} has the unknown type {number}"), cure));
         };
@@ -240,7 +201,16 @@ impl<R: BufRead> Header<'_, R> {
 
 /// Reads the header. Shapes are given with the slowest dimension first, the reverse of the file's order.
 pub fn header(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Weights, Error> {
-    let mut header = Header { input: *input, source: input.reader(progress), at: 0 };
+    parse(Header { input: *input, source: input.reader(progress), at: 0 })
+}
+
+/// The same of the bytes of a file that is not packed.
+pub(super) fn of_bytes(input: &Input<'_>, bytes: &[u8]) -> Result<Weights, Error> {
+    parse(Header { input: *input, source: bytes, at: 0 })
+}
+
+fn parse<R: BufRead>(mut header: Header<'_, R>) -> Result<Weights, Error> {
+    let input = header.input;
     if header.array::<4>()? != *b"GGUF" {
         return Err(header.damaged(0, "the file does not begin with GGUF"));
     }

@@ -5,6 +5,7 @@ pub mod cache_csv;
 pub mod chakra;
 mod config;
 pub mod gguf;
+mod gguf_model;
 pub mod input;
 mod json;
 pub mod kineto;
@@ -23,12 +24,14 @@ mod seed;
 mod strangers;
 pub(crate) mod text;
 pub mod weights;
+pub mod weights_index;
 
 use crate::by_name;
 use crate::closed::Closed;
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Mode, Trace};
+use crate::workload::config::ModelConfig;
 use crate::workload::file::ModelFile;
 use cache_csv::Columns;
 use input::{Input, strip_mark};
@@ -96,8 +99,13 @@ enum Reader {
     Records(fn(&Input<'_>, &mut dyn Progress) -> Result<Trace, Error>),
     /// With the columns that were chosen.
     Table(fn(&Input<'_>, Option<&Columns>, &mut dyn Progress) -> Result<Trace, Error>),
-    /// With the size of tiles, and how many bytes from the start of a file with this head are read.
-    Weights(fn(&Input<'_>, Option<u64>, &mut dyn Progress) -> Result<Trace, Error>, fn(&[u8]) -> Option<u64>),
+    /// With the size of tiles, how many bytes from the start of a file with this head are read, and the model that the
+    /// header describes.
+    Weights(
+        fn(&Input<'_>, Option<u64>, &mut dyn Progress) -> Result<Trace, Error>,
+        fn(&[u8]) -> Option<u64>,
+        fn(&Input<'_>, &mut dyn Progress) -> Result<ModelFile, Error>,
+    ),
     Model(fn(&Input<'_>, &mut dyn Progress) -> Result<ModelFile, Error>),
 }
 
@@ -182,10 +190,11 @@ formats! {
     /// A model's layers.
     ScaleSim, "scale-sim", "SCALE-Sim topology", ["csv"], Binary, scale_sim::matches, Model(scale_sim::model);
     /// The header of a weight file, [`gguf`].
-    Gguf, "gguf", "GGUF weights", ["gguf"], Binary, gguf::matches, Weights(gguf::read, gguf::bytes_to_read);
+    Gguf, "gguf", "GGUF weights", ["gguf"], Binary, gguf::matches,
+        Weights(gguf::read, gguf::bytes_to_read, gguf_model::model);
     /// The header of a weight file, [`safetensors`].
     Safetensors, "safetensors", "safetensors weights", ["safetensors"], Binary, safetensors::matches,
-        Weights(safetensors::read, safetensors::bytes_to_read);
+        Weights(safetensors::read, safetensors::bytes_to_read, safetensors::model);
     /// The experts that tokens were sent to, [`moe_routing`].
     MoeRouting, "moe-routing", "log of expert routing", ["jsonl"], Text, moe_routing::matches,
         Trace(moe_routing::read_trace), json "experts";
@@ -258,7 +267,7 @@ impl Format {
     /// where it is read to its end.
     pub fn bytes_to_read(head: &[u8]) -> Option<u64> {
         CODECS.iter().filter(|codec| (codec.matches)(head)).find_map(|codec| match codec.read {
-            Reader::Weights(_, bytes_to_read) => bytes_to_read(head),
+            Reader::Weights(_, bytes_to_read, _) => bytes_to_read(head),
             _ => None,
         })
     }
@@ -383,7 +392,7 @@ pub(crate) fn content(
     Ok(match codec.read {
         Reader::Trace(read) | Reader::Records(read) => Content::Trace(read(input, progress)?.into()),
         Reader::Table(read) => Content::Trace(read(input, columns, progress)?.into()),
-        Reader::Weights(read, _) => Content::Trace(read(input, None, progress)?.into()),
+        Reader::Weights(read, ..) => Content::Trace(read(input, None, progress)?.into()),
         Reader::Model(read) => Content::Model(read(input, progress)?),
     })
 }
@@ -395,9 +404,15 @@ pub(crate) fn model(
     progress: &mut dyn Progress,
 ) -> Option<Result<ModelFile, Error>> {
     match format.codec().read {
-        Reader::Model(read) => Some(read(input, progress)),
+        Reader::Model(read) | Reader::Weights(.., read) => Some(read(input, progress)),
         _ => None,
     }
+}
+
+/// The model that the header of a file of weights describes (GGUF): `header` is the file or its beginning, as it is. Links
+/// nothing that unpacks.
+pub fn model_of_weights(name: &str, header: &[u8]) -> Result<ModelConfig, Error> {
+    gguf_model::config(name, &gguf::of_bytes(&Input::new(name, header), header)?)
 }
 
 /// Reads a trace in `format`; `columns` belong to [`Format::Csv`] alone.

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 /// Tokens of a block: the traces' own 512 first, then the powers of two that servers use.
-const BLOCK_TOKENS: [u64; 10] = [512, 16, 32, 64, 128, 256, 8, 1024, 2048, 4096];
+pub(super) const BLOCK_TOKENS: [u64; 10] = [512, 16, 32, 64, 128, 256, 8, 1024, 2048, 4096];
 /// The most blocks of a prompt: 16 million tokens in blocks of 16.
 const MOST_BLOCKS: usize = 1 << 20;
 /// The most tokens of a prompt.
@@ -63,7 +63,7 @@ fn blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Err
 
 /// Whether `blocks` of `block_tokens` hold a prompt of `tokens`, with its last tokens or without them where they do not
 /// fill a block: servers differ.
-fn holds(blocks: u64, block_tokens: u64, tokens: u64) -> bool {
+pub(super) fn holds(blocks: u64, block_tokens: u64, tokens: u64) -> bool {
     blocks == tokens.div_ceil(block_tokens) || blocks == tokens / block_tokens
 }
 

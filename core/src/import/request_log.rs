@@ -8,11 +8,15 @@
 //!   Alibaba's logs (alibaba-edu/qwen-bailian-usagetraces-anon) are the same with `chat_id`, and count seconds.
 //!
 //! Columns are found by name, in any order; other logs with such columns (Vidur's `num_prefill_tokens`, ...) are read
-//! alike. What becomes of a log are [`Requests`] of a model's run.
+//! alike. What becomes of a log are [`Requests`] of a model's run. What prompts share is known where lines name their blocks
+//! (`hash_ids`): of the trees that these make, the beginning that most prompts share counts.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::archive;
 use super::cache_csv::delimiter;
 use super::input::{Input, strip_mark};
+use super::mooncake::{BLOCK_TOKENS, holds};
 use super::text::{Lines, Rows, json_problem, parse_line, shorten};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
@@ -86,6 +90,8 @@ struct Logged {
     ms: Option<f64>,
     prompt: u64,
     answer: u64,
+    /// The blocks of its prompt; a number stands for a block and all before it.
+    blocks: Vec<u64>,
 }
 
 /// What is taken of a log.
@@ -188,13 +194,62 @@ fn finish(input: &Input<'_>, taken: Taken) -> Result<(Requests, Vec<String>), Er
         (Some(ms), Some(step)) => ((ms - start) / step).floor().clamp(0.0, (1u64 << 32) as f64) as u64,
         _ => 0,
     };
-    let requests = logged.iter().map(|request| Request {
+    let shared = shared(&logged, &mut notes);
+    let requests = logged.iter().zip(shared).map(|(request, shared_tokens)| Request {
         prompt_tokens: request.prompt,
-        shared_tokens: 0,
+        shared_tokens,
         decode_tokens: request.answer,
         arrival: arrival(request),
     });
     Ok((Requests(requests.collect()), notes))
+}
+
+/// Tokens at the beginning of each prompt that it has in common with the beginning that most prompts share.
+fn shared(logged: &[Logged], notes: &mut Vec<String>) -> Vec<u64> {
+    let mut shared = vec![0; logged.len()];
+    let named = |request: &&Logged| !request.blocks.is_empty();
+    let Some(first) = logged.iter().find(named) else { return shared };
+    let fits = |size: u64, request: &Logged| holds(request.blocks.len() as u64, size, request.prompt);
+    let size = BLOCK_TOKENS.into_iter().find(|size| fits(*size, first));
+    let Some(size) = size.filter(|size| logged.iter().filter(named).all(|request| fits(*size, request))) else {
+        notes.push("hash_ids do not count: they are not one for each block of a prompt, all of one size".to_owned());
+        return shared;
+    };
+    let mut chain: Vec<u64> = Vec::new();
+    let mut group: Vec<usize> = (0..logged.len()).collect();
+    loop {
+        // Who goes on with which block; the one that most go on with, and of several the first.
+        let mut next: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for at in group {
+            if let Some(block) = logged[at].blocks.get(chain.len()) {
+                next.entry(*block).or_default().push(at);
+            }
+        }
+        let most = next.into_iter().max_by_key(|(block, all)| (all.len(), std::cmp::Reverse(*block)));
+        let Some((block, all)) = most.filter(|(_, all)| all.len() > 1) else { break };
+        chain.push(block);
+        for at in &all {
+            // The last token of a prompt is read in any case.
+            shared[*at] = (chain.len() as u64 * size).min(logged[*at].prompt - 1);
+        }
+        group = all;
+    }
+    let (mut seen, mut known, mut common, mut counted) = (BTreeSet::new(), 0u64, 0u64, 0u64);
+    for (request, own) in logged.iter().zip(&shared) {
+        let again = request.blocks.iter().take_while(|block| seen.contains(*block)).count() as u64;
+        known += (again * size).min(request.prompt);
+        counted += common.min(*own);
+        common = common.max(*own);
+        seen.extend(request.blocks.iter().copied());
+    }
+    if known > 0 {
+        let beyond = known.saturating_sub(counted);
+        notes.push(format!(
+            "prompts repeat {known} tokens of those before them: {counted} of the beginning that most share are read once and \
+             kept once, and {beyond} of others count as if they were new"
+        ));
+    }
+    shared
 }
 
 fn lines(input: &Input<'_>, taken: &mut Taken, progress: &mut dyn Progress) -> Result<(), Error> {
@@ -217,7 +272,9 @@ fn lines(input: &Input<'_>, taken: &mut Taken, progress: &mut dyn Progress) -> R
             Some(value) => value.as_f64().map(|time| time * unit),
             None => None,
         };
-        taken.push(Logged { ms, prompt: tokens(&PROMPT)?, answer: tokens(&ANSWER)? });
+        let blocks = keys.get("hash_ids").and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let blocks = blocks.iter().filter_map(serde_json::Value::as_u64).collect();
+        taken.push(Logged { ms, prompt: tokens(&PROMPT)?, answer: tokens(&ANSWER)?, blocks });
     }
     Ok(())
 }
@@ -255,7 +312,7 @@ fn table(input: &Input<'_>, taken: &mut Taken, progress: &mut dyn Progress) -> R
                 .map(|time| time * 1000.0)
                 .or_else(|| date_ms(field))
         });
-        taken.push(Logged { ms, prompt: tokens(prompt)?, answer: tokens(answer)? });
+        taken.push(Logged { ms, prompt: tokens(prompt)?, answer: tokens(answer)?, blocks: Vec::new() });
     }
     Ok(())
 }
@@ -329,7 +386,7 @@ mod tests {
             ),
             (
                 "{\"timestamp\": 27482, \"input_length\": 6955, \"output_length\": 52, \"hash_ids\": [46, 47]}\n\
-                 {\"timestamp\": 30535, \"input_length\": 6472, \"output_length\": 26, \"hash_ids\": [46, 47]}\n",
+                 {\"timestamp\": 30535, \"input_length\": 6472, \"output_length\": 26, \"hash_ids\": [48, 49]}\n",
                 "6955+52, 6472+26@30",
             ),
             (
@@ -345,6 +402,26 @@ mod tests {
             assert_eq!(requests.text(), wanted, "{text}");
             assert_eq!(notes, [""; 0], "{text}");
         }
+    }
+
+    /// Blocks of 512 tokens: three prompts begin with block 1, of which two go on with block 2; two others are the same.
+    #[test]
+    fn the_beginning_that_most_prompts_share_counts() {
+        let line = |tokens: u64, ids: &str| {
+            format!("{{\"timestamp\":0,\"input_length\":{tokens},\"output_length\":1,\"hash_ids\":[{ids}]}}\n")
+        };
+        let log = [(1536, "1,2,3"), (1536, "1,2,4"), (1100, "1,5,6"), (600, "9,10"), (600, "9,10")];
+        let log: String = log.iter().map(|(tokens, ids)| line(*tokens, ids)).collect();
+        let (requests, notes) = read_text(&log, STEPS).unwrap();
+        assert_eq!(requests.text(), "2x1024/1536+1, 512/1100+1, 2x600+1");
+        // 1024 and 512 tokens again, and all of the last prompt.
+        assert!(notes[0].starts_with("prompts repeat 2136 tokens of those before them: 1536 of"), "{notes:?}");
+        assert!(notes[0].ends_with("and 600 of others count as if they were new"), "{notes:?}");
+        let (requests, notes) = read_text(&(line(1536, "1,2,3") + &line(1536, "1,2")), STEPS).unwrap();
+        assert!(requests.text() == "2x1536+1" && notes[0].starts_with("hash_ids do not count"), "{notes:?}");
+        // A prompt that another begins with: its last token is read in any case.
+        let (requests, _) = read_text(&(line(1024, "1,2") + &line(1024, "1,2")), STEPS).unwrap();
+        assert_eq!(requests.text(), "2x1023/1024+1");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::weights::{MOST_BYTES, Weight, Weights};
 use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::Trace;
+use crate::workload::file::ModelFile;
 
 /// The longest header that safetensors itself reads: `MAX_HEADER_SIZE`.
 const MOST_HEADER: u64 = 100_000_000;
@@ -61,7 +62,8 @@ pub(super) fn is_index(head: &[u8]) -> bool {
 /// What to do with an index: it names the files that hold the weights.
 pub(super) fn index_error(input: &str) -> Error {
     let problem = "it is the index of weights in several files, and has no sizes itself";
-    Error::input(input, Place::Whole, problem, "Give one of the .safetensors files that it names")
+    let cure = "Give one of the .safetensors files that it names, or as a model the folder with it and its config.json (--model)";
+    Error::input(input, Place::Whole, problem, cure)
 }
 
 #[derive(Deserialize)]
@@ -166,6 +168,14 @@ pub fn header(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Weights,
         return Err(bad(Place::Key(shorten(name)), "the name is given twice".into(), "Write the file again"));
     }
     Ok(weights)
+}
+
+/// Refuses to take weights for a model: their names and shapes leave heads, windows and experts for each token open.
+pub(super) fn model(input: &Input<'_>, _: &mut dyn Progress) -> Result<ModelFile, Error> {
+    let problem = "it is a file of weights, which does not say how heads and experts use them";
+    let cure =
+        "Give the folder that it is in, or its config.json; as a trace (--trace) it is one pass over the weights";
+    Err(Error::input(input.name, Place::Whole, problem, cure))
 }
 
 /// One pass over the weights, whole or in tiles.

@@ -68,8 +68,8 @@ static STRANGERS: &[(&[Sign], &str, &str)] = &[
     ),
     (
         &[Sign::Keys(&["_class_name"]), Sign::Keys(&["_diffusers_version"])],
-        "it is a configuration of diffusers, which is not read",
-        "Export the model as ONNX, or record an execution trace of it (torch.profiler.ExecutionTraceObserver)",
+        "it is a configuration of diffusers, of a class that is not read",
+        "Give the config.json of its unet or transformer, export the model as ONNX, or record an execution trace of it (torch.profiler.ExecutionTraceObserver)",
     ),
     (
         &[

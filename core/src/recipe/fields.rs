@@ -20,10 +20,12 @@ use crate::score::BuiltIn;
 use crate::units::{GIB, MB, MIB, parse_bytes};
 use crate::workload::config::ReadAs;
 use crate::workload::dtype::Dtype;
+use crate::workload::fusion::Fusion;
 use crate::workload::model_run::{Convolution, Fields as Meaningful, Task, Tiling};
 use crate::workload::parallel::Parallel;
 use crate::workload::plan::Dataflow;
 use crate::workload::requests::Requests;
+use crate::workload::serving::Serving;
 use crate::workload::synthetic::{ModelType, Pattern, Synthetic};
 use crate::workload::train::Optimizer;
 
@@ -235,6 +237,26 @@ impl Written<Parallel> for Form {
     }
 
     fn read(_: &FieldInfo, text: &str) -> Result<Parallel, Error> {
+        text.parse()
+    }
+}
+
+impl Written<Fusion> for Form {
+    fn text(fusion: &Fusion) -> String {
+        fusion.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Fusion, Error> {
+        text.parse()
+    }
+}
+
+impl Written<Serving> for Form {
+    fn text(serving: &Serving) -> String {
+        serving.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Serving, Error> {
         text.parse()
     }
 }
@@ -487,6 +509,18 @@ fields! {
         means: |model| model.requests,
         access: access!(model Optional<Form>, requests),
     }
+    Serving "How requests are served: chunk=N (most tokens of a step), reuse=blocks (of finished requests), or \
+             draft=NAME,guess=N,accept=P for speculative decoding (model)." {
+        pointer: "/workload/model/serving",
+        name: "serving",
+        id: "serving",
+        flag: "serving",
+        value_name: "KEY=VALUE,...",
+        title: "Serving",
+        hint: "Such as chunk=512, reuse=blocks; or draft=llama-3.2-1b, guess=4, accept=0.8.",
+        means: |model| model.serving,
+        access: access!(model Form, serving),
+    }
     WeightDtype "Number format of the weights, such as int4 (model)." {
         pointer: "/workload/model/weight_dtype",
         name: "weight_dtype",
@@ -526,6 +560,19 @@ fields! {
         group: STORAGE,
         means: |model| model.parallel,
         access: access!(model Form, parallel),
+    }
+    Fusion "Operators that are computed as one: some of attention,qkv,gate-up,mlp,norm, or none; attention alone where \
+            absent (model)." {
+        pointer: "/workload/model/fusion",
+        name: "fusion",
+        id: "fusion",
+        flag: "fusion",
+        value_name: "NAME,...",
+        title: "Fused operators",
+        hint: "Some of attention, qkv, gate-up, mlp, norm, or none.",
+        group: STORAGE,
+        means: |model| model.fusion,
+        access: access!(model Form, fusion),
     }
     ReadAs "A family whose layout a config.json of an unknown family is read with (model)." {
         pointer: "/workload/model/read_as",
@@ -938,6 +985,8 @@ mod tests {
                         Field::Shares => "kv_cache=0.25,*/layer=0.5",
                         Field::Accesses | Field::Interval => "1000",
                         Field::Parallel => "tensor=2,pipeline=4",
+                        Field::Serving => "chunk=512,reuse=blocks",
+                        Field::Fusion => "attention,qkv,norm",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]

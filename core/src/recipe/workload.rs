@@ -212,7 +212,8 @@ impl Workload {
 
 /// The model that a file describes, and its format.
 fn model_file(file: &str, input: &Input<'_>, progress: &mut dyn Progress) -> Result<(ModelFile, Format), Error> {
-    let is_model = |file: &Input<'_>| import::detect(file).is_ok_and(Format::is_model);
+    let is_model =
+        |file: &Input<'_>| import::detect(file).is_ok_and(|format| format.is_model() || format == Format::Gguf);
     let opened = archive::open(input, None, &is_model, progress)?;
     let input = &opened.input();
     let format = import::detect(input)?;

@@ -9,8 +9,10 @@ pub mod presets;
 mod model_ref;
 pub mod requests;
 pub mod routing;
+pub mod serving;
 pub mod synthetic;
 
+pub mod fusion;
 pub mod parallel;
 pub mod plan;
 pub mod train;

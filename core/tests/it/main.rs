@@ -6,7 +6,9 @@ mod common;
 
 mod closed;
 mod execution_traces;
+mod gguf;
 mod libcachesim;
 mod model_files;
 mod models;
+mod serving;
 mod tiling;

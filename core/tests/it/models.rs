@@ -1,5 +1,7 @@
 //! Parameter counts against those that transformers builds (tests/fixtures/parameters.py).
 
+use std::collections::BTreeSet;
+
 use accel_core::score::prompt::{Questions, items};
 use accel_core::trace::{Kind, Op};
 use accel_core::workload::ModelRef;
@@ -57,7 +59,7 @@ fn every_family_runs() {
     for model in models.as_array().unwrap().iter().filter(small) {
         let name = model["name"].as_str().unwrap();
         let config = ModelConfig::from_json(name, model["config"].to_string().as_bytes()).unwrap();
-        let decodes = !config.transformer().unwrap().encodes_only();
+        let decodes = config.transformer().is_some_and(|model| !model.encodes_only());
         let run = |task| ModelRun {
             task,
             batch_size: 2,
@@ -71,6 +73,10 @@ fn every_family_runs() {
         let sum = |kind: Kind| -> u64 { trace.tensors().iter().filter(|t| t.kind == kind).map(|t| t.bytes).sum() };
         assert_eq!(sum(Kind::KvCache), facts.kv_bytes + facts.state_bytes, "{name}");
         assert!(sum(Kind::Weights) > facts.weight_bytes / 4, "{name}");
+        let mut names = BTreeSet::new();
+        let twice: Vec<&str> =
+            trace.tensors().iter().map(|tensor| tensor.name.as_str()).filter(|name| !names.insert(*name)).collect();
+        assert!(twice.is_empty(), "{name}: two tensors of one name: {twice:?}");
         assert!(run(Task::Training).trace(0, u64::MAX).unwrap().knows_flops(), "{name}");
         assert!(!run(Task::Inference).groups(0).unwrap().is_empty(), "{name}");
     }

@@ -8,6 +8,7 @@ mod common;
 
 mod execution_traces;
 mod import;
+mod mutations;
 mod run;
 
 #[global_allocator]

@@ -4,37 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::keys::Keys;
+use super::network::{BlockKind, Network, NetworkBuilder, Window};
 use crate::check::check_range;
 use crate::error::Error;
 use crate::workload::dtype::Dtype;
 
-/// Filters of `size` x `size` that move by `stride` over an image with a border of `padding`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// Height and width.
-    pub size: u64,
-    /// Step; 1 where absent.
-    #[serde(default = "one")]
-    pub stride: u64,
-    /// Border; 0 where absent.
-    #[serde(default)]
-    pub padding: u64,
-}
-
 fn one() -> u64 {
     1
-}
-
-impl Window {
-    /// Positions along a side of `side` elements; none where the window does not fit.
-    pub(crate) fn positions(&self, side: u64) -> Option<u64> {
-        if self.size == 0 || self.padding > 1 << 16 {
-            return None;
-        }
-        let room = side.checked_add(2 * self.padding)?.checked_sub(self.size)?;
-        Some(room.checked_div(self.stride)? + 1)
-    }
 }
 
 /// A layer of a [`Cnn`].
@@ -103,160 +79,6 @@ pub struct Resnet {
     pub num_labels: u64,
     /// Number format of the weights.
     pub torch_dtype: Dtype,
-}
-
-/// An operator of a convolutional network. `from` names the operator whose output it reads (0 = the image, 1 = the
-/// first operator, ...).
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Block {
-    /// The name of its weights, or what it is.
-    pub(crate) name: String,
-    /// The layer it counts to.
-    pub(crate) layer: u32,
-    /// Whose output it reads.
-    pub(crate) from: usize,
-    /// What it does.
-    pub(crate) kind: BlockKind,
-    /// Channels, height and width of what it makes.
-    pub(crate) out: [u64; 3],
-}
-
-/// What a [`Block`] does.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum BlockKind {
-    /// A convolution, with a bias or not.
-    Conv {
-        /// How it moves.
-        window: Window,
-        /// Groups of channels.
-        groups: u64,
-        /// Whether it has biases.
-        bias: bool,
-    },
-    /// Batch normalisation: a factor and an offset per channel.
-    Norm,
-    /// A rectifier.
-    Relu,
-    /// A pool.
-    Pool(Window),
-    /// An average over the image.
-    GlobalPool,
-    /// The sum with another operator's output.
-    Add(usize),
-    /// A linear layer over everything, with biases.
-    Linear,
-}
-
-/// The operators of a convolutional network, in order.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Network {
-    /// Channels, height and width of the image.
-    pub(crate) image: [u64; 3],
-    pub(crate) blocks: Vec<Block>,
-}
-
-impl Network {
-    /// Channels, height and width of the image (0) or of what an operator makes (1, 2, ...).
-    pub(crate) fn out(&self, of: usize) -> [u64; 3] {
-        if of == 0 { self.image } else { self.blocks[of - 1].out }
-    }
-
-    /// Elements that a block stores: its matrix, and its biases (or factors and offsets).
-    pub(crate) fn stored(&self, block: &Block) -> (u64, u64) {
-        let [channels, height, width] = self.out(block.from);
-        let [filters, ..] = block.out;
-        // What passes 64 bits is refused when its bytes are counted.
-        let times = |factors: &[u64]| factors.iter().fold(1u64, |p, f| p.saturating_mul(*f));
-        match &block.kind {
-            BlockKind::Conv { window, groups, bias } => {
-                (times(&[filters, channels / groups, window.size, window.size]), if *bias { filters } else { 0 })
-            }
-            BlockKind::Norm => (0, 2 * filters),
-            BlockKind::Linear => (times(&[filters, channels, height, width]), filters),
-            BlockKind::Relu | BlockKind::Pool(_) | BlockKind::GlobalPool | BlockKind::Add(_) => (0, 0),
-        }
-    }
-
-    pub(super) fn parameters(&self) -> u64 {
-        let sizes = self.blocks.iter().map(|block| self.stored(block));
-        sizes.fold(0, |sum, (matrix, rest)| sum.saturating_add(matrix).saturating_add(rest))
-    }
-}
-
-/// Builds a network operator by operator.
-struct NetworkBuilder {
-    network: Network,
-    layer: u32,
-}
-
-impl NetworkBuilder {
-    fn new(image: [u64; 3]) -> Self {
-        Self { network: Network { image, blocks: Vec::new() }, layer: 0 }
-    }
-
-    /// The number of the last operator.
-    fn last(&self) -> usize {
-        self.network.blocks.len()
-    }
-
-    fn push(&mut self, name: impl Into<String>, from: usize, kind: BlockKind, out: [u64; 3]) -> usize {
-        self.network.blocks.push(Block { name: name.into(), layer: self.layer, from, kind, out });
-        self.last()
-    }
-
-    /// Height and width of what a window leaves of the output of `from`.
-    fn sides(&self, name: &str, from: usize, window: Window) -> Result<(u64, u64), Error> {
-        let [_, height, width] = self.network.out(from);
-        let sides = window.positions(height).zip(window.positions(width));
-        sides.ok_or_else(|| {
-            Error::field(
-                "layers",
-                format!("{} x {} by {}", window.size, window.size, window.stride),
-                format!("{name}: the window does not fit into {height} x {width} with a border of {}", window.padding),
-                "Choose a larger image, a smaller window or more padding, and a stride of 1 or more",
-            )
-        })
-    }
-
-    /// A convolution in `groups`, with biases or not.
-    fn conv(
-        &mut self,
-        name: &str,
-        from: usize,
-        filters: u64,
-        window: Window,
-        (groups, bias): (u64, bool),
-    ) -> Result<usize, Error> {
-        let [channels, ..] = self.network.out(from);
-        let (height, width) = self.sides(name, from, window)?;
-        if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
-            return Err(Error::field(
-                "groups",
-                groups,
-                format!("{name} has {channels} channels and {filters} filters, which the groups must divide"),
-                "Correct one of the three",
-            ));
-        }
-        Ok(self.push(name, from, BlockKind::Conv { window, groups, bias }, [filters, height, width]))
-    }
-
-    fn pool(&mut self, name: &str, from: usize, window: Window) -> Result<usize, Error> {
-        let [channels, ..] = self.network.out(from);
-        let (height, width) = self.sides(name, from, window)?;
-        Ok(self.push(name, from, BlockKind::Pool(window), [channels, height, width]))
-    }
-
-    fn keep(&mut self, name: String, from: usize, kind: BlockKind) -> usize {
-        let out = self.network.out(from);
-        self.push(name, from, kind, out)
-    }
-
-    /// A convolution without bias, its normalisation and, if asked, its rectifier.
-    fn conv_norm(&mut self, name: &str, from: usize, filters: u64, window: Window, relu: bool) -> Result<usize, Error> {
-        let conv = self.conv(&format!("{name}.convolution"), from, filters, window, (1, false))?;
-        let norm = self.keep(format!("{name}.normalization"), conv, BlockKind::Norm);
-        Ok(if relu { self.keep(format!("{name}.relu"), norm, BlockKind::Relu) } else { norm })
-    }
 }
 
 impl Cnn {

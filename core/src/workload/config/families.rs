@@ -3,11 +3,12 @@
 //! A row names the `model_type` of the family's files and says what sets its [`Layout`] apart from that of a relative.
 //! What reads a `config.json` and what derives tensors from it look at the row alone, and know no family by name.
 
+use super::graph::Build;
 use super::layout::{
     AttentionBias, CNN, ExpertLayout, Gated, Layout, MLP, Matrices, ModelInput, Norm, Norms, Pooler, Positions, QkNorm,
-    Qkv, Shared, SizeKeys, SlidingWindow, SparseLayers, Stacks, Transform,
+    Qkv, Shared, SizeKeys, SlidingWindow, SparseLayers, Stacks, TRANSFORMER, Transform,
 };
-use super::{shapes, special};
+use super::{diffusion, shapes, special, towers, vision};
 
 /// A family of models: what its files are called, and how they are read.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ impl Family {
     pub fn kind(&self) -> &'static str {
         match &self.reader {
             Reader::Transformer(layout) => layout.kind(),
+            Reader::Graph(kind, _) => kind,
             Reader::Resnet | Reader::Cnn => CNN,
             Reader::Mlp | Reader::Gemm => MLP,
         }
@@ -54,6 +56,8 @@ pub(super) fn supported() -> String {
 pub(super) enum Reader {
     /// [`Transformer`](super::Transformer), of this layout.
     Transformer(&'static Layout),
+    /// [`Graph`](super::Graph): the type of the model, in the prototype's words, and what makes its operators.
+    Graph(&'static str, Build),
     /// [`Resnet`](super::Resnet).
     Resnet,
     /// [`Cnn`](super::Cnn).
@@ -1275,6 +1279,97 @@ pub const FAMILIES: &[Family] = &[
             head_bias: true,
             ..GPT2
         }),
+    },
+    Family {
+        name: "clip",
+        aliases: &[],
+        title: "CLIP",
+        about: "A tower for texts and one for images, trained on pairs",
+        reader: Reader::Graph(TRANSFORMER, towers::clip),
+    },
+    Family {
+        name: "clip_text_model",
+        aliases: &["cliptext"],
+        title: "CLIP, texts",
+        about: "CLIP's tower for texts alone",
+        reader: Reader::Graph(TRANSFORMER, towers::clip_text),
+    },
+    Family {
+        name: "clip_vision_model",
+        aliases: &["clipvision"],
+        title: "CLIP, images",
+        about: "CLIP's tower for images alone",
+        reader: Reader::Graph(TRANSFORMER, towers::clip_vision),
+    },
+    Family {
+        name: "siglip",
+        aliases: &[],
+        title: "SigLIP",
+        about: "CLIP with a pooler that attends to all patches",
+        reader: Reader::Graph(TRANSFORMER, towers::siglip),
+    },
+    Family {
+        name: "siglip_text_model",
+        aliases: &["sigliptext"],
+        title: "SigLIP, texts",
+        about: "SigLIP's tower for texts alone",
+        reader: Reader::Graph(TRANSFORMER, towers::siglip_text),
+    },
+    Family {
+        name: "siglip_vision_model",
+        aliases: &["siglipvision"],
+        title: "SigLIP, images",
+        about: "SigLIP's tower for images alone",
+        reader: Reader::Graph(TRANSFORMER, towers::siglip_vision),
+    },
+    Family {
+        name: "swin",
+        aliases: &[],
+        title: "Swin",
+        about: "Attention in windows that shift, in stages of falling resolution",
+        reader: Reader::Graph(TRANSFORMER, vision::swin),
+    },
+    Family {
+        name: "convnext",
+        aliases: &[],
+        title: "ConvNeXt",
+        about: "Wide convolutions channel by channel and MLPs, in stages of falling resolution",
+        reader: Reader::Graph(CNN, vision::convnext),
+    },
+    Family {
+        name: "convnextv2",
+        aliases: &[],
+        title: "ConvNeXt V2",
+        about: "ConvNeXt whose MLPs normalise the response of each channel",
+        reader: Reader::Graph(CNN, vision::convnext_v2),
+    },
+    Family {
+        name: "unet2d_condition",
+        aliases: &["UNet2DConditionModel"],
+        title: "UNet of Stable Diffusion",
+        about: "Residual blocks of convolutions and attention to a text, down and up again; one denoising step",
+        reader: Reader::Graph(CNN, diffusion::unet),
+    },
+    Family {
+        name: "dit_transformer2d",
+        aliases: &["DiTTransformer2DModel", "Transformer2DModel"],
+        title: "DiT",
+        about: "Patches of an image, norms that follow time and class; one denoising step",
+        reader: Reader::Graph(TRANSFORMER, diffusion::dit),
+    },
+    Family {
+        name: "sd3_transformer2d",
+        aliases: &["SD3Transformer2DModel"],
+        title: "Stable Diffusion 3",
+        about: "Text and image attend to each other with weights of their own; one denoising step",
+        reader: Reader::Graph(TRANSFORMER, diffusion::sd3),
+    },
+    Family {
+        name: "flux_transformer2d",
+        aliases: &["FluxTransformer2DModel"],
+        title: "FLUX.1",
+        about: "Stable Diffusion 3's blocks, then such with one stream for both; one denoising step",
+        reader: Reader::Graph(TRANSFORMER, diffusion::flux),
     },
     Family {
         name: "resnet",

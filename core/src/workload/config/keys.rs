@@ -189,8 +189,11 @@ impl<'a> Keys<'a> {
         self.value("architectures").and_then(|all| all.get(0)).and_then(Value::as_str)
     }
 
-    /// The family: `model_type`, or else the first of the `architectures`.
+    /// The family: `model_type`, or else the class of diffusers, or the first of the `architectures`.
     pub(super) fn model_type(&self) -> Result<String, Error> {
+        if let (None, Some(Value::String(class))) = (self.value("model_type"), self.keys.get("_class_name")) {
+            return Ok(class.clone());
+        }
         match (self.value("model_type"), self.architecture()) {
             (Some(Value::String(name)), _) => Ok(name.clone()),
             (Some(other), _) => {

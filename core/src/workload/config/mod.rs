@@ -6,26 +6,36 @@ pub(crate) mod layers;
 mod layout;
 mod pattern;
 
+mod ggml;
 mod quantization;
 mod shapes;
 mod shard;
 mod special;
 mod transformer;
 
+mod network;
+
 mod cnn;
+mod diffusion;
+mod graph;
 mod mlp;
 mod params;
+mod towers;
+mod vision;
 
 mod families;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use self::cnn::{BlockKind, Network};
-pub use self::cnn::{Cnn, Layer, Resnet, Window};
+pub use self::cnn::{Cnn, Layer, Resnet};
 pub use self::families::{FAMILIES, Family};
+pub(crate) use self::ggml::GgmlType;
+pub use self::graph::Graph;
 pub(crate) use self::layout::{CNN, MLP, MOE, TRANSFORMER};
 pub use self::mlp::{Gemm, Mlp};
+pub use self::network::Window;
+pub(crate) use self::network::{BlockKind, Network};
 pub(crate) use self::quantization::Width;
 pub(crate) use self::shard::Cuts;
 pub use self::transformer::{Experts, Transformer};
@@ -46,6 +56,8 @@ pub enum ModelConfig {
     Resnet(Resnet),
     /// A chain of convolutions, pools and linear layers.
     Cnn(Cnn),
+    /// A network of operators over images or vectors, by the keys of its file.
+    Graph(Box<Graph>),
     /// A chain of linear layers.
     Mlp(Mlp),
     /// One matrix multiplication.
@@ -136,6 +148,12 @@ impl ModelConfig {
         Self::read(input, &keys)
     }
 
+    /// The classes of diffusers that are read: their files name them in place of a family.
+    pub(crate) fn classes() -> impl Iterator<Item = &'static str> {
+        let of_classes = FAMILIES.iter().filter(|family| matches!(family.reader, Reader::Graph(..)));
+        of_classes.flat_map(|family| family.aliases).copied()
+    }
+
     fn read(input: &str, keys: &Map<String, Value>) -> Result<Self, Error> {
         if params::is_params(keys) {
             let (keys, notes) = params::translated(input, keys)?;
@@ -145,11 +163,27 @@ impl ModelConfig {
             }
             return Ok(config);
         }
-        let mut keys = Keys::new(input, keys).innermost();
+        let whole = Keys::new(input, keys);
+        // A model of several parts that are all counted.
+        let family = |name: &str| FAMILIES.iter().find(|family| family.has_name(name));
+        if let Ok(name) = whole.model_type()
+            && let Some(Family { reader: Reader::Graph(kind, build), name, .. }) = family(&name)
+        {
+            let graph = Graph::from_keys(name, (kind, *build), whole)?;
+            return Ok(Self::Graph(Box::new(graph)));
+        }
+        let mut keys = whole.innermost();
         let name = keys.model_type()?;
-        let Some(family) = FAMILIES.iter().find(|family| family.has_name(&name)) else {
+        let Some(family) = family(&name) else {
             if LLAMA_KEYS.iter().all(|key| keys.keys.contains_key(*key)) {
                 return Ok(Self::Unknown(Unknown { keys: keys.keys }));
+            }
+            if keys.keys.contains_key("_class_name") {
+                let classes: Vec<&str> = Self::classes().filter(|class| class.ends_with("Model")).collect();
+                let problem =
+                    format!("\"{}\" of diffusers is not supported", name.chars().take(40).collect::<String>());
+                let cure = format!("Use the config.json of one of {}, or export the model as ONNX", classes.join(", "));
+                return Err(keys.bad("_class_name", problem, &cure));
             }
             let cure = format!("Use a configuration of type {}", families::supported());
             return Err(keys.bad("model_type", format!("\"{name}\" is not supported"), &cure));
@@ -158,6 +192,7 @@ impl ModelConfig {
             Reader::Transformer(layout) => {
                 Self::Transformer(Box::new(Transformer::from_keys(family.name, layout, &mut keys)?))
             }
+            Reader::Graph(kind, build) => Self::Graph(Box::new(Graph::from_keys(family.name, (kind, *build), keys)?)),
             Reader::Resnet => Self::Resnet(Resnet::from_keys(&keys)?),
             Reader::Cnn => Self::Cnn(Cnn::from_keys(&keys)?),
             Reader::Mlp => Self::Mlp(Mlp::from_keys(&keys)?),
@@ -173,7 +208,7 @@ impl ModelConfig {
             Self::Transformer(transformer) => transformer.check(),
             Self::Resnet(resnet) => resnet.network().map(|_| ()),
             Self::Cnn(cnn) => cnn.network().map(|_| ()),
-            Self::Mlp(_) | Self::Gemm(_) => Ok(()),
+            Self::Graph(_) | Self::Mlp(_) | Self::Gemm(_) => Ok(()),
             Self::Unknown(unknown) => Err(unknown.refusal()),
         }
     }
@@ -185,6 +220,7 @@ impl ModelConfig {
             // Checked when it was read.
             Self::Resnet(resnet) => resnet.network().map_or(0, |network| network.parameters()),
             Self::Cnn(cnn) => cnn.network().map_or(0, |network| network.parameters()),
+            Self::Graph(graph) => graph.network.parameters(),
             Self::Mlp(mlp) => mlp.parameters(),
             Self::Gemm(gemm) => gemm.k * gemm.n,
             Self::Unknown(_) => 0,
@@ -214,6 +250,7 @@ impl ModelConfig {
             Self::Transformer(transformer) => transformer.torch_dtype,
             Self::Resnet(resnet) => resnet.torch_dtype,
             Self::Cnn(cnn) => cnn.torch_dtype,
+            Self::Graph(graph) => graph.torch_dtype,
             Self::Mlp(mlp) => mlp.torch_dtype,
             Self::Gemm(gemm) => gemm.torch_dtype,
             Self::Unknown(_) => Dtype::Float32,
@@ -224,6 +261,7 @@ impl ModelConfig {
     pub fn family(&self) -> &'static str {
         match self {
             Self::Transformer(transformer) => transformer.kind(),
+            Self::Graph(graph) => graph.kind,
             Self::Resnet(_) | Self::Cnn(_) => CNN,
             Self::Mlp(_) | Self::Gemm(_) => MLP,
             Self::Unknown(_) => TRANSFORMER,

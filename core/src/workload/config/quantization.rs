@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::ggml::{GgmlType, Stored};
 use super::keys::{Keys, show};
 use super::layers::{Layer, Linear, Model, Place, Stack};
 use super::pattern::Pattern;
@@ -56,6 +57,13 @@ impl Width {
         Self { bits, scales: Scales::None, by_input: 0, whole: 0 }
     }
 
+    /// Blocks of ggml, each with its scales.
+    fn ggml(of: GgmlType) -> Self {
+        let (bits, shared) = of.split();
+        let scales = if shared > 0 { Scales::Groups { size: of.elements, bits: shared } } else { Scales::None };
+        Self { scales, ..Self::plain(bits) }
+    }
+
     /// Bits of scales, zeros and the like of a matrix.
     pub(crate) fn scale_bits(&self, inputs: u64, outputs: u64) -> u64 {
         let scales = match self.scales {
@@ -72,6 +80,8 @@ impl Width {
     }
 }
 
+/// The most bytes beside the matrices: those of a file of weights.
+const MOST_BESIDE: u64 = 1 << 50;
 const F32: u64 = 32;
 const F16: u64 = 16;
 
@@ -95,6 +105,9 @@ pub(crate) struct Quantization {
     /// Whether the head, or the embeddings as well, are quantised unless they are named.
     head: bool,
     embeddings: bool,
+    /// The modules of a GGUF file, and bytes of it that belong to none.
+    stored: Option<Stored>,
+    beside: u64,
     /// Bits of keys and values, where the file says.
     pub(crate) kv: Option<u64>,
     /// What the file says besides, and is not read.
@@ -178,6 +191,8 @@ const KNOWN: &[&str] = &[
     "version_config",
     "hf_quant_config",
     "awq_marlin",
+    "modules",
+    "beside_bytes",
 ];
 
 impl Quantization {
@@ -190,6 +205,8 @@ impl Quantization {
             kept: Vec::new(),
             head: false,
             embeddings: false,
+            stored: None,
+            beside: 0,
             kv: None,
             notes: Vec::new(),
         };
@@ -318,6 +335,23 @@ impl Quantization {
                 };
                 self.all_linear(Width { scales: Scales::Outputs { bits: F16 }, ..Width::plain(bits) });
             }
+            // As GGUF names the type of each matrix. Norms and biases are of 32 bits, keys and values of 16 (llama.cpp).
+            ("gguf", _) => {
+                let modules = file.get("modules").unwrap_or(&Value::Null);
+                let stored = Stored::read(modules).map_err(|name| {
+                    let problem = format!("the type of {name} is not one of ggml's");
+                    file.keys.bad(file.name, problem, "Read the GGUF file anew, or correct it to such as Q4_K")
+                })?;
+                self.stored = Some(stored);
+                self.beside = file.number("beside_bytes").unwrap_or(0).min(MOST_BESIDE);
+                (self.own, self.kv) = (F32, Some(F16));
+                if self.beside > 0 {
+                    self.notes.push(format!(
+                        "{} bytes of the GGUF file belong to no matrix of the layers, and count among the weights alone",
+                        self.beside
+                    ));
+                }
+            }
             // Without a method, whole bits alone.
             ("", None) if bits.is_some() => {
                 let bits = file.bits(bits, &[4, 8])?;
@@ -411,6 +445,9 @@ impl Quantization {
     /// How the matrix of this name is stored.
     pub(crate) fn width(&self, name: &str, place: Place) -> Width {
         let own = Width::plain(self.own);
+        if let Some(stored) = &self.stored {
+            return stored.of(name).map_or(own, Width::ggml);
+        }
         let touched = match place {
             Place::Kept => false,
             Place::Layer | Place::Expert => true,
@@ -434,7 +471,7 @@ impl Quantization {
 
     /// Whether all weights are as wide as the model.
     pub(crate) fn is_plain(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.stored.is_none()
     }
 
     /// Bytes of all weights.
@@ -463,7 +500,7 @@ impl Quantization {
         outside += model.inputs.iter().chain(&model.outputs).map(|of| matrix(of.name, Place::Kept, of)).sum::<u64>();
         let tables: u64 = model.tables.iter().map(|table| table.rows * table.width).sum();
         outside += (tables + model.learned_tokens * model.hidden + model.small()) * self.own;
-        layers + outside.div_ceil(8)
+        layers + outside.div_ceil(8) + self.beside
     }
 }
 

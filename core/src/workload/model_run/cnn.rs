@@ -5,7 +5,7 @@
 
 use super::fields::Convolution;
 use crate::error::Error;
-use crate::tiling::{Axis, Image};
+use crate::tiling::{Axis, Chain, Image};
 use crate::trace::{Kind, Op};
 use crate::workload::config::{BlockKind, Network, Window};
 use crate::workload::dtype::{Bits, product};
@@ -21,20 +21,36 @@ pub(crate) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    pub(crate) fn new(planner: &mut Planner, network: &'a Network, bits: Bits, convolution: Convolution) -> Self {
+    pub(crate) fn new(
+        planner: &mut Planner,
+        network: &'a Network,
+        bits: Bits,
+        (convolution, batch): (Convolution, u64),
+    ) -> Self {
         let mut weights = Vec::new();
         for block in &network.blocks {
             let (matrix, rest) = network.stored(block);
             let filters = block.out[0];
-            let mut stored = |name: String, rows: u64, cols: u64| {
-                (rows > 0).then(|| {
-                    planner.stored(name, Shape::new(rows, cols, bits.weights), Some(block.layer), Kind::Weights)
-                })
+            let mut stored = |name: String, elements: u64| {
+                let shape = match elements.is_multiple_of(filters) {
+                    true => Shape::new(elements / filters, filters, bits.weights),
+                    false => Shape::new(1, elements, bits.weights),
+                };
+                (elements > 0).then(|| planner.stored(name, shape, Some(block.layer), Kind::Weights))
             };
-            let name =
-                if matches!(block.kind, BlockKind::Norm) { block.name.clone() } else { format!("{}.bias", block.name) };
-            weights
-                .push((stored(block.name.clone(), matrix / filters, filters), stored(name, rest / filters, filters)));
+            let name = match block.kind {
+                BlockKind::Norm | BlockKind::Scale(_) | BlockKind::Attention { .. } => block.name.clone(),
+                _ => format!("{}.bias", block.name),
+            };
+            let (matrix, rest) = (stored(block.name.clone(), matrix), stored(name, rest));
+            // Of a table the rows that are looked up move, which stand for the biases that it has not.
+            let rest = match block.kind {
+                BlockKind::Rows { .. } => {
+                    stored(format!("{}.rows", block.name), block.out.iter().product::<u64>() * batch)
+                }
+                _ => rest,
+            };
+            weights.push((matrix, rest));
         }
         Self { network, bits, convolution, weights }
     }
@@ -61,6 +77,69 @@ impl<'a> Images<'a> {
                 BlockKind::Pool(_) | BlockKind::GlobalPool => ("pooled", elementwise(Op::Pool)),
                 BlockKind::Add(other) => {
                     ("sum", Operator::new(Op::Add, layer, vec![from, made[*other]], Val::Temp(0)).in_place())
+                }
+                BlockKind::Scale(_) => ("scaled", elementwise(Op::Norm).in_place()),
+                BlockKind::Gate => ("gated", elementwise(Op::Relu)),
+                BlockKind::Copy(other) => {
+                    let reads = std::iter::once(from).chain(other.map(|other| made[other])).collect();
+                    ("laid_out", Operator::new(Op::Copy, layer, reads, Val::Temp(0)))
+                }
+                BlockKind::Input => {
+                    let input = step.temp("input", shape(block.out)?, layer);
+                    step.inputs.push(input);
+                    made.push(input);
+                    continue;
+                }
+                BlockKind::Learned | BlockKind::Parameter | BlockKind::Rows { .. } => {
+                    let (op, reads) = match block.kind {
+                        BlockKind::Learned => (Op::Add, vec![from]),
+                        BlockKind::Parameter => (Op::Copy, Vec::new()),
+                        _ => (Op::Embedding, Vec::new()),
+                    };
+                    let out = step.temp("hidden", shape(block.out)?, layer);
+                    let rows = matches!(block.kind, BlockKind::Rows { .. });
+                    let streams = if rows { *rest } else { *matrix };
+                    let operator = Operator::new(op, layer, reads, out);
+                    let table = matrix.filter(|_| rows);
+                    step.push(Operator { streams: streams.into_iter().collect(), table, ..operator });
+                    made.push(out);
+                    continue;
+                }
+                BlockKind::Attention { heads, others, window, .. } => {
+                    let out = step.temp("attended", shape(block.out)?, layer);
+                    let reads = match others {
+                        Some([k, v]) => vec![from, made[*k], made[*v]],
+                        None => vec![from],
+                    };
+                    let queries = block.out[1] * block.out[2];
+                    let keys = match others {
+                        Some([k, _]) => self.network.out(*k)[1..].iter().product(),
+                        None => queries,
+                    };
+                    // Windows are a batch of their own; one at the border is padded.
+                    let (parts, queries, keys) = match window {
+                        Some(size) => (queries.div_ceil(*size), *size, *size),
+                        None => (1, queries, keys),
+                    };
+                    let width = filters / heads;
+                    let own = self.bits.activations;
+                    let chain = Chain {
+                        batch: product(&[batch, *heads, parts])?,
+                        rows: queries,
+                        inputs: width,
+                        outputs: width,
+                        middle: keys,
+                        factors: 1,
+                        carried: 2,
+                        pairs: product(&[queries, keys])?,
+                        bits: [own; 3],
+                    };
+                    let pairs = (chain.batch * queries) as f64 * keys as f64;
+                    let operator = Operator::new(Op::Attention, layer, reads, out);
+                    let streams = rest.iter().copied().collect();
+                    step.push(Operator { streams, flops: 4.0 * width as f64 * pairs, chains: vec![chain], ..operator });
+                    made.push(out);
+                    continue;
                 }
                 BlockKind::Linear => {
                     let out = step.temp("logits", shape(block.out)?, layer);

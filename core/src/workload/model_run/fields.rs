@@ -10,10 +10,12 @@ use crate::workload::ModelRef;
 use crate::workload::config::layers::{Model, Tokens};
 use crate::workload::config::{Facts, ModelConfig, ReadAs, Transformer};
 use crate::workload::dtype::{Bits, Dtype, product};
+use crate::workload::fusion::Fusion;
 use crate::workload::parallel::Parallel;
 use crate::workload::plan::{Dataflow, Order, Tiles};
 use crate::workload::requests::{Request, Requests};
 use crate::workload::routing::Routing;
+use crate::workload::serving::Serving;
 use crate::workload::train::Optimizer;
 
 closed! {
@@ -71,6 +73,10 @@ pub struct Fields {
     pub routing: bool,
     /// [`ModelRun::parallel`].
     pub parallel: bool,
+    /// [`ModelRun::fusion`].
+    pub fusion: bool,
+    /// [`ModelRun::serving`].
+    pub serving: bool,
 }
 
 impl Fields {
@@ -94,6 +100,8 @@ impl Fields {
             optimizer: training,
             routing: transformer.is_some_and(|model| model.experts.is_some()),
             parallel: transformer.is_some(),
+            fusion: transformer.is_some(),
+            serving: serves,
         }
     }
 
@@ -109,6 +117,8 @@ impl Fields {
             optimizer: task == Task::Training,
             routing: false,
             parallel: false,
+            fusion: false,
+            serving: false,
         }
     }
 }
@@ -141,6 +151,9 @@ pub struct ModelRun {
     /// Requests of different lengths and arrivals, in place of equal ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+    /// How requests are served.
+    #[serde(skip_serializing_if = "is_default")]
+    pub serving: Serving,
     /// Batches one after the other, 1..=1000: of images or rows, or of training.
     #[serde(skip_serializing_if = "is_one")]
     pub steps: u64,
@@ -159,6 +172,9 @@ pub struct ModelRun {
     /// The order in which matrix multiplications walk over their tiles; each tile once where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataflow: Option<Dataflow>,
+    /// Which operators are computed as one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub fusion: Fusion,
     /// How convolutions are computed.
     #[serde(skip_serializing_if = "is_default")]
     pub convolution: Convolution,
@@ -194,12 +210,14 @@ impl Default for ModelRun {
             prompt_tokens: None,
             decode_tokens: None,
             requests: None,
+            serving: Serving::default(),
             steps: 1,
             weight_dtype: None,
             kv_dtype: None,
             tiling: None,
             tile_bytes: None,
             dataflow: None,
+            fusion: Fusion::default(),
             convolution: Convolution::Direct,
             optimizer: Optimizer::Adam,
             routing: Routing::default(),
@@ -242,6 +260,7 @@ impl ModelRun {
         }
         self.routing.check()?;
         self.parallel.check()?;
+        self.serving.check()?;
         match &self.model {
             // What does not apply to it is known once the file is read.
             ModelRef::File { .. } => Ok(()),
@@ -313,6 +332,13 @@ impl ModelRun {
             shared && !means.parallel,
             "only models with layers of attention or states are shared",
         )?;
+        self.check_serving(config, means)?;
+        let fused = self.fusion != Fusion::default();
+        refuse_field("fusion", fused && !means.fusion, "only layers of attention, states and MLPs are fused")?;
+        if self.task == Task::Training && (self.fusion.mlp || self.fusion.norm) {
+            let problem = "the backward pass needs what is between the operators of an MLP, or a sum and its norm";
+            return Err(Error::field("fusion", self.fusion, problem, "Leave mlp and norm out in training"));
+        }
         self.check_optimizer()?;
         match config.transformer() {
             Some(transformer) => self.check_tokens(transformer, means),
@@ -322,6 +348,39 @@ impl ModelRun {
                 refuse_field("decode_tokens", self.decode_tokens.is_some(), &problem)?;
                 refuse_field("requests", self.requests.is_some(), &problem)
             }
+        }
+    }
+
+    /// The configuration of the draft model, where there is one.
+    pub(super) fn draft_config(&self) -> Result<Option<ModelConfig>, Error> {
+        self.serving.draft.as_ref().map(|draft| ModelRef::Preset(draft.model.clone()).config()).transpose()
+    }
+
+    fn check_serving(&self, config: &ModelConfig, means: Fields) -> Result<(), Error> {
+        let bad = |problem: &str| {
+            let cure = "Leave that out, or choose a decoder of text in inference, alone on its device";
+            Err(Error::field("serving", &self.serving, problem, cure))
+        };
+        if self.serving == Serving::default() {
+            return Ok(());
+        }
+        if !means.serving {
+            return bad("only a decoder in inference serves requests");
+        }
+        if config.transformer().is_some_and(Transformer::two_stacks) {
+            return bad("an encoder reads every prompt whole, and its decoder is not served in other ways");
+        }
+        let Some(draft) = self.draft_config()? else { return Ok(()) };
+        if self.parallel != Parallel::default() {
+            return bad("a draft model is not shared between devices");
+        }
+        match (draft.transformer(), config.transformer()) {
+            (Some(small), _) if small.encodes_only() || small.two_stacks() => bad("the draft model decodes no text"),
+            (Some(small), Some(large)) if small.model.vocabulary.rows != large.model.vocabulary.rows => {
+                bad("the draft model has another vocabulary, so that its guesses cannot be checked")
+            }
+            (Some(_), Some(_)) => Ok(()),
+            _ => bad("the draft model decodes no text"),
         }
     }
 
@@ -453,6 +512,12 @@ impl ModelRun {
         };
         if let Some(whole) = config.transformer() {
             facts.notes.clone_from(&whole.notes);
+            if let (Some(small), Some(draft)) = (self.draft_config()?, &self.serving.draft) {
+                let bytes = self.weight_bytes(&small)?;
+                facts
+                    .notes
+                    .push(format!("the draft model {} is not counted: its weights take {bytes} bytes", draft.model));
+            }
             let shared;
             let mut model = whole;
             if self.parallel != Parallel::default() {

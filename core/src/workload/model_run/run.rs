@@ -7,7 +7,7 @@ use super::cnn;
 use super::fields::{ModelRun, Task, refuse_field};
 use super::file::ModelFile;
 use super::mlp;
-use super::transformer::{ExpertChoice, Passes};
+use super::transformer::{DRAFT, ExpertChoice, Passes};
 use crate::error::Error;
 use crate::tiling::Group;
 use crate::trace::Trace;
@@ -103,8 +103,27 @@ impl ModelRun {
                 for note in &model.notes {
                     planner.warn(note.clone());
                 }
-                let mut passes = Passes::new(&mut planner, model, (self.task, tiles.tile_bytes, chosen), bits, experts);
+                let scratch = &mut Planner::new(config.family(), tiles);
+                let drafted = self.draft_config()?;
+                let mut draft = match (&drafted, &self.serving.draft) {
+                    (Some(config), Some(how)) if let Some(small) = config.transformer() => {
+                        // The plan is handed to whoever works; the draft model stores its weights first.
+                        std::mem::swap(&mut planner, scratch);
+                        scratch.names_begin(DRAFT);
+                        let experts = ExpertChoice::new(self, small, seed, None)?;
+                        let of = (self.task, tiles.tile_bytes, chosen, self.fusion);
+                        let mut passes = Passes::new(scratch, small, of, self.bits(config), experts);
+                        passes.planner.names_begin("");
+                        passes.reuse = self.serving.reuse;
+                        std::mem::swap(&mut planner, passes.planner);
+                        Some((passes, how))
+                    }
+                    _ => None,
+                };
+                let mut passes =
+                    Passes::new(&mut planner, model, (self.task, tiles.tile_bytes, chosen, self.fusion), bits, experts);
                 passes.parallel = self.parallel;
+                passes.reuse = self.serving.reuse;
                 let requests = self.requests_of(model);
                 if self.task == Task::Inference && !model.encodes_only() {
                     let together = self.batch_size;
@@ -114,7 +133,13 @@ impl ModelRun {
                             "the {all} requests run one after the other; with batch_size {all} they all run at once"
                         ));
                     }
-                    passes.serve(&requests, together)?;
+                    match self.serving.chunk {
+                        Some(most) => passes.serve_in_chunks(&requests, together, most)?,
+                        None => {
+                            let draft = draft.as_mut().map(|(passes, how)| (passes, &***how));
+                            passes.serve(&requests, together, draft)?;
+                        }
+                    }
                 } else {
                     let mut states = BTreeMap::new();
                     for _ in 0..self.steps {
@@ -125,6 +150,7 @@ impl ModelRun {
             }
             ModelConfig::Resnet(resnet) => self.images(&mut planner, &resnet.network()?, bits)?,
             ModelConfig::Cnn(cnn) => self.images(&mut planner, &cnn.network()?, bits)?,
+            ModelConfig::Graph(graph) => self.images(&mut planner, &graph.network, bits)?,
             ModelConfig::Mlp(model) => {
                 let layers = mlp::MlpLayers::new(&mut planner, model, bits);
                 self.repeat(&mut planner, |_| layers.step(self.batch_size))?;
@@ -163,7 +189,7 @@ impl ModelRun {
     }
 
     fn images(&self, planner: &mut Planner, network: &Network, bits: Bits) -> Result<(), Error> {
-        let images = cnn::Images::new(planner, network, bits, self.convolution);
+        let images = cnn::Images::new(planner, network, bits, (self.convolution, self.batch_size));
         self.repeat(planner, |_| images.step(self.batch_size))
     }
 

@@ -63,6 +63,8 @@ enum Home {
 /// Turns steps into a trace.
 pub(crate) struct Planner {
     builder: TraceBuilder,
+    /// What names of tensors that are stored begin with.
+    prefix: &'static str,
     tiles: Tiles,
     stored: Vec<StoredTensor>,
     buffers: Vec<StoredTensor>,
@@ -81,6 +83,7 @@ impl Planner {
     pub(crate) fn new(model_type: &str, tiles: Tiles) -> Self {
         Self {
             builder: TraceBuilder::new(model_type),
+            prefix: "",
             tiles,
             stored: Vec::new(),
             buffers: Vec::new(),
@@ -93,8 +96,14 @@ impl Planner {
 
     /// A tensor that outlives steps. One that is never used leaves no trace.
     pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
+        let name = if self.prefix.is_empty() { name } else { format!("{}{name}", self.prefix) };
         self.stored.push(StoredTensor { name, shape, layer, kind, cuts: Vec::new() });
         Val::Stored(self.stored.len() as u32 - 1)
+    }
+
+    /// What the names of further tensors that are stored begin with.
+    pub(crate) fn names_begin(&mut self, prefix: &'static str) {
+        self.prefix = prefix;
     }
 
     /// What is known of a stored tensor.

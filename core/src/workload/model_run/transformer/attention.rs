@@ -2,7 +2,7 @@
 
 use super::Passes;
 use super::spans::{Span, count, distinct_pairs, pairs, tokens};
-use super::weights::{BlockWeights, MixerWeights};
+use super::weights::{BlockWeights, LayerWeights, MixerWeights};
 use crate::error::Error;
 use crate::tiling::Chain;
 use crate::trace::{Kind, Mode, Op};
@@ -90,10 +90,12 @@ impl Passes<'_> {
     /// The state of a request in a part of a layer, made where it is new.
     fn state(&mut self, (stack, layer, part): (usize, usize, usize), request: usize, bits: u64) -> Val {
         let number = self.stacks[stack].first + layer as u32;
-        let states = &mut self.stacks[stack].layers[layer].states;
+        let LayerWeights { states, free_states, .. } = &mut self.stacks[stack].layers[layer];
+        let free = free_states.get_mut(&part);
         let shape = Shape::new(1, bits.div_ceil(8).max(1), 8);
         let name = || format!("state.{number}.{part}.request{request}");
-        let stored = || self.planner.stored(name(), shape, Some(number), Kind::KvCache);
+        let taken = || free.and_then(Vec::pop);
+        let stored = || taken().unwrap_or_else(|| self.planner.stored(name(), shape, Some(number), Kind::KvCache));
         *states.entry((part, request)).or_insert_with(stored)
     }
 
@@ -155,7 +157,11 @@ impl Passes<'_> {
         }
         let keep = |step: &mut Step, writes: Vec<(Val, Mode)>| {
             if let Some(&(first, _)) = writes.first() {
-                let kept = of_role(&[Role::Kept, Role::Packed, Role::Latent]);
+                let mut kept = of_role(&[Role::Kept, Role::Packed, Role::Latent]);
+                // One kernel makes queries, keys and values, and puts these two where they are kept.
+                if self.fusion.qkv {
+                    kept.retain(|value| !of_role(&[Role::Packed]).contains(value));
+                }
                 step.push(Operator { writes, ..Operator::new(Op::Attention, number, kept, first) });
             }
         };
@@ -224,10 +230,55 @@ impl Passes<'_> {
             bits: [own, if self.task == Task::Training { own } else { kv }, own],
         };
         let chains = seen.iter().map(chain).collect();
+        if !self.fusion.attention {
+            let widths = (qk_dim, v_dim);
+            return self.attend_stored(step, (heads, widths, index), (reads, streams), (rows, pairs), seen, layer);
+        }
         let attended = self.activation(step, "attended", rows, heads.heads * heads.v_dim, layer);
         let flops = 2.0 * (heads.heads * (qk_dim + v_dim)) as f64 * pairs + index;
         step.push(Operator { streams, flops, chains, ..Operator::new(Op::Attention, layer, reads, attended) });
         attended
+    }
+
+    /// Attention operator by operator: the scores of all pairs are written, made a distribution and read again. In training
+    /// the distribution is what is written, and what the backward pass reads.
+    fn attend_stored(
+        &self,
+        step: &mut Step,
+        (heads, (qk_dim, v_dim), index): (Heads, (u64, u64), f64),
+        (reads, streams): (Vec<Val>, Vec<Val>),
+        (rows, pairs): (u64, f64),
+        seen: &[Seen],
+        layer: Option<u32>,
+    ) -> Val {
+        let all: u64 = seen.iter().map(|(queries, keys, _)| queries.saturating_mul(*keys)).sum();
+        let shape = Shape::new(heads.heads, all.max(1), self.bits.activations);
+        let kept: Vec<Val> = streams.iter().copied().filter(|value| self.is_kept(*value)).collect();
+        // Keys are read for the scores, and values for their sum; what holds both is read for each.
+        let (of_scores, of_values) = match reads[..] {
+            [q, k, v] => (vec![q, k], vec![v]),
+            [q] if !kept.is_empty() => (vec![q], Vec::new()),
+            _ => (reads.clone(), reads.clone()),
+        };
+        let mut scores = step.temp("scores", shape, layer);
+        let flops = |width: u64| 2.0 * (heads.heads * width) as f64 * pairs;
+        let operator = Operator::new(Op::Attention, layer, of_scores, scores);
+        step.push(Operator { streams, flops: flops(qk_dim) + index, ..operator });
+        if self.task == Task::Inference {
+            let shares = step.temp("scores", shape, layer);
+            step.push(Operator::new(Op::Softmax, layer, vec![scores], shares).in_place());
+            scores = shares;
+        }
+        let attended = self.activation(step, "attended", rows, heads.heads * heads.v_dim, layer);
+        let reads = std::iter::once(scores).chain(of_values).collect();
+        let operator = Operator::new(Op::Attention, layer, reads, attended);
+        step.push(Operator { streams: kept, flops: flops(v_dim), ..operator });
+        attended
+    }
+
+    /// Whether it holds keys and values.
+    fn is_kept(&self, value: Val) -> bool {
+        matches!(value, Val::Stored(index) if self.planner.about(index).kind == Kind::KvCache)
     }
 
     /// Attention to what the other stack made: in this pass, or kept from an earlier one.
@@ -354,6 +405,17 @@ impl Passes<'_> {
         }
         while of_request.len() < last {
             let block = of_request.len();
+            if self.reuse {
+                // Blocks are whole, so that any request may take them.
+                let rows = size.min(cache.ring.unwrap_or(size)).max(1);
+                of_request.push(of.free.pop().unwrap_or_else(|| {
+                    let name = format!("{}.{number}.block{}", cache.name, of.made);
+                    of.made += 1;
+                    let shape = Shape::new(rows, cache.width, self.bits.kv);
+                    self.planner.stored(name, shape, Some(number), Kind::KvCache)
+                }));
+                continue;
+            }
             let name = format!("{}.{number}.request{request}.block{block}", cache.name);
             // The last block is as long as the request needs.
             let rest = kept.saturating_sub(block as u64 * size);

@@ -5,7 +5,7 @@
 //!   a tile each (as in paged attention). A step writes the blocks of its new positions and reads every block in the
 //!   attention window. Layers that look back at a window keep their positions in a ring, whose blocks are written over.
 //!   Without a cache, and in training, attention reads the keys and values of this pass.
-//! - Attention does not write its scores (as FlashAttention); masked pairs are no work.
+//! - Attention does not write its scores (as FlashAttention), unless that is asked for (`fusion`); masked pairs are no work.
 //! - The tokens of a layer are first gathered by expert, and the outputs of the experts scattered back at the end.
 //! - In inference, the output head is read for the last position of each sequence only; in training for all.
 
@@ -16,34 +16,40 @@ mod experts;
 mod weights;
 
 mod attention;
+mod serve;
 
 use self::experts::{padded, route};
 use self::spans::{Prefix, Span, distinct, tokens};
 use self::weights::{BlockWeights, LayerWeights, Matrix, MlpWeights, StackWeights, Store};
 use super::fields::Task;
 use crate::error::Error;
-use crate::order;
-use crate::trace::{Decoding, Kind, Mode, Op};
+use crate::tiling::Chain;
+use crate::trace::{Kind, Mode, Op};
 use crate::workload::config::Transformer;
 use crate::workload::config::layers::{By, Linear, Place, Table, Tokens};
 use crate::workload::dtype::Bits;
+use crate::workload::fusion::Fusion;
 use crate::workload::parallel::Parallel;
 use crate::workload::plan::{Operator, Planner, Product, Shape, Step, Val};
 use crate::workload::requests::Request;
 
 pub(super) use self::experts::ExpertChoice;
+pub(super) use self::serve::DRAFT;
 
 /// Makes the passes of one model.
 pub(crate) struct Passes<'a> {
     pub(crate) planner: &'a mut Planner,
     model: &'a Transformer,
     bits: Bits,
+    fusion: Fusion,
     /// Positions that a block of the widest cache holds.
     block_positions: u64,
     experts: ExpertChoice<'a>,
     task: Task,
     /// The devices that share the model, of which this is one.
     pub(crate) parallel: Parallel,
+    /// Whether blocks of finished requests are used again.
+    pub(crate) reuse: bool,
     /// Positions that each request keeps in the end.
     lengths: Vec<u64>,
     prefix: Prefix,
@@ -68,12 +74,12 @@ impl<'a> Passes<'a> {
     pub(crate) fn new(
         planner: &'a mut Planner,
         model: &'a Transformer,
-        (task, tile_bytes, chosen): (Task, u64, Option<u64>),
+        (task, tile_bytes, chosen, fusion): (Task, u64, Option<u64>, Fusion),
         bits: Bits,
         experts: ExpertChoice<'a>,
     ) -> Self {
         let layers = &model.model;
-        let mut store = Store { planner, model, chosen, kv_bits: bits.kv, tile_bytes };
+        let mut store = Store { planner, model, chosen, kv_bits: bits.kv, tile_bytes, fusion };
         let mut first = 0;
         let mut stacks = Vec::new();
         for stack in &layers.stacks {
@@ -95,7 +101,12 @@ impl<'a> Passes<'a> {
         let learned = (learned > 0).then(|| store.tensor("embeddings.cls_token".into(), learned, layers.hidden, None));
         let embedding_norm = store.norm("embeddings.norm".into(), layers.embedding_norm, None);
         let matrices = |store: &mut Store<'_>, all: &[Linear]| -> Vec<Matrix> {
-            all.iter().map(|linear| store.matrix("", *linear, None, Place::Kept)).collect()
+            let several = |name: &str| all.iter().filter(|linear| linear.name == name).count() > 1;
+            let numbered = all.iter().enumerate().map(|(at, linear)| {
+                let prefix = if several(linear.name) { format!("{at}.") } else { String::new() };
+                store.matrix(&prefix, *linear, None, Place::Kept)
+            });
+            numbered.collect()
         };
         let inputs = matrices(&mut store, &layers.inputs);
         let outputs = matrices(&mut store, &layers.outputs);
@@ -114,10 +125,12 @@ impl<'a> Passes<'a> {
             planner,
             model,
             bits,
+            fusion,
             block_positions: (tile_bytes.saturating_mul(8) / kv_bits).max(1),
             experts,
             task,
             parallel: Parallel::default(),
+            reuse: false,
             lengths: Vec::new(),
             prefix: Prefix::default(),
             blocks: 0,
@@ -160,97 +173,6 @@ impl<'a> Passes<'a> {
         let last = self.stacks.len() - 1;
         step.output = Some(self.answer(&mut step, last, hidden, &spans));
         Ok(step)
-    }
-
-    /// Serves requests as they come: at most `together` at once, new ones before the next token of the others.
-    pub(crate) fn serve(&mut self, requests: &[Request], together: u64) -> Result<(), Error> {
-        let two = self.stacks.len() > 1;
-        let kept = |r: &Request| r.decode_tokens + if two { 0 } else { r.prompt_tokens };
-        self.lengths = requests.iter().map(kept).collect();
-        self.prefix = Prefix::new(requests, self.block_positions);
-        // Those that come together keep their order.
-        let waiting = order::by_key(requests.iter().map(|request| request.arrival));
-        let mut waiting = waiting.into_iter().map(|index| index as usize).peekable();
-        let mut prefilled = false;
-        let mut decoding: Option<Decoding> = None;
-        let mut first_token = 0;
-        // Running requests, and the tokens decoded so far.
-        let mut running: Vec<(usize, u64)> = Vec::new();
-        let mut now = 0;
-        loop {
-            let mut new = Vec::new();
-            while (running.len() + new.len()) < together as usize
-                && let Some(request) = waiting.next_if(|i| requests[*i].arrival <= now)
-            {
-                new.push(request);
-            }
-            if !new.is_empty() {
-                if !std::mem::replace(&mut prefilled, true) {
-                    self.planner.mark("prefill");
-                }
-                self.prefill(requests, &new)?;
-                // A prompt ends with the scores of the first token; behind an encoder, the first step makes them.
-                if decoding.is_none() && first_token == 0 && !two {
-                    first_token = self.planner.accesses();
-                }
-                running.extend(new.into_iter().filter(|i| requests[*i].decode_tokens > 0).map(|i| (i, 0)));
-            }
-            if running.is_empty() {
-                match waiting.peek() {
-                    None => {
-                        let none = Decoding { first_token, start: first_token, steps: 0, tokens: 0 };
-                        if decoding.is_some() || first_token > 0 {
-                            self.planner.decodes(decoding.unwrap_or(none));
-                        }
-                        return Ok(());
-                    }
-                    Some(next) => now = now.max(requests[*next].arrival),
-                }
-                continue;
-            }
-            if decoding.is_none() {
-                self.planner.mark("decode");
-            }
-            let start = self.planner.accesses();
-            self.decode(requests, &running)?;
-            let so_far = decoding.get_or_insert_with(|| {
-                let first_token = if first_token > 0 { first_token } else { self.planner.accesses() };
-                Decoding { first_token, start, steps: 0, tokens: 0 }
-            });
-            so_far.steps += 1;
-            so_far.tokens += running.len() as u64;
-            running.iter_mut().for_each(|(_, tokens)| *tokens += 1);
-            running.retain(|(i, tokens)| *tokens < requests[*i].decode_tokens);
-            now += 1;
-        }
-    }
-
-    fn prefill(&mut self, requests: &[Request], new: &[usize]) -> Result<(), Error> {
-        let mut step = Step::default();
-        let mut span = |i: &usize| Span { request: *i, positions: self.prefix.keep(*i)..requests[*i].prompt_tokens };
-        let spans: Vec<Span> = new.iter().map(&mut span).collect();
-        let start = self.embed(&mut step, &spans)?;
-        let hidden = self.stack(&mut step, 0, start, &spans, None)?;
-        if self.stacks.len() == 1 {
-            self.answer(&mut step, 0, hidden, &spans);
-        } else {
-            self.keep_encoded(&mut step, hidden, &spans)?;
-        }
-        self.planner.run(&step)
-    }
-
-    fn decode(&mut self, requests: &[Request], running: &[(usize, u64)]) -> Result<(), Error> {
-        let mut step = Step::default();
-        let last = self.stacks.len() - 1;
-        let before = |i: usize| if last == 0 { requests[i].prompt_tokens } else { 0 };
-        let spans: Vec<Span> = running
-            .iter()
-            .map(|(i, tokens)| Span { request: *i, positions: before(*i) + tokens..before(*i) + tokens + 1 })
-            .collect();
-        let start = self.embed(&mut step, &spans)?;
-        let hidden = self.stack(&mut step, last, start, &spans, None)?;
-        self.answer(&mut step, last, hidden, &spans);
-        self.planner.run(&step)
     }
 
     fn activation(&self, step: &mut Step, name: &'static str, rows: u64, cols: u64, layer: Option<u32>) -> Val {
@@ -317,6 +239,14 @@ impl<'a> Passes<'a> {
 
     fn norm(&self, step: &mut Step, from: Val, weights: Val, (rows, cols): (u64, u64), layer: Option<u32>) -> Val {
         let out = self.activation(step, "normed", rows, cols, layer);
+        if let Some(sum) = step.operators.last_mut().filter(|_| self.fusion.norm)
+            && sum.op == Op::Add
+            && matches!(sum.writes[..], [(written, _)] if written == from)
+        {
+            sum.streams.push(weights);
+            sum.writes.push((out, Mode::Write));
+            return out;
+        }
         step.push(Operator { streams: vec![weights], ..Operator::new(Op::Norm, layer, vec![from], out).in_place() });
         out
     }
@@ -473,15 +403,19 @@ impl<'a> Passes<'a> {
     }
 
     /// The output: of the last (or first) position of each sequence, or in training of all.
-    fn answer(&self, step: &mut Step, stack: usize, mut hidden: Val, spans: &[Span]) -> Val {
+    fn answer(&self, step: &mut Step, stack: usize, hidden: Val, spans: &[Span]) -> Val {
+        self.answers(step, stack, hidden, (tokens(spans), spans.len() as u64))
+    }
+
+    /// The same for `answered` of `rows` positions, in inference.
+    fn answers(&self, step: &mut Step, stack: usize, mut hidden: Val, (mut rows, answered): (u64, u64)) -> Val {
         let classifies = self.model.encodes_only();
-        let mut rows = tokens(spans);
         if self.parallel.pipeline > 1 && self.head.is_none() && self.outputs.is_empty() {
             let bytes = (rows * self.model.model.hidden * self.bits.activations).div_ceil(8);
             return self.send(step, "to_next_stage", vec![hidden], bytes, None);
         }
         if self.task == Task::Inference || classifies {
-            rows = spans.len() as u64;
+            rows = answered;
             let chosen = self.activation(step, "chosen", rows, self.model.model.hidden, None);
             step.push(Operator::new(Op::Copy, None, vec![hidden], chosen));
             hidden = chosen;
@@ -499,7 +433,38 @@ impl<'a> Passes<'a> {
         hidden
     }
 
+    /// An MLP whose middle is never stored.
+    fn fused_mlp(&self, step: &mut Step, weights: &MlpWeights, from: Val, rows: u64, layer: Option<u32>) -> Val {
+        let down = weights.down.linear;
+        let out = self.activation(step, "mlp_out", step.shape(from).rows, down.outputs, layer);
+        let all = weights.up.iter().chain([&weights.down]);
+        let streams = all.clone().flat_map(|of| std::iter::once(of.weights).chain(of.scales).chain(of.bias)).collect();
+        let products = all.map(|of| of.linear.inputs as f64 * of.linear.outputs as f64).sum::<f64>();
+        let chain = Chain {
+            batch: 1,
+            rows,
+            inputs: step.shape(from).cols,
+            outputs: down.outputs,
+            middle: down.inputs,
+            factors: weights.up.iter().map(|of| of.linear.outputs).sum::<u64>() / down.inputs.max(1),
+            carried: 0,
+            pairs: rows.saturating_mul(down.inputs),
+            bits: [self.bits.activations, self.bits.weights, self.bits.activations],
+        };
+        let flops = 2.0 * rows as f64 * products;
+        step.push(Operator {
+            streams,
+            flops,
+            chains: vec![chain],
+            ..Operator::new(Op::Matmul, layer, vec![from], out)
+        });
+        out
+    }
+
     fn mlp(&self, step: &mut Step, weights: &MlpWeights, from: Val, rows: u64, layer: Option<u32>) -> Val {
+        if self.fusion.mlp {
+            return self.fused_mlp(step, weights, from, rows, layer);
+        }
         let up: Vec<Val> =
             weights.up.iter().map(|matrix| self.linear(step, from, matrix, rows, "mlp", layer)).collect();
         let active = self.activation(step, "mlp", step.shape(from).rows, weights.down.linear.inputs, layer);

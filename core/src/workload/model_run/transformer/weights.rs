@@ -8,6 +8,7 @@ use crate::workload::config::Width;
 use crate::workload::config::layers::{
     Block, Cache, Extra, Layer, Linear, Make, Mixer, Mixing, MlpShape, Place, Role, Stack,
 };
+use crate::workload::fusion::Fusion;
 use crate::workload::plan::{Planner, Shape, Val};
 
 /// A matrix of weights, its scales and its biases.
@@ -68,6 +69,9 @@ pub(super) struct CacheBlocks {
     pub(super) own: Vec<Vec<Val>>,
     /// Those of the prompts' common beginning.
     pub(super) common: Vec<Val>,
+    /// Those of finished requests, which others may take, and how many were made.
+    pub(super) free: Vec<Val>,
+    pub(super) made: usize,
 }
 
 pub(super) struct LayerWeights {
@@ -76,6 +80,8 @@ pub(super) struct LayerWeights {
     pub(super) caches: Vec<CacheBlocks>,
     /// The state of each request in each part.
     pub(super) states: BTreeMap<(usize, usize), Val>,
+    /// The states of finished requests, which others may take, of each part.
+    pub(super) free_states: BTreeMap<usize, Vec<Val>>,
     /// Keys and values of each request's prompt, for the attention to the other stack.
     pub(super) cross_kv: Vec<Option<Val>>,
 }
@@ -96,6 +102,7 @@ pub(super) struct Store<'a> {
     pub(super) chosen: Option<u64>,
     pub(super) kv_bits: u64,
     pub(super) tile_bytes: u64,
+    pub(super) fusion: Fusion,
 }
 
 impl Store<'_> {
@@ -144,6 +151,23 @@ impl Store<'_> {
         Matrix { linear, weights, scales, bias }
     }
 
+    /// Matrices over the same input as one, under their names joined; none where they are stored in different widths.
+    fn joined(&mut self, prefix: &str, all: &[Linear], layer: Option<u32>, place: Place) -> Option<Matrix> {
+        let (first, rest) = all.split_first()?;
+        let width = self.width(&format!("{prefix}{}", first.name), place);
+        let same = |other: &Linear| {
+            (other.inputs, other.bias) == (first.inputs, first.bias)
+                && self.width(&format!("{prefix}{}", other.name), place) == width
+        };
+        if rest.is_empty() || !rest.iter().all(same) {
+            return None;
+        }
+        let names = rest.iter().map(|of| of.name.rsplit('.').next().unwrap_or(of.name));
+        let name = std::iter::once(first.name).chain(names).collect::<Vec<_>>().join("+");
+        let linear = Linear { outputs: all.iter().map(|of| of.outputs).sum(), ..*first };
+        Some(self.matrix_of(format!("{prefix}{name}"), linear, layer, width))
+    }
+
     pub(super) fn norm(&mut self, name: String, elements: u64, layer: Option<u32>) -> Option<Val> {
         (elements > 0).then(|| self.tensor(name, 1, elements, layer))
     }
@@ -155,10 +179,28 @@ impl Store<'_> {
         self.norm(format!("{prefix}{name}"), elements, layer)
     }
 
-    fn mixer(&mut self, prefix: &str, mixer: &Mixer, layer: u32) -> MixerWeights {
+    /// Queries, keys and values by one matrix, where three make them and nothing else is made of these.
+    fn packed(&mut self, prefix: &str, makes: &[Make], layer: Option<u32>) -> Option<MakeWeights> {
+        let [q, k, v, rest @ ..] = makes else { return None };
+        let roles = [q, k, v].map(|make| make.role) == [Role::Query, Role::Kept, Role::Kept];
+        if !self.fusion.qkv || !roles || makes.iter().any(|make| make.from.is_some()) {
+            return None;
+        }
+        if rest.iter().any(|make| matches!(make.role, Role::Query | Role::Kept)) {
+            return None;
+        }
+        let matrix = self.joined(prefix, &[q.linear, k.linear, v.linear], layer, Place::Layer)?;
+        let norm = self.norm(format!("{prefix}self_attn.qk_norm"), q.norm + k.norm + v.norm, layer);
+        Some(MakeWeights { matrix, norm, from: None, role: Role::Packed })
+    }
+
+    fn mixer(&mut self, prefix: &str, mixer: &Mixer, layer: u32, cross: bool) -> MixerWeights {
         let layer = Some(layer);
         let mut makes = Vec::new();
-        for Make { linear, from, norm, role } in &mixer.makes {
+        let packed = if cross { None } else { self.packed(prefix, &mixer.makes, layer) };
+        let single = if packed.is_some() { 3 } else { 0 };
+        makes.extend(packed);
+        for Make { linear, from, norm, role } in &mixer.makes[single..] {
             let place = if linear.name.ends_with("conv1d") { Place::Kept } else { Place::Layer };
             let matrix = self.matrix(prefix, *linear, layer, place);
             let name = match role {
@@ -178,7 +220,12 @@ impl Store<'_> {
     }
 
     fn mlp(&mut self, prefix: &str, mlp: &MlpShape, layer: u32) -> MlpWeights {
-        let up = mlp.ups().map(|linear| self.matrix(prefix, linear, Some(layer), Place::Layer)).collect();
+        let ups: Vec<Linear> = mlp.ups().collect();
+        let fused = self.fusion.gate_up.then(|| self.joined(prefix, &ups, Some(layer), Place::Layer)).flatten();
+        let up = match fused {
+            Some(one) => vec![one],
+            None => ups.into_iter().map(|linear| self.matrix(prefix, linear, Some(layer), Place::Layer)).collect(),
+        };
         MlpWeights { up, down: self.matrix(prefix, mlp.down, Some(layer), Place::Layer) }
     }
 
@@ -187,7 +234,13 @@ impl Store<'_> {
         let of = |store: &Self, linear: Linear| {
             (linear, store.width(&format!("{prefix}mlp.experts.0.{}", linear.name), Place::Expert))
         };
-        let up: Vec<(Linear, Width)> = mlp.ups().map(|linear| of(self, linear)).collect();
+        let mut up: Vec<(Linear, Width)> = mlp.ups().map(|linear| of(self, linear)).collect();
+        if let (true, [(gate, width), (up_of, other)]) = (self.fusion.gate_up, &up[..])
+            && width == other
+        {
+            let both = Linear { name: "gate_up_proj", outputs: gate.outputs + up_of.outputs, ..*gate };
+            up = vec![(both, *width)];
+        }
         let down = of(self, mlp.down);
         let mut expert = |number: u64| {
             let mut stored = |(linear, width): &(Linear, Width)| {
@@ -202,8 +255,8 @@ impl Store<'_> {
     fn block(&mut self, prefix: &str, block: &Block, layer: u32) -> BlockWeights {
         let number = Some(layer);
         match block {
-            Block::Mix(mixer) => BlockWeights::Mix(self.mixer(prefix, mixer, layer)),
-            Block::Cross(mixer) => BlockWeights::Cross(self.mixer(prefix, mixer, layer)),
+            Block::Mix(mixer) => BlockWeights::Mix(self.mixer(prefix, mixer, layer, false)),
+            Block::Cross(mixer) => BlockWeights::Cross(self.mixer(prefix, mixer, layer, true)),
             Block::Dense(mlp) => BlockWeights::Dense(self.mlp(prefix, mlp, layer)),
             Block::Chain(chain) => BlockWeights::Chain(
                 chain.iter().map(|linear| self.matrix(prefix, *linear, number, Place::Layer)).collect(),
@@ -242,9 +295,18 @@ impl Store<'_> {
             cache,
             own: Vec::new(),
             common: Vec::new(),
+            free: Vec::new(),
+            made: 0,
         });
         let caches = caches.collect();
         let extras = self.extras(&prefix, &layer.extras, Some(number));
-        LayerWeights { parts, extras, caches, states: BTreeMap::new(), cross_kv: Vec::new() }
+        LayerWeights {
+            parts,
+            extras,
+            caches,
+            states: BTreeMap::new(),
+            free_states: BTreeMap::new(),
+            cross_kv: Vec::new(),
+        }
     }
 }
