@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::request_log::{self, Selection};
-use accel_core::import::{self, FORMATS, FileKind, Format};
+use accel_core::import::{FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
 use accel_core::policy::{PolicyKind, PolicySpec};
@@ -19,11 +19,12 @@ use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::ModelRun;
 use accel_core::workload::requests::{MOST_REQUESTS, Requests};
+use accel_files::parallel::Capacity;
 use accel_model::fetch::HubName;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
 use crate::hub;
 use crate::progress::Bar;
 
@@ -277,13 +278,7 @@ const SYNTHETIC: &str = "--synthetic";
 fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     let path = Path::new(model);
     if path.is_file() {
-        let bytes = read_file(path)?;
-        let input = Input::new(model, &bytes);
-        if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
-            input.check()?;
-            return Ok(ModelRef::Config(Box::new(ModelConfig::of_any_family(model, strip_mark(&bytes))?)));
-        }
-        return Ok(ModelRef::File { file: model.to_owned() });
+        return accel_files::trace::model(path);
     }
     let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model));
     if let Some(name) = HubName::parse(model).filter(|_| !names_a_file) {

@@ -59,11 +59,11 @@ const ORDERS: [(&str, &[&str]); 13] = [
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
-    ("cli/files/src", &["parquet", "pieces", "trace", "sweep"]),
+    ("cli/files/src", &["parquet", "pieces", "trace", "parallel", "list", "sweep"]),
     (
         "cli/src",
         &[
-            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "parallel",
+            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures",
             "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel",
             "sweep", "trace", "traffic", "fit",
         ],

@@ -5,13 +5,15 @@ use std::io::Read as _;
 use std::path::Path;
 
 use accel_core::import::cache_csv::Columns;
-use accel_core::import::input::Input;
+use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::oracle_general::Reading;
 use accel_core::import::{self, Format};
 use accel_core::progress::Progress;
 use accel_core::recipe::fields::Part;
 use accel_core::recipe::{FileSource, Recipe, Workload};
 use accel_core::trace::Trace;
+use accel_core::workload::ModelRef;
+use accel_core::workload::config::ModelConfig;
 use anyhow::Context as _;
 
 use crate::{parquet, pieces};
@@ -30,6 +32,19 @@ pub fn read(
 ) -> anyhow::Result<(Trace, &'static str)> {
     let source = FileSource { format, columns: columns.cloned(), ..FileSource::named(path.display().to_string()) };
     read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path, progress)
+}
+
+/// The model that the file at `path` describes: a configuration as it is read, or the name of a file that holds more than
+/// a recipe carries.
+pub fn model(path: &Path) -> anyhow::Result<ModelRef> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+    let input = Input::new(&name, &bytes);
+    if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
+        input.check()?;
+        return Ok(ModelRef::Config(Box::new(ModelConfig::of_any_family(&name, strip_mark(&bytes))?)));
+    }
+    Ok(ModelRef::File { file: name })
 }
 
 /// What the file at `path` is called in messages.
