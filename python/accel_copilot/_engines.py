@@ -30,13 +30,13 @@ def _sweep(text: str, folder: str) -> _native.Sweep:
     return _native.Sweep(text=text, folder=folder)
 
 
-def work(version: str, text: str, folder: str, tasks: list[str]) -> tuple[bytes, float]:
+def work(version: str, text: str, folder: str, groups: list[list[str]]) -> tuple[bytes, float]:
     """What a worker does: its cells' rows as the content of a Parquet file, and the seconds that it took."""
     if version != version_here():
         message = f"this worker has {version_here()}, the sweep was started by {version}"
         cure = "Install the same version of accel-copilot on every worker"
         raise VersionError(f"{message}. {cure}", problem=message, cure=cure)
-    return _sweep(text, folder).work(tasks)
+    return _sweep(text, folder).work(groups)
 
 
 def version_here() -> str:
@@ -164,7 +164,7 @@ def engine_of(engine: Any, retries: int) -> Engine:
 
 
 class Batches:
-    """Cells in tasks of about the same time, none with cells of two traces."""
+    """Cells in tasks of about the same time, by trace."""
 
     def __init__(self, groups: list[list[str]]) -> None:
         self.groups = deque(deque(group) for group in groups)
@@ -175,11 +175,16 @@ class Batches:
     def __bool__(self) -> bool:
         return bool(self.groups)
 
-    def next(self) -> list[str]:
-        group = self.groups[0]
-        batch = [group.popleft() for _ in range(min(self.size, len(group)))]
-        if not group:
-            self.groups.popleft()
+    def next(self) -> list[list[str]]:
+        """The next cells, at most `size` of them."""
+        batch: list[list[str]] = []
+        room = self.size
+        while self.groups and room:
+            group = self.groups[0]
+            batch.append([group.popleft() for _ in range(min(room, len(group)))])
+            room -= len(batch[-1])
+            if not group:
+                self.groups.popleft()
         return batch
 
     def took(self, cells: int, seconds: float) -> None:
@@ -215,8 +220,8 @@ def on_engine(
     """Runs what is left of a sweep on an engine, and writes it to the folder ``out``."""
     adapter = engine_of(engine, retries)
     batches, parts = Batches(held.todo(out, shard)), Parts(out)
-    again: deque[tuple[list[str], int]] = deque()
-    running: dict[Any, tuple[list[str], int]] = {}
+    again: deque[tuple[list[list[str]], int]] = deque()
+    running: dict[Any, tuple[list[list[str]], int]] = {}
     done = 0
     # Workers may run elsewhere in the file system.
     folder = os.path.abspath(held.folder)
@@ -237,9 +242,10 @@ def on_engine(
                         raise _lost(error, tries + 1) from error
                     again.append((batch, tries + 1))
                     continue
-                batches.took(len(batch), seconds)
-                parts.add(content, len(batch))
-                done += len(batch)
+                cells = sum(map(len, batch))
+                batches.took(cells, seconds)
+                parts.add(content, cells)
+                done += cells
                 if callback is not None:
                     callback(done, batches.total, "cells")
     except futures.BrokenExecutor as error:

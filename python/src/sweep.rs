@@ -79,10 +79,10 @@ impl Held {
     }
 
     /// A group of cells of one trace, whose keys must be those that this machine finds.
-    fn group(&self, tasks: Vec<Task>) -> anyhow::Result<Group> {
-        let mut files = Files::within(&self.folder);
+    fn group(&self, texts: &[String], files: &mut Files) -> anyhow::Result<Group> {
         let mut cells = Vec::new();
-        for Task(cell, policies) in tasks {
+        for text in texts {
+            let Task(cell, policies) = serde_json::from_str(text)?;
             let recipe: Recipe = self.cells.recipe(cell)?;
             let digest = recipe.workload.file().map(|name| files.digest(name)).transpose()?;
             for (policy, key) in &policies {
@@ -219,15 +219,14 @@ impl Sweep {
         })
     }
 
-    /// Runs cells of one trace, given as `todo` gave them, on one processor: their rows as the content of a Parquet file,
-    /// and the seconds that it took.
-    fn work<'py>(&self, py: Python<'py>, tasks: Vec<String>) -> PyResult<(Bound<'py, PyBytes>, f64)> {
+    /// Runs cells, given by trace as `todo` gave them, on one processor: their rows as the content of a Parquet file, and
+    /// the seconds that it took.
+    fn work<'py>(&self, py: Python<'py>, groups: Vec<Vec<String>>) -> PyResult<(Bound<'py, PyBytes>, f64)> {
         let held = Arc::clone(&self.0);
         let (content, seconds) = attend(py, None, None, move |heard| {
             let began = Instant::now();
-            let tasks = tasks.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<Task>, _>>()?;
-            let groups = [held.group(tasks)?];
-            let files = Files::within(&held.folder);
+            let mut files = Files::within(&held.folder);
+            let groups = groups.iter().map(|texts| held.group(texts, &mut files)).collect::<anyhow::Result<Vec<_>>>()?;
             let job = Job { cells: &held.cells, groups: &groups, files: &files };
             let rows = on(1, || sweep::rows(&job, heard))?;
             Ok((bytes_of(&held.cells, &rows)?, began.elapsed().as_secs_f64()))

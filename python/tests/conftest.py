@@ -40,10 +40,10 @@ def figures(table: Any) -> list[tuple[Any, ...]]:
 
 def grid(models: int = 4, capacities: int = 10, seeds: int = 5) -> dict[str, Any]:
     """The recipes of docs/sweeps.md: models x capacities x seeds under four policies."""
-    names = ["llama-3.2-1b", "mistral-7b", "gpt2-large", "bert-base"]
+    names = ["llama-3.2-1b", "mistral-7b", "gpt2-large", "gemma-2b"]
     return {
         "recipe": {
-            "workload": {"model": {"prompt_tokens": 64, "decode_tokens": 2}},
+            "workload": {"model": {"prompt_tokens": 64, "decode_tokens": 8}},
             "policies": ["lru", "fifo", "s3-fifo", "random"],
             "bounds": False,
         },
