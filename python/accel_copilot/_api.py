@@ -11,7 +11,6 @@ from os import PathLike
 from typing import Any, Unpack
 
 from . import _native
-from ._errors import field_error
 from ._options import (
     Device,
     Model,
@@ -22,7 +21,6 @@ from ._options import (
     Size,
     TraceLike,
     build,
-    names_of,
     recipe_of,
     sizes,
     trace_of,
@@ -133,9 +131,7 @@ def simulate(
     return Result(*found)
 
 
-def run(
-    recipe: str | Path | Mapping[str, Any], *, trace: TraceLike | None = None, progress: Progress = None
-) -> Result:
+def run(recipe: str | Path | Mapping[str, Any], *, trace: TraceLike | None = None, progress: Progress = None) -> Result:
     """Runs a recipe (a dict, JSON, a file, or a link copied from the page) with everything that the page shows.
 
     ``trace`` stands for the file that the recipe names; without it the file lies beside that of the recipe.

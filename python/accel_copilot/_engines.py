@@ -106,10 +106,13 @@ class Dask:
     def wait(self, tasks: Iterable[Any]) -> Iterable[Any]:
         import distributed
 
+        # Its types are unknown where it is not installed, and unfinished where it is.
+        wait: Any = distributed.wait
         try:
-            return distributed.wait(list(tasks), timeout=_TICK_S, return_when="FIRST_COMPLETED").done  # type: ignore[no-any-return]
+            found: Iterable[Any] = wait(list(tasks), timeout=_TICK_S, return_when="FIRST_COMPLETED").done
         except (TimeoutError, futures.TimeoutError):
             return ()
+        return found
 
     def result(self, task: Any) -> tuple[bytes, float]:
         found: tuple[bytes, float] = task.result()
@@ -214,9 +217,7 @@ class Parts:
             _native.keep(self.out, waiting)
 
 
-def on_engine(
-    engine: Any, held: _native.Sweep, out: Path, shard: str, retries: int, callback: Callback | None
-) -> None:
+def on_engine(engine: Any, held: _native.Sweep, out: Path, shard: str, retries: int, callback: Callback | None) -> None:
     """Runs what is left of a sweep on an engine, and writes it to the folder ``out``."""
     adapter = engine_of(engine, retries)
     batches, parts = Batches(held.todo(out, shard)), Parts(out)

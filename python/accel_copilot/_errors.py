@@ -35,9 +35,7 @@ class FieldError(AccelError, ValueError):
     field: str
     value: str
 
-    def __init__(
-        self, message: str, *, field: str = "", value: str = "", problem: str = "", cure: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, field: str = "", value: str = "", problem: str = "", cure: str = "") -> None:
         super().__init__(message, problem=problem, cure=cure)
         self.field = field
         self.value = value
@@ -49,9 +47,7 @@ class InputError(AccelError, ValueError):
     input: str
     place: str
 
-    def __init__(
-        self, message: str, *, input: str = "", place: str = "", problem: str = "", cure: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, input: str = "", place: str = "", problem: str = "", cure: str = "") -> None:
         super().__init__(message, problem=problem, cure=cure)
         self.input = input
         self.place = place

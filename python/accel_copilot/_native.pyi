@@ -6,6 +6,30 @@ from pathlib import Path
 from typing import Any, final
 
 _Path = str | PathLike[str]
+__all__ = [
+    "Sweep",
+    "Table",
+    "Trace",
+    "VERSION",
+    "bounds",
+    "engine",
+    "field_names",
+    "fragment",
+    "keep",
+    "kernel",
+    "listing",
+    "model_of_file",
+    "parse_recipe",
+    "read_trace",
+    "run",
+    "scenario",
+    "template",
+    "trace_of_columns",
+    "trace_of_recipe",
+    "trace_of_stream",
+    "with_fields",
+]
+
 VERSION: str
 
 _Progress = Callable[[int, int, str], object] | None
@@ -60,9 +84,7 @@ class Sweep:
     def todo(self, out: _Path, shard: str) -> list[list[str]]: ...
     def work(self, groups: Sequence[Sequence[str]]) -> tuple[bytes, float]: ...
 
-def read_trace(
-    path: _Path, format: str | None = None, columns: str | None = None, progress: _Progress = None
-) -> Trace: ...
+def read_trace(path: _Path, format: str | None = None, columns: str | None = None, progress: _Progress = None) -> Trace: ...
 def trace_of_columns(
     names: Sequence[str], values: Sequence[Any], columns: str | None = None, progress: _Progress = None
 ) -> Trace: ...

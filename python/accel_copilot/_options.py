@@ -169,9 +169,7 @@ def _column(column: Any) -> Any:
     return column
 
 
-def trace_of(
-    trace: TraceLike, format: str | None, columns: str | None, callback: Callback | None
-) -> _native.Trace:
+def trace_of(trace: TraceLike, format: str | None, columns: str | None, callback: Callback | None) -> _native.Trace:
     """The trace that is meant."""
     if isinstance(trace, _native.Trace):
         return trace

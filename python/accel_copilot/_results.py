@@ -136,7 +136,9 @@ class Curves:
         ratios: dict[int, dict[str, float]] = {}
         for row in self.table:
             ratios.setdefault(row["capacity_bytes"], {})[row["policy"]] = row["miss_ratio"]
-        rows: list[list[object]] = [[capacity, *(at.get(policy) for policy in policies)] for capacity, at in sorted(ratios.items())]
+        rows: list[list[object]] = [
+            [capacity, *(at.get(policy) for policy in policies)] for capacity, at in sorted(ratios.items())
+        ]
         return ["capacity_bytes", *policies], rows
 
     def _repr_html_(self) -> str:

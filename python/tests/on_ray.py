@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from conftest import grid
 
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 PORT = "6399"
+BEGAN = time.monotonic()
 
 
 def loopback_up() -> None:
@@ -27,6 +29,11 @@ def loopback_up() -> None:
         request = struct.pack("16sh14s", b"lo", 0, b"")
         flags = struct.unpack("16sh14s", fcntl.ioctl(any_socket, 0x8913, request))[1]
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14s", b"lo", flags | 1, b""))
+
+
+def say(what: str) -> None:
+    """For whoever looks for where the time goes."""
+    print(f"{time.monotonic() - BEGAN:.1f} s: {what}", flush=True)
 
 
 def start(*arguments: str) -> None:
@@ -39,7 +46,12 @@ def raylet(node: str) -> psutil.Process:
     """The raylet of a node that was started here."""
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if line and line[0].endswith("raylet") and f"--node_ip_address={node}" in line and f"{HEAD}:{PORT}" in " ".join(line):
+        if (
+            line
+            and line[0].endswith("raylet")
+            and f"--node_ip_address={node}" in line
+            and f"{HEAD}:{PORT}" in " ".join(line)
+        ):
             return process
     raise SystemExit(f"there is no raylet at {node}")
 
@@ -53,21 +65,25 @@ def main(folder: Path) -> None:
     try:
         start("--head", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false")
         start(f"--address={HEAD}:{PORT}", f"--node-ip-address={OTHER}")
-        import accel_copilot as accel
         import ray
+
+        import accel_copilot as accel
 
         ray.init(address=f"{HEAD}:{PORT}", _node_ip_address=HEAD, log_to_driver=False)
         assert len(ray.nodes()) == 2
+        say("two nodes are there")
         accel.sweep(grid(), out=folder / "whole", engine=ray, progress=False)
+        say("a whole sweep is done")
         killed = []
 
         def kill(done: int, total: int, what: str) -> None:
             if not killed:
                 killed.append(raylet(OTHER).pid)
                 os.kill(killed[0], signal.SIGKILL)
-                print("one raylet is gone", flush=True)
+                say("one raylet is gone")
 
         accel.sweep(grid(), out=folder / "killed", engine=ray, progress=kill)
+        say("the sweep is whole without it")
         ray.shutdown()
     finally:
         # Those of this network alone: `ray stop` would end others of the same machine.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import signal
 import subprocess
@@ -13,14 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import accel_copilot as accel
 import numpy
 import pandas
 import polars
 import pyarrow
 import pytest
 
-from conftest import figures
+import accel_copilot as accel
 
 POLICIES = ["lru", "fifo", "s3-fifo", "sieve", "ml-reuse"]
 
@@ -91,8 +89,8 @@ def test_columns_are_chosen_and_ages_count() -> None:
         ({"id": [1.5]}, {}, None, "its values are of type Float64"),
         ({"id": [1], "size": [-1]}, {}, None, "record 0: size is negative"),
         ({"id": [1], "size": [0.5]}, {}, None, "record 0: size is 0.5"),
-        ({"id": [1, 2], "size": [3]}, {}, "trace[\"size\"]", "id is 2 long"),
-        ({"id": [object()]}, {}, "trace[\"id\"]", "its values cannot be read"),
+        ({"id": [1, 2], "size": [3]}, {}, 'trace["size"]', "id is 2 long"),
+        ({"id": [object()]}, {}, 'trace["id"]', "its values cannot be read"),
         ({"id": numpy.array([[1, 2]])}, {}, None, "its values are of type"),
         ({"id": []}, {}, None, "the trace has no accesses"),
         (7, {}, "trace", "it cannot be read"),
@@ -133,7 +131,12 @@ def test_files_that_are_missing_or_damaged(tmp_path: Path) -> None:
 
 def test_a_model_on_a_device() -> None:
     result = accel.simulate(
-        model="gpt2-large", prompt_tokens=32, decode_tokens=2, capacity="32MiB", policies=["lru", "belady"], device="a100-80"
+        model="gpt2-large",
+        prompt_tokens=32,
+        decode_tokens=2,
+        capacity="32MiB",
+        policies=["lru", "belady"],
+        device="a100-80",
     )
     lru, belady = result["lru"], result["belady"]
     assert lru["misses"] >= belady["misses"] >= result.bounds["misses"]["lower"]
@@ -168,7 +171,9 @@ def test_curves_and_bounds(columns: dict[str, list[int]]) -> None:
     assert accel.curve(columns, policies="lru", capacities=["64kB", 100_000], bounds=False).bounds is None
     found = accel.bounds(columns, capacity="64kB")
     assert [bounds["admission"] for bounds in found["bounds"]] == ["always", "bypass"]
-    assert all(bounds["misses"]["lower"] <= bounds["misses"]["upper"] <= found["lru"]["objects"] for bounds in found["bounds"])
+    assert all(
+        bounds["misses"]["lower"] <= bounds["misses"]["upper"] <= found["lru"]["objects"] for bounds in found["bounds"]
+    )
     assert len(accel.bounds(columns, capacity="64kB", admission="bypass")["bounds"]) == 1
 
 
@@ -220,8 +225,6 @@ def test_a_table_is_written_as_parquet(columns: dict[str, list[int]], tmp_path: 
     table = accel.simulate(columns, capacity="64kB", policies=POLICIES).table
     table.write_parquet(tmp_path / "t.parquet")
     assert polars.read_parquet(tmp_path / "t.parquet").rows(named=True) == list(table)
-
-
 
 
 def test_ctrl_c_stops_a_run() -> None:

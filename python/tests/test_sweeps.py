@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import accel_copilot as accel
 import pandas
 import polars
 import pyarrow
 import pytest
-from accel_copilot import _engines
 
+import accel_copilot as accel
+from accel_copilot import _engines
 from conftest import figures, grid
 
 HERE = Path(__file__).parent
@@ -81,11 +81,7 @@ def test_two_shards_one_of_which_is_killed(grid_file: Path, tmp_path: Path, want
 
 @pytest.mark.parametrize("kind", ["fork", "spawn", "threads"])
 def test_executors(kind: str, tmp_path: Path, wanted: list[tuple[Any, ...]]) -> None:
-    executor: Executor
-    if kind == "threads":
-        executor = ThreadPoolExecutor(2)
-    else:
-        executor = ProcessPoolExecutor(2, mp_context=get_context(kind))
+    executor = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, mp_context=get_context(kind))
     heard: list[tuple[int, int, str]] = []
     with executor:
         table = accel.sweep(grid(), engine=executor, progress=lambda *at: heard.append(at))
@@ -154,9 +150,11 @@ def test_lost_tasks_are_tried_again(wanted: list[tuple[Any, ...]]) -> None:
 def test_a_worker_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     here = _engines.version_here()
     monkeypatch.setattr(_engines, "version_here", lambda: "accel-core 0.0.1, results 0")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        with pytest.raises(accel.VersionError) as caught:
-            accel.sweep(grid(), engine=executor, progress=False)
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor,
+        pytest.raises(accel.VersionError) as caught,
+    ):
+        accel.sweep(grid(), engine=executor, progress=False)
     assert here in str(caught.value) and "0.0.1" in str(caught.value)
     assert caught.value.cure == "Install the same version of accel-copilot on every worker"
 
@@ -219,6 +217,11 @@ def test_ray_with_two_nodes_one_of_which_is_killed(tmp_path: Path, wanted: list[
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_gcs_server_request_timeout_seconds": "120",
+        # Its workers are polite by default, and wait for whatever else a machine does.
+        "RAY_worker_niceness": "0",
+        # Half a minute less until the node is known to be gone.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
         "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     script = [sys.executable, str(HERE / "on_ray.py"), str(tmp_path)]
