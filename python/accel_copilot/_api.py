@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any, Unpack
 
 from . import _native
+from ._errors import field_error
 from ._options import (
     Device,
     Model,
@@ -126,7 +127,7 @@ def simulate(
     )
     capacities = sizes(capacity)
     with heard(progress, "accesses") as callback:
-        held = None if trace is None else trace_of(trace, format, columns, callback)
+        held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
         found = _native.run(json.dumps(recipe), held, "", capacities, "reports", callback)
     return Result(*found)
 
@@ -173,15 +174,25 @@ def curve(
     if points is not None:
         grid["points"] = points
     with heard(progress, "accesses") as callback:
-        held = None if trace is None else trace_of(trace, format, columns, callback)
+        held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
         if capacities is not None:
-            grid["capacities"] = [_bytes_of(text) for text in sizes(capacities)]
+            grid["capacities"] = [_bytes_of(text, held) for text in sizes(capacities)]
         recipe["curve"] = grid
         table, text, _ = _native.run(json.dumps(recipe), held, "", [], "curves", callback)
     return Curves(recipe, table, json.loads(text)[0])
 
 
-def _bytes_of(text: str) -> int:
+def _bytes_of(text: str, trace: _native.Trace | None) -> int:
+    """A capacity in bytes; a share needs a trace that is at hand."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 1.0
+    if 0 < share < 1:
+        if trace is None:
+            cure = "Give bytes, or leave capacities out: points= spreads them over the bytes of all tensors"
+            raise field_error("capacities", text, "the trace of a model depends on the capacity", cure)
+        return max(1, round(share * trace.unique_bytes))
     recipe: Recipe = json.loads(_native.with_fields(_native.template("file"), [("capacity_bytes", text)]))
     found: int = recipe["memory"]["capacity_bytes"]
     return found
@@ -215,7 +226,7 @@ def bounds(
     )
     size = None if capacity is None else sizes(capacity)[0]
     with heard(progress, "accesses") as callback:
-        held = None if trace is None else trace_of(trace, format, columns, callback)
+        held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
         text = _native.bounds(json.dumps(recipe), held, "", size, "admission" in options, callback)
     found: dict[str, Any] = json.loads(text)
     return found

@@ -169,11 +169,18 @@ def _column(column: Any) -> Any:
     return column
 
 
-def trace_of(trace: TraceLike, format: str | None, columns: str | None, callback: Callback | None) -> _native.Trace:
-    """The trace that is meant."""
+def trace_of(
+    trace: TraceLike, format: str | None, columns: str | None, callback: Callback | None, member: str | None = None
+) -> _native.Trace:
+    """The trace that is meant; ``member`` is the file of an archive."""
     if isinstance(trace, _native.Trace):
         return trace
     if isinstance(trace, str | PathLike):
+        if member is not None:
+            recipe = json.loads(_native.template("file"))
+            source = {"name": os.fspath(trace), "format": format, "columns": columns, "member": member}
+            recipe["workload"]["file"] = {key: value for key, value in source.items() if value is not None}
+            return _native.trace_of_recipe(json.dumps(recipe), "", callback)
         return _native.read_trace(trace, format, columns, callback)
     if isinstance(trace, Mapping):
         values = [_column(column) for column in trace.values()]

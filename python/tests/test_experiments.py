@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -152,6 +153,17 @@ def test_a_model_on_a_device() -> None:
     assert small.bounds is None and small["lru"]["misses"] > 0
 
 
+def test_a_file_of_an_archive(trace_csv: Path, tmp_path: Path) -> None:
+    other = tmp_path / "a.csv"
+    other.write_text("obj_id,obj_size\n1,2\n")
+    with tarfile.open(tmp_path / "t.tar", "w") as archive:
+        archive.add(other, "a.csv")
+        archive.add(trace_csv, "b.csv")
+    first = accel.simulate(tmp_path / "t.tar", policies="lru")
+    second = accel.simulate(tmp_path / "t.tar", policies="lru", member="b.csv")
+    assert (first.trace["accesses"], second.trace["accesses"]) == (1, 20_000)
+
+
 def test_a_recipe_finds_its_file_beside_it(trace_csv: Path, tmp_path: Path) -> None:
     recipe = {"workload": {"file": {"name": trace_csv.name}}, "policies": ["lru"], "bounds": False}
     beside = trace_csv.parent / "recipe.json"
@@ -168,7 +180,10 @@ def test_curves_and_bounds(columns: dict[str, list[int]]) -> None:
         alone = accel.simulate(columns, capacity=capacity, policies="lru")["lru"]
         assert alone["miss_ratio"] == pytest.approx(ratio)
     assert curves["lru"]["smallest"] and curves.bounds is not None
-    assert accel.curve(columns, policies="lru", capacities=["64kB", 100_000], bounds=False).bounds is None
+    some = accel.curve(columns, policies="lru", capacities=["64kB", 100_000, 0.5], bounds=False)
+    assert some.bounds is None and some.table["capacity_bytes"][:2] == [64_000, 100_000]
+    with pytest.raises(accel.FieldError, match="depends on the capacity"):
+        accel.curve(model="gpt2-large", capacities=[0.5])
     found = accel.bounds(columns, capacity="64kB")
     assert [bounds["admission"] for bounds in found["bounds"]] == ["always", "bypass"]
     assert all(
