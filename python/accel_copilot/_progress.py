@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -14,11 +16,19 @@ Progress: TypeAlias = bool | Callback | None
 
 
 def _tqdm() -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return None
+    with warnings.catch_warnings():
+        # Without widgets it draws by letters, which is no worry of whoever runs a cell.
+        warnings.simplefilter("ignore")
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            return None
     return tqdm
+
+
+def _somebody_looks() -> bool:
+    """At a terminal, or in a notebook."""
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
 @contextmanager
@@ -30,12 +40,12 @@ def heard(progress: Progress, unit: str) -> Iterator[Callback | None]:
     if callable(progress):
         yield progress
         return
-    tqdm = _tqdm()
+    tqdm = _tqdm() if progress or _somebody_looks() else None
     if tqdm is None:
         yield None
         return
-    # disable=None: silent unless somebody looks. Short work shows nothing.
-    bar = tqdm(total=None, unit=unit, unit_scale=True, leave=False, delay=0.5, disable=False if progress else None)
+    # Short work shows nothing.
+    bar = tqdm(total=None, unit=unit, unit_scale=True, leave=False, delay=0.5)
 
     def tell(done: int, total: int, what: str) -> None:
         if bar.total != total:

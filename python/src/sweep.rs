@@ -159,12 +159,6 @@ impl Sweep {
         self.0.folder.clone()
     }
 
-    /// Rows that are in the folder `out`, and rows of the whole sweep.
-    fn progress(&self, py: Python<'_>, out: PathBuf) -> PyResult<(usize, usize)> {
-        let held = Arc::clone(&self.0);
-        attend(py, None, None, move |_| Ok(Folder::open(&out, &held.cells, &held.groups()?.0)?.progress()))
-    }
-
     /// Runs what is left for a shard and writes it to the folder `out`.
     #[pyo3(signature = (out, shard, threads=0, progress=None))]
     fn run(

@@ -20,6 +20,7 @@ import pyarrow
 import pytest
 
 import accel_copilot as accel
+from accel_copilot import _progress
 
 POLICIES = ["lru", "fifo", "s3-fifo", "sieve", "ml-reuse"]
 
@@ -299,6 +300,19 @@ def test_progress_is_heard(columns: dict[str, list[int]]) -> None:
         accel.simulate({"id": ids}, capacity=0.5, policies="all", progress=stop)
 
 
-def test_a_bar_by_tqdm(columns: dict[str, list[int]], capsys: pytest.CaptureFixture[str]) -> None:
-    result = accel.simulate(columns, capacity=0.5, policies="lru", progress=True)
-    assert result["lru"]["hits"] > 0
+def test_a_bar_by_tqdm(columns: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            bars.append(self)
+
+    monkeypatch.setattr(_progress, "_tqdm", lambda: Bar)
+    accel.simulate(columns, capacity=0.5, policies="lru", progress=True)
+    (bar,) = bars
+    assert bar.n == bar.total > 0 and bar.desc
+    accel.simulate(columns, capacity=0.5, policies="lru", progress=False)
+    assert len(bars) == 1
