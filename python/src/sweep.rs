@@ -220,7 +220,8 @@ impl Sweep {
         let (content, seconds) = attend(py, None, None, move |heard| {
             let began = Instant::now();
             let mut files = Files::within(&held.folder);
-            let groups = groups.iter().map(|texts| held.group(texts, &mut files)).collect::<anyhow::Result<Vec<_>>>()?;
+            let groups =
+                groups.iter().map(|texts| held.group(texts, &mut files)).collect::<anyhow::Result<Vec<_>>>()?;
             let job = Job { cells: &held.cells, groups: &groups, files: &files };
             let rows = on(1, || sweep::rows(&job, heard))?;
             Ok((bytes_of(&held.cells, &rows)?, began.elapsed().as_secs_f64()))

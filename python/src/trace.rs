@@ -110,7 +110,7 @@ pub(crate) fn read_trace(
 /// An array of what Arrow or the buffer protocol gives, or of the values of any iterable.
 fn arrays(py: Python<'_>, name: &str, column: &Bound<'_, PyAny>) -> PyResult<Vec<ArrayRef>> {
     if let Ok(array) = column.extract::<AnyArray>() {
-        return Ok(array.into_reader()?.collect::<Result<_, _>>().map_err(anyhow::Error::from).or_raise(py)?);
+        return array.into_reader()?.collect::<Result<_, _>>().map_err(anyhow::Error::from).or_raise(py);
     }
     let items = column.try_iter().and_then(|items| items.collect::<PyResult<Vec<_>>>());
     let all = |items: &[Bound<'_, PyAny>]| -> Option<ArrayRef> {

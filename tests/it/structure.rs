@@ -63,9 +63,9 @@ const ORDERS: [(&str, &[&str]); 14] = [
     (
         "cli/src",
         &[
-            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures",
-            "scores", "stream", "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel",
-            "sweep", "trace", "traffic", "fit",
+            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "scores", "stream",
+            "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep", "trace",
+            "traffic", "fit",
         ],
     ),
     ("python/src", &["error", "attend", "columns", "table", "trace", "experiment", "sweep"]),
