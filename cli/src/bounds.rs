@@ -8,10 +8,11 @@ use accel_core::recipe::fields::Field;
 use accel_core::run::{Details, Plan};
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
+use accel_files::parallel;
 use clap::Args;
 use serde::Serialize;
 
-use crate::parallel;
+use crate::progress::Bar;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{print_bounds, print_json, print_summary};
 
@@ -55,7 +56,7 @@ impl Bounds {
                 recipe.memory.capacity_bytes = capacity.bytes(plan.trace().summary().unique_bytes);
                 plan.set_capacity(recipe.memory.capacity_bytes)?;
             }
-            let outcome = parallel::run_plan(plan)?;
+            let outcome = parallel::run_plan(plan, &mut Bar::new())?;
             let answer = answer.get_or_insert(Answer {
                 trace: outcome.trace,
                 capacity_bytes: recipe.memory.capacity_bytes,

@@ -12,9 +12,10 @@ use accel_core::units::format_count;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
-use crate::flags::{self, Capacity, Named};
+use crate::flags::{self, Named};
 use crate::progress::Bar;
 use crate::source::read_trace;
+use accel_files::parallel::Capacity;
 use accel_files::parquet::{self, Labels};
 
 #[derive(Debug, Args)]

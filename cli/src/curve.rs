@@ -4,12 +4,13 @@ use std::io::Write;
 
 use accel_core::curve::Grid;
 use accel_core::recipe::fields::{Field, Part};
-use accel_core::run::Details;
+use accel_core::run::{Details, Plan};
 use accel_core::units::parse_bytes;
+use accel_files::parallel::run_plan;
 use clap::Args;
 
 use crate::flags::{self, Flags, OfCurve, Policies};
-use crate::parallel;
+use crate::progress::Bar;
 use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{print_curves, print_json};
@@ -57,7 +58,8 @@ impl Curve {
         recipe.curve = Some(grid);
         let file = self.source.file(&recipe)?.map(|(trace, _)| trace);
         // A recipe with a grid has curves.
-        let Some(curves) = parallel::run(&recipe, file, None, Details::CURVES)?.curve else { return Ok(()) };
+        let plan = Plan::new(&recipe, file, None, Details::CURVES)?;
+        let Some(curves) = run_plan(plan, &mut Bar::new())?.curve else { return Ok(()) };
         if self.json { print_json(&curves, out) } else { print_curves(&curves, out) }
     }
 }

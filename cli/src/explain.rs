@@ -8,11 +8,12 @@ use accel_core::sim::Report;
 use accel_core::sim::why::{Eviction, Prediction, Why};
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
+use accel_files::parallel;
 use clap::Args;
 use serde::Serialize;
 
 use crate::flags;
-use crate::parallel;
+use crate::progress::Bar;
 use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
 use crate::table::{numbers, print_json, print_summary};
@@ -76,7 +77,7 @@ impl Explain {
             }
             return print_evictions(&evictions, out);
         }
-        let outcome = parallel::run_plan(plan)?;
+        let outcome = parallel::run_plan(plan, &mut Bar::new())?;
         let Some(run) = outcome.runs.first() else { return Ok(()) };
         if self.json {
             return print_json(&Answer { trace: &outcome.trace, run, explanation: &outcome.explanation }, out);

@@ -11,11 +11,11 @@ use accel_core::policy::{POLICIES, PolicySpec};
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::{Domain, FIELDS, Field, FieldInfo, Part};
 use accel_core::scenarios::SCENARIOS;
-use accel_core::units::parse_bytes;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
+use accel_files::parallel::Capacity;
 use accel_files::parquet;
 
 /// Reads a value, and knows the names to choose from.
@@ -90,33 +90,9 @@ pub(crate) fn scenario() -> Named<String> {
     }
 }
 
-/// A capacity: bytes, or a share of the bytes of all tensors.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Capacity {
-    Bytes(u64),
-    Share(f64),
-}
-
-impl Capacity {
-    fn read(text: &str) -> Result<Self, Error> {
-        match text.trim().parse::<f64>() {
-            Ok(share) if share > 0.0 && share < 1.0 => Ok(Self::Share(share)),
-            _ => parse_bytes("capacity_bytes", text).map(Self::Bytes),
-        }
-    }
-
-    /// In bytes, where all tensors together have `unique_bytes`.
-    pub(crate) fn bytes(self, unique_bytes: u64) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Share(share) => ((share * unique_bytes as f64).round() as u64).max(1),
-        }
-    }
-}
-
 /// A capacity.
 pub(crate) fn capacity() -> Named<Capacity> {
-    Named { read: |text| Ok(Capacity::read(text)?), names: Vec::new }
+    Named { read: |text| Ok(text.parse::<Capacity>()?), names: Vec::new }
 }
 
 /// Rows of the table of fields that a command has flags for.

@@ -12,7 +12,6 @@ mod flags;
 mod hub;
 mod kernel;
 mod list;
-mod parallel;
 mod plot;
 mod progress;
 mod recommend;
@@ -30,8 +29,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use accel_core::recipe::fields::Part;
+use accel_files::parallel::Capacity;
 use clap::{Args, Parser, Subcommand};
-use flags::{Capacity, Flags, OfMeasure};
+use flags::{Flags, OfMeasure};
 use source::{Source, WorkloadArgs};
 
 /// What should stay in fast memory, how much of it does my model need, and which policy should decide?

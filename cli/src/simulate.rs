@@ -13,12 +13,13 @@ use accel_core::run::{Details, Outcome};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
+use accel_files::parallel::{at_capacities, run_all};
 use clap::Args;
 use serde::Serialize;
 
 use crate::figures::{self, print_intervals};
 use crate::flags::{Flags, OfMeasure};
-use crate::parallel::{at_capacities, run_all};
+use crate::progress::Bar;
 use crate::scores::{Price, ScorerArgs};
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
@@ -124,7 +125,7 @@ impl Simulate {
                 plans.push(self.scorer.plan(recipe, file, details, &mut price)?);
             }
         }
-        self.print(&recipes, &run_all(plans)?, price.as_ref(), out)
+        self.print(&recipes, &run_all(plans, &mut Bar::new())?, price.as_ref(), out)
     }
 
     /// Prints the outcomes, each of a recipe that differs from the others in its capacity.

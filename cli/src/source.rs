@@ -1,15 +1,12 @@
 //! Where the trace comes from: a recipe, a file, a model or the synthetic workload.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use accel_core::error::Error;
 use accel_core::import::cache_csv::Columns;
 use accel_core::import::input::{Input, strip_mark};
 use accel_core::import::request_log::{self, Selection};
-use accel_core::import::weights_index::Index;
-use accel_core::import::{self, FORMATS, FileKind, Format};
+use accel_core::import::{FORMATS, FileKind, Format};
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Physical};
 use accel_core::policy::{PolicyKind, PolicySpec};
@@ -22,11 +19,12 @@ use accel_core::workload::ModelRef;
 use accel_core::workload::config::ModelConfig;
 use accel_core::workload::model_run::ModelRun;
 use accel_core::workload::requests::{MOST_REQUESTS, Requests};
+use accel_files::parallel::Capacity;
 use accel_model::fetch::HubName;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::flags::{self, Capacity, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
 use crate::hub;
 use crate::progress::Bar;
 
@@ -279,28 +277,13 @@ const SYNTHETIC: &str = "--synthetic";
 /// A preset by name, a configuration from its file or folder, or the name of a file that holds more than a recipe carries.
 fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     let path = Path::new(model);
-    if path.is_dir() {
-        return in_folder(path, "");
-    }
-    if path.is_file() {
-        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INDEX_END)) {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            return in_folder(parent, "it is the index of weights in several files, and ");
-        }
-        let head = read_head(path)?;
-        if import::detect(&Input::new(model, &head)).ok() == Some(Format::Gguf) {
-            return Ok(of_weights(model, &head)?);
-        }
-        let bytes = read_file(path)?;
-        let input = Input::new(model, &bytes);
-        if import::detect(&input).ok() == Some(Format::Config) || path.extension().is_some_and(|e| e == "json") {
-            input.check()?;
-            return Ok(ModelRef::Config(Box::new(ModelConfig::of_any_family(model, strip_mark(&bytes))?)));
-        }
-        return Ok(ModelRef::File { file: model.to_owned() });
+    if path.exists() {
+        let (model, notes) = accel_files::model::read(path)?;
+        notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        return Ok(model);
     }
     if let Some(file) = hub_file(model).filter(|_| model.ends_with(".gguf")) {
-        return Ok(of_weights(model, &hub::header(&file)?)?);
+        return Ok(accel_files::model::of_weights(model, &hub::header(&file)?)?);
     }
     let names_a_file = FORMATS.iter().any(|info| info.kind == FileKind::Model && info.has_extension(model))
         || Format::Gguf.info().has_extension(model);
@@ -316,52 +299,6 @@ fn model_ref(model: &str) -> anyhow::Result<ModelRef> {
     }
     Ok(ModelRef::Preset(model.to_owned()))
 }
-
-/// The model that the header of a file of weights describes.
-fn of_weights(name: &str, header: &[u8]) -> Result<ModelRef, Error> {
-    Ok(ModelRef::Config(Box::new(import::model_of_weights(name, header)?)))
-}
-
-/// How the name of the index of weights in several files ends.
-const INDEX_END: &str = ".safetensors.index.json";
-
-/// The model whose `config.json` is in a folder, checked against the weights beside it; `what` was given in its place.
-fn in_folder(folder: &Path, what: &str) -> anyhow::Result<ModelRef> {
-    let file = |name: &str| folder.join(name);
-    let path = ["config.json", "params.json"].map(file).into_iter().find(|path| path.is_file());
-    let Some(path) = path else {
-        let folder = folder.display();
-        bail!("{what}there is no config.json in \"{folder}\". Fetch the one of the model, or name the model");
-    };
-    let name = path.display().to_string();
-    let bytes = read_file(&path)?;
-    let config = ModelConfig::of_any_family(&name, strip_mark(&bytes))?;
-    let mut ends: Vec<PathBuf> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
-    ends.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(INDEX_END)));
-    ends.sort();
-    if let Some(index) = ends.first() {
-        let of_file = |shard: &str| read_head(&folder.join(shard)).ok();
-        let shown = index.display().to_string();
-        let notes = Index::parse(&shown, &read_file(index)?)?.check(&config, of_file)?;
-        notes.iter().for_each(|note| eprintln!("warning: {shown}: {note}"));
-    }
-    Ok(ModelRef::Config(Box::new(config)))
-}
-
-/// As much of a file as is read of it: of weights the header.
-fn read_head(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("cannot read {}", path.display());
-    let mut file = File::open(path).with_context(cannot)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(HEAD).read_to_end(&mut bytes).with_context(cannot)?;
-    if let Some(all) = Format::bytes_to_read(&bytes) {
-        file.take(all.saturating_sub(bytes.len() as u64)).read_to_end(&mut bytes).with_context(cannot)?;
-    }
-    Ok(bytes)
-}
-
-/// Enough of a file to detect its format.
-const HEAD: u64 = 64 * 1024;
 
 impl Source {
     /// Whether a recipe says what to compute, rather than flags.

@@ -17,8 +17,8 @@ use accel_core::sim::Report;
 use accel_core::trace::{Chunk, Resize, Summary};
 use anyhow::{Context as _, bail};
 
-use crate::flags::Capacity;
 use crate::progress::Bar;
+use accel_files::parallel::Capacity;
 use accel_files::parquet;
 use accel_files::pieces::{self, PIECE};
 

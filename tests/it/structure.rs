@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 13] = [
+const ORDERS: [(&str, &[&str]); 14] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     (
@@ -60,37 +60,16 @@ const ORDERS: [(&str, &[&str]); 13] = [
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
-    ("cli/files/src", &["parquet", "pieces", "trace", "sweep"]),
+    ("cli/files/src", &["model", "parquet", "pieces", "trace", "parallel", "list", "sweep"]),
     (
         "cli/src",
         &[
-            "progress",
-            "flags",
-            "hub",
-            "source",
-            "table",
-            "plot",
-            "analyze",
-            "compare",
-            "figures",
-            "parallel",
-            "scores",
-            "stream",
-            "convert",
-            "list",
-            "validate",
-            "bounds",
-            "curve",
-            "explain",
-            "simulate",
-            "kernel",
-            "sweep",
-            "trace",
-            "traffic",
-            "fit",
-            "recommend",
+            "progress", "flags", "hub", "source", "table", "plot", "analyze", "compare", "figures", "scores", "stream",
+            "convert", "list", "validate", "bounds", "curve", "explain", "simulate", "kernel", "sweep", "trace",
+            "traffic", "fit", "recommend",
         ],
     ),
+    ("python/src", &["error", "attend", "columns", "table", "trace", "experiment", "sweep"]),
     ("trainer/src", &["storage", "points", "eval", "speed", "workloads", "network", "embedded", "questions", "lora"]),
     (
         "infer-server/src",
@@ -102,7 +81,7 @@ const ORDERS: [(&str, &[&str]); 13] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 16] = [
+const CRATES: [(&str, &str); 17] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
@@ -116,6 +95,7 @@ const CRATES: [(&str, &str); 16] = [
     ("accel-app", "app"),
     ("accel-files", "cli/files"),
     ("accel-cli", "cli"),
+    ("accel-python", "python"),
     ("infer-server", "infer-server"),
     ("accel-trainer", "trainer"),
     ("accel-tests", "tests"),

@@ -2,6 +2,7 @@
 //! quick when there is nothing to do.
 
 mod page;
+mod python;
 mod shell;
 mod steps;
 mod test_log;
@@ -38,6 +39,12 @@ enum Command {
         /// Arguments for `cargo test`, such as the name of a test.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo: Vec<String>,
+    },
+    /// Build the wheel of the Python package and run its tests.
+    Python {
+        /// Arguments for pytest, such as -k dask.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        pytest: Vec<String>,
     },
     /// Measure the engine, then the page in a browser; or `simulate`: the command line as a whole process against
     /// libCacheSim; or `serve`: the server under a minute of load; or `model`: the local model against llama.cpp.
@@ -81,6 +88,7 @@ fn main() -> anyhow::Result<()> {
     match cli.command {
         Command::Serve { server } => serve(&shell, &server),
         Command::Test { cargo } => test(&shell, &cargo),
+        Command::Python { pytest } => python::test(&shell, &pytest),
         Command::Bench { divan } => bench(&shell, &divan),
         Command::Eval { trainer } => shell
             .cargo(["run", "--release", "--package", "accel-trainer", "--no-default-features", "--", "eval"])
@@ -155,7 +163,9 @@ fn in_a_browser(shell: &Shell, page: &Path, browser: &Browser, cargo: &[&str]) -
 /// The crates that only a browser runs, left out of what is native.
 fn native(command: &'static str) -> Vec<&'static str> {
     let page = page::crates().flat_map(|name| ["--exclude", name]);
-    [command, "--workspace"].into_iter().chain(page).collect()
+    // What a test of it would link to is an interpreter: `python` runs its tests.
+    let python = (command == "test").then_some(["--exclude", "accel-python"]);
+    [command, "--workspace"].into_iter().chain(page).chain(python.into_iter().flatten()).collect()
 }
 
 fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
@@ -166,6 +176,7 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         assemble,
         Step("compiling the tests", 300.0),
         Step("testing", 240.0),
+        Step("testing the Python package", 360.0),
     ]);
     let browser = steps.next(|| tools::browser(shell))?;
     let page = build_page(shell, &mut steps, Build::Quick)?;
@@ -183,7 +194,9 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     })?;
     steps.next(|| {
         in_a_browser(shell, &page, &browser, &cargo).args(arguments).run_tests(&shell.target().join("skipped.txt"))
-    })
+    })?;
+    // Whoever names tests means those of the crates.
+    if arguments.is_empty() { steps.next(|| python::test(shell, &[])) } else { Ok(()) }
 }
 
 fn bench(shell: &Shell, divan: &[String]) -> anyhow::Result<()> {

@@ -38,7 +38,7 @@ impl Optimisers {
 }
 
 /// Where tools go: `.tools` in the project, or where ACCEL_TOOLS says.
-fn folder(shell: &Shell) -> PathBuf {
+pub(crate) fn folder(shell: &Shell) -> PathBuf {
     std::env::var_os("ACCEL_TOOLS").map_or_else(|| shell.root.join(".tools"), PathBuf::from)
 }
 

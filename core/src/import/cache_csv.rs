@@ -17,6 +17,8 @@ use crate::error::{Error, Place};
 use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
+/// The warning where no column holds sizes.
+pub(super) const UNSIZED: &str = "there is no column of sizes: every object counts one byte";
 /// The columns that [`write()`] writes.
 pub const COLUMNS: [&str; 3] = ["time", "obj_id", "obj_size"];
 /// Names that such columns usually have, the most telling first; compared without case, `-` or spaces.
@@ -456,7 +458,7 @@ impl<'a> FromRequests<'a> {
     /// The trace.
     pub fn finish(mut self) -> Result<Trace, Error> {
         if self.unsized_ {
-            self.builder.warn("there is no column of sizes: every object counts one byte");
+            self.builder.warn(UNSIZED);
         }
         if self.backwards > 0 {
             self.builder.warn(format!(

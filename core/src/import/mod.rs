@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub mod cache_csv;
 pub mod chakra;
+pub mod columns;
 mod config;
 pub mod gguf;
 mod gguf_model;

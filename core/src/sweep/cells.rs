@@ -14,6 +14,9 @@ use crate::units::format_count;
 /// Cells of a sweep, at most (ours: a table of some hundred megabytes, and weeks of work).
 pub const MOST_CELLS: u64 = 1_000_000;
 
+/// The pointer to a recipe as a whole (RFC 6901).
+pub(super) const WHOLE: &str = "";
+
 /// A field that varies, and its values.
 type Varied = (String, Vec<Value>);
 
@@ -116,6 +119,12 @@ impl std::str::FromStr for Shard {
 type TraceKey = Key;
 
 impl Cells {
+    /// An experiment for each of `recipes`, which vary in whatever they differ. One that cannot be read is a row that says so.
+    pub fn of_recipes(recipes: Vec<Value>) -> Self {
+        let len = recipes.len() as u64;
+        Self { recipe: Value::Null, axes: vec![vec![(WHOLE.to_owned(), recipes)]], len }
+    }
+
     /// How many there are.
     pub fn len(&self) -> u64 {
         self.len
@@ -176,7 +185,8 @@ impl Cells {
     fn read(&self, positions: &[usize]) -> Result<Recipe, Error> {
         let recipe = self.write(positions)?;
         serde_json::from_value(recipe).map_err(|error| {
-            let varied = self.at(positions).into_iter().map(|(pointer, value)| format!("{pointer} = {value}"));
+            let varied = self.at(positions).into_iter().filter(|(pointer, _)| *pointer != WHOLE);
+            let varied = varied.map(|(pointer, value)| format!("{pointer} = {value}"));
             let varied: Vec<String> = varied.collect();
             let of = if varied.is_empty() { "the recipe".to_owned() } else { varied.join(", ") };
             Error::field("recipe", of, error.to_string(), "See `accel recipe` for the fields of a recipe")

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::cells::Cells;
+use super::cells::{Cells, WHOLE};
 use super::key::RESULTS_VERSION;
 use super::row::{Found, Row};
 use crate::bound::Bounds;
@@ -163,7 +163,7 @@ pub(super) fn axis_names(fields: &[&str]) -> Vec<Option<String>> {
     };
     let fixed = |name: &str| BEFORE.iter().chain(&BEHIND).any(|(column, _)| *column == name);
     let name = |pointer: &&str| {
-        if HELD.contains(pointer) {
+        if HELD.contains(pointer) || *pointer == WHOLE {
             return None;
         }
         let parts = pointer.matches('/').count();

@@ -282,3 +282,22 @@ fn columns_have_the_types_of_their_axes() {
     let names = table::axis_names(&["/a/x", "/b/x", "/memory/cost/misses", "/seed", "/c/d/e"]);
     assert_eq!(names, [Some("a_x"), Some("b_x"), Some("cost_misses"), None, Some("e")].map(|x| x.map(str::to_owned)));
 }
+
+/// Recipes that differ in whatever they like, and what is none.
+#[test]
+fn recipes_of_a_list_are_cells() {
+    let recipe =
+        |seed: u64| json!({"workload": {"synthetic": {}}, "policies": ["lru", "fifo"], "bounds": false, "seed": seed});
+    let cells = Cells::of_recipes(vec![recipe(1), json!("no recipe"), recipe(2), recipe(1)]);
+    let rows = rows_of(&cells, &groups(&cells, Shard::default(), &BTreeSet::new()));
+    let alone = Sweep { recipe: recipe(2), axes: Vec::new() }.cells().unwrap();
+    let alone = rows_of(&alone, &groups(&alone, Shard::default(), &BTreeSet::new()));
+    let second: Vec<_> = rows.iter().filter(|row| row.cell == 2).map(|row| (row.key, &row.found)).collect();
+    assert_eq!(second, alone.iter().map(|row| (row.key, &row.found)).collect::<Vec<_>>());
+    // The same recipe again makes no row.
+    assert_eq!(rows.len(), 5);
+    let columns = table::columns(&cells, &rows).unwrap();
+    assert_eq!([&columns[0].name, &columns[1].name], ["key", "policy"]);
+    let error = rows.iter().find_map(|row| row.found.as_ref().err()).unwrap().to_string();
+    assert!(error.starts_with("recipe is the recipe: invalid type: string"), "{error}");
+}

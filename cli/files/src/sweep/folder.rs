@@ -147,12 +147,18 @@ impl Folder {
     }
 }
 
-/// Keeps a part that was made elsewhere, the content of a Parquet file, in the folder `path`: how many rows it has.
-pub fn keep(path: &Path, content: &[u8]) -> anyhow::Result<usize> {
+/// Keeps parts that were made elsewhere, the contents of Parquet files, as one part in the folder `path`: how many rows it
+/// has.
+pub fn keep(path: &Path, contents: &[Vec<u8>]) -> anyhow::Result<usize> {
     let place = path.join("a part that a worker sent");
-    let keys = part::read(&place, bytes::Bytes::copy_from_slice(content), Some(&["key"]))?.keys()?;
-    put(path, Key::of_all(keys.iter().copied()), content)?;
-    Ok(keys.len())
+    let mut table = Table::default();
+    for content in contents {
+        table.append(part::read(&place, bytes::Bytes::copy_from_slice(content), None)?)?;
+    }
+    if !table.is_empty() {
+        put(path, Key::of_all(table.keys()?), &table.to_parquet()?)?;
+    }
+    Ok(table.len())
 }
 
 fn put(folder: &Path, key: Key, content: &[u8]) -> anyhow::Result<PathBuf> {
