@@ -225,7 +225,7 @@ pub fn recommend(
     let first = Shared::new(&base, file.clone(), 0)?;
     let space = Space::of(&base, &wanted, capacities, &first)?;
     let counted = physical(&base, first.trace()).is_some();
-    if wanted.stall.is_some() && !counted || wanted.goal == Goal::Energy && !counted {
+    if !counted && (wanted.stall.is_some() || wanted.goal == Goal::Energy) {
         let problem = "no device counts it";
         return Err(Error::field("goal", wanted.goal.name(), problem, "Name a device (accel list devices)"));
     }

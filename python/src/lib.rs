@@ -1,7 +1,7 @@
 //! The part of the Python package that computes; `accel_copilot` is what people import.
 //!
 //! Recipes and outcomes cross as JSON, tables and traces by Arrow's C data interface. Nothing here prints, and nothing
-//! holds the interpreter while it computes ([`attend`]).
+//! holds the interpreter while it computes (`attend`).
 
 mod attend;
 mod columns;

@@ -101,7 +101,8 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let pip = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall"];
     shell.command(&python).args(pip).arg("--disable-pip-version-check").arg(&wheel).run()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = program(&environment, "").parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+    let folders =
+        program(&environment, "").parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
     let path: OsString = std::env::join_paths(folders)?;
     let ruff = shell.command(program(&environment, "ruff"));
     ruff.args(["check", "--quiet", "--config", "python/pyproject.toml", "python"]).run()?;

@@ -58,7 +58,9 @@ pub(super) fn save(app: App) -> Built {
                     "Save"
                 </button>
             </div>
-            <p class="hint" role="status">{Signal::derive(move || told.get())}</p>
+            <p class="hint" role="status">
+                {Signal::derive(move || told.get())}
+            </p>
         </section>
     }
     .built()

@@ -353,7 +353,9 @@ fn next_step(accesses: usize, took_ms: f64) -> usize {
 
 /// Name and bytes of the file that was given last; empty where there is none. Nobody keeps the bytes: they are read again.
 async fn bytes_of_file(state: &State) -> Result<(String, Uint8Array), Error> {
-    match state.file.borrow().clone() {
+    // Not held while it is read: another may be given meanwhile.
+    let file = state.file.borrow().clone();
+    match file {
         Some((name, file)) => Ok((name.clone(), bytes_of(&name, &file, 0.0, file.size()).await?)),
         None => Ok((String::new(), Uint8Array::new_with_length(0))),
     }
