@@ -1,6 +1,7 @@
 //! `accel curve`: misses by capacity.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use accel_core::curve::Grid;
 use accel_core::recipe::fields::{Field, Part};
@@ -10,6 +11,7 @@ use accel_files::parallel::run_plan;
 use clap::Args;
 
 use crate::flags::{self, Flags, OfCurve, Policies};
+use crate::picture;
 use crate::progress::Bar;
 use crate::scores::ScorerArgs;
 use crate::source::{ExperimentArgs, MemoryArgs, Source};
@@ -35,6 +37,9 @@ pub(crate) struct Curve {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Draw the curves into a file as well: .svg, or .html with the figures.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 impl Curve {
@@ -60,6 +65,9 @@ impl Curve {
         // A recipe with a grid has curves.
         let plan = Plan::new(&recipe, file, None, Details::CURVES)?;
         let Some(curves) = run_plan(plan, &mut Bar::new())?.curve else { return Ok(()) };
+        if let Some(path) = &self.plot {
+            picture::save(path, &picture::of_curves(&curves)?)?;
+        }
         if self.json { print_json(&curves, out) } else { print_curves(&curves, out) }
     }
 }

@@ -1,6 +1,7 @@
 //! `accel simulate`: policies side by side.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use accel_core::bound::Bounds;
 use accel_core::curve::Curves;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use crate::figures::{self, print_intervals};
 use crate::flags::{Flags, OfMeasure};
+use crate::picture;
 use crate::progress::Bar;
 use crate::scores::{Price, ScorerArgs};
 use crate::source::{ExperimentArgs, Source};
@@ -49,6 +51,9 @@ pub(crate) struct Simulate {
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// Draw what each policy fetches into a file as well: .svg, or .html with the figures.
+    #[arg(long, value_name = "FILE", conflicts_with = "stream")]
+    plot: Option<PathBuf>,
     /// Print CSV: one line for each policy and capacity, or for each of their intervals.
     #[arg(long)]
     csv: bool,
@@ -138,6 +143,10 @@ impl Simulate {
     ) -> anyhow::Result<()> {
         let Some((recipe, first)) = recipes.iter().zip(outcomes).next() else { return Ok(()) };
         let runs: Vec<Report> = outcomes.iter().flat_map(|outcome| outcome.runs.iter().cloned()).collect();
+        if let Some(path) = &self.plot {
+            let least = (outcomes.len() == 1).then(|| first.bounds.as_ref().map(|bounds| bounds.miss_bytes.lower));
+            picture::save(path, &picture::of_runs(&runs, least.flatten())?)?;
+        }
         if self.csv {
             let intervals = recipe.measure.interval.is_some();
             return if intervals { figures::intervals_csv(&runs, out) } else { figures::csv(&runs, out) };

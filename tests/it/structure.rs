@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 14] = [
+const ORDERS: [(&str, &[&str]); 15] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     (
@@ -50,10 +50,11 @@ const ORDERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
+    ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "file"]),
     (
         "app/ui/src",
         &[
-            "built", "view", "theme", "address", "field", "files", "frame", "export", "over", "chart", "module",
+            "built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module",
             "worker", "run",
         ],
     ),
@@ -69,7 +70,7 @@ const ORDERS: [(&str, &[&str]); 14] = [
             "hub",
             "source",
             "table",
-            "plot",
+            "plot", "picture",
             "analyze",
             "compare",
             "figures",
@@ -102,13 +103,14 @@ const ORDERS: [(&str, &[&str]); 14] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 17] = [
+const CRATES: [(&str, &str); 18] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
     ("accel-core", "core"),
     ("accel-kernel", "core/kernel"),
     ("accel-model", "infer-server/model"),
+    ("accel-chart", "app/chart"),
     ("accel-ui", "app/ui"),
     ("accel-extra", "app/extra"),
     ("accel-kernel-page", "app/kernel"),

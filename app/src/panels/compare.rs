@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accel_chart::capacity::{HEIGHT, Scale, frame, ratio};
 use accel_core::curve::{CurvePoint, Curves};
 use accel_core::recipe::Recipe;
 use accel_core::run::Outcome;
@@ -14,7 +15,7 @@ use leptos::html::Div;
 use leptos::prelude::*;
 use serde_json::Value;
 
-use super::curve::{ByAddress, HEIGHT, Scale, frame, ratio};
+use super::curve::ByAddress;
 use super::metrics::milliseconds;
 use crate::app::App;
 use crate::engine::Answer;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use accel_chart::capacity::{Scale, draw, figures, frame, ratio};
 use accel_core::curve::{CurvePoint, Curves};
 use accel_core::recipe::fields::Field;
 use accel_core::run::Outcome;
 use accel_core::units::{format_bytes, parse_bytes};
 use accel_ui::built::{Build, Built};
-use accel_ui::chart::{Chart, Colour, Failure, Frame, HPos, LABELS_AND_NAME, VPos, svg};
+use accel_ui::chart::Chart;
 use accel_ui::over::{Handle, Over, Point};
 use accel_ui::view::{choices, legend_of, show_in, table};
 use leptos::html::Div;
@@ -130,85 +131,6 @@ fn shown(app: App, curves: Arc<Curves>) -> Built {
     .built()
 }
 
-/// The logarithmic axis of capacities.
-#[derive(Clone, Copy)]
-pub(super) struct Scale {
-    from: f64,
-    to: f64,
-}
-
-impl Scale {
-    pub(super) fn of(curves: &Curves) -> Self {
-        let log = |point: Option<&CurvePoint>| point.map_or(0.0, |point| (point.capacity_bytes.max(1) as f64).log2());
-        let points = curves.curves.first().map_or(&[][..], |curve| &curve.points);
-        Self { from: log(points.first()), to: log(points.last()) }
-    }
-
-    /// The axis that holds both.
-    pub(super) fn with(self, other: Self) -> Self {
-        Self { from: self.from.min(other.from), to: self.to.max(other.to) }
-    }
-
-    pub(super) fn share(self, capacity: u64) -> f64 {
-        ((capacity.max(1) as f64).log2() - self.from) / (self.to - self.from).max(1e-9)
-    }
-
-    pub(super) fn capacity(self, share: f64) -> u64 {
-        (self.from + share * (self.to - self.from)).exp2().round() as u64
-    }
-}
-
-pub(super) fn ratio(point: &CurvePoint, by_bytes: bool) -> f64 {
-    if by_bytes { point.byte_miss_ratio } else { point.miss_ratio }
-}
-
-/// Height of the chart in pixels.
-pub(super) const HEIGHT: u32 = 280;
-
-pub(super) fn frame(width: u32) -> Frame {
-    Frame::new(width, HEIGHT, 48, LABELS_AND_NAME)
-}
-
-/// On a logarithmic scale: one line per policy with its knee, and the bounds as a band.
-fn draw(curves: &Curves, by_bytes: bool, pale: &dyn Fn(&str) -> bool, width: u32) -> Result<String, Failure> {
-    let Some(points) = curves.curves.first().map(|curve| &curve.points) else { return Ok(String::new()) };
-    let (scale, frame) = (Scale::of(curves), frame(width));
-    let Frame { left, right, bottom, .. } = frame;
-    let x = |capacity: u64| frame.x(scale.share(capacity));
-    let line = |points: &[CurvePoint]| -> Vec<(i32, i32)> {
-        points.iter().map(|point| (x(point.capacity_bytes), frame.y(ratio(point, by_bytes)))).collect()
-    };
-    svg(width, HEIGHT, &|canvas| {
-        canvas.percentages(&frame, 1.0, 4)?;
-        if let Some(bounds) = &curves.bounds {
-            let mut band = line(&bounds.upper);
-            band.extend(line(&bounds.lower).into_iter().rev());
-            canvas.area(band, Colour::TEXT.faint(0.25))?;
-            canvas.line(line(&bounds.lower), Colour::TEXT.faint(0.7), 1)?;
-        }
-        for (i, curve) in curves.curves.iter().enumerate() {
-            let pale = pale(&curve.policy.title());
-            canvas.series(line(&curve.points), i, pale)?;
-            let knee = curve.knee_bytes.filter(|_| !pale);
-            let at = knee.and_then(|knee| curve.points.iter().min_by_key(|point| point.capacity_bytes.abs_diff(knee)));
-            if let Some(point) = at {
-                canvas.circle((x(point.capacity_bytes), frame.y(ratio(point, by_bytes))), 3, Colour::series(i))?;
-            }
-        }
-        let labels = (width as usize / 110).min(points.len()).clamp(1, 7);
-        for i in 0..labels {
-            let capacity = points[i * (points.len() - 1) / (labels - 1).max(1)].capacity_bytes;
-            let position = match i {
-                0 => HPos::Left,
-                _ if i + 1 == labels => HPos::Right,
-                _ => HPos::Center,
-            };
-            canvas.text(format_bytes(capacity), (x(capacity), bottom + 4), position, VPos::Top)?;
-        }
-        canvas.text("capacity".into(), ((left + right) / 2, bottom + 18), HPos::Center, VPos::Top)
-    })
-}
-
 /// The measured capacity nearest to a place, and what each policy misses there.
 fn reading(curves: &Curves, scale: Scale, by_bytes: bool, at: Point) -> String {
     let Some(first) = curves.curves.first() else { return String::new() };
@@ -223,19 +145,4 @@ fn reading(curves: &Curves, scale: Scale, by_bytes: bool, at: Point) -> String {
     let each: Vec<String> = each.collect();
     let capacity = format_bytes(first.points[nearest].capacity_bytes);
     format!("At {capacity} missed: {}{}", each.join(", "), bounds.unwrap_or_default())
-}
-
-/// One row for each capacity of each policy.
-fn figures(curves: &Curves) -> Vec<Vec<String>> {
-    let head = ["policy", "capacity_bytes", "miss_ratio", "byte_miss_ratio"].map(str::to_owned).to_vec();
-    let lines = curves.curves.iter().map(|curve| (curve.policy.name(), &curve.points));
-    let bounds = curves.bounds.iter();
-    let bounds = bounds.flat_map(|b| [("best known".to_owned(), &b.upper), ("proven least".to_owned(), &b.lower)]);
-    let rows = lines.chain(bounds).flat_map(|(name, points)| {
-        points.iter().map(move |point| {
-            let CurvePoint { capacity_bytes, miss_ratio, byte_miss_ratio } = point;
-            vec![name.clone(), capacity_bytes.to_string(), miss_ratio.to_string(), byte_miss_ratio.to_string()]
-        })
-    });
-    std::iter::once(head).chain(rows).collect()
 }

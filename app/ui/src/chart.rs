@@ -1,159 +1,22 @@
-//! Charts as SVG text, drawn with plotters at the width they are shown, in the colours of the style sheet.
+//! Charts that are looked at, read and exported: drawn by [`accel_chart`] at the width they are shown.
 
 use std::sync::Arc;
 
+pub use accel_chart::canvas::{Canvas, Colour, Failure, HPos, VPos, svg};
+pub use accel_chart::frame::{Frame, LABELS, LABELS_AND_NAME, RIGHT, TOP};
 use leptos::html::Div;
 use leptos::prelude::*;
-use plotters::coord::Shift;
-use plotters::element::DashedPathElement;
-use plotters::prelude::{
-    Circle, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea as _, IntoFont as _, PathElement, Polygon, RGBColor,
-    Rectangle, SVGBackend, ShapeStyle, Text,
-};
-use plotters::style::Color as _;
-use plotters::style::text_anchor::Pos;
-pub use plotters::style::text_anchor::{HPos, VPos};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::Closure;
 use web_sys::ResizeObserver;
 
 use crate::built::{Build, Built};
 pub use crate::export::Rows;
-use crate::export::{self, VARIABLES};
-pub use crate::frame::{Frame, LABELS, LABELS_AND_NAME, RIGHT, TOP};
+use crate::export;
 use crate::over::Over;
-use crate::view::SERIES;
-
-/// Why a chart could not be drawn.
-pub type Failure = DrawingAreaErrorKind<std::io::Error>;
 
 /// Draws a chart at a width in pixels; drawn anew whenever a signal that it reads changes.
 pub type Draw = Arc<dyn Fn(u32) -> Result<String, Failure> + Send + Sync>;
-
-/// Height of the text, in pixels.
-const TEXT_SIZE: i32 = 12;
-
-/// A colour of the style sheet.
-#[derive(Debug, Clone, Copy)]
-pub struct Colour {
-    variable: u8,
-    opacity: f64,
-}
-
-impl Colour {
-    /// Labels, and lines that belong to no series.
-    pub const TEXT: Self = Self::of(0);
-    /// The lines behind a chart.
-    pub const GRID: Self = Self::of(1);
-    /// A line as strong as the text of the page.
-    pub const STRONG: Self = Self::of(2);
-    /// A cell of a heatmap of which nothing is resident.
-    pub const EMPTY: Self = Self::of(3);
-    /// A cell of a heatmap of which all is resident.
-    pub const FULL: Self = Self::of(4);
-
-    const fn of(variable: u8) -> Self {
-        Self { variable, opacity: 1.0 }
-    }
-
-    /// The colour of the line number `i`; the mark in its legend has the same (see [`crate::view::dot`]).
-    pub const fn series(i: usize) -> Self {
-        Self::of(5 + (i % SERIES) as u8)
-    }
-
-    /// The same colour with an opacity of 0 to 1.
-    pub const fn faint(self, opacity: f64) -> Self {
-        Self { opacity, ..self }
-    }
-
-    /// What plotters draws in its place.
-    fn stand_in(self, filled: bool, width: u32) -> ShapeStyle {
-        ShapeStyle { color: RGBColor(0, 0, self.variable).mix(self.opacity), filled, stroke_width: width }
-    }
-}
-
-/// Puts the variables in the place of their stand-ins.
-fn with_variables(mut svg: String) -> String {
-    for (i, variable) in VARIABLES.iter().enumerate() {
-        // Texts hold no plain quotes: only attributes are met.
-        svg = svg.replace(&format!("\"#0000{i:02X}\""), &format!("\"var({variable})\""));
-    }
-    svg
-}
-
-/// What a chart is painted on.
-pub struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
-
-impl Canvas<'_> {
-    /// A line of `width` through `points`.
-    pub fn line(&self, points: Vec<(i32, i32)>, colour: Colour, width: u32) -> Result<(), Failure> {
-        self.0.draw(&PathElement::new(points, colour.stand_in(false, width)))
-    }
-
-    /// The line number `i` of a chart, pale where it is not what is looked at. The dashes tell apart those that share a
-    /// colour; the marks of a legend have other shapes (see [`crate::view::dot`]).
-    pub fn series(&self, points: Vec<(i32, i32)>, i: usize, pale: bool) -> Result<(), Failure> {
-        let colour = Colour::series(i).faint(if pale { 0.15 } else { 1.0 });
-        let dash = match i / SERIES {
-            0 => return self.line(points, colour, 2),
-            1 => (9, 4),
-            2 => (2, 4),
-            _ => (4, 8),
-        };
-        self.0.draw(&DashedPathElement::new(points, dash.0, dash.1, colour.stand_in(false, 2)))
-    }
-
-    /// The line number `i` of one of two things that are compared: that of the second is dashed.
-    pub fn pair(&self, points: Vec<(i32, i32)>, i: usize, second: bool) -> Result<(), Failure> {
-        match second {
-            false => self.line(points, Colour::series(i), 2),
-            true => self.0.draw(&DashedPathElement::new(points, 6, 4, Colour::series(i).stand_in(false, 2))),
-        }
-    }
-
-    /// The filled area inside `points`.
-    pub fn area(&self, points: Vec<(i32, i32)>, colour: Colour) -> Result<(), Failure> {
-        self.0.draw(&Polygon::new(points, colour.stand_in(true, 1)))
-    }
-
-    /// A filled rectangle between two corners.
-    pub fn rectangle(&self, corners: [(i32, i32); 2], colour: Colour) -> Result<(), Failure> {
-        self.0.draw(&Rectangle::new(corners, colour.stand_in(true, 1)))
-    }
-
-    /// A filled circle.
-    pub fn circle(&self, centre: (i32, i32), radius: u32, colour: Colour) -> Result<(), Failure> {
-        self.0.draw(&Circle::new(centre, radius, colour.stand_in(true, 1)))
-    }
-
-    /// A text of which the point `at` is the given edge.
-    pub fn text(&self, text: String, at: (i32, i32), horizontal: HPos, vertical: VPos) -> Result<(), Failure> {
-        let style = ("system-ui, sans-serif", TEXT_SIZE).into_font().color(&Colour::TEXT.stand_in(true, 1).color);
-        self.0.draw(&Text::new(text, at, style.pos(Pos::new(horizontal, vertical))))
-    }
-
-    /// Lines across `frame`, the highest of which stands for the share `most`, with a label of each.
-    pub fn percentages(&self, frame: &Frame, most: f64, steps: u32) -> Result<(), Failure> {
-        for step in 0..=steps {
-            let share = f64::from(step) / f64::from(steps);
-            let y = frame.y(share);
-            self.line(vec![(frame.left, y), (frame.right, y)], Colour::GRID, 1)?;
-            self.text(format!("{:.0} %", 100.0 * most * share), (frame.left - 6, y), HPos::Right, VPos::Center)?;
-        }
-        Ok(())
-    }
-}
-
-/// The SVG of what `paint` draws.
-pub fn svg(width: u32, height: u32, paint: &dyn Fn(&Canvas<'_>) -> Result<(), Failure>) -> Result<String, Failure> {
-    let mut svg = String::new();
-    {
-        let canvas = Canvas(SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area());
-        paint(&canvas)?;
-        canvas.0.present()?;
-    }
-    Ok(with_variables(svg))
-}
 
 /// A chart that fills the width of its place, and may be read, brushed and exported.
 ///

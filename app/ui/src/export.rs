@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use accel_chart::canvas::VARIABLES;
 use leptos::html::Div;
 use leptos::prelude::*;
 use wasm_bindgen::prelude::Closure;
@@ -12,26 +13,9 @@ use web_sys::{
 };
 
 use crate::built::{Build, Built};
-use crate::view::SERIES;
 
 /// The figures behind what is shown, their heads first.
 pub type Rows = std::sync::Arc<dyn Fn() -> Vec<Vec<String>> + Send + Sync>;
-
-/// The variables of the style sheet that colours stand for. A drawing follows the theme by itself: plotters gets a
-/// stand-in of each colour, and the SVG the variable in its place.
-pub(crate) const VARIABLES: [&str; 5 + SERIES] = [
-    "--chart-text",
-    "--chart-grid",
-    "--text",
-    "--heat-empty",
-    "--heat-full",
-    "--s0",
-    "--s1",
-    "--s2",
-    "--s3",
-    "--s4",
-    "--s5",
-];
 
 /// Pixels of a PNG for each of the drawing.
 const SCALE: u32 = 2;
@@ -125,7 +109,7 @@ fn drawing_of(place: &Element) -> Option<String> {
 
 /// A text of SVG in which every variable of the style sheet has become the colour that it stands for now.
 pub fn with_colours(mut svg: String) -> String {
-    for variable in VARIABLES {
+    for (variable, _) in VARIABLES {
         let name = format!("var({variable})");
         if svg.contains(&name) {
             svg = svg.replace(&name, &colour(variable).unwrap_or_default());

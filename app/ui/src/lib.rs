@@ -10,7 +10,6 @@
 //! | [`address`] | the fragment of the address, and the button that copies the link |
 //! | [`field`] | labelled fields |
 //! | [`files`] | files that are dropped on the page |
-//! | [`frame`] | where a chart lies in its drawing |
 //! | [`export`] | what is shown, as files |
 //! | [`over`] | what lies above a chart and follows the pointer |
 //! | [`chart`] | charts as SVG, in the colours of the style sheet |
@@ -24,7 +23,6 @@ pub mod chart;
 pub mod export;
 pub mod field;
 pub mod files;
-pub mod frame;
 pub mod module;
 pub mod over;
 pub mod run;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use accel_chart::frame::Frame;
 use leptos::ev::{KeyboardEvent, PointerEvent};
 use leptos::html::Div;
 use leptos::prelude::*;
 
 use crate::built::{Build, Built};
-use crate::frame::Frame;
 use crate::view::yes;
 
 /// A place in a chart: shares of its width from the left and of its height from above, 0 to 1.

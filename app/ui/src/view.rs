@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 /// Number of colours of lines in charts; the style sheet calls them `s0` to `s5`.
-pub const SERIES: usize = 6;
+pub use accel_chart::canvas::SERIES;
 
 /// A condition as a signal: all conditions of a page then share one piece of code.
 pub fn yes(condition: impl Fn() -> bool + Send + Sync + 'static) -> Signal<bool> {

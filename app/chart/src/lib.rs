@@ -1,0 +1,15 @@
+//! Charts as SVG, drawn with plotters: those of the page, which the command line draws as well.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`frame`] | where a chart lies in its drawing |
+//! | [`canvas`] | what it is painted on, and its colours |
+//! | [`capacity`] | how misses fall as memory grows |
+//! | [`ranking`] | what each policy fetches |
+//! | [`file`] | a drawing that stands alone, as SVG or HTML |
+
+pub mod canvas;
+pub mod capacity;
+pub mod file;
+pub mod frame;
+pub mod ranking;
