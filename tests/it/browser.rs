@@ -5,6 +5,7 @@
 
 use accel_core::curve::Grid;
 use accel_core::import::input::Input;
+use accel_core::import::model_of_weights;
 use accel_core::memory::device::DeviceRef;
 use accel_core::memory::{Cost, Level, Memory, Physical};
 use accel_core::policy::{Admission, POLICIES, PolicyKind};
@@ -353,7 +354,6 @@ async fn files_read_by_the_page_and_natively_agree() {
     for name in [
         "onnx/tiny_attention.onnx",
         "weights/tiny.safetensors",
-        "weights/tiny.gguf",
         "chakra/tiny.et",
         "kineto/mlp_train.json.gz",
         "et/mlp_train_schema_1_0_1.json.gz",
@@ -378,6 +378,20 @@ async fn files_read_by_the_page_and_natively_agree() {
             "different outcomes for {name}"
         );
     }
+    // The header of whole weights is a model.
+    let bytes = std::fs::read(root().join("tests/fixtures/weights/tiny.gguf")).unwrap();
+    let config = model_of_weights("tiny.gguf", &bytes).unwrap();
+    drop_file(&browser, "tiny.gguf", &bytes).await;
+    browser
+        .wait_for("the model", "return document.querySelector('#note').innerText.startsWith('Capacity set to ') && location.hash.length > 10")
+        .await;
+    browser.wait_for_results().await;
+    let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
+    let recipe = Recipe::from_fragment(&fragment).unwrap();
+    let Workload::Model(run) = &recipe.workload else { panic!("{fragment}") };
+    assert_eq!(run.model, ModelRef::Config(Box::new(config)));
+    let native = run_with(&recipe, None, &mut Unattended).unwrap();
+    assert!(browser.outcome_json().await == serde_json::to_string(&native).unwrap(), "different outcomes for GGUF");
     drop_file(&browser, "broken.onnx", b"\x08\x07\x3a\x02\x0a\x09").await;
     browser
         .wait_for(

@@ -69,6 +69,7 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
     let input = NodeRef::<Input>::new();
     let chosen = move |_| {
         if let Some(file) = files::first(input.get_untracked().and_then(|input| input.files())) {
+            app.note.set(None);
             take(app, file);
         }
         // So that choosing the same file again, changed meanwhile, is a change.

@@ -765,3 +765,31 @@ fn a_log_of_requests_is_served_by_a_model() {
         "{alone}"
     );
 }
+
+#[test]
+fn answers_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let of = ["--synthetic", "MLP", "--policy", "lru,belady"];
+    stdout(&[&["simulate", "--capacity", "64MB", "--plot", &path("runs.svg")], &of[..]].concat());
+    stdout(&[&["curve", "--plot", &path("curve.html")], &of[..]].concat());
+    let svg = std::fs::read_to_string(path("runs.svg")).unwrap();
+    assert!(svg.starts_with("<svg xmlns=") && svg.contains("Belady") && !svg.contains("var(--"), "{svg}");
+    let page = std::fs::read_to_string(path("curve.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("byte_miss_ratio") && page.contains("proven least"), "{page}");
+    let text = refusal(&[&["curve", "--plot", &path("curve.png")], &of[..]].concat());
+    assert!(text.contains("curve.png") && text.contains(".svg or .html"), "{text}");
+}
+
+#[test]
+fn designs_are_recommended() {
+    let of = ["recommend", "--synthetic", "CNN", "--capacity", "64MB", "--policy", "lru,mru"];
+    let answer = json(&[&of[..], &["--json"]].concat());
+    let designs = answer["designs"].as_array().unwrap();
+    let times: Vec<f64> = designs.iter().map(|design| design["time_ms"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted() && times[0] <= answer["baseline"]["time_ms"].as_f64().unwrap());
+    assert!(answer["left"]["miss_bytes"].as_u64() <= designs[0]["miss_bytes"].as_u64());
+    let text = stdout(&of);
+    assert!(text.contains("designs were tried") && text.contains("no schedule fetches less than"), "{text}");
+    assert!(refusal(&[&of[..], &["--goal", "energy"]].concat()).contains("device"));
+}
