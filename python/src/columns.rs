@@ -1,16 +1,15 @@
 //! Columns of a data frame as the requests of a trace.
 
-use std::sync::Arc;
-
 use accel_core::error::{Error, Place};
 use accel_core::import::cache_csv::{ColumnIndices, Columns};
 use accel_core::import::columns::{Batch, FromColumns, Ids};
 use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, Int64Array, StringArray, UInt64Array};
-use arrow_cast::cast;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
 /// What the columns are called in errors.
@@ -26,19 +25,19 @@ pub(crate) struct Frame {
 }
 
 /// What the ids of a column become.
-enum Held {
-    Unsigned(UInt64Array),
-    Signed(Int64Array),
-    Text(StringArray),
+enum Held<'a> {
+    Unsigned(Vec<u64>),
+    Signed(Vec<i64>),
+    Text(Vec<&'a str>),
 }
 
 /// A piece of the columns that count, converted.
-struct Piece {
-    ids: Held,
+struct Piece<'a> {
+    ids: Held<'a>,
     sizes: Option<Vec<u64>>,
     times: Option<Vec<f64>>,
     ttls: Option<Vec<f64>>,
-    parents: Option<StringArray>,
+    parents: Option<Vec<String>>,
 }
 
 fn bad(column: &str, row: u64, value: &str, cure: &str) -> Error {
@@ -50,90 +49,135 @@ fn wrong(column: &str, kind: &DataType, cure: &str) -> Error {
     Error::input(INPUT, Place::Key(column.to_owned()), format!("its values are of type {kind}"), cure)
 }
 
-fn converted(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Error> {
-    if array.data_type() == to {
-        return Ok(Arc::clone(array));
-    }
-    cast(array, to).map_err(|error| Error::Internal(error.to_string()))
-}
-
 /// The number of the first row without a value.
 fn first_null(array: &dyn Array) -> Option<usize> {
-    (array.null_count() > 0).then(|| (0..array.len()).find(|row| array.is_null(*row))).flatten()
+    (array.logical_null_count() > 0).then(|| (0..array.len()).find(|row| array.is_null(*row))).flatten()
 }
 
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
+/// The values of an array of numbers of any of these types, each converted by `$to`; none where it has another type. (The
+/// code that casts any type of Arrow to any other takes two megabytes.)
+macro_rules! values {
+    ($array:expr, [$($kind:ident $of:ident),*], $to:expr) => {
+        match $array.data_type() {
+            $(DataType::$kind => Some($array.as_primitive::<$of>().values().iter().map($to).collect()),)*
+            _ => None,
+        }
+    };
 }
 
-fn texts(array: &ArrayRef) -> Result<StringArray, Error> {
-    Ok(converted(array, &DataType::Utf8)?.as_string::<i32>().clone())
+fn unsigned(array: &ArrayRef) -> Option<Vec<u64>> {
+    let kinds = values!(array, [UInt8 UInt8Type, UInt16 UInt16Type, UInt32 UInt32Type], |x| u64::from(*x));
+    kinds.or_else(|| values!(array, [UInt64 UInt64Type], |x| *x))
+}
+
+fn signed(array: &ArrayRef) -> Option<Vec<i64>> {
+    let kinds = values!(array, [Int8 Int8Type, Int16 Int16Type, Int32 Int32Type], |x| i64::from(*x));
+    kinds.or_else(|| values!(array, [Int64 Int64Type], |x| *x))
+}
+
+fn floating(array: &ArrayRef) -> Option<Vec<f64>> {
+    let kinds = values!(array, [Float32 Float32Type], |x| f64::from(*x));
+    kinds.or_else(|| values!(array, [Float64 Float64Type], |x| *x))
+}
+
+/// The texts of an array; none where it has others, or where it holds no texts.
+fn texts(array: &dyn Array) -> Option<Vec<Option<&str>>> {
+    Some(match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().iter().collect(),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().collect(),
+        DataType::Utf8View => array.as_string_view().iter().collect(),
+        DataType::Null => vec![None; array.len()],
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary_opt()?;
+            let values = texts(dictionary.values().as_ref())?;
+            let keys = if values.is_empty() { vec![0; array.len()] } else { dictionary.normalized_keys() };
+            let value =
+                |(row, key): (usize, &usize)| values.get(*key).copied().flatten().filter(|_| !array.is_null(row));
+            keys.iter().enumerate().map(value).collect()
+        }
+        _ => return None,
+    })
 }
 
 const ID_CURE: &str = "Choose a column of whole numbers or text without gaps";
 const SIZE_CURE: &str = "Choose a column of whole numbers of bytes, zero or more, without gaps";
 
-fn ids(array: &ArrayRef, column: &str, before: u64) -> Result<Held, Error> {
+fn ids<'a>(array: &'a ArrayRef, column: &str, before: u64) -> Result<Held<'a>, Error> {
+    let missing = |row: usize| bad(column, before + row as u64, "missing", ID_CURE);
     if let Some(row) = first_null(array) {
-        return Err(bad(column, before + row as u64, "missing", ID_CURE));
+        return Err(missing(row));
     }
-    Ok(match array.data_type() {
-        kind if kind.is_unsigned_integer() => {
-            Held::Unsigned(converted(array, &DataType::UInt64)?.as_primitive::<UInt64Type>().clone())
+    let numbers = unsigned(array).map(Held::Unsigned).or_else(|| signed(array).map(Held::Signed));
+    match (numbers, texts(array.as_ref())) {
+        (Some(numbers), _) => Ok(numbers),
+        (None, Some(texts)) => {
+            let texts = texts.into_iter().enumerate().map(|(row, text)| text.ok_or_else(|| missing(row)));
+            texts.collect::<Result<_, _>>().map(Held::Text)
         }
-        kind if kind.is_signed_integer() => {
-            Held::Signed(converted(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
-        }
-        kind if is_text(kind) => Held::Text(texts(array)?),
-        other => return Err(wrong(column, other, ID_CURE)),
-    })
+        (None, None) => Err(wrong(column, array.data_type(), ID_CURE)),
+    }
 }
 
 fn sizes(array: &ArrayRef, column: &str, before: u64) -> Result<Vec<u64>, Error> {
-    let kind = array.data_type();
     if let Some(row) = first_null(array) {
         return Err(bad(column, before + row as u64, "missing", SIZE_CURE));
     }
-    if kind.is_integer() {
-        // What does not fit becomes null.
-        let whole = converted(array, &DataType::UInt64)?;
-        if let Some(row) = first_null(&whole) {
-            return Err(bad(column, before + row as u64, "negative", SIZE_CURE));
-        }
-        return Ok(whole.as_primitive::<UInt64Type>().values().to_vec());
+    if let Some(sizes) = unsigned(array) {
+        return Ok(sizes);
     }
-    if !kind.is_floating() {
-        return Err(wrong(column, kind, SIZE_CURE));
+    if let Some(sizes) = signed(array) {
+        let size = |(row, bytes): (u64, &i64)| {
+            u64::try_from(*bytes).map_err(|_| bad(column, before + row, "negative", SIZE_CURE))
+        };
+        return (0..).zip(&sizes).map(size).collect();
     }
     // Whole numbers that a table with gaps elsewhere holds with a point.
-    let numbers = converted(array, &DataType::Float64)?;
+    let numbers = floating(array).ok_or_else(|| wrong(column, array.data_type(), SIZE_CURE))?;
     let whole = |(row, x): (u64, &f64)| match x.fract() == 0.0 && (0.0..9e15).contains(x) {
         true => Ok(*x as u64),
         false => Err(bad(column, before + row, &x.to_string(), SIZE_CURE)),
     };
-    (0..).zip(numbers.as_primitive::<Float64Type>().values()).map(whole).collect()
+    (0..).zip(&numbers).map(whole).collect()
 }
 
-/// Times or ages as numbers; none are NaN.
+/// Times or ages as numbers, NaN where there is none.
 fn numbers(array: &ArrayRef, column: &str, cure: &str) -> Result<Vec<f64>, Error> {
-    let kind = array.data_type();
-    let of = match kind {
-        kind if kind.is_numeric() => Arc::clone(array),
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Duration(_) => {
-            converted(array, &DataType::Int64)?
+    let whole = || unsigned(array).map(|all| all.into_iter().map(|x| x as f64).collect());
+    let negative = || signed(array).map(|all| all.into_iter().map(|x| x as f64).collect());
+    let dates = || match array.data_type() {
+        // Eight bytes each, whatever their unit.
+        DataType::Timestamp(..) | DataType::Date64 | DataType::Duration(_) => {
+            let data = array.to_data();
+            let ticks: &[i64] = data.buffers().first()?.typed_data();
+            ticks.get(data.offset()..data.offset() + data.len()).map(|all| all.iter().map(|x| *x as f64).collect())
         }
-        other => return Err(wrong(column, other, cure)),
+        DataType::Null => Some(vec![f64::NAN; array.len()]),
+        _ => None,
     };
-    let numbers = converted(&of, &DataType::Float64)?;
-    Ok(numbers.as_primitive::<Float64Type>().iter().map(|x| x.unwrap_or(f64::NAN)).collect())
+    let found = floating(array).or_else(whole).or_else(negative).or_else(dates);
+    let mut found: Vec<f64> = found.ok_or_else(|| wrong(column, array.data_type(), cure))?;
+    if first_null(array).is_some() {
+        found.iter_mut().enumerate().filter(|(row, _)| array.is_null(*row)).for_each(|(_, x)| *x = f64::NAN);
+    }
+    Ok(found)
+}
+
+/// The objects that others continue, empty for none.
+fn parents(array: &ArrayRef, column: &str) -> Result<Vec<String>, Error> {
+    let found: Option<Vec<String>> = None
+        .or_else(|| unsigned(array).map(|all| all.iter().map(u64::to_string).collect()))
+        .or_else(|| signed(array).map(|all| all.iter().map(i64::to_string).collect()))
+        .or_else(|| Some(texts(array.as_ref())?.into_iter().map(|text| text.unwrap_or_default().to_owned()).collect()));
+    let cure = "Choose a column of whole numbers or text";
+    let mut found = found.ok_or_else(|| wrong(column, array.data_type(), cure))?;
+    if first_null(array).is_some() {
+        found.iter_mut().enumerate().filter(|(row, _)| array.is_null(*row)).for_each(|(_, text)| text.clear());
+    }
+    Ok(found)
 }
 
 impl Frame {
-    fn piece(&self, piece: &[ArrayRef], found: &ColumnIndices, before: u64) -> Result<Piece, Error> {
+    fn piece<'a>(&self, piece: &'a [ArrayRef], found: &ColumnIndices, before: u64) -> Result<Piece<'a>, Error> {
         let name = |at: usize| self.names.get(at).map_or("", String::as_str);
         let array = |at: usize| {
             piece.get(at).ok_or_else(|| Error::Internal(format!("a piece has no column {at}"))).map(|it| (it, name(at)))
@@ -153,13 +197,7 @@ impl Frame {
                 None => Ok(ttls),
             }
         };
-        let parent = |at| {
-            let (array, column) = array(at)?;
-            match array.data_type() {
-                kind if is_text(kind) || kind.is_integer() || *kind == DataType::Null => texts(array),
-                other => Err(wrong(column, other, "Choose a column of whole numbers or text")),
-            }
-        };
+        let parent = |at| array(at).and_then(|(array, column)| parents(array, column));
         Ok(Piece {
             ids,
             sizes: found.size.map(size).transpose()?,
@@ -215,19 +253,12 @@ impl Frame {
     }
 }
 
-fn hand(piece: &Piece, take: &mut dyn FnMut(&Batch<'_>) -> Result<(), Error>) -> Result<(), Error> {
-    fn all(array: &StringArray) -> Vec<&str> {
-        array.iter().map(Option::unwrap_or_default).collect()
-    }
-    let parents = piece.parents.as_ref().map(all);
-    let texts = match &piece.ids {
-        Held::Text(ids) => all(ids),
-        Held::Unsigned(_) | Held::Signed(_) => Vec::new(),
-    };
+fn hand(piece: &Piece<'_>, take: &mut dyn FnMut(&Batch<'_>) -> Result<(), Error>) -> Result<(), Error> {
+    let parents: Option<Vec<&str>> = piece.parents.as_ref().map(|all| all.iter().map(String::as_str).collect());
     let ids = match &piece.ids {
-        Held::Unsigned(ids) => Ids::Unsigned(ids.values()),
-        Held::Signed(ids) => Ids::Signed(ids.values()),
-        Held::Text(_) => Ids::Text(&texts),
+        Held::Unsigned(ids) => Ids::Unsigned(ids),
+        Held::Signed(ids) => Ids::Signed(ids),
+        Held::Text(ids) => Ids::Text(ids),
     };
     let Piece { sizes, times, ttls, .. } = piece;
     take(&Batch {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use accel_core::sweep::table::{Column, Values};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, StructArray, UInt64Array};
+use arrow_array::ffi_stream::FFI_ArrowArrayStream;
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
 use arrow_schema::{Field, Schema};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyList};
-use pyo3_arrow::ffi::{ArrayIterator, to_stream_pycapsule};
 
 use crate::error::OrRaise as _;
 
@@ -59,22 +59,22 @@ impl Table {
         Ok(PyBytes::new(py, &self.0.to_parquet().or_raise(py)?))
     }
 
-    /// The table as a stream of Arrow record batches (the Arrow PyCapsule interface).
+    /// The table as a stream of Arrow record batches (the Arrow PyCapsule interface). Another schema may be asked for, and
+    /// need not be given: the code that casts any type to any other takes two megabytes.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
         py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
+        requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
         let arrays: Vec<ArrayRef> = self.0.columns.iter().map(|column| array(&column.values)).collect();
         let fields = self.0.columns.iter().zip(&arrays);
         let fields: Vec<Field> =
             fields.map(|(column, array)| Field::new(&column.name, array.data_type().clone(), true)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let batch = RecordBatch::try_new(schema, arrays).map_err(anyhow::Error::from).or_raise(py)?;
-        let rows = StructArray::from(batch);
-        let field = Arc::new(Field::new_struct("", rows.fields().clone(), false));
-        let rows: ArrayRef = Arc::new(rows);
-        Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new([Ok(rows)], field)), requested_schema)?)
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(anyhow::Error::from).or_raise(py)?;
+        let reader = RecordBatchIterator::new([Ok(batch)], schema);
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), c"arrow_array_stream")
     }
 }

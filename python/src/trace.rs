@@ -146,22 +146,41 @@ pub(crate) fn trace_of_columns(
     columns: Option<&str>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Trace> {
-    let mut whole: Vec<ArrayRef> = Vec::new();
+    let mut chunked: Vec<Vec<ArrayRef>> = Vec::new();
     for (name, column) in names.iter().zip(&values) {
         let chunks = arrays(py, name, column)?;
-        let parts: Vec<&dyn arrow_array::Array> = chunks.iter().map(AsRef::as_ref).collect();
-        let one = match &chunks[..] {
-            [one] => Arc::clone(one),
-            _ => arrow_select::concat::concat(&parts).map_err(anyhow::Error::from).or_raise(py)?,
-        };
-        if let Some(first) = whole.first().filter(|first| first.len() != one.len()) {
-            let (value, problem) = (format!("{} long", one.len()), format!("{} is {} long", names[0], first.len()));
+        let rows = |chunks: &[ArrayRef]| chunks.iter().map(|array| array.len()).sum::<usize>();
+        let (length, first) = (rows(&chunks), chunked.first().map(|chunks| rows(chunks)));
+        if let Some(first) = first.filter(|first| *first != length) {
+            let (value, problem) = (format!("{length} long"), format!("{} is {first} long", names[0]));
             let cure = "Give columns of one length, a value of each for every access";
             return Err(raised(py, &Error::field(format!("trace[{name:?}]"), value, problem, cure)));
         }
-        whole.push(one);
+        chunked.push(chunks);
     }
-    framed(py, Frame { names, pieces: vec![whole] }, columns, progress)
+    framed(py, Frame { names, pieces: pieces(chunked) }, columns, progress)
+}
+
+/// Columns of one length, each in chunks of its own, in pieces of rows.
+fn pieces(mut columns: Vec<Vec<ArrayRef>>) -> Vec<Vec<ArrayRef>> {
+    let mut pieces = Vec::new();
+    columns.iter_mut().for_each(|chunks| {
+        chunks.retain(|array| !array.is_empty());
+        chunks.reverse();
+    });
+    while let Some(rows) = columns.iter().map(|chunks| chunks.last().map_or(0, |array| array.len())).min() {
+        if rows == 0 {
+            break;
+        }
+        let mut piece = Vec::new();
+        for chunk in columns.iter_mut().filter_map(|chunks| chunks.last_mut()) {
+            piece.push(chunk.slice(0, rows));
+            *chunk = chunk.slice(rows, chunk.len() - rows);
+        }
+        columns.iter_mut().for_each(|chunks| drop(chunks.pop_if(|array| array.is_empty())));
+        pieces.push(piece);
+    }
+    pieces
 }
 
 /// Reads a trace from a data frame: whatever has `__arrow_c_stream__` or `__arrow_c_array__`.
