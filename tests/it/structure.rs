@@ -53,10 +53,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
     ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "file"]),
     (
         "app/ui/src",
-        &[
-            "built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module",
-            "worker", "run",
-        ],
+        &["built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module", "worker", "run"],
     ),
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
@@ -70,7 +67,8 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "hub",
             "source",
             "table",
-            "plot", "picture",
+            "plot",
+            "picture",
             "analyze",
             "compare",
             "figures",

@@ -159,4 +159,3 @@ pub fn svg(width: u32, height: u32, paint: &dyn Fn(&Canvas<'_>) -> Result<(), Fa
     }
     Ok(with_variables(svg))
 }
-

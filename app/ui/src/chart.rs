@@ -11,8 +11,8 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::ResizeObserver;
 
 use crate::built::{Build, Built};
-pub use crate::export::Rows;
 use crate::export;
+pub use crate::export::Rows;
 use crate::over::Over;
 
 /// Draws a chart at a width in pixels; drawn anew whenever a signal that it reads changes.
