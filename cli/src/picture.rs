@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use accel_chart::alone::{Figure, html};
 use accel_chart::canvas::Failure;
-use accel_chart::file::{Figure, html};
 use accel_chart::{capacity, ranking};
 use accel_core::curve::Curves;
 use accel_core::sim::Report;

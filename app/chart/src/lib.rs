@@ -6,10 +6,11 @@
 //! | [`canvas`] | what it is painted on, and its colours |
 //! | [`capacity`] | how misses fall as memory grows |
 //! | [`ranking`] | what each policy fetches |
-//! | [`file`] | a drawing that stands alone, as SVG or HTML |
+//! | [`alone`] | a drawing that stands alone, as SVG or HTML |
 
+pub mod alone;
 pub mod canvas;
 pub mod capacity;
-pub mod file;
+
 pub mod frame;
 pub mod ranking;
