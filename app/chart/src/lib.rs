@@ -11,6 +11,5 @@
 pub mod alone;
 pub mod canvas;
 pub mod capacity;
-
 pub mod frame;
 pub mod ranking;
