@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     weight_dtype: str
     kv_dtype: str
     parallel: str
+    fusion: str
+    serving: str
     read_as: str
     tiling: str
     tile_bytes: Size
