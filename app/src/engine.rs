@@ -182,6 +182,10 @@ impl Engine {
             Ok(json) => json,
             Err(error) => return self.phase.set(Phase::Failed(error)),
         };
+        // The worker hears of nothing before a search is over.
+        if self.advice.with_untracked(|advice| matches!(advice, Some(Search::Running(_)))) {
+            self.end_search();
+        }
         let id = self
             .inner
             .try_update_value(|inner| {

@@ -230,6 +230,12 @@ pub fn recommend(
         return Err(Error::field("goal", wanted.goal.name(), problem, "Name a device (accel list devices)"));
     }
 
+    let baseline = {
+        let lru = Recipe { policies: PolicySpec::plain([PolicyKind::Lru]), ..base.clone() };
+        let alone = first.run(lru.clone(), progress)?;
+        let report = alone.first().ok_or_else(|| Error::Internal("LRU was not run".into()))?;
+        Design::of(&lru, &report.report)
+    };
     let recipes: Vec<Recipe> = space.recipes(&base, first.trace());
     let total = recipes.len() as u64;
     let (mut designs, mut shared) = (Vec::new(), first);
@@ -252,14 +258,6 @@ pub fn recommend(
         }
     }
     let tried = designs.len() as u64;
-    let baseline = {
-        let lru = Recipe { policies: PolicySpec::plain([PolicyKind::Lru]), ..base.clone() };
-        let shared = Shared::new(&lru, file.clone(), 0)?;
-        let alone = shared.run(lru.clone(), progress)?;
-        let report = alone.first().ok_or_else(|| Error::Internal("LRU was not run".into()))?;
-        Design::of(&lru, &report.report)
-    };
-
     let best_hits = designs.iter().map(|design| design.hit_ratio).fold(0.0, f64::max);
     designs.retain(|design| design.reaches(&wanted, best_hits));
     let enough = designs.len() as u64;

@@ -5,7 +5,7 @@ use accel_core::import::{self, Format};
 use accel_core::progress::Unattended;
 use accel_core::recipe::{Recipe, Workload};
 use accel_core::recommend::{Design, Wanted, recommend};
-use accel_core::run::run;
+use accel_core::run::{run, run_with};
 use accel_core::units::format_bytes;
 use accel_core::workload::synthetic::Synthetic;
 use accel_tests::browser::Browser;
@@ -190,5 +190,64 @@ async fn designs_are_recommended() {
     browser.find("#designs button").await.click().await.unwrap();
     let first = native.designs[0].recipe.to_fragment().unwrap();
     browser.wait_for("the design's run", &format!("return location.hash === '#{first}'")).await;
+    browser.end().await;
+}
+
+/// Of a long file only the beginning is read where that is asked, and a very long one waits until it is.
+#[tokio::test]
+async fn of_long_files_the_beginning_is_read() {
+    let browser = Browser::start(1280, 1400).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    browser.type_into("accesses", "500").await;
+    // Some 12 MB of requests as lines, and as records of 24 bytes: the time, the object, its size, and when it is next used.
+    let line = |n: u64| format!("{n},{},4096\n", n * 7 % 1000);
+    let records = |n: u64| {
+        let n32 = (n as u32).to_le_bytes();
+        [&n32[..], &(n * 7 % 1000).to_le_bytes(), &4096u32.to_le_bytes(), &(-1i64).to_le_bytes()].concat()
+    };
+    let csv: String = std::iter::once("time,obj_id,obj_size\n".into()).chain((0..2000).map(line)).collect();
+    let binary: Vec<u8> = (0..2000).flat_map(records).collect();
+    let drop = "const data = new DataTransfer(); data.items.add(file);
+        window.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); return true";
+    for (name, make, content) in [
+        (
+            "long.csv",
+            "let text = 'time,obj_id,obj_size\\n';
+             for (let n = 0; n < 750000; n++) text += `${n},${n * 7 % 1000},4096\\n`;
+             const file = new File([text], 'long.csv');",
+            csv.as_bytes(),
+        ),
+        (
+            "long.oracleGeneral",
+            "const view = new DataView(new ArrayBuffer(24 * 500000));
+             for (let n = 0; n < 500000; n++) {
+                 view.setUint32(24 * n, n, true); view.setBigUint64(24 * n + 4, BigInt(n * 7 % 1000), true);
+                 view.setUint32(24 * n + 12, 4096, true); view.setBigInt64(24 * n + 16, -1n, true);
+             }
+             const file = new File([view.buffer], 'long.oracleGeneral');",
+            &binary[..],
+        ),
+    ] {
+        browser.script(&format!("{make} {drop}")).await;
+        let ran = format!(
+            "return document.querySelector('#summary')?.innerText.startsWith('500 accesses')
+                && document.querySelector('.chip').innerText.trim() === '{name}' && location.hash.length > 10"
+        );
+        browser.wait_for(name, &ran).await;
+        browser.wait_for_results().await;
+        let fragment = browser.script("return location.hash").await.as_str().unwrap().to_owned();
+        let recipe = Recipe::from_fragment(&fragment).unwrap();
+        let of = (recipe.seed, recipe.memory.capacity_bytes);
+        let (trace, _) = recipe.workload.trace_with(of, &Input::new(name, content), &mut Unattended).unwrap();
+        let native = run_with(&recipe, Some(trace), &mut Unattended).unwrap();
+        assert!(browser.outcome_json().await == serde_json::to_string(&native).unwrap(), "{name}");
+    }
+    browser.type_into("accesses", "").await;
+    let large = "const file = new File(['time,obj_id,obj_size\\n', new Uint8Array(101e6)], 'large.csv');";
+    browser.script(&format!("{large} {drop}")).await;
+    let told = "const note = document.querySelector('#note').innerText;
+        return note.includes('large.csv') && note.includes('354 MB of memory') && note.includes('Accesses, at most')";
+    browser.wait_for("what it takes", told).await;
     browser.end().await;
 }
