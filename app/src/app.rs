@@ -1,17 +1,35 @@
 //! What every part of the page may use.
 
+use accel_core::curve::Grid;
 use accel_core::error::Error;
 use accel_core::recipe::Recipe;
+use accel_core::scenarios::SCENARIOS;
 use accel_ui::address;
+use accel_ui::run::Phase;
 use leptos::prelude::*;
 
 use crate::engine::Engine;
-use crate::form::Form;
+use crate::form::{Form, Meaning};
 use crate::places::{self, Place};
 use crate::view::{Tab, View};
 
 /// What was run before: its recipe as JSON, and what came out in a sentence.
 pub(crate) type Experiment = (String, String);
+
+/// What is asked for where the code that does it may be on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The worker: it will be needed.
+    Start,
+    /// A run of what the form says.
+    Run,
+    /// The curves of the newest answer.
+    Curves,
+    /// The question with this number.
+    Question(usize),
+    /// The default experiment, whose answer should have come with the page.
+    First,
+}
 
 /// The state of the page; copies are the same state.
 #[derive(Clone, Copy)]
@@ -19,7 +37,9 @@ pub(crate) struct App {
     pub(crate) form: Form,
     pub(crate) engine: Engine,
     pub(crate) view: View,
-    /// The recipe that the form stands for, as JSON, or what is wrong with it.
+    /// What was asked for and is not done yet.
+    pub(crate) asked: RwSignal<Option<Ask>>,
+    /// The recipe that the form stands for, as JSON, or what is wrong with it; empty before there is a form.
     pub(crate) recipe: RwSignal<Result<String, Error>>,
     /// The recipe that the newest answer is compared with, as JSON.
     pub(crate) other: RwSignal<Option<String>>,
@@ -40,6 +60,55 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// The state of a page that nobody has used yet, which shows `tab`.
+    pub(crate) fn new(tab: Tab, meaning: RwSignal<Option<Meaning>>) -> Self {
+        Self {
+            form: Form::new(meaning),
+            engine: Engine::new(),
+            view: View::new(tab),
+            asked: RwSignal::new(None),
+            recipe: RwSignal::new(Ok(String::new())),
+            other: RwSignal::new(None),
+            past: RwSignal::new(Vec::new()),
+            kernel: StoredValue::new("kernel".into()),
+            files: StoredValue::new(0),
+            preview: RwSignal::new(None),
+            sparks: RwSignal::new(Vec::new()),
+            notice: RwSignal::new(None),
+            note: RwSignal::new(None),
+        }
+    }
+
+    /// Whether the form says something else than what was run.
+    pub(crate) fn differs(self) -> bool {
+        let shown = self.engine.answer.with(|answer| answer.as_ref().map(|answer| answer.recipe.clone()));
+        self.recipe.with(|recipe| {
+            let typed = recipe.as_ref().is_ok_and(|recipe| !recipe.is_empty());
+            typed && shown.is_some_and(|shown| *recipe != Ok(shown))
+        })
+    }
+
+    /// Does what was asked for.
+    pub(crate) fn answer(self, ask: Ask) {
+        match ask {
+            Ask::Start => self.engine.start(),
+            Ask::Run => self.run(),
+            Ask::Curves => self.engine.ask_curve(Grid::default().points),
+            Ask::Question(number) => {
+                if let Some(scenario) = SCENARIOS.get(number) {
+                    self.form.set(&scenario.recipe());
+                    self.run();
+                }
+            }
+            Ask::First => {
+                let busy = self.engine.phase.with_untracked(Phase::is_running);
+                if !busy && self.engine.answer.with_untracked(Option::is_none) {
+                    self.engine.run(&Recipe::default(), None);
+                }
+            }
+        }
+    }
+
     /// Runs what the form says, as a step that the browser can go back from; a bad field is shown where it stands.
     pub(crate) fn run(self) {
         self.notice.set(None);

@@ -69,13 +69,16 @@ pub(crate) struct Form {
     pub(crate) meaningful: Memo<Meaningful>,
 }
 
+/// Tells which fields mean something: to the model with this name, the text of its configuration, its task and its requests.
+pub(crate) type Meaning = fn(RwSignal<String>, RwSignal<String>, RwSignal<String>, RwSignal<String>) -> Meaningful;
+
 impl Form {
-    /// A form that shows `recipe`.
-    pub(crate) fn new(recipe: &Recipe) -> Self {
+    /// A form with nothing in it. `meaning` comes with the code that reads models.
+    pub(crate) fn new(meaning: RwSignal<Option<Meaning>>) -> Self {
         let text = || RwSignal::new(String::new());
         let (model, config) = (text(), text());
-        let texts = std::array::from_fn(|at| RwSignal::new(FIELDS[at].default()));
-        let form = Self {
+        let texts = std::array::from_fn(|_| text());
+        Self {
             source: RwSignal::new(Source::Model),
             model,
             config,
@@ -93,11 +96,21 @@ impl Form {
             texts,
             meaningful: Memo::new(move |_| {
                 let text = |field: Field| texts[field as usize];
-                meaningful(model, config, text(Field::Task), text(Field::Requests))
+                let meaning = meaning.get();
+                meaning.map_or_else(
+                    || Meaningful::of_file(Task::default()),
+                    |meaning| meaning(model, config, text(Field::Task), text(Field::Requests)),
+                )
             }),
-        };
-        form.set(recipe);
-        form
+        }
+    }
+
+    /// Shows the default recipe.
+    pub(crate) fn reset(&self) {
+        for row in &FIELDS {
+            self.text(row.field).set(row.default());
+        }
+        self.set(&Recipe::default());
     }
 
     /// The text of a field.
@@ -375,7 +388,7 @@ impl Form {
 }
 
 /// Which fields mean something to the chosen model and task; all that a file may need where the model is not known.
-fn meaningful(
+pub(crate) fn meaningful(
     model: RwSignal<String>,
     config: RwSignal<String>,
     task: RwSignal<String>,

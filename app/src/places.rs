@@ -25,9 +25,8 @@ impl Place {
     ///
     /// Where a recipe in it cannot be read.
     pub(crate) fn of(fragment: &str) -> Result<Self, Error> {
-        let mut place = Self { tab: Tab::Lab, recipe: None, other: None };
-        if fragment.starts_with("k=") {
-            place.tab = Tab::Kernel;
+        let mut place = Self { tab: Tab::of(fragment), recipe: None, other: None };
+        if place.tab == Tab::Kernel {
             return Ok(place);
         }
         for part in fragment.split('&') {
@@ -35,8 +34,6 @@ impl Place {
                 place.recipe = Some(Recipe::from_fragment(part)?);
             } else if let Some(with) = part.strip_prefix(WITH) {
                 place.other = Some(Recipe::from_fragment(&format!("{FRAGMENT}{with}"))?.to_json()?);
-            } else if let Some((tab, ..)) = Tab::ALL.iter().find(|(_, name, _)| *name == part) {
-                place.tab = *tab;
             }
         }
         Ok(place)

@@ -25,6 +25,15 @@ impl Tab {
         (Self::Compare, "compare", "Compare"),
     ];
 
+    /// The tab that an address speaks of.
+    pub(crate) fn of(fragment: &str) -> Self {
+        if fragment.starts_with("k=") {
+            return Self::Kernel;
+        }
+        let named = |part: &str| Self::ALL.iter().find(|(_, name, _)| *name == part && !part.is_empty());
+        fragment.split('&').find_map(named).map_or(Self::Lab, |(tab, ..)| *tab)
+    }
+
     /// Its name in the address; the Lab has none.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(tab, ..)| *tab == self).map_or("", |(_, name, _)| name)

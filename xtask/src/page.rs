@@ -56,6 +56,12 @@ const WORKER: &str = "accel-worker";
 /// The script that loads modules.
 const START: &str = "start.js";
 const STYLE: &str = "style.css";
+/// The script that loads parts of the page.
+const LINKS: &str = "parts.js";
+/// How the names of parts begin: of what one name of `parts!` has for itself, and of what several share.
+const PARTS: [&str; 2] = ["split_", "chunk_"];
+/// The parts that each visit needs, once the first answer is shown.
+const AT_ONCE: [&str; 3] = ["split_rest", "split_behind", "chunk_"];
 /// The answer that a first visitor sees.
 const FIRST: &str = "first.bin";
 const INDEX: &str = "index.html";
@@ -99,7 +105,9 @@ pub(crate) fn compile(shell: &Shell, build: Build) -> anyhow::Result<PathBuf> {
     for modules in MODULES.chunks(at_once) {
         let packages = modules.iter().flat_map(|module| ["--package", module.name]);
         let arguments = ["build", "--locked", "--target", WASM, "--profile", build.profile()];
-        shell.cargo(arguments.into_iter().chain(packages)).run()?;
+        let parted = modules.iter().filter(|module| module.name == MODULES[0].name);
+        let features = parted.flat_map(|_| ["--features", "accel-app/split"]);
+        shell.cargo(arguments.into_iter().chain(packages).chain(features)).run()?;
     }
     Ok(shell.target().join(WASM).join(build.profile()))
 }
@@ -112,9 +120,13 @@ pub(crate) fn assemble(shell: &Shell, compiled: &Path, build: Build) -> anyhow::
     }
     fs::create_dir_all(&page)?;
     for module in &MODULES {
-        let file = compiled.join(format!("{}.wasm", module.name));
+        let mut file = compiled.join(format!("{}.wasm", module.name));
+        if module.name == MODULES[0].name {
+            file = part(&file, &page)?;
+        }
         let mut bindgen = Bindgen::new();
-        bindgen.input_path(&file).typescript(false).web(true)?;
+        // Parts share the table of functions, which is removed otherwise.
+        bindgen.input_path(&file).typescript(false).keep_lld_exports(true).web(true)?;
         bindgen.generate(&page).with_context(|| format!("wasm-bindgen cannot read {}", file.display()))?;
     }
     for name in [START, STYLE, SERVICE_WORKER] {
@@ -124,13 +136,33 @@ pub(crate) fn assemble(shell: &Shell, compiled: &Path, build: Build) -> anyhow::
     Ok(page)
 }
 
+/// Puts the parts of `module` that are loaded on demand into files of their own in `page`; returns what is left of it.
+fn part(module: &Path, page: &Path) -> anyhow::Result<PathBuf> {
+    let whole = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let rest = module.with_file_name("rest").join(module.file_name().unwrap_or_default());
+    fs::create_dir_all(rest.parent().unwrap_or(page))?;
+    let script = format!("./{}", MODULES[0].script());
+    let links = format!("./{LINKS}");
+    let mut options = wasm_split_cli_support::Options::new(&whole);
+    options.output_dir = page;
+    options.main_out_path = &rest;
+    options.main_module = &script;
+    options.link_name = &links;
+    wasm_split_cli_support::transform(options)
+        .map_err(|e| anyhow::anyhow!("cannot part {}: {e:?}", module.display()))?;
+    Ok(rest)
+}
+
 /// Optimises the modules, and shortens scripts and styles, in place.
 pub(crate) fn optimise(shell: &Shell, optimisers: &Optimisers, page: &Path) -> anyhow::Result<()> {
     for module in &MODULES {
         optimise_module(shell, &optimisers.wasm_opt, &page.join(module.wasm()))?;
         shorten(shell, &optimisers.esbuild, &page.join(module.script()))?;
     }
-    for name in [START, STYLE, SERVICE_WORKER] {
+    for name in parts(page)? {
+        optimise_module(shell, &optimisers.wasm_opt, &page.join(name))?;
+    }
+    for name in [START, LINKS, STYLE, SERVICE_WORKER] {
         shorten(shell, &optimisers.esbuild, &page.join(name))?;
     }
     Ok(())
@@ -143,8 +175,10 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
     fs::write(page.join(FIRST), first)?;
     let source = fs::read_to_string(shell.root.join("index.html")).context("cannot read index.html")?;
     let [main, on_demand @ ..] = &MODULES;
-    let files = [START, STYLE, FIRST].map(str::to_owned).into_iter();
-    let files: Vec<_> = files.chain(MODULES.iter().flat_map(|module| [module.script(), module.wasm()])).collect();
+    let parts_of_page = parts(page)?;
+    let files = [START, LINKS, STYLE, FIRST].map(str::to_owned).into_iter();
+    let modules = MODULES.iter().flat_map(|module| [module.script(), module.wasm()]);
+    let files: Vec<_> = files.chain(modules).chain(parts_of_page.iter().cloned()).collect();
     let mut parts = vec![source.clone().into_bytes(), headline.clone().into_bytes()];
     for name in files.iter().map(String::as_str).chain([SERVICE_WORKER]) {
         parts.push(fs::read(page.join(name))?);
@@ -154,6 +188,18 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
         fs::rename(page.join(name), page.join(versioned(name, &version)))?;
     }
     let named = |name: &str| versioned(name, &version);
+    // These two name files; all other scripts are told names by `start.js`. The module itself knows its imports by what
+    // they were called before.
+    for script in [LINKS, &main.script()] {
+        let path = page.join(named(script));
+        let mut text = fs::read_to_string(&path)?;
+        for name in [LINKS, &main.script()].into_iter().chain(parts_of_page.iter().map(String::as_str)) {
+            for before in ["from", "from ", "URL("] {
+                text = text.replace(&format!("{before}\"./{name}\""), &format!("{before}\"./{}\"", named(name)));
+            }
+        }
+        fs::write(path, text)?;
+    }
 
     let mut html = Vec::new();
     let mut in_comment = false;
@@ -172,10 +218,11 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
             html.push(line.replace(START, &format!("./{}", named(START))));
             // Fetched at once, not when the script asks for them.
             html.push(format!(
-                "  <link rel=\"modulepreload\" href=\"./{}\">\n  \
+                "  <link rel=\"modulepreload\" href=\"./{}\">\n  <link rel=\"modulepreload\" href=\"./{}\">\n  \
                  <link rel=\"preload\" href=\"./{}\" crossorigin as=\"fetch\" type=\"application/wasm\">\n  \
                  <link id=\"first\" rel=\"preload\" href=\"./{}\" crossorigin as=\"fetch\">",
                 named(&main.script()),
+                named(LINKS),
                 named(&main.wasm()),
                 named(FIRST)
             ));
@@ -193,12 +240,24 @@ pub(crate) fn finish(shell: &Shell, page: &Path) -> anyhow::Result<()> {
 
     // What each visit needs, and what is loaded on demand: the worker is, but runs everything.
     let rest: Vec<_> = on_demand.iter().filter(|module| module.name != WORKER).collect();
-    let rest: Vec<_> = rest.iter().flat_map(|module| [named(&module.script()), named(&module.wasm())]).collect();
+    let later = parts_of_page.into_iter().filter(|name| !AT_ONCE.iter().any(|start| name.starts_with(start)));
+    let rest = rest.iter().flat_map(|module| [module.script(), module.wasm()]).chain(later);
+    let rest: Vec<_> = rest.map(|name| named(&name)).collect();
     let first: Vec<_> = files.iter().map(|name| named(name)).filter(|name| !rest.contains(name)).collect();
     let service_worker = fs::read_to_string(page.join(SERVICE_WORKER))?;
     let constants = format!("const VERSION = {version:?}, FIRST = {first:?}, REST = {rest:?};\n");
     fs::write(page.join(SERVICE_WORKER), constants + &service_worker)?;
     Ok(())
+}
+
+/// The parts of the page that are loaded on demand, by the names of their files.
+fn parts(page: &Path) -> anyhow::Result<Vec<String>> {
+    let names = fs::read_dir(page)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<anyhow::Result<Vec<_>>>()?;
+    let part = |name: &String| PARTS.iter().any(|start| name.starts_with(start)) && name.ends_with(".wasm");
+    let mut parts: Vec<_> = names.into_iter().filter(part).collect();
+    parts.sort_unstable();
+    Ok(parts)
 }
 
 /// `name` with `version` at its end, before what follows the name of a module.
@@ -284,8 +343,9 @@ pub(crate) fn weigh(page: &Path) -> anyhow::Result<()> {
             over.push(line);
         }
     }
+    println!("  {}", line("parts of the page, loaded on demand", &PARTS)?.1);
     let [main, ..] = &MODULES;
-    let visit = [INDEX, START, STYLE, FIRST].map(|name| name.split('.').next().unwrap_or(name));
+    let visit = [INDEX, START, LINKS, STYLE, FIRST].map(|name| name.split('.').next().unwrap_or(name));
     println!("  {}", line("first visit in all", &[&visit[..], &[main.name]].concat())?.1);
     if !over.is_empty() {
         bail!(

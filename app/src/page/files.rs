@@ -8,6 +8,7 @@ use accel_core::recipe::fields::Field;
 use accel_core::units::format_bytes;
 use accel_core::workload::config::ModelConfig;
 use accel_ui::files;
+use accel_ui::part::Missing;
 use accel_ui::view::yes;
 use js_sys::{Array, Uint8Array};
 use leptos::ev;
@@ -36,6 +37,39 @@ const HEAD_BYTES: f64 = 4096.0;
 /// The largest file that may be a configuration or recipe.
 const MOST_JSON_BYTES: f64 = 4e6;
 
+accel_ui::parts! {
+    tabs: fn load_files -> fn(App, Given) = take;
+}
+
+/// What is given to the page.
+enum Given {
+    Dropped(Vec<File>),
+    Chosen(File),
+    /// The address of a file.
+    Address(String),
+}
+
+/// Loads what reads files, and has it take `given`.
+fn give(app: App, given: Given) {
+    spawn_local(async move {
+        match load_files().await {
+            Ok(take) => take(app, given),
+            Err(Missing) => {
+                let problem = "What reads files could not be loaded. Check the connection and try again";
+                app.notice.set(Some(problem.into()));
+            }
+        }
+    });
+}
+
+fn take(app: App, given: Given) {
+    match given {
+        Given::Dropped(files) => take_all(app, files),
+        Given::Chosen(file) => take_one(app, file),
+        Given::Address(url) => open(app, url),
+    }
+}
+
 /// Takes files dropped anywhere, and shows where they will land.
 pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     let over = RwSignal::new(false);
@@ -54,7 +88,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     files::on_drop(move |dropped| {
         over.set(false);
         if app.view.tab.get_untracked() != Tab::Kernel {
-            take_all(app, dropped);
+            give(app, Given::Dropped(dropped));
         }
     });
     view! {
@@ -70,7 +104,7 @@ pub(crate) fn file_picker(app: App) -> impl IntoView {
     let chosen = move |_| {
         if let Some(file) = files::first(input.get_untracked().and_then(|input| input.files())) {
             app.note.set(None);
-            take(app, file);
+            give(app, Given::Chosen(file));
         }
         // So that choosing the same file again, changed meanwhile, is a change.
         if let Some(input) = input.get_untracked() {
@@ -135,7 +169,7 @@ fn take_all(app: App, dropped: Vec<File>) {
     if let Some(index) = index {
         compare(app, chosen.clone(), index.clone());
     }
-    take(app, chosen);
+    take_one(app, chosen);
 }
 
 /// Tells where the index of a model's weights and its configuration do not agree.
@@ -159,7 +193,10 @@ fn compare(app: App, config: File, index: File) {
 pub(super) fn open_url(app: App) {
     let fragment = accel_ui::address::fragment();
     let Some(url) = fragment.strip_prefix("url=") else { return };
-    let url = js_sys::decode_uri_component(url).map_or_else(|_| url.to_owned(), String::from);
+    give(app, Given::Address(js_sys::decode_uri_component(url).map_or_else(|_| url.to_owned(), String::from)));
+}
+
+fn open(app: App, url: String) {
     spawn_local(async move {
         let name = url.split(['?', '#']).next().unwrap_or(&url).rsplit('/').next().unwrap_or("file").to_owned();
         match accel_ui::module::fetch(&url).await {
@@ -175,7 +212,7 @@ pub(super) fn open_url(app: App) {
 }
 
 /// Reads `file` and shows what it is: a recipe, a configuration or a trace.
-fn take(app: App, file: File) {
+fn take_one(app: App, file: File) {
     app.notice.set(None);
     // Of a file of weights only the header is read.
     let weights = is_weights(&file.name());

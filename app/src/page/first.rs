@@ -1,14 +1,13 @@
 //! The first answer: it lies beside the page, so that nothing need be computed before it is seen. With it come the small
 //! curves of the questions.
 
-use accel_core::recipe::Recipe;
 use accel_ui::module;
 use accel_worker::protocol::first_answer;
 use leptos::logging::warn;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
-use crate::app::App;
+use crate::app::{App, Ask};
 
 /// Loads it. Where nothing else was `asked`, it is shown; where it does not lie there, the worker makes it.
 pub(super) fn load(app: App, asked: bool) {
@@ -30,7 +29,7 @@ pub(super) fn load(app: App, asked: bool) {
         }
         match given {
             Some((recipe, outcome, curves, _)) => app.engine.give(recipe, outcome, curves),
-            None => app.engine.run(&Recipe::default(), None),
+            None => app.asked.set(Some(Ask::First)),
         }
     });
 }

@@ -3,17 +3,26 @@
 use accel_ui::built::{Build, Built};
 use accel_ui::export;
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 use wasm_bindgen::JsCast as _;
 
 use crate::app::App;
 use crate::form;
 
+accel_ui::parts! {
+    tabs: fn load_report -> fn(App) -> Option<String> = report;
+}
+
 /// The button that saves it.
 pub(super) fn button(app: App) -> Built {
     let none = accel_ui::view::yes(move || app.engine.answer.with(Option::is_none));
-    let click = move |_| match report(app) {
-        Some(html) => export::save("report.html", "text/html", &html),
-        None => app.notice.set(Some("The report could not be put together: reload the page".into())),
+    let click = move |_| {
+        spawn_local(async move {
+            match load_report().await.ok().and_then(|report| report(app)) {
+                Some(html) => export::save("report.html", "text/html", &html),
+                None => app.notice.set(Some("The report could not be put together: reload the page".into())),
+            }
+        });
     };
     view! {
         <button

@@ -14,7 +14,7 @@ use accel_ui::view::{choices, legend_of, show_in, table};
 use leptos::html::Div;
 use leptos::prelude::*;
 
-use crate::app::App;
+use crate::app::{App, Ask};
 use crate::engine::Capacities;
 
 /// How misses fall as memory grows.
@@ -51,7 +51,7 @@ pub(super) fn curve(app: App, outcome: &Arc<Outcome>) -> Built {
                 class="quiet"
                 id="ask-curve"
                 hidden=accel_ui::view::yes(move || !unasked())
-                on:click=move |_| app.engine.ask_curve(accel_core::curve::Grid::default().points)
+                on:click=move |_| app.asked.set(Some(Ask::Curves))
             >
                 "Compute them"
             </button>
@@ -97,7 +97,7 @@ fn shown(app: App, curves: Arc<Curves>) -> Built {
         }),
         text: Signal::derive(move || capacity.get()),
         moved: Arc::new(move |share| capacity.set(format_bytes(scale.capacity(share)))),
-        dropped: Arc::new(move |()| app.run()),
+        dropped: Arc::new(move |()| app.asked.set(Some(Ask::Run))),
     };
     let over = Over {
         frame: Arc::new(frame),

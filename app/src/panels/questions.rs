@@ -4,7 +4,7 @@ use accel_core::scenarios::SCENARIOS;
 use accel_ui::built::{Build, Built};
 use leptos::prelude::*;
 
-use crate::app::App;
+use crate::app::{App, Ask};
 
 /// A card for each question, shut after the first own run.
 pub(super) fn questions(app: App) -> Built {
@@ -13,10 +13,7 @@ pub(super) fn questions(app: App) -> Built {
         .enumerate()
         .map(|(i, scenario)| {
             let spark = move || app.sparks.with(|sparks| sparks.get(i).map(|points| spark(points)).unwrap_or_default());
-            let ask = move |_| {
-                app.form.set(&scenario.recipe());
-                app.run();
-            };
+            let ask = move |_| app.asked.set(Some(Ask::Question(i)));
             view! {
                 <button type="button" class="question" id=format!("ask-{}", scenario.name) on:click=ask>
                     <span>{scenario.question}</span>

@@ -13,6 +13,7 @@
 //! | [`export`] | what is shown, as files |
 //! | [`over`] | what lies above a chart and follows the pointer |
 //! | [`chart`] | charts as SVG, in the colours of the style sheet |
+//! | [`part`] | parts of a page whose code is loaded when it is first needed |
 //! | [`module`] | the WASM modules that lie beside the page |
 //! | [`worker`] | a page's worker, from both sides |
 //! | [`run`] | where a run stands, and the bar that shows it |
@@ -25,6 +26,7 @@ pub mod field;
 pub mod files;
 pub mod module;
 pub mod over;
+pub mod part;
 pub mod run;
 pub mod theme;
 pub mod view;
