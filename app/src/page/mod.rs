@@ -38,7 +38,8 @@ pub(crate) fn page() -> impl IntoView {
     // The first visit opens on an experiment; the address stays clean until something is chosen.
     first::load(app, ["url=", FRAGMENT].iter().any(|asks| fragment.split('&').any(|part| part.starts_with(asks))));
     let part = Part::new("The rest of the page", load_rest);
-    let places @ [head, bar, fields, comparison, tabs, foot] = [NodeRef::<Div>::new(); 6];
+    let places @ [head, bar, fields, comparison, tabs, foot] =
+        std::array::from_fn::<_, 6, _>(|_| NodeRef::<Div>::new());
     part.then(move |rest| {
         for (place, view) in places.into_iter().zip(rest(app, meaning)) {
             if let Some(place) = place.get_untracked() {

@@ -99,7 +99,7 @@ pub(crate) fn comparison(app: App) -> Built {
 fn tab(app: App, tab: Tab, part: Part<Panels>) -> Built {
     let seen = Memo::new(move |seen: Option<&bool>| seen == Some(&true) || app.view.tab.get() == tab);
     let part = part.when(seen.into());
-    let [before, of_answer] = [NodeRef::<Div>::new(); 2];
+    let [before, of_answer] = std::array::from_fn::<_, 2, _>(|_| NodeRef::<Div>::new());
     show_in(before, move || {
         seen.get().then(|| part.get().map_or_else(|| part.waiting(), |(before, _)| untrack(|| before(app))))
     });
@@ -125,7 +125,7 @@ fn lab(app: App) -> Built {
     let seen = Memo::new(move |seen: Option<&bool>| seen == Some(&true) || app.view.tab.get() == Tab::Lab);
     let shown = move || app.engine.answer.get().filter(|_| seen.get());
     let part = Part::new("What stands behind the answer", load_behind);
-    let [first, second] = [NodeRef::<Div>::new(); 2];
+    let [first, second] = std::array::from_fn::<_, 2, _>(|_| NodeRef::<Div>::new());
     // Whether what was asked is in the page.
     let asked = RwSignal::new(false);
     show_in(first, move || {
