@@ -85,12 +85,11 @@ async fn versions_are_never_mixed() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap().replace(&built, version);
             let to = folder.path().join(&name);
-            match name.as_str() {
-                "sw.js" | "index.html" => {
-                    let text = fs::read_to_string(entry.path()).unwrap();
-                    fs::write(to, text.replace(&built, version)).unwrap();
-                }
-                _ => drop(fs::copy(entry.path(), to).unwrap()),
+            if name.ends_with(".js") || name.ends_with(".html") {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                fs::write(to, text.replace(&built, version)).unwrap();
+            } else {
+                fs::copy(entry.path(), to).unwrap();
             }
         }
     };
@@ -131,7 +130,7 @@ async fn versions_are_never_mixed() {
 #[tokio::test]
 async fn a_module_that_could_not_be_loaded_is_tried_again_when_it_is_needed() {
     let host = host();
-    for name in ["accel-worker", "accel-extra", "accel-kernel-page"] {
+    for name in ["accel-worker", "accel-extra", "accel-kernel-page", "split_tabs"] {
         host.breaks(name, Fault::Fails);
     }
     let browser = browser(host).await;
@@ -147,6 +146,16 @@ async fn a_module_that_could_not_be_loaded_is_tried_again_when_it_is_needed() {
     browser.find("#run").await.click().await.unwrap();
     browser.wait_for("why there is no worker", &failed("accel-worker")).await;
     browser.host.heals();
+    for name in ["accel-extra", "accel-kernel-page", "split_tabs"] {
+        browser.host.breaks(name, Fault::Fails);
+    }
+    browser.find("nav a[href='#compare']").await.click().await.unwrap();
+    let told = "return document.querySelector('#comparison .error:not([hidden])')?.innerText.includes('try again')";
+    browser.wait_for("why there is no comparison", told).await;
+    browser.host.heals();
+    browser.find("#comparison button").await.click().await.unwrap();
+    browser.wait_for("the comparison", "return !!document.querySelector('#past')").await;
+    browser.find("nav a[href='#']").await.click().await.unwrap();
     for name in ["accel-extra", "accel-kernel-page"] {
         browser.host.breaks(name, Fault::Fails);
     }
@@ -265,6 +274,15 @@ async fn a_page_that_cannot_start_says_why() {
         browser.end().await;
     }
     let browser = browser(host()).await;
+    // The first answer stands without the rest, which is tried again.
+    browser.host.breaks("split_rest", Fault::Fails);
+    browser.open("").await;
+    let told = "return document.querySelector('.runbar .error:not([hidden])')?.innerText.includes('try again')";
+    browser.wait_for("why the rest is missing", told).await;
+    browser.host.heals();
+    browser.find(".runbar button").await.click().await.unwrap();
+    browser.wait_for("the rest", "return !!document.querySelector('#run')").await;
+    browser.console_errors().await;
     // A host that knows nothing of WASM has always been good enough.
     browser.host.breaks(".wasm", Fault::SentAs("application/octet-stream"));
     browser.open("").await;

@@ -136,6 +136,19 @@ pub(crate) fn assemble(shell: &Shell, compiled: &Path, build: Build) -> anyhow::
     Ok(page)
 }
 
+/// How wasm_split_cli_support makes a part of what the server sends, which has to send it as `application/wasm`.
+const STREAMING: &str = "WebAssembly.instantiateStreaming(";
+/// The same for servers that send it as something else, and with the cause where they do not send it.
+const INSTANTIATE: &str = "
+async function instantiate(source, imports) {
+    const answer = await source;
+    if (!answer.ok) throw new Error(`the server answers ${answer.status} for ${answer.url}`);
+    return answer.headers.get(\"content-type\")?.startsWith(\"application/wasm\")
+        ? WebAssembly.instantiateStreaming(answer, imports)
+        : WebAssembly.instantiate(await answer.arrayBuffer(), imports);
+}
+";
+
 /// Puts the parts of `module` that are loaded on demand into files of their own in `page`; returns what is left of it.
 fn part(module: &Path, page: &Path) -> anyhow::Result<PathBuf> {
     let whole = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
@@ -150,6 +163,10 @@ fn part(module: &Path, page: &Path) -> anyhow::Result<PathBuf> {
     options.link_name = &links;
     wasm_split_cli_support::transform(options)
         .map_err(|e| anyhow::anyhow!("cannot part {}: {e:?}", module.display()))?;
+    let links = page.join(LINKS);
+    let text = fs::read_to_string(&links)?;
+    anyhow::ensure!(text.contains(STREAMING), "wasm_split_cli_support loads parts in another way: see INSTANTIATE");
+    fs::write(links, text.replace(STREAMING, "instantiate(") + INSTANTIATE)?;
     Ok(rest)
 }
 

@@ -40,8 +40,10 @@ pub(crate) fn page() -> impl IntoView {
     let part = Part::new("The rest of the page", load_rest);
     let places @ [head, bar, fields, comparison, tabs, foot] =
         std::array::from_fn::<_, 6, _>(|_| NodeRef::<Div>::new());
-    part.then(move |rest| {
-        for (place, view) in places.into_iter().zip(rest(app, meaning)) {
+    part.want();
+    Effect::new(move |_| {
+        let Some(rest) = part.get() else { return };
+        for (place, view) in places.into_iter().zip(untrack(|| rest(app, meaning))) {
             if let Some(place) = place.get_untracked() {
                 // It stays as long as the page.
                 mount_to(place.into(), move || view).forget();

@@ -92,7 +92,7 @@ pub(crate) fn comparison(app: App) -> Built {
     let part = Part::new("The comparison", load_compare).when(shown);
     let place = NodeRef::<Div>::new();
     show_in(place, move || Some(part.get().map_or_else(|| part.waiting(), |compare| untrack(|| compare(app)))));
-    view! { <div class="stack" hidden=yes(move || !shown.get()) node_ref=place></div> }.built()
+    view! { <div class="stack" id="comparison" hidden=yes(move || !shown.get()) node_ref=place></div> }.built()
 }
 
 /// The place of a tab. What nobody has looked at is neither loaded nor built.

@@ -112,23 +112,6 @@ impl<F: Copy + Send + Sync + 'static> Part<F> {
         self.function.get()
     }
 
-    /// Calls the function, now or as soon as it is there.
-    pub fn then(self, call: impl FnOnce(F) + 'static) {
-        match self.function.get_untracked() {
-            Some(function) => call(function),
-            None => spawn_local(async move {
-                match (self.load)().await {
-                    Ok(function) => {
-                        self.function.set(Some(function));
-                        self.state.set(State::Loaded);
-                        call(function);
-                    }
-                    Err(Missing) => self.state.set(State::Missing),
-                }
-            }),
-        }
-    }
-
     /// What stands in its place until it is there: that it is on its way, or that it is missing, and a button that tries
     /// again.
     pub fn waiting(self) -> Built {
