@@ -200,6 +200,11 @@ fn rows(recipes: &[Recipe], outcomes: &[Outcome]) -> Result<Table, Error> {
                     trace: outcome.trace,
                     io_bound_bytes: outcome.io_bound_bytes,
                     warnings: outcome.warnings.clone(),
+                    estimate: outcome
+                        .sampled
+                        .as_ref()
+                        .and_then(|it| it.estimate(policy, report.capacity_bytes))
+                        .cloned(),
                 }),
                 seconds: 0.0,
             });
