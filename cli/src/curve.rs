@@ -63,9 +63,9 @@ struct Answer<'a> {
 }
 
 impl Curve {
-    pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let memory = MemoryArgs::default();
-        let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy })?;
+        let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy.clone() })?;
         self.fields.apply(Part::Memory, &mut recipe)?;
         self.fields.apply(Part::Measure, &mut recipe)?;
         self.scorer.apply_named(&mut recipe)?;

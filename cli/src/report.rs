@@ -94,7 +94,7 @@ fn rows(cells: &Cells, table: &Table) -> Vec<Row> {
         axis_columns(cells).into_iter().filter(|name| !["capacity_bytes", "seed"].contains(&name.as_str())).collect();
     let mut means: BTreeMap<(usize, u64, usize), (Row, f64)> = BTreeMap::new();
     let (mut groups, mut policies): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut place = |names: &mut Vec<String>, name: &str| {
+    let place = |names: &mut Vec<String>, name: &str| {
         names.iter().position(|known| known == name).unwrap_or_else(|| {
             names.push(name.to_owned());
             names.len() - 1
@@ -143,7 +143,7 @@ fn distinct<T: PartialEq + Clone>(all: impl Iterator<Item = T>) -> Vec<T> {
 
 /// The policy as people read it.
 fn title(policy: &str) -> String {
-    PolicySpec::parse(policy).map_or_else(|_| policy.to_owned(), PolicySpec::title)
+    PolicySpec::parse(policy).map_or_else(|_| policy.to_owned(), |policy| policy.title())
 }
 
 /// What is of a group, where there are several.

@@ -50,7 +50,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
-    ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "heat", "front", "alone"]),
+    ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "heat", "front", "alone", "answer"]),
     (
         "app/ui/src",
         &["built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module", "worker", "run"],

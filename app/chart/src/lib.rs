@@ -9,8 +9,10 @@
 //! | [`heat`] | a table whose cells are shaded |
 //! | [`front`] | what costs how much at which capacity, and what nothing beats |
 //! | [`alone`] | a drawing that stands alone, as SVG or HTML |
+//! | [`answer`] | what runs and curves answer, as such drawings |
 
 pub mod alone;
+pub mod answer;
 pub mod canvas;
 pub mod capacity;
 pub mod frame;

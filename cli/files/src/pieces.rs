@@ -91,8 +91,11 @@ impl Source {
         };
         if matches!(source.form, Form::Parquet(_)) && packed {
             // Its end is read first.
-            let mut content = unpack(BufReader::with_capacity(1 << 18, &source.file))?;
-            source.file = spool(&mut content, &source.name)?;
+            let content = {
+                let mut content = unpack(BufReader::with_capacity(1 << 18, &source.file))?;
+                spool(&mut content, &source.name)?
+            };
+            source.file = content;
             source.look()?;
         }
         Ok(source)

@@ -197,6 +197,11 @@ impl Table {
 }
 
 fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
+    if error.to_string().contains("Disabled feature") {
+        let problem = "it is packed with Brotli, which is not read here";
+        let cure = "Write it with zstd or snappy, or read it with the command line";
+        return Error::input(name, place, problem, cure).into();
+    }
     Error::input(name, place, error.to_string(), "Check that it is a Parquet file and not damaged, or write it again")
         .into()
 }

@@ -133,7 +133,7 @@ impl<'a> Column<'a> {
     fn new(input: &'a str, group: &dyn RowGroupReader, at: usize, row: u64) -> anyhow::Result<Self> {
         let description: &ColumnDescriptor = group.metadata().column(at).column_descr();
         let unsigned = match (description.logical_type_ref(), description.converted_type()) {
-            (Some(LogicalType::Integer { is_signed, .. }), _) => !is_signed,
+            (Some(LogicalType::Integer(kind)), _) => !kind.is_signed,
             (_, ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64) => {
                 true
             }
