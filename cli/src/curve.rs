@@ -68,6 +68,9 @@ impl Curve {
         let mut recipe = self.source.recipe(&ExperimentArgs { memory, policy: self.policy.clone() })?;
         self.fields.apply(Part::Memory, &mut recipe)?;
         self.fields.apply(Part::Measure, &mut recipe)?;
+        if self.policy.is_none() && recipe.measure.sample.is_some() {
+            recipe.policies.retain(|policy| !policy.info().scored());
+        }
         self.scorer.apply_named(&mut recipe)?;
         let mut grid = recipe.curve.take().unwrap_or_default();
         if self.fields.text(Field::Points).is_some() {

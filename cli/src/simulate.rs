@@ -111,6 +111,9 @@ impl Simulate {
         let mut recipe = self.source.recipe(&self.experiment)?;
         self.measure.apply(Part::Measure, &mut recipe)?;
         recipe.measure.check()?;
+        if self.experiment.policy.is_none() && recipe.measure.sample.is_some() {
+            recipe.policies.retain(|policy| !policy.info().scored());
+        }
         self.scorer.apply(&mut recipe)?;
         if self.stream {
             if self.experiment.policy.is_none() {

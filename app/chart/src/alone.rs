@@ -50,10 +50,15 @@ impl Figure {
             let x = 14 + (i % NAMES) as u32 * (width.saturating_sub(14) / NAMES as u32);
             let y = TITLE + LINE * (i / NAMES) as u32 + 8;
             let colour = VARIABLES[5 + i % SERIES].1;
+            // The colour of an earlier series, with a hole.
+            let hole = match i < SERIES {
+                true => String::new(),
+                false => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"2\" fill=\"white\"/>"),
+            };
             // Writing to a text does not fail.
             let _ = write!(
                 svg,
-                "<circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"/><text x=\"{}\" y=\"{}\" fill=\"#1b2130\">{}</text>",
+                "<circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"/>{hole}<text x=\"{}\" y=\"{}\" fill=\"#1b2130\">{}</text>",
                 x + 10,
                 y + 4,
                 escaped(name)
@@ -81,9 +86,9 @@ fn style() -> String {
     style
         + "}body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;background:var(--page);\
            color:var(--text)}h1{font-size:1.4rem}h2{font-size:1.05rem;margin:0 0 .3rem}p{color:var(--soft);margin:.2rem 0}\
-           figure{margin:0 0 2rem}.wide{overflow-x:auto}svg{max-width:100%;min-width:34rem;height:auto;display:block}\
+           figure{margin:0 0 2rem}.wide{overflow-x:auto}svg{max-width:100%;min-width:46rem;height:auto;display:block}\
            .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.3rem 0}.legend i{display:inline-block;width:.7rem;\
-           height:.7rem;border-radius:50%;margin-right:.35rem}summary{cursor:pointer;padding:.4rem 0}\
+           height:.7rem;border-radius:50%;margin-right:.35rem;box-sizing:border-box}summary{cursor:pointer;padding:.4rem 0}\
            table{border-collapse:collapse;font-size:.9rem}th,td{padding:.2rem .6rem;text-align:right;\
            border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}"
 }
@@ -93,7 +98,9 @@ fn legend(names: &[String]) -> String {
     let mut legend = String::new();
     for (i, name) in names.iter().enumerate() {
         let variable = VARIABLES[5 + i % SERIES].0;
-        let _ = write!(legend, "<span><i style=\"background:var({variable})\"></i>{}</span>", escaped(name));
+        // The colour of an earlier series, with a hole.
+        let mark = if i < SERIES { "background" } else { "border:.22rem solid;border-color" };
+        let _ = write!(legend, "<span><i style=\"{mark}:var({variable})\"></i>{}</span>", escaped(name));
     }
     if legend.is_empty() { legend } else { format!("<div class=\"legend\">{legend}</div>") }
 }

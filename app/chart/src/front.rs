@@ -2,7 +2,7 @@
 
 use accel_ground::units::format_bytes;
 
-use crate::canvas::{Colour, Failure, HPos, VPos, svg};
+use crate::canvas::{Canvas, Colour, Failure, HPos, SERIES, VPos, svg};
 use crate::frame::{Frame, LABELS_AND_NAME};
 
 /// A design: its capacity, what it costs, and the series that it belongs to.
@@ -31,6 +31,12 @@ pub fn front(points: &[Point]) -> Vec<usize> {
         better
     });
     order
+}
+
+/// The mark of a series; those that share a colour with an earlier one have a hole, as in the legend.
+fn dot(canvas: &Canvas<'_>, centre: (i32, i32), radius: u32, series: usize, opacity: f64) -> Result<(), Failure> {
+    canvas.circle(centre, radius, Colour::series(series).faint(opacity))?;
+    if series < SERIES { Ok(()) } else { canvas.circle(centre, radius / 2, Colour::EMPTY) }
 }
 
 /// Height of the chart in pixels.
@@ -86,10 +92,10 @@ pub fn draw(points: &[Point], label: &dyn Fn(f64) -> String, width: u32) -> Resu
         canvas.line(steps, Colour::STRONG, 2)?;
         for point in points.iter().filter(|point| point.cost.is_finite()) {
             let centre = (x(point.capacity_bytes), frame.y(height(point.cost)));
-            canvas.circle(centre, 4, Colour::series(point.series).faint(0.6))?;
+            dot(canvas, centre, 4, point.series, 0.6)?;
         }
         for point in best.iter().map(|at| &points[*at]) {
-            canvas.circle((x(point.capacity_bytes), frame.y(height(point.cost))), 5, Colour::series(point.series))?;
+            dot(canvas, (x(point.capacity_bytes), frame.y(height(point.cost))), 5, point.series, 1.0)?;
         }
         let mut capacities: Vec<u64> = points.iter().map(|point| point.capacity_bytes).collect();
         capacities.sort_unstable();

@@ -134,14 +134,14 @@ fn samples_say_how_sure_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let requests = requests(120_000, 40_000);
     let trace = file(folder.path(), "t.csv", csv(&requests, |id| id.to_string()).as_bytes());
-    let simulate = |more: &[&str]| {
-        let policies = ["--policy", "s3-fifo,gdsf", "--capacity", "0.05,0.3", "--json"];
-        json(&[&["simulate", "--trace", &trace], &policies[..], more].concat())
+    let simulate = |policies: &str, more: &[&str]| {
+        let of = ["simulate", "--trace", &trace, "--capacity", "0.05,0.3", "--json", "--policy", policies];
+        json(&[&of[..], more].concat())
     };
-    let sampled = simulate(&["--sample", "8192objects"]);
-    let streamed = simulate(&["--sample", "8192objects", "--stream"]);
+    let sampled = simulate("s3-fifo,gdsf", &["--sample", "8192objects"]);
+    let streamed = simulate("s3-fifo,gdsf", &["--sample", "8192objects", "--stream"]);
     assert_eq!(sampled["runs"], streamed["runs"]);
-    let exact = simulate(&["--policy", "lru,s3-fifo,gdsf"]);
+    let exact = simulate("lru,s3-fifo,gdsf", &[]);
     let share = |run: &Value| run["misses"].as_f64().unwrap() / run["accesses"].as_f64().unwrap();
     for (at, of) in sampled["sampled"].as_array().unwrap().iter().enumerate() {
         assert_eq!((&of["objects"], &of["samples"]), (&Value::from(8192), &Value::from(5)));
