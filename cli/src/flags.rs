@@ -157,7 +157,7 @@ pub(crate) struct OfCurve;
 
 impl Rows for OfCurve {
     fn has(row: &FieldInfo) -> bool {
-        row.part == Part::Curve || OfMemory::has(row)
+        row.part == Part::Curve || row.field == Field::Sample || OfMemory::has(row)
     }
 }
 

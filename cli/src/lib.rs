@@ -16,6 +16,7 @@ mod picture;
 mod plot;
 mod progress;
 mod recommend;
+mod report;
 mod scores;
 mod simulate;
 mod source;

@@ -10,11 +10,13 @@ use accel_core::policy::Knows;
 use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::Part;
 use accel_core::recipe::measure::Amount;
+use accel_core::run::sampled::Sampled;
 use accel_core::run::{Details, Outcome};
 use accel_core::sim::Report;
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count, format_joules};
 use accel_files::parallel::{at_capacities, run_all};
+use accel_files::stream::{Memories, Streamed};
 use clap::Args;
 use serde::Serialize;
 
@@ -25,7 +27,7 @@ use crate::progress::Bar;
 use crate::scores::{Price, ScorerArgs};
 use crate::source::{ExperimentArgs, Source};
 use crate::stream;
-use crate::table::{numbers, print_bounds, print_curves, print_json, print_summary};
+use crate::table::{numbers, print_bounds, print_curves, print_json, print_sampled, print_summary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
@@ -45,14 +47,14 @@ pub(crate) struct Simulate {
     #[arg(long)]
     no_bounds: bool,
     /// Read the trace file in two passes without holding it, whatever its length; for policies that decide by the past,
-    /// without bounds, device and explanation (oracleGeneral).
+    /// without bounds, device and explanation (oracleGeneral, CSV and Parquet, packed or not; - for standard input).
     #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device", "scorer"])]
     stream: bool,
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// Draw what each policy fetches into a file as well: .svg, or .html with the figures.
-    #[arg(long, value_name = "FILE", conflicts_with = "stream")]
+    /// Draw what each policy fetches into a file as well: .svg, .png, or .html with the figures.
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print CSV: one line for each policy and capacity, or for each of their intervals.
     #[arg(long)]
@@ -72,6 +74,9 @@ struct Answer<'a> {
     /// How good any policy could be, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     bounds: Option<BoundsAnswer<'a>>,
+    /// How sure they are, where they are those of samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<Vec<&'a Sampled>>,
     /// How misses fall as memory grows, where the recipe asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     curve: Option<&'a Curves>,
@@ -106,6 +111,9 @@ impl Simulate {
         let mut recipe = self.source.recipe(&self.experiment)?;
         self.measure.apply(Part::Measure, &mut recipe)?;
         recipe.measure.check()?;
+        if self.experiment.policy.is_none() && recipe.measure.sample.is_some() {
+            recipe.policies.retain(|policy| !policy.info().scored());
+        }
         self.scorer.apply(&mut recipe)?;
         if self.stream {
             if self.experiment.policy.is_none() {
@@ -145,7 +153,7 @@ impl Simulate {
         let runs: Vec<Report> = outcomes.iter().flat_map(|outcome| outcome.runs.iter().cloned()).collect();
         if let Some(path) = &self.plot {
             let least = (outcomes.len() == 1).then(|| first.bounds.as_ref().map(|bounds| bounds.miss_bytes.lower));
-            picture::save(path, &picture::of_runs(&runs, least.flatten())?)?;
+            picture::save_one(path, &picture::of_runs(&runs, least.flatten())?)?;
         }
         if self.csv {
             let intervals = recipe.measure.interval.is_some();
@@ -169,8 +177,9 @@ impl Simulate {
             let runs = runs.iter().collect();
             let io_bound_bytes = Some(first.io_bound_bytes).filter(|bytes| *bytes > 0);
             let curve = curve.as_ref();
+            let sampled = recipe.measure.sample.map(|_| outcomes.iter().filter_map(|it| it.sampled.as_ref()).collect());
             return print_json(
-                &Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer, price },
+                &Answer { recipe, trace, cost, runs, bounds, sampled, curve, io_bound_bytes, scorer, price },
                 out,
             );
         }
@@ -181,6 +190,7 @@ impl Simulate {
             writeln!(out, "{}", cost.about)?;
         }
         writeln!(out, "{}", figures::table(&runs))?;
+        outcomes.iter().filter_map(|it| it.sampled.as_ref()).try_for_each(|sampled| print_sampled(sampled, out))?;
         print_physical(&runs, out)?;
         print_intervals(&runs, out)?;
         for (capacity, bounds) in bounds() {
@@ -216,7 +226,12 @@ impl Simulate {
     }
 
     fn stream(&self, recipe: &Recipe, out: &mut dyn Write) -> anyhow::Result<()> {
-        let (trace, runs) = stream::simulate(recipe, &self.experiment.memory.capacities)?;
+        let capacities = Memories::These(&self.experiment.memory.capacities);
+        let Streamed { summary, outcome, .. } = stream::run(recipe, &self.source, capacities)?;
+        let (trace, runs, sampled) = (summary, outcome.runs, outcome.sampled);
+        if let Some(path) = &self.plot {
+            picture::save_one(path, &picture::of_runs(&runs, None)?)?;
+        }
         if self.csv {
             return figures::csv(&runs, out);
         }
@@ -225,8 +240,8 @@ impl Simulate {
         if self.json {
             let runs = runs.iter().collect();
             let (bounds, curve, io_bound_bytes, scorer, price) = (None, None, None, None, None);
-            let (trace, cost) = (&trace, &cost);
-            let answer = Answer { recipe, trace, cost, runs, bounds, curve, io_bound_bytes, scorer, price };
+            let (trace, cost, sampled) = (&trace, &cost, sampled.as_ref().map(|sampled| vec![sampled]));
+            let answer = Answer { recipe, trace, cost, runs, bounds, sampled, curve, io_bound_bytes, scorer, price };
             return print_json(&answer, out);
         }
         let mut capacities: Vec<u64> = runs.iter().map(|run| run.capacity_bytes).collect();
@@ -234,7 +249,7 @@ impl Simulate {
         print_summary(&trace, &capacities, out)?;
         writeln!(out, "{}", cost.about)?;
         writeln!(out, "{}", figures::table(&runs))?;
-        Ok(())
+        sampled.map_or(Ok(()), |sampled| print_sampled(&sampled, out))
     }
 }
 

@@ -394,7 +394,7 @@ pub(crate) fn read_trace(
 
 /// Makes the trace of a recipe with the file at `path`, - for standard input, and prints its warnings.
 fn read_workload(recipe: &Recipe, path: &Path) -> anyhow::Result<(Trace, &'static str)> {
-    let name = accel_files::trace::name(path);
+    let name = accel_files::pieces::name(path);
     if let Some(file) = hub_file(&name).filter(|_| !path.exists()) {
         let header = hub::header(&file)?;
         let place = (recipe.seed, recipe.memory.capacity_bytes);
@@ -406,7 +406,7 @@ fn read_workload(recipe: &Recipe, path: &Path) -> anyhow::Result<(Trace, &'stati
 
 fn warned(path: &Path, (trace, format): (Trace, &'static str)) -> anyhow::Result<(Trace, &'static str)> {
     for warning in trace.warnings() {
-        eprintln!("warning: {}: {warning}", accel_files::trace::name(path));
+        eprintln!("warning: {}: {warning}", accel_files::pieces::name(path));
     }
     Ok((trace, format))
 }

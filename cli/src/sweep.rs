@@ -11,7 +11,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::flags::Named;
+use crate::picture;
 use crate::progress::Bar;
+use crate::report;
 
 /// Cells that stand in one list, at most.
 const LISTED: u64 = 100_000;
@@ -35,6 +37,10 @@ pub(crate) struct Sweep {
     /// Say how many cells and accesses there are and how long they may take, and run one cell only.
     #[arg(long, conflicts_with = "compact")]
     dry_run: bool,
+    /// Draw a report of all rows when everything is done: .html with the figures, .svg or .png. Where the rows are there
+    /// already, nothing else is done.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "dry_run"])]
+    plot: Option<PathBuf>,
     /// Put all rows into one file when everything is done.
     #[arg(long)]
     compact: bool,
@@ -71,9 +77,18 @@ impl Sweep {
         let folder = folder.again(&cells, &groups)?;
         let (done, all) = folder.progress();
         let place = folder.path().display().to_string();
-        let [rows, done, all] = [tally.rows, done as u64, all as u64].map(format_count);
-        writeln!(out, "{rows} rows were made; {done} of {all} are in {place}.")?;
+        let [rows, there, of] = [tally.rows, done as u64, all as u64].map(format_count);
+        writeln!(out, "{rows} rows were made; {there} of {of} are in {place}.")?;
         let failed = folder.failed()?;
+        if let Some(path) = &self.plot {
+            let report = report::of_sweep(&cells, &folder.table()?)?;
+            let mut about = report.about;
+            if done < all {
+                about.push(format!("{done} of {all} rows are there: the sweep goes on."));
+            }
+            picture::save(path, "A sweep", &about, &report.figures)?;
+            writeln!(out, "Its report is {}.", path.display())?;
+        }
         if self.compact {
             writeln!(out, "All of them are in {}.", folder.compact()?.display())?;
         }

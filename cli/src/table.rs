@@ -5,6 +5,7 @@ use std::io::Write;
 use accel_core::bound::Bounds;
 use accel_core::curve::{self, Curves};
 use accel_core::explain::schedule_name;
+use accel_core::run::sampled::{Estimate, Sampled, Spread};
 use accel_core::trace::Summary;
 use accel_core::units::{format_bytes, format_count};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -43,6 +44,31 @@ pub(crate) fn numbers<const N: usize>(header: [&str; N], rows: impl IntoIterator
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// How sure estimates are, and how they were made.
+pub(crate) fn print_sampled(sampled: &Sampled, out: &mut dyn Write) -> anyhow::Result<()> {
+    let share = |share: f64| format!("{:.2}", 100.0 * share);
+    let ends = |spread: &Spread| format!("{} to {}", share(spread.low), share(spread.high));
+    let row = |it: &Estimate, what: &str| {
+        let [one, bytes] = [&it.miss_ratio, &it.byte_miss_ratio];
+        let name = format!("{}{what}", it.policy.title());
+        let capacity = format_bytes(it.capacity_bytes);
+        let sure = if it.sure { "yes" } else { "no" }.to_owned();
+        [name, capacity, share(one.mean), ends(one), share(bytes.mean), ends(bytes), sure]
+    };
+    let control = sampled.control.iter().map(|it| {
+        let name = "LRU, whole trace".to_owned();
+        let [one, bytes] = [it.miss_ratio, it.byte_miss_ratio].map(share);
+        let none = || "-".to_owned();
+        [name, format_bytes(it.sampled.capacity_bytes), one, none(), bytes, none(), none()]
+    });
+    let sampled_lru = sampled.control.iter().map(|it| row(&it.sampled, ", samples"));
+    let rows = sampled.estimates.iter().map(|it| row(it, "")).chain(sampled_lru).chain(control);
+    let header = ["estimated", "capacity", "miss %", "95 % interval", "byte miss %", "95 % interval", "holds"];
+    writeln!(out, "{}", numbers(header, rows))?;
+    sampled.about().iter().try_for_each(|sentence| writeln!(out, "{sentence}"))?;
+    Ok(())
 }
 
 /// The bounds in words.

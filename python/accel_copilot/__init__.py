@@ -15,6 +15,7 @@ from ._api import (
     options,
     policies,
     read_trace,
+    recommend,
     run,
     scenarios,
     simulate,
@@ -31,7 +32,7 @@ from ._errors import (
 )
 from ._native import VERSION as __version__
 from ._native import Trace
-from ._results import Curves, Result
+from ._results import Curves, Recommendation, Result
 from ._sweeps import simulate_batch, sweep
 from ._table import Table
 
@@ -43,6 +44,7 @@ __all__ = [
     "FieldError",
     "InputError",
     "InternalError",
+    "Recommendation",
     "Result",
     "Table",
     "TooLargeError",
@@ -58,6 +60,7 @@ __all__ = [
     "options",
     "policies",
     "read_trace",
+    "recommend",
     "run",
     "scenarios",
     "simulate",

@@ -8,7 +8,7 @@ import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from . import _native
 from ._errors import field_error
@@ -27,7 +27,7 @@ from ._options import (
     trace_of,
 )
 from ._progress import Progress, heard
-from ._results import Curves, Result
+from ._results import Curves, Recommendation, Result
 
 __all__ = [
     "bounds",
@@ -39,6 +39,7 @@ __all__ = [
     "options",
     "policies",
     "read_trace",
+    "recommend",
     "run",
     "scenarios",
     "simulate",
@@ -109,7 +110,8 @@ def simulate(
 
     ``trace`` is what :func:`read_trace` takes; or name a ``model`` (preset, file or dict), a ``synthetic`` workload or a
     ``scenario``. ``capacity`` is a size, or several: ``["64MiB", 0.1, 2**30]``. ``bounds`` encloses the best schedule
-    (as long as a dozen policies; off for traces, on for models). The other options are fields of the recipe: see
+    (as long as a dozen policies; off for traces, on for models). ``sample="32768objects"`` or ``sample=0.01`` runs samples of
+    a trace's objects, with intervals in the table (``miss_ratio_low``). The other options are fields of the recipe: see
     :func:`options`.
 
     >>> simulate({"id": [1, 2, 1, 3, 1]}, capacity=2, policies="lru")["lru"]["misses"]
@@ -153,13 +155,18 @@ def curve(
     policies: Policies | None = None,
     points: int | None = None,
     capacities: Sequence[Size] | None = None,
-    bounds: bool = True,
+    bounds: bool | None = None,
     format: str | None = None,
     columns: str | None = None,
     progress: Progress = None,
     **options: Unpack[Options],
 ) -> Curves:
-    """How misses fall as memory grows: LRU exactly at every capacity, the others at ``points`` or ``capacities``."""
+    """How misses fall as memory grows: LRU exactly at every capacity, the others at ``points`` or ``capacities``.
+
+    ``bounds`` encloses the best schedule at each; on, unless a ``sample`` is run.
+    """
+    if bounds is None:
+        bounds = options.get("sample") is None
     recipe = build(
         trace=trace,
         model=model,
@@ -179,7 +186,7 @@ def curve(
             grid["capacities"] = [_bytes_of(text, held) for text in sizes(capacities)]
         recipe["curve"] = grid
         table, text, _ = _native.run(json.dumps(recipe), held, "", [], "curves", callback)
-    return Curves(recipe, table, json.loads(text)[0])
+    return Curves(recipe, table, text)
 
 
 def _bytes_of(text: str, trace: _native.Trace | None) -> int:
@@ -230,6 +237,46 @@ def bounds(
         text = _native.bounds(json.dumps(recipe), held, "", size, "admission" in options, callback)
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def recommend(
+    trace: TraceLike | None = None,
+    *,
+    model: Model | None = None,
+    synthetic: str | None = None,
+    scenario: str | None = None,
+    goal: Literal["time", "energy", "capacity"] = "time",
+    capacity: Size | Sequence[Size] | None = None,
+    hits: float = 0.9,
+    stall: float | None = None,
+    policies: Policies | None = None,
+    device: Device | None = None,
+    format: str | None = None,
+    columns: str | None = None,
+    progress: Progress = None,
+    **options: Unpack[Options],
+) -> Recommendation:
+    """Which design to build for a goal: policy, admission, prefetch depth, tile and capacity, found by trying them.
+
+    The least ``"time"``, ``"energy"``, or ``"capacity"`` that is enough: one with ``hits`` of the best hit rate of all
+    designs. Designs that wait for DRAM for more than the share ``stall`` of their time are left out. Each ``capacity`` is
+    tried; for the least capacity twelve of them where none are given.
+    """
+    recipe = build(
+        trace=trace,
+        model=model,
+        synthetic=synthetic,
+        scenario=scenario,
+        device=device,
+        policies=policies,
+        bounds=None,
+        options=options,
+    )
+    wanted = json.dumps({"goal": goal, "hits": hits, "stall": stall})
+    with heard(progress, "designs") as callback:
+        held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
+        found = _native.recommend(json.dumps(recipe), held, "", wanted, sizes(capacity), callback)
+    return Recommendation(*found)
 
 
 def kernel(

@@ -12,6 +12,7 @@ __all__ = [
     "Trace",
     "VERSION",
     "bounds",
+    "chart",
     "engine",
     "field_names",
     "fragment",
@@ -21,6 +22,7 @@ __all__ = [
     "model_of_file",
     "parse_recipe",
     "read_trace",
+    "recommend",
     "run",
     "scenario",
     "template",
@@ -106,6 +108,15 @@ def run(
     details: str,
     progress: _Progress = None,
 ) -> tuple[Table, str, str]: ...
+def chart(outcomes: str) -> str: ...
+def recommend(
+    recipe: str,
+    trace: Trace | None,
+    folder: _Path,
+    wanted: str,
+    capacities: Sequence[str],
+    progress: _Progress = None,
+) -> tuple[str, str, str]: ...
 def bounds(
     recipe: str,
     trace: Trace | None,

@@ -79,6 +79,7 @@ class Options(TypedDict, total=False):
     accesses: int
     interval: int
     ignore_size: bool
+    sample: str | float
     seed: int
 
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use accel_chart::answer;
 use accel_core::bound;
 use accel_core::closed;
 use accel_core::curve::CurvePoint;
@@ -11,6 +12,7 @@ use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Progress;
 use accel_core::recipe::fields::{FIELDS, FieldInfo, Part};
 use accel_core::recipe::{Recipe, Workload};
+use accel_core::recommend::{self, Wanted};
 use accel_core::run::{Details, Outcome, Plan};
 use accel_core::scenarios;
 use accel_core::sweep::table::{Column, Values};
@@ -200,6 +202,11 @@ fn rows(recipes: &[Recipe], outcomes: &[Outcome]) -> Result<Table, Error> {
                     trace: outcome.trace,
                     io_bound_bytes: outcome.io_bound_bytes,
                     warnings: outcome.warnings.clone(),
+                    estimate: outcome
+                        .sampled
+                        .as_ref()
+                        .and_then(|it| it.estimate(policy, report.capacity_bytes))
+                        .cloned(),
                 }),
                 seconds: 0.0,
             });
@@ -252,6 +259,61 @@ pub(crate) fn run(
         let table = if details == Details::CURVES { points(&outcomes) } else { rows(&recipes, &outcomes)? };
         let first = recipes.first().map(Recipe::to_json).transpose()?.unwrap_or_default();
         Ok((table, serde_json::to_string(&outcomes)?, first))
+    })
+}
+
+/// Pixels of a chart in a notebook.
+const WIDTH: u32 = 760;
+
+/// The outcomes of [`run`] as an SVG: their curves, or else what each policy fetches; empty where there is neither.
+#[pyfunction]
+pub(crate) fn chart(py: Python<'_>, outcomes: &str) -> PyResult<String> {
+    let outcomes: Vec<Outcome> = serde_json::from_str(outcomes).or_raise(py)?;
+    let curves = outcomes.iter().find_map(|outcome| outcome.curve.as_ref());
+    let runs: Vec<_> = outcomes.iter().flat_map(|outcome| outcome.runs.iter().cloned()).collect();
+    let least = outcomes.first().filter(|_| outcomes.len() == 1).and_then(|outcome| outcome.bounds.as_ref());
+    let figure = match curves {
+        Some(curves) => answer::of_curves(curves, WIDTH),
+        None if runs.is_empty() => return Ok(String::new()),
+        None => answer::of_runs(&runs, least.map(|bounds| bounds.miss_bytes.lower), WIDTH),
+    };
+    figure.map(|figure| figure.to_svg()).map_err(|error| raised(py, &Error::Internal(error.to_string())))
+}
+
+/// What to build for a goal: `wanted` is JSON, and so is the answer, with its headline and what the bounds leave in words.
+#[pyfunction]
+#[pyo3(signature = (recipe, trace, folder, wanted, capacities, progress=None))]
+pub(crate) fn recommend(
+    py: Python<'_>,
+    recipe: &str,
+    trace: Option<PyRef<'_, Trace>>,
+    folder: PathBuf,
+    wanted: &str,
+    capacities: Vec<String>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(String, String, String)> {
+    let wanted: Wanted = serde_json::from_str(wanted).map_err(|error| {
+        let cure = "A goal is time, energy or capacity; hits and stall are shares";
+        raised(py, &Error::field("goal", "given", error.to_string(), cure))
+    })?;
+    let recipe = read(py, recipe)?;
+    let source = Source { trace: trace.map(|trace| Arc::clone(&trace.trace)), folder };
+    let capacities: Vec<Capacity> =
+        capacities.iter().map(|text| text.parse::<Capacity>().or_raise(py)).collect::<PyResult<Vec<_>>>()?;
+    attend(py, progress, None, move |heard| {
+        recipe.check()?;
+        let file = match &source.trace {
+            Some(trace) => Some(trace::Trace::clone(trace)),
+            None => of_file(&recipe, &source.folder, heard)?,
+        };
+        let bytes = |capacity: &Capacity| match (capacity, &file) {
+            (Capacity::Bytes(bytes), _) => Ok(*bytes),
+            (share, Some(trace)) => Ok(share.bytes(trace.summary().unique_bytes)),
+            (share, None) => Ok(share.bytes(recipe.trace(None)?.summary().unique_bytes)),
+        };
+        let capacities = capacities.iter().map(bytes).collect::<Result<Vec<u64>, Error>>()?;
+        let answer = recommend::recommend(&recipe, file, wanted, &capacities, heard)?;
+        Ok((serde_json::to_string(&answer)?, answer.headline(), answer.what_is_left()))
     })
 }
 

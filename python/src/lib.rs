@@ -17,8 +17,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::experiment::{
-        bounds, field_names, fragment, kernel, listing, model_of_file, parse_recipe, run, scenario, template,
-        with_fields,
+        bounds, chart, field_names, fragment, kernel, listing, model_of_file, parse_recipe, recommend, run, scenario,
+        template, with_fields,
     };
     #[pymodule_export]
     use crate::sweep::{Sweep, engine, keep};

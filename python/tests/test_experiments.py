@@ -316,3 +316,47 @@ def test_a_bar_by_tqdm(columns: dict[str, list[int]], monkeypatch: pytest.Monkey
     assert bar.n == bar.total > 0 and bar.desc
     accel.simulate(columns, capacity=0.5, policies="lru", progress=False)
     assert len(bars) == 1
+
+
+def test_samples_say_how_sure_they_are() -> None:
+    draw = numpy.random.default_rng(3)
+    trace = accel.read_trace({"id": draw.zipf(1.2, 200_000) % 60_000, "size": numpy.full(200_000, 512)})
+    exact = accel.simulate(trace, capacity=0.2, policies="s3-fifo")
+    sampled = accel.simulate(trace, capacity=0.2, policies="s3-fifo", sample="8192objects")
+    row = sampled["s3-fifo"]
+    assert row["miss_ratio_low"] <= row["miss_ratio"] <= row["miss_ratio_high"]
+    assert abs(row["miss_ratio"] - exact["s3-fifo"]["miss_ratio"]) < 0.02
+    assert exact.sampled is None and sampled.sampled is not None
+    assert sampled.sampled["objects"] == 8192 and len(sampled.sampled["control"]) == 1
+    assert any("samples of 8,192 of" in text for text in sampled.warnings)
+    curves = accel.curve(trace, policies=["lru"], points=4, sample="8192objects")
+    assert curves.sampled is not None and len(curves.sampled["estimates"]) == 4
+    with pytest.raises(accel.FieldError) as error:
+        accel.simulate(trace, capacity=0.2, policies="lru", sample=0.01)
+    assert error.value.field == "sample" and "8192" in str(error.value)
+    with pytest.raises(accel.FieldError, match="a model has few tensors"):
+        accel.simulate(model="gpt2-large", capacity="1GB", bounds=False, sample=0.5)
+
+
+def test_notebooks_show_charts(columns: dict[str, list[int]]) -> None:
+    for shown in [
+        accel.simulate(columns, capacity="64kB", policies=POLICIES)._repr_html_(),
+        accel.curve(columns, policies=["lru", "fifo"], points=3)._repr_html_(),
+    ]:
+        assert "<table>" in shown and "<svg xmlns=" in shown and shown.rstrip().endswith("</svg>")
+        assert "<script" not in shown and "var(--" not in shown
+
+
+def test_designs_are_recommended(columns: dict[str, list[int]]) -> None:
+    found = accel.recommend(columns, goal="capacity", hits=0.9, policies=["lru", "s3-fifo"])
+    assert 1 <= len(found) <= 5 and found[0]["capacity_bytes"] <= found[len(found) - 1]["capacity_bytes"]
+    best = found[0]
+    again = accel.run(best["recipe"], trace=columns)
+    assert again[best["policy"]]["miss_bytes"] == best["miss_bytes"] >= found.left["miss_bytes"]
+    assert found.baseline["policy"] == "lru" and found.tried[1].startswith("capacities: ")
+    assert found.headline in found._repr_html_() and best["policy"] in repr(found)
+    timed = accel.recommend(model="gpt2-large", capacity="256MiB", policies=["lru"], prompt_tokens=8, decode_tokens=2)
+    assert timed[0]["time_ms"] <= timed.baseline["time_ms"]
+    with pytest.raises(accel.FieldError) as error:
+        accel.recommend(columns, goal="energy")
+    assert error.value.field == "goal"

@@ -50,7 +50,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
-    ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "alone"]),
+    ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "heat", "front", "alone", "answer"]),
     (
         "app/ui/src",
         &["built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module", "worker", "run"],
@@ -58,7 +58,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
-    ("cli/files/src", &["model", "parquet", "pieces", "trace", "parallel", "list", "sweep"]),
+    ("cli/files/src", &["model", "parquet", "pieces", "trace", "parallel", "stream", "list", "sweep"]),
     (
         "cli/src",
         &[
@@ -69,6 +69,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "table",
             "plot",
             "picture",
+            "report",
             "analyze",
             "compare",
             "figures",

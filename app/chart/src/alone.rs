@@ -50,10 +50,15 @@ impl Figure {
             let x = 14 + (i % NAMES) as u32 * (width.saturating_sub(14) / NAMES as u32);
             let y = TITLE + LINE * (i / NAMES) as u32 + 8;
             let colour = VARIABLES[5 + i % SERIES].1;
+            // The colour of an earlier series, with a hole.
+            let hole = match i < SERIES {
+                true => String::new(),
+                false => format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"2\" fill=\"white\"/>"),
+            };
             // Writing to a text does not fail.
             let _ = write!(
                 svg,
-                "<circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"/><text x=\"{}\" y=\"{}\" fill=\"#1b2130\">{}</text>",
+                "<circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"/>{hole}<text x=\"{}\" y=\"{}\" fill=\"#1b2130\">{}</text>",
                 x + 10,
                 y + 4,
                 escaped(name)
@@ -62,37 +67,97 @@ impl Figure {
         let drawing = self.svg.replacen("<svg ", &format!("<svg y=\"{above}\" "), 1);
         svg += &drawing;
         svg += "</svg>\n";
-        for (variable, colour) in VARIABLES {
-            svg = svg.replace(&format!("var({variable})"), colour);
+        for (variable, light, _) in VARIABLES {
+            svg = svg.replace(&format!("var({variable})"), light);
         }
         svg
     }
 }
 
-/// Figures as one page of HTML that needs nothing else, each with the numbers behind it.
-pub fn html(title: &str, figures: &[Figure]) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}\
-         svg{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:.9rem}}\
-         th,td{{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #d9dee8}}th:first-child,td:first-child{{text-align:left}}\
-         </style><h1>{0}</h1>\n",
-        escaped(title)
-    );
-    for figure in figures {
-        page += &figure.to_svg();
-        page += "<details><summary>Figures</summary><table>";
-        for (i, row) in figure.rows.iter().enumerate() {
-            let cell = if i == 0 { "th" } else { "td" };
-            page += "<tr>";
-            for text in row {
-                let _ = write!(page, "<{cell}>{}</{cell}>", escaped(text));
-            }
-            page += "</tr>";
-        }
-        page += "</table></details>\n";
+/// The style of a page: the variables of the page's style sheet in both themes, and what is not of them.
+fn style() -> String {
+    let mut style =
+        ":root{color-scheme:light dark;--page:light-dark(#ffffff,#14171d);--line:light-dark(#d9dee8,#333a47);\
+                     --soft:light-dark(#556074,#a3acbb)"
+            .to_owned();
+    for (variable, light, dark) in VARIABLES {
+        let _ = write!(style, ";{variable}:light-dark({light},{dark})");
     }
+    style
+        + "}body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;background:var(--page);\
+           color:var(--text)}h1{font-size:1.4rem}h2{font-size:1.05rem;margin:0 0 .3rem}p{color:var(--soft);margin:.2rem 0}\
+           figure{margin:0 0 2rem}.wide{overflow-x:auto}svg{max-width:100%;min-width:46rem;height:auto;display:block}\
+           .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.3rem 0}.legend i{display:inline-block;width:.7rem;\
+           height:.7rem;border-radius:50%;margin-right:.35rem;box-sizing:border-box}summary{cursor:pointer;padding:.4rem 0}\
+           table{border-collapse:collapse;font-size:.9rem}th,td{padding:.2rem .6rem;text-align:right;\
+           border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}"
+}
+
+/// The legend, as HTML.
+fn legend(names: &[String]) -> String {
+    let mut legend = String::new();
+    for (i, name) in names.iter().enumerate() {
+        let variable = VARIABLES[5 + i % SERIES].0;
+        // The colour of an earlier series, with a hole.
+        let mark = if i < SERIES { "background" } else { "border:.22rem solid;border-color" };
+        let _ = write!(legend, "<span><i style=\"{mark}:var({variable})\"></i>{}</span>", escaped(name));
+    }
+    if legend.is_empty() { legend } else { format!("<div class=\"legend\">{legend}</div>") }
+}
+
+/// Figures as one page of HTML that needs nothing else, in the theme of whoever looks at it, each with the numbers behind
+/// it; `about` stands above them, a paragraph each.
+pub fn html(title: &str, about: &[String], figures: &[Figure]) -> String {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{1}</style><h1>{0}</h1>\n",
+        escaped(title),
+        style()
+    );
+    about.iter().for_each(|text| page += &format!("<p>{}</p>\n", escaped(text)));
+    figures.iter().for_each(|figure| page += &figure.to_html());
     page + "</html>\n"
+}
+
+impl Figure {
+    /// As a part of a page with the variables of the style sheet: title, legend, drawing, and the numbers behind it.
+    pub fn to_html(&self) -> String {
+        let role = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(&self.title));
+        let mut html = format!(
+            "<figure><h2>{}</h2>{}<div class=\"wide\">{}</div><details><summary>Figures</summary><div class=\"wide\"><table>",
+            escaped(&self.title),
+            legend(&self.legend),
+            self.svg.replacen("<svg ", &role, 1)
+        );
+        for (i, row) in self.rows.iter().enumerate() {
+            let cell = if i == 0 { "th" } else { "td" };
+            html += "<tr>";
+            for text in row {
+                let _ = write!(html, "<{cell}>{}</{cell}>", escaped(text));
+            }
+            html += "</tr>";
+        }
+        html + "</table></div></details></figure>\n"
+    }
+}
+
+/// Several figures as one drawing, one below the other.
+pub fn svg_of_all(figures: &[Figure]) -> String {
+    let drawings: Vec<String> = figures.iter().map(Figure::to_svg).collect();
+    let [one] = &drawings[..] else {
+        let width = drawings.iter().map(|svg| number(svg, "width")).max().unwrap_or_default();
+        let mut inside = String::new();
+        let mut below = 0;
+        for svg in &drawings {
+            inside += &svg.replacen("<svg ", &format!("<svg y=\"{below}\" "), 1);
+            below += number(svg, "height");
+        }
+        return format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{below}\" viewBox=\"0 0 {width} {below}\">\
+             {inside}</svg>\n"
+        );
+    };
+    one.clone()
 }
 
 #[cfg(test)]
@@ -110,7 +175,12 @@ mod tests {
         // The least stands first.
         let drawing = svg.split("y=\"56\"").nth(1).unwrap();
         assert!(drawing.find("b&lt;i&gt;").unwrap() < drawing.find("\na\n").unwrap(), "{svg}");
-        let page = html("t", &[figure]);
-        assert!(page.contains("<th>policy</th>") && !page.contains("<script"));
+        let page = html("t", &["a < b".into()], std::slice::from_ref(&figure));
+        assert!(page.contains("<th>policy</th>") && !page.contains("<script") && page.contains("a &lt; b"));
+        // It follows the theme, and asks the network for nothing.
+        assert!(page.contains("--s0:light-dark(") && page.contains("var(--s0)"), "{page}");
+        assert!(!page.contains("href=") && !page.contains("src=") && !page.contains("url("), "{page}");
+        let both = svg_of_all(&[figure.clone(), figure]);
+        assert_eq!(both.matches("x &amp; y").count(), 2);
     }
 }

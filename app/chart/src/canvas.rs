@@ -16,20 +16,20 @@ use crate::frame::Frame;
 pub const SERIES: usize = 6;
 
 /// The variables of the page's style sheet that colours stand for, and what they are where there is no page: those of its
-/// light theme. A drawing follows the theme by itself: plotters gets a stand-in of each colour, and the SVG the variable in
-/// its place.
-pub const VARIABLES: [(&str, &str); 5 + SERIES] = [
-    ("--chart-text", "rgb(71 78 92)"),
-    ("--chart-grid", "rgb(226 229 236)"),
-    ("--text", "#1b2130"),
-    ("--heat-empty", "rgb(238 241 247)"),
-    ("--heat-full", "rgb(16 78 139)"),
-    ("--s0", "rgb(0 114 178)"),
-    ("--s1", "rgb(213 94 0)"),
-    ("--s2", "rgb(0 158 115)"),
-    ("--s3", "rgb(204 121 167)"),
-    ("--s4", "rgb(145 108 0)"),
-    ("--s5", "rgb(86 180 233)"),
+/// light and its dark theme. A drawing follows the theme by itself: plotters gets a stand-in of each colour, and the SVG the
+/// variable in its place.
+pub const VARIABLES: [(&str, &str, &str); 5 + SERIES] = [
+    ("--chart-text", "rgb(71 78 92)", "rgb(174 182 196)"),
+    ("--chart-grid", "rgb(226 229 236)", "rgb(48 54 66)"),
+    ("--text", "#1b2130", "#e6e9ef"),
+    ("--heat-empty", "rgb(238 241 247)", "rgb(33 38 48)"),
+    ("--heat-full", "rgb(16 78 139)", "rgb(120 190 255)"),
+    ("--s0", "rgb(0 114 178)", "rgb(86 170 230)"),
+    ("--s1", "rgb(213 94 0)", "rgb(240 140 60)"),
+    ("--s2", "rgb(0 158 115)", "rgb(50 200 155)"),
+    ("--s3", "rgb(204 121 167)", "rgb(225 160 200)"),
+    ("--s4", "rgb(145 108 0)", "rgb(215 180 70)"),
+    ("--s5", "rgb(86 180 233)", "rgb(150 215 250)"),
 ];
 
 /// Why a chart could not be drawn.
@@ -79,7 +79,7 @@ impl Colour {
 
 /// Puts the variables in the place of their stand-ins.
 fn with_variables(mut svg: String) -> String {
-    for (i, (variable, _)) in VARIABLES.iter().enumerate() {
+    for (i, (variable, ..)) in VARIABLES.iter().enumerate() {
         // Texts hold no plain quotes: only attributes are met.
         svg = svg.replace(&format!("\"#0000{i:02X}\""), &format!("\"var({variable})\""));
     }
@@ -133,7 +133,19 @@ impl Canvas<'_> {
 
     /// A text of which the point `at` is the given edge.
     pub fn text(&self, text: String, at: (i32, i32), horizontal: HPos, vertical: VPos) -> Result<(), Failure> {
-        let style = ("system-ui, sans-serif", TEXT_SIZE).into_font().color(&Colour::TEXT.stand_in(true, 1).color);
+        self.text_in(Colour::TEXT, text, at, horizontal, vertical)
+    }
+
+    /// The same in a colour.
+    pub fn text_in(
+        &self,
+        colour: Colour,
+        text: String,
+        at: (i32, i32),
+        horizontal: HPos,
+        vertical: VPos,
+    ) -> Result<(), Failure> {
+        let style = ("system-ui, sans-serif", TEXT_SIZE).into_font().color(&colour.stand_in(true, 1).color);
         self.0.draw(&Text::new(text, at, style.pos(Pos::new(horizontal, vertical))))
     }
 

@@ -109,7 +109,7 @@ fn drawing_of(place: &Element) -> Option<String> {
 
 /// A text of SVG in which every variable of the style sheet has become the colour that it stands for now.
 pub fn with_colours(mut svg: String) -> String {
-    for (variable, _) in VARIABLES {
+    for (variable, ..) in VARIABLES {
         let name = format!("var({variable})");
         if svg.contains(&name) {
             svg = svg.replace(&name, &colour(variable).unwrap_or_default());

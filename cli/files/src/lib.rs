@@ -9,5 +9,6 @@ pub mod model;
 pub mod parallel;
 pub mod parquet;
 pub mod pieces;
+pub mod stream;
 pub mod sweep;
 pub mod trace;

@@ -14,7 +14,8 @@ use accel_core::recipe::{FileSource, Recipe, Workload};
 use accel_core::trace::Trace;
 use anyhow::Context as _;
 
-use crate::{parquet, pieces};
+use crate::parquet;
+use crate::pieces::Source;
 
 /// Enough of a file to detect its format.
 const HEAD: u64 = 64 * 1024;
@@ -32,11 +33,6 @@ pub fn read(
     read_workload(&Recipe { workload: Workload::File(source), ..Part::File.recipe() }, path, progress)
 }
 
-/// What the file at `path` is called in messages.
-pub fn name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
-}
-
 /// Makes the trace of a recipe with the file at `path`, - for standard input; the name of the file's format comes along.
 ///
 /// Of a file of weights only the header is read: the rest may be many gigabytes.
@@ -50,7 +46,7 @@ pub fn read_workload(
         Workload::File(FileSource { format: None, columns, .. }) => Some(columns.as_ref()),
         _ => None,
     };
-    let name = &name(path);
+    let name = &crate::pieces::name(path);
     let cannot = || format!("cannot read {name}");
     let mut bytes = Vec::new();
     if path != Path::new("-") {
@@ -65,7 +61,7 @@ pub fn read_workload(
         if file.metadata().with_context(cannot)?.is_file() && is_oracle_general(workload, name, &bytes) {
             let mut reading = Reading::default();
             let most = requests.unwrap_or(u64::MAX);
-            pieces::each(name, most, progress, "reading", |piece| Ok(reading.push(name, piece)?))?;
+            Source::records(path)?.each(most, progress, "reading", |piece| Ok(reading.push(name, piece)?))?;
             return Ok((reading.finish(name)?, Format::OracleGeneral.name()));
         }
         let rest = Format::bytes_to_read(&bytes).map_or(u64::MAX, |all| all.saturating_sub(bytes.len() as u64));

@@ -223,7 +223,6 @@ fn refusals_name_the_cure() {
             vec!["simulate", "--trace", &records, "--columns", "id=nobody"],
             "there is no column \"nobody\" (found: tensor_id",
         ),
-        (vec!["simulate", "--trace", &records, "--stream", "--policy", "lru"], "parquet cannot be streamed"),
         (vec!["simulate", "--trace", &index], "it is the index of weights in several files"),
         (vec!["simulate", "--trace", &moe], "moe.jsonl, line 1, column"),
     ] {

@@ -4,6 +4,7 @@
 mod commands;
 mod convert;
 mod lists;
+mod stream;
 mod sweep;
 
 use std::process::{Command, Output};

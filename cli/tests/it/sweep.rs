@@ -304,3 +304,47 @@ fn columns_are_typed() {
         assert!(fields.contains_key(name), "{name}");
     }
 }
+
+/// A report is one file that opens without a network; a picture of it is made where the system has letters.
+#[test]
+fn a_sweep_is_drawn() {
+    let folder = Folder::new();
+    let grid = folder.file("grid.json", GRID);
+    let (out, page) = (folder.path("out"), folder.path("report.html"));
+    let said = stdout(&["sweep", &grid, "--out", &out, "--plot", &page]);
+    assert!(said.contains("Its report is "), "{said}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    for wanted in [
+        "The best policy in each memory",
+        "Bytes missed per byte requested, by policy and capacity: model_type CNN",
+        "Capacity against time, and the designs that nothing beats in both: model_type MLP",
+        "240 rows: 4 policies in 10 memories, 2 groups",
+        "Belady",
+    ] {
+        assert!(html.contains(wanted), "{wanted}: {html}");
+    }
+    for outside in ["http://", "https://", "src=", "<script", "<link"] {
+        let without = html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!without.contains(outside), "{outside}");
+    }
+    // The rows are there: nothing is run again. Each figure of the report is one of theirs.
+    let svg = folder.path("report.svg");
+    assert!(stdout(&["sweep", &grid, "--out", &out, "--plot", &svg]).starts_with("0 rows were made"));
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg xmlns="));
+    let rows = rows(&out);
+    let all: Vec<&BTreeMap<String, String>> =
+        rows.values().filter(|row| row["model_type"] == "\"CNN\"" && row["policy"] == "\"lru\"").collect();
+    let least = all.iter().map(|row| row["capacity_bytes"].parse::<u64>().unwrap()).min().unwrap();
+    let of: Vec<f64> = all
+        .iter()
+        .filter(|row| row["capacity_bytes"] == least.to_string())
+        .map(|row| row["byte_miss_ratio"].parse().unwrap())
+        .collect();
+    let mean = of.iter().sum::<f64>() / of.len() as f64;
+    assert!(html.contains(&format!("{:.0} %", 100.0 * mean)), "{mean}");
+    let png = accel(&["sweep", &grid, "--out", &out, "--plot", &folder.path("report.png")]);
+    match png.status.success() {
+        true => assert!(std::fs::read(folder.path("report.png")).unwrap().starts_with(b"\x89PNG")),
+        false => assert!(String::from_utf8_lossy(&png.stderr).contains("no font is installed")),
+    }
+}

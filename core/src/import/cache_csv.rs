@@ -6,6 +6,7 @@
 //! warning says how.
 
 use std::fmt;
+use std::io::BufRead;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::trace::{Kind, Op, Tensor, Trace, TraceBuilder};
 
 /// The warning where no column holds sizes.
-pub(super) const UNSIZED: &str = "there is no column of sizes: every object counts one byte";
+pub const UNSIZED: &str = "there is no column of sizes: every object counts one byte";
 /// The columns that [`write()`] writes.
 pub const COLUMNS: [&str; 3] = ["time", "obj_id", "obj_size"];
 /// Names that such columns usually have, the most telling first; compared without case, `-` or spaces.
@@ -322,6 +323,14 @@ impl ColumnIndices {
     }
 }
 
+/// What takes requests as they are read.
+pub trait Requests {
+    /// Takes the next request, found at `place`.
+    fn push(&mut self, request: Request<'_>, place: Place) -> Result<(), Error>;
+    /// Hears something that the reader should know.
+    fn warn(&mut self, warning: String);
+}
+
 /// Builds a trace from requests one at a time; CSV and Parquet both come through here.
 #[derive(Debug)]
 pub struct FromRequests<'a> {
@@ -397,13 +406,34 @@ impl<'a> FromRequests<'a> {
         }
     }
 
-    /// Records something the reader should know.
-    pub fn warn(&mut self, warning: impl Into<String>) {
+    /// The trace.
+    pub fn finish(mut self) -> Result<Trace, Error> {
+        if self.unsized_ {
+            self.builder.warn(UNSIZED);
+        }
+        if self.backwards > 0 {
+            self.builder.warn(format!(
+                "{} requests have an earlier time than the one before them; the order of the lines counts",
+                self.backwards
+            ));
+        }
+        if self.elsewhere > 0 {
+            self.builder.warn(format!(
+                "{} requests say that an object continues another one than at its first use; the first counts",
+                self.elsewhere
+            ));
+        }
+        self.builder.expires(self.ages.deadlines());
+        self.builder.finish(self.input)
+    }
+}
+
+impl Requests for FromRequests<'_> {
+    fn warn(&mut self, warning: String) {
         self.builder.warn(warning);
     }
 
-    /// Appends a request, found at `place`.
-    pub fn push(&mut self, request: Request<'_>, place: Place) -> Result<(), Error> {
+    fn push(&mut self, request: Request<'_>, place: Place) -> Result<(), Error> {
         let Request { id, bytes, time, ttl, parent } = request;
         if id.is_empty() {
             return Err(Error::input(self.input, place, "the object's id is empty", "Give every request an object"));
@@ -453,27 +483,6 @@ impl<'a> FromRequests<'a> {
             }
         };
         self.builder.access(number, Op::Request)
-    }
-
-    /// The trace.
-    pub fn finish(mut self) -> Result<Trace, Error> {
-        if self.unsized_ {
-            self.builder.warn(UNSIZED);
-        }
-        if self.backwards > 0 {
-            self.builder.warn(format!(
-                "{} requests have an earlier time than the one before them; the order of the lines counts",
-                self.backwards
-            ));
-        }
-        if self.elsewhere > 0 {
-            self.builder.warn(format!(
-                "{} requests say that an object continues another one than at its first use; the first counts",
-                self.elsewhere
-            ));
-        }
-        self.builder.expires(self.ages.deadlines());
-        self.builder.finish(self.input)
     }
 }
 
@@ -547,11 +556,23 @@ fn has_columns(head: &[u8]) -> bool {
 /// Comments at the top may name the columns. A line of names may have another number of fields than the requests (its
 /// names hold delimiters, or there is one too many at its end): columns are then chosen by number.
 pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Progress) -> Result<Trace, Error> {
+    let mut trace = FromRequests::new(input.name);
+    each(input, input.text(progress)?, columns, &mut trace)?;
+    trace.finish()
+}
+
+/// Hands every request of a table to `trace`, in its order. `source` has the content from its start, without a mark; `input`
+/// has the beginning of it at least.
+pub fn each(
+    input: &Input<'_>,
+    source: impl BufRead,
+    columns: Option<&Columns>,
+    trace: &mut dyn Requests,
+) -> Result<(), Error> {
     let mut columns = columns.cloned().unwrap_or_default();
     let head = input.head();
     let delimiter = columns.delimiter.unwrap_or_else(|| delimiter(strip_mark(&head)));
-    let mut rows = Rows::new(*input, input.text(progress)?, delimiter);
-    let mut trace = FromRequests::new(input.name);
+    let mut rows = Rows::new(*input, source, delimiter);
     let (mut comment, mut first) = (None, rows.next()?.map(|row| row.kept()));
     // An object's name may begin like a comment.
     let id_first = columns.id == Some(Column::Number(1));
@@ -559,7 +580,7 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
     while first.as_ref().is_some_and(|row| is_comment(row.get())) {
         comment = std::mem::replace(&mut first, rows.next()?.map(|row| row.kept()));
     }
-    let Some(first) = first else { return trace.finish() };
+    let Some(first) = first else { return Ok(()) };
     let second = rows.next()?.map(|row| row.kept());
     let (first, second) = (first.get(), second.as_ref().map(|row| row.get()));
     let words = second.is_some_and(|second| words_over_numbers(&first, &second, columns.id.as_ref()));
@@ -588,13 +609,14 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
     if is_request && named.is_none() && columns.header.is_none() && !first.fields().any(is_number) {
         trace.warn(
             "the first line counts as a request, though no field of it is a number: if it names the columns, add \
-             has-header=true",
+             has-header=true"
+                .to_owned(),
         );
     }
     let width = if is_request { first.len() } else { second.map_or(first.len(), |second| second.len()) };
     let mut take = |row: Row<'_>| {
         if row.len() == width {
-            return push(&mut trace, input, &found, row);
+            return push(trace, input, &found, row);
         }
         if row.is_comment() {
             return Ok(());
@@ -613,10 +635,10 @@ pub fn read(input: &Input<'_>, columns: Option<&Columns>, progress: &mut dyn Pro
     while let Some(row) = rows.next()? {
         take(row)?;
     }
-    trace.finish()
+    Ok(())
 }
 
-fn push(trace: &mut FromRequests<'_>, input: &Input<'_>, found: &ColumnIndices, row: Row<'_>) -> Result<(), Error> {
+fn push(trace: &mut dyn Requests, input: &Input<'_>, found: &ColumnIndices, row: Row<'_>) -> Result<(), Error> {
     let bytes = found.size.map(|at| {
         let field = row.field(at);
         size(field).ok_or_else(|| {

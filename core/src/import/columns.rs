@@ -1,7 +1,7 @@
 //! Requests as columns of numbers or texts, as a data frame holds them.
 
-use super::cache_csv::{FromRequests, Request};
-use super::oracle_general::{RECORD, Reading};
+use super::cache_csv::{FromRequests, Request, Requests as _};
+use super::oracle_general::{Reading, record};
 use crate::error::{Error, Place};
 use crate::trace::Trace;
 
@@ -163,11 +163,7 @@ fn records(batch: &Batch<'_>, start: usize, end: usize, before: u64, bytes: &mut
         let counts = batch.times.is_none_or(|times| times[row] == at as f64);
         let time = if counts { at as u32 } else { !(at as u32) };
         let size = batch.sizes.map_or(1, |sizes| sizes[row] as u32);
-        let mut record = [0; RECORD];
-        record[..4].copy_from_slice(&time.to_le_bytes());
-        record[4..12].copy_from_slice(&id.to_le_bytes());
-        record[12..16].copy_from_slice(&size.to_le_bytes());
-        bytes.extend_from_slice(&record);
+        bytes.extend_from_slice(&record(time, id, size));
     };
     match batch.ids {
         Ids::Unsigned(ids) => (start..end).zip(&ids[start..end]).for_each(|(row, id)| one(row, *id)),

@@ -130,7 +130,7 @@ pub(super) fn is_packed(head: &[u8]) -> bool {
 }
 
 /// The mark that some editors put before UTF-8.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A text without its byte order mark.
 pub fn strip_mark(text: &[u8]) -> &[u8] {
@@ -266,6 +266,10 @@ impl<'a> Input<'a> {
 
 /// What a failed read of [`unpack`] means, where the file `name` itself could be read.
 pub fn damaged(name: &str, error: &io::Error) -> Error {
+    // What the system refuses has a number; the rest is in the bytes.
+    if error.raw_os_error().is_some() {
+        return Error::input(name, Place::Whole, format!("it cannot be read: {error}"), "See whether the disk is well");
+    }
     let problem = format!("the packed data are damaged or cut off ({error})");
     Error::input(name, Place::Whole, problem, "Fetch the file again")
 }

@@ -29,6 +29,15 @@ const MOST_QUADRUPLED: usize = 1 << 22;
 /// No file has as many records: 24 TB.
 const MOST_RECORDS: i64 = 1 << 40;
 
+/// A request as a record; the next access is not known, and nobody reads it.
+pub fn record(time: u32, id: u64, bytes: u32) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..4].copy_from_slice(&time.to_le_bytes());
+    record[4..12].copy_from_slice(&id.to_le_bytes());
+    record[12..16].copy_from_slice(&bytes.to_le_bytes());
+    record
+}
+
 fn time(r: &[u8; RECORD]) -> u32 {
     u32::from_le_bytes([r[0], r[1], r[2], r[3]])
 }
@@ -228,6 +237,20 @@ impl Objects {
     /// Reads the trace once more.
     pub fn again(&self) -> Again<'_> {
         Again { objects: self, sizes: self.sizes.clone(), done: 0, accesses: Vec::new(), resizes: Vec::new() }
+    }
+
+    /// What each object is known by.
+    pub fn ids(&self) -> &[u64] {
+        &self.ids
+    }
+
+    /// The largest size of each object in bytes, where any changes.
+    pub fn largest_sizes(&self) -> Option<Vec<u64>> {
+        (!self.largest.is_empty()).then(|| {
+            let mut sizes = self.sizes.clone();
+            self.largest.iter().for_each(|(number, largest)| sizes[*number as usize] = u64::from(*largest));
+            sizes
+        })
     }
 
     /// Size of each object in bytes at its first use.

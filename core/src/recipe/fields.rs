@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use super::measure::Amount;
+use super::sample::Sample;
 use super::{FileSource, Recipe, Workload};
 use crate::closed::{self, Closed};
 use crate::curve::Grid;
@@ -291,6 +292,16 @@ impl Written<Columns> for Form {
     }
 
     fn read(_: &FieldInfo, text: &str) -> Result<Columns, Error> {
+        text.parse()
+    }
+}
+
+impl Written<Sample> for Form {
+    fn text(sample: &Sample) -> String {
+        sample.to_string()
+    }
+
+    fn read(_: &FieldInfo, text: &str) -> Result<Sample, Error> {
         text.parse()
     }
 }
@@ -939,6 +950,18 @@ fields! {
         empty: "as given",
         value: Domain::Choice(|| vec![Choice { name: "yes", title: "one byte each" }]),
         access: access!(Switch, measure.ignore_size),
+    }
+    Sample "Run five samples of so many objects, or of a share of them, in place of all: for requests to objects." {
+        part: Part::Measure,
+        pointer: "/measure/sample",
+        name: "sample",
+        id: "sample",
+        flag: "sample",
+        value_name: "NOBJECTS|SHARE",
+        title: "Sample",
+        hint: "So many objects, such as 32768objects, or their share, such as 0.01, in place of all.",
+        empty: "all objects",
+        access: access!(Optional<Form>, measure.sample),
     }
     Seed "Seed of everything drawn by chance." {
         part: Part::Experiment,

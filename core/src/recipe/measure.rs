@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::Sample;
 use crate::check::check_range;
 use crate::error::Error;
 use crate::trace::Trace;
@@ -25,6 +26,9 @@ pub struct Measure {
     /// Every tensor counts one byte.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_size: bool,
+    /// Some of the objects stand for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
 }
 
 /// Intervals of a run, at most (ours: as many as a chart or a spreadsheet takes).

@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod measure;
+pub mod sample;
 pub mod tenants;
 mod workload;
 
@@ -18,6 +19,7 @@ use crate::trace::Trace;
 use crate::units::GIB;
 use crate::workload::model_run::ModelRun;
 use measure::Measure;
+use sample::Sample;
 
 pub use workload::{FileSource, Workload};
 
@@ -120,12 +122,39 @@ impl Recipe {
             return Err(Error::field("policies", policy.name(), "named twice", "Name each policy once"));
         }
         self.measure.check()?;
+        if let Some(sample) = &self.measure.sample {
+            self.check_sample(sample)?;
+        }
         self.curve.as_ref().map_or(Ok(()), Grid::check)?;
         if let (Some(warmup), Some(_)) = (self.measure.warmup, &self.curve) {
             let problem = "a curve over capacities counts every access";
             return Err(Error::field("warmup", warmup, problem, "Leave the warm-up out, or the curve"));
         }
         self.workload.check(self.memory.capacity_bytes)
+    }
+
+    /// Fails where a sample cannot answer what is asked.
+    fn check_sample(&self, sample: &Sample) -> Result<(), Error> {
+        if !matches!(self.workload, Workload::File(_)) {
+            return Err(sample.of_a_model());
+        }
+        if self.bounds {
+            let problem = "bounds of a sample would prove nothing about the trace";
+            return Err(Error::field("bounds", "given", problem, "Leave the bounds out, or the sample"));
+        }
+        if let Some(interval) = self.measure.interval {
+            let problem = "an interval of the trace has too few accesses of the sample";
+            return Err(Error::field("interval", interval, problem, "Leave the intervals out, or the sample"));
+        }
+        if let Some(policy) = self.policies.iter().find(|policy| self.reads_scores_under(**policy)) {
+            let problem = "it reads scores of every access, and a sample has some of them";
+            return Err(Error::field("policies", policy.name(), problem, "Choose others, or leave the sample out"));
+        }
+        if !self.memory.pinned.is_empty() {
+            let problem = "a sample has some of the tensors that are pinned";
+            return Err(Error::field("pinned", "given", problem, "Leave the pins out, or the sample"));
+        }
+        Ok(())
     }
 
     /// Reads a recipe from JSON; `input` is named in the errors.

@@ -152,9 +152,7 @@ impl Finished {
         grid.check()?;
         let mut plan = self.plan.at(self.plan.recipe.memory.capacity_bytes)?;
         plan.details = Details::CURVES;
-        plan.recipe.curve = Some(grid.clone());
-        plan.curve = Some(plan.curves(grid));
-        plan.passes = plan.all_passes();
+        plan.set_curve(grid);
         Ok(Job::of(plan))
     }
 

@@ -27,6 +27,16 @@ impl Counter {
         Self { from, accesses, interval, before, last, end, intervals: Vec::new() }
     }
 
+    /// The first access that is counted.
+    pub(super) fn from(&self) -> usize {
+        self.from
+    }
+
+    /// Counting begins here, where `counts` have happened.
+    pub(super) fn begin(&mut self, counts: Counts) {
+        self.before = counts;
+    }
+
     /// Where counts have to be looked at next, behind access `at` and up to access `end`.
     pub(super) fn next(&self, at: usize, end: usize) -> usize {
         let from = if at < self.from { self.from } else { usize::MAX };

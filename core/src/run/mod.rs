@@ -8,6 +8,7 @@
 pub mod after;
 mod counter;
 mod pass;
+pub mod sampled;
 pub mod stream;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,6 +24,8 @@ use crate::explain::{Reuse, explain, headline};
 use crate::memory::{Costing, Stated};
 use crate::policy::{Admission, Knows, PolicyKind, PolicySpec, Setup};
 use crate::progress::{Flow, Progress};
+use crate::recipe::measure::Measure;
+use crate::recipe::sample::Sample;
 use crate::recipe::{Recipe, Workload};
 use crate::rules::Rules;
 use crate::score::{Scorer, Scores};
@@ -37,6 +40,7 @@ pub use after::{Finished, Order, Wanted};
 use counter::Counter;
 pub use pass::Answer;
 use pass::{Found, PACKINGS, Pass, REFERENCES, Running};
+use sampled::{Estimate, Sampled, Samples};
 
 /// Which parts of an [`Outcome`] are wanted, beside what the recipe asks for; the others stay empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,8 @@ pub struct Outcome {
     pub io_bound_bytes: u64,
     /// How misses fall as memory grows, where the recipe asks.
     pub curve: Option<Curves>,
+    /// How sure reports and curves are, where they are those of samples.
+    pub sampled: Option<Sampled>,
     /// Who made the eviction scores.
     pub scorer: Scorer,
     /// Parameters and bytes, where the workload is a model.
@@ -131,6 +137,8 @@ pub struct Plan {
     from: usize,
     interval: Option<usize>,
     curve: Option<CurveTasks>,
+    /// What stands for the whole trace, where the recipe says so.
+    samples: Option<Samples>,
     passes: Vec<Pass>,
 }
 
@@ -160,17 +168,56 @@ impl Plan {
             future: Arc::default(),
             orders: Default::default(),
             curve: None,
+            samples: None,
             passes: Vec::new(),
         };
+        if let Some(sample) = &recipe.measure.sample {
+            plan.sampled(sample)?;
+        }
         plan.curve = recipe.curve.as_ref().map(|grid| plan.curves(grid));
         plan.passes = plan.all_passes();
         Ok(plan)
+    }
+
+    /// Lets samples stand for the trace, where it has more objects than they would have.
+    fn sampled(&mut self, sample: &Sample) -> Result<(), Error> {
+        self.samples = Samples::new(sample, self)?;
+        if self.samples.is_some() {
+            // What a sample has no words and pictures for.
+            self.details = Details { runs: self.details.runs, ..Details::REPORTS };
+            self.buckets = Buckets::default();
+        } else {
+            let objects = self.trace.tensors().len();
+            let all = format!("The trace has {objects} objects, no more than a sample would have: all of it was run");
+            Arc::make_mut(&mut self.trace).warn(all);
+        }
+        Ok(())
+    }
+
+    /// The plan of sample number `at`.
+    fn sample(&self, at: usize) -> Result<&Self, Error> {
+        let missing = || Error::Internal("a plan without samples".into());
+        self.samples.as_ref().ok_or_else(missing)?.plan(at)
+    }
+
+    /// Asks for curves at the capacities of `grid`.
+    fn set_curve(&mut self, grid: &Grid) {
+        self.recipe.curve = Some(grid.clone());
+        self.curve = Some(self.curves(grid));
+        if let Some(samples) = &mut self.samples {
+            let capacities = grid.capacities(&self.trace);
+            samples.set_curve(&Grid { capacities, ..grid.clone() }, self.details);
+        }
+        self.passes = self.all_passes();
     }
 
     /// What there is to do for curves at the capacities of `grid`.
     fn curves(&self, grid: &Grid) -> CurveTasks {
         let Recipe { policies, memory, seed, bounds, .. } = &self.recipe;
         let (admission, rules) = (memory.mode(), Some(&*self.rules));
+        // Beside samples, LRU alone runs over the whole trace.
+        let lru = [PolicyKind::Lru.into()];
+        let policies = if self.samples.is_some() { &lru } else { &policies[..] };
         let question = Question { grid, policies, admission, rules, seed: *seed, bounds: *bounds };
         let scores = self.recipe.reads_scores().then(|| self.scores());
         CurveTasks::new(&self.trace, self.future(), scores, &question)
@@ -187,7 +234,10 @@ impl Plan {
     /// Another experiment on the trace of this one, without curves: `recipe` has the same workload, seed and part of the
     /// trace. The trace and what is known of it are shared.
     pub fn on_this_trace(&self, mut recipe: Recipe) -> Result<Self, Error> {
-        let of = |recipe: &Recipe| (recipe.seed, recipe.measure.requests, recipe.measure.ignore_size);
+        let of = |recipe: &Recipe| {
+            let Measure { requests, ignore_size, sample, .. } = recipe.measure;
+            (recipe.seed, requests, ignore_size, sample)
+        };
         if of(&recipe) != of(&self.recipe) || recipe.workload != self.recipe.workload {
             return Err(Error::Internal("a plan of another trace".into()));
         }
@@ -205,6 +255,7 @@ impl Plan {
         let accesses = self.accesses();
         let from = recipe.measure.begin(accesses)?;
         let random = matches!(recipe.workload, Workload::Synthetic(_));
+        let samples = self.samples.as_ref().map(|samples| samples.sharing(&recipe, &self.trace, from)).transpose()?;
         // The first plan makes the scores of all that want them by the same scorer.
         let scored = recipe.scorer == self.recipe.scorer;
         let mut plan = Self {
@@ -220,6 +271,7 @@ impl Plan {
             from,
             interval: recipe.measure.interval(accesses - from)?,
             curve: None,
+            samples,
             passes: Vec::new(),
             recipe,
         };
@@ -234,12 +286,21 @@ impl Plan {
     pub fn set_capacity(&mut self, capacity_bytes: u64) -> Result<(), Error> {
         self.recipe.memory.capacity_bytes = capacity_bytes;
         self.recipe.memory.check()?;
+        if let Some(samples) = &mut self.samples {
+            samples.set_capacity(capacity_bytes)?;
+        }
         self.rules.capacities(capacity_bytes).map(|_| ())
     }
 
     fn all_passes(&self) -> Vec<Pass> {
         let Self { recipe, details, .. } = self;
         let mut passes = Vec::new();
+        if let Some(samples) = &self.samples {
+            passes.extend(details.runs.then_some(Pass::Reference(PolicyKind::Lru)));
+            passes.extend((0..self.curve.as_ref().map_or(0, CurveTasks::tasks)).map(Pass::Curve));
+            passes.extend(samples.passes().map(|(sample, pass)| Pass::Sampled(sample, pass)));
+            return passes;
+        }
         if details.runs && recipe.reads_scores() && self.scores.get().is_none() {
             passes.push(Pass::Scores);
         }
@@ -328,6 +389,7 @@ impl Plan {
             Some(Pass::Policy(policy)) => policy.info().title,
             Some(Pass::Reference(_) | Pass::Lower | Pass::Packing(_)) => "bounds",
             Some(Pass::Curve(_)) => "capacity curve",
+            Some(Pass::Sampled(sample, pass)) => self.sample(*sample).map_or("samples", |plan| plan.title(*pass)),
             None => "charts",
         }
     }
@@ -410,6 +472,7 @@ impl Plan {
             Admission::Bypass => Some(Schedule { name: "nothing kept".into(), misses: nothing_kept, time_ms: None }),
         };
         let mut gathered = Gathered { counted, nothing_kept, ..Gathered::default() };
+        let mut of_samples = Vec::new();
         for Answer(found) in answers {
             match found {
                 Found::Scores => {}
@@ -421,7 +484,11 @@ impl Plan {
                 Found::Schedule(schedule) => gathered.schedules.push(schedule),
                 Found::Lower(found) => gathered.least = Some(found),
                 Found::Curve(answer) => gathered.curve.push(answer),
+                Found::Sampled(answer) => of_samples.push(*answer),
             }
+        }
+        if let Some(samples) = &self.samples {
+            samples.tell(self, of_samples, &mut gathered)?;
         }
         Ok(gathered)
     }
@@ -465,7 +532,14 @@ impl Plan {
             let mut runs = [run];
             let bounds = self.enclose(&gathered, &mut runs, &others);
             let [report] = runs;
-            Alone { scorer: report.policy.info().scored().then_some(scorer), report, bounds }
+            let sampled = gathered.sampled.as_ref();
+            Alone {
+                scorer: report.policy.info().scored().then_some(scorer),
+                estimate: sampled.and_then(|it| it.estimate(report.policy, report.capacity_bytes).cloned()),
+                warnings: sampled.map_or(Vec::new(), Sampled::about),
+                report,
+                bounds,
+            }
         };
         Ok(runs.into_iter().map(alone).collect())
     }
@@ -476,7 +550,7 @@ impl Plan {
         let mut runs = std::mem::take(&mut gathered.runs);
         let schedules = std::mem::take(&mut gathered.schedules);
         let bounds = self.enclose(&gathered, &mut runs, &schedules);
-        let Gathered { counted, timelines, curve, mut reuse, distances, .. } = gathered;
+        let Gathered { counted, timelines, curve, curves, sampled, mut reuse, distances, .. } = gathered;
         reuse.median_stack_distance_bytes = distances.quantile(0.5).unwrap_or(0);
         let validation = match &self.recipe.workload {
             Workload::Synthetic(s) if self.details.runs && self.recipe.measure.is_whole() => {
@@ -500,11 +574,18 @@ impl Plan {
             runs,
             bounds,
             io_bound_bytes: self.trace.least_bytes(),
-            curve: self.curve.as_ref().map(|tasks| tasks.finish(curve)).transpose()?,
+            curve: match curves {
+                Some(curves) => Some(curves),
+                None => self.curve.as_ref().map(|tasks| tasks.finish(curve)).transpose()?,
+            },
             scorer: self.scorer(),
             model: self.recipe.workload.model_facts()?,
             reuse,
-            warnings: self.trace.warnings().to_vec(),
+            warnings: {
+                let of_samples = sampled.as_ref().map_or(Vec::new(), Sampled::about);
+                self.trace.warnings().iter().cloned().chain(of_samples).collect()
+            },
+            sampled,
             validation,
             charts: Charts {
                 first_access: self.buckets.range.start as u64,
@@ -526,6 +607,9 @@ struct Gathered {
     runs: Vec<Report>,
     timelines: Vec<Timeline>,
     curve: Vec<CurveAnswer>,
+    /// Curves that samples tell, and how sure they are.
+    curves: Option<Curves>,
+    sampled: Option<Sampled>,
     least: Option<Least>,
     /// What competes with the runs: to bring nothing in, where that is allowed, and other schedules.
     nothing_kept: Option<Schedule>,
@@ -549,6 +633,10 @@ pub struct Alone {
     pub bounds: Option<Bounds>,
     /// Who made the eviction scores, where the policy reads them.
     pub scorer: Option<Scorer>,
+    /// How sure the report is, where it is that of samples.
+    pub estimate: Option<Estimate>,
+    /// What the reader should know of the run, beside the trace.
+    pub warnings: Vec<String>,
 }
 
 /// Gives each run how far it goes from LRU to the best schedule known.
@@ -655,239 +743,4 @@ pub fn run_to_end(mut job: Job, progress: &mut dyn Progress) -> Result<Outcome, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::progress::Unattended;
-    use crate::score::BuiltIn;
-    use crate::workload::synthetic::Synthetic;
-
-    fn synthetic() -> Recipe {
-        Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() }
-    }
-
-    #[test]
-    fn steps_of_any_size_give_the_same_outcome() {
-        let recipe = synthetic();
-        let whole = run(&recipe, &mut Unattended).unwrap();
-        for step in [1, 7, 1000] {
-            let mut job = Job::new(&recipe, None).unwrap();
-            let mut last = 0;
-            while !job.is_done() {
-                let (done, total, _) = job.progress();
-                assert!(done < total && (done == 0 || done > last));
-                last = done;
-                job.step(step).unwrap();
-            }
-            assert_eq!(job.finish().unwrap().0, whole);
-        }
-    }
-
-    #[test]
-    fn progress_can_cancel() {
-        struct Stop;
-        impl Progress for Stop {
-            fn report(&mut self, _: u64, _: u64, _: &str) -> Flow {
-                Flow::Cancel
-            }
-        }
-        assert_eq!(run(&synthetic(), &mut Stop).unwrap_err(), Error::Cancelled);
-    }
-
-    #[test]
-    fn records_by_access_and_by_score() {
-        let mut job = Job::new(&synthetic(), None).unwrap();
-        while !job.is_done() {
-            job.step(1 << 20).unwrap();
-        }
-        let (outcome, mut finished) = job.finish().unwrap();
-        let count = outcome.trace.accesses as usize;
-        let by = |order| Wanted { order, ..Wanted::default() };
-        let (total, all) = finished.records(&by(Order::Access), 0, count);
-        assert_eq!((total, all.len()), (count as u64, count));
-        assert!(all.iter().enumerate().all(|(i, (now, _))| *now == i as u64));
-        let (_, ranked) = finished.records(&by(Order::Score), 0, count);
-        assert!(ranked.windows(2).all(|w| w[0].1.eviction_score >= w[1].1.eviction_score));
-        assert_eq!(finished.records(&by(Order::Score), 3, 2).1, ranked[3..5]);
-        assert!(finished.records(&by(Order::Score), count, 5).1.is_empty());
-        // Those of a part, and those to tensors of a name, are picked from the same.
-        let name = all[0].1.tensor_id.clone();
-        let wanted = Wanted { part: Some((0, 50)), tensor: name.clone(), ..Wanted::default() };
-        let picked: Vec<_> = all[..50].iter().filter(|(_, row)| row.tensor_id.contains(&name)).cloned().collect();
-        assert_eq!(finished.records(&wanted, 0, count), (picked.len() as u64, picked));
-        for (now, record) in ranked {
-            assert_eq!(all[now as usize].1, record);
-        }
-    }
-
-    #[test]
-    fn scores_from_outside_are_used_and_counted() {
-        let recipe = Recipe { memory: crate::memory::Memory::default(), ..synthetic() };
-        let trace = || recipe.trace(None).unwrap();
-        let run_scored = |scores| run_to_end(Job::with_scores(&recipe, Some(trace()), Some(scores))?, &mut Unattended);
-        // Reasons are each scorer's own.
-        let misses = |outcome: &Outcome| outcome.runs.iter().map(|run| run.misses).collect::<Vec<_>>();
-        let own = BuiltIn::default().scores(&trace());
-        let same = Scores { scorer: Scorer::Local, ..own.clone() };
-        let outcome = run_scored(same).unwrap();
-        assert_eq!((outcome.scorer, own.scorer), (Scorer::Local, Scorer::Embedded));
-        assert_eq!(misses(&outcome), misses(&run(&recipe, &mut Unattended).unwrap()));
-
-        let opposite = Scores { values: own.values.iter().map(|s| 1.0 - s).collect(), scorer: Scorer::Remote };
-        let outcome = run_scored(opposite).unwrap();
-        assert_ne!(misses(&outcome), misses(&run(&recipe, &mut Unattended).unwrap()));
-
-        // By another scorer that the recipe names.
-        let named = Recipe { scorer: Some(BuiltIn::Heuristic), ..recipe.clone() };
-        let (named, given) = (run(&named, &mut Unattended).unwrap(), BuiltIn::Heuristic.scores(&trace()));
-        assert_eq!(named.scorer, Scorer::Heuristic);
-        assert_eq!(named.runs, run_scored(given).unwrap().runs);
-
-        let few = Scores { values: own.values.iter().copied().take(3).collect(), scorer: Scorer::Local };
-        let error = run_scored(few).unwrap_err();
-        assert!(error.to_string().contains("3 scores for"), "{error}");
-    }
-
-    #[test]
-    fn a_file_recipe_without_its_file_says_so() {
-        let json = br#"{"workload":{"file":{"name":"x.csv"}}}"#;
-        let recipe = Recipe::from_json("r", json).unwrap();
-        assert!(run(&recipe, &mut Unattended).unwrap_err().to_string().contains("Give the file along"));
-    }
-
-    /// What is not asked for is empty, and what is asked for is the same with less around it, in any order of passes.
-    #[test]
-    fn parts_alone_are_the_same_as_in_the_whole() {
-        let mut recipe = synthetic();
-        recipe.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
-        recipe.memory.capacity_bytes = 32_000_000;
-        recipe.curve = Some(crate::curve::Grid { points: 4, capacities: Vec::new() });
-        for cost in [crate::memory::Cost::Prototype, crate::memory::Cost::Physical(Default::default())] {
-            recipe.memory.cost = cost;
-            let whole = run(&recipe, &mut Unattended).unwrap();
-            for runs in [false, true] {
-                for explanation in [false, true] {
-                    for reasons in [false, true] {
-                        for charts in [false, true] {
-                            let details = Details { runs, explanation, reasons, charts };
-                            let plan = Plan::new(&recipe, None, None, details).unwrap();
-                            let mut answers: Vec<(usize, Answer)> = (0..plan.passes())
-                                .rev()
-                                .map(|pass| (pass, plan.run(pass, &mut Unattended).unwrap()))
-                                .collect();
-                            answers.reverse();
-                            let (part, _) =
-                                plan.finish(answers.into_iter().map(|(_, answer)| answer).collect()).unwrap();
-                            let mut wanted = whole.clone();
-                            if !runs {
-                                (wanted.runs, wanted.bounds, wanted.validation) = (Vec::new(), None, None);
-                                wanted.charts.timelines.clear();
-                            }
-                            if !charts {
-                                wanted.charts.timelines.clear();
-                                wanted.charts.groupings.clear();
-                                wanted.charts.accesses_per_column = 0;
-                            }
-                            if !reasons {
-                                wanted.runs.iter_mut().for_each(|run| run.why = None);
-                            }
-                            if !explanation {
-                                (wanted.reuse, wanted.explanation) = (Reuse::default(), Vec::new());
-                                wanted.headline = String::new();
-                            } else if !runs {
-                                wanted.explanation = part.explanation.clone();
-                                wanted.headline = part.headline.clone();
-                            }
-                            assert_eq!(part, wanted, "{details:?}");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// What is counted is what the whole run has more than a run of the warm-up alone, whatever the steps, on a device or
-    /// not, with charts or without.
-    #[test]
-    fn counting_begins_behind_the_warm_up() {
-        use crate::memory::{Cost, Physical};
-        use crate::recipe::measure::{Amount, Measure};
-
-        for cost in [Cost::Prototype, Cost::Physical(Physical::default())] {
-            let mut whole = synthetic();
-            whole.memory = crate::memory::Memory { cost, ..crate::memory::Memory::new(32_000_000) };
-            whole.policies = crate::policy::POLICIES.iter().map(|policy| policy.kind.into()).collect();
-            let with = |measure: Measure| Recipe { measure, ..whole.clone() };
-            let first = with(Measure { requests: Some(20), ..Measure::default() });
-            let counted = with(Measure { warmup: Some(Amount::Accesses(20)), interval: Some(7), ..Measure::default() });
-            let [whole, first] = [&whole, &first].map(|recipe| run(recipe, &mut Unattended).unwrap().runs);
-            let known = run(&counted, &mut Unattended).unwrap();
-            for ((whole, first), counted) in whole.iter().zip(&first).zip(&known.runs) {
-                // A policy that draws by chance, or knows the future, does so alike in both.
-                if counted.policy.info().knows == Knows::Past {
-                    assert_eq!(whole.misses - first.misses, counted.misses, "{}", counted.policy.name());
-                    assert_eq!(whole.hit_bytes - first.hit_bytes, counted.hit_bytes);
-                    assert_eq!(whole.evictions - first.evictions, counted.evictions);
-                }
-                assert_eq!(counted.accesses, whole.accesses - 20);
-                let sum = |figure: fn(&crate::sim::Interval) -> u64| counted.intervals.iter().map(figure).sum::<u64>();
-                assert_eq!((sum(|i| i.accesses), sum(|i| i.misses)), (counted.accesses, counted.misses));
-                assert_eq!(sum(|i| i.miss_bytes), counted.miss_bytes);
-                let ends: Vec<u64> = counted.intervals.iter().map(|interval| interval.end).collect();
-                assert!(ends.windows(2).all(|two| two[1] - two[0] <= 7) && ends.last() == Some(&whole.accesses));
-                if let (Some(all), Some(part)) = (&whole.physical, &counted.physical) {
-                    assert!(part.total_ms <= all.total_ms && part.stall_ms > -1e-9, "{part:?}");
-                    assert_eq!(part.dram_read_bytes, counted.miss_bytes);
-                }
-            }
-            let bounds = known.bounds.clone().unwrap();
-            assert!(bounds.misses.lower <= bounds.misses.upper);
-            let least = known.runs.iter().map(|run| run.misses).min();
-            assert!(least >= Some(bounds.misses.upper));
-            let time = bounds.time_ms.unwrap();
-            assert!(time.lower <= time.upper);
-            for step in [1, 13] {
-                let mut job = Job::new(&counted, None).unwrap();
-                while !job.is_done() {
-                    job.step(step).unwrap();
-                }
-                assert_eq!(job.finish().unwrap().0, known);
-            }
-        }
-    }
-
-    /// A plan at another capacity is the plan of a recipe with that capacity.
-    #[test]
-    fn plans_at_other_capacities_are_those_of_their_recipes() {
-        let recipe = Recipe {
-            policies: PolicySpec::plain([PolicyKind::Lru, PolicyKind::Belady, PolicyKind::Ml]),
-            ..synthetic()
-        };
-        let base = Plan::new(&recipe, None, None, Details::ALL).unwrap();
-        for capacity in [1, 40_000_000, 1 << 40] {
-            let mut alone = recipe.clone();
-            alone.memory.capacity_bytes = capacity;
-            let shared = run_to_end(Job::of(base.at(capacity).unwrap()), &mut Unattended).unwrap();
-            assert_eq!(shared, run(&alone, &mut Unattended).unwrap());
-        }
-        assert_eq!(base.at(0).unwrap_err().field_name(), Some("capacity_bytes"));
-    }
-
-    #[test]
-    fn every_pass_tells_its_end() {
-        struct Last(u64, u64);
-        impl Progress for Last {
-            fn report(&mut self, done: u64, total: u64, _: &str) -> Flow {
-                assert!(done <= total && done >= self.0);
-                (self.0, self.1) = (done, total);
-                Flow::Continue
-            }
-        }
-        let recipe = Recipe { curve: Some(crate::curve::Grid { points: 3, capacities: Vec::new() }), ..synthetic() };
-        let plan = Plan::new(&recipe, None, None, Details::ALL).unwrap();
-        for pass in 0..plan.passes() {
-            let mut last = Last(0, 1);
-            plan.run(pass, &mut last).unwrap();
-            assert_eq!(last.0, last.1, "{}", plan.title(pass));
-        }
-    }
-}
+mod tests;

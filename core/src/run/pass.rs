@@ -31,6 +31,8 @@ pub(super) enum Pass {
     Packing(usize),
     /// A task of the curves.
     Curve(usize),
+    /// A pass of a sample: the number of the sample and of its pass.
+    Sampled(usize, usize),
 }
 
 /// The names of the orders in which reuses are packed.
@@ -52,6 +54,7 @@ pub(super) enum Found {
     Schedule(Schedule),
     Lower(Least),
     Curve(curve::CurveAnswer),
+    Sampled(Box<Answer>),
 }
 
 /// A pass under way.
@@ -63,6 +66,7 @@ pub(super) enum Running {
     Lower(Option<Least>),
     Packing { name: &'static str, packing: Packing },
     Curve { task: usize, answer: Option<curve::CurveAnswer> },
+    Sampled { sample: usize, running: Box<Running> },
 }
 
 /// Stack distances so far.
@@ -117,6 +121,10 @@ impl Running {
                 Self::Packing { name, packing }
             }
             Pass::Curve(task) => Self::Curve { task, answer: None },
+            Pass::Sampled(sample, pass) => {
+                let running = Box::new(Self::start(plan.sample(sample)?, pass)?);
+                Self::Sampled { sample, running }
+            }
         })
     }
 
@@ -167,6 +175,14 @@ impl Running {
                 *answer = plan.curve.as_ref().map(|curve| curve.run(*task)).transpose()?;
                 return Ok(true);
             }
+            Self::Sampled { sample, running } => {
+                let sample = plan.sample(*sample)?;
+                // As far through the sample as through the whole.
+                let at = |access: usize| {
+                    (access as u128 * sample.accesses() as u128 / plan.accesses().max(1) as u128) as usize
+                };
+                return running.step(sample, at(start), at(end));
+            }
         }
         Ok(end == plan.accesses())
     }
@@ -192,6 +208,7 @@ impl Running {
                 Found::Schedule(Schedule { name: name.into(), misses: packing.misses(), time_ms: None })
             }
             Self::Curve { answer, .. } => Found::Curve(answer.ok_or_else(unfinished)?),
+            Self::Sampled { sample, running } => Found::Sampled(Box::new(running.finish(plan.sample(sample)?)?)),
         }))
     }
 }

@@ -305,6 +305,7 @@ fn of_trace(recipe: &Recipe, file: Option<Digest>) -> Result<TraceKey, Error> {
         recipe.seed,
         recipe.measure.requests,
         recipe.measure.ignore_size,
+        recipe.measure.sample,
         follows.then_some(recipe.memory.capacity_bytes),
     );
     let text = serde_json::to_string(&decides).map_err(|error| Error::Internal(error.to_string()))?;

@@ -11,6 +11,7 @@ use crate::policy::{PolicyKind, PolicySpec};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::run::Alone;
+use crate::run::sampled::Estimate;
 use crate::score::Scorer;
 use crate::sim::Report;
 use crate::trace::Summary;
@@ -45,8 +46,10 @@ pub struct Found {
     pub trace: Summary,
     /// Bytes that the operators of a model load at least; 0 where nothing is known of them.
     pub io_bound_bytes: u64,
-    /// What the reader should know about the trace.
+    /// What the reader should know about the trace and the run.
     pub warnings: Vec<String>,
+    /// How sure the report is, where it is that of samples.
+    pub estimate: Option<Estimate>,
 }
 
 impl Row {
@@ -110,13 +113,14 @@ impl Todo {
 
 fn run(shared: &Shared, recipe: Recipe, progress: &mut dyn Progress) -> Result<Vec<Found>, Error> {
     let trace = shared.trace();
-    let found = shared.run(recipe, progress)?.into_iter().map(|Alone { report, bounds, scorer }| Found {
+    let found = |Alone { report, bounds, scorer, estimate, warnings }: Alone| Found {
         report,
         bounds,
         scorer,
         trace: trace.summary(),
         io_bound_bytes: trace.least_bytes(),
-        warnings: trace.warnings().to_vec(),
-    });
-    Ok(found.collect())
+        warnings: trace.warnings().iter().cloned().chain(warnings).collect(),
+        estimate,
+    };
+    Ok(shared.run(recipe, progress)?.into_iter().map(found).collect())
 }

@@ -8,6 +8,7 @@ use super::row::{Found, Row};
 use crate::bound::Bounds;
 use crate::error::Error;
 use crate::recipe::Recipe;
+use crate::run::sampled::Estimate;
 use crate::sim::timing::{Timed, Tokens};
 
 /// A column of the table.
@@ -65,6 +66,10 @@ fn tokens(row: &Row) -> Option<&Tokens> {
     timed(row)?.tokens.as_ref()
 }
 
+fn estimate(row: &Row) -> Option<&Estimate> {
+    found(row)?.estimate.as_ref()
+}
+
 fn bounds(row: &Row) -> Option<&Bounds> {
     found(row)?.bounds.as_ref()
 }
@@ -76,7 +81,7 @@ fn recipe(row: &Row) -> Option<&Recipe> {
 /// The columns before the axes, and those behind them. The names are those of the JSON and the CSV of `accel simulate`;
 /// those of bounds say so.
 const BEFORE: [(&str, Of); 1] = [("key", Of::Text(|row| Some(row.key.to_string())))];
-const BEHIND: [(&str, Of); 54] = [
+const BEHIND: [(&str, Of); 58] = [
     ("policy", Of::Text(|row| Some(row.policy()?.name()))),
     ("capacity_bytes", Of::Whole(|row| Some(recipe(row)?.memory.capacity_bytes))),
     ("seed", Of::Whole(|row| Some(recipe(row)?.seed))),
@@ -90,6 +95,10 @@ const BEHIND: [(&str, Of); 54] = [
     ("miss_ratio", Of::Number(|row| Some(1.0 - found(row)?.report.hit_ratio()))),
     ("byte_hit_ratio", Of::Number(|row| Some(found(row)?.report.byte_hit_ratio()))),
     ("byte_miss_ratio", Of::Number(|row| Some(1.0 - found(row)?.report.byte_hit_ratio()))),
+    ("miss_ratio_low", Of::Number(|row| Some(estimate(row)?.miss_ratio.low))),
+    ("miss_ratio_high", Of::Number(|row| Some(estimate(row)?.miss_ratio.high))),
+    ("byte_miss_ratio_low", Of::Number(|row| Some(estimate(row)?.byte_miss_ratio.low))),
+    ("byte_miss_ratio_high", Of::Number(|row| Some(estimate(row)?.byte_miss_ratio.high))),
     ("gap_closed", maybe!(gap_closed)),
     ("byte_gap_closed", maybe!(byte_gap_closed)),
     ("hit_bytes", count!(hit_bytes)),
@@ -174,6 +183,15 @@ pub(super) fn axis_names(fields: &[&str]) -> Vec<Option<String>> {
         Some((1..=parts).find(alone).map_or_else(|| (*pointer).to_owned(), |parts| end(pointer, parts)))
     };
     fields.iter().map(name).collect()
+}
+
+/// The names of the columns that vary from cell to cell, in the order of the axes.
+pub fn axis_columns(cells: &Cells) -> Vec<String> {
+    let fields: Vec<&str> = cells.fields().map(|(pointer, _)| pointer).collect();
+    // A column of every table is named by the end of its pointer.
+    let held = |pointer: &str| pointer.rsplit('/').next().unwrap_or_default().to_owned();
+    let names = fields.iter().zip(axis_names(&fields)).filter(|(pointer, _)| **pointer != WHOLE);
+    names.map(|(pointer, name)| name.unwrap_or_else(|| held(pointer))).collect()
 }
 
 /// The column of an axis has the type of all its values.

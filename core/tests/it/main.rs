@@ -10,5 +10,6 @@ mod gguf;
 mod libcachesim;
 mod model_files;
 mod models;
+mod sampled;
 mod serving;
 mod tiling;

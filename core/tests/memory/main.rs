@@ -10,6 +10,7 @@ mod execution_traces;
 mod import;
 mod mutations;
 mod run;
+mod stream;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

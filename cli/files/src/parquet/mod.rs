@@ -5,11 +5,12 @@
 
 mod column;
 mod labels;
+mod stream;
 mod whole;
 mod write;
 
 use accel_core::error::{Error, Place};
-use accel_core::import::cache_csv::{self, Columns, FromRequests, Request};
+use accel_core::import::cache_csv::{self, Columns, FromRequests, Request, Requests as _};
 use accel_core::import::prototype_csv::{self, FromRecords, Record};
 use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
@@ -19,6 +20,7 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 pub use labels::Labels;
+pub use stream::{Batch, requests};
 pub use write::write;
 
 /// The name of the format on the command line.
@@ -195,6 +197,11 @@ impl Table {
 }
 
 fn damaged(name: &str, place: Place, error: &ParquetError) -> anyhow::Error {
+    if error.to_string().contains("Disabled feature") {
+        let problem = "it is packed with Brotli, which is not read here";
+        let cure = "Write it with zstd or snappy, or read it with the command line";
+        return Error::input(name, place, problem, cure).into();
+    }
     Error::input(name, place, error.to_string(), "Check that it is a Parquet file and not damaged, or write it again")
         .into()
 }

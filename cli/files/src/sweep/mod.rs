@@ -16,7 +16,7 @@ pub use run::{Job, Tally, dry_run, rows, run};
 
 /// Reads a sweep from a file of JSON, TOML or YAML, as its name ends; - for JSON on standard input.
 pub fn read(path: &Path) -> anyhow::Result<Sweep> {
-    let name = crate::trace::name(path);
+    let name = crate::pieces::name(path);
     let text = match path == Path::new("-") {
         true => std::io::read_to_string(std::io::stdin()),
         false => std::fs::read_to_string(path),

@@ -19,8 +19,8 @@ use crate::policy::{Admission, PolicyKind, PolicySpec, Setup};
 use crate::rules::Rules;
 use crate::score::Scores;
 use crate::sim::simulate;
-use crate::trace::Trace;
 use crate::trace::reuse::Future;
+use crate::trace::{Summary, Trace};
 use lru::LruCurve;
 
 /// The most points a curve has.
@@ -56,14 +56,19 @@ impl Grid {
     }
 
     /// The capacities for `trace`, rising and distinct.
+    pub fn capacities(&self, trace: &Trace) -> Vec<u64> {
+        let smallest = trace.tensors().iter().map(|t| t.bytes).min().unwrap_or(1);
+        self.capacities_of(trace.summary().unique_bytes, smallest)
+    }
+
+    /// The capacities where all tensors have `unique_bytes` and the smallest of them has `smallest`.
     ///
     /// A grid of its own reaches from 1/1024 of the bytes of all tensors (or the smallest of them) to all of them:
     /// below, hardly anything hits, and above, nothing changes.
-    pub fn capacities(&self, trace: &Trace) -> Vec<u64> {
+    pub fn capacities_of(&self, unique_bytes: u64, smallest: u64) -> Vec<u64> {
         let mut capacities = self.capacities.clone();
         if capacities.is_empty() {
-            let most = trace.summary().unique_bytes.max(1);
-            let smallest = trace.tensors().iter().map(|t| t.bytes).min().unwrap_or(1);
+            let most = unique_bytes.max(1);
             let least = (most / 1024).max(smallest).clamp(1, most);
             let ratio = most as f64 / least as f64;
             let steps = self.points.max(2) - 1;
@@ -198,7 +203,7 @@ pub struct CurveTasks {
     rules: Option<Rules>,
     seed: u64,
     policies: Vec<PolicySpec>,
-    capacities: Vec<u64>,
+    measured: Measured,
     largest: u64,
     /// Whether LRU's curve follows from stack distances.
     stacked: bool,
@@ -242,7 +247,7 @@ impl CurveTasks {
             rules: rules.cloned(),
             seed,
             policies: policies.to_vec(),
-            capacities,
+            measured: Measured::new(trace.summary(), capacities),
             largest,
             stacked,
             bounds,
@@ -317,24 +322,11 @@ impl CurveTasks {
         }))
     }
 
-    fn point(&self, capacity_bytes: u64, misses: Misses) -> CurvePoint {
-        let total = self.trace.summary();
-        CurvePoint {
-            capacity_bytes,
-            miss_ratio: misses.objects as f64 / total.accesses.max(1) as f64,
-            byte_miss_ratio: misses.bytes as f64 / total.requested_bytes.max(1) as f64,
-        }
-    }
-
-    fn points(&self, misses: impl IntoIterator<Item = Misses>) -> Vec<CurvePoint> {
-        self.capacities.iter().zip(misses).map(|(c, m)| self.point(*c, m)).collect()
-    }
-
     /// Puts the answers of all tasks, in their order, together.
     pub fn finish(&self, answers: Vec<CurveAnswer>) -> Result<Curves, Error> {
         let mut answers = answers.into_iter();
-        let n = self.capacities.len();
-        let below_largest = self.capacities.partition_point(|c| *c < self.largest);
+        let n = self.measured.capacities.len();
+        let below_largest = self.measured.capacities.partition_point(|c| *c < self.largest);
         let mut curves = Vec::new();
         for &policy in &self.policies {
             curves.push(if policy == PolicyKind::Lru && self.stacked {
@@ -342,12 +334,12 @@ impl CurveTasks {
                 let Some(CurveAnswer::Lru(exact)) = answers.next() else { return Err(incomplete()) };
                 self.lru(below, exact)
             } else {
-                self.of_the_grid(policy, misses(&mut answers, n)?)
+                self.measured.of_the_grid(policy, misses(&mut answers, n)?)
             });
         }
         let bounds = if self.bounds {
-            let lower = self.points(misses(&mut answers, n)?);
-            let upper = self.points(misses(&mut answers, n)?);
+            let lower = self.measured.points(misses(&mut answers, n)?);
+            let upper = self.measured.points(misses(&mut answers, n)?);
             Some(CurveBounds { admission: self.admission, lower, upper })
         } else {
             None
@@ -361,8 +353,8 @@ impl CurveTasks {
         let last = exact.steps().last().unwrap_or((0, accesses));
         let line = Line { first: (0, accesses), last };
         LruAnswer {
-            misses: self.capacities.iter().filter_map(|c| exact.misses(*c)).collect(),
-            smallest: SHARES.iter().map(|share| exact.smallest_capacity(self.hits(*share))).collect(),
+            misses: self.measured.capacities.iter().filter_map(|c| exact.misses(*c)).collect(),
+            smallest: SHARES.iter().map(|share| exact.smallest_capacity(self.measured.hits(*share))).collect(),
             knee: exact.steps().fold(Bend::default(), |bend, point| line.farther(bend, point)),
             line,
         }
@@ -370,11 +362,44 @@ impl CurveTasks {
 
     /// Exact from the largest tensor on; `below` it, as measured.
     fn lru(&self, below: Vec<Misses>, exact: LruAnswer) -> Curve {
-        let knee = self.measured(&below).fold(exact.knee, |bend, point| exact.line.farther(bend, point));
+        let knee = self.measured.measured(&below).fold(exact.knee, |bend, point| exact.line.farther(bend, point));
         let smallest = SHARES.iter().zip(exact.smallest);
-        let smallest = smallest.map(|(share, exact)| self.smallest(*share, &below).or(exact)).collect();
+        let smallest = smallest.map(|(share, exact)| self.measured.smallest(*share, &below).or(exact)).collect();
         let misses = below.into_iter().chain(exact.misses);
-        self.curve(PolicyKind::Lru.into(), misses, knee, smallest, Some(self.largest))
+        self.measured.curve(PolicyKind::Lru.into(), misses, knee, smallest, Some(self.largest))
+    }
+}
+
+/// What curves are measured in: a trace and the capacities of a grid.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    total: Summary,
+    capacities: Vec<u64>,
+}
+
+impl Measured {
+    /// A trace of this size in memories of these capacities, which rise.
+    pub fn new(total: Summary, capacities: Vec<u64>) -> Self {
+        Self { total, capacities }
+    }
+
+    /// The curves of policies from their misses at each capacity.
+    pub fn curves(&self, misses: impl IntoIterator<Item = (PolicySpec, Vec<Misses>)>) -> Curves {
+        let curves = misses.into_iter().map(|(policy, misses)| self.of_the_grid(policy, misses)).collect();
+        Curves { curves, bounds: None }
+    }
+
+    fn point(&self, capacity_bytes: u64, misses: Misses) -> CurvePoint {
+        let total = self.total;
+        CurvePoint {
+            capacity_bytes,
+            miss_ratio: misses.objects as f64 / total.accesses.max(1) as f64,
+            byte_miss_ratio: misses.bytes as f64 / total.requested_bytes.max(1) as f64,
+        }
+    }
+
+    fn points(&self, misses: impl IntoIterator<Item = Misses>) -> Vec<CurvePoint> {
+        self.capacities.iter().zip(misses).map(|(c, m)| self.point(*c, m)).collect()
     }
 
     /// As measured at every capacity of the grid.
@@ -414,12 +439,12 @@ impl CurveTasks {
 
     /// The hits that make up a share of all that are possible.
     fn hits(&self, share: f64) -> u64 {
-        (share * (self.trace.accesses().len() - self.trace.tensors().len()) as f64).ceil() as u64
+        (share * (self.total.accesses - self.total.tensors) as f64).ceil() as u64
     }
 
     /// The smallest measured capacity that gives a share of the hits.
     fn smallest(&self, share: f64, misses: &[Misses]) -> Option<u64> {
-        let most = self.trace.accesses().len() as u64 - self.hits(share);
+        let most = self.total.accesses - self.hits(share);
         self.measured(misses).find(|(_, misses)| *misses <= most).map(|(capacity, _)| capacity)
     }
 }

@@ -1,10 +1,49 @@
-//! The beginning of a trace, and a trace whose sizes do not count.
+//! The beginning of a trace, the uses of some of its tensors, and a trace whose sizes do not count.
 
 use std::sync::Arc;
 
-use super::{NO_PARENT, Tensor, Trace};
+use super::{Mark, NO_PARENT, Resize, Tensor, Trace};
+
+/// The number of a tensor that is left out of a [part](Trace::only).
+pub const LEFT_OUT: u32 = u32::MAX;
 
 impl Trace {
+    /// The accesses to some of the tensors: `numbers` has the new number of each, rising from 0, or [`LEFT_OUT`].
+    ///
+    /// Ages and marks keep their place among the accesses that stay. A tensor whose parent is left out continues none.
+    pub fn only(&self, numbers: &[u32]) -> Self {
+        fn column<T: Copy>(kept: &[usize], all: &[T]) -> Vec<T> {
+            kept.iter().filter_map(|access| all.get(*access).copied()).collect()
+        }
+        let number = |access: usize| numbers[self.accesses[access] as usize];
+        let stays = |access: &usize| number(*access) != LEFT_OUT;
+        let kept: Vec<usize> = (0..self.accesses.len()).filter(stays).collect();
+        let rank = |access: u64| kept.partition_point(|kept| (*kept as u64) < access) as u64;
+        let of_tensors = |tensor: &usize| numbers[*tensor] != LEFT_OUT;
+        let tensors = (0..self.tensors.len()).filter(of_tensors).map(|tensor| self.tensors[tensor].clone()).collect();
+        let parent = |parent: u32| numbers.get(parent as usize).copied().unwrap_or(NO_PARENT);
+        let parents: Vec<u32> =
+            (0..self.parents.len()).filter(of_tensors).map(|tensor| parent(self.parents[tensor])).collect();
+        let resizes = self.resizes.iter().filter(|resize| stays(&(resize.at as usize)));
+        let mut part = Self {
+            tensors,
+            accesses: Arc::new(kept.iter().map(|access| number(*access)).collect()),
+            resizes: resizes.map(|resize| Resize { at: rank(resize.at), ..*resize }).collect(),
+            deadlines: column(&kept, &self.deadlines).into_iter().map(|until| rank(until.into()) as u32).collect(),
+            parents: if parents.iter().all(|parent| *parent == NO_PARENT) { Vec::new() } else { parents },
+            ops: column(&kept, &self.ops),
+            modes: column(&kept, &self.modes),
+            flops: column(&kept, &self.flops),
+            marks: self.marks.iter().map(|mark| Mark { at: rank(mark.at), ..mark.clone() }).collect(),
+            model_type: self.model_type.clone(),
+            warnings: self.warnings.clone(),
+            timed: self.timed,
+            ..Self::default()
+        };
+        part.sum_up();
+        part
+    }
+
     /// The first `accesses` of the trace, with the tensors that they use; all of it where it has no more.
     pub fn first(mut self, accesses: usize) -> Self {
         if accesses >= self.accesses.len() {
@@ -60,9 +99,31 @@ impl Trace {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::trace::testing::{sized, tree};
+    use super::LEFT_OUT;
+    use crate::trace::testing::{expiring, sized, tree};
 
     proptest! {
+        /// The uses of some tensors are a trace of those uses.
+        #[test]
+        fn the_uses_of_some_tensors_are_a_trace_of_them(
+            uses in prop::collection::vec((0u32..9, 0u64..100), 1..60),
+            keep in prop::collection::vec(any::<bool>(), 9),
+            steady: bool,
+        ) {
+            let trace = tree(&uses, steady, &[]);
+            let keeps = |name: &str| keep[name.parse::<usize>().unwrap()];
+            let mut next = 0..;
+            let number = |name: &str| if keeps(name) { next.next().unwrap() } else { LEFT_OUT };
+            let numbers: Vec<u32> = trace.tensors().iter().map(|tensor| tensor.name.as_str()).map(number).collect();
+            let kept: Vec<(u32, u64)> = uses.iter().copied().filter(|(tensor, _)| keep[*tensor as usize]).collect();
+            prop_assume!(!kept.is_empty());
+            prop_assert_eq!(trace.only(&numbers), tree(&kept, steady, &[]));
+            // Too old from the next access on: from the next one that is left.
+            let deadlines: Vec<u32> = (1..=uses.len() as u32).collect();
+            let aged = expiring(trace, &deadlines).only(&numbers);
+            prop_assert_eq!(aged.whole().deadlines, &(1..=kept.len() as u32).collect::<Vec<_>>()[..]);
+        }
+
         #[test]
         fn the_first_accesses_are_those_of_a_trace_made_of_them(
             uses in prop::collection::vec((0u32..9, 0u64..100), 1..60),
