@@ -162,6 +162,7 @@ fn print_features(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
         ("load_ops", features.load_ops.text()),
         ("store_ops", features.store_ops.text()),
         ("flops", features.flops.text()),
+        ("int_ops", features.int_ops.text()),
         ("mem_bytes", features.mem_bytes.text()),
     ];
     let row = |(name, count): (&str, String)| {

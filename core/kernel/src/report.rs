@@ -227,8 +227,19 @@ pub struct Features {
     pub store_ops: Count,
     /// Floating-point operations.
     pub flops: Count,
+    /// Operations on elements that are integers; left out where there are none, as the prototype has no such key.
+    #[serde(default = "none", skip_serializing_if = "is_none")]
+    pub int_ops: Count,
     /// Bytes that loads and stores move between registers and the nearest memory.
     pub mem_bytes: Count,
+}
+
+fn none() -> Count {
+    Count::Whole(0)
+}
+
+fn is_none(count: &Count) -> bool {
+    *count == none()
 }
 
 /// A cache and what happens in it: fully associative, LRU, seeing every access.

@@ -134,6 +134,7 @@ fn counts(program: &Program) -> Counts {
         load_ops: sum(1),
         store_ops: sum(2),
         flops: sum(3),
+        int_ops: Quantity { count: Count::Whole(0), form: String::new() },
         mem_bytes: sum(4),
         nodes: out.iter().map(node).collect(),
         assumptions: Vec::new(),
@@ -346,15 +347,11 @@ fn libraries_run_at_their_own_efficiency() {
     }];
     for opt in OPTS {
         let cost = cost(&program, &counts(&program), &misses, &target("h100-sxm", None), opt);
-        // 0.14 ms at the peak of 989 TFLOP/s; two thirds of it are expected; a launch takes 5 to 20 us.
-        assert!((cost.ms[0] - (flops / 989e9 + 0.005)).abs() < 1e-9);
-        assert!((cost.ms[1] - (flops / 989e9 / 0.67 + 0.010)).abs() < 1e-9);
-        assert!(cost.ms[2] > flops / 989e9 / 0.45 + 0.020);
-        assert!(
-            cost.bottleneck.starts_with("Compute-bound: arithmetic takes 207.41 µs of 217.41 µs"),
-            "{}",
-            cost.bottleneck
-        );
+        // 0.139 ms at the peak of 989 TFLOP/s; measured: 765 TFLOP/s for 4096 x 4096 x 2048 (XLA's table).
+        let point = cost.ms[1];
+        assert!(flops / 989e9 < point && (flops / point / 1e9 / 765.0 - 1.0).abs() < 0.1, "{point}");
+        assert!(cost.ms[0] < point && point < cost.ms[2]);
+        assert!(cost.bottleneck.starts_with("Compute-bound: arithmetic takes"), "{}", cost.bottleneck);
         assert_eq!(cost.roofline.peak_gflop_s, Some(989e3));
     }
 }

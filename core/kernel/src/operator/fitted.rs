@@ -25,14 +25,7 @@ pub(super) const FIT: Fit = Fit {
         burst: 0.3465,
         burst_ms: 6.7245,
     },
-    norm: NormFit {
-        start: 0.0424,
-        row: 320.9268,
-        element: 0.89,
-        again: 1.1411,
-        cache: 0.5522,
-        overlap: 7.9989,
-    },
+    norm: NormFit { start: 0.0424, row: 320.9268, element: 0.89, again: 1.1411, cache: 0.5522, overlap: 7.9989 },
     softmax: SoftmaxFit {
         start: 0.0173,
         warp_more: 0.0978,
@@ -44,11 +37,7 @@ pub(super) const FIT: Fit = Fit {
         cache: 1.9082,
         overlap: 1.3285,
     },
-    tensor: TensorFit {
-        efficiency: [0.8853, 0.7038],
-        prologue: [63.5829, 0.0001],
-        start: [0.0053, 0.009],
-    },
+    tensor: TensorFit { efficiency: [0.8853, 0.7038], prologue: [63.5829, 0.0001], start: [0.0053, 0.009] },
 };
 
 /// What was measured on single devices, as shares of their figures and of the times of the formulas.
@@ -69,22 +58,8 @@ pub(super) const MEASURED: &[Measured] = &[
         softmax: None,
         norm: None,
     },
-    Measured {
-        device: "h100-sxm",
-        stream: None,
-        linear: Some(0.7552),
-        bmm: Some(0.7863),
-        softmax: None,
-        norm: None,
-    },
-    Measured {
-        device: "l4",
-        stream: Some(0.8165),
-        linear: Some(0.2873),
-        bmm: Some(0.2598),
-        softmax: None,
-        norm: None,
-    },
+    Measured { device: "h100-sxm", stream: None, linear: Some(0.7552), bmm: Some(0.7863), softmax: None, norm: None },
+    Measured { device: "l4", stream: Some(0.8165), linear: Some(0.2873), bmm: Some(0.2598), softmax: None, norm: None },
     Measured {
         device: "p100-pcie",
         stream: Some(0.7496),
