@@ -94,6 +94,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         parts: cost.parts,
         roofline: cost.roofline,
         lines: cost.lines,
+        operators: cost.operators,
+        advice: cost.advice,
     })
 }
 
@@ -307,6 +309,35 @@ mod tests {
         let loops = on("a100-80", code, &[], OptLevel::O2);
         let library = ms("def f(a, b):\n    return a @ b", &["a: f32[1024, 1024]", "b: f32[1024, 1024]"]);
         assert!(loops.latency_ms > 2.0 * library, "{} {library}", loops.latency_ms);
+    }
+
+    #[test]
+    fn advice_prices_the_changes() {
+        let code = "def f(x, w, b):\n    return np.maximum(F.linear(x, w) + b, 0.0)";
+        let shapes = ["x: f32[4096, 1024]", "w: f32[1024, 1024]", "b: f32[1024]"];
+        let report = on("a100-80", code, &shapes, OptLevel::O1);
+        let classes: Vec<&str> = report.operators.iter().map(|own| own.class.as_str()).collect();
+        assert_eq!(classes, ["product", "element-wise", "element-wise"]);
+        let sum: f64 = report.operators.iter().map(|own| own.ms).sum();
+        assert!((sum / report.latency_ms - 1.0).abs() < 1e-9, "{sum} {}", report.latency_ms);
+        let factor = |change: &str| {
+            let found = report.advice.iter().find(|advice| advice.change.contains(change));
+            found.unwrap_or_else(|| panic!("{change}: {:?}", report.advice)).factor
+        };
+        // Products at 312 TFLOP/s in place of 19.5, and half the bytes.
+        assert!((3.0..16.0).contains(&factor("bf16")) && factor("bf16") > factor("TF32"));
+        // What is asked for is what it then takes.
+        let half = shapes.map(|shape| shape.replace("f32", "bf16"));
+        let half = on("a100-80", code, &half.each_ref().map(String::as_str), OptLevel::O1);
+        let told = report.advice.iter().find(|advice| advice.change.starts_with("bf16")).unwrap().ms;
+        assert!((half.latency_ms / told - 1.0).abs() < 1e-6, "{} {told}", half.latency_ms);
+        assert!(
+            half.advice.iter().any(|advice| advice.change.contains("element-wise 2 operations")),
+            "{:?}",
+            half.advice
+        );
+        let small = ["x: f32[16, 16]", "w: f32[16, 16]", "b: f32[16]"];
+        assert!(on("epyc-7452", code, &small, OptLevel::O1).advice.is_empty());
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub(super) struct Priced {
     pub(super) name: Option<String>,
     /// What it does.
     pub(super) operator: Operator,
+    /// Arrays that it reads.
+    pub(super) reads: Vec<usize>,
+    /// Arrays that it writes.
+    pub(super) writes: Vec<usize>,
     /// What it takes each time, in seconds.
     pub(super) price: Price,
     /// How often it runs.
@@ -278,7 +282,7 @@ impl Walk<'_> {
     }
 
     /// The operator that a loop nest is, on a device that works as a whole.
-    fn nest(&self, l: &Loop) -> Option<Operator> {
+    fn nest(&self, l: &Loop) -> Option<operators::Own> {
         self.target.chip.as_ref().and_then(|_| operators::of_nest(self.program, l, &self.values))
     }
 
@@ -290,12 +294,14 @@ impl Walk<'_> {
     }
 
     /// Adds an operator that runs so often.
-    fn price(&mut self, name: Option<&str>, operator: Operator, runs: f64, at: At) {
+    fn price(&mut self, name: Option<&str>, own: operators::Own, runs: f64, at: At) {
         let Some(chip) = &self.target.chip else { return };
+        let operators::Own { operator, reads, writes } = own;
         let price = chip.price(&operator);
         self.top += usize::from(self.depth == 0);
         self.out.lines.entry(at.line).or_default().operators.push((price, runs));
-        self.out.operators.push(Priced { line: at.line, name: name.map(str::to_owned), operator, price, runs });
+        let name = name.map(str::to_owned);
+        self.out.operators.push(Priced { line: at.line, name, operator, reads, writes, price, runs });
     }
 
     fn branch(&mut self, branch: &Branch, count: &NodeCount, inside: Inside) {

@@ -1,6 +1,7 @@
 //! Time and energy of a program on a machine: a roofline with a bandwidth for each memory, instructions of a core, and
 //! what is known of efficiencies. What it is made of, and how far off it may be, is stated in `docs/kernel.md`.
 
+mod advice;
 mod demand;
 mod energy;
 mod fresh;
@@ -20,7 +21,7 @@ use self::time::{ALL, FEATURES, Luck, Parts};
 use super::cache::Misses;
 use super::count::Counts;
 use super::nest::{Element, Node, Program};
-use super::report::{Count, LevelReport, LineCost, OptLevel, Part, Roof, Roofline};
+use super::report::{Advice, Count, LevelReport, LineCost, OperatorCost, OptLevel, Part, Roof, Roofline};
 
 /// What a program costs.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,10 @@ pub(super) struct Cost {
     pub(super) roofline: Roofline,
     /// See [`super::report::Report`].
     pub(super) lines: Vec<LineCost>,
+    /// See [`super::report::Report`].
+    pub(super) operators: Vec<OperatorCost>,
+    /// See [`super::report::Report`].
+    pub(super) advice: Vec<Advice>,
     /// What was assumed.
     pub(super) assumptions: Vec<String>,
 }
@@ -61,7 +66,11 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
     if special(&program.body) {
         assumptions.push(format!("a special function is taken as {} multiplications", demand::SPECIAL));
     }
+    assumptions.extend(words::operators(&demands, target));
+    let advice = target.chip.as_ref().map(|chip| advice::advice(program, &demands.operators, chip, seconds[1]));
     Cost {
+        operators: operators(&demands),
+        advice: advice.unwrap_or_default(),
         ms: seconds.map(|s| s * 1e3),
         joules: [energy.low_j, energy.high_j],
         feature_importance: importance(&demands.timed, target),
@@ -72,6 +81,25 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
         lines: lines(&demands, misses, target),
         assumptions,
     }
+}
+
+fn operators(demands: &Demands) -> Vec<OperatorCost> {
+    let cost = |own: &demand::Priced| {
+        let class = own.operator.class.name();
+        OperatorCost {
+            line: own.line,
+            name: own.name.clone().unwrap_or_else(|| class.to_owned()),
+            class: class.to_owned(),
+            element: own.operator.element,
+            runs: own.runs,
+            ms: own.runs * own.price.expected * 1e3,
+            range_ms: [own.price.least, own.price.most].map(|seconds| own.runs * seconds * 1e3),
+            limit: own.price.limit().name().to_owned(),
+            bytes: own.operator.bytes(),
+            operations: own.operator.all_operations(),
+        }
+    };
+    demands.operators.iter().map(cost).collect()
 }
 
 /// Whether the program calls a special function.

@@ -49,8 +49,16 @@ struct Found {
     element: Option<Element>,
 }
 
-/// The operator that `l` is, and how many elements its passes meet in all; none where it is none.
-pub(super) fn of_nest(program: &Program, l: &Loop, values: &[i64]) -> Option<Operator> {
+/// An operator of a program, and the arrays that it reads and writes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Own {
+    pub(super) operator: Operator,
+    pub(super) reads: Vec<usize>,
+    pub(super) writes: Vec<usize>,
+}
+
+/// The operator that `l` is; none where it is none.
+pub(super) fn of_nest(program: &Program, l: &Loop, values: &[i64]) -> Option<Own> {
     let mut found = Found { rows: 1.0, ..Found::default() };
     let mut around = Vec::new();
     enter(program, l, values, &mut around, &mut found)?;
@@ -86,7 +94,12 @@ pub(super) fn of_nest(program: &Program, l: &Loop, values: &[i64]) -> Option<Ope
         Class::Elementwise
     };
     let gathered = found.gathered * element.bytes() as f64;
-    Some(Operator { class, element, read_bytes: read + gathered, written_bytes: written, operations: found.operations })
+    let (read_bytes, operations) = (read + gathered, found.operations);
+    let operator = Operator { class, element, read_bytes, written_bytes: written, operations };
+    let arrays = |which: fn(&Use) -> bool| -> Vec<usize> {
+        found.arrays.iter().filter(|(_, own)| which(own)).map(|(array, _)| *array).collect()
+    };
+    Some(Own { operator, reads: arrays(|own| own.read), writes: arrays(|own| own.written) })
 }
 
 fn extent(l: &Loop, values: &[i64], around: &[Around]) -> Option<f64> {
@@ -183,7 +196,7 @@ fn operations(flops: Flops) -> f64 {
 }
 
 /// The operator that a call of a library is.
-pub(super) fn of_library(library: &Library, values: &[i64]) -> Option<Operator> {
+pub(super) fn of_library(library: &Library, values: &[i64]) -> Option<Own> {
     let extent = |expr: &Expr| expr.value(values).ok().map(|value| value.max(0) as f64);
     let own = Product {
         batch: extent(&library.batch)?,
@@ -195,10 +208,12 @@ pub(super) fn of_library(library: &Library, values: &[i64]) -> Option<Operator> 
     // What it touches: operands and the result, each once.
     let mut moved = [0.0, 0.0];
     let mut least = f64::INFINITY;
+    let mut arrays = [Vec::new(), Vec::new()];
     for node in &library.sweep {
-        let (elements, write) = swept(node, values, 1.0)?;
-        moved[usize::from(write)] += size * elements;
-        if !write {
+        let (elements, access) = swept(node, values, 1.0)?;
+        moved[usize::from(access.write)] += size * elements;
+        arrays[usize::from(access.write)].push(access.array);
+        if !access.write {
             least = least.min(elements);
         }
     }
@@ -215,17 +230,19 @@ pub(super) fn of_library(library: &Library, values: &[i64]) -> Option<Operator> 
     } else {
         Class::Linear(own)
     };
-    Some(Operator { class, element: library.element, read_bytes, written_bytes, operations: 0.0 })
+    let operator = Operator { class, element: library.element, read_bytes, written_bytes, operations: 0.0 };
+    let [reads, writes] = arrays;
+    Some(Own { operator, reads, writes })
 }
 
-/// Elements that a loop of a sweep touches, and whether it stores.
-fn swept(node: &Node, values: &[i64], all: f64) -> Option<(f64, bool)> {
+/// Elements that a loop of a sweep touches, and how.
+fn swept<'n>(node: &'n Node, values: &[i64], all: f64) -> Option<(f64, &'n Access)> {
     match node {
         Node::Loop(l) => {
             let all = all * extent(l, values, &[])?;
             l.body.first().and_then(|node| swept(node, values, all))
         }
-        Node::Work(work) => Some((all, work.accesses.first().is_some_and(|access| access.write))),
+        Node::Work(work) => work.accesses.first().map(|access| (all, access)),
         Node::Branch(_) | Node::Library(_) => None,
     }
 }

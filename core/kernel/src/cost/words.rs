@@ -172,6 +172,19 @@ fn scalar(facts: &Facts) -> Option<(u32, &'static str)> {
     scalar.max_by(|(a, _), (b, _)| cost(*a).total_cmp(&cost(*b)))
 }
 
+/// How operators were priced.
+pub(super) fn operators(demands: &Demands, target: &Target) -> Option<String> {
+    let chip = target.chip.as_ref().filter(|_| !demands.operators.is_empty())?;
+    let measured = if chip.is_measured() {
+        "constants fitted to measurements on it"
+    } else {
+        "constants fitted to measurements on other GPUs"
+    };
+    Some(format!(
+        "operators are priced one after the other by tiles, waves and bytes, with {measured} (docs/kernel.md)"
+    ))
+}
+
 /// What the optimisation level was taken to do, and where.
 pub(super) fn optimisations(demands: &Demands, target: &Target, opt: OptLevel) -> Vec<String> {
     let mut out = Vec::new();

@@ -89,14 +89,48 @@ impl Product {
     }
 }
 
+impl Class {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elementwise => "element-wise",
+            Self::Transpose => "transposed copy",
+            Self::Reduction => "reduction",
+            Self::Softmax(_) => "softmax",
+            Self::Norm(_) => "norm",
+            Self::Gather { .. } => "gather",
+            Self::Sort => "sort",
+            Self::Linear(_) => "product",
+            Self::Bmm(_) => "batched product",
+            Self::Attention(_) => "attention",
+        }
+    }
+
+    /// The product that it is, if it is one.
+    pub fn product(self) -> Option<Product> {
+        match self {
+            Self::Linear(product) | Self::Bmm(product) | Self::Attention(product) => Some(product),
+            _ => None,
+        }
+    }
+}
+
 impl Operator {
+    /// The same on elements of another type.
+    #[must_use]
+    pub fn with(&self, element: Element) -> Self {
+        let scale = element.bytes() as f64 / self.element.bytes() as f64;
+        let class = match self.class {
+            Class::Gather { bytes } => Class::Gather { bytes: bytes * scale },
+            class => class,
+        };
+        let (read_bytes, written_bytes) = (self.read_bytes * scale, self.written_bytes * scale);
+        Self { class, element, read_bytes, written_bytes, ..*self }
+    }
+
     /// All operations.
     pub fn all_operations(&self) -> f64 {
-        self.operations
-            + match self.class {
-                Class::Linear(product) | Class::Bmm(product) | Class::Attention(product) => product.operations(),
-                _ => 0.0,
-            }
+        self.operations + self.class.product().map_or(0.0, Product::operations)
     }
 
     /// All bytes.
@@ -149,6 +183,17 @@ pub enum Limit {
     Compute,
     /// Bytes from and to DRAM.
     Memory,
+}
+
+impl Limit {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::Compute => "compute",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 impl Price {
@@ -333,6 +378,16 @@ impl Chip {
         let tf32 = self.matrix.and_then(|peaks| peaks.tf32)?;
         let matrix = self.matrix.map(|peaks| Peaks { f32: tf32, ..peaks });
         Some(Self { matrix, tf32: true, ..self.clone() })
+    }
+
+    /// Whether it has units for 8-bit floating point.
+    pub fn has_f8(&self) -> bool {
+        self.matrix.is_some_and(|peaks| peaks.f8.is_some())
+    }
+
+    /// Whether some of its times were measured, and went into the constants.
+    pub fn is_measured(&self) -> bool {
+        self.measured().is_some()
     }
 
     /// The place of an element's constants among those of tensor cores.
