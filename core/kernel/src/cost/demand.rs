@@ -8,6 +8,7 @@ use super::target::{Target, Unit, lanes};
 use super::vector::{self, Vector};
 use crate::cache::Misses;
 use crate::count::{Counts, NodeCount};
+use crate::expr::Symbol;
 use crate::nest::{Access, At, Branch, Condition, Element, Library, Loop, Node, Program, Work};
 use crate::operator::{Operator, Price};
 use crate::report::{Count, OptLevel};
@@ -179,8 +180,8 @@ struct Walk<'a> {
     indirect: BTreeSet<u32>,
     /// Steps of the program itself that are operators.
     top: usize,
-    /// Loops around.
-    depth: usize,
+    /// Variables of the loops around.
+    around: Vec<Symbol>,
     out: Demands,
 }
 
@@ -194,18 +195,28 @@ pub(super) fn demands(
 ) -> Demands {
     let values = program.values();
     let out = Demands::default();
-    let mut walk =
-        Walk { program, counts, target, opt, next: 0, values, indirect: BTreeSet::new(), top: 0, depth: 0, out };
+    let mut walk = Walk {
+        program,
+        counts,
+        target,
+        opt,
+        next: 0,
+        values,
+        indirect: BTreeSet::new(),
+        top: 0,
+        around: Vec::new(),
+        out,
+    };
     let element = program.arrays.iter().map(|array| array.element).max_by_key(|element| element.bytes());
     walk.nodes(&program.body, Inside { lanes: 1.0, element: element.unwrap_or(Element::F32), priced: false });
     if target.core().is_none() {
         walk.out.fresh = fresh::bytes(program, &program.values());
     }
     walk.traffic(misses);
-    let Walk { mut out, top: walk_top, .. } = walk;
+    let Walk { mut out, top, .. } = walk;
     // Operators have their own start.
     let kernels = program.body.iter().filter(|node| matches!(node, Node::Loop(_) | Node::Library(_))).count();
-    out.launches = kernels.saturating_sub(walk_top) as f64;
+    out.launches = kernels.saturating_sub(top) as f64;
     for line in out.lines.values() {
         out.all.add(line);
         let mut timed = line.clone();
@@ -276,14 +287,16 @@ impl Walk<'_> {
             demand.loops = count.runs.value() * instructions / (core.issue * inner.lanes) * self.cycle();
         }
         self.add(l.at, count, demand);
-        self.depth += 1;
+        self.around.push(l.var);
         self.nodes(&l.body, inner);
-        self.depth -= 1;
+        self.around.pop();
     }
 
     /// The operator that a loop nest is, on a device that works as a whole.
     fn nest(&self, l: &Loop) -> Option<operators::Own> {
-        self.target.chip.as_ref().and_then(|_| operators::of_nest(self.program, l, &self.values))
+        // Inside a loop, only what each round repeats on the same arrays, such as a step in time.
+        let alone = !self.around.iter().any(|var| operators::mentions(&l.body, *var));
+        self.target.chip.as_ref().filter(|_| alone).and_then(|_| operators::of_nest(self.program, l, &self.values))
     }
 
     /// How often a loop is begun: its iterations over those of each time.
@@ -297,8 +310,20 @@ impl Walk<'_> {
     fn price(&mut self, name: Option<&str>, own: operators::Own, runs: f64, at: At) {
         let Some(chip) = &self.target.chip else { return };
         let operators::Own { operator, reads, writes } = own;
+        self.top += usize::from(self.around.is_empty());
+        // Arithmetic on registers is part of the call that it follows.
+        if operator.bytes() == 0.0
+            && let Some(before) = self.out.operators.last_mut().filter(|before| before.line == at.line)
+            && let Some(line) = self.out.lines.get_mut(&at.line)
+        {
+            before.operator.operations += operator.operations * runs / before.runs.max(1.0);
+            before.price = chip.price(&before.operator);
+            if let Some((price, _)) = line.operators.last_mut() {
+                *price = before.price;
+            }
+            return;
+        }
         let price = chip.price(&operator);
-        self.top += usize::from(self.depth == 0);
         self.out.lines.entry(at.line).or_default().operators.push((price, runs));
         let name = name.map(str::to_owned);
         self.out.operators.push(Priced { line: at.line, name, operator, reads, writes, price, runs });

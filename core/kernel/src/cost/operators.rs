@@ -13,6 +13,8 @@ use crate::operator::{Class, Operator, Product, Rows};
 /// Operations of plain code that one FLOP of each kind stands for: divisions and roots take the special units and a
 /// correction, functions a polynomial as well (an assumption; `SPECIAL` of cores).
 const SLOW: f64 = 8.0;
+/// What front ends call scores, softmax and weighted sum in one pass.
+const ATTENTION: &str = "attention";
 /// More passes over rows than any function has.
 const MOST_PASSES: usize = 64;
 
@@ -72,7 +74,16 @@ pub(super) fn of_nest(program: &Program, l: &Loop, values: &[i64]) -> Option<Own
     let most = found.passes.iter().copied().fold(0.0, f64::max);
     let stored = found.arrays.values().filter(|own| own.written).map(|own| own.elements).fold(0.0, f64::max);
     let met = found.arrays.values().map(|own| own.elements).fold(found.gathered, f64::max);
-    // Something is met again in another order.
+    let arrays = |which: fn(&Use) -> bool| -> Vec<usize> {
+        found.arrays.iter().filter(|(_, own)| which(own)).map(|(array, _)| *array).collect()
+    };
+    if found.arrays.is_empty() && found.gathered == 0.0 {
+        // Arithmetic on registers.
+        let (class, element, operations) = (Class::Elementwise, Element::F32, found.operations);
+        let operator = Operator { class, element, read_bytes: 0.0, written_bytes: 0.0, operations };
+        return Some(Own { operator, reads: Vec::new(), writes: Vec::new() });
+    }
+    // Something is met again for each round of some loop, in another order: a product, a table.
     if met < most || found.passes.is_empty() {
         return None;
     }
@@ -96,10 +107,20 @@ pub(super) fn of_nest(program: &Program, l: &Loop, values: &[i64]) -> Option<Own
     let gathered = found.gathered * element.bytes() as f64;
     let (read_bytes, operations) = (read + gathered, found.operations);
     let operator = Operator { class, element, read_bytes, written_bytes: written, operations };
-    let arrays = |which: fn(&Use) -> bool| -> Vec<usize> {
-        found.arrays.iter().filter(|(_, own)| which(own)).map(|(array, _)| *array).collect()
-    };
     Some(Own { operator, reads: arrays(|own| own.read), writes: arrays(|own| own.written) })
+}
+
+/// Whether a subscript in `body` mentions `var`.
+pub(super) fn mentions(body: &[Node], var: Symbol) -> bool {
+    body.iter().any(|node| match node {
+        Node::Loop(l) => mentions(&l.body, var),
+        Node::Branch(branch) => mentions(&branch.then, var) || mentions(&branch.otherwise, var),
+        Node::Work(work) => {
+            let index = work.accesses.iter().flat_map(|access| access.index.iter().flatten());
+            index.into_iter().any(|own| own.mentions(var))
+        }
+        Node::Library(library) => mentions(&library.sweep, var),
+    })
 }
 
 fn extent(l: &Loop, values: &[i64], around: &[Around]) -> Option<f64> {
@@ -128,7 +149,7 @@ fn enter(program: &Program, l: &Loop, values: &[i64], around: &mut Vec<Around>, 
     for node in &l.body {
         match node {
             Node::Loop(inner) => enter(program, inner, values, around, found)?,
-            Node::Work(work) => this(program, work, around, all, innermost, found)?,
+            Node::Work(work) => step(program, work, around, innermost, found)?,
             Node::Branch(_) | Node::Library(_) => return None,
         }
     }
@@ -136,11 +157,11 @@ fn enter(program: &Program, l: &Loop, values: &[i64], around: &mut Vec<Around>, 
     Some(())
 }
 
-/// One step, `all` times.
-fn this(program: &Program, work: &Work, around: &[Around], all: f64, innermost: bool, found: &mut Found) -> Option<()> {
+/// One step, in the loops around.
+fn step(program: &Program, work: &Work, around: &[Around], innermost: bool, found: &mut Found) -> Option<()> {
+    let all: f64 = around.iter().map(|(_, rounds)| rounds).product();
     found.operations += all * (operations(work.flops) + f64::from(work.integer_ops));
     found.special |= work.flops.special > 0;
-    let mut streams = work.accesses.is_empty();
     for access in &work.accesses {
         let array = program.arrays.get(access.array)?;
         let widest = found
@@ -151,12 +172,10 @@ fn this(program: &Program, work: &Work, around: &[Around], all: f64, innermost: 
             // Data decide where; what the loops of no subscript read from data cover lies together.
             found.gathered += all;
             found.together = together(program, work, around) * array.element.bytes() as f64;
-            streams = true;
             continue;
         };
         let mentioned = |var: Symbol| index.iter().any(|own| own.mentions(var));
         let elements: f64 = around.iter().filter(|(var, _)| mentioned(*var)).map(|(_, rounds)| rounds).product();
-        streams |= elements >= all;
         // The fastest axis of the array must follow the innermost loop, or not move in it.
         if let (Some((var, rounds)), Some(last)) = (around.last(), index.last())
             && innermost
@@ -171,8 +190,7 @@ fn this(program: &Program, work: &Work, around: &[Around], all: f64, innermost: 
         own.read |= !access.write && !own.written;
         own.written |= access.write;
     }
-    // Where no operand is met once, something is met again for each round of some loop: a product, a table.
-    (streams || !innermost).then_some(())
+    Some(())
 }
 
 /// Elements that lie together at a place that data decide: rounds of the loops that no array of integers follows.
@@ -223,7 +241,9 @@ pub(super) fn of_library(library: &Library, values: &[i64]) -> Option<Own> {
     let [read_bytes, written_bytes] = moved;
     // One matrix that all share: rows of all are rows of one product, as libraries fold them.
     let shared = own.batch > 1.0 && least <= own.k * own.n;
-    let class = if shared {
+    let class = if library.name == ATTENTION {
+        Class::Attention(own)
+    } else if shared {
         Class::Linear(Product { batch: 1.0, m: own.batch * own.m, ..own })
     } else if own.batch > 1.0 {
         Class::Bmm(own)

@@ -356,6 +356,38 @@ fn libraries_run_at_their_own_efficiency() {
     }
 }
 
+/// The classes of the operators that a program is made of.
+fn classes(body: Vec<Node>) -> Vec<String> {
+    let (program, target) = (program(body), target("a100-80", None));
+    let cost = cost(&program, &counts(&program), &misses(&program, &target), &target, OptLevel::O2);
+    cost.operators.iter().map(|own| own.class.clone()).collect()
+}
+
+#[test]
+fn operators_are_known_by_what_they_touch() {
+    let (i, j) = (symbol(1), symbol(2));
+    let pass = |accesses: Vec<Access>, flops: Flops| rounds(2, 0, 2, vec![Node::Work(work(accesses, flops))]);
+    let whole = |array: usize, write: bool| access(array, i.clone(), j.clone(), write);
+    // A buffer of one row, as functions in one pass have.
+    let buffer = |write: bool| access(1, 0.into(), j.clone(), write);
+    let most = pass(vec![whole(0, false)], Flops::MIN_MAX);
+    let sum = pass(vec![buffer(false)], Flops::ADD);
+    let quotient = pass(vec![buffer(false), whole(2, true)], Flops::DIV);
+    let with = |kind: Flops| {
+        let powers = pass(vec![whole(0, false), buffer(true)], kind);
+        vec![rounds(1, 0, 1, vec![most.clone(), powers, sum.clone(), quotient.clone()])]
+    };
+    assert_eq!(classes(with(Flops::SPECIAL)), ["softmax"]);
+    assert_eq!(classes(with(Flops::MUL)), ["norm"]);
+    let single = |nest: Program| classes(nest.body);
+    assert_eq!(single(copy(i.clone(), j.clone(), 0, 0)), ["element-wise"]);
+    assert_eq!(single(copy(j.clone(), i.clone(), 0, 0)), ["transposed copy"]);
+    assert_eq!(single(gemm(false)), [""; 0]);
+    assert_eq!(single(gemm(true)), [""; 0]);
+    let store = Node::Work(work(vec![access(1, 0.into(), i.clone(), true)], Flops::NONE));
+    assert_eq!(classes(vec![rounds(1, 0, 1, vec![most, store])]), ["reduction"]);
+}
+
 #[test]
 fn words_name_the_memory_and_the_cure() {
     let target = target("epyc-7452", None);
