@@ -177,7 +177,9 @@ fn step(program: &Program, work: &Work, around: &[Around], innermost: bool, foun
         let mentioned = |var: Symbol| index.iter().any(|own| own.mentions(var));
         let elements: f64 = around.iter().filter(|(var, _)| mentioned(*var)).map(|(_, rounds)| rounds).product();
         // The fastest axis of the array must follow the innermost loop, or not move in it.
-        if let (Some((var, rounds)), Some(last)) = (around.last(), index.last())
+        let single = |dim: &Expr| *dim == Expr::Const(1);
+        let last = array.dims.iter().zip(index).rev().find(|(dim, _)| !single(dim)).map(|(_, last)| last);
+        if let (Some((var, rounds)), Some(last)) = (around.last(), last)
             && innermost
             && *rounds > 1.0
             && elements >= all

@@ -12,6 +12,7 @@ mod rows;
 mod tests;
 
 use accel_ground::device::{Architecture, Device, DramKind, Gpu, Peaks};
+use accel_ground::math::power;
 
 use super::nest::Element;
 use fitted::{BEYOND, FIT, MEASURED, WITHIN};
@@ -221,7 +222,7 @@ fn join(compute: f64, memory: f64, overlap: f64) -> f64 {
         return 0.0;
     }
     // Divided by the larger, so that no power leaves the range.
-    most * ((compute / most).powf(overlap) + (memory / most).powf(overlap)).powf(1.0 / overlap)
+    most * power(power(compute / most, overlap) + power(memory / most, overlap), 1.0 / overlap)
 }
 
 // The constants, as `fitted` holds them.
@@ -467,9 +468,8 @@ impl Chip {
                 let rate = self.matrix_rate(operator.element);
                 let tensor = self.tensor(operator.element);
                 let share = if tensor { usual } else { self.efficiency(true).0 * usual / most };
-                let [_, _, start] = FIT.tensor.at(0);
                 let parts = Parts {
-                    start: self.start(start),
+                    start: self.start(FIT.product.start),
                     compute: product.operations() / rate / share,
                     memory: operator.bytes() / stream,
                     overlap: HIDDEN,

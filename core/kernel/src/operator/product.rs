@@ -1,6 +1,7 @@
 //! Products of matrices: tiles of the result go over the multiprocessors in waves; the sum may be split.
 
 use accel_ground::device::{Architecture, Gpu};
+use accel_ground::math::power;
 
 use super::fitted::{BEYOND, FIT, WITHIN};
 use super::{CDNA3_TENSOR, Chip, OTHER_PRODUCTS, Operator, Parts, Product, UNMEASURED, join};
@@ -25,6 +26,8 @@ const LEAST_SPLIT: f64 = 256.0;
 const FAR_MOST_ROWS: f64 = 16_384.0;
 /// Rows of the first operand to which `far_k` belongs.
 const FAR_ROWS: f64 = 4096.0;
+/// No finite number has more.
+const MOST_OCTAVES: f64 = 1024.0;
 /// Rows of that many elements do not suffer.
 const FAR_EXCEPT: f64 = 8192.0;
 /// The board's power holds products down where it allows less of the peak than this.
@@ -76,17 +79,19 @@ impl Chip {
         let stream = self.stream().0;
         let tensor = self.tensor(element);
         let (own, measured) = self.efficiency(batched);
-        let (efficiency, prologue, start) = if tensor {
-            let [share, prologue, start] = FIT.tensor.at(self.tensor_place(element));
+        let (efficiency, prologue) = if tensor {
+            // Their start was measured without that of the framework, which takes as long for them.
+            let [share, prologue, _] = FIT.tensor.at(self.tensor_place(element));
             let share = match self.gpu.map(|gpu| gpu.architecture) {
                 Some(Architecture::Cdna3) => share * CDNA3_TENSOR,
                 Some(_) => share,
                 None => OTHER_PRODUCTS,
             };
-            (share, prologue, start)
+            (share, prologue)
         } else {
-            (own, FIT.product.prologue, FIT.product.start)
+            (own, FIT.product.prologue)
         };
+        let start = FIT.product.start;
         let rate = self.matrix_rate(element);
         let compute = match &self.gpu {
             Some(gpu) => {
@@ -160,6 +165,24 @@ fn far(product: Product, gpu: &Gpu) -> f64 {
     if gpu.architecture != Architecture::Pascal || product.k == FAR_EXCEPT {
         return 1.0;
     }
-    let reach = product.k / FIT.product.far_k * (product.m.min(FAR_MOST_ROWS) / FAR_ROWS).powf(FIT.product.far_rows);
-    1.0 + FIT.product.far * reach.max(1.0).log2()
+    let reach = product.k / FIT.product.far_k * power(product.m.min(FAR_MOST_ROWS) / FAR_ROWS, FIT.product.far_rows);
+    1.0 + FIT.product.far * octaves(reach)
+}
+
+/// The logarithm to the base 2 of a number, 0 below 1, by operations that give the same bits on every platform.
+fn octaves(number: f64) -> f64 {
+    let (mut rest, mut octaves, mut bit) = (number.max(1.0), 0.0, 1.0);
+    while rest >= 2.0 && octaves < MOST_OCTAVES {
+        rest /= 2.0;
+        octaves += 1.0;
+    }
+    for _ in 0..f64::MANTISSA_DIGITS {
+        rest *= rest;
+        bit /= 2.0;
+        if rest >= 2.0 {
+            rest /= 2.0;
+            octaves += bit;
+        }
+    }
+    octaves
 }

@@ -1,5 +1,7 @@
 //! Softmax and norms: a warp or a block of threads holds a row; longer rows are read again.
 
+use accel_ground::math::power;
+
 use super::fitted::{BEYOND, FIT, WITHIN};
 use super::{Chip, Operator, Parts, Rows, UNMEASURED};
 use crate::nest::Element;
@@ -22,7 +24,7 @@ impl Chip {
     fn missed(&self, operator: &Operator, rows: Rows, threads: f64, reach: f64) -> f64 {
         let all = self.gpu.map_or(ANY_THREADS, |gpu| f64::from(gpu.multiprocessors) * f64::from(gpu.threads));
         let flight = all / threads * rows.columns * operator.element.bytes() as f64;
-        1.0 / (1.0 + (reach * self.l2_bytes / flight.max(1.0)).powf(STEEP))
+        1.0 / (1.0 + power(reach * self.l2_bytes / flight.max(1.0), STEEP))
     }
 
     fn interval(&self, measured: bool, operator: &Operator) -> [f64; 2] {
