@@ -5,7 +5,7 @@ use std::io::{Read as _, Write};
 use accel_core::units::{format_bytes, format_joules};
 use accel_kernel::nest::Element;
 use accel_kernel::predict;
-use accel_kernel::report::{Language, LineCost, OptLevel, Report, Request, define, level};
+use accel_kernel::report::{Language, LineCost, OperatorCost, OptLevel, Report, Request, define, level};
 use accel_kernel::source::MAX_BYTES;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,6 +14,9 @@ use crate::flags::one_of;
 use crate::progress::Bar;
 use crate::source::device_ref;
 use crate::table::{numbers, print_json};
+
+/// More operators are left to `--json`.
+const MOST_OPERATORS: usize = 40;
 
 #[derive(Debug, Args)]
 pub(crate) struct Kernel {
@@ -147,9 +150,29 @@ fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
     let parts = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| [part.name.clone(), ms(part.ms)]);
     writeln!(out, "{}", numbers(["part, by itself", "ms"], parts))?;
     print_lines(report, out)?;
+    print_operators(report, out)?;
     writeln!(out, "Assumptions:")?;
     for assumption in &report.assumptions {
         writeln!(out, "- {assumption}")?;
+    }
+    Ok(())
+}
+
+/// What each operator takes, and what would help.
+fn print_operators(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let row = |own: &OperatorCost| {
+        let [low, high] = own.range_ms.map(ms);
+        [own.line.to_string(), own.name.clone(), own.limit.clone(), ms(own.ms), format!("{low} to {high}")]
+    };
+    if !report.operators.is_empty() {
+        let rows = report.operators.iter().take(MOST_OPERATORS).map(row);
+        writeln!(out, "{}", numbers(["line", "operator", "bound by", "ms", "between"], rows))?;
+    }
+    if report.operators.len() > MOST_OPERATORS {
+        writeln!(out, "{} more operators: see --json.", report.operators.len() - MOST_OPERATORS)?;
+    }
+    for advice in &report.advice {
+        writeln!(out, "Would help: {}: {} ms, {:.2} times as fast.", advice.change, ms(advice.ms), advice.factor)?;
     }
     Ok(())
 }
@@ -162,6 +185,7 @@ fn print_features(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
         ("load_ops", features.load_ops.text()),
         ("store_ops", features.store_ops.text()),
         ("flops", features.flops.text()),
+        ("int_ops", features.int_ops.text()),
         ("mem_bytes", features.mem_bytes.text()),
     ];
     let row = |(name, count): (&str, String)| {

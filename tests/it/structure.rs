@@ -38,6 +38,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "expr",
             "normal",
             "nest",
+            "operator",
             "functions",
             "source",
             "report",

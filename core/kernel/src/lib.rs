@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`expr`] | integer expressions: bounds, extents, subscripts |
 //! | [`nest`] | a program: loops, conditions, work, accesses of array elements, calls of libraries |
+//! | [`operator`] | operators of libraries, and what one takes on a device that works as a whole |
 //! | [`source`] | what a front end reads, and how it refuses what it cannot know |
 //! | [`report`] | what is asked about a kernel, and what is answered |
 //! | `functions` | the functions that kernels call: names in both languages, what each counts |
@@ -27,6 +28,7 @@ mod functions;
 pub(crate) mod naive;
 pub mod nest;
 mod normal;
+pub mod operator;
 mod predict;
 pub mod python;
 pub mod report;

@@ -30,6 +30,8 @@ pub enum Element {
     F16,
     /// 16-bit floating point (bfloat16).
     Bf16,
+    /// 8-bit floating point, of any kind.
+    F8,
     /// 64-bit integer.
     I64,
     /// 32-bit integer.
@@ -42,13 +44,14 @@ pub enum Element {
 
 impl Element {
     /// The floating-point types.
-    pub const FLOATING: [Self; 4] = [Self::F64, Self::F32, Self::F16, Self::Bf16];
+    pub const FLOATING: [Self; 5] = [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::F8];
 
-    const NAMES: [(&'static str, Self); 34] = [
+    const NAMES: [(&'static str, Self); 38] = [
         ("f64", Self::F64),
         ("f32", Self::F32),
         ("f16", Self::F16),
         ("bf16", Self::Bf16),
+        ("f8", Self::F8),
         ("i64", Self::I64),
         ("i32", Self::I32),
         ("i16", Self::I16),
@@ -57,6 +60,9 @@ impl Element {
         ("float32", Self::F32),
         ("float16", Self::F16),
         ("bfloat16", Self::Bf16),
+        ("fp8", Self::F8),
+        ("float8_e4m3fn", Self::F8),
+        ("float8_e5m2", Self::F8),
         ("int64", Self::I64),
         ("int32", Self::I32),
         ("int16", Self::I16),
@@ -98,7 +104,7 @@ impl Element {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::Bf16 | Self::I16 => 2,
-            Self::I8 => 1,
+            Self::F8 | Self::I8 => 1,
         }
     }
 

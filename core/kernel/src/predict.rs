@@ -94,6 +94,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         parts: cost.parts,
         roofline: cost.roofline,
         lines: cost.lines,
+        operators: cost.operators,
+        advice: cost.advice,
     })
 }
 
@@ -194,6 +196,7 @@ fn features(counts: &Counts) -> Features {
         load_ops: counts.load_ops.count,
         store_ops: counts.store_ops.count,
         flops: counts.flops.count,
+        int_ops: counts.int_ops.count,
         mem_bytes: counts.mem_bytes.count,
     }
 }
@@ -204,6 +207,7 @@ fn closed_forms(counts: &Counts) -> BTreeMap<String, String> {
         ("load_ops", &counts.load_ops),
         ("store_ops", &counts.store_ops),
         ("flops", &counts.flops),
+        ("int_ops", &counts.int_ops),
         ("mem_bytes", &counts.mem_bytes),
     ];
     let fixed = [("num_loops", counts.num_loops), ("num_branches", counts.num_branches)];
@@ -243,6 +247,111 @@ mod tests {
             assert_eq!(detect(code), Ok(Language::Python), "{code}");
         }
         assert!(detect("").unwrap_err().to_string().contains("unclear"));
+    }
+
+    fn on(device: &str, code: &str, shapes: &[&str], opt_level: OptLevel) -> Report {
+        let request = Request {
+            code: code.to_owned(),
+            shapes: shapes.iter().map(|shape| (*shape).to_owned()).collect(),
+            device: accel_ground::device::DeviceRef::Known(device.to_owned()),
+            opt_level,
+            ..Request::default()
+        };
+        predict(&request, &mut accel_ground::progress::Unattended).unwrap()
+    }
+
+    /// Measured by NeuSight's authors (sitar-lab/NeuSight): one pass over large arrays on two cards of the A100.
+    #[test]
+    fn passes_over_large_arrays_take_what_was_measured() {
+        let cases = [
+            (
+                "a100-80-pcie",
+                "def f(x):\n    return x * 0.37",
+                &["x: f32[98304, 2048]"][..],
+                0.973,
+                2.0 * 805_306_368.0,
+            ),
+            (
+                "a100-40-pcie",
+                "def f(a, b):\n    return a + b",
+                &["a: f32[16384, 8192]", "b: f32[16384, 8192]"],
+                1.198,
+                3.0 * 536_870_912.0,
+            ),
+        ];
+        for (device, code, shapes, ms, bytes) in cases {
+            let report = on(device, code, shapes, OptLevel::O2);
+            let [low, high] = report.latency_range_ms;
+            assert!(low <= ms && ms <= high, "{device}: {low} to {high}");
+            assert!((report.latency_ms / ms - 1.0).abs() < 0.05, "{device}: {}", report.latency_ms);
+            let level = report.levels.last().unwrap();
+            let moved = level.bytes.value() + level.written_bytes.value();
+            assert!((moved / bytes - 1.0).abs() < 0.01, "{device}: {moved} instead of {bytes}");
+        }
+    }
+
+    #[test]
+    fn operators_are_found_in_programs() {
+        let ms = |code: &str, shapes: &[&str]| on("a100-80", code, shapes, OptLevel::O2).latency_ms;
+        // One product of all rows, however they are written.
+        let (x, w) = ("x: f32[8, 512, 1024]", "w: f32[4096, 1024]");
+        let folded = ms("def f(x, w):\n    return F.linear(x, w)", &["x: f32[4096, 1024]", w]);
+        let batched = ms("def f(x, w):\n    return F.linear(x, w)", &[x, w]);
+        assert!((batched / folded - 1.0).abs() < 1e-9, "{batched} {folded}");
+        // A sum of squares reads once; the bytes decide.
+        let sum = on("a100-80", "def f(x):\n    return (x * x).sum(axis=1)", &["x: f32[65536, 4096]"], OptLevel::O2);
+        let bytes = 65_536.0 * 4096.0 * 4.0;
+        let least = bytes / 2039e9 * 1e3;
+        assert!(least < sum.latency_ms && sum.latency_ms < 1.3 * least, "{} {least}", sum.latency_ms);
+        // A product in loops meets its operands again and again: it is no operator.
+        let code = "for (int i = 0; i < 1024; i++) for (int j = 0; j < 1024; j++) for (int k = 0; k < 1024; k++) \
+                    C[i][j] += A[i][k] * B[k][j];";
+        let loops = on("a100-80", code, &[], OptLevel::O2);
+        let library = ms("def f(a, b):\n    return a @ b", &["a: f32[1024, 1024]", "b: f32[1024, 1024]"]);
+        assert!(loops.latency_ms > 2.0 * library, "{} {library}", loops.latency_ms);
+    }
+
+    #[test]
+    fn advice_prices_the_changes() {
+        let code = "def f(x, w, b):\n    return np.maximum(F.linear(x, w) + b, 0.0)";
+        let shapes = ["x: f32[4096, 1024]", "w: f32[1024, 1024]", "b: f32[1024]"];
+        let report = on("a100-80", code, &shapes, OptLevel::O1);
+        let classes: Vec<&str> = report.operators.iter().map(|own| own.class.as_str()).collect();
+        assert_eq!(classes, ["product", "element-wise", "element-wise"]);
+        let sum: f64 = report.operators.iter().map(|own| own.ms).sum();
+        assert!((sum / report.latency_ms - 1.0).abs() < 1e-9, "{sum} {}", report.latency_ms);
+        let factor = |change: &str| {
+            let found = report.advice.iter().find(|advice| advice.change.contains(change));
+            found.unwrap_or_else(|| panic!("{change}: {:?}", report.advice)).factor
+        };
+        // Products at 312 TFLOP/s in place of 19.5, and half the bytes.
+        assert!((3.0..16.0).contains(&factor("bf16")) && factor("bf16") > factor("TF32"));
+        // What is asked for is what it then takes.
+        let half = shapes.map(|shape| shape.replace("f32", "bf16"));
+        let half = on("a100-80", code, &half.each_ref().map(String::as_str), OptLevel::O1);
+        let told = report.advice.iter().find(|advice| advice.change.starts_with("bf16")).unwrap().ms;
+        assert!((half.latency_ms / told - 1.0).abs() < 1e-6, "{} {told}", half.latency_ms);
+        assert!(
+            half.advice.iter().any(|advice| advice.change.contains("element-wise 2 operations")),
+            "{:?}",
+            half.advice
+        );
+        let small = ["x: f32[16, 16]", "w: f32[16, 16]", "b: f32[16]"];
+        assert!(on("epyc-7452", code, &small, OptLevel::O1).advice.is_empty());
+    }
+
+    #[test]
+    fn operations_on_integers_are_counted() {
+        let report =
+            on("h100-sxm", "def f(a, b):\n    return a @ b", &["a: i8[256, 512]", "b: i8[512, 128]"], OptLevel::O2);
+        assert_eq!(report.features.flops, Count::Whole(0));
+        assert_eq!(report.features.int_ops, Count::Whole(2 * 256 * 512 * 128));
+        let code = "def f(a, b):\n    return a + b";
+        let sum = on("h100-sxm", code, &["a: i32[1000]", "b: i32[1000]"], OptLevel::O2);
+        assert_eq!((sum.features.flops, sum.features.int_ops), (Count::Whole(0), Count::Whole(1000)));
+        let floats = on("h100-sxm", code, &["a: f32[1000]", "b: f32[1000]"], OptLevel::O2);
+        assert_eq!((floats.features.flops, floats.features.int_ops), (Count::Whole(1000), Count::Whole(0)));
+        assert!(!serde_json::to_string(&floats.features).unwrap().contains("int_ops"));
     }
 
     #[test]

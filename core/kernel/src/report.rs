@@ -212,6 +212,48 @@ pub struct Report {
     pub roofline: Roofline,
     /// What each line of the source costs, in the order of the lines.
     pub lines: Vec<LineCost>,
+    /// On a device that works as a whole, the operators that the program is made of, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<OperatorCost>,
+    /// On such a device, changes that would help, the best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
+}
+
+/// What an operator of the program takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperatorCost {
+    /// The line of the source that it stands in, counted from 1.
+    pub line: u32,
+    /// What the source calls it; of loops and operations on elements, what they are.
+    pub name: String,
+    /// What it is: `product`, `softmax`, `element-wise` …
+    pub class: String,
+    /// The type of its elements.
+    pub element: Element,
+    /// How often it runs.
+    pub runs: f64,
+    /// How long all runs take, in ms.
+    pub ms: f64,
+    /// Between which times that lies.
+    pub range_ms: [f64; 2],
+    /// What takes most of it: `compute`, `memory` or `launch`.
+    pub limit: String,
+    /// Bytes that one run must read and write.
+    pub bytes: f64,
+    /// Operations of one run.
+    pub operations: f64,
+}
+
+/// A change that would help.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// What to change.
+    pub change: String,
+    /// How long the whole would take then, in ms.
+    pub ms: f64,
+    /// How many times as fast that is.
+    pub factor: f64,
 }
 
 /// What was counted: the prototype's features.
@@ -227,8 +269,19 @@ pub struct Features {
     pub store_ops: Count,
     /// Floating-point operations.
     pub flops: Count,
+    /// Operations on elements that are integers; left out where there are none, as the prototype has no such key.
+    #[serde(default = "none", skip_serializing_if = "is_none")]
+    pub int_ops: Count,
     /// Bytes that loads and stores move between registers and the nearest memory.
     pub mem_bytes: Count,
+}
+
+fn none() -> Count {
+    Count::Whole(0)
+}
+
+fn is_none(count: &Count) -> bool {
+    *count == none()
 }
 
 /// A cache and what happens in it: fully associative, LRU, seeing every access.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use accel_core::error::{Error, Place};
 use accel_kernel::predict;
-use accel_kernel::report::{Features, Language, LevelReport, LineCost, OptLevel, Part, Report, Request, Roofline};
+use accel_kernel::report::{
+    Advice, Features, Language, LevelReport, LineCost, OperatorCost, OptLevel, Part, Report, Request, Roofline,
+};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -124,6 +126,12 @@ pub(crate) struct CompileAnswer {
     /// What each line of the source costs.
     #[schema(value_type = Vec<Object>)]
     lines: Vec<LineCost>,
+    /// On a device that works as a whole, what each operator takes.
+    #[schema(value_type = Vec<Object>)]
+    operators: Vec<OperatorCost>,
+    /// On such a device, changes that would help, the best first.
+    #[schema(value_type = Vec<Object>)]
+    advice: Vec<Advice>,
 }
 
 impl From<Report> for CompileAnswer {
@@ -147,6 +155,8 @@ impl From<Report> for CompileAnswer {
             parts: report.parts,
             roofline: report.roofline,
             lines: report.lines,
+            operators: report.operators,
+            advice: report.advice,
         }
     }
 }

@@ -13,6 +13,7 @@ pub(super) fn counts(report: &Report) -> impl IntoView + use<> {
         ("load_ops", "Loads", features.load_ops),
         ("store_ops", "Stores", features.store_ops),
         ("flops", "FLOPs", features.flops),
+        ("int_ops", "Operations on integers", features.int_ops),
         ("mem_bytes", "Bytes loaded and stored", features.mem_bytes),
     ];
     let rows = rows.map(|(key, name, number)| {

@@ -1,9 +1,11 @@
 //! Devices: what is known of their memories and peaks, and the user's own devices.
 
+mod machines;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
+use crate::closed;
 use crate::error::Error;
 pub use table::DEVICES;
 
@@ -57,6 +59,57 @@ pub struct Machine {
     /// What starting a kernel takes in us, least and most; nothing where unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_us: Option<[f64; 2]>,
+    /// What operators of libraries need to know of a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+}
+
+/// A GPU as operators of libraries see it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gpu {
+    /// Multiprocessors (compute units of AMD).
+    pub multiprocessors: u32,
+    /// Threads that one of them holds.
+    pub threads: u32,
+    /// Power of the board in W.
+    pub watts: f64,
+    /// The kind of its DRAM.
+    pub memory: DramKind,
+    /// Its architecture.
+    pub architecture: Architecture,
+}
+
+closed! {
+    /// A kind of DRAM.
+    pub enum DramKind("device.machine.gpu.memory", "kind of DRAM") {
+        /// Stacks beside the chip.
+        Hbm = "hbm",
+        /// Chips on the board.
+        Gddr = "gddr",
+    }
+}
+
+closed! {
+    /// The architecture of a GPU.
+    pub enum Architecture("device.machine.gpu.architecture", "architecture") {
+        /// NVIDIA, 2016.
+        Pascal = "pascal",
+        /// NVIDIA, 2017.
+        Volta = "volta",
+        /// NVIDIA, 2018.
+        Turing = "turing",
+        /// NVIDIA, 2020.
+        Ampere = "ampere",
+        /// NVIDIA, 2022.
+        Ada = "ada",
+        /// NVIDIA, 2022.
+        Hopper = "hopper",
+        /// NVIDIA, 2024.
+        Blackwell = "blackwell",
+        /// AMD, 2023.
+        Cdna3 = "cdna3",
+    }
 }
 
 /// A core that runs instructions.
@@ -113,6 +166,22 @@ pub struct Peaks {
     pub f32: f64,
     /// 16-bit floating point, both kinds.
     pub f16: f64,
+    /// 32-bit floating point, rounded to TF32 for products; none where there is no such unit, or nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tf32: Option<f64>,
+    /// 8-bit floating point; as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub f8: Option<f64>,
+    /// 8-bit integers, in 10^12 operations/s; as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub i8: Option<f64>,
+}
+
+impl Peaks {
+    /// Peaks of which no more is known than those of 64, 32 and 16 bits.
+    pub const fn new(f64: f64, f32: f64, f16: f64) -> Self {
+        Self { f64, f32, f16, tf32: None, f8: None, i8: None }
+    }
 }
 
 /// A row of the table of known devices.
@@ -147,6 +216,7 @@ pub(super) struct MachineInfo {
     pub(super) vector_tflops: Option<Peaks>,
     pub(super) matrix_tflops: Option<Peaks>,
     pub(super) launch_us: Option<[f64; 2]>,
+    pub(super) gpu: Option<Gpu>,
 }
 
 /// The known device of that name; case does not matter.
@@ -189,6 +259,7 @@ impl MachineInfo {
             vector_tflops: self.vector_tflops,
             matrix_tflops: self.matrix_tflops,
             launch_us: self.launch_us,
+            gpu: self.gpu,
         }
     }
 }
@@ -255,9 +326,14 @@ impl Machine {
         }
         figure("load_store_gb_s", self.load_store_gb_s)?;
         for (field, peaks) in [("vector_tflops", self.vector_tflops), ("matrix_tflops", self.matrix_tflops)] {
-            for peak in peaks.iter().flat_map(|p| [p.f64, p.f32, p.f16]) {
-                figure(field, Some(peak))?;
+            for peak in peaks.iter().flat_map(|p| [Some(p.f64), Some(p.f32), Some(p.f16), p.tf32, p.f8, p.i8]) {
+                figure(field, peak)?;
             }
+        }
+        if let Some(gpu) = &self.gpu {
+            figure("gpu.multiprocessors", Some(gpu.multiprocessors.into()))?;
+            figure("gpu.threads", Some(gpu.threads.into()))?;
+            figure("gpu.watts", Some(gpu.watts))?;
         }
         let [least, most] = self.launch_us.unwrap_or_default();
         not_negative("device.machine.launch_us", least)?;

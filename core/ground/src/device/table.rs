@@ -7,7 +7,8 @@
 //! machine files of RRZE-HPC/kerncraft (likwid-bench on one core at a fixed clock), AnandTech 14694 (latencies), Chips
 //! and Cheese, uops.info, vendors' data sheets.
 
-use super::{Core, DeviceInfo, MachineInfo, Peaks};
+use super::DeviceInfo;
+use super::machines::*;
 
 /// HBM, pJ per bit: 3.44 (HBM3E, vendor) to 450 pJ per 64 bits (HBM2, Jouppi et al., "Ten Lessons From Three
 /// Generations", ISCA 2021, table 2; unverified). O'Connor et al., MICRO 2017, give 3.92 for HBM2.
@@ -16,116 +17,6 @@ const HBM: Option<[f64; 2]> = Some([3.44, 450.0 / 64.0]);
 const LPDDR: Option<[f64; 2]> = Some([7.0, 14.0]);
 /// DRAM of the 45 nm age, pJ per bit: 1300 to 2600 pJ per 64 bits (Horowitz, ISSCC 2014).
 const DRAM_45NM: Option<[f64; 2]> = Some([1300.0 / 64.0, 2600.0 / 64.0]);
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-
-/// A device that runs a kernel as a whole and of which no more is known.
-const WHOLE: MachineInfo = MachineInfo {
-    core: None,
-    caches: &[],
-    load_store_gb_s: None,
-    vector_tflops: None,
-    matrix_tflops: None,
-    launch_us: None,
-};
-
-/// Starting a kernel on a GPU, us: 5 is what people expect of a bare launch, 11 was measured by extrapolation (both
-/// NVIDIA Developer Forums, thread 221413), 20 for PyTorch on a V100 (NVIDIA's Nsight Systems guide).
-const LAUNCH: Option<[f64; 2]> = Some([5.0, 20.0]);
-
-/// Loads and stores: 19.4 TB/s (NVIDIA, GTC 2021, session S33322). Peaks: NVIDIA's data sheet; matrix products of f32
-/// are not rounded to TF32.
-const A100: MachineInfo = MachineInfo {
-    load_store_gb_s: Some(19_400.0),
-    vector_tflops: Some(Peaks { f64: 9.7, f32: 19.5, f16: 78.0 }),
-    matrix_tflops: Some(Peaks { f64: 19.5, f32: 19.5, f16: 312.0 }),
-    launch_us: LAUNCH,
-    ..WHOLE
-};
-/// Loads and stores: 132 multiprocessors x 128 bytes x 1.83 GHz. Peaks: NVIDIA's data sheet; f32 as above.
-const H100: MachineInfo = MachineInfo {
-    load_store_gb_s: Some(132.0 * 128.0 * 1.83),
-    vector_tflops: Some(Peaks { f64: 33.5, f32: 66.9, f16: 133.8 }),
-    matrix_tflops: Some(Peaks { f64: 66.9, f32: 66.9, f16: 989.0 }),
-    launch_us: LAUNCH,
-    ..WHOLE
-};
-/// AMD's data sheet; it gives no vector peak of f16, so that of f32 stands for it.
-const MI300X: MachineInfo = MachineInfo {
-    vector_tflops: Some(Peaks { f64: 81.7, f32: 163.4, f16: 163.4 }),
-    matrix_tflops: Some(Peaks { f64: 163.4, f32: 163.4, f16: 1307.0 }),
-    launch_us: LAUNCH,
-    ..WHOLE
-};
-/// What is known of other GPUs: that a launch takes time.
-const GPU: MachineInfo = MachineInfo { launch_us: LAUNCH, ..WHOLE };
-
-/// Ports and pipes: AMD (two 256-bit loads, one store, two fused multiply-adds a cycle; six micro-operations, five
-/// instructions of x86). Bandwidths: kerncraft, Zen2_EPYC-7452.yml, one core: the best of load, copy and update, which
-/// for L2, L3 and memory is update (reads and writes together). Latencies: 13 and 34 cycles (AnandTech 14694). Addition
-/// and division: uops.info. Mispredictions: Agner Fog, microarchitecture.pdf (about 18).
-const ZEN2: MachineInfo = MachineInfo {
-    core: Some(Core {
-        clock_ghz: 2.35,
-        issue: 5.0,
-        vector_bits: 256,
-        pipes: 2.0,
-        loads: 2.0,
-        stores: 1.0,
-        add_cycles: 3.0,
-        fma_cycles: 5.0,
-        divide_cycles: Some(5.0),
-        mispredict_cycles: Some(18.0),
-    }),
-    caches: &[
-        ("L1", 32 * KIB, Some(144.5), Some(4.0 / 2.35)),
-        ("L2", 512 * KIB, Some(125.8), Some(13.0 / 2.35)),
-        ("L3", 16 * MIB, Some(108.0), Some(34.0 / 2.35)),
-    ],
-    ..WHOLE
-};
-/// As above, from SkylakeSP_Gold-6148.yml (512-bit vectors: two loads, one store, two fused multiply-adds a cycle, four
-/// instructions). Latencies: 14 and 46 cycles at 2.7 GHz, of a Xeon 8280 (AnandTech 14694). Mispredictions: Agner Fog (15
-/// to 20).
-const SKYLAKE_SP: MachineInfo = MachineInfo {
-    core: Some(Core {
-        clock_ghz: 2.4,
-        issue: 4.0,
-        vector_bits: 512,
-        pipes: 2.0,
-        loads: 2.0,
-        stores: 1.0,
-        add_cycles: 4.0,
-        fma_cycles: 4.0,
-        divide_cycles: Some(4.0),
-        mispredict_cycles: Some(16.5),
-    }),
-    caches: &[
-        ("L1", 32 * KIB, Some(281.6), Some(4.0 / 2.4)),
-        ("L2", MIB, Some(110.9), Some(14.0 / 2.4)),
-        ("L3", 27 * MIB + MIB / 2, Some(48.1), Some(46.0 / 2.7)),
-    ],
-    ..WHOLE
-};
-/// Three instructions per cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
-/// Cortex-A72; Arm UAN 0016A, also for latencies). Nobody publishes what L2 delivers to one core.
-const CORTEX_A72: MachineInfo = MachineInfo {
-    core: Some(Core {
-        clock_ghz: 1.5,
-        issue: 3.0,
-        vector_bits: 128,
-        pipes: 1.0,
-        loads: 1.0,
-        stores: 1.0,
-        add_cycles: 4.0,
-        fma_cycles: 3.0,
-        divide_cycles: None,
-        mispredict_cycles: None,
-    }),
-    caches: &[("L1", 32 * KIB, Some(1.5 * 16.0), None), ("L2", MIB, None, None)],
-    ..WHOLE
-};
 
 /// Every known device.
 pub const DEVICES: &[DeviceInfo] = &[
@@ -169,6 +60,32 @@ pub const DEVICES: &[DeviceInfo] = &[
         source: "NeuSight, LLM-Viewer; L2 bandwidth and latency measured (gpu-benches)",
     },
     DeviceInfo {
+        name: "a100-40-pcie",
+        title: "A100 PCIe 40 GB",
+        on_chip_bytes: Some(40 * MIB),
+        dram_bytes: Some(40_000_000_000),
+        on_chip_gb_s: Some(5400.0),
+        dram_gb_s: 1555.0,
+        dram_latency_ns: Some(405.0),
+        tflops: Some(312.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&A100_PCIE_40),
+        source: "NVIDIA's data sheet; L2 bandwidth and latency measured on the 80 GB SXM card (gpu-benches)",
+    },
+    DeviceInfo {
+        name: "a100-80-pcie",
+        title: "A100 PCIe 80 GB",
+        on_chip_bytes: Some(40 * MIB),
+        dram_bytes: Some(80_000_000_000),
+        on_chip_gb_s: Some(5400.0),
+        dram_gb_s: 1935.0,
+        dram_latency_ns: Some(405.0),
+        tflops: Some(312.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&A100_PCIE_80),
+        source: "NVIDIA's data sheet; L2 bandwidth and latency measured on the SXM card (gpu-benches)",
+    },
+    DeviceInfo {
         name: "h100-sxm",
         title: "H100 SXM",
         on_chip_bytes: Some(50 * MIB),
@@ -180,6 +97,19 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_pj_per_bit: HBM,
         machine: Some(&H100),
         source: "NeuSight; L2 bandwidth (Chips and Cheese) and latency (gpu-benches) measured on the PCIe card",
+    },
+    DeviceInfo {
+        name: "h100-pcie",
+        title: "H100 PCIe",
+        on_chip_bytes: Some(50 * MIB),
+        dram_bytes: Some(80_000_000_000),
+        on_chip_gb_s: Some(5500.0),
+        dram_gb_s: 2000.0,
+        dram_latency_ns: Some(372.0),
+        tflops: Some(756.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&H100_PCIE),
+        source: "NVIDIA's data sheet; L2 bandwidth (Chips and Cheese) and latency (gpu-benches) measured",
     },
     DeviceInfo {
         name: "h200",
@@ -204,7 +134,7 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_latency_ns: Some(438.0),
         tflops: Some(2250.0),
         dram_pj_per_bit: HBM,
-        machine: Some(&GPU),
+        machine: Some(&B200),
         source: "pytorch/ao#4002 (queried; 8000 GB/s nominal); L2 across both dies from Chips and Cheese; latency unverified",
     },
     DeviceInfo {
@@ -219,6 +149,110 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_pj_per_bit: HBM,
         machine: Some(&MI300X),
         source: "ServeTheHome, LLM-Viewer; Infinity Cache measured by Chips and Cheese (17 TB/s claimed); latency unverified",
+    },
+    DeviceInfo {
+        name: "v100-pcie",
+        title: "V100 PCIe 32 GB",
+        on_chip_bytes: Some(6 * MIB),
+        dram_bytes: Some(32_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 900.0,
+        dram_latency_ns: None,
+        tflops: Some(112.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&V100_PCIE),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Volta); latency unpublished",
+    },
+    DeviceInfo {
+        name: "v100-sxm",
+        title: "V100 SXM2 32 GB",
+        on_chip_bytes: Some(6 * MIB),
+        dram_bytes: Some(32_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 900.0,
+        dram_latency_ns: None,
+        tflops: Some(125.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&V100_SXM),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Volta); latency unpublished",
+    },
+    DeviceInfo {
+        name: "p100-pcie",
+        title: "P100 PCIe 16 GB",
+        on_chip_bytes: Some(4 * MIB),
+        dram_bytes: Some(16_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 732.0,
+        dram_latency_ns: None,
+        tflops: Some(18.7),
+        dram_pj_per_bit: HBM,
+        machine: Some(&P100_PCIE),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Pascal); latency unpublished",
+    },
+    DeviceInfo {
+        name: "p4",
+        title: "P4",
+        on_chip_bytes: Some(2 * MIB),
+        dram_bytes: Some(8_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 192.0,
+        dram_latency_ns: None,
+        tflops: Some(5.5),
+        dram_pj_per_bit: None,
+        machine: Some(&P4),
+        source: "NVIDIA's data sheet and whitepaper of the GTX 1080, which is the same chip; latency unpublished",
+    },
+    DeviceInfo {
+        name: "t4",
+        title: "T4",
+        on_chip_bytes: Some(4 * MIB),
+        dram_bytes: Some(16_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 320.0,
+        dram_latency_ns: None,
+        tflops: Some(65.0),
+        dram_pj_per_bit: None,
+        machine: Some(&T4),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Turing); latency unpublished",
+    },
+    DeviceInfo {
+        name: "l4",
+        title: "L4",
+        on_chip_bytes: Some(48 * MIB),
+        dram_bytes: Some(24_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 300.0,
+        dram_latency_ns: None,
+        tflops: Some(121.0),
+        dram_pj_per_bit: None,
+        machine: Some(&L4),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Ada); latency unpublished",
+    },
+    DeviceInfo {
+        name: "l40s",
+        title: "L40S",
+        on_chip_bytes: Some(96 * MIB),
+        dram_bytes: Some(48_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 864.0,
+        dram_latency_ns: None,
+        tflops: Some(362.0),
+        dram_pj_per_bit: None,
+        machine: Some(&L40S),
+        source: "NVIDIA's data sheet and whitepaper of the architecture (Ada); latency unpublished",
+    },
+    DeviceInfo {
+        name: "rtx-4090",
+        title: "GeForce RTX 4090",
+        on_chip_bytes: Some(72 * MIB),
+        dram_bytes: Some(24_000_000_000),
+        on_chip_gb_s: None,
+        dram_gb_s: 1008.0,
+        dram_latency_ns: None,
+        tflops: Some(165.2),
+        dram_pj_per_bit: None,
+        machine: Some(&RTX_4090),
+        source: "NVIDIA's whitepaper of the architecture (Ada); latency unpublished",
     },
     DeviceInfo {
         name: "tpu-v4",
@@ -258,6 +292,19 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_pj_per_bit: HBM,
         machine: None,
         source: "Google Cloud; on-chip memory unpublished",
+    },
+    DeviceInfo {
+        name: "trainium2",
+        title: "Trainium2",
+        on_chip_bytes: Some(8 * 28 * MIB),
+        dram_bytes: Some(96 << 30),
+        on_chip_gb_s: None,
+        dram_gb_s: 2900.0,
+        dram_latency_ns: None,
+        tflops: Some(667.0),
+        dram_pj_per_bit: HBM,
+        machine: Some(&TRAINIUM2),
+        source: "AWS' documentation (Neuron): eight cores with 28 MiB of SRAM each; latency unpublished",
     },
     DeviceInfo {
         name: "groq-v1",
@@ -349,5 +396,83 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_pj_per_bit: LPDDR,
         machine: Some(&CORTEX_A72),
         source: "one core at 1.5 GHz; STREAM on sci-pi.org.uk; L2 of 1 MB from sandsoftwaresound.net",
+    },
+    DeviceInfo {
+        name: "ryzen-5950x",
+        title: "Ryzen 9 5950X (Zen 3), one core",
+        on_chip_bytes: Some(32 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 51.2,
+        dram_latency_ns: None,
+        tflops: Some(4.9 * 32.0 / 1e3),
+        dram_pj_per_bit: DRAM_45NM,
+        machine: Some(&ZEN3),
+        source: "one core at its boost clock and the L3 of its complex; two channels of DDR4-3200; latency depends on the modules",
+    },
+    DeviceInfo {
+        name: "ryzen-7950x",
+        title: "Ryzen 9 7950X (Zen 4), one core",
+        on_chip_bytes: Some(32 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 64.0,
+        dram_latency_ns: None,
+        tflops: Some(5.7 * 32.0 / 1e3),
+        dram_pj_per_bit: DRAM_45NM,
+        machine: Some(&ZEN4),
+        source: "one core at its boost clock and the L3 of its complex; 32 bytes a cycle from the memory controllers at 2 GHz (Chips and Cheese)",
+    },
+    DeviceInfo {
+        name: "ryzen-9950x",
+        title: "Ryzen 9 9950X (Zen 5), one core",
+        on_chip_bytes: Some(32 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 64.0,
+        dram_latency_ns: None,
+        tflops: Some(5.7 * 64.0 / 1e3),
+        dram_pj_per_bit: DRAM_45NM,
+        machine: Some(&ZEN5),
+        source: "one core at its boost clock and the L3 of its complex; 32 bytes a cycle from the memory controllers at 2 GHz (Chips and Cheese)",
+    },
+    DeviceInfo {
+        name: "xeon-8480",
+        title: "Xeon Platinum 8480 (Sapphire Rapids), one core",
+        on_chip_bytes: Some(105 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 307.2,
+        dram_latency_ns: None,
+        tflops: Some(3.8 * 64.0 / 1e3),
+        dram_pj_per_bit: DRAM_45NM,
+        machine: Some(&SAPPHIRE_RAPIDS),
+        source: "one core at its boost clock; eight channels of DDR5-4800, of which one core reaches a part that nobody publishes",
+    },
+    DeviceInfo {
+        name: "apple-m1-core",
+        title: "Apple M1 (Firestorm), one core",
+        on_chip_bytes: Some(12 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 68.0,
+        dram_latency_ns: None,
+        tflops: Some(3.2 * 32.0 / 1e3),
+        dram_pj_per_bit: LPDDR,
+        machine: Some(&FIRESTORM),
+        source: "one performance core; DRAM as for the whole chip",
+    },
+    DeviceInfo {
+        name: "graviton-4",
+        title: "Graviton 4 (Neoverse V2), one core",
+        on_chip_bytes: Some(36 * MIB),
+        dram_bytes: None,
+        on_chip_gb_s: None,
+        dram_gb_s: 537.6,
+        dram_latency_ns: None,
+        tflops: Some(2.8 * 32.0 / 1e3),
+        dram_pj_per_bit: DRAM_45NM,
+        machine: Some(&NEOVERSE_V2),
+        source: "one core; twelve channels of DDR5-5600, of which one core reaches a part that nobody publishes",
     },
 ];

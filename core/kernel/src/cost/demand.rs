@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fresh;
+use super::operators;
 use super::target::{Target, Unit, lanes};
 use super::vector::{self, Vector};
 use crate::cache::Misses;
 use crate::count::{Counts, NodeCount};
+use crate::expr::Symbol;
 use crate::nest::{Access, At, Branch, Condition, Element, Library, Loop, Node, Program, Work};
+use crate::operator::{Operator, Price};
 use crate::report::{Count, OptLevel};
 
 /// Instructions per iteration: add and compare with the branch, as one; without optimisation the counter is loaded,
@@ -55,6 +59,29 @@ pub(super) struct Demand {
     pub(super) traffic: Vec<f64>,
     /// Waiting for what lies below, where addresses come from data and one miss follows the other.
     pub(super) latency: f64,
+    /// Operators, and how often each runs: they are all of the time of what they stand for.
+    pub(super) operators: Vec<(Price, f64)>,
+    /// Whether something here is no operator.
+    pub(super) rest: bool,
+}
+
+/// An operator of the program.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Priced {
+    /// The line.
+    pub(super) line: u32,
+    /// What it is called, if it is a call.
+    pub(super) name: Option<String>,
+    /// What it does.
+    pub(super) operator: Operator,
+    /// Arrays that it reads.
+    pub(super) reads: Vec<usize>,
+    /// Arrays that it writes.
+    pub(super) writes: Vec<usize>,
+    /// What it takes each time, in seconds.
+    pub(super) price: Price,
+    /// How often it runs.
+    pub(super) runs: f64,
 }
 
 /// A sum of counts, whole as long as it can be.
@@ -95,6 +122,8 @@ impl Demand {
         for (own, other) in pairs.into_iter().chain(self.issue.iter_mut().zip(other.issue)) {
             *own += other;
         }
+        self.operators.extend(&other.operators);
+        self.rest |= other.rest;
         self.traffic.resize(self.traffic.len().max(other.traffic.len()), 0.0);
         for (own, other) in self.traffic.iter_mut().zip(&other.traffic) {
             *own += other;
@@ -109,6 +138,10 @@ pub(super) struct Demands {
     pub(super) lines: BTreeMap<u32, Demand>,
     /// All together.
     pub(super) all: Demand,
+    /// What takes time beside operators: as above, without what moves for operators.
+    pub(super) timed: Demand,
+    /// Operators, in order.
+    pub(super) operators: Vec<Priced>,
     /// Kernels that are started, on a device that computes as a whole.
     pub(super) launches: f64,
     /// The widest type of floating-point elements.
@@ -117,6 +150,10 @@ pub(super) struct Demands {
     pub(super) bytes: [f64; 2],
     /// FLOPs by the type of the elements they work on.
     pub(super) flops: Vec<(Element, f64)>,
+    /// Bytes that are written in whole lines and not fetched first, by line of the source.
+    pub(super) fresh: BTreeMap<u32, f64>,
+    /// Whether libraries compute something.
+    pub(super) library: bool,
     /// Which innermost loops became vectors, or why not.
     pub(super) vectors: Vec<(u32, Vector)>,
 }
@@ -128,6 +165,8 @@ struct Inside {
     lanes: f64,
     /// The type of the elements around, where a step names none.
     element: Element,
+    /// Whether it is part of an operator, which has its price.
+    priced: bool,
 }
 
 struct Walk<'a> {
@@ -139,6 +178,10 @@ struct Walk<'a> {
     values: Vec<i64>,
     /// Lines with accesses whose subscripts come from data.
     indirect: BTreeSet<u32>,
+    /// Steps of the program itself that are operators.
+    top: usize,
+    /// Variables of the loops around.
+    around: Vec<Symbol>,
     out: Demands,
 }
 
@@ -152,17 +195,37 @@ pub(super) fn demands(
 ) -> Demands {
     let values = program.values();
     let out = Demands::default();
-    let mut walk = Walk { program, counts, target, opt, next: 0, values, indirect: BTreeSet::new(), out };
+    let mut walk = Walk {
+        program,
+        counts,
+        target,
+        opt,
+        next: 0,
+        values,
+        indirect: BTreeSet::new(),
+        top: 0,
+        around: Vec::new(),
+        out,
+    };
     let element = program.arrays.iter().map(|array| array.element).max_by_key(|element| element.bytes());
-    walk.nodes(&program.body, Inside { lanes: 1.0, element: element.unwrap_or(Element::F32) });
-    walk.traffic(misses);
-    let Walk { mut out, .. } = walk;
-    out.launches = program.body.iter().filter(|node| matches!(node, Node::Loop(_) | Node::Library(_))).count() as f64;
-    let mut all = Demand::default();
-    for line in out.lines.values() {
-        all.add(line);
+    walk.nodes(&program.body, Inside { lanes: 1.0, element: element.unwrap_or(Element::F32), priced: false });
+    if target.core().is_none() {
+        walk.out.fresh = fresh::bytes(program, &program.values());
     }
-    out.all = all;
+    walk.traffic(misses);
+    let Walk { mut out, top, .. } = walk;
+    // Operators have their own start.
+    let kernels = program.body.iter().filter(|node| matches!(node, Node::Loop(_) | Node::Library(_))).count();
+    out.launches = kernels.saturating_sub(top) as f64;
+    for line in out.lines.values() {
+        out.all.add(line);
+        let mut timed = line.clone();
+        if !line.operators.is_empty() && !line.rest {
+            timed.traffic = Vec::new();
+            timed.latency = 0.0;
+        }
+        out.timed.add(&timed);
+    }
     out
 }
 
@@ -200,6 +263,13 @@ impl Walk<'_> {
             *value = lower;
         }
         let mut inner = Inside { lanes: 1.0, ..inside };
+        if !inside.priced
+            && let Some(operator) = self.nest(l)
+        {
+            inner.priced = true;
+            let runs = self.entries(l, count);
+            self.price(None, operator, runs, l.at);
+        }
         let innermost = !l.body.iter().any(|node| matches!(node, Node::Loop(_) | Node::Library(_)));
         let mut demand = Demand::default();
         if let Some(core) = self.target.core() {
@@ -217,7 +287,46 @@ impl Walk<'_> {
             demand.loops = count.runs.value() * instructions / (core.issue * inner.lanes) * self.cycle();
         }
         self.add(l.at, count, demand);
+        self.around.push(l.var);
         self.nodes(&l.body, inner);
+        self.around.pop();
+    }
+
+    /// The operator that a loop nest is, on a device that works as a whole.
+    fn nest(&self, l: &Loop) -> Option<operators::Own> {
+        // Inside a loop, only what each round repeats on the same arrays, such as a step in time.
+        let alone = !self.around.iter().any(|var| operators::mentions(&l.body, *var));
+        self.target.chip.as_ref().filter(|_| alone).and_then(|_| operators::of_nest(self.program, l, &self.values))
+    }
+
+    /// How often a loop is begun: its iterations over those of each time.
+    fn entries(&self, l: &Loop, count: &NodeCount) -> f64 {
+        let value = |expr: &crate::expr::Expr| expr.value(&self.values).map_or(0.0, |value| value as f64);
+        let rounds = ((value(&l.upper) - value(&l.lower)) / value(&l.step)).ceil();
+        if rounds >= 1.0 { count.runs.value() / rounds } else { 0.0 }
+    }
+
+    /// Adds an operator that runs so often.
+    fn price(&mut self, name: Option<&str>, own: operators::Own, runs: f64, at: At) {
+        let Some(chip) = &self.target.chip else { return };
+        let operators::Own { operator, reads, writes } = own;
+        self.top += usize::from(self.around.is_empty());
+        // Arithmetic on registers is part of the call that it follows.
+        if operator.bytes() == 0.0
+            && let Some(before) = self.out.operators.last_mut().filter(|before| before.line == at.line)
+            && let Some(line) = self.out.lines.get_mut(&at.line)
+        {
+            before.operator.operations += operator.operations * runs / before.runs.max(1.0);
+            before.price = chip.price(&before.operator);
+            if let Some((price, _)) = line.operators.last_mut() {
+                *price = before.price;
+            }
+            return;
+        }
+        let price = chip.price(&operator);
+        self.out.lines.entry(at.line).or_default().operators.push((price, runs));
+        let name = name.map(str::to_owned);
+        self.out.operators.push(Priced { line: at.line, name, operator, reads, writes, price, runs });
     }
 
     fn branch(&mut self, branch: &Branch, count: &NodeCount, inside: Inside) {
@@ -268,8 +377,9 @@ impl Walk<'_> {
         let stores = count.store_ops.value() + runs * f64::from(spilled.writes);
         let size = element.bytes() as f64;
         self.out.bytes[0] += count.mem_bytes.value() + runs * size * f64::from(spilled.reads + spilled.writes);
-        let mut demand = Demand::default();
+        let mut demand = Demand { rest: !inside.priced, ..Demand::default() };
         match &self.target.unit {
+            Unit::Whole { .. } if inside.priced => {}
             Unit::Core(core) => {
                 let cycle = self.cycle();
                 let flops = work.flops;
@@ -319,7 +429,18 @@ impl Walk<'_> {
         self.flops(library.element, flops);
         self.out.bytes[0] += count.mem_bytes.value();
         self.out.bytes[1] += count.mem_bytes.value();
-        let demand = Demand { library: flops / self.target.matrix_peak(library.element), ..Demand::default() };
+        let operator = self.target.chip.as_ref().and_then(|_| operators::of_library(library, &self.values));
+        self.out.library |= count.runs.value() > 0.0;
+        let demand = match operator {
+            Some(operator) => {
+                self.price(Some(&library.name), operator, count.runs.value(), library.at);
+                Demand::default()
+            }
+            None => {
+                let library = flops / self.target.matrix_peak(library.element);
+                Demand { library, rest: true, ..Demand::default() }
+            }
+        };
         self.add(library.at, count, demand);
     }
 
@@ -331,7 +452,9 @@ impl Walk<'_> {
             // before.
             let latency = below.latency_ns.unwrap_or(above).max(above);
             let lines = level.compulsory.value() + level.capacity.value();
-            let bytes = (lines + level.write_backs.value()) * self.target.line_bytes as f64;
+            let spared =
+                self.out.fresh.values().sum::<f64>().min(level.compulsory.value() * self.target.line_bytes as f64);
+            let bytes = (lines + level.write_backs.value()) * self.target.line_bytes as f64 - spared;
             let known: f64 = level.by_line.iter().map(|(_, count)| count.value()).sum();
             for (line, count) in &level.by_line {
                 let demand = self.out.lines.entry(*line).or_default();

@@ -1,8 +1,11 @@
 //! Time and energy of a program on a machine: a roofline with a bandwidth for each memory, instructions of a core, and
 //! what is known of efficiencies. What it is made of, and how far off it may be, is stated in `docs/kernel.md`.
 
+mod advice;
 mod demand;
 mod energy;
+mod fresh;
+mod operators;
 mod shapley;
 mod target;
 mod time;
@@ -18,7 +21,7 @@ use self::time::{ALL, FEATURES, Luck, Parts};
 use super::cache::Misses;
 use super::count::Counts;
 use super::nest::{Element, Node, Program};
-use super::report::{Count, LevelReport, LineCost, OptLevel, Part, Roof, Roofline};
+use super::report::{Advice, Count, LevelReport, LineCost, OperatorCost, OptLevel, Part, Roof, Roofline};
 
 /// What a program costs.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,10 @@ pub(super) struct Cost {
     pub(super) roofline: Roofline,
     /// See [`super::report::Report`].
     pub(super) lines: Vec<LineCost>,
+    /// See [`super::report::Report`].
+    pub(super) operators: Vec<OperatorCost>,
+    /// See [`super::report::Report`].
+    pub(super) advice: Vec<Advice>,
     /// What was assumed.
     pub(super) assumptions: Vec<String>,
 }
@@ -46,7 +53,7 @@ pub(super) struct Cost {
 /// What `program`, of which `counts` and `misses` are known, costs on `target`.
 pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target: &Target, opt: OptLevel) -> Cost {
     let demands = demands(program, counts, misses, target, opt);
-    let usual = Parts::of(&demands.all, target, Luck::Usual, ALL);
+    let usual = Parts::of(&demands.timed, target, Luck::Usual, ALL);
     let launch = time::usual_launch(&demands, target);
     let seconds = time::time(&demands, target);
     let facts = words::Facts { demands: &demands, parts: &usual, launch, seconds: seconds[1], misses, target, opt };
@@ -59,17 +66,40 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
     if special(&program.body) {
         assumptions.push(format!("a special function is taken as {} multiplications", demand::SPECIAL));
     }
+    assumptions.extend(words::operators(&demands, target));
+    let advice = target.chip.as_ref().map(|chip| advice::advice(program, &demands.operators, chip, seconds[1]));
     Cost {
+        operators: operators(&demands),
+        advice: advice.unwrap_or_default(),
         ms: seconds.map(|s| s * 1e3),
         joules: [energy.low_j, energy.high_j],
-        feature_importance: importance(&demands.all, target),
-        levels: levels(counts, misses, target),
+        feature_importance: importance(&demands.timed, target),
+        levels: levels(counts, misses, &demands.fresh, target),
         bottleneck,
         parts: parts(&usual, launch, target),
         roofline: roofline(&demands, seconds[1], target),
         lines: lines(&demands, misses, target),
         assumptions,
     }
+}
+
+fn operators(demands: &Demands) -> Vec<OperatorCost> {
+    let cost = |own: &demand::Priced| {
+        let class = own.operator.class.name();
+        OperatorCost {
+            line: own.line,
+            name: own.name.clone().unwrap_or_else(|| class.to_owned()),
+            class: class.to_owned(),
+            element: own.operator.element,
+            runs: own.runs,
+            ms: own.runs * own.price.expected * 1e3,
+            range_ms: [own.price.least, own.price.most].map(|seconds| own.runs * seconds * 1e3),
+            limit: own.price.limit().name().to_owned(),
+            bytes: own.operator.bytes(),
+            operations: own.operator.all_operations(),
+        }
+    };
+    demands.operators.iter().map(cost).collect()
 }
 
 /// Whether the program calls a special function.
@@ -89,7 +119,7 @@ fn importance(demand: &Demand, target: &Target) -> BTreeMap<String, f64> {
     FEATURES.iter().map(|name| (*name).to_owned()).zip(values).collect()
 }
 
-fn levels(counts: &Counts, misses: &[Misses], target: &Target) -> Vec<LevelReport> {
+fn levels(counts: &Counts, misses: &[Misses], fresh: &BTreeMap<u32, f64>, target: &Target) -> Vec<LevelReport> {
     let mut accesses = demand::Sum(counts.load_ops.count);
     accesses.add(counts.store_ops.count);
     let bytes = |lines: f64, whole: Option<u64>| match whole.and_then(|lines| lines.checked_mul(target.line_bytes)) {
@@ -99,6 +129,14 @@ fn levels(counts: &Counts, misses: &[Misses], target: &Target) -> Vec<LevelRepor
     let report = |(level, misses): (&super::report::Level, &Misses)| {
         let mut lines = demand::Sum(misses.compulsory);
         lines.add(misses.capacity);
+        let spared: f64 = fresh.values().sum::<f64>() / target.line_bytes as f64;
+        if spared > 0.0 {
+            let fetched = (lines.0.value() - spared.floor().min(misses.compulsory.value())).max(0.0);
+            lines = demand::Sum(match lines.0 {
+                Count::Whole(_) => Count::Whole(fetched as u64),
+                Count::Real(_) => Count::Real(fetched),
+            });
+        }
         let whole = |count: Count| match count {
             Count::Whole(count) => Some(count),
             Count::Real(_) => None,
@@ -120,8 +158,13 @@ fn levels(counts: &Counts, misses: &[Misses], target: &Target) -> Vec<LevelRepor
 }
 
 fn parts(usual: &Parts, launch: f64, target: &Target) -> Vec<Part> {
-    let below = target.below.iter().zip(&usual.traffic).map(|(below, seconds)| (below.name.as_str(), *seconds));
-    let named = [("compute", usual.compute), ("loads and stores", usual.nearest)].into_iter().chain(below);
+    let [_, compute, memory] = usual.operators;
+    let last = target.below.len().saturating_sub(1);
+    let below = target.below.iter().enumerate().map(|(i, below)| {
+        let own = usual.traffic.get(i).copied().unwrap_or_default();
+        (below.name.as_str(), own + if i == last { memory } else { 0.0 })
+    });
+    let named = [("compute", usual.compute + compute), ("loads and stores", usual.nearest)].into_iter().chain(below);
     let rest = [("latency", usual.latency), ("loops", usual.loops), ("branches", usual.branches), ("launch", launch)];
     let part = |(name, seconds): (&str, f64)| Part { name: name.to_owned(), ms: seconds * 1e3 };
     named.chain(rest).map(part).collect()
@@ -130,7 +173,7 @@ fn parts(usual: &Parts, launch: f64, target: &Target) -> Vec<Part> {
 /// The ceiling of arithmetic in FLOP/s: a library's, if there is one.
 fn peak(demands: &Demands, target: &Target) -> f64 {
     let element = demands.element.unwrap_or(Element::F32);
-    if demands.all.library > 0.0 { target.matrix_peak(element) } else { target.vector_peak(element) }
+    if demands.library { target.matrix_peak(element) } else { target.vector_peak(element) }
 }
 
 fn roofline(demands: &Demands, seconds: f64, target: &Target) -> Roofline {
@@ -141,7 +184,7 @@ fn roofline(demands: &Demands, seconds: f64, target: &Target) -> Roofline {
         name: level.name.clone(),
         gb_s: rate / 1e9,
         // What a library keeps in registers is its own affair.
-        flop_per_byte: per_byte(demands.bytes[0]).filter(|_| demands.all.library == 0.0),
+        flop_per_byte: per_byte(demands.bytes[0]).filter(|_| !demands.library),
     });
     let below = target.below.iter().zip(&demands.all.traffic).filter_map(|(below, bytes)| {
         Some(Roof { name: below.name.clone(), gb_s: below.gb_s?, flop_per_byte: per_byte(*bytes) })
@@ -155,7 +198,10 @@ fn roofline(demands: &Demands, seconds: f64, target: &Target) -> Roofline {
 
 /// Each line's share is that of the sum of its parts.
 fn lines(demands: &Demands, misses: &[Misses], target: &Target) -> Vec<LineCost> {
-    let own = |demand: &Demand| Parts::of(demand, target, Luck::Usual, ALL).sum();
+    let own = |demand: &Demand| {
+        let starts: f64 = demand.operators.iter().map(|(price, runs)| runs * price.start).sum();
+        Parts::of(demand, target, Luck::Usual, ALL).sum() + starts
+    };
     let all: f64 = demands.lines.values().map(own).sum();
     // By line and level, so that no line is looked for in a list.
     let missed: Vec<BTreeMap<u32, Count>> =

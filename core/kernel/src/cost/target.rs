@@ -1,6 +1,7 @@
 //! What a kernel runs on: a core with its caches, or a device as a whole.
 
 use crate::nest::Element;
+use crate::operator::{self, Chip};
 use crate::report::{Level, Request};
 use accel_ground::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
 use accel_ground::error::Error;
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) line_bytes: u64,
     /// Who delivers what each level misses: the next level, or the memory below the last.
     pub(super) below: Vec<Supplier>,
+    /// A device as a whole, as operators of libraries see it.
+    pub(super) chip: Option<Chip>,
     /// What was assumed.
     pub(crate) assumptions: Vec<String>,
 }
@@ -58,12 +61,7 @@ pub(super) struct Supplier {
 impl Rates {
     /// FLOP/s with elements of that type; infinite where unknown.
     pub(super) fn of(self, element: Element) -> f64 {
-        let tflops = self.0.map(|peaks| match element {
-            Element::F64 | Element::I64 => peaks.f64,
-            Element::F32 | Element::I32 => peaks.f32,
-            Element::F16 | Element::Bf16 | Element::I16 | Element::I8 => peaks.f16,
-        });
-        tflops.map_or(f64::INFINITY, |tflops| tflops * 1e12)
+        operator::rate(self.0, element)
     }
 }
 
@@ -94,7 +92,9 @@ impl Target {
             ));
         }
         let below = below(&levels, &own, &device, &mut assumptions);
-        Ok(Self { device, unit, levels, line_bytes, below, assumptions })
+        let on_chip = levels.last().map_or(0.0, |level| level.capacity_bytes as f64);
+        let chip = matches!(unit, Unit::Whole { .. }).then(|| Chip::of(&device, on_chip));
+        Ok(Self { device, unit, levels, line_bytes, below, chip, assumptions })
     }
 
     /// The device's name.
@@ -220,7 +220,7 @@ fn unit(device: &Device, machine: &Machine, assumptions: &mut Vec<String>) -> Un
         "the whole device works on it: iterations of loops are taken as independent, loop counters and conditions as free"
             .into(),
     );
-    let any = device.tflops.map(|peak| Peaks { f64: peak, f32: peak, f16: peak });
+    let any = device.tflops.map(|peak| Peaks::new(peak, peak, peak));
     if machine.vector_tflops.is_none() {
         assumptions.push(match device.tflops {
             Some(_) => "the peak is that of the device's fastest type of elements: others take longer".into(),

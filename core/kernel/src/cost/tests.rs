@@ -134,6 +134,7 @@ fn counts(program: &Program) -> Counts {
         load_ops: sum(1),
         store_ops: sum(2),
         flops: sum(3),
+        int_ops: Quantity { count: Count::Whole(0), form: String::new() },
         mem_bytes: sum(4),
         nodes: out.iter().map(node).collect(),
         assumptions: Vec::new(),
@@ -346,17 +347,46 @@ fn libraries_run_at_their_own_efficiency() {
     }];
     for opt in OPTS {
         let cost = cost(&program, &counts(&program), &misses, &target("h100-sxm", None), opt);
-        // 0.14 ms at the peak of 989 TFLOP/s; two thirds of it are expected; a launch takes 5 to 20 us.
-        assert!((cost.ms[0] - (flops / 989e9 + 0.005)).abs() < 1e-9);
-        assert!((cost.ms[1] - (flops / 989e9 / 0.67 + 0.010)).abs() < 1e-9);
-        assert!(cost.ms[2] > flops / 989e9 / 0.45 + 0.020);
-        assert!(
-            cost.bottleneck.starts_with("Compute-bound: arithmetic takes 207.41 µs of 217.41 µs"),
-            "{}",
-            cost.bottleneck
-        );
+        // 0.139 ms at the peak of 989 TFLOP/s; measured: 765 TFLOP/s for 4096 x 4096 x 2048 (XLA's table).
+        let launch = cost.parts.iter().find(|part| part.name == "launch").unwrap().ms;
+        let point = cost.ms[1];
+        assert!(flops / 989e9 < point && (flops / (point - launch) / 1e9 / 765.0 - 1.0).abs() < 0.1, "{point}");
+        assert!(cost.ms[0] < point && point < cost.ms[2]);
+        assert!(cost.bottleneck.starts_with("Compute-bound: arithmetic takes"), "{}", cost.bottleneck);
         assert_eq!(cost.roofline.peak_gflop_s, Some(989e3));
     }
+}
+
+/// The classes of the operators that a program is made of.
+fn classes(body: Vec<Node>) -> Vec<String> {
+    let (program, target) = (program(body), target("a100-80", None));
+    let cost = cost(&program, &counts(&program), &misses(&program, &target), &target, OptLevel::O2);
+    cost.operators.iter().map(|own| own.class.clone()).collect()
+}
+
+#[test]
+fn operators_are_known_by_what_they_touch() {
+    let (i, j) = (symbol(1), symbol(2));
+    let pass = |accesses: Vec<Access>, flops: Flops| rounds(2, 0, 2, vec![Node::Work(work(accesses, flops))]);
+    let whole = |array: usize, write: bool| access(array, i.clone(), j.clone(), write);
+    // A buffer of one row, as functions in one pass have.
+    let buffer = |write: bool| access(1, 0.into(), j.clone(), write);
+    let most = pass(vec![whole(0, false)], Flops::MIN_MAX);
+    let sum = pass(vec![buffer(false)], Flops::ADD);
+    let quotient = pass(vec![buffer(false), whole(2, true)], Flops::DIV);
+    let with = |kind: Flops| {
+        let powers = pass(vec![whole(0, false), buffer(true)], kind);
+        vec![rounds(1, 0, 1, vec![most.clone(), powers, sum.clone(), quotient.clone()])]
+    };
+    assert_eq!(classes(with(Flops::SPECIAL)), ["softmax"]);
+    assert_eq!(classes(with(Flops::MUL)), ["norm"]);
+    let single = |nest: Program| classes(nest.body);
+    assert_eq!(single(copy(i.clone(), j.clone(), 0, 0)), ["element-wise"]);
+    assert_eq!(single(copy(j.clone(), i.clone(), 0, 0)), ["transposed copy"]);
+    assert_eq!(single(gemm(false)), [""; 0]);
+    assert_eq!(single(gemm(true)), [""; 0]);
+    let store = Node::Work(work(vec![access(1, 0.into(), i.clone(), true)], Flops::NONE));
+    assert_eq!(classes(vec![rounds(1, 0, 1, vec![most, store])]), ["reduction"]);
 }
 
 #[test]

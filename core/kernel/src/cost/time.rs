@@ -78,6 +78,8 @@ pub(super) struct Parts {
     pub(super) traffic: Vec<f64>,
     /// Misses that wait for each other.
     pub(super) latency: f64,
+    /// Operators, one after the other, without their starts: all, arithmetic by itself, and bytes by themselves.
+    pub(super) operators: [f64; 3],
     /// Starting all instructions.
     issue: f64,
     /// Whether one core does everything.
@@ -102,7 +104,15 @@ impl Parts {
             .map(|(served, below)| below.gb_s.map_or(0.0, |gb_s| bytes * served / (gb_s * 1e9 * rate.traffic)));
         let [start_flops, start_loads, start_stores] = demand.issue;
         let start = flops * start_flops + loads * start_loads + stores * start_stores + loops * demand.loops;
+        let operators = demand.operators.iter().fold([0.0; 3], |[all, compute, memory], (price, runs)| {
+            [
+                all + runs * price.busy(flops, bytes),
+                compute + runs * flops * price.compute,
+                memory + runs * bytes * price.memory,
+            ]
+        });
         Self {
+            operators,
             compute: flops * (demand.compute / rate.plain + stall + demand.library / rate.library),
             // A core has ports for each; the units of a whole device do one or the other.
             nearest: if core { load.max(store) } else { load + store } / rate.plain,
@@ -124,7 +134,7 @@ impl Parts {
     /// One part after the other.
     pub(super) fn sum(&self) -> f64 {
         let parts = [self.compute, self.nearest, self.loops, self.branches, self.latency];
-        parts.into_iter().chain(self.traffic.iter().copied()).sum()
+        parts.into_iter().chain(self.traffic.iter().copied()).sum::<f64>() + self.operators[0]
     }
 
     /// What overlaps as a rule. In a core, instructions hide behind the way of the data or the other way round; lines
@@ -135,18 +145,23 @@ impl Parts {
         if self.core {
             (work.max(self.issue) + self.branches).max(moved.sum::<f64>() + self.latency)
         } else {
-            work.max(moved.fold(0.0, f64::max)) + self.branches + self.loops + self.latency
+            work.max(moved.fold(0.0, f64::max)) + self.branches + self.loops + self.latency + self.operators[0]
         }
     }
 }
 
 /// Seconds: at least, as expected, at most.
 pub(super) fn time(demands: &Demands, target: &Target) -> [f64; 3] {
-    let parts = |luck| Parts::of(&demands.all, target, luck, ALL);
+    // Operators have intervals of their own.
+    let [faster, slower] = demands
+        .operators
+        .iter()
+        .fold([0.0; 2], |[least, most], own| [least + own.runs * own.price.least, most + own.runs * own.price.most]);
+    let rest = Demand { operators: Vec::new(), ..demands.timed.clone() };
     let [least, most] = launch(demands, target);
-    let best = least + parts(Luck::Best).longest();
-    let worst = most + parts(Luck::Worst).sum();
-    let usual = usual_launch(demands, target) + parts(Luck::Usual).overlapped();
+    let best = least + faster + Parts::of(&rest, target, Luck::Best, ALL).longest();
+    let worst = most + slower + Parts::of(&rest, target, Luck::Worst, ALL).sum();
+    let usual = usual_launch(demands, target) + Parts::of(&demands.timed, target, Luck::Usual, ALL).overlapped();
     // Rounding must not push them past each other.
     [best.min(usual), usual, worst.max(usual)]
 }
@@ -159,7 +174,8 @@ fn launch(demands: &Demands, target: &Target) -> [f64; 2] {
 /// Starting all kernels as expected: the geometric mean of the least and the most.
 pub(super) fn usual_launch(demands: &Demands, target: &Target) -> f64 {
     let [least, most] = launch(demands, target);
-    (least * most).sqrt()
+    let own: f64 = demands.operators.iter().map(|own| own.runs * own.price.start).sum();
+    (least * most).sqrt() + own
 }
 
 #[cfg(test)]
@@ -208,7 +224,7 @@ mod tests {
                 let traffic = (0..3).map(|i| if i <= *level { *bytes } else { 0.0 }).collect();
                 let (load, store) = (loads / core.loads / vectors, stores / core.stores / vectors);
                 let all = Demand { loads: load, stores: store, traffic, ..Demand::default() };
-                let [low, point, high] = time(&Demands { all, ..Demands::default() }, &target);
+                let [low, point, high] = time(&Demands { timed: all, ..Demands::default() }, &target);
                 let measured = 8.0 * (loads + stores) / (gb_s * 1e9);
                 // Figures are rounded in the table of devices, and caches were as good for some mix.
                 assert!(
@@ -247,7 +263,7 @@ mod tests {
                 compute, stall, library, loads, stores, loops, branches, latency, issue,
                 traffic: traffic.to_vec(), ..Demand::default()
             };
-            let demands = Demands { all, launches, ..Demands::default() };
+            let demands = Demands { timed: all.clone(), all, launches, ..Demands::default() };
             let [low, point, high] = time(&demands, &target);
             prop_assert!(low <= point && point <= high, "{low} {point} {high}");
             let parts = Parts::of(&demands.all, &target, Luck::Best, ALL);

@@ -63,22 +63,29 @@ fn bound(facts: &Facts) -> Bound {
     let parts = facts.parts;
     let mut candidates = vec![
         (facts.launch, Bound::Launch),
-        (parts.compute, Bound::Compute),
+        (parts.compute + parts.operators[1], Bound::Compute),
         (parts.nearest, Bound::Nearest),
         (parts.loops, Bound::Loops),
         (parts.branches, Bound::Branches),
         (parts.latency, Bound::Latency),
     ];
-    candidates.extend(parts.traffic.iter().enumerate().map(|(i, seconds)| (*seconds, Bound::Below(i))));
+    candidates.extend((0..facts.target.below.len()).map(|i| (below(facts, i), Bound::Below(i))));
     let longest = candidates.into_iter().filter(|(seconds, _)| *seconds > 0.0);
     longest.max_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(Bound::Nothing, |(_, bound)| bound)
+}
+
+/// What a memory takes: operators know the last one alone.
+fn below(facts: &Facts, i: usize) -> f64 {
+    let last = i + 1 == facts.target.below.len();
+    let own = facts.parts.traffic.get(i).copied().unwrap_or_default();
+    own + if last { facts.parts.operators[2] } else { 0.0 }
 }
 
 fn named(facts: &Facts, bound: &Bound) -> (&'static str, String, f64) {
     let parts = facts.parts;
     match bound {
         Bound::Launch => ("Bound by launches", "starting kernels takes".into(), facts.launch),
-        Bound::Compute => ("Compute-bound", "arithmetic takes".into(), parts.compute),
+        Bound::Compute => ("Compute-bound", "arithmetic takes".into(), parts.compute + parts.operators[1]),
         Bound::Nearest => {
             ("Bound by loads and stores", "moving elements to and from registers takes".into(), parts.nearest)
         }
@@ -87,7 +94,7 @@ fn named(facts: &Facts, bound: &Bound) -> (&'static str, String, f64) {
         Bound::Latency => ("Latency-bound", "waiting for single lines takes".into(), parts.latency),
         Bound::Below(i) => {
             let name = facts.target.below.get(*i).map_or("memory", |below| below.name.as_str());
-            ("Memory-bound", format!("{name} takes"), parts.traffic.get(*i).copied().unwrap_or_default())
+            ("Memory-bound", format!("{name} takes"), below(facts, *i))
         }
         Bound::Nothing => ("", String::new(), 0.0),
     }
@@ -163,6 +170,19 @@ fn scalar(facts: &Facts) -> Option<(u32, &'static str)> {
         Vector::Of(_) => None,
     });
     scalar.max_by(|(a, _), (b, _)| cost(*a).total_cmp(&cost(*b)))
+}
+
+/// How operators were priced.
+pub(super) fn operators(demands: &Demands, target: &Target) -> Option<String> {
+    let chip = target.chip.as_ref().filter(|_| !demands.operators.is_empty())?;
+    let measured = if chip.is_measured() {
+        "constants fitted to measurements on it"
+    } else {
+        "constants fitted to measurements on other GPUs"
+    };
+    Some(format!(
+        "operators are priced one after the other by tiles, waves and bytes, with {measured} (docs/kernel.md)"
+    ))
 }
 
 /// What the optimisation level was taken to do, and where.

@@ -55,6 +55,8 @@ pub struct Counts {
     pub store_ops: Quantity,
     /// Floating-point operations.
     pub flops: Quantity,
+    /// Operations on elements that are integers.
+    pub int_ops: Quantity,
     /// Bytes that loads and stores move.
     pub mem_bytes: Quantity,
     /// What each node does itself, children left out: the nodes of the program in the order in which they stand
@@ -111,6 +113,7 @@ const LOADS: usize = 2;
 const STORES: usize = 3;
 const FLOPS: usize = 4;
 const BYTES: usize = 5;
+const INTEGERS: usize = 6;
 
 /// Goes through a program.
 struct Counter<'p> {
@@ -123,7 +126,7 @@ struct Counter<'p> {
     expected: bool,
     num_loops: u64,
     num_branches: u64,
-    totals: [Sum; 6],
+    totals: [Sum; 7],
     nodes: Vec<NodeCount>,
 }
 
@@ -231,7 +234,12 @@ impl<'p> Counter<'p> {
         let moved = work.accesses.iter().map(bytes).fold(0, u64::saturating_add);
         let stores = work.accesses.iter().filter(|access| access.write).count() as u64;
         let loads = work.accesses.len() as u64 - stores;
-        let parts = [(LOADS, loads), (STORES, stores), (FLOPS, work.flops.total()), (BYTES, moved)];
+        // Subscripts are integers too: only what works on arrays of integers alone counts.
+        let elements = || work.accesses.iter().filter_map(|access| self.table.program.arrays.get(access.array));
+        let integers = elements().next().is_some() && elements().all(|array| !array.element.is_float());
+        let integers = if integers { u64::from(work.integer_ops) } else { 0 };
+        let parts =
+            [(LOADS, loads), (STORES, stores), (FLOPS, work.flops.total()), (BYTES, moved), (INTEGERS, integers)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, count)| *count > 0).collect();
         let parts: Vec<_> = parts.into_iter().map(|(what, count)| (what, self.several(runs, count))).collect();
         self.node(runs, &parts)
@@ -253,8 +261,9 @@ impl<'p> Counter<'p> {
         let stored = self.several(&stores, size);
         self.table.add(&mut bytes.form, &stored.form);
         bytes.value = bytes.value.plus(stored.value);
-        let flops = self.several(&loads, u64::from(library.element.is_float()));
-        self.node(runs, &[(ROUNDS, products), (LOADS, loads), (STORES, stores), (FLOPS, flops), (BYTES, bytes)])
+        let kind = if library.element.is_float() { FLOPS } else { INTEGERS };
+        let operations = self.several(&loads, 1);
+        self.node(runs, &[(ROUNDS, products), (LOADS, loads), (STORES, stores), (kind, operations), (BYTES, bytes)])
     }
 
     /// `product * extent`, where an extent below 0 is none.
@@ -273,7 +282,7 @@ impl<'p> Counter<'p> {
 
     /// Notes what a node does, and adds it to the totals.
     fn node(&mut self, runs: &Sum, parts: &[(usize, Sum)]) -> Result<(), Error> {
-        let mut own = [Count::Whole(0); 6];
+        let mut own = [Count::Whole(0); 7];
         for (what, sum) in parts {
             own[*what] = whole(sum)?;
             let total = &mut self.totals[*what];
@@ -281,7 +290,7 @@ impl<'p> Counter<'p> {
             total.value = total.value.plus(sum.value);
             total.expected |= sum.expected;
         }
-        let [_, _, load_ops, store_ops, flops, mem_bytes] = own;
+        let [_, _, load_ops, store_ops, flops, mem_bytes, _] = own;
         self.nodes.push(NodeCount { runs: whole(runs)?, load_ops, store_ops, flops, mem_bytes });
         Ok(())
     }
@@ -300,6 +309,7 @@ impl<'p> Counter<'p> {
             load_ops: quantity(LOADS)?,
             store_ops: quantity(STORES)?,
             flops: quantity(FLOPS)?,
+            int_ops: quantity(INTEGERS)?,
             mem_bytes: quantity(BYTES)?,
             assumptions: self.assumptions(),
             nodes: self.nodes,

@@ -1,0 +1,381 @@
+//! What kernels need to know of the known devices, with its sources: cores of processors, and devices as a whole.
+
+use super::{Architecture, Core, DramKind, Gpu, MachineInfo, Peaks};
+
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+
+/// A device that runs a kernel as a whole and of which no more is known.
+const WHOLE: MachineInfo = MachineInfo {
+    core: None,
+    caches: &[],
+    load_store_gb_s: None,
+    vector_tflops: None,
+    matrix_tflops: None,
+    launch_us: None,
+    gpu: None,
+};
+
+/// A GPU as operators see it.
+const fn gpu(
+    multiprocessors: u32,
+    threads: u32,
+    watts: f64,
+    memory: DramKind,
+    architecture: Architecture,
+) -> Option<Gpu> {
+    Some(Gpu { multiprocessors, threads, watts, memory, architecture })
+}
+
+/// Starting a kernel on a GPU, us: 5 is what people expect of a bare launch, 11 was measured by extrapolation (both
+/// NVIDIA Developer Forums, thread 221413), 20 for PyTorch on a V100 (NVIDIA's Nsight Systems guide).
+const LAUNCH: Option<[f64; 2]> = Some([5.0, 20.0]);
+
+// Below: multiprocessors and threads of each from NVIDIA's whitepapers of the architectures, power and peaks from the
+// data sheets; peaks of products of f32 are not rounded to TF32. Where a sheet gives no rate of plain code in f64 or f16,
+// it is that of the architecture's whitepaper.
+
+/// Loads and stores: 19.4 TB/s (NVIDIA, GTC 2021, session S33322).
+pub(super) const A100: MachineInfo = MachineInfo {
+    load_store_gb_s: Some(19_400.0),
+    vector_tflops: Some(Peaks::new(9.7, 19.5, 78.0)),
+    matrix_tflops: Some(Peaks { tf32: Some(156.0), i8: Some(624.0), ..Peaks::new(19.5, 19.5, 312.0) }),
+    launch_us: LAUNCH,
+    gpu: gpu(108, 2048, 400.0, DramKind::Hbm, Architecture::Ampere),
+    ..WHOLE
+};
+pub(super) const A100_PCIE_40: MachineInfo =
+    MachineInfo { gpu: gpu(108, 2048, 250.0, DramKind::Hbm, Architecture::Ampere), ..A100 };
+pub(super) const A100_PCIE_80: MachineInfo =
+    MachineInfo { gpu: gpu(108, 2048, 300.0, DramKind::Hbm, Architecture::Ampere), ..A100 };
+/// Loads and stores: 132 multiprocessors x 128 bytes x 1.83 GHz.
+pub(super) const H100: MachineInfo = MachineInfo {
+    load_store_gb_s: Some(132.0 * 128.0 * 1.83),
+    vector_tflops: Some(Peaks::new(33.5, 66.9, 133.8)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(494.5),
+        f8: Some(1979.0),
+        i8: Some(1979.0),
+        ..Peaks::new(66.9, 66.9, 989.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(132, 2048, 700.0, DramKind::Hbm, Architecture::Hopper),
+    ..WHOLE
+};
+/// Loads and stores: 114 multiprocessors x 128 bytes x 1.755 GHz.
+pub(super) const H100_PCIE: MachineInfo = MachineInfo {
+    load_store_gb_s: Some(114.0 * 128.0 * 1.755),
+    vector_tflops: Some(Peaks::new(25.6, 51.2, 102.4)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(378.0),
+        f8: Some(1513.0),
+        i8: Some(1513.0),
+        ..Peaks::new(51.2, 51.2, 756.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(114, 2048, 350.0, DramKind::Hbm, Architecture::Hopper),
+    ..WHOLE
+};
+/// Peaks: an eighth of NVIDIA's data sheet of eight (HGX B200).
+pub(super) const B200: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(37.0, 75.0, 150.0)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(1125.0),
+        f8: Some(4500.0),
+        i8: Some(4500.0),
+        ..Peaks::new(37.0, 75.0, 2250.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(148, 2048, 1000.0, DramKind::Hbm, Architecture::Blackwell),
+    ..WHOLE
+};
+/// Loads and stores: 80 multiprocessors x 128 bytes x the clock, 1.37 GHz by the peak (PCIe) and 1.53 GHz (SXM).
+pub(super) const V100_PCIE: MachineInfo = MachineInfo {
+    load_store_gb_s: Some(80.0 * 128.0 * 1.37),
+    vector_tflops: Some(Peaks::new(7.0, 14.0, 28.0)),
+    matrix_tflops: Some(Peaks::new(7.0, 14.0, 112.0)),
+    launch_us: LAUNCH,
+    gpu: gpu(80, 2048, 250.0, DramKind::Hbm, Architecture::Volta),
+    ..WHOLE
+};
+pub(super) const V100_SXM: MachineInfo = MachineInfo {
+    load_store_gb_s: Some(80.0 * 128.0 * 1.53),
+    vector_tflops: Some(Peaks::new(7.8, 15.7, 31.4)),
+    matrix_tflops: Some(Peaks::new(7.8, 15.7, 125.0)),
+    gpu: gpu(80, 2048, 300.0, DramKind::Hbm, Architecture::Volta),
+    ..V100_PCIE
+};
+pub(super) const P100_PCIE: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(4.7, 9.3, 18.7)),
+    launch_us: LAUNCH,
+    gpu: gpu(56, 2048, 250.0, DramKind::Hbm, Architecture::Pascal),
+    ..WHOLE
+};
+/// f64 at a 32nd of f32; f16 is computed as f32, because its own units run at a 64th (CUDA's table of throughputs).
+pub(super) const P4: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks { i8: Some(22.0), ..Peaks::new(5.5 / 32.0, 5.5, 5.5) }),
+    launch_us: LAUNCH,
+    gpu: gpu(20, 2048, 75.0, DramKind::Gddr, Architecture::Pascal),
+    ..WHOLE
+};
+pub(super) const T4: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(8.1 / 32.0, 8.1, 16.2)),
+    matrix_tflops: Some(Peaks { i8: Some(130.0), ..Peaks::new(8.1 / 32.0, 8.1, 65.0) }),
+    launch_us: LAUNCH,
+    gpu: gpu(40, 1024, 70.0, DramKind::Gddr, Architecture::Turing),
+    ..WHOLE
+};
+pub(super) const L4: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(30.3 / 64.0, 30.3, 30.3)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(60.0),
+        f8: Some(242.0),
+        i8: Some(242.0),
+        ..Peaks::new(30.3 / 64.0, 30.3, 121.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(58, 1536, 72.0, DramKind::Gddr, Architecture::Ada),
+    ..WHOLE
+};
+pub(super) const L40S: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(91.6 / 64.0, 91.6, 91.6)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(183.0),
+        f8: Some(733.0),
+        i8: Some(733.0),
+        ..Peaks::new(91.6 / 64.0, 91.6, 362.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(142, 1536, 350.0, DramKind::Gddr, Architecture::Ada),
+    ..WHOLE
+};
+/// Products of f16 and f8 with sums in f32, at half the rate of sums in f16 (NVIDIA's whitepaper of Ada).
+pub(super) const RTX_4090: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(82.6 / 64.0, 82.6, 82.6)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(82.6),
+        f8: Some(330.3),
+        i8: Some(660.6),
+        ..Peaks::new(82.6 / 64.0, 82.6, 165.2)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(128, 1536, 450.0, DramKind::Gddr, Architecture::Ada),
+    ..WHOLE
+};
+/// AMD's data sheet; it gives no vector peak of f16, so that of f32 stands for it.
+pub(super) const MI300X: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(81.7, 163.4, 163.4)),
+    matrix_tflops: Some(Peaks {
+        tf32: Some(653.7),
+        f8: Some(2614.9),
+        i8: Some(2614.9),
+        ..Peaks::new(163.4, 163.4, 1307.0)
+    }),
+    launch_us: LAUNCH,
+    gpu: gpu(304, 2048, 750.0, DramKind::Hbm, Architecture::Cdna3),
+    ..WHOLE
+};
+/// AWS' documentation of the chip: eight cores; it has no f64, so that of f32 stands for it.
+pub(super) const TRAINIUM2: MachineInfo = MachineInfo {
+    matrix_tflops: Some(Peaks { tf32: Some(667.0), f8: Some(1299.0), ..Peaks::new(181.0, 181.0, 667.0) }),
+    ..WHOLE
+};
+
+/// Ports and pipes: AMD (two 256-bit loads, one store, two fused multiply-adds a cycle; six micro-operations, five
+/// instructions of x86). Bandwidths: kerncraft, Zen2_EPYC-7452.yml, one core: the best of load, copy and update, which
+/// for L2, L3 and memory is update (reads and writes together). Latencies: 13 and 34 cycles (AnandTech 14694). Addition
+/// and division: uops.info. Mispredictions: Agner Fog, microarchitecture.pdf (about 18).
+pub(super) const ZEN2: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 2.35,
+        issue: 5.0,
+        vector_bits: 256,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 3.0,
+        fma_cycles: 5.0,
+        divide_cycles: Some(5.0),
+        mispredict_cycles: Some(18.0),
+    }),
+    caches: &[
+        ("L1", 32 * KIB, Some(144.5), Some(4.0 / 2.35)),
+        ("L2", 512 * KIB, Some(125.8), Some(13.0 / 2.35)),
+        ("L3", 16 * MIB, Some(108.0), Some(34.0 / 2.35)),
+    ],
+    ..WHOLE
+};
+/// As above, from SkylakeSP_Gold-6148.yml (512-bit vectors: two loads, one store, two fused multiply-adds a cycle, four
+/// instructions). Latencies: 14 and 46 cycles at 2.7 GHz, of a Xeon 8280 (AnandTech 14694). Mispredictions: Agner Fog (15
+/// to 20).
+pub(super) const SKYLAKE_SP: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 2.4,
+        issue: 4.0,
+        vector_bits: 512,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 4.0,
+        fma_cycles: 4.0,
+        divide_cycles: Some(4.0),
+        mispredict_cycles: Some(16.5),
+    }),
+    caches: &[
+        ("L1", 32 * KIB, Some(281.6), Some(4.0 / 2.4)),
+        ("L2", MIB, Some(110.9), Some(14.0 / 2.4)),
+        ("L3", 27 * MIB + MIB / 2, Some(48.1), Some(46.0 / 2.7)),
+    ],
+    ..WHOLE
+};
+/// Three instructions per cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
+/// Cortex-A72; Arm UAN 0016A, also for latencies). Nobody publishes what L2 delivers to one core.
+pub(super) const CORTEX_A72: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 1.5,
+        issue: 3.0,
+        vector_bits: 128,
+        pipes: 1.0,
+        loads: 1.0,
+        stores: 1.0,
+        add_cycles: 4.0,
+        fma_cycles: 3.0,
+        divide_cycles: None,
+        mispredict_cycles: None,
+    }),
+    caches: &[("L1", 32 * KIB, Some(1.5 * 16.0), None), ("L2", MIB, None, None)],
+    ..WHOLE
+};
+
+/// The Ryzen 9 5950X. Ports and pipes: AMD's optimisation guide of family 19h (two 256-bit loads, one 256-bit store, two
+/// fused multiply-adds a cycle; six instructions), latencies of caches: Chips and Cheese. What L2 and L3 send, 32 bytes a
+/// cycle: the guide. Addition, multiplication and division: uops.info.
+pub(super) const ZEN3: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 4.9,
+        issue: 6.0,
+        vector_bits: 256,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 3.0,
+        fma_cycles: 4.0,
+        divide_cycles: Some(5.0),
+        mispredict_cycles: Some(13.0),
+    }),
+    caches: &[
+        ("L1", 32 * KIB, Some(3.0 * 32.0 * 4.9), Some(4.0 / 4.9)),
+        ("L2", 512 * KIB, Some(32.0 * 4.9), Some(12.0 / 4.9)),
+        ("L3", 32 * MIB, Some(32.0 * 4.9), Some(46.0 / 4.9)),
+    ],
+    ..WHOLE
+};
+/// The Ryzen 9 7950X. As above; its 512-bit instructions take a 256-bit pipe twice (AMD's guide of Zen 4, Chips and
+/// Cheese).
+pub(super) const ZEN4: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 5.7,
+        issue: 6.0,
+        vector_bits: 256,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 3.0,
+        fma_cycles: 4.0,
+        divide_cycles: Some(5.0),
+        mispredict_cycles: Some(13.0),
+    }),
+    caches: &[
+        ("L1", 32 * KIB, Some(3.0 * 32.0 * 5.7), Some(4.0 / 5.7)),
+        ("L2", MIB, Some(32.0 * 5.7), Some(14.0 / 5.7)),
+        ("L3", 32 * MIB, Some(32.0 * 5.7), Some(50.0 / 5.7)),
+    ],
+    ..WHOLE
+};
+/// The Ryzen 9 9950X: two 512-bit loads, one 512-bit store and two fused multiply-adds of 512 bits a cycle, eight
+/// instructions, 64 bytes a cycle from L2 (AMD's optimisation guide of Zen 5, publication 58455); latencies: Chips and
+/// Cheese; addition: two cycles (uops.info).
+pub(super) const ZEN5: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 5.7,
+        issue: 8.0,
+        vector_bits: 512,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 2.0,
+        fma_cycles: 4.0,
+        divide_cycles: None,
+        mispredict_cycles: None,
+    }),
+    caches: &[
+        ("L1", 48 * KIB, Some(3.0 * 64.0 * 5.7), Some(4.0 / 5.7)),
+        ("L2", MIB, Some(64.0 * 5.7), Some(14.0 / 5.7)),
+        ("L3", 32 * MIB, Some(32.0 * 5.7), Some(47.0 / 5.7)),
+    ],
+    ..WHOLE
+};
+/// The Xeon Platinum 8480: two 512-bit loads, one 512-bit store and two fused multiply-adds of 512 bits a cycle, six
+/// instructions, 64 bytes a cycle from L2 at most (Intel's optimisation manual, Golden Cove); clock and latencies: Chips and
+/// Cheese, "A Peek at Sapphire Rapids". Addition and division: uops.info. Nobody publishes what L3 delivers to one core.
+pub(super) const SAPPHIRE_RAPIDS: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 3.8,
+        issue: 6.0,
+        vector_bits: 512,
+        pipes: 2.0,
+        loads: 2.0,
+        stores: 1.0,
+        add_cycles: 3.0,
+        fma_cycles: 4.0,
+        divide_cycles: Some(4.0),
+        mispredict_cycles: Some(17.0),
+    }),
+    caches: &[
+        ("L1", 48 * KIB, Some(3.0 * 64.0 * 3.8), Some(5.0 / 3.8)),
+        ("L2", 2 * MIB, Some(64.0 * 3.8), Some(14.0 / 3.8)),
+        ("L3", 105 * MIB, None, Some(33.0)),
+    ],
+    ..WHOLE
+};
+/// The M1's performance core: eight instructions, four 128-bit pipes, three loads or two stores of 128 bits a cycle (Dougall
+/// Johnson, "Apple Microarchitecture Research"); clock, caches and their latencies: AnandTech 16226.
+pub(super) const FIRESTORM: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 3.2,
+        issue: 8.0,
+        vector_bits: 128,
+        pipes: 4.0,
+        loads: 3.0,
+        stores: 2.0,
+        add_cycles: 3.0,
+        fma_cycles: 4.0,
+        divide_cycles: None,
+        mispredict_cycles: None,
+    }),
+    caches: &[("L1", 128 * KIB, Some(4.0 * 16.0 * 3.2), Some(3.0 / 3.2)), ("L2", 12 * MIB, None, Some(18.0 / 3.2))],
+    ..WHOLE
+};
+/// Arm's software optimisation guide of the Neoverse V2: eight instructions, four 128-bit pipes, three loads and two
+/// stores of 128 bits a cycle, additions of two cycles, and two of a fused multiply-add from what is added. Clock, caches
+/// and latency of L2: Chips and Cheese on the Graviton 4.
+pub(super) const NEOVERSE_V2: MachineInfo = MachineInfo {
+    core: Some(Core {
+        clock_ghz: 2.8,
+        issue: 8.0,
+        vector_bits: 128,
+        pipes: 4.0,
+        loads: 3.0,
+        stores: 2.0,
+        add_cycles: 2.0,
+        fma_cycles: 2.0,
+        divide_cycles: None,
+        mispredict_cycles: None,
+    }),
+    caches: &[
+        ("L1", 64 * KIB, Some(5.0 * 16.0 * 2.8), Some(4.0 / 2.8)),
+        ("L2", 2 * MIB, None, Some(11.0 / 2.8)),
+        ("L3", 36 * MIB, None, None),
+    ],
+    ..WHOLE
+};
