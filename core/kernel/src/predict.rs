@@ -106,6 +106,7 @@ fn read(request: &Request, shapes: &[Shape], language: Language, fusion: Fusion)
         element: request.element,
         probability: request.probability,
         fusion,
+        backward: request.backward,
     };
     match language {
         Language::C => c::read(&source),

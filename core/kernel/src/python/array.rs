@@ -47,6 +47,17 @@ impl<'a> PythonLowering<'a> {
                 }
             }
         };
+        // Arguments of constructors are integers where they meet numbers.
+        if self.building > 0 {
+            let number = |own: &mut Self, value: Value| match value {
+                Value::Unknown(name) => own.known_integer(Value::Unknown(name.clone())).map_or(Value::Unknown(name), Value::Int),
+                other => other,
+            };
+            return match (left, right) {
+                (a, b) if a.is_array() || b.is_array() => Ok((a, b)),
+                (a, b) => Ok((number(self, a), number(self, b))),
+            };
+        }
         match (left, right) {
             (Value::Unknown(a), Value::Unknown(b)) => {
                 let left = self.known(Value::Unknown(a.clone()), 2, at)?;
@@ -85,7 +96,7 @@ impl<'a> PythonLowering<'a> {
         at: At,
     ) -> Result<Value, Error> {
         match self.lazy(operands, flops, real, at)? {
-            Value::Lazy(lazy) if self.source.fusion == Fusion::None => {
+            Value::Lazy(lazy) if self.fusion() == Fusion::None => {
                 Ok(Value::View(self.materialise(*lazy, "element-wise")?))
             }
             value => Ok(value),
@@ -559,20 +570,48 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// `[0.0] * n`: a list as an array.
-    pub(super) fn repeated(&mut self, part: Value, count: Value, at: At) -> Result<Value, Error> {
+    pub(super) fn repeated(&mut self, parts: Vec<Value>, count: Value, at: At) -> Result<Value, Error> {
         let Value::Int(count) = self.known(count, 1, at)? else {
             return Err(refuse(at, "how long this list is depends on data", "Give its length as a parameter"));
         };
-        if !part.is_number() {
-            return Err(refuse(at, "only a list of one number can be repeated", "Write `[0.0] * n`"));
+        let number = matches!(parts.as_slice(), [part] if part.is_number());
+        if !number || self.settles() {
+            let times = self.number(&count).and_then(|count| usize::try_from(count.max(0)).ok());
+            let Some(times) = times else {
+                return Err(refuse(at, "how long this list is depends on data", "Give its length as a parameter"));
+            };
+            self.count_items(parts.len().saturating_mul(times), at)?;
+            return Ok(Value::Tuple(parts.iter().cloned().cycle().take(parts.len() * times).collect()));
         }
         let view = self.allocate("list", self.source.element, &[count], at)?;
         self.fill(&view, at);
         Ok(Value::View(view))
     }
 
-    /// `[[0.0] * m for _ in range(n)]`: nested lists as an array.
+    /// A list that is made: of objects one by one, of numbers over arrays, or filled.
     pub(super) fn list(&mut self, list: &'a ExprListComp) -> Result<Value, Error> {
+        let zeros = |expr: &Tree| matches!(expr, Tree::NumberLiteral(_) | Tree::UnaryOp(_));
+        let mut inner = &*list.elt;
+        while let Tree::ListComp(next) = inner {
+            inner = &next.elt;
+        }
+        let filled = match inner {
+            Tree::BinOp(op) => op.op == Operator::Mult && matches!(&*op.left, Tree::List(_)),
+            other => zeros(other),
+        };
+        let at = self.at(list);
+        if filled && self.building == 0 {
+            return self.filled_list(list);
+        }
+        let made = list.generators.first().map(|only| self.makes_items(&list.elt, only));
+        match made {
+            Some(true) => self.items_made(&list.elt, &list.generators, at),
+            _ => self.array_made(list),
+        }
+    }
+
+    /// `[[0.0] * m for _ in range(n)]`: nested lists as an array.
+    fn filled_list(&mut self, list: &'a ExprListComp) -> Result<Value, Error> {
         let at = self.at(list);
         let (mut dims, mut inner) = (Vec::new(), &*list.elt);
         let mut generators = &list.generators;

@@ -109,6 +109,8 @@ impl<'a> PythonLowering<'a> {
                 let view = self.operand(args, 0)?;
                 self.copied(&view, at)
             }
+            Move::Split | Move::Windows | Move::Resampled | Move::Tiled | Move::TakeRows | Move::Pick | Move::Put
+            | Move::Chosen | Move::Ordered => self.picking(moved, args),
             Move::Join(join) => self.joined(join, args),
             Move::Roll => self.rolled(args),
             Move::Pad => self.padded(args),
@@ -126,13 +128,6 @@ impl<'a> PythonLowering<'a> {
                 let view = self.operand(args, 0)?;
                 let element = element.unwrap_or_else(|| self.kind(None, args));
                 self.cast(view, element, at)
-            }
-            Move::Flatten => {
-                let view = self.operand(args, 0)?;
-                let own = self.element(&view);
-                let value = self.cast(view, own, at)?;
-                let view = self.view(value, 2, at)?;
-                self.flat(&view, at)
             }
             Move::Ravel => {
                 let view = self.operand(args, 0)?;
