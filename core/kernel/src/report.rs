@@ -111,6 +111,8 @@ closed! {
         C = "c" titled "C",
         /// Python, with NumPy.
         Python = "python" titled "Python" or "py",
+        /// StableHLO, as text.
+        Stablehlo = "stablehlo" titled "StableHLO" or "mlir",
     }
 }
 
@@ -120,6 +122,7 @@ impl Language {
         match self {
             Self::C => &["c", "h"],
             Self::Python => &["py"],
+            Self::Stablehlo => &["mlir", "stablehlo"],
         }
     }
 

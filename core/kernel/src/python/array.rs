@@ -7,6 +7,7 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
+use super::gradient::Taped;
 use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::call_name;
 use super::value::{Lazy, Real, Value, View, axis};
@@ -230,6 +231,13 @@ impl<'a> PythonLowering<'a> {
             vec![Node::Work(work)]
         });
         self.emit(nodes);
+        self.record(|| Taped::Pass {
+            dims: into.dims.clone(),
+            leaves: lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect(),
+            flops: lazy.flops,
+            result: Some(into.clone()),
+            at: lazy.at,
+        });
     }
 
     /// Stores `value` in the elements of `view`.
@@ -413,9 +421,15 @@ impl<'a> PythonLowering<'a> {
         if kept.is_empty() {
             let nodes = self.nest(&inner, at, |_, index| vec![Node::Work(step(&place(&[], index), true))]);
             self.emit(nodes);
+            self.record(|| Self::reduced(&lazy, flops, None, at));
             return Ok(Value::Scalar(float));
         }
         let result = self.allocate("reduced", lazy.element, &outer, at)?;
+        let of_result = || {
+            let rows: Vec<Expr> = kept.iter().map(|own| axis(*own)).collect();
+            result.of(lazy.dims.clone(), &rows)
+        };
+        self.record(|| Self::reduced(&lazy, flops, Some(of_result()), at));
         let last_is_reduced = axes.contains(&(rank - 1));
         if kept.iter().max() < axes.iter().min() {
             let nodes = self.nest(&outer, at, |own, outer| {
@@ -446,6 +460,14 @@ impl<'a> PythonLowering<'a> {
         Ok(Value::View(view))
     }
 
+    /// A reduction on the tape.
+    fn reduced(lazy: &Lazy, flops: Flops, result: Option<View>, at: At) -> Taped {
+        // A sum passes its gradient on; what is the largest must be seen.
+        let flops = lazy.flops.plus(Flops { add: 0, ..flops });
+        let leaves = lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect();
+        Taped::Pass { dims: lazy.dims.clone(), leaves, flops, result, at }
+    }
+
     /// `np.cumsum` and the like: each element from the one before it.
     pub(super) fn scan(&mut self, view: &View, flops: Flops, along: usize, at: At) -> Result<Value, Error> {
         let element = self.element(view);
@@ -460,6 +482,14 @@ impl<'a> PythonLowering<'a> {
             vec![Node::Work(Work { accesses, flops, scalars, carried: true, at, ..Work::default() })]
         });
         self.emit(nodes);
+        let taped = || Taped::Pass {
+            dims: view.dims.clone(),
+            leaves: vec![view.clone()],
+            flops,
+            result: Some(result.clone()),
+            at,
+        };
+        self.record(taped);
         Ok(Value::View(result))
     }
 
@@ -473,6 +503,16 @@ impl<'a> PythonLowering<'a> {
         rows.by_data = true;
         let (rank, index) = (index.dims.len(), index.clone());
         self.assume(at, "data decide which rows are taken: every line is as likely");
+        self.record(|| {
+            let rest = (0..rows.dims.len()).map(|own| axis(rank + own)).collect::<Vec<_>>();
+            let first = (0..rank).map(axis).collect::<Vec<_>>();
+            Taped::Picked {
+                index: index.of(dims.clone(), &first),
+                from: rows.of(dims.clone(), &rest),
+                result: result.clone(),
+                at,
+            }
+        });
         let nodes = self.nest(&dims, at, |_, own| {
             let (first, rest) = own.split_at(rank.min(own.len()));
             let accesses = vec![

@@ -203,7 +203,7 @@ impl<'a> PythonLowering<'a> {
                 Ok(Callee::Named { name: self.imports.get(own).copied().unwrap_or(own), module: None, receiver: None })
             }
             Tree::Attribute(attribute) => {
-                let name = attribute.attr.as_str();
+                let name = operator_name(attribute).unwrap_or(attribute.attr.as_str());
                 if root(&attribute.value).is_some_and(|root| self.is_module(root)) {
                     return Ok(Callee::Named { name, module: root(&attribute.value), receiver: None });
                 }
@@ -401,6 +401,11 @@ impl<'a> PythonLowering<'a> {
                     },
                 }
             }
+            // PyTorch's `x.size()` is the shape.
+            Read::Size if args.name == "size" && args.module.is_none() && args.values.len() == 1 && args.names.is_empty() => {
+                let view = self.operand(&args, 0)?;
+                Ok(Value::Tuple(view.dims.into_iter().map(Value::Int).collect()))
+            }
             Read::Size => {
                 let view = self.operand(&args, 0)?;
                 Ok(Value::Int(match args.get(1, &["axis", "dim"]).cloned() {
@@ -528,6 +533,22 @@ impl<'a> PythonLowering<'a> {
         self.work.carried = true;
         Ok(float)
     }
+}
+
+/// The operator of `torch.ops.aten.mm.default`, as graphs of `torch.export` name it.
+fn operator_name(attribute: &ExprAttribute) -> Option<&str> {
+    let Tree::Attribute(operator) = &*attribute.value else { return None };
+    let of_aten = matches!(&*operator.value, Tree::Attribute(aten) if aten.attr.as_str() == "aten");
+    let of_aten = of_aten || matches!(&*operator.value, Tree::Name(aten) if aten.id.as_str() == "aten");
+    of_aten.then(|| match operator.attr.as_str() {
+        "_softmax" => "softmax",
+        "_log_softmax" => "log_softmax",
+        "_unsafe_view" | "_reshape_alias" => "view",
+        "_to_copy" => "to",
+        "_assert_tensor_metadata" => "_assert",
+        "scaled_dot_product_attention" | "_scaled_dot_product_flash_attention_for_cpu" => "scaled_dot_product_attention",
+        name => name,
+    })
 }
 
 /// What arrays have, and configurations have not.

@@ -73,7 +73,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// Reads iteration by iteration, while parameters alone decide whether there is another.
-    fn one_by_one(&mut self, w: &'a StmtWhile) -> Result<bool, Error> {
+    pub(super) fn one_by_one(&mut self, w: &'a StmtWhile) -> Result<bool, Error> {
         let at = self.at(w);
         for number in 0..=MAX_ITERATIONS {
             let holds = match self.test(&w.test, at)? {

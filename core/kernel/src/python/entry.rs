@@ -8,7 +8,7 @@ use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtClassDef, StmtFunctio
 use ruff_text_size::Ranged;
 
 use super::args::Args;
-use super::callable::{Function, definition};
+use super::callable::{Callable, Function, definition};
 use super::lower::{PythonLowering, Reading};
 use super::object::{Class, is_data};
 use super::registry::{self, Read};
@@ -28,6 +28,8 @@ pub(super) enum Entry<'a> {
     Function(&'a StmtFunctionDef),
     /// A method of a class, for which an object is made.
     Method(&'a StmtClassDef, &'a StmtFunctionDef),
+    /// What the module makes and calls: `model = Net()`, `model(x)`.
+    Made(&'a str),
 }
 
 impl Entry<'_> {
@@ -37,6 +39,7 @@ impl Entry<'_> {
             Self::Module => None,
             Self::Function(function) => Some(function.name.to_string()),
             Self::Method(class, method) => Some(format!("{}.{}", class.name, method.name)),
+            Self::Made(name) => Some(name.to_owned()),
         }
     }
 }
@@ -76,6 +79,9 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
         return of(name)
             .or(method)
             .ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
+    }
+    if let Some(name) = made_and_called(reading, module) {
+        return Ok(Entry::Made(name));
     }
     let idle = |stmt: &Stmt| matches!(stmt, Stmt::ClassDef(_) | Stmt::Import(_) | Stmt::ImportFrom(_));
     if all.is_empty()
@@ -176,6 +182,32 @@ fn outside_calls(module: &ModModule) -> BTreeSet<&str> {
     calls.0.iter().filter_map(|call| call_name(call)).collect()
 }
 
+/// The statements of a module outside functions, those under `if __name__ == "__main__"` among them.
+fn outside(body: &[Stmt]) -> impl Iterator<Item = &Stmt> {
+    body.iter().flat_map(|stmt| match stmt {
+        Stmt::If(branch) if is_main(&branch.test) => branch.body.as_slice(),
+        other => std::slice::from_ref(other),
+    })
+}
+
+/// The name of what the module makes of its functions and classes and then calls, the last such.
+fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&'a str> {
+    let called = outside_calls(module);
+    let makes = |stmt: &'a Stmt| {
+        let Stmt::Assign(assign) = stmt else { return None };
+        let ([Expr::Name(name)], Expr::Call(_)) = (assign.targets.as_slice(), &*assign.value) else { return None };
+        let mut used = Names::default();
+        used.visit_expr(&assign.value);
+        let own = |name: &&str| {
+            reading.functions.contains_key(name) || reading.classes.get(name).is_some_and(|class| !is_data(class))
+        };
+        let name = name.id.as_str();
+        let other = !reading.functions.contains_key(name) && !reading.classes.contains_key(name);
+        (other && called.contains(name) && used.names.iter().any(own)).then_some(name)
+    };
+    outside(&module.body).filter_map(makes).last()
+}
+
 /// Reads the module's constants, then what is looked at.
 pub(super) fn run<'a>(
     mut lower: PythonLowering<'a>,
@@ -191,17 +223,17 @@ pub(super) fn run<'a>(
 impl<'a> PythonLowering<'a> {
     fn look(&mut self, module: &'a ModModule, entry: Entry<'a>) -> Result<(), Error> {
         self.enter(None)?;
-        let def = match entry {
-            Entry::Module => {
-                self.constants(&module.body, true)?;
-                return self.whole_body(&module.body);
-            }
-            Entry::Function(def) | Entry::Method(_, def) => def,
-        };
-        self.constants(&module.body, false)?;
-        let object = match entry {
-            Entry::Method(def, _) => Some(self.object_of(Class { def, library: false })?),
-            _ => None,
+        if matches!(entry, Entry::Module) {
+            self.constants(module, true, "")?;
+            return self.whole_body(&module.body);
+        }
+        let wanted = if let Entry::Made(name) = entry { name } else { "" };
+        self.constants(module, false, wanted)?;
+        let (def, object) = match entry {
+            Entry::Module => return Ok(()),
+            Entry::Function(def) => (def, None),
+            Entry::Method(class, def) => (def, Some(self.object_of(Class { def: class, library: false })?)),
+            Entry::Made(name) => self.made(name)?,
         };
         let example = self.example(module, entry)?;
         self.accept(&Function::new(def, false))?;
@@ -235,6 +267,23 @@ impl<'a> PythonLowering<'a> {
         }
         self.calls.push((address(def), object));
         self.whole_body(&def.body)
+    }
+
+    /// What the module made under that name: a function, or an object and what calling it does.
+    fn made(&self, name: &str) -> Result<(&'a StmtFunctionDef, Option<usize>), Error> {
+        let found = match self.lookup(name) {
+            Some(Value::Object(object)) => ["forward", "__call__"]
+                .into_iter()
+                .find_map(|method| self.method(object, method))
+                .map(|method| (method.def, Some(object))),
+            Some(Value::Function(number)) => match self.callables.get(number) {
+                Some(Callable::Def(function)) => Some((function.def, function.receiver)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let problem = format!("what the source makes as {name} and then calls is not known");
+        found.ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions or classes"))
     }
 
     fn state_example(&mut self, name: &str, value: &Value, at: At) {
@@ -283,6 +332,7 @@ impl<'a> PythonLowering<'a> {
         calls.visit_body(&module.body);
         for call in calls.0 {
             let found = match (entry, &*call.func) {
+                (Entry::Made(made), Expr::Name(name)) => name.id.as_str() == made,
                 (Entry::Function(def), Expr::Name(name)) => name.id == def.name.id,
                 (Entry::Method(class, _), Expr::Name(name)) => match self.lookup(name.id.as_str()) {
                     Some(Value::Object(object)) => {
@@ -322,7 +372,8 @@ impl<'a> PythonLowering<'a> {
 
     /// What the module says outside functions. Integers that it names once are parameters with those values: `N = 1024`;
     /// arrays and objects that it makes may be the arguments of what is looked at.
-    fn constants(&mut self, body: &'a [Stmt], fragment: bool) -> Result<(), Error> {
+    fn constants(&mut self, module: &'a ModModule, fragment: bool, wanted: &str) -> Result<(), Error> {
+        let body = &module.body;
         let (mut once, mut often) = (BTreeSet::new(), BTreeSet::new());
         for stmt in body {
             let simple = matches!(stmt, Stmt::Assign(_) | Stmt::AnnAssign(_));
@@ -334,11 +385,8 @@ impl<'a> PythonLowering<'a> {
         }
         self.bind("__name__", Value::Text("__main__".to_owned()));
         let mut left_out: Option<At> = None;
-        let main = |stmt: &&'a Stmt| match stmt {
-            Stmt::If(branch) if is_main(&branch.test) && !fragment => branch.body.as_slice(),
-            other => std::slice::from_ref(*other),
-        };
-        for stmt in body.iter().flat_map(|stmt| main(&stmt)) {
+        let statements: Vec<&'a Stmt> = if fragment { body.iter().collect() } else { outside(body).collect() };
+        for stmt in statements {
             match stmt {
                 Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(stmt),
                 Stmt::Assign(assign) => {
@@ -352,12 +400,13 @@ impl<'a> PythonLowering<'a> {
                             self.bind(name, Value::Int(value));
                         }
                         (Some(name), _, Expr::NumberLiteral(_)) if !fragment => self.bind(name, Value::Scalar(true)),
-                        (Some(name), _, value) if !fragment && self.makes(value) => {
+                        (Some(name), _, value) if !fragment && (name == wanted || self.makes(value)) => {
                             match self.unpriced(|own| {
                                 let value = own.eval(value)?;
                                 own.materialised(value, name)
                             }) {
                                 Ok(value) => self.bind(name, value),
+                                Err(error) if name == wanted => return Err(error),
                                 Err(error) => {
                                     let at = self.at(stmt);
                                     self.assume(at, format!("the statement is left out: {error}"));

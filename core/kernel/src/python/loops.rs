@@ -444,7 +444,9 @@ impl<'a> PythonLowering<'a> {
         let (least, greatest) = if step > 0 { ends } else { (ends.1, ends.0) };
         let below = if step > 0 { below } else { greatest.clone() };
         self.loops.push(Around { var, least, greatest, below, step });
+        let taped = self.tape.done.len();
         let read = self.block_of(|own| own.deeper(at, 2, |own| inside(own, Expr::Symbol(var))));
+        self.no_gradient(taped, at)?;
         let around = self.loops.pop();
         let (nodes, _) = read?;
         let end = around.map(|around| if step > 0 { around.greatest } else { around.least });
@@ -494,7 +496,9 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn while_loop(&mut self, w: &'a StmtWhile) -> Result<(), Error> {
         let at = self.at(w);
         let cure = "Write a `for` loop, or say how often it runs in a comment on its line: `# trips: N`";
-        if Self::comment(self.trips, at).is_none() && self.counted_while(w)? {
+        if Self::comment(self.trips, at).is_none()
+            && (self.counted_while(w)? || (self.settles() && self.one_by_one(w)?))
+        {
             return Ok(());
         }
         match (&*w.test, Self::comment(self.trips, at)) {

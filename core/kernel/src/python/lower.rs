@@ -8,6 +8,7 @@ use ruff_text_size::Ranged;
 
 use super::callable::{Callable, Scope};
 use super::dry::{Dry, Shapes};
+use super::gradient::Tape;
 use super::object::{Classes, Object};
 use super::scan::SourceLines;
 use super::usage::{Functions, Usage, Usages, address, usage_of};
@@ -120,6 +121,10 @@ pub(super) struct PythonLowering<'a> {
     steps: usize,
     /// Items of tuples and lists so far.
     items: usize,
+    /// Operations whose gradients are asked for.
+    pub(super) tape: Tape,
+    /// Arrays that have a gradient.
+    pub(super) differentiable: BTreeSet<usize>,
     /// Names whose given shapes the source asked for.
     pub(super) shapes_used: BTreeSet<&'a str>,
 }
@@ -155,6 +160,8 @@ impl<'a> PythonLowering<'a> {
             depth: 0,
             steps: 0,
             items: 0,
+            tape: Tape::default(),
+            differentiable: BTreeSet::new(),
             shapes_used: BTreeSet::new(),
         }
     }
@@ -517,6 +524,10 @@ impl<'a> PythonLowering<'a> {
             return Err(refuse(at, problem, "Give smaller parameters"));
         }
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: own, temporary });
+        // Arguments, and what objects are made of.
+        if element.is_float() && (!temporary || self.building > 0) {
+            self.differentiable.insert(array);
+        }
         Ok(View::whole(array, dims.to_vec()))
     }
 

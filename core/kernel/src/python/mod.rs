@@ -5,7 +5,7 @@
 //! which names stand for integer expressions, registers, parts of arrays (`value`), objects (`object`) or functions
 //! (`callable`), with one state (`lower`): statements (`stmt`, `loops`, `counted`, `branch`), expressions (`expr`,
 //! `condition`, `subscript`) make accesses and arithmetic; calls (`calls`, which looks into the `registry`; `args`,
-//! `parameters`, `own`, `reductions`, `products`, `einsum`, `convolution`, `making`, `moving`, `picking`, `rows`) and
+//! `parameters`, `own`, `reductions`, `products`, `einsum`, `convolution`, `making`, `moving`, `picking`, `rows`, `gradient`) and
 //! other operations on whole arrays (`array`) make loop nests of their own. What is made of others is written in Python
 //! (`library`).
 
@@ -21,6 +21,7 @@ mod dry;
 mod einsum;
 mod entry;
 mod expr;
+mod gradient;
 mod infer;
 mod library;
 mod loops;
@@ -59,6 +60,8 @@ use self::usage::{Functions, usages};
 use super::nest::{At, Kernel};
 use super::source::{Source, check_length, refuse};
 use accel_ground::error::Error;
+
+pub(crate) use self::registry::nearest_of as nearest;
 
 /// As many times shapes are inferred anew because an argument turns out to have more axes.
 const MAX_READINGS: usize = 12;

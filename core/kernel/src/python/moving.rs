@@ -81,7 +81,14 @@ impl<'a> PythonLowering<'a> {
             }
             Move::Broadcast => {
                 let view = self.operand(args, 0)?;
-                let dims = self.dims(args, 1, &["shape"])?;
+                let mut dims = self.dims(args, 1, &["shape"])?;
+                // In PyTorch, -1 is as it was.
+                let before = dims.len().saturating_sub(view.dims.len());
+                for (dim, own) in dims.iter_mut().skip(before).zip(&view.dims) {
+                    if *dim == Expr::Const(-1) {
+                        *dim = own.clone();
+                    }
+                }
                 let whole = self.broadcast(&[dims, view.dims.clone()], at)?;
                 Ok(Value::View(Self::spread(&view, &whole)))
             }
@@ -126,8 +133,15 @@ impl<'a> PythonLowering<'a> {
             }
             Move::Cast(element) => {
                 let view = self.operand(args, 0)?;
-                let element = element.unwrap_or_else(|| self.kind(None, args));
-                self.cast(view, element, at)
+                let own = self.element(&view);
+                let other = match args.get(1, &["other", "dtype"]) {
+                    Some(Value::View(other)) => Some(self.element(other)),
+                    Some(Value::Type(_) | Value::Text(_)) | None => None,
+                    Some(_) => Some(own),
+                };
+                let element = element.or(other).unwrap_or_else(|| self.kind_or(own, args));
+                // NumPy copies in any case, PyTorch where the type differs.
+                if element == own && args.name != "astype" { Ok(Value::View(view)) } else { self.cast(view, element, at) }
             }
             Move::Ravel => {
                 let view = self.operand(args, 0)?;

@@ -355,7 +355,12 @@ impl<'a> PythonLowering<'a> {
         let copy = self.copied(&view, at)?;
         let copy = self.view(copy, rank, at)?;
         let part = self.subscripts(copy.clone(), parts, true, at)?;
-        let (part, value) = self.pair(part, value, at)?;
+        let (part, value) = match (part, value) {
+            (Value::View(part), Value::Unknown(name)) if part.dims.is_empty() && !self.resolved.contains_key(&name) => {
+                (Value::View(part), self.scalar_of(&name))
+            }
+            (part, value) => self.pair(part, value, at)?,
+        };
         match (part, operator) {
             (Value::View(part), None) => self.store(&part, value, at)?,
             (Value::View(part), Some(operator)) => self.in_place(operator, &part, value, at)?,

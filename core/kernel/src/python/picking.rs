@@ -1,6 +1,7 @@
 //! Parts of arrays: along an axis, windows of images, and elements that indices choose.
 
 use super::args::Args;
+use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::registry::Move;
 use super::value::{Value, View, axis};
@@ -64,6 +65,7 @@ impl<'a> PythonLowering<'a> {
                     vec![Node::Work(Work { accesses, at, ..Work::default() })]
                 });
                 self.emit(nodes);
+                self.record(|| Taped::Picked { index, from: picked, result: result.clone(), at });
                 Ok(Value::View(result))
             }
             Move::Put => {

@@ -4,15 +4,17 @@ use ruff_python_ast::Operator;
 
 use super::args::Args;
 use super::array::{shape, wider};
+use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::registry::Product;
-use super::value::{Value, View};
+use super::value::{Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
 use accel_ground::error::Error;
 
 /// What a library multiplies: how many products, rows, columns, and what is summed over.
+#[derive(Debug, Clone)]
 pub(super) struct Sizes {
     pub(super) batch: Expr,
     pub(super) m: Expr,
@@ -227,6 +229,12 @@ impl<'a> PythonLowering<'a> {
             body
         });
         self.emit(nodes);
+        self.record(|| {
+            let vector = x.of(a.dims.clone(), &[axis(outer.len())]);
+            let rows: Vec<Expr> = (0..outer.len()).map(axis).collect();
+            let result = Some(result.of(a.dims.clone(), &rows));
+            Taped::Pass { dims: a.dims.clone(), leaves: vec![a.clone(), vector], flops: Flops::MUL, result, at }
+        });
         Ok(Value::View(result))
     }
 
@@ -249,6 +257,13 @@ impl<'a> PythonLowering<'a> {
             sweep.extend(self.pass(operand, false, at));
         }
         sweep.extend(self.pass(&result, true, at));
+        self.record(|| Taped::Product {
+            name: name.to_owned(),
+            sizes: sizes.clone(),
+            operands: operands.to_vec(),
+            result: result.clone(),
+            at,
+        });
         let Sizes { batch, m, n, k } = sizes;
         self.emit(vec![Node::Library(Library { name: name.to_owned(), batch, m, n, k, element, sweep, at })]);
         Ok(Value::View(result))

@@ -315,7 +315,9 @@ const ROWS: &[Row] = &[
     row(&["contiguous", "detach"], Read::Make(Make::Array { copies: false }), "x.{}()"),
     // Copies.
     row(&["copy", "clone"], Read::Move(Move::Copy), "x.{}()"),
-    row(&["astype", "to"], Read::Move(Move::Cast(None)), "x.{}(np.float64)"),
+    row(&["astype", "to", "type"], Read::Move(Move::Cast(None)), "x.{}(np.float64)"),
+    row(&["type_as"], Read::Move(Move::Cast(None)), "x.{}(y)"),
+    row(&["bfloat16"], Read::Move(Move::Cast(Some(Element::Bf16))), "x.{}()"),
     row(&["half"], Read::Move(Move::Cast(Some(Element::F16))), "x.{}()"),
     row(&["double"], Read::Move(Move::Cast(Some(Element::F64))), "x.{}()"),
     row(&["copyto"], Read::Move(Move::CopyTo), "np.{}(x, y)"),
@@ -432,7 +434,7 @@ pub(super) fn nearest(name: &str) -> Vec<&'static str> {
 }
 
 /// The nearest of some names, at most five.
-pub(super) fn nearest_of<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+pub(crate) fn nearest_of<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let mut near: Vec<(usize, &str)> = names.map(|other| (distance(name, other), other)).collect();
     near.sort_unstable();
     near.into_iter().take(5).map(|(_, name)| name).collect()

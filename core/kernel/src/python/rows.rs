@@ -3,10 +3,11 @@
 use ruff_python_ast::StmtFunctionDef;
 
 use super::args::Args;
+use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::value::{Value, View, axis};
 use crate::expr::{Expr, Symbol};
-use crate::nest::{At, Element, Loop, Node};
+use crate::nest::{At, Element, Flops, Loop, Node};
 use crate::normal::tidy;
 use crate::source::{Fusion, refuse};
 use accel_ground::error::Error;
@@ -50,6 +51,7 @@ impl<'a> PythonLowering<'a> {
         }
         self.assume(at, format!("`{}` in one pass over its rows", def.name.as_str().trim_start_matches('_')));
         let dims: Vec<Expr> = outer.iter().filter_map(|own| whole.dims.get(*own).cloned()).collect();
+        let taped = self.tape.done.len();
         let mut result = Ok(Value::None);
         let nodes = self.nest(&dims, at, |own, index| {
             for (name, view) in &arrays {
@@ -68,6 +70,18 @@ impl<'a> PythonLowering<'a> {
         });
         let result = result?;
         self.emit(nodes);
+        // The gradient of a row is one pass too.
+        let inside = self.tape.done.split_off(taped.min(self.tape.done.len()));
+        let flops = inside.iter().fold(Flops::NONE, |sum, taped| match taped {
+            Taped::Pass { flops, .. } => sum.plus(*flops),
+            _ => sum,
+        });
+        if let Value::View(view) = &result {
+            let all: Vec<Expr> = if view.dims.len() == rank { (0..rank).map(axis).collect() } else { outer.iter().map(|own| axis(*own)).collect() };
+            let of_result = view.of(whole.dims.clone(), &all);
+            let leaves = arrays.into_iter().map(|(_, view)| view).collect();
+            self.record(|| Taped::Pass { dims: whole.dims.clone(), leaves, flops, result: Some(of_result), at });
+        }
         Ok(result)
     }
 
@@ -139,11 +153,12 @@ impl<'a> PythonLowering<'a> {
                 None => (value, own),
             })
             .collect();
-        let before = self.builder.program.arrays.len();
+        let (before, taped) = (self.builder.program.arrays.len(), self.tape.done.len());
         let (mut nodes, value) = self.block_of(|own| {
             let value = own.invoke(inner, Args { values, names: args.names, ..Args::none(args.name, at) })?;
             own.in_memory(value, at)
         })?;
+        self.no_gradient(taped, at)?;
         let made = before..self.builder.program.arrays.len();
         self.widen(made.clone(), &extent, var, &mut nodes);
         let wrapped = nodes.into_iter().map(|node| over(node, var, &extent, at)).collect();
@@ -249,7 +264,7 @@ impl<'a> PythonLowering<'a> {
         };
         let init = self.known_parts(init, at)?;
         let var = self.builder.variable("row");
-        let before = self.builder.program.arrays.len();
+        let (before, taped) = (self.builder.program.arrays.len(), self.tape.done.len());
         let (mut nodes, value) = self.block_of(|own| {
             let row = match xs {
                 None => Value::None,
@@ -269,6 +284,7 @@ impl<'a> PythonLowering<'a> {
             let value = own.invoke(&f, Args { values, ..Args::none("scan", at) })?;
             own.materialised(value, "result")
         })?;
+        self.no_gradient(taped, at)?;
         let Value::Tuple(parts) = value else {
             return Err(refuse(at, "the function of a scan gives one value", "Return what is carried and a row"));
         };

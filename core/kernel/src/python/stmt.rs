@@ -22,9 +22,13 @@ pub(super) enum Flow {
 impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
-        self.block(body)?;
+        let (_, value) = self.block(body)?;
         self.materialise_all()?;
         self.flush();
+        if self.source.backward {
+            self.backward(&value)?;
+            self.flush();
+        }
         self.builder.program.body = std::mem::take(&mut self.out);
         Ok(())
     }

@@ -162,6 +162,13 @@ impl<'a> PythonLowering<'a> {
                         }
                         return self.gather(&view, &index, own);
                     }
+                    // `x[:, [-1]]`: one of them, and its axis stays.
+                    Value::Tuple(parts) if matches!(parts.as_slice(), [Value::Int(_)]) => {
+                        let Some(Value::Int(index)) = parts.first() else { continue };
+                        let index = self.index(&view, along, index, own)?;
+                        view = view.fixed(along, &index).expanded(along);
+                        along += 1;
+                    }
                     Value::Counter(_) => {
                         let problem = format!("what `{}` is in each iteration is not known", clip(self.text(part)));
                         return self.refuse(part, problem, "Write the subscript in loop variables and parameters");

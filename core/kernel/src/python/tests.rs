@@ -717,11 +717,21 @@ fn what_was_given_is_used_or_stated() {
     assert!(kernel("def f(a: 'np.ndarray[float]'):\n    return a + 1.0\n", &[], Fusion::None).is_ok());
 }
 
-/// What PyTorch's users write: each file's first comment says what is given, and how many FLOPs its products take.
 #[test]
 fn sources_of_the_shared_cases_are_read() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/cases/kernel");
-    let Ok(files) = std::fs::read_dir(folder) else { return };
+    let Ok(files) = std::fs::read_dir(folder) else {
+        println!("skipped: ../shared/cases/kernel is not there");
+        return;
+    };
+    // What is refused, and why.
+    let refused = [
+        ("module_and_helper", "init_weights, Net"),
+        ("two_funcs", "forward, init"),
+        ("numba_cuda", "numba.cuda"),
+        ("tvm_te", "TVM"),
+        ("triton_add", "program_id"),
+    ];
     let mut names: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
     names.sort();
     let mut wrong = Vec::new();
@@ -730,7 +740,10 @@ fn sources_of_the_shared_cases_are_read() {
         let name = path.file_stem().unwrap().to_string_lossy();
         for fusion in [Fusion::None, Fusion::Statement, Fusion::Function] {
             if let Err(error) = kernel(&code, &[], fusion) {
-                wrong.push(format!("{name}: {error}"));
+                let stated = refused.iter().find(|(file, _)| *file == name);
+                if !stated.is_some_and(|(_, words)| error.to_string().contains(words)) {
+                    wrong.push(format!("{name}: {error}"));
+                }
                 break;
             }
         }

@@ -727,3 +727,19 @@ def fori_loop(lower, upper, body_fun, init_val):
     for i in range(lower, upper):
         value = body_fun(i, value)
     return value
+
+
+# Operators of PyTorch's graphs, where their arguments differ.
+
+
+def native_layer_norm(input, normalized_shape, weight, bias, eps):
+    "{}(x, (4,), None, None, 1e-5)"
+    return layer_norm(input, normalized_shape, weight, bias), None, None
+
+
+def convolution(input: "[B, C, H, W]", weight: "[F, C, R, S]", bias, stride, padding, dilation, transposed,
+                output_padding, groups):
+    "{}(x[None, None], y[None, None], None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)"
+    if transposed:
+        return conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return conv2d(input, weight, bias, stride, padding, dilation, groups)
