@@ -111,7 +111,8 @@ fn statement(line: &str, at: At) -> Result<String, Error> {
 
 /// `public @main(%arg0: tensor<2x4xf32>) -> tensor<2x4xf32> {`
 fn function(signature: &str, at: At) -> Result<String, Error> {
-    let wrong = || refuse(at, "this function of StableHLO is not read", "Write `func.func @main(%a: tensor<2x4xf32>) -> ...`");
+    let wrong =
+        || refuse(at, "this function of StableHLO is not read", "Write `func.func @main(%a: tensor<2x4xf32>) -> ...`");
     let (_, rest) = signature.split_once('@').ok_or_else(wrong)?;
     let (name, rest) = rest.split_once('(').ok_or_else(wrong)?;
     let parameters = rest.split("->").next().unwrap_or(rest);
@@ -133,7 +134,8 @@ fn value(operation: &str, at: At) -> Result<String, Error> {
     }
     let full = operation.trim_start_matches('"');
     let name: String = full.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '_')).collect();
-    let Some(short) = name.strip_prefix("stablehlo.").or_else(|| name.strip_prefix("chlo.")).or_else(|| name.strip_prefix("mhlo."))
+    let Some(short) =
+        name.strip_prefix("stablehlo.").or_else(|| name.strip_prefix("chlo.")).or_else(|| name.strip_prefix("mhlo."))
     else {
         let problem = format!("`{name}` is no operation of StableHLO");
         return Err(refuse(at, problem, "Give StableHLO, such as `jax.jit(f).lower(x).as_text()` prints"));
@@ -144,7 +146,8 @@ fn value(operation: &str, at: At) -> Result<String, Error> {
     let result = tensor(result).map(|(element, dims)| (element, dims));
     let own = operands(body.split("dim_numbers").next().unwrap_or(body));
     let first = own.first().cloned().unwrap_or_default();
-    let wrong = |what: &str| refuse(at, format!("{what} of `{name}` are not read"), "Print it as StableHLO's pretty form");
+    let wrong =
+        |what: &str| refuse(at, format!("{what} of `{name}` are not read"), "Print it as StableHLO's pretty form");
     let dims = result.clone().map(|(_, dims)| dims).unwrap_or_default();
     let tuple = |parts: &[String]| match parts {
         [] => "()".to_owned(),
@@ -165,13 +168,7 @@ fn value(operation: &str, at: At) -> Result<String, Error> {
             let (a, b) = pair("contracting_dims").ok_or_else(|| wrong("the dimensions"))?;
             let (c, d) = pair("batching_dims").unwrap_or_default();
             let [x, y] = own.as_slice() else { return Err(wrong("the operands")) };
-            Ok(format!(
-                "lax.dot_general({x}, {y}, (({}, {}), ({}, {})))",
-                tuple(&a),
-                tuple(&b),
-                tuple(&c),
-                tuple(&d)
-            ))
+            Ok(format!("lax.dot_general({x}, {y}, (({}, {}), ({}, {})))", tuple(&a), tuple(&b), tuple(&c), tuple(&d)))
         }
         "reduce" => {
             let applied = body.split_once("applies").map(|(_, rest)| rest.trim()).unwrap_or_default();
@@ -256,9 +253,9 @@ fn convolution(body: &str, own: &[String]) -> Option<String> {
     let padding: Vec<String> = (0..axes)
         .map(|axis| pad.as_ref().and_then(|pad| pad.get(axis)?.first().cloned()).unwrap_or_else(|| "0".to_owned()))
         .collect();
-    let groups = body.split_once("feature_group_count =").map_or("1", |(_, rest)| {
-        rest.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or("1")
-    });
+    let groups = body
+        .split_once("feature_group_count =")
+        .map_or("1", |(_, rest)| rest.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or("1"));
     let function = match axes {
         1 => "conv1d",
         2 => "conv2d",
@@ -283,7 +280,8 @@ fn operands(text: &str) -> Vec<String> {
 
 /// A name of Python for the name at the start of a text.
 fn variable(text: &str) -> String {
-    let name: String = text.trim().chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '-' | '#')).collect();
+    let name: String =
+        text.trim().chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '-' | '#')).collect();
     let name = name.replace(['$', '.', '-', '#'], "_");
     if name.starts_with(|c: char| c.is_ascii_digit()) { format!("v{name}") } else { name }
 }

@@ -51,7 +51,9 @@ impl<'a> PythonLowering<'a> {
         // Arguments of constructors are integers where they meet numbers.
         if self.building > 0 {
             let number = |own: &mut Self, value: Value| match value {
-                Value::Unknown(name) => own.known_integer(Value::Unknown(name.clone())).map_or(Value::Unknown(name), Value::Int),
+                Value::Unknown(name) => {
+                    own.known_integer(Value::Unknown(name.clone())).map_or(Value::Unknown(name), Value::Int)
+                }
                 other => other,
             };
             return match (left, right) {

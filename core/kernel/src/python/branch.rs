@@ -134,7 +134,8 @@ impl<'a> PythonLowering<'a> {
         };
         // With parameters alone, an arm that returns or raises is taken or not.
         if (decided || self.settles())
-            && let Some(holds) = self.decide(&condition) {
+            && let Some(holds) = self.decide(&condition)
+        {
             return if holds { taken(self) } else { self.arms(if_false, rest) };
         }
         self.flush();

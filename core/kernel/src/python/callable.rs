@@ -330,7 +330,9 @@ impl<'a> PythonLowering<'a> {
             let at = self.at(decorator);
             match name {
                 Some("staticmethod" | "classmethod" | "property" | "cached_property" | "override") => {}
-                Some(name) if KEPT.contains(&name) => self.assume(at, format!("the decorator @{name} changes no counts")),
+                Some(name) if KEPT.contains(&name) => {
+                    self.assume(at, format!("the decorator @{name} changes no counts"))
+                }
                 Some(name @ ("grid" | "cuda")) => {
                     let problem = format!("@{name} makes a kernel of a grid that the source does not give");
                     return Err(refuse(at, problem, "Write the grid as a loop"));
@@ -351,8 +353,24 @@ impl<'a> PythonLowering<'a> {
 
 /// Decorators that change no counts.
 const KEPT: [&str; 18] = [
-    "njit", "jit", "vectorize", "guvectorize", "compile", "no_grad", "inference_mode", "script", "export", "ignore",
-    "unused", "checkpoint", "wraps", "autocast", "typed", "jaxtyped", "typechecked", "beartype",
+    "njit",
+    "jit",
+    "vectorize",
+    "guvectorize",
+    "compile",
+    "no_grad",
+    "inference_mode",
+    "script",
+    "export",
+    "ignore",
+    "unused",
+    "checkpoint",
+    "wraps",
+    "autocast",
+    "typed",
+    "jaxtyped",
+    "typechecked",
+    "beartype",
 ];
 
 /// The name of the parameter, as long as the tree lives.

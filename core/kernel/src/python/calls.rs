@@ -167,7 +167,9 @@ impl<'a> PythonLowering<'a> {
                 false => self.refuse(call, "a range used as a value", "Loop over it"),
             },
             Tree::Attribute(attribute) => match &*attribute.value {
-                Tree::Subscript(subscript) if self.is_at(subscript) => self.updated(call, attribute, subscript).map(Some),
+                Tree::Subscript(subscript) if self.is_at(subscript) => {
+                    self.updated(call, attribute, subscript).map(Some)
+                }
                 Tree::Call(inner) if matches!(&*inner.func, Tree::Name(name) if name.id.as_str() == "super") => {
                     let function = self.of_super(call)?;
                     let mut args = Args::none("super", at);
@@ -267,9 +269,8 @@ impl<'a> PythonLowering<'a> {
 
     /// A name of the source by its text; names made otherwise are no parameter of any function.
     fn interned(&self, name: &str) -> &'a str {
-        let parameters = (self.functions.values().copied()).chain(
-            self.classes.values().flat_map(|class| class.body.iter()).filter_map(super::callable::definition),
-        );
+        let parameters = (self.functions.values().copied())
+            .chain(self.classes.values().flat_map(|class| class.body.iter()).filter_map(super::callable::definition));
         let mut names = parameters.flat_map(|function| {
             function.parameters.iter_non_variadic_params().map(|parameter| parameter.name().as_str())
         });
@@ -402,7 +403,9 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             // PyTorch's `x.size()` is the shape.
-            Read::Size if args.name == "size" && args.module.is_none() && args.values.len() == 1 && args.names.is_empty() => {
+            Read::Size
+                if args.name == "size" && args.module.is_none() && args.values.len() == 1 && args.names.is_empty() =>
+            {
                 let view = self.operand(&args, 0)?;
                 Ok(Value::Tuple(view.dims.into_iter().map(Value::Int).collect()))
             }
@@ -546,7 +549,9 @@ fn operator_name(attribute: &ExprAttribute) -> Option<&str> {
         "_unsafe_view" | "_reshape_alias" => "view",
         "_to_copy" => "to",
         "_assert_tensor_metadata" => "_assert",
-        "scaled_dot_product_attention" | "_scaled_dot_product_flash_attention_for_cpu" => "scaled_dot_product_attention",
+        "scaled_dot_product_attention" | "_scaled_dot_product_flash_attention_for_cpu" => {
+            "scaled_dot_product_attention"
+        }
         name => name,
     })
 }
@@ -554,7 +559,18 @@ fn operator_name(attribute: &ExprAttribute) -> Option<&str> {
 /// What arrays have, and configurations have not.
 fn of_arrays(name: &str) -> bool {
     const NAMES: [&str; 13] = [
-        "shape", "ndim", "size", "dtype", "T", "mT", "real", "data", "device", "values", "grad", "is_cuda",
+        "shape",
+        "ndim",
+        "size",
+        "dtype",
+        "T",
+        "mT",
+        "real",
+        "data",
+        "device",
+        "values",
+        "grad",
+        "is_cuda",
         "requires_grad",
     ];
     NAMES.contains(&name)

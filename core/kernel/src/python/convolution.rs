@@ -174,16 +174,16 @@ impl<'a> PythonLowering<'a> {
         let channels = self.tidy(&dim(&w, 1).times(groups.clone()), at)?;
         let mut out = vec![dim(&x, 0), channels.clone()];
         for own in 0..axes {
-            let option = |own: &Self, position: usize, name: &str, axis: usize, default: i64| {
-                match args.get(position, &[name]) {
-                    None | Some(Value::None) => Some(Expr::Const(default)),
-                    Some(Value::Int(value)) => Some(value.clone()),
-                    Some(Value::Tuple(parts)) => match parts.get(axis) {
-                        Some(Value::Int(value)) => own.number(value).map(Expr::Const),
-                        _ => None,
-                    },
-                    Some(_) => None,
-                }
+            let option = |own: &Self, position: usize, name: &str, axis: usize, default: i64| match args
+                .get(position, &[name])
+            {
+                None | Some(Value::None) => Some(Expr::Const(default)),
+                Some(Value::Int(value)) => Some(value.clone()),
+                Some(Value::Tuple(parts)) => match parts.get(axis) {
+                    Some(Value::Int(value)) => own.number(value).map(Expr::Const),
+                    _ => None,
+                },
+                Some(_) => None,
             };
             let stride = option(self, 3, "stride", own, 1);
             let padding = option(self, 4, "padding", own, 0);

@@ -99,9 +99,7 @@ fn changes(body: &[Stmt], name: &str) -> Option<Change> {
     let mut found = None;
     for stmt in body {
         let change = match stmt {
-            Stmt::AugAssign(assign) if is_name(&assign.target) => {
-                Some((assign.op, integer(&assign.value)))
-            }
+            Stmt::AugAssign(assign) if is_name(&assign.target) => Some((assign.op, integer(&assign.value))),
             Stmt::Assign(assign) if assign.targets.iter().any(is_name) => match &*assign.value {
                 Tree::BinOp(op) if is_name(&op.left) => Some((op.op, integer(&op.right))),
                 Tree::BinOp(op) if is_name(&op.right) && op.op == Operator::Add => Some((op.op, integer(&op.left))),

@@ -198,14 +198,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// The product of the operands in `set`, those of its best halves first.
-    fn contract(
-        &mut self,
-        name: &str,
-        orders: &Orders<'_>,
-        set: usize,
-        views: &[View],
-        at: At,
-    ) -> Result<View, Error> {
+    fn contract(&mut self, name: &str, orders: &Orders<'_>, set: usize, views: &[View], at: At) -> Result<View, Error> {
         let Some((a, b)) = orders.split(set) else {
             let only = views.get(set.trailing_zeros() as usize).cloned();
             return only.ok_or_else(|| refuse(at, "this sum has no operand", "Give arrays"));
@@ -412,7 +405,9 @@ impl<'a> PythonLowering<'a> {
         let letter = |number: usize| char::from_u32(HIDDEN + number as u32).unwrap_or(ELLIPSIS);
         let first: Vec<char> = (0..a.dims.len()).map(letter).collect();
         let same = |own: usize| {
-            let pair = |of_b: &[usize], of_a: &[usize]| of_b.iter().position(|b| *b == own).and_then(|at| of_a.get(at).copied());
+            let pair = |of_b: &[usize], of_a: &[usize]| {
+                of_b.iter().position(|b| *b == own).and_then(|at| of_a.get(at).copied())
+            };
             pair(&sums_b, &sums_a).or_else(|| pair(&batch_b, &batch_a))
         };
         let second: Vec<char> = (0..b.dims.len()).map(|own| letter(same(own).unwrap_or(a.dims.len() + own))).collect();

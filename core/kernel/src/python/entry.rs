@@ -122,7 +122,11 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
                 (false, true) => "no other function calls several of these".to_owned(),
                 (false, false) => "nothing else uses several of these".to_owned(),
             };
-            let listed = if several.is_empty() { names() } else { several.iter().copied().take(20).collect::<Vec<_>>().join(", ") };
+            let listed = if several.is_empty() {
+                names()
+            } else {
+                several.iter().copied().take(20).collect::<Vec<_>>().join(", ")
+            };
             let listed = if methods.is_empty() { names() } else { listed };
             let cure = "Say which function to look at, such as --function NAME on the command line";
             Err(refuse(reading.lines.at(second), format!("{which}: {listed}"), cure))
@@ -241,7 +245,8 @@ impl<'a> PythonLowering<'a> {
         if let Some(parameter) = def.parameters.vararg.as_ref().or(def.parameters.kwarg.as_ref()) {
             return self.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
         }
-        let fixed = def.decorator_list.iter().any(|own| super::tree::last_name(&own.expression) == Some("staticmethod"));
+        let fixed =
+            def.decorator_list.iter().any(|own| super::tree::last_name(&own.expression) == Some("staticmethod"));
         let mut values = example.as_ref().map(|args| args.values.clone()).unwrap_or_default().into_iter();
         for (number, parameter) in def.parameters.iter_non_variadic_params().enumerate() {
             let (at, name) = (self.at(parameter), parameter.name().as_str());
@@ -250,9 +255,10 @@ impl<'a> PythonLowering<'a> {
                 continue;
             }
             let placed = values.next().map(|(value, _)| value);
-            let named = || example.as_ref()?.names.iter().find(|(own, ..)| *own == name).map(|(_, value, _)| value.clone());
-            let given = self.source.shapes.iter().any(|shape| shape.name == name)
-                || self.source.defines.contains_key(name);
+            let named =
+                || example.as_ref()?.names.iter().find(|(own, ..)| *own == name).map(|(_, value, _)| value.clone());
+            let given =
+                self.source.shapes.iter().any(|shape| shape.name == name) || self.source.defines.contains_key(name);
             let value = match placed.or_else(named).filter(|value| !given && !matches!(value, Value::Unknown(_))) {
                 Some(value) => {
                     self.state_example(name, &value, at);
@@ -298,10 +304,11 @@ impl<'a> PythonLowering<'a> {
         let of = |object: &usize| {
             self.objects.get(*object).and_then(|own| own.class).is_some_and(|own| std::ptr::eq(own.def, class.def))
         };
-        let made = self.frames.first().into_iter().flat_map(|frame| frame.names.values()).find_map(|value| match value {
-            Value::Object(object) if of(object) => Some(*object),
-            _ => None,
-        });
+        let made =
+            self.frames.first().into_iter().flat_map(|frame| frame.names.values()).find_map(|value| match value {
+                Value::Object(object) if of(object) => Some(*object),
+                _ => None,
+            });
         if let Some(object) = made {
             return Ok(object);
         }

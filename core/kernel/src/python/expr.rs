@@ -1,6 +1,8 @@
 //! Expressions: numbers and arithmetic.
 
-use ruff_python_ast::{BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp};
+use ruff_python_ast::{
+    BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp,
+};
 
 use super::callable::{Callable, Function};
 use super::condition::{Test, compared};
@@ -101,9 +103,7 @@ impl<'a> PythonLowering<'a> {
             Tree::BooleanLiteral(literal) => Ok(Value::Bool(literal.value)),
             Tree::NoneLiteral(_) => Ok(Value::None),
             Tree::StringLiteral(text) => Ok(Value::Text(text.value.to_str().to_owned())),
-            Tree::SetComp(_) | Tree::DictComp(_) => {
-                self.refuse(expr, "comprehensions are not read", "Write a loop")
-            }
+            Tree::SetComp(_) | Tree::DictComp(_) => self.refuse(expr, "comprehensions are not read", "Write a loop"),
             Tree::Await(_) | Tree::Yield(_) | Tree::YieldFrom(_) => {
                 self.refuse(expr, "generators and `async` are not read", "Write a plain function")
             }
@@ -166,6 +166,8 @@ impl<'a> PythonLowering<'a> {
             }
         };
         match &value {
+            // What the library names are no variables of the source.
+            Value::Scalar(_) | Value::Counter(_) | Value::Literal(_) | Value::Int(_) if self.in_library() => {}
             Value::Scalar(_) | Value::Counter(_) | Value::Literal(_) => {
                 self.work.scalars.reads += 1;
                 self.reads.insert(own.to_owned());

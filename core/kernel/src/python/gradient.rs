@@ -97,7 +97,12 @@ impl<'a> PythonLowering<'a> {
         }
         if !any {
             let problem = "no array operation here has a gradient";
-            return Err(Error::field("backward", true, problem, "Leave it out, or give a module or a function of arrays"));
+            return Err(Error::field(
+                "backward",
+                true,
+                problem,
+                "Leave it out, or give a module or a function of arrays",
+            ));
         }
         self.builder.assume(
             "backward: gradients of all floating-point arguments and parameters; training: dropout is on, batch norm \

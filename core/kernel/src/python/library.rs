@@ -27,7 +27,8 @@ pub(super) fn entries() -> &'static BTreeMap<&'static str, Entry> {
     static ENTRIES: OnceLock<BTreeMap<&'static str, Entry>> = OnceLock::new();
     ENTRIES.get_or_init(|| {
         let parsed = || ruff_python_parser::parse_module(CODE).map(|parsed| parsed.into_syntax());
-        let empty = || ModModule { node_index: Default::default(), range: Default::default(), body: Default::default() };
+        let empty =
+            || ModModule { node_index: Default::default(), range: Default::default(), body: Default::default() };
         // A test reads every entry, so there is no error in it.
         let module = MODULE.get_or_init(|| parsed().unwrap_or_else(|_| empty()));
         let mut entries = BTreeMap::new();

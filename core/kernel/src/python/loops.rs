@@ -248,8 +248,16 @@ impl<'a> PythonLowering<'a> {
                         self.0.push(&subscript.value);
                     }
                     Tree::Call(call) => {
-                        const CHANGES: [&str; 8] =
-                            ["append", "extend", "insert", "pop", "setattr", "getattr", "add_module", "register_buffer"];
+                        const CHANGES: [&str; 8] = [
+                            "append",
+                            "extend",
+                            "insert",
+                            "pop",
+                            "setattr",
+                            "getattr",
+                            "add_module",
+                            "register_buffer",
+                        ];
                         self.1 |= call_name(call).is_some_and(|name| CHANGES.contains(&name));
                     }
                     _ => {}

@@ -140,7 +140,9 @@ fn foreign(body: &[Stmt], lines: &SourceLines<'_>) -> Result<(), Error> {
             _ => continue,
         };
         let of = |name: &str| {
-            LANGUAGES.iter().find(|(own, ..)| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            LANGUAGES
+                .iter()
+                .find(|(own, ..)| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
         if let Some((_, what, cure)) = names.iter().find_map(|name| of(name)) {
             let at = lines.at(stmt.start().to_usize());

@@ -116,8 +116,15 @@ impl<'a> PythonLowering<'a> {
                 let view = self.operand(args, 0)?;
                 self.copied(&view, at)
             }
-            Move::Split | Move::Windows | Move::Resampled | Move::Tiled | Move::TakeRows | Move::Pick | Move::Put
-            | Move::Chosen | Move::Ordered => self.picking(moved, args),
+            Move::Split
+            | Move::Windows
+            | Move::Resampled
+            | Move::Tiled
+            | Move::TakeRows
+            | Move::Pick
+            | Move::Put
+            | Move::Chosen
+            | Move::Ordered => self.picking(moved, args),
             Move::Join(join) => self.joined(join, args),
             Move::Roll => self.rolled(args),
             Move::Pad => self.padded(args),
@@ -141,7 +148,11 @@ impl<'a> PythonLowering<'a> {
                 };
                 let element = element.or(other).unwrap_or_else(|| self.kind_or(own, args));
                 // NumPy copies in any case, PyTorch where the type differs.
-                if element == own && args.name != "astype" { Ok(Value::View(view)) } else { self.cast(view, element, at) }
+                if element == own && args.name != "astype" {
+                    Ok(Value::View(view))
+                } else {
+                    self.cast(view, element, at)
+                }
             }
             Move::Ravel => {
                 let view = self.operand(args, 0)?;

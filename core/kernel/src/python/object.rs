@@ -141,6 +141,9 @@ impl<'a> PythonLowering<'a> {
             let value = match (values.next(), named, &field.value) {
                 (Some((value, _)), ..) => value,
                 (None, Some(named), _) => names.remove(named).1,
+                (None, None, Some(_)) if self.source.defines.contains_key(own) && !class.library => {
+                    Value::Int(self.builder.parameter(own).into())
+                }
                 (None, None, Some(default)) => self.eval(default)?,
                 (None, None, None) => Value::Unknown(own.to_owned()),
             };
@@ -259,12 +262,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// Methods that every module has, and those of lists and dictionaries: `None` where it is another.
-    pub(super) fn module_method(
-        &mut self,
-        object: usize,
-        name: &str,
-        args: &Args<'a>,
-    ) -> Result<Option<Value>, Error> {
+    pub(super) fn module_method(&mut self, object: usize, name: &str, args: &Args<'a>) -> Result<Option<Value>, Error> {
         let text = |position: usize| match args.values.get(position) {
             Some((Value::Text(text), _)) => text.clone(),
             _ => String::new(),
@@ -276,7 +274,8 @@ impl<'a> PythonLowering<'a> {
             "double" => Some(Element::F64),
             "float" => Some(Element::F32),
             "to" | "type" => {
-                let given = args.values.iter().map(|(value, _)| value).chain(args.names.iter().map(|(_, value, _)| value));
+                let given =
+                    args.values.iter().map(|(value, _)| value).chain(args.names.iter().map(|(_, value, _)| value));
                 given.into_iter().find_map(|value| match value {
                     Value::Type(element) => Some(*element),
                     _ => None,
@@ -327,7 +326,8 @@ impl<'a> PythonLowering<'a> {
 
     /// Gives the arrays of an object, and of those in it, another floating-point type.
     fn convert(&mut self, object: usize, element: Element, depth: usize) {
-        let mut left: Vec<Value> = self.objects.get(object).map(|own| own.fields.values().cloned().collect()).unwrap_or_default();
+        let mut left: Vec<Value> =
+            self.objects.get(object).map(|own| own.fields.values().cloned().collect()).unwrap_or_default();
         while let Some(value) = left.pop() {
             match value {
                 Value::View(view) => {
@@ -369,13 +369,22 @@ impl<'a> PythonLowering<'a> {
     /// Whether a statement of `__init__` has a part in what the object becomes: others start weights, or print.
     pub(super) fn builds(stmt: &Stmt) -> bool {
         const MAKES: [&str; 10] = [
-            "__init__", "register_buffer", "register_parameter", "add_module", "register_module", "append", "extend",
-            "insert", "update", "setattr",
+            "__init__",
+            "register_buffer",
+            "register_parameter",
+            "add_module",
+            "register_module",
+            "append",
+            "extend",
+            "insert",
+            "update",
+            "setattr",
         ];
         match stmt {
             Stmt::Expr(expr) => match &*expr.value {
                 Tree::Call(call) => {
-                    let own = matches!(&*call.func, Tree::Attribute(method) if last_name(&method.value) == Some("self"));
+                    let own =
+                        matches!(&*call.func, Tree::Attribute(method) if last_name(&method.value) == Some("self"));
                     let name = call_name(call).unwrap_or_default();
                     MAKES.contains(&name) || (own && name.starts_with("_make")) || (own && name.starts_with("_build"))
                 }

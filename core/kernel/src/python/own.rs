@@ -36,8 +36,9 @@ impl<'a> PythonLowering<'a> {
             Own::GetAttr => {
                 let found = match first {
                     Value::Object(object) => self.field(object, &text(1))?,
-                    Value::Function(_) => registry::find_name(&text(1))
-                        .map(|name| self.function_value(Callable::Named(name))),
+                    Value::Function(_) => {
+                        registry::find_name(&text(1)).map(|name| self.function_value(Callable::Named(name)))
+                    }
                     _ => None,
                 };
                 match (found, args.values.get(2)) {
@@ -73,9 +74,13 @@ impl<'a> PythonLowering<'a> {
             },
             Own::Dict => {
                 let mut fields: Vec<(String, Value)> = match &first {
-                    Value::Object(object) => {
-                        self.objects.get(*object).map(|own| own.fields.clone()).unwrap_or_default().into_iter().collect()
-                    }
+                    Value::Object(object) => self
+                        .objects
+                        .get(*object)
+                        .map(|own| own.fields.clone())
+                        .unwrap_or_default()
+                        .into_iter()
+                        .collect(),
                     Value::Tuple(parts) => parts.iter().filter_map(named_part).collect(),
                     _ => Vec::new(),
                 };
@@ -159,9 +164,7 @@ impl<'a> PythonLowering<'a> {
                     other => self.known(other, rank, at),
                 }
             }
-            Own::Fuses => {
-                Ok(Value::Bool(self.fusion() != Fusion::None))
-            }
+            Own::Fuses => Ok(Value::Bool(self.fusion() != Fusion::None)),
         }
     }
 
@@ -298,7 +301,13 @@ impl<'a> PythonLowering<'a> {
             ("pop", index) if !parts.is_empty() => {
                 let last = parts.len() as i64 - 1;
                 let index = match index {
-                    [Value::Int(Expr::Const(index))] => if *index < 0 { last + 1 + *index } else { *index },
+                    [Value::Int(Expr::Const(index))] => {
+                        if *index < 0 {
+                            last + 1 + *index
+                        } else {
+                            *index
+                        }
+                    }
                     _ => last,
                 };
                 result = parts.remove(usize::try_from(index.clamp(0, last)).unwrap_or_default());
@@ -338,8 +347,15 @@ impl<'a> PythonLowering<'a> {
             "power" => Some(Pow),
             "min" | "max" => Some(Add),
             name => {
-                let near = registry::nearest_of(name, ["set", "add", "multiply", "divide", "power", "min", "max", "get"].into_iter());
-                return self.refuse(method, format!("`.at[].{name}` is not read"), &format!("JAX has {}", near.join(", ")));
+                let near = registry::nearest_of(
+                    name,
+                    ["set", "add", "multiply", "divide", "power", "min", "max", "get"].into_iter(),
+                );
+                return self.refuse(
+                    method,
+                    format!("`.at[].{name}` is not read"),
+                    &format!("JAX has {}", near.join(", ")),
+                );
             }
         };
         let source = self.eval(&own.value)?;
@@ -365,7 +381,11 @@ impl<'a> PythonLowering<'a> {
             (Value::View(part), None) => self.store(&part, value, at)?,
             (Value::View(part), Some(operator)) => self.in_place(operator, &part, value, at)?,
             (other, _) => {
-                return self.refuse(call, format!("a subscript of {}", other.description()), "Only arrays have elements");
+                return self.refuse(
+                    call,
+                    format!("a subscript of {}", other.description()),
+                    "Only arrays have elements",
+                );
             }
         }
         Ok(Value::View(copy))
@@ -390,7 +410,9 @@ impl<'a> PythonLowering<'a> {
                         fields.extend(self.objects.get(object).map(|own| own.fields.clone()).unwrap_or_default());
                     }
                 }
-                Some(_) => return Err(refuse(at, "dictionaries and sets are not read", "Use arrays, or names as keys")),
+                Some(_) => {
+                    return Err(refuse(at, "dictionaries and sets are not read", "Use arrays, or names as keys"));
+                }
             }
         }
         self.count_items(fields.len().max(1), at)?;

@@ -131,7 +131,8 @@ impl<'a> PythonLowering<'a> {
             }
         };
         let given = args.get(1, &["split_size", "split_size_or_sections", "indices_or_sections"]).cloned();
-        let counted = matches!(args.module, Some("np" | "numpy" | "jnp" | "jax" | "cp" | "cupy")) || args.name != "split";
+        let counted =
+            matches!(args.module, Some("np" | "numpy" | "jnp" | "jax" | "cp" | "cupy")) || args.name != "split";
         let dim = view.dims.get(along).cloned().unwrap_or(Expr::Const(1));
         let sizes: Vec<Expr> = match given {
             Some(Value::Tuple(parts)) => {
@@ -153,7 +154,8 @@ impl<'a> PythonLowering<'a> {
                 let Some(size) = self.known_integer(value) else {
                     return Err(refuse(at, "how long these parts are is not known", "Give a number"));
                 };
-                let (Some(extent), Some(number)) = (self.number(&dim), self.number(&size).filter(|size| *size > 0)) else {
+                let (Some(extent), Some(number)) = (self.number(&dim), self.number(&size).filter(|size| *size > 0))
+                else {
                     return Err(refuse(at, "how long these parts are is not known", "Give a number"));
                 };
                 let parts = if counted { number } else { (extent + number - 1) / number };
@@ -209,7 +211,11 @@ impl<'a> PythonLowering<'a> {
         let axes = kernel.len();
         self.want_rank(&view.dims, axes + 2);
         let Some(before) = view.dims.len().checked_sub(axes) else {
-            return Err(refuse(at, format!("windows of {axes} axes in an array of {}", view.dims.len()), "Give its shape"));
+            return Err(refuse(
+                at,
+                format!("windows of {axes} axes in an array of {}", view.dims.len()),
+                "Give its shape",
+            ));
         };
         let mut dims: Vec<Expr> = view.dims.get(..before).unwrap_or_default().to_vec();
         let mut index: Vec<Expr> = (0..before).map(axis).collect();
@@ -219,7 +225,8 @@ impl<'a> PythonLowering<'a> {
         for own in 0..axes {
             let extent = view.dims.get(before + own).cloned().unwrap_or(Expr::Const(1));
             let (size, step, edge, apart) = (of(&kernel, own), of(&stride, own), of(&padding, own), of(&dilation, own));
-            let span = extent.clone().plus(edge.clone().times(2)).minus(size.clone().minus(1).times(apart.clone())).minus(1);
+            let span =
+                extent.clone().plus(edge.clone().times(2)).minus(size.clone().minus(1).times(apart.clone())).minus(1);
             let step_number = self.number(&step).filter(|step| *step > 0);
             let Some(step_number) = step_number else {
                 return Err(refuse(at, "the stride of these windows is not known", "Give small numbers"));
@@ -260,7 +267,9 @@ impl<'a> PythonLowering<'a> {
         for (own, size) in sizes.into_iter().enumerate() {
             let extent = view.dims.get(before + own).cloned().unwrap_or(Expr::Const(1));
             index.push(match (self.number(&extent), self.number(&size)) {
-                (Some(from), Some(to)) if from > 0 && to % from == 0 => axis(before + own).over(to / from, Rounding::Floor),
+                (Some(from), Some(to)) if from > 0 && to % from == 0 => {
+                    axis(before + own).over(to / from, Rounding::Floor)
+                }
                 _ => axis(before + own).times(extent).over(size.clone(), Rounding::Floor),
             });
             dims.push(size);
@@ -278,7 +287,11 @@ impl<'a> PythonLowering<'a> {
         let index = self.view(index, view.dims.len(), at)?;
         if index.dims.len() != view.dims.len() {
             let (a, b) = (self.shape_text(&view.dims), self.shape_text(&index.dims));
-            return Err(refuse(at, format!("indices {b} for an array {a}: the axes differ"), "Give the arrays' shapes"));
+            return Err(refuse(
+                at,
+                format!("indices {b} for an array {a}: the axes differ"),
+                "Give the arrays' shapes",
+            ));
         }
         for (own, (dim, of_index)) in view.dims.clone().iter().zip(&index.dims.clone()).enumerate() {
             // Fewer indices than elements are allowed; shapes that nobody gave are taken to be equal.
@@ -312,7 +325,8 @@ impl<'a> PythonLowering<'a> {
         if passes > 1 {
             let nodes = self.nest(&[Expr::Const(passes - 1)], at, |own, _| {
                 own.nest(&result.dims, at, |_, index| {
-                    let accesses = vec![Self::access(&result, index, false, at), Self::access(&result, index, true, at)];
+                    let accesses =
+                        vec![Self::access(&result, index, false, at), Self::access(&result, index, true, at)];
                     vec![Node::Work(Work { accesses, at, ..Work::default() })]
                 })
             });

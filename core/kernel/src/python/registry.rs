@@ -386,9 +386,11 @@ const ROWS: &[Row] = &[
 /// What reads the function of that name, whatever module it is of.
 pub(super) fn find(name: &str) -> Option<Read> {
     let own = ROWS.iter().find(|row| row.names.contains(&name)).map(|row| row.read);
-    own.or_else(|| functions::of_python(name).map(Read::Elementwise)).or_else(|| match library::entries().get(name)? {
-        Entry::Function(function) => Some(Read::Library(function)),
-        Entry::Class(class) => Some(Read::Class(class)),
+    own.or_else(|| functions::of_python(name).map(Read::Elementwise)).or_else(|| {
+        match library::entries().get(name)? {
+            Entry::Function(function) => Some(Read::Library(function)),
+            Entry::Class(class) => Some(Read::Class(class)),
+        }
     })
 }
 
@@ -416,8 +418,22 @@ pub(super) fn same_parameter(a: &str, b: &str) -> bool {
 /// Whether a parameter says nothing that has a cost: where an array lies, whether it has a gradient.
 pub(super) fn changes_no_cost(name: &str) -> bool {
     const NAMES: [&str; 16] = [
-        "out", "device", "requires_grad", "inplace", "generator", "memory_format", "non_blocking", "name", "precision",
-        "preferred_element_type", "dtype", "approximate", "eps", "layout", "pin_memory", "mode",
+        "out",
+        "device",
+        "requires_grad",
+        "inplace",
+        "generator",
+        "memory_format",
+        "non_blocking",
+        "name",
+        "precision",
+        "preferred_element_type",
+        "dtype",
+        "approximate",
+        "eps",
+        "layout",
+        "pin_memory",
+        "mode",
     ];
     NAMES.contains(&name)
 }
@@ -425,7 +441,13 @@ pub(super) fn changes_no_cost(name: &str) -> bool {
 /// The names of all functions that are read.
 fn names() -> impl Iterator<Item = &'static str> {
     let shared = functions::FUNCTIONS.iter().map(|function| function.python);
-    ROWS.iter().map(|row| row.names).chain(shared).flatten().copied().chain(library::entries().keys().copied()).filter(|name| !name.starts_with('_'))
+    ROWS.iter()
+        .map(|row| row.names)
+        .chain(shared)
+        .flatten()
+        .copied()
+        .chain(library::entries().keys().copied())
+        .filter(|name| !name.starts_with('_'))
 }
 
 /// The names nearest to one that is not read, at most five.

@@ -77,7 +77,11 @@ impl<'a> PythonLowering<'a> {
             _ => sum,
         });
         if let Value::View(view) = &result {
-            let all: Vec<Expr> = if view.dims.len() == rank { (0..rank).map(axis).collect() } else { outer.iter().map(|own| axis(*own)).collect() };
+            let all: Vec<Expr> = if view.dims.len() == rank {
+                (0..rank).map(axis).collect()
+            } else {
+                outer.iter().map(|own| axis(*own)).collect()
+            };
             let of_result = view.of(whole.dims.clone(), &all);
             let leaves = arrays.into_iter().map(|(_, view)| view).collect();
             self.record(|| Taped::Pass { dims: whole.dims.clone(), leaves, flops, result: Some(of_result), at });
@@ -288,7 +292,8 @@ impl<'a> PythonLowering<'a> {
         let Value::Tuple(parts) = value else {
             return Err(refuse(at, "the function of a scan gives one value", "Return what is carried and a row"));
         };
-        let (carry, out) = (parts.first().cloned().unwrap_or(Value::None), parts.get(1).cloned().unwrap_or(Value::None));
+        let (carry, out) =
+            (parts.first().cloned().unwrap_or(Value::None), parts.get(1).cloned().unwrap_or(Value::None));
         self.assume(at, "each step of the scan uses what is carried as the first one does");
         // Only the arrays of the rows that are kept have an axis of rows.
         let mut rows = Vec::new();
@@ -297,7 +302,13 @@ impl<'a> PythonLowering<'a> {
             match value {
                 Value::View(view) if view.array >= before && !kept(&carry, view.array) => {
                     self.widen(view.array..view.array + 1, &extent, var, &mut nodes);
-                    rows.push(self.rows_of(Value::View(view.clone()), &(view.array..view.array + 1), var, &extent, at)?);
+                    rows.push(self.rows_of(
+                        Value::View(view.clone()),
+                        &(view.array..view.array + 1),
+                        var,
+                        &extent,
+                        at,
+                    )?);
                 }
                 // A row that is carried too, or one of the operands, is copied.
                 Value::View(view) => {
@@ -305,7 +316,8 @@ impl<'a> PythonLowering<'a> {
                     dims.insert(0, extent.clone());
                     let element = self.element(&view);
                     let all = self.allocate("rows", element, &dims, at)?;
-                    let (copy, ()) = self.block_of(|own| own.store(&all.fixed(0, &var.into()), Value::View(view), at))?;
+                    let (copy, ()) =
+                        self.block_of(|own| own.store(&all.fixed(0, &var.into()), Value::View(view), at))?;
                     nodes.extend(copy);
                     rows.push(Value::View(all));
                 }

@@ -231,7 +231,9 @@ impl<'a> PythonLowering<'a> {
                     self.refuse(target, problem, "Assign to fields of objects")
                 }
             },
-            Tree::Subscript(subscript) if matches!(self.peek(&subscript.value), Some(Value::Object(_) | Value::Tuple(_))) => {
+            Tree::Subscript(subscript)
+                if matches!(self.peek(&subscript.value), Some(Value::Object(_) | Value::Tuple(_))) =>
+            {
                 self.set_item(subscript, value, at)
             }
             Tree::Subscript(_) => {
@@ -257,7 +259,9 @@ impl<'a> PythonLowering<'a> {
                 let index = self.number(&index).map(|index| if index < 0 { index + parts.len() as i64 } else { index });
                 match index.and_then(|index| parts.get_mut(usize::try_from(index).ok()?)) {
                     Some(part) => *part = value,
-                    None => return self.refuse(subscript, format!("there are {} of these", parts.len()), "Count from 0"),
+                    None => {
+                        return self.refuse(subscript, format!("there are {} of these", parts.len()), "Count from 0");
+                    }
                 }
                 self.assign_to(&subscript.value, Value::Tuple(parts), at)
             }
@@ -268,8 +272,17 @@ impl<'a> PythonLowering<'a> {
     /// `with torch.no_grad():` changes nothing that is counted.
     fn context(&mut self, with: &'a StmtWith) -> Result<(), Error> {
         const KNOWN: [&str; 11] = [
-            "no_grad", "inference_mode", "autocast", "enable_grad", "set_grad_enabled", "record_function", "sdpa_kernel",
-            "sdp_kernel", "device", "named_scope", "errstate",
+            "no_grad",
+            "inference_mode",
+            "autocast",
+            "enable_grad",
+            "set_grad_enabled",
+            "record_function",
+            "sdpa_kernel",
+            "sdp_kernel",
+            "device",
+            "named_scope",
+            "errstate",
         ];
         for item in &with.items {
             let name = match &item.context_expr {
@@ -343,7 +356,7 @@ impl<'a> PythonLowering<'a> {
             }
             other => other,
         };
-        if value.is_number() {
+        if value.is_number() && !self.in_library() {
             self.work.scalars.writes += 1;
             self.work.carried |= self.reads.contains(name) && !self.loops.is_empty();
         }

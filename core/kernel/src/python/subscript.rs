@@ -110,7 +110,13 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// The part of `view` that subscripts choose.
-    pub(super) fn subscripts(&mut self, mut view: View, parts: &'a [Tree], stored: bool, at: At) -> Result<Value, Error> {
+    pub(super) fn subscripts(
+        &mut self,
+        mut view: View,
+        parts: &'a [Tree],
+        stored: bool,
+        at: At,
+    ) -> Result<Value, Error> {
         let is_axis = |part: &&Tree| !matches!(part, Tree::EllipsisLiteral(_)) && !self.is_newaxis(part);
         let used = parts.iter().filter(is_axis).count();
         if view.dims.len() + parts.len() - used > MAX_AXES {

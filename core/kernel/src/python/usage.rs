@@ -63,9 +63,8 @@ pub(super) fn usage_of(body: &[Stmt], functions: &Functions<'_>) -> Usage {
 /// that is no recursion: it is carried over from call to call until nothing new comes of it.
 pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages {
     let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
-    let mut visitors: Vec<(&str, UsageVisitor)> = bodies
-        .map(|(name, body)| (name, UsageVisitor::read(body, functions)))
-        .collect();
+    let mut visitors: Vec<(&str, UsageVisitor)> =
+        bodies.map(|(name, body)| (name, UsageVisitor::read(body, functions))).collect();
     for _ in 0..=MAX_DEPTH {
         let known: BTreeMap<&str, Vec<Use>> = (visitors.iter())
             .filter_map(|(name, visitor)| {
@@ -231,6 +230,9 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
                 args.iter().skip(from).for_each(|arg| self.integer(arg));
                 args.iter().take(from).for_each(|arg| self.array(arg, 1));
             }
+            // What makes objects takes numbers as often as arrays.
+            (_, Some(Read::Class(_))) => {}
+            (name, None) if name.starts_with(|c: char| c.is_ascii_uppercase()) => {}
             (_, Some(Read::Library(function))) => {
                 let receiver = call.func.as_attribute_expr().filter(|_| is_method(call)).map(|method| &*method.value);
                 let arguments: Vec<&Expr> = receiver.into_iter().chain(args.iter()).collect();
@@ -311,7 +313,9 @@ impl<'a> Visitor<'a> for UsageVisitor<'a, '_> {
                 {
                     for (counter, bound) in [(&*compare.left, bound), (bound, &*compare.left)] {
                         let stepped = w.body.iter().any(|stmt| match stmt {
-                            Stmt::AugAssign(assign) => same_name(&assign.target, counter) && integer(&assign.value).is_some(),
+                            Stmt::AugAssign(assign) => {
+                                same_name(&assign.target, counter) && integer(&assign.value).is_some()
+                            }
                             _ => false,
                         });
                         if stepped {
@@ -512,8 +516,27 @@ pub(super) fn annotated_shape(annotation: Option<&Expr>) -> Option<(Option<Eleme
 
 /// Names that are modules, not values.
 pub(super) const MODULES: [&str; 21] = [
-    "np", "numpy", "jnp", "jax", "torch", "F", "nn", "math", "scipy", "special", "signal", "cp", "cupy", "sp", "linalg",
-    "numba", "nb", "lax", "functools", "random", "functional",
+    "np",
+    "numpy",
+    "jnp",
+    "jax",
+    "torch",
+    "F",
+    "nn",
+    "math",
+    "scipy",
+    "special",
+    "signal",
+    "cp",
+    "cupy",
+    "sp",
+    "linalg",
+    "numba",
+    "nb",
+    "lax",
+    "functools",
+    "random",
+    "functional",
 ];
 
 /// Functions of modules that are called on numbers as often as on arrays: these do not show that their argument is one.
