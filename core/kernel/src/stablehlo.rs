@@ -143,7 +143,7 @@ fn value(operation: &str, at: At) -> Result<String, Error> {
     let rest = full.get(name.len()..).unwrap_or_default();
     let (body, types) = rest.split_once(" : ").unwrap_or((rest, ""));
     let result = types.rsplit("->").next().unwrap_or(types);
-    let result = tensor(result).map(|(element, dims)| (element, dims));
+    let result = tensor(result);
     let own = operands(body.split("dim_numbers").next().unwrap_or(body));
     let first = own.first().cloned().unwrap_or_default();
     let wrong =

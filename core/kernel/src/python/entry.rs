@@ -212,20 +212,9 @@ fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&
     outside(&module.body).filter_map(makes).last()
 }
 
-/// Reads the module's constants, then what is looked at.
-pub(super) fn run<'a>(
-    mut lower: PythonLowering<'a>,
-    module: &'a ModModule,
-    entry: Entry<'a>,
-) -> Result<PythonLowering<'a>, (Error, PythonLowering<'a>)> {
-    match lower.look(module, entry) {
-        Ok(()) => Ok(lower),
-        Err(error) => Err((error, lower)),
-    }
-}
-
 impl<'a> PythonLowering<'a> {
-    fn look(&mut self, module: &'a ModModule, entry: Entry<'a>) -> Result<(), Error> {
+    /// Reads the module's constants, then what is looked at.
+    pub(super) fn look(&mut self, module: &'a ModModule, entry: Entry<'a>) -> Result<(), Error> {
         self.enter(None)?;
         if matches!(entry, Entry::Module) {
             self.constants(module, true, "")?;

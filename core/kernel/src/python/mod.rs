@@ -52,7 +52,7 @@ use std::collections::BTreeMap;
 use ruff_python_ast::Stmt;
 use ruff_text_size::Ranged;
 
-use self::entry::{entry, run};
+use self::entry::entry;
 use self::lower::{PythonLowering, Reading};
 use self::object::Classes;
 use self::scan::{SourceLines, check_depth};
@@ -102,19 +102,18 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let mut ranks = BTreeMap::new();
     let mut readings = 0;
     let shapes = loop {
-        match run(PythonLowering::new(&reading, None, ranks.clone()), &module, entry) {
-            Ok(dry) => break dry.learned(),
-            Err((error, dry)) => match dry.wanted {
-                Some((name, rank)) if ranks.get(&name) != Some(&rank) && readings < MAX_READINGS => {
-                    ranks.insert(name, rank);
-                    readings += 1;
-                }
-                _ => return Err(error),
-            },
+        let mut dry = PythonLowering::new(&reading, None, ranks.clone());
+        match (dry.look(&module, entry), dry.wanted.take()) {
+            (Ok(()), _) => break dry.learned(),
+            (Err(_), Some((name, rank))) if ranks.get(&name) != Some(&rank) && readings < MAX_READINGS => {
+                ranks.insert(name, rank);
+                readings += 1;
+            }
+            (Err(error), _) => return Err(error),
         }
     };
-    let mut real =
-        run(PythonLowering::new(&reading, Some(&shapes), ranks), &module, entry).map_err(|(error, _)| error)?;
+    let mut real = PythonLowering::new(&reading, Some(&shapes), ranks);
+    real.look(&module, entry)?;
     real.state_unused();
     Ok(Kernel { function: entry.name(), program: real.builder.program })
 }

@@ -12,6 +12,14 @@ use crate::normal::tidy;
 use crate::source::{Fusion, refuse};
 use accel_ground::error::Error;
 
+/// An argument of a mapped function.
+enum Mapped {
+    /// A row along an axis for each call.
+    Rows(View, usize, At),
+    /// The same for each call.
+    Whole(Value, At),
+}
+
 impl<'a> PythonLowering<'a> {
     /// A function of the library whose rows are done one after the other, without arrays in between: those along the
     /// axes that its parameter `along` gives are a row of its first parameter.
@@ -122,14 +130,14 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn mapped(&mut self, inner: &Value, axes: &Value, args: Args<'a>) -> Result<Value, Error> {
         let at = args.at;
         let mut extent: Option<Expr> = None;
-        let mut views: Vec<(Option<(View, usize)>, Value, At)> = Vec::new();
+        let mut mapped: Vec<Mapped> = Vec::new();
         for (number, (value, own)) in args.values.iter().enumerate() {
             let along = match axes {
                 Value::Tuple(parts) => parts.get(number).cloned().unwrap_or(Value::None),
                 other => other.clone(),
             };
             if along == Value::None {
-                views.push((None, value.clone(), *own));
+                mapped.push(Mapped::Whole(value.clone(), *own));
                 continue;
             }
             let view = self.view(value.clone(), 2, *own)?;
@@ -144,17 +152,17 @@ impl<'a> PythonLowering<'a> {
                     }
                 }
             }
-            views.push((Some((view, along)), Value::None, *own));
+            mapped.push(Mapped::Rows(view, along, *own));
         }
         let Some(extent) = extent else {
             return Err(refuse(at, "`vmap` of no array", "Give it arrays"));
         };
         let var = self.builder.variable("row");
-        let values = views
+        let values = mapped
             .into_iter()
-            .map(|(view, value, own)| match view {
-                Some((view, along)) => (Value::View(view.fixed(along, &var.into())), own),
-                None => (value, own),
+            .map(|argument| match argument {
+                Mapped::Rows(view, along, own) => (Value::View(view.fixed(along, &var.into())), own),
+                Mapped::Whole(value, own) => (value, own),
             })
             .collect();
         let (before, taped) = (self.builder.program.arrays.len(), self.tape.done.len());
@@ -167,7 +175,7 @@ impl<'a> PythonLowering<'a> {
         self.widen(made.clone(), &extent, var, &mut nodes);
         let wrapped = nodes.into_iter().map(|node| over(node, var, &extent, at)).collect();
         self.emit(wrapped);
-        self.rows_of(value, &made, var, &extent, at)
+        Ok(Self::rows_of(value, &made, var, &extent))
     }
 
     /// Gives the arrays made in a row an axis of rows, and their accesses its subscript.
@@ -198,15 +206,8 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// A result of a row as one of all rows.
-    fn rows_of(
-        &mut self,
-        value: Value,
-        made: &std::ops::Range<usize>,
-        var: Symbol,
-        extent: &Expr,
-        at: At,
-    ) -> Result<Value, Error> {
-        Ok(match value {
+    fn rows_of(value: Value, made: &std::ops::Range<usize>, var: Symbol, extent: &Expr) -> Value {
+        match value {
             Value::View(view) => {
                 let mut dims = view.dims.clone();
                 dims.insert(0, extent.clone());
@@ -219,11 +220,11 @@ impl<'a> PythonLowering<'a> {
                 let index = index.iter().map(|index| tidy(&index.replaced(&row))).collect();
                 Value::View(View { array: view.array, dims, index, by_data: view.by_data })
             }
-            Value::Tuple(parts) => Value::Tuple(
-                parts.into_iter().map(|part| self.rows_of(part, made, var, extent, at)).collect::<Result<_, _>>()?,
-            ),
+            Value::Tuple(parts) => {
+                Value::Tuple(parts.into_iter().map(|part| Self::rows_of(part, made, var, extent)).collect())
+            }
             other => other,
-        })
+        }
     }
 
     /// A result whose numbers are stored.
@@ -302,13 +303,8 @@ impl<'a> PythonLowering<'a> {
             match value {
                 Value::View(view) if view.array >= before && !kept(&carry, view.array) => {
                     self.widen(view.array..view.array + 1, &extent, var, &mut nodes);
-                    rows.push(self.rows_of(
-                        Value::View(view.clone()),
-                        &(view.array..view.array + 1),
-                        var,
-                        &extent,
-                        at,
-                    )?);
+                    let own = view.array..view.array + 1;
+                    rows.push(Self::rows_of(Value::View(view), &own, var, &extent));
                 }
                 // A row that is carried too, or one of the operands, is copied.
                 Value::View(view) => {
@@ -323,7 +319,7 @@ impl<'a> PythonLowering<'a> {
                 }
                 Value::Scalar(float) => {
                     let element = self.source.element;
-                    let all = self.allocate("rows", element, &[extent.clone()], at)?;
+                    let all = self.allocate("rows", element, std::slice::from_ref(&extent), at)?;
                     let part = all.fixed(0, &var.into());
                     let (copy, ()) = self.block_of(|own| own.store(&part, Value::Scalar(float), at))?;
                     nodes.extend(copy);
