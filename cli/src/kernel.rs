@@ -20,7 +20,7 @@ const MOST_OPERATORS: usize = 40;
 
 #[derive(Debug, Args)]
 pub(crate) struct Kernel {
-    /// The source: a C or Python file, or - for standard input.
+    /// The source: a C, Python or StableHLO file, or - for standard input.
     #[arg(value_name = "FILE")]
     file: String,
     /// The value of a parameter, such as N=1024; may be given several times.
@@ -29,8 +29,8 @@ pub(crate) struct Kernel {
     /// The shape of an array, such as `a: f32[M,K]`; may be given several times.
     #[arg(long = "shape", value_name = "SHAPE")]
     shapes: Vec<String>,
-    /// The function to look at; needed if there are several that no other calls.
-    #[arg(long, value_name = "NAME")]
+    /// The function or class to look at, such as f, Net or Net.forward; needed if there are several that nothing else uses.
+    #[arg(long, visible_alias = "entry", value_name = "NAME")]
     function: Option<String>,
     /// The device: its name (epyc-7452, h100-sxm, ...) or a JSON file that describes it.
     #[arg(long, value_name = "NAME|FILE")]
@@ -44,6 +44,9 @@ pub(crate) struct Kernel {
     /// How the code is compiled.
     #[arg(long, value_name = "LEVEL", allow_hyphen_values = true, value_parser = one_of::<OptLevel>())]
     opt_level: Option<OptLevel>,
+    /// Add the backward pass: the gradients of what array operations in Python compute.
+    #[arg(long)]
+    backward: bool,
     /// The type of elements where nobody says, such as f64.
     #[arg(long, value_name = "TYPE")]
     element: Option<String>,
@@ -90,6 +93,7 @@ impl Kernel {
             },
             line_bytes: self.line_bytes,
             opt_level: self.opt_level.unwrap_or(base.opt_level),
+            backward: self.backward,
         })
     }
 }

@@ -18,6 +18,7 @@ fuzz_target!(|code: &str| {
         element: Element::F32,
         probability: 0.5,
         fusion: Fusion::None,
+        backward: false,
     };
     if let Ok(kernel) = c::read(&source) {
         check(&kernel.program, &kernel.program.body);

@@ -18,6 +18,7 @@ fuzz_target!(|code: &str| {
             element: Element::F32,
             probability: 0.5,
             fusion,
+            backward: false,
         };
         if let Ok(kernel) = read(&source) {
             let symbols = kernel.program.symbols.len();

@@ -39,6 +39,7 @@ struct Form {
     levels: RwSignal<String>,
     line_bytes: RwSignal<String>,
     opt_level: RwSignal<String>,
+    backward: RwSignal<String>,
 }
 
 /// The values of a closed list to choose from: name and title.
@@ -81,6 +82,7 @@ impl Form {
             levels: text(),
             line_bytes: text(),
             opt_level: text(),
+            backward: text(),
         }
     }
 
@@ -103,6 +105,7 @@ impl Form {
         self.levels.set(levels.join(", "));
         self.line_bytes.set(request.line_bytes.map_or_else(String::new, |bytes| bytes.to_string()));
         self.opt_level.set(request.opt_level.name().to_owned());
+        self.backward.set(if request.backward { BACKWARD } else { "" }.to_owned());
     }
 
     fn show(self, example: &Example) {
@@ -141,10 +144,13 @@ impl Form {
             levels: Some(levels).filter(|levels| !levels.is_empty()),
             line_bytes,
             opt_level: OptLevel::from_name(&self.opt_level.get())?,
+            backward: self.backward.get() == BACKWARD,
         })
     }
 }
 
+/// What the form says where the backward pass is asked for.
+const BACKWARD: &str = "backward";
 /// The largest power of two that a parameter's slider reaches: 2^14 = 16,384.
 const MOST_LOG2: u32 = 14;
 
@@ -317,6 +323,8 @@ fn fields(app: App) -> impl IntoView {
         .collect();
     let elements = Element::FLOATING.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
     let opt_levels = choices::<OptLevel>().collect();
+    let passes = [("", "Forward alone"), (BACKWARD, "Forward and backward (Python)")];
+    let passes = passes.into_iter().map(|(name, title)| (name.to_owned(), title.to_owned())).collect();
     view! {
         <fieldset>
             <legend>"Kernel"</legend>
@@ -361,6 +369,7 @@ fn fields(app: App) -> impl IntoView {
             <legend>"Machine"</legend>
             {Field::new("kernel-device", "Device", form.device).choice(devices)}
             {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels)}
+            {Field::new("backward", "Passes", form.backward).choice(passes)}
             {Field::new("levels", "Caches instead of the device's", form.levels)
                 .placeholder("L1=32KiB, L2=512KiB")
                 .hint("Fully associative, LRU, nearest first.")

@@ -2,6 +2,7 @@
 //! `cargo bench --bench kernel`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use accel_ground::device::DeviceRef;
 use accel_ground::progress::Unattended;
 use accel_kernel::cache::misses;
 use accel_kernel::expr::{Expr, Symbol};
@@ -172,4 +173,19 @@ fn cholesky(n: i64) -> Program {
         root,
     ];
     program(&["A"], Element::F64, n, vec![repeat(I, 0, n, body)])
+}
+
+/// A whole answer for a block of a language model with a batch of 8 sequences of 1,024 tokens, 768 wide.
+#[divan::bench(args = ["epyc-7452", "h100-sxm"], sample_count = 3)]
+fn gpt_block(bencher: Bencher<'_, '_>, device: &str) {
+    let defines = [("width", 768), ("heads", 12), ("length", 1024)];
+    let request = Request {
+        code: include_str!("../../../tests/fixtures/kernel_torch/gpt.py").to_owned(),
+        function: Some("Block".to_owned()),
+        defines: defines.map(|(name, value)| (name.to_owned(), value)).into(),
+        shapes: vec!["x: f32[8, 1024, 768]".to_owned()],
+        device: DeviceRef::Known(device.to_owned()),
+        ..Request::default()
+    };
+    bencher.bench(|| predict(&request, &mut Unattended).unwrap());
 }

@@ -16,6 +16,8 @@
 //! | [`cache`] | misses of fully associative LRU caches |
 //! | `cost` | time and energy |
 //! | [`c`], [`python`] | the front ends: they write a program |
+//! | [`stablehlo`] | StableHLO, read as the Python that it is |
+//! | `foreign` | languages that are not read, and what to give instead |
 //! | `predict` | the way in |
 
 pub mod c;
@@ -23,6 +25,7 @@ pub mod cache;
 mod cost;
 pub mod count;
 pub mod expr;
+mod foreign;
 mod functions;
 #[cfg(test)]
 pub(crate) mod naive;
@@ -33,6 +36,7 @@ mod predict;
 pub mod python;
 pub mod report;
 pub mod source;
+pub mod stablehlo;
 
 pub use nest::Kernel;
 pub use predict::predict;

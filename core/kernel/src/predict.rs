@@ -7,7 +7,7 @@ use super::count::{self, Counts};
 use super::nest::{Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{c, cache, python};
+use super::{c, cache, foreign, python, stablehlo};
 use accel_ground::error::{Error, Place};
 use accel_ground::progress::{Flow, Progress};
 
@@ -36,11 +36,14 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let mut assumptions = Assumptions::default();
     let language = match request.language {
         Some(language) => language,
-        None => detect(&request.code)?,
+        None if foreign::is_stablehlo(&request.code) => Language::Stablehlo,
+        None => {
+            foreign::check(&request.code)?;
+            detect(&request.code)?
+        }
     };
     if request.language.is_none() {
-        let name = if language == Language::C { "C" } else { "Python" };
-        assumptions.extend([format!("read as {name}, inferred from the code")]);
+        assumptions.extend([format!("read as {}, inferred from the code", language.title())]);
     }
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.
@@ -108,10 +111,12 @@ fn read(request: &Request, shapes: &[Shape], language: Language, fusion: Fusion)
         element: request.element,
         probability: request.probability,
         fusion,
+        backward: request.backward,
     };
     match language {
         Language::C => c::read(&source),
         Language::Python => python::read(&source),
+        Language::Stablehlo => stablehlo::read(&source),
     }
 }
 
@@ -146,6 +151,10 @@ fn check(request: &Request) -> Result<(), Error> {
     if !(0.0..=1.0).contains(&request.probability) {
         let cure = "Choose a number from 0 to 1";
         return Err(Error::field("probability", request.probability, "no probability", cure));
+    }
+    if request.backward && request.language == Some(Language::C) {
+        let problem = "C has no array operations, whose gradients are known";
+        return Err(Error::field("backward", true, problem, "Leave it out, or give a module or a function in Python"));
     }
     for (field, given) in [("defines", request.defines.len()), ("shapes", request.shapes.len())] {
         if given > MOST_DEFINITIONS {

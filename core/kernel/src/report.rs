@@ -41,6 +41,9 @@ pub struct Request {
     pub line_bytes: Option<u64>,
     /// How the code is compiled.
     pub opt_level: OptLevel,
+    /// Whether the gradients of what array operations in Python compute are computed too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub backward: bool,
 }
 
 impl Default for Request {
@@ -57,6 +60,7 @@ impl Default for Request {
             levels: None,
             line_bytes: None,
             opt_level: OptLevel::default(),
+            backward: false,
         }
     }
 }
@@ -107,6 +111,8 @@ closed! {
         C = "c" titled "C",
         /// Python, with NumPy.
         Python = "python" titled "Python" or "py",
+        /// StableHLO, as text.
+        Stablehlo = "stablehlo" titled "StableHLO" or "mlir",
     }
 }
 
@@ -116,6 +122,7 @@ impl Language {
         match self {
             Self::C => &["c", "h"],
             Self::Python => &["py"],
+            Self::Stablehlo => &["mlir", "stablehlo"],
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Source<'a> {
     pub probability: f64,
     /// How much of chained array operations is done in one pass.
     pub fusion: Fusion,
+    /// Whether gradients are computed too, for modules and functions of arrays in Python.
+    pub backward: bool,
 }
 
 /// How much of chained array operations is done in one pass, without intermediate arrays in memory.

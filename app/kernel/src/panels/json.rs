@@ -24,6 +24,9 @@ pub(super) fn json(request: &Request, report: &Report) -> impl IntoView + use<> 
     if let Some(line) = request.line_bytes {
         command += &format!(" --line-bytes {line}");
     }
+    if request.backward {
+        command += " --backward";
+    }
     if request.opt_level != OptLevel::default() {
         command += &format!(" --opt-level {:?}", request.opt_level);
     }

@@ -37,6 +37,7 @@ impl Given {
             element: Element::F32,
             probability: 0.5,
             fusion: Fusion::None,
+            backward: false,
         })
     }
 }

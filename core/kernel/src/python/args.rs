@@ -61,6 +61,7 @@ impl<'a> PythonLowering<'a> {
         match from.and_then(|from| usize::try_from(from).ok()).filter(|from| *from < rank) {
             Some(axis) => Ok(axis),
             None => {
+                self.wanted_axis(number, rank);
                 let given = number.map_or_else(|| value.description().to_owned(), |number| number.to_string());
                 Err(refuse(
                     at,

@@ -7,6 +7,7 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
+use super::gradient::Taped;
 use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::call_name;
 use super::value::{Lazy, Real, Value, View, axis};
@@ -47,6 +48,19 @@ impl<'a> PythonLowering<'a> {
                 }
             }
         };
+        // Arguments of constructors are integers where they meet numbers.
+        if self.building > 0 {
+            let number = |own: &mut Self, value: Value| match value {
+                Value::Unknown(name) => {
+                    own.known_integer(Value::Unknown(name.clone())).map_or(Value::Unknown(name), Value::Int)
+                }
+                other => other,
+            };
+            return match (left, right) {
+                (a, b) if a.is_array() || b.is_array() => Ok((a, b)),
+                (a, b) => Ok((number(self, a), number(self, b))),
+            };
+        }
         match (left, right) {
             (Value::Unknown(a), Value::Unknown(b)) => {
                 let left = self.known(Value::Unknown(a.clone()), 2, at)?;
@@ -85,7 +99,7 @@ impl<'a> PythonLowering<'a> {
         at: At,
     ) -> Result<Value, Error> {
         match self.lazy(operands, flops, real, at)? {
-            Value::Lazy(lazy) if self.source.fusion == Fusion::None => {
+            Value::Lazy(lazy) if self.fusion() == Fusion::None => {
                 Ok(Value::View(self.materialise(*lazy, "element-wise")?))
             }
             value => Ok(value),
@@ -219,6 +233,13 @@ impl<'a> PythonLowering<'a> {
             vec![Node::Work(work)]
         });
         self.emit(nodes);
+        self.record(|| Taped::Pass {
+            dims: into.dims.clone(),
+            leaves: lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect(),
+            flops: lazy.flops,
+            result: Some(into.clone()),
+            at: lazy.at,
+        });
     }
 
     /// Stores `value` in the elements of `view`.
@@ -402,9 +423,15 @@ impl<'a> PythonLowering<'a> {
         if kept.is_empty() {
             let nodes = self.nest(&inner, at, |_, index| vec![Node::Work(step(&place(&[], index), true))]);
             self.emit(nodes);
+            self.record(|| Self::reduced(&lazy, flops, None, at));
             return Ok(Value::Scalar(float));
         }
         let result = self.allocate("reduced", lazy.element, &outer, at)?;
+        let of_result = || {
+            let rows: Vec<Expr> = kept.iter().map(|own| axis(*own)).collect();
+            result.of(lazy.dims.clone(), &rows)
+        };
+        self.record(|| Self::reduced(&lazy, flops, Some(of_result()), at));
         let last_is_reduced = axes.contains(&(rank - 1));
         if kept.iter().max() < axes.iter().min() {
             let nodes = self.nest(&outer, at, |own, outer| {
@@ -435,6 +462,14 @@ impl<'a> PythonLowering<'a> {
         Ok(Value::View(view))
     }
 
+    /// A reduction on the tape.
+    fn reduced(lazy: &Lazy, flops: Flops, result: Option<View>, at: At) -> Taped {
+        // A sum passes its gradient on; what is the largest must be seen.
+        let flops = lazy.flops.plus(Flops { add: 0, ..flops });
+        let leaves = lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect();
+        Taped::Pass { dims: lazy.dims.clone(), leaves, flops, result, at }
+    }
+
     /// `np.cumsum` and the like: each element from the one before it.
     pub(super) fn scan(&mut self, view: &View, flops: Flops, along: usize, at: At) -> Result<Value, Error> {
         let element = self.element(view);
@@ -449,6 +484,14 @@ impl<'a> PythonLowering<'a> {
             vec![Node::Work(Work { accesses, flops, scalars, carried: true, at, ..Work::default() })]
         });
         self.emit(nodes);
+        let taped = || Taped::Pass {
+            dims: view.dims.clone(),
+            leaves: vec![view.clone()],
+            flops,
+            result: Some(result.clone()),
+            at,
+        };
+        self.record(taped);
         Ok(Value::View(result))
     }
 
@@ -462,6 +505,16 @@ impl<'a> PythonLowering<'a> {
         rows.by_data = true;
         let (rank, index) = (index.dims.len(), index.clone());
         self.assume(at, "data decide which rows are taken: every line is as likely");
+        self.record(|| {
+            let rest = (0..rows.dims.len()).map(|own| axis(rank + own)).collect::<Vec<_>>();
+            let first = (0..rank).map(axis).collect::<Vec<_>>();
+            Taped::Picked {
+                index: index.of(dims.clone(), &first),
+                from: rows.of(dims.clone(), &rest),
+                result: result.clone(),
+                at,
+            }
+        });
         let nodes = self.nest(&dims, at, |_, own| {
             let (first, rest) = own.split_at(rank.min(own.len()));
             let accesses = vec![
@@ -559,20 +612,48 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// `[0.0] * n`: a list as an array.
-    pub(super) fn repeated(&mut self, part: Value, count: Value, at: At) -> Result<Value, Error> {
+    pub(super) fn repeated(&mut self, parts: Vec<Value>, count: Value, at: At) -> Result<Value, Error> {
         let Value::Int(count) = self.known(count, 1, at)? else {
             return Err(refuse(at, "how long this list is depends on data", "Give its length as a parameter"));
         };
-        if !part.is_number() {
-            return Err(refuse(at, "only a list of one number can be repeated", "Write `[0.0] * n`"));
+        let number = matches!(parts.as_slice(), [part] if part.is_number());
+        if !number || self.settles() {
+            let times = self.number(&count).and_then(|count| usize::try_from(count.max(0)).ok());
+            let Some(times) = times else {
+                return Err(refuse(at, "how long this list is depends on data", "Give its length as a parameter"));
+            };
+            self.count_items(parts.len().saturating_mul(times), at)?;
+            return Ok(Value::Tuple(parts.iter().cloned().cycle().take(parts.len() * times).collect()));
         }
         let view = self.allocate("list", self.source.element, &[count], at)?;
         self.fill(&view, at);
         Ok(Value::View(view))
     }
 
-    /// `[[0.0] * m for _ in range(n)]`: nested lists as an array.
+    /// A list that is made: of objects one by one, of numbers over arrays, or filled.
     pub(super) fn list(&mut self, list: &'a ExprListComp) -> Result<Value, Error> {
+        let zeros = |expr: &Tree| matches!(expr, Tree::NumberLiteral(_) | Tree::UnaryOp(_));
+        let mut inner = &*list.elt;
+        while let Tree::ListComp(next) = inner {
+            inner = &next.elt;
+        }
+        let filled = match inner {
+            Tree::BinOp(op) => op.op == Operator::Mult && matches!(&*op.left, Tree::List(_)),
+            other => zeros(other),
+        };
+        let at = self.at(list);
+        if filled && self.building == 0 {
+            return self.filled_list(list);
+        }
+        let made = list.generators.first().map(|only| self.makes_items(&list.elt, only));
+        match made {
+            Some(true) => self.items_made(&list.elt, &list.generators, at),
+            _ => self.array_made(list),
+        }
+    }
+
+    /// `[[0.0] * m for _ in range(n)]`: nested lists as an array.
+    fn filled_list(&mut self, list: &'a ExprListComp) -> Result<Value, Error> {
         let at = self.at(list);
         let (mut dims, mut inner) = (Vec::new(), &*list.elt);
         let mut generators = &list.generators;

@@ -55,7 +55,11 @@ impl<'a> PythonLowering<'a> {
         let condition = match self.test(&choice.test, at)? {
             Test::Known(true) => return self.eval(&choice.body),
             Test::Known(false) => return self.eval(&choice.orelse),
-            Test::On(condition) => condition,
+            Test::On(condition) => match self.decide(&condition).filter(|_| self.settles()) {
+                Some(true) => return self.eval(&choice.body),
+                Some(false) => return self.eval(&choice.orelse),
+                None => condition,
+            },
         };
         let place = self.work.at;
         let carried = self.work.carried;
@@ -129,7 +133,9 @@ impl<'a> PythonLowering<'a> {
             Test::On(condition) => condition,
         };
         // With parameters alone, an arm that returns or raises is taken or not.
-        if decided && let Some(holds) = self.decide(&condition) {
+        if (decided || self.settles())
+            && let Some(holds) = self.decide(&condition)
+        {
             return if holds { taken(self) } else { self.arms(if_false, rest) };
         }
         self.flush();

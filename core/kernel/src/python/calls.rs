@@ -1,14 +1,17 @@
-//! Calls: of the source's own functions, of Python's, and of those of `math`, NumPy and its relatives.
+//! Calls: of the source's own functions and classes, of Python's, and of those of `math`, NumPy and its relatives.
 
 use std::collections::BTreeMap;
 
-use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall};
+use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 
 use super::args::Args;
 use super::array::shape;
+use super::callable::{Callable, Function};
 use super::lower::PythonLowering;
+use super::object::Class;
 use super::registry::{self, Read};
 use super::tree::{clip, root};
+use super::usage::MODULES;
 use super::value::{Real, Value, View};
 use crate::expr::Expr;
 use crate::functions::Yields;
@@ -16,8 +19,18 @@ use crate::nest::{At, Element, Flops};
 use crate::source::refuse;
 use accel_ground::error::Error;
 
+/// What is called.
+enum Callee<'a> {
+    /// A value of the source.
+    Value(Value),
+    /// A function of the source, or of a class.
+    Own(Function<'a>),
+    /// A function of a library by its last name: its module or, for a method, what it is a method of.
+    Named { name: &'a str, module: Option<&'a str>, receiver: Option<(Value, At)> },
+}
+
 impl<'a> PythonLowering<'a> {
-    /// `a.shape`, `np.pi`.
+    /// `a.shape`, `np.pi`, `self.weight`.
     pub(super) fn attribute(&mut self, attribute: &'a ExprAttribute) -> Result<Value, Error> {
         let at = self.at(attribute);
         let name = attribute.attr.as_str();
@@ -25,13 +38,40 @@ impl<'a> PythonLowering<'a> {
             return Ok(match name {
                 "pi" | "e" | "inf" | "nan" | "tau" => Value::Literal(1.0),
                 "newaxis" => Value::None,
-                name => match Element::named(name.trim_end_matches('_')) {
-                    Some(element) => Value::Type(element),
-                    None => return self.unknown(name, at),
+                name if MODULES.contains(&name) => self.function_value(Callable::Named(name)),
+                name => match (Element::named(name.trim_end_matches('_')), registry::find(name)) {
+                    (Some(element), _) => Value::Type(element),
+                    (None, Some(Read::Class(def))) => {
+                        self.function_value(Callable::Class(Class { def, library: true }))
+                    }
+                    (None, Some(_)) => self.function_value(Callable::Named(name)),
+                    // What conditions ask: is there a graphics card, which type is this?
+                    (None, None) if ["Tensor", "ndarray", "Module", "device"].contains(&name) => {
+                        self.function_value(Callable::Named(name))
+                    }
+                    (None, None) => return self.unknown(name, at),
                 },
             });
         }
-        let value = self.eval(&attribute.value)?;
+        let value = match self.eval(&attribute.value)? {
+            Value::Object(object) => return self.object_attribute(object, attribute),
+            Value::Function(number) => return self.of_class(number, attribute),
+            Value::Unknown(argument) if !self.resolved.contains_key(&argument) && !of_arrays(name) => {
+                return self.unknown_field(&argument, name, at);
+            }
+            Value::Unknown(argument) => match self.resolved.get(&argument) {
+                Some(Value::Object(object)) => {
+                    let object = *object;
+                    return self.object_attribute(object, attribute);
+                }
+                _ => Value::Unknown(argument),
+            },
+            // What `max` and `sort` give along an axis.
+            Value::Tuple(parts) if matches!(name, "values" | "indices") => {
+                return Ok(parts.get(usize::from(name == "indices")).cloned().unwrap_or(Value::None));
+            }
+            value => value,
+        };
         let value = self.known(value, 2, at)?;
         let Some(dims) = shape(&value) else {
             return self.refuse(attribute, format!("`.{name}` of {}", value.description()), "Only arrays have it");
@@ -44,19 +84,38 @@ impl<'a> PythonLowering<'a> {
                 Value::View(view) => Value::Type(self.element(&view)),
                 _ => Value::Type(self.source.element),
             }),
-            "T" | "mT" => self.transposed(value, at),
-            "real" | "data" => Ok(value),
+            "T" => self.transposed(value, at),
+            "mT" => {
+                let view = self.view(value, 2, at)?;
+                let rank = view.dims.len();
+                let mut order: Vec<usize> = (0..rank).collect();
+                order.swap(rank.saturating_sub(2), rank.saturating_sub(1));
+                Ok(Value::View(view.permuted(&order)))
+            }
+            "real" | "data" | "values" => Ok(value),
+            "device" | "grad" | "is_cuda" | "requires_grad" => Ok(Value::None),
             _ => self.unknown(name, at),
         }
     }
 
+    /// What a class says a name stands for.
+    fn of_class(&mut self, number: usize, attribute: &'a ExprAttribute) -> Result<Value, Error> {
+        let name = attribute.attr.as_str();
+        if let Some(Callable::Class(class)) = self.callables.get(number).cloned()
+            && let Some(value) = self.class_attribute(class, name)?
+        {
+            return Ok(value);
+        }
+        if name == "__name__" {
+            return Ok(Value::Text(String::new()));
+        }
+        self.refuse(attribute, format!("`.{name}` of a function"), "Call it")
+    }
+
     /// Whether a name is a module, not a value.
-    fn is_module(&self, name: &str) -> bool {
-        const MODULES: [&str; 18] = [
-            "np", "numpy", "jnp", "jax", "torch", "F", "nn", "math", "scipy", "special", "signal", "cp", "cupy", "sp",
-            "linalg", "numba", "nb", "lax",
-        ];
-        self.lookup(name).is_none() && (MODULES.contains(&name) || self.imports.contains_key(name))
+    pub(super) fn is_module(&self, name: &str) -> bool {
+        let imported = self.imports.contains_key(name) && !self.classes.contains_key(name);
+        self.lookup(name).is_none() && (MODULES.contains(&name) || imported)
     }
 
     /// Refuses a function that is not read, naming those nearest to it.
@@ -70,56 +129,189 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn call(&mut self, call: &'a ExprCall) -> Result<Value, Error> {
         let at = self.at(call);
         self.step(at)?;
-        let (name, receiver) = match &*call.func {
+        if let Some(value) = self.form(call, at)? {
+            return Ok(value);
+        }
+        let callee = self.callee(call)?;
+        let mut args = Args::none("", at);
+        if let Callee::Named { name, module, receiver } = &callee {
+            if matches!((registry::find(name), receiver), (Some(Read::LeftOut), None)) {
+                self.assume(at, format!("`{name}` is left out"));
+                return Ok(Value::None);
+            }
+            args = Args { module: *module, ..Args::none(name, at) };
+            args.values.extend(receiver.clone());
+        }
+        self.arguments(call, &mut args)?;
+        match callee {
+            Callee::Value(value) => self.invoke(&value, args),
+            Callee::Own(function) => self.unfold(function, args),
+            Callee::Named { receiver, .. } => self.library_call(args, receiver.is_some()),
+        }
+    }
+
+    /// Forms that are no calls like others: `super().__init__()`, `list.append(x)`, `x.at[i].set(y)`.
+    fn form(&mut self, call: &'a ExprCall, at: At) -> Result<Option<Value>, Error> {
+        if let Some(value) = self.changed_list(call)? {
+            return Ok(Some(value));
+        }
+        match &*call.func {
+            Tree::Name(name) if name.id.as_str() == "sum" && self.lookup("sum").is_none() => {
+                match call.arguments.args.as_ref() {
+                    [Tree::Generator(generator)] => self.sum_of(generator).map(Some),
+                    _ => Ok(None),
+                }
+            }
+            Tree::Name(name) if name.id.as_str() == "range" => match self.settles() {
+                true => self.range_items(call).map(Some),
+                false => self.refuse(call, "a range used as a value", "Loop over it"),
+            },
+            Tree::Attribute(attribute) => match &*attribute.value {
+                Tree::Subscript(subscript) if self.is_at(subscript) => {
+                    self.updated(call, attribute, subscript).map(Some)
+                }
+                Tree::Call(inner) if matches!(&*inner.func, Tree::Name(name) if name.id.as_str() == "super") => {
+                    let function = self.of_super(call)?;
+                    let mut args = Args::none("super", at);
+                    self.arguments(call, &mut args)?;
+                    match function {
+                        Some(function) => self.unfold(function, args).map(Some),
+                        None => Ok(Some(Value::None)),
+                    }
+                }
+                _ => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn callee(&mut self, call: &'a ExprCall) -> Result<Callee<'a>, Error> {
+        match &*call.func {
             Tree::Name(name) => {
                 let own = name.id.as_str();
-                if let Some(function) = self.functions.get(own).copied() {
-                    return self.unfold(function, call);
+                match self.lookup(own) {
+                    Some(value @ (Value::Function(_) | Value::Object(_))) => return Ok(Callee::Value(value)),
+                    Some(Value::Type(element)) => {
+                        return Ok(Callee::Named { name: element.name(), module: None, receiver: None });
+                    }
+                    _ => {}
                 }
-                (self.imports.get(own).copied().unwrap_or(own), None)
+                if let Some(function) = self.functions.get(own).copied().filter(|_| !self.in_library()) {
+                    return Ok(Callee::Own(Function::new(function, false)));
+                }
+                if let Some(class) = self.class_named(own).filter(|class| !class.library) {
+                    return Ok(Callee::Value(self.function_value(Callable::Class(class))));
+                }
+                Ok(Callee::Named { name: self.imports.get(own).copied().unwrap_or(own), module: None, receiver: None })
             }
             Tree::Attribute(attribute) => {
-                let module = root(&attribute.value).is_some_and(|root| self.is_module(root));
-                (attribute.attr.as_str(), (!module).then_some(&*attribute.value))
+                let name = operator_name(attribute).unwrap_or(attribute.attr.as_str());
+                if root(&attribute.value).is_some_and(|root| self.is_module(root)) {
+                    return Ok(Callee::Named { name, module: root(&attribute.value), receiver: None });
+                }
+                let at = self.at(&*attribute.value);
+                let mut value = self.eval(&attribute.value)?;
+                if let Value::Unknown(argument) = &value
+                    && let Some(known) = self.resolved.get(argument)
+                {
+                    value = known.clone();
+                }
+                match value {
+                    Value::Object(object) => match self.field(object, name)? {
+                        Some(value) => Ok(Callee::Value(value)),
+                        None => Ok(Callee::Named { name, module: None, receiver: Some((Value::Object(object), at)) }),
+                    },
+                    Value::Function(number) => Ok(Callee::Value(self.of_class(number, attribute)?)),
+                    value => Ok(Callee::Named { name, module: None, receiver: Some((value, at)) }),
+                }
             }
-            other => return self.refuse(other, "only functions with names are called", "Write `f(x)` or `np.f(x)`"),
-        };
-        if let (Some(Read::LeftOut), None) = (registry::find(name), receiver) {
-            self.assume(at, format!("`{name}` is left out"));
-            return Ok(Value::None);
+            other => match self.eval(other)? {
+                value @ (Value::Function(_) | Value::Object(_)) => Ok(Callee::Value(value)),
+                _ => self.refuse(other, "only functions with names are called", "Write `f(x)` or `np.f(x)`"),
+            },
         }
-        if let ("sum", None, [Tree::Generator(generator)]) = (name, receiver, call.arguments.args.as_ref()) {
-            return self.sum_of(generator);
-        }
-        if let ("range", None) = (name, receiver) {
-            return self.refuse(call, "a range used as a value", "Loop over it");
-        }
-        let mut args = Args::none(name, at);
-        if let (Tree::Attribute(attribute), None) = (&*call.func, receiver) {
-            args.module = root(&attribute.value);
-        }
-        if let Some(receiver) = receiver {
-            let own = self.at(receiver);
-            args.values.push((self.eval(receiver)?, own));
-        }
+    }
+
+    /// Evaluates the arguments of a call.
+    pub(super) fn arguments(&mut self, call: &'a ExprCall, args: &mut Args<'a>) -> Result<(), Error> {
         for arg in &call.arguments.args {
             let own = self.at(arg);
-            args.values.push((self.eval(arg)?, own));
+            match arg {
+                Tree::Starred(starred) => {
+                    let value = self.eval(&starred.value)?;
+                    match self.items_of(&value) {
+                        Some(parts) => args.values.extend(parts.into_iter().map(|part| (part, own))),
+                        None => {
+                            let problem = format!("`*` of {}", value.description());
+                            return self.refuse(arg, problem, "Write the arguments out");
+                        }
+                    }
+                }
+                arg => args.values.push((self.eval(arg)?, own)),
+            }
         }
         for keyword in &call.arguments.keywords {
-            let Some(own) = &keyword.arg else {
-                return self.refuse(keyword, "`**` of arguments is not read", "Write the arguments out");
-            };
-            let place = self.at(&keyword.value);
-            args.names.push((own.as_str(), self.eval(&keyword.value)?, place));
+            let place = self.at(keyword);
+            let value = self.eval(&keyword.value)?;
+            match (&keyword.arg, value) {
+                (Some(own), value) => args.names.push((own.as_str(), value, place)),
+                (None, Value::Object(object)) => {
+                    let fields = self.objects.get(object).map(|own| own.fields.clone()).unwrap_or_default();
+                    for (name, value) in fields {
+                        args.names.push((self.interned(&name), value, place));
+                    }
+                }
+                (None, _) => return self.refuse(keyword, "`**` of arguments is not read", "Write the arguments out"),
+            }
         }
-        let out = match args.get(usize::MAX, &["out"]).cloned() {
+        Ok(())
+    }
+
+    /// A name of the source by its text; names made otherwise are no parameter of any function.
+    fn interned(&self, name: &str) -> &'a str {
+        let parameters = (self.functions.values().copied())
+            .chain(self.classes.values().flat_map(|class| class.body.iter()).filter_map(super::callable::definition));
+        let mut names = parameters.flat_map(|function| {
+            function.parameters.iter_non_variadic_params().map(|parameter| parameter.name().as_str())
+        });
+        let fields = self.classes.values().flat_map(|class| class.body.iter());
+        let mut fields = fields.filter_map(|stmt| {
+            let field = stmt.as_ann_assign_stmt()?;
+            field.target.as_name_expr().map(|own| own.id.as_str())
+        });
+        names.find(|own| *own == name).or_else(|| fields.find(|own| *own == name)).unwrap_or("")
+    }
+
+    /// A function of a library by name; a method of what stands first in `args`.
+    fn library_call(&mut self, mut args: Args<'a>, method: bool) -> Result<Value, Error> {
+        let at = args.at;
+        if let (true, Some((Value::Object(object), _))) = (method, args.values.first().cloned()) {
+            args.values.remove(0);
+            return match self.module_method(object, args.name, &args)? {
+                Some(value) => Ok(value),
+                None => self.unknown(args.name, at),
+            };
+        }
+        // `x.add_(y)` stores what `x.add(y)` makes in `x`.
+        if let (true, None, Some(name)) = (method, registry::find(args.name), args.name.strip_suffix('_')) {
+            let first = args.values.first().cloned().map_or(Value::None, |(value, _)| value);
+            let view = self.view(first, 2, at)?;
+            let value = self.function(Args { name, ..args }, Some(view.clone()))?;
+            if value != Value::View(view.clone()) {
+                self.store(&view, value, at)?;
+            }
+            return Ok(Value::View(view));
+        }
+        let out = match args.names.iter().find(|(name, ..)| *name == "out").map(|(_, value, _)| value.clone()) {
             Some(value) => match self.known(value, 2, at)? {
                 Value::View(view) => Some(view),
                 _ => None,
             },
             None => None,
         };
+        if !self.in_library() && args.name.starts_with('_') {
+            return self.unknown(args.name, at);
+        }
         let value = self.function(args, out.clone())?;
         match out {
             Some(out) if value != Value::View(out.clone()) => {
@@ -131,13 +323,16 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// What a function of Python, NumPy or a relative of it stands for.
-    fn function(&mut self, mut args: Args<'a>, out: Option<View>) -> Result<Value, Error> {
+    pub(super) fn function(&mut self, mut args: Args<'a>, out: Option<View>) -> Result<Value, Error> {
         let at = args.at;
         let Some(read) = registry::find(args.name) else { return self.unknown(args.name, at) };
         match read {
             Read::Elementwise(function) => {
                 if let ("abs", [(Value::Int(expr), _)]) = (args.name, args.values.as_slice()) {
                     return Ok(Value::Int(self.tidy(&expr.clone().max(expr.clone().times(-1)), at)?));
+                }
+                if let Some(value) = self.settled(&args) {
+                    return Ok(value);
                 }
                 let real = match function.yields {
                     Yields::Float => Some(Real::Yes),
@@ -164,7 +359,10 @@ impl<'a> PythonLowering<'a> {
                 if numbers > 1 || (args.values.len() > 1 && numbers != 1) {
                     return self.extreme_of(largest, &args);
                 }
-                self.reduction(Flops::MIN_MAX, &args)
+                let most = self.reduction(Flops::MIN_MAX, &args)?;
+                // PyTorch's gives where they are too.
+                let pair = args.names.iter().any(|(name, ..)| *name == "dim") && !self.in_library();
+                Ok(if pair { Value::Tuple(vec![most.clone(), most]) } else { most })
             }
             Read::Reduction(flops) => self.reduction(flops, &args),
             Read::Running(flops) => {
@@ -176,7 +374,13 @@ impl<'a> PythonLowering<'a> {
                 };
                 self.scan(&view, flops, along, at)
             }
-            Read::Statistic(statistic) => self.statistic(statistic, &args),
+            Read::Mean => {
+                let sum = self.reduction(Flops::ADD, &args)?;
+                self.elementwise(vec![(sum, at)], Flops::DIV, Some(Real::Yes), at)
+            }
+            Read::Library(def) => self.unfold(Function::new(def, true), args),
+            Read::Class(def) => self.instantiate(Class { def, library: true }, args),
+            Read::Own(own) => self.own(own, args),
             Read::Product(product) => self.product(product, &args, out),
             Read::Make(make) => self.make(make, &args),
             Read::Move(moved) => self.moving(moved, &args),
@@ -197,6 +401,13 @@ impl<'a> PythonLowering<'a> {
                         )),
                     },
                 }
+            }
+            // PyTorch's `x.size()` is the shape.
+            Read::Size
+                if args.name == "size" && args.module.is_none() && args.values.len() == 1 && args.names.is_empty() =>
+            {
+                let view = self.operand(&args, 0)?;
+                Ok(Value::Tuple(view.dims.into_iter().map(Value::Int).collect()))
             }
             Read::Size => {
                 let view = self.operand(&args, 0)?;
@@ -220,6 +431,9 @@ impl<'a> PythonLowering<'a> {
                 Expr::Const(value) => Value::Literal(value as f64),
                 _ => Value::Counter(true),
             }),
+            Value::Literal(value) if name.starts_with("int") && value.abs() < 1e15 => {
+                Ok(Value::Int(Expr::Const(value.trunc() as i64)))
+            }
             Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
             Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
             value if value.is_array() => match Element::named(name) {
@@ -290,7 +504,17 @@ impl<'a> PythonLowering<'a> {
             return self.refuse(generator, "a comprehension with a condition is not read", cure);
         }
         let mut float = false;
-        self.over(&only.target, &only.iter, &BTreeMap::new(), at, |own| {
+        let iter = self.iter(&only.iter)?;
+        if Self::unrolls(&iter) {
+            let items = self.items_made(&generator.elt, &generator.generators, at)?;
+            let mut parts = self.items_of(&items).unwrap_or_default().into_iter();
+            let mut total = parts.next().unwrap_or(Value::Int(Expr::Const(0)));
+            for part in parts {
+                total = self.arithmetic(Operator::Add, (total, at), (part, at), at)?;
+            }
+            return Ok(total);
+        }
+        self.over(&only.target, iter, &BTreeMap::new(), at, |own| {
             own.work.at = at;
             float = own.summand(&generator.elt, at)?;
             own.flush();
@@ -312,4 +536,42 @@ impl<'a> PythonLowering<'a> {
         self.work.carried = true;
         Ok(float)
     }
+}
+
+/// The operator of `torch.ops.aten.mm.default`, as graphs of `torch.export` name it.
+fn operator_name(attribute: &ExprAttribute) -> Option<&str> {
+    let Tree::Attribute(operator) = &*attribute.value else { return None };
+    let of_aten = matches!(&*operator.value, Tree::Attribute(aten) if aten.attr.as_str() == "aten");
+    let of_aten = of_aten || matches!(&*operator.value, Tree::Name(aten) if aten.id.as_str() == "aten");
+    of_aten.then(|| match operator.attr.as_str() {
+        "_softmax" => "softmax",
+        "_log_softmax" => "log_softmax",
+        "_unsafe_view" | "_reshape_alias" => "view",
+        "_to_copy" => "to",
+        "_assert_tensor_metadata" => "_assert",
+        "scaled_dot_product_attention" | "_scaled_dot_product_flash_attention_for_cpu" => {
+            "scaled_dot_product_attention"
+        }
+        name => name,
+    })
+}
+
+/// What arrays have, and configurations have not.
+fn of_arrays(name: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        "shape",
+        "ndim",
+        "size",
+        "dtype",
+        "T",
+        "mT",
+        "real",
+        "data",
+        "device",
+        "values",
+        "grad",
+        "is_cuda",
+        "requires_grad",
+    ];
+    NAMES.contains(&name)
 }

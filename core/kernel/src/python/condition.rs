@@ -35,6 +35,19 @@ impl<'a> PythonLowering<'a> {
         };
         match test {
             Tree::BoolOp(op) => self.tests(&op.values, op.op == BoolOp::And, at),
+            // `x is None` asks nothing of an array.
+            Tree::Compare(compare) if matches!(compare.comparators.as_ref(), [Tree::NoneLiteral(_)]) => {
+                let none = self.eval(&compare.left)? == Value::None;
+                let is = matches!(compare.ops.as_ref(), [CmpOp::Is | CmpOp::Eq]);
+                Ok(Test::Known(none == is))
+            }
+            Tree::Compare(compare) if matches!(compare.ops.as_ref(), [CmpOp::In | CmpOp::NotIn]) => {
+                match self.eval(test)? {
+                    Value::Bool(known) => Ok(Test::Known(known)),
+                    value if value.by_data() => by_data(self),
+                    _ => self.undecided(test),
+                }
+            }
             Tree::UnaryOp(op) if op.op == UnaryOp::Not => Ok(match self.test(&op.operand, at)? {
                 Test::Known(known) => Test::Known(!known),
                 Test::On(Condition::Chance(p)) => Test::On(Condition::Chance(1.0 - p)),
@@ -69,10 +82,12 @@ impl<'a> PythonLowering<'a> {
                 Value::Int(expr) => Ok(Test::On(Condition::Compare(expr, Comparison::NotEqual, Expr::Const(0)))),
                 Value::Text(text) => Ok(Test::Known(!text.is_empty())),
                 Value::Tuple(parts) => Ok(Test::Known(!parts.is_empty())),
+                Value::Object(_) | Value::Function(_) => Ok(Test::Known(true)),
+                Value::Literal(value) => Ok(Test::Known(value != 0.0)),
                 Value::View(_) | Value::Lazy(_) => {
                     self.refuse(other, "an array has no single truth value", "Use `.any()`, `.all()` or `np.where`")
                 }
-                Value::Counter(_) | Value::Literal(_) => self.undecided(other),
+                Value::Counter(_) => self.undecided(other),
                 _ => by_data(self),
             },
         }
@@ -191,7 +206,7 @@ fn joined(a: Condition, b: Condition, and: bool) -> Condition {
 }
 
 /// A comparison that loop variables and parameters decide, or the source alone.
-fn compared(op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
+pub(super) fn compared(op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
     match (left, right) {
         (Value::Int(a), Value::Int(b)) => {
             let (a, b) = (a.clone(), b.clone());
@@ -217,6 +232,17 @@ fn compared(op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
             CmpOp::NotEq => Some(Test::Known(a != b)),
             _ => None,
         },
+        (Value::Literal(a), Value::Literal(b)) => match op {
+            CmpOp::Lt => Some(Test::Known(a < b)),
+            CmpOp::LtE => Some(Test::Known(a <= b)),
+            CmpOp::Gt => Some(Test::Known(a > b)),
+            CmpOp::GtE => Some(Test::Known(a >= b)),
+            CmpOp::Eq => Some(Test::Known((a - b).abs() == 0.0)),
+            CmpOp::NotEq => Some(Test::Known((a - b).abs() > 0.0)),
+            _ => None,
+        },
+        (Value::Literal(_), Value::Int(Expr::Const(b))) => compared(op, left, &Value::Literal(*b as f64)),
+        (Value::Int(Expr::Const(a)), Value::Literal(_)) => compared(op, &Value::Literal(*a as f64), right),
         (Value::Bool(a), Value::Bool(b)) => match op {
             CmpOp::Eq | CmpOp::Is => Some(Test::Known(a == b)),
             CmpOp::NotEq | CmpOp::IsNot => Some(Test::Known(a != b)),

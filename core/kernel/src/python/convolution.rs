@@ -74,6 +74,7 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn convolution(&mut self, axes: usize, x: Value, w: Value, args: &Args<'a>) -> Result<Value, Error> {
         let (name, at) = (args.name, args.at);
         let (x, w) = (self.view(x, axes + 2, at)?, self.view(w, axes + 2, at)?);
+        self.want_rank(&x.dims, axes + 2);
         if x.dims.len() != axes + 2 || w.dims.len() != axes + 2 {
             let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
             return Err(refuse(
@@ -82,9 +83,7 @@ impl<'a> PythonLowering<'a> {
                 "Give the arrays' shapes, channels before extents",
             ));
         }
-        for (dim, hint) in
-            w.dims.clone().iter().zip(if axes == 2 { ["F", "C", "R", "S"] } else { ["F", "C", "R", "R"] })
-        {
+        for (dim, hint) in w.dims.clone().iter().zip(["F", "C", "R", "S", "Q"]) {
             self.hint(dim, hint);
         }
         let groups = match args.get(6, &["groups"]) {
@@ -112,10 +111,21 @@ impl<'a> PythonLowering<'a> {
                 Some(_) => None,
             };
         let mut out = vec![dim(&x, 0), dim(&w, 0)];
+        // "same" and "valid", as PyTorch and JAX have them.
+        let (same, valid) = match args.get(4, &["padding"]) {
+            Some(Value::Text(text)) => (text.eq_ignore_ascii_case("same"), text.eq_ignore_ascii_case("valid")),
+            _ => (false, false),
+        };
         for own in 0..axes {
             let stride = option(self, 3, &["stride"], own, 1);
-            let padding = option(self, 4, &["padding"], own, 0);
             let dilation = option(self, 5, &["dilation"], own, 1);
+            let padding = if valid || same { Some(0) } else { option(self, 4, &["padding"], own, 0) };
+            if let (true, Some(stride @ 1..=65536)) = (same, stride) {
+                self.state_padding(at);
+                let extent = dim(&x, own + 2).plus(stride - 1).over(stride, Rounding::Floor);
+                out.push(self.tidy(&extent, at)?);
+                continue;
+            }
             let (Some(stride @ 1..=65536), Some(padding @ 0..=65536), Some(dilation @ 1..=65536)) =
                 (stride, padding, dilation)
             else {
@@ -137,6 +147,65 @@ impl<'a> PythonLowering<'a> {
         let k = w.dims.iter().skip(1).cloned().fold(Expr::Const(1), Expr::times);
         let sizes = Sizes { batch: 1.into(), m: self.tidy(&m, at)?, n: dim(&w, 0), k: self.tidy(&k, at)? };
         let result = self.library(name, sizes, &[x, w], (out, None), at)?;
+        self.channels_biased(result, args, axes, at)
+    }
+
+    /// `conv_transpose1d` and `conv_transpose2d`: each element of the image times a filter, added to what it covers.
+    pub(super) fn transposed_convolution(
+        &mut self,
+        axes: usize,
+        x: Value,
+        w: Value,
+        args: &Args<'a>,
+    ) -> Result<Value, Error> {
+        let (name, at) = (args.name, args.at);
+        let (x, w) = (self.view(x, axes + 2, at)?, self.view(w, axes + 2, at)?);
+        self.want_rank(&x.dims, axes + 2);
+        let dim = |view: &View, at: usize| view.dims.get(at).cloned().unwrap_or(Expr::Const(1));
+        if x.dims.len() != axes + 2 || w.dims.len() != axes + 2 || !self.unify(&dim(&x, 1), &dim(&w, 0)) {
+            let (x, w) = (self.shape_text(&x.dims), self.shape_text(&w.dims));
+            let cure = "Give the arrays' shapes, channels before extents; those of the filter are [in, out, ...]";
+            return Err(refuse(at, format!("`{name}` of shapes {x} and {w}"), cure));
+        }
+        let groups = match args.get(6, &["groups"]) {
+            Some(Value::Int(groups)) => groups.clone(),
+            _ => Expr::Const(1),
+        };
+        let channels = self.tidy(&dim(&w, 1).times(groups.clone()), at)?;
+        let mut out = vec![dim(&x, 0), channels.clone()];
+        for own in 0..axes {
+            let option = |own: &Self, position: usize, name: &str, axis: usize, default: i64| match args
+                .get(position, &[name])
+            {
+                None | Some(Value::None) => Some(Expr::Const(default)),
+                Some(Value::Int(value)) => Some(value.clone()),
+                Some(Value::Tuple(parts)) => match parts.get(axis) {
+                    Some(Value::Int(value)) => own.number(value).map(Expr::Const),
+                    _ => None,
+                },
+                Some(_) => None,
+            };
+            let stride = option(self, 3, "stride", own, 1);
+            let padding = option(self, 4, "padding", own, 0);
+            let more = option(self, 5, "output_padding", own, 0);
+            let dilation = option(self, 7, "dilation", own, 1);
+            let (Some(stride), Some(padding), Some(more), Some(dilation)) = (stride, padding, more, dilation) else {
+                return Err(refuse(at, "stride, padding or dilation is not known", "Give small numbers"));
+            };
+            // As PyTorch documents ConvTranspose2d.
+            let extent = dim(&x, own + 2).minus(1).times(stride).minus(padding.times(2));
+            let extent = extent.plus(dim(&w, own + 2).minus(1).times(dilation)).plus(more).plus(1);
+            out.push(self.tidy(&extent, at)?);
+        }
+        let m = x.dims.iter().skip(2).cloned().fold(dim(&x, 0), Expr::times);
+        let n = w.dims.iter().skip(1).cloned().fold(Expr::Const(1), Expr::times);
+        let (m, n, k) = (self.tidy(&m, at)?, self.tidy(&n, at)?, dim(&x, 1));
+        let result = self.library(name, Sizes { batch: 1.into(), m, n, k }, &[x, w], (out, None), at)?;
+        self.channels_biased(result, args, axes, at)
+    }
+
+    /// A bias for each channel.
+    fn channels_biased(&mut self, result: Value, args: &Args<'a>, axes: usize, at: At) -> Result<Value, Error> {
         match args.get(2, &["bias"]).cloned() {
             None | Some(Value::None) => Ok(result),
             Some(bias) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::expr::{Expr, Symbol};
+use crate::nest::Element;
 use crate::normal::{Normal, tidy};
 
 /// What an argument turned out to be.
@@ -21,6 +22,8 @@ pub(super) struct Shapes {
     pub(super) found: BTreeMap<String, FoundArgument>,
     /// Names and values of parameters, by symbol of the first reading.
     pub(super) names: BTreeMap<Symbol, (String, i64)>,
+    /// Types of elements that functions ask for.
+    pub(super) elements: BTreeMap<String, Element>,
 }
 
 /// What is learned in the first reading.
@@ -36,6 +39,8 @@ pub(super) struct Dry {
     pub(super) axes: usize,
     /// Arguments that turned out to be scalars.
     pub(super) scalars: Vec<String>,
+    /// Types of elements that functions ask for.
+    pub(super) elements: BTreeMap<String, Element>,
 }
 
 /// An extent that nothing is known of.

@@ -1,8 +1,14 @@
 //! Expressions: numbers and arithmetic.
 
-use ruff_python_ast::{Expr as Tree, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp};
+use ruff_python_ast::{
+    BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp,
+};
 
+use super::callable::{Callable, Function};
+use super::condition::{Test, compared};
 use super::lower::PythonLowering;
+use super::object::Class;
+use super::registry::{self, Read};
 use super::tree::clip;
 use super::value::{Real, Value};
 use crate::expr::{Expr, Rounding};
@@ -29,12 +35,20 @@ impl<'a> PythonLowering<'a> {
             Tree::BinOp(_) => self.operations(expr),
             Tree::UnaryOp(op) => self.signed(op, at),
             Tree::Compare(compare) => self.compare_value(compare),
-            Tree::BoolOp(op) => self.truth(&op.values),
+            Tree::BoolOp(op) => self.truth(op),
             Tree::If(choice) => self.choice(choice),
             Tree::Subscript(subscript) => self.subscript(subscript),
             Tree::Attribute(attribute) => self.attribute(attribute),
             Tree::Call(call) => self.call(call),
             Tree::ListComp(list) => self.list(list),
+            Tree::Generator(generator) => self.items_made(&generator.elt, &generator.generators, at),
+            Tree::Lambda(lambda) => {
+                let captured = self.capture()?;
+                let library = self.frames.last().and_then(|frame| frame.library);
+                Ok(self.function_value(Callable::Lambda(lambda, captured, library)))
+            }
+            Tree::FString(string) => self.formatted(string),
+            Tree::Dict(dict) => self.dict_literal(dict, at),
             other => self.literal_of(other),
         }
     }
@@ -44,12 +58,35 @@ impl<'a> PythonLowering<'a> {
         self.unary(op.op, value, at)
     }
 
-    fn truth(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
-        let mut by_data = false;
-        for part in parts {
-            by_data |= self.number_of(part)?.by_data();
+    /// `a and b`: the first value that decides, where the source says so.
+    fn truth(&mut self, op: &'a ExprBoolOp) -> Result<Value, Error> {
+        let (mut by_data, mut open) = (false, false);
+        for (number, part) in op.values.iter().enumerate() {
+            let value = self.number_of(part)?;
+            let holds = match &value {
+                Value::Bool(holds) => Some(*holds),
+                Value::None => Some(false),
+                Value::Text(text) => Some(!text.is_empty()),
+                Value::Object(_) | Value::Function(_) => Some(true),
+                Value::Int(expr) if self.settles() => self.number(expr).map(|number| number != 0),
+                _ => None,
+            };
+            let last = number + 1 == op.values.len();
+            match holds {
+                Some(holds) if !open && (last || holds == (op.op == BoolOp::Or)) => return Ok(value),
+                Some(_) => {}
+                None => {
+                    open = true;
+                    by_data |= value.by_data();
+                }
+            }
         }
         Ok(Value::computed(false, by_data))
+    }
+
+    /// Whether what parameters decide is decided: where objects are made or used, and in the library.
+    pub(super) fn settles(&self) -> bool {
+        self.building > 0 || self.in_library() || self.calls.last().is_some_and(|(_, object)| object.is_some())
     }
 
     /// A constant of the source; everything else is refused.
@@ -66,15 +103,11 @@ impl<'a> PythonLowering<'a> {
             Tree::BooleanLiteral(literal) => Ok(Value::Bool(literal.value)),
             Tree::NoneLiteral(_) => Ok(Value::None),
             Tree::StringLiteral(text) => Ok(Value::Text(text.value.to_str().to_owned())),
-            Tree::FString(_) => Ok(Value::Text(String::new())),
-            Tree::Lambda(_) => self.refuse(expr, "`lambda` is not read", "Write a function with a name"),
-            Tree::Generator(_) | Tree::SetComp(_) | Tree::DictComp(_) => {
-                self.refuse(expr, "comprehensions are not read", "Write a loop")
-            }
+            Tree::SetComp(_) | Tree::DictComp(_) => self.refuse(expr, "comprehensions are not read", "Write a loop"),
             Tree::Await(_) | Tree::Yield(_) | Tree::YieldFrom(_) => {
                 self.refuse(expr, "generators and `async` are not read", "Write a plain function")
             }
-            Tree::Dict(_) | Tree::Set(_) => self.refuse(expr, "dictionaries and sets are not read", "Use arrays"),
+            Tree::Set(_) => self.refuse(expr, "dictionaries and sets are not read", "Use arrays"),
             Tree::Starred(_) => self.refuse(expr, "`*` of arguments is not read", "Write the arguments out"),
             other => self.refuse(
                 other,
@@ -107,8 +140,21 @@ impl<'a> PythonLowering<'a> {
             None if own == "float" => return Ok(Value::Type(Element::F64)),
             None if own == "int" => return Ok(Value::Type(Element::I64)),
             None if own == "bool" => return Ok(Value::Type(Element::I8)),
-            None if self.functions.contains_key(own) => {
-                return self.refuse(name, format!("the function {own} is used as a value"), "Call it");
+            None if self.functions.contains_key(own) && !self.in_library() => {
+                let function = self.functions.get(own).copied();
+                let function = function.map(|def| Callable::Def(Function::new(def, false)));
+                return Ok(function.map_or(Value::None, |function| self.function_value(function)));
+            }
+            None if self.class_named(own).is_some_and(|class| !class.library) => {
+                let class = self.class_named(own);
+                return Ok(class.map_or(Value::None, |class| self.function_value(Callable::Class(class))));
+            }
+            None if self.in_library() || self.is_module(own) || matches!(own, "str" | "tuple" | "list" | "dict") => {
+                let named = self.imports.get(own).copied().unwrap_or(own);
+                return Ok(match registry::find(named) {
+                    Some(Read::Class(def)) => self.function_value(Callable::Class(Class { def, library: true })),
+                    _ => self.function_value(Callable::Named(named)),
+                });
             }
             None => {
                 let value = self.argument(own, None, None, at)?;
@@ -120,13 +166,15 @@ impl<'a> PythonLowering<'a> {
             }
         };
         match &value {
+            // What the library names are no variables of the source.
+            Value::Scalar(_) | Value::Counter(_) | Value::Literal(_) | Value::Int(_) if self.in_library() => {}
             Value::Scalar(_) | Value::Counter(_) | Value::Literal(_) => {
                 self.work.scalars.reads += 1;
                 self.reads.insert(own.to_owned());
             }
             Value::Int(Expr::Symbol(_)) => {}
             Value::Int(_) => self.work.scalars.reads += 1,
-            Value::Tuple(_) => self.count_items(value.items(), at)?,
+            Value::Tuple(_) if !self.in_library() => self.count_items(value.items(), at)?,
             Value::Lazy(_) => {
                 if let Some(frame) = self.frames.last_mut() {
                     frame.names.remove(own);
@@ -170,12 +218,11 @@ impl<'a> PythonLowering<'a> {
                 self.count_items(left.0.items().saturating_add(right.0.items()), at)?;
                 return Ok(Value::Tuple(a.iter().chain(b).cloned().collect()));
             }
-            (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts))
-                if parts.len() == 1 =>
-            {
-                let (part, count) = (parts.first().cloned().unwrap_or(Value::None), count.clone());
-                return self.repeated(part, count, at);
+            (Operator::Mult, Value::Tuple(parts), count) | (Operator::Mult, count, Value::Tuple(parts)) => {
+                let (parts, count) = (parts.clone(), count.clone());
+                return self.repeated(parts, count, at);
             }
+            (Operator::Add | Operator::Mod, Value::Text(a), _) => return Ok(Value::Text(a.clone())),
             _ => {}
         }
         let (left_at, right_at) = (left.1, right.1);
@@ -196,6 +243,14 @@ impl<'a> PythonLowering<'a> {
         }
         if let Some(value) = folded(op, &left, &right) {
             return Ok(Value::Literal(value));
+        }
+        if self.building > 0 || self.in_library() {
+            let number = |own: &Self, value: &Value| own.real_number(value).map(Value::Literal);
+            if let (Some(left), Some(right)) = (number(self, &left), number(self, &right))
+                && let Some(value) = folded(op, &left, &right)
+            {
+                return Ok(Value::Literal(value));
+            }
         }
         let flops = match op {
             Operator::Add | Operator::Sub => Flops::ADD,
@@ -357,6 +412,20 @@ impl<'a> PythonLowering<'a> {
         }
         if values.iter().any(|(value, _)| value.is_array()) {
             return self.elementwise(values, Flops::NONE, Some(Real::Truth), at);
+        }
+        if let ([op], [(left, _), (right, _)]) = (compare.ops.as_ref(), values.as_slice()) {
+            match compared(*op, left, right) {
+                Some(Test::Known(known)) => return Ok(Value::Bool(known)),
+                Some(Test::On(condition)) => {
+                    if let Some(known) = self.decide(&condition) {
+                        return Ok(Value::Bool(known));
+                    }
+                }
+                None => {}
+            }
+            if let (CmpOp::In | CmpOp::NotIn, Some(parts)) = (op, self.items_of(right)) {
+                return Ok(Value::Bool(parts.contains(left) == (*op == CmpOp::In)));
+            }
         }
         Ok(Value::computed(false, values.iter().any(|(value, _)| value.by_data())))
     }

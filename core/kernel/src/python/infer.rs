@@ -16,6 +16,8 @@ use accel_ground::error::Error;
 
 /// Names for extents of arrays of one to four axes, outermost first.
 const NAMES: [&[&str]; 4] = [&["N"], &["M", "N"], &["B", "M", "N"], &["B", "C", "H", "W"]];
+/// As many axes an argument of which nothing is known may turn out to have.
+const MOST_AXES: usize = 8;
 /// Names where those are taken.
 const MORE: [&str; 9] = ["N", "M", "K", "P", "Q", "R", "S", "T", "U"];
 
@@ -62,6 +64,18 @@ impl PythonLowering<'_> {
     pub(super) fn array_of(&mut self, name: &str, rank: usize, at: At) -> Result<View, Error> {
         let used = self.used(name);
         let rank = if used.rank > 0 { used.rank } else { rank.max(used.least).max(1) };
+        self.array_as(name, rank, None, at)
+    }
+
+    /// The array of as many axes that an argument turns out to be.
+    pub(super) fn array_as(
+        &mut self,
+        name: &str,
+        rank: usize,
+        element: Option<Element>,
+        at: At,
+    ) -> Result<View, Error> {
+        let rank = self.ranks.get(name).copied().unwrap_or(rank);
         let dims: Vec<Expr> = (0..rank)
             .map(|axis| {
                 let symbols = &mut self.builder.program.symbols;
@@ -73,7 +87,41 @@ impl PythonLowering<'_> {
                 Expr::Symbol(symbol)
             })
             .collect();
-        self.array_with(name, dims, at)
+        let view = self.array_with(name, dims, at)?;
+        if let Some(element) = element {
+            self.dry.elements.insert(name.to_owned(), element);
+            if let Some(array) = self.builder.program.arrays.get_mut(view.array) {
+                array.element = element;
+            }
+        }
+        Ok(view)
+    }
+
+    /// An array has too few axes: those of the argument that it comes from are too few, if nobody gave its shape.
+    pub(super) fn want_rank(&mut self, dims: &[Expr], rank: usize) {
+        if rank <= dims.len() || rank > MOST_AXES || !self.is_dry() {
+            return;
+        }
+        let symbols: BTreeSet<Symbol> = dims.iter().flat_map(|dim| self.dry.known(dim).symbols()).collect();
+        let of = |dims: &Vec<Expr>| {
+            let mut own = dims.iter().flat_map(|dim| self.dry.known(dim).symbols());
+            own.any(|symbol| symbols.contains(&symbol) && self.dry.open.contains_key(&symbol))
+        };
+        let found = self.dry.arrays.iter().find(|(_, own)| of(own));
+        if let Some((name, own)) = found {
+            self.wanted = Some((name.clone(), own.len() + rank - dims.len()));
+        }
+    }
+
+    /// The same where an axis is asked for that is not there.
+    pub(super) fn wanted_axis(&mut self, axis: Option<i64>, rank: usize) {
+        let Some(axis) = axis else { return };
+        let needed = if axis < 0 { axis.unsigned_abs() as usize } else { axis as usize + 1 };
+        // Of the argument that has as many axes: which it is is not known here.
+        let found = self.dry.arrays.iter().find(|(_, own)| own.len() == rank);
+        if let (Some((name, _)), true) = (found, needed > rank && needed <= MOST_AXES && self.is_dry()) {
+            self.wanted = Some((name.clone(), needed));
+        }
     }
 
     /// How the function looked at, or the fragment, uses a name.
@@ -90,8 +138,9 @@ impl PythonLowering<'_> {
 
     /// The type of elements of an array that nobody declares.
     fn likely_element(&self, name: &str) -> Element {
+        let found = self.shapes.and_then(|shapes| shapes.elements.get(name)).copied();
         // NumPy's own integers.
-        if self.used(name).index { Element::I64 } else { self.source.element }
+        found.unwrap_or(if self.used(name).index { Element::I64 } else { self.source.element })
     }
 
     /// The array of those extents that an argument turns out to be.
@@ -150,7 +199,7 @@ impl PythonLowering<'_> {
             (name.clone(), FoundArgument::Array(dims.iter().map(|dim| self.dry.known(dim)).collect()))
         });
         let scalars = self.dry.scalars.iter().map(|name| (name.clone(), FoundArgument::Scalar));
-        Shapes { found: scalars.chain(arrays).collect(), names }
+        Shapes { found: scalars.chain(arrays).collect(), names, elements: self.dry.elements }
     }
 
     /// What the first reading found out about an argument.

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr as Tree, ExprCall, Stmt, StmtFor, StmtWhile};
+use ruff_python_ast::{Comprehension, Expr as Tree, ExprCall, ExprListComp, Stmt, StmtFor, StmtWhile};
 
-use super::lower::{Around, PythonLowering};
+use super::condition::Test;
+use super::lower::{Around, MAX_AXES, PythonLowering};
 use super::tree::{assigned, call_name, integer};
 use super::value::{Value, View};
 use crate::expr::Expr;
-use crate::nest::{At, Loop, Node};
+use crate::nest::{Access, At, Loop, Node};
 use crate::normal::tidy;
 use crate::source::{MAX_DEPTH, is_name, refuse};
 use accel_ground::error::Error;
 
 /// What is looped over.
-enum Iter {
+pub(super) enum Iter {
     Range {
         lower: Expr,
         upper: Expr,
@@ -24,13 +25,15 @@ enum Iter {
     Rows(View),
     Enumerate(Box<Iter>, Expr),
     Zip(Vec<Iter>),
+    /// Values of the source, each an iteration of its own.
+    Items(Vec<Value>),
     /// A number of iterations that only the user knows, with a counter that data decide.
     Trips(Expr),
 }
 
 impl<'a> PythonLowering<'a> {
     /// What a loop runs over.
-    fn iter(&mut self, iter: &'a Tree) -> Result<Iter, Error> {
+    pub(super) fn iter(&mut self, iter: &'a Tree) -> Result<Iter, Error> {
         let at = self.at(iter);
         if let Tree::Call(call) = iter
             && let Some(name) = call_name(call).filter(|name| !self.functions.contains_key(name))
@@ -47,6 +50,7 @@ impl<'a> PythonLowering<'a> {
                             let last = if step.abs() == 1 { last } else { tidy(&last) };
                             Ok(Iter::Range { lower: last, upper: before, step: -step })
                         }
+                        Iter::Items(items) => Ok(Iter::Items(items.into_iter().rev().collect())),
                         _ => self.refuse(inner, "only a range can be reversed", "Write `reversed(range(...))`"),
                     };
                 }
@@ -58,6 +62,24 @@ impl<'a> PythonLowering<'a> {
                     };
                     return Ok(Iter::Enumerate(Box::new(self.iter(inner)?), start));
                 }
+                // The columns of a matrix.
+                ("zip", [Tree::Starred(rows)]) => {
+                    let value = self.eval(&rows.value)?;
+                    if let Some(items) = self.items_of(&value) {
+                        let columns = items.first().and_then(|row| self.items_of(row)).map_or(0, |row| row.len());
+                        let column = |own: &Self, at: usize| {
+                            let parts = items.iter().filter_map(|row| own.items_of(row)?.get(at).cloned());
+                            Value::Tuple(parts.collect())
+                        };
+                        return Ok(Iter::Items((0..columns).map(|at| column(self, at)).collect()));
+                    }
+                    let view = self.view(value, 2, at)?;
+                    let mut order: Vec<usize> = (0..view.dims.len()).collect();
+                    if order.len() > 1 {
+                        order.swap(0, 1);
+                    }
+                    return Ok(Iter::Rows(view.permuted(&order)));
+                }
                 ("zip", inner @ [_, ..]) => {
                     let inner = inner.iter().map(|inner| self.iter(inner)).collect::<Result<_, _>>()?;
                     return Ok(Iter::Zip(inner));
@@ -66,6 +88,9 @@ impl<'a> PythonLowering<'a> {
             }
         }
         let value = self.eval(iter)?;
+        if let Some(items) = self.items_of(&value) {
+            return Ok(Iter::Items(items));
+        }
         match self.known(value, 1, at)? {
             Value::View(view) if !view.dims.is_empty() => Ok(Iter::Rows(view)),
             Value::Lazy(lazy) => Ok(Iter::Rows(self.materialise(*lazy, "rows")?)),
@@ -103,6 +128,13 @@ impl<'a> PythonLowering<'a> {
         Ok(Iter::Range { lower, upper, step })
     }
 
+    /// A range as a list.
+    pub(super) fn range_items(&mut self, call: &'a ExprCall) -> Result<Value, Error> {
+        let iter = self.range(call, &call.arguments.args)?;
+        let at = self.at(call);
+        self.iterations(&iter, at).map(Value::Tuple)
+    }
+
     /// The iterations that a comment gives.
     fn trips_of(&mut self, text: &str, at: At) -> Result<Expr, Error> {
         let rounds = match text.parse::<i64>() {
@@ -129,8 +161,29 @@ impl<'a> PythonLowering<'a> {
             Iter::Zip(inner) => {
                 inner.iter().map(|inner| self.rounds_of(inner)).reduce(|a, b| tidy(&a.min(b))).unwrap_or(Expr::Const(0))
             }
+            Iter::Items(items) => Expr::Const(items.len() as i64),
             Iter::Trips(rounds) => rounds.clone(),
         }
+    }
+
+    /// Whether each iteration is read by itself: over values of the source.
+    pub(super) fn unrolls(iter: &Iter) -> bool {
+        match iter {
+            Iter::Items(_) => true,
+            Iter::Enumerate(inner, _) => Self::unrolls(inner),
+            Iter::Zip(inner) => inner.iter().any(Self::unrolls),
+            Iter::Range { .. } | Iter::Rows(_) | Iter::Trips(_) => false,
+        }
+    }
+
+    /// The iterations of a loop that is read one by one; none where their number is not known.
+    fn iterations(&mut self, iter: &Iter, at: At) -> Result<Vec<Value>, Error> {
+        let rounds = self.number(&self.rounds_of(iter)).and_then(|rounds| usize::try_from(rounds.max(0)).ok());
+        let Some(rounds) = rounds else {
+            return Err(refuse(at, "how many iterations this loop has is not known", "Give its bound as a parameter"));
+        };
+        self.count_items(rounds, at)?;
+        (0..rounds as i64).map(|round| self.round(iter, &Expr::Const(round), at)).collect()
     }
 
     /// What the loop's target stands for in iteration `round`.
@@ -145,6 +198,12 @@ impl<'a> PythonLowering<'a> {
             Iter::Zip(inner) => {
                 Value::Tuple(inner.iter().map(|inner| self.round(inner, round, at)).collect::<Result<_, _>>()?)
             }
+            Iter::Items(items) => match round {
+                Expr::Const(round) => {
+                    usize::try_from(*round).ok().and_then(|round| items.get(round)).cloned().unwrap_or(Value::None)
+                }
+                _ => Value::None,
+            },
             Iter::Trips(_) => Value::Scalar(false),
         })
     }
@@ -155,26 +214,182 @@ impl<'a> PythonLowering<'a> {
         if f.is_async {
             return self.refuse(f, "`async` is not read", "Write a plain loop");
         }
-        self.over(&f.target, &f.iter, &left(&f.body), at, |own| {
-            own.block(&f.body)?;
-            own.materialise_all()
-        })?;
+        let iter = self.iter(&f.iter)?;
+        if Self::unrolls(&iter) || (matches!(iter, Iter::Range { .. }) && self.by_itself(f)) {
+            self.unrolled(f, &iter, at)?;
+        } else {
+            self.over(&f.target, iter, &left(&f.body), at, |own| {
+                own.block(&f.body)?;
+                own.materialise_all()
+            })?;
+        }
         if !f.orelse.is_empty() {
             self.block(&f.orelse)?;
         }
         Ok(())
     }
 
+    fn unrolled(&mut self, f: &'a StmtFor, iter: &Iter, at: At) -> Result<(), Error> {
+        for value in self.iterations(iter, at)? {
+            self.step(at)?;
+            self.assign_to(&f.target, value, at)?;
+            self.deeper(at, 3, |own| own.block(&f.body))?;
+        }
+        Ok(())
+    }
+
+    /// Whether iterations differ in more than numbers: they make objects or lists, or take parts of such.
+    fn by_itself(&mut self, f: &'a StmtFor) -> bool {
+        struct Parts<'t>(Vec<&'t Tree>, bool);
+        impl<'t> Visitor<'t> for Parts<'t> {
+            fn visit_expr(&mut self, expr: &'t Tree) {
+                match expr {
+                    Tree::Subscript(subscript) if !matches!(&*subscript.slice, Tree::NumberLiteral(_)) => {
+                        self.0.push(&subscript.value);
+                    }
+                    Tree::Call(call) => {
+                        const CHANGES: [&str; 8] = [
+                            "append",
+                            "extend",
+                            "insert",
+                            "pop",
+                            "setattr",
+                            "getattr",
+                            "add_module",
+                            "register_buffer",
+                        ];
+                        self.1 |= call_name(call).is_some_and(|name| CHANGES.contains(&name));
+                    }
+                    _ => {}
+                }
+                walk_expr(self, expr);
+            }
+        }
+        let mut parts = Parts(Vec::new(), false);
+        parts.visit_body(&f.body);
+        let Parts(bases, changes) = parts;
+        changes
+            || (self.building > 0 && !self.in_library())
+            || bases.into_iter().any(|base| self.peek(base).is_some_and(|value| self.items_of(&value).is_some()))
+    }
+
+    /// Whether a comprehension makes values of the source: objects, or arrays by itself.
+    pub(super) fn makes_items(&mut self, element: &'a Tree, over: &'a Comprehension) -> bool {
+        let known = matches!(&over.iter, Tree::List(_) | Tree::Tuple(_))
+            || self.peek(&over.iter).is_some_and(|value| self.items_of(&value).is_some());
+        let makes = match element {
+            Tree::Call(call) => !matches!(call_name(call), Some("sum" | "min" | "max" | "abs" | "float" | "int")),
+            Tree::Tuple(_) | Tree::List(_) | Tree::StringLiteral(_) | Tree::FString(_) => true,
+            _ => false,
+        };
+        known || makes || self.building > 0
+    }
+
+    /// Values of a comprehension: one for each iteration, in order.
+    pub(super) fn items_made(
+        &mut self,
+        element: &'a Tree,
+        generators: &'a [Comprehension],
+        at: At,
+    ) -> Result<Value, Error> {
+        let [only] = generators else {
+            return Err(refuse(at, "this comprehension is not read", "Write a loop"));
+        };
+        let iter = self.iter(&only.iter)?;
+        let mut made = Vec::new();
+        for value in self.iterations(&iter, at)? {
+            self.step(at)?;
+            self.assign_to(&only.target, value, at)?;
+            let mut taken = true;
+            for test in &only.ifs {
+                match self.test(test, at)? {
+                    Test::Known(known) => taken &= known,
+                    Test::On(condition) => match self.decide(&condition) {
+                        Some(known) => taken &= known,
+                        None => {
+                            let problem = "a comprehension with a condition on data is not read";
+                            return Err(refuse(at, problem, "Write a loop"));
+                        }
+                    },
+                }
+            }
+            if taken {
+                let value = self.deeper(at, 1, |own| own.eval(element))?;
+                made.push(self.materialised(value, "item")?);
+            }
+        }
+        Ok(Value::Tuple(made))
+    }
+
+    /// A comprehension of numbers over arrays: `[[x * 2 for x in row] for row in a]`.
+    pub(super) fn array_made(&mut self, list: &'a ExprListComp) -> Result<Value, Error> {
+        let at = self.at(list);
+        let array = self.allocate("list", self.source.element, &[], at)?;
+        let mut dims = Vec::new();
+        self.level(&list.elt, &list.generators, (&array, Vec::new()), &mut dims, at)?;
+        if let Some(own) = self.builder.program.arrays.get_mut(array.array) {
+            own.dims.clone_from(&dims);
+        }
+        Ok(Value::View(View::whole(array.array, dims)))
+    }
+
+    /// One level of such a comprehension; `index` are the iterations around.
+    fn level(
+        &mut self,
+        element: &'a Tree,
+        generators: &'a [Comprehension],
+        (array, index): (&View, Vec<Expr>),
+        dims: &mut Vec<Expr>,
+        at: At,
+    ) -> Result<(), Error> {
+        let ([only], true) = (generators, index.len() < MAX_AXES) else {
+            return Err(refuse(at, "this comprehension is not read", "Write a loop"));
+        };
+        if !only.ifs.is_empty() {
+            return Err(refuse(at, "a comprehension with a condition is not read", "Write a loop"));
+        }
+        let iter = self.iter(&only.iter)?;
+        let rounds = self.rounds_of(&iter);
+        if self.varies(&rounds) {
+            return Err(refuse(at, "the rows of this list differ in length", "Write a loop"));
+        }
+        dims.push(rounds);
+        let lower = match &iter {
+            Iter::Range { lower, step: 1, .. } => lower.clone(),
+            Iter::Range { .. } => return Err(refuse(at, "this comprehension is not read", "Write a loop")),
+            _ => Expr::Const(0),
+        };
+        self.over(&only.target, iter, &BTreeMap::new(), at, |own| {
+            let round = own.loops.last().map_or(Expr::Const(0), |around| around.var.into());
+            let index: Vec<Expr> = index.into_iter().chain([tidy(&round.minus(lower))]).collect();
+            match element {
+                Tree::ListComp(inner) => {
+                    own.deeper(at, 2, |own| own.level(&inner.elt, &inner.generators, (array, index), dims, at))
+                }
+                element => {
+                    own.work.at = at;
+                    let value = own.number_of(element)?;
+                    if !value.is_number() {
+                        let problem = format!("a list of {}", value.description());
+                        return Err(refuse(at, problem, "Make an array of zeros and store its elements"));
+                    }
+                    own.work.accesses.push(Access { array: array.array, index: Some(index), write: true, at });
+                    own.flush();
+                    Ok(())
+                }
+            }
+        })
+    }
+
     /// `for target in iter`, in which `names` are assigned, those that are true with what comes from arrays.
     pub(super) fn over(
         &mut self,
         target: &'a Tree,
-        iter: &'a Tree,
+        iter: Iter,
         names: &BTreeMap<&str, bool>,
         at: At,
         inside: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let iter = self.iter(iter)?;
         self.flush();
         let range = match &iter {
             Iter::Range { lower, upper, step } => (lower.clone(), upper.clone(), *step),
@@ -202,7 +417,7 @@ impl<'a> PythonLowering<'a> {
 
     /// A loop in which `names` are assigned, those that are true with what comes from arrays; `inside` reads what is
     /// done in each iteration.
-    fn looped(
+    pub(super) fn looped(
         &mut self,
         (lower, upper, step): (Expr, Expr, i64),
         name: &str,
@@ -237,7 +452,9 @@ impl<'a> PythonLowering<'a> {
         let (least, greatest) = if step > 0 { ends } else { (ends.1, ends.0) };
         let below = if step > 0 { below } else { greatest.clone() };
         self.loops.push(Around { var, least, greatest, below, step });
+        let taped = self.tape.done.len();
         let read = self.block_of(|own| own.deeper(at, 2, |own| inside(own, Expr::Symbol(var))));
+        self.no_gradient(taped, at)?;
         let around = self.loops.pop();
         let (nodes, _) = read?;
         let end = around.map(|around| if step > 0 { around.greatest } else { around.least });
@@ -287,6 +504,11 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn while_loop(&mut self, w: &'a StmtWhile) -> Result<(), Error> {
         let at = self.at(w);
         let cure = "Write a `for` loop, or say how often it runs in a comment on its line: `# trips: N`";
+        if Self::comment(self.trips, at).is_none()
+            && (self.counted_while(w)? || (self.settles() && self.one_by_one(w)?))
+        {
+            return Ok(());
+        }
         match (&*w.test, Self::comment(self.trips, at)) {
             (Tree::BooleanLiteral(literal), None) if literal.value => self.refuse(w, "this loop never ends", cure),
             (test, None) if integer(test).is_some_and(|value| value != 0) => {
@@ -307,7 +529,7 @@ impl<'a> PythonLowering<'a> {
 }
 
 /// Names that a loop's body assigns, and whether elements of arrays have a part in what they are then.
-fn left(body: &[Stmt]) -> BTreeMap<&str, bool> {
+pub(super) fn left(body: &[Stmt]) -> BTreeMap<&str, bool> {
     fn walk<'t>(body: &'t [Stmt], inside: bool, names: &mut BTreeMap<&'t str, bool>) {
         for stmt in body {
             let (value, name) = match stmt {

@@ -6,14 +6,17 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr as Tree, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
+use super::callable::{Callable, Scope};
 use super::dry::{Dry, Shapes};
+use super::gradient::Tape;
+use super::object::{Classes, Object};
 use super::scan::SourceLines;
-use super::usage::{Functions, Usage, Usages};
+use super::usage::{Functions, Usage, Usages, address, usage_of};
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Array, At, Builder, Element, Loop, Node, Work};
 use crate::normal::{Normal, difference, tidy};
-use crate::source::{MAX_DEPTH, Source, refuse};
+use crate::source::{Fusion, MAX_DEPTH, Source, refuse};
 use accel_ground::error::Error;
 
 /// More statements, calls unfolded, are refused: functions that call each other twice each could go on for ever.
@@ -38,6 +41,25 @@ pub(super) struct Frame {
     pub(super) usage: Rc<Usage>,
     /// Loops around its call.
     pub(super) loops: usize,
+    /// What the names around its definition stood for, where it was defined in a function.
+    pub(super) captured: Option<Scope>,
+    /// Where it was called, for functions of the library: what they do stands there.
+    pub(super) library: Option<At>,
+    /// How much of its chained operations is done in one pass, where that is not as the source is read.
+    pub(super) fusion: Option<Fusion>,
+}
+
+/// What is read: the source, and what is known of it before.
+pub(super) struct Reading<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) lines: &'a SourceLines<'a>,
+    pub(super) functions: Functions<'a>,
+    pub(super) classes: Classes<'a>,
+    pub(super) usages: Usages,
+    /// What comments say by line: `# probability: 0.3`.
+    pub(super) probabilities: BTreeMap<u32, &'a str>,
+    /// What comments say by line: `# trips: 10`.
+    pub(super) trips: BTreeMap<u32, &'a str>,
 }
 
 /// A loop around what is being read: its variable, its least value, and its greatest.
@@ -57,6 +79,7 @@ pub(super) struct PythonLowering<'a> {
     pub(super) source: &'a Source<'a>,
     pub(super) lines: &'a SourceLines<'a>,
     pub(super) functions: Functions<'a>,
+    pub(super) classes: &'a Classes<'a>,
     /// `from math import sqrt as root`: what a name is called where it comes from.
     pub(super) imports: BTreeMap<&'a str, &'a str>,
     pub(super) probabilities: &'a BTreeMap<u32, &'a str>,
@@ -70,8 +93,18 @@ pub(super) struct PythonLowering<'a> {
     pub(super) loops: Vec<Around>,
     /// What is known not to be negative: the conditions around.
     pub(super) facts: Vec<Expr>,
-    /// Functions being unfolded.
-    pub(super) calls: Vec<&'a str>,
+    /// Functions being unfolded, and the objects whose methods they are.
+    pub(super) calls: Vec<(usize, Option<usize>)>,
+    /// Instances of classes.
+    pub(super) objects: Vec<Object<'a>>,
+    /// Functions as values.
+    pub(super) callables: Vec<Callable<'a>>,
+    /// Objects being made: nothing that makes one is counted.
+    pub(super) building: usize,
+    /// Axes that arguments turned out to have.
+    pub(super) ranks: BTreeMap<String, usize>,
+    /// The axes of an argument that turned out to be too few, and how many more there are.
+    pub(super) wanted: Option<(String, usize)>,
     /// Shapes inferred from use, where this is the run that uses them.
     pub(super) shapes: Option<&'a Shapes>,
     /// What is learned, where this is the run that finds the shapes.
@@ -82,56 +115,71 @@ pub(super) struct PythonLowering<'a> {
     pub(super) reads: BTreeSet<String>,
     /// Loops of array operations around the one being written, for the names of their variables.
     nested: usize,
-    usages: &'a Usages<'a>,
+    usages: Usages,
     /// Expressions, conditions and calls being read inside one another.
     depth: usize,
     steps: usize,
     /// Items of tuples and lists so far.
     items: usize,
+    /// Operations whose gradients are asked for.
+    pub(super) tape: Tape,
+    /// Arrays that have a gradient.
+    pub(super) differentiable: BTreeSet<usize>,
     /// Names whose given shapes the source asked for.
     pub(super) shapes_used: BTreeSet<&'a str>,
 }
 
 impl<'a> PythonLowering<'a> {
-    pub(super) fn new(
-        source: &'a Source<'a>,
-        lines: &'a SourceLines<'a>,
-        functions: &Functions<'a>,
-        usages: &'a Usages<'a>,
-        comments: [&'a BTreeMap<u32, &'a str>; 2],
-        shapes: Option<&'a Shapes>,
-    ) -> Self {
-        let [probabilities, trips] = comments;
+    pub(super) fn new(reading: &'a Reading<'a>, shapes: Option<&'a Shapes>, ranks: BTreeMap<String, usize>) -> Self {
         Self {
-            source,
-            lines,
-            functions: functions.clone(),
+            source: reading.source,
+            lines: reading.lines,
+            functions: reading.functions.clone(),
+            classes: &reading.classes,
             imports: BTreeMap::new(),
-            probabilities,
-            trips,
-            builder: Builder::new(source.defines),
+            probabilities: &reading.probabilities,
+            trips: &reading.trips,
+            builder: Builder::new(reading.source.defines),
             out: Vec::new(),
             work: Work::default(),
             frames: Vec::new(),
             loops: Vec::new(),
             facts: Vec::new(),
             calls: Vec::new(),
+            objects: Vec::new(),
+            callables: Vec::new(),
+            building: 0,
+            ranks,
+            wanted: None,
             shapes,
             dry: Dry::default(),
             resolved: BTreeMap::new(),
             reads: BTreeSet::new(),
             nested: 0,
-            usages,
+            usages: reading.usages.clone(),
             depth: 0,
             steps: 0,
             items: 0,
+            tape: Tape::default(),
+            differentiable: BTreeSet::new(),
             shapes_used: BTreeSet::new(),
         }
     }
 
-    /// The place of a part of the tree.
+    /// The place of a part of the tree; in a function of the library, where it was called.
     pub(super) fn at(&self, part: &impl Ranged) -> At {
-        self.lines.at(part.start().to_usize())
+        let called = self.frames.last().and_then(|frame| frame.library);
+        called.unwrap_or_else(|| self.lines.at(part.start().to_usize()))
+    }
+
+    /// Whether a function of the library is being read.
+    pub(super) fn in_library(&self) -> bool {
+        self.frames.last().is_some_and(|frame| frame.library.is_some())
+    }
+
+    /// How much of chained operations is done in one pass here.
+    pub(super) fn fusion(&self) -> Fusion {
+        self.frames.last().and_then(|frame| frame.fusion).unwrap_or(self.source.fusion)
     }
 
     /// Whether shapes are still being found.
@@ -213,11 +261,12 @@ impl<'a> PythonLowering<'a> {
 
     /// What `name` stands for here.
     pub(super) fn lookup(&self, name: &str) -> Option<Value> {
-        let found = self.frames.last().and_then(|frame| frame.names.get(name));
+        let frame = self.frames.last()?;
+        let captured = || frame.captured.as_ref().and_then(|names| names.get(name));
         // Constants of the module are seen by its functions.
-        let found = found.or_else(|| self.frames.first().and_then(|frame| frame.names.get(name)));
-        match found {
-            Some(Value::Unknown(argument)) => self.resolved.get(argument).or(found).cloned(),
+        let global = || self.frames.first().filter(|_| frame.library.is_none()).and_then(|frame| frame.names.get(name));
+        match frame.names.get(name).or_else(captured).or_else(global) {
+            Some(found @ Value::Unknown(argument)) => self.resolved.get(argument).or(Some(found)).cloned(),
             found => found.cloned(),
         }
     }
@@ -239,9 +288,17 @@ impl<'a> PythonLowering<'a> {
                 "Look at one of the functions called",
             ));
         }
-        let name = function.map_or("", |function| function.name.as_str());
-        let usage = self.usages.get(name).cloned().unwrap_or_default();
-        self.frames.push(Frame { names: BTreeMap::new(), usage, loops: self.loops.len() });
+        let key = function.map_or(0, address);
+        let usage = match (self.usages.get(&key), function) {
+            (Some(usage), _) => usage.clone(),
+            (None, Some(function)) => {
+                let usage = Rc::new(usage_of(&function.body, &self.functions));
+                self.usages.insert(key, usage.clone());
+                usage
+            }
+            (None, None) => Rc::default(),
+        };
+        self.frames.push(Frame { usage, loops: self.loops.len(), ..Frame::default() });
         Ok(())
     }
 
@@ -467,6 +524,10 @@ impl<'a> PythonLowering<'a> {
             return Err(refuse(at, problem, "Give smaller parameters"));
         }
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: own, temporary });
+        // Arguments, and what objects are made of.
+        if element.is_float() && (!temporary || self.building > 0) {
+            self.differentiable.insert(array);
+        }
         Ok(View::whole(array, dims.to_vec()))
     }
 
@@ -557,6 +618,7 @@ impl<'a> PythonLowering<'a> {
     /// The code of a part of the tree.
     pub(super) fn text(&self, part: &Tree) -> &'a str {
         let range = part.range();
-        self.source.code.get(range.start().to_usize()..range.end().to_usize()).unwrap_or_default()
+        let code = if self.in_library() { super::library::CODE } else { self.source.code };
+        code.get(range.start().to_usize()..range.end().to_usize()).unwrap_or_default()
     }
 }

@@ -66,7 +66,9 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             Make::Random { shaped, integers } => {
-                let dims = self.dims(args, if shaped { 0 } else { usize::MAX }, &["size"])?;
+                let size = || args.values.iter().position(|(value, _)| matches!(value, Value::Tuple(_)));
+                let from = if shaped { 0 } else { size().unwrap_or(usize::MAX) };
+                let dims = self.dims(args, from, &["size", "shape"])?;
                 self.assume(at, "of random numbers only the stores are counted");
                 self.filled(name, if integers { Element::I64 } else { element }, &dims, at)
             }
@@ -122,6 +124,11 @@ impl<'a> PythonLowering<'a> {
         };
         let given = args.get(usize::MAX, &["dtype"]).and_then(named);
         given.or_else(|| args.values.iter().skip(1).find_map(|(value, _)| named(value)))
+    }
+
+    /// The type that a call asks for, or else that which is.
+    pub(super) fn kind_or(&self, own: Element, args: &Args<'a>) -> Element {
+        Self::dtype_argument(args).unwrap_or(own)
     }
 
     /// The type of what a call makes: as it asks, else as its module has it.

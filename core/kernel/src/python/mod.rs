@@ -1,53 +1,70 @@
-//! Python: plain loops and NumPy.
+//! Python: plain loops, NumPy, and the modules of PyTorch and JAX.
 //!
-//! The text is checked for depth (`scan`), parsed, and read twice: once to infer the shapes that nobody gave (`usage`,
-//! `dry`, `infer`), once to write the program. Reading is an evaluation in which names stand for integer expressions,
-//! registers or parts of arrays (`value`), with one state (`lower`): statements (`stmt`, `loops`, `branch`), functions
-//! of the source (`unfold`, `parameters`), expressions (`expr`, `condition`, `subscript`) make accesses and arithmetic;
-//! calls (`calls`, which looks into the `registry`; `args`, `statistics`, `products`, `convolution`, `making`,
-//! `moving`) and other operations on whole arrays (`array`) make loop nests of their own.
+//! The text is checked for depth (`scan`), parsed, and what to look at is chosen (`entry`). It is read twice: once to
+//! infer the shapes that nobody gave (`usage`, `dry`, `infer`), once to write the program. Reading is an evaluation in
+//! which names stand for integer expressions, registers, parts of arrays (`value`), objects (`object`) or functions
+//! (`callable`), with one state (`lower`): statements (`stmt`, `loops`, `counted`, `branch`), expressions (`expr`,
+//! `condition`, `subscript`) make accesses and arithmetic; calls (`calls`, which looks into the `registry`; `args`,
+//! `parameters`, `own`, `reductions`, `products`, `einsum`, `convolution`, `making`, `moving`, `picking`, `rows`, `gradient`) and
+//! other operations on whole arrays (`array`) make loop nests of their own. What is made of others is written in Python
+//! (`library`).
 
 mod args;
 mod array;
 mod branch;
+mod callable;
 mod calls;
 mod condition;
 mod convolution;
+mod counted;
 mod dry;
+mod einsum;
+mod entry;
 mod expr;
+mod gradient;
 mod infer;
+mod library;
 mod loops;
 mod lower;
 mod making;
 mod moving;
+mod object;
+mod own;
 mod parameters;
+mod picking;
 mod products;
+mod reductions;
 mod registry;
+mod rows;
 mod scan;
-mod statistics;
 mod stmt;
 mod subscript;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torch_tests;
 mod tree;
-mod unfold;
 mod usage;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
+use ruff_python_ast::Stmt;
 use ruff_text_size::Ranged;
 
-use self::lower::PythonLowering;
+use self::entry::entry;
+use self::lower::{PythonLowering, Reading};
+use self::object::Classes;
 use self::scan::{SourceLines, check_depth};
-use self::tree::{assigned, integer};
 use self::usage::{Functions, usages};
-use self::value::Value;
 use super::nest::{At, Kernel};
 use super::source::{Source, check_length, refuse};
 use accel_ground::error::Error;
+
+pub(crate) use self::registry::nearest_of as nearest;
+
+/// As many times shapes are inferred anew because an argument turns out to have more axes.
+const MAX_READINGS: usize = 12;
 
 /// Reads a kernel.
 pub fn read(source: &Source) -> Result<Kernel, Error> {
@@ -65,145 +82,71 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     if module.body.iter().all(idle) {
         return Err(refuse(At { line: 1, column: 1 }, "the source has no statements", "Give a function or a loop"));
     }
+    foreign(&module.body, &lines)?;
     let functions: Functions = (module.body.iter())
         .filter_map(|stmt| match stmt {
             Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),
             _ => None,
         })
         .collect();
-    let entry = entry(source, &functions, &lines)?;
+    let classes: Classes = (module.body.iter())
+        .filter_map(|stmt| match stmt {
+            Stmt::ClassDef(class) => Some((class.name.as_str(), class)),
+            _ => None,
+        })
+        .collect();
     let usages = usages(&module.body, &functions);
-    let comments = [&lines.comments("probability"), &lines.comments("trips")];
-    let dry = PythonLowering::new(source, &lines, &functions, &usages, comments, None);
-    let shapes = run(dry, &module, entry)?.learned();
-    let mut real =
-        run(PythonLowering::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
-    real.state_unused();
-    Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program })
-}
-
-/// The function to look at: the one asked for, or the only one that no other calls; none in a source without functions.
-fn entry<'a>(
-    source: &Source,
-    functions: &Functions<'a>,
-    lines: &SourceLines,
-) -> Result<Option<&'a StmtFunctionDef>, Error> {
-    let names = || functions.keys().copied().take(20).collect::<Vec<_>>().join(", ");
-    if let Some(name) = source.function {
-        let problem =
-            if functions.is_empty() { "the source has no functions".to_owned() } else { format!("it has {}", names()) };
-        let found = functions.get(name).copied();
-        return found
-            .map(Some)
-            .ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
-    }
-    let mut called = Called::default();
-    for function in functions.values() {
-        called.own = function.name.as_str();
-        called.visit_body(&function.body);
-    }
-    let free: Vec<_> = functions.iter().filter(|(name, _)| !called.names.contains(**name)).map(|(_, f)| *f).collect();
-    match (free.as_slice(), functions.len()) {
-        ([only], _) => Ok(Some(only)),
-        (_, 0) => Ok(None),
-        (several, _) => {
-            let second =
-                several.get(1).or(functions.values().next().as_ref().map(|f| *f)).map_or(0, |f| f.start().to_usize());
-            let which = if several.is_empty() {
-                "every function is called by another"
-            } else {
-                "no other function calls several of these"
-            };
-            Err(refuse(lines.at(second), format!("{which}: {}", names()), "Say which function to look at"))
+    let (probabilities, trips) = (lines.comments("probability"), lines.comments("trips"));
+    let reading = Reading { source, lines: &lines, functions, classes, usages, probabilities, trips };
+    let entry = entry(&reading, &module)?;
+    let mut ranks = BTreeMap::new();
+    let mut readings = 0;
+    let shapes = loop {
+        let mut dry = PythonLowering::new(&reading, None, ranks.clone());
+        match (dry.look(&module, entry), dry.wanted.take()) {
+            (Ok(()), _) => break dry.learned(),
+            (Err(_), Some((name, rank))) if ranks.get(&name) != Some(&rank) && readings < MAX_READINGS => {
+                ranks.insert(name, rank);
+                readings += 1;
+            }
+            (Err(error), _) => return Err(error),
         }
-    }
-}
-
-/// Names of functions that are called by others.
-#[derive(Default)]
-struct Called<'a> {
-    own: &'a str,
-    names: BTreeSet<&'a str>,
-}
-
-impl<'a> Visitor<'a> for Called<'a> {
-    fn visit_expr(&mut self, expr: &'a Expr) {
-        if let Expr::Call(call) = expr
-            && let Expr::Name(name) = &*call.func
-            && name.id.as_str() != self.own
-        {
-            self.names.insert(name.id.as_str());
-        }
-        walk_expr(self, expr);
-    }
-}
-
-/// Reads the module's constants, then the function, or the module itself if there is none.
-fn run<'a>(
-    mut lower: PythonLowering<'a>,
-    module: &'a ModModule,
-    entry: Option<&'a StmtFunctionDef>,
-) -> Result<PythonLowering<'a>, Error> {
-    lower.enter(None)?;
-    let Some(function) = entry else {
-        constants(&mut lower, &module.body, true)?;
-        lower.whole_body(&module.body)?;
-        return Ok(lower);
     };
-    constants(&mut lower, &module.body, false)?;
-    lower.accept(function)?;
-    lower.enter(Some(function))?;
-    if let Some(parameter) = function.parameters.vararg.as_ref().or(function.parameters.kwarg.as_ref()) {
-        return lower.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
-    }
-    for parameter in function.parameters.iter_non_variadic_params() {
-        let at = lower.at(parameter);
-        let (annotation, default) = (parameter.parameter.annotation.as_deref(), parameter.default.as_deref());
-        let value = lower.argument(parameter.name().as_str(), annotation, default, at)?;
-        lower.bind(parameter.name().as_str(), value);
-    }
-    lower.calls.push(function.name.as_str());
-    lower.whole_body(&function.body)?;
-    Ok(lower)
+    let mut real = PythonLowering::new(&reading, Some(&shapes), ranks);
+    real.look(&module, entry)?;
+    real.state_unused();
+    Ok(Kernel { function: entry.name(), program: real.builder.program })
 }
 
-/// Integers that the module names once are parameters with those values: `N = 1024`.
-fn constants<'a>(lower: &mut PythonLowering<'a>, body: &'a [Stmt], fragment: bool) -> Result<(), Error> {
-    let (mut once, mut often) = (BTreeSet::new(), BTreeSet::new());
+/// Refuses sources of other languages that look like Python, by what they import.
+fn foreign(body: &[Stmt], lines: &SourceLines<'_>) -> Result<(), Error> {
+    // What is imported, what that is, and what to give instead.
+    const LANGUAGES: [(&str, &str, &str); 6] = [
+        ("tvm", "a schedule for TVM", "Give the loops, or the operator in NumPy"),
+        ("numba.cuda", "a kernel of numba.cuda, whose grid the source does not give", "Write the grid as a loop"),
+        ("taichi", "a kernel of Taichi, whose grid the source does not give", "Write the grid as a loop"),
+        ("warp", "a kernel of Warp, whose grid the source does not give", "Write the grid as a loop"),
+        ("tensorflow", "a graph of TensorFlow", "Write it with NumPy, PyTorch or JAX"),
+        ("mlx", "a graph of MLX", "Write it with NumPy, PyTorch or JAX"),
+    ];
     for stmt in body {
-        let simple = matches!(stmt, Stmt::Assign(_) | Stmt::AnnAssign(_));
-        for name in assigned(std::slice::from_ref(stmt)) {
-            if !once.insert(name) || !simple {
-                often.insert(name);
+        let names: Vec<String> = match stmt {
+            Stmt::Import(import) => import.names.iter().map(|alias| alias.name.to_string()).collect(),
+            Stmt::ImportFrom(import) => {
+                let module = import.module.as_ref().map_or("", |module| module.as_str());
+                import.names.iter().map(|alias| format!("{module}.{}", alias.name)).collect()
             }
+            _ => continue,
+        };
+        let of = |name: &str| {
+            LANGUAGES
+                .iter()
+                .find(|(own, ..)| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        if let Some((_, what, cure)) = names.iter().find_map(|name| of(name)) {
+            let at = lines.at(stmt.start().to_usize());
+            return Err(refuse(at, format!("this is {what}"), *cure));
         }
-    }
-    lower.bind("__name__", Value::Text("__main__".to_owned()));
-    let mut left_out: Option<At> = None;
-    for stmt in body {
-        match stmt {
-            Stmt::Import(_) | Stmt::ImportFrom(_) => lower.import(stmt),
-            Stmt::Assign(assign) => {
-                if let ([Expr::Name(name)], Some(value)) = (assign.targets.as_slice(), integer(&assign.value))
-                    && !often.contains(name.id.as_str())
-                {
-                    let value = lower.builder.parameter_or(name.id.as_str(), value).into();
-                    lower.bind(name.id.as_str(), Value::Int(value));
-                } else if let ([Expr::Name(name)], Expr::NumberLiteral(_), false) =
-                    (assign.targets.as_slice(), &*assign.value, fragment)
-                {
-                    lower.bind(name.id.as_str(), Value::Scalar(true));
-                } else {
-                    left_out = left_out.or(Some(lower.at(stmt)));
-                }
-            }
-            Stmt::FunctionDef(_) | Stmt::Pass(_) => {}
-            Stmt::Expr(expr) if expr.value.is_string_literal_expr() => {}
-            other => left_out = left_out.or(Some(lower.at(other))),
-        }
-    }
-    if let (Some(at), false) = (left_out, fragment) {
-        lower.assume(at, "what stands outside functions is left out");
     }
     Ok(())
 }

@@ -81,7 +81,14 @@ impl<'a> PythonLowering<'a> {
             }
             Move::Broadcast => {
                 let view = self.operand(args, 0)?;
-                let dims = self.dims(args, 1, &["shape"])?;
+                let mut dims = self.dims(args, 1, &["shape"])?;
+                // In PyTorch, -1 is as it was.
+                let before = dims.len().saturating_sub(view.dims.len());
+                for (dim, own) in dims.iter_mut().skip(before).zip(&view.dims) {
+                    if *dim == Expr::Const(-1) {
+                        *dim = own.clone();
+                    }
+                }
                 let whole = self.broadcast(&[dims, view.dims.clone()], at)?;
                 Ok(Value::View(Self::spread(&view, &whole)))
             }
@@ -109,6 +116,15 @@ impl<'a> PythonLowering<'a> {
                 let view = self.operand(args, 0)?;
                 self.copied(&view, at)
             }
+            Move::Split
+            | Move::Windows
+            | Move::Resampled
+            | Move::Tiled
+            | Move::TakeRows
+            | Move::Pick
+            | Move::Put
+            | Move::Chosen
+            | Move::Ordered => self.picking(moved, args),
             Move::Join(join) => self.joined(join, args),
             Move::Roll => self.rolled(args),
             Move::Pad => self.padded(args),
@@ -124,15 +140,19 @@ impl<'a> PythonLowering<'a> {
             }
             Move::Cast(element) => {
                 let view = self.operand(args, 0)?;
-                let element = element.unwrap_or_else(|| self.kind(None, args));
-                self.cast(view, element, at)
-            }
-            Move::Flatten => {
-                let view = self.operand(args, 0)?;
                 let own = self.element(&view);
-                let value = self.cast(view, own, at)?;
-                let view = self.view(value, 2, at)?;
-                self.flat(&view, at)
+                let other = match args.get(1, &["other", "dtype"]) {
+                    Some(Value::View(other)) => Some(self.element(other)),
+                    Some(Value::Type(_) | Value::Text(_)) | None => None,
+                    Some(_) => Some(own),
+                };
+                let element = element.or(other).unwrap_or_else(|| self.kind_or(own, args));
+                // NumPy copies in any case, PyTorch where the type differs.
+                if element == own && args.name != "astype" {
+                    Ok(Value::View(view))
+                } else {
+                    self.cast(view, element, at)
+                }
             }
             Move::Ravel => {
                 let view = self.operand(args, 0)?;

@@ -1,18 +1,20 @@
-//! Products of matrices, and sums over letters.
+//! Products of matrices.
 
 use ruff_python_ast::Operator;
 
 use super::args::Args;
 use super::array::{shape, wider};
+use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::registry::Product;
 use super::value::{Value, View, axis};
-use crate::expr::Expr;
+use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
 use accel_ground::error::Error;
 
 /// What a library multiplies: how many products, rows, columns, and what is summed over.
+#[derive(Debug, Clone)]
 pub(super) struct Sizes {
     pub(super) batch: Expr,
     pub(super) m: Expr,
@@ -24,8 +26,12 @@ impl<'a> PythonLowering<'a> {
     /// Reads a product: `out` is where its result goes, if the call says so.
     pub(super) fn product(&mut self, product: Product, args: &Args<'a>, out: Option<View>) -> Result<Value, Error> {
         let (name, at) = (args.name, args.at);
-        let two = (args.get(0, &["input", "a"]).cloned(), args.get(1, &["weight", "other", "b", "v", "mat2"]).cloned());
-        let (Some(a), Some(b)) = two else {
+        if product == Product::EinSum {
+            return self.einsum(args);
+        }
+        let first = args.get(0, &["input", "a", "x", "x1", "lhs"]).cloned();
+        let second = args.get(1, &["weight", "other", "b", "v", "mat2", "y", "x2", "rhs"]).cloned();
+        let (Some(a), Some(b)) = (first, second) else {
             return Err(refuse(at, format!("`{name}` takes two arrays"), "Give both"));
         };
         match product {
@@ -59,6 +65,9 @@ impl<'a> PythonLowering<'a> {
                 self.biased(product, args.get(2, &["bias"]).cloned(), at)
             }
             Product::EinSum => self.einsum(args),
+            Product::DotGeneral => self.dot_general(args, a, b),
+            Product::Attention => self.flash_attention(args, a, b),
+            Product::Transposed(axes) => self.transposed_convolution(axes, a, b, args),
             Product::Convolve(default) => self.convolve(a, b, default, args),
             Product::Convolve2d => self.convolve2d(a, b, args),
             Product::Convolution(axes) => self.convolution(axes, a, b, args),
@@ -135,8 +144,55 @@ impl<'a> PythonLowering<'a> {
         let mut dims = batch_dims.clone();
         dims.extend((x > 1).then(|| m.clone()));
         dims.extend((y > 1).then(|| n.clone()));
-        let batch = self.tidy(&batch_dims.into_iter().fold(Expr::Const(1), Expr::times), at)?;
+        // One matrix for all of a batch: a product of more rows, as libraries do it.
+        let shared = y == 2 && x > 2;
+        let all = self.tidy(&batch_dims.into_iter().fold(Expr::Const(1), Expr::times), at)?;
+        let (batch, m) = if shared { (Expr::Const(1), self.tidy(&all.times(m), at)?) } else { (all, m) };
         self.library(name, Sizes { batch, m, n, k }, &[a, b], (dims, out), at)
+    }
+
+    /// Scores, softmax and a weighted sum, block by block without the scores in memory (FlashAttention): queries, keys
+    /// and values are read, and the result is stored.
+    fn flash_attention(&mut self, args: &Args<'a>, q: Value, k: Value) -> Result<Value, Error> {
+        let at = args.at;
+        let v = args.get(2, &[]).cloned().unwrap_or(Value::None);
+        let (q, k, v) = (self.view(q, 4, at)?, self.view(k, 4, at)?, self.view(v, 4, at)?);
+        let part = |view: &View, from_end: usize| {
+            view.dims.len().checked_sub(from_end).and_then(|at| view.dims.get(at)).cloned().unwrap_or(Expr::Const(1))
+        };
+        let lead = |view: &View| view.dims.get(..view.dims.len().saturating_sub(2)).unwrap_or_default().to_vec();
+        let (rows, depth, keys, width) = (part(&q, 2), part(&q, 1), part(&k, 2), part(&v, 1));
+        if !self.unify(&depth, &part(&k, 1)) || !self.unify(&keys, &part(&v, 2)) {
+            let texts = [&q, &k, &v].map(|view| self.shape_text(&view.dims));
+            let problem = format!("attention of shapes {}: they do not fit", texts.join(", "));
+            return Err(refuse(at, problem, "Give the arrays' shapes"));
+        }
+        let outer = self.broadcast(&[lead(&q), lead(&k), lead(&v)], at)?;
+        let mut dims = outer.clone();
+        dims.extend([rows.clone(), width.clone()]);
+        let causal = matches!(args.get(4, &[]), Some(Value::Bool(true)));
+        // Half the blocks of scores lie above the diagonal, and kernels leave them out.
+        let seen = if causal { keys.over(2, Rounding::Floor) } else { keys };
+        if causal {
+            self.assume(at, "the scores above the diagonal, half of them, are left out");
+        }
+        let batch = self.tidy(&outer.into_iter().fold(Expr::Const(1), Expr::times), at)?;
+        let scores = self.tidy(&batch.clone().times(rows.clone()).times(seen.clone()), at)?;
+        let k_size = self.tidy(&depth.plus(width), at)?;
+        let sizes = Sizes { batch, m: rows, n: k_size, k: self.tidy(&seen, at)? };
+        let mut operands = vec![q, k, v];
+        if let Some(mask) = args.get(3, &[]).filter(|mask| **mask != Value::None).cloned() {
+            operands.push(self.view(mask, 2, at)?);
+        }
+        let result = self.library("attention", sizes, &operands, (dims, None), at)?;
+        // The scores' softmax, in registers: scaled, a maximum, a difference, an exponential, a sum; the quotient is
+        // taken of the result.
+        let nodes = self.nest(&[scores], at, |_, _| {
+            let flops = Flops { add: 2, mul: 1, min_max: 1, special: 1, ..Flops::NONE };
+            vec![Node::Work(Work { flops, at, ..Work::default() })]
+        });
+        self.emit(nodes);
+        Ok(result)
     }
 
     /// A sum of products in one pass, whatever fusion says: a dot product has no array of products.
@@ -173,6 +229,12 @@ impl<'a> PythonLowering<'a> {
             body
         });
         self.emit(nodes);
+        self.record(|| {
+            let vector = x.of(a.dims.clone(), &[axis(outer.len())]);
+            let rows: Vec<Expr> = (0..outer.len()).map(axis).collect();
+            let result = Some(result.of(a.dims.clone(), &rows));
+            Taped::Pass { dims: a.dims.clone(), leaves: vec![a.clone(), vector], flops: Flops::MUL, result, at }
+        });
         Ok(Value::View(result))
     }
 
@@ -195,217 +257,16 @@ impl<'a> PythonLowering<'a> {
             sweep.extend(self.pass(operand, false, at));
         }
         sweep.extend(self.pass(&result, true, at));
+        self.record(|| Taped::Product {
+            name: name.to_owned(),
+            sizes: sizes.clone(),
+            operands: operands.to_vec(),
+            result: result.clone(),
+            at,
+        });
         let Sizes { batch, m, n, k } = sizes;
         self.emit(vec![Node::Library(Library { name: name.to_owned(), batch, m, n, k, element, sweep, at })]);
         Ok(Value::View(result))
-    }
-
-    // Sums over letters.
-
-    fn einsum(&mut self, args: &Args<'a>) -> Result<Value, Error> {
-        let at = args.at;
-        let cure = "Write it as `np.einsum(\"ij,jk->ik\", a, b)`";
-        let wrong = |problem: &str| Err(refuse(at, problem, cure));
-        let Some((Value::Text(text), _)) = args.values.first() else {
-            return wrong("the letters of this sum are not known");
-        };
-        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let (inputs, output) = match text.split_once("->") {
-            Some((inputs, output)) => (inputs, Some(output)),
-            None => (text.as_str(), None),
-        };
-        let inputs: Vec<Vec<char>> = inputs.split(',').map(|part| part.chars().collect()).collect();
-        if inputs
-            .iter()
-            .flatten()
-            .chain(&output.unwrap_or_default().chars().collect::<Vec<_>>())
-            .any(|c| !c.is_ascii_alphabetic())
-        {
-            return wrong("only letters can name axes here");
-        }
-        if inputs.len() + 1 != args.values.len() {
-            return wrong("there are not as many arrays as groups of letters");
-        }
-        let output: Vec<char> = match output {
-            Some(output) => output.chars().collect(),
-            None => {
-                let all: Vec<char> = inputs.iter().flatten().copied().collect();
-                let mut once: Vec<char> =
-                    all.iter().copied().filter(|c| all.iter().filter(|o| *o == c).count() == 1).collect();
-                once.sort_unstable();
-                once
-            }
-        };
-        let mut views = Vec::new();
-        for (letters, (value, own)) in inputs.iter().zip(args.values.iter().skip(1)) {
-            let view = self.view(value.clone(), letters.len(), *own)?;
-            if view.dims.len() != letters.len() {
-                return wrong(&format!("{} letters for an array of {} axes", letters.len(), view.dims.len()));
-            }
-            views.push(view);
-        }
-        let ordered = args.get(usize::MAX, &["optimize"]);
-        if views.len() > 2 && !matches!(ordered, None | Some(Value::Bool(false) | Value::None)) {
-            self.assume(at, "`optimize` is left out: all factors are multiplied for each element of the sum");
-        }
-        self.letters(&format!("einsum \"{text}\""), &inputs, views, &output, at)
-    }
-
-    /// Sums over the letters that the result has not.
-    fn letters(
-        &mut self,
-        name: &str,
-        inputs: &[Vec<char>],
-        views: Vec<View>,
-        output: &[char],
-        at: At,
-    ) -> Result<Value, Error> {
-        let mut extents: Vec<(char, Expr)> = Vec::new();
-        for (letter, dim) in inputs.iter().flatten().zip(views.iter().flat_map(|view| &view.dims)) {
-            match extents.iter().find(|(own, _)| own == letter).map(|(_, dim)| dim.clone()) {
-                None => extents.push((*letter, dim.clone())),
-                Some(before) => {
-                    if !self.unify(&before, dim) {
-                        let problem = format!(
-                            "{letter} is {} and {}",
-                            self.shape_text(&[before]),
-                            self.shape_text(std::slice::from_ref(dim))
-                        );
-                        return Err(refuse(at, problem, "A letter has one extent: give the arrays' shapes"));
-                    }
-                }
-            }
-        }
-        let extent = |letter: &char| extents.iter().find(|(own, _)| own == letter).map(|(_, dim)| dim.clone());
-        let Some(dims) = output.iter().map(extent).collect::<Option<Vec<Expr>>>() else {
-            return Err(refuse(
-                at,
-                "a letter of the result stands in no operand",
-                "Take its letters from the operands",
-            ));
-        };
-        let mut summed_over: Vec<char> =
-            extents.iter().map(|(letter, _)| *letter).filter(|c| !output.contains(c)).collect();
-        summed_over.dedup();
-        if let [a, b] = inputs
-            && let Some(sizes) = self.as_product(a, b, output, &extents)
-        {
-            return self.library(name, sizes, &views, (dims, None), at);
-        }
-        // Operands as views of all letters: repeated letters are diagonals.
-        let all: Vec<char> = output.iter().chain(&summed_over).copied().collect();
-        let inner: Vec<Expr> = summed_over.iter().filter_map(extent).collect();
-        let place = |letter: &char| all.iter().position(|own| own == letter).unwrap_or_default();
-        let whole: Vec<Expr> = all.iter().filter_map(extent).collect();
-        let views: Vec<View> = (inputs.iter().zip(&views))
-            .map(|(letters, view)| {
-                view.of(whole.clone(), &letters.iter().map(|letter| axis(place(letter))).collect::<Vec<_>>())
-            })
-            .collect();
-        let products = Flops { mul: views.len().saturating_sub(1) as u32, ..Flops::NONE };
-        let operands = views.into_iter().map(|view| (Value::View(view), at)).collect();
-        let product = self.lazy(operands, products, None, at)?;
-        if inner.is_empty() {
-            let view = self.view(product, 2, at)?;
-            return Ok(Value::View(view));
-        }
-        let axes = (output.len()..all.len()).collect();
-        let product = match product {
-            Value::Lazy(mut lazy) => {
-                lazy.operations = 0;
-                Value::Lazy(lazy)
-            }
-            other => other,
-        };
-        self.reduce(product, Flops::ADD, Some(axes), false, at)
-    }
-
-    /// Two operands whose letters are those of a batch, rows, columns and what is summed over.
-    fn as_product(&self, a: &[char], b: &[char], output: &[char], extents: &[(char, Expr)]) -> Option<Sizes> {
-        let distinct =
-            |letters: &[char]| letters.iter().enumerate().all(|(at, c)| !letters.iter().skip(at + 1).any(|o| o == c));
-        if !distinct(a) || !distinct(b) || !distinct(output) {
-            return None;
-        }
-        let (mut sizes, mut rows, mut columns, mut sums) =
-            (Sizes { batch: 1.into(), m: 1.into(), n: 1.into(), k: 1.into() }, 0, 0, 0);
-        for (letter, dim) in extents {
-            let part = match (a.contains(letter), b.contains(letter), output.contains(letter)) {
-                (true, true, true) => &mut sizes.batch,
-                (true, false, true) => {
-                    rows += 1;
-                    &mut sizes.m
-                }
-                (false, true, true) => {
-                    columns += 1;
-                    &mut sizes.n
-                }
-                (true, true, false) => {
-                    sums += 1;
-                    &mut sizes.k
-                }
-                _ => return None,
-            };
-            *part = part.clone().times(dim.clone());
-        }
-        (rows > 0 && columns > 0 && sums > 0).then_some(sizes)
-    }
-
-    /// Sums over neighbouring axes of both.
-    fn contracted(
-        &mut self,
-        name: &str,
-        (a, over_a): (View, std::ops::Range<usize>),
-        (b, over_b): (View, std::ops::Range<usize>),
-        at: At,
-    ) -> Result<Value, Error> {
-        let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
-        if a.dims.len() + b.dims.len() > 26 {
-            return Err(refuse(at, "more than 26 axes", "Use fewer axes"));
-        }
-        let first: Vec<char> = (0..a.dims.len()).map(letter).collect();
-        let second: Vec<char> = (0..b.dims.len())
-            .map(|own| {
-                if over_b.contains(&own) {
-                    letter(over_a.start + own - over_b.start)
-                } else {
-                    letter(a.dims.len() + own)
-                }
-            })
-            .collect();
-        let shared: Vec<char> = over_a.map(letter).collect();
-        let output: Vec<char> = first.iter().chain(&second).copied().filter(|c| !shared.contains(c)).collect();
-        self.letters(name, &[first, second], vec![a, b], &output, at)
-    }
-
-    fn tensordot(&mut self, args: &Args<'a>, a: Value, b: Value) -> Result<Value, Error> {
-        let at = args.at;
-        let (a, b) = (self.view(a, 2, at)?, self.view(b, 2, at)?);
-        let (x, y) = (a.dims.len(), b.dims.len());
-        let (over_a, over_b) = match args.get(2, &["axes", "dims"]).cloned() {
-            None => (x.saturating_sub(2)..x, 0..2),
-            Some(Value::Int(Expr::Const(count))) => {
-                let count = usize::try_from(count).unwrap_or(usize::MAX).min(x);
-                (x - count..x, 0..count)
-            }
-            Some(Value::Tuple(parts)) => {
-                let one = |value: &Value| match value {
-                    Value::Tuple(parts) if parts.len() == 1 => parts.first().cloned(),
-                    Value::Int(_) => Some(value.clone()),
-                    _ => None,
-                };
-                let (Some(first), Some(second)) = (parts.first().and_then(one), parts.get(1).and_then(one)) else {
-                    return Err(refuse(at, "these axes are not read", "Give a number of axes, or use `np.einsum`"));
-                };
-                let (first, second) = (self.axis(&first, x, at)?, self.axis(&second, y, at)?);
-                (first..first + 1, second..second + 1)
-            }
-            Some(_) => return Err(refuse(at, "these axes are not read", "Give a number of axes, or use `np.einsum`")),
-        };
-        if over_b.end > y || over_a.len() != over_b.len() {
-            return Err(refuse(at, "more axes are summed over than there are", "Give fewer"));
-        }
-        self.contracted("tensordot", (a, over_a), (b, over_b), at)
     }
 }
 

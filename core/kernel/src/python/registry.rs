@@ -3,6 +3,9 @@
 //! Functions that work element by element are rows of [`functions`], which C shares; the others are rows here. Reading
 //! a call, inferring shapes from calls, and the suggestions of errors look here and nowhere else.
 
+use ruff_python_ast::{StmtClassDef, StmtFunctionDef};
+
+use super::library::{self, Entry};
 use crate::functions::{self, Function};
 use crate::nest::{Element, Flops};
 
@@ -26,8 +29,14 @@ pub(super) enum Read {
     Reduction(Flops),
     /// A running reduction at that cost for each element.
     Running(Flops),
-    /// Several passes.
-    Statistic(Statistic),
+    /// A sum, and a quotient for each result.
+    Mean,
+    /// A function of the library, which says what it is made of.
+    Library(&'static StmtFunctionDef),
+    /// A module of the library.
+    Class(&'static StmtClassDef),
+    /// What Python itself has, or JAX makes of functions.
+    Own(Own),
     /// Sums of products: in a library, or in loops.
     Product(Product),
     /// A new array.
@@ -44,27 +53,6 @@ pub(super) enum Read {
     Rank,
     /// Nothing is done: it is left out.
     LeftOut,
-}
-
-/// Functions that are several passes: those that their formulas have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Statistic {
-    /// A sum, and a quotient for each result.
-    Mean,
-    /// A mean, a difference, a square, a mean.
-    Variance,
-    /// The square root of the variance.
-    Deviation,
-    /// A square, a sum, a square root.
-    Norm,
-    /// A maximum, a difference, an exponential, a sum, a logarithm, a sum.
-    LogSumExp,
-    /// A maximum, a difference, an exponential, a sum, a quotient.
-    Softmax,
-    /// A maximum, a difference, an exponential, a sum, a logarithm, a difference.
-    LogSoftmax,
-    /// A mean, a difference, a square, a mean, a square root of the variance plus epsilon, a quotient; weight and bias.
-    LayerNorm,
 }
 
 /// Products of matrices, sums over letters, convolutions: `2 m n k` FLOPs, as [`crate::nest::Library`] says.
@@ -90,6 +78,49 @@ pub(super) enum Product {
     Convolve2d,
     /// A convolution of images with channels, along so many axes.
     Convolution(usize),
+    /// The gradient of one: images grow.
+    Transposed(usize),
+    /// A product along axes that `dimension_numbers` names, as JAX has it.
+    DotGeneral,
+    /// Scores, softmax and a weighted sum in one pass.
+    Attention,
+}
+
+/// Python's own functions, those that take functions, and what the library is written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// `hasattr`
+    HasAttr,
+    /// `getattr`
+    GetAttr,
+    /// `setattr`
+    SetAttr,
+    /// `isinstance`
+    IsInstance,
+    /// `tuple`, `list`, `nn.ModuleList`: a list of values.
+    List,
+    /// `dict`, `nn.ModuleDict`: values by name.
+    Dict,
+    /// Its argument, as it is.
+    Same,
+    /// `functools.partial`
+    Partial,
+    /// `jax.vmap`
+    Map,
+    /// `jax.lax.scan`
+    Scan,
+    /// The last axis where none is given.
+    Last,
+    /// As many of the last axes as a shape has.
+    LastAxes,
+    /// A row as long as an axis of an array.
+    SameExtent,
+    /// Indices with as many axes as an array.
+    SameRank,
+    /// Whether operations are done in one pass.
+    Fuses,
+    /// The layers of `nn.Sequential`, by number or name.
+    Layers,
 }
 
 /// What a convolution keeps.
@@ -144,8 +175,6 @@ pub(super) enum Move {
     Copy,
     /// A copy as another type: that which the call asks for, where the function has none.
     Cast(Option<Element>),
-    /// A copy in one row.
-    Flatten,
     /// A copy into another array.
     CopyTo,
     /// A store of a number in each element.
@@ -183,6 +212,24 @@ pub(super) enum Move {
     Diagonal,
     /// The sum of the diagonal: an addition for each of its elements.
     Trace,
+    /// Parts along an axis.
+    Split,
+    /// Windows of images.
+    Windows,
+    /// Images of another size: the nearest elements.
+    Resampled,
+    /// Repeated along axes.
+    Tiled,
+    /// Rows that indices choose, copied.
+    TakeRows,
+    /// An element along an axis for each index.
+    Pick,
+    /// The same, stored to.
+    Put,
+    /// The largest along an axis, and where they are.
+    Chosen,
+    /// Along an axis in order.
+    Ordered,
 }
 
 /// How arrays are joined.
@@ -227,14 +274,7 @@ const ROWS: &[Row] = &[
     row(&["sum", "nansum"], Read::Reduction(Flops::ADD), "np.{}(x, axis=0)"),
     row(&["prod"], Read::Reduction(Flops::MUL), "np.{}(x, axis=0)"),
     row(&["argmax", "argmin", "any", "all"], Read::Reduction(Flops::NONE), "np.{}(x, axis=0)"),
-    row(&["mean", "average"], Read::Statistic(Statistic::Mean), "np.{}(x, axis=0)"),
-    row(&["var"], Read::Statistic(Statistic::Variance), "np.{}(x, axis=0)"),
-    row(&["std"], Read::Statistic(Statistic::Deviation), "np.{}(x, axis=0)"),
-    row(&["norm"], Read::Statistic(Statistic::Norm), "np.linalg.{}(x)"),
-    row(&["logsumexp"], Read::Statistic(Statistic::LogSumExp), "scipy.special.{}(x, axis=0)"),
-    row(&["softmax"], Read::Statistic(Statistic::Softmax), "F.{}(x, dim=1)"),
-    row(&["log_softmax"], Read::Statistic(Statistic::LogSoftmax), "F.{}(x, dim=1)"),
-    row(&["layer_norm"], Read::Statistic(Statistic::LayerNorm), "F.{}(x, (4,))"),
+    row(&["mean", "average", "nanmean"], Read::Mean, "np.{}(x, axis=0)"),
     row(&["cumsum"], Read::Running(Flops::ADD), "np.{}(x, axis=0)"),
     row(&["cumprod"], Read::Running(Flops::MUL), "np.{}(x, axis=0)"),
     // Products.
@@ -252,6 +292,11 @@ const ROWS: &[Row] = &[
     row(&["convolve2d", "correlate2d"], Read::Product(Product::Convolve2d), "signal.{}(x, y)"),
     row(&["conv1d"], Read::Product(Product::Convolution(1)), "F.{}(x[None], y[None])"),
     row(&["conv2d"], Read::Product(Product::Convolution(2)), "F.{}(x[None, None], y[None, None])"),
+    row(&["conv3d"], Read::Product(Product::Convolution(3)), "F.{}(x[None, None, None], y[None, None, None])"),
+    row(&["conv_transpose1d"], Read::Product(Product::Transposed(1)), "F.{}(x[None], y[:, None])"),
+    row(&["conv_transpose2d"], Read::Product(Product::Transposed(2)), "F.{}(x[None, None], y[None, None])"),
+    row(&["dot_general"], Read::Product(Product::DotGeneral), "lax.{}(x, y, (((1,), (0,)), ((), ())))"),
+    row(&["_flash_attention"], Read::Product(Product::Attention), "{}(x[None, None], x[None, None], y[None, None], None, False)"),
     // New arrays.
     row(&["zeros", "ones"], Read::Make(Make::Filled), "np.{}((3, 4))"),
     row(&["empty"], Read::Make(Make::Empty), "np.{}((3, 4))"),
@@ -270,10 +315,11 @@ const ROWS: &[Row] = &[
     row(&["contiguous", "detach"], Read::Make(Make::Array { copies: false }), "x.{}()"),
     // Copies.
     row(&["copy", "clone"], Read::Move(Move::Copy), "x.{}()"),
-    row(&["astype", "to"], Read::Move(Move::Cast(None)), "x.{}(np.float64)"),
+    row(&["astype", "to", "type"], Read::Move(Move::Cast(None)), "x.{}(np.float64)"),
+    row(&["type_as"], Read::Move(Move::Cast(None)), "x.{}(y)"),
+    row(&["bfloat16"], Read::Move(Move::Cast(Some(Element::Bf16))), "x.{}()"),
     row(&["half"], Read::Move(Move::Cast(Some(Element::F16))), "x.{}()"),
     row(&["double"], Read::Move(Move::Cast(Some(Element::F64))), "x.{}()"),
-    row(&["flatten"], Read::Move(Move::Flatten), "x.{}()"),
     row(&["copyto"], Read::Move(Move::CopyTo), "np.{}(x, y)"),
     row(&["fill", "fill_"], Read::Move(Move::Fill), "x.{}(0.0)"),
     row(&["zero_"], Read::Move(Move::Fill), "x.{}()"),
@@ -299,31 +345,119 @@ const ROWS: &[Row] = &[
     row(&["flip"], Read::Move(Move::Flip), "np.{}(x, 0)"),
     row(&["diag", "diagonal"], Read::Move(Move::Diagonal), "np.{}(x)"),
     row(&["trace"], Read::Move(Move::Trace), "np.{}(x)"),
+    row(&["split", "hsplit", "vsplit"], Read::Move(Move::Split), "torch.{}(x, 2)"),
+    row(&["_windows"], Read::Move(Move::Windows), "{}(x, (2, 2), (1, 1), (0, 0), (1, 1), False)"),
+    row(&["_resampled"], Read::Move(Move::Resampled), "{}(x, (8, 8))"),
+    row(&["_tiled"], Read::Move(Move::Tiled), "{}(x, (2, 1))"),
+    row(&["_take_rows"], Read::Move(Move::TakeRows), "{}(x, x > y)"),
+    row(&["_picked_along"], Read::Move(Move::Pick), "{}(x, 1, x > y)"),
+    row(&["_put_along"], Read::Move(Move::Put), "{}(x, 1, x > y, y, True)"),
+    row(&["_chosen"], Read::Move(Move::Chosen), "{}(x, 2, -1)"),
+    row(&["_ordered"], Read::Move(Move::Ordered), "{}(x, -1)"),
     // Numbers.
     row(&["len"], Read::Length, "{}(x)"),
     row(&["numel", "size"], Read::Size, "x.{}()"),
     row(&["dim", "ndim"], Read::Rank, "x.{}()"),
-    row(&["float", "int", "bool"], Read::Number, "{}(x[0, 0])"),
+    row(&["float", "int", "bool", "long"], Read::Number, "{}(x[0, 0])"),
     row(&["item", "tolist"], Read::Number, "x[0, 0].{}()"),
     row(&["float64", "float32", "int64", "int32"], Read::Number, "np.{}(x[0, 0])"),
-    row(&["print"], Read::LeftOut, "{}(x)"),
+    row(&["print", "_assert", "set_printoptions", "manual_seed", "synchronize", "block_until_ready"], Read::LeftOut, "{}(x)"),
+    // Python's own.
+    row(&["hasattr"], Read::Own(Own::HasAttr), "{}(F, 'relu')"),
+    row(&["getattr"], Read::Own(Own::GetAttr), "{}(F, 'relu', None)"),
+    row(&["setattr"], Read::Own(Own::SetAttr), "{}(nn.ReLU(), 'p', 1)"),
+    row(&["isinstance"], Read::Own(Own::IsInstance), "{}(x, tuple)"),
+    row(&["tuple", "list", "ModuleList", "ParameterList"], Read::Own(Own::List), "{}([x, y])"),
+    row(&["dict", "ModuleDict", "OrderedDict"], Read::Own(Own::Dict), "{}()"),
+    row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "cuda", "cpu", "requires_grad_", "jit", "compile", "remat", "script"], Read::Own(Own::Same), "{}(x)"),
+    row(&["partial"], Read::Own(Own::Partial), "{}(np.exp)"),
+    // What JAX makes of functions.
+    row(&["vmap", "pmap"], Read::Own(Own::Map), "jax.{}(np.exp)"),
+    row(&["scan"], Read::Own(Own::Scan), "lax.{}(lambda c, r: (c + r, c), x[0], x)"),
+    // What the library is written with.
+    row(&["_last"], Read::Own(Own::Last), "{}(None)"),
+    row(&["_last_axes"], Read::Own(Own::LastAxes), "{}(x, (4,))"),
+    row(&["_same_extent"], Read::Own(Own::SameExtent), "{}(x[0], x, 1)"),
+    row(&["_same_rank"], Read::Own(Own::SameRank), "{}(x, y)"),
+    row(&["_fuses"], Read::Own(Own::Fuses), "{}()"),
+    row(&["_named_modules_of"], Read::Own(Own::Layers), "{}(nn.ReLU(), ())"),
 ];
 
 /// What reads the function of that name, whatever module it is of.
 pub(super) fn find(name: &str) -> Option<Read> {
     let own = ROWS.iter().find(|row| row.names.contains(&name)).map(|row| row.read);
-    own.or_else(|| functions::of_python(name).map(Read::Elementwise))
+    own.or_else(|| functions::of_python(name).map(Read::Elementwise)).or_else(|| {
+        match library::entries().get(name)? {
+            Entry::Function(function) => Some(Read::Library(function)),
+            Entry::Class(class) => Some(Read::Class(class)),
+        }
+    })
+}
+
+/// A name of the registry as it stands there.
+pub(super) fn find_name(name: &str) -> Option<&'static str> {
+    names().find(|own| *own == name)
+}
+
+/// Whether two names of parameters mean the same: NumPy's and PyTorch's.
+pub(super) fn same_parameter(a: &str, b: &str) -> bool {
+    const NAMES: [&[&str]; 9] = [
+        &["axis", "dim", "axes", "dims"],
+        &["keepdims", "keepdim"],
+        &["x", "input", "a", "self", "tensor", "arr", "ary"],
+        &["y", "other", "b", "target"],
+        &["mean", "running_mean"],
+        &["src", "source", "value", "values"],
+        &["indices", "index"],
+        &["ord", "p"],
+        &["sizes", "reps", "repeats"],
+    ];
+    NAMES.iter().any(|names| names.contains(&a) && names.contains(&b))
+}
+
+/// Whether a parameter says nothing that has a cost: where an array lies, whether it has a gradient.
+pub(super) fn changes_no_cost(name: &str) -> bool {
+    const NAMES: [&str; 16] = [
+        "out",
+        "device",
+        "requires_grad",
+        "inplace",
+        "generator",
+        "memory_format",
+        "non_blocking",
+        "name",
+        "precision",
+        "preferred_element_type",
+        "dtype",
+        "approximate",
+        "eps",
+        "layout",
+        "pin_memory",
+        "mode",
+    ];
+    NAMES.contains(&name)
 }
 
 /// The names of all functions that are read.
 fn names() -> impl Iterator<Item = &'static str> {
     let shared = functions::FUNCTIONS.iter().map(|function| function.python);
-    ROWS.iter().map(|row| row.names).chain(shared).flatten().copied()
+    ROWS.iter()
+        .map(|row| row.names)
+        .chain(shared)
+        .flatten()
+        .copied()
+        .chain(library::entries().keys().copied())
+        .filter(|name| !name.starts_with('_'))
 }
 
 /// The names nearest to one that is not read, at most five.
 pub(super) fn nearest(name: &str) -> Vec<&'static str> {
-    let mut near: Vec<(usize, &str)> = names().map(|other| (distance(name, other), other)).collect();
+    nearest_of(name, names())
+}
+
+/// The nearest of some names, at most five.
+pub(crate) fn nearest_of<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut near: Vec<(usize, &str)> = names.map(|other| (distance(name, other), other)).collect();
     near.sort_unstable();
     near.into_iter().take(5).map(|(_, name)| name).collect()
 }
@@ -366,6 +500,7 @@ mod tests {
             element: Element::F32,
             probability: 0.5,
             fusion: Fusion::None,
+            backward: false,
         };
         read(&source).map(|_| ()).map_err(|error| error.to_string())
     }
@@ -377,13 +512,26 @@ mod tests {
             let example = ["np.{}(x)", "np.{}(x, y)", "np.{}(x, y, 1.0)"][function.operands - 1];
             (function.python, example)
         });
+        let mut wrong = Vec::new();
         for (names, example) in own.chain(shared) {
-            for name in names {
+            for name in names.iter().filter(|name| !name.starts_with('_')) {
                 let call = example.replace("{}", name);
                 assert!(example.contains("{}") && find(name).is_some(), "{name}");
-                called(&call).unwrap_or_else(|error| panic!("{call}: {error}"));
+                wrong.extend(called(&call).err().map(|error| format!("{call}: {error}")));
             }
         }
+        for (name, entry) in library::entries().iter().filter(|(name, _)| !name.starts_with('_')) {
+            let (body, call) = match entry {
+                Entry::Function(function) => (&function.body, ""),
+                Entry::Class(class) => (&class.body, "made = "),
+            };
+            let text = body.first().and_then(|stmt| stmt.as_expr_stmt()?.value.as_string_literal_expr());
+            let Some(text) = text else { continue };
+            let call = format!("{call}{}", text.value.to_str().replace("{}", name));
+            let call = call.trim_start_matches("made = ");
+            wrong.extend(called(call).err().map(|error| format!("{call}: {error}")));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]
@@ -393,7 +541,7 @@ mod tests {
 
     #[test]
     fn what_errors_suggest_is_read() {
-        for name in ["repeat", "tile", "sofmax", "argsort", "fft", "x", "relu6", "matmull"] {
+        for name in ["repeats", "tiles", "sofmax", "argsor", "fft", "x", "relu7", "matmull"] {
             let error = called(&format!("np.{name}(x)")).unwrap_err();
             let (_, suggested) = error.split_once("nearest to it are ").unwrap();
             let suggested: Vec<&str> = suggested.split_once(';').unwrap().0.split(", ").collect();

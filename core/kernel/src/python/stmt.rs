@@ -1,9 +1,9 @@
 //! Statements: blocks and assignments.
 
-use ruff_python_ast::{Expr as Tree, Operator, Stmt};
+use ruff_python_ast::{Expr as Tree, ExprSubscript, Operator, Stmt, StmtReturn, StmtWith};
 
 use super::lower::PythonLowering;
-use super::tree::integer;
+use super::tree::{call_name, integer, last_name};
 use super::value::{Lazy, Value, View};
 use crate::expr::Expr;
 use crate::nest::At;
@@ -22,9 +22,13 @@ pub(super) enum Flow {
 impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
-        self.block(body)?;
+        let (_, value) = self.block(body)?;
         self.materialise_all()?;
         self.flush();
+        if self.source.backward {
+            self.backward(&value)?;
+            self.flush();
+        }
         self.builder.program.body = std::mem::take(&mut self.out);
         Ok(())
     }
@@ -37,34 +41,44 @@ impl<'a> PythonLowering<'a> {
             self.flush();
             self.work.at = at;
             self.reads.clear();
-            if let Stmt::If(branch) = stmt {
-                let rest = body.get(number + 1..).unwrap_or_default();
-                match self.deeper(at, 3, |own| own.branch(branch, rest))? {
-                    (Flow::Next, _) => {}
-                    returned => return Ok(returned),
+            let rest = body.get(number + 1..).unwrap_or_default();
+            // Each kind by itself: the stack is small, and blocks nest.
+            let done = match stmt {
+                Stmt::If(branch) => self.deeper(at, 3, |own| own.branch(branch, rest))?,
+                Stmt::With(with) => {
+                    self.context(with)?;
+                    self.deeper(at, 3, |own| own.block(&with.body))?
                 }
-            } else if let Stmt::Return(result) = stmt {
-                if self.frames.last().is_some_and(|frame| frame.loops < self.loops.len()) {
-                    return self.refuse(
-                        stmt,
-                        "`return` in a loop: how many iterations run depends on data",
-                        "Let the loop run to its end",
-                    );
+                // Starting weights and printing make no part of an object.
+                stmt if self.building > 0 && !self.in_library() && !Self::builds(stmt) => continue,
+                Stmt::Return(result) => self.returned(result)?,
+                stmt => {
+                    self.stmt(stmt)?;
+                    self.flush();
+                    continue;
                 }
-                let value = match &result.value {
-                    Some(value) => self.eval(value)?,
-                    None => Value::None,
-                };
-                // What is returned to a function that is read too may be done there.
-                let value = if self.calls.len() > 1 { value } else { self.materialised(value, "result")? };
-                self.flush();
-                return Ok((Flow::Returned, value));
-            } else {
-                self.stmt(stmt)?;
-            }
+            };
             self.flush();
+            if done.0 == Flow::Returned {
+                return Ok(done);
+            }
         }
         Ok((Flow::Next, Value::None))
+    }
+
+    /// `return`
+    fn returned(&mut self, result: &'a StmtReturn) -> Result<(Flow, Value), Error> {
+        if self.frames.last().is_some_and(|frame| frame.loops < self.loops.len()) {
+            let problem = "`return` in a loop: how many iterations run depends on data";
+            return self.refuse(result, problem, "Let the loop run to its end");
+        }
+        let value = match &result.value {
+            Some(value) => self.eval(value)?,
+            None => Value::None,
+        };
+        // What is returned to a function that is read too may be done there.
+        let value = if self.calls.len() > 1 { value } else { self.materialised(value, "result")? };
+        Ok((Flow::Returned, value))
     }
 
     /// Array operations still to be done, done; a tuple's too.
@@ -102,7 +116,7 @@ impl<'a> PythonLowering<'a> {
 
     /// Does what assignments before have left to do.
     pub(super) fn materialise_all(&mut self) -> Result<(), Error> {
-        if self.source.fusion != Fusion::Function {
+        if self.fusion() != Fusion::Function {
             return Ok(());
         }
         let names: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
@@ -134,9 +148,11 @@ impl<'a> PythonLowering<'a> {
             Stmt::While(w) => self.while_loop(w),
             Stmt::Expr(expr) => self.expression(&expr.value),
             Stmt::FunctionDef(function) => {
-                self.functions.insert(function.name.as_str(), function);
+                let value = self.defined(function)?;
+                self.bind(function.name.as_str(), value);
                 Ok(())
             }
+            Stmt::ClassDef(class) if self.frames.len() == 1 && self.classes.contains_key(class.name.as_str()) => Ok(()),
             Stmt::Import(_) | Stmt::ImportFrom(_) => {
                 self.import(stmt);
                 Ok(())
@@ -151,7 +167,6 @@ impl<'a> PythonLowering<'a> {
                 self.refuse(stmt, "`break` and `continue`: how many iterations run depends on data", cure)
             }
             Stmt::ClassDef(_) => self.refuse(stmt, "classes are not read", "Write the method as a function"),
-            Stmt::With(_) => self.refuse(stmt, "`with` is not read", "Give only what stands inside"),
             Stmt::Try(_) => self.refuse(stmt, "`try` is not read", "Give only what stands inside"),
             Stmt::Match(_) => self.refuse(stmt, "`match` is not read", "Write it with `if`"),
             other => {
@@ -207,6 +222,20 @@ impl<'a> PythonLowering<'a> {
                 let values = self.unpack(value, parts.len(), target)?;
                 parts.iter().zip(values).try_for_each(|(part, value)| self.assign_to(part, value, at))
             }
+            Tree::Attribute(attribute) => match self.eval(&attribute.value)? {
+                Value::Object(object) => self.set_field(object, attribute.attr.as_str(), value),
+                // `x.requires_grad = True`
+                other if other.is_array() || matches!(other, Value::Unknown(_) | Value::Function(_)) => Ok(()),
+                other => {
+                    let problem = format!("a field of {}", other.description());
+                    self.refuse(target, problem, "Assign to fields of objects")
+                }
+            },
+            Tree::Subscript(subscript)
+                if matches!(self.peek(&subscript.value), Some(Value::Object(_) | Value::Tuple(_))) =>
+            {
+                self.set_item(subscript, value, at)
+            }
             Tree::Subscript(_) => {
                 let value = self.known(value, 1, at)?;
                 if let Value::Lazy(_) | Value::View(_) = value {
@@ -220,9 +249,76 @@ impl<'a> PythonLowering<'a> {
         }
     }
 
+    /// `dictionary["name"] = value`, `list[0] = value`
+    fn set_item(&mut self, subscript: &'a ExprSubscript, value: Value, at: At) -> Result<(), Error> {
+        let key = self.eval(&subscript.slice)?;
+        match (self.peek(&subscript.value), key) {
+            (Some(Value::Object(object)), Value::Text(name)) => self.set_field(object, &name, value),
+            (Some(Value::Tuple(mut parts)), Value::Int(index)) => {
+                let value = self.materialised(value, "item")?;
+                let index = self.number(&index).map(|index| if index < 0 { index + parts.len() as i64 } else { index });
+                match index.and_then(|index| parts.get_mut(usize::try_from(index).ok()?)) {
+                    Some(part) => *part = value,
+                    None => {
+                        return self.refuse(subscript, format!("there are {} of these", parts.len()), "Count from 0");
+                    }
+                }
+                self.assign_to(&subscript.value, Value::Tuple(parts), at)
+            }
+            _ => self.refuse(subscript, "this cannot be assigned to", "Assign to a name or to elements of an array"),
+        }
+    }
+
+    /// `with torch.no_grad():` changes nothing that is counted.
+    fn context(&mut self, with: &'a StmtWith) -> Result<(), Error> {
+        const KNOWN: [&str; 11] = [
+            "no_grad",
+            "inference_mode",
+            "autocast",
+            "enable_grad",
+            "set_grad_enabled",
+            "record_function",
+            "sdpa_kernel",
+            "sdp_kernel",
+            "device",
+            "named_scope",
+            "errstate",
+        ];
+        for item in &with.items {
+            let name = match &item.context_expr {
+                Tree::Call(call) => call_name(call),
+                other => last_name(other),
+            };
+            match name {
+                Some(name) if KNOWN.contains(&name) => {
+                    let at = self.at(with);
+                    self.assume(at, format!("`with {name}` changes no counts"));
+                }
+                _ => return self.refuse(with, "`with` is not read", "Give only what stands inside"),
+            }
+        }
+        Ok(())
+    }
+
     fn unpack(&mut self, value: Value, parts: usize, target: &'a Tree) -> Result<Vec<Value>, Error> {
         let at = self.at(target);
+        if let (1, Some(values)) = (parts, self.items_of(&value))
+            && values.len() == 1
+        {
+            return Ok(values);
+        }
         let values = match self.known(value, 1, at)? {
+            Value::Tuple(values) if values.len() != parts => {
+                let dims: Option<Vec<Expr>> = (values.iter())
+                    .map(|value| match value {
+                        Value::Int(expr) => Some(expr.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                self.want_rank(&dims.unwrap_or_default(), parts);
+                let problem = format!("{} values for {parts} names", values.len());
+                return self.refuse(target, problem, "There must be as many on both sides");
+            }
             Value::Tuple(values) => values,
             Value::View(view) if !view.dims.is_empty() => {
                 (0..parts as i64).map(|row| self.row(&view, &Expr::Const(row), at)).collect::<Result<_, _>>()?
@@ -248,7 +344,7 @@ impl<'a> PythonLowering<'a> {
                 // Left for the next statement where it is the only one to use it.
                 let reads =
                     self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
-                if self.source.fusion == Fusion::Function && reads == 1 && self.loops.is_empty() {
+                if self.fusion() == Fusion::Function && reads == 1 && self.loops.is_empty() {
                     Value::Lazy(lazy)
                 } else {
                     Value::View(self.named(*lazy, name)?)
@@ -260,7 +356,7 @@ impl<'a> PythonLowering<'a> {
             }
             other => other,
         };
-        if value.is_number() {
+        if value.is_number() && !self.in_library() {
             self.work.scalars.writes += 1;
             self.work.carried |= self.reads.contains(name) && !self.loops.is_empty();
         }
@@ -274,6 +370,10 @@ impl<'a> PythonLowering<'a> {
         let old = match target {
             Tree::Name(_) => self.eval(target)?,
             Tree::Subscript(_) => Value::View(self.target(target)?),
+            Tree::Attribute(_) => {
+                let old = self.eval(target)?;
+                self.known(old, 1, at)?
+            }
             other => {
                 return self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array");
             }
@@ -286,9 +386,12 @@ impl<'a> PythonLowering<'a> {
                 let value = self.arithmetic(op, (loaded, own), (added, own), at)?;
                 self.store(&view, value, own)
             }
-            (old, Tree::Name(name)) if !old.is_array() && !matches!(old, Value::Unknown(_)) => {
+            (old, Tree::Name(_) | Tree::Attribute(_)) if !old.is_array() && !matches!(old, Value::Unknown(_)) => {
                 let value = self.arithmetic(op, (old, own), (added, own), at)?;
-                self.assign_name(name.id.as_str(), value)
+                match target {
+                    Tree::Name(name) => self.assign_name(name.id.as_str(), value),
+                    target => self.assign_to(target, value, at),
+                }
             }
             (old, _) => {
                 let (old, added) = self.pair(old, added, at)?;

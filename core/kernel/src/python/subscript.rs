@@ -42,7 +42,8 @@ impl<'a> PythonLowering<'a> {
         };
         let (_, rank, _) = subscripts_of(subscript);
         let base = match base {
-            Value::Tuple(parts) => return self.item(parts, subscript),
+            Value::Tuple(parts) => return self.item_of(parts, &subscript.slice, at),
+            Value::Object(object) => return self.object_item(object, &subscript.slice, at),
             base => self.known(base, rank, at)?,
         };
         let view = match base {
@@ -64,8 +65,8 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// A part of a tuple.
-    fn item(&mut self, parts: Vec<Value>, subscript: &'a ExprSubscript) -> Result<Value, Error> {
-        if let Tree::Slice(slice) = &*subscript.slice {
+    pub(super) fn item_of(&mut self, parts: Vec<Value>, key: &'a Tree, at: At) -> Result<Value, Error> {
+        if let Tree::Slice(slice) = key {
             let length = parts.len() as i64;
             let mut end = |end: &'a Option<Box<Tree>>, default: i64| match end {
                 None => Ok(default),
@@ -77,25 +78,52 @@ impl<'a> PythonLowering<'a> {
             };
             let (lower, upper) = (end(&slice.lower, 0)?, end(&slice.upper, length)?);
             let range = lower as usize..(upper.max(lower)) as usize;
-            return Ok(Value::Tuple(parts.get(range).unwrap_or_default().to_vec()));
+            let part = parts.get(range).unwrap_or_default().to_vec();
+            return Ok(Value::Tuple(match &slice.step {
+                None => part,
+                Some(step) => match self.whole(step)? {
+                    Expr::Const(-1) => part.into_iter().rev().collect(),
+                    Expr::Const(step) if step > 0 => part.into_iter().step_by(step as usize).collect(),
+                    _ => return Err(refuse(at, "the step of this slice is not known", "Give a number")),
+                },
+            }));
         }
-        let index = self.whole(&subscript.slice)?;
+        let index = self.whole(key)?;
         let number = self.number(&index).map(|number| if number < 0 { number + parts.len() as i64 } else { number });
         let found = number.and_then(|number| parts.get(usize::try_from(number).ok()?));
         match found {
             Some(value) => Ok(value.clone()),
-            None => self.refuse(subscript, format!("there are {} of these", parts.len()), "Count from 0"),
+            None => {
+                if let Some(number) = self.number(&index) {
+                    let dims: Option<Vec<Expr>> = (parts.iter())
+                        .map(|value| match value {
+                            Value::Int(expr) => Some(expr.clone()),
+                            _ => None,
+                        })
+                        .collect();
+                    let rank = if number < 0 { parts.len() as i64 - number } else { number + 1 };
+                    self.want_rank(&dims.unwrap_or_default(), usize::try_from(rank).unwrap_or_default());
+                }
+                Err(refuse(at, format!("there are {} of these", parts.len()), "Count from 0"))
+            }
         }
     }
 
     /// The part of `view` that subscripts choose.
-    fn subscripts(&mut self, mut view: View, parts: &'a [Tree], stored: bool, at: At) -> Result<Value, Error> {
+    pub(super) fn subscripts(
+        &mut self,
+        mut view: View,
+        parts: &'a [Tree],
+        stored: bool,
+        at: At,
+    ) -> Result<Value, Error> {
         let is_axis = |part: &&Tree| !matches!(part, Tree::EllipsisLiteral(_)) && !self.is_newaxis(part);
         let used = parts.iter().filter(is_axis).count();
         if view.dims.len() + parts.len() - used > MAX_AXES {
             return Err(refuse(at, format!("an array of more than {MAX_AXES} axes"), "Use fewer axes"));
         }
         if used > view.dims.len() {
+            self.want_rank(&view.dims, used);
             let name = self.builder.program.arrays.get(view.array).map(|array| array.name.clone()).unwrap_or_default();
             let problem = format!("{used} subscripts for {} axes of {name}", view.dims.len());
             return Err(refuse(at, problem, "Give the array's shape: `a: f32[M, N]`"));
@@ -139,6 +167,13 @@ impl<'a> PythonLowering<'a> {
                             return Ok(Value::View(self.scattered(&view, &index, own)));
                         }
                         return self.gather(&view, &index, own);
+                    }
+                    // `x[:, [-1]]`: one of them, and its axis stays.
+                    Value::Tuple(parts) if matches!(parts.as_slice(), [Value::Int(_)]) => {
+                        let Some(Value::Int(index)) = parts.first() else { continue };
+                        let index = self.index(&view, along, index, own)?;
+                        view = view.fixed(along, &index).expanded(along);
+                        along += 1;
                     }
                     Value::Counter(_) => {
                         let problem = format!("what `{}` is in each iteration is not known", clip(self.text(part)));

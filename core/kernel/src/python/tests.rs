@@ -27,6 +27,7 @@ fn function(code: &str, function: Option<&str>, said: &[&str], fusion: Fusion) -
         element: Element::F32,
         probability: 0.75,
         fusion,
+        backward: false,
     })
 }
 
@@ -237,7 +238,6 @@ fn what_cannot_be_known_is_refused_with_its_place() {
         ("class A:\n    pass\n", 1, 1, "class"),
         ("try:\n    x = 1\nexcept E:\n    pass\n", 1, 1, "try"),
         ("with f() as g:\n    pass\n", 1, 1, "with"),
-        ("x = lambda y: y\n", 1, 5, "lambda"),
         ("async def f(a):\n    a[0] = 1\n", 1, 1, "async"),
         ("def f(a):\n    yield a[0]\n", 2, 5, "generators"),
         ("@cache\ndef f(a):\n    a[0] = 1.0\n", 1, 1, "decorator"),
@@ -700,7 +700,7 @@ fn what_was_given_is_used_or_stated() {
     stated(
         "def f(a, b, c):\n    return np.einsum('ij,jk,kl->il', a, b, c, optimize=True)\n",
         &[],
-        "`optimize` is left out",
+        "are multiplied in the order",
     );
     assert!(kernel(code, &["a: f32[M]", "M=4"], Fusion::None).unwrap().program.assumptions.is_empty());
     for (code, line, column) in [
@@ -715,4 +715,38 @@ fn what_was_given_is_used_or_stated() {
         assert!(error.contains(&format!("line {line}, column {column}:")), "{code}: {error}");
     }
     assert!(kernel("def f(a: 'np.ndarray[float]'):\n    return a + 1.0\n", &[], Fusion::None).is_ok());
+}
+
+#[test]
+fn sources_of_the_shared_cases_are_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/cases/kernel");
+    let Ok(files) = std::fs::read_dir(folder) else {
+        println!("skipped: ../shared/cases/kernel is not there");
+        return;
+    };
+    // What is refused, and why.
+    let refused = [
+        ("module_and_helper", "init_weights, Net"),
+        ("two_funcs", "forward, init"),
+        ("numba_cuda", "numba.cuda"),
+        ("tvm_te", "TVM"),
+        ("triton_add", "program_id"),
+    ];
+    let mut names: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    names.sort();
+    let mut wrong = Vec::new();
+    for path in names.iter().filter(|path| path.extension().is_some_and(|extension| extension == "py")) {
+        let code = std::fs::read_to_string(path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy();
+        for fusion in [Fusion::None, Fusion::Statement, Fusion::Function] {
+            if let Err(error) = kernel(&code, &[], fusion) {
+                let stated = refused.iter().find(|(file, _)| *file == name);
+                if !stated.is_some_and(|(_, words)| error.to_string().contains(words)) {
+                    wrong.push(format!("{name}: {error}"));
+                }
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{Expr, ExprCall, Operator, Stmt, StmtFunctionDef};
+use ruff_python_ast::visitor::{Visitor, walk_comprehension, walk_expr, walk_stmt};
+use ruff_python_ast::{Comprehension, Expr, ExprCall, Operator, Stmt, StmtFunctionDef};
 
 use super::registry::{self, Make, Move, Product, Read};
 use super::tree::{integer, root, subscripts, subscripts_of};
-use crate::source::MAX_DEPTH;
+use crate::nest::Element;
+use crate::source::{MAX_DEPTH, Shape};
 
 /// How a name is used.
 #[derive(Debug, Clone, Default)]
@@ -43,24 +44,27 @@ pub(super) struct Usage {
 /// The functions of a module by name.
 pub(super) type Functions<'a> = BTreeMap<&'a str, &'a StmtFunctionDef>;
 
-/// How the functions of a module use their names, by name; the module itself has none.
-pub(super) type Usages<'a> = BTreeMap<&'a str, Rc<Usage>>;
+/// How the functions of a module use their names, by [`address`]; the module itself has 0.
+pub(super) type Usages = BTreeMap<usize, Rc<Usage>>;
+
+/// What tells a function from all others.
+pub(super) fn address(function: &StmtFunctionDef) -> usize {
+    std::ptr::from_ref(function).addr()
+}
+
+/// How a body by itself uses its names.
+pub(super) fn usage_of(body: &[Stmt], functions: &Functions<'_>) -> Usage {
+    UsageVisitor::read(body, functions).finished()
+}
 
 /// How the module and its functions use their names.
 ///
 /// What a function does with its arguments is done with those of its callers. Calls may nest deep and go in circles, so
 /// that is no recursion: it is carried over from call to call until nothing new comes of it.
-pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<'a> {
+pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages {
     let bodies = functions.iter().map(|(name, function)| (*name, &*function.body)).chain([("", body)]);
-    let mut visitors: Vec<(&str, UsageVisitor)> = bodies
-        .map(|(name, body)| {
-            let mut visitor = UsageVisitor::new(functions);
-            body.iter().for_each(|stmt| visitor.visit_stmt(stmt));
-            visitor.usage.plain = visitor.loops && visitor.elements;
-            visitor.copied();
-            (name, visitor)
-        })
-        .collect();
+    let mut visitors: Vec<(&str, UsageVisitor)> =
+        bodies.map(|(name, body)| (name, UsageVisitor::read(body, functions))).collect();
     for _ in 0..=MAX_DEPTH {
         let known: BTreeMap<&str, Vec<Use>> = (visitors.iter())
             .filter_map(|(name, visitor)| {
@@ -75,11 +79,8 @@ pub(super) fn usages<'a>(body: &'a [Stmt], functions: &Functions<'a>) -> Usages<
             break;
         }
     }
-    let usage_of = |(name, visitor): (&'a str, UsageVisitor<'a, '_>)| {
-        let rank = visitor.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
-        (name, Rc::new(Usage { rank, ..visitor.usage }))
-    };
-    visitors.into_iter().map(usage_of).collect()
+    let key = |name: &str| functions.get(name).map_or(0, |function| address(function));
+    visitors.into_iter().map(|(name, visitor)| (key(name), Rc::new(visitor.finished()))).collect()
 }
 
 impl Usage {
@@ -98,6 +99,8 @@ struct UsageVisitor<'a, 'b> {
     usage: Usage,
     /// `n = N`: what is copied from what.
     copies: Vec<(String, &'a Expr)>,
+    /// What loops run over, by the names of their rows.
+    rows: Vec<(String, &'a Expr)>,
     /// Calls of what may be a function of the source, and their arguments.
     calls: Vec<(&'a str, &'a [Expr])>,
     counters: BTreeSet<String>,
@@ -111,10 +114,43 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
             functions,
             usage: Usage::default(),
             copies: Vec::new(),
+            rows: Vec::new(),
             calls: Vec::new(),
             counters: BTreeSet::new(),
             loops: false,
             elements: false,
+        }
+    }
+
+    /// Reads a body.
+    fn read(body: &'a [Stmt], functions: &'b Functions<'a>) -> Self {
+        let mut visitor = Self::new(functions);
+        body.iter().for_each(|stmt| visitor.visit_stmt(stmt));
+        visitor.usage.plain = visitor.loops && visitor.elements;
+        visitor.copied();
+        // The rows of an array have one axis less.
+        for (row, of) in std::mem::take(&mut visitor.rows).iter().rev() {
+            let found = visitor.usage.names.get(row).filter(|found| found.array);
+            if let Some(rank) = found.map(|found| found.rank.max(1)) {
+                visitor.array(of, rank + 1);
+            }
+        }
+        visitor
+    }
+
+    fn finished(self) -> Usage {
+        let rank = self.usage.names.values().map(|found| found.rank).max().unwrap_or_default();
+        Usage { rank, ..self.usage }
+    }
+
+    /// What the library says of its parameters.
+    fn annotated(&mut self, function: &StmtFunctionDef, arguments: &[&Expr]) {
+        for (parameter, arg) in function.parameters.iter_non_variadic_params().zip(arguments) {
+            let Some((element, dims)) = annotated_shape(parameter.annotation()) else { continue };
+            self.array(arg, dims);
+            if let Some(found) = self.name(arg) {
+                found.index |= element.is_some_and(|element| !element.is_float());
+            }
         }
     }
 
@@ -194,6 +230,26 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
                 args.iter().skip(from).for_each(|arg| self.integer(arg));
                 args.iter().take(from).for_each(|arg| self.array(arg, 1));
             }
+            // What makes objects takes numbers as often as arrays.
+            (_, Some(Read::Class(_))) => {}
+            (name, None) if name.starts_with(|c: char| c.is_ascii_uppercase()) => {}
+            (_, Some(Read::Library(function))) => {
+                let receiver = call.func.as_attribute_expr().filter(|_| is_method(call)).map(|method| &*method.value);
+                let arguments: Vec<&Expr> = receiver.into_iter().chain(args.iter()).collect();
+                self.annotated(function, &arguments);
+                self.along(call, name);
+            }
+            ("permute", _) if is_method(call) && args.len() > 1 => {
+                if let Expr::Attribute(method) = &*call.func {
+                    self.array(&method.value, args.len());
+                }
+            }
+            ("transpose" | "size", _) if is_method(call) => {
+                let rank = args.iter().filter_map(integer).map(axes_for).max().unwrap_or_default();
+                if let Expr::Attribute(method) = &*call.func {
+                    self.at_least(&method.value, rank);
+                }
+            }
             ("enumerate" | "zip", _) | (_, Some(Read::Length)) => args.iter().for_each(|arg| self.array(arg, 0)),
             (_, Some(Read::Make(Make::Like { .. }))) => args.iter().take(1).for_each(|arg| self.array(arg, 0)),
             (_, Some(Read::Product(Product::MatMul | Product::Linear))) => {
@@ -206,7 +262,7 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
             (_, Some(Read::Product(Product::Convolve2d))) => {
                 args.iter().take(2).for_each(|arg| self.array(arg, 2));
             }
-            (_, Some(Read::Product(Product::Convolution(axes)))) => {
+            (_, Some(Read::Product(Product::Convolution(axes) | Product::Transposed(axes)))) => {
                 args.iter().take(2).for_each(|arg| self.array(arg, axes + 2));
                 args.iter().skip(2).take(1).for_each(|arg| self.array(arg, 1));
             }
@@ -214,34 +270,34 @@ impl<'a, 'b> UsageVisitor<'a, 'b> {
                 let spec = args.first().and_then(|spec| spec.as_string_literal_expr()).map(|text| text.value.to_str());
                 let inputs = spec.unwrap_or_default().split("->").next().unwrap_or_default();
                 for (letters, arg) in inputs.split(',').zip(args.iter().skip(1)) {
-                    self.array(arg, letters.trim().len());
+                    match letters.split_once("...") {
+                        Some((before, behind)) => self.at_least(arg, before.trim().len() + behind.trim().len()),
+                        None => self.array(arg, letters.trim().len()),
+                    }
                 }
             }
             // Of Python's own, which take numbers as often as arrays, nothing is inferred.
             ("float" | "int" | "abs" | "min" | "max" | "print" | "round" | "pow" | "isinstance", _) => {}
-            _ => {
-                let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
-                let axes = match along.map(|keyword| &keyword.value) {
-                    Some(Expr::Tuple(tuple)) => tuple.elts.as_slice(),
-                    Some(one) => std::slice::from_ref(one),
-                    None => &[],
-                };
-                let ranks = axes.iter().filter_map(integer).map(|axis| match axis {
-                    axis if axis < 0 => axis.unsigned_abs() as usize,
-                    axis => axis as usize + 1,
-                });
-                let rank = ranks.max().unwrap_or_default();
-                let root = root(&call.func);
-                if root.is_some_and(|root| root != "math" && root != "cmath")
-                    && !OF_NUMBERS.contains(&name)
-                    && rank <= 8
-                {
-                    args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
-                }
-                if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
-                    self.at_least(&method.value, rank);
-                }
-            }
+            _ => self.along(call, name),
+        }
+    }
+
+    /// What `axis=` says of the first argument.
+    fn along(&mut self, call: &'a ExprCall, name: &str) {
+        let args = &call.arguments.args;
+        let along = call.arguments.find_keyword("axis").or_else(|| call.arguments.find_keyword("dim"));
+        let axes = match along.map(|keyword| &keyword.value) {
+            Some(Expr::Tuple(tuple)) => tuple.elts.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        let rank = axes.iter().filter_map(integer).map(axes_for).max().unwrap_or_default();
+        let root = root(&call.func);
+        if root.is_some_and(|root| root != "math" && root != "cmath") && !OF_NUMBERS.contains(&name) && rank <= 8 {
+            args.iter().take(1).for_each(|arg| self.at_least(arg, rank));
+        }
+        if let (Expr::Attribute(method), true) = (&*call.func, rank <= 8) {
+            self.at_least(&method.value, rank);
         }
     }
 }
@@ -251,7 +307,27 @@ impl<'a> Visitor<'a> for UsageVisitor<'a, '_> {
         match stmt {
             // Looked at where it is called.
             Stmt::FunctionDef(_) | Stmt::ClassDef(_) => return,
+            Stmt::While(w) => {
+                if let Expr::Compare(compare) = &*w.test
+                    && let [bound] = compare.comparators.as_ref()
+                {
+                    for (counter, bound) in [(&*compare.left, bound), (bound, &*compare.left)] {
+                        let stepped = w.body.iter().any(|stmt| match stmt {
+                            Stmt::AugAssign(assign) => {
+                                same_name(&assign.target, counter) && integer(&assign.value).is_some()
+                            }
+                            _ => false,
+                        });
+                        if stepped {
+                            self.integer(bound);
+                            self.counters.extend(names(counter));
+                            self.loops = true;
+                        }
+                    }
+                }
+            }
             Stmt::For(f) => {
+                self.over(&f.target, &f.iter);
                 self.loops = true;
                 self.counters.extend(names(&f.target));
                 self.array_if_name(&f.iter);
@@ -264,6 +340,12 @@ impl<'a> Visitor<'a> for UsageVisitor<'a, '_> {
             _ => {}
         }
         walk_stmt(self, stmt);
+    }
+
+    fn visit_comprehension(&mut self, comprehension: &'a Comprehension) {
+        self.over(&comprehension.target, &comprehension.iter);
+        self.array_if_name(&comprehension.iter);
+        walk_comprehension(self, comprehension);
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
@@ -312,6 +394,26 @@ impl<'a> UsageVisitor<'a, '_> {
         self.array(expr, 0);
     }
 
+    /// What the targets of a loop are rows of.
+    fn over(&mut self, target: &'a Expr, iter: &'a Expr) {
+        match (target, iter) {
+            (target, Expr::Call(call)) => match (&*call.func, target, call.arguments.args.as_ref()) {
+                (Expr::Name(name), target, [Expr::Starred(rows)]) if name.id.as_str() == "zip" => {
+                    self.over(target, &rows.value);
+                }
+                (Expr::Name(name), Expr::Tuple(targets), args) if name.id.as_str() == "zip" => {
+                    targets.elts.iter().zip(args).for_each(|(target, arg)| self.over(target, arg));
+                }
+                (Expr::Name(name), Expr::Tuple(targets), [arg, ..]) if name.id.as_str() == "enumerate" => {
+                    targets.elts.iter().skip(1).for_each(|target| self.over(target, arg));
+                }
+                _ => {}
+            },
+            (Expr::Name(row), of @ Expr::Name(_)) => self.rows.push((row.id.to_string(), of)),
+            _ => {}
+        }
+    }
+
     fn integer_subscript(&mut self, slice: &Expr) {
         match slice {
             Expr::Tuple(tuple) => tuple.elts.iter().for_each(|part| self.integer_subscript(part)),
@@ -331,6 +433,13 @@ impl<'a> UsageVisitor<'a, '_> {
         match (target, value) {
             (Expr::Tuple(targets), Expr::Attribute(attribute)) if attribute.attr.as_str() == "shape" => {
                 self.array(&attribute.value, targets.elts.len());
+            }
+            (Expr::Tuple(targets), Expr::Call(call)) if call.arguments.is_empty() => {
+                if let Expr::Attribute(attribute) = &*call.func
+                    && attribute.attr.as_str() == "size"
+                {
+                    self.array(&attribute.value, targets.elts.len());
+                }
             }
             (Expr::Tuple(targets), Expr::Tuple(values)) => {
                 targets.elts.iter().zip(&values.elts).for_each(|(target, value)| self.assigned(target, value));
@@ -380,8 +489,55 @@ fn bases(expr: &Expr) -> Vec<String> {
 }
 
 fn is_method(call: &ExprCall) -> bool {
-    !matches!(&*call.func, Expr::Attribute(a) if root(&a.value).is_some_and(|r| matches!(r, "np" | "numpy" | "jnp" | "torch")))
+    // Sources have arrays of these names as often as modules.
+    let arrays = ["signal", "special", "random"];
+    matches!(&*call.func, Expr::Attribute(a)
+        if !root(&a.value).is_some_and(|root| MODULES.contains(&root) && !arrays.contains(&root)))
 }
+
+fn same_name(a: &Expr, b: &Expr) -> bool {
+    matches!((a, b), (Expr::Name(a), Expr::Name(b)) if a.id == b.id)
+}
+
+/// How many axes an array has that has this one.
+fn axes_for(axis: i64) -> usize {
+    match axis {
+        axis if axis < 0 => axis.unsigned_abs() as usize,
+        axis => (axis as usize).saturating_add(1),
+    }
+}
+
+/// The type and the axes that an annotation such as `"i64[B, T]"` gives.
+pub(super) fn annotated_shape(annotation: Option<&Expr>) -> Option<(Option<Element>, usize)> {
+    let text = annotation?.as_string_literal_expr()?.value.to_str();
+    let (element, dims) = Shape::parse_type(text).ok()?;
+    Some((element, dims.len()))
+}
+
+/// Names that are modules, not values.
+pub(super) const MODULES: [&str; 21] = [
+    "np",
+    "numpy",
+    "jnp",
+    "jax",
+    "torch",
+    "F",
+    "nn",
+    "math",
+    "scipy",
+    "special",
+    "signal",
+    "cp",
+    "cupy",
+    "sp",
+    "linalg",
+    "numba",
+    "nb",
+    "lax",
+    "functools",
+    "random",
+    "functional",
+];
 
 /// Functions of modules that are called on numbers as often as on arrays: these do not show that their argument is one.
 const OF_NUMBERS: [&str; 12] =

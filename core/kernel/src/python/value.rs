@@ -30,6 +30,10 @@ pub(super) enum Value {
     Type(Element),
     /// Several: a shape, two results.
     Tuple(Vec<Value>),
+    /// An instance of a class, or a dictionary: its number among [`super::object::Object`]s.
+    Object(usize),
+    /// Something that can be called: its number among [`super::callable::Callable`]s.
+    Function(usize),
     /// An array in memory, or part of one.
     View(View),
     /// Element-wise operations still to be done.
@@ -82,6 +86,8 @@ impl Value {
             Self::Text(_) => "a string",
             Self::Type(_) => "a type",
             Self::Tuple(_) => "a tuple",
+            Self::Object(_) => "an object",
+            Self::Function(_) => "a function",
             Self::View(_) | Self::Lazy(_) => "an array",
             Self::Unknown(_) => "an argument of unknown shape",
         }

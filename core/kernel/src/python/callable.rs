@@ -1,0 +1,385 @@
+//! Functions as values, and what calling one does: those of the source and of the library are done where they are
+//! called.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ruff_python_ast::{Decorator, Expr as Tree, ExprLambda, Parameters, Stmt, StmtFunctionDef};
+
+use super::args::Args;
+use super::lower::PythonLowering;
+use super::object::Class;
+use super::registry;
+use super::tree::{call_name, last_name};
+use super::usage::{address, annotated_shape};
+use super::value::Value;
+use crate::nest::{At, Element};
+use crate::source::{Fusion, refuse};
+use accel_ground::error::Error;
+
+/// What names stood for where a function was defined.
+pub(super) type Scope = Rc<BTreeMap<String, Value>>;
+
+/// Something that can be called.
+#[derive(Debug, Clone)]
+pub(super) enum Callable<'a> {
+    /// A function, or a method with its object.
+    Def(Function<'a>),
+    /// `lambda x: ...`
+    Lambda(&'a ExprLambda, Option<Scope>, Option<At>),
+    /// A class: calling it makes an object.
+    Class(Class<'a>),
+    /// A function of the registry.
+    Named(&'a str),
+    /// A function with some of its arguments.
+    Partial(Value, Vec<(Value, At)>, Vec<(&'a str, Value, At)>),
+    /// `jax.vmap(f, in_axes)`
+    Mapped(Value, Value),
+}
+
+/// A function with what it knows.
+#[derive(Debug, Clone)]
+pub(super) struct Function<'a> {
+    pub(super) def: &'a StmtFunctionDef,
+    pub(super) captured: Option<Scope>,
+    /// The object whose method it is.
+    pub(super) receiver: Option<usize>,
+    /// Whether it is one of the library.
+    pub(super) library: bool,
+}
+
+impl<'a> Function<'a> {
+    pub(super) fn new(def: &'a StmtFunctionDef, library: bool) -> Self {
+        Self { def, captured: None, receiver: None, library }
+    }
+
+    /// The argument of a decorator such as `@fused("axis")`; an empty text where it has none.
+    fn decorated(&self, name: &str) -> Option<&'a str> {
+        let own = |decorator: &&Decorator| match &decorator.expression {
+            Tree::Call(call) => call_name(call) == Some(name),
+            other => last_name(other) == Some(name),
+        };
+        let decorator = self.def.decorator_list.iter().find(own).filter(|_| self.library)?;
+        let text = decorator.expression.as_call_expr().and_then(|call| call.arguments.args.first());
+        Some(text.and_then(|text| text.as_string_literal_expr()).map_or("", |text| text.value.to_str()))
+    }
+}
+
+impl<'a> PythonLowering<'a> {
+    /// A callable as a value.
+    pub(super) fn function_value(&mut self, callable: Callable<'a>) -> Value {
+        self.callables.push(callable);
+        Value::Function(self.callables.len() - 1)
+    }
+
+    /// What names stand for here, for a function that is defined here; none in the module, whose names all see.
+    pub(super) fn capture(&mut self) -> Result<Option<Scope>, Error> {
+        if self.frames.len() < 2 {
+            return Ok(None);
+        }
+        let lazy: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
+            .filter(|(_, value)| matches!(value, Value::Lazy(_)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in lazy {
+            if let Some(value) = self.lookup(&name) {
+                let value = self.materialised(value, &name)?;
+                self.bind(&name, value);
+            }
+        }
+        let Some(frame) = self.frames.last() else { return Ok(None) };
+        let mut names = frame.captured.as_deref().cloned().unwrap_or_default();
+        names.extend(frame.names.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Ok(Some(Rc::new(names)))
+    }
+
+    /// Calls a value.
+    pub(super) fn invoke(&mut self, callee: &Value, args: Args<'a>) -> Result<Value, Error> {
+        let at = args.at;
+        self.step(at)?;
+        let called = match callee {
+            Value::Function(number) => self.callables.get(*number).cloned(),
+            Value::Object(object) => {
+                let method = ["forward", "__call__"].into_iter().find_map(|name| self.method(*object, name));
+                return match method {
+                    Some(method) => self.unfold(method, args),
+                    None => {
+                        let problem = format!("{} has no `forward`", self.class_name(*object));
+                        Err(refuse(at, problem, "Call one of its methods"))
+                    }
+                };
+            }
+            _ => None,
+        };
+        match called {
+            Some(Callable::Def(function)) => self.unfold(function, args),
+            Some(Callable::Lambda(lambda, captured, library)) => self.lambda(lambda, captured, library, args),
+            Some(Callable::Class(class)) => self.instantiate(class, args),
+            Some(Callable::Named(name)) => self.function(Args { name, ..args }, None),
+            Some(Callable::Partial(inner, mut values, mut names)) => {
+                values.extend(args.values);
+                names.retain(|(name, ..)| !args.names.iter().any(|(own, ..)| own == name));
+                names.extend(args.names);
+                self.invoke(&inner, Args { values, names, ..Args::none(args.name, at) })
+            }
+            Some(Callable::Mapped(inner, axes)) => self.mapped(&inner, &axes, args),
+            None => Err(refuse(at, format!("{} is called", callee.description()), "Call a function")),
+        }
+    }
+
+    /// Unfolds a call: the function's statements are done here, with its parameters standing for the arguments.
+    pub(super) fn unfold(&mut self, function: Function<'a>, mut args: Args<'a>) -> Result<Value, Error> {
+        let (at, def) = (args.at, function.def);
+        let name = def.name.as_str();
+        let key = (address(def), function.receiver);
+        if !function.library && self.calls.contains(&key) {
+            let problem = format!("{name} calls itself: how deep it goes is not known");
+            return Err(refuse(at, problem, "Write it as a loop"));
+        }
+        if !function.library {
+            let values = args.values.iter_mut().map(|(value, own)| (value, *own));
+            for (value, own) in values.chain(args.names.iter_mut().map(|(_, value, own)| (value, *own))) {
+                *value = self.passed(std::mem::replace(value, Value::None), own)?;
+            }
+        }
+        self.accept(&function)?;
+        if !function.library {
+            self.materialise_all()?;
+        }
+        let here = self.work.at;
+        self.flush();
+        let outside = self.fusion();
+        let whole = function.decorated("one_pass").is_some();
+        self.enter(Some(def))?;
+        if let Some(frame) = self.frames.last_mut() {
+            frame.captured = function.captured.clone();
+            frame.library = function.library.then_some(at);
+            frame.fusion = whole.then_some(Fusion::Function);
+        }
+        let along = function.decorated("fused").filter(|_| outside != Fusion::None && !whole);
+        self.calls.push(key);
+        let done = self.bound(&function, args).and_then(|()| {
+            self.deeper(at, 3, |own| match along {
+                Some(along) => own.by_rows(def, along, at),
+                None => own.block(&def.body).map(|(_, value)| value),
+            })
+        });
+        self.flush();
+        self.calls.pop();
+        self.frames.pop();
+        self.work.at = here;
+        let value = done?;
+        if whole && outside == Fusion::None { self.materialised(value, "result") } else { Ok(value) }
+    }
+
+    /// Binds the parameters of the function just entered.
+    fn bound(&mut self, function: &Function<'a>, args: Args<'a>) -> Result<(), Error> {
+        let name = function.def.name.as_str();
+        let values = self.parameters(name, &function.def.parameters, function.receiver, function.library, args)?;
+        for (name, value) in values {
+            self.bind(name, value);
+        }
+        Ok(())
+    }
+
+    /// What the parameters of `name` stand for, defaults among them.
+    fn parameters(
+        &mut self,
+        name: &str,
+        parameters: &'a Parameters,
+        receiver: Option<usize>,
+        library: bool,
+        args: Args<'a>,
+    ) -> Result<Vec<(&'a str, Value)>, Error> {
+        let at = args.at;
+        let mut given: BTreeMap<&str, Value> = BTreeMap::new();
+        let mut values: Vec<(Value, At)> = args.values;
+        if let Some(object) = receiver {
+            values.insert(0, (Value::Object(object), at));
+        }
+        let all: Vec<_> = parameters.iter_non_variadic_params().collect();
+        let placed = parameters.posonlyargs.len() + parameters.args.len();
+        let more = if values.len() > placed { values.split_off(placed) } else { Vec::new() };
+        match (&parameters.vararg, more.first()) {
+            (Some(parameter), _) => {
+                let rest = more.into_iter().map(|(value, _)| value).collect();
+                given.insert(parameter.name.as_str(), Value::Tuple(rest));
+            }
+            (None, Some((_, at))) => {
+                let expected = placed - usize::from(receiver.is_some());
+                return Err(refuse(*at, format!("{name} takes {expected} arguments"), "Give as many"));
+            }
+            (None, None) => {}
+        }
+        for (parameter, (value, _)) in all.iter().zip(values) {
+            given.insert(parameter.name().as_str(), value);
+        }
+        let mut options = Vec::new();
+        for (own, value, place) in args.names {
+            let same = |other: &str| other == own || (library && registry::same_parameter(own, other));
+            let known = all.iter().map(|parameter| parameter.name().as_str()).find(|other| same(other));
+            match known {
+                Some(known) if !given.contains_key(known) => {
+                    given.insert(known, value);
+                }
+                None if parameters.kwarg.is_some() => options.push((own.to_owned(), value)),
+                None if library && registry::changes_no_cost(own) => {}
+                _ => {
+                    let problem = if known.is_some() { "is given twice" } else { "is no parameter" };
+                    return Err(refuse(place, format!("{own} {problem} of {name}"), "Give each parameter once"));
+                }
+            }
+        }
+        if let Some(parameter) = &parameters.kwarg {
+            let object = self.dictionary(options);
+            given.insert(parameter.name.as_str(), object);
+        }
+        let mut bound: Vec<(&str, Value)> = Vec::new();
+        for parameter in all {
+            let own = parameter.name().as_str();
+            let value = match (given.remove(own), parameter.default()) {
+                (Some(value), _) => self.expected(value, own, parameter.annotation(), library, at)?,
+                (None, Some(default)) => self.eval(default)?,
+                (None, None) => return Err(refuse(at, format!("{name} needs {own}"), "Give the argument")),
+            };
+            bound.push((own, value));
+        }
+        bound.extend(given.into_iter().map(|(name, value)| (own_name(parameters, name), value)));
+        Ok(bound)
+    }
+
+    /// An argument as the library wants it: an array of as many axes as its annotation has, in memory where it is read
+    /// more than once.
+    fn expected(
+        &mut self,
+        value: Value,
+        name: &str,
+        annotation: Option<&'a Tree>,
+        library: bool,
+        at: At,
+    ) -> Result<Value, Error> {
+        if !library {
+            return Ok(value);
+        }
+        let value = match (value, annotated_shape(annotation)) {
+            (Value::Unknown(argument), Some((element, rank))) if !self.resolved.contains_key(&argument) => {
+                let whole = element.is_some_and(|element| !element.is_float());
+                Value::View(self.array_as(&argument, rank, whole.then_some(Element::I64), at)?)
+            }
+            (value, _) => value,
+        };
+        let once = self.frames.last().and_then(|frame| frame.usage.names.get(name)).is_none_or(|found| found.reads < 2);
+        match value {
+            Value::Lazy(lazy) if !once => Ok(Value::View(self.materialise(*lazy, "element-wise")?)),
+            value => Ok(value),
+        }
+    }
+
+    /// An argument of a function of the source: arrays in memory, numbers loaded.
+    fn passed(&mut self, value: Value, at: At) -> Result<Value, Error> {
+        match value {
+            Value::Lazy(lazy) => Ok(Value::View(self.materialise(*lazy, "argument")?)),
+            Value::View(view) if view.dims.is_empty() => Ok(self.load(&view, at)),
+            other => Ok(other),
+        }
+    }
+
+    fn lambda(
+        &mut self,
+        lambda: &'a ExprLambda,
+        captured: Option<Scope>,
+        library: Option<At>,
+        args: Args<'a>,
+    ) -> Result<Value, Error> {
+        let at = args.at;
+        self.flush();
+        self.enter(None)?;
+        if let Some(frame) = self.frames.last_mut() {
+            (frame.captured, frame.library, frame.usage) = (captured, library, Rc::default());
+        }
+        let bound = match lambda.parameters.as_deref() {
+            Some(parameters) => self.parameters("lambda", parameters, None, library.is_some(), args),
+            None => Ok(Vec::new()),
+        };
+        let value = bound.and_then(|bound| {
+            bound.into_iter().for_each(|(name, value)| self.bind(name, value));
+            self.deeper(at, 2, |own| own.eval(&lambda.body))
+        });
+        self.frames.pop();
+        value
+    }
+
+    /// Whether a function is one that can be read: not `async`, with known decorators.
+    pub(super) fn accept(&mut self, function: &Function<'a>) -> Result<(), Error> {
+        let def = function.def;
+        if function.library {
+            return Ok(());
+        }
+        if def.is_async {
+            return self.refuse(def, "`async` is not read", "Write a plain function");
+        }
+        for decorator in &def.decorator_list {
+            let name = match &decorator.expression {
+                // `@partial(jax.jit, static_argnums=0)`
+                Tree::Call(call) if call_name(call) == Some("partial") => {
+                    call.arguments.args.first().and_then(|first| last_name(first))
+                }
+                Tree::Call(call) => call_name(call),
+                other => last_name(other),
+            };
+            let at = self.at(decorator);
+            match name {
+                Some("staticmethod" | "classmethod" | "property" | "cached_property" | "override") => {}
+                Some(name) if KEPT.contains(&name) => {
+                    self.assume(at, format!("the decorator @{name} changes no counts"))
+                }
+                Some(name @ ("grid" | "cuda")) => {
+                    let problem = format!("@{name} makes a kernel of a grid that the source does not give");
+                    return Err(refuse(at, problem, "Write the grid as a loop"));
+                }
+                _ => return self.refuse(decorator, "what this decorator does is not known", "Leave it out"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A function that the source defines inside another, or a method without its object.
+    pub(super) fn defined(&mut self, def: &'a StmtFunctionDef) -> Result<Value, Error> {
+        let captured = self.capture()?;
+        let library = self.in_library();
+        Ok(self.function_value(Callable::Def(Function { captured, ..Function::new(def, library) })))
+    }
+}
+
+/// Decorators that change no counts.
+const KEPT: [&str; 18] = [
+    "njit",
+    "jit",
+    "vectorize",
+    "guvectorize",
+    "compile",
+    "no_grad",
+    "inference_mode",
+    "script",
+    "export",
+    "ignore",
+    "unused",
+    "checkpoint",
+    "wraps",
+    "autocast",
+    "typed",
+    "jaxtyped",
+    "typechecked",
+    "beartype",
+];
+
+/// The name of the parameter, as long as the tree lives.
+fn own_name<'a>(parameters: &'a Parameters, name: &str) -> &'a str {
+    let variadic = [&parameters.vararg, &parameters.kwarg];
+    variadic.into_iter().flatten().map(|parameter| parameter.name.as_str()).find(|own| *own == name).unwrap_or("")
+}
+
+/// The function that a statement defines.
+pub(super) fn definition(stmt: &Stmt) -> Option<&StmtFunctionDef> {
+    stmt.as_function_def_stmt()
+}

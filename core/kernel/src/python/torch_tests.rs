@@ -1,0 +1,315 @@
+//! Modules of PyTorch, against what PyTorch counts.
+
+use std::collections::BTreeMap;
+
+use super::read;
+use crate::Kernel;
+use crate::count::count;
+use crate::nest::{Element, Library, Node, Program};
+use crate::source::{Fusion, Shape, Source};
+use accel_ground::error::Error;
+
+/// Reads `code`; `said` has shapes, and `N=8`.
+fn kernel(code: &str, function: Option<&str>, said: &[&str], fusion: Fusion, backward: bool) -> Result<Kernel, Error> {
+    let (defines, shapes): (Vec<&str>, Vec<&str>) = said.iter().partition(|text| text.contains('='));
+    let define =
+        |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap())).unwrap();
+    let defines: BTreeMap<String, i64> = defines.iter().map(define).collect();
+    let shapes: Vec<Shape> = shapes.iter().map(|text| Shape::parse(text).unwrap()).collect();
+    let (element, probability) = (Element::F32, 0.5);
+    read(&Source { code, function, defines: &defines, shapes: &shapes, element, probability, fusion, backward })
+}
+
+/// The libraries that a program calls, and how often each.
+fn libraries(program: &Program) -> Vec<(Library, i64)> {
+    fn walk(body: &[Node], times: i64, values: &[i64], found: &mut Vec<(Library, i64)>) {
+        for node in body {
+            match node {
+                Node::Loop(l) => {
+                    let span = l.upper.value(values).unwrap() - l.lower.value(values).unwrap();
+                    walk(&l.body, times * span.max(0), values, found);
+                }
+                Node::Branch(branch) => walk(&branch.then, times, values, found),
+                Node::Library(library) => found.push((library.clone(), times)),
+                Node::Work(_) => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&program.body, 1, &program.values(), &mut found);
+    found
+}
+
+/// FLOPs of matrix products and convolutions.
+fn product_flops(program: &Program) -> i64 {
+    let values = program.values();
+    let one = |(library, times): &(Library, i64)| {
+        let parts = [&library.batch, &library.m, &library.n, &library.k];
+        2 * times * parts.iter().map(|part| part.value(&values).unwrap()).product::<i64>()
+    };
+    libraries(program).iter().map(one).sum()
+}
+
+/// What `kernel_torch.py` counted.
+#[derive(serde::Deserialize)]
+struct Counted {
+    file: String,
+    forward: i64,
+    backward: i64,
+}
+
+const SOURCES: [(&str, &str); 7] = [
+    ("functions.py", include_str!("../../../../tests/fixtures/kernel_torch/functions.py")),
+    ("gpt.py", include_str!("../../../../tests/fixtures/kernel_torch/gpt.py")),
+    ("llama.py", include_str!("../../../../tests/fixtures/kernel_torch/llama.py")),
+    ("mamba.py", include_str!("../../../../tests/fixtures/kernel_torch/mamba.py")),
+    ("resnet.py", include_str!("../../../../tests/fixtures/kernel_torch/resnet.py")),
+    ("unet.py", include_str!("../../../../tests/fixtures/kernel_torch/unet.py")),
+    ("vit.py", include_str!("../../../../tests/fixtures/kernel_torch/vit.py")),
+];
+
+#[test]
+fn products_have_the_flops_that_pytorch_counts() {
+    let counts: Vec<Counted> =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/kernel_torch/flops.json")).unwrap();
+    assert_eq!(counts.len(), SOURCES.len());
+    let mut wrong = Vec::new();
+    for counted in counts {
+        let (_, code) = SOURCES.iter().find(|(file, _)| *file == counted.file).unwrap();
+        for fusion in [Fusion::None, Fusion::Statement, Fusion::Function] {
+            match kernel(code, None, &[], fusion, false) {
+                Ok(kernel) => {
+                    // A product with a vector is a loop here, and a call of `bmm` in PyTorch.
+                    let looped = if counted.file == "mamba.py" { 32768 } else { 0 };
+                    let found = product_flops(&kernel.program) + looped;
+                    // Kernels of attention leave half the scores out where they are causal.
+                    let fewer = fusion != Fusion::None && counted.file == "gpt.py" && found < counted.forward;
+                    if found != counted.forward && !fewer {
+                        let calls: Vec<String> = libraries(&kernel.program)
+                            .iter()
+                            .map(|(l, times)| format!("{} line {} x{times}", l.name, l.at.line))
+                            .collect();
+                        wrong.push(format!(
+                            "{} {fusion:?}: {found}, not {}: {}",
+                            counted.file,
+                            counted.forward,
+                            calls.join(", ")
+                        ));
+                    }
+                }
+                Err(error) => {
+                    wrong.push(format!("{} {fusion:?}: {error}", counted.file));
+                    break;
+                }
+            }
+        }
+        let trained = kernel(code, None, &[], Fusion::None, true).map(|kernel| product_flops(&kernel.program));
+        // PyTorch 2.15 counts the gradient of the filters of a grouped convolution as that of one without groups: the
+        // FLOPs of one such product, and the groups. A product with a vector is a loop here.
+        let (grouped, groups, looped) = match counted.file.as_str() {
+            "functions.py" => (18_432, 4, 0),
+            "mamba.py" => (19_456, 64, 3 * 32_768),
+            _ => (0, 1, 0),
+        };
+        let expected = counted.backward - grouped * (groups - 1) - looped;
+        if trained != Ok(expected) {
+            wrong.push(format!("{} backward: {trained:?}, not {expected}", counted.file));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// FLOPs, loads and stores of all that is done, library calls included as `count` has them.
+fn totals(code: &str, said: &[&str], fusion: Fusion) -> [f64; 3] {
+    let kernel = kernel(code, None, said, fusion, false).unwrap_or_else(|error| panic!("{code}\n{error}"));
+    let counts = count(&kernel.program).unwrap();
+    [&counts.flops, &counts.load_ops, &counts.store_ops].map(|quantity| quantity.count.value())
+}
+
+const MLP: &str = "
+import torch.nn as nn
+import torch.nn.functional as F
+class MLP(nn.Module):
+    def __init__(self, d=16, h=32):
+        super().__init__()
+        self.fc1 = nn.Linear(d, h)
+        self.fc2 = nn.Linear(h, d, bias=False)
+    def forward(self, x):
+        return self.fc2(F.relu(self.fc1(x)))
+";
+
+#[test]
+fn sizes_come_from_defaults_calls_and_what_is_said() {
+    let flops = |b: f64, d: f64, h: f64| 4.0 * b * d * h + 2.0 * b * h;
+    let case = |more: &str, said: &[&str]| totals(&format!("{MLP}{more}"), said, Fusion::None)[0];
+    assert_eq!(case("", &["x: f32[8, 16]"]), flops(8.0, 16.0, 32.0));
+    assert_eq!(case("", &["x: f32[8, 20]", "d=20"]), flops(8.0, 20.0, 32.0));
+    assert_eq!(case("model = MLP(12, 24)\nx = torch.randn(4, 12)\ny = model(x)\n", &[]), flops(4.0, 12.0, 24.0));
+    assert_eq!(case("model = MLP(12, 24)\nmodel(torch.randn(4, 12))\n", &["x: f32[9, 12]"]), flops(9.0, 12.0, 24.0));
+    assert_eq!(case("model = MLP(12)\n", &["x: f32[2, 3, 12]"]), flops(6.0, 12.0, 32.0));
+    let main = "if __name__ == '__main__':\n    net = MLP(8, 8)\n    print(net(torch.ones(3, 8)))\n";
+    assert_eq!(case(main, &[]), flops(3.0, 8.0, 8.0));
+}
+
+#[test]
+fn what_to_look_at_is_chosen_or_asked() {
+    let helper = format!("{MLP}def start(w):\n    return w * 0.02\n");
+    let read = |code: &str, name: Option<&str>| {
+        kernel(code, name, &["x: f32[4, 16]"], Fusion::None, false)
+            .map(|kernel| kernel.function.unwrap())
+            .map_err(|error| error.to_string())
+    };
+    assert!(read(&helper, None).unwrap_err().contains("start, MLP"));
+    assert_eq!(read(&helper, Some("MLP")).unwrap(), "MLP.forward");
+    assert_eq!(read(&helper, Some("MLP.forward")).unwrap(), "MLP.forward");
+    assert_eq!(read(&helper, Some("start")).unwrap(), "start");
+    assert!(read(&helper, Some("Mlp")).unwrap_err().contains("it has start, MLP"));
+    assert_eq!(read(&format!("{helper}net = MLP()\nnet(x)\n"), None).unwrap(), "net");
+    // A class that another uses is not asked about.
+    let two = format!(
+        "{MLP}class Net(nn.Module):\n    def __init__(self):\n        self.mlp = MLP()\n    def forward(self, x):\n        return self.mlp(x)\n"
+    );
+    assert_eq!(read(&two, None).unwrap(), "Net.forward");
+}
+
+#[test]
+fn functions_count_what_they_are_made_of() {
+    let cases: &[(&str, &[&str], f64)] = &[
+        // Products, scale, softmax.
+        ("F.scaled_dot_product_attention(x, x, x)", &["x: f32[1, 2, 8, 16]"], 8192.0 + 6.0 * 128.0),
+        // Two means, a difference, a square, a root, a quotient for each of 8 groups of 32.
+        ("F.group_norm(x, 4)", &["x: f32[2, 8, 4, 4]"], 5.0 * 256.0 + 4.0 * 8.0),
+        ("F.rms_norm(x, (8,))", &["x: f32[4, 8]"], 3.0 * 32.0 + 3.0 * 4.0),
+        ("F.batch_norm(x, m, m)", &["x: f32[2, 8, 4, 4]", "m: f32[8]"], 2.0 * 256.0 + 2.0 * 8.0),
+        ("F.max_pool2d(x, 2)", &["x: f32[1, 1, 8, 8]"], 64.0),
+        ("F.adaptive_avg_pool2d(x, 1)", &["x: f32[2, 3, 4, 4]"], 96.0 + 6.0),
+        // Log-softmax, then a mean.
+        ("F.cross_entropy(x, m)", &["x: f32[4, 8]", "m: i64[4]"], 5.0 * 32.0 + 4.0 + 4.0 + 1.0),
+        ("F.mse_loss(x, m)", &["x: f32[4, 8]", "m: f32[4, 8]"], 3.0 * 32.0 + 1.0),
+        ("x.add_(m).mul_(2)", &["x: f32[4, 8]", "m: f32[4, 8]"], 64.0),
+        ("x.masked_fill(m > 0, -1e9)", &["x: f32[4, 8]", "m: f32[4, 8]"], 0.0),
+        ("torch.addmm(m, x, x)", &["x: f32[4, 4]", "m: f32[4, 4]"], 128.0 + 16.0),
+        ("x.chunk(2, dim=-1)[0] * 2", &["x: f32[4, 8]"], 16.0),
+        ("x.scatter_add(0, m, x)", &["x: f32[4, 8]", "m: i64[4, 8]"], 32.0),
+        ("F.conv_transpose2d(x, m, stride=2)", &["x: f32[1, 4, 5, 5]", "m: f32[4, 3, 2, 2]"], 2.0 * 25.0 * 4.0 * 12.0),
+        ("F.interpolate(x, scale_factor=2)", &["x: f32[1, 1, 4, 4]"], 0.0),
+        ("np.einsum('...c,cd->...d', x, m)", &["x: f32[2, 3, 4]", "m: f32[4, 5]"], 2.0 * 6.0 * 20.0),
+        ("np.einsum('ii->', x)", &["x: f32[7, 7]"], 7.0),
+        // The third factor is multiplied into the first, the smaller, before the product.
+        (
+            "np.einsum('bgk,bkd,bk->bgd', x, m, s)",
+            &["x: f32[4, 256, 256]", "m: f32[4, 256, 1024]", "s: f32[4, 256]"],
+            2.0 * 268_435_456.0 + 262_144.0,
+        ),
+        ("np.einsum('ij,jk,kl->il', x, m, s)", &["x: f32[2, 9]", "m: f32[9, 8]", "s: f32[8, 3]"], 2.0 * (144.0 + 48.0)),
+        ("jax.vmap(lambda r: jnp.dot(r, m))(x)", &["x: f32[8, 16]", "m: f32[16, 4]"], 1024.0),
+        ("jax.vmap(lambda r: jnp.sum(r * m))(x)", &["x: f32[8, 16]", "m: f32[16]"], 256.0),
+        ("lax.fori_loop(0, 100, lambda i, v: v * 2 + 1, x)", &["x: f32[10]"], 2000.0),
+        ("lax.scan(lambda c, r: (c + r, c * 2.0), m, x)", &["x: f32[16, 4]", "m: f32[4]"], 128.0),
+        ("x.at[0].add(m)", &["x: f32[4, 8]", "m: f32[8]"], 8.0),
+        ("lax.dot_general(x, m, (((2,), (1,)), ((0,), (0,))))", &["x: f32[3, 4, 5]", "m: f32[3, 5, 6]"], 720.0),
+        ("lax.conv(x, m, (1, 1), 'SAME')", &["x: f32[1, 3, 8, 8]", "m: f32[4, 3, 3, 3]"], 2.0 * 64.0 * 108.0),
+        ("[[sum(a * b for a, b in zip(r, c)) for c in zip(*m)] for r in x]", &["x: f32[3, 4]", "m: f32[4, 5]"], 120.0),
+        ("torch.ops.aten.mm.default(x, m)", &["x: f32[3, 4]", "m: f32[4, 5]"], 120.0),
+    ];
+    for (call, said, flops) in cases {
+        let names = ["x", "m", "s"].into_iter().filter(|name| said.iter().any(|shape| shape.starts_with(name)));
+        let code = format!("def f({}):\n    return {call}\n", names.collect::<Vec<_>>().join(", "));
+        assert_eq!(totals(&code, said, Fusion::None)[0], *flops, "{call}");
+        for fusion in [Fusion::Statement, Fusion::Function] {
+            let found = totals(&code, said, fusion)[0];
+            assert!(found <= *flops && found >= 0.9 * *flops, "{call} {fusion:?}: {found}");
+        }
+    }
+}
+
+#[test]
+fn norms_and_softmax_are_one_pass_where_libraries_fuse_them() {
+    for call in
+        ["F.softmax(x, -1)", "F.log_softmax(x, dim=1)", "F.layer_norm(x, (64,), w, w)", "F.rms_norm(x, (64,), w)"]
+    {
+        let code = format!("def f(x, w):\n    return {call}\n");
+        let said = ["x: f32[32, 64]", "w: f32[64]"];
+        let fused = kernel(&code, None, &said, Fusion::Statement, false).unwrap();
+        let [nest] = fused.program.body.as_slice() else { panic!("{call}: {:?}", fused.program.body.len()) };
+        assert!(matches!(nest, Node::Loop(_)), "{call}");
+        // What lies in memory is what goes in and comes out: rows in between are as long as one row.
+        let values = fused.program.values();
+        let whole = |array: &&crate::nest::Array| {
+            array.dims.iter().map(|dim| dim.value(&values).unwrap()).product::<i64>() > 64
+        };
+        assert_eq!(fused.program.arrays.iter().filter(whole).count(), 2, "{call}");
+        assert_eq!(totals(&code, &said, Fusion::Statement)[0], totals(&code, &said, Fusion::None)[0], "{call}");
+    }
+    // Attention keeps no scores.
+    let code = "def f(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)\n";
+    let said = ["q: f32[1, 2, 64, 8]", "k: f32[1, 2, 64, 8]", "v: f32[1, 2, 64, 8]"];
+    let fused = kernel(code, None, &said, Fusion::Statement, false).unwrap();
+    assert_eq!(fused.program.arrays.len(), 4);
+}
+
+#[test]
+fn gradients_cost_what_their_kernels_do() {
+    // What is added to the forward pass: FLOPs, loads, stores.
+    let cases: &[(&str, &[&str], [f64; 3])] = &[
+        // Two products for each, which need no add; nothing for what is passed on.
+        ("x @ m", &["x: f32[4, 5]", "m: f32[5, 6]"], [480.0, 480.0, 50.0]),
+        // The gradient is loaded, and stored for both operands; a product takes both operands too.
+        ("x + m", &["x: f32[4, 8]", "m: f32[4, 8]"], [0.0, 32.0, 64.0]),
+        ("x * m", &["x: f32[4, 8]", "m: f32[4, 8]"], [64.0, 96.0, 64.0]),
+        // The gradient of a bias is a sum over rows.
+        ("x + m", &["x: f32[4, 8]", "m: f32[8]"], [32.0, 64.0, 64.0]),
+        ("torch.relu(x)", &["x: f32[4, 8]"], [0.0, 64.0, 32.0]),
+        ("x[m]", &["x: f32[9, 8]", "m: i64[4]"], [32.0, 96.0, 32.0]),
+        ("x.sum()", &["x: f32[4, 8]"], [0.0, 0.0, 32.0]),
+        // Counted like products of matrices, whose results have 36 x 27 and 27 x 4 elements.
+        ("F.conv2d(x, m)", &["x: f32[1, 3, 8, 8]", "m: f32[4, 3, 3, 3]"], [2.0 * 7776.0, 2.0 * 7776.0, 1080.0]),
+    ];
+    for (call, said, added) in cases {
+        let names = ["x", "m"].into_iter().filter(|name| said.iter().any(|shape| shape.starts_with(name)));
+        let code = format!("def f({}):\n    return {call}\n", names.collect::<Vec<_>>().join(", "));
+        let counts = |backward| count(&kernel(&code, None, said, Fusion::None, backward).unwrap().program).unwrap();
+        let (forward, both) = (counts(false), counts(true));
+        let difference = |of: fn(&crate::count::Counts) -> f64| of(&both) - of(&forward);
+        let found = [
+            difference(|counts| counts.flops.count.value()),
+            difference(|counts| counts.load_ops.count.value()),
+            difference(|counts| counts.store_ops.count.value()),
+        ];
+        assert_eq!(found, *added, "{call}");
+    }
+    let loops = "def f(x):\n    for i in range(3):\n        x = x * 2.0\n    return x\n";
+    let error = kernel(loops, None, &["x: f32[4]"], Fusion::None, true).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("gradient"), "{error}");
+    let none = kernel("def f(x):\n    for i in range(4):\n        x[i] = 1.0\n", None, &[], Fusion::None, true);
+    assert_eq!(none.unwrap_err().field_name(), Some("backward"));
+}
+
+#[test]
+fn loops_with_counters_end_where_their_counters_say() {
+    for (test, step, stores) in
+        [("i < n", "i += 1", 10.0), ("n > i", "i = i + 1", 10.0), ("i <= n", "i += 3", 4.0), ("i != n", "i += 1", 10.0)]
+    {
+        let code = format!("def f(x, n):\n    i = 0\n    while {test}:\n        x[i] = 1.0\n        {step}\n");
+        assert_eq!(totals(&code, &["x: f32[100]", "n=10"], Fusion::None)[2], stores, "{test}");
+    }
+    let halves = "def f(x, n):\n    i = n\n    while i > 0:\n        x[i - 1] = 1.0\n        i //= 2\n";
+    assert_eq!(totals(halves, &["x: f32[100]", "n=64"], Fusion::None)[2], 7.0);
+    let after = "def f(x, n):\n    i = 0\n    while i < n:\n        i += 4\n    x[i] = 1.0\n";
+    let read = kernel(after, None, &["x: f32[100]", "n=10"], Fusion::None, false).unwrap();
+    assert!(read.program.body.iter().any(|node| matches!(node, Node::Work(work) if work.accesses.len() == 1)));
+}
+
+#[test]
+fn graphs_of_torch_export_are_read() {
+    let code = "
+class GraphModule(torch.nn.Module):
+    def forward(self, p_weight: \"f32[8, 4]\", p_bias: \"f32[8]\", x: \"f32[2, 4]\"):
+        # No stacktrace found for following nodes
+        t: \"f32[4, 8]\" = torch.ops.aten.t.default(p_weight);  p_weight = None
+        addmm: \"f32[2, 8]\" = torch.ops.aten.addmm.default(p_bias, x, t);  p_bias = x = t = None
+        relu: \"f32[2, 8]\" = torch.ops.aten.relu.default(addmm);  addmm = None
+        return (relu,)
+";
+    assert_eq!(totals(code, &[], Fusion::None)[0], 128.0 + 16.0 + 16.0);
+}
