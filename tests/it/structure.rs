@@ -41,6 +41,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "functions",
             "source",
             "report",
+            "grid",
             "count",
             "cache",
             "cost",

@@ -113,8 +113,34 @@ impl Element {
 pub struct Kernel {
     /// The function looked at; none for a fragment.
     pub function: Option<String>,
-    /// What it does.
+    /// What it does: with a grid, in loops over its blocks and their threads.
     pub program: Program,
+    /// The blocks and threads that run it on a GPU.
+    pub grid: Option<Grid>,
+}
+
+/// Blocks of threads that each do the same.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Grid {
+    /// The axes of the grid with more than one block, `z` before `x`.
+    pub blocks: Vec<Axis>,
+    /// The axes of a block with more than one thread, `z` before `x`; extents are numbers.
+    pub threads: Vec<Axis>,
+    /// What a thread does.
+    pub body: Vec<Node>,
+    /// Arrays that each block has in its shared memory.
+    pub shared: Vec<usize>,
+    /// The blocks that each processor shall hold at least, if the source says so.
+    pub blocks_per_sm: Option<i64>,
+}
+
+/// An axis of a grid or of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// The index along it; a symbol of its own.
+    pub symbol: Symbol,
+    /// How many there are.
+    pub extent: Expr,
 }
 
 /// A program: what is declared, and what is done.

@@ -16,6 +16,7 @@ impl<'a> CLowering<'a> {
         let at = self.text.at(declaration.span.start);
         let base = types::declared(&declaration.node.specifiers, &self.typedefs);
         self.enumerators(&declaration.node)?;
+        self.tags(&declaration.node);
         for declarator in &declaration.node.declarators {
             let Some(name) = types::name(&declarator.node.declarator.node) else { continue };
             let own = types::derived(base.clone(), &declarator.node.declarator.node);
@@ -55,6 +56,21 @@ impl<'a> CLowering<'a> {
         Ok(())
     }
 
+    /// Notes structs that have a name of their own.
+    fn tags(&mut self, declaration: &'a Declaration) {
+        for specifier in &declaration.specifiers {
+            if let DeclarationSpecifier::TypeSpecifier(word) = &specifier.node
+                && let TypeSpecifier::Struct(own) = &word.node
+                && let (Some(tag), Some(_), StructKind::Struct) =
+                    (&own.node.identifier, &own.node.declarations, &own.node.kind.node)
+            {
+                let base = Base::Struct(&own.node);
+                let made = Type { base, dims: Vec::new(), constant: false, typedef: false, unsigned: false };
+                self.typedefs.insert(&tag.node.name, made);
+            }
+        }
+    }
+
     fn variable(
         &mut self,
         name: &str,
@@ -66,6 +82,7 @@ impl<'a> CLowering<'a> {
             Base::Number(element) => element,
             _ if matches!(own.dims.first(), Some(Dim::Function)) => return Ok(()),
             Base::Void => crate::nest::Element::I8,
+            Base::Struct(inner) => return self.struct_variable(name, own, inner, initializer, at),
             Base::Other(what) => {
                 self.bind(name, Binding::Other(what));
                 return Ok(());

@@ -25,6 +25,10 @@ pub(crate) struct Target {
     pub(crate) line_bytes: u64,
     /// Who delivers what each level misses: the next level, or the memory below the last.
     pub(super) below: Vec<Supplier>,
+    /// Bytes that pass the load units of a device as a whole for each byte that loads and stores name.
+    pub(super) widened: f64,
+    /// How much longer its busiest processor works than the mean of all.
+    pub(super) uneven: f64,
     /// What was assumed.
     pub(crate) assumptions: Vec<String>,
 }
@@ -94,7 +98,12 @@ impl Target {
             ));
         }
         let below = below(&levels, &own, &device, &mut assumptions);
-        Ok(Self { device, unit, levels, line_bytes, below, assumptions })
+        Ok(Self { device, unit, levels, line_bytes, below, widened: 1.0, uneven: 1.0, assumptions })
+    }
+
+    /// What the warps of a grid make of the load units, and its blocks of the processors.
+    pub(crate) fn grid(&mut self, widened: f64, uneven: f64) {
+        (self.widened, self.uneven) = (widened, uneven);
     }
 
     /// The device's name.

@@ -79,7 +79,7 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let mut real =
         run(PythonLowering::new(source, &lines, &functions, &usages, comments, Some(&shapes)), &module, entry)?;
     real.state_unused();
-    Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program })
+    Ok(Kernel { function: entry.map(|function| function.name.to_string()), program: real.builder.program, grid: None })
 }
 
 /// The function to look at: the one asked for, or the only one that no other calls; none in a source without functions.
