@@ -130,6 +130,8 @@ pub struct Grid {
     pub body: Vec<Node>,
     /// Arrays that each block has in its shared memory.
     pub shared: Vec<usize>,
+    /// Bytes of shared memory that are asked for at launch, and the arrays that lie in them.
+    pub dynamic: Option<(Expr, Vec<usize>)>,
     /// The blocks that each processor shall hold at least, if the source says so.
     pub blocks_per_sm: Option<i64>,
 }

@@ -13,10 +13,8 @@ use accel_ground::progress::{Flow, Progress};
 
 /// Parameters are at most this far from zero.
 const MOST: i64 = 1 << 40;
-/// What a definition of that name says: the registers of a thread, and the shared memory that a launch asks for.
+/// The definition of that name says how many registers a thread of a grid has.
 const REGISTERS: &str = "registers_per_thread";
-/// See [`REGISTERS`].
-const DYNAMIC_SHARED: &str = "dynamic_shared_bytes";
 /// More definitions or shapes than a kernel has.
 const MOST_DEFINITIONS: usize = 1024;
 
@@ -78,11 +76,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
     let misses = cache::misses(program, target.line_bytes, &capacities, progress)?;
     let facts = written.grid.as_ref().map(|own| {
-        let stated = grid::Stated {
-            registers: request.defines.get(REGISTERS).copied(),
-            dynamic_shared_bytes: request.defines.get(DYNAMIC_SHARED).copied(),
-        };
-        grid::facts(&written.program, own, target.name(), &stated, counts.flops.count, counts.mem_bytes.count)
+        let registers = request.defines.get(REGISTERS).copied();
+        grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
     });
     if let Some(facts) = &facts {
         target.grid(facts.widened, facts.uneven);

@@ -6,6 +6,7 @@ use lang_c::ast::*;
 use lang_c::span::Node;
 
 use super::lower::{Binding, CLowering, IntegerValue, Scalar};
+use super::structs;
 use super::types::{self, Base, Dim, Type};
 use super::value::{INTEGER, NumberKind};
 use super::view::Pointee;
@@ -198,7 +199,7 @@ impl<'a> CLowering<'a> {
     /// Declares the parameters of the function looked at: integers are parameters of the kernel, pointers are arrays.
     pub(super) fn declare_parameters(&mut self, definition: &'a FunctionDefinition) -> Result<(), Error> {
         let parameters = parameters(definition);
-        let (mut arrays, mut structs) = (Vec::new(), Vec::new());
+        let (mut arrays, mut several) = (Vec::new(), Vec::new());
         for parameter in parameters {
             let Some(declarator) = &parameter.node.declarator else { continue };
             let Some(name) = types::name(&declarator.node) else { continue };
@@ -220,12 +221,15 @@ impl<'a> CLowering<'a> {
                     arrays.push((name, own.clone(), *element, place));
                 }
                 (None, Base::Struct(inner)) if own.dims.is_empty() => self.object(name, inner, true, place)?,
-                (None, Base::Struct(inner)) if own.dims.len() == 1 && self.holds_pointers(inner) => {
+                (None, Base::Struct(inner))
+                    if own.dims.len() == 1
+                        && (self.holds_pointers(inner) || structs::alone(&definition.statement, name)) =>
+                {
                     self.object(name, inner, true, place)?;
                 }
                 (None, Base::Struct(inner)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     let layout = self.layout(inner, place)?;
-                    structs.push((name, own.clone(), layout, place));
+                    several.push((name, own.clone(), layout, place));
                 }
                 (None, Base::Other(what)) => self.bind(name, Binding::Other(what)),
                 (None, Base::Void) => self.bind(name, Binding::Other("a pointer to anything")),
@@ -241,7 +245,7 @@ impl<'a> CLowering<'a> {
             let binding = if moved { self.cursor(view) } else { Binding::Array(view) };
             self.bind(name, binding);
         }
-        for (name, own, layout, place) in structs {
+        for (name, own, layout, place) in several {
             let view = self.structs(name, &own, layout, place)?;
             let binding = if self.assigned.contains(name) { self.cursor(view) } else { Binding::Array(view) };
             self.bind(name, binding);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lang_c::ast::*;
 
-use super::launch::{BLOCK, GRID};
+use super::launch::{BLOCK, DYNAMIC, GRID};
 use super::lower::{Binding, CLowering, IntegerValue, Round, Scalar};
 use super::value::{INTEGER, NumberKind};
 use super::view::value;
@@ -119,6 +119,10 @@ impl<'a> CLowering<'a> {
     fn enter_grid(&mut self, at: At) -> Result<(), Error> {
         // How the sizes are computed is no work of the kernel.
         (self.work, self.out) = (Work::default(), Vec::new());
+        self.dynamic_shared = self.integer_named(DYNAMIC);
+        if self.source.defines.contains_key(DYNAMIC) {
+            self.dynamic_shared = Some(Expr::from(self.builder.parameter(DYNAMIC)));
+        }
         let mut grid = Grid::default();
         for (size, index) in [("gridDim", "blockIdx"), ("blockDim", "threadIdx")] {
             for axis in AXES {
@@ -181,6 +185,10 @@ impl<'a> CLowering<'a> {
         let arrays = self.builder.program.arrays.iter().enumerate();
         grid.shared =
             arrays.filter(|(_, array)| launch.shared.contains(&array.name)).map(|(number, _)| number).collect();
+        let arrays = self.builder.program.arrays.iter().enumerate();
+        let dynamic =
+            arrays.filter(|(_, array)| launch.dynamic.contains(&array.name)).map(|(number, _)| number).collect();
+        grid.dynamic = self.dynamic_shared.take().map(|bytes| (bytes, dynamic));
         grid.blocks_per_sm = self.calls.first().and_then(|kernel| launch.blocks_per_sm.get(*kernel)).copied();
         self.out = grid.around(grid.body.clone(), at);
         Some(grid)

@@ -560,6 +560,17 @@ impl Pass<'_> {
                 made.extend(place.all(")"));
                 self.splice(at, at + 1, made);
                 at += 2;
+            } else if self.text(at) == "{"
+                && at > 1
+                && (self.is_type(at - 2) || self.text(at - 2) == "auto")
+                && self.words[at - 1].kind == TokenKind::Name
+                && self.text(self.behind(at)) == ";"
+            {
+                // `int i{0};` is `int i = 0;`.
+                let end = self.behind(at);
+                let mut made = place.all("=");
+                made.extend(self.slice(at + 1, end.saturating_sub(1)));
+                self.splice(at, end, if made.len() > 1 { made } else { Vec::new() });
             }
             at += 1;
         }

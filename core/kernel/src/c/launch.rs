@@ -19,6 +19,10 @@ pub(super) struct Launch {
     pub(super) shared: BTreeSet<String>,
     /// The blocks that an SM shall hold at least, by kernel: the second argument of `__launch_bounds__`.
     pub(super) blocks_per_sm: BTreeMap<String, i64>,
+    /// Those of the arrays in shared memory whose size a launch says.
+    pub(super) dynamic: BTreeSet<String>,
+    /// Arguments that a launch gives as numbers.
+    pub(super) values: BTreeMap<String, i64>,
 }
 
 /// The words of a size: one for each axis.
@@ -26,6 +30,8 @@ type Sizes = Vec<Vec<Word>>;
 
 /// Calls that `declare` writes, behind what says the size of a block and that of the grid.
 pub(super) const BLOCK: &str = "__block";
+/// The bytes of shared memory that a launch asks for; users give them under this name, too.
+pub(super) const DYNAMIC: &str = "dynamic_shared_bytes";
 /// See [`BLOCK`].
 pub(super) const GRID: &str = "__grid";
 
@@ -42,16 +48,26 @@ pub(super) fn read(pass: &mut Pass) {
     indices(pass);
     let names: Vec<String> = launch.kernels.iter().cloned().collect();
     for name in names {
-        declare(pass, &name, &host);
+        declare(pass, &name, &host, &mut launch);
     }
     pass.out.launch = Some(launch);
+}
+
+/// A launch: `kernel<<<grid, block, shared>>>(arguments)`.
+#[derive(Debug, Default)]
+struct Launched {
+    grid: Sizes,
+    block: Sizes,
+    /// Bytes of shared memory.
+    shared: Option<Vec<Word>>,
+    arguments: Sizes,
 }
 
 /// What the code of the host says.
 #[derive(Debug, Default)]
 struct Host {
     /// By kernel: its grid, its block and what it is called with.
-    launches: BTreeMap<String, (Sizes, Sizes, Vec<Vec<Word>>)>,
+    launches: BTreeMap<String, Launched>,
     /// Sizes and numbers by name.
     names: BTreeMap<String, Sizes>,
     /// Numbers of comments.
@@ -94,7 +110,8 @@ impl Host {
                         let words = sizes.get(number).cloned().unwrap_or_default();
                         host.sizes(&words)
                     };
-                    let found = (size(0), size(1), arguments);
+                    let shared = sizes.get(2).cloned();
+                    let found = Launched { grid: size(0), block: size(1), shared, arguments };
                     host.launches.entry(name.to_owned()).or_insert(found);
                 }
                 _ => {}
@@ -126,9 +143,11 @@ impl Host {
             if let Some(name) = renamed.get(&word.text) {
                 made.push(word.with(TokenKind::Name, name.clone()));
             } else if let Some([value]) = self.names.get(&word.text).map(Vec::as_slice).filter(|_| depth < 8) {
-                made.extend(word.all("("));
-                made.extend(self.resolved(value, renamed, depth + 1));
-                made.extend(word.all(")"));
+                let inner = self.resolved(value, renamed, depth + 1);
+                let alone = inner.len() == 1;
+                made.extend(word.all(if alone { "" } else { "(" }));
+                made.extend(inner);
+                made.extend(word.all(if alone { "" } else { ")" }));
             } else {
                 made.push(word.clone());
             }
@@ -218,6 +237,9 @@ fn keep_kernels(pass: &mut Pass, launch: &mut Launch) {
                             && name.kind == TokenKind::Name
                             && (next.is("[") || next.is(","))
                         {
+                            if has("extern") {
+                                launch.dynamic.insert(name.text.clone());
+                            }
                             launch.shared.insert(name.text.clone());
                         }
                     }
@@ -268,7 +290,7 @@ fn indices(pass: &mut Pass) {
 }
 
 /// Writes the grid into the body of a kernel.
-fn declare(pass: &mut Pass, kernel: &str, host: &Host) {
+fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
     let open = (0..pass.words.len())
         .find(|at| pass.text(*at) == kernel && pass.text(at + 1) == "(" && pass.text(pass.behind(at + 1)) == "{");
     let Some(open) = open else { return };
@@ -291,11 +313,17 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host) {
     let axes = (0..3).rev().find(|axis| uses("threadIdx", *axis)).map_or(1, |axis| axis + 1);
     let launched = host.launches.get(kernel);
     let mut renamed = BTreeMap::new();
-    for (argument, parameter) in launched.iter().flat_map(|(_, _, arguments)| arguments.iter()).zip(&parameters) {
+    for (argument, parameter) in launched.iter().flat_map(|own| own.arguments.iter()).zip(&parameters) {
         if let [name] = argument.as_slice()
             && name.kind == TokenKind::Name
         {
             renamed.insert(name.text.clone(), parameter.clone());
+        }
+        if let [number] = host.resolved(argument, &BTreeMap::new(), 0).as_slice()
+            && let Some(value) = super::preprocess::integer(&number.text)
+        {
+            pass.out.assumptions.push(format!("{parameter} = {value} (as the launch of {kernel} says)"));
+            launch.values.insert(parameter.clone(), value);
         }
     }
     let given = |name: &str, axis: usize| pass.source.defines.contains_key(&format!("{name}_{}", AXES[axis]));
@@ -306,7 +334,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host) {
         made.extend(value);
         made.extend(place.all(") ;"));
     };
-    let block = host.block.as_ref().or(launched.map(|(_, block, _)| block));
+    let block = host.block.as_ref().or(launched.map(|own| &own.block));
     let sized = (0..3).any(|axis| given("blockDim", axis));
     for axis in 0..3 {
         let value = match block {
@@ -321,7 +349,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host) {
         put(&mut made, format!("blockDim_{}", AXES[axis]), value.unwrap_or_else(|| place.all("1")));
     }
     made.extend(place.all(&format!("{BLOCK} ( ) ;")));
-    let grid = host.grid.as_ref().or(launched.map(|(grid, ..)| grid));
+    let grid = host.grid.as_ref().or(launched.map(|own| &own.grid));
     let sized = (0..3).any(|axis| given("gridDim", axis));
     for axis in 0..3 {
         let name = format!("gridDim_{}", AXES[axis]);
@@ -343,6 +371,9 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host) {
             },
         };
         put(&mut made, name, value.unwrap_or_else(|| place.all("1")));
+    }
+    if let Some(shared) = launched.and_then(|own| own.shared.as_ref()).filter(|shared| !shared.is_empty()) {
+        put(&mut made, DYNAMIC.to_owned(), host.resolved(shared, &renamed, 0));
     }
     made.extend(place.all(&format!("{GRID} ( ) ;")));
     if !stated.is_empty() {

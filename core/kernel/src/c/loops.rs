@@ -187,13 +187,15 @@ impl<'a> CLowering<'a> {
             let (lower, step) = (Expr::Const(0), Expr::Const(1));
             (Head { lower, upper: trips.clone(), step, ascending: true }, value, Some(round))
         };
-        self.set_counter(name, value.plus(early));
+        let value = tidy(&value.plus(early));
+        self.set_counter(name, value.clone());
         // A `while` changes its counter within.
         if let Some(scalar) = self.scalar_mut(name).filter(|_| repeated.own.is_some()) {
             scalar.stored = true;
         }
         // `j--` beside `i++`: as far from its start as `i` is.
-        let others = self.carried(counter, rounds)?;
+        let mut others = self.carried(counter, rounds)?;
+        others.push((name, value));
         let behind = self.carried(counter, Some(trips))?;
         let Head { lower, upper, step, ascending } = head;
         let round = Round {
@@ -237,10 +239,11 @@ impl<'a> CLowering<'a> {
         let grows = matches!(counter.advance.motion, Motion::Multiplies | Motion::Doubles);
         let value = if grows { lower.times(power) } else { lower.over(power, Rounding::Zero) };
         let head = Head { lower: Expr::Const(0), upper: trips, step: Expr::Const(1), ascending: true };
-        let others = self.carried(counter, Some(Expr::from(counter.var)))?;
+        let (name, value) = (counter.advance.name, tidy(&value));
+        let mut others = self.carried(counter, Some(Expr::from(counter.var)))?;
+        others.push((name, value.clone()));
         let behind = self.carried(counter, Some(head.upper.clone()))?;
-        let name = counter.advance.name;
-        self.set_counter(name, tidy(&value));
+        self.set_counter(name, value);
         if let Some(scalar) = self.scalar_mut(name).filter(|_| repeated.own.is_some()) {
             scalar.stored = true;
         }

@@ -116,6 +116,8 @@ pub(super) struct CLowering<'a> {
     pub(super) work: Work,
     /// The grid that runs what is read.
     pub(super) grid: Option<Grid>,
+    /// Bytes of shared memory that its launch asks for.
+    pub(super) dynamic_shared: Option<Expr>,
     steps: usize,
     levels: usize,
 }
@@ -140,6 +142,7 @@ impl<'a> CLowering<'a> {
             out: Vec::new(),
             work: Work::default(),
             grid: None,
+            dynamic_shared: None,
             steps: 0,
             levels: 0,
         }

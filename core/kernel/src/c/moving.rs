@@ -33,7 +33,20 @@ impl<'a> CLowering<'a> {
             }
         }
         parts.iter().for_each(|part| always(part, &mut found));
-        let constant = |by: &Node<Expression>| matches!(by.node, Expression::Constant(_));
+        // Of numbers, and of variables that stay as they are.
+        let constant = |by: &Node<Expression>| {
+            let mut fixed = true;
+            walk(Part::Expression(by), &mut |part| {
+                if let Part::Expression(part) = part {
+                    fixed &= match &part.node {
+                        Expression::Identifier(own) => !changes.contains_key(own.node.name.as_str()),
+                        Expression::Constant(_) | Expression::BinaryOperator(_) | Expression::UnaryOperator(_) => true,
+                        _ => false,
+                    };
+                }
+            });
+            fixed
+        };
         found.retain(|advance: &Advance| {
             advance.motion.is_even() && changes.get(advance.name) == Some(&1) && advance.by.is_none_or(constant)
         });

@@ -7,7 +7,7 @@ use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim, Type, Typedefs};
 use super::value::{INTEGER, NumberKind};
 use super::view::Pointee;
-use super::walk::name;
+use super::walk::{Part, name, walk};
 use crate::expr::Expr;
 use crate::nest::{At, Element};
 use crate::source::refuse;
@@ -52,6 +52,21 @@ pub(super) fn fields<'a>(own: &'a StructType, typedefs: &Typedefs<'a>) -> Vec<(&
             .collect()
     };
     declarations.flat_map(of).collect()
+}
+
+/// Whether a pointer to structs only ever names fields of the first one: `s->n`.
+pub(super) fn alone(body: &Node<Statement>, pointer: &str) -> bool {
+    let (mut named, mut arrows) = (0, 0);
+    walk(Part::Statement(body), &mut |part| {
+        if let Part::Expression(part) | Part::Head(part) = part {
+            named += usize::from(name(part) == Some(pointer));
+            if let Expression::Member(member) = &part.node {
+                let arrow = member.node.operator.node == MemberOperator::Indirect;
+                arrows += usize::from(arrow && name(&member.node.expression) == Some(pointer));
+            }
+        }
+    });
+    named == arrows
 }
 
 impl<'a> CLowering<'a> {

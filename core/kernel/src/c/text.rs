@@ -104,7 +104,11 @@ impl Text {
             unit: parse.unit,
             fragment: !arranged.statements.is_empty(),
             hints,
-            values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            values: values
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .chain(rewritten.launch.iter().flat_map(|launch| launch.values.clone()))
+                .collect(),
             scops,
             assumptions,
             launch: rewritten.launch,

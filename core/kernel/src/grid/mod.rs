@@ -25,18 +25,13 @@ pub(crate) struct Facts {
     pub(crate) uneven: f64,
 }
 
-/// What the registers of a thread and memory sized at launch are, where the source does not say.
-pub(crate) struct Stated {
-    pub(crate) registers: Option<i64>,
-    pub(crate) dynamic_shared_bytes: Option<i64>,
-}
-
-/// Looks at the warps of `grid`, whose `program` counts so much in all.
+/// Looks at the warps of `grid`, whose `program` counts so much in all. `registers` of a thread are a limit only where
+/// somebody says how many there are.
 pub(crate) fn facts(
     program: &Program,
     grid: &Grid,
     device: &str,
-    stated: &Stated,
+    registers: Option<i64>,
     flops: Count,
     bytes: Count,
 ) -> Facts {
@@ -54,11 +49,9 @@ pub(crate) fn facts(
     let blocks: u64 = grid_size.iter().fold(1, |all, size| all.saturating_mul(*size));
     let threads: u64 = block_size.iter().product();
     let seen = warp::look(program, grid, blocks, threads);
-    let shared_bytes =
-        static_bytes(program, grid).saturating_add(stated.dynamic_shared_bytes.unwrap_or(0).max(0) as u64);
-    let registers =
-        stated.registers.or_else(|| grid.blocks_per_sm.map(|least| occupancy::most_registers(threads, least)));
-    let occupancy = occupancy::of(device, threads, shared_bytes, registers);
+    let shared_bytes = shared_bytes(program, grid);
+    let stated = registers.or_else(|| grid.blocks_per_sm.map(|least| occupancy::most_registers(threads, least)));
+    let occupancy = occupancy::of(device, threads, shared_bytes, stated);
     let sum = |of: &dyn Fn(&warp::Seen) -> f64, shared: bool| {
         seen.accesses.iter().filter(|own| own.shared == shared).map(of).sum::<f64>()
     };
@@ -119,15 +112,18 @@ pub(crate) fn facts(
     Facts { report, widened, uneven }
 }
 
-/// Bytes of the arrays in shared memory.
-fn static_bytes(program: &Program, grid: &Grid) -> u64 {
+/// Bytes of shared memory of a block: those that the launch asks for, and the arrays that are not in them.
+fn shared_bytes(program: &Program, grid: &Grid) -> u64 {
     let values = program.values();
+    let asked = grid.dynamic.as_ref().and_then(|(bytes, arrays)| Some((bytes.value(&values).ok()?, arrays)));
+    let apart = |number: &&usize| !asked.is_some_and(|(_, arrays)| arrays.contains(number));
     let bytes = |array: &Array| {
         array.dims.iter().fold(array.element.bytes(), |bytes, dim| {
             bytes.saturating_mul(dim.value(&values).unwrap_or(0).max(0) as u64)
         })
     };
-    grid.shared.iter().filter_map(|number| program.arrays.get(*number)).map(bytes).fold(0, u64::saturating_add)
+    let arrays = grid.shared.iter().filter(apart).filter_map(|number| program.arrays.get(*number));
+    arrays.map(bytes).fold(asked.map_or(0, |(bytes, _)| bytes.max(0) as u64), u64::saturating_add)
 }
 
 /// The same kernel as its blocks run: all threads of a block go through a statement before the next one, loops around

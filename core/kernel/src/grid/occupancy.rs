@@ -16,9 +16,11 @@ struct Processor {
     shared: u64,
 }
 
-/// Registers of a processor, and how many a warp is given at a time (CUDA C++ Programming Guide, technical
-/// specifications per compute capability: 64 K for all below; the unit is that of the CUDA occupancy calculator).
+/// Registers of a processor, in four parts that each give to their own warps, and how many a warp is given at a time
+/// (CUDA C++ Programming Guide, technical specifications per compute capability: 64 K for all below; the parts and the
+/// unit are those of the CUDA occupancy calculator).
 const REGISTERS: u64 = 65_536;
+const PARTS: u64 = 4;
 const REGISTER_UNIT: u64 = 256;
 /// Most registers of a thread (ibid.).
 const MOST_REGISTERS: i64 = 255;
@@ -68,7 +70,7 @@ pub(super) fn of(device: &str, threads: u64, shared_bytes: u64, registers: Optio
     }
     if let Some(registers) = registers {
         let each = (registers.max(1) as u64 * LANES).div_ceil(REGISTER_UNIT) * REGISTER_UNIT;
-        limits.push(("registers", REGISTERS / each / warps));
+        limits.push(("registers", REGISTERS / PARTS / each * PARTS / warps));
     }
     let (limit, blocks) = limits.into_iter().min_by_key(|(_, blocks)| *blocks)?;
     Some(OccupancyReport {
