@@ -134,6 +134,12 @@ pub struct Grid {
     pub dynamic: Option<(Expr, Vec<usize>)>,
     /// The blocks that each processor shall hold at least, if the source says so.
     pub blocks_per_sm: Option<i64>,
+    /// Variables of loops over a tile, whose elements the threads of a block share among themselves (Triton).
+    pub lanes: BTreeSet<Symbol>,
+    /// Threads of a block, where they are not axes of their own (Triton).
+    pub threads_per_block: Option<i64>,
+    /// Lines whose FLOPs are those of tensor cores.
+    pub tensor_lines: BTreeSet<u32>,
 }
 
 /// An axis of a grid or of a block.
@@ -249,6 +255,16 @@ pub enum Comparison {
     Equal,
     /// `!=`
     NotEqual,
+}
+
+/// Whether `a` and `b` compare so.
+pub fn compares(a: i64, comparison: Comparison, b: i64) -> bool {
+    match comparison {
+        Comparison::Less => a < b,
+        Comparison::LessEqual => a <= b,
+        Comparison::Equal => a == b,
+        Comparison::NotEqual => a != b,
+    }
 }
 
 /// Straight-line work: accesses in the order in which they happen, and arithmetic.
@@ -368,7 +384,7 @@ pub struct Library {
 }
 
 /// Collects a program's symbols, arrays and assumptions.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Builder {
     /// The program so far.
     pub program: Program,

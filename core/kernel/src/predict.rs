@@ -80,7 +80,8 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
     });
     if let Some(facts) = &facts {
-        target.grid(facts.widened, facts.uneven);
+        let tensor = written.grid.as_ref().map(|own| own.tensor_lines.clone()).unwrap_or_default();
+        target.grid(facts.widened, facts.uneven, tensor);
     }
     let cost = cost::cost(program, run, &misses, &target, request.opt_level);
     assumptions.extend(&target.assumptions);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::launch::{self, Launch};
 use super::token::{Hints, Token, TokenKind};
+use super::types::AUTO;
 use crate::nest::At;
 use crate::source::{Source, refuse};
 use accel_ground::error::Error;
@@ -283,6 +284,7 @@ impl Pass<'_> {
                 "noexcept" | "inline" | "__forceinline__" | "__noinline__" | "typename" | "mutable" => {}
                 "std" if next == "::" => at += 1,
                 "constexpr" => kept.push(word.with(TokenKind::Name, "const")),
+                "auto" => kept.push(word.with(TokenKind::Name, AUTO)),
                 "nullptr" | "false" => kept.push(word.with(TokenKind::Number, "0")),
                 "true" => kept.push(word.with(TokenKind::Number, "1")),
                 "__restrict__" | "__restrict" => kept.push(word.with(TokenKind::Name, "restrict")),
@@ -562,7 +564,7 @@ impl Pass<'_> {
                 at += 2;
             } else if self.text(at) == "{"
                 && at > 1
-                && (self.is_type(at - 2) || self.text(at - 2) == "auto")
+                && (self.is_type(at - 2) || self.text(at - 2) == AUTO)
                 && self.words[at - 1].kind == TokenKind::Name
                 && self.text(self.behind(at)) == ";"
             {
@@ -582,7 +584,7 @@ impl Pass<'_> {
         while at < self.words.len() {
             let binds = self.text(at) == "&"
                 && at > 0
-                && (self.is_type(at - 1) || matches!(self.text(at - 1), "auto" | "const") || self.text(at - 1) == "]")
+                && (self.is_type(at - 1) || matches!(self.text(at - 1), AUTO | "const") || self.text(at - 1) == "]")
                 && self.words.get(at + 1).is_some_and(|word| word.kind == TokenKind::Name);
             if !binds {
                 at += 1;
@@ -597,7 +599,7 @@ impl Pass<'_> {
                     let end = self.behind_statement(at);
                     let value = self.slice(at + 3, end.saturating_sub(1));
                     let mut start = at - 1;
-                    while start > 0 && (self.is_type(start - 1) || matches!(self.text(start - 1), "const" | "auto")) {
+                    while start > 0 && (self.is_type(start - 1) || matches!(self.text(start - 1), "const" | AUTO)) {
                         start -= 1;
                     }
                     self.splice(start, end, Vec::new());

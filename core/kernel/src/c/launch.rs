@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialect::{Pass, Word};
 use super::token::TokenKind;
+use super::types::AUTO;
 
 /// What a source says about its kernels.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +92,7 @@ impl Host {
                     let inside = pass.slice(at + 5, end.saturating_sub(1));
                     host.names.insert(pass.text(at + 1).to_owned(), parts(&inside));
                 }
-                ("int" | "unsigned" | "size_t" | "auto" | "long", "=") => {
+                ("int" | "unsigned" | "size_t" | AUTO | "long", "=") => {
                     let end = pass.behind_statement(at);
                     let value = pass.slice(at + 3, end.saturating_sub(1));
                     if !value.iter().any(|word| word.is("blockIdx") || word.is("threadIdx") || word.is("{")) {

@@ -9,6 +9,7 @@ use super::dialect::{self, Word};
 use super::launch::Launch;
 use super::preprocess::Preprocessed;
 use super::token::{Hints, Token, TokenKind};
+use super::types::AUTO;
 use super::{guard, preprocess, token};
 use crate::nest::At;
 use crate::source::{Source, check_length, refuse};
@@ -18,7 +19,9 @@ use accel_ground::error::Error;
 pub(super) const FRAGMENT: &str = "__fragment";
 
 /// Types of the standard headers, which are not read.
-const TYPES: [(&str, &str); 33] = [
+const TYPES: [(&str, &str); 34] = [
+    // `types` looks at the value instead.
+    (AUTO, "int"),
     ("half", "_Float16"),
     ("__half", "_Float16"),
     ("float16_t", "_Float16"),

@@ -7,11 +7,16 @@ use lang_c::span::Node;
 
 use crate::nest::Element;
 
+/// What `dialect` writes for `auto`.
+pub(super) const AUTO: &str = "__auto";
+
 /// What stands at the end of a type, behind pointers and arrays.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Base<'a> {
     /// A number.
     Number(Element),
+    /// Whatever the value is that it is given.
+    Auto,
     /// Nothing.
     Void,
     /// A struct, with its fields.
@@ -128,6 +133,7 @@ pub(super) fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs:
                     _ => Base::Other("a number format"),
                 });
             }
+            TypeSpecifier::TypedefName(name) if name.node.name == AUTO => found = Some(Base::Auto),
             TypeSpecifier::TypedefName(name) => match typedefs.get(name.node.name.as_str()) {
                 Some(known) => return Type { typedef: false, ..known.clone() },
                 None => found = Some(Base::Other("a type")),

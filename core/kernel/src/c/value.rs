@@ -352,6 +352,26 @@ impl<'a> CLowering<'a> {
         Ok(INTEGER)
     }
 
+    /// Whether an expression is a pointer or an array, rather than a number.
+    pub(super) fn points(&self, expression: &Node<Expression>) -> bool {
+        let (mut part, mut subscripts) = (expression, 0);
+        loop {
+            match &part.node {
+                Expression::Identifier(identifier) => {
+                    return matches!(self.find(&identifier.node.name),
+                        Some(Binding::Array(view) | Binding::Cursor(view, _)) if view.rank > subscripts);
+                }
+                Expression::BinaryOperator(binary) => match binary.node.operator.node {
+                    BinaryOperator::Index => (part, subscripts) = (&binary.node.lhs, subscripts + 1),
+                    BinaryOperator::Plus | BinaryOperator::Minus => part = &binary.node.lhs,
+                    _ => return false,
+                },
+                Expression::UnaryOperator(unary) => return unary.node.operator.node == UnaryOperator::Address,
+                _ => return false,
+            }
+        }
+    }
+
     /// A pointer to `view` that may move.
     pub(super) fn cursor(&self, view: Pointee) -> Binding {
         let (value, depth) = (IntegerValue::Known(Expr::Const(0)), self.loops.len());

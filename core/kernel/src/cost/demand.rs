@@ -299,7 +299,9 @@ impl Walk<'_> {
             }
             Unit::Whole { load_store, .. } => {
                 let uneven = self.target.uneven;
-                demand.compute = uneven * count.flops.value() / self.target.vector_peak(element);
+                let tensor = self.target.tensor_lines.contains(&work.at.line);
+                let peak = if tensor { self.target.matrix_peak(element) } else { self.target.vector_peak(element) };
+                demand.compute = uneven * count.flops.value() / peak;
                 if let Some(rate) = load_store {
                     // By their share of the bytes: a node's loads and stores mostly have one type.
                     let each = if loads + stores > 0.0 {

@@ -1,5 +1,7 @@
 //! What a kernel runs on: a core with its caches, or a device as a whole.
 
+use std::collections::BTreeSet;
+
 use crate::nest::Element;
 use crate::report::{Level, Request};
 use accel_ground::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
@@ -29,6 +31,8 @@ pub(crate) struct Target {
     pub(super) widened: f64,
     /// How much longer its busiest processor works than the mean of all.
     pub(super) uneven: f64,
+    /// Lines whose FLOPs are those of tensor cores.
+    pub(super) tensor_lines: BTreeSet<u32>,
     /// What was assumed.
     pub(crate) assumptions: Vec<String>,
 }
@@ -98,12 +102,22 @@ impl Target {
             ));
         }
         let below = below(&levels, &own, &device, &mut assumptions);
-        Ok(Self { device, unit, levels, line_bytes, below, widened: 1.0, uneven: 1.0, assumptions })
+        Ok(Self {
+            device,
+            unit,
+            levels,
+            line_bytes,
+            below,
+            widened: 1.0,
+            uneven: 1.0,
+            tensor_lines: BTreeSet::new(),
+            assumptions,
+        })
     }
 
     /// What the warps of a grid make of the load units, and its blocks of the processors.
-    pub(crate) fn grid(&mut self, widened: f64, uneven: f64) {
-        (self.widened, self.uneven) = (widened, uneven);
+    pub(crate) fn grid(&mut self, widened: f64, uneven: f64, tensor_lines: BTreeSet<u32>) {
+        (self.widened, self.uneven, self.tensor_lines) = (widened, uneven, tensor_lines);
     }
 
     /// The device's name.

@@ -47,8 +47,10 @@ pub(crate) fn facts(
     };
     let (grid_size, block_size) = (size(&grid.blocks), size(&grid.threads));
     let blocks: u64 = grid_size.iter().fold(1, |all, size| all.saturating_mul(*size));
-    let threads: u64 = block_size.iter().product();
-    let seen = warp::look(program, grid, blocks, threads);
+    let lanes: u64 = block_size.iter().product();
+    let seen = warp::look(program, grid, blocks, lanes);
+    let threads = grid.threads_per_block.map_or(lanes, |threads| threads.max(1) as u64);
+    let block_size = if grid.threads_per_block.is_some() { [threads, 1, 1] } else { block_size };
     let shared_bytes = shared_bytes(program, grid);
     let stated = registers.or_else(|| grid.blocks_per_sm.map(|least| occupancy::most_registers(threads, least)));
     let occupancy = occupancy::of(device, threads, shared_bytes, stated);

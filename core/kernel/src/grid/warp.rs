@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::expr::Expr;
-use crate::nest::{Access, At, Comparison, Condition, Grid, Node, Program, Work};
+use crate::nest::{Access, At, Condition, Grid, Loop, Node, Program, Work, compares};
 
 /// Threads of a warp, banks of shared memory, bytes of a bank's word (CUDA C++ Programming Guide, compute capabilities).
 pub(super) const LANES: usize = 32;
@@ -157,6 +157,10 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
+                Node::Loop(l) if !touches(&l.body) => {}
+                Node::Loop(l) if self.grid.lanes.contains(&l.var) && !self.within(&l.body) => {
+                    self.tile(l, weight, depth)?;
+                }
                 Node::Loop(l) => {
                     let mut ranges = [(0_i64, 0_i64, 0_u64); LANES];
                     let mut most = 0;
@@ -200,6 +204,42 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
+    /// Whether a loop over a tile stands in `body`.
+    fn within(&self, body: &[Node]) -> bool {
+        body.iter().any(|node| match node {
+            Node::Loop(l) => self.grid.lanes.contains(&l.var) || self.within(&l.body),
+            Node::Branch(branch) => self.within(&branch.then) || self.within(&branch.otherwise),
+            Node::Work(_) | Node::Library(_) => false,
+        })
+    }
+
+    /// The innermost loop over a tile: its iterations are the lanes of as many warps as it takes.
+    fn tile(&mut self, l: &'a Loop, weight: f64, depth: usize) -> Option<()> {
+        let base = self.lanes.first()?.clone();
+        let (Ok(lower), Ok(upper)) = (l.lower.value(&base), l.upper.value(&base)) else { return Some(()) };
+        let rounds = u64::try_from(i128::from(upper) - i128::from(lower)).unwrap_or(0);
+        let warps = rounds.div_ceil(LANES as u64);
+        let limit = ROUNDS.get(depth).or(ROUNDS.last()).copied().unwrap_or(1);
+        let taken = if self.sample { warps.min(limit) } else { warps };
+        for i in 0..taken {
+            let warp = if taken == warps { i } else { (warps - taken) / 2 + i };
+            let mut active = 0_u32;
+            for (lane, values) in self.lanes.iter_mut().enumerate() {
+                let element = warp * LANES as u64 + lane as u64;
+                values.clone_from(&base);
+                if element < rounds {
+                    active |= 1 << lane;
+                    *values.get_mut(l.var.0 as usize)? = lower.wrapping_add(element as i64);
+                }
+            }
+            self.left = self.left.checked_sub(1)?;
+            self.nodes(&l.body, active, weight * warps as f64 / taken as f64, depth + 1)?;
+        }
+        // What stands behind sees the loops around it as they were.
+        self.lanes.iter_mut().for_each(|values| values.clone_from(&base));
+        Some(())
+    }
+
     /// The lanes for which a condition holds; where data decide, all, and how likely it is.
     fn holds(&self, condition: &Condition, active: u32) -> (u32, Option<f64>) {
         match condition {
@@ -207,12 +247,7 @@ impl<'a> Walk<'a> {
                 let mut holds = 0;
                 for lane in (0..LANES).filter(|lane| active >> lane & 1 == 1) {
                     let (Ok(a), Ok(b)) = (a.value(&self.lanes[lane]), b.value(&self.lanes[lane])) else { continue };
-                    let own = match comparison {
-                        Comparison::Less => a < b,
-                        Comparison::LessEqual => a <= b,
-                        Comparison::Equal => a == b,
-                        Comparison::NotEqual => a != b,
-                    };
+                    let own = compares(a, *comparison, b);
                     holds |= u32::from(own) << lane;
                 }
                 (holds, None)
@@ -351,4 +386,14 @@ impl<'a> Walk<'a> {
             .zip(dims)
             .try_fold(0_i64, |sum, (index, dim)| Some(sum.wrapping_mul(*dim).wrapping_add(value(index)?)))
     }
+}
+
+/// Whether anything in `body` touches memory.
+fn touches(body: &[Node]) -> bool {
+    body.iter().any(|node| match node {
+        Node::Loop(l) => touches(&l.body),
+        Node::Branch(branch) => touches(&branch.then) || touches(&branch.otherwise),
+        Node::Work(work) => !work.accesses.is_empty(),
+        Node::Library(_) => false,
+    })
 }

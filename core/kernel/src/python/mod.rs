@@ -30,6 +30,7 @@ mod subscript;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod triton;
 mod unfold;
 mod usage;
 mod value;
@@ -64,6 +65,9 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let idle = |stmt: &Stmt| matches!(stmt, Stmt::Expr(expr) if expr.value.is_string_literal_expr());
     if module.body.iter().all(idle) {
         return Err(refuse(At { line: 1, column: 1 }, "the source has no statements", "Give a function or a loop"));
+    }
+    if let Some(kernel) = triton::read(source, &module)? {
+        return Ok(kernel);
     }
     let functions: Functions = (module.body.iter())
         .filter_map(|stmt| match stmt {
