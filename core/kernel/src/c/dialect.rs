@@ -126,46 +126,24 @@ pub(super) fn rewrite(tokens: &[Token], source: &Source, hints: &Hints) -> Resul
     Ok(out)
 }
 
-/// Refuses what is another language, by its name.
+/// Refuses vectors of one processor, by their name.
 fn named(words: &[Word]) -> Result<(), Error> {
-    for (i, word) in words.iter().enumerate() {
-        let next = |by: usize, text: &str| words.get(i + by).is_some_and(|word| word.is(text));
-        let found = match word.text.as_str() {
-            "__kernel" | "get_global_id" | "__global" | "__local" => Some((
-                "this is an OpenCL kernel",
-                "Write it in CUDA C: `__global__ void`, blockIdx.x * blockDim.x + threadIdx.x for get_global_id(0), and no \
-                 `__global`",
-            )),
-            "func" if next(1, ".") && next(2, "func") => Some((
-                "this is MLIR",
-                "Give the C or Python that it was made of; the loops of a `linalg` or `stablehlo` operator are those of \
-                 its NumPy or PyTorch function",
-            )),
-            "HloModule" => Some((
-                "this is XLA's HLO",
-                "Give the JAX or NumPy function that it was made of: `a @ b` for dot, `jax.lax.conv` for convolution",
-            )),
-            "subroutine" | "SUBROUTINE" if words.get(i + 2).is_some_and(|word| word.is("(")) => Some((
-                "this is Fortran",
-                "Write the loops in C (column order: `a[j][i]` for `a(i, j)`) or in Python with NumPy",
-            )),
-            name if name.starts_with("__m128") || name.starts_with("__m256") || name.starts_with("__m512") => Some((
-                "this uses vector intrinsics of x86",
-                "Write the loop over single elements: vectors are made of it at O2 and O3",
-            )),
-            name if name.starts_with("float32x") || name.starts_with("float64x") || name.starts_with("svfloat") => {
-                Some((
-                    "this uses vector intrinsics of Arm",
-                    "Write the loop over single elements: vectors are made of it at O2 and O3",
-                ))
-            }
-            _ => None,
-        };
-        if let Some((problem, cure)) = found {
-            return Err(refuse(word.at, problem, cure));
+    let of = |name: &str| {
+        let begins = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+        match () {
+            () if begins(&["__m128", "__m256", "__m512"]) => Some("x86"),
+            () if begins(&["float32x", "float64x", "float16x", "svfloat"]) => Some("Arm"),
+            () => None,
         }
+    };
+    match words.iter().find_map(|word| Some((word, of(&word.text)?))) {
+        Some((word, processor)) => {
+            let problem = format!("this uses vector intrinsics of {processor}");
+            let cure = "Write the loop over single elements: vectors are made of it at O2 and O3";
+            Err(refuse(word.at, problem, cure))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The pass under way.
@@ -470,8 +448,12 @@ impl Pass<'_> {
             let Some(name) = self.words.get(name_at).filter(|word| word.kind == TokenKind::Name).cloned() else {
                 return Err(refuse(place.at, format!("this use of std::{kind} is not read"), "Give it a name"));
             };
+            let asks = (0..self.words.len()).any(|at| {
+                let sizes = matches!((self.text(at + 1), self.text(at + 2)), ("." | "[", _)) && self.asks_size(at);
+                self.text(at) == name.text
+                    && (sizes || (self.text(at.wrapping_sub(1)) == ":" && self.text(at + 1) == ")"))
+            });
             let mut made = inner;
-            made.push(name.clone());
             let behind = name_at + 1;
             // `vector<float> v(n)` or `v(n, vector<float>(m))`; arguments of functions have no parentheses.
             let (extents, stop) = match self.text(behind) {
@@ -482,6 +464,16 @@ impl Pass<'_> {
                 }
                 _ => (Vec::new(), behind),
             };
+            // Of an argument whose size nobody asks for, the subscripts say how long it is.
+            if extents.is_empty() && fixed.is_none() && !asks {
+                made.extend(vec![name.with(TokenKind::Sign, "*"); depth]);
+                made.push(name.clone());
+                self.splice(at, stop, made);
+                self.sizes_of(&name.text)?;
+                at += 1;
+                continue;
+            }
+            made.push(name.clone());
             for level in 0..depth {
                 made.extend(name.all("["));
                 match (extents.get(level), &fixed) {
@@ -496,6 +488,15 @@ impl Pass<'_> {
             at += 1;
         }
         Ok(())
+    }
+
+    /// Whether `v.size()` or `v[i].size()` begins at `at`.
+    fn asks_size(&self, at: usize) -> bool {
+        let mut end = at + 1;
+        while self.text(end) == "[" {
+            end = self.behind(end);
+        }
+        self.text(end) == "." && self.text(end + 1) == "size"
     }
 
     /// `v.size()` as a parameter, `v.data()` as the array.

@@ -204,7 +204,12 @@ impl<'a> Preprocessor<'a, '_> {
     fn pragma(&mut self, at: At, line: &[Token]) {
         match line.first().map_or("", |token| token.text) {
             "scop" => self.out.scops.push(at.line),
-            "endscop" | "once" => {}
+            // These change no count.
+            "endscop" | "once" | "unroll" | "ivdep" | "GCC" | "clang" | "STDC" | "nounroll" => {}
+            "omp" if line.iter().any(|token| token.is("target")) => {
+                let text = format!("#pragma omp target on line {} is ignored: the device asked for runs it", at.line);
+                self.out.assumptions.push(text);
+            }
             first => {
                 let text = format!("#pragma {first} on line {} is ignored: counts are those of one thread", at.line);
                 self.out.assumptions.push(text);

@@ -340,7 +340,6 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("auto f = [&](int i) { return i; };", (1, 10), "lambda"),
         ("std::map<int, int> m;", (1, 6), "maps"),
         ("__m256 v = _mm256_loadu_ps(x);", (1, 1), "vector intrinsics"),
-        ("__kernel void f(__global float *x) { x[get_global_id(0)] = 1; }", (1, 1), "OpenCL"),
         ("", (1, 1), "no code"),
         ("int x;", (1, 1), "nothing that runs"),
         ("void f(void) {}\nvoid g(void) {}", (1, 1), "f, g"),

@@ -57,7 +57,7 @@ pub(super) fn look(program: &Program, grid: &Grid, blocks: u64, threads: u64) ->
     let warps = threads.div_ceil(LANES as u64);
     let mut all = Walk::new(program, grid, threads, EXACT, false);
     if (0..blocks).all(|block| (0..warps).all(|warp| all.warp(block, warp, 1.0).is_some())) {
-        let method = format!("every one of {} warps", blocks.saturating_mul(warps));
+        let method = format!("every warp of {blocks} blocks");
         return Look { accesses: all.seen(), exact: true, method };
     }
     let mut some = Walk::new(program, grid, threads, SAMPLED, true);

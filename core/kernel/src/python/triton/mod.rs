@@ -5,6 +5,8 @@
 //! the launch.
 
 mod host;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 use std::collections::{BTreeMap, BTreeSet};

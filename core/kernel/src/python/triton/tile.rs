@@ -102,7 +102,9 @@ fn ends(index: &Expr, low: &[i64], high: &[i64]) -> Option<(i64, i64)> {
         Expr::Div(a, b, _) => {
             let (a, b) = both(a, b)?;
             if b.0 < 1 {
-                return None;
+                // Whatever divides it, no quotient of integers is larger.
+                let most = a.0.checked_abs()?.max(a.1.checked_abs()?);
+                return Some((-most, most));
             }
             (a.0.min(a.0 / b.1), a.1.max(a.1 / b.0).min(a.1.max(0)))
         }
@@ -530,7 +532,7 @@ impl<'a> Lowering<'a> {
         for argument in &call.arguments.args {
             values.push(self.value(argument)?);
         }
-        let mut named = |own: &mut Self, name: &str| {
+        let named = |own: &mut Self, name: &str| {
             let found =
                 call.arguments.keywords.iter().find(|own| own.arg.as_ref().is_some_and(|arg| arg.as_str() == name));
             found.map(|keyword| own.value(&keyword.value)).transpose()
