@@ -276,6 +276,8 @@ pub struct Work {
     pub flops: Flops,
     /// Operations on integers other than loop counters: subscripts and integer data.
     pub integer_ops: u32,
+    /// Those of them that compute subscripts, where the front end tells them apart (C does).
+    pub subscript_ops: u32,
     /// Reads and writes of scalar variables, which take a register unless optimisation is off.
     pub scalars: Scalars,
     /// Whether a scalar or an element carries a value from one iteration of the innermost loop to the next.

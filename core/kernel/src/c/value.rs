@@ -671,7 +671,9 @@ impl<'a> CLowering<'a> {
     fn subscript(&mut self, expression: &'a Node<Expression>) -> Result<Option<Expr>, Error> {
         let known = self.deciding(expression)?;
         // Its operations and variables count either way.
+        let (all, subscripts) = (self.work.integer_ops, self.work.subscript_ops);
         let kind = self.value(expression)?;
+        self.work.subscript_ops = subscripts + self.work.integer_ops.saturating_sub(all);
         if kind.float {
             return Err(refuse(self.at(expression), "this subscript is not an integer", "Cast it to int"));
         }
