@@ -71,6 +71,8 @@ const TEMPLATES: [&str; 10] = [
     "initializer_list",
     "complex",
 ];
+/// Longer sources of C++ and CUDA C are refused. Ours: far more than kernels have, and less than a second.
+const MOST_WORDS: usize = 1 << 14;
 /// Types of numbers, and the words that go with them.
 const NUMBERS: [&str; 16] = [
     "float", "double", "int", "unsigned", "long", "short", "char", "bool", "size_t", "half", "__half", "int8_t",
@@ -108,6 +110,15 @@ pub(super) fn rewrite(tokens: &[Token], source: &Source, hints: &Hints) -> Resul
             &pass,
             &["::", "template", "namespace", "constexpr", "using", "auto", "nullptr", "class", "static_cast"],
         );
+    if pass.words.len() > MOST_WORDS {
+        // What is rewritten is looked for again and again; C has nothing to rewrite.
+        let at = pass.words.get(MOST_WORDS).map(|word| word.at).unwrap_or_default();
+        let problem = format!("of C++ and CUDA C at most {MOST_WORDS} words are read");
+        return match cpp {
+            true => Err(refuse(at, problem, "Give only the kernel and what it calls")),
+            false => Ok(Rewritten { words: pass.words, ..pass.out }),
+        };
+    }
     if cpp {
         pass.plain_words()?;
         pass.split_closing();

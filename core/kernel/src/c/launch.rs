@@ -337,33 +337,33 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
     };
     let block = host.block.as_ref().or(launched.map(|own| &own.block));
     let sized = (0..3).any(|axis| given("blockDim", axis));
-    for axis in 0..3 {
+    for (axis, letter) in AXES.into_iter().enumerate() {
         let value = match block {
             Some(block) => block.get(axis).map(|words| host.resolved(words, &renamed, 0)),
             None if sized => None,
             None => {
                 let size = BLOCKS[axes - 1].get(axis);
-                stated.extend(size.map(|size| format!("blockDim.{} = {size}", AXES[axis])));
+                stated.extend(size.map(|size| format!("blockDim.{} = {size}", letter)));
                 size.map(|size| place.all(size))
             }
         };
-        put(&mut made, format!("blockDim_{}", AXES[axis]), value.unwrap_or_else(|| place.all("1")));
+        put(&mut made, format!("blockDim_{}", letter), value.unwrap_or_else(|| place.all("1")));
     }
     made.extend(place.all(&format!("{BLOCK} ( ) ;")));
     let grid = host.grid.as_ref().or(launched.map(|own| &own.grid));
     let sized = (0..3).any(|axis| given("gridDim", axis));
-    for axis in 0..3 {
-        let name = format!("gridDim_{}", AXES[axis]);
+    for (axis, letter) in AXES.into_iter().enumerate() {
+        let name = format!("gridDim_{}", letter);
         let value = match grid {
             Some(grid) => grid.get(axis).map(|words| host.resolved(words, &renamed, 0)),
             None if sized || !uses("blockIdx", axis) => None,
-            None => match limit(&words, AXES[axis]) {
+            None => match limit(&words, letter) {
                 Some(limit) => {
                     let text = limit.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
-                    stated.push(format!("gridDim.{} = ceil(({text}) / blockDim.{})", AXES[axis], AXES[axis]));
+                    stated.push(format!("gridDim.{} = ceil(({text}) / blockDim.{})", letter, letter));
                     let mut value = place.all("( (");
                     value.extend(limit);
-                    value.extend(place.all(&format!(") + blockDim_{0} - 1 ) / blockDim_{0}", AXES[axis])));
+                    value.extend(place.all(&format!(") + blockDim_{0} - 1 ) / blockDim_{0}", letter)));
                     Some(value)
                 }
                 // Nothing says: a parameter, with its default.

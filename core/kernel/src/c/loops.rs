@@ -421,8 +421,8 @@ impl<'a> CLowering<'a> {
         match self.trips(at) {
             Some(trips) => self.rounds(trips, &[condition], first.then_some(condition), statement, at),
             None => {
-                if let Some(counted) = self.counted(condition, statement, first, at)? {
-                    return counted;
+                if self.counted(condition, statement, first, at)? {
+                    return Ok(());
                 }
                 let always = matches!(self.integer(condition, false), Ok(Some(Expr::Const(value))) if value != 0);
                 let problem = if always { "this loop never ends" } else { "how often this loop runs is not known" };
@@ -431,27 +431,26 @@ impl<'a> CLowering<'a> {
         }
     }
 
-    /// A `while` or `do` with a counter that its body or its condition moves once in each iteration; none if there is no
-    /// such counter. What is wrong with one that is there is an error of its own.
-    #[expect(clippy::type_complexity, reason = "no counter, or what reading the loop came to")]
+    /// A `while` or `do` with a counter that its body or its condition moves once in each iteration; false if there is no
+    /// such counter.
     fn counted(
         &mut self,
         condition: &'a Node<Expression>,
         statement: &'a Node<Statement>,
         first: bool,
         at: At,
-    ) -> Result<Option<Result<(), Error>>, Error> {
+    ) -> Result<bool, Error> {
         let always = matches!(self.integer(condition, false), Ok(Some(Expr::Const(value))) if value != 0);
         let stop = match (always, leaves_first(statement)) {
             (false, _) => Stop { condition, negated: false },
             (true, Some(leaves)) if first => leaves,
-            (true, _) => return Ok(None),
+            (true, _) => return Ok(false),
         };
         let mut moving = self.moving(statement, &[stop.condition]);
         let scaled = self.scaled(statement, stop.condition);
         moving.extend(scaled);
         let Some(position) = moving.iter().position(|(advance, _)| uses(stop.condition, advance.name)) else {
-            return Ok(None);
+            return Ok(false);
         };
         let (advance, lower) = moving.remove(position);
         moving.retain(|(advance, _)| advance.motion.is_even());
@@ -475,20 +474,19 @@ impl<'a> CLowering<'a> {
         if !advance.motion.is_even() {
             if !first || early {
                 let problem = format!("{} is multiplied or divided before it is looked at", advance.name);
-                return Ok(Some(Err(refuse(at, problem, TRIPS))));
+                return Err(refuse(at, problem, TRIPS));
             }
-            return Ok(Some(self.geometric_loop(&repeated, &[stop], &counter, assigned)));
+            self.geometric_loop(&repeated, &[stop], &counter, assigned)?;
+            return Ok(true);
         }
         let step = counter.step.clone().unwrap_or(Expr::Const(0));
         // A `do` looks at what the body left behind.
         let before = if first || early { Expr::Const(0) } else { step.clone() };
-        let head = match self.head(&stop, &counter, before, at) {
-            Ok(head) => head,
-            Err(error) => return Ok(Some(Err(error))),
-        };
+        let head = self.head(&stop, &counter, before, at)?;
         let head = if first { head } else { head.once_at_least() };
         let early = if first && early { step } else { Expr::Const(0) };
-        Ok(Some(self.known_loop(&repeated, head, &counter, assigned, early)))
+        self.known_loop(&repeated, head, &counter, assigned, early)?;
+        Ok(true)
     }
 
     /// Variables that the last or the only change in a body multiplies or divides.

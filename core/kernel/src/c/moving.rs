@@ -16,6 +16,9 @@ use accel_ground::error::Error;
 /// What a declaration adds to the changes of a name: more than a body has.
 const DECLARED: usize = 1 << 32;
 
+/// Bodies that change more variables are not looked at for what their inner loops move.
+const MOST_CHANGES: usize = 64;
+
 /// What is known of variables: their names and values.
 type Values<'a> = Vec<(&'a str, Expr)>;
 
@@ -82,6 +85,10 @@ impl<'a> CLowering<'a> {
     ) -> Result<Vec<(&'a str, Expr, Expr)>, Error> {
         let Some(changes) = changes(statement, &[]) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
+        // Nobody moves so many at once; what is not looked at is data, which the answer states where it matters.
+        if changes.len() > MOST_CHANGES {
+            return Ok(found);
+        }
         let own = changes
             .iter()
             .filter(|(name, count)| **count < DECLARED && !known.iter().any(|(advance, _)| advance.name == **name));
@@ -230,12 +237,12 @@ fn changes<'a>(statement: &'a Node<Statement>, parts: &[&'a Node<Expression>]) -
 /// The statements and declarations of a block, or the one statement.
 fn items(statement: &Node<Statement>) -> Vec<Part<'_>> {
     let Statement::Compound(items) = &statement.node else { return vec![Part::Statement(statement)] };
-    let part = |item| match item {
-        &BlockItem::Statement(ref statement) => Some(Part::Statement(statement)),
+    let parts = items.iter().filter_map(|item| match &item.node {
+        BlockItem::Statement(statement) => Some(Part::Statement(statement)),
         BlockItem::Declaration(declaration) => Some(Part::Declaration(declaration)),
         BlockItem::StaticAssert(_) => None,
-    };
-    items.iter().filter_map(|item| part(&item.node)).collect()
+    });
+    parts.collect()
 }
 
 /// What an expression moves whenever it is evaluated.

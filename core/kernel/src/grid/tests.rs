@@ -32,9 +32,12 @@ impl Watch for Thread {
     }
 }
 
+/// An access of the source: where it stands, its array, and whether it stores.
+type Place = (At, usize, bool);
+
 /// Requests, sectors and wavefronts of shared memory by access. The n-th time that lanes of a warp come to an access,
 /// they come there together: so it is where no lane skips a round that others take.
-fn brute(kernel: &Kernel) -> BTreeMap<(At, usize, bool), (f64, f64, f64)> {
+fn brute(kernel: &Kernel) -> BTreeMap<Place, (f64, f64, f64)> {
     let (program, grid) = (&kernel.program, kernel.grid.as_ref().unwrap());
     let values = program.values();
     let extents = |axes: &[Axis]| axes.iter().map(|axis| axis.extent.value(&values).unwrap()).collect::<Vec<_>>();
@@ -43,7 +46,7 @@ fn brute(kernel: &Kernel) -> BTreeMap<(At, usize, bool), (f64, f64, f64)> {
     for block in 0..blocks.iter().product::<i64>() {
         let count = threads.iter().product::<i64>();
         for warp in 0..(count as usize).div_ceil(LANES) {
-            let mut together: BTreeMap<(At, usize, bool, usize), Vec<(usize, i64)>> = BTreeMap::new();
+            let mut together: BTreeMap<(Place, usize), Vec<(usize, i64)>> = BTreeMap::new();
             for lane in 0..LANES {
                 let thread = (warp * LANES + lane) as i64;
                 if thread >= count {
@@ -59,14 +62,14 @@ fn brute(kernel: &Kernel) -> BTreeMap<(At, usize, bool), (f64, f64, f64)> {
                 }
                 let mut seen = Thread::default();
                 run(&own, &mut seen);
-                let mut times: BTreeMap<(At, usize, bool), usize> = BTreeMap::new();
+                let mut times: BTreeMap<Place, usize> = BTreeMap::new();
                 for (at, array, write, element) in seen.0 {
                     let time = times.entry((at, array, write)).or_default();
-                    together.entry((at, array, write, *time)).or_default().push((lane, element));
+                    together.entry(((at, array, write), *time)).or_default().push((lane, element));
                     *time += 1;
                 }
             }
-            for ((at, array, write, _), elements) in together {
+            for (((at, array, write), _), elements) in together {
                 let bytes = program.arrays[array].element.bytes() as i64;
                 let sum = found.entry((at, array, write)).or_insert((0.0, 0.0, 0.0));
                 sum.0 += 1.0;

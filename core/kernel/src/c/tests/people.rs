@@ -13,6 +13,23 @@ fn polybench_in_another_type() {
 }
 
 #[test]
+fn hostile_sources_of_other_dialects_end() {
+    let times = |part: &str, count: usize| part.repeat(count);
+    for code in [
+        format!("namespace a {{ {} }}", times("std::vector<int> v; ", 40_000)),
+        times("for (int x : ", 100_000),
+        times("for (", 200_000),
+        format!("__global__ void f(float *x) {{ {} }}", times("x[threadIdx.x] += 1; ", 100_000)),
+        times("__global__ void f() {} ", 4_000),
+        times("template <typename T> ", 5_000),
+        format!("auto a = 1; {}", times("int &b = a; ", 3_000)),
+        format!("for (int i = 0; i < n; i++) {{ {} }}", (0..30_000).map(|i| format!("a{i}++; ")).collect::<String>()),
+    ] {
+        let _ = Given::default().read(&code);
+    }
+}
+
+#[test]
 fn operations_on_integers_are_told_from_subscripts() {
     #[derive(Default)]
     struct Integers(u32, u32);

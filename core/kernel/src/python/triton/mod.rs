@@ -24,6 +24,8 @@ use accel_ground::error::Error;
 
 /// Loops are read twice, to see what each iteration moves: deeper ones are refused.
 const MOST_LOOPS: usize = 6;
+/// Longer kernels are refused: statements, those of loops and calls as often as they are read.
+const MOST_STEPS: usize = 1 << 14;
 /// Warps of a program where nobody says (Triton's default).
 const WARPS: i64 = 4;
 /// Threads of a block of numba where nobody says, as for CUDA C.
@@ -116,6 +118,8 @@ struct Lowering<'a> {
     out: Vec<Node>,
     loops: usize,
     calls: usize,
+    /// Statements read so far.
+    steps: usize,
     /// What a function of the source gave back.
     result: Option<Value>,
 }
@@ -147,6 +151,7 @@ impl<'a> Lowering<'a> {
             out: Vec::new(),
             loops: 0,
             calls: 0,
+            steps: 0,
             result: None,
         }
     }
@@ -221,6 +226,11 @@ impl<'a> Lowering<'a> {
 
     fn statement(&mut self, stmt: &'a Stmt) -> Result<(), Error> {
         let at = self.at(stmt);
+        self.steps += 1;
+        if self.steps > MOST_STEPS {
+            let problem = format!("the kernel has more than {MOST_STEPS} statements once calls are written out");
+            return Err(refuse(at, problem, "Give a smaller kernel"));
+        }
         match stmt {
             Stmt::Assign(assign) => {
                 let value = self.value(&assign.value)?;
@@ -309,6 +319,7 @@ impl<'a> Lowering<'a> {
         let mut dry = self.clone();
         dry.loops += 1;
         dry.block(&repeat.body)?;
+        self.steps = dry.steps;
         let mut behind = BTreeMap::new();
         for (name, start) in &before {
             let Some(end) = dry.names.get(name).filter(|end| *end != start && **name != counter) else { continue };
