@@ -1,11 +1,14 @@
 //! `accel kernel`: what source code costs.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write};
 
 use accel_core::units::{format_bytes, format_joules};
 use accel_kernel::nest::Element;
 use accel_kernel::predict;
-use accel_kernel::report::{Language, LineCost, OperatorCost, OptLevel, Report, Request, define, level};
+use accel_kernel::report::{
+    AccessReport, GridReport, Language, LineCost, OperatorCost, OptLevel, Report, Request, define, level,
+};
 use accel_kernel::source::MAX_BYTES;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -56,9 +59,35 @@ pub(crate) struct Kernel {
     /// The language; detected from the file's name, or else from the code, if left out.
     #[arg(long, value_name = "NAME", value_parser = one_of::<Language>())]
     language: Option<Language>,
+    /// The blocks (Triton: programs) that a GPU kernel is launched with, such as 4096 or 64,64.
+    #[arg(long, value_name = "X[,Y[,Z]]", value_parser = size)]
+    grid: Option<Size>,
+    /// The threads of a block, such as 256 or 16,16.
+    #[arg(long, value_name = "X[,Y[,Z]]", value_parser = size)]
+    block: Option<Size>,
+    /// Registers of a thread, as the compiler reports them; without it they limit nothing.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i64).range(1..=255))]
+    registers: Option<i64>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A size along x, y and z.
+type Size = [i64; 3];
+
+/// Reads a size: `64,64`.
+fn size(text: &str) -> Result<Size, String> {
+    let mut size = [1; 3];
+    let parts: Vec<&str> = text.split(',').collect();
+    if parts.len() > size.len() {
+        return Err("give at most three numbers, for x, y and z".into());
+    }
+    for (own, part) in size.iter_mut().zip(parts) {
+        let number = part.trim().parse().ok().filter(|number| (1..=i64::from(i32::MAX)).contains(number));
+        *own = number.ok_or_else(|| format!("\"{part}\" is no number of blocks or threads; write 64,64"))?;
+    }
+    Ok(size)
 }
 
 /// Lines shown in the table, at most.
@@ -73,11 +102,19 @@ impl Kernel {
 
     fn request(self) -> anyhow::Result<Request> {
         let base = Request::default();
+        let mut defines: BTreeMap<String, i64> =
+            self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?;
+        for (name, size) in [("gridDim", self.grid), ("blockDim", self.block)] {
+            for (axis, number) in ["x", "y", "z"].into_iter().zip(size.into_iter().flatten()) {
+                defines.insert(format!("{name}_{axis}"), number);
+            }
+        }
+        defines.extend(self.registers.map(|count| ("registers_per_thread".to_owned(), count)));
         Ok(Request {
             code: read(&self.file)?,
             language: self.language.or_else(|| Language::of_file(&self.file)),
             function: self.function,
-            defines: self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?,
+            defines,
             shapes: self.shapes,
             element: match &self.element {
                 Some(name) => Element::named(name).with_context(|| {
@@ -150,6 +187,9 @@ fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "Parameters: {}.", parameters.collect::<Vec<_>>().join(", "))?;
     }
     print_features(report, out)?;
+    if let Some(grid) = &report.grid {
+        print_grid(grid, out)?;
+    }
     print_levels(report, out)?;
     let parts = report.parts.iter().filter(|part| part.ms > 0.0).map(|part| [part.name.clone(), ms(part.ms)]);
     writeln!(out, "{}", numbers(["part, by itself", "ms"], parts))?;
@@ -198,6 +238,68 @@ fn print_features(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
         [name.to_owned(), count, form, ms(share)]
     };
     writeln!(out, "{}", numbers(["feature", "count", "closed form", "ms due to it"], rows.map(row)))?;
+    Ok(())
+}
+
+/// Blocks, warps and what they ask of the memories.
+fn print_grid(grid: &GridReport, out: &mut dyn Write) -> anyhow::Result<()> {
+    let by = |size: [u64; 3]| size.map(|n| n.to_string()).join(" x ");
+    writeln!(
+        out,
+        "Grid: {} blocks ({}) of {} threads ({}), {} warps each; a block computes {:.0} FLOPs and names {}.",
+        grid.blocks,
+        by(grid.grid),
+        grid.threads,
+        by(grid.block),
+        grid.warps_per_block,
+        grid.flops_per_block,
+        format_bytes(grid.bytes_per_block as u64),
+    )?;
+    let share = grid.coalescing.map(|share| format!(", {:.0} % of them used", 100.0 * share)).unwrap_or_default();
+    writeln!(
+        out,
+        "Global memory: {} named, {} moved in sectors of 32 bytes{share} ({}).",
+        format_bytes(grid.global_bytes.value() as u64),
+        format_bytes(grid.global_sector_bytes.value() as u64),
+        grid.method,
+    )?;
+    if let Some(shared) = &grid.shared {
+        let conflicts = shared.wavefronts.value() / shared.without_conflicts.value().max(1.0);
+        writeln!(
+            out,
+            "Shared memory: {} for each block; bank conflicts make its accesses take {conflicts:.2} times as long.",
+            format_bytes(shared.bytes_per_block),
+        )?;
+    }
+    if let Some(own) = &grid.occupancy {
+        let registers = own.registers_per_thread.map_or_else(
+            || "registers are not stated and limit nothing".to_owned(),
+            |registers| format!("{registers} registers for each thread"),
+        );
+        writeln!(
+            out,
+            "Occupancy: {:.0} % ({} blocks, {} warps on each of {} processors), limited by {}; {registers}.",
+            100.0 * own.share,
+            own.blocks_per_processor,
+            own.warps_per_processor,
+            own.processors,
+            own.limit,
+        )?;
+    }
+    let row = |access: &AccessReport| {
+        let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+        [
+            format!("{}:{}", access.line, access.column),
+            format!("{} {}", if access.write { "store" } else { "load" }, access.array),
+            access.requests.text(),
+            figure(access.sectors_per_request),
+            figure(access.efficiency),
+            figure(access.bank_conflict_ways),
+        ]
+    };
+    let header = ["at", "access", "requests", "sectors each", "share used", "conflict ways"];
+    let rows = grid.accesses.iter().take(4 * SHOWN).map(row);
+    writeln!(out, "{}", numbers(header, rows))?;
     Ok(())
 }
 

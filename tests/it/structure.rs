@@ -43,6 +43,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "source",
             "foreign",
             "report",
+            "grid",
             "count",
             "cache",
             "cost",

@@ -34,6 +34,11 @@ pub enum Expr {
     Min(Box<Expr>, Box<Expr>),
     /// The larger of two.
     Max(Box<Expr>, Box<Expr>),
+    /// A power: the first to the second, which is not negative.
+    Power(Box<Expr>, Box<Expr>),
+    /// How many digits the first has in the base that the second is, at least 2: the rounds of `for (; a > 0; a /= b)`.
+    /// None where it is not positive.
+    Digits(Box<Expr>, Box<Expr>),
 }
 
 /// Why an expression has no value.
@@ -129,6 +134,25 @@ impl Expr {
         }
     }
 
+    /// `self` to the power of `other`.
+    #[must_use]
+    pub fn power(self, other: impl Into<Self>) -> Self {
+        match (self, other.into()) {
+            (_, Self::Const(0)) => Self::Const(1),
+            (Self::Const(a), Self::Const(b)) if power(a, b).is_ok() => Self::Const(power(a, b).unwrap_or_default()),
+            (a, b) => Self::Power(Box::new(a), Box::new(b)),
+        }
+    }
+
+    /// How many digits `self` has in base `other`.
+    #[must_use]
+    pub fn digits(self, other: impl Into<Self>) -> Self {
+        match (self, other.into()) {
+            (Self::Const(a), Self::Const(b)) if digits(a, b).is_ok() => Self::Const(digits(a, b).unwrap_or_default()),
+            (a, b) => Self::Digits(Box::new(a), Box::new(b)),
+        }
+    }
+
     /// Its value, with `values` by symbol.
     pub fn value(&self, values: &[i64]) -> Result<i64, NoValue> {
         Ok(match self {
@@ -140,6 +164,8 @@ impl Expr {
             Self::Rem(a, b, rounding) => remainder(a.value(values)?, b.value(values)?, *rounding)?,
             Self::Min(a, b) => a.value(values)?.min(b.value(values)?),
             Self::Max(a, b) => a.value(values)?.max(b.value(values)?),
+            Self::Power(a, b) => power(a.value(values)?, b.value(values)?)?,
+            Self::Digits(a, b) => digits(a.value(values)?, b.value(values)?)?,
         })
     }
 
@@ -157,7 +183,9 @@ impl Expr {
             | Self::Div(a, b, _)
             | Self::Rem(a, b, _)
             | Self::Min(a, b)
-            | Self::Max(a, b) => Some([a, b]),
+            | Self::Max(a, b)
+            | Self::Power(a, b)
+            | Self::Digits(a, b) => Some([a, b]),
         }
     }
 
@@ -195,6 +223,8 @@ impl Expr {
             Self::Rem(a, b, rounding) => go(a).modulo(go(b), *rounding),
             Self::Min(a, b) => go(a).min(go(b)),
             Self::Max(a, b) => go(a).max(go(b)),
+            Self::Power(a, b) => go(a).power(go(b)),
+            Self::Digits(a, b) => go(a).digits(go(b)),
         }
     }
 
@@ -263,6 +293,8 @@ impl Expr {
             }
             Self::Min(a, b) => call(out, "min", a, b),
             Self::Max(a, b) => call(out, "max", a, b),
+            Self::Power(a, b) => call(out, "pow", a, b),
+            Self::Digits(a, b) => call(out, "digits", a, b),
         }
         if parentheses {
             out.push(')');
@@ -287,6 +319,20 @@ pub fn remainder(a: i64, b: i64, rounding: Rounding) -> Result<i64, NoValue> {
     i64::try_from(i128::from(a) - i128::from(b) * i128::from(quotient)).map_err(|_| NoValue::Overflow)
 }
 
+/// `a` to the power of `b`.
+pub fn power(a: i64, b: i64) -> Result<i64, NoValue> {
+    u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).ok_or(NoValue::Overflow)
+}
+
+/// How many digits `a` has in base `b`.
+pub fn digits(a: i64, b: i64) -> Result<i64, NoValue> {
+    match (a, b) {
+        (_, ..2) => Err(NoValue::Overflow),
+        (..1, _) => Ok(0),
+        (a, b) => Ok(i64::from(a.ilog(b)) + 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +347,24 @@ mod tests {
         }
         assert_eq!(divide(1, 0, Rounding::Floor), Err(NoValue::DivisionByZero));
         assert_eq!(divide(i64::MIN, -1, Rounding::Zero), Err(NoValue::Overflow));
+    }
+
+    #[test]
+    fn digits_are_the_rounds_of_a_loop_that_divides() {
+        for a in -3..70 {
+            for b in 2..5 {
+                let (mut left, mut rounds) = (a, 0);
+                while left > 0 {
+                    assert_eq!(a / power(b, rounds).unwrap(), left);
+                    (left, rounds) = (left / b, rounds + 1);
+                }
+                assert_eq!(digits(a, b), Ok(rounds), "{a} in base {b}");
+            }
+        }
+        assert_eq!(
+            (digits(3, 1), power(2, -1), power(2, 63)),
+            (Err(NoValue::Overflow), Err(NoValue::Overflow), Err(NoValue::Overflow))
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`source`] | what a front end reads, and how it refuses what it cannot know |
 //! | [`report`] | what is asked about a kernel, and what is answered |
 //! | `functions` | the functions that kernels call: names in both languages, what each counts |
+//! | `grid` | kernels on a grid: warps, shared memory, occupancy |
 //! | `normal` | integer expressions in normal form |
 //! | `naive` | runs a program step by step; for tests |
 //! | [`count`] | closed forms in the parameters, and numbers |
@@ -27,6 +28,7 @@ pub mod count;
 pub mod expr;
 mod foreign;
 mod functions;
+mod grid;
 #[cfg(test)]
 pub(crate) mod naive;
 pub mod nest;

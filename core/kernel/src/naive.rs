@@ -1,7 +1,7 @@
 //! Runs a program step by step, for tests: what everything else is compared with.
 
 use super::expr::Expr;
-use super::nest::{Access, Comparison, Condition, Node, Program, Work};
+use super::nest::{Access, Condition, Node, Program, Work};
 
 /// What a run reports, in the order in which it happens.
 pub(crate) trait Watch {
@@ -57,12 +57,7 @@ pub(crate) fn holds(condition: &Condition, values: &[i64]) -> bool {
     match condition {
         Condition::Compare(a, comparison, b) => {
             let (a, b) = (a.value(values).unwrap(), b.value(values).unwrap());
-            match comparison {
-                Comparison::Less => a < b,
-                Comparison::LessEqual => a <= b,
-                Comparison::Equal => a == b,
-                Comparison::NotEqual => a != b,
-            }
+            crate::nest::compares(a, *comparison, b)
         }
         Condition::Chance(_) => panic!("a chance"),
         Condition::And(a, b) => holds(a, values) && holds(b, values),

@@ -119,8 +119,42 @@ impl Element {
 pub struct Kernel {
     /// The function looked at; none for a fragment.
     pub function: Option<String>,
-    /// What it does.
+    /// What it does: with a grid, in loops over its blocks and their threads.
     pub program: Program,
+    /// The blocks and threads that run it on a GPU.
+    pub grid: Option<Grid>,
+}
+
+/// Blocks of threads that each do the same.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Grid {
+    /// The axes of the grid with more than one block, `z` before `x`.
+    pub blocks: Vec<Axis>,
+    /// The axes of a block with more than one thread, `z` before `x`; extents are numbers.
+    pub threads: Vec<Axis>,
+    /// What a thread does.
+    pub body: Vec<Node>,
+    /// Arrays that each block has in its shared memory.
+    pub shared: Vec<usize>,
+    /// Bytes of shared memory that are asked for at launch, and the arrays that lie in them.
+    pub dynamic: Option<(Expr, Vec<usize>)>,
+    /// The blocks that each processor shall hold at least, if the source says so.
+    pub blocks_per_sm: Option<i64>,
+    /// Variables of loops over a tile, whose elements the threads of a block share among themselves (Triton).
+    pub lanes: BTreeSet<Symbol>,
+    /// Threads of a block, where they are not axes of their own (Triton).
+    pub threads_per_block: Option<i64>,
+    /// Lines whose FLOPs are those of tensor cores.
+    pub tensor_lines: BTreeSet<u32>,
+}
+
+/// An axis of a grid or of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// The index along it; a symbol of its own.
+    pub symbol: Symbol,
+    /// How many there are.
+    pub extent: Expr,
 }
 
 /// A program: what is declared, and what is done.
@@ -229,6 +263,16 @@ pub enum Comparison {
     NotEqual,
 }
 
+/// Whether `a` and `b` compare so.
+pub fn compares(a: i64, comparison: Comparison, b: i64) -> bool {
+    match comparison {
+        Comparison::Less => a < b,
+        Comparison::LessEqual => a <= b,
+        Comparison::Equal => a == b,
+        Comparison::NotEqual => a != b,
+    }
+}
+
 /// Straight-line work: accesses in the order in which they happen, and arithmetic.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Work {
@@ -238,6 +282,8 @@ pub struct Work {
     pub flops: Flops,
     /// Operations on integers other than loop counters: subscripts and integer data.
     pub integer_ops: u32,
+    /// Those of them that compute subscripts, where the front end tells them apart (C does).
+    pub subscript_ops: u32,
     /// Reads and writes of scalar variables, which take a register unless optimisation is off.
     pub scalars: Scalars,
     /// Whether a scalar or an element carries a value from one iteration of the innermost loop to the next.
@@ -346,7 +392,7 @@ pub struct Library {
 }
 
 /// Collects a program's symbols, arrays and assumptions.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Builder {
     /// The program so far.
     pub program: Program,

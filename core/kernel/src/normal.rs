@@ -31,6 +31,8 @@ impl Normal {
             Expr::Rem(a, b, rounding) => Self::of(a)?.modulo(&Self::of(b)?, *rounding),
             Expr::Min(a, b) => Self::of(a)?.extreme(&Self::of(b)?, false),
             Expr::Max(a, b) => Self::of(a)?.extreme(&Self::of(b)?, true),
+            Expr::Power(a, b) => Self::factor(Self::of(a)?.expr().power(Self::of(b)?.expr())),
+            Expr::Digits(a, b) => Self::factor(Self::of(a)?.expr().digits(Self::of(b)?.expr())),
         }
     }
 

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Target};
 use super::count::{self, Counts};
-use super::nest::{Kernel, Program};
+use super::nest::{Grid, Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{c, cache, foreign, python, stablehlo};
+use super::{c, cache, foreign, grid, python, stablehlo};
 use accel_ground::error::{Error, Place};
 use accel_ground::progress::{Flow, Progress};
 
 /// Parameters are at most this far from zero.
 const MOST: i64 = 1 << 40;
+/// The definition of that name says how many registers a thread of a grid has.
+const REGISTERS: &str = "registers_per_thread";
 /// More definitions or shapes than a kernel has.
 const MOST_DEFINITIONS: usize = 1024;
 
@@ -30,8 +32,9 @@ const MOST_DEFINITIONS: usize = 1024;
 /// ```
 pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report, Error> {
     source::check_length(&request.code)?;
+    source::check_language(&request.code)?;
     check(request)?;
-    let target = Target::of(request)?;
+    let mut target = Target::of(request)?;
     let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;
     let mut assumptions = Assumptions::default();
     let language = match request.language {
@@ -53,14 +56,21 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let fusion = if language == Language::C { Fusion::None } else { fusion(request.opt_level) };
     let compiled = if fusion == Fusion::None { None } else { Some(read(fusion)?) };
     let compiled = compiled.filter(|compiled| compiled.program != written.program);
-    let fused = compiled.map(|kernel| Ok::<_, Error>((count::count(&kernel.program)?, kernel.program))).transpose()?;
+    let compiled = compiled.map(|kernel| kernel.program);
+    // Blocks meet memory with all their threads together.
+    let compiled = written.grid.as_ref().map(|own| grid::lockstep(&written.program, own)).or(compiled);
+    let fused = compiled.map(|program| Ok::<_, Error>((count::count(&program)?, program))).transpose()?;
     assumptions.extend(&written.program.assumptions);
     assumptions.extend(&counts.assumptions);
     if let Some((counts, program)) = &fused {
         assumptions.extend(&program.assumptions);
         assumptions.extend(&counts.assumptions);
-        let fused = "features and closed forms are those of the code as written; caches, time, energy and lines are those \
-                     of the fused passes";
+        let fused = if written.grid.is_some() {
+            "caches, time, energy and lines are those of blocks one after the other, whose threads take each statement together"
+        } else {
+            "features and closed forms are those of the code as written; caches, time, energy and lines are those \
+                     of the fused passes"
+        };
         assumptions.extend([fused]);
     }
     let (run, program) = fused.as_ref().map_or((&counts, &written.program), |(counts, program)| (counts, program));
@@ -69,6 +79,14 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     }
     let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
     let misses = cache::misses(program, target.line_bytes, &capacities, progress)?;
+    let facts = written.grid.as_ref().map(|own| {
+        let registers = request.defines.get(REGISTERS).copied();
+        grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
+    });
+    if let Some(facts) = &facts {
+        let tensor = written.grid.as_ref().map(|own| own.tensor_lines.clone()).unwrap_or_default();
+        target.grid(facts.widened, facts.uneven, tensor);
+    }
     let cost = cost::cost(program, run, &misses, &target, request.opt_level);
     assumptions.extend(&target.assumptions);
     assumptions.extend(&cost.assumptions);
@@ -83,10 +101,10 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         latency_range_ms: [low, high],
         energy_j: f64::midpoint(low_j, high_j),
         energy_range_j: [low_j, high_j],
-        features: features(&counts),
+        features: features(&counts, written.grid.as_ref()),
         feature_importance: cost.feature_importance,
         levels: cost.levels,
-        closed_forms: closed_forms(&counts),
+        closed_forms: closed_forms(&counts, written.grid.as_ref()),
         assumptions: assumptions.all,
         function: written.function,
         language,
@@ -99,6 +117,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         lines: cost.lines,
         operators: cost.operators,
         advice: cost.advice,
+        grid: facts.map(|facts| facts.report),
     })
 }
 
@@ -198,9 +217,10 @@ fn detect(code: &str) -> Result<Language, Error> {
     }
 }
 
-fn features(counts: &Counts) -> Features {
+fn features(counts: &Counts, grid: Option<&Grid>) -> Features {
     Features {
-        num_loops: counts.num_loops,
+        // Loops over blocks and threads are the grid's, not the source's.
+        num_loops: counts.num_loops - grid.map_or(0, Grid::loops),
         num_branches: counts.num_branches,
         load_ops: counts.load_ops.count,
         store_ops: counts.store_ops.count,
@@ -210,7 +230,7 @@ fn features(counts: &Counts) -> Features {
     }
 }
 
-fn closed_forms(counts: &Counts) -> BTreeMap<String, String> {
+fn closed_forms(counts: &Counts, grid: Option<&Grid>) -> BTreeMap<String, String> {
     let quantities = [
         ("rounds", &counts.rounds),
         ("load_ops", &counts.load_ops),
@@ -219,7 +239,8 @@ fn closed_forms(counts: &Counts) -> BTreeMap<String, String> {
         ("int_ops", &counts.int_ops),
         ("mem_bytes", &counts.mem_bytes),
     ];
-    let fixed = [("num_loops", counts.num_loops), ("num_branches", counts.num_branches)];
+    let loops = counts.num_loops - grid.map_or(0, Grid::loops);
+    let fixed = [("num_loops", loops), ("num_branches", counts.num_branches)];
     let fixed = fixed.into_iter().map(|(name, count)| (name.to_owned(), count.to_string()));
     quantities.into_iter().map(|(name, quantity)| (name.to_owned(), quantity.form.clone())).chain(fixed).collect()
 }

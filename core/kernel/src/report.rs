@@ -92,6 +92,17 @@ pub fn define(text: &str) -> Result<(String, i64), Error> {
     if !super::source::is_name(name) {
         return Err(wrong("what stands before = is not a name"));
     }
+    // A type, as PolyBench's headers ask for it: `DATA_TYPE=float` is DATA_TYPE_IS_FLOAT.
+    if let Some(known) = super::nest::Element::named(value.trim()).filter(|_| value.trim().parse::<i64>().is_err()) {
+        use super::nest::Element::{F32, F64, I32};
+        let word = match known {
+            F64 => "DOUBLE",
+            F32 => "FLOAT",
+            I32 => "INT",
+            _ => return Err(wrong("of types, only int, float and double can be given")),
+        };
+        return Ok((format!("{name}_IS_{word}"), 1));
+    }
     let value = value.trim().parse().map_err(|_| wrong("what stands behind = is not a whole number"))?;
     Ok((name.to_owned(), value))
 }
@@ -108,7 +119,7 @@ closed! {
     /// A source language.
     pub enum Language("language", "language") {
         /// C.
-        C = "c" titled "C",
+        C = "c" titled "C, C++ or CUDA C" or "c++" or "cpp" or "cuda",
         /// Python, with NumPy.
         Python = "python" titled "Python" or "py",
         /// StableHLO, as text.
@@ -120,7 +131,7 @@ impl Language {
     /// The extensions of its files, the usual one first.
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
-            Self::C => &["c", "h"],
+            Self::C => &["c", "h", "cpp", "cc", "cxx", "hpp", "cu", "cuh"],
             Self::Python => &["py"],
             Self::Stablehlo => &["mlir", "stablehlo"],
         }
@@ -225,6 +236,9 @@ pub struct Report {
     /// On such a device, changes that would help, the best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Advice>,
+    /// What blocks and warps do, of a kernel on a grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridReport>,
 }
 
 /// What an operator of the program takes.
@@ -261,6 +275,98 @@ pub struct Advice {
     pub ms: f64,
     /// How many times as fast that is.
     pub factor: f64,
+}
+
+/// What the blocks and warps of a kernel do. Counts are those of the whole grid unless they say otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GridReport {
+    /// Blocks along x, y and z.
+    pub grid: [u64; 3],
+    /// Threads of a block along x, y and z.
+    pub block: [u64; 3],
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Threads of a block.
+    pub threads: u64,
+    /// Warps of a block.
+    pub warps_per_block: u64,
+    /// FLOPs of a block, on average.
+    pub flops_per_block: f64,
+    /// Bytes that the loads and stores of a block name, on average; those of shared memory too.
+    pub bytes_per_block: f64,
+    /// Bytes that loads and stores of global memory name.
+    pub global_bytes: Count,
+    /// Sectors of 32 bytes that they move.
+    pub global_sectors: Count,
+    /// The same in bytes.
+    pub global_sector_bytes: Count,
+    /// Bytes that warps use of each byte that moves, 0..=1; none where nothing moves.
+    pub coalescing: Option<f64>,
+    /// Shared memory; none where a block has none.
+    pub shared: Option<SharedReport>,
+    /// How many blocks a processor holds; none where the device's processors are not known.
+    pub occupancy: Option<OccupancyReport>,
+    /// Each access of the source.
+    pub accesses: Vec<AccessReport>,
+    /// How warps were looked at, in words.
+    pub method: String,
+}
+
+/// What happens in shared memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SharedReport {
+    /// Bytes of a block.
+    pub bytes_per_block: u64,
+    /// Cycles of a processor in which words are passed: a bank passes one word each.
+    pub wavefronts: Count,
+    /// How many there would be if no two lanes met in a bank.
+    pub without_conflicts: Count,
+}
+
+/// How many blocks a processor (SM) holds at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OccupancyReport {
+    /// The processors' compute capability.
+    pub compute_capability: String,
+    /// How many of them the device has.
+    pub processors: u64,
+    /// Blocks that each holds.
+    pub blocks_per_processor: u64,
+    /// Warps that each holds.
+    pub warps_per_processor: u64,
+    /// The same as a share of the most, 0..=1.
+    pub share: f64,
+    /// What limits them: `threads`, `blocks`, `shared memory` or `registers`.
+    pub limit: String,
+    /// Registers of a thread, where they are stated; otherwise they are no limit here.
+    pub registers_per_thread: Option<i64>,
+}
+
+/// An access of the source, over all warps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccessReport {
+    /// Its line, counted from 1.
+    pub line: u32,
+    /// Its column.
+    pub column: u32,
+    /// The array.
+    pub array: String,
+    /// Whether it stores.
+    pub write: bool,
+    /// Whether the array is in shared memory.
+    pub shared: bool,
+    /// Instructions of warps.
+    pub requests: Count,
+    /// Bytes that threads name.
+    pub bytes: Count,
+    /// Sectors of 32 bytes that move; none in shared memory.
+    pub sectors: Option<Count>,
+    /// The same for each instruction.
+    pub sectors_per_request: Option<f64>,
+    /// Bytes that warps use of each byte that moves, 0..=1.
+    pub efficiency: Option<f64>,
+    /// How many words a bank passes one after the other, on average; 1 without conflicts. Only in shared memory.
+    pub bank_conflict_ways: Option<f64>,
 }
 
 /// What was counted: the prototype's features.

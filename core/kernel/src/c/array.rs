@@ -48,7 +48,7 @@ impl<'a> CLowering<'a> {
         }
         let rank = dims.len();
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: Vec::new(), temporary: false });
-        self.arrays.push(Info { reached: vec![Vec::new(); rank], dims, undeclared: false });
+        self.arrays.push(Info { reached: vec![Vec::new(); rank], dims, undeclared: false, layout: None });
         Ok(Pointee { array, prefix: Vec::new(), shift: Some(Expr::Const(0)), rank })
     }
 
@@ -219,6 +219,11 @@ fn interval(expr: &Expr, loops: &[Round], program: &Program, largest: bool, step
             let positive = value(b, program)? > 0;
             again(a, largest == positive)?.over((**b).clone(), *rounding)
         }
+        // What is halved again and again is largest at first.
+        Expr::Div(a, b, rounding) if matches!(&**b, Expr::Power(..)) => {
+            again(a, largest)?.over(again(b, !largest)?, *rounding)
+        }
+        Expr::Power(base, by) if free(base) && value(base, program)? > 0 => (**base).clone().power(again(by, largest)?),
         Expr::Rem(_, b, Rounding::Zero | Rounding::Floor) if free(b) && value(b, program)? > 0 => match largest {
             true => (**b).clone().minus(1),
             false => Expr::Const(0),

@@ -102,6 +102,8 @@ impl<'a> CLowering<'a> {
                 assigned: BTreeSet::new(),
                 written: BTreeSet::new(),
                 commented: false,
+                own: None,
+                leaves: None,
             });
             var
         };

@@ -6,6 +6,7 @@ use lang_c::ast::*;
 use lang_c::span::Node;
 
 use super::lower::{Binding, CLowering, IntegerValue, Scalar};
+use super::structs;
 use super::types::{self, Base, Dim, Type};
 use super::value::{INTEGER, NumberKind};
 use super::view::Pointee;
@@ -68,6 +69,13 @@ impl<'a> CLowering<'a> {
         if IGNORED.contains(&function) {
             self.builder.assume(format!("{function} (line {}) is left out", at.line));
             return Ok(INTEGER);
+        }
+        if let Some(Expr::Const(_)) = self.integer_call(call, false)?.filter(|_| function.starts_with("omp_")) {
+            self.builder.assume("OpenMP's functions answer as for one thread");
+            return Ok(INTEGER);
+        }
+        if let Some(kind) = self.cuda(function, call, at)? {
+            return Ok(kind);
         }
         if let Some(kind) = self.blas(function, call, at)? {
             return Ok(kind);
@@ -139,7 +147,7 @@ impl<'a> CLowering<'a> {
                 }
                 None => {
                     let place = self.at(argument);
-                    let view = self.place(argument, own.dims.len())?;
+                    let view = self.place(argument, own.rank())?;
                     arrays.push((name, own, view, place));
                 }
             }
@@ -169,7 +177,8 @@ impl<'a> CLowering<'a> {
         self.calls.push(function);
         for (name, own, view, place) in arrays {
             let view = self.fit(view, &own, place)?;
-            self.bind(name, Binding::Array(view));
+            let pointer = self.cursor(view);
+            self.bind(name, pointer);
         }
         self.statement(&definition.statement, true)?;
         self.calls.pop();
@@ -190,7 +199,7 @@ impl<'a> CLowering<'a> {
     /// Declares the parameters of the function looked at: integers are parameters of the kernel, pointers are arrays.
     pub(super) fn declare_parameters(&mut self, definition: &'a FunctionDefinition) -> Result<(), Error> {
         let parameters = parameters(definition);
-        let mut arrays = Vec::new();
+        let (mut arrays, mut several) = (Vec::new(), Vec::new());
         for parameter in parameters {
             let Some(declarator) = &parameter.node.declarator else { continue };
             let Some(name) = types::name(&declarator.node) else { continue };
@@ -211,6 +220,17 @@ impl<'a> CLowering<'a> {
                 (None, Base::Number(element)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
                     arrays.push((name, own.clone(), *element, place));
                 }
+                (None, Base::Struct(inner)) if own.dims.is_empty() => self.object(name, inner, true, place)?,
+                (None, Base::Struct(inner))
+                    if own.dims.len() == 1
+                        && (self.holds_pointers(inner) || structs::alone(&definition.statement, name)) =>
+                {
+                    self.object(name, inner, true, place)?;
+                }
+                (None, Base::Struct(inner)) if !own.dims.iter().any(|dim| matches!(dim, Dim::Function)) => {
+                    let layout = self.layout(inner, place)?;
+                    several.push((name, own.clone(), layout, place));
+                }
                 (None, Base::Other(what)) => self.bind(name, Binding::Other(what)),
                 (None, Base::Void) => self.bind(name, Binding::Other("a pointer to anything")),
                 (None, _) => self.bind(name, Binding::Other("a pointer to a function")),
@@ -221,7 +241,14 @@ impl<'a> CLowering<'a> {
             // The first extent of a parameter's type says nothing to C, and everything to people.
             let dims: Vec<Option<Expr>> = dims;
             let view = self.array(name, element, dims, place)?;
-            self.bind(name, Binding::Array(view));
+            let moved = self.assigned.contains(name);
+            let binding = if moved { self.cursor(view) } else { Binding::Array(view) };
+            self.bind(name, binding);
+        }
+        for (name, own, layout, place) in several {
+            let view = self.structs(name, &own, layout, place)?;
+            let binding = if self.assigned.contains(name) { self.cursor(view) } else { Binding::Array(view) };
+            self.bind(name, binding);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use lang_c::span::Node;
 use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim, Type};
 use crate::expr::Expr;
-use crate::nest::At;
+use crate::nest::{At, Element};
 use crate::source::refuse;
 use accel_ground::error::Error;
 
@@ -16,6 +16,7 @@ impl<'a> CLowering<'a> {
         let at = self.text.at(declaration.span.start);
         let base = types::declared(&declaration.node.specifiers, &self.typedefs);
         self.enumerators(&declaration.node)?;
+        self.tags(&declaration.node);
         for declarator in &declaration.node.declarators {
             let Some(name) = types::name(&declarator.node.declarator.node) else { continue };
             let own = types::derived(base.clone(), &declarator.node.declarator.node);
@@ -55,6 +56,21 @@ impl<'a> CLowering<'a> {
         Ok(())
     }
 
+    /// Notes structs that have a name of their own.
+    fn tags(&mut self, declaration: &'a Declaration) {
+        for specifier in &declaration.specifiers {
+            if let DeclarationSpecifier::TypeSpecifier(word) = &specifier.node
+                && let TypeSpecifier::Struct(own) = &word.node
+                && let (Some(tag), Some(_), StructKind::Struct) =
+                    (&own.node.identifier, &own.node.declarations, &own.node.kind.node)
+            {
+                let base = Base::Struct(&own.node);
+                let made = Type { base, dims: Vec::new(), constant: false, typedef: false, unsigned: false };
+                self.typedefs.insert(&tag.node.name, made);
+            }
+        }
+    }
+
     fn variable(
         &mut self,
         name: &str,
@@ -66,6 +82,8 @@ impl<'a> CLowering<'a> {
             Base::Number(element) => element,
             _ if matches!(own.dims.first(), Some(Dim::Function)) => return Ok(()),
             Base::Void => crate::nest::Element::I8,
+            Base::Struct(inner) => return self.struct_variable(name, own, inner, initializer, at),
+            Base::Auto => return self.inferred(name, own, initializer, at),
             Base::Other(what) => {
                 self.bind(name, Binding::Other(what));
                 return Ok(());
@@ -107,6 +125,32 @@ impl<'a> CLowering<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// A variable declared by `auto`: a pointer where its value is one, or else a number of the kind of its value.
+    fn inferred(
+        &mut self,
+        name: &str,
+        own: &Type<'a>,
+        initializer: Option<&'a Initializer>,
+        at: At,
+    ) -> Result<(), Error> {
+        let Some(Initializer::Expression(value)) = initializer else {
+            return Err(refuse(at, format!("what {name} is does not show"), "Write its type"));
+        };
+        if self.points(value) {
+            let view = self.place(value, 1)?;
+            let pointer = self.cursor(view);
+            self.bind(name, pointer);
+            return Ok(());
+        }
+        // What it loads and computes is read again below.
+        let (work, out) = (self.work.clone(), self.out.clone());
+        let kind = self.value(value)?;
+        (self.work, self.out) = (work, out);
+        let element = if kind.float { Element::F64 } else { Element::I64 };
+        let made = Type { base: Base::Number(element), ..own.clone() };
+        self.scalar_variable(name, &made, initializer, at)
     }
 
     fn scalar_variable(

@@ -69,8 +69,9 @@ pub(super) fn check(tokens: &[Token]) -> Result<(), Error> {
                     "Take it out of the expression",
                 ));
             }
-            "::" | "template" | "class" | "namespace" => {
-                return Err(refuse(token.at, "this is C++; only C is read", "Write the kernel in C"));
+            "::" | "template" | "class" | "namespace" | "operator" => {
+                let problem = format!("`{}` is C++ of a kind that is not read", token.text);
+                return Err(refuse(token.at, problem, "Write this part in C"));
             }
             _ => {}
         }

@@ -16,7 +16,20 @@ use accel_ground::error::Error;
 /// Longer expressions are data: nobody writes them, and substituting variables in each other can make them.
 const MAX_SIZE: usize = 200;
 /// Functions and macros of integers that many sources use and do not define.
-const FUNCTIONS: [&str; 9] = ["min", "max", "MIN", "MAX", "fmin", "fmax", "floord", "ceild", "abs"];
+const FUNCTIONS: [&str; 12] = [
+    "min",
+    "max",
+    "MIN",
+    "MAX",
+    "fmin",
+    "fmax",
+    "floord",
+    "ceild",
+    "abs",
+    "omp_get_thread_num",
+    "omp_get_num_threads",
+    "omp_get_max_threads",
+];
 /// More runs of ones in a constant, each a division and a remainder, are not followed.
 const MAX_RUNS: usize = 4;
 
@@ -47,6 +60,12 @@ impl<'a> CLowering<'a> {
                     self.integer(&unary.node.operand, needed)?.map(|value| value.times(-1).minus(1))
                 }
                 UnaryOperator::Negate => self.integer_truth(expression, needed)?,
+                // What `i++` and `++i` are worth; that they move is seen where they are evaluated.
+                UnaryOperator::PostIncrement | UnaryOperator::PostDecrement => {
+                    self.integer(&unary.node.operand, needed)?
+                }
+                UnaryOperator::PreIncrement => self.integer(&unary.node.operand, needed)?.map(|value| value.plus(1)),
+                UnaryOperator::PreDecrement => self.integer(&unary.node.operand, needed)?.map(|value| value.minus(1)),
                 _ => None,
             },
             Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::Assign => {
@@ -59,6 +78,10 @@ impl<'a> CLowering<'a> {
             Expression::Cast(cast) => match types::named(&cast.node.type_name.node, &self.typedefs).float() {
                 Some(false) => self.integer(&cast.node.expression, needed)?,
                 _ => None,
+            },
+            Expression::Member(member) => match self.member_name(&member.node) {
+                Some(name) => self.integer_variable(&name, needed),
+                None => None,
             },
             Expression::Conditional(conditional) => self.integer_choice(&conditional.node, needed)?,
             Expression::Call(call) => self.integer_call(&call.node, needed)?,
@@ -203,13 +226,17 @@ impl<'a> CLowering<'a> {
                     function
                         .is_some_and(|function| FUNCTIONS.contains(&function) && !self.functions.contains_key(function))
                 }
+                Expression::Member(member) => {
+                    let own = self.member_name(&member.node);
+                    own.is_some_and(|name| self.integer_variable(&name, needed).is_some())
+                }
                 Expression::Conditional(_) | Expression::SizeOfTy(_) => true,
                 _ => false,
             };
             if !fine {
                 return false;
             }
-            if !matches!(part.node, Expression::Call(_)) {
+            if !matches!(part.node, Expression::Call(_) | Expression::Member(_)) {
                 children(&part.node, &mut |child| open.push(child));
             }
         }
@@ -240,7 +267,7 @@ impl<'a> CLowering<'a> {
         Ok(())
     }
 
-    fn integer_call(&mut self, call: &'a CallExpression, needed: bool) -> Result<Option<Expr>, Error> {
+    pub(super) fn integer_call(&mut self, call: &'a CallExpression, needed: bool) -> Result<Option<Expr>, Error> {
         let Some(function) = name(&call.callee).filter(|function| !self.functions.contains_key(function)) else {
             return Ok(None);
         };
@@ -257,6 +284,9 @@ impl<'a> CLowering<'a> {
             ("max" | "MAX" | "fmax", [a, b]) => Some(a.clone().max(b.clone())),
             ("floord", [a, b]) => Some(a.clone().over(b.clone(), Rounding::Floor)),
             ("ceild", [a, b]) => Some(a.clone().times(-1).over(b.clone(), Rounding::Floor).times(-1)),
+            // Counts are those of one thread.
+            ("omp_get_thread_num", []) => Some(Expr::Const(0)),
+            ("omp_get_num_threads" | "omp_get_max_threads", []) => Some(Expr::Const(1)),
             ("abs", [a]) => Some(a.clone().max(a.clone().times(-1))),
             _ => None,
         })

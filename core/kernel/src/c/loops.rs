@@ -1,63 +1,30 @@
-//! Loops: which variable counts, from where to where, and by how much.
+//! Loops as loops of a program: those whose head says how often they run, and those of which a comment does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::integer::chain;
+use super::head::{Advance, Counter, Head, Motion, Stop, TRIPS, advance, advances, uses};
 use super::lower::{Binding, CLowering, IntegerValue, Round, Scalar};
-use super::types;
-use super::view::{linear, value};
-use super::walk::{Part, assigned, name, steps, walk};
-use crate::expr::{Expr, Rounding, Symbol};
+use super::walk::{Part, assigned, walk};
+use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Loop, Node as Step, Work};
 use crate::normal::tidy;
 use crate::source::refuse;
 use accel_ground::error::Error;
 
-const TRIPS: &str = "Say how often it runs: a comment `trips: 100` on its line or the line above";
-
-/// What the third part of a `for` does to a variable.
-#[derive(Clone, Copy)]
-struct Advance<'a> {
-    name: &'a str,
-    /// Whether it adds rather than takes away.
-    adds: bool,
-    /// How much; one if nothing is said.
-    by: Option<&'a Node<Expression>>,
-}
-
-/// The variable of a loop before it runs.
-struct Counter<'a> {
-    advance: Advance<'a>,
-    lower: Option<Expr>,
-    step: Option<Expr>,
-    /// Others that move with it.
-    others: Vec<Moving<'a>>,
-    var: Symbol,
-}
-
-/// A variable that each iteration moves, and where it starts, if that is known.
-type Moving<'a> = (Advance<'a>, Option<Expr>);
-
-impl Counter<'_> {
-    /// How many iterations lie behind, if the loop starts at `lower` and steps by one.
-    fn rounds(&self, lower: &Expr, step: &Expr) -> Option<Expr> {
-        match step {
-            Expr::Const(1) => Some(Expr::from(self.var).minus(lower.clone())),
-            Expr::Const(-1) => Some(lower.clone().minus(self.var)),
-            _ => None,
-        }
-    }
-}
-
-/// The range of a loop.
-struct Head {
-    lower: Expr,
-    upper: Expr,
-    step: Expr,
-    ascending: bool,
+/// A loop as written.
+struct Repeated<'a> {
+    condition: Option<&'a Node<Expression>>,
+    /// What each iteration does besides its body.
+    heads: Vec<&'a Node<Expression>>,
+    statement: &'a Node<Statement>,
+    /// See [`Round`].
+    own: Option<String>,
+    /// See [`Round`].
+    leaves: Option<usize>,
+    at: At,
 }
 
 impl<'a> CLowering<'a> {
@@ -72,8 +39,10 @@ impl<'a> CLowering<'a> {
     fn for_in_scope(&mut self, repeat: &'a ForStatement, at: At) -> Result<(), Error> {
         let commented = self.trips(at);
         let advances = repeat.step.as_deref().map(advances).unwrap_or_default();
-        let found =
-            advances.iter().position(|advance| repeat.condition.as_deref().is_some_and(|c| uses(c, advance.name)));
+        let stop = repeat.condition.as_deref().map(|condition| Stop { condition, negated: false });
+        let leaves = if commented.is_none() { leaves_first(&repeat.statement) } else { None };
+        let used = |stop: &Option<Stop<'a>>, name: &str| stop.as_ref().is_some_and(|stop| uses(stop.condition, name));
+        let found = advances.iter().position(|advance| used(&stop, advance.name) || used(&leaves, advance.name));
         let counter = found.or(if commented.is_some() { advances.len().checked_sub(1) } else { None });
         let counter = counter.and_then(|position| advances.get(position)).copied();
         let nodes = self.collect(at, |own| own.start(&repeat.initializer, &advances, at))?;
@@ -82,12 +51,14 @@ impl<'a> CLowering<'a> {
             self.out.extend(nodes);
         }
         self.work = Work::default();
-        let (Some(condition), Some(advance)) = (repeat.condition.as_deref(), counter) else {
-            return match (commented, repeat.condition.as_deref()) {
-                (Some(trips), condition) => {
-                    let parts = condition.into_iter().chain(repeat.step.as_deref()).collect::<Vec<_>>();
-                    self.rounds(trips, &parts, condition, &repeat.statement, at)
-                }
+        let heads: Vec<_> = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect();
+        let stops: Vec<_> = stop.into_iter().chain(leaves).collect();
+        let (Some(first), Some(advance)) = (stops.first(), counter) else {
+            let condition = repeat.condition.as_deref();
+            return match (commented, condition) {
+                (Some(trips), _) => self.rounds(trips, &heads, condition, &repeat.statement, at),
+                // `for (; i < n;)` is a `while`.
+                (None, Some(condition)) if advances.is_empty() => self.repeat(condition, &repeat.statement, true, at),
                 (None, None) => Err(refuse(at, "this loop never ends", TRIPS)),
                 (None, Some(_)) => Err(refuse(at, "how often this loop runs is not known", TRIPS)),
             };
@@ -100,29 +71,53 @@ impl<'a> CLowering<'a> {
         }
         let lower = self.integer_named(advance.name);
         let mut others = Vec::new();
-        for other in advances.iter().filter(|other| other.name != advance.name && !assigned.contains(other.name)) {
+        let beside =
+            |other: &&Advance| other.name != advance.name && other.motion.is_even() && !assigned.contains(other.name);
+        for other in advances.iter().filter(beside) {
             others.push((*other, self.integer_named(other.name)));
         }
-        let parts: Vec<_> = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect();
-        others.extend(self.moving(&repeat.statement, &parts));
+        others.extend(
+            self.moving(&repeat.statement, &heads)
+                .into_iter()
+                .filter(|(own, _)| own.name != advance.name && !advances.iter().any(|other| other.name == own.name)),
+        );
+        let through = self.carried_through(&repeat.statement, &others)?;
         assigned.extend(advances.iter().map(|advance| advance.name.to_owned()).filter(|name| name != advance.name));
         // What the body changes is not known at the start of each iteration.
         self.forget(&assigned);
-        let step = match advance.by {
-            None => Some(Expr::Const(1)),
-            Some(by) => self.integer(by, true)?,
-        };
-        let step = step.map(|step| if advance.adds { step } else { tidy(&step.times(-1)) });
+        let step = self.stride(&advance)?;
         let var = self.builder.variable(advance.name);
-        let counter = Counter { advance, lower, step, others, var };
-        let head = self.head(condition, &counter, at);
+        let counter = Counter { advance, lower, step, others, through, var };
+        let repeated = Repeated {
+            condition: repeat.condition.as_deref(),
+            heads,
+            statement: &repeat.statement,
+            own: None,
+            leaves: stops.iter().find(|stop| stop.negated).and_then(|_| first_start(&repeat.statement)),
+            at,
+        };
+        if !advance.motion.is_even() {
+            return match commented {
+                Some(trips) => self.commented_loop(&repeated, &counter, trips, assigned),
+                None => self.geometric_loop(&repeated, &stops, &counter, assigned),
+            };
+        }
+        let mut head = self.head(first, &counter, Expr::Const(0), at);
+        let mut repeated = repeated;
+        if let (Some(leaves), Ok(_)) = (stops.get(1), &head) {
+            match self.head(leaves, &counter, Expr::Const(0), at) {
+                Ok(other) => head = head.map(|head| head.and(other)),
+                // What its `break` does not say is said where it stands.
+                Err(_) => repeated.leaves = None,
+            }
+        }
         match (commented, head) {
             // A comment is for what the head does not say.
-            (Some(trips), Err(_)) => self.commented_loop(repeat, &counter, trips, assigned, at),
+            (Some(trips), Err(_)) => self.commented_loop(&repeated, &counter, trips, assigned),
             (Some(trips), Ok(_)) if moved || breaks(&repeat.statement.node) => {
-                self.commented_loop(repeat, &counter, trips, assigned, at)
+                self.commented_loop(&repeated, &counter, trips, assigned)
             }
-            (_, head) => self.known_loop(repeat, head?, &counter, assigned, at),
+            (_, head) => self.known_loop(&repeated, head?, &counter, assigned, Expr::Const(0)),
         }
     }
 
@@ -154,9 +149,9 @@ impl<'a> CLowering<'a> {
     }
 
     /// The known value of the variable `name`.
-    fn integer_named(&mut self, name: &str) -> Option<Expr> {
+    pub(super) fn integer_named(&mut self, name: &str) -> Option<Expr> {
         match self.find(name) {
-            Some(Binding::Scalar(scalar)) if !scalar.float => match scalar.value.clone() {
+            Some(Binding::Scalar(scalar) | Binding::Cursor(_, scalar)) if !scalar.float => match scalar.value.clone() {
                 IntegerValue::Known(value) => Some(value),
                 IntegerValue::Parameter(name) => Some(Expr::from(self.builder.parameter(&name))),
                 IntegerValue::Unknown | IntegerValue::Unwritten => None,
@@ -165,46 +160,46 @@ impl<'a> CLowering<'a> {
         }
     }
 
-    /// The range that the head of a loop says.
-    fn head(&mut self, condition: &'a Node<Expression>, counter: &Counter<'a>, at: At) -> Result<Head, Error> {
-        let name = counter.advance.name;
-        let Some(lower) = counter.lower.clone() else {
-            return Err(refuse(at, format!("where {name} starts is decided by data"), TRIPS));
-        };
-        let step = counter.step.clone().filter(|step| !self.loops.iter().any(|round| step.mentions(round.var)));
-        let Some(step) = step else {
-            return Err(refuse(
-                at,
-                format!("how far {name} goes in each iteration is decided by data, or changes"),
-                TRIPS,
-            ));
-        };
-        let sign = value(&step, &self.builder.program).unwrap_or_default().signum();
-        if sign == 0 {
-            return Err(refuse(at, format!("this loop never ends: {name} stays as it is"), "Add something to it"));
-        }
-        self.set_counter(name, Expr::from(counter.var));
-        let upper = self.limit(condition, (counter.var, name), sign > 0, &step)?;
-        let head = Head { lower, upper, step, ascending: sign > 0 };
-        self.reaches(name, &head, condition)?;
-        Ok(head)
-    }
-
-    /// A loop whose iterations follow from its head.
+    /// A loop whose iterations follow from its head; `early` is what the condition adds to its variable before the body.
     fn known_loop(
         &mut self,
-        repeat: &'a ForStatement,
+        repeated: &Repeated<'a>,
         head: Head,
         counter: &Counter<'a>,
         assigned: BTreeSet<String>,
-        at: At,
+        early: Expr,
     ) -> Result<(), Error> {
-        let (name, var) = (counter.advance.name, counter.var);
-        let Head { lower, upper, step, ascending } = head;
+        let (name, at) = (counter.advance.name, repeated.at);
+        let unit = matches!(head.step, Expr::Const(1 | -1));
+        let trips = head.trips();
+        // Behind a loop by one, the counter is where it stopped.
+        let after = unit.then(|| match head.ascending {
+            true => head.lower.clone().max(head.upper.clone()).plus(early.clone()),
+            false => head.lower.clone().min(head.upper.clone()).plus(early.clone()),
+        });
+        // What moves beside a counter by more than one is told by the number of the iteration.
+        let (head, value, rounds) = if unit || !counter.moves() {
+            let rounds = counter.rounds(&head.lower, &head.step);
+            (head, Expr::from(counter.var), rounds)
+        } else {
+            let round = Expr::from(counter.var);
+            let value = tidy(&head.lower.plus(round.clone().times(head.step)));
+            let (lower, step) = (Expr::Const(0), Expr::Const(1));
+            (Head { lower, upper: trips.clone(), step, ascending: true }, value, Some(round))
+        };
+        let value = tidy(&value.plus(early));
+        self.set_counter(name, value.clone());
+        // A `while` changes its counter within.
+        if let Some(scalar) = self.scalar_mut(name).filter(|_| repeated.own.is_some()) {
+            scalar.stored = true;
+        }
         // `j--` beside `i++`: as far from its start as `i` is.
-        let others = self.moved(&counter.others, counter.rounds(&lower, &step))?;
+        let mut others = self.carried(counter, rounds)?;
+        others.push((name, value));
+        let behind = self.carried(counter, Some(trips))?;
+        let Head { lower, upper, step, ascending } = head;
         let round = Round {
-            var,
+            var: counter.var,
             lower: lower.clone(),
             upper: upper.clone(),
             step: step.clone(),
@@ -212,22 +207,83 @@ impl<'a> CLowering<'a> {
             assigned,
             written: BTreeSet::new(),
             commented: false,
+            own: repeated.own.clone(),
+            leaves: repeated.leaves,
         };
-        let body = self.body(round, &repeat.statement, at, |own| {
+        let body = self.body(round, repeated.statement, at, |own| {
             own.set_moved(others);
             Ok(())
         })?;
-        // Behind a loop by one, the counter is where it stopped.
-        let after = match step {
-            Expr::Const(1) => IntegerValue::Known(lower.clone().max(upper.clone())),
-            Expr::Const(-1) => IntegerValue::Known(lower.clone().min(upper.clone())),
-            _ => IntegerValue::Unknown,
-        };
         if let Some(scalar) = self.scalar_mut(name) {
-            (scalar.value, scalar.stored) = (after, true);
+            (scalar.value, scalar.stored) = (after.map_or(IntegerValue::Unknown, IntegerValue::Known), true);
         }
-        self.out.push(Step::Loop(Loop { var, lower, upper, step, body, at }));
+        self.set_moved(behind);
+        self.out.push(Step::Loop(Loop { var: counter.var, lower, upper, step, body, at }));
         Ok(())
+    }
+
+    /// A loop that multiplies or divides its variable: in iteration `r` that is `lower * by^r` or `lower / by^r`.
+    fn geometric_loop(
+        &mut self,
+        repeated: &Repeated<'a>,
+        stops: &[Stop<'a>],
+        counter: &Counter<'a>,
+        assigned: BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let at = repeated.at;
+        let [stop] = stops else {
+            return Err(refuse(at, "two conditions end this loop", TRIPS));
+        };
+        let (lower, trips, by) = self.geometric(stop, counter, at)?;
+        let power = Expr::Const(by).power(counter.var);
+        let grows = matches!(counter.advance.motion, Motion::Multiplies | Motion::Doubles);
+        let value = if grows { lower.times(power) } else { lower.over(power, Rounding::Zero) };
+        let head = Head { lower: Expr::Const(0), upper: trips, step: Expr::Const(1), ascending: true };
+        let (name, value) = (counter.advance.name, tidy(&value));
+        let mut others = self.carried(counter, Some(Expr::from(counter.var)))?;
+        others.push((name, value.clone()));
+        let behind = self.carried(counter, Some(head.upper.clone()))?;
+        self.set_counter(name, value);
+        if let Some(scalar) = self.scalar_mut(name).filter(|_| repeated.own.is_some()) {
+            scalar.stored = true;
+        }
+        let round = Round {
+            var: counter.var,
+            lower: head.lower.clone(),
+            upper: head.upper.clone(),
+            step: head.step.clone(),
+            ascending: true,
+            assigned,
+            written: BTreeSet::new(),
+            commented: false,
+            own: repeated.own.clone(),
+            leaves: repeated.leaves,
+        };
+        let body = self.body(round, repeated.statement, at, |own| {
+            own.set_moved(others);
+            Ok(())
+        })?;
+        if let Some(scalar) = self.scalar_mut(name) {
+            (scalar.value, scalar.stored) = (IntegerValue::Unknown, true);
+        }
+        self.set_moved(behind);
+        let Head { lower, upper, step, .. } = head;
+        self.out.push(Step::Loop(Loop { var: counter.var, lower, upper, step, body, at }));
+        Ok(())
+    }
+
+    /// What moves with a loop's counter, after so many `rounds`.
+    fn carried(&mut self, counter: &Counter<'a>, rounds: Option<Expr>) -> Result<Vec<(&'a str, Expr)>, Error> {
+        let mut values = self.moved(&counter.others, rounds.clone())?;
+        if let Some(rounds) = rounds {
+            values.extend(
+                counter
+                    .through
+                    .iter()
+                    .map(|(name, by, start)| (*name, tidy(&start.clone().plus(rounds.clone().times(by.clone()))))),
+            );
+        }
+        Ok(values)
     }
 
     /// The body of a loop.
@@ -254,102 +310,9 @@ impl<'a> CLowering<'a> {
         body
     }
 
-    /// Refuses a loop that runs until its variable is where its type does not reach.
-    fn reaches(&self, name: &str, head: &Head, condition: &Node<Expression>) -> Result<(), Error> {
-        let Some(Binding::Scalar(Scalar { range: Some((least, most)), .. })) = self.find(name) else { return Ok(()) };
-        let Expr::Const(upper) = head.upper else { return Ok(()) };
-        let limits = match (head.ascending, *least) {
-            (true, _) if upper > *most => format!("of a type that is never above {most}"),
-            // `i != -1` of an unsigned int holds until it wraps, which is where it would be below zero.
-            (false, 0) if upper == -1 && *most >= u32::MAX.into() && differs(condition) => return Ok(()),
-            (false, 0) if upper < 0 => "unsigned, never below zero".to_owned(),
-            (false, _) if upper < *least => format!("of a type that is never below {least}"),
-            _ => return Ok(()),
-        };
-        let problem = format!("this loop never ends: {name} is {limits}");
-        Err(refuse(self.at(condition), problem, "Use a wider or a signed type, or correct the comparison"))
-    }
-
-    fn set_counter(&mut self, name: &str, value: Expr) {
+    pub(super) fn set_counter(&mut self, name: &str, value: Expr) {
         if let Some(scalar) = self.scalar_mut(name) {
             (scalar.value, scalar.stored) = (IntegerValue::Known(value), false);
-        }
-    }
-
-    /// The first value of `var` that `condition` refuses.
-    fn limit(
-        &mut self,
-        condition: &'a Node<Expression>,
-        var: (Symbol, &str),
-        ascending: bool,
-        step: &Expr,
-    ) -> Result<Expr, Error> {
-        let and = |operator: &BinaryOperator| *operator == BinaryOperator::LogicalAnd;
-        let (first, rest) = chain(condition, &and);
-        let mut limit: Option<Expr> = None;
-        for part in std::iter::once(first).chain(rest.into_iter().map(|(_, part)| part)) {
-            let own = self.limit_of(part, var, ascending, step)?;
-            limit = Some(match limit {
-                None => own,
-                Some(before) if ascending => before.min(own),
-                Some(before) => before.max(own),
-            });
-        }
-        limit.ok_or_else(|| Error::Internal("a condition of nothing".into()))
-    }
-
-    fn limit_of(
-        &mut self,
-        part: &'a Node<Expression>,
-        (var, name): (Symbol, &str),
-        ascending: bool,
-        step: &Expr,
-    ) -> Result<Expr, Error> {
-        use BinaryOperator::{Greater, GreaterOrEqual, Less, LessOrEqual, NotEquals};
-        let at = self.at(part);
-        let unknown = || refuse(at, format!("when {name} ends this loop is not known"), TRIPS);
-        let Expression::BinaryOperator(binary) = &part.node else { return Err(unknown()) };
-        let BinaryOperatorExpression { operator, lhs, rhs } = &binary.node;
-        let (Some(left), Some(right)) = (self.integer(lhs, true)?, self.integer(rhs, true)?) else {
-            return Err(unknown());
-        };
-        let (operator, left, right) = match operator.node {
-            // The variable on the left.
-            ref other if left.mentions(var) && !right.mentions(var) => (other.clone(), left, right),
-            Less => (Greater, right, left),
-            LessOrEqual => (GreaterOrEqual, right, left),
-            Greater => (Less, right, left),
-            GreaterOrEqual => (LessOrEqual, right, left),
-            ref other => (other.clone(), right, left),
-        };
-        let unit = matches!(step, Expr::Const(1 | -1));
-        let (up, last) = match operator {
-            Less => (true, 0),
-            LessOrEqual => (true, 1),
-            Greater => (false, 0),
-            GreaterOrEqual => (false, -1),
-            NotEquals if unit => (ascending, 0),
-            NotEquals => return Err(refuse(at, format!("{name} may step over this limit"), "Use `<` or `>`")),
-            _ => return Err(unknown()),
-        };
-        if up != ascending {
-            let way = if ascending { "grows" } else { "falls" };
-            let problem = format!("this loop never ends as written: {name} {way}, and the limit is on the other side");
-            return Err(refuse(at, problem, "Correct the comparison or the step"));
-        }
-        // `var < right`, or else `factor * var + offset < right`.
-        if left == Expr::from(var) {
-            return Ok(tidy(&right.plus(last)));
-        }
-        let (factor, offset) = linear(&left, var).ok_or_else(unknown)?;
-        let room = tidy(&right.plus(last).minus(offset));
-        let Expr::Const(factor) = factor else { return Err(unknown()) };
-        match (factor, up) {
-            (1, _) => Ok(room),
-            // `2 * i < n`: up to the half, rounded up.
-            (2.., true) => Ok(room.plus(factor - 1).over(factor, Rounding::Floor)),
-            (2.., false) => Ok(room.over(factor, Rounding::Floor)),
-            _ => Err(unknown()),
         }
     }
 
@@ -383,17 +346,19 @@ impl<'a> CLowering<'a> {
     /// A `for` with a counter and a comment.
     fn commented_loop(
         &mut self,
-        repeat: &'a ForStatement,
+        repeated: &Repeated<'a>,
         counter: &Counter<'a>,
         trips: Expr,
         mut assigned: BTreeSet<String>,
-        at: At,
     ) -> Result<(), Error> {
+        let at = repeated.at;
         let name = counter.advance.name;
         self.state_trips(at);
         let moved = assigned.contains(name);
         let known = match (&counter.lower, &counter.step) {
-            (Some(lower), Some(Expr::Const(step))) if *step != 0 && !moved => Some((lower.clone(), *step)),
+            (Some(lower), Some(Expr::Const(step))) if *step != 0 && !moved && counter.advance.motion.is_even() => {
+                Some((lower.clone(), *step))
+            }
             _ => None,
         };
         let Some((lower, step)) = known else {
@@ -401,8 +366,7 @@ impl<'a> CLowering<'a> {
                 scalar.stored = true;
             }
             assigned.insert(name.to_owned());
-            let parts = repeat.condition.iter().chain(&repeat.step).map(|part| &**part).collect::<Vec<_>>();
-            return self.rounds(trips, &parts, repeat.condition.as_deref(), &repeat.statement, at);
+            return self.rounds(trips, &repeated.heads, repeated.condition, repeated.statement, at);
         };
         let var = counter.var;
         self.set_counter(name, Expr::from(var));
@@ -419,10 +383,12 @@ impl<'a> CLowering<'a> {
             assigned,
             written,
             commented: true,
+            own: None,
+            leaves: None,
         };
-        let condition = repeat.condition.as_deref();
-        let others = self.moved(&counter.others, counter.rounds(&lower, &step))?;
-        let body = self.body(round, &repeat.statement, at, |own| {
+        let condition = repeated.condition;
+        let others = self.carried(counter, counter.rounds(&lower, &step))?;
+        let body = self.body(round, repeated.statement, at, |own| {
             own.set_moved(others);
             condition.map_or(Ok(()), |part| own.value(part).map(|_| ()))
         })?;
@@ -444,77 +410,6 @@ impl<'a> CLowering<'a> {
         Ok(())
     }
 
-    /// Integers that each iteration of a loop moves by the same amount, and where they start: the body changes them
-    /// once, outside of conditions and inner loops.
-    fn moving(&mut self, statement: &'a Node<Statement>, parts: &[&'a Node<Expression>]) -> Vec<Moving<'a>> {
-        let mut changes: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut skips = false;
-        let heads = parts.iter().map(|part| Part::Expression(part));
-        for part in std::iter::once(Part::Statement(statement)).chain(heads) {
-            walk(part, &mut |part| match part {
-                Part::Expression(expression) | Part::Head(expression) => {
-                    if let Some(name) = assigned(&expression.node) {
-                        *changes.entry(name).or_default() += 1;
-                    }
-                }
-                // A name declared again means two things.
-                Part::Declaration(declaration) => {
-                    for declarator in &declaration.node.declarators {
-                        if let Some(name) = types::name(&declarator.node.declarator.node) {
-                            *changes.entry(&name.node.name).or_default() += 2;
-                        }
-                    }
-                }
-                Part::Statement(statement) => skips |= matches!(statement.node, Statement::Continue),
-            });
-        }
-        if skips {
-            return Vec::new();
-        }
-        let items: Vec<_> = match &statement.node {
-            Statement::Compound(items) => {
-                let statement = |item: &'a Node<BlockItem>| match &item.node {
-                    BlockItem::Statement(statement) => Some(statement),
-                    _ => None,
-                };
-                items.iter().filter_map(statement).collect()
-            }
-            _ => vec![statement],
-        };
-        let expressions = items.into_iter().filter_map(|statement| match &statement.node {
-            Statement::Expression(Some(expression)) => Some(&**expression),
-            _ => None,
-        });
-        let found = expressions.flat_map(advances).filter(|advance| changes.get(advance.name) == Some(&1));
-        let constant = |by: &Node<Expression>| matches!(by.node, Expression::Constant(_));
-        let found: Vec<_> = found.filter(|advance| advance.by.is_none_or(constant)).collect();
-        found.into_iter().map(|advance| (advance, self.integer_named(advance.name))).collect()
-    }
-
-    /// What is known of `moving` after a number of `rounds`.
-    fn moved(&mut self, moving: &[Moving<'a>], rounds: Option<Expr>) -> Result<Vec<(&'a str, Expr)>, Error> {
-        let mut values = Vec::new();
-        for (advance, start) in moving {
-            let by = match advance.by {
-                None => Some(Expr::Const(1)),
-                Some(by) => self.integer(by, true)?,
-            };
-            let by = by.map(|by| if advance.adds { by } else { by.times(-1) });
-            if let (Some(rounds), Some(by), Some(start)) = (&rounds, by, start) {
-                values.push((advance.name, tidy(&start.clone().plus(rounds.clone().times(by)))));
-            }
-        }
-        Ok(values)
-    }
-
-    fn set_moved(&mut self, values: Vec<(&str, Expr)>) {
-        for (name, value) in values {
-            if let Some(scalar) = self.scalar_mut(name).filter(|scalar| !scalar.float) {
-                scalar.value = IntegerValue::Known(value);
-            }
-        }
-    }
-
     /// A `while`, which tests its condition `first`, or a `do`.
     pub(super) fn repeat(
         &mut self,
@@ -526,11 +421,97 @@ impl<'a> CLowering<'a> {
         match self.trips(at) {
             Some(trips) => self.rounds(trips, &[condition], first.then_some(condition), statement, at),
             None => {
+                if self.counted(condition, statement, first, at)? {
+                    return Ok(());
+                }
                 let always = matches!(self.integer(condition, false), Ok(Some(Expr::Const(value))) if value != 0);
                 let problem = if always { "this loop never ends" } else { "how often this loop runs is not known" };
                 Err(refuse(at, problem, TRIPS))
             }
         }
+    }
+
+    /// A `while` or `do` with a counter that its body or its condition moves once in each iteration; false if there is no
+    /// such counter.
+    fn counted(
+        &mut self,
+        condition: &'a Node<Expression>,
+        statement: &'a Node<Statement>,
+        first: bool,
+        at: At,
+    ) -> Result<bool, Error> {
+        let always = matches!(self.integer(condition, false), Ok(Some(Expr::Const(value))) if value != 0);
+        let stop = match (always, leaves_first(statement)) {
+            (false, _) => Stop { condition, negated: false },
+            (true, Some(leaves)) if first => leaves,
+            (true, _) => return Ok(false),
+        };
+        let mut moving = self.moving(statement, &[stop.condition]);
+        let scaled = self.scaled(statement, stop.condition);
+        moving.extend(scaled);
+        let Some(position) = moving.iter().position(|(advance, _)| uses(stop.condition, advance.name)) else {
+            return Ok(false);
+        };
+        let (advance, lower) = moving.remove(position);
+        moving.retain(|(advance, _)| advance.motion.is_even());
+        let early = inside(stop.condition, advance.name);
+        let through = self.carried_through(statement, &moving)?;
+        let through = through.into_iter().filter(|(name, ..)| *name != advance.name).collect();
+        let mut assigned = self.assigned_in(Part::Statement(statement));
+        assigned.extend(self.assigned_in(Part::Expression(condition)));
+        self.forget(&assigned);
+        let step = self.stride(&advance)?;
+        let var = self.builder.variable(advance.name);
+        let counter = Counter { advance, lower, step, others: moving, through, var };
+        let repeated = Repeated {
+            condition: Some(condition),
+            heads: vec![condition],
+            statement,
+            own: Some(advance.name.to_owned()),
+            leaves: if stop.negated { first_start(statement) } else { None },
+            at,
+        };
+        if !advance.motion.is_even() {
+            if !first || early {
+                let problem = format!("{} is multiplied or divided before it is looked at", advance.name);
+                return Err(refuse(at, problem, TRIPS));
+            }
+            self.geometric_loop(&repeated, &[stop], &counter, assigned)?;
+            return Ok(true);
+        }
+        let step = counter.step.clone().unwrap_or(Expr::Const(0));
+        // A `do` looks at what the body left behind.
+        let before = if first || early { Expr::Const(0) } else { step.clone() };
+        let head = self.head(&stop, &counter, before, at)?;
+        let head = if first { head } else { head.once_at_least() };
+        let early = if first && early { step } else { Expr::Const(0) };
+        self.known_loop(&repeated, head, &counter, assigned, early)?;
+        Ok(true)
+    }
+
+    /// Variables that the last or the only change in a body multiplies or divides.
+    fn scaled(
+        &mut self,
+        statement: &'a Node<Statement>,
+        condition: &'a Node<Expression>,
+    ) -> Option<(Advance<'a>, Option<Expr>)> {
+        let last = match &statement.node {
+            Statement::Compound(items) => match items.last().map(|item| &item.node) {
+                Some(BlockItem::Statement(last)) => last,
+                _ => return None,
+            },
+            _ => statement,
+        };
+        let Statement::Expression(Some(expression)) = &last.node else { return None };
+        let advance =
+            advance(expression).filter(|advance| !advance.motion.is_even() && uses(condition, advance.name))?;
+        let mut changes = 0;
+        walk(Part::Statement(statement), &mut |part| {
+            if let Part::Expression(part) | Part::Head(part) = part {
+                changes += usize::from(assigned(&part.node) == Some(advance.name));
+            }
+        });
+        (changes == 1).then(|| (advance, self.integer_named(advance.name)))
     }
 
     /// `trips` iterations of `statement`, each with the `parts` of the loop's head; the `last` test finds that it is
@@ -565,6 +546,8 @@ impl<'a> CLowering<'a> {
             assigned,
             written: BTreeSet::new(),
             commented: true,
+            own: None,
+            leaves: None,
         };
         let body = self.body(round, statement, at, |own| {
             own.set_moved(inside);
@@ -592,58 +575,42 @@ fn breaks(statement: &Statement) -> bool {
     }
 }
 
-/// Whether `condition` is `a != b`.
-fn differs(condition: &Node<Expression>) -> bool {
-    matches!(&condition.node, Expression::BinaryOperator(binary) if binary.node.operator.node == BinaryOperator::NotEquals)
-}
-
-/// Whether `expression` mentions `wanted`.
-fn uses(expression: &Node<Expression>, wanted: &str) -> bool {
+/// Whether `condition` itself moves the variable `name`.
+fn inside(condition: &Node<Expression>, name: &str) -> bool {
     let mut found = false;
-    walk(Part::Expression(expression), &mut |part| {
+    walk(Part::Expression(condition), &mut |part| {
         if let Part::Expression(part) = part {
-            found |= name(part) == Some(wanted);
+            found |= assigned(&part.node) == Some(name);
         }
     });
     found
 }
 
-/// The variables that the third part of a `for` moves.
-fn advances(step: &Node<Expression>) -> Vec<Advance<'_>> {
-    match &step.node {
-        Expression::Comma(list) => list.iter().filter_map(advance).collect(),
-        _ => advance(step).into_iter().collect(),
-    }
+/// The condition of `if (...) break;` where a body begins with that.
+fn leaves_first(statement: &Node<Statement>) -> Option<Stop<'_>> {
+    let first = match &statement.node {
+        Statement::Compound(items) => match items.first().map(|item| &item.node) {
+            Some(BlockItem::Statement(first)) => first,
+            _ => return None,
+        },
+        _ => statement,
+    };
+    let Statement::If(branch) = &first.node else { return None };
+    let only_breaks = match &branch.node.then_statement.node {
+        Statement::Break => true,
+        Statement::Compound(items) => {
+            matches!(items.as_slice(), [only] if matches!(&only.node, BlockItem::Statement(only) if matches!(only.node, Statement::Break)))
+        }
+        _ => false,
+    };
+    (only_breaks && branch.node.else_statement.is_none())
+        .then_some(Stop { condition: &branch.node.condition, negated: true })
 }
 
-fn advance(step: &Node<Expression>) -> Option<Advance<'_>> {
-    match &step.node {
-        Expression::UnaryOperator(unary) => {
-            let by = steps(&unary.node.operator.node)?;
-            Some(Advance { name: name(&unary.node.operand)?, adds: by > 0, by: None })
-        }
-        Expression::BinaryOperator(binary) => {
-            let BinaryOperatorExpression { operator, lhs, rhs } = &binary.node;
-            let own = name(lhs)?;
-            match operator.node {
-                BinaryOperator::AssignPlus => Some(Advance { name: own, adds: true, by: Some(rhs) }),
-                BinaryOperator::AssignMinus => Some(Advance { name: own, adds: false, by: Some(rhs) }),
-                BinaryOperator::Assign => {
-                    // `i = i + c`, `i = c + i`, `i = i - c`.
-                    let Expression::BinaryOperator(sum) = &rhs.node else { return None };
-                    let adds = sum.node.operator.node == BinaryOperator::Plus;
-                    let takes = sum.node.operator.node == BinaryOperator::Minus;
-                    if (adds || takes) && name(&sum.node.lhs) == Some(own) {
-                        Some(Advance { name: own, adds, by: Some(&sum.node.rhs) })
-                    } else if adds && name(&sum.node.rhs) == Some(own) {
-                        Some(Advance { name: own, adds, by: Some(&sum.node.lhs) })
-                    } else {
-                        None
-                    }
-                }
-                _ => None,
-            }
-        }
-        _ => None,
+/// Where the first statement of a body starts.
+fn first_start(statement: &Node<Statement>) -> Option<usize> {
+    match &statement.node {
+        Statement::Compound(items) => items.first().map(|item| item.span.start),
+        _ => Some(statement.span.start),
     }
 }

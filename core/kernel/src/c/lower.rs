@@ -10,7 +10,7 @@ use super::types::Typedefs;
 use super::view::{Info, Pointee, recurs};
 use super::walk::{Part, assigned, walk};
 use crate::expr::{Expr, Symbol};
-use crate::nest::{At, Builder, Node as Step, Work};
+use crate::nest::{At, Builder, Grid, Node as Step, Work};
 use crate::source::{Source, refuse};
 use accel_ground::error::Error;
 
@@ -26,8 +26,12 @@ pub(super) enum Binding {
     Scalar(Scalar),
     /// An array, or a pointer into one.
     Array(Pointee),
+    /// A pointer that the source may move: where it pointed at first, and how far from there it is.
+    Cursor(Pointee, Scalar),
     /// A pointer that points nowhere yet, to such elements.
     Pointer(crate::nest::Element),
+    /// A single struct, whose fields are variables called `object.field`.
+    Object,
     /// What is not read, in words.
     Other(&'static str),
 }
@@ -72,6 +76,10 @@ pub(super) struct Round {
     pub(super) written: BTreeSet<String>,
     /// Whether a comment says how often it runs.
     pub(super) commented: bool,
+    /// Its counter, where a statement of the body moves it, which then belongs to the loop.
+    pub(super) own: Option<String>,
+    /// Where the `if (...) break;` starts that its range tells already.
+    pub(super) leaves: Option<usize>,
 }
 
 /// A function with its name.
@@ -106,6 +114,10 @@ pub(super) struct CLowering<'a> {
     pub(super) assigned: BTreeSet<String>,
     pub(super) out: Vec<Step>,
     pub(super) work: Work,
+    /// The grid that runs what is read.
+    pub(super) grid: Option<Grid>,
+    /// Bytes of shared memory that its launch asks for.
+    pub(super) dynamic_shared: Option<Expr>,
     steps: usize,
     levels: usize,
 }
@@ -129,6 +141,8 @@ impl<'a> CLowering<'a> {
             assigned: BTreeSet::new(),
             out: Vec::new(),
             work: Work::default(),
+            grid: None,
+            dynamic_shared: None,
             steps: 0,
             levels: 0,
         }
@@ -169,7 +183,7 @@ impl<'a> CLowering<'a> {
 
     pub(super) fn scalar_mut(&mut self, name: &str) -> Option<&mut Scalar> {
         match self.find_mut(name) {
-            Some(Binding::Scalar(scalar)) => Some(scalar),
+            Some(Binding::Scalar(scalar) | Binding::Cursor(_, scalar)) => Some(scalar),
             _ => None,
         }
     }

@@ -9,13 +9,19 @@
 mod array;
 mod blas;
 mod call;
+mod cuda;
 mod declaration;
+mod dialect;
 mod guard;
+mod head;
 mod integer;
+mod launch;
 mod loops;
 mod lower;
+mod moving;
 mod preprocess;
 mod statement;
+mod structs;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -53,10 +59,11 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     };
     lower.functions = functions.into_iter().filter(|(own, _)| *own != FRAGMENT).collect();
     lower.kernel(&text.unit, function, name)?;
+    let grid = lower.leave_grid(text.at(function.span.start));
     lower.finish_arrays()?;
     unused(source, &text, &mut lower);
     let CLowering { out, builder, .. } = lower;
-    Ok(Kernel { function: chosen.map(str::to_owned), program: Program { body: out, ..builder.program } })
+    Ok(Kernel { function: chosen.map(str::to_owned), program: Program { body: out, ..builder.program }, grid })
 }
 
 impl<'a> CLowering<'a> {
@@ -172,6 +179,12 @@ fn choose<'a>(
         });
     }
     let free: Vec<&str> = others.into_iter().filter(|name| !called.contains(*name)).collect();
+    let on_grid: Vec<&str> = free
+        .iter()
+        .copied()
+        .filter(|name| text.launch.as_ref().is_some_and(|launch| launch.kernels.contains(*name)))
+        .collect();
+    let free = if on_grid.is_empty() { free } else { on_grid };
     let marked = |name: &&str| {
         functions.get(name).is_some_and(|function| {
             let lines = text.at(function.span.start).line..=text.at(function.span.end).line;
@@ -297,7 +310,9 @@ fn plain(expression: &Node<Expression>) -> Option<i64> {
 fn unused(source: &Source, text: &Text, lower: &mut CLowering) {
     for name in source.defines.keys() {
         let symbol = |own: &String| lower.builder.program.symbols.iter().any(|symbol| symbol.name == *own);
-        let known = text.names.contains(name)
+        let known = ["registers_per_thread", "dynamic_shared_bytes"].contains(&name.as_str())
+            || name.starts_with("DATA_TYPE_IS_")
+            || text.names.contains(name)
             || text.names.contains(&format!("_PB_{name}"))
             || text.names.contains(&name.to_ascii_lowercase())
             || symbol(name);

@@ -12,7 +12,13 @@ const MAX_EXPANSION: usize = 1 << 20;
 
 /// What PolyBench's header defines, for kernels pasted without it: arrays take the extents of the function's arguments.
 const POLYBENCH: &str = "
+#ifdef DATA_TYPE_IS_FLOAT
+#define DATA_TYPE float
+#elif defined(DATA_TYPE_IS_INT)
+#define DATA_TYPE int
+#else
 #define DATA_TYPE double
+#endif
 #define SCALAR_VAL(x) x
 #define SQRT_FUN(x) sqrt(x)
 #define EXP_FUN(x) exp(x)
@@ -98,6 +104,8 @@ pub(super) fn preprocess<'a>(tokens: &[Token<'a>], defines: &BTreeMap<String, i6
     let known = |t: &Token| t.text.starts_with("POLYBENCH_") || t.text.ends_with("_FUN") || t.text.starts_with("_PB_");
     if tokens.iter().any(|t| known(t) || t.is("DATA_TYPE") || t.is("SCALAR_VAL")) {
         preprocessor.lines(&lex(POLYBENCH)?.0)?;
+        // What these lines ask for is asked of the user, not of the source.
+        preprocessor.unknown.clear();
     }
     preprocessor.built_in = false;
     preprocessor.lines(tokens)?;
@@ -196,7 +204,12 @@ impl<'a> Preprocessor<'a, '_> {
     fn pragma(&mut self, at: At, line: &[Token]) {
         match line.first().map_or("", |token| token.text) {
             "scop" => self.out.scops.push(at.line),
-            "endscop" | "once" => {}
+            // These change no count.
+            "endscop" | "once" | "unroll" | "ivdep" | "GCC" | "clang" | "STDC" | "nounroll" => {}
+            "omp" if line.iter().any(|token| token.is("target")) => {
+                let text = format!("#pragma omp target on line {} is ignored: the device asked for runs it", at.line);
+                self.out.assumptions.push(text);
+            }
             first => {
                 let text = format!("#pragma {first} on line {} is ignored: counts are those of one thread", at.line);
                 self.out.assumptions.push(text);
@@ -263,8 +276,9 @@ impl<'a> Preprocessor<'a, '_> {
                 let problem = format!("the macro {} expands to itself, or too deep", token.text);
                 return Err(refuse(token.at, problem, "Write what it stands for"));
             }
-            if found.built_in && token.is("DATA_TYPE") && !inside.contains(&"DATA_TYPE") {
-                let text = "DATA_TYPE is double (PolyBench's default; define it in the source to change it)";
+            let stated = self.defines.keys().any(|name| name.starts_with("DATA_TYPE_IS_"));
+            if found.built_in && token.is("DATA_TYPE") && !inside.contains(&"DATA_TYPE") && !stated {
+                let text = "DATA_TYPE is double (PolyBench's default; define DATA_TYPE=float to change it)";
                 if !self.out.assumptions.iter().any(|own| own == text) {
                     self.out.assumptions.push(text.to_owned());
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lang_c::ast::*;
 use lang_c::span::Node;
 
+use super::head::advance;
 use super::lower::{Binding, CLowering, IntegerValue};
 use super::walk::Part;
 use crate::expr::Expr;
@@ -33,8 +34,17 @@ impl<'a> CLowering<'a> {
             }
             Statement::Expression(None) => Ok(()),
             Statement::Expression(Some(expression)) => {
+                // What counts the iterations of a `while` belongs to the loop, as in the head of a `for`.
+                let moved = advance(expression).map(|advance| advance.name);
+                let counts =
+                    self.loops.last().is_some_and(|round| round.own.is_some() && round.own.as_deref() == moved);
+                let before = counts.then(|| self.work.clone());
                 self.effect(expression)?;
+                self.work = before.unwrap_or_else(|| std::mem::take(&mut self.work));
                 self.flush(at);
+                Ok(())
+            }
+            Statement::If(_) if self.loops.last().is_some_and(|round| round.leaves == Some(statement.span.start)) => {
                 Ok(())
             }
             Statement::If(branch) => self.branch(&branch.node, &[], tail, at),
@@ -61,8 +71,13 @@ impl<'a> CLowering<'a> {
                 Err(refuse(at, "when this `break` ends the loop is not known", cure))
             }
             Statement::Return(value) => {
-                if !tail || self.loops.len() > self.outer_loops {
-                    let cure = "Let the function end at its end";
+                let inside = self.loops.get(self.outer_loops..).unwrap_or_default();
+                let stated = !inside.is_empty() && inside.iter().all(|round| round.commented);
+                if !stated && (!tail || !inside.is_empty()) {
+                    let cure = match inside {
+                        [] => "Let the function end at its end",
+                        _ => "Say how often each loop around it runs: a comment `trips: 100` on the loop's line",
+                    };
                     return Err(refuse(at, "when this `return` ends the function is not known", cure));
                 }
                 if let Some(value) = value {

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::TranslationUnit;
 use lang_c::driver::{Config, Flavor, SyntaxError, parse_preprocessed};
 
+use super::dialect::{self, Word};
+use super::launch::Launch;
 use super::preprocess::Preprocessed;
 use super::token::{Hints, Token, TokenKind};
+use super::types::AUTO;
 use super::{guard, preprocess, token};
 use crate::nest::At;
 use crate::source::{Source, check_length, refuse};
@@ -16,7 +19,26 @@ use accel_ground::error::Error;
 pub(super) const FRAGMENT: &str = "__fragment";
 
 /// Types of the standard headers, which are not read.
-const TYPES: [(&str, &str); 20] = [
+const TYPES: [(&str, &str); 36] = [
+    // `types` looks at the value instead.
+    (AUTO, "int"),
+    ("half", "_Float16"),
+    ("__half", "_Float16"),
+    ("float16_t", "_Float16"),
+    // No C type is bfloat16: `types` takes this name, which no compiler has, for it.
+    ("__nv_bfloat16", "_Float16x"),
+    ("__bf16", "_Float16x"),
+    ("nv_bfloat16", "_Float16x"),
+    // The same for 8 bits.
+    ("__nv_fp8_e4m3", "_Decimal64x"),
+    ("__nv_fp8_e5m2", "_Decimal64x"),
+    ("half2", "struct { _Float16 x, y; }"),
+    ("__half2", "struct { _Float16 x, y; }"),
+    ("float2", "struct { float x, y; }"),
+    ("float3", "struct { float x, y, z; }"),
+    ("float4", "struct { float x, y, z, w; }"),
+    ("double2", "struct { double x, y; }"),
+    ("int4", "struct { int x, y, z, w; }"),
     ("size_t", "unsigned long"),
     ("ssize_t", "long"),
     ("ptrdiff_t", "long"),
@@ -48,6 +70,8 @@ pub(super) struct Text {
     pub(super) values: BTreeMap<String, i64>,
     pub(super) scops: Vec<u32>,
     pub(super) assumptions: Vec<String>,
+    /// What a CUDA source says about its kernels.
+    pub(super) launch: Option<Launch>,
     /// Every name in the source.
     pub(super) names: BTreeSet<String>,
     places: Places,
@@ -70,7 +94,9 @@ impl Text {
         check_length(source.code)?;
         let (all, hints) = token::lex(source.code)?;
         let Preprocessed { tokens, values, scops, mut assumptions } = preprocess::preprocess(&all, source.defines)?;
-        let tokens = strip_attributes(tokens);
+        let rewritten = dialect::rewrite(&strip_attributes(tokens), source, &hints)?;
+        let tokens: Vec<Token> = rewritten.words.iter().map(Word::token).collect();
+        assumptions.extend(rewritten.assumptions);
         guard::check(&tokens)?;
         let arranged = Arranged::new(&tokens);
         let (code, places) = arranged.write(&tokens);
@@ -84,9 +110,14 @@ impl Text {
             unit: parse.unit,
             fragment: !arranged.statements.is_empty(),
             hints,
-            values: values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            values: values
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .chain(rewritten.launch.iter().flat_map(|launch| launch.values.clone()))
+                .collect(),
             scops,
             assumptions,
+            launch: rewritten.launch,
             names: all.iter().filter(|t| t.kind == TokenKind::Name).map(|token| token.text.to_owned()).collect(),
             places,
         })

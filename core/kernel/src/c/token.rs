@@ -48,6 +48,10 @@ pub(super) struct Hints {
     probability: BTreeMap<u32, f64>,
     /// Lines with code.
     code: BTreeSet<u32>,
+    /// `grid: (n + 255) / 256, 2`.
+    pub(super) grid: Option<String>,
+    /// `block: 16, 16`.
+    pub(super) block: Option<String>,
 }
 
 impl Hints {
@@ -69,6 +73,21 @@ impl Hints {
     fn read(&mut self, comment: &str, at: At) -> Result<(), Error> {
         for (row, text) in comment.lines().enumerate() {
             let line = at.line + row as u32;
+            for (key, size) in [("grid:", &mut self.grid), ("block:", &mut self.block)] {
+                if let Some((before, words)) = text.split_once(key) {
+                    let formula = |c: char| c.is_ascii_alphanumeric() || "_ \t+-*/(),.".contains(c);
+                    let words = words.trim_end_matches("*/").trim();
+                    // Prose may speak of a grid; a size is a formula alone.
+                    let alone = before.trim_matches(['/', '*', ' ', '\t']).is_empty();
+                    let prose = words.split_whitespace().zip(words.split_whitespace().skip(1)).any(|(a, b)| {
+                        let word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                        word(a) && word(b)
+                    });
+                    if alone && !prose && !words.is_empty() && words.chars().all(formula) {
+                        *size = Some(words.to_owned());
+                    }
+                }
+            }
             if let Some(word) = after(text, "trips:") {
                 self.trips.insert(line, word.to_owned());
             }

@@ -7,13 +7,20 @@ use lang_c::span::Node;
 
 use crate::nest::Element;
 
+/// What `dialect` writes for `auto`.
+pub(super) const AUTO: &str = "__auto";
+
 /// What stands at the end of a type, behind pointers and arrays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Base {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Base<'a> {
     /// A number.
     Number(Element),
+    /// Whatever the value is that it is given.
+    Auto,
     /// Nothing.
     Void,
+    /// A struct, with its fields.
+    Struct(&'a StructType),
     /// What is not read, in words.
     Other(&'static str),
 }
@@ -30,7 +37,7 @@ pub(super) enum Dim<'a> {
 /// A type.
 #[derive(Debug, Clone)]
 pub(super) struct Type<'a> {
-    pub(super) base: Base,
+    pub(super) base: Base<'a>,
     pub(super) dims: Vec<Dim<'a>>,
     pub(super) constant: bool,
     pub(super) typedef: bool,
@@ -45,6 +52,11 @@ impl Type<'_> {
             Base::Number(element) if self.dims.is_empty() => Some(element.is_float()),
             _ => None,
         }
+    }
+
+    /// How many subscripts it takes: those of a struct's units are one.
+    pub(super) fn rank(&self) -> usize {
+        self.dims.len() + usize::from(matches!(self.base, Base::Struct(_)))
     }
 
     /// The least and the largest value of an integer, as far as 64 bits hold them; none if it is something else.
@@ -96,7 +108,7 @@ pub(super) fn named<'a>(name: &'a TypeName, typedefs: &Typedefs<'a>) -> Type<'a>
     }
 }
 
-fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs: &Typedefs<'a>) -> Type<'a> {
+pub(super) fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs: &Typedefs<'a>) -> Type<'a> {
     let (mut long, mut found, mut integer, mut unsigned) = (0_u32, None, None, false);
     for word in words {
         unsigned |= matches!(word, TypeSpecifier::Unsigned | TypeSpecifier::Bool);
@@ -113,17 +125,32 @@ fn base<'a>(words: impl Iterator<Item = &'a TypeSpecifier>, typedefs: &Typedefs<
             TypeSpecifier::Enum(_) => found = Some(Base::Number(Element::I32)),
             TypeSpecifier::TS18661Float(float) => {
                 found = Some(match float.width {
+                    // No C type is bfloat16; `text` writes `_Float16x` for it, which no compiler has.
+                    16 if matches!(float.format, TS18661FloatFormat::BinaryExtended) => Base::Number(Element::Bf16),
+                    // And none has 8 bits: `_Decimal64x`, which no compiler has either.
+                    64 if matches!(float.format, TS18661FloatFormat::DecimalExtended) => Base::Number(Element::F8),
                     16 => Base::Number(Element::F16),
                     32 => Base::Number(Element::F32),
                     64 => Base::Number(Element::F64),
                     _ => Base::Other("a number format"),
                 });
             }
+            TypeSpecifier::TypedefName(name) if name.node.name == AUTO => found = Some(Base::Auto),
             TypeSpecifier::TypedefName(name) => match typedefs.get(name.node.name.as_str()) {
                 Some(known) => return Type { typedef: false, ..known.clone() },
                 None => found = Some(Base::Other("a type")),
             },
-            TypeSpecifier::Struct(_) => found = Some(Base::Other("a struct or union")),
+            TypeSpecifier::Struct(own) if own.node.kind.node == StructKind::Union => {
+                found = Some(Base::Other("a union"));
+            }
+            TypeSpecifier::Struct(own) if own.node.declarations.is_some() => found = Some(Base::Struct(&own.node)),
+            TypeSpecifier::Struct(own) => {
+                let tag = own.node.identifier.as_ref().and_then(|tag| typedefs.get(tag.node.name.as_str()));
+                match tag {
+                    Some(known) => return Type { typedef: false, ..known.clone() },
+                    None => found = Some(Base::Other("a struct that is not declared here")),
+                }
+            }
             TypeSpecifier::Complex => found = Some(Base::Other("a complex number")),
             TypeSpecifier::Atomic(_) => found = Some(Base::Other("an atomic value")),
             TypeSpecifier::TypeOf(_) => found = Some(Base::Other("a type")),

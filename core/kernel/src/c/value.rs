@@ -8,7 +8,7 @@ use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim};
 use super::view::{self, Pointee, sum};
 use super::walk::{assigns, name, steps};
-use crate::expr::Expr;
+use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Branch, Node as Step};
 use crate::normal::tidy;
 use crate::source::refuse;
@@ -95,10 +95,10 @@ impl<'a> CLowering<'a> {
             Expression::SizeOfTy(_) | Expression::SizeOfVal(_) | Expression::AlignOf(_) => {
                 Ok(NumberKind { float: false, constant: true })
             }
-            Expression::Member(_) => {
-                let cure = "Use plain arrays and variables";
-                Err(refuse(at, "members of structs and unions are not followed", cure))
-            }
+            Expression::Member(member) => match self.member_name(&member.node) {
+                Some(name) => self.read(&name, at),
+                None => self.load(expression, at),
+            },
             Expression::StringLiteral(_) => Err(refuse(at, "text is not computed with", "Leave it out")),
             _ => Err(refuse(at, "this expression is not read", "Use arrays, numbers, operators and calls")),
         }
@@ -127,8 +127,11 @@ impl<'a> CLowering<'a> {
                 }
                 Ok(NumberKind { float, constant })
             }
-            Some(Binding::Array(_) | Binding::Pointer(_)) => {
+            Some(Binding::Array(_) | Binding::Cursor(..) | Binding::Pointer(_)) => {
                 Err(refuse(at, format!("{name} is an array; its value is not a number"), format!("Write {name}[i]")))
+            }
+            Some(Binding::Object) => {
+                Err(refuse(at, format!("{name} is a struct; its value is not a number"), "Name one of its fields"))
             }
             Some(Binding::Other(what)) => {
                 Err(refuse(at, format!("{name} is {what}, which is not followed"), "Use plain arrays and variables"))
@@ -267,14 +270,18 @@ impl<'a> CLowering<'a> {
                     }
                     return Ok(INTEGER);
                 }
+                Some(Binding::Cursor(..)) => return self.point(pointer, operator, rhs, at),
                 Some(Binding::Pointer(_) | Binding::Array(_)) => {
-                    let cure = "Use subscripts instead of moving the pointer";
-                    return Err(refuse(at, format!("{pointer} is moved; pointers are not followed"), cure));
+                    let cure = "Declare a pointer of its own for it, such as `float *p = a;`";
+                    return Err(refuse(at, format!("{pointer} is an array, and is moved here"), cure));
                 }
                 _ => {}
             }
         }
         let plain = *operator == BinaryOperator::Assign;
+        if plain && self.is_struct(lhs) {
+            return self.copy(lhs, rhs, at);
+        }
         let known = match (plain, name(lhs)) {
             (_, Some(_)) => self.integer(rhs, false)?,
             _ => None,
@@ -294,6 +301,83 @@ impl<'a> CLowering<'a> {
         Ok(kind)
     }
 
+    /// `p = a + i` or `p += i` for a pointer that may move.
+    fn point(
+        &mut self,
+        pointer: &'a str,
+        operator: &BinaryOperator,
+        rhs: &'a Node<Expression>,
+        at: At,
+    ) -> Result<NumberKind, Error> {
+        let Some(Binding::Cursor(view, moved)) = self.find(pointer).cloned() else { return Ok(INTEGER) };
+        let (view, by) = match operator {
+            BinaryOperator::Assign => {
+                let there = self.place(rhs, view.rank)?;
+                let same =
+                    there.array == view.array && there.rank == view.rank && view::alike(&there.prefix, &view.prefix);
+                let alone = self.loops.len() <= self.outer_loops || moved.depth == self.loops.len();
+                match (same, alone) {
+                    (true, _) => {
+                        let by = sum(there.shift, view.shift.clone().map(|shift| shift.times(-1)));
+                        (view, by)
+                    }
+                    (false, true) => (there, Some(Expr::Const(0))),
+                    (false, false) => {
+                        let cure = "Use subscripts, or one pointer for each array";
+                        let problem = format!("{pointer} points into another array from one iteration to the next");
+                        return Err(refuse(at, problem, cure));
+                    }
+                }
+            }
+            BinaryOperator::AssignPlus | BinaryOperator::AssignMinus => {
+                let by = self.subscript(rhs)?;
+                let by = if *operator == BinaryOperator::AssignMinus { by.map(|by| by.times(-1)) } else { by };
+                let before = match moved.value {
+                    IntegerValue::Known(before) => Some(before),
+                    _ => None,
+                };
+                self.work.scalars.reads += 1;
+                (view, sum(before, by))
+            }
+            _ => return Err(refuse(at, format!("{pointer} is a pointer; this moves none"), "Use =, += or -=")),
+        };
+        self.work.scalars.writes += 1;
+        let value = by.filter(|by| by.size(200) <= 200).map_or(IntegerValue::Unknown, IntegerValue::Known);
+        if let Some(own) = self.find_mut(pointer) {
+            *own = Binding::Cursor(view, Scalar { value, ..moved });
+        }
+        if let Some(round) = self.loops.last_mut() {
+            round.written.insert(pointer.to_owned());
+        }
+        Ok(INTEGER)
+    }
+
+    /// Whether an expression is a pointer or an array, rather than a number.
+    pub(super) fn points(&self, expression: &Node<Expression>) -> bool {
+        let (mut part, mut subscripts) = (expression, 0);
+        loop {
+            match &part.node {
+                Expression::Identifier(identifier) => {
+                    return matches!(self.find(&identifier.node.name),
+                        Some(Binding::Array(view) | Binding::Cursor(view, _)) if view.rank > subscripts);
+                }
+                Expression::BinaryOperator(binary) => match binary.node.operator.node {
+                    BinaryOperator::Index => (part, subscripts) = (&binary.node.lhs, subscripts + 1),
+                    BinaryOperator::Plus | BinaryOperator::Minus => part = &binary.node.lhs,
+                    _ => return false,
+                },
+                Expression::UnaryOperator(unary) => return unary.node.operator.node == UnaryOperator::Address,
+                _ => return false,
+            }
+        }
+    }
+
+    /// A pointer to `view` that may move.
+    pub(super) fn cursor(&self, view: Pointee) -> Binding {
+        let (value, depth) = (IntegerValue::Known(Expr::Const(0)), self.loops.len());
+        Binding::Cursor(view, Scalar { float: false, value, stored: true, depth, range: None })
+    }
+
     /// What `expression`, to the left of `=`, is. Loads of its subscripts happen here.
     fn target(&mut self, expression: &'a Node<Expression>) -> Result<Assignee, Error> {
         let at = self.at(expression);
@@ -302,14 +386,14 @@ impl<'a> CLowering<'a> {
                 let name = identifier.node.name.as_str();
                 self.scalar_if_undeclared(name, false);
                 match self.find(name) {
-                    Some(Binding::Scalar(scalar)) => Ok(Assignee::Scalar(scalar.clone())),
+                    Some(Binding::Scalar(scalar) | Binding::Cursor(_, scalar)) => Ok(Assignee::Scalar(scalar.clone())),
                     Some(Binding::Other(what)) => {
                         let problem = format!("{name} is {what}, which is not followed");
                         Err(refuse(at, problem, "Use plain arrays and variables"))
                     }
                     _ => {
-                        let cure = "Use subscripts instead of moving the pointer";
-                        Err(refuse(at, format!("{name} is moved; pointers are not followed"), cure))
+                        let cure = "Declare a pointer of its own for it, such as `float *p = a;`";
+                        Err(refuse(at, format!("{name} is an array, and is moved here"), cure))
                     }
                 }
             }
@@ -319,10 +403,11 @@ impl<'a> CLowering<'a> {
             Expression::UnaryOperator(unary) if unary.node.operator.node == UnaryOperator::Indirection => {
                 self.element(expression)
             }
-            Expression::Member(_) => {
-                let cure = "Use plain arrays and variables";
-                Err(refuse(at, "members of structs and unions are not followed", cure))
-            }
+            Expression::Member(member) => match self.member_name(&member.node).map(|name| self.find(&name)) {
+                Some(Some(Binding::Scalar(scalar))) => Ok(Assignee::Scalar(scalar.clone())),
+                Some(_) => Err(refuse(at, "this field is not one number", "Assign to its elements")),
+                None => self.element(expression),
+            },
             _ => Err(refuse(at, "this cannot be assigned to", "Assign to a variable or an element of an array")),
         }
     }
@@ -331,7 +416,7 @@ impl<'a> CLowering<'a> {
         let at = self.at(expression);
         let view = self.place(expression, 0)?;
         self.is_element(&view, at)?;
-        let float = self.element_of(&view);
+        let float = self.member_float(expression, &view).unwrap_or_else(|| self.element_of(&view));
         Ok(Assignee::Element(view, float))
     }
 
@@ -372,7 +457,8 @@ impl<'a> CLowering<'a> {
                 Ok(kind)
             }
             Assignee::Scalar(scalar) => {
-                let name = name(lhs).unwrap_or_default();
+                let own = self.variable_name(lhs);
+                let name = own.as_str();
                 let kind = NumberKind { float: scalar.float, constant: false };
                 if !scalar.stored {
                     let problem =
@@ -380,8 +466,13 @@ impl<'a> CLowering<'a> {
                     return Err(refuse(at, problem, "Use another variable"));
                 }
                 if !plain {
-                    self.read(name, at)?;
-                    self.operate(operator, kind, right);
+                    // A pointer is no data: stepping it is an address, as a subscript's is.
+                    if matches!(self.find(name), Some(Binding::Cursor(..))) {
+                        self.work.scalars.reads += 1;
+                    } else {
+                        self.read(name, at)?;
+                        self.operate(operator, kind, right);
+                    }
                 }
                 self.work.scalars.writes += 1;
                 if !scalar.float {
@@ -391,6 +482,15 @@ impl<'a> CLowering<'a> {
                         (BinaryOperator::Plus | BinaryOperator::AssignPlus, before, by) => sum(before, by),
                         (BinaryOperator::AssignMinus, before, by) => sum(before, by.map(|by| by.times(-1))),
                         (BinaryOperator::AssignMultiply, Some(before), Some(by)) => Some(tidy(&before.times(by))),
+                        (BinaryOperator::AssignDivide, Some(before), Some(by)) => {
+                            Some(tidy(&before.over(by, Rounding::Zero)))
+                        }
+                        (BinaryOperator::AssignShiftRight, Some(before), Some(Expr::Const(by @ 0..=62))) => {
+                            Some(tidy(&before.over(1_i64 << by, Rounding::Floor)))
+                        }
+                        (BinaryOperator::AssignShiftLeft, Some(before), Some(Expr::Const(by @ 0..=62))) => {
+                            Some(tidy(&before.times(1_i64 << by)))
+                        }
                         _ => None,
                     };
                     let value = value.filter(|value| value.size(200) <= 200);
@@ -403,6 +503,14 @@ impl<'a> CLowering<'a> {
                 }
                 Ok(kind)
             }
+        }
+    }
+
+    /// The name of a variable, or of the field of a struct that is one.
+    fn variable_name(&self, expression: &Node<Expression>) -> String {
+        match &expression.node {
+            Expression::Member(member) => self.member_name(&member.node).unwrap_or_default(),
+            _ => name(expression).unwrap_or_default().to_owned(),
         }
     }
 
@@ -419,7 +527,7 @@ impl<'a> CLowering<'a> {
     fn load(&mut self, expression: &'a Node<Expression>, at: At) -> Result<NumberKind, Error> {
         let view = self.place(expression, 0)?;
         self.is_element(&view, at)?;
-        let float = self.element_of(&view);
+        let float = self.member_float(expression, &view).unwrap_or_else(|| self.element_of(&view));
         self.access(view, false, at)?;
         Ok(NumberKind { float, constant: false })
     }
@@ -436,6 +544,13 @@ impl<'a> CLowering<'a> {
                 let name = identifier.node.name.as_str();
                 match self.find(name) {
                     Some(Binding::Array(view)) => Ok(view.clone()),
+                    Some(Binding::Cursor(view, moved)) => {
+                        let by = match &moved.value {
+                            IntegerValue::Known(by) => Some(by.clone()),
+                            _ => None,
+                        };
+                        Ok(Pointee { shift: sum(view.shift.clone(), by), ..view.clone() })
+                    }
                     Some(Binding::Pointer(_)) => {
                         let cure = "Set it where it is declared";
                         Err(refuse(at, format!("what {name} points to is not known here"), cure))
@@ -444,8 +559,8 @@ impl<'a> CLowering<'a> {
                         let problem = format!("{name} is {what}, which is not followed");
                         Err(refuse(at, problem, "Use plain arrays and variables"))
                     }
-                    Some(Binding::Scalar(_)) => {
-                        Err(refuse(at, format!("{name} is a number, not an array"), "Declare it as an array"))
+                    Some(Binding::Scalar(_) | Binding::Object) => {
+                        Err(refuse(at, format!("{name} is no array"), "Declare it as an array"))
                     }
                     None if more == 0 => {
                         let cure = "Declare it, such as `double a[N]`";
@@ -479,7 +594,13 @@ impl<'a> CLowering<'a> {
                 UnaryOperator::Negate | UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::Complement => {
                     Err(self.no_place(at))
                 }
-                _ => Err(refuse(at, "pointers are not followed as they move", "Use subscripts")),
+                ref step => {
+                    // `*p++`: where it was, or with `*++p` where it comes to.
+                    let before = self.place(&unary.node.operand, more)?;
+                    self.unary(expression, &unary.node, at)?;
+                    let first = matches!(step, UnaryOperator::PostIncrement | UnaryOperator::PostDecrement);
+                    if first { Ok(before) } else { self.place(&unary.node.operand, more) }
+                }
             },
             Expression::Cast(cast) => self.place(&cast.node.expression, more),
             Expression::Call(call) => {
@@ -490,10 +611,11 @@ impl<'a> CLowering<'a> {
                     "Use an array declared here",
                 ))
             }
-            Expression::Member(_) => {
-                let cure = "Use plain arrays and variables";
-                Err(refuse(at, "members of structs and unions are not followed", cure))
-            }
+            Expression::Member(member) => match self.member_name(&member.node).map(|name| self.find(&name)) {
+                Some(Some(Binding::Array(view))) => Ok(view.clone()),
+                Some(_) => Err(refuse(at, "this field is no array of numbers", "Use plain arrays")),
+                None => self.member_place(&member.node, at),
+            },
             _ => Err(self.no_place(at)),
         }
     }
@@ -527,7 +649,8 @@ impl<'a> CLowering<'a> {
         // `i + a` is `a + i`.
         let is_array = |own: &Self, part: &Node<Expression>| {
             !matches!(part.node, Expression::Identifier(_) | Expression::Constant(_))
-                || name(part).is_some_and(|name| matches!(own.find(name), Some(Binding::Array(_))))
+                || name(part)
+                    .is_some_and(|name| matches!(own.find(name), Some(Binding::Array(_) | Binding::Cursor(..))))
         };
         if !is_array(self, first)
             && let Some(array) =
@@ -548,7 +671,9 @@ impl<'a> CLowering<'a> {
     fn subscript(&mut self, expression: &'a Node<Expression>) -> Result<Option<Expr>, Error> {
         let known = self.deciding(expression)?;
         // Its operations and variables count either way.
+        let (all, subscripts) = (self.work.integer_ops, self.work.subscript_ops);
         let kind = self.value(expression)?;
+        self.work.subscript_ops = subscripts + self.work.integer_ops.saturating_sub(all);
         if kind.float {
             return Err(refuse(self.at(expression), "this subscript is not an integer", "Cast it to int"));
         }
@@ -572,19 +697,27 @@ impl<'a> CLowering<'a> {
             let function = super::walk::name(&call.node.callee).unwrap_or_default();
             if matches!(function, "malloc" | "calloc" | "aligned_alloc" | "polybench_alloc_data" | "_mm_malloc") {
                 let dims = self.extents(own, at)?;
-                return Ok(Binding::Array(self.array(name, element, dims, at)?));
+                let view = match own.base {
+                    Base::Struct(inner) => {
+                        let layout = self.layout(inner, at)?;
+                        self.structs(name, own, layout, at)?
+                    }
+                    _ => self.array(name, element, dims, at)?,
+                };
+                return Ok(self.cursor(view));
             }
         }
         if matches!(&inner.node, Expression::Constant(_)) || super::walk::name(inner) == Some("NULL") {
             return Ok(Binding::Pointer(element));
         }
-        let view = self.place(inner, own.dims.len())?;
-        self.fit(view, own, at).map(Binding::Array)
+        let view = self.place(inner, own.rank())?;
+        let view = self.fit(view, own, at)?;
+        Ok(self.cursor(view))
     }
 
     /// `view` as a pointer of type `own` sees it.
     pub(super) fn fit(&mut self, view: Pointee, own: &types::Type<'a>, at: At) -> Result<Pointee, Error> {
-        let rank = own.dims.len();
+        let rank = own.rank();
         if rank > view.rank {
             return Err(refuse(at, "an array is taken for one with more extents", "Declare both alike"));
         }

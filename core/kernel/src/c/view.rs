@@ -1,5 +1,6 @@
 //! What expressions of pointers stand for, and arithmetic on subscripts.
 
+use super::structs::Layout;
 use crate::expr::{Expr, Symbol};
 use crate::nest::Program;
 use crate::normal::{Normal, difference, tidy};
@@ -33,6 +34,15 @@ pub(super) fn sum(a: Index, b: Index) -> Index {
     Some(tidy(&a?.plus(b?)))
 }
 
+/// Whether subscripts are the same.
+pub(super) fn alike(a: &[Index], b: &[Index]) -> bool {
+    let same = |(a, b): (&Index, &Index)| match (a, b) {
+        (Some(a), Some(b)) => difference(a, b) == Some(0),
+        _ => false,
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
+
 /// What is known about an array besides what the program says.
 #[derive(Debug)]
 pub(super) struct Info {
@@ -42,6 +52,8 @@ pub(super) struct Info {
     pub(super) reached: Vec<Vec<Expr>>,
     /// Whether its rank and type follow from its use.
     pub(super) undeclared: bool,
+    /// How its structs lie, whose units its last extent counts.
+    pub(super) layout: Option<Layout>,
 }
 
 /// The value of an expression of parameters.

@@ -408,7 +408,10 @@ impl Walk<'_> {
                 demand.issue = [runs * slots * start, loads / inside.lanes * start, stores / inside.lanes * start];
             }
             Unit::Whole { load_store, .. } => {
-                demand.compute = count.flops.value() / self.target.vector_peak(element);
+                let uneven = self.target.uneven;
+                let tensor = self.target.tensor_lines.contains(&work.at.line);
+                let peak = if tensor { self.target.matrix_peak(element) } else { self.target.vector_peak(element) };
+                demand.compute = uneven * count.flops.value() / peak;
                 if let Some(rate) = load_store {
                     // By their share of the bytes: a node's loads and stores mostly have one type.
                     let each = if loads + stores > 0.0 {
@@ -417,6 +420,7 @@ impl Walk<'_> {
                     } else {
                         0.0
                     };
+                    let each = each * self.target.widened * uneven;
                     (demand.loads, demand.stores) = (loads * each / rate, stores * each / rate);
                 }
             }

@@ -1,5 +1,7 @@
 //! What a kernel runs on: a core with its caches, or a device as a whole.
 
+use std::collections::BTreeSet;
+
 use crate::nest::Element;
 use crate::operator::{self, Chip};
 use crate::report::{Level, Request};
@@ -28,6 +30,12 @@ pub(crate) struct Target {
     pub(super) below: Vec<Supplier>,
     /// A device as a whole, as operators of libraries see it.
     pub(super) chip: Option<Chip>,
+    /// Bytes that pass the load units of a device as a whole for each byte that loads and stores name.
+    pub(super) widened: f64,
+    /// How much longer its busiest processor works than the mean of all.
+    pub(super) uneven: f64,
+    /// Lines whose FLOPs are those of tensor cores.
+    pub(super) tensor_lines: BTreeSet<u32>,
     /// What was assumed.
     pub(crate) assumptions: Vec<String>,
 }
@@ -94,7 +102,23 @@ impl Target {
         let below = below(&levels, &own, &device, &mut assumptions);
         let on_chip = levels.last().map_or(0.0, |level| level.capacity_bytes as f64);
         let chip = matches!(unit, Unit::Whole { .. }).then(|| Chip::of(&device, on_chip));
-        Ok(Self { device, unit, levels, line_bytes, below, chip, assumptions })
+        Ok(Self {
+            device,
+            unit,
+            levels,
+            line_bytes,
+            below,
+            chip,
+            widened: 1.0,
+            uneven: 1.0,
+            tensor_lines: BTreeSet::new(),
+            assumptions,
+        })
+    }
+
+    /// What the warps of a grid make of the load units, and its blocks of the processors.
+    pub(crate) fn grid(&mut self, widened: f64, uneven: f64, tensor_lines: BTreeSet<u32>) {
+        (self.widened, self.uneven, self.tensor_lines) = (widened, uneven, tensor_lines);
     }
 
     /// The device's name.

@@ -43,7 +43,15 @@ fn access(array: usize, row: Expr, column: Expr, write: bool) -> Access {
 }
 
 fn work(accesses: Vec<Access>, flops: Flops) -> Work {
-    Work { accesses, flops, integer_ops: 2, scalars: Scalars { reads: 1, writes: 0 }, carried: false, at: at(3) }
+    Work {
+        accesses,
+        flops,
+        integer_ops: 2,
+        subscript_ops: 0,
+        scalars: Scalars { reads: 1, writes: 0 },
+        carried: false,
+        at: at(3),
+    }
 }
 
 const ONE_ADD: Flops = Flops { add: 1, mul: 0, div: 0, sqrt: 0, min_max: 0, special: 0 };

@@ -82,6 +82,12 @@ impl Table<'_> {
                 let up = *round == Round::Up && i128::from(quotient) * i128::from(b) != i128::from(a);
                 Ok(Number::Exact(Rational::from(i128::from(quotient) + i128::from(up))))
             }
+            Kind::Power(a, b) | Kind::Digits(a, b) => {
+                let (a, b) = (self.integer(a)?, self.integer(b)?);
+                let of = if matches!(kind, Kind::Power(..)) { expr::power } else { expr::digits };
+                let value = of(a, b).map_err(|_| self.no_value(self.at))?;
+                Ok(Number::Exact(Rational::from(i128::from(value))))
+            }
             Kind::Holds(poly) => {
                 let holds = self.number(poly)? >= Rational::from(0);
                 Ok(Number::Exact(Rational::from(i128::from(holds))))

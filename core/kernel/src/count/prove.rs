@@ -87,7 +87,9 @@ impl Table<'_> {
     }
 
     fn can_be_bounded(&self, atom: Atom) -> bool {
-        self.info(atom).is_some_and(|info| matches!(*info.kind, Kind::Min(_) | Kind::Max(_) | Kind::Quotient(..)))
+        self.info(atom).is_some_and(|info| {
+            matches!(*info.kind, Kind::Min(_) | Kind::Max(_) | Kind::Quotient(..) | Kind::Power(..) | Kind::Digits(..))
+        })
     }
 
     /// Whether it is at least 0 wherever every parameter is at least 1: no coefficient is negative once each atom is
@@ -127,7 +129,11 @@ impl Table<'_> {
                 let positive = *round == Round::Up && a >= one;
                 (b >= one && a >= zero).then_some(if positive { one } else { zero })
             }
-            Kind::Holds(_) => Some(Rational::from(0)),
+            Kind::Holds(_) | Kind::Digits(..) => Some(Rational::from(0)),
+            Kind::Power(base, _) => {
+                let one = Rational::from(1);
+                (self.least(base, depth)? >= one).then_some(one)
+            }
             Kind::Group(_) | Kind::Sum(_) => None,
         }
     }
@@ -180,6 +186,12 @@ impl Table<'_> {
                 };
                 self.never_negative(&with(&bound)?, proof)
             }
+            // At least 1, where the base is.
+            Kind::Power(base, _) if positive => {
+                self.never_negative(&base.plus_number(-1)?, proof)?;
+                self.never_negative(&with(&Poly::from(1))?, proof)
+            }
+            Kind::Digits(..) if positive => self.never_negative(&with(&Poly::default())?, proof),
             _ => None,
         }
     }

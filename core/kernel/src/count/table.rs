@@ -30,6 +30,10 @@ pub(super) enum Kind {
     Max(Vec<Poly>),
     /// A quotient, rounded to an integer.
     Quotient(Poly, Poly, Round),
+    /// A power: the first to the second.
+    Power(Poly, Poly),
+    /// How many digits the first has in the base that the second is.
+    Digits(Poly, Poly),
     /// 1 where it is at least 0, otherwise 0.
     Holds(Poly),
     /// A polynomial that takes part in another without being multiplied out.
@@ -147,7 +151,7 @@ impl<'p> Table<'p> {
                 return if info.is_some_and(|info| info.value.is_none()) { vec![*symbol] } else { Vec::new() };
             }
             Kind::Min(args) | Kind::Max(args) => args.iter().collect(),
-            Kind::Quotient(a, b, _) => vec![a, b],
+            Kind::Quotient(a, b, _) | Kind::Power(a, b) | Kind::Digits(a, b) => vec![a, b],
             Kind::Holds(poly) | Kind::Group(poly) => vec![poly],
             Kind::Sum(series) => vec![&series.lower, &series.upper, &series.step, &series.body],
         };
@@ -280,6 +284,14 @@ impl<'p> Table<'p> {
             Expr::Max(a, b) => {
                 let (a, b) = both(self, a, b)?;
                 Some(self.max(&a, &b, scope, Assume::Nothing))
+            }
+            Expr::Power(a, b) => {
+                let (a, b) = both(self, a, b)?;
+                Some(self.intern(Kind::Power(a, b)))
+            }
+            Expr::Digits(a, b) => {
+                let (a, b) = both(self, a, b)?;
+                Some(self.intern(Kind::Digits(a, b)))
             }
         };
         poly.ok_or_else(|| {

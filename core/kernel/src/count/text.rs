@@ -89,7 +89,7 @@ impl Writer<'_, '_> {
             Some(Kind::Quotient(a, b, _)) => of(a).saturating_sub(of(b)),
             Some(Kind::Group(poly)) => of(poly),
             Some(Kind::Sum(series)) => of(&series.body).saturating_add(1),
-            Some(Kind::Holds(_)) | None => 0,
+            Some(Kind::Holds(_) | Kind::Power(..) | Kind::Digits(..)) | None => 0,
             Some(Kind::Symbol(_)) => 1,
         }
     }
@@ -137,6 +137,13 @@ impl Writer<'_, '_> {
                 self.operand(b, out);
                 out.push(')');
             }
+            Some(Kind::Power(a, b)) => {
+                self.operand(a, out);
+                out.push('^');
+                self.operand(b, out);
+            }
+            // `floor(log2(a)) + 1`, and none where `a` is below one.
+            Some(Kind::Digits(a, b)) => self.call("digits", &[a.clone(), b.clone()], out),
             Some(Kind::Holds(poly)) => out.push_str(&format!("[{}]", self.condition(poly))),
             Some(Kind::Group(poly)) => {
                 out.push('(');

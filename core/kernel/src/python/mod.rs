@@ -44,6 +44,7 @@ mod tests;
 #[cfg(test)]
 mod torch_tests;
 mod tree;
+mod triton;
 mod usage;
 mod value;
 
@@ -82,6 +83,9 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     if module.body.iter().all(idle) {
         return Err(refuse(At { line: 1, column: 1 }, "the source has no statements", "Give a function or a loop"));
     }
+    if let Some(kernel) = triton::read(source, &module)? {
+        return Ok(kernel);
+    }
     foreign(&module.body, &lines)?;
     let functions: Functions = (module.body.iter())
         .filter_map(|stmt| match stmt {
@@ -115,15 +119,14 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     let mut real = PythonLowering::new(&reading, Some(&shapes), ranks);
     real.look(&module, entry)?;
     real.state_unused();
-    Ok(Kernel { function: entry.name(), program: real.builder.program })
+    Ok(Kernel { function: entry.name(), program: real.builder.program, grid: None })
 }
 
 /// Refuses sources of other languages that look like Python, by what they import.
 fn foreign(body: &[Stmt], lines: &SourceLines<'_>) -> Result<(), Error> {
     // What is imported, what that is, and what to give instead.
-    const LANGUAGES: [(&str, &str, &str); 6] = [
+    const LANGUAGES: [(&str, &str, &str); 5] = [
         ("tvm", "a schedule for TVM", "Give the loops, or the operator in NumPy"),
-        ("numba.cuda", "a kernel of numba.cuda, whose grid the source does not give", "Write the grid as a loop"),
         ("taichi", "a kernel of Taichi, whose grid the source does not give", "Write the grid as a loop"),
         ("warp", "a kernel of Warp, whose grid the source does not give", "Write the grid as a loop"),
         ("tensorflow", "a graph of TensorFlow", "Write it with NumPy, PyTorch or JAX"),

@@ -274,5 +274,5 @@ impl<'a> PythonLowering<'a> {
 fn summed(accesses: Vec<crate::nest::Access>, float: bool, at: At) -> Work {
     let flops = if float { Flops::MUL.plus(Flops::ADD) } else { Flops::NONE };
     let integer_ops = if float { 0 } else { 2 };
-    Work { accesses, flops, integer_ops, scalars: Scalars { reads: 1, writes: 1 }, carried: true, at }
+    Work { accesses, flops, integer_ops, subscript_ops: 0, scalars: Scalars { reads: 1, writes: 1 }, carried: true, at }
 }

@@ -249,7 +249,12 @@ impl<'a> Compiler<'a> {
                     _ => return None,
                 }
             }
-            Expr::Div(a, b, _) | Expr::Rem(a, b, _) | Expr::Min(a, b) | Expr::Max(a, b) => {
+            Expr::Div(a, b, _)
+            | Expr::Rem(a, b, _)
+            | Expr::Min(a, b)
+            | Expr::Max(a, b)
+            | Expr::Power(a, b)
+            | Expr::Digits(a, b) => {
                 // Only where it is a number.
                 self.even(a)?.constant()?;
                 self.even(b)?.constant()?;
@@ -279,7 +284,9 @@ impl<'a> Compiler<'a> {
             | Expr::Div(a, b, _)
             | Expr::Rem(a, b, _)
             | Expr::Min(a, b)
-            | Expr::Max(a, b) => Ok(self.depths(a, around, at)? | self.depths(b, around, at)?),
+            | Expr::Max(a, b)
+            | Expr::Power(a, b)
+            | Expr::Digits(a, b) => Ok(self.depths(a, around, at)? | self.depths(b, around, at)?),
         }
     }
 
@@ -354,6 +361,12 @@ impl<'a> Compiler<'a> {
                 let (a, b) = (self.range(a), self.range(b));
                 (a.0.max(b.0), a.1.max(b.1))
             }
+            Expr::Power(a, b) => {
+                let (a, b) = (self.range(a), self.range(b));
+                let power = |a: i128, b: i128| a.max(0).saturating_pow(u32::try_from(b.max(0)).unwrap_or(u32::MAX));
+                (power(a.0, b.0), power(a.1, b.1))
+            }
+            Expr::Digits(a, _) => (0, i128::from(self.range(a).1.max(0).checked_ilog2().map_or(0, |most| most + 1))),
         }
     }
 

@@ -1,0 +1,164 @@
+//! Sources as people write them: what is read, and what is refused where it stands.
+
+use super::*;
+
+#[test]
+fn polybench_in_another_type() {
+    let (name, value) = crate::report::define("DATA_TYPE=float").unwrap();
+    let given = Given::defines(&[(name.as_str(), value), ("NI", 5), ("NJ", 4), ("NK", 3)]);
+    let kernel = given.read(PASTED).unwrap();
+    assert!(kernel.program.arrays.iter().all(|array| array.element == Element::F32));
+    assert!(!kernel.program.assumptions.iter().any(|text| text.contains("DATA_TYPE")));
+    assert!(crate::report::define("DATA_TYPE=bf16").is_err());
+}
+
+#[test]
+fn hostile_sources_of_other_dialects_end() {
+    let times = |part: &str, count: usize| part.repeat(count);
+    for code in [
+        format!("namespace a {{ {} }}", times("std::vector<int> v; ", 40_000)),
+        times("for (int x : ", 100_000),
+        times("for (", 200_000),
+        format!("__global__ void f(float *x) {{ {} }}", times("x[threadIdx.x] += 1; ", 100_000)),
+        times("__global__ void f() {} ", 4_000),
+        times("template <typename T> ", 5_000),
+        format!("auto a = 1; {}", times("int &b = a; ", 3_000)),
+        format!("for (int i = 0; i < n; i++) {{ {} }}", (0..30_000).map(|i| format!("a{i}++; ")).collect::<String>()),
+    ] {
+        let _ = Given::default().read(&code);
+    }
+}
+
+#[test]
+fn operations_on_integers_are_told_from_subscripts() {
+    #[derive(Default)]
+    struct Integers(u32, u32);
+    impl Watch for Integers {
+        fn work(&mut self, work: &Work) {
+            self.0 += work.integer_ops;
+            self.1 += work.subscript_ops;
+        }
+    }
+    let code = "void f(int n, int *a, const int *b) { for (int i = 0; i < 4; i++) a[2 * i + 1] += 3 * b[i + 1]; }";
+    let kernel = Given::default().read(code).unwrap();
+    let mut integers = Integers::default();
+    run(&kernel.program, &mut integers);
+    assert_eq!((integers.0, integers.1), (4 * 5, 4 * 3));
+}
+
+/// Sources as people write them, which lie beside some checkouts: those that are read, and words of the refusal of others.
+#[test]
+fn sources_as_people_write_them() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/cases/kernel");
+    let Ok(files) = std::fs::read_dir(folder) else {
+        println!("skipped: ../shared/cases/kernel is not there");
+        return;
+    };
+    let refused = [
+        ("avx_intrin.c", "vector intrinsics"),
+        ("break_loop.c", "`return`"),
+        ("spmv_csr.c", "decided by data"),
+        ("while_data.c", "how often this loop runs"),
+        ("opencl_vecadd.cl", "OpenCL"),
+        ("fortran.f90", "Fortran"),
+        ("mlir.mlir", "MLIR"),
+        ("stablehlo.mlir", "MLIR"),
+        ("hlo.txt", "HLO"),
+    ];
+    let kinds = ["c", "cpp", "cu", "cl", "f90", "mlir", "txt"];
+    for file in files.flatten().map(|file| file.path()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if !file.extension().is_some_and(|extension| kinds.iter().any(|kind| extension == *kind)) {
+            continue;
+        }
+        let code = std::fs::read_to_string(&file).unwrap();
+        let read = crate::source::check_language(&code).and_then(|()| Given::default().read(&code));
+        match (refused.iter().find(|(own, _)| *own == name), read) {
+            (None, read) => drop(read.unwrap_or_else(|error| panic!("{name}: {error}"))),
+            (Some((_, words)), Err(error)) => assert!(error.to_string().contains(words), "{name}: {error}"),
+            (Some(_), Ok(_)) => panic!("{name} is read"),
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_where_it_stands() {
+    let cases = [
+        ("for (;;) x[0] = 1;", (1, 1), "never ends"),
+        ("int i = 0;\nwhile (1) i++;", (2, 1), "never ends"),
+        ("while (x[0] > 1) x[0] = x[0] / 2;", (1, 1), "`trips: 100`"),
+        ("do { x[0] = 1; } while (x[0]);", (1, 1), "how often this loop runs"),
+        ("for (int i = 0; i < n; i--) x[i] = 1;", (1, 17), "never ends as written"),
+        ("for (int i = 0; i < n; i += 0) x[i] = 1;", (1, 1), "never ends"),
+        ("for (int i = 0; i < n; i *= 2) x[i] = 1;", (1, 1), "starts below 1"),
+        ("for (int i = n; i >= 0; i /= 2) x[i] = 1;", (1, 1), "stops at 0"),
+        ("for (int i = 0; i < n; i++) { i = i + 1; }", (1, 1), "changed within the loop"),
+        ("for (unsigned i = n - 1; i >= 0; i--) x[i] = 1;", (1, 26), "unsigned, never below zero"),
+        ("for (size_t i = n; i > -1; --i) x[i] = 1;", (1, 20), "unsigned, never below zero"),
+        ("void f(unsigned n) { for (; n >= 0; n--) x[n] = 1; }", (1, 29), "unsigned, never below zero"),
+        ("for (char c = 0; c < 200; c++) x[c] = 1;", (1, 18), "never above 127"),
+        ("for (unsigned char i = 0; i < 300; i++) x[i] = 1;", (1, 27), "never above 255"),
+        ("for (short i = 0; i > -40000; i--) y[0] = 1;", (1, 19), "never below -32768"),
+        ("for (int i = 0; i < 9; i++) if ((i ^ (i * i)) & 1) x[i] = 1;", (1, 33), "by a formula that is not read"),
+        ("for (int i = 0; i < 9; i++) if ((i | i) > 3) x[i] = 1;", (1, 33), "by a formula that is not read"),
+        ("for (int i = 0; i < 9; i++) { int k = i ^ (i * i); x[k] = 1; }", (1, 54), "by a formula that is not read"),
+        (
+            "int k;\nfor (int i = 0; i < 9; i++) { k = i | i; if (k) x[0] = 1; }",
+            (2, 46),
+            "by a formula that is not read",
+        ),
+        ("for (int i = 0; i < 9; i++) x[1 << i] = 1;", (1, 31), "by a formula that is not read"),
+        ("for (int i = 0; i * i < n; i++) x[i] = 1;", (1, 17), "when i ends"),
+        ("for (int i = 0; i != n; i += 2) x[i] = 1;", (1, 17), "step over"),
+        ("for (int i = 0; i < n; i++) {\n  if (x[i] > 0)\n    break;\n}", (3, 5), "`break`"),
+        ("for (int i = 0; i < n; i++) { if (x[i]) return; }", (1, 41), "`return`"),
+        ("for (int i = 0; i < n; i++) { goto end; } end: ;", (1, 31), "`goto`"),
+        ("void f(int n) { f(n - 1); }", (1, 17), "calls itself"),
+        (
+            "void g(int n);\nvoid f(int n) { g(n); }\nvoid g(int n) { f(n); }\nvoid h(void) { f(1); }",
+            (3, 17),
+            "calls itself",
+        ),
+        ("void f(double *a) { a[0] = mystery(a[1]); }", (1, 28), "what mystery does is not known"),
+        ("void f(double a[4]) { int k; (&k)[0] = 1; }", (1, 32), "no array"),
+        ("union p { double x; int y; };\nvoid f(union p *a) {\n  a[0].x = 1;\n}", (3, 3), "a union"),
+        ("struct p { double x; int y; };\nvoid f(struct p *a) {\n  a[0].x = 1;\n}", (2, 18), "differ in size"),
+        ("void f(double (*g)(double), double *a) { a[0] = g(a[1]); }", (1, 49), "g is not a function"),
+        ("void f(double a[4]) { a[0][1] = 2; }", (1, 23), "fewer extents"),
+        ("void f(double a[4][4]) { a[0] = 2; }", (1, 26), "needs 1 more"),
+        ("void f(int n) {\n  x[0] = 1\n}", (3, 1), "expected `;`"),
+        ("void f(int n) {\n  x[0] = ;\n}", (2, 10), "is not C here"),
+        ("void f(void) { x[0] = (1; }", (1, 27), "`)` is missing"),
+        ("void f(void) { x[0] = 1;", (1, 24), "`}` is missing"),
+        ("void f(void) { } }", (1, 18), "closes nothing"),
+        ("real y[4];\ny[0] = 1;", (1, 6), "typedef double real;"),
+        ("/* for ever", (1, 1), "never ends"),
+        ("x[0] = \"abc", (1, 8), "quotation mark"),
+        ("x[0] = 1;\n\u{0}", (2, 1), "means nothing"),
+        ("x[0] = 1;\n  é = 2;", (2, 3), "means nothing"),
+        ("#define A B\n#define B A\nx[0] = A;", (3, 8), "expands to itself"),
+        ("#define N 4\n#define N 5\nx[0] = 1;", (2, 1), "another value"),
+        ("#if 1\nx[0] = 1;", (1, 1), "never closed"),
+        ("#endif\nx[0] = 1;", (1, 1), "no `#if`"),
+        ("#error no\nx[0] = 1;", (1, 1), "refuses"),
+        ("x[0] = 99999999999999999999;", (1, 8), "too large"),
+        ("x[0] = ({ 1; });", (1, 9), "block within an expression"),
+        ("asm(\"nop\");", (1, 1), "assembly"),
+        ("auto f = [&](int i) { return i; };", (1, 10), "lambda"),
+        ("std::map<int, int> m;", (1, 6), "maps"),
+        ("__m256 v = _mm256_loadu_ps(x);", (1, 1), "vector intrinsics"),
+        ("", (1, 1), "no code"),
+        ("int x;", (1, 1), "nothing that runs"),
+        ("void f(void) {}\nvoid g(void) {}", (1, 1), "f, g"),
+        ("double x[4];\nfor (int i = 0; i < 2; i++) x[i][0] = 1;", (2, 29), "fewer extents"),
+        ("for (int i = 0; i < x[0]; i++) y[i] = 1;", (1, 17), "when i ends"),
+        ("for (int i = 0; i < n; i++) // trips: 3\n  ;\n// probability: 2\nx[0] = 1;", (3, 1), "0 to 1"),
+    ];
+    let wrong = cases.iter().filter_map(|(code, place, words)| {
+        let (line, column, text) = refused(code);
+        let right = text.contains(words) && (line, column) == *place;
+        (!right).then(|| format!("{code}\n  {text}\n  and not {place:?} {words}"))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
