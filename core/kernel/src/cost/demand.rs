@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fresh;
-use super::operators;
+use super::operators::{self, SPECIAL};
 use super::target::{Target, Unit, lanes};
 use super::vector::{self, Vector};
 use crate::cache::Misses;
@@ -24,9 +24,6 @@ const SUBSCRIPT_OPS: f64 = 2.0;
 const UNROLL: f64 = 4.0;
 /// Cycles from a store to a load of the same element, where scalars live in memory (Agner Fog: 4 to 8 on x86).
 const FORWARD_CYCLES: f64 = 5.0;
-/// An exponential, a logarithm and so on is taken as that many multiplications (an assumption: polynomials with range
-/// reduction in common libraries have 15 to 30 operations).
-pub(super) const SPECIAL: f64 = 20.0;
 
 /// What something asks of the machine, in seconds at its peak.
 #[derive(Debug, Clone, PartialEq, Default)]

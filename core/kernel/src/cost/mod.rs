@@ -64,7 +64,7 @@ pub(super) fn cost(program: &Program, counts: &Counts, misses: &[Misses], target
         "energy is that of moving data and of arithmetic: instructions, leakage and idle parts are not in it".into(),
     );
     if special(&program.body) {
-        assumptions.push(format!("a special function is taken as {} multiplications", demand::SPECIAL));
+        assumptions.push(format!("a special function is taken as {} multiplications", operators::SPECIAL));
     }
     assumptions.extend(words::operators(&demands, target));
     let advice = target.chip.as_ref().map(|chip| advice::advice(program, &demands.operators, chip, seconds[1]));

@@ -10,6 +10,9 @@ use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Element, Flops, Library, Loop, Node, Program, Work};
 use crate::operator::{Class, Operator, Product, Rows};
 
+/// An exponential, a logarithm and so on is taken as that many multiplications (an assumption: polynomials with range
+/// reduction in common libraries have 15 to 30 operations).
+pub(super) const SPECIAL: f64 = 20.0;
 /// Operations of plain code that one FLOP of each kind stands for: divisions and roots take the special units and a
 /// correction, functions a polynomial as well (an assumption; `SPECIAL` of cores).
 const SLOW: f64 = 8.0;
@@ -212,7 +215,7 @@ fn together(program: &Program, work: &Work, around: &[Around]) -> f64 {
 fn operations(flops: Flops) -> f64 {
     let simple = flops.add + flops.mul + flops.min_max;
     let slow = flops.div + flops.sqrt;
-    f64::from(simple) + SLOW * f64::from(slow) + super::demand::SPECIAL * f64::from(flops.special)
+    f64::from(simple) + SLOW * f64::from(slow) + SPECIAL * f64::from(flops.special)
 }
 
 /// The operator that a call of a library is.

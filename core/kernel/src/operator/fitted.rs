@@ -94,7 +94,8 @@ pub(super) const MEASURED: &[Measured] = &[
     },
 ];
 
-/// Between which multiples of the expectation measurements lie, 95 of 100 and 90 of 100 of each device: rows of measured devices.
+/// Between which multiples of the expectation measurements lie, 95 of 100 and 90 of 100 of each device:
+/// rows of measured devices.
 pub(super) const WITHIN: Spread = Spread {
     elementwise: [0.9357, 1.1707],
     rows: [0.8683, 1.3118],
@@ -104,7 +105,8 @@ pub(super) const WITHIN: Spread = Spread {
     bmm_held: [0.641, 1.4432],
 };
 
-/// Between which multiples of the expectation measurements lie, 95 of 100 and 90 of 100 of each device: devices that no fit has seen.
+/// Between which multiples of the expectation measurements lie, 95 of 100 and 90 of 100 of each device:
+/// devices that no fit has seen.
 pub(super) const BEYOND: Spread = Spread {
     elementwise: [0.8828, 1.3994],
     rows: [0.7123, 1.846],
