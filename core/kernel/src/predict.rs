@@ -84,6 +84,12 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
     });
     if let Some(facts) = &facts {
+        if facts.report.occupancy.is_none() {
+            assumptions.extend([format!(
+                "a kernel on a grid: how many of its blocks {} holds at once is not known; GPUs such as h100-sxm are",
+                target.name()
+            )]);
+        }
         let tensor = written.grid.as_ref().map(|own| own.tensor_lines.clone()).unwrap_or_default();
         target.grid(facts.widened, facts.uneven, tensor);
     }

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dialect::{Pass, Word};
 use super::token::TokenKind;
 use super::types::AUTO;
+use super::words::{Pass, Word};
 
 /// What a source says about its kernels.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ const AXES: [&str; 3] = ["x", "y", "z"];
 const BLOCKS: [&[&str]; 3] = [&["256"], &["16", "16"], &["8", "8", "4"]];
 
 /// Reads and rewrites them.
-pub(super) fn read(pass: &mut Pass) {
+pub(super) fn read(pass: &mut Pass) -> Launch {
     let mut launch = Launch::default();
     let host = Host::read(pass);
     keep_kernels(pass, &mut launch);
@@ -51,7 +51,7 @@ pub(super) fn read(pass: &mut Pass) {
     for name in names {
         declare(pass, &name, &host, &mut launch);
     }
-    pass.out.launch = Some(launch);
+    launch
 }
 
 /// A launch: `kernel<<<grid, block, shared>>>(arguments)`.
@@ -323,7 +323,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
         if let [number] = host.resolved(argument, &BTreeMap::new(), 0).as_slice()
             && let Some(value) = super::preprocess::integer(&number.text)
         {
-            pass.out.assumptions.push(format!("{parameter} = {value} (as the launch of {kernel} says)"));
+            pass.assumptions.push(format!("{parameter} = {value} (as the launch of {kernel} says)"));
             launch.values.insert(parameter.clone(), value);
         }
     }
@@ -382,7 +382,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
             "{kernel} is launched with {} (nobody says; give the grid and the block, or a launch `{kernel}<<<grid, block>>>`)",
             stated.join(", ")
         );
-        pass.out.assumptions.push(text);
+        pass.assumptions.push(text);
     }
     pass.splice(body + 1, body + 1, made);
 }

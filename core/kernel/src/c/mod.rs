@@ -1,10 +1,12 @@
 //! C loop nests: files, functions or fragments.
 //!
-//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), refuses what would
-//! take the parser too deep (`guard`) and puts a function around a fragment. `statement`, `declaration` and `loops`
-//! make a program of the tree, with one state (`lower`): integers are followed as expressions of parameters and loop
-//! variables (`integer`), accesses and arithmetic are collected statement by statement (`value`), functions are put in
-//! the place of their calls (`call`), and extents that nobody gave follow from the subscripts (`array`, `view`).
+//! `text` makes one file of the source that the parser reads: it runs the directives (`preprocess`), writes C++ and CUDA C
+//! as C (`dialect`, `launch`, with `words`), refuses what would take the parser too deep (`guard`) and puts a function
+//! around a fragment. `statement`, `declaration` and `loops` make a program of the tree, with one state (`lower`); `head`
+//! and `moving` say how loops count, `structs` and `cuda` read what they are called after. Integers are followed as
+//! expressions of parameters and loop variables (`integer`), accesses and arithmetic are collected statement by statement
+//! (`value`), functions are put in the place of their calls (`call`), and extents that nobody gave follow from the
+//! subscripts (`array`, `view`).
 
 mod array;
 mod blas;
@@ -30,6 +32,7 @@ mod types;
 mod value;
 mod view;
 mod walk;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,32 +6,12 @@ use lang_c::span::Node;
 use super::lower::{Binding, CLowering, IntegerValue, Scalar};
 use super::types::{self, Base, Dim, Type, Typedefs};
 use super::value::{INTEGER, NumberKind};
-use super::view::Pointee;
+use super::view::{Field, Layout, Pointee};
 use super::walk::{Part, name, walk};
 use crate::expr::Expr;
 use crate::nest::{At, Element};
 use crate::source::refuse;
 use accel_ground::error::Error;
-
-/// How the fields of a struct lie one behind another, in units that are as large as each of its numbers.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Layout {
-    /// The type of a unit.
-    pub(super) unit: Element,
-    /// How many units it has.
-    pub(super) units: i64,
-    fields: Vec<Field>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Field {
-    name: String,
-    /// The units before it.
-    offset: i64,
-    element: Element,
-    /// Whether it is an array.
-    many: bool,
-}
 
 /// The fields of a struct that is declared: their names and types.
 pub(super) fn fields<'a>(own: &'a StructType, typedefs: &Typedefs<'a>) -> Vec<(&'a str, Type<'a>)> {

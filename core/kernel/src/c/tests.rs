@@ -11,7 +11,7 @@ use crate::nest::{Access, Comparison, Condition, Element, Flops, Node, Program, 
 use crate::source::{Fusion, MAX_BYTES, Shape, Source};
 use accel_ground::error::{Error, Place};
 
-mod people;
+mod people_tests;
 
 const LOOPS: &str = include_str!("../../../../tests/fixtures/kernel/loops.c");
 const EXPECTED: &str = include_str!("../../../../tests/fixtures/kernel/expected.json");

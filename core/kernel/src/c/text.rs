@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::TranslationUnit;
 use lang_c::driver::{Config, Flavor, SyntaxError, parse_preprocessed};
 
-use super::dialect::{self, Word};
 use super::launch::Launch;
 use super::preprocess::Preprocessed;
 use super::token::{Hints, Token, TokenKind};
 use super::types::AUTO;
-use super::{guard, preprocess, token};
+use super::words::Word;
+use super::{dialect, guard, preprocess, token};
 use crate::nest::At;
 use crate::source::{Source, check_length, refuse};
 use accel_ground::error::Error;

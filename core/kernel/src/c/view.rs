@@ -1,8 +1,7 @@
 //! What expressions of pointers stand for, and arithmetic on subscripts.
 
-use super::structs::Layout;
 use crate::expr::{Expr, Symbol};
-use crate::nest::Program;
+use crate::nest::{Element, Program};
 use crate::normal::{Normal, difference, tidy};
 
 /// A subscript; none where data decide it.
@@ -41,6 +40,27 @@ pub(super) fn alike(a: &[Index], b: &[Index]) -> bool {
         _ => false,
     };
     a.len() == b.len() && a.iter().zip(b).all(same)
+}
+
+/// How the fields of a struct lie one behind another, in units that are as large as each of its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Layout {
+    /// The type of a unit.
+    pub(super) unit: Element,
+    /// How many units it has.
+    pub(super) units: i64,
+    pub(super) fields: Vec<Field>,
+}
+
+/// A field of a struct.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    /// The units before it.
+    pub(super) offset: i64,
+    pub(super) element: Element,
+    /// Whether it is an array.
+    pub(super) many: bool,
 }
 
 /// What is known about an array besides what the program says.

@@ -484,7 +484,11 @@ impl<'a> Lowering<'a> {
         for name in self.builder.unused().into_iter().map(str::to_owned).collect::<Vec<_>>() {
             let own =
                 ["num_warps", "num_stages", "registers_per_thread", "dynamic_shared_bytes"].contains(&name.as_str());
-            if self.source.defines.contains_key(&name) && !own && !name.starts_with("blockDim") {
+            if self.source.defines.contains_key(&name)
+                && !own
+                && !name.starts_with("blockDim_")
+                && !name.starts_with("gridDim_")
+            {
                 self.builder.assume(format!("{name} was given, and the source does not use it"));
             }
         }
