@@ -32,7 +32,6 @@ const MOST_DEFINITIONS: usize = 1024;
 /// ```
 pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report, Error> {
     source::check_length(&request.code)?;
-    source::check_language(&request.code)?;
     check(request)?;
     let mut target = Target::of(request)?;
     let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;

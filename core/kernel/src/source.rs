@@ -114,46 +114,6 @@ pub fn is_name(text: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Languages that are not read: what shows them, what they are called, and what to give instead.
-const OTHERS: [(&[&str], &str, &str); 7] = [
-    (
-        &["func.func ", "stablehlo.", "memref<", "tensor<"],
-        "MLIR",
-        "Give the C or Python that it was made of: the loops of an operator of linalg or StableHLO are those of its NumPy \
-         or PyTorch function",
-    ),
-    (&["HloModule "], "HLO of XLA", "Give the JAX or NumPy function that it was made of: `a @ b` for dot"),
-    (
-        &["__kernel ", "get_global_id("],
-        "OpenCL C",
-        "Write it in CUDA C: `__global__ void`, blockIdx.x * blockDim.x + threadIdx.x for get_global_id(0), and no `__global`",
-    ),
-    (&[".visible .entry", ".version 7", ".version 8"], "PTX", "Give the CUDA C that it was compiled from"),
-    (&["thread_position_in_grid", "[[buffer("], "Metal", "Write it in CUDA C: the same blocks and threads"),
-    (&["@compute", "var<storage"], "WGSL", "Write it in CUDA C: the same blocks and threads"),
-    (
-        &["end subroutine", "end do", "enddo", "end program", "END DO", "END SUBROUTINE"],
-        "Fortran",
-        "Write the loops in C (`a[j-1][i-1]` for `a(i, j)`, whose columns lie one behind another) or in Python",
-    ),
-];
-
-/// Refuses a language that is not read, by its name.
-pub fn check_language(code: &str) -> Result<(), Error> {
-    let mut offset = 0;
-    for line in code.lines() {
-        let text = line.trim_start();
-        let comment = ["//", "#", "/*", "*", "!"].iter().any(|start| text.starts_with(start));
-        let found = OTHERS.iter().find(|(marks, ..)| !comment && marks.iter().any(|mark| text.contains(mark)));
-        if let Some((_, name, cure)) = found {
-            let at = place(code, offset + line.len() - text.len());
-            return Err(refuse(at, format!("this is {name}; C, C++, CUDA C and Python are read"), *cure));
-        }
-        offset += line.len() + 1;
-    }
-    Ok(())
-}
-
 /// Something in the source that cannot be known or read.
 pub fn refuse(at: At, problem: impl Into<String>, cure: impl Into<String>) -> Error {
     Error::input(INPUT, Place::LineColumn(at.line.into(), at.column.into()), problem, cure)
@@ -195,24 +155,6 @@ mod tests {
             let error = Shape::parse(bad).unwrap_err();
             assert_eq!(error.field_name(), Some("shape"), "{bad}");
         }
-    }
-
-    #[test]
-    fn other_languages_are_named() {
-        for (code, name) in [
-            ("func.func @f(%A: memref<64x64xf32>) {\n  return\n}", "MLIR"),
-            ("%0 = stablehlo.add %a, %b : tensor<4xf32>", "MLIR"),
-            ("HloModule m\nENTRY main { }", "HLO"),
-            ("__kernel void f(__global float *x) { x[get_global_id(0)] = 1; }", "OpenCL"),
-            ("subroutine f(n)\n  do i = 1, n\n  end do\nend subroutine", "Fortran"),
-            (".version 8.0\n.visible .entry f()", "PTX"),
-        ] {
-            let error = check_language(code).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("line "), "{error}");
-        }
-        assert!(check_language("// as in `end do` of Fortran\nfor (;;) x[0] = 1;").is_ok());
-        assert!(check_language("x = np.linalg.norm(a)").is_ok());
-        assert!(check_language("# __kernel\nx = 1").is_ok());
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn enter(program: &Program, l: &Loop, values: &[i64], around: &mut Vec<Around>, 
 /// One step, in the loops around.
 fn step(program: &Program, work: &Work, around: &[Around], innermost: bool, found: &mut Found) -> Option<()> {
     let all: f64 = around.iter().map(|(_, rounds)| rounds).product();
-    found.operations += all * (operations(work.flops) + f64::from(work.integer_ops));
+    found.operations += all * (operations(work.flops) + f64::from(work.integer_ops.saturating_sub(work.subscript_ops)));
     found.special |= work.flops.special > 0;
     for access in &work.accesses {
         let array = program.arrays.get(access.array)?;

@@ -119,6 +119,8 @@ impl Target {
     /// What the warps of a grid make of the load units, and its blocks of the processors.
     pub(crate) fn grid(&mut self, widened: f64, uneven: f64, tensor_lines: BTreeSet<u32>) {
         (self.widened, self.uneven, self.tensor_lines) = (widened, uneven, tensor_lines);
+        // A kernel of the user's own is no operator of a library.
+        self.chip = None;
     }
 
     /// The device's name.

@@ -234,10 +234,10 @@ impl<'p> Counter<'p> {
         let moved = work.accesses.iter().map(bytes).fold(0, u64::saturating_add);
         let stores = work.accesses.iter().filter(|access| access.write).count() as u64;
         let loads = work.accesses.len() as u64 - stores;
-        // Subscripts are integers too: only what works on arrays of integers alone counts.
+        // Subscripts are integers too: only what works on arrays of integers alone counts, without what is told apart.
         let elements = || work.accesses.iter().filter_map(|access| self.table.program.arrays.get(access.array));
         let integers = elements().next().is_some() && elements().all(|array| !array.element.is_float());
-        let integers = if integers { u64::from(work.integer_ops) } else { 0 };
+        let integers = if integers { u64::from(work.integer_ops.saturating_sub(work.subscript_ops)) } else { 0 };
         let parts =
             [(LOADS, loads), (STORES, stores), (FLOPS, work.flops.total()), (BYTES, moved), (INTEGERS, integers)];
         let parts: Vec<_> = parts.into_iter().filter(|(_, count)| *count > 0).collect();

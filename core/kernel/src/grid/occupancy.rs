@@ -1,13 +1,12 @@
 //! How many blocks of a kernel a processor (SM) holds at once.
 
 use crate::report::OccupancyReport;
+use accel_ground::device;
 
 /// What a processor holds.
 struct Processor {
     /// Names of devices begin so.
     device: &'static str,
-    /// Processors of the device.
-    count: u64,
     /// Compute capability.
     capability: &'static str,
     threads: u64,
@@ -31,24 +30,21 @@ const SHARED_KEPT: u64 = 1024;
 const LANES: u64 = 32;
 
 /// Threads, blocks and shared memory by compute capability: CUDA C++ Programming Guide, technical specifications per
-/// compute capability. Processors: NVIDIA's whitepapers of Pascal, Volta, Turing, Ampere, Ada, Hopper and Blackwell, and
-/// data sheets. The first row whose name a device's begins with is its own.
+/// compute capability. The first row whose name a device's begins with is its own.
 #[rustfmt::skip]
-const PROCESSORS: [Processor; 14] = [
-    Processor { device: "p100", count: 56, capability: "6.0", threads: 2048, blocks: 32, shared: 64 },
-    Processor { device: "p4", count: 20, capability: "6.1", threads: 2048, blocks: 32, shared: 96 },
-    Processor { device: "v100", count: 80, capability: "7.0", threads: 2048, blocks: 32, shared: 96 },
-    Processor { device: "t4", count: 40, capability: "7.5", threads: 1024, blocks: 16, shared: 64 },
-    Processor { device: "a100", count: 108, capability: "8.0", threads: 2048, blocks: 32, shared: 164 },
-    Processor { device: "rtx-3090", count: 82, capability: "8.6", threads: 1536, blocks: 16, shared: 100 },
-    Processor { device: "a10", count: 72, capability: "8.6", threads: 1536, blocks: 16, shared: 100 },
-    Processor { device: "l40", count: 142, capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
-    Processor { device: "l4", count: 58, capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
-    Processor { device: "rtx-4090", count: 128, capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
-    Processor { device: "h100-pcie", count: 114, capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
-    Processor { device: "h100", count: 132, capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
-    Processor { device: "h200", count: 132, capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
-    Processor { device: "b200", count: 148, capability: "10.0", threads: 2048, blocks: 32, shared: 228 },
+const PROCESSORS: [Processor; 12] = [
+    Processor { device: "p100", capability: "6.0", threads: 2048, blocks: 32, shared: 64 },
+    Processor { device: "p4", capability: "6.1", threads: 2048, blocks: 32, shared: 96 },
+    Processor { device: "v100", capability: "7.0", threads: 2048, blocks: 32, shared: 96 },
+    Processor { device: "t4", capability: "7.5", threads: 1024, blocks: 16, shared: 64 },
+    Processor { device: "a100", capability: "8.0", threads: 2048, blocks: 32, shared: 164 },
+    Processor { device: "l40", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
+    Processor { device: "l4", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
+    Processor { device: "rtx-4090", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
+    Processor { device: "h100-pcie", capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
+    Processor { device: "h100", capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
+    Processor { device: "h200", capability: "9.0", threads: 2048, blocks: 32, shared: 228 },
+    Processor { device: "b200", capability: "10.0", threads: 2048, blocks: 32, shared: 228 },
 ];
 
 /// The registers that a thread may have so that so many blocks fit: what `__launch_bounds__` makes of the compiler.
@@ -60,6 +56,7 @@ pub(super) fn most_registers(threads: u64, blocks: i64) -> i64 {
 
 /// How many blocks of so many threads `device` holds; none where it is none of those known.
 pub(super) fn of(device: &str, threads: u64, shared_bytes: u64, registers: Option<i64>) -> Option<OccupancyReport> {
+    let processors = device::find(device).ok()?.device().machine?.gpu?.multiprocessors.into();
     let own = PROCESSORS.iter().find(|own| device.starts_with(own.device))?;
     let warps = threads.div_ceil(LANES).max(1);
     let kept = if own.capability < "8" && own.capability != "10.0" { 0 } else { SHARED_KEPT };
@@ -75,7 +72,7 @@ pub(super) fn of(device: &str, threads: u64, shared_bytes: u64, registers: Optio
     let (limit, blocks) = limits.into_iter().min_by_key(|(_, blocks)| *blocks)?;
     Some(OccupancyReport {
         compute_capability: own.capability.to_owned(),
-        processors: own.count,
+        processors,
         blocks_per_processor: blocks,
         warps_per_processor: blocks * warps,
         share: (blocks * warps * LANES) as f64 / own.threads as f64,
@@ -104,7 +101,7 @@ mod tests {
         assert_eq!(of(128, 37).limit, "registers");
         assert_eq!(most_registers(256, 4), 64);
         // A100: 164 KiB hold three blocks of 48 KiB with the driver's one.
-        let shared = super::of("a100", 256, 48 << 10, None).unwrap();
+        let shared = super::of("a100-sxm-40gb", 256, 48 << 10, None).unwrap();
         assert_eq!((shared.blocks_per_processor, shared.limit.as_str()), (3, "shared memory"));
         assert!(super::of("epyc-7452", 256, 0, None).is_none());
     }

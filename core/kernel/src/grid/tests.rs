@@ -18,6 +18,7 @@ fn read(code: &str, defines: &[(&str, i64)]) -> Kernel {
         element: Element::F32,
         probability: 0.5,
         fusion: Fusion::None,
+        backward: false,
     };
     crate::c::read(&source).unwrap_or_else(|error| panic!("{code}\n{error}"))
 }

@@ -18,6 +18,7 @@ fn read(code: &str, defines: &[(&str, i64)]) -> Result<Kernel, Error> {
         element: Element::F32,
         probability: 0.5,
         fusion: Fusion::None,
+        backward: false,
     })
 }
 
