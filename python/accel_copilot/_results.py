@@ -60,8 +60,10 @@ class Result:
 
     @property
     def sampled(self) -> dict[str, Any] | None:
-        """How sure the figures are at the first capacity, where they are those of samples: estimates with intervals, and LRU
-        over the whole trace beside LRU over the samples."""
+        """How sure the figures are at the first capacity, where they are those of samples.
+
+        Estimates with intervals, and LRU over the whole trace beside LRU over the samples.
+        """
         found: dict[str, Any] | None = self.outcomes[0]["sampled"]
         return found
 
