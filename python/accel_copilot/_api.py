@@ -111,8 +111,8 @@ def simulate(
     ``trace`` is what :func:`read_trace` takes; or name a ``model`` (preset, file or dict), a ``synthetic`` workload or a
     ``scenario``. ``capacity`` is a size, or several: ``["64MiB", 0.1, 2**30]``. ``bounds`` encloses the best schedule
     (as long as a dozen policies; off for traces, on for models). ``sample="32768objects"`` or ``sample=0.01`` runs
-    samples of a trace's objects, with intervals in the table (``miss_ratio_low``). The other options are fields of the recipe: see
-    :func:`options`.
+    samples of a trace's objects, with intervals in the table (``miss_ratio_low``). The other options are fields of the
+    recipe: see :func:`options`.
 
     >>> simulate({"id": [1, 2, 1, 3, 1]}, capacity=2, policies="lru")["lru"]["misses"]
     3
