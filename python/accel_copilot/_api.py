@@ -273,9 +273,13 @@ def recommend(
         options=options,
     )
     wanted = json.dumps({"goal": goal, "hits": hits, "stall": stall})
+    capacities = sizes(capacity)
     with heard(progress, "designs") as callback:
         held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
-        found = _native.recommend(json.dumps(recipe), held, "", wanted, sizes(capacity), callback)
+        if capacities and (held is not None or not capacities[0].startswith("0.")):
+            # LRU, with which designs are compared, runs in the first memory.
+            recipe["memory"]["capacity_bytes"] = _bytes_of(capacities[0], held)
+        found = _native.recommend(json.dumps(recipe), held, "", wanted, capacities, callback)
     return Recommendation(*found)
 
 
