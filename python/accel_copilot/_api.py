@@ -110,9 +110,9 @@ def simulate(
 
     ``trace`` is what :func:`read_trace` takes; or name a ``model`` (preset, file or dict), a ``synthetic`` workload or a
     ``scenario``. ``capacity`` is a size, or several: ``["64MiB", 0.1, 2**30]``. ``bounds`` encloses the best schedule
-    (as long as a dozen policies; off for traces, on for models). ``sample="32768objects"`` or ``sample=0.01`` runs samples of
-    a trace's objects, with intervals in the table (``miss_ratio_low``). The other options are fields of the recipe: see
-    :func:`options`.
+    (as long as a dozen policies; off for traces, on for models). ``sample="32768objects"`` or ``sample=0.01`` runs
+    samples of a trace's objects, with intervals in the table (``miss_ratio_low``). The other options are fields of the
+    recipe: see :func:`options`.
 
     >>> simulate({"id": [1, 2, 1, 3, 1]}, capacity=2, policies="lru")["lru"]["misses"]
     3
@@ -273,9 +273,13 @@ def recommend(
         options=options,
     )
     wanted = json.dumps({"goal": goal, "hits": hits, "stall": stall})
+    capacities = sizes(capacity)
     with heard(progress, "designs") as callback:
         held = None if trace is None else trace_of(trace, format, columns, callback, options.get("member"))
-        found = _native.recommend(json.dumps(recipe), held, "", wanted, sizes(capacity), callback)
+        if capacities and (held is not None or not capacities[0].startswith("0.")):
+            # LRU, with which designs are compared, runs in the first memory.
+            recipe["memory"]["capacity_bytes"] = _bytes_of(capacities[0], held)
+        found = _native.recommend(json.dumps(recipe), held, "", wanted, capacities, callback)
     return Recommendation(*found)
 
 

@@ -60,8 +60,10 @@ class Result:
 
     @property
     def sampled(self) -> dict[str, Any] | None:
-        """How sure the figures are at the first capacity, where they are those of samples: estimates with intervals, and LRU
-        over the whole trace beside LRU over the samples."""
+        """How sure the figures are at the first capacity, where they are those of samples.
+
+        Estimates with intervals, and LRU over the whole trace beside LRU over the samples.
+        """
         found: dict[str, Any] | None = self.outcomes[0]["sampled"]
         return found
 
@@ -212,8 +214,10 @@ class Recommendation:
         return len(self.designs)
 
     def _rows(self) -> tuple[list[str], list[list[object]]]:
-        names = ["policy", "admission", "capacity_bytes", "prefetch_depth", "tile_bytes", "hit_ratio", "miss_bytes", "time_ms"]
-        named = [(str(place + 1), design) for place, design in enumerate(self.designs)] + [("LRU as given", self.baseline)]
+        names = ["policy", "admission", "capacity_bytes", "prefetch_depth", "tile_bytes"]
+        names += ["hit_ratio", "miss_bytes", "time_ms"]
+        named = [(str(place + 1), design) for place, design in enumerate(self.designs)]
+        named.append(("LRU as given", self.baseline))
         return ["design", *names], [[place, *(design[name] for name in names)] for place, design in named]
 
     def _repr_html_(self) -> str:

@@ -12,7 +12,7 @@ use accel_core::policy::{Admission, PolicyKind};
 use accel_core::progress::Progress;
 use accel_core::recipe::fields::{FIELDS, FieldInfo, Part};
 use accel_core::recipe::{Recipe, Workload};
-use accel_core::recommend::{self, Wanted};
+use accel_core::recommend::{self as designs, Wanted};
 use accel_core::run::{Details, Outcome, Plan};
 use accel_core::scenarios;
 use accel_core::sweep::table::{Column, Values};
@@ -312,7 +312,7 @@ pub(crate) fn recommend(
             (share, None) => Ok(share.bytes(recipe.trace(None)?.summary().unique_bytes)),
         };
         let capacities = capacities.iter().map(bytes).collect::<Result<Vec<u64>, Error>>()?;
-        let answer = recommend::recommend(&recipe, file, wanted, &capacities, heard)?;
+        let answer = designs::recommend(&recipe, file, wanted, &capacities, heard)?;
         Ok((serde_json::to_string(&answer)?, answer.headline(), answer.what_is_left()))
     })
 }

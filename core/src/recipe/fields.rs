@@ -1010,6 +1010,7 @@ mod tests {
                         Field::Parallel => "tensor=2,pipeline=4",
                         Field::Serving => "chunk=512,reuse=blocks",
                         Field::Fusion => "attention,qkv,norm",
+                        Field::Sample => "32768objects",
                         _ => "log.jsonl",
                     };
                     vec![text.to_owned()]
