@@ -57,7 +57,10 @@ const ORDERS: [(&str, &[&str]); 15] = [
     ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "heat", "front", "alone", "answer"]),
     (
         "app/ui/src",
-        &["built", "view", "theme", "address", "field", "files", "export", "over", "chart", "module", "worker", "run"],
+        &[
+            "built", "view", "part", "theme", "address", "field", "files", "export", "over", "chart", "module",
+            "worker", "run",
+        ],
     ),
     ("app/worker/src", &["protocol", "extra", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),

@@ -14,7 +14,7 @@ use crate::normal::tidy;
 use accel_ground::error::Error;
 
 /// What a declaration adds to the changes of a name: more than a body has.
-const DECLARED: usize = 1 << 32;
+const DECLARED: usize = 1 << 30;
 
 /// Bodies that change more variables are not looked at for what their inner loops move.
 const MOST_CHANGES: usize = 64;
