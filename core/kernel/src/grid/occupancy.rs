@@ -88,20 +88,20 @@ mod tests {
     #[test]
     fn blocks_fit_as_nvidia_says() {
         // Four full blocks of 512 threads, or two of 1024.
-        for (device, threads, blocks) in [("h100-sxm", 512, 4), ("a100-80gb", 1024, 2), ("t4", 256, 4), ("l4", 1024, 1)]
+        for (device, threads, blocks) in [("h100-sxm", 512, 4), ("a100-80", 1024, 2), ("t4", 256, 4), ("l4", 1024, 1)]
         {
             assert_eq!(of(device, threads, 0, None).unwrap().blocks_per_processor, blocks, "{device}");
         }
         // Best Practices Guide, 11.1.2: with 64 Ki registers and 2048 threads, 32 registers fill a processor; 37 leave
         // 1,536 threads in blocks of 128 (the guide: 12 blocks, 75 %) and 1,280 in blocks of 320 (4 blocks, 63 %).
-        let of = |threads, registers| of("v100", threads, 0, Some(registers)).unwrap();
+        let of = |threads, registers| of("v100-sxm", threads, 0, Some(registers)).unwrap();
         assert_eq!(of(128, 32).share, 1.0);
         assert_eq!((of(128, 37).blocks_per_processor, of(128, 37).share), (12, 0.75));
         assert_eq!((of(320, 37).blocks_per_processor, of(320, 37).share), (4, 0.625));
         assert_eq!(of(128, 37).limit, "registers");
         assert_eq!(most_registers(256, 4), 64);
         // A100: 164 KiB hold three blocks of 48 KiB with the driver's one.
-        let shared = super::of("a100-sxm-40gb", 256, 48 << 10, None).unwrap();
+        let shared = super::of("a100-40", 256, 48 << 10, None).unwrap();
         assert_eq!((shared.blocks_per_processor, shared.limit.as_str()), (3, "shared memory"));
         assert!(super::of("epyc-7452", 256, 0, None).is_none());
     }
