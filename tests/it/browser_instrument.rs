@@ -299,6 +299,7 @@ async fn files_that_come_together() {
         .wait_for("the folder", "return document.querySelector('#error').innerText.includes('weights is a folder')")
         .await;
     drop_file(&browser, "trace.csv", b"tensor_id,size_mb\n<img src=x onerror=alert(1)>,1\nb,2\n").await;
+    show_tab(&browser, "Trace").await;
     browser.wait_for("the preview", "return document.querySelectorAll('#preview-table tbody tr').length === 2").await;
     assert_eq!(browser.script("return document.querySelectorAll('#preview img').length").await, 0);
     browser.end().await;

@@ -37,6 +37,11 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;
     let mut assumptions = Assumptions::default();
     let language = match request.language {
+        // The extension of its files is that of other dialects, too.
+        Some(Language::Stablehlo) if !foreign::is_stablehlo(&request.code) => {
+            foreign::check(&request.code)?;
+            Language::Stablehlo
+        }
         Some(language) => language,
         None if foreign::is_stablehlo(&request.code) => Language::Stablehlo,
         None => {

@@ -88,8 +88,7 @@ mod tests {
     #[test]
     fn blocks_fit_as_nvidia_says() {
         // Four full blocks of 512 threads, or two of 1024.
-        for (device, threads, blocks) in [("h100-sxm", 512, 4), ("a100-80", 1024, 2), ("t4", 256, 4), ("l4", 1024, 1)]
-        {
+        for (device, threads, blocks) in [("h100-sxm", 512, 4), ("a100-80", 1024, 2), ("t4", 256, 4), ("l4", 1024, 1)] {
             assert_eq!(of(device, threads, 0, None).unwrap().blocks_per_processor, blocks, "{device}");
         }
         // Best Practices Guide, 11.1.2: with 64 Ki registers and 2048 threads, 32 registers fill a processor; 37 leave

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ruff_python_ast::{Decorator, Expr as Tree, ExprLambda, Parameters, Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr as Tree, ExprLambda, Parameters, Stmt, StmtFunctionDef};
 
 use super::args::Args;
+use super::defined::{Callable, Function, Scope};
 use super::lower::PythonLowering;
-use super::object::Class;
 use super::registry;
 use super::tree::{call_name, last_name};
 use super::usage::{address, annotated_shape};
@@ -16,54 +16,6 @@ use super::value::Value;
 use crate::nest::{At, Element};
 use crate::source::{Fusion, refuse};
 use accel_ground::error::Error;
-
-/// What names stood for where a function was defined.
-pub(super) type Scope = Rc<BTreeMap<String, Value>>;
-
-/// Something that can be called.
-#[derive(Debug, Clone)]
-pub(super) enum Callable<'a> {
-    /// A function, or a method with its object.
-    Def(Function<'a>),
-    /// `lambda x: ...`
-    Lambda(&'a ExprLambda, Option<Scope>, Option<At>),
-    /// A class: calling it makes an object.
-    Class(Class<'a>),
-    /// A function of the registry.
-    Named(&'a str),
-    /// A function with some of its arguments.
-    Partial(Value, Vec<(Value, At)>, Vec<(&'a str, Value, At)>),
-    /// `jax.vmap(f, in_axes)`
-    Mapped(Value, Value),
-}
-
-/// A function with what it knows.
-#[derive(Debug, Clone)]
-pub(super) struct Function<'a> {
-    pub(super) def: &'a StmtFunctionDef,
-    pub(super) captured: Option<Scope>,
-    /// The object whose method it is.
-    pub(super) receiver: Option<usize>,
-    /// Whether it is one of the library.
-    pub(super) library: bool,
-}
-
-impl<'a> Function<'a> {
-    pub(super) fn new(def: &'a StmtFunctionDef, library: bool) -> Self {
-        Self { def, captured: None, receiver: None, library }
-    }
-
-    /// The argument of a decorator such as `@fused("axis")`; an empty text where it has none.
-    fn decorated(&self, name: &str) -> Option<&'a str> {
-        let own = |decorator: &&Decorator| match &decorator.expression {
-            Tree::Call(call) => call_name(call) == Some(name),
-            other => last_name(other) == Some(name),
-        };
-        let decorator = self.def.decorator_list.iter().find(own).filter(|_| self.library)?;
-        let text = decorator.expression.as_call_expr().and_then(|call| call.arguments.args.first());
-        Some(text.and_then(|text| text.as_string_literal_expr()).map_or("", |text| text.value.to_str()))
-    }
-}
 
 impl<'a> PythonLowering<'a> {
     /// A callable as a value.

@@ -6,9 +6,8 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 
 use super::args::Args;
 use super::array::shape;
-use super::callable::{Callable, Function};
+use super::defined::{Callable, Class, Function};
 use super::lower::PythonLowering;
-use super::object::Class;
 use super::registry::{self, Read};
 use super::tree::{clip, root};
 use super::usage::MODULES;

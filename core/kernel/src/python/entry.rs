@@ -8,9 +8,10 @@ use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtClassDef, StmtFunctio
 use ruff_text_size::Ranged;
 
 use super::args::Args;
-use super::callable::{Callable, Function, definition};
+use super::callable::definition;
+use super::defined::{Callable, Class, Function};
 use super::lower::{PythonLowering, Reading};
-use super::object::{Class, is_data};
+use super::object::is_data;
 use super::registry::{self, Read};
 use super::tree::{assigned, call_name, integer};
 use super::usage::address;

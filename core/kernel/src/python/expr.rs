@@ -4,10 +4,9 @@ use ruff_python_ast::{
     BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp,
 };
 
-use super::callable::{Callable, Function};
 use super::condition::{Test, compared};
+use super::defined::{Callable, Class, Function};
 use super::lower::PythonLowering;
-use super::object::Class;
 use super::registry::{self, Read};
 use super::tree::clip;
 use super::value::{Real, Value};

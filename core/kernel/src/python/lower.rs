@@ -6,10 +6,9 @@ use std::rc::Rc;
 use ruff_python_ast::{Expr as Tree, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::callable::{Callable, Scope};
+use super::defined::{Callable, Classes, Object, Scope};
 use super::dry::{Dry, Shapes};
 use super::gradient::Tape;
-use super::object::{Classes, Object};
 use super::scan::SourceLines;
 use super::usage::{Functions, Usage, Usages, address, usage_of};
 use super::value::{Value, View};

@@ -17,6 +17,7 @@ mod calls;
 mod condition;
 mod convolution;
 mod counted;
+mod defined;
 mod dry;
 mod einsum;
 mod entry;
@@ -53,9 +54,9 @@ use std::collections::BTreeMap;
 use ruff_python_ast::Stmt;
 use ruff_text_size::Ranged;
 
+use self::defined::Classes;
 use self::entry::entry;
 use self::lower::{PythonLowering, Reading};
-use self::object::Classes;
 use self::scan::{SourceLines, check_depth};
 use self::usage::{Functions, usages};
 use super::nest::{At, Kernel};

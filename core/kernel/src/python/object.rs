@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Stmt, StmtClassDef};
 
 use super::args::Args;
-use super::callable::{Callable, Function, definition};
+use super::callable::definition;
+use super::defined::{Callable, Class, Function, Object};
 use super::lower::PythonLowering;
 use super::registry::{self, Read};
 use super::tree::{call_name, integer, last_name};
@@ -18,26 +19,8 @@ use crate::nest::{At, Element};
 use crate::source::{MAX_DEPTH, refuse};
 use accel_ground::error::Error;
 
-/// The classes of the source by name.
-pub(super) type Classes<'a> = BTreeMap<&'a str, &'a StmtClassDef>;
-
 /// More objects are refused.
 const MAX_OBJECTS: usize = 100_000;
-
-/// A class.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Class<'a> {
-    pub(super) def: &'a StmtClassDef,
-    /// Whether it is one of the library.
-    pub(super) library: bool,
-}
-
-/// An instance of a class; a dictionary has none.
-#[derive(Debug, Clone)]
-pub(super) struct Object<'a> {
-    pub(super) class: Option<Class<'a>>,
-    pub(super) fields: BTreeMap<String, Value>,
-}
 
 impl<'a> PythonLowering<'a> {
     /// The class of that name: one of the source, or else of the library.

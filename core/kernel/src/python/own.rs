@@ -4,7 +4,7 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, ExprSubscript, FStr
 
 use super::args::Args;
 use super::array::shape;
-use super::callable::Callable;
+use super::defined::Callable;
 use super::lower::PythonLowering;
 use super::registry::{self, Own};
 use super::value::Value;

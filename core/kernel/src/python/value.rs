@@ -30,9 +30,9 @@ pub(super) enum Value {
     Type(Element),
     /// Several: a shape, two results.
     Tuple(Vec<Value>),
-    /// An instance of a class, or a dictionary: its number among [`super::object::Object`]s.
+    /// An instance of a class, or a dictionary: its number among [`super::defined::Object`]s.
     Object(usize),
-    /// Something that can be called: its number among [`super::callable::Callable`]s.
+    /// Something that can be called: its number among [`super::defined::Callable`]s.
     Function(usize),
     /// An array in memory, or part of one.
     View(View),
