@@ -7,8 +7,8 @@
 
 use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 
-use super::gradient::Taped;
 use super::lower::{MAX_AXES, PythonLowering};
+use super::tape::Taped;
 use super::tree::call_name;
 use super::value::{Lazy, Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};

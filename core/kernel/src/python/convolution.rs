@@ -3,8 +3,8 @@
 use super::args::Args;
 use super::array::shape;
 use super::lower::PythonLowering;
-use super::products::Sizes;
 use super::registry::Mode;
+use super::tape::Sizes;
 use super::value::{Value, View};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops};

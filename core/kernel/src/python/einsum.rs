@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::Args;
 use super::lower::PythonLowering;
-use super::products::Sizes;
+use super::tape::Sizes;
 use super::value::{Value, View, axis};
 use crate::expr::Expr;
 use crate::nest::{At, Flops};

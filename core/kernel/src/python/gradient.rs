@@ -4,36 +4,13 @@
 //! FLOPs; that of an element-wise operation or a reduction is a pass that reads the gradient of the result and, where
 //! the operation is not linear, its operands. An operand that is broadcast, or used a second time, is added to.
 
-use std::collections::BTreeMap;
-
 use super::lower::PythonLowering;
-use super::products::Sizes;
+use super::tape::{Sizes, Taped};
 use super::value::{Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Flops, Library, Node, Work};
 use crate::source::refuse;
 use accel_ground::error::Error;
-
-/// An operation whose gradient is computed later.
-#[derive(Debug, Clone)]
-pub(super) enum Taped {
-    /// A pass over `dims`, or a reduction: the result is a view of those extents, none where it is a number.
-    Pass { dims: Vec<Expr>, leaves: Vec<View>, flops: Flops, result: Option<View>, at: At },
-    /// A product in a library.
-    Product { name: String, sizes: Sizes, operands: Vec<View>, result: View, at: At },
-    /// Elements that indices choose.
-    Picked { index: View, from: View, result: View, at: At },
-}
-
-/// What is kept while gradients are asked for.
-#[derive(Debug, Default)]
-pub(super) struct Tape {
-    pub(super) done: Vec<Taped>,
-    /// The gradients of arrays.
-    gradients: BTreeMap<usize, usize>,
-    /// Parts of gradients that hold something already.
-    written: Vec<View>,
-}
 
 /// FLOPs of the gradient of an element-wise operation of `flops` with respect to so many operands: a product takes one
 /// for each operand, a quotient a quotient for each and a product for the divisor, a root a quotient and a product, a

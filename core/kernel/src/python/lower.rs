@@ -8,8 +8,8 @@ use ruff_text_size::Ranged;
 
 use super::defined::{Callable, Classes, Object, Scope};
 use super::dry::{Dry, Shapes};
-use super::gradient::Tape;
 use super::scan::SourceLines;
+use super::tape::Tape;
 use super::usage::{Functions, Usage, Usages, address, usage_of};
 use super::value::{Value, View};
 use crate::expr::{Expr, Symbol};

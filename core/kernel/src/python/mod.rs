@@ -40,6 +40,7 @@ mod rows;
 mod scan;
 mod stmt;
 mod subscript;
+mod tape;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Parts of arrays: along an axis, windows of images, and elements that indices choose.
 
 use super::args::Args;
-use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::registry::Move;
+use super::tape::Taped;
 use super::value::{Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Element, Flops, Node, Work};

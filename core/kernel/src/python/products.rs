@@ -4,23 +4,14 @@ use ruff_python_ast::Operator;
 
 use super::args::Args;
 use super::array::{shape, wider};
-use super::gradient::Taped;
 use super::lower::PythonLowering;
 use super::registry::Product;
+use super::tape::{Sizes, Taped};
 use super::value::{Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Flops, Library, Node, Scalars, Work};
 use crate::source::refuse;
 use accel_ground::error::Error;
-
-/// What a library multiplies: how many products, rows, columns, and what is summed over.
-#[derive(Debug, Clone)]
-pub(super) struct Sizes {
-    pub(super) batch: Expr,
-    pub(super) m: Expr,
-    pub(super) n: Expr,
-    pub(super) k: Expr,
-}
 
 impl<'a> PythonLowering<'a> {
     /// Reads a product: `out` is where its result goes, if the call says so.

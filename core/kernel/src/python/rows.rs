@@ -3,8 +3,8 @@
 use ruff_python_ast::StmtFunctionDef;
 
 use super::args::Args;
-use super::gradient::Taped;
 use super::lower::PythonLowering;
+use super::tape::Taped;
 use super::value::{Value, View, axis};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Element, Flops, Loop, Node};
