@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::meter::{EVALUATION, Meter};
-use super::plan::{Address, CachePlan, Step, Touch};
+use super::plan::{CachePlan, Touch};
 use super::run::{Cursor, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
+use super::sweep::Sweep;
 use accel_ground::error::Error;
 
 /// Lines of a page.
@@ -151,75 +152,11 @@ fn too_many() -> Error {
     }
 }
 
-/// An access in all rounds of the loops around, which touches all lines between two.
-#[derive(Debug, Clone, Copy)]
-struct Sweep {
-    array: u32,
-    source: u32,
-    write: bool,
-    low: u64,
-    high: u64,
-}
-
-/// A loop around: its variable's index and first value, how far it moves, and its iterations.
-type Around = (usize, i64, i64, u64);
-
-/// Collects the accesses of `steps` that go through all lines between two, whatever the order of the loops; false where
-/// there are others.
-fn collect(plan: &CachePlan<'_>, steps: &[Step<'_>], around: &mut Vec<Around>, sweeps: &mut Vec<Sweep>) -> bool {
-    steps.iter().all(|step| match step {
-        Step::Loop(l) => {
-            let Some((first, rounds)) = l.fixed else { return false };
-            around.push((l.var, first, l.step, rounds));
-            let all = rounds == 0 || collect(plan, &l.body, around, sweeps);
-            around.pop();
-            all
-        }
-        Step::Branch(_) => false,
-        Step::Touch(touch) => {
-            let sweep = whole(plan, touch, around).filter(|_| sweeps.len() < MOST_COMPARED);
-            sweeps.extend(sweep);
-            sweep.is_some()
-        }
-    })
-}
-
-fn whole(plan: &CachePlan<'_>, touch: &Touch<'_>, around: &[Around]) -> Option<Sweep> {
-    let Address::Even(even) = &touch.address else { return None };
-    if touch.doubtful {
-        return None;
-    }
-    // Loop variables are zero in the values of a plan.
-    let mut start = even.value(&plan.values);
-    let mut moves = Vec::with_capacity(around.len());
-    for (var, first, step, rounds) in around {
-        start = start.checked_add(even.by(*var).checked_mul(*first)?)?;
-        moves.push((even.by(*var).checked_mul(*step)?, i64::try_from(*rounds).ok()? - 1));
-    }
-    moves.retain(|(by, more)| *by != 0 && *more > 0);
-    moves.sort_unstable_by_key(|(by, _)| by.unsigned_abs());
-    // Bytes between the lowest and the highest touched, and from the first down to the lowest.
-    let (mut reach, mut below) = (0i64, 0i64);
-    for (by, more) in moves {
-        let size = by.checked_abs()?;
-        if size > reach.checked_add(i64::try_from(plan.line_bytes).ok()?)? {
-            return None;
-        }
-        let far = size.checked_mul(more)?;
-        reach = reach.checked_add(far)?;
-        below = below.checked_add(if by < 0 { far } else { 0 })?;
-    }
-    let low = start.checked_sub(below)?;
-    let [low, high] = [u64::try_from(low).ok()?, u64::try_from(low.checked_add(reach)?).ok()?];
-    let [low, high] = [low, high].map(|byte| byte / plan.line_bytes);
-    Some(Sweep { array: touch.array, source: touch.source, write: touch.write, low, high })
-}
-
 /// Whether no line is touched from two lines of the source.
-fn are_told_apart(sweeps: &[Sweep]) -> bool {
-    sweeps.iter().enumerate().all(|(index, a)| {
-        let others = sweeps.iter().skip(index + 1).filter(|b| b.array == a.array && b.source != a.source);
-        others.into_iter().all(|b| b.high < a.low || a.high < b.low)
+fn are_told_apart(sweeps: &[(&Sweep, (u64, u64))]) -> bool {
+    sweeps.iter().enumerate().all(|(index, (a, (low, high)))| {
+        let others = sweeps.iter().skip(index + 1).filter(|(b, _)| b.array == a.array && b.source != a.source);
+        others.into_iter().all(|(_, (from, to))| to < low || high < from)
     })
 }
 
@@ -249,11 +186,14 @@ impl Footprint {
         let mut values = plan.values.clone();
         for step in &plan.steps {
             let mut sweeps = Vec::new();
-            if collect(plan, std::slice::from_ref(step), &mut Vec::new(), &mut sweeps) && are_told_apart(&sweeps) {
-                for own in sweeps {
-                    finder.add(own.write, own.source, own.low, own.high)?;
+            if Sweep::collect(plan, std::slice::from_ref(step), &plan.values, &mut sweeps) {
+                let lines: Vec<_> = sweeps.iter().map(|own| (own, own.lines(plan.line_bytes))).collect();
+                if are_told_apart(&lines) {
+                    for (own, (low, high)) in lines {
+                        finder.add(own.write, own.source, low, high)?;
+                    }
+                    continue;
                 }
-                continue;
             }
             let steps = std::slice::from_ref(step);
             let mut walk = Sparse::new(plan, values, Turn::First { check: true }, &mut finder);

@@ -1,6 +1,6 @@
 //! Misses of fully associative LRU caches.
 //!
-//! `rewrite` makes loops even, and `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`). The others come from
+//! `rewrite` makes loops even, and `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`, `sweep`). The others come from
 //! the project's engine for short streams (`small`), from an exact replay that skips what repeats for longer ones
 //! (`replay`, `periods`, `stream`, `sparse`), and from a sample with a stated error for those that are too long for that
 //! (`sample`). What a library moves beyond touching its operands once lies between two bounds (`library`).
@@ -18,6 +18,7 @@ mod sample;
 mod small;
 mod sparse;
 mod stream;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod totals;

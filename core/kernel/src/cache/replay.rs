@@ -23,7 +23,7 @@ pub(super) struct Replay<'p, 'a, 'm> {
     /// What the cache holds, but for `flushed`.
     lru: Lru,
     /// A loop that left nothing in the cache but lines of its own, which are not yet in `lru`.
-    flushed: Option<Stream>,
+    flushed: Option<Flushed<'p, 'a>>,
     capacity: u64,
     totals: Totals,
     /// Whether iterations were skipped.
@@ -33,6 +33,15 @@ pub(super) struct Replay<'p, 'a, 'm> {
     touch: u64,
     /// Kept for its memory.
     cursors: Vec<Cursor>,
+}
+
+/// A loop that went by in closed form, and where.
+#[derive(Debug)]
+struct Flushed<'p, 'a> {
+    stream: Stream,
+    l: &'p PlanLoop<'a>,
+    first: i64,
+    values: Vec<i64>,
 }
 
 /// A touch takes about so many times longer where a hash map finds the line.
@@ -105,6 +114,9 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             return Ok(());
         }
         self.set(l, first, 0);
+        if l.lines >= self.capacity && self.stream(l, first, rounds)? {
+            return Ok(());
+        }
         if l.straight {
             return self.straight(l, rounds);
         }
@@ -139,11 +151,6 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     fn straight(&mut self, l: &'p PlanLoop<'a>, rounds: u64) -> Result<(), Error> {
         let mut runs = std::mem::take(&mut self.cursors);
         cursors(l, &self.values, |_| true, &mut runs);
-        let done = self.stream(&runs, rounds)?;
-        if done {
-            self.cursors = runs;
-            return Ok(());
-        }
         self.settle()?;
         let period = l.period.as_ref().map(|period| (period, period.rounds * PERIODS_AT_A_TIME));
         let mut periods = None;
@@ -165,13 +172,12 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
 
     /// A loop that goes through more lines than the cache holds, each once, before it comes to one that may be there:
     /// each line is a miss. False where it is not known to be one.
-    fn stream(&mut self, runs: &[Cursor], rounds: u64) -> Result<bool, Error> {
-        let Some(stream) = Stream::new(runs, rounds, self.plan.line_bytes).filter(|own| own.fills(self.capacity))
-        else {
-            return Ok(false);
-        };
+    fn stream(&mut self, l: &'p PlanLoop<'a>, first: i64, rounds: u64) -> Result<bool, Error> {
+        let own = Stream::new(self.plan, l, &self.values, rounds).filter(|own| own.fills(self.capacity));
+        self.meter.spend(l.body.len() as u64)?;
+        let Some(stream) = own else { return Ok(false) };
         let held = match &self.flushed {
-            Some(before) => before.left(self.capacity),
+            Some(before) => before.stream.left(self.capacity),
             None => {
                 self.meter.spend(self.lru.len() as u64 / 4)?;
                 held(&self.lru)
@@ -180,22 +186,31 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         if !stream.misses_all(&held, self.capacity) {
             return Ok(false);
         }
-        self.meter.spend(runs.len() as u64)?;
         self.skipped = true;
         stream.count(&mut self.totals);
-        self.flushed = Some(stream);
+        self.flushed = Some(Flushed { stream, l, first, values: self.values.clone() });
         Ok(true)
     }
 
     /// Brings the cache to where the last loop left it.
     fn settle(&mut self) -> Result<(), Error> {
-        let Some(stream) = self.flushed.take() else { return Ok(()) };
+        let Some(Flushed { stream, l, first, values }) = self.flushed.take() else { return Ok(()) };
         self.lru.clear();
         self.meter.spend(self.capacity)?;
-        let lru = &mut self.lru;
-        stream.replay(self.plan, self.capacity, |run| {
-            lru.touch(run.line, run.array, run.write);
-        });
+        let totals = self.totals.clone();
+        let values = std::mem::replace(&mut self.values, values);
+        let last = stream.last(self.capacity);
+        if l.straight {
+            let mut runs = Vec::new();
+            cursors(l, &self.values, |_| true, &mut runs);
+            self.rounds(&mut runs, (last.start, last.end))?;
+        } else {
+            for round in last {
+                self.set(l, first, round);
+                self.steps(&l.body)?;
+            }
+        }
+        (self.values, self.totals) = (values, totals);
         Ok(())
     }
 

@@ -140,16 +140,6 @@ impl Cursor {
         (1..=line_bytes).contains(&self.stride.unsigned_abs())
     }
 
-    /// Whether it touches the same elements as `other` in the same iterations.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.array, self.start, self.stride) == (other.array, other.start, other.stride)
-    }
-
-    /// Whether it goes to lower lines.
-    pub(super) fn is_backward(&self) -> bool {
-        self.stride < 0
-    }
-
     /// The lowest and the highest line of the iterations `from..to`, where it leaves no line out.
     pub(super) fn lines(&self, (from, to): (u64, u64), line_bytes: u64) -> (u64, u64) {
         let byte = |round: u64| self.start.wrapping_add(self.stride.wrapping_mul(round as i64)) as u64;
