@@ -263,10 +263,10 @@ impl Visitor for Replay<'_, '_, '_> {
 #[inline]
 fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: bool, source: u32) {
     let touched = lru.touch(line, array, write);
-    if touched.missed {
-        if let Some(misses) = totals.misses.get_mut(source as usize) {
-            *misses += 1;
-        }
+    if touched.missed
+        && let Some(misses) = totals.misses.get_mut(source as usize)
+    {
+        *misses += 1;
     }
     totals.write_backs += u128::from(touched.changed);
 }

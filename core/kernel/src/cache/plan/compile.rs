@@ -414,8 +414,8 @@ impl<'a> Compiler<'a> {
 
 /// One loop in place of `outer` around another, where each access moves on from the last iteration of the inner loop to
 /// the first of the next as it does within the loop: rows of a matrix that are gone through from end to end.
-fn merged<'a>(outer: Rounds, body: &mut Vec<Step<'a>>) -> Option<(Rounds, Vec<Step<'a>>)> {
-    let [Step::Loop(inner)] = &mut body[..] else { return None };
+fn merged<'a>(outer: Rounds, body: &mut [Step<'a>]) -> Option<(Rounds, Vec<Step<'a>>)> {
+    let [Step::Loop(inner)] = body else { return None };
     let (first, rounds) = inner.fixed?;
     let own = Rounds { var: inner.var, step: inner.step, first, most: rounds, depth: inner.depth };
     // Of two loops, that of a single iteration says nothing about how accesses move.
