@@ -50,6 +50,9 @@ pub(crate) struct Kernel {
     /// Add the backward pass: the gradients of what array operations in Python compute.
     #[arg(long)]
     backward: bool,
+    /// How much work the misses of caches may take, in lines touched (about 10 ns each); beyond it they are sampled.
+    #[arg(long, value_name = "LINES")]
+    budget: Option<u64>,
     /// The type of elements where nobody says, such as f64.
     #[arg(long, value_name = "TYPE")]
     element: Option<String>,
@@ -131,6 +134,7 @@ impl Kernel {
             line_bytes: self.line_bytes,
             opt_level: self.opt_level.unwrap_or(base.opt_level),
             backward: self.backward,
+            budget: self.budget.unwrap_or(base.budget),
         })
     }
 }

@@ -145,6 +145,7 @@ impl Form {
             line_bytes,
             opt_level: OptLevel::from_name(&self.opt_level.get())?,
             backward: self.backward.get() == BACKWARD,
+            ..Request::default()
         })
     }
 }

@@ -175,7 +175,7 @@ impl Expr {
     }
 
     /// The two parts that it is made of, if it is no number and no symbol.
-    fn parts(&self) -> Option<[&Self; 2]> {
+    pub(crate) fn parts(&self) -> Option<[&Self; 2]> {
         match self {
             Self::Const(_) | Self::Symbol(_) => None,
             Self::Add(a, b)

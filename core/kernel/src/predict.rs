@@ -15,6 +15,8 @@ use accel_ground::progress::{Flow, Progress};
 const MOST: i64 = 1 << 40;
 /// The definition of that name says how many registers a thread of a grid has.
 const REGISTERS: &str = "registers_per_thread";
+/// With less work than this, a sample finds nothing.
+const LEAST_BUDGET: u64 = 1_000_000;
 /// More definitions or shapes than a kernel has.
 const MOST_DEFINITIONS: usize = 1024;
 
@@ -82,7 +84,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         return Err(Error::Cancelled);
     }
     let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
-    let misses = cache::misses(program, target.line_bytes, &capacities, progress)?;
+    let misses = cache::misses_within(program, target.line_bytes, &capacities, request.budget, progress)?;
     let facts = written.grid.as_ref().map(|own| {
         let registers = request.defines.get(REGISTERS).copied();
         grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
@@ -185,6 +187,10 @@ fn check(request: &Request) -> Result<(), Error> {
         let problem = "C has no array operations, whose gradients are known";
         return Err(Error::field("backward", true, problem, "Leave it out, or give a module or a function in Python"));
     }
+    if request.budget < LEAST_BUDGET {
+        let cure = format!("Give {LEAST_BUDGET} or more, or leave it out");
+        return Err(Error::field("budget", request.budget, "too little work to find anything", cure));
+    }
     for (field, given) in [("defines", request.defines.len()), ("shapes", request.shapes.len())] {
         if given > MOST_DEFINITIONS {
             return Err(Error::field(field, given, "too many", format!("Give at most {MOST_DEFINITIONS}")));
@@ -273,7 +279,7 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Level;
+    use crate::report::{BUDGET, Level};
 
     #[test]
     fn languages_are_told_apart() {
@@ -394,6 +400,28 @@ mod tests {
         assert!(!serde_json::to_string(&floats.features).unwrap().contains("int_ops"));
     }
 
+    /// Nothing of this moves evenly: a smaller budget gives an interval, around what a larger one finds exactly.
+    #[test]
+    fn what_the_budget_does_not_reach_is_bounded() {
+        let code = "void f(double x[3000], double y[9000]) {\n  for (int i = 0; i < 600; i++)\n    \
+                    for (int j = 0; j < 600; j++)\n      y[(i * j) % 9000] += x[(i * i + j) % 3000];\n}";
+        let base = Request {
+            code: code.to_owned(),
+            levels: Some(vec![Level { name: "L1".into(), capacity_bytes: 32 << 10 }]),
+            ..Request::default()
+        };
+        let found = |budget: u64| {
+            let request = Request { budget, ..base.clone() };
+            predict(&request, &mut accel_ground::progress::Unattended).unwrap().levels.remove(0)
+        };
+        let (exact, bounded) = (found(BUDGET), found(LEAST_BUDGET));
+        assert!(exact.method.starts_with("exact"), "{}", exact.method);
+        assert!(bounded.method.starts_with("sampled"), "{}", bounded.method);
+        let [low, high] = bounded.capacity_misses_range.unwrap();
+        let misses = exact.capacity_misses.value();
+        assert!(low <= misses && misses <= high && low < high, "{misses} is not within {low} to {high}");
+    }
+
     #[test]
     fn requests_out_of_range_name_their_field() {
         let code = "x[0] = 1;".to_owned();
@@ -402,6 +430,7 @@ mod tests {
         let cases = [
             (Request { probability: 1.5, ..base.clone() }, "probability"),
             (Request { probability: f64::NAN, ..base.clone() }, "probability"),
+            (Request { budget: 1000, ..base.clone() }, "budget"),
             (Request { line_bytes: Some(48), ..base.clone() }, "line_bytes"),
             (Request { line_bytes: Some(8192), ..base.clone() }, "line_bytes"),
             (Request { levels: Some(Vec::new()), ..base.clone() }, "levels"),

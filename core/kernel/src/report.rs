@@ -44,6 +44,15 @@ pub struct Request {
     /// Whether the gradients of what array operations in Python compute are computed too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub backward: bool,
+    /// How much work finding the misses of caches may take, in lines touched (about 10 ns each); beyond it they are
+    /// bounded, and the answer says how.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub budget: u64,
+}
+
+/// Whether a budget is that where nobody says.
+fn is_usual(budget: &u64) -> bool {
+    *budget == BUDGET
 }
 
 impl Default for Request {
@@ -61,9 +70,13 @@ impl Default for Request {
             line_bytes: None,
             opt_level: OptLevel::default(),
             backward: false,
+            budget: BUDGET,
         }
     }
 }
+
+/// Work that finding the misses of a program may take where nobody says: a second or two, natively.
+pub const BUDGET: u64 = 120_000_000;
 
 /// What precedes a kernel in a link's fragment: `#k=...`.
 pub const FRAGMENT: &str = "k=";

@@ -4,16 +4,17 @@ use rustc_hash::FxHashMap;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// Up to this many lines of memory, a table finds a line's slot (16 MiB); beyond, a hash map does.
-pub(super) const MAX_TABLE: u64 = 1 << 22;
+/// Up to this many lines of memory, a table finds a line's slot (64 MiB, of which only what is used takes memory);
+/// beyond, a hash map does.
+pub(super) const MAX_TABLE: u64 = 1 << 24;
 
 /// What a touch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Touched {
     /// The line was not there.
     pub(super) missed: bool,
-    /// A changed line had to go.
-    pub(super) wrote_back: bool,
+    /// The line was not changed before: it will go back once, when it leaves or at the end.
+    pub(super) changed: bool,
 }
 
 /// A line in the cache.
@@ -34,32 +35,53 @@ struct Slot {
     newer: u32,
 }
 
+/// Which slot each line has, counted from 1; 0 where it has none.
 #[derive(Debug)]
 enum Index {
     Table(Vec<u32>),
-    Map(FxHashMap<u64, u32>),
+    /// By number of the block; blocks of lines that are all gone are dropped.
+    Blocks(FxHashMap<u64, Block>),
+}
+
+/// Lines of a block: most streams go through neighbours one after another.
+const BLOCK: u64 = 16;
+
+#[derive(Debug, Default)]
+struct Block {
+    slots: [u32; BLOCK as usize],
+    used: u32,
 }
 
 impl Index {
+    #[inline]
     fn get(&self, line: u64) -> u32 {
-        match self {
-            Self::Table(table) => table.get(line as usize).copied().unwrap_or(NONE),
-            Self::Map(map) => map.get(&line).copied().unwrap_or(NONE),
-        }
+        let slot = match self {
+            Self::Table(table) => table.get(line as usize).copied(),
+            Self::Blocks(blocks) => {
+                blocks.get(&(line / BLOCK)).and_then(|block| block.slots.get((line % BLOCK) as usize)).copied()
+            }
+        };
+        slot.unwrap_or(0).wrapping_sub(1)
     }
 
+    #[inline]
     fn set(&mut self, line: u64, slot: u32) {
+        let slot = slot.wrapping_add(1);
         match self {
             Self::Table(table) => {
                 if let Some(own) = table.get_mut(line as usize) {
                     *own = slot;
                 }
             }
-            Self::Map(map) if slot == NONE => {
-                map.remove(&line);
-            }
-            Self::Map(map) => {
-                map.insert(line, slot);
+            Self::Blocks(blocks) => {
+                let block = blocks.entry(line / BLOCK).or_default();
+                if let Some(own) = block.slots.get_mut((line % BLOCK) as usize) {
+                    block.used = block.used + u32::from(slot != 0) - u32::from(*own != 0);
+                    *own = slot;
+                }
+                if block.used == 0 {
+                    blocks.remove(&(line / BLOCK));
+                }
             }
         }
     }
@@ -78,9 +100,9 @@ impl Lru {
     /// An empty cache of `capacity` lines, at least one, for a memory of `lines` lines.
     pub(super) fn new(capacity: usize, lines: u64) -> Self {
         let index = if lines <= MAX_TABLE {
-            Index::Table(vec![NONE; lines as usize])
+            Index::Table(vec![0; lines as usize])
         } else {
-            Index::Map(FxHashMap::default())
+            Index::Blocks(FxHashMap::default())
         };
         Self { slots: Vec::new(), index, newest: NONE, oldest: NONE, capacity: capacity.clamp(1, NONE as usize) }
     }
@@ -95,16 +117,18 @@ impl Lru {
     pub(super) fn touch(&mut self, number: u64, array: u32, write: bool) -> Touched {
         let slot = match self.slots.get_mut(self.newest as usize) {
             Some(newest) if newest.line.number == number => {
+                let changed = write && !newest.line.dirty;
                 newest.line.dirty |= write;
-                return Touched { missed: false, wrote_back: false };
+                return Touched { missed: false, changed };
             }
             _ => self.index.get(number),
         };
         if let Some(known) = self.slots.get_mut(slot as usize) {
+            let changed = write && !known.line.dirty;
             known.line.dirty |= write;
             self.unlink(slot);
             self.link(slot);
-            return Touched { missed: false, wrote_back: false };
+            return Touched { missed: false, changed };
         }
         let line = Line { number, array, dirty: write };
         if self.slots.len() < self.capacity {
@@ -112,7 +136,7 @@ impl Lru {
             self.slots.push(Slot { line, older: NONE, newer: NONE });
             self.index.set(number, slot);
             self.link(slot);
-            return Touched { missed: true, wrote_back: false };
+            return Touched { missed: true, changed: write };
         }
         let victim = self.oldest;
         self.unlink(victim);
@@ -123,7 +147,7 @@ impl Lru {
         self.index.set(gone.number, NONE);
         self.index.set(number, victim);
         self.link(victim);
-        Touched { missed: true, wrote_back: gone.dirty }
+        Touched { missed: true, changed: write }
     }
 
     #[inline]
@@ -170,9 +194,13 @@ impl Lru {
         }
     }
 
-    /// How many lines are changed.
-    pub(super) fn dirty(&self) -> u64 {
-        self.slots.iter().filter(|slot| slot.line.dirty).count() as u64
+    /// Forgets all lines.
+    pub(super) fn clear(&mut self) {
+        for slot in &self.slots {
+            self.index.set(slot.line.number, NONE);
+        }
+        self.slots.clear();
+        (self.newest, self.oldest) = (NONE, NONE);
     }
 }
 
@@ -224,10 +252,10 @@ mod tests {
             for (line, write) in &touches {
                 let touched = lru.touch(u64::from(*line), 0, *write);
                 misses += u64::from(touched.missed);
-                write_backs += u64::from(touched.wrote_back);
+                write_backs += u64::from(touched.changed);
             }
             let left = wanted.dirty.iter().filter(|dirty| **dirty).count() as u64;
-            prop_assert_eq!((misses, write_backs, lru.dirty()), (wanted.misses, wanted.write_backs, left));
+            prop_assert_eq!((misses, write_backs), (wanted.misses, wanted.write_backs + left));
         }
     }
 }

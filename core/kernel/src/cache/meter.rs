@@ -6,6 +6,9 @@ use accel_ground::progress::{Flow, Progress};
 /// Work between two reports.
 const REPORT_EVERY: u64 = 1 << 22;
 
+/// Evaluating a bound, a condition or a subscript takes about as long as touching so many lines.
+pub(super) const EVALUATION: u64 = 4;
+
 /// Work done of work allowed: a unit is a line touched, or looked at.
 pub(super) struct Meter<'m> {
     progress: &'m mut dyn Progress,
@@ -60,6 +63,6 @@ impl<'m> Meter<'m> {
 pub(super) fn too_long() -> Error {
     Error::TooLarge {
         problem: "the kernel touches more cache lines than can be followed".into(),
-        cure: "Use smaller parameters".into(),
+        cure: "Use smaller parameters, or a larger budget".into(),
     }
 }

@@ -1,8 +1,8 @@
 //! Misses of fully associative LRU caches.
 //!
-//! `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`). The others come from
+//! `rewrite` makes loops even, and `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`, `sweep`). The others come from
 //! the project's engine for short streams (`small`), from an exact replay that skips what repeats for longer ones
-//! (`replay`, `periods`, `sparse`), and from a sample with a stated error for those that are too long for that
+//! (`replay`, `periods`, `stream`, `sparse`), and from a sample with a stated error for those that are too long for that
 //! (`sample`). What a library moves beyond touching its operands once lies between two bounds (`library`).
 
 mod footprint;
@@ -12,10 +12,13 @@ mod meter;
 mod periods;
 mod plan;
 mod replay;
+mod rewrite;
 mod run;
 mod sample;
 mod small;
 mod sparse;
+mod stream;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -30,7 +33,7 @@ use small::Stream;
 use totals::Totals;
 
 use super::nest::Program;
-use super::report::Count;
+use super::report::{BUDGET, Count};
 use accel_ground::error::Error;
 use accel_ground::progress::Progress;
 
@@ -53,14 +56,10 @@ pub struct Misses {
     pub method: String,
 }
 
-/// Lines that replays may touch, in all levels together; a few seconds natively.
-const REPLAY_WORK: u64 = 600_000_000;
-/// What is left for each level at least: iterations that repeat soon are found with that.
-const LEAST_REPLAY_WORK: u64 = 10_000_000;
+/// What is left for each level at least, of the work of all: iterations that repeat soon are found with that.
+const LEAST_REPLAY_SHARE: u64 = 16;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
 const MAX_LINES: u64 = 1 << 24;
-/// Runs of lines that finding the lines touched at all may take.
-const FOOTPRINT_WORK: u64 = 100_000_000;
 
 /// Which ways to take, and how far; others only in tests.
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +77,19 @@ pub fn misses(
     capacities: &[u64],
     progress: &mut dyn Progress,
 ) -> Result<Vec<Misses>, Error> {
-    let ways =
-        Ways { engine: true, footprint_work: FOOTPRINT_WORK, replay_work: REPLAY_WORK, sample_work: sample::WORK };
+    misses_within(program, line_bytes, capacities, BUDGET, progress)
+}
+
+/// The same, with at most so much work: an eighth of `budget` finds the lines touched, an eighth what libraries add,
+/// half replays, in all levels together, and a quarter samples what is too long for that.
+pub fn misses_within(
+    program: &Program,
+    line_bytes: u64,
+    capacities: &[u64],
+    budget: u64,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Misses>, Error> {
+    let ways = Ways { engine: true, footprint_work: budget / 8, replay_work: budget / 2, sample_work: budget / 4 };
     find(program, line_bytes, capacities, ways, progress)
 }
 
@@ -101,17 +111,22 @@ fn find(
         }
         lines.push(capacity / line_bytes);
     }
+    let program = &*rewrite::rewritten(program);
     let plan = CachePlan::new(program, line_bytes)?;
     let found = Footprint::of(&plan, &mut Meter::new(progress, "lines touched", ways.footprint_work))?;
     let extra =
         library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
     let stream = if ways.engine { Stream::of(&plan)? } else { None };
+    let least_replay = ways.replay_work / LEAST_REPLAY_SHARE;
     let mut all = Vec::with_capacity(capacities.len());
     let mut ways = Ways { sample_work: ways.sample_work / capacities.len().max(1) as u64, ..ways };
     for ((capacity_bytes, lines), extra) in capacities.iter().zip(&lines).zip(&extra) {
         let (totals, method) = match &stream {
             Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)), "exact: replayed line by line".into()),
-            None => replay_or_sample(&plan, &found, *lines, &mut ways, progress)?,
+            None => {
+                ways.replay_work = ways.replay_work.max(least_replay);
+                replay_or_sample(&plan, &found, *lines, &mut ways, progress)?
+            }
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
         if found.at_most {
@@ -185,7 +200,7 @@ fn replay_or_sample(
     if !hopeless {
         let mut meter = Meter::new(progress, "accesses replayed", ways.replay_work);
         let replayed = Replay::run(plan, capacity, &mut meter);
-        ways.replay_work = meter.left().max(ways.replay_work.min(LEAST_REPLAY_WORK));
+        ways.replay_work = meter.left();
         match replayed {
             Ok((totals, false)) => return Ok((Outcome::Exact(totals), "exact: replayed".into())),
             Ok((totals, true)) => {

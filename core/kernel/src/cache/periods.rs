@@ -38,7 +38,14 @@ impl<'p> Periods<'p> {
         Self { period, length, seen: None, due: 0, start: meter.spent(), done: false }
     }
 
-    /// How many iterations can be skipped before `round`, after which `left` iterations can follow at most; they are
+    /// Whether [`Self::skip`] would look at the cache before `round`.
+    pub(super) fn is_due(&self, round: u64, lru: &Lru, totals: &Totals, meter: &Meter<'_>) -> bool {
+        // The first look waits until as much work is done as it takes.
+        let first = self.start.saturating_add((lru.len() + totals.misses.len()) as u64);
+        !self.done && round != 0 && round.is_multiple_of(self.length) && meter.spent() >= self.due.max(first)
+    }
+
+    /// How many iterations can be skipped before `round`, if a look is due, after which `left` iterations can follow at most; they are
     /// counted and the cache is brought to where they leave it.
     pub(super) fn skip(
         &mut self,
@@ -48,14 +55,6 @@ impl<'p> Periods<'p> {
         totals: &mut Totals,
         meter: &mut Meter<'_>,
     ) -> Result<u64, Error> {
-        if self.done || round == 0 || !round.is_multiple_of(self.length) {
-            return Ok(0);
-        }
-        // The first look waits until as much work is done as it takes.
-        let first = self.start.saturating_add((lru.len() + totals.misses.len()) as u64);
-        if meter.spent() < self.due.max(first) {
-            return Ok(0);
-        }
         if let Some(seen) = &self.seen {
             let since = round - seen.round;
             let mut looked = 0;

@@ -2,11 +2,12 @@
 //! repeat, they are skipped.
 
 use super::lru::{Lru, MAX_TABLE};
-use super::meter::Meter;
+use super::meter::{EVALUATION, Meter};
 use super::periods::Periods;
 use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
 use super::sparse::{Sparse, Turn, Visitor};
+use super::stream::{Stream, held};
 use super::totals::Totals;
 use accel_ground::error::Error;
 
@@ -19,7 +20,10 @@ const MIN_CHUNKS: u64 = 4;
 pub(super) struct Replay<'p, 'a, 'm> {
     plan: &'p CachePlan<'a>,
     values: Vec<i64>,
+    /// What the cache holds, but for `flushed`.
     lru: Lru,
+    /// A loop that left nothing in the cache but lines of its own, which are not yet in `lru`.
+    flushed: Option<Flushed<'p, 'a>>,
     capacity: u64,
     totals: Totals,
     /// Whether iterations were skipped.
@@ -29,6 +33,15 @@ pub(super) struct Replay<'p, 'a, 'm> {
     touch: u64,
     /// Kept for its memory.
     cursors: Vec<Cursor>,
+}
+
+/// A loop that went by in closed form, and where.
+#[derive(Debug)]
+struct Flushed<'p, 'a> {
+    stream: Stream,
+    l: &'p PlanLoop<'a>,
+    first: i64,
+    values: Vec<i64>,
 }
 
 /// A touch takes about so many times longer where a hash map finds the line.
@@ -46,9 +59,9 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let values = plan.values.clone();
         let touch = if plan.lines > MAX_TABLE { HASHED } else { 1 };
         let cursors = Vec::new();
-        let mut replay = Replay { plan, values, lru, capacity, totals, skipped: false, meter, touch, cursors };
+        let mut replay =
+            Replay { plan, values, lru, flushed: None, capacity, totals, skipped: false, meter, touch, cursors };
         replay.steps(&plan.steps)?;
-        replay.totals.write_backs = replay.totals.write_backs.saturating_add(replay.lru.dirty().into());
         Ok((replay.totals, replay.skipped))
     }
 
@@ -73,13 +86,14 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             match step {
                 Step::Loop(l) => self.repeat(l)?,
                 Step::Branch(branch) => {
-                    self.meter.spend(1)?;
+                    self.meter.spend(EVALUATION)?;
                     let arm = self.plan.arm(branch, &self.values)?;
                     self.steps(arm)?;
                 }
                 Step::Touch(touch) => {
                     let line = self.plan.line(touch, &self.values)?;
-                    self.meter.spend(self.touch)?;
+                    self.settle()?;
+                    self.meter.spend(self.touch + touch.evaluation())?;
                     touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
                 }
             }
@@ -94,12 +108,15 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     }
 
     fn repeat(&mut self, l: &'p PlanLoop<'a>) -> Result<(), Error> {
-        self.meter.spend(1)?;
+        self.meter.spend(EVALUATION)?;
         let (first, rounds) = self.plan.rounds(l, &self.values)?;
         if rounds == 0 {
             return Ok(());
         }
         self.set(l, first, 0);
+        if l.lines >= self.capacity && self.stream(l, first, rounds)? {
+            return Ok(());
+        }
         if l.straight {
             return self.straight(l, rounds);
         }
@@ -120,6 +137,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     /// A loop whose lines all fit. None of them leaves before the loop ends, so what misses is decided by the first
     /// touch of each alone; and the order of use that the loop leaves behind by the last touch of each.
     fn fits(&mut self, l: &'p PlanLoop<'a>) -> Result<(), Error> {
+        self.settle()?;
         self.meter.spend(self.values.len() as u64)?;
         self.skipped = true;
         let plan = self.plan;
@@ -133,6 +151,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     fn straight(&mut self, l: &'p PlanLoop<'a>, rounds: u64) -> Result<(), Error> {
         let mut runs = std::mem::take(&mut self.cursors);
         cursors(l, &self.values, |_| true, &mut runs);
+        self.settle()?;
         let period = l.period.as_ref().map(|period| (period, period.rounds * PERIODS_AT_A_TIME));
         let mut periods = None;
         let mut chunk = rounds;
@@ -148,6 +167,50 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             round = to;
         }
         self.cursors = runs;
+        Ok(())
+    }
+
+    /// A loop that goes through more lines than the cache holds, each once, before it comes to one that may be there:
+    /// each line is a miss. False where it is not known to be one.
+    fn stream(&mut self, l: &'p PlanLoop<'a>, first: i64, rounds: u64) -> Result<bool, Error> {
+        let own = Stream::new(self.plan, l, &self.values, rounds).filter(|own| own.fills(self.capacity));
+        self.meter.spend(l.body.len() as u64)?;
+        let Some(stream) = own else { return Ok(false) };
+        let held = match &self.flushed {
+            Some(before) => before.stream.left(self.capacity),
+            None => {
+                self.meter.spend(self.lru.len() as u64 / 4)?;
+                held(&self.lru)
+            }
+        };
+        if !stream.misses_all(&held, self.capacity) {
+            return Ok(false);
+        }
+        self.skipped = true;
+        stream.count(&mut self.totals);
+        self.flushed = Some(Flushed { stream, l, first, values: self.values.clone() });
+        Ok(true)
+    }
+
+    /// Brings the cache to where the last loop left it.
+    fn settle(&mut self) -> Result<(), Error> {
+        let Some(Flushed { stream, l, first, values }) = self.flushed.take() else { return Ok(()) };
+        self.lru.clear();
+        self.meter.spend(self.capacity)?;
+        let totals = self.totals.clone();
+        let values = std::mem::replace(&mut self.values, values);
+        let last = stream.last(self.capacity);
+        if l.straight {
+            let mut runs = Vec::new();
+            cursors(l, &self.values, |_| true, &mut runs);
+            self.rounds(&mut runs, (last.start, last.end))?;
+        } else {
+            for round in last {
+                self.set(l, first, round);
+                self.steps(&l.body)?;
+            }
+        }
+        (self.values, self.totals) = (values, totals);
         Ok(())
     }
 
@@ -170,6 +233,10 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
     /// How many rounds to skip before `round`: they repeat what was counted already.
     fn skip(&mut self, periods: Option<&mut Periods<'_>>, round: u64, rounds: u64) -> Result<u64, Error> {
         let Some(periods) = periods else { return Ok(0) };
+        if !periods.is_due(round, &self.lru, &self.totals, self.meter) {
+            return Ok(0);
+        }
+        self.settle()?;
         // One iteration stays to be run, so that the loop leaves its variables and lines as it would have.
         let skipped = periods.skip(round, rounds - 1 - round, &mut self.lru, &mut self.totals, self.meter)?;
         self.skipped |= skipped > 0;
@@ -179,11 +246,11 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
 
 impl Visitor for Replay<'_, '_, '_> {
     fn step(&mut self) -> Result<(), Error> {
-        self.meter.spend(1)
+        self.meter.spend(EVALUATION)
     }
 
     fn touch(&mut self, touch: &Touch<'_>, line: u64) -> Result<(), Error> {
-        self.meter.spend(self.touch)?;
+        self.meter.spend(self.touch + touch.evaluation())?;
         touch_line(&mut self.lru, &mut self.totals, line, touch.array, touch.write, touch.source);
         Ok(())
     }
@@ -196,10 +263,10 @@ impl Visitor for Replay<'_, '_, '_> {
 #[inline]
 fn touch_line(lru: &mut Lru, totals: &mut Totals, line: u64, array: u32, write: bool, source: u32) {
     let touched = lru.touch(line, array, write);
-    if touched.missed {
-        if let Some(misses) = totals.misses.get_mut(source as usize) {
-            *misses += 1;
-        }
-        totals.write_backs += u128::from(touched.wrote_back);
+    if touched.missed
+        && let Some(misses) = totals.misses.get_mut(source as usize)
+    {
+        *misses += 1;
     }
+    totals.write_backs += u128::from(touched.changed);
 }

@@ -133,3 +133,17 @@ impl Cursor {
         })
     }
 }
+
+impl Cursor {
+    /// Whether it moves, and never past a line.
+    pub(super) fn moves_within(&self, line_bytes: u64) -> bool {
+        (1..=line_bytes).contains(&self.stride.unsigned_abs())
+    }
+
+    /// The lowest and the highest line of the iterations `from..to`, where it leaves no line out.
+    pub(super) fn lines(&self, (from, to): (u64, u64), line_bytes: u64) -> (u64, u64) {
+        let byte = |round: u64| self.start.wrapping_add(self.stride.wrapping_mul(round as i64)) as u64;
+        let [a, b] = [byte(from), byte(to.saturating_sub(1))].map(|byte| byte / line_bytes);
+        (a.min(b), a.max(b))
+    }
+}

@@ -16,8 +16,6 @@ use super::run::{Cursor, cursors, each_round, reverse};
 use accel_ground::error::Error;
 use accel_ground::rng::Rng;
 
-/// Lines that sampling may touch, in all levels together.
-pub(super) const WORK: u64 = 200_000_000;
 /// Draws that show how much of the box the loops reach.
 const POSITION_DRAWS: u32 = 2000;
 /// With fewer of them in the loops, the box says too little.
@@ -406,6 +404,7 @@ impl<'p, 'a, 'm> BackwardWalk<'p, 'a, 'm> {
                     self.all(arm(branch, holds))?;
                 }
                 Step::Touch(touch) => {
+                    self.meter.spend(touch.evaluation())?;
                     let line = self.plan.line(touch, &self.values)?;
                     self.see(line, touch.write)?;
                 }

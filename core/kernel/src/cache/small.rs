@@ -8,7 +8,7 @@ use super::totals::Totals;
 use accel_ground::error::Error;
 
 /// Longer streams are replayed without being kept.
-pub(super) const MAX_ACCESSES: usize = 1_000_000;
+pub(super) const MAX_ACCESSES: usize = 200_000;
 
 /// All accesses, in order.
 #[derive(Debug, Default)]
@@ -28,6 +28,10 @@ struct Site {
 impl Stream {
     /// The accesses of `plan`; none if there are too many.
     pub(super) fn of(plan: &CachePlan<'_>) -> Result<Option<Self>, Error> {
+        // Far more than there can be, if no condition leaves most of them out.
+        if most_accesses(&plan.steps) > 16 * MAX_ACCESSES as u64 {
+            return Ok(None);
+        }
         let mut stream = Self::default();
         // Loops around conditions that never hold end too.
         let mut steps = 4 * MAX_ACCESSES;
@@ -96,14 +100,23 @@ impl Stream {
         for (line, site) in self.lines.iter().zip(&self.sites) {
             // The array of a line matters to those who shift lines.
             let touched = cache.touch(u64::from(*line), 0, site.write);
-            totals.write_backs += u128::from(touched.wrote_back);
+            totals.write_backs += u128::from(touched.changed);
             if touched.missed
                 && let Some(misses) = totals.misses.get_mut(site.source as usize)
             {
                 *misses += 1;
             }
         }
-        totals.write_backs += u128::from(cache.dirty());
         totals
     }
+}
+
+/// How many accesses there are at most.
+fn most_accesses(steps: &[Step<'_>]) -> u64 {
+    let of = |step: &Step<'_>| match step {
+        Step::Loop(l) => l.most.saturating_mul(most_accesses(&l.body)),
+        Step::Branch(branch) => most_accesses(&branch.then).max(most_accesses(&branch.otherwise)),
+        Step::Touch(_) => 1,
+    };
+    steps.iter().map(of).fold(0, u64::saturating_add)
 }

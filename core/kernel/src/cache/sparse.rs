@@ -57,6 +57,11 @@ impl<'p, 'a, 'v, V: Visitor> Sparse<'p, 'a, 'v, V> {
         Self { plan, values, turn, visitor, cursors: Vec::new() }
     }
 
+    /// The values where it ended.
+    pub(super) fn into_values(self) -> Vec<i64> {
+        self.values
+    }
+
     /// Walks `steps` while the loops `past` are in other iterations than those that are looked at.
     pub(super) fn steps(&mut self, steps: &'p [Step<'a>], past: Depths) -> Result<(), Error> {
         for step in steps {

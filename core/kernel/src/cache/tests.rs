@@ -383,6 +383,77 @@ proptest! {
     }
 }
 
+/// A pass over arrays: which, with what it writes, how it goes, and where it starts and ends.
+type Pass = (Vec<(usize, bool)>, u8, bool, i64, i64);
+
+/// Passes over arrays of 24 rows of 16 elements, one after another.
+fn passes(passes: &[Pass], times: i64) -> Program {
+    let mut w = Writer::default();
+    let arrays = [Element::F32, Element::F64, Element::F32].map(|element| w.array("A", element, &[24, 16]));
+    let mut nests = Vec::new();
+    for (line, (accesses, way, down, from, to)) in (1..).zip(passes) {
+        let (i, j) = (w.variable("i"), w.variable("j"));
+        let at = |index: [Expr; 2]| {
+            let accesses: Vec<_> = accesses.iter().map(|(own, write)| (arrays[*own], &index[..], *write)).collect();
+            work(line, &accesses)
+        };
+        let over = |var: &Expr, from: i64, to: i64, body: Vec<Node>| {
+            if *down { stepped(var, (to - 1, from - 1, -1), body) } else { repeat(var, from, to, body) }
+        };
+        let digits = |shift: i64, by: i64| {
+            let sum = i.clone().times(by).plus(shift);
+            [sum.clone().over(16, Rounding::Zero), sum.modulo(16, Rounding::Floor)]
+        };
+        nests.push(match way {
+            // By rows, by columns, and by the number of the element, which is divided into row and column.
+            0 => over(&i, *from, *to, vec![over(&j, 0, 16, vec![at([i.clone(), j.clone()])])]),
+            1 => over(&j, 0, 16, vec![over(&i, *from, *to, vec![at([i.clone(), j.clone()])])]),
+            2 => over(&i, from * 16, to * 16, vec![at(digits(0, 1))]),
+            3 => over(&i, from * 16, to * 16 - 5, vec![at(digits(5, 1))]),
+            _ => over(&i, from * 4, to * 4, vec![at(digits(3, 4))]),
+        });
+    }
+    let t = w.variable("t");
+    w.does(vec![repeat(&t, 0, times, nests)])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The closed forms of long passes, with caches around what they touch.
+    #[test]
+    fn passes_over_arrays_equal_a_plain_cache(
+        all in prop::collection::vec(
+            (prop::collection::vec((0usize..3, any::<bool>()), 1..4), 0u8..5, any::<bool>(), 0i64..12, 12i64..24),
+            1..6,
+        ),
+        times in 1i64..3,
+        capacity in 1usize..110,
+        line in prop_oneof![Just(16u64), Just(24), Just(64)],
+    ) {
+        check(&passes(&all, times), line, capacity, REPLAY);
+    }
+}
+
+#[test]
+fn long_passes_take_no_time() {
+    let mut w = Writer::default();
+    let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
+    let n = 1 << 20;
+    let [x, y] = ["x", "y"].map(|name| w.array(name, Element::F32, &[n, 1024]));
+    let copy = work(1, &[(x, &[i.clone(), j.clone()], false), (y, &[i.clone(), j.clone()], true)]);
+    let flat = [k.clone().over(1024, Rounding::Floor), k.clone().modulo(1024, Rounding::Floor)];
+    let read = work(2, &[(y, &flat, false)]);
+    let program =
+        w.does(vec![repeat(&i, 0, n, vec![repeat(&j, 0, 1024, vec![copy])]), repeat(&k, 0, n * 1024, vec![read])]);
+    let ways = Ways { footprint_work: 1000, replay_work: 1000, ..REPLAY };
+    let found = find(&program, 64, &[32 << 20], ways, &mut Unattended).unwrap().remove(0);
+    let lines = 1u64 << 26;
+    assert_eq!((found.compulsory, found.capacity), (Count::Whole(2 * lines), Count::Whole(lines)));
+    assert_eq!(found.write_backs, Count::Whole(lines));
+    assert_eq!(found.by_line, [(1, Count::Whole(2 * lines)), (2, Count::Whole(lines))]);
+}
+
 #[test]
 fn a_sample_covers_the_truth() {
     let (mut covered, mut all) = (0, 0);

@@ -5,7 +5,7 @@
 pub(super) struct Totals {
     /// Misses, by index into [`super::plan::CachePlan::sources`].
     pub(super) misses: Vec<u128>,
-    /// Changed lines that went back.
+    /// Lines that were changed and go back, each when it is first written to since it came.
     pub(super) write_backs: u128,
 }
 

@@ -29,6 +29,16 @@ struct Around {
     domain: Depths,
 }
 
+/// The iterations of a loop whose bounds are numbers.
+#[derive(Debug, Clone, Copy)]
+struct Rounds {
+    var: usize,
+    step: i64,
+    first: i64,
+    most: u64,
+    depth: Depths,
+}
+
 struct Compiler<'a> {
     program: &'a Program,
     values: Vec<i64>,
@@ -106,13 +116,23 @@ impl<'a> Compiler<'a> {
             *range = (low, high);
         }
         within.most.push(most);
-        let body = self.steps(&source.body, &within)?;
+        let mut body = self.steps(&source.body, &within)?;
+        let depth = 1 << around.loops.len();
+        let (mut var, mut step, mut most, mut fixed) = (var, step, most, None);
+        let number = |expr: &Expr| self.even(expr).and_then(|even| even.constant());
+        let own = number(&source.lower).zip(number(&source.upper)).map(|(first, end)| {
+            let most = rounds(first.into(), end.into(), step);
+            Rounds { var, step, first, most, depth }
+        });
+        if let Some((rounds, inner)) = own.and_then(|own| merged(own, &mut body)) {
+            (var, step, most) = (rounds.var, rounds.step, rounds.most);
+            (fixed, body) = (Some((rounds.first, most)), inner);
+        }
         let mut touches = Vec::new();
         all_touches(&body, &mut touches);
         if touches.is_empty() {
             return Ok(None);
         }
-        let depth = 1 << around.loops.len();
         let mut kinds: Vec<Kind> = touches.iter().map(|touch| touch.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -120,7 +140,22 @@ impl<'a> Compiler<'a> {
         let doubtful = touches.iter().any(|touch| touch.doubtful);
         let (lines, sparse) = (self.lines_of(&touches, depth), is_sparse(&touches, depth));
         let period = self.period(&touches, var, step, depth);
-        Ok(Some(PlanLoop { source, var, step, depth, body, straight, doubtful, kinds, period, most, lines, sparse }))
+        let fixed = fixed.or(own.map(|own| (own.first, own.most)));
+        Ok(Some(PlanLoop {
+            source,
+            var,
+            step,
+            depth,
+            body,
+            fixed,
+            straight,
+            doubtful,
+            kinds,
+            period,
+            most,
+            lines,
+            sparse,
+        }))
     }
 
     /// After how many iterations all of `touches` have moved by whole lines, those of each array together.
@@ -374,6 +409,62 @@ impl<'a> Compiler<'a> {
     fn place(&mut self, around: &Around) -> Draw {
         self.sites += 1;
         Draw { site: self.sites, around: around.loops.clone() }
+    }
+}
+
+/// One loop in place of `outer` around another, where each access moves on from the last iteration of the inner loop to
+/// the first of the next as it does within the loop: rows of a matrix that are gone through from end to end.
+fn merged<'a>(outer: Rounds, body: &mut [Step<'a>]) -> Option<(Rounds, Vec<Step<'a>>)> {
+    let [Step::Loop(inner)] = body else { return None };
+    let (first, rounds) = inner.fixed?;
+    let own = Rounds { var: inner.var, step: inner.step, first, most: rounds, depth: inner.depth };
+    // Of two loops, that of a single iteration says nothing about how accesses move.
+    let (kept, gone) = if rounds == 1 { (outer, own) } else { (own, outer) };
+    let most = outer.most.checked_mul(rounds)?;
+    let both = outer.depth | own.depth;
+    let goes_on = |touch: &Touch<'_>| {
+        let Address::Even(even) = &touch.address else { return false };
+        let by = |rounds: Rounds| even.by(rounds.var).checked_mul(rounds.step);
+        let row = by(kept).zip(i64::try_from(kept.most).ok()).and_then(|(by, most)| by.checked_mul(most));
+        touch.kind.domain & both == 0 && (gone.most == 1 || (row.is_some() && by(gone) == row))
+    };
+    let mut touches = Vec::new();
+    all_touches(&inner.body, &mut touches);
+    if inner.doubtful || !touches.into_iter().all(goes_on) {
+        return None;
+    }
+    let depths = |depths: Depths| if depths & both == 0 { depths } else { depths & !both | outer.depth };
+    each(
+        &mut inner.body,
+        &|kind| *kind = Kind { domain: depths(kind.domain), mentions: depths(kind.mentions) },
+        &|touch| {
+            if let Address::Even(even) = &mut touch.address {
+                even.fix(gone.var, gone.first);
+            }
+            touch.loops.retain(|(depth, _)| *depth & both == 0);
+            touch.loops.push((outer.depth, most));
+        },
+    );
+    Some((Rounds { most, ..kept }, std::mem::take(&mut inner.body)))
+}
+
+/// Changes what the accesses of `steps` depend on, and the accesses.
+fn each(steps: &mut [Step<'_>], kind: &dyn Fn(&mut Kind), touch: &dyn Fn(&mut Touch<'_>)) {
+    for step in steps {
+        match step {
+            Step::Loop(l) => {
+                l.kinds.iter_mut().for_each(kind);
+                each(&mut l.body, kind, touch);
+            }
+            Step::Branch(branch) => {
+                each(&mut branch.then, kind, touch);
+                each(&mut branch.otherwise, kind, touch);
+            }
+            Step::Touch(own) => {
+                kind(&mut own.kind);
+                touch(own);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod compile;
 
+use super::meter::EVALUATION;
 use crate::expr::{Expr, NoValue, Symbol};
 use crate::nest::{self, Access, At, Comparison, Condition, Program};
 use crate::source::refuse;
@@ -55,6 +56,8 @@ pub(super) struct PlanLoop<'a> {
     /// Its own bit.
     pub(super) depth: Depths,
     pub(super) body: Vec<Step<'a>>,
+    /// Its first value and its iterations, where other loops do not decide them.
+    pub(super) fixed: Option<(i64, u64)>,
     /// Whether the body is nothing but accesses whose addresses move evenly.
     pub(super) straight: bool,
     /// Whether subscripts within are not proven.
@@ -176,6 +179,13 @@ impl Even {
         self.terms.iter().find(|(own, _)| *own == symbol).map_or(0, |(_, term)| *term)
     }
 
+    /// Takes `symbol` for a number.
+    fn fix(&mut self, symbol: usize, value: i64) {
+        let added = self.by(symbol).wrapping_mul(value);
+        self.terms.retain(|(own, _)| *own != symbol);
+        self.constant = self.constant.wrapping_add(added);
+    }
+
     /// Its value; sums that pass 64 bits on the way come back, because addresses lie within the arrays.
     pub(super) fn value(&self, values: &[i64]) -> i64 {
         let term = |(symbol, term): &(usize, i64)| term.wrapping_mul(values.get(*symbol).copied().unwrap_or_default());
@@ -186,6 +196,9 @@ impl Even {
 impl<'a> CachePlan<'a> {
     /// The first value of `l`'s variable, and how many iterations there are.
     pub(super) fn rounds(&self, l: &PlanLoop<'_>, values: &[i64]) -> Result<(i64, u64), Error> {
+        if let Some(fixed) = l.fixed {
+            return Ok(fixed);
+        }
         let lower = value(&l.source.lower, values, l.source.at)?;
         let upper = value(&l.source.upper, values, l.source.at)?;
         Ok((lower, rounds(i128::from(lower), i128::from(upper), l.step)))
@@ -362,6 +375,11 @@ fn mix(state: u64) -> u64 {
 }
 
 impl Touch<'_> {
+    /// Work to find out which line it touches, beside touching it.
+    pub(super) fn evaluation(&self) -> u64 {
+        if matches!(self.address, Address::Even(_)) { 0 } else { EVALUATION }
+    }
+
     /// The iterations of the loops at `depth` and further in, of those in `of`.
     fn rounds(&self, depth: Depths, of: Depths) -> u64 {
         let loops = self.loops.iter().filter(|(own, _)| *own >= depth && own & of != 0);
