@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thirtyfour::LoggingPrefsLogLevel;
+use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::prelude::*;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -187,6 +188,13 @@ impl Browser {
             std::env::var_os("ACCEL_SCREENSHOTS").map_or_else(|| root().join("target/screenshots"), PathBuf::from);
         std::fs::create_dir_all(&folder).unwrap();
         self.driver.screenshot(&folder.join(name)).await.unwrap();
+    }
+
+    /// From now on the page looks as it does on paper.
+    pub async fn as_printed(&self) {
+        let tools = ChromeDevTools::new(self.driver.handle().clone());
+        let media = serde_json::json!({"media": "print"});
+        tools.execute_cdp_with_params("Emulation.setEmulatedMedia", media).await.unwrap();
     }
 
     /// The errors that the browser's console shows since they were last asked for: what a test brings about on purpose.

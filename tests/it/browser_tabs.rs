@@ -251,3 +251,22 @@ async fn of_long_files_the_beginning_is_read() {
     browser.wait_for("what it takes", told).await;
     browser.end().await;
 }
+
+/// On paper stands what came out: nothing that acts, and nothing wider than the sheet (A4 at 96 dots per inch).
+#[tokio::test]
+async fn results_are_printed() {
+    let browser = Browser::start(794, 1100).await;
+    browser.open("").await;
+    browser.wait_for_results().await;
+    browser.as_printed().await;
+    let acts = "return [...document.querySelectorAll('.runbar, nav, form, .actions, #questions, .menu, .handle')]
+        .filter((element) => element.getClientRects().length > 0).map((element) => element.className || element.id)";
+    assert_eq!(browser.script(acts).await, json!([]));
+    let wide = "return [...document.querySelectorAll('#results svg, #results .card, #results h2')]
+        .map((element) => element.getBoundingClientRect()).filter((box) => box.width > 0 && box.right > innerWidth).length";
+    assert_eq!(browser.script(wide).await, json!(0));
+    let stands = "return ['#verdict', '#cards', '#curve-chart svg', '#policies', '#hit-rates svg']
+        .filter((css) => !(document.querySelector(css)?.getBoundingClientRect().width > 0))";
+    assert_eq!(browser.script(stands).await, json!([]));
+    browser.end().await;
+}
