@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thirtyfour::LoggingPrefsLogLevel;
-use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::prelude::*;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -190,11 +189,12 @@ impl Browser {
         self.driver.screenshot(&folder.join(name)).await.unwrap();
     }
 
-    /// From now on the page looks as it does on paper.
+    /// From now on the page looks as it does on paper: what holds for paper holds for the screen.
     pub async fn as_printed(&self) {
-        let tools = ChromeDevTools::new(self.driver.handle().clone());
-        let media = serde_json::json!({"media": "print"});
-        tools.execute_cdp_with_params("Emulation.setEmulatedMedia", media).await.unwrap();
+        let rules = "for (const sheet of document.styleSheets) for (const rule of sheet.cssRules)
+            if (rule.media?.mediaText === 'print') rule.media.mediaText = 'all';
+            return true";
+        self.script(rules).await;
     }
 
     /// The errors that the browser's console shows since they were last asked for: what a test brings about on purpose.
