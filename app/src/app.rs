@@ -146,7 +146,10 @@ impl App {
                     self.run_recipe(&recipe);
                 }
             }
-            Err(error) => self.notice.set(Some(format!("The link cannot be opened: {error}"))),
+            Err(error) => {
+                self.notice.set(Some(format!("The link cannot be opened: {error}")));
+                self.answer(Ask::First);
+            }
         }
     }
 

@@ -270,3 +270,15 @@ async fn results_are_printed() {
     assert_eq!(browser.script(stands).await, json!([]));
     browser.end().await;
 }
+
+/// Who follows a broken link reads why it cannot be opened, and sees the first experiment.
+#[tokio::test]
+async fn a_broken_link_shows_the_first_answer() {
+    let browser = Browser::start(1280, 900).await;
+    browser.open("#r=broken").await;
+    browser.wait_for_results().await;
+    let told = "return document.querySelector('#error')?.innerText.includes('The link cannot be opened')";
+    browser.wait_for("what is wrong with the link", told).await;
+    assert_eq!(browser.script("return !!document.querySelector('#verdict')").await, json!(true));
+    browser.end().await;
+}

@@ -36,7 +36,7 @@ pub(crate) fn page() -> impl IntoView {
     let meaning = RwSignal::new(None);
     let app = App::new(Tab::of(&fragment), meaning);
     // The first visit opens on an experiment; the address stays clean until something is chosen.
-    first::load(app, ["url=", FRAGMENT].iter().any(|asks| fragment.split('&').any(|part| part.starts_with(asks))));
+    first::load(app, fragment.split('&').any(|part| part.starts_with(FRAGMENT)));
     let part = Part::new("The rest of the page", load_rest);
     let places @ [head, bar, fields, comparison, tabs, foot] =
         std::array::from_fn::<_, 6, _>(|_| NodeRef::<Div>::new());

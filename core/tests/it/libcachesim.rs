@@ -31,11 +31,11 @@ const FREEDOM: [(&str, f64); 11] = [
 const CHANCE: [&str; 4] = ["random", "hyperbolic", "lecar", "lhd"];
 const SEEDS: u64 = 3;
 
-/// The generator of the script.
-struct SplitMix64(u64);
+/// The generator of the script: SplitMix64, as its authors print it.
+pub(crate) struct SplitMix64(pub(crate) u64);
 
 impl SplitMix64 {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,7 +43,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

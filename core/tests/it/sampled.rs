@@ -14,22 +14,7 @@ use accel_core::run::{Outcome, run_with};
 use accel_core::sim::simulate;
 use accel_core::trace::Trace;
 
-/// The generator of SplitMix64, as its authors print it.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
+use crate::libcachesim::SplitMix64;
 
 /// Draws ranks from 0 on by Zipf's law with an exponent, from its sums.
 struct Zipf(Vec<f64>);
@@ -44,7 +29,7 @@ impl Zipf {
         Self(sums.collect())
     }
 
-    fn draw(&self, random: &mut Random) -> u64 {
+    fn draw(&self, random: &mut SplitMix64) -> u64 {
         let at = random.unit() * self.0[self.0.len() - 1];
         self.0.partition_point(|sum| *sum <= at) as u64
     }
@@ -62,17 +47,17 @@ fn trace(ids: &[u64], bytes: impl Fn(u64) -> u64) -> Trace {
 
 /// Sizes from 512 bytes to 64 KiB, as blocks have them; what an object is says which.
 fn blocks(id: u64) -> u64 {
-    512 << (Random(id).next() % 8)
+    512 << (SplitMix64(id).next() % 8)
 }
 
 /// Traces of so many requests to so many objects, by name.
 fn traces(objects: usize, requests: u64) -> Vec<(&'static str, Trace)> {
     let zipf = |exponent: f64, seed: u64| -> Vec<u64> {
-        let (zipf, mut random) = (Zipf::new(objects, exponent), Random(seed));
+        let (zipf, mut random) = (Zipf::new(objects, exponent), SplitMix64(seed));
         (0..requests).map(|_| zipf.draw(&mut random)).collect()
     };
     let scans = || {
-        let (zipf, mut random, mut scan) = (Zipf::new(objects, 0.8), Random(3), 1 << 40);
+        let (zipf, mut random, mut scan) = (Zipf::new(objects, 0.8), SplitMix64(3), 1 << 40);
         let mut one = |_| match random.unit() {
             kind if kind < 0.15 => {
                 scan += 1;
@@ -194,7 +179,8 @@ fn samples_are_near_and_say_how_near() {
 /// the pieces are cut and the runs are split.
 #[test]
 fn a_stream_is_the_held_trace() {
-    let ids: Vec<u64> = (0..60_000u64).map(|i| Random(i).next() % (1 + Random(i / 7).next() % 20_000)).collect();
+    let ids: Vec<u64> =
+        (0..60_000u64).map(|i| SplitMix64(i).next() % (1 + SplitMix64(i / 7).next() % 20_000)).collect();
     // Sizes change now and then.
     let sized: Vec<u64> = ids.iter().zip(0u64..).map(|(id, at)| 100 + id % 900 + at / 30_000).collect();
     let batch = Batch { ids: Ids::Unsigned(&ids), sizes: Some(&sized), times: None, ttls: None, parents: None };
