@@ -172,8 +172,24 @@ impl Browser {
         (text.as_str().unwrap().to_owned(), value)
     }
 
-    /// Types into a field, or chooses in a list.
+    /// Opens a part of the page by a click on its heading. What grows above may carry the heading away from under the
+    /// pointer, as from under a reader's: then it is clicked again.
+    pub async fn unfold(&self, id: &str) {
+        let opened = format!("return document.querySelector('#{id}').open");
+        let started = Instant::now();
+        loop {
+            let clicked = self.find(&format!("#{id} > summary")).await.click().await;
+            if self.script(&opened).await == Value::Bool(true) {
+                break;
+            }
+            assert!(started.elapsed() < HANGS_AFTER, "#{id} stays shut: {clicked:?}");
+        }
+    }
+
+    /// Types into a field, or chooses in a list, once it is there: what is opened is built a turn later.
     pub async fn type_into(&self, id: &str, text: &str) {
+        let there = format!("return !!document.getElementById('{id}')");
+        self.wait_for(&format!("the field {id}"), &there).await;
         let script = format!(
             "const e = document.getElementById('{id}'); e.value = {text:?};
              e.dispatchEvent(new Event('input', {{bubbles: true}})); e.dispatchEvent(new Event('change', {{bubbles: true}})); return true"

@@ -429,11 +429,11 @@ async fn views_and_realism() {
             )
             .await;
         show_tab(&browser, "Trace").await;
-        browser.find("#trace-views > summary").await.click().await.unwrap();
+        browser.unfold("trace-views").await;
         browser.wait_for("the views", "return document.querySelectorAll('#trace-views .chart svg').length === 5").await;
         let rows = browser.script("return document.querySelectorAll('#trace-kinds tbody tr').length").await;
         assert_eq!(rows, views.kinds.len());
-        browser.find("#realism > summary").await.click().await.unwrap();
+        browser.unfold("realism").await;
         browser.type_into("reference", "gpt2-large").await;
         browser
             .wait_for("the comparison", "return document.querySelectorAll('#realism .chart svg').length === 2")
@@ -595,7 +595,7 @@ async fn bounds_curves_devices_and_reasons() {
         }
         browser.wait_for("the curve", "return !!document.querySelector('#curve-chart svg polyline')").await;
         for panel in ["why", "bounds-panel", "on-device"] {
-            browser.find(&format!("#{panel} > summary")).await.click().await.unwrap();
+            browser.unfold(panel).await;
         }
         let rows = |table: &str| format!("return document.querySelectorAll('#{table} tbody tr').length");
         let policies = recipe.policies.len();

@@ -124,7 +124,7 @@ async fn views_are_kept_and_figures_are_saved() {
     runs.sort_by_key(|run| run.miss_bytes);
     let titles: Vec<String> = runs.iter().map(|run| run.policy.title()).collect();
     assert_eq!(browser.script(order).await, serde_json::json!(titles));
-    browser.find("#why > summary").await.click().await.unwrap();
+    browser.unfold("why").await;
 
     recipe.memory.capacity_bytes = 96_000_000;
     browser.type_into("capacity_bytes", "96MB").await;
@@ -260,7 +260,7 @@ async fn a_model_is_asked_whether_it_fits() {
     let browser = Browser::start(1280, 1400).await;
     browser.open("").await;
     browser.wait_for_results().await;
-    browser.find("#fit > summary").await.click().await.unwrap();
+    browser.unfold("fit").await;
     browser.type_into("fit-budget", "16GB").await;
     let Workload::Model(run) = Recipe::default().workload else { panic!("the default recipe is of a model") };
     let fit = accel_core::fit::fit(&run, 16_000_000_000).unwrap();

@@ -178,7 +178,7 @@ async fn designs_are_recommended() {
     browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
     browser.wait_for_results().await;
     browser.wait_for("the panel", "return !!document.querySelector('#advice-panel > summary')").await;
-    browser.find("#advice-panel > summary").await.click().await.unwrap();
+    browser.unfold("advice-panel").await;
     browser.find("#recommend").await.click().await.unwrap();
     browser.wait_for("the designs", "return !!document.querySelector('#designs')").await;
     let native = recommend(&recipe, None, Wanted::default(), &[], &mut Unattended).unwrap();
