@@ -40,9 +40,9 @@ pub(crate) struct Curve {
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
     no_bounds: bool,
-    /// Read the trace file in two passes without holding it, whatever its length, and run all policies at all capacities in
-    /// one of them; for policies that decide by the past, without bounds.
-    #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "scorer"])]
+    /// Go twice through the trace of a file or a model without holding it, whatever its length, and run all policies at all
+    /// capacities in one of them; for policies that decide by the past, without bounds.
+    #[arg(long, conflicts_with_all = ["recipe", "scorer"])]
     stream: bool,
     /// Print JSON.
     #[arg(long)]

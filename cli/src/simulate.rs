@@ -46,9 +46,10 @@ pub(crate) struct Simulate {
     /// Leave out the bounds on what any policy could do.
     #[arg(long)]
     no_bounds: bool,
-    /// Read the trace file in two passes without holding it, whatever its length; for policies that decide by the past,
-    /// without bounds, device and explanation (oracleGeneral, CSV and Parquet, packed or not; - for standard input).
-    #[arg(long, requires = "trace", conflicts_with_all = ["recipe", "device", "scorer"])]
+    /// Go twice through the trace without holding it, whatever its length; for policies that decide by the past, without
+    /// bounds, device and explanation (a model, whose accesses are made as they are run, or a file: oracleGeneral, CSV and
+    /// Parquet, packed or not; - for standard input).
+    #[arg(long, conflicts_with_all = ["recipe", "device", "scorer"])]
     stream: bool,
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]

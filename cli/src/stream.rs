@@ -1,4 +1,4 @@
-//! `--stream`: a trace file is not held, and what its policies hold must fit.
+//! `--stream`: a trace is not held, and what its policies hold must fit.
 
 use accel_core::recipe::{Recipe, Workload};
 use accel_core::units::{format_bytes, format_count};
@@ -9,16 +9,22 @@ use sysinfo::System;
 use crate::progress::Bar;
 use crate::source::Source;
 
-/// Runs the policies of `recipe` over its trace file, and tells what one should know of it.
+/// Runs the policies of `recipe` over its trace file or its model's run, and tells what one should know of it.
 pub(crate) fn run(recipe: &Recipe, source: &Source, memories: Memories<'_>) -> anyhow::Result<Streamed> {
-    let (Workload::File(file), Some(path)) = (&recipe.workload, &source.trace) else {
-        bail!("only a trace file can be streamed: give --trace FILE")
+    let bar = &mut Bar::new();
+    let (name, streamed) = match (&recipe.workload, &source.trace) {
+        (Workload::File(file), Some(path)) => {
+            (accel_files::pieces::name(path), stream::run(recipe, file, path, memories, &mut allow, bar)?)
+        }
+        (Workload::Model(run), None) => {
+            (run.name().to_owned(), stream::run_model(recipe, run, memories, &mut allow, bar)?)
+        }
+        _ => bail!("only a trace file or a model can be streamed: give --trace FILE or --model NAME"),
     };
-    let streamed = stream::run(recipe, file, path, memories, &mut allow, &mut Bar::new())?;
     let about = streamed.outcome.sampled.as_ref().map_or(0, |sampled| sampled.about().len());
     // What samples are like is part of the answer.
     for warning in &streamed.warnings[..streamed.warnings.len() - about] {
-        eprintln!("warning: {}: {warning}", accel_files::pieces::name(path));
+        eprintln!("warning: {name}: {warning}");
     }
     Ok(streamed)
 }

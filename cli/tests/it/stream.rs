@@ -104,6 +104,43 @@ fn every_format_streams_as_it_is_held() {
     assert_eq!(held["curves"][1], streamed["curves"][1]);
 }
 
+/// A run of a model gives the same counts whether its accesses are held or handed on; and what it cannot is refused.
+#[test]
+fn models_stream_as_they_are_held() {
+    let tiles = ["--tile-bytes", "4MiB"];
+    let model = |name: &'static str, more: &[&str]| {
+        let of = ["simulate", "--model", name, "--policy", "lru,sieve,s3-fifo,gdsf", "--no-bounds", "--json"];
+        [&of[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let answer = |arguments: &[String]| json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for (name, more) in [
+        ("gpt2-large", &["--capacity", "64MiB", "--decode-tokens", "8"][..]),
+        ("resnet-18", &["--capacity", "8MiB"]),
+        // Experts are drawn again in the second pass, and are the same.
+        ("mixtral-8x7b", &["--capacity", "0.1,0.4,8GiB", "--decode-tokens", "4", tiles[0], tiles[1], "--seed", "5"]),
+    ] {
+        let held = answer(&model(name, more));
+        let streamed = answer(&model(name, &[more, &["--stream"]].concat()));
+        assert_eq!(held["trace"], streamed["trace"], "{name}");
+        let runs = |answer: &Value| answer["runs"].as_array().unwrap().clone();
+        assert_eq!(runs(&held).len(), runs(&streamed).len());
+        for (held, streamed) in runs(&held).iter().zip(runs(&streamed)) {
+            for count in ["policy", "capacity_bytes", "hits", "misses", "hit_bytes", "miss_bytes", "evictions"] {
+                assert_eq!(held[count], streamed[count], "{name}, {count}");
+            }
+        }
+    }
+    let curve = ["curve", "--model", "gpt2-large", "--policy", "lru,fifo", "--points", "5", "--no-bounds", "--json"];
+    assert_eq!(json(&curve)["curves"], json(&[&curve[..], &["--stream"]].concat())["curves"]);
+    for (arguments, wanted) in [
+        (&["--model", "gpt2-large", "--capacity", "0.1,0.2"][..], "each capacity has tiles of its own"),
+        (&["--synthetic", "Transformer"], "only a trace file or a model can be streamed"),
+    ] {
+        let text = refusal(&[&["simulate", "--stream", "--policy", "lru"], arguments].concat());
+        assert!(text.contains(wanted), "{arguments:?} gave {text}");
+    }
+}
+
 #[test]
 fn what_a_stream_cannot_keep_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -388,11 +388,35 @@ fn too_many_accesses() -> Error {
     }
 }
 
+/// Takes accesses as they are made, in order and in pieces, in the place of a trace that holds them. An error ends the
+/// making.
+pub struct Sink(Box<dyn FnMut(Vec<u32>) -> Result<(), Error> + Send>);
+
+impl Sink {
+    /// Hands each piece to `take`.
+    pub fn new(take: impl FnMut(Vec<u32>) -> Result<(), Error> + Send + 'static) -> Self {
+        Self(Box::new(take))
+    }
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// Accesses of a piece: enough that handing it over costs nothing beside making it.
+const PIECE: usize = 1 << 16;
+
 /// Collects a trace and checks it.
 #[derive(Debug, Default)]
 pub struct TraceBuilder {
     trace: Trace,
+    /// Those that were not handed to a sink.
     accesses: Vec<u32>,
+    sink: Option<Sink>,
+    /// Accesses that the sink has.
+    handed: usize,
     used: Vec<bool>,
     /// The size of each tensor at its last use, once any has changed.
     sizes: Vec<u64>,
@@ -402,6 +426,22 @@ impl TraceBuilder {
     /// An empty trace of a model of family `model_type` (may be empty).
     pub fn new(model_type: impl Into<String>) -> Self {
         Self { trace: Trace { model_type: model_type.into(), ..Trace::default() }, ..Self::default() }
+    }
+
+    /// From now on accesses go to `sink`, and only the tensors are kept: there may be as many as it takes.
+    pub fn hand_to(&mut self, sink: Sink) {
+        self.sink = Some(sink);
+    }
+
+    /// Whether accesses are held.
+    pub fn holds(&self) -> bool {
+        self.sink.is_none()
+    }
+
+    fn hand_over(&mut self) -> Result<(), Error> {
+        let Some(Sink(take)) = &mut self.sink else { return Ok(()) };
+        self.handed += self.accesses.len();
+        take(std::mem::replace(&mut self.accesses, Vec::with_capacity(PIECE)))
     }
 
     /// Adds a tensor and returns its index.
@@ -476,11 +516,14 @@ impl TraceBuilder {
     /// Appends a use of `tensor` by `op`, for which `flops` floating-point operations wait.
     pub fn access_with(&mut self, tensor: u32, op: Op, mode: Mode, flops: f64) -> Result<(), Error> {
         let now = self.accesses.len();
+        self.used[tensor as usize] = true;
+        self.accesses.push(tensor);
+        if self.sink.is_some() {
+            return if self.accesses.len() < PIECE { Ok(()) } else { self.hand_over() };
+        }
         if now >= MAX_ACCESSES {
             return Err(too_many_accesses());
         }
-        self.used[tensor as usize] = true;
-        self.accesses.push(tensor);
         // Most traces only read, and many know nothing of the work: such columns are not kept.
         if op != Op::Request || !self.trace.ops.is_empty() {
             self.trace.ops.resize(now, Op::Request);
@@ -512,7 +555,7 @@ impl TraceBuilder {
             self.sizes.push(tensor.bytes);
         }
         self.sizes[index] = bytes;
-        self.trace.resizes.push(Resize { at: self.accesses.len() as u64, bytes });
+        self.trace.resizes.push(Resize { at: self.len() as u64, bytes });
         Ok(())
     }
 
@@ -533,7 +576,7 @@ impl TraceBuilder {
 
     /// Names the point before the next access.
     pub fn mark(&mut self, label: impl Into<String>) {
-        self.trace.marks.push(Mark { at: self.accesses.len() as u64, label: label.into() });
+        self.trace.marks.push(Mark { at: self.len() as u64, label: label.into() });
     }
 
     /// Says where tokens are decoded.
@@ -568,7 +611,7 @@ impl TraceBuilder {
 
     /// Number of accesses so far.
     pub fn len(&self) -> usize {
-        self.accesses.len()
+        self.handed + self.accesses.len()
     }
 
     /// Whether there is no access yet.
@@ -576,15 +619,30 @@ impl TraceBuilder {
         self.len() == 0
     }
 
-    /// Checks and returns the trace; `input` is named in the errors.
-    pub fn finish(mut self, input: &str) -> Result<Trace, Error> {
+    fn check(&self, input: &str) -> Result<(), Error> {
         if self.is_empty() {
             return Err(Error::input(input, Place::Whole, "the trace has no accesses", "Give at least one record"));
         }
-        self.accesses.shrink_to_fit();
-        if let Some(unused) = self.used.iter().position(|used| !used) {
-            return Err(Error::Internal(format!("tensor {} is never used", self.trace.tensors[unused].name)));
+        match self.used.iter().position(|used| !used) {
+            Some(unused) => Err(Error::Internal(format!("tensor {} is never used", self.trace.tensors[unused].name))),
+            None => Ok(()),
         }
+    }
+
+    /// Hands the last accesses to the sink; the tensors, and what their reader should know. `input` is named in the errors.
+    pub fn finish_handing(mut self, input: &str) -> Result<(Vec<Tensor>, Vec<String>), Error> {
+        self.check(input)?;
+        self.hand_over()?;
+        if !self.trace.resizes.is_empty() {
+            return Err(Error::Internal("sizes change in a trace that is not held".into()));
+        }
+        Ok((self.trace.tensors, self.trace.warnings))
+    }
+
+    /// Checks and returns the trace; `input` is named in the errors.
+    pub fn finish(mut self, input: &str) -> Result<Trace, Error> {
+        self.check(input)?;
+        self.accesses.shrink_to_fit();
         self.trace.accesses = Arc::new(self.accesses);
         let total = self.trace.sized().try_fold(0u64, |sum, (_, bytes)| sum.checked_add(bytes));
         self.trace.requested_bytes = total.ok_or_else(|| {

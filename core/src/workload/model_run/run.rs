@@ -10,7 +10,7 @@ use super::mlp;
 use super::transformer::{DRAFT, ExpertChoice, Passes};
 use crate::error::Error;
 use crate::tiling::Group;
-use crate::trace::Trace;
+use crate::trace::{Sink, Tensor, Trace};
 use crate::workload::config::{ModelConfig, Network, Transformer};
 use crate::workload::dtype::{Bits, Dtype};
 use crate::workload::parallel::{Parallel, Recompute};
@@ -33,9 +33,16 @@ impl ModelRun {
         self.trace_of(Source::Config(&self.check()?, None), seed, capacity_bytes)
     }
 
+    /// Hands the accesses of that trace to `sink` as they are made; the tensors, and what their reader should know.
+    pub fn stream(&self, seed: u64, capacity_bytes: u64, sink: Sink) -> Result<(Vec<Tensor>, Vec<String>), Error> {
+        let model = &self.check()?;
+        let tiles = self.tiles(capacity_bytes)?;
+        self.plan(Source::Config(model, None), seed, tiles, Some(sink))?.finish_handing(self.name())
+    }
+
     /// The trace of the run of `model`.
     pub(crate) fn trace_of(&self, model: Source<'_>, seed: u64, capacity_bytes: u64) -> Result<Trace, Error> {
-        self.plan(model, seed, self.tiles(capacity_bytes)?)?.finish(self.name())
+        self.plan(model, seed, self.tiles(capacity_bytes)?, None)?.finish(self.name())
     }
 
     /// What the operators of the run of a model that the recipe describes move, one group after the other.
@@ -46,13 +53,13 @@ impl ModelRun {
     /// The same for `model`.
     pub(crate) fn groups_of(&self, model: Source<'_>, seed: u64) -> Result<Vec<Group>, Error> {
         let tiles = Tiles { counts: true, ..self.tiles(u64::MAX)? };
-        Ok(self.plan(model, seed, tiles)?.into_census().groups())
+        Ok(self.plan(model, seed, tiles, None)?.into_census().groups())
     }
 
-    /// The operators of the run.
-    fn plan(&self, model: Source<'_>, seed: u64, tiles: Tiles) -> Result<Planner, Error> {
+    /// The operators of the run; where there is a sink, it takes their accesses.
+    fn plan(&self, model: Source<'_>, seed: u64, tiles: Tiles, sink: Option<Sink>) -> Result<Planner, Error> {
         let file = match model {
-            Source::Config(config, log) => return self.plan_by(config, seed, log, tiles),
+            Source::Config(config, log) => return self.plan_by(config, seed, log, (tiles, sink)),
             Source::File(file) => file,
         };
         self.check_fields()?;
@@ -69,11 +76,11 @@ impl ModelRun {
             ModelFile::Config(config) => {
                 let config = self.known((**config).clone())?;
                 self.check_model(&config)?;
-                self.plan_by(&config, seed, None, tiles)
+                self.plan_by(&config, seed, None, (tiles, sink))
             }
             ModelFile::Operators(model) => {
                 model.check(self)?;
-                let mut planner = Planner::new(model.family(), tiles);
+                let mut planner = Planner::handing(model.family(), tiles, sink);
                 let stored = model.store(&mut planner, self)?;
                 let mut states = BTreeMap::new();
                 for pass in 0..self.steps {
@@ -91,10 +98,10 @@ impl ModelRun {
         config: &ModelConfig,
         seed: u64,
         log: Option<&dyn ExpertLog>,
-        tiles: Tiles,
+        (tiles, sink): (Tiles, Option<Sink>),
     ) -> Result<Planner, Error> {
         let bits = self.bits(config);
-        let mut planner = Planner::new(config.family(), tiles);
+        let mut planner = Planner::handing(config.family(), tiles, sink);
         match config {
             ModelConfig::Transformer(whole) => {
                 let model = &*self.share_of(whole)?;

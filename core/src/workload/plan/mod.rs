@@ -34,7 +34,7 @@ use super::dtype::product;
 use crate::error::Error;
 pub use crate::tiling::Dataflow;
 use crate::tiling::{self, Mapping};
-use crate::trace::{Decoding, Kind, Mode, Op, Tensor, Trace, TraceBuilder};
+use crate::trace::{Decoding, Kind, Mode, Op, Sink, Tensor, Trace, TraceBuilder};
 
 /// The most accesses a workload may make.
 pub const MAX_ACCESSES: usize = 50_000_000;
@@ -94,6 +94,13 @@ impl Planner {
         }
     }
 
+    /// An empty plan whose accesses go to `sink`, where there is one.
+    pub(crate) fn handing(model_type: &str, tiles: Tiles, sink: Option<Sink>) -> Self {
+        let mut plan = Self::new(model_type, tiles);
+        sink.into_iter().for_each(|sink| plan.builder.hand_to(sink));
+        plan
+    }
+
     /// A tensor that outlives steps. One that is never used leaves no trace.
     pub(crate) fn stored(&mut self, name: String, shape: Shape, layer: Option<u32>, kind: Kind) -> Val {
         let name = if self.prefix.is_empty() { name } else { format!("{}{name}", self.prefix) };
@@ -140,12 +147,22 @@ impl Planner {
         self.builder.warn(warning);
     }
 
-    pub(crate) fn finish(mut self, input: &str) -> Result<Trace, Error> {
+    pub(crate) fn finish(self, input: &str) -> Result<Trace, Error> {
+        self.told().finish(input)
+    }
+
+    /// The tensors, and what their reader should know; the accesses were handed to a sink.
+    pub(crate) fn finish_handing(self, input: &str) -> Result<(Vec<Tensor>, Vec<String>), Error> {
+        self.told().finish_handing(input)
+    }
+
+    /// With what the operators load.
+    fn told(mut self) -> TraceBuilder {
         if let Some(warning) = self.census.untiled() {
             self.builder.warn(warning);
         }
         self.builder.moves_at_least(self.census.least_bytes());
-        self.builder.finish(input)
+        self.builder
     }
 
     /// The operators of the plan, to be asked what they move; there is no trace then.
@@ -565,10 +582,12 @@ impl Planner {
     }
 
     fn access(&mut self, tile: u32, op: Op, mode: Mode, flops: f64) -> Result<(), Error> {
-        if self.builder.len() >= MAX_ACCESSES {
+        if self.builder.holds() && self.builder.len() >= MAX_ACCESSES {
             return Err(Error::TooLarge {
                 problem: format!("the run makes more than {MAX_ACCESSES} accesses"),
-                cure: "Choose a larger capacity or tile_bytes, fewer tokens or a smaller batch".into(),
+                cure: "Choose a larger capacity or tile_bytes, fewer tokens or a smaller batch, or hold no trace \
+                       (accel simulate --stream)"
+                    .into(),
             });
         }
         self.builder.access_with(tile, op, mode, flops)
