@@ -111,6 +111,17 @@ impl Rows for OfWorkload {
     }
 }
 
+/// The fields of a model at work that say which operators it has: not how they are cut into tiles.
+#[derive(Debug, Default)]
+pub(crate) struct OfModel;
+
+impl Rows for OfModel {
+    fn has(row: &FieldInfo) -> bool {
+        let cuts = matches!(row.field, Field::Tiling | Field::Tile | Field::Dataflow | Field::RoutingLog);
+        row.part == Part::Model && !row.flag.is_empty() && !cuts
+    }
+}
+
 /// The fields of fast memory, beside its capacity.
 #[derive(Debug, Default)]
 pub(crate) struct OfMemory;

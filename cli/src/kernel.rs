@@ -7,13 +7,14 @@ use accel_core::units::{format_bytes, format_joules};
 use accel_kernel::nest::Element;
 use accel_kernel::predict;
 use accel_kernel::report::{
-    AccessReport, GridReport, Language, LineCost, OperatorCost, OptLevel, Report, Request, define, level,
+    AccessReport, Compiler, GridReport, Language, LineCost, OperatorCost, OptLevel, Report, Request, define, level,
 };
 use accel_kernel::source::MAX_BYTES;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::flags::one_of;
+use crate::model::{Model, ms};
 use crate::progress::Bar;
 use crate::source::device_ref;
 use crate::table::{numbers, print_json};
@@ -23,9 +24,9 @@ const MOST_OPERATORS: usize = 40;
 
 #[derive(Debug, Args)]
 pub(crate) struct Kernel {
-    /// The source: a C, Python or StableHLO file, or - for standard input.
-    #[arg(value_name = "FILE")]
-    file: String,
+    /// The source: a C, Python or StableHLO file, or - for standard input; or an ONNX graph.
+    #[arg(value_name = "FILE", required_unless_present = "model", conflicts_with = "model")]
+    file: Option<String>,
     /// The value of a parameter, such as N=1024; may be given several times.
     #[arg(long = "define", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     defines: Vec<String>,
@@ -47,9 +48,18 @@ pub(crate) struct Kernel {
     /// How the code is compiled.
     #[arg(long, value_name = "LEVEL", allow_hyphen_values = true, value_parser = one_of::<OptLevel>())]
     opt_level: Option<OptLevel>,
+    /// Who compiles C: at O2, clang makes vectors, and GCC few; without it the range holds both.
+    #[arg(long, value_name = "NAME", value_parser = one_of::<Compiler>())]
+    compiler: Option<Compiler>,
     /// Add the backward pass: the gradients of what array operations in Python compute.
     #[arg(long)]
     backward: bool,
+    /// Caches hold what the run before left: what fits is not fetched.
+    #[arg(long)]
+    warm: bool,
+    /// Cores that share loops marked as parallel (`#pragma omp parallel for`, `prange`).
+    #[arg(long, value_name = "COUNT")]
+    cores: Option<u32>,
     /// How much work the misses of caches may take, in lines touched (about 10 ns each); beyond it they are sampled.
     #[arg(long, value_name = "LINES")]
     budget: Option<u64>,
@@ -71,6 +81,8 @@ pub(crate) struct Kernel {
     /// Registers of a thread, as the compiler reports them; without it they limit nothing.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i64).range(1..=255))]
     registers: Option<i64>,
+    #[command(flatten)]
+    model: Model,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -99,12 +111,45 @@ const SHOWN: usize = 10;
 impl Kernel {
     pub(crate) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
         let json = self.json;
+        if let Some(model) = self.model.named(self.file.as_deref())? {
+            self.refuse_source_flags()?;
+            let device = self.device.as_deref().map(device_ref).transpose()?;
+            return self.model.run(&model, device, json, out);
+        }
         let report = predict(&self.request()?, &mut Bar::new())?;
         if json { print_json(&report, out) } else { print(&report, out) }
     }
 
+    /// Fails where a flag was given that says nothing of a model's operators.
+    fn refuse_source_flags(&self) -> anyhow::Result<()> {
+        let given = [
+            ("define", !self.defines.is_empty()),
+            ("shape", !self.shapes.is_empty()),
+            ("function", self.function.is_some()),
+            ("level", !self.levels.is_empty()),
+            ("line-bytes", self.line_bytes.is_some()),
+            ("opt-level", self.opt_level.is_some()),
+            ("compiler", self.compiler.is_some()),
+            ("backward", self.backward),
+            ("warm", self.warm),
+            ("cores", self.cores.is_some()),
+            ("budget", self.budget.is_some()),
+            ("element", self.element.is_some()),
+            ("probability", self.probability.is_some()),
+            ("language", self.language.is_some()),
+            ("grid", self.grid.is_some()),
+            ("block", self.block.is_some()),
+            ("registers", self.registers.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => bail!("--{flag} says something of source code, and a model has none: leave it out"),
+            None => Ok(()),
+        }
+    }
+
     fn request(self) -> anyhow::Result<Request> {
         let base = Request::default();
+        let file = self.file.context("there is no source. Give a file, or --model")?;
         let mut defines: BTreeMap<String, i64> =
             self.defines.iter().map(|text| define(text)).collect::<Result<_, _>>()?;
         for (name, size) in [("gridDim", self.grid), ("blockDim", self.block)] {
@@ -114,8 +159,8 @@ impl Kernel {
         }
         defines.extend(self.registers.map(|count| ("registers_per_thread".to_owned(), count)));
         Ok(Request {
-            code: read(&self.file)?,
-            language: self.language.or_else(|| Language::of_file(&self.file)),
+            code: read(&file)?,
+            language: self.language.or_else(|| Language::of_file(&file)),
             function: self.function,
             defines,
             shapes: self.shapes,
@@ -133,7 +178,10 @@ impl Kernel {
             },
             line_bytes: self.line_bytes,
             opt_level: self.opt_level.unwrap_or(base.opt_level),
+            compiler: self.compiler,
             backward: self.backward,
+            warm: self.warm,
+            cores: self.cores.unwrap_or(base.cores),
             budget: self.budget.unwrap_or(base.budget),
         })
     }
@@ -160,17 +208,6 @@ fn read(file: &str) -> anyhow::Result<String> {
     }
     // Too long, and cut within a character.
     Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// Milliseconds with as many digits as say something.
-fn ms(ms: f64) -> String {
-    if ms == 0.0 {
-        "0".into()
-    } else if ms < 0.001 {
-        format!("{ms:.2e}")
-    } else {
-        format!("{ms:.4}")
-    }
 }
 
 fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ mod flags;
 mod hub;
 mod kernel;
 mod list;
+mod model;
 mod picture;
 mod plot;
 mod progress;

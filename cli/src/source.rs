@@ -24,7 +24,7 @@ use accel_model::fetch::HubName;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfWorkload, Policies};
+use crate::flags::{self, Flags, OfDevice, OfFile, OfMemory, OfModel, OfWorkload, Policies};
 use crate::hub;
 use crate::progress::Bar;
 
@@ -119,6 +119,43 @@ pub(crate) struct MemoryArgs {
 pub(crate) enum CostArg {
     Device,
     Prototype,
+}
+
+/// A model, and how much of its work is asked about.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ModelArgs {
+    /// A model in place of source code: a preset's name (`accel list models` prints them), a file (a Hugging Face
+    /// config.json or the folder that it is in, GGUF weights, an ONNX graph, a SCALE-Sim topology), or a name on the Hugging
+    /// Face hub.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    fields: Flags<OfModel>,
+}
+
+impl ModelArgs {
+    /// The experiment of `model`.
+    pub(crate) fn recipe(&self, model: &str) -> anyhow::Result<Recipe> {
+        let workload = Workload::Model(ModelRun { model: model_ref(model)?, ..ModelRun::default() });
+        let mut recipe = Recipe { workload, ..Part::Model.recipe() };
+        self.fields.apply(Part::Model, &mut recipe)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The name and the content of the file that the recipe's workload needs, if it needs one.
+    pub(crate) fn content(&self, recipe: &Recipe) -> anyhow::Result<Option<(String, Vec<u8>)>> {
+        let read = |name: &str| Ok((name.to_owned(), read_file(Path::new(name))?));
+        recipe.workload.file().map(read).transpose()
+    }
+
+    /// Fails where a flag was given that says nothing of source code.
+    pub(crate) fn refuse_fields(&self) -> anyhow::Result<()> {
+        match self.fields.given().next() {
+            Some((flag, _)) => bail!("--{flag} belongs to {MODEL}: name one, or leave it out"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl MemoryArgs {

@@ -7,7 +7,7 @@ use accel_ground::device::{DEVICES, DeviceRef};
 use accel_ground::error::{Error, Place};
 use accel_ground::units::format_bytes;
 use accel_kernel::nest::Element;
-use accel_kernel::report::{FRAGMENT, Language, OptLevel, Request, define, level};
+use accel_kernel::report::{Compiler, FRAGMENT, Language, OptLevel, Request, define, level};
 use accel_kernel::source::MAX_BYTES;
 use accel_ui::address;
 use accel_ui::field::Field;
@@ -39,7 +39,11 @@ struct Form {
     levels: RwSignal<String>,
     line_bytes: RwSignal<String>,
     opt_level: RwSignal<String>,
+    compiler: RwSignal<String>,
     backward: RwSignal<String>,
+    warm: RwSignal<String>,
+    cores: RwSignal<String>,
+    budget: RwSignal<String>,
 }
 
 /// The values of a closed list to choose from: name and title.
@@ -82,7 +86,11 @@ impl Form {
             levels: text(),
             line_bytes: text(),
             opt_level: text(),
+            compiler: text(),
             backward: text(),
+            warm: text(),
+            cores: text(),
+            budget: text(),
         }
     }
 
@@ -105,7 +113,14 @@ impl Form {
         self.levels.set(levels.join(", "));
         self.line_bytes.set(request.line_bytes.map_or_else(String::new, |bytes| bytes.to_string()));
         self.opt_level.set(request.opt_level.name().to_owned());
+        self.compiler.set(request.compiler.map_or("", Compiler::name).to_owned());
         self.backward.set(if request.backward { BACKWARD } else { "" }.to_owned());
+        self.warm.set(if request.warm { WARM } else { "" }.to_owned());
+        // What is usual is left out, as in a link.
+        let usual = Request::default();
+        let unless_usual = |given: u64, usual: u64| if given == usual { String::new() } else { given.to_string() };
+        self.cores.set(unless_usual(request.cores.into(), usual.cores.into()));
+        self.budget.set(unless_usual(request.budget, usual.budget));
     }
 
     fn show(self, example: &Example) {
@@ -124,10 +139,12 @@ impl Form {
         };
         let levels: Vec<_> = parts(&self.levels.get()).iter().map(|text| level(text)).collect::<Result<_, _>>()?;
         let device = self.device.get();
-        let line_bytes = match optional(self.line_bytes) {
-            None => None,
-            Some(text) => Some(number("line_bytes", text, "Write a power of two such as 64")? as u64),
+        let whole = |field: &str, signal: RwSignal<String>, cure: &str| {
+            let read = |text: String| number(field, text, cure).map(|value| value as u64);
+            optional(signal).map(read).transpose()
         };
+        let usual = Request::default();
+        let cores = whole("cores", self.cores, "Write a number of cores such as 8")?.unwrap_or(usual.cores.into());
         Ok(Request {
             code: self.code.get(),
             language: optional(self.language).map(|name| Language::from_name(&name)).transpose()?,
@@ -142,16 +159,21 @@ impl Form {
                 false => DeviceRef::Known(device),
             },
             levels: Some(levels).filter(|levels| !levels.is_empty()),
-            line_bytes,
+            line_bytes: whole("line_bytes", self.line_bytes, "Write a power of two such as 64")?,
             opt_level: OptLevel::from_name(&self.opt_level.get())?,
+            compiler: optional(self.compiler).map(|name| Compiler::from_name(&name)).transpose()?,
             backward: self.backward.get() == BACKWARD,
-            ..Request::default()
+            warm: self.warm.get() == WARM,
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            budget: whole("budget", self.budget, "Write a number such as 120000000")?.unwrap_or(usual.budget),
         })
     }
 }
 
 /// What the form says where the backward pass is asked for.
 const BACKWARD: &str = "backward";
+/// What it says where caches are warm.
+const WARM: &str = "warm";
 /// The largest power of two that a parameter's slider reaches: 2^14 = 16,384.
 const MOST_LOG2: u32 = 14;
 
@@ -324,8 +346,10 @@ fn fields(app: App) -> impl IntoView {
         .collect();
     let elements = Element::FLOATING.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
     let opt_levels = choices::<OptLevel>().collect();
-    let passes = [("", "Forward alone"), (BACKWARD, "Forward and backward (Python)")];
-    let passes = passes.into_iter().map(|(name, title)| (name.to_owned(), title.to_owned())).collect();
+    let compilers = iter::once((String::new(), "Clang or GCC".to_owned())).chain(choices::<Compiler>()).collect();
+    let two = |pairs: [(&str, &str); 2]| pairs.map(|(name, title)| (name.to_owned(), title.to_owned())).to_vec();
+    let passes = two([("", "Forward alone"), (BACKWARD, "Forward and backward (Python)")]);
+    let caches = two([("", "Cold: nothing is in them"), (WARM, "Warm: as after the same run")]);
     view! {
         <fieldset>
             <legend>"Kernel"</legend>
@@ -370,12 +394,22 @@ fn fields(app: App) -> impl IntoView {
             <legend>"Machine"</legend>
             {Field::new("kernel-device", "Device", form.device).choice(devices)}
             {Field::new("opt_level", "Compiled with", form.opt_level).choice(opt_levels)}
+            {Field::new("compiler", "Compiler", form.compiler).choice(compilers)}
             {Field::new("backward", "Passes", form.backward).choice(passes)}
+            {Field::new("warm", "Caches", form.warm).choice(caches)}
+            {Field::new("cores", "Cores", form.cores)
+                .placeholder("1")
+                .hint("They share loops behind #pragma omp parallel for, or over prange.")
+                .input()}
             {Field::new("levels", "Caches instead of the device's", form.levels)
                 .placeholder("L1=32KiB, L2=512KiB")
                 .hint("Fully associative, LRU, nearest first.")
                 .input()}
             {Field::new("line_bytes", "Bytes per cache line", form.line_bytes).placeholder("the device's").input()}
+            {Field::new("budget", "Work for misses, in lines touched", form.budget)
+                .placeholder("120000000")
+                .hint("Beyond it misses are sampled, and the answer says so.")
+                .input()}
         </fieldset>
     }
 }

@@ -127,7 +127,7 @@ pub fn run_model(
     if recipe.workload.follows_capacity() && matches!(memories, Memories::These([_, _, ..])) {
         bail!(
             "each capacity has tiles of its own, and so a run of its own: stream one at a time, or give all the same \
-             tiles with --tile-bytes"
+             tiles with --tile"
         );
     }
     if let Some(requests) = recipe.measure.requests {

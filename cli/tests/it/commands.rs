@@ -520,55 +520,6 @@ fn a_closed_pipe_is_no_error() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// `C = alpha A B + beta C` as a fragment in C.
-const GEMM: &str = "for (int i = 0; i < D; i++) {
-  for (int j = 0; j < D; j++) C[i][j] *= beta;
-  for (int k = 0; k < D; k++)
-    for (int j = 0; j < D; j++) C[i][j] += alpha * A[i][k] * B[k][j];
-}
-";
-
-#[test]
-fn kernel_counts_misses_and_prices_source_code() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gemm.c").display().to_string();
-    std::fs::write(&path, GEMM).unwrap();
-    let base = ["kernel", path.as_str(), "--define", "D=1024", "--level", "L1=32KiB", "--level", "L2=512KiB"];
-    let answer = json(&[&base[..], &["--json"]].concat());
-    assert_eq!(answer["features"]["load_ops"], 3_222_274_048u64);
-    assert_eq!(answer["features"]["store_ops"], 1_074_790_400u64);
-    for level in answer["levels"].as_array().unwrap() {
-        assert_eq!(level["accesses"], 4_297_064_448u64);
-        assert_eq!(level["compulsory_misses"], 196_608);
-        assert_eq!(level["capacity_misses"], 67_043_328);
-    }
-    let ms = |opt: &str| json(&[&base[..], &["--opt-level", opt, "--json"]].concat())["latency_ms"].as_f64().unwrap();
-    let [o0, o1, o2, o3] = ["O0", "-O1", "2", "o3"].map(ms);
-    assert!(o0 > o1 && o1 > o2 && o2 >= o3 && o3 > 0.0, "{o0} {o1} {o2} {o3}");
-    let text = stdout(&base);
-    for wanted in ["closed form", "3*D^3 + D^2", "67,043,328", "L2", "Assumptions:", "elements at a time"] {
-        assert!(text.contains(wanted), "{wanted} is missing:\n{text}");
-    }
-    for (flags, wanted) in [
-        (&["--define", "D"][..], "Write it as N=1024"),
-        (&["--define", "D=many"], "Write it as N=1024"),
-        (&["--level", "L1"], "Write it as L1=32KiB"),
-        (&["--level", "L1=1"], "levels[0].capacity_bytes"),
-        (&["--device", "abacus"], "epyc-7452"),
-        (&["--opt-level", "O9"], "Choose one of O0, O1, O2, O3"),
-        (&["--element", "f99"], "there is no such type"),
-        (&["--language", "rust"], "Choose one of c, python"),
-        (&["--probability", "-1"], "Choose a number from 0 to 1"),
-        (&["--line-bytes", "65"], "power of two"),
-    ] {
-        let text = refusal(&[&["kernel", path.as_str()], flags].concat());
-        assert!(text.contains(wanted), "{flags:?}: {text}");
-    }
-    assert!(refusal(&["kernel", "nowhere.c"]).contains("cannot read nowhere.c"));
-    std::fs::write(&path, b"x[0] = \xff;").unwrap();
-    assert!(refusal(&["kernel", &path]).contains("byte 7 is not UTF-8"));
-}
-
 #[test]
 fn what_fits_a_device() {
     let answer = json(&["fit", "--model", "llama-3.1-8b", "--on", "24GB", "--json"]);

@@ -3,6 +3,7 @@
 
 mod commands;
 mod convert;
+mod kernel;
 mod lists;
 mod stream;
 mod sweep;

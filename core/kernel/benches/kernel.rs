@@ -88,6 +88,7 @@ fn program(arrays: &[&str], element: Element, n: i64, body: Vec<Node>) -> Progra
         arrays: arrays.iter().map(array).collect(),
         body,
         assumptions: Vec::new(),
+        parallel: Default::default(),
     }
 }
 

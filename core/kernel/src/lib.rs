@@ -15,7 +15,9 @@
 //! | `naive` | runs a program step by step; for tests |
 //! | [`count`] | closed forms in the parameters, and numbers |
 //! | [`cache`] | misses of fully associative LRU caches |
+//! | `share` | what one of several cores does |
 //! | `cost` | time and energy |
+//! | [`list`] | operators that need no source, and what each takes |
 //! | [`c`], [`python`] | the front ends: they write a program |
 //! | [`stablehlo`] | StableHLO, read as the Python that it is |
 //! | `foreign` | languages that are not read, and what to give instead |
@@ -29,6 +31,7 @@ pub mod expr;
 mod foreign;
 mod functions;
 mod grid;
+pub mod list;
 #[cfg(test)]
 pub(crate) mod naive;
 pub mod nest;
@@ -37,6 +40,7 @@ pub mod operator;
 mod predict;
 pub mod python;
 pub mod report;
+mod share;
 pub mod source;
 pub mod stablehlo;
 

@@ -168,6 +168,8 @@ pub struct Program {
     pub body: Vec<Node>,
     /// What was assumed, in words.
     pub assumptions: Vec<String>,
+    /// Lines of loops whose rounds cores may share: `#pragma omp parallel for`, `prange`.
+    pub parallel: BTreeSet<u32>,
 }
 
 /// What a symbol is.

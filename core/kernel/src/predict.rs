@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cost::{self, Target};
+use super::cache::Misses;
+use super::cost::{self, Cost, Target};
 use super::count::{self, Counts};
 use super::nest::{Grid, Kernel, Program};
 use super::report::{Count, Features, Language, OptLevel, Report, Request};
+use super::share::Part;
 use super::source::{self, Fusion, INPUT, Shape, Source};
-use super::{c, cache, foreign, grid, python, stablehlo};
+use super::{c, cache, foreign, grid, python, share, stablehlo};
 use accel_ground::error::{Error, Place};
 use accel_ground::progress::{Flow, Progress};
 
@@ -83,8 +85,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     if progress.report(0, 1, "caches") == Flow::Cancel {
         return Err(Error::Cancelled);
     }
-    let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
-    let misses = cache::misses_within(program, target.line_bytes, &capacities, request.budget, progress)?;
+    let misses = misses(program, &target, request, progress)?;
     let facts = written.grid.as_ref().map(|own| {
         let registers = request.defines.get(REGISTERS).copied();
         grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
@@ -99,7 +100,10 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         let tensor = written.grid.as_ref().map(|own| own.tensor_lines.clone()).unwrap_or_default();
         target.grid(facts.widened, facts.uneven, tensor);
     }
-    let cost = cost::cost(program, run, &misses, &target, request.opt_level);
+    let mut cost = cost::cost(program, run, &misses, &target, request.opt_level);
+    if request.cores > 1 {
+        on_cores(&mut cost, program, &target, request, progress)?;
+    }
     assumptions.extend(&target.assumptions);
     assumptions.extend(&cost.assumptions);
     if cost.ms.iter().chain(&cost.joules).any(|figure| !figure.is_finite()) {
@@ -131,6 +135,55 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         advice: cost.advice,
         grid: facts.map(|facts| facts.report),
     })
+}
+
+/// The misses in each cache of `target`.
+fn misses(
+    program: &Program,
+    target: &Target,
+    request: &Request,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Misses>, Error> {
+    let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
+    let found = cache::misses_within(program, target.line_bytes, &capacities, request.budget, progress)?;
+    Ok(match request.warm {
+        true => found.into_iter().map(|level| level.warm(target.line_bytes)).collect(),
+        false => found,
+    })
+}
+
+/// Puts the time of several cores in the place of that of one: that of the busiest.
+fn on_cores(
+    cost: &mut Cost,
+    program: &Program,
+    target: &Target,
+    request: &Request,
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
+    let target = target.with_cores(request.cores);
+    let parts: &[Part] = if share::is_uneven(program) { &[Part::First, Part::Last] } else { &[Part::First] };
+    let mut busiest: Option<Cost> = None;
+    for part in parts {
+        let Some(own) = share::shared(program, request.cores, *part) else {
+            let problem = "no loop of the source is marked as parallel";
+            let cure = "Write `#pragma omp parallel for` before it in C, `prange` in numba, or leave cores out";
+            return Err(Error::field("cores", request.cores, problem, cure));
+        };
+        let (counts, misses) = (count::count(&own)?, misses(&own, &target, request, progress)?);
+        let own = cost::cost(&own, &counts, &misses, &target, request.opt_level);
+        if busiest.as_ref().is_none_or(|busiest| busiest.ms[1] < own.ms[1]) {
+            busiest = Some(own);
+        }
+    }
+    if let Some(busiest) = busiest {
+        cost.take_time(busiest, share::begun(program));
+    }
+    cost.assumptions.push(format!(
+        "each of the {} cores takes as many rounds of a shared loop as any, one behind the other; it has caches of its own, \
+         and its part of the last one and of the memory below; counts, caches, lines and energy are those of all together",
+        request.cores
+    ));
+    Ok(())
 }
 
 fn read(request: &Request, shapes: &[Shape], language: Language, fusion: Fusion) -> Result<Kernel, Error> {

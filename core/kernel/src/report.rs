@@ -41,13 +41,27 @@ pub struct Request {
     pub line_bytes: Option<u64>,
     /// How the code is compiled.
     pub opt_level: OptLevel,
+    /// Who compiles; if nobody says, the expectation is that of clang, and the range holds GCC's too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<Compiler>,
     /// Whether the gradients of what array operations in Python compute are computed too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub backward: bool,
+    /// Whether caches hold what the run before left, as in a loop around the kernel: what fits is not fetched.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
+    /// Cores that share loops marked as parallel (`#pragma omp parallel for`, `prange`), of a device with cores.
+    #[serde(skip_serializing_if = "is_one")]
+    pub cores: u32,
     /// How much work finding the misses of caches may take, in lines touched (about 10 ns each); beyond it they are
     /// bounded, and the answer says how.
     #[serde(skip_serializing_if = "is_usual")]
     pub budget: u64,
+}
+
+/// Whether a number of cores is that where nobody says.
+fn is_one(cores: &u32) -> bool {
+    *cores == 1
 }
 
 /// Whether a budget is that where nobody says.
@@ -69,7 +83,10 @@ impl Default for Request {
             levels: None,
             line_bytes: None,
             opt_level: OptLevel::default(),
+            compiler: None,
             backward: false,
+            warm: false,
+            cores: 1,
             budget: BUDGET,
         }
     }
@@ -170,6 +187,16 @@ closed! {
         O2 = "O2" titled "O2: vectors, statements fused" or "2",
         /// Unrolled too, and element-wise operations of neighbouring statements in one pass.
         O3 = "O3" titled "O3: unrolled, neighbours fused" or "3",
+    }
+}
+
+closed! {
+    /// A compiler of C.
+    pub enum Compiler("compiler", "compiler") {
+        /// It makes vectors at O2.
+        Clang = "clang",
+        /// From version 12 on; at O2 it makes vectors only where it knows the number of rounds, and they divide it.
+        Gcc = "gcc" titled "GCC",
     }
 }
 

@@ -16,6 +16,7 @@ use crate::workload::ModelRef;
 use crate::workload::config::Facts;
 use crate::workload::file::ModelFile;
 use crate::workload::model_run::{ModelRun, Source};
+use crate::workload::plan::listing::Listing;
 use crate::workload::synthetic::Synthetic;
 
 /// Where an experiment's trace comes from.
@@ -124,6 +125,25 @@ impl Workload {
         };
         let (model, _) = model_file(name, input, progress)?;
         run.groups_of(Source::File(&model), seed).map_err(|e| named(e, input.name))
+    }
+
+    /// The operators of a model, one by one, of one layer or of all. A model from a file comes with it.
+    pub fn list(
+        &self,
+        (seed, layer): (u64, Option<u32>),
+        file: Option<&Input<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<Listing, Error> {
+        let Self::Model(run) = self else {
+            let problem = "it is not a run of a model, and has no operators";
+            return Err(Error::field("workload", "given", problem, "Name a model"));
+        };
+        let (ModelRef::File { file: name }, Some(input)) = (&run.model, file) else {
+            self.refuse_without_file()?;
+            return run.list(seed, layer);
+        };
+        let (model, _) = model_file(name, input, progress)?;
+        run.list_of(Source::File(&model), seed, layer).map_err(|e| named(e, input.name))
     }
 
     /// The models that are named as a hub names them (`OWNER/NAME`), of tenants as well: whoever runs the recipe where

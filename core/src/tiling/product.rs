@@ -164,7 +164,7 @@ impl Product {
     }
 
     /// Rows of C.
-    fn outputs(&self) -> u64 {
+    pub(crate) fn outputs(&self) -> u64 {
         match &self.rows {
             Rows::Matrix(m) => *m,
             // Checked to fit.

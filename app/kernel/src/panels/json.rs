@@ -24,8 +24,21 @@ pub(super) fn json(request: &Request, report: &Report) -> impl IntoView + use<> 
     if let Some(line) = request.line_bytes {
         command += &format!(" --line-bytes {line}");
     }
+    if let Some(compiler) = request.compiler {
+        command += &format!(" --compiler {}", compiler.name());
+    }
     if request.backward {
         command += " --backward";
+    }
+    if request.warm {
+        command += " --warm";
+    }
+    let usual = accel_kernel::report::Request::default();
+    if request.cores != usual.cores {
+        command += &format!(" --cores {}", request.cores);
+    }
+    if request.budget != usual.budget {
+        command += &format!(" --budget {}", request.budget);
     }
     if request.opt_level != OptLevel::default() {
         command += &format!(" --opt-level {:?}", request.opt_level);

@@ -594,6 +594,11 @@ impl TraceBuilder {
         self.trace.warnings.push(warning.into());
     }
 
+    /// What the reader should know so far.
+    pub fn warnings(&self) -> &[String] {
+        &self.trace.warnings
+    }
+
     /// Records what the operators load at least.
     pub fn moves_at_least(&mut self, bytes: u64) {
         self.trace.least_bytes = bytes;

@@ -1,6 +1,6 @@
 //! What kernels need to know of the known devices, with its sources: cores of processors, and devices as a whole.
 
-use super::{Architecture, Core, DramKind, Gpu, MachineInfo, Peaks};
+use super::{Architecture, Core, DramKind, Gpu, MachineInfo, Pages, Peaks, Processor};
 
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
@@ -8,7 +8,9 @@ pub(super) const MIB: u64 = 1 << 20;
 /// A device that runs a kernel as a whole and of which no more is known.
 const WHOLE: MachineInfo = MachineInfo {
     core: None,
+    processor: None,
     caches: &[],
+    ways: &[],
     load_store_gb_s: None,
     vector_tflops: None,
     matrix_tflops: None,
@@ -185,6 +187,7 @@ pub(super) const TRAINIUM2: MachineInfo = MachineInfo {
 /// instructions of x86). Bandwidths: kerncraft, Zen2_EPYC-7452.yml, one core: the best of load, copy and update, which
 /// for L2, L3 and memory is update (reads and writes together). Latencies: 13 and 34 cycles (AnandTech 14694). Addition
 /// and division: uops.info. Mispredictions: Agner Fog, microarchitecture.pdf (about 18).
+/// The 7452: 32 cores in groups of four, eight channels of DDR4-3200 (AMD); ways, and 64 and 2048 translations: AMD (Zen 2).
 pub(super) const ZEN2: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 2.35,
@@ -197,17 +200,21 @@ pub(super) const ZEN2: MachineInfo = MachineInfo {
         fma_cycles: 5.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(18.0),
+        pages: Some(Pages { bytes: 4096, near: 64, known: 2048 }),
     }),
+    processor: Some(Processor { cores: 32, cores_per_cache: 4, dram_gb_s: 204.8 }),
     caches: &[
         ("L1", 32 * KIB, Some(144.5), Some(4.0 / 2.35)),
         ("L2", 512 * KIB, Some(125.8), Some(13.0 / 2.35)),
         ("L3", 16 * MIB, Some(108.0), Some(34.0 / 2.35)),
     ],
+    ways: &[8, 8],
     ..WHOLE
 };
 /// As above, from SkylakeSP_Gold-6148.yml (512-bit vectors: two loads, one store, two fused multiply-adds a cycle, four
 /// instructions). Latencies: 14 and 46 cycles at 2.7 GHz, of a Xeon 8280 (AnandTech 14694). Mispredictions: Agner Fog (15
 /// to 20).
+/// The 6148: 20 cores, six channels of DDR4-2666 (Intel); ways, and 64 and 1536 translations: Intel's optimisation manual.
 pub(super) const SKYLAKE_SP: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 2.4,
@@ -220,16 +227,20 @@ pub(super) const SKYLAKE_SP: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(4.0),
         mispredict_cycles: Some(16.5),
+        pages: Some(Pages { bytes: 4096, near: 64, known: 1536 }),
     }),
+    processor: Some(Processor { cores: 20, cores_per_cache: 20, dram_gb_s: 128.0 }),
     caches: &[
         ("L1", 32 * KIB, Some(281.6), Some(4.0 / 2.4)),
         ("L2", MIB, Some(110.9), Some(14.0 / 2.4)),
         ("L3", 27 * MIB + MIB / 2, Some(48.1), Some(46.0 / 2.7)),
     ],
+    ways: &[8, 16],
     ..WHOLE
 };
 /// Three instructions per cycle, two floating-point pipes of 64 bits, one load and one store (Chips and Cheese on the
 /// Cortex-A72; Arm UAN 0016A, also for latencies). Nobody publishes what L2 delivers to one core.
+/// Four cores (Raspberry Pi 4); 32 and 1024 translations: Arm's technical reference manual.
 pub(super) const CORTEX_A72: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 1.5,
@@ -242,14 +253,17 @@ pub(super) const CORTEX_A72: MachineInfo = MachineInfo {
         fma_cycles: 3.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        pages: Some(Pages { bytes: 4096, near: 32, known: 1024 }),
     }),
     caches: &[("L1", 32 * KIB, Some(1.5 * 16.0), None), ("L2", MIB, None, None)],
+    ways: &[2, 16],
     ..WHOLE
 };
 
 /// The Ryzen 9 5950X. Ports and pipes: AMD's optimisation guide of family 19h (two 256-bit loads, one 256-bit store, two
 /// fused multiply-adds a cycle; six instructions), latencies of caches: Chips and Cheese. What L2 and L3 send, 32 bytes a
 /// cycle: the guide. Addition, multiplication and division: uops.info.
+/// 16 cores in groups of eight, two channels of DDR4-3200; ways, and 64 and 2048 translations: AMD.
 pub(super) const ZEN3: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 4.9,
@@ -262,16 +276,20 @@ pub(super) const ZEN3: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(13.0),
+        pages: Some(Pages { bytes: 4096, near: 64, known: 2048 }),
     }),
+    processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 51.2 }),
     caches: &[
         ("L1", 32 * KIB, Some(3.0 * 32.0 * 4.9), Some(4.0 / 4.9)),
         ("L2", 512 * KIB, Some(32.0 * 4.9), Some(12.0 / 4.9)),
         ("L3", 32 * MIB, Some(32.0 * 4.9), Some(46.0 / 4.9)),
     ],
+    ways: &[8, 8],
     ..WHOLE
 };
 /// The Ryzen 9 7950X. As above; its 512-bit instructions take a 256-bit pipe twice (AMD's guide of Zen 4, Chips and
 /// Cheese).
+/// 16 cores in groups of eight, two channels of DDR5-5200; ways, and 72 and 3072 translations: AMD.
 pub(super) const ZEN4: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 5.7,
@@ -284,17 +302,21 @@ pub(super) const ZEN4: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(13.0),
+        pages: Some(Pages { bytes: 4096, near: 72, known: 3072 }),
     }),
+    processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 83.2 }),
     caches: &[
         ("L1", 32 * KIB, Some(3.0 * 32.0 * 5.7), Some(4.0 / 5.7)),
         ("L2", MIB, Some(32.0 * 5.7), Some(14.0 / 5.7)),
         ("L3", 32 * MIB, Some(32.0 * 5.7), Some(50.0 / 5.7)),
     ],
+    ways: &[8, 8],
     ..WHOLE
 };
 /// The Ryzen 9 9950X: two 512-bit loads, one 512-bit store and two fused multiply-adds of 512 bits a cycle, eight
 /// instructions, 64 bytes a cycle from L2 (AMD's optimisation guide of Zen 5, publication 58455); latencies: Chips and
 /// Cheese; addition: two cycles (uops.info).
+/// 16 cores in groups of eight, two channels of DDR5-5600; ways, and 96 and 4096 translations: AMD.
 pub(super) const ZEN5: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 5.7,
@@ -307,17 +329,21 @@ pub(super) const ZEN5: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        pages: Some(Pages { bytes: 4096, near: 96, known: 4096 }),
     }),
+    processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 89.6 }),
     caches: &[
         ("L1", 48 * KIB, Some(3.0 * 64.0 * 5.7), Some(4.0 / 5.7)),
         ("L2", MIB, Some(64.0 * 5.7), Some(14.0 / 5.7)),
         ("L3", 32 * MIB, Some(32.0 * 5.7), Some(47.0 / 5.7)),
     ],
+    ways: &[12, 16],
     ..WHOLE
 };
 /// The Xeon Platinum 8480: two 512-bit loads, one 512-bit store and two fused multiply-adds of 512 bits a cycle, six
 /// instructions, 64 bytes a cycle from L2 at most (Intel's optimisation manual, Golden Cove); clock and latencies: Chips and
 /// Cheese, "A Peek at Sapphire Rapids". Addition and division: uops.info. Nobody publishes what L3 delivers to one core.
+/// 56 cores, eight channels of DDR5-4800 (Intel); ways, and 96 and 2048 translations: Intel's optimisation manual.
 pub(super) const SAPPHIRE_RAPIDS: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 3.8,
@@ -330,16 +356,20 @@ pub(super) const SAPPHIRE_RAPIDS: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(4.0),
         mispredict_cycles: Some(17.0),
+        pages: Some(Pages { bytes: 4096, near: 96, known: 2048 }),
     }),
+    processor: Some(Processor { cores: 56, cores_per_cache: 56, dram_gb_s: 307.2 }),
     caches: &[
         ("L1", 48 * KIB, Some(3.0 * 64.0 * 3.8), Some(5.0 / 3.8)),
         ("L2", 2 * MIB, Some(64.0 * 3.8), Some(14.0 / 3.8)),
         ("L3", 105 * MIB, None, Some(33.0)),
     ],
+    ways: &[12, 16],
     ..WHOLE
 };
 /// The M1's performance core: eight instructions, four 128-bit pipes, three loads or two stores of 128 bits a cycle (Dougall
 /// Johnson, "Apple Microarchitecture Research"); clock, caches and their latencies: AnandTech 16226.
+/// Four such cores share L2; LPDDR4X-4266 over 128 bits; pages of 16 KiB, and 160 and 3072 translations: AnandTech 16226.
 pub(super) const FIRESTORM: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 3.2,
@@ -352,13 +382,17 @@ pub(super) const FIRESTORM: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        pages: Some(Pages { bytes: 16384, near: 160, known: 3072 }),
     }),
+    processor: Some(Processor { cores: 4, cores_per_cache: 4, dram_gb_s: 68.25 }),
     caches: &[("L1", 128 * KIB, Some(4.0 * 16.0 * 3.2), Some(3.0 / 3.2)), ("L2", 12 * MIB, None, Some(18.0 / 3.2))],
+    ways: &[8, 12],
     ..WHOLE
 };
 /// Arm's software optimisation guide of the Neoverse V2: eight instructions, four 128-bit pipes, three loads and two
 /// stores of 128 bits a cycle, additions of two cycles, and two of a fused multiply-add from what is added. Clock, caches
 /// and latency of L2: Chips and Cheese on the Graviton 4.
+/// The Graviton 4: 96 cores, twelve channels of DDR5-5600 (AWS); ways, and 48 and 2048 translations: Arm's technical reference manual.
 pub(super) const NEOVERSE_V2: MachineInfo = MachineInfo {
     core: Some(Core {
         clock_ghz: 2.8,
@@ -371,11 +405,14 @@ pub(super) const NEOVERSE_V2: MachineInfo = MachineInfo {
         fma_cycles: 2.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        pages: Some(Pages { bytes: 4096, near: 48, known: 2048 }),
     }),
+    processor: Some(Processor { cores: 96, cores_per_cache: 96, dram_gb_s: 537.6 }),
     caches: &[
         ("L1", 64 * KIB, Some(5.0 * 16.0 * 2.8), Some(4.0 / 2.8)),
         ("L2", 2 * MIB, None, Some(11.0 / 2.8)),
         ("L3", 36 * MIB, None, None),
     ],
+    ways: &[4, 8],
     ..WHOLE
 };

@@ -41,6 +41,9 @@ pub struct Machine {
     /// The core that runs a kernel; none where the whole device does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub core: Option<Core>,
+    /// The processor that the core is one of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processor: Option<Processor>,
     /// Caches, nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<CacheInfo>,
@@ -138,6 +141,33 @@ pub struct Core {
     /// Cycles lost by a mispredicted branch; none where unknown.
     #[serde(default)]
     pub mispredict_cycles: Option<f64>,
+    /// How it translates addresses; costs nothing where unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<Pages>,
+}
+
+/// How a core translates addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pages {
+    /// Bytes of a page.
+    pub bytes: u64,
+    /// Pages whose translation is at hand.
+    pub near: u32,
+    /// Pages whose translation the core knows.
+    pub known: u32,
+}
+
+/// What the cores of a processor share.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Its cores; of several kinds, those that are described.
+    pub cores: u32,
+    /// How many of them share a cache of the last level.
+    pub cores_per_cache: u32,
+    /// What the memory below sends and takes in GB/s, all cores together.
+    pub dram_gb_s: f64,
 }
 
 /// A cache as it was measured.
@@ -154,6 +184,9 @@ pub struct CacheInfo {
     /// Its latency in ns; none is added where unknown.
     #[serde(default)]
     pub latency_ns: Option<f64>,
+    /// Places that a line may lie in; any where unknown, or where its sets are drawn by a hash of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways: Option<u32>,
 }
 
 /// Peaks in TFLOP/s by the type of elements.
@@ -210,8 +243,11 @@ pub struct DeviceInfo {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MachineInfo {
     pub(super) core: Option<Core>,
+    pub(super) processor: Option<Processor>,
     /// Name, bytes, GB/s, latency in ns.
     pub(super) caches: &'static [(&'static str, u64, Option<f64>, Option<f64>)],
+    /// Ways of the caches, from the nearest on; no more are known of those that are left out.
+    pub(super) ways: &'static [u32],
     pub(super) load_store_gb_s: Option<f64>,
     pub(super) vector_tflops: Option<Peaks>,
     pub(super) matrix_tflops: Option<Peaks>,
@@ -245,15 +281,18 @@ impl DeviceInfo {
 
 impl MachineInfo {
     fn machine(&self) -> Machine {
-        let cache = |(name, bytes, gb_s, latency_ns): &(&str, u64, Option<f64>, Option<f64>)| CacheInfo {
+        let ways = self.ways.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let caches = self.caches.iter().zip(ways).map(|((name, bytes, gb_s, latency_ns), ways)| CacheInfo {
             name: (*name).into(),
             bytes: *bytes,
             gb_s: *gb_s,
             latency_ns: *latency_ns,
-        };
+            ways,
+        });
         Machine {
             core: self.core,
-            caches: self.caches.iter().map(cache).collect(),
+            processor: self.processor,
+            caches: caches.collect(),
             line_bytes: None,
             load_store_gb_s: self.load_store_gb_s,
             vector_tflops: self.vector_tflops,
@@ -309,10 +348,20 @@ impl Machine {
             figure("core.fma_cycles", Some(core.fma_cycles))?;
             figure("core.divide_cycles", core.divide_cycles)?;
             figure("core.mispredict_cycles", core.mispredict_cycles)?;
+            if let Some(pages) = &core.pages {
+                figure("core.pages.bytes", Some(pages.bytes as f64))?;
+                figure("core.pages.near", Some(pages.near.into()))?;
+                figure("core.pages.known", Some(pages.known.into()))?;
+            }
             if !(64..=1 << 20).contains(&core.vector_bits) {
                 let cure = "Choose a number from 64 to 1048576; 64 is a core without vectors";
                 return Err(Error::field("device.machine.core.vector_bits", core.vector_bits, "out of range", cure));
             }
+        }
+        if let Some(processor) = &self.processor {
+            figure("processor.cores", Some(processor.cores.into()))?;
+            figure("processor.cores_per_cache", Some(processor.cores_per_cache.into()))?;
+            figure("processor.dram_gb_s", Some(processor.dram_gb_s))?;
         }
         if self.caches.len() > 8 {
             let cure = "Give at most 8";
@@ -321,6 +370,7 @@ impl Machine {
         for (i, cache) in self.caches.iter().enumerate() {
             figure(&format!("caches[{i}].bytes"), Some(cache.bytes as f64))?;
             figure(&format!("caches[{i}].gb_s"), cache.gb_s)?;
+            figure(&format!("caches[{i}].ways"), cache.ways.map(f64::from))?;
             let latency = format!("device.machine.caches[{i}].latency_ns");
             cache.latency_ns.map_or(Ok(()), |ns| not_negative(&latency, ns))?;
         }

@@ -404,11 +404,11 @@ pub const DEVICES: &[DeviceInfo] = &[
         dram_bytes: None,
         on_chip_gb_s: None,
         dram_gb_s: 51.2,
-        dram_latency_ns: None,
+        dram_latency_ns: Some(78.8),
         tflops: Some(4.9 * 32.0 / 1e3),
         dram_pj_per_bit: DRAM_45NM,
         machine: Some(&ZEN3),
-        source: "one core at its boost clock and the L3 of its complex; two channels of DDR4-3200; latency depends on the modules",
+        source: "one core at its boost clock and the L3 of its complex; two channels of DDR4-3200; latency with such modules: AnandTech 16214",
     },
     DeviceInfo {
         name: "ryzen-7950x",

@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lang_c::ast::*;
 use lang_c::span::Node;
 
-use super::nest::{Kernel, Program};
+use super::nest::{Kernel, Node as Step, Program};
 use super::source::{Source, refuse};
 use accel_ground::error::Error;
 use lower::{CLowering, SourceFunction};
@@ -66,7 +66,30 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     lower.finish_arrays()?;
     unused(source, &text, &mut lower);
     let CLowering { out, builder, .. } = lower;
-    Ok(Kernel { function: chosen.map(str::to_owned), program: Program { body: out, ..builder.program }, grid })
+    // A pragma is for the loop behind it.
+    let mut lines = BTreeSet::new();
+    loop_lines(&out, &mut lines);
+    let behind = |pragma: &u32| lines.range(pragma + 1..).next().copied();
+    let parallel = text.shares.iter().filter_map(behind).collect();
+    let program = Program { body: out, parallel, ..builder.program };
+    Ok(Kernel { function: chosen.map(str::to_owned), program, grid })
+}
+
+/// The lines of the loops of `body`.
+fn loop_lines(body: &[Step], lines: &mut BTreeSet<u32>) {
+    for node in body {
+        match node {
+            Step::Loop(l) => {
+                lines.insert(l.at.line);
+                loop_lines(&l.body, lines);
+            }
+            Step::Branch(branch) => {
+                loop_lines(&branch.then, lines);
+                loop_lines(&branch.otherwise, lines);
+            }
+            Step::Work(_) | Step::Library(_) => {}
+        }
+    }
 }
 
 impl<'a> CLowering<'a> {

@@ -56,6 +56,8 @@ pub(super) struct Preprocessed<'a> {
     pub(super) values: BTreeMap<&'a str, i64>,
     /// Lines of `#pragma scop`.
     pub(super) scops: Vec<u32>,
+    /// Lines of pragmas that share the rounds of the loop behind them among cores.
+    pub(super) shares: Vec<u32>,
     pub(super) assumptions: Vec<String>,
 }
 
@@ -209,6 +211,15 @@ impl<'a> Preprocessor<'a, '_> {
             "omp" if line.iter().any(|token| token.is("target")) => {
                 let text = format!("#pragma omp target on line {} is ignored: the device asked for runs it", at.line);
                 self.out.assumptions.push(text);
+            }
+            "omp" if line.iter().any(|token| token.is("for")) => {
+                let text = format!(
+                    "#pragma omp on line {}: counts are those of all threads together; cores share the loop where more than \
+                     one is asked for",
+                    at.line
+                );
+                self.out.assumptions.push(text);
+                self.out.shares.push(at.line);
             }
             first => {
                 let text = format!("#pragma {first} on line {} is ignored: counts are those of one thread", at.line);

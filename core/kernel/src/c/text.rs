@@ -69,6 +69,8 @@ pub(super) struct Text {
     pub(super) hints: Hints,
     pub(super) values: BTreeMap<String, i64>,
     pub(super) scops: Vec<u32>,
+    /// See [`Preprocessed`].
+    pub(super) shares: Vec<u32>,
     pub(super) assumptions: Vec<String>,
     /// What a CUDA source says about its kernels.
     pub(super) launch: Option<Launch>,
@@ -93,7 +95,8 @@ impl Text {
     pub(super) fn read(source: &Source) -> Result<Self, Error> {
         check_length(source.code)?;
         let (all, hints) = token::lex(source.code)?;
-        let Preprocessed { tokens, values, scops, mut assumptions } = preprocess::preprocess(&all, source.defines)?;
+        let Preprocessed { tokens, values, scops, shares, mut assumptions } =
+            preprocess::preprocess(&all, source.defines)?;
         let rewritten = dialect::rewrite(&strip_attributes(tokens), source, &hints)?;
         let tokens: Vec<Token> = rewritten.words.iter().map(Word::token).collect();
         assumptions.extend(rewritten.assumptions);
@@ -116,6 +119,7 @@ impl Text {
                 .chain(rewritten.launch.iter().flat_map(|launch| launch.values.clone()))
                 .collect(),
             scops,
+            shares,
             assumptions,
             launch: rewritten.launch,
             names: all.iter().filter(|t| t.kind == TokenKind::Name).map(|token| token.text.to_owned()).collect(),

@@ -265,6 +265,26 @@ impl Outcome {
 }
 
 impl Misses {
+    /// What is left of them where the cache holds what a run before left: nothing, if everything fits; else all, because
+    /// what was used first has left by the end.
+    #[must_use]
+    pub(crate) fn warm(self, line_bytes: u64) -> Self {
+        if self.compulsory.value() * line_bytes as f64 > self.capacity_bytes as f64 {
+            let method = format!("{}; warm, but not all lines fit", self.method);
+            return Self { method, ..self };
+        }
+        let none = Count::Whole(0);
+        Self {
+            compulsory: none,
+            capacity: none,
+            capacity_range: None,
+            write_backs: none,
+            by_line: self.by_line.into_iter().map(|(line, _)| (line, none)).collect(),
+            method: "warm: all lines are there".into(),
+            ..self
+        }
+    }
+
     /// Takes a narrower range, and keeps the estimate within it and below `most`; what is exact stays.
     fn narrow(&mut self, [low, high]: [f64; 2], most: f64) {
         if self.capacity_range.is_some() && low <= high {

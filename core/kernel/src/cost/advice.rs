@@ -4,25 +4,39 @@ use std::ops::Range;
 
 use super::demand::Priced;
 use crate::nest::{Element, Program};
-use crate::operator::{Chip, Class, Operator};
+use crate::operator::{Chip, Class, Operator, Price};
 use crate::report::Advice;
 
 /// What helps less is left out: less than what models know.
 const LEAST_GAIN: f64 = 1.05;
 
-/// The changes that help, the best first; `seconds` is what the program takes now.
+/// An operator, what it takes now, and how often it runs.
+pub(crate) type Now<'a> = (&'a Operator, &'a Price, f64);
+
+/// The changes that help a program, the best first; `seconds` is what it takes now.
 pub(super) fn advice(program: &Program, operators: &[Priced], chip: &Chip, seconds: f64) -> Vec<Advice> {
-    let now = |own: &Priced| own.price.expected;
-    let priced = |own: &Priced, operator: Operator| chip.price(&operator).expected.min(now(own));
-    let each = |change: &dyn Fn(&Priced) -> f64| -> f64 {
-        operators.iter().map(|own| own.runs * (change(own) - now(own))).sum()
+    let now: Vec<Now<'_>> = operators.iter().map(|own| (&own.operator, &own.price, own.runs)).collect();
+    let mut all = changes(&now, chip);
+    let (fused, kernels) = fused(program, operators, chip);
+    if kernels > 0 {
+        let what = if kernels == 1 { "operation".to_owned() } else { format!("{kernels} operations") };
+        all.push((format!("element-wise {what} in the pass before, whose result is then not stored"), fused));
+    }
+    helpful(all, seconds)
+}
+
+/// Changes of types and of layouts, and by how many seconds each changes the time.
+pub(crate) fn changes(operators: &[Now<'_>], chip: &Chip) -> Vec<(String, f64)> {
+    let priced = |(_, price, _): &Now<'_>, operator: Operator| chip.price(&operator).expected.min(price.expected);
+    let each = |change: &dyn Fn(&Now<'_>) -> f64| -> f64 {
+        operators.iter().map(|own| own.2 * (change(own) - own.1.expected)).sum()
     };
     let halved = |from: &'static [Element], to: Element, products: bool| {
         each(&|own| {
-            if from.contains(&own.operator.element) && (!products || own.operator.class.product().is_some()) {
-                priced(own, own.operator.with(to))
+            if from.contains(&own.0.element) && (!products || own.0.class.product().is_some()) {
+                priced(own, own.0.with(to))
             } else {
-                now(own)
+                own.1.expected
             }
         })
     };
@@ -35,23 +49,23 @@ pub(super) fn advice(program: &Program, operators: &[Priced], chip: &Chip, secon
         all.push(("fp8 in products, in place of 16 bits".to_owned(), change));
     }
     if let Some(tf32) = chip.with_tf32() {
-        let change = each(&|own| match (own.operator.class.product(), own.operator.element) {
-            (Some(_), Element::F32) => tf32.price(&own.operator).expected.min(now(own)),
-            _ => now(own),
+        let change = each(&|own| match (own.0.class.product(), own.0.element) {
+            (Some(_), Element::F32) => tf32.price(own.0).expected.min(own.1.expected),
+            _ => own.1.expected,
         });
         all.push(("TF32 in products of f32".to_owned(), change));
     }
-    let along = each(&|own| match own.operator.class {
-        Class::Transpose => priced(own, Operator { class: Class::Elementwise, ..own.operator }),
-        _ => now(own),
+    let along = each(&|own| match own.0.class {
+        Class::Transpose => priced(own, Operator { class: Class::Elementwise, ..*own.0 }),
+        _ => own.1.expected,
     });
     all.push(("rows of operands and results in the same order in memory".to_owned(), along));
-    let (fused, kernels) = fused(program, operators, chip);
-    if kernels > 0 {
-        let what = if kernels == 1 { "operation".to_owned() } else { format!("{kernels} operations") };
-        all.push((format!("element-wise {what} in the pass before, whose result is then not stored"), fused));
-    }
-    let mut all: Vec<Advice> = all
+    all
+}
+
+/// Those that help, the best first.
+pub(crate) fn helpful(changes: Vec<(String, f64)>, seconds: f64) -> Vec<Advice> {
+    let mut all: Vec<Advice> = changes
         .into_iter()
         .map(|(change, difference)| {
             let then = (seconds + difference).max(f64::MIN_POSITIVE);

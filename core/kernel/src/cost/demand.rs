@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fresh;
 use super::operators::{self, SPECIAL};
+use super::stride::Strides;
 use super::target::{Target, Unit, lanes};
 use super::vector::{self, Vector};
 use crate::cache::Misses;
@@ -24,6 +25,10 @@ const SUBSCRIPT_OPS: f64 = 2.0;
 const UNROLL: f64 = 4.0;
 /// Cycles from a store to a load of the same element, where scalars live in memory (Agner Fog: 4 to 8 on x86).
 const FORWARD_CYCLES: f64 = 5.0;
+
+/// How much longer random accesses take where nothing is kept in registers: instructions between them leave less room for
+/// others (a Skylake-SP took 2.5 to 3.5 times as long; `benches/machine`).
+const CROWDED: f64 = 2.5;
 
 /// What something asks of the machine, in seconds at its peak.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -56,6 +61,10 @@ pub(super) struct Demand {
     pub(super) traffic: Vec<f64>,
     /// Waiting for what lies below, where addresses come from data and one miss follows the other.
     pub(super) latency: f64,
+    /// Waiting for lines to store into, which become visible in their order.
+    pub(super) ordered: f64,
+    /// Looking up translations of addresses.
+    pub(super) walks: f64,
     /// Operators, and how often each runs: they are all of the time of what they stand for.
     pub(super) operators: Vec<(Price, f64)>,
     /// Whether something here is no operator.
@@ -115,6 +124,8 @@ impl Demand {
             (&mut self.loops, other.loops),
             (&mut self.branches, other.branches),
             (&mut self.latency, other.latency),
+            (&mut self.ordered, other.ordered),
+            (&mut self.walks, other.walks),
         ];
         for (own, other) in pairs.into_iter().chain(self.issue.iter_mut().zip(other.issue)) {
             *own += other;
@@ -153,6 +164,8 @@ pub(super) struct Demands {
     pub(super) library: bool,
     /// Which innermost loops became vectors, or why not.
     pub(super) vectors: Vec<(u32, Vector)>,
+    /// What strides cost on a core.
+    pub(super) strides: Strides,
 }
 
 /// Where a step stands.
@@ -171,6 +184,8 @@ struct Walk<'a> {
     counts: &'a Counts,
     target: &'a Target,
     opt: OptLevel,
+    /// Whether GCC compiles it.
+    gcc: bool,
     next: usize,
     values: Vec<i64>,
     /// Lines with accesses whose subscripts come from data.
@@ -188,7 +203,7 @@ pub(super) fn demands(
     counts: &Counts,
     misses: &[Misses],
     target: &Target,
-    opt: OptLevel,
+    (opt, gcc): (OptLevel, bool),
 ) -> Demands {
     let values = program.values();
     let out = Demands::default();
@@ -197,6 +212,7 @@ pub(super) fn demands(
         counts,
         target,
         opt,
+        gcc,
         next: 0,
         values,
         indirect: BTreeSet::new(),
@@ -270,9 +286,19 @@ impl Walk<'_> {
         let innermost = !l.body.iter().any(|node| matches!(node, Node::Loop(_) | Node::Library(_)));
         let mut demand = Demand::default();
         if let Some(core) = self.target.core() {
+            if innermost {
+                self.out.strides.add(self.program, l, &mut self.values, self.target, count.runs.value());
+            }
             let mut instructions = ROUND.get(self.opt as usize).copied().unwrap_or_default();
             if innermost && self.opt >= OptLevel::O2 {
-                let vector = vector::of(self.program, l, &mut self.values);
+                let mut vector = vector::of(self.program, l, &mut self.values);
+                if let Vector::Of(element) = vector
+                    && self.gcc
+                    && self.opt == OptLevel::O2
+                    && !vector::divides(l, lanes(core, element))
+                {
+                    vector = Vector::No("GCC does not know at O2 that vectors divide its rounds");
+                }
                 if let Vector::Of(element) = vector {
                     inner.lanes = lanes(core, element);
                 }
@@ -466,10 +492,26 @@ impl Walk<'_> {
                     *own = bytes * count.value() / known;
                 }
                 if self.indirect.contains(line) {
-                    demand.latency += count.value() * (latency - above) * 1e-9;
+                    let crowded = if self.opt == OptLevel::O0 { CROWDED } else { 1.0 };
+                    demand.latency += crowded * count.value() * (latency - above) * 1e-9;
+                }
+                let conflicts = self.out.strides.conflicts.get(line).and_then(|own| own.get(i));
+                let [misses, stores] = conflicts.copied().unwrap_or_default();
+                if misses > count.value()
+                    && let Some(own) = demand.traffic.get_mut(i)
+                {
+                    let share = 1.0 - count.value() / misses;
+                    *own += share * (misses + stores) * self.target.line_bytes as f64;
+                }
+                if let Some(scattered) = self.out.strides.scattered.get(line) {
+                    demand.ordered += count.value().max(stores).min(*scattered) * (latency - above) * 1e-9;
                 }
             }
             above = latency;
+        }
+        let page = self.target.below.first().and_then(|below| below.latency_ns).unwrap_or_default();
+        for (line, walks) in &self.out.strides.walks {
+            self.out.lines.entry(*line).or_default().walks = walks * page * 1e-9;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::nest::Element;
 use crate::operator::{self, Chip};
-use crate::report::{Level, Request};
+use crate::report::{Compiler, Level, Request};
 use accel_ground::device::{self, CacheInfo, Core, Device, DeviceRef, Machine, Peaks};
 use accel_ground::error::Error;
 
@@ -26,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) levels: Vec<Level>,
     /// Bytes per line.
     pub(crate) line_bytes: u64,
+    /// Places that a line may lie in, of each level; any where there is no figure.
+    pub(super) ways: Vec<Option<u32>>,
     /// Who delivers what each level misses: the next level, or the memory below the last.
     pub(super) below: Vec<Supplier>,
     /// A device as a whole, as operators of libraries see it.
@@ -34,6 +36,8 @@ pub(crate) struct Target {
     pub(super) widened: f64,
     /// How much longer its busiest processor works than the mean of all.
     pub(super) uneven: f64,
+    /// Who compiles, where it is known.
+    pub(super) compiler: Option<Compiler>,
     /// Lines whose FLOPs are those of tensor cores.
     pub(super) tensor_lines: BTreeSet<u32>,
     /// What was assumed.
@@ -90,7 +94,8 @@ impl Target {
         assumptions.push(format!(
             "every cache is fully associative, replaces the least recently used line, and has lines of {line_bytes} bytes"
         ));
-        let unit = unit(&device, &machine, &mut assumptions);
+        let unit = unit(&device, &machine, request.cores, &mut assumptions);
+        check_cores(request, &device, &machine, &unit)?;
         if request.levels.is_some() && own.is_empty() {
             assumptions.push("nothing is known of the bandwidth of these caches: they are no limit".into());
         } else if request.levels.is_some() {
@@ -99,6 +104,10 @@ impl Target {
                 device.name
             ));
         }
+        let ways = match &request.levels {
+            Some(levels) => vec![None; levels.len()],
+            None => own.iter().map(|cache| cache.ways).collect(),
+        };
         let below = below(&levels, &own, &device, &mut assumptions);
         let on_chip = levels.last().map_or(0.0, |level| level.capacity_bytes as f64);
         let chip = matches!(unit, Unit::Whole { .. }).then(|| Chip::of(&device, on_chip));
@@ -107,10 +116,12 @@ impl Target {
             unit,
             levels,
             line_bytes,
+            ways,
             below,
             chip,
             widened: 1.0,
             uneven: 1.0,
+            compiler: request.compiler,
             tensor_lines: BTreeSet::new(),
             assumptions,
         })
@@ -123,9 +134,33 @@ impl Target {
         self.chip = None;
     }
 
+    /// One of `cores` cores that work at once: its part of what they share.
+    #[must_use]
+    pub(crate) fn with_cores(&self, cores: u32) -> Self {
+        let mut own = self.clone();
+        let Some(processor) = self.device.machine.as_deref().and_then(|machine| machine.processor) else { return own };
+        let each = processor.dram_gb_s / f64::from(cores);
+        if let Some(memory) = own.below.last_mut() {
+            memory.gb_s = memory.gb_s.map(|gb_s| gb_s.min(each));
+        }
+        // Cores are spread over the caches of the last level, as systems spread threads.
+        let caches = (processor.cores / processor.cores_per_cache.max(1)).max(1);
+        let together = u64::from(cores.div_ceil(caches)).max(1);
+        let least = own.levels.iter().rev().nth(1).map_or(own.line_bytes, |level| level.capacity_bytes);
+        if let Some(last) = own.levels.last_mut() {
+            last.capacity_bytes = (last.capacity_bytes / together).max(least);
+        }
+        own
+    }
+
     /// The device's name.
     pub(crate) fn name(&self) -> &str {
         &self.device.name
+    }
+
+    /// The device as operators of libraries see it, where it works as a whole.
+    pub(crate) fn chip(&self) -> Option<&Chip> {
+        self.chip.as_ref()
     }
 
     /// What starting a kernel takes in seconds, least and most.
@@ -188,8 +223,41 @@ fn caches(asked: &DeviceRef, device: &Device, machine: &Machine) -> Vec<CacheInf
         DeviceRef::Known(name) => device::find(name).ok().and_then(|info| info.on_chip_bytes),
         DeviceRef::Own(_) => None,
     };
-    let cache = |bytes| CacheInfo { name: "on-chip memory".into(), bytes, gb_s: device.on_chip_gb_s, latency_ns: None };
+    let cache = |bytes| CacheInfo {
+        name: "on-chip memory".into(),
+        bytes,
+        gb_s: device.on_chip_gb_s,
+        latency_ns: None,
+        ways: None,
+    };
     on_chip.map(cache).into_iter().collect()
+}
+
+/// Fails where so many cores, or warm caches, say nothing of the device.
+fn check_cores(request: &Request, device: &Device, machine: &Machine, unit: &Unit) -> Result<(), Error> {
+    if matches!(unit, Unit::Whole { .. }) {
+        let problem = format!("{} works as a whole", device.name);
+        let cure = "Leave it out, or choose a device with cores, such as epyc-7452";
+        if request.cores != 1 {
+            return Err(Error::field("cores", request.cores, problem, cure));
+        }
+        if request.warm {
+            return Err(Error::field("warm", true, problem, cure));
+        }
+        return Ok(());
+    }
+    match machine.processor {
+        _ if request.cores == 1 => Ok(()),
+        None => {
+            let problem = format!("nothing is known of the processor that {} is one core of", device.name);
+            Err(Error::field("cores", request.cores, problem, "Choose 1, or describe machine.processor of your device"))
+        }
+        Some(processor) if (1..=processor.cores).contains(&request.cores) => Ok(()),
+        Some(processor) => {
+            let cure = format!("Choose a number from 1 to {}", processor.cores);
+            Err(Error::field("cores", request.cores, "out of range", cure))
+        }
+    }
 }
 
 fn check_line(line_bytes: u64) -> Result<(), Error> {
@@ -230,9 +298,12 @@ fn check_levels(levels: &[Level], line_bytes: u64, device: &Device) -> Result<()
     Ok(())
 }
 
-fn unit(device: &Device, machine: &Machine, assumptions: &mut Vec<String>) -> Unit {
+fn unit(device: &Device, machine: &Machine, cores: u32, assumptions: &mut Vec<String>) -> Unit {
     if let Some(core) = machine.core {
-        assumptions.push("serial code: it runs on one core".into());
+        assumptions.push(match cores {
+            1 => "serial code: it runs on one core".into(),
+            _ => format!("{cores} cores share the loops that are marked as parallel; all else runs on one"),
+        });
         let unknown = [
             ("a mispredicted branch costs", core.mispredict_cycles),
             ("a division costs more than a multiplication", core.divide_cycles),

@@ -1,5 +1,6 @@
 //! Whether an innermost loop can work on vectors.
 
+use crate::expr::Expr;
 use crate::nest::{Access, Element, Loop, Node, Program};
 
 /// Loops with more accesses are left as they are: pairs of them are compared.
@@ -71,8 +72,14 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     Vector::Of(widest)
 }
 
+/// Whether the source says how often `l` runs, and vectors of so many elements divide it.
+pub(super) fn divides(l: &Loop, lanes: f64) -> bool {
+    let (Expr::Const(lower), Expr::Const(upper), Expr::Const(1)) = (&l.lower, &l.upper, &l.step) else { return false };
+    (*upper as f64 - *lower as f64) % lanes == 0.0
+}
+
 /// The number of the element in its array; none where data decide it or it cannot be decided.
-fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
+pub(super) fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
     let array = program.arrays.get(access.array)?;
     let index = access.index.as_ref()?;
     array.dims.iter().zip(index).try_fold(0i128, |sum, (dim, index)| {

@@ -40,7 +40,12 @@ impl<'a> PythonLowering<'a> {
         {
             let args = &call.arguments.args;
             match (name, args.as_ref()) {
-                ("range" | "prange" | "arange", args) => return self.range(call, args),
+                ("range" | "prange" | "arange", args) => {
+                    if name == "prange" {
+                        self.builder.program.parallel.insert(at.line);
+                    }
+                    return self.range(call, args);
+                }
                 ("reversed", [inner]) => {
                     return match self.iter(inner)? {
                         Iter::Range { lower, upper, step } => {

@@ -12,7 +12,7 @@ use crate::workload::config::{Facts, ModelConfig, ReadAs, Transformer};
 use crate::workload::dtype::{Bits, Dtype, product};
 use crate::workload::fusion::Fusion;
 use crate::workload::parallel::Parallel;
-use crate::workload::plan::{Dataflow, Order, Tiles};
+use crate::workload::plan::{Dataflow, Order, Purpose, Tiles};
 use crate::workload::requests::{Request, Requests};
 use crate::workload::routing::Routing;
 use crate::workload::serving::Serving;
@@ -291,7 +291,7 @@ impl ModelRun {
             return Err(Error::field("tile_bytes", given, problem, cure));
         }
         let fits = TILE_BYTES.min(capacity_bytes / TILES_AT_ONCE).max(1);
-        Ok(Tiles { tile_bytes: self.tile_bytes.unwrap_or(fits), order, capacity_bytes, counts: false })
+        Ok(Tiles { tile_bytes: self.tile_bytes.unwrap_or(fits), order, capacity_bytes, purpose: Purpose::Trace })
     }
 
     /// Checks the same fields; returns the configuration of a model that the recipe describes.

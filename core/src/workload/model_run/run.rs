@@ -14,7 +14,8 @@ use crate::trace::{Sink, Tensor, Trace};
 use crate::workload::config::{ModelConfig, Network, Transformer};
 use crate::workload::dtype::{Bits, Dtype};
 use crate::workload::parallel::{Parallel, Recompute};
-use crate::workload::plan::{Planner, Step, Tiles, Val};
+use crate::workload::plan::listing::Listing;
+use crate::workload::plan::{Planner, Purpose, Step, Tiles, Val};
 use crate::workload::routing::{ExpertLog, Routing};
 use crate::workload::train::train;
 
@@ -52,8 +53,19 @@ impl ModelRun {
 
     /// The same for `model`.
     pub(crate) fn groups_of(&self, model: Source<'_>, seed: u64) -> Result<Vec<Group>, Error> {
-        let tiles = Tiles { counts: true, ..self.tiles(u64::MAX)? };
+        let tiles = Tiles { purpose: Purpose::Groups, ..self.tiles(u64::MAX)? };
         Ok(self.plan(model, seed, tiles, None)?.into_census().groups())
+    }
+
+    /// The operators of the run of a model that the recipe describes, of one layer or of all.
+    pub fn list(&self, seed: u64, layer: Option<u32>) -> Result<Listing, Error> {
+        self.list_of(Source::Config(&self.check()?, None), seed, layer)
+    }
+
+    /// The same for `model`.
+    pub(crate) fn list_of(&self, model: Source<'_>, seed: u64, layer: Option<u32>) -> Result<Listing, Error> {
+        let tiles = Tiles { purpose: Purpose::List(layer), ..self.tiles(u64::MAX)? };
+        self.plan(model, seed, tiles, None)?.into_listing(layer)
     }
 
     /// The operators of the run; where there is a sink, it takes their accesses.

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StoredTensor;
+use super::listing::List;
 use super::step::{Filtering, Operator, Shape, Step, Val};
-use super::tiles::{Order, Tiles};
+use super::tiles::{Order, Purpose, Tiles};
 use crate::error::Error;
 use crate::tiling::{Chain, Group, Product, Rows, Work};
 use crate::trace::{Kind, Mode, Op};
@@ -22,6 +23,8 @@ type Ways = Vec<Vec<Work>>;
 pub(crate) struct Census {
     /// Ways to do each group, and how often it is done.
     groups: BTreeMap<Ways, u64>,
+    /// The operators, where they are asked for.
+    pub(super) list: List,
     /// Bytes that the trace moves at least.
     least_bytes: u64,
     bounds: BTreeMap<Product, u64>,
@@ -90,7 +93,11 @@ impl Census {
         stored: &[StoredTensor],
         tiles: &Tiles,
     ) -> Result<(), Error> {
-        if tiles.counts { self.group(step, last, stored) } else { self.bound(step, stored, tiles) }
+        match tiles.purpose {
+            Purpose::Trace => self.bound(step, stored, tiles),
+            Purpose::Groups => self.group(step, last, stored),
+            Purpose::List(layer) => self.list.step(step, stored, layer),
+        }
     }
 
     /// The groups so far.

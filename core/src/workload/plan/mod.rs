@@ -18,6 +18,8 @@
 mod step;
 mod tiles;
 
+pub mod listing;
+
 pub(crate) mod census;
 mod mapped;
 
@@ -25,9 +27,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub(crate) use self::step::{Filtering, Operator, Product, Shape, Step, Temp, Val};
-pub(crate) use self::tiles::{Order, Tiles};
+pub(crate) use self::tiles::{Order, Purpose, Tiles};
 
 use self::census::Census;
+use self::listing::Listing;
 use self::step::last_uses;
 use self::tiles::{Cut, TileGrid, WHOLE, Walked, pairs};
 use super::dtype::product;
@@ -130,7 +133,8 @@ impl Planner {
         }
     }
 
-    pub(crate) fn mark(&mut self, label: impl Into<String>) {
+    pub(crate) fn mark(&mut self, label: &'static str) {
+        self.census.list.phase = label;
         self.builder.mark(label);
     }
 
@@ -170,11 +174,17 @@ impl Planner {
         self.census
     }
 
+    /// The operators of the plan, one by one, and what should be known of them.
+    pub(crate) fn into_listing(self, layer: Option<u32>) -> Result<Listing, Error> {
+        let notes = self.builder.warnings().to_vec();
+        self.census.list.listing(layer, notes)
+    }
+
     /// Runs the operators of a step.
     pub(crate) fn run(&mut self, step: &Step) -> Result<(), Error> {
         let last = last_uses(step);
         self.census.step(step, &last, &self.stored, &self.tiles)?;
-        if self.tiles.counts {
+        if self.tiles.purpose != Purpose::Trace {
             return Ok(());
         }
         let mut placed: Vec<Option<u32>> = vec![None; step.temps.len()];

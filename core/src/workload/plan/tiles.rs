@@ -11,8 +11,18 @@ pub(crate) struct Tiles {
     pub(crate) order: Order,
     /// Bytes of fast memory.
     pub(crate) capacity_bytes: u64,
-    /// Whether operators are only counted, without a trace.
-    pub(crate) counts: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A trace.
+    Trace,
+    /// What operators move at least, without a trace.
+    Groups,
+    /// The operators themselves, of one layer or of all, without a trace.
+    List(Option<u32>),
 }
 
 /// The order in which products walk over their tiles.
