@@ -1,31 +1,23 @@
 //! Items per second of the local model, against llama.cpp on the same file in turns: `cargo xtask bench model`.
 //!
-//! The file has the exact shapes of Mistral-7B cut to two layers, random weights and the types of Q4_K_M. It is made
-//! once, in cargo's folder for such things. llama.cpp is measured where `ACCEL_LLAMA_CPP_PYTHON` names a Python that
+//! The file is that of `file`. llama.cpp is measured where `ACCEL_LLAMA_CPP_PYTHON` names a Python that
 //! has llama-cpp-python (`pip install llama-cpp-python`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use accel_model::{LoadOptions, LocalModel, Prompt};
-use candle_core::Device;
-use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use half::f16;
 use rand::rngs::ChaCha8Rng;
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 
-/// `config.json` of mistralai/Mistral-7B-Instruct-v0.2, but for the layers.
-const HIDDEN: usize = 4096;
-const FEED_FORWARD: usize = 14_336;
-const KV: usize = 1024;
-const VOCABULARY: usize = 32_000;
-const LAYERS: usize = 2;
+mod file;
+
+use file::VOCABULARY;
+
 const PREFIX: usize = 200;
 const ITEM: usize = 30;
 const ITEMS: usize = 32;
@@ -34,7 +26,7 @@ const FULL_PROMPTS: usize = 6;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let path = model_file();
+    let path = file::model_file(Path::new(env!("CARGO_TARGET_TMPDIR")));
     let file_bytes = fs::metadata(&path).unwrap().len();
     let began = Instant::now();
     let mut model = LocalModel::load(&path, &LoadOptions::default()).unwrap();
@@ -157,122 +149,5 @@ impl Drop for LlamaCpp {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
-    }
-}
-
-/// The file, made unless it is there.
-fn model_file() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mistral-7b-2-layers-q4_k_m.gguf");
-    if path.is_file() {
-        return path;
-    }
-    println!("making {}", path.display());
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let mut tensors: Vec<(String, QTensor)> = Vec::new();
-    let mut add = |name: String, dtype, rows, columns| tensors.push((name, random(&mut rng, dtype, rows, columns)));
-    add("token_embd.weight".into(), GgmlDType::Q4K, VOCABULARY, HIDDEN);
-    add("output.weight".into(), GgmlDType::Q6K, VOCABULARY, HIDDEN);
-    add("output_norm.weight".into(), GgmlDType::F32, 1, HIDDEN);
-    for layer in 0..LAYERS {
-        // Q4_K_M gives half of the layers six bits in these two.
-        let more = if layer % 2 == 0 { GgmlDType::Q4K } else { GgmlDType::Q6K };
-        for (name, dtype, rows, columns) in [
-            ("attn_q", GgmlDType::Q4K, HIDDEN, HIDDEN),
-            ("attn_k", GgmlDType::Q4K, KV, HIDDEN),
-            ("attn_v", more, KV, HIDDEN),
-            ("attn_output", GgmlDType::Q4K, HIDDEN, HIDDEN),
-            ("ffn_gate", GgmlDType::Q4K, FEED_FORWARD, HIDDEN),
-            ("ffn_up", GgmlDType::Q4K, FEED_FORWARD, HIDDEN),
-            ("ffn_down", more, HIDDEN, FEED_FORWARD),
-            ("attn_norm", GgmlDType::F32, 1, HIDDEN),
-            ("ffn_norm", GgmlDType::F32, 1, HIDDEN),
-        ] {
-            add(format!("blk.{layer}.{name}.weight"), dtype, rows, columns);
-        }
-    }
-    let metadata = metadata();
-    let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let part = path.with_extension("part");
-    gguf_file::write(&mut fs::File::create(&part).unwrap(), &metadata, &tensors).unwrap();
-    fs::rename(part, &path).unwrap();
-    path
-}
-
-/// Blocks of random numbers around 0 whose deviation keeps activations as large as they are.
-fn random(rng: &mut ChaCha8Rng, dtype: GgmlDType, rows: usize, columns: usize) -> QTensor {
-    if dtype == GgmlDType::F32 {
-        let ones: Vec<u8> = std::iter::repeat_n(1f32.to_le_bytes(), columns).flatten().collect();
-        return QTensor::new(QStorage::from_data(Cow::Owned(ones), &Device::Cpu, dtype).unwrap(), columns).unwrap();
-    }
-    let deviation = (columns as f32).powf(-0.5);
-    let mut data = vec![0u8; rows * columns / dtype.block_size() * dtype.type_size()];
-    rng.fill_bytes(&mut data);
-    for block in data.chunks_exact_mut(dtype.type_size()) {
-        match dtype {
-            // q is uniform in 0..16, of deviation 4.61 around 7.5. All sub-blocks have the scale 8 and the minimum 8.
-            GgmlDType::Q4K => {
-                let scale = deviation / 4.61 / 8.0;
-                block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-                block[2..4].copy_from_slice(&f16::from_f32(7.5 * scale).to_le_bytes());
-                block[4..12].fill(8);
-                block[12..16].fill(0x88);
-            }
-            // q is uniform in -32..32, of deviation 18.5.
-            GgmlDType::Q6K => {
-                block[192..208].fill(1);
-                block[208..].copy_from_slice(&f16::from_f32(deviation / 18.5).to_le_bytes());
-            }
-            other => panic!("{other:?} is not made"),
-        }
-    }
-    QTensor::new(QStorage::from_data(Cow::Owned(data), &Device::Cpu, dtype).unwrap(), (rows, columns)).unwrap()
-}
-
-fn metadata() -> Vec<(&'static str, Value)> {
-    let number = |n: usize| Value::U32(n as u32);
-    let list = |value: &dyn Fn(usize) -> Value| Value::Array((0..VOCABULARY).map(value).collect());
-    vec![
-        ("general.architecture", Value::String("llama".into())),
-        ("general.name", Value::String("Mistral-7B cut to 2 layers, random".into())),
-        ("llama.block_count", number(LAYERS)),
-        ("llama.context_length", number(32_768)),
-        ("llama.embedding_length", number(HIDDEN)),
-        ("llama.feed_forward_length", number(FEED_FORWARD)),
-        ("llama.attention.head_count", number(32)),
-        ("llama.attention.head_count_kv", number(8)),
-        ("llama.rope.dimension_count", number(128)),
-        ("llama.rope.freq_base", Value::F32(1e6)),
-        ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
-        ("tokenizer.ggml.model", Value::String("llama".into())),
-        ("tokenizer.ggml.tokens", list(&|id| Value::String(token(id)))),
-        ("tokenizer.ggml.scores", list(&|id| Value::F32(-(id as f32)))),
-        (
-            "tokenizer.ggml.token_type",
-            list(&|id| {
-                Value::I32(if id < 1 {
-                    2
-                } else if id < 3 {
-                    3
-                } else if id < 259 {
-                    6
-                } else {
-                    1
-                })
-            }),
-        ),
-        ("tokenizer.ggml.bos_token_id", number(1)),
-        ("tokenizer.ggml.eos_token_id", number(2)),
-        ("tokenizer.ggml.unknown_token_id", number(0)),
-    ]
-}
-
-fn token(id: usize) -> String {
-    match id {
-        0 => "<unk>".into(),
-        1 => "<s>".into(),
-        2 => "</s>".into(),
-        3..259 => format!("<0x{:02X}>", id - 3),
-        _ => format!("t{id}"),
     }
 }

@@ -1,7 +1,7 @@
 //! A language model on this machine, asked one thing: how likely is each label after a prompt?
 //!
-//! One GGUF file of Llama architecture (Mistral-7B-Instruct first) is loaded and asked; nothing is generated. The types
-//! of questions, answers and errors are always here, and so is [`fetch`], which downloads a model from the hub. What
+//! One GGUF model (Mistral-7B-Instruct first) is loaded and asked; nothing is generated. The types of questions, answers
+//! and errors are always here, and so is [`fetch`], which downloads a model from the hub. What
 //! computes needs the feature `candle`; without it, the same names answer with an error that names the cure.
 //!
 //! - [`loader`]: makes the model in a file; [`Model`] and [`Tokenize`]: what is asked of it.
@@ -19,6 +19,7 @@ pub mod quantize;
 #[cfg(not(feature = "candle"))]
 mod without_candle;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ pub struct LoadOptions {
     pub device: DeviceKind,
     /// Threads that compute; none: one per core.
     pub threads: Option<usize>,
+    /// How many compute at once, each on one thread, with the same weights; none: one, on all threads.
+    pub replicas: Option<NonZeroUsize>,
 }
 
 /// A question: what follows the prefix and each item?
@@ -67,6 +70,9 @@ pub struct Prompt {
     /// The tokens asked for.
     pub labels: Vec<u32>,
 }
+
+/// Which numbers the same file gives: greater by one whenever they change, so that kept answers are asked again.
+pub const NUMBERS: u32 = 2;
 
 /// log P(label | prefix item) over the whole vocabulary, one row per item, one column per label.
 pub type LabelLogProbs = Vec<Vec<f32>>;
@@ -110,6 +116,15 @@ pub trait Model: Send {
     fn set_adapter(&mut self, dir: Option<&Path>) -> Result<(), ModelError>;
     /// log P(label | prefix item); `cancelled` is asked between passes.
     fn score(&mut self, prompt: &Prompt, cancelled: &dyn Fn() -> bool) -> Result<LabelLogProbs, ModelError>;
+    /// The answers to several prompts, each as [`Model::score`] gives it; passes may be shared. `cancelled` is asked of the
+    /// prompt at a place.
+    fn score_together(
+        &mut self,
+        prompts: &[Prompt],
+        cancelled: &dyn Fn(usize) -> bool,
+    ) -> Vec<Result<LabelLogProbs, ModelError>> {
+        prompts.iter().enumerate().map(|(place, prompt)| self.score(prompt, &|| cancelled(place))).collect()
+    }
 }
 
 /// Text to tokens.

@@ -1,10 +1,10 @@
-//! A GGUF file of Llama architecture: its header checked, its shape read, its weights taken from where they lie.
+//! A GGUF file, or the files of one model: headers checked, values and weights taken from where they lie.
 //!
-//! The header goes through the reader that traces use (bounded, overflow and overlap checked); candle's then gives the
-//! values. Keys: `docs/gguf.md` of ggml.
+//! A header goes through the reader that traces use (bounded, overflow and overlap checked); candle's then gives the
+//! values. Layout: `docs/gguf.md` of ggml; several files: `gguf-split` of llama.cpp.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::io::Cursor;
 use std::ops::Range;
@@ -18,53 +18,98 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 
-use crate::quantize::requantize::{fast_type, requantize};
+use crate::quantize::dtype::Dtype;
+use crate::quantize::recode::{fast_type, recode};
 
 use super::mapped::{self, MappedFile};
+use super::matrix::Matrix;
 use crate::error::ModelError;
 
 /// The longest header read: the largest vocabularies in use (256 k tokens) with their merges take some 20 MB.
 const MOST_HEADER: usize = 64 << 20;
+/// The most files of one model: several times what the largest are split into, 48.
+const MOST_FILES: usize = 512;
 
-/// The sizes of a Llama, from the file's metadata.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LlamaConfig {
-    /// Blocks of attention and MLP.
-    pub layers: usize,
-    /// Numbers of the residual stream.
-    pub hidden: usize,
-    /// Numbers inside the MLP.
-    pub feed_forward: usize,
-    /// Heads of queries.
-    pub heads: usize,
-    /// Heads of keys and values, each shared by `heads / kv_heads` heads of queries.
-    pub kv_heads: usize,
-    /// Numbers per head.
-    pub head_dim: usize,
-    /// Tokens that the model knows.
-    pub vocabulary: usize,
-    /// The longest prompt in tokens.
-    pub context: usize,
-    /// The base of the rotary position embedding's wavelengths.
-    pub rope_base: f32,
-    /// What positions are divided by (`linear` scaling); 1 for most.
-    pub rope_divisor: f32,
-    /// Added to the mean square before its root.
-    pub norm_epsilon: f32,
-    /// Tokens that see each other: a token sees itself and the `window - 1` before it. None: all before it.
-    pub window: Option<usize>,
+/// An open model.
+pub(super) struct Gguf {
+    /// The file, or the first of several.
+    pub(super) path: PathBuf,
+    pub(super) files: Vec<Arc<MappedFile>>,
+    metadata: HashMap<String, Value>,
+    weights: BTreeMap<String, Weight>,
 }
 
-/// An open file.
-pub(super) struct Gguf {
-    pub(super) path: PathBuf,
-    pub(super) file: Arc<MappedFile>,
-    pub(super) content: Content,
+/// Where a weight lies, and what it is.
+pub(super) struct Weight {
+    file: usize,
+    place: Range<usize>,
+    /// The slowest dimension first.
+    pub(super) shape: Vec<usize>,
+    dtype: Dtype,
+}
+
+/// Rows of a matrix in a file, which may hold other matrices in further rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Of the whole matrix.
+    pub(super) all: usize,
+}
+
+impl Rows {
+    /// All of a matrix.
+    pub(super) fn all(count: usize) -> Self {
+        Self { first: 0, count, all: count }
+    }
 }
 
 impl Gguf {
-    /// Maps the file and checks its header.
+    /// Maps the file, and those that belong to it, and checks their headers.
     pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
+        let mut gguf = Self::open_one(path)?;
+        let parts = gguf.whole("split.count")?.unwrap_or(1);
+        if parts <= 1 {
+            return Ok(gguf);
+        }
+        let refused = |problem: String, cure: String| ModelError::File { path: gguf.name(), problem, cure };
+        let number = gguf.whole("split.no")?.unwrap_or(0);
+        let stem = path
+            .file_name()
+            .and_then(|name| name.to_string_lossy().strip_suffix(&part_suffix(number, parts)).map(str::to_owned));
+        let Some(stem) = stem.filter(|_| parts <= MOST_FILES) else {
+            let problem = format!("it is part {} of {parts} of a model", number + 1);
+            let cure = format!("Give its files the names that they had, which end in {}", part_suffix(number, parts));
+            return Err(refused(problem, cure));
+        };
+        if number > 0 {
+            let problem = format!("it is part {} of {parts} of a model", number + 1);
+            let cure = format!("Name the first, {stem}{}, and keep the others beside it", part_suffix(0, parts));
+            return Err(refused(problem, cure));
+        }
+        for number in 1..parts {
+            let part = path.with_file_name(format!("{stem}{}", part_suffix(number, parts)));
+            let part = Self::open_one(&part)?;
+            if part.whole("split.no")? != Some(number) || part.whole("split.count")? != Some(parts) {
+                let problem = format!("it does not say that it is part {} of {parts}", number + 1);
+                let cure = "Take all parts from the same model".into();
+                return Err(ModelError::File { path: part.name(), problem, cure });
+            }
+            for (name, weight) in part.weights {
+                if gguf.weights.insert(name.clone(), Weight { file: number, ..weight }).is_some() {
+                    return Err(gguf.damaged(format!("{name} is in two of its parts")));
+                }
+            }
+            gguf.files.extend(part.files);
+        }
+        let (all, told) = (gguf.weights.len(), gguf.whole("split.tensors.count")?);
+        match told.filter(|told| *told != all) {
+            Some(told) => Err(gguf.damaged(format!("its parts have {all} weights, and {told} by split.tensors.count"))),
+            None => Ok(gguf),
+        }
+    }
+
+    fn open_one(path: &Path) -> Result<Self, ModelError> {
         let name = path.display().to_string();
         let refused = |problem: String, cure: &str| ModelError::File { path: name.clone(), problem, cure: cure.into() };
         let file = MappedFile::open(path).map_err(|error| {
@@ -75,21 +120,61 @@ impl Gguf {
         if !header::matches(head) {
             return Err(refused("is not a GGUF file".into(), "Convert a model with `infer-server quantize`"));
         }
-        let weights = header::header(&Input::new(&name, head), &mut Unattended)
+        let checked = header::header(&Input::new(&name, head), &mut Unattended)
             .map_err(|error| refused(error.to_string(), "Nothing of it was loaded"))?;
-        for weight in &weights.tensors {
-            if !RUNNABLE.contains(&weight.dtype.as_str()) {
+        let runs = Dtype::ALL.map(|(name, ..)| name);
+        for weight in &checked.tensors {
+            if !runs.contains(&weight.dtype.as_str()) {
                 let problem = format!("{} has the type {}", weight.name, weight.dtype);
-                let cure = format!("These run: {}. Take a Q4_K_M file of the model", RUNNABLE.join(", "));
+                let cure = format!("These run: {}. Take a Q4_K_M file of the model", runs.join(", "));
                 return Err(ModelError::Unsupported { path: name.clone(), problem, cure });
             }
         }
-        let content = Content::read(&mut Cursor::new(head))
-            .map_err(|error| refused(format!("its header cannot be read: {error}"), "Download it again"))?;
-        let gguf = Self { path: path.to_owned(), file: Arc::new(file), content };
-        for name in gguf.content.tensor_infos.keys() {
-            gguf.place(name)?;
+        // candle reads a header as a whole or not at all, and not one with a type that it does not compute with; so it
+        // reads the values of one without weights.
+        let mut values = head.to_vec();
+        if let Some(count) = values.get_mut(8..16) {
+            count.fill(0);
         }
+        let mut values = Cursor::new(&values);
+        let content = Content::read(&mut values)
+            .map_err(|error| refused(format!("its header cannot be read: {error}"), "Download it again"))?;
+        let after = usize::try_from(values.position()).ok().and_then(|at| head.get(at..));
+        let mut table = Table { bytes: after.unwrap_or_default() };
+        let mut weights = BTreeMap::new();
+        for _ in &checked.tensors {
+            let (name, weight) = table
+                .weight()
+                .ok_or_else(|| refused("its table of weights cannot be read".into(), "Convert the model again"))?;
+            weights.insert(name, weight);
+        }
+        let alignment = match content.metadata.get("general.alignment") {
+            None => 32,
+            Some(Value::U32(alignment)) if alignment.is_power_of_two() => *alignment as usize,
+            Some(other) => {
+                let problem = format!("general.alignment is {other:?}, and no power of two below 2^32");
+                return Err(refused(problem, "Convert the model again"));
+            }
+        };
+        let start = (head.len() - table.bytes.len()).next_multiple_of(alignment);
+        let mut gguf = Self {
+            path: path.to_owned(),
+            files: vec![Arc::new(file)],
+            metadata: content.metadata,
+            weights: BTreeMap::new(),
+        };
+        let length = gguf.files[0].bytes().len();
+        for (name, weight) in &mut weights {
+            let (from, to) = (weight.place.start.checked_add(start), weight.place.end.checked_add(start));
+            weight.place = match (from, to) {
+                (Some(from), Some(to)) if to <= length => from..to,
+                _ => {
+                    let end = to.map_or_else(|| "past 2^64".to_owned(), |to| to.to_string());
+                    return Err(gguf.damaged(format!("{name} ends at byte {end}, and the file has {length}")));
+                }
+            };
+        }
+        gguf.weights = weights;
         Ok(gguf)
     }
 
@@ -97,43 +182,48 @@ impl Gguf {
         self.path.display().to_string()
     }
 
-    fn damaged(&self, problem: String) -> ModelError {
+    pub(super) fn damaged(&self, problem: String) -> ModelError {
         let cure = "The file is cut off or damaged: download it again, or convert the model again";
         ModelError::File { path: self.name(), problem, cure: cure.into() }
     }
 
-    fn unsupported(&self, problem: impl Into<String>, cure: impl Into<String>) -> ModelError {
+    pub(super) fn unsupported(&self, problem: impl Into<String>, cure: impl Into<String>) -> ModelError {
         ModelError::Unsupported { path: self.name(), problem: problem.into(), cure: cure.into() }
     }
 
-    /// The bytes of a weight.
-    fn place(&self, name: &str) -> Result<Range<usize>, ModelError> {
-        let info = self.content.tensor_infos.get(name);
-        let info = info.ok_or_else(|| self.damaged(format!("the weight {name} is missing")))?;
-        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-        let bytes = (blocks * info.ggml_dtype.type_size()) as u64;
-        let start = self.content.tensor_data_offset.saturating_add(info.offset);
-        let end = start.saturating_add(bytes);
-        let length = self.file.bytes().len();
-        if end > length as u64 {
-            return Err(self.damaged(format!("{name} ends at byte {end}, and the file has {length}")));
-        }
-        Ok(start as usize..end as usize)
+    /// All keys and values of the metadata.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// A value; the one that all elements have, where it is a list of equal numbers (one per layer).
     pub(super) fn value(&self, key: &str) -> Option<&Value> {
-        self.content.metadata.get(key)
+        match self.metadata.get(key) {
+            Some(Value::Array(list)) if !matches!(list.first(), Some(Value::String(_))) => match &list[..] {
+                [first, rest @ ..] if rest.iter().all(|other| same(first, other)) => Some(first),
+                _ => self.metadata.get(key),
+            },
+            value => value,
+        }
+    }
+
+    /// A list of the metadata.
+    pub(super) fn list(&self, key: &str) -> Option<&[Value]> {
+        match self.metadata.get(key) {
+            Some(Value::Array(list)) => Some(list),
+            _ => None,
+        }
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        match self.value(key) {
+        match self.metadata.get(key) {
             Some(Value::String(text)) => Some(text),
             _ => None,
         }
     }
 
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        match self.value(key) {
+        match self.metadata.get(key) {
             Some(Value::Bool(flag)) => Some(*flag),
             _ => None,
         }
@@ -142,16 +232,12 @@ impl Gguf {
     /// A whole number; none where the key is missing.
     pub(super) fn whole(&self, key: &str) -> Result<Option<usize>, ModelError> {
         let bad = || self.damaged(format!("{key} is not a whole number below 2^32"));
-        let number = match self.value(key) {
-            None => return Ok(None),
-            Some(Value::I32(n)) => u64::try_from(*n).map_err(|_| bad())?,
-            Some(value) => value.to_u64().map_err(|_| bad())?,
-        };
-        u32::try_from(number).map(|n| Some(n as usize)).map_err(|_| bad())
+        let Some(value) = self.value(key) else { return Ok(None) };
+        whole(value).map(|number| Some(number as usize)).ok_or_else(bad)
     }
 
     /// A whole number of at least 1 and at most `most`.
-    fn size(&self, key: &str, most: usize) -> Result<usize, ModelError> {
+    pub(super) fn size(&self, key: &str, most: usize) -> Result<usize, ModelError> {
         match self.whole(key)? {
             Some(n) if (1..=most).contains(&n) => Ok(n),
             Some(n) => Err(self.damaged(format!("{key} is {n}, and 1 to {most} are possible"))),
@@ -159,7 +245,8 @@ impl Gguf {
         }
     }
 
-    fn number(&self, key: &str) -> Result<Option<f32>, ModelError> {
+    /// A positive number; none where the key is missing.
+    pub(super) fn number(&self, key: &str) -> Result<Option<f32>, ModelError> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::F32(number)) if number.is_finite() && *number > 0.0 => Ok(Some(*number)),
@@ -167,125 +254,84 @@ impl Gguf {
         }
     }
 
-    /// The model's sizes; an architecture that this program does not build is refused by name.
-    pub(super) fn config(&self) -> Result<LlamaConfig, ModelError> {
-        const CURE: &str = "Take a model of Llama architecture, such as Mistral-7B-Instruct-v0.2";
-        match self.text("general.architecture") {
-            Some("llama") => {}
-            Some(other) => return Err(self.unsupported(format!("the architecture is {other}"), CURE)),
-            None => return Err(self.damaged("general.architecture is missing".into())),
-        }
-        if self.whole("llama.expert_count")?.is_some_and(|experts| experts > 0) {
-            return Err(self.unsupported("it is a mixture of experts", CURE));
-        }
-        let heads = self.size("llama.attention.head_count", 1 << 12)?;
-        let hidden = self.size("llama.embedding_length", 1 << 20)?;
-        let kv_heads = match self.value("llama.attention.head_count_kv") {
-            None => heads,
-            Some(Value::Array(_)) => return Err(self.unsupported("its layers differ in their heads", CURE)),
-            Some(_) => self.size("llama.attention.head_count_kv", heads)?,
-        };
-        let head_dim = self.whole("llama.attention.key_length")?.unwrap_or(hidden / heads);
-        if !heads.is_multiple_of(kv_heads) || head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim > 1 << 12 {
-            let problem = format!("{heads} heads of {head_dim} cannot share {kv_heads} heads of keys and values");
-            return Err(self.damaged(problem));
-        }
-        for (key, what) in [
-            ("llama.attention.value_length", "values as long as keys"),
-            ("llama.rope.dimension_count", "rotary positions over whole heads"),
-        ] {
-            if let Some(n) = self.whole(key)?.filter(|n| *n != head_dim) {
-                let problem = format!("{key} is {n} and heads have {head_dim}");
-                return Err(self.unsupported(problem, format!("Only {what} are built. {CURE}")));
-            }
-        }
-        let rope_divisor = match self.text("llama.rope.scaling.type") {
-            None | Some("none") => 1.0,
-            Some("linear") => self.number("llama.rope.scaling.factor")?.unwrap_or(1.0),
-            Some(other) => return Err(self.unsupported(format!("rope scaling {other} is not built"), CURE)),
-        };
-        let embedding = self.content.tensor_infos.get("token_embd.weight").map(|info| info.shape.dims().to_vec());
-        let vocabulary = match embedding.as_deref() {
-            Some([rows, columns]) if *columns == hidden && *rows > 0 => *rows,
-            Some(shape) => {
-                return Err(self.wrong_shape("token_embd.weight", shape, format_args!("[tokens, {hidden}]")));
-            }
-            None => return Err(self.damaged("the weight token_embd.weight is missing".into())),
-        };
-        Ok(LlamaConfig {
-            layers: self.size("llama.block_count", 1 << 12)?,
-            hidden,
-            feed_forward: self.size("llama.feed_forward_length", 1 << 22)?,
-            heads,
-            kv_heads,
-            head_dim,
-            vocabulary,
-            context: self.size("llama.context_length", 1 << 24)?,
-            rope_base: self.number("llama.rope.freq_base")?.unwrap_or(10_000.0),
-            rope_divisor,
-            norm_epsilon: self
-                .number("llama.attention.layer_norm_rms_epsilon")?
-                .ok_or_else(|| self.damaged("llama.attention.layer_norm_rms_epsilon is missing".into()))?,
-            window: self.whole("llama.attention.sliding_window")?.filter(|window| *window > 0),
-        })
-    }
-
-    fn wrong_shape(&self, name: &str, shape: &[usize], wanted: impl Display) -> ModelError {
+    pub(super) fn wrong_shape(&self, name: &str, shape: &[usize], wanted: impl Display) -> ModelError {
         self.damaged(format!("{name} has the shape {shape:?}, and the metadata asks for {wanted}"))
     }
 
-    /// Whether the file has the weight.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+    /// A weight, if the file has it.
+    pub(super) fn weight(&self, name: &str) -> Option<&Weight> {
+        self.weights.get(name)
     }
 
-    /// A weight by which rows are multiplied: `[rows, columns]`, in the file's type where that is fast.
-    pub(super) fn matrix(&self, name: &str, shape: [usize; 2], device: &Device) -> Result<QMatMul, ModelError> {
-        let place = self.place(name)?;
-        let info = &self.content.tensor_infos[name];
-        if info.shape.dims() != shape {
-            return Err(self.wrong_shape(name, info.shape.dims(), format_args!("{shape:?}")));
-        }
-        let dtype = info.ggml_dtype;
-        let storage = match fast_type(dtype, shape[1]) {
-            Some(faster) => {
-                let data = requantize(&self.file.bytes()[place], shape[1], dtype, faster)?;
-                QStorage::from_data(Cow::Owned(data), device, faster)?
+    /// The names of all weights.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.weights.keys().map(String::as_str)
+    }
+
+    fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Weight, ModelError> {
+        match self.weights.get(name) {
+            None => Err(self.damaged(format!("the weight {name} is missing"))),
+            Some(weight) if weight.shape != shape => {
+                Err(self.wrong_shape(name, &weight.shape, format_args!("{shape:?}")))
             }
-            None if device.is_cpu() => match mapped::blocks(&self.file, place.clone(), dtype) {
-                Some(blocks) => QStorage::Cpu(blocks),
-                None => self.copied(place, dtype, device)?,
-            },
-            None => self.copied(place, dtype, device)?,
+            Some(weight) => Ok(weight),
+        }
+    }
+
+    /// Some rows of a weight by which rows are multiplied, in the file's type where that is fast: `[rows, columns]`.
+    pub(super) fn matrix(&self, name: &str, rows: Rows, columns: usize, device: &Device) -> Result<Matrix, ModelError> {
+        let weight = self.shaped(name, &[rows.all, columns])?;
+        let row_bytes = weight.place.len() / rows.all.max(1);
+        let start = weight.place.start + rows.first * row_bytes;
+        let place = start..start + rows.count * row_bytes;
+        let file = &self.files[weight.file];
+        let mut added = None;
+        let storage = match (fast_type(weight.dtype), weight.dtype) {
+            (Some((faster, group)), dtype) => {
+                let recoded = recode(&file.bytes()[place], dtype);
+                let recoded = recoded.ok_or_else(|| ModelError::Internal(format!("{name} is not recoded")))?;
+                if let Some(group) = group {
+                    added = Some(Tensor::from_vec(recoded.added, (rows.count, columns / group), device)?);
+                }
+                QStorage::from_data(Cow::Owned(recoded.data), device, faster)?
+            }
+            (None, Dtype::Candle(dtype)) => {
+                match device.is_cpu().then(|| mapped::blocks(file, place.clone(), dtype)).flatten() {
+                    Some(blocks) => QStorage::Cpu(blocks),
+                    None => QStorage::from_data(Cow::Owned(file.bytes()[place].to_vec()), device, dtype)?,
+                }
+            }
+            (None, Dtype::Iq4Nl | Dtype::Iq4Xs) => {
+                return Err(ModelError::Internal(format!("{name}: no type to compute with")));
+            }
         };
         // Floats become a plain tensor here, so that they are multiplied in f32.
-        Ok(QMatMul::from_qtensor(QTensor::new(storage, &shape[..])?)?)
+        Ok(Matrix::new(QMatMul::from_qtensor(QTensor::new(storage, (rows.count, columns))?)?, added))
     }
 
     /// A vector of floats.
     pub(super) fn vector(&self, name: &str, length: usize, device: &Device) -> Result<Tensor, ModelError> {
-        let place = self.place(name)?;
-        let info = &self.content.tensor_infos[name];
-        if info.shape.dims() != [length] {
-            return Err(self.wrong_shape(name, info.shape.dims(), format_args!("[{length}]")));
-        }
-        let storage = self.copied(place, info.ggml_dtype, &Device::Cpu)?;
+        let weight = self.shaped(name, &[length])?;
+        let Dtype::Candle(dtype @ (GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16)) = weight.dtype else {
+            let cure = "Take a file whose norms and biases are floats, as llama.cpp writes them";
+            return Err(self.unsupported(format!("{name} has the type {}", weight.dtype.name()), cure));
+        };
+        // Through a buffer of its own, which is aligned wherever the weight begins in the file.
+        let data = self.files[weight.file].bytes()[weight.place.clone()].to_vec();
+        let storage = QStorage::from_data(Cow::Owned(data), &Device::Cpu, dtype)?;
         Ok(QTensor::new(storage, length)?.dequantize(device)?)
     }
 
-    /// Through a buffer of its own, which is aligned wherever the weight begins in the file.
-    fn copied(&self, place: Range<usize>, dtype: GgmlDType, device: &Device) -> Result<QStorage, ModelError> {
-        Ok(QStorage::from_data(Cow::Owned(self.file.bytes()[place].to_vec()), device, dtype)?)
-    }
-
-    /// Weights that are re-quantised at load: how many of which type, and to which.
-    pub(super) fn slow_types(&self) -> BTreeMap<(String, String), usize> {
+    /// Weights that are recoded at load, by their type and that which they get: how many, and their bytes then.
+    pub(super) fn slow_types(&self) -> BTreeMap<(&'static str, &'static str), (usize, usize)> {
         let mut slow = BTreeMap::new();
-        for info in self.content.tensor_infos.values() {
-            if let [_, columns] = info.shape.dims()
-                && let Some(faster) = fast_type(info.ggml_dtype, *columns)
-            {
-                *slow.entry((type_name(info.ggml_dtype).into(), type_name(faster).into())).or_default() += 1;
+        for weight in self.weights.values().filter(|weight| weight.shape.len() > 1) {
+            if let Some((faster, group)) = fast_type(weight.dtype) {
+                let faster = Dtype::Candle(faster);
+                let row: &mut (usize, usize) = slow.entry((weight.dtype.name(), faster.name())).or_default();
+                let (block, bytes) = faster.block();
+                let added = group.map_or(0, |group| weight.elements() / group * size_of::<f32>());
+                *row = (row.0 + 1, row.1 + weight.elements() / block * bytes + added);
             }
         }
         slow
@@ -293,43 +339,87 @@ impl Gguf {
 
     /// All numbers of the model.
     pub(super) fn parameters(&self) -> u64 {
-        self.content.tensor_infos.values().map(|info| info.shape.elem_count() as u64).sum()
+        self.weights.values().map(|weight| weight.elements() as u64).sum()
     }
 
     /// The types of the weights, those with the most bytes first: `Q4_K+Q6_K`. Norms stay F32 in every file and are
     /// left out where there are others.
     pub(super) fn quantization(&self) -> String {
         let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
-        for info in self.content.tensor_infos.values().filter(|info| info.shape.rank() > 1) {
-            let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-            *bytes.entry(type_name(info.ggml_dtype)).or_default() += blocks * info.ggml_dtype.type_size();
+        for weight in self.weights.values().filter(|weight| weight.shape.len() > 1) {
+            *bytes.entry(weight.dtype.name()).or_default() += weight.place.len();
         }
         let mut names: Vec<_> = bytes.into_iter().collect();
         names.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         names.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join("+")
     }
+
+    /// The bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes().len() as u64).sum()
+    }
 }
 
-/// The types that candle 0.11 computes with.
-const RUNNABLE: [&str; 13] =
-    ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q5_0", "Q5_1", "Q4_0", "Q4_1"];
+impl Weight {
+    fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
 
-fn type_name(dtype: GgmlDType) -> &'static str {
-    match dtype {
-        GgmlDType::F32 => "F32",
-        GgmlDType::F16 => "F16",
-        GgmlDType::BF16 => "BF16",
-        GgmlDType::Q4_0 => "Q4_0",
-        GgmlDType::Q4_1 => "Q4_1",
-        GgmlDType::Q5_0 => "Q5_0",
-        GgmlDType::Q5_1 => "Q5_1",
-        GgmlDType::Q8_0 => "Q8_0",
-        GgmlDType::Q8_1 => "Q8_1",
-        GgmlDType::Q2K => "Q2_K",
-        GgmlDType::Q3K => "Q3_K",
-        GgmlDType::Q4K => "Q4_K",
-        GgmlDType::Q5K => "Q5_K",
-        GgmlDType::Q6K => "Q6_K",
-        GgmlDType::Q8K => "Q8_K",
+/// How the names of a model's files end: `gguf-split` counts from 1.
+fn part_suffix(number: usize, parts: usize) -> String {
+    format!("-{:05}-of-{parts:05}.gguf", number + 1)
+}
+
+/// A whole number below 2^32 of any of the types of whole numbers.
+pub(super) fn whole(value: &Value) -> Option<u32> {
+    match value {
+        Value::I8(n) => u32::try_from(*n).ok(),
+        Value::I16(n) => u32::try_from(*n).ok(),
+        Value::I32(n) => u32::try_from(*n).ok(),
+        Value::I64(n) => u32::try_from(*n).ok(),
+        Value::Bool(_) => None,
+        other => other.to_u64().ok().and_then(|n| u32::try_from(n).ok()),
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::F32(a), Value::F32(b)) => a == b,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        _ => whole(a).is_some() && whole(a) == whole(b),
+    }
+}
+
+/// The table of weights, which the reader before has seen to be whole.
+struct Table<'h> {
+    bytes: &'h [u8],
+}
+
+impl Table<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.bytes.split_first_chunk()?;
+        self.bytes = rest;
+        Some(*head)
+    }
+
+    fn size(&mut self) -> Option<usize> {
+        usize::try_from(u64::from_le_bytes(self.take()?)).ok()
+    }
+
+    /// A name and its weight, whose place counts from where the weights begin.
+    fn weight(&mut self) -> Option<(String, Weight)> {
+        let length = self.size()?;
+        let (name, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
+        let dimensions = u32::from_le_bytes(self.take()?);
+        let mut shape = (0..dimensions).map(|_| self.size()).collect::<Option<Vec<_>>>()?;
+        shape.reverse();
+        let dtype = Dtype::of_number(u32::from_le_bytes(self.take()?))?;
+        let offset = self.size()?;
+        let elements = shape.iter().try_fold(1usize, |all, n| all.checked_mul(*n))?;
+        let (block, bytes) = dtype.block();
+        let end = (elements / block).checked_mul(bytes)?.checked_add(offset)?;
+        Some((String::from_utf8(name.to_vec()).ok()?, Weight { file: 0, place: offset..end, shape, dtype }))
     }
 }

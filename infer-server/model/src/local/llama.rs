@@ -1,35 +1,58 @@
 //! The forward pass: weights that are shared, keys and values that are the caller's, several items in one pass.
 //!
-//! Items lie behind one another in a pass and do not see each other: each sees the past and itself, at positions that
-//! go on from the past. Shapes: T tokens of the pass, P of the past, S = P + T. The order of a layer is written once;
-//! `Compute` says how its steps are done: for answers here, for gradients in `learn`.
+//! Items lie behind one another in a pass and do not see each other: each sees its past and itself, at positions that
+//! go on from the past. Those of one past are a part of the pass; weights are read once for all parts. Shapes: T tokens of
+//! the pass, P of a part's past, S = P + the part's tokens. The order of a layer is written once; `Compute` says how its
+//! steps are done: for answers here, for gradients in `learn`.
 
-use candle_core::quantized::QMatMul;
-use candle_core::{Device, Module as _, Result, Tensor};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
-use candle_nn::rotary_emb::rope_i;
+use candle_nn::rotary_emb::{rope, rope_i};
 
-use super::gguf::{Gguf, LlamaConfig};
+use super::config::{LlamaConfig, Scales};
+use super::gguf::{Gguf, Rows};
 use super::lora::Adapter;
+use super::matrix::Matrix;
 pub use super::projection::Projection;
 use crate::error::ModelError;
 
 pub(super) struct Layer {
     attention_norm: Tensor,
     mlp_norm: Tensor,
-    pub(super) projections: [QMatMul; 7],
+    /// Of the heads of queries and of keys, where they have norms.
+    head_norms: Option<[Tensor; 2]>,
+    pub(super) projections: [Matrix; 7],
+    biases: [Option<Tensor>; 7],
+}
+
+impl Layer {
+    /// What a projection adds whatever goes in.
+    pub(super) fn with_bias(&self, projection: Projection, y: Tensor) -> Result<Tensor> {
+        match &self.biases[projection as usize] {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
 }
 
 /// A model's weights.
 pub(super) struct Llama {
     pub(super) config: LlamaConfig,
     device: Device,
-    embedding: QMatMul,
+    embedding: Matrix,
     pub(super) layers: Vec<Layer>,
     norm: Tensor,
-    pub(super) head: QMatMul,
+    pub(super) head: Matrix,
     /// Radians a position turns each pair of a head's numbers.
     frequencies: Vec<f32>,
+}
+
+/// Rotary positions of heads, `[1, heads, T, turned]`: pairs of neighbours, or of numbers half of it apart.
+pub(super) fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<Tensor> {
+    if neighbours { rope_i(x, cos, sin) } else { rope(x, cos, sin) }
 }
 
 /// Keys (after the rotary embedding) and values of tokens, `[kv_heads, tokens, head_dim]` a layer. Clones share them.
@@ -49,13 +72,21 @@ impl Past {
         Ok(Self { layers: self.layers.iter().map(cut).collect::<Result<_>>()?, tokens })
     }
 
-    /// A layer's keys and values with those of the pass behind them.
-    fn with(&self, layer: usize, k: Tensor, v: Tensor) -> Result<(Tensor, Tensor)> {
+    /// A layer's keys and values with those of some tokens of a pass behind them, in memory of their own.
+    fn with(&self, layer: usize, k: &Tensor, v: &Tensor, tokens: &Range<usize>) -> Result<(Tensor, Tensor)> {
+        let of_tokens = |x: &Tensor| x.narrow(1, tokens.start, tokens.len());
+        let (k, v) = (of_tokens(k)?, of_tokens(v)?);
         match self.layers.get(layer) {
             Some((past_k, past_v)) => Ok((Tensor::cat(&[past_k, &k], 1)?, Tensor::cat(&[past_v, &v], 1)?)),
-            None => Ok((k, v)),
+            None => Ok((k.force_contiguous()?, v.force_contiguous()?)),
         }
     }
+}
+
+/// Items that go on from one past.
+pub(super) struct Part<'i> {
+    pub(super) past: &'i Past,
+    pub(super) items: Vec<&'i [u32]>,
 }
 
 /// What each token of a pass is and sees.
@@ -64,16 +95,23 @@ pub(super) struct Pass {
     pub(super) positions: Vec<usize>,
     /// The item of each token.
     pub(super) items: Vec<usize>,
-    pub(super) past: usize,
+    /// The tokens of each part, and how many its past has.
+    pub(super) parts: Vec<(Range<usize>, usize)>,
 }
 
 impl Pass {
-    fn new<'i>(items: impl IntoIterator<Item = &'i [u32]>, past: usize) -> Self {
-        let mut pass = Self { tokens: Vec::new(), positions: Vec::new(), items: Vec::new(), past };
-        for (item, tokens) in items.into_iter().enumerate() {
-            pass.tokens.extend(tokens);
-            pass.positions.extend(past..past + tokens.len());
-            pass.items.extend(std::iter::repeat_n(item, tokens.len()));
+    fn new(parts: &[Part<'_>]) -> Self {
+        let mut pass = Self { tokens: Vec::new(), positions: Vec::new(), items: Vec::new(), parts: Vec::new() };
+        let mut item = 0;
+        for part in parts {
+            let (start, past) = (pass.tokens.len(), part.past.tokens);
+            for tokens in &part.items {
+                pass.tokens.extend(*tokens);
+                pass.positions.extend(past..past + tokens.len());
+                pass.items.extend(std::iter::repeat_n(item, tokens.len()));
+                item += 1;
+            }
+            pass.parts.push((start..pass.tokens.len(), past));
         }
         pass
     }
@@ -84,16 +122,18 @@ impl Pass {
         (0..self.items.len()).filter(|at| *at == last || self.items[*at] != self.items[*at + 1]).collect()
     }
 
-    /// Added to the attention's scores: 0 where the row's token sees the column's, else minus infinity. `[rows, S]`
-    fn mask(&self, rows: &[usize], window: Option<usize>, device: &Device) -> Result<Tensor> {
-        let columns = self.past + self.tokens.len();
+    /// Added to the scores of a part's attention: 0 where the row's token sees the column's, else minus infinity.
+    /// `[rows, S]`
+    fn mask(&self, part: usize, rows: &[usize], window: Option<usize>, device: &Device) -> Result<Tensor> {
+        let (tokens, past) = (self.parts[part].0.clone(), self.parts[part].1);
+        let columns = past + tokens.len();
         let mut mask = vec![f32::NEG_INFINITY; rows.len() * columns];
         for (mask, &row) in mask.chunks_exact_mut(columns).zip(rows) {
             let position = self.positions[row];
             let nearest = position.saturating_sub(window.map_or(position, |window| window - 1));
-            mask[nearest.min(self.past)..self.past].fill(0.0);
+            mask[nearest.min(past)..past].fill(0.0);
             let item = self.items[row];
-            for (column, mask) in mask[self.past..].iter_mut().enumerate().take(row + 1) {
+            for (column, mask) in (tokens.start..=row).zip(&mut mask[past..]) {
                 if self.items[column] == item && self.positions[column] >= nearest {
                     *mask = 0.0;
                 }
@@ -115,8 +155,9 @@ pub(super) trait Compute {
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor>;
     /// Rotary positions: `[1, heads, T, head_dim]`.
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>;
-    /// Attention: `[heads, rows, head_dim]` over `[kv_heads, S, head_dim]` gives the shape of the first.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Self::Sight) -> Result<Tensor>;
+    /// Attention in a layer: `[heads, rows, head_dim]` over `[kv_heads, T, head_dim]`, and what is before them, gives the
+    /// shape of the first.
+    fn attend(&self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Self::Sight) -> Result<Tensor>;
     /// Logits of rows.
     fn head(&self, x: &Tensor) -> Result<Tensor>;
 }
@@ -125,17 +166,36 @@ pub(super) trait Compute {
 struct Fast<'a> {
     llama: &'a Llama,
     adapter: Option<&'a Adapter>,
+    parts: &'a [Part<'a>],
+}
+
+/// What the rows of a part see.
+struct PartSight {
+    /// The part's tokens in the pass.
+    tokens: Range<usize>,
+    /// The part's rows among those that ask.
+    rows: Range<usize>,
+    /// `[rows, S]`
+    mask: Tensor,
 }
 
 impl Compute for Fast<'_> {
-    type Sight = Tensor;
+    type Sight = Vec<PartSight>;
 
-    fn sight(&self, pass: &Pass, rows: &[usize]) -> Result<Tensor> {
-        pass.mask(rows, self.llama.config.window, &self.llama.device)
+    /// `rows` are in order.
+    fn sight(&self, pass: &Pass, rows: &[usize]) -> Result<Vec<PartSight>> {
+        let of_part = |(part, (tokens, _)): (usize, &(Range<usize>, usize))| {
+            let before = |end: usize| rows.partition_point(|row| *row < end);
+            let asking = before(tokens.start)..before(tokens.end);
+            let mask = pass.mask(part, &rows[asking.clone()], self.llama.config.window, &self.llama.device)?;
+            Ok(PartSight { tokens: tokens.clone(), rows: asking, mask })
+        };
+        pass.parts.iter().enumerate().map(of_part).collect()
     }
 
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
-        let y = self.llama.layers[layer].projections[projection as usize].forward(x)?;
+        let layer_of = &self.llama.layers[layer];
+        let y = layer_of.with_bias(projection, layer_of.projections[projection as usize].forward(x)?)?;
         match self.adapter.and_then(|adapter| adapter.delta(layer, projection)) {
             Some(delta) => y + delta.forward(x)?,
             None => Ok(y),
@@ -147,18 +207,17 @@ impl Compute for Fast<'_> {
     }
 
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-        rope_i(x, cos, sin)
+        turn(x, cos, sin, self.llama.config.architecture.neighbours)
     }
 
-    /// The heads of queries that share one of keys are stacked, so that keys and values are not copied for each.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let (heads, rows, head_dim) = q.dims3()?;
-        let (kv_heads, columns, _) = k.dims3()?;
-        let stacked = heads / kv_heads * rows;
-        let q = (q * (head_dim as f64).powf(-0.5))?.reshape((kv_heads, stacked, head_dim))?;
-        let scores = q.matmul(&k.transpose(1, 2)?)?.reshape((heads, rows, columns))?;
-        let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?;
-        weights.reshape((kv_heads, stacked, columns))?.matmul(v)?.reshape((heads, rows, head_dim))
+    fn attend(&self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Vec<PartSight>) -> Result<Tensor> {
+        let scale = self.llama.config.scales.attention;
+        let of_part = |(part, sight): (&Part<'_>, &PartSight)| {
+            let (k, v) = part.past.with(layer, k, v, &sight.tokens)?;
+            attend_part(&q.narrow(1, sight.rows.start, sight.rows.len())?, &k, &v, &sight.mask, scale)
+        };
+        let attended: Vec<Tensor> = self.parts.iter().zip(sight).map(of_part).collect::<Result<_>>()?;
+        Tensor::cat(&attended, 1)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {
@@ -166,52 +225,77 @@ impl Compute for Fast<'_> {
     }
 }
 
+/// The heads of queries that share one of keys are stacked, so that keys and values are not copied for each.
+fn attend_part(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, scale: f64) -> Result<Tensor> {
+    let (heads, rows, head_dim) = q.dims3()?;
+    let (kv_heads, columns, _) = k.dims3()?;
+    let stacked = heads / kv_heads * rows;
+    let q = (q * scale)?.reshape((kv_heads, stacked, head_dim))?;
+    let scores = q.matmul(&k.transpose(1, 2)?)?.reshape((heads, rows, columns))?;
+    let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?;
+    weights.reshape((kv_heads, stacked, columns))?.matmul(v)?.reshape((heads, rows, head_dim))
+}
+
 impl Llama {
     pub(super) fn load(gguf: &Gguf, device: &Device) -> std::result::Result<Self, ModelError> {
-        let config = gguf.config()?;
-        let matrix = |name: &str, shape| gguf.matrix(name, shape, device);
+        let config = LlamaConfig::read(gguf)?;
+        let architecture = config.architecture;
+        let mut known = BTreeSet::new();
+        let mut name = |name: String| {
+            known.insert(name.clone());
+            name
+        };
         let vector = |name: &str, length| gguf.vector(name, length, device);
-        let mut known = 2;
         let mut layers = Vec::with_capacity(config.layers);
         for i in 0..config.layers {
-            let [q, k, v, o, gate, up, down] =
-                Projection::ALL.map(|it| matrix(&format!("blk.{i}.{}.weight", it.weight()), it.shape(&config)));
-            layers.push(Layer {
-                attention_norm: vector(&format!("blk.{i}.attn_norm.weight"), config.hidden)?,
-                mlp_norm: vector(&format!("blk.{i}.ffn_norm.weight"), config.hidden)?,
-                projections: [q?, k?, v?, o?, gate?, up?, down?],
+            let mut of_layer = |part: &str| name(format!("blk.{i}.{part}"));
+            let [q, k, v, o, gate, up, down] = Projection::ALL.map(|it| {
+                let (weight, rows) = it.place(&config);
+                gguf.matrix(&of_layer(&format!("{weight}.weight")), rows, it.shape(&config)[1], device)
             });
-            known += 9;
+            // Files of some other architectures have them too, and they are always added.
+            let [bias_q, bias_k, bias_v, bias_o, bias_gate, bias_up, bias_down] = Projection::ALL.map(|it| {
+                let bias = format!("blk.{i}.{}.bias", it.weight());
+                let wanted = architecture.biases && matches!(it, Projection::Q | Projection::K | Projection::V);
+                let there = wanted || !architecture.fused && gguf.weight(&bias).is_some();
+                there.then(|| vector(&of_layer(&format!("{}.bias", it.weight())), it.shape(&config)[0])).transpose()
+            });
+            let head_norms = ["attn_q_norm.weight", "attn_k_norm.weight"]
+                .map(|part| architecture.head_norms.then(|| vector(&of_layer(part), config.head_dim)).transpose());
+            let [q_norm, k_norm] = head_norms;
+            layers.push(Layer {
+                attention_norm: vector(&of_layer("attn_norm.weight"), config.hidden)?,
+                mlp_norm: vector(&of_layer("ffn_norm.weight"), config.hidden)?,
+                head_norms: q_norm?.zip(k_norm?).map(|(q, k)| [q, k]),
+                projections: [q?, k?, v?, o?, gate?, up?, down?],
+                biases: [bias_q?, bias_k?, bias_v?, bias_o?, bias_gate?, bias_up?, bias_down?],
+            });
         }
-        let shape = [config.vocabulary, config.hidden];
-        let embedding = matrix("token_embd.weight", shape)?;
-        let head = match gguf.has("output.weight") {
-            true => {
-                known += 1;
-                matrix("output.weight", shape)?
-            }
-            false => embedding.clone(),
+        let rows = Rows::all(config.vocabulary);
+        let embedding = gguf.matrix(&name("token_embd.weight".into()), rows, config.hidden, device)?;
+        let head = match gguf.weight("output.weight") {
+            Some(_) => gguf.matrix(&name("output.weight".into()), rows, config.hidden, device)?,
+            None => embedding.clone(),
         };
-        let pairs = config.head_dim / 2;
-        let factors = match gguf.has("rope_freqs.weight") {
-            true => {
-                known += 1;
-                gguf.vector("rope_freqs.weight", pairs, &Device::Cpu)?.to_vec1::<f32>()?
-            }
-            false => vec![1.0; pairs],
+        let pairs = config.rope.turned / 2;
+        // Those for prompts longer than `LlamaConfig::read` lets through are not used.
+        name("rope_factors_long.weight".into());
+        let factors =
+            ["rope_freqs.weight", "rope_factors_short.weight"].into_iter().find(|it| gguf.weight(it).is_some());
+        let factors = match factors {
+            Some(factors) => gguf.vector(&name(factors.into()), pairs, &Device::Cpu)?.to_vec1::<f32>()?,
+            None => vec![1.0; pairs],
         };
-        let all = gguf.content.tensor_infos.len();
-        if all != known {
-            let problem = format!("it has {all} weights and {known} are known, so that it computes something else");
-            let cure = "Take a model without biases or other additions, such as Mistral-7B-Instruct-v0.2".into();
+        let norm = vector(&name("output_norm.weight".into()), config.hidden)?;
+        if let Some(other) = gguf.names().find(|name| !known.contains(*name)) {
+            let (all, known) = (gguf.names().len(), gguf.names().filter(|name| known.contains(*name)).count());
+            let problem = format!(
+                "it has {all} weights and {known} are known, so that it computes something else: one is {other}"
+            );
+            let cure = "Take a file of the model as llama.cpp's converter writes it".to_owned();
             return Err(ModelError::Unsupported { path: gguf.name(), problem, cure });
         }
-        let frequency = |(i, factor): (usize, f32)| {
-            let wavelength = config.rope_base.powf((2 * i) as f32 / config.head_dim as f32);
-            1.0 / wavelength / factor / config.rope_divisor
-        };
-        let frequencies = factors.into_iter().enumerate().map(frequency).collect();
-        let norm = vector("output_norm.weight", config.hidden)?;
+        let frequencies = config.rope.frequencies(&factors);
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frequencies })
     }
 
@@ -219,49 +303,55 @@ impl Llama {
         &self.device
     }
 
-    /// The past with `tokens` behind it.
-    pub(super) fn extend(&self, past: &Past, tokens: &[u32], adapter: Option<&Adapter>) -> Result<Past> {
-        let pass = Pass::new([tokens], past.tokens);
-        let (_, layers) = self.run(&Fast { llama: self, adapter }, &pass, past, None)?;
-        Ok(Past { layers, tokens: past.tokens + tokens.len() })
+    /// The past of each part with its one item behind it.
+    pub(super) fn extend(&self, parts: &[Part<'_>], adapter: Option<&Adapter>) -> Result<Vec<Past>> {
+        let pass = Pass::new(parts);
+        let (_, layers) = self.run(&Fast { llama: self, adapter, parts }, &pass, None)?;
+        let with = |(part, (tokens, past)): (&Part<'_>, &(Range<usize>, usize))| {
+            let of_layer = |(layer, (k, v)): (usize, &(Tensor, Tensor))| part.past.with(layer, k, v, tokens);
+            let layers = layers.iter().enumerate().map(of_layer).collect::<Result<_>>()?;
+            Ok(Past { layers, tokens: past + tokens.len() })
+        };
+        parts.iter().zip(&pass.parts).map(with).collect()
     }
 
-    /// The logits of what follows each item behind the past: `[items, vocabulary]`.
-    pub(super) fn logits(&self, past: &Past, items: &[&[u32]], adapter: Option<&Adapter>) -> Result<Tensor> {
-        let pass = Pass::new(items.iter().copied(), past.tokens);
-        self.logits_by(&Fast { llama: self, adapter }, &pass, past, &pass.ends())
+    /// The logits of what follows each item: `[items, vocabulary]`.
+    pub(super) fn logits(&self, parts: &[Part<'_>], adapter: Option<&Adapter>) -> Result<Tensor> {
+        let pass = Pass::new(parts);
+        self.logits_by(&Fast { llama: self, adapter, parts }, &pass, &pass.ends())
     }
 
     /// The logits of what follows `rows` of a pass: `[rows, vocabulary]`.
-    pub(super) fn logits_by(&self, by: &impl Compute, pass: &Pass, past: &Past, rows: &[usize]) -> Result<Tensor> {
-        let (last, _) = self.run(by, pass, past, Some(rows))?;
-        by.head(&by.norm(&last, &self.norm)?)
+    pub(super) fn logits_by(&self, by: &impl Compute, pass: &Pass, rows: &[usize]) -> Result<Tensor> {
+        let (last, _) = self.run(by, pass, Some(rows))?;
+        scaled(by.head(&by.norm(&last, &self.norm)?)?, self.config.scales.logits)
     }
 
-    /// Through all layers: what the last one leaves for `rows`, or all keys and values where none are asked for. Of
+    /// Through all layers: what the last one leaves for `rows`, or all keys and values of the pass where none are asked for. Of
     /// the last layer only the keys and values of all tokens are needed, and the rest for the rows alone.
-    fn run<C: Compute>(
-        &self,
-        by: &C,
-        pass: &Pass,
-        past: &Past,
-        rows: Option<&[usize]>,
-    ) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
+    fn run<C: Compute>(&self, by: &C, pass: &Pass, rows: Option<&[usize]>) -> Result<(Tensor, Vec<(Tensor, Tensor)>)> {
         let all: Vec<usize> = (0..pass.tokens.len()).collect();
         let (cos, sin) = self.rotation(pass, &all)?;
         let sight = by.sight(pass, &all)?;
-        let mut x = self.embedding.embedding(&Tensor::new(&pass.tokens[..], &self.device)?)?;
+        let Scales { embedding, residual, .. } = self.config.scales;
+        let x = self.embedding.rows(&Tensor::new(&pass.tokens[..], &self.device)?)?;
+        let mut x = scaled(x, embedding)?;
         let mut kept = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
             let is_last = i + 1 == self.layers.len();
             let turned = |it: Projection, x: &Tensor, heads, cos: &Tensor, sin: &Tensor| {
-                let x = self.by_head(&by.project(i, it, x)?, heads)?;
-                by.rope(&x.unsqueeze(0)?, cos, sin)?.squeeze(0)
+                let mut x = self.by_head(&by.project(i, it, x)?, heads)?;
+                if let Some([of_queries, of_keys]) = &layer.head_norms {
+                    x = by.norm(&x, if it == Projection::Q { of_queries } else { of_keys })?;
+                }
+                let (turned, all) = (self.config.rope.turned, self.config.head_dim);
+                let part = |from, to| x.narrow(2, from, to - from)?.contiguous();
+                let head = by.rope(&part(0, turned)?.unsqueeze(0)?, cos, sin)?.squeeze(0)?;
+                if turned == all { Ok(head) } else { Tensor::cat(&[head, part(turned, all)?], 2) }
             };
             let mut h = by.norm(&x, &layer.attention_norm)?;
             let k = turned(Projection::K, &h, self.config.kv_heads, &cos, &sin)?;
             let v = self.by_head(&by.project(i, Projection::V, &h)?, self.config.kv_heads)?;
-            let (k, v) = past.with(i, k, v)?;
             if rows.is_none() {
                 kept.push((k.clone(), v.clone()));
                 if is_last {
@@ -269,37 +359,45 @@ impl Llama {
                 }
             }
             let attended = match rows.filter(|_| is_last) {
-                None => by.attend(&turned(Projection::Q, &h, self.config.heads, &cos, &sin)?, &k, &v, &sight)?,
+                None => by.attend(i, &turned(Projection::Q, &h, self.config.heads, &cos, &sin)?, &k, &v, &sight)?,
                 Some(rows) => {
                     let chosen: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
                     let chosen = Tensor::new(chosen, &self.device)?;
                     (x, h) = (x.index_select(&chosen, 0)?, h.index_select(&chosen, 0)?);
                     let (cos, sin) = self.rotation(pass, rows)?;
                     let q = turned(Projection::Q, &h, self.config.heads, &cos, &sin)?;
-                    by.attend(&q, &k, &v, &by.sight(pass, rows)?)?
+                    by.attend(i, &q, &k, &v, &by.sight(pass, rows)?)?
                 }
             };
             let (heads, rows, head_dim) = attended.dims3()?;
             let attended = attended.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?;
-            x = (x + by.project(i, Projection::O, &attended)?)?;
+            x = (x + scaled(by.project(i, Projection::O, &attended)?, residual)?)?;
             let h = by.norm(&x, &layer.mlp_norm)?;
-            let gated = (by.project(i, Projection::Gate, &h)?.silu()? * by.project(i, Projection::Up, &h)?)?;
-            x = (x + by.project(i, Projection::Down, &gated)?)?;
+            let gate = by.project(i, Projection::Gate, &h)?;
+            let gate = if self.config.architecture.gelu { gate.gelu()? } else { gate.silu()? };
+            let gated = (gate * by.project(i, Projection::Up, &h)?)?;
+            x = (x + scaled(by.project(i, Projection::Down, &gated)?, residual)?)?;
         }
         Ok((x, kept))
     }
 
-    /// Cosine and sine of the rows' positions: `[rows, head_dim / 2]` each.
+    /// Cosine and sine of the rows' positions: `[rows, turned / 2]` each.
     fn rotation(&self, pass: &Pass, rows: &[usize]) -> Result<(Tensor, Tensor)> {
         let angles = rows.iter().flat_map(|row| self.frequencies.iter().map(|f| pass.positions[*row] as f32 * f));
-        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
+        let magnitude = self.config.rope.magnitude;
+        let (cos, sin): (Vec<f32>, Vec<f32>) =
+            angles.map(|angle| (angle.cos() * magnitude, angle.sin() * magnitude)).unzip();
         let shape = (rows.len(), self.frequencies.len());
         Ok((Tensor::from_vec(cos, shape, &self.device)?, Tensor::from_vec(sin, shape, &self.device)?))
     }
 
-    /// `[T, heads x head_dim]` to `[heads, T, head_dim]`. GGUF files have the two numbers of a pair that is turned by
-    /// position beside each other.
+    /// `[T, heads x head_dim]` to `[heads, T, head_dim]`.
     fn by_head(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         x.reshape((x.dim(0)?, heads, self.config.head_dim))?.transpose(0, 1)?.contiguous()
     }
+}
+
+/// `x` times `scale`, which is 1 for most.
+fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
+    if scale == 1.0 { Ok(x) } else { x * scale }
 }

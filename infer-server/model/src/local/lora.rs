@@ -12,7 +12,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::gguf::LlamaConfig;
+use super::config::LlamaConfig;
 use super::projection::Projection;
 use crate::error::ModelError;
 
@@ -153,7 +153,11 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
         return Err(bad(CONFIG, format!("peft_type is {}", peft.peft_type), "Only LORA is built"));
     }
     if let Some(bias) = peft.bias.filter(|bias| bias != "none") {
-        return Err(bad(CONFIG, format!("bias is {bias:?}"), "Only \"none\" is built: Llama has no biases"));
+        return Err(bad(
+            CONFIG,
+            format!("bias is {bias:?}"),
+            "Only \"none\" is built: an adapter's biases are not added",
+        ));
     }
     let pattern = |problem| bad(CONFIG, problem, "Write it as a regular expression without look-around");
     let ranks = ByModule::new(peft.r, peft.rank_pattern).map_err(pattern)?;
@@ -200,6 +204,7 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
         }
     });
     let placed: Vec<_> = placed.collect::<Result<_, _>>()?;
+    let neighbours = config.architecture.neighbours;
     let mut deltas = HashMap::new();
     for (module, (layer, projection)) in placed {
         let [outputs, inputs] = projection.shape(config);
@@ -218,8 +223,8 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
         };
         let (a, b) = (take("lora_A", (rank, inputs))?, take("lora_B", (outputs, rank))?);
         let b = match projection {
-            Projection::Q => pairs_beside_each_other(&b, config.heads)?,
-            Projection::K => pairs_beside_each_other(&b, config.kv_heads)?,
+            Projection::Q if neighbours => pairs_beside_each_other(&b, config.heads)?,
+            Projection::K if neighbours => pairs_beside_each_other(&b, config.kv_heads)?,
             _ => b,
         };
         let divisor = if peft.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
@@ -248,8 +253,8 @@ fn place(module: &str) -> Option<(usize, Projection)> {
     Some((layer.parse().ok()?, projection))
 }
 
-/// A head's numbers turn in pairs: Hugging Face has the first of all pairs and then the second, GGUF the two of a pair
-/// beside each other (`permute` in llama.cpp's `conversion`). B makes them, so its rows go the same way.
+/// A head's numbers turn in pairs: Hugging Face has the first of all pairs and then the second, GGUF files of
+/// Llama the two of a pair beside each other (`permute` in llama.cpp's `conversion`). B makes them, so its rows go the same way.
 fn pairs_beside_each_other(b: &Tensor, heads: usize) -> CandleResult<Tensor> {
     let (outputs, rank) = b.dims2()?;
     b.reshape((heads, 2, outputs / heads / 2, rank))?.transpose(1, 2)?.contiguous()?.reshape((outputs, rank))
@@ -274,12 +279,13 @@ pub(super) fn save(
         let (path, problem) = (dir.display().to_string(), format!("cannot be written: {error}"));
         ModelError::Adapter { path, problem, cure: "Make room, or name another folder".into() }
     };
+    let neighbours = config.architecture.neighbours;
     let mut tensors = Vec::new();
     for (layer, projection, down, up) in pairs {
         let b = up.t()?.contiguous()?;
         let b = match projection {
-            Projection::Q => pairs_apart(&b, config.heads)?,
-            Projection::K => pairs_apart(&b, config.kv_heads)?,
+            Projection::Q if neighbours => pairs_apart(&b, config.heads)?,
+            Projection::K if neighbours => pairs_apart(&b, config.kv_heads)?,
             _ => b,
         };
         for (part, tensor) in [("lora_A", down.t()?.contiguous()?), ("lora_B", b)] {

@@ -1,56 +1,63 @@
 //! The model itself: mapped, packed at the first pass and asked for many items behind one prefix at once.
 //!
-//! - `gguf`: the file's header, sizes and weights; `mapped`: its bytes in memory.
-//! - [`tokenizer`]: text to tokens; `spm`: SentencePiece's algorithm.
+//! - `gguf`: the file's header, values and weights; `mapped`: its bytes in memory.
+//! - `config`: architectures and sizes; `rope`: rotary positions; `projection`, `matrix`: a layer's matrices.
+//! - [`tokenizer`]: text to tokens; `spm`: SentencePiece's algorithm; `bpe`: byte-level BPE and its families.
+//! - `passes`: several prompts in shared passes; `prefixes`: what they begin with, kept.
 //! - [`llama`]: the forward pass; `lora`: adapters; [`learn`]: makes one.
 
+mod bpe;
+mod config;
 mod gguf;
 pub mod learn;
 pub mod llama;
 mod lora;
 mod mapped;
+mod matrix;
+mod passes;
+mod prefixes;
 mod projection;
+mod rope;
 mod spm;
 #[cfg(test)]
 mod tests;
 pub mod tokenizer;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::ModelError;
 use crate::{DeviceKind, LabelLogProbs, LoadOptions, Loader, Model, ModelInfo, Prompt, Tokenize};
 
-pub use gguf::LlamaConfig;
+pub use config::LlamaConfig;
 pub use tokenizer::TextTokenizer;
 
 use gguf::Gguf;
-use llama::{Llama, Past};
+use llama::Llama;
 use lora::Adapter;
 use mapped::MappedFile;
+use prefixes::Prefixes;
 
-/// The most tokens of a pass: weights are unpacked once per pass. Items of 30 tokens took .102, .088, .079, .076 and .080 s
-/// of one core's time each in passes of up to 32, 64, 128, 256 and 512 tokens (the file of `cargo xtask bench model`).
-const PASS_TOKENS: usize = 256;
-/// The most scores of attention in a pass and layer, 256 MiB of f32: long prefixes make passes shorter.
-const PASS_SCORES: usize = 64 << 20;
-/// The most bytes of keys and values kept for prefixes, besides the one in use: 4000 tokens of a Mistral-7B.
-const PREFIX_BYTES: usize = 1 << 30;
-/// The most prefixes kept: a query, and others that come in between.
-const PREFIXES: usize = 8;
+/// What one replica has of its own: the weights are shared.
+struct Replica {
+    prefixes: Prefixes,
+    /// Where it computes what candle divides by rayon, if there are others.
+    pool: Option<Arc<ThreadPool>>,
+}
 
-/// A loaded model. It computes on one thread at a time, which takes all cores.
+/// A loaded model. It computes on one thread at a time, which takes all cores; or each replica on a thread of its own.
 pub struct LocalModel {
-    file: Arc<MappedFile>,
+    files: Vec<Arc<MappedFile>>,
     llama: Llama,
     adapter: Option<Adapter>,
     tokenizer: Arc<TextTokenizer>,
     device: Device,
     info: ModelInfo,
-    /// The last used first.
-    prefixes: Vec<(Vec<u32>, Past)>,
+    replicas: Vec<Replica>,
 }
 
 impl std::fmt::Debug for LocalModel {
@@ -65,23 +72,24 @@ impl LocalModel {
     /// # Errors
     /// Each with the place and the cure: the file, its architecture, the tokenizer, the adapter, the device.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
-        check_threads(options.threads)?;
+        let replicas = replicas(options)?;
         let device = open_device(options.device)?;
         let gguf = Gguf::open(path)?;
-        let config = gguf.config()?;
+        let config = LlamaConfig::read(&gguf)?;
         let tokenizer = TextTokenizer::of(&gguf, options.tokenizer.as_deref(), config.context)?;
         let tokenizer = Arc::new(tokenizer.fits(config.vocabulary, path)?);
         let adapter = options.adapter.as_deref().map(|dir| lora::load(dir, &config, &device)).transpose()?;
-        for ((from, to), count) in gguf.slow_types() {
-            tracing::info!(file = %path.display(), count, from, to, "re-quantising weights of a slow type");
+        for ((from, to), (count, bytes)) in gguf.slow_types() {
+            let file = path.display();
+            tracing::warn!(%file, count, from, to, bytes, "weights of a type without fast kernels are recoded: they take so many bytes of memory, and loading takes longer. A Q4_K_M or Q8_0 file needs neither");
         }
         let llama = Llama::load(&gguf, &device)?;
         let stem = || path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let info = ModelInfo {
             name: gguf.text("general.name").map_or_else(stem, str::to_owned),
-            architecture: "llama".into(),
+            architecture: config.architecture.name.into(),
             file: path.to_owned(),
-            file_bytes: gguf.file.bytes().len() as u64,
+            file_bytes: gguf.bytes(),
             parameters: gguf.parameters(),
             quantization: gguf.quantization(),
             context_length: config.context,
@@ -90,7 +98,7 @@ impl LocalModel {
             adapter: None,
             device: options.device,
         };
-        Ok(Self { file: gguf.file, llama, adapter, tokenizer, device, info, prefixes: Vec::new() })
+        Ok(Self { files: gguf.files, llama, adapter, tokenizer, device, info, replicas })
     }
 
     /// One pass, at which candle packs the weights; then the file's pages are given back.
@@ -102,8 +110,8 @@ impl LocalModel {
         let tokens = vec![0; 32.min(self.info.context_length / 2).max(1)];
         let prompt = Prompt { prefix: tokens.clone(), items: vec![tokens; 2], labels: vec![0] };
         let scored = self.score(&prompt, &|| false);
-        self.prefixes.clear();
-        self.file.release();
+        self.forget();
+        self.files.iter().for_each(|file| file.release());
         scored.map(|_| ())
     }
 
@@ -123,8 +131,12 @@ impl LocalModel {
     /// [`ModelError::Adapter`]: then the old one stays.
     pub fn set_adapter(&mut self, dir: Option<&Path>) -> Result<(), ModelError> {
         self.adapter = dir.map(|dir| lora::load(dir, &self.llama.config, &self.device)).transpose()?;
-        self.prefixes.clear();
+        self.forget();
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.replicas.iter_mut().for_each(|replica| replica.prefixes.clear());
     }
 
     /// Asks for all items, in passes of some hundred tokens behind the prefix. `cancelled` is asked before each.
@@ -132,35 +144,8 @@ impl LocalModel {
     /// # Errors
     /// What is wrong with the prompt, an answer that is not finite, or that it was cancelled.
     pub fn score(&mut self, prompt: &Prompt, cancelled: &dyn Fn() -> bool) -> Result<LabelLogProbs, ModelError> {
-        self.check(prompt)?;
-        let past = self.prefix(&prompt.prefix, cancelled)?;
-        let mut rows = Vec::with_capacity(prompt.items.len());
-        let mut left = &prompt.items[..];
-        while let Some(first) = left.first() {
-            // A long item goes through like a prefix, but for its last tokens.
-            let most = self.pass_tokens(past.tokens + first.len());
-            let (past, items) = if first.len() > most {
-                let (head, tail) = first.split_at(first.len() - most);
-                (self.extend(past.clone(), head, cancelled)?, vec![tail])
-            } else {
-                let mut tokens = 0;
-                let fitting = left.iter().take_while(|item| {
-                    tokens += item.len();
-                    tokens <= most
-                });
-                (past.clone(), fitting.map(Vec::as_slice).collect())
-            };
-            if cancelled() {
-                return Err(ModelError::Cancelled);
-            }
-            let logits = self.llama.logits(&past, &items, self.adapter.as_ref())?.to_vec2::<f32>()?;
-            for logits in &logits {
-                let item = rows.len();
-                rows.push(log_probabilities(logits, &prompt.labels).ok_or(ModelError::NotFinite { item })?);
-            }
-            left = &left[items.len()..];
-        }
-        Ok(rows)
+        let answer = self.score_together(std::slice::from_ref(prompt), &|_| cancelled()).pop();
+        answer.unwrap_or_else(|| Err(ModelError::Internal("no answer to a prompt".into())))
     }
 
     fn check(&self, prompt: &Prompt) -> Result<(), ModelError> {
@@ -181,52 +166,6 @@ impl LocalModel {
             }
         }
         Ok(())
-    }
-
-    /// The most tokens of a pass in which the last sees `columns` tokens.
-    fn pass_tokens(&self, columns: usize) -> usize {
-        (PASS_SCORES / self.llama.config.heads / columns.max(1)).clamp(1, PASS_TOKENS)
-    }
-
-    fn extend(&self, mut past: Past, tokens: &[u32], cancelled: &dyn Fn() -> bool) -> Result<Past, ModelError> {
-        let most = self.pass_tokens(past.tokens + tokens.len());
-        for part in tokens.chunks(most) {
-            if cancelled() {
-                return Err(ModelError::Cancelled);
-            }
-            past = self.llama.extend(&past, part, self.adapter.as_ref())?;
-        }
-        Ok(past)
-    }
-
-    /// The prefix's keys and values: kept ones as far as they go, the rest computed.
-    fn prefix(&mut self, prefix: &[u32], cancelled: &dyn Fn() -> bool) -> Result<Past, ModelError> {
-        if prefix.is_empty() {
-            return Ok(Past::default());
-        }
-        let common = |kept: &[u32]| kept.iter().zip(prefix).take_while(|(a, b)| a == b).count();
-        let nearest = self.prefixes.iter().enumerate().max_by_key(|(_, (kept, _))| common(kept));
-        let past = match nearest.map(|(at, (kept, past))| (at, kept.len(), common(kept), past)) {
-            Some((at, length, shared, _)) if shared == prefix.len() && shared == length => {
-                let (kept, past) = self.prefixes.remove(at);
-                self.prefixes.insert(0, (kept, past.clone()));
-                return Ok(past);
-            }
-            Some((_, _, shared, past)) => past.truncated(shared)?,
-            None => Past::default(),
-        };
-        let rest = &prefix[past.tokens..];
-        let past = self.extend(past, rest, cancelled)?;
-        self.prefixes.insert(0, (prefix.to_vec(), past.clone()));
-        let config = &self.llama.config;
-        let token_bytes = 2 * config.layers * config.kv_heads * config.head_dim * size_of::<f32>();
-        let mut bytes = 0;
-        self.prefixes.truncate(PREFIXES);
-        self.prefixes.retain(|(kept, _)| {
-            bytes += kept.len() * token_bytes;
-            bytes <= PREFIX_BYTES || kept == prefix
-        });
-        Ok(past)
     }
 }
 
@@ -257,6 +196,14 @@ impl Model for LocalModel {
 
     fn score(&mut self, prompt: &Prompt, cancelled: &dyn Fn() -> bool) -> Result<LabelLogProbs, ModelError> {
         Self::score(self, prompt, cancelled)
+    }
+
+    fn score_together(
+        &mut self,
+        prompts: &[Prompt],
+        cancelled: &dyn Fn(usize) -> bool,
+    ) -> Vec<Result<LabelLogProbs, ModelError>> {
+        Self::score_together(self, prompts, cancelled)
     }
 }
 
@@ -302,15 +249,32 @@ fn log_probabilities(logits: &[f32], labels: &[u32]) -> Option<Vec<f32>> {
     labels.iter().map(|label| logits.get(*label as usize).map(|logit| (f64::from(*logit) - log_sum) as f32)).collect()
 }
 
-/// candle takes its threads from the environment, once and for all.
-fn check_threads(threads: Option<usize>) -> Result<(), ModelError> {
+/// Replicas, each with a pool of its own where there are several.
+fn replicas(options: &LoadOptions) -> Result<Vec<Replica>, ModelError> {
+    let count = options.replicas.map_or(1, NonZeroUsize::get);
+    // candle divides its products among threads of one pool, which serves one caller at a time; it takes their number from
+    // the environment, once and for all.
     let running = candle_core::utils::barrier_pool().n_workers() + 1;
-    match threads {
-        Some(threads) if threads != running => Err(ModelError::Unsupported {
-            path: "threads".into(),
-            problem: format!("{threads} are asked for and {running} compute"),
-            cure: format!("Start the server with RAYON_NUM_THREADS={threads} in its environment"),
-        }),
-        _ => Ok(()),
+    let wanted = if count > 1 { options.threads.or(Some(1)) } else { options.threads };
+    if let Some(threads) = wanted.filter(|threads| *threads != running || (count > 1 && *threads > 1)) {
+        let problem = match count {
+            1 => format!("{threads} are asked for and {running} compute"),
+            _ => format!(
+                "{count} replicas compute on one thread each, and {threads} are asked for where {running} compute"
+            ),
+        };
+        let threads = if count > 1 { 1 } else { threads };
+        let cure = format!("Start the server with RAYON_NUM_THREADS={threads} in its environment");
+        return Err(ModelError::Unsupported { path: "threads".into(), problem, cure });
     }
+    if count == 1 {
+        return Ok(vec![Replica { prefixes: Prefixes::default(), pool: None }]);
+    }
+    let replica = |number| {
+        let name = move |_| format!("replica-{number}");
+        let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(name).build();
+        let pool = pool.map_err(|error| ModelError::Internal(format!("no thread for a replica: {error}")))?;
+        Ok(Replica { prefixes: Prefixes::default(), pool: Some(Arc::new(pool)) })
+    };
+    (0..count).map(replica).collect()
 }

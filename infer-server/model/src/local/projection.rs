@@ -1,6 +1,7 @@
 //! The matrices of a layer.
 
-use super::gguf::LlamaConfig;
+use super::config::LlamaConfig;
+use super::gguf::Rows;
 
 /// The matrices of a layer that an adapter may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,25 @@ impl Projection {
         }
     }
 
-    /// The name in a GGUF file.
+    /// The name in a GGUF file, and which rows of that matrix it is.
+    pub(super) fn place(self, config: &LlamaConfig) -> (&'static str, Rows) {
+        let rows = |of: Self| of.shape(config)[0];
+        // The rows of one matrix are those of several, one after the other.
+        let within = |together: &[Self]| {
+            let first = together.iter().take_while(|other| **other != self).map(|other| rows(*other)).sum();
+            Rows { first, count: rows(self), all: together.iter().map(|other| rows(*other)).sum() }
+        };
+        match self {
+            Self::Q | Self::K | Self::V if config.architecture.fused => {
+                ("attn_qkv", within(&[Self::Q, Self::K, Self::V]))
+            }
+            // Phi-3 has its gate before what it opens, under the latter's name.
+            Self::Gate | Self::Up if config.architecture.fused => ("ffn_up", within(&[Self::Gate, Self::Up])),
+            _ => (self.weight(), Rows::all(rows(self))),
+        }
+    }
+
+    /// The name in a GGUF file that has a matrix of its own for it.
     pub(super) fn weight(self) -> &'static str {
         match self {
             Self::Q => "attn_q",

@@ -89,7 +89,10 @@ impl Spm {
                 Kind::Normal => {
                     pieces.entry((*text).into()).or_insert((id, *score));
                 }
-                Kind::UserDefined if !text.is_empty() => user_defined.push((Box::from(*text), id)),
+                // Files have spaces in them as they are.
+                Kind::UserDefined if !text.is_empty() => {
+                    user_defined.push((text.replace(' ', "\u{2581}").into(), id));
+                }
                 Kind::Byte => {
                     let value = text.strip_prefix("<0x").and_then(|text| text.strip_suffix('>'));
                     let value = value.and_then(|digits| u8::from_str_radix(digits, 16).ok());

@@ -13,6 +13,9 @@ use candle_transformers::models::quantized_llama::ModelWeights;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::llama::{Part, Past};
+use super::passes::PASS_TOKENS;
+use super::prefixes::MOST;
 use super::*;
 
 #[derive(Deserialize)]
@@ -70,9 +73,11 @@ pub(super) fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 }
 
 pub(super) fn logits(model: &LocalModel, expected: &Expected) -> Vec<Vec<f32>> {
-    let past = model.llama.extend(&Past::default(), &expected.prefix, model.adapter.as_ref()).unwrap();
-    let items: Vec<&[u32]> = expected.items.iter().map(Vec::as_slice).collect();
-    model.llama.logits(&past, &items, model.adapter.as_ref()).unwrap().to_vec2().unwrap()
+    let adapter = model.adapter.as_ref();
+    let prefix = [Part { past: &Past::default(), items: vec![&expected.prefix[..]] }];
+    let past = &model.llama.extend(&prefix, adapter).unwrap()[0];
+    let items = expected.items.iter().map(Vec::as_slice).collect();
+    model.llama.logits(&[Part { past, items }], adapter).unwrap().to_vec2().unwrap()
 }
 
 /// The float model's file with other metadata or weights.
@@ -178,7 +183,7 @@ fn long_prompts_go_through_in_parts() {
     for (prefix, kept) in [(long[..50].to_vec(), short), ([&long[..40], &[5, 6, 7][..]].concat(), other)] {
         let prompt = Prompt { prefix, items: vec![long[50..60].to_vec()], labels: expected.labels.clone() };
         assert!(largest_difference(&fresh.score(&prompt, &never).unwrap(), &kept) < 1e-4);
-        fresh.prefixes.clear();
+        fresh.forget();
     }
 }
 
@@ -186,12 +191,94 @@ fn long_prompts_go_through_in_parts() {
 fn prefixes_are_kept_up_to_a_number() {
     let expected = Expected::read();
     let mut model = load(&fixture("f32.gguf"));
-    for first in 0..PREFIXES as u32 + 3 {
+    for first in 0..MOST as u32 + 3 {
         let prompt = Prompt { prefix: vec![first, 9], items: expected.items.clone(), labels: vec![1] };
         model.score(&prompt, &never).unwrap();
     }
-    assert_eq!(model.prefixes.len(), PREFIXES);
-    assert_eq!(model.prefixes[0].0, [PREFIXES as u32 + 2, 9]);
+    let kept = model.replicas[0].prefixes.kept();
+    assert_eq!((kept.len(), kept[0]), (MOST, &[MOST as u32 + 2, 9][..]));
+}
+
+/// The longest beginning in common counts, and what begins another is not kept beside it.
+#[test]
+fn a_prefix_goes_on_from_the_longest_beginning_that_is_kept() {
+    let expected = Expected::read();
+    let mut model = load(&fixture("f32.gguf"));
+    let tokens: Vec<u32> = (0..60).map(|i| 3 + (i * 7919) % 400).collect();
+    let config = model.llama.config.clone();
+    let forked = [&tokens[..40], &[5, 6, 7][..]].concat();
+    for (prefix, known) in
+        [(&tokens[..50], 0), (&forked[..], 40), (&tokens[..], 50), (&tokens[..30], 30), (&forked[1..], 0)]
+    {
+        assert_eq!(model.replicas[0].prefixes.longest(prefix).unwrap().tokens, known);
+        let prompt = Prompt { prefix: prefix.to_vec(), items: expected.items.clone(), labels: vec![1, 2] };
+        let behind = model.score(&prompt, &never).unwrap();
+        let alone = load(&fixture("f32.gguf")).score(&prompt, &never).unwrap();
+        assert!(largest_difference(&behind, &alone) < 1e-5);
+        let past = model.replicas[0].prefixes.longest(prefix).unwrap();
+        assert_eq!(past.tokens, prefix.len());
+        model.replicas[0].prefixes.keep(prefix, &past, &config);
+    }
+    assert_eq!(model.replicas[0].prefixes.kept(), [&forked[1..], &tokens, &forked]);
+}
+
+/// candle's threads are those of the process, so that several replicas are asked for where one computes: `load` of
+/// `infer-server` asks them.
+#[test]
+fn replicas_need_one_thread_each() {
+    let options = LoadOptions { replicas: NonZeroUsize::new(2), ..LoadOptions::default() };
+    match LocalModel::load(&fixture("f32.gguf"), &options) {
+        Err(error) => assert!(error.to_string().contains("RAYON_NUM_THREADS=1"), "{error}"),
+        // A machine of one core.
+        Ok(model) => assert_eq!(model.replicas.len(), 2),
+    }
+}
+
+/// Prompts of all kinds at once: with one prefix and with others, with items that begin alike, long ones, and wrong ones.
+#[test]
+fn prompts_asked_together_are_answered_as_alone() {
+    let expected = Expected::read();
+    let long: Vec<u32> = (0..400).map(|i| 3 + (i * 7919) % 400).collect();
+    let labels = expected.labels.clone();
+    let prompt = |prefix: &[u32], items: &[&[u32]]| {
+        let items = items.iter().map(|item| item.to_vec()).collect();
+        Prompt { prefix: prefix.to_vec(), items, labels: labels.clone() }
+    };
+    // 6 items that begin with 30 tokens alike are computed behind these.
+    let alike: Vec<Vec<u32>> = (0..6).map(|i| [&long[100..130], &[7 + i, 9][..]].concat()).collect();
+    let alike: Vec<&[u32]> = alike.iter().map(Vec::as_slice).collect();
+    let own: Vec<Prompt> = (0..20).map(|i| prompt(&[1, 30 + i, 9], &[&long[i as usize..i as usize + 25]])).collect();
+    let mut prompts = vec![
+        prompt(&expected.prefix, &[&long[..5], &long[..9]]),
+        prompt(&[], &[&long[3..8]]),
+        prompt(&expected.prefix, &alike),
+        prompt(&long[..300], &[&long[300..], &long[320..330]]),
+        prompt(&long[..290], &[&long[..3]]),
+        prompt(&[1], &[&long]),
+    ];
+    prompts.extend(own);
+    let mut together = load(&fixture("f32.gguf"));
+    for round in 0..2 {
+        let answers = together.score_together(&prompts, &|_| false);
+        assert_eq!(answers.len(), prompts.len());
+        for (place, (answer, prompt)) in answers.into_iter().zip(&prompts).enumerate() {
+            let alone = load(&fixture("f32.gguf")).score(prompt, &never).unwrap();
+            let difference = largest_difference(&answer.unwrap(), &alone);
+            assert!(difference < 1e-5, "prompt {place}, round {round}: {difference}");
+        }
+        // Behind what the first round kept, in another order.
+        prompts.reverse();
+    }
+
+    // What is wrong with one is its own affair.
+    let wrong = [prompt(&[1], &[&[]]), prompts[0].clone(), prompt(&[1 << 20], &[&[5]]), prompts[1].clone()];
+    let mut answers = together.score_together(&wrong, &|place| place == 3).into_iter();
+    assert!(matches!(answers.next(), Some(Err(ModelError::Prompt { .. }))));
+    let alone = load(&fixture("f32.gguf")).score(&wrong[1], &never).unwrap();
+    assert!(largest_difference(&answers.next().unwrap().unwrap(), &alone) < 1e-5);
+    assert!(matches!(answers.next(), Some(Err(ModelError::Prompt { .. }))));
+    assert!(matches!(answers.next(), Some(Err(ModelError::Cancelled))));
+    assert!(together.score_together(&[], &|_| false).is_empty());
 }
 
 #[test]
@@ -408,7 +495,8 @@ fn a_question_is_cancelled_between_passes() {
     let mut model = load(&fixture("f32.gguf"));
     let asked = Cell::new(0);
     let cancelled = || asked.replace(asked.get() + 1) == 3;
-    let items = vec![vec![5; 200]; 9];
+    // What items begin with alike is computed once: these have passes of their own.
+    let items = (0..9).map(|item| vec![5 + item; 200]).collect();
     let prompt = Prompt { prefix: expected.prefix.clone(), items, labels: vec![1] };
     assert!(matches!(model.score(&prompt, &cancelled), Err(ModelError::Cancelled)));
     assert_eq!(asked.get(), 4);
@@ -474,7 +562,27 @@ fn models_that_are_not_built_are_refused_by_name() {
     };
     assert!(with("general.architecture", Value::String("mamba".into())).contains("the architecture is mamba"));
     assert!(with("llama.expert_count", Value::U32(8)).contains("mixture of experts"));
-    assert!(with("llama.rope.scaling.type", Value::String("yarn".into())).contains("rope scaling yarn"));
+    assert!(with("llama.rope.scaling.type", Value::String("su".into())).contains("rope scaling su"));
+    let text = |text: &str| Value::String(text.into());
+    assert!(with("general.type", text("adapter")).contains("it holds no model but \"adapter\""));
+    // Metadata that would change what is computed are built or refused.
+    for (key, value) in [
+        ("llama.attention.scale", Value::F32(0.1)),
+        ("llama.logit_scale", Value::F32(2.0)),
+        ("llama.residual_scale", Value::F32(2.0)),
+        ("llama.embedding_scale", Value::F32(2.0)),
+        ("llama.attn_logit_softcapping", Value::F32(50.0)),
+        ("llama.attention.causal", Value::Bool(false)),
+        ("llama.use_parallel_residual", Value::Bool(true)),
+        ("llama.a_key_of_tomorrow", Value::U32(0)),
+        ("llama.rope.scaling.yarn_ext_factor", Value::F32(1.0)),
+    ] {
+        let message = with(key, value);
+        assert!(message.contains(key) && message.contains("which "), "{message}");
+    }
+    let lists = |kv_heads: [u32; 2]| Value::Array(kv_heads.map(Value::U32).to_vec());
+    assert!(with("llama.attention.head_count_kv", lists([2, 1])).contains("its layers differ in their heads"));
+    assert!(with("tokenizer.ggml.bos_token_id", Value::U32(416)).contains("bos_token_id is 416, and there are 416"));
     assert!(with("llama.attention.head_count_kv", Value::U32(3)).contains("4 heads of 16 cannot share 3"));
     assert!(with("llama.attention.head_count", Value::U32(0)).contains("llama.attention.head_count is 0"));
     assert!(with("llama.embedding_length", Value::U32(128)).contains("rope.dimension_count is 16 and heads have 32"));
@@ -496,9 +604,9 @@ fn models_that_are_not_built_are_refused_by_name() {
     assert!(with("tokenizer.ggml.scores", Value::Array(vec![])).contains("416 tokens, 0 scores"));
     let gpt2 = rewritten(&dir, |metadata, _| {
         metadata.insert("tokenizer.ggml.model".into(), Value::String("gpt2".into()));
-        metadata.insert("tokenizer.ggml.pre".into(), Value::String("tekken".into()));
+        metadata.insert("tokenizer.ggml.pre".into(), Value::String("kimi-k2".into()));
     });
-    assert!(refusal(&gpt2, &LoadOptions::default()).contains("the pre-tokenizer tekken is not built"));
+    assert!(refusal(&gpt2, &LoadOptions::default()).contains("the pre-tokenizer kimi-k2 is not built"));
     let json = LoadOptions { tokenizer: Some(fixture("expected.json")), ..LoadOptions::default() };
     assert!(refusal(&fixture("f32.gguf"), &json).contains("tokenizer of"));
     let threads = LoadOptions { threads: Some(1000), ..LoadOptions::default() };
@@ -508,6 +616,90 @@ fn models_that_are_not_built_are_refused_by_name() {
         let cuda = LoadOptions { device: DeviceKind::Cuda, ..LoadOptions::default() };
         assert!(refusal(&fixture("f32.gguf"), &cuda).contains("--features cuda"));
     }
+}
+
+#[test]
+fn metadata_that_change_nothing_are_read() {
+    let (expected, dir) = (Expected::read(), TempDir::new().unwrap());
+    let path = rewritten(&dir, |metadata, _| {
+        let lists = ["llama.attention.head_count", "llama.attention.head_count_kv", "llama.feed_forward_length"];
+        for key in lists {
+            let value = metadata[key].clone();
+            metadata.insert(key.into(), Value::Array(vec![value; 2]));
+        }
+        metadata.remove("tokenizer.ggml.token_type");
+        metadata.insert("llama.expert_count".into(), Value::U32(0));
+        metadata.insert("llama.attention.causal".into(), Value::Bool(true));
+        metadata.insert("llama.rope.scaling.type".into(), Value::String("none".into()));
+        metadata.insert("llama.rope.scaling.factor".into(), Value::F32(4.0));
+    });
+    let model = load(&path);
+    assert!(largest_difference(&logits(&model, &expected), &expected.logits) < 1e-4);
+    for row in &expected.tokens["spm"] {
+        assert_eq!(model.tokenizer().encode(&row.text, true).unwrap(), row.start, "{:?}", row.text);
+    }
+}
+
+/// The old key, the new one without a type and the new one with it say the same.
+#[test]
+fn linear_scaling_has_three_ways_to_be_said() {
+    let (expected, dir) = (Expected::read(), TempDir::new().unwrap());
+    let with = |entries: &[(&str, Value)]| {
+        let path = rewritten(&dir, |metadata, _| {
+            metadata.extend(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        });
+        logits(&load(&path), &expected)
+    };
+    let factor = ("llama.rope.scaling.factor", Value::F32(4.0));
+    let said = with(&[factor.clone(), ("llama.rope.scaling.type", Value::String("linear".into()))]);
+    assert!(largest_difference(&said, &expected.logits) > 0.1);
+    assert_eq!(with(&[factor]), said);
+    assert_eq!(with(&[("llama.rope.scale_linear", Value::F32(4.0))]), said);
+}
+
+/// As `gguf-split` of llama.cpp does it: each part says which it is, the first has the metadata.
+#[test]
+fn a_model_in_several_files_is_one() {
+    let (expected, dir) = (Expected::read(), TempDir::new().unwrap());
+    let bytes = fs::read(fixture("f32.gguf")).unwrap();
+    let mut reader = Cursor::new(&bytes);
+    let content = Content::read(&mut reader).unwrap();
+    let mut names: Vec<&String> = content.tensor_infos.keys().collect();
+    names.sort();
+    let write = |number: u16, told: u16, file: &str| {
+        let mut metadata = if number == 0 { content.metadata.clone() } else { HashMap::new() };
+        metadata.insert("split.no".into(), Value::U16(told));
+        metadata.insert("split.count".into(), Value::U16(3));
+        metadata.insert("split.tensors.count".into(), Value::I32(names.len() as i32));
+        let mut reader = Cursor::new(&bytes);
+        let mine = names.iter().skip(usize::from(number)).step_by(3);
+        let weights: Vec<_> =
+            mine.map(|name| (name.as_str(), content.tensor(&mut reader, name, &Device::Cpu).unwrap())).collect();
+        let weights: Vec<_> = weights.iter().map(|(name, weight)| (*name, weight)).collect();
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        let path = dir.path().join(file);
+        gguf_file::write(&mut fs::File::create(&path).unwrap(), &metadata, &weights).unwrap();
+        path
+    };
+    let first = write(0, 0, "m-00001-of-00003.gguf");
+    let second = write(1, 1, "m-00002-of-00003.gguf");
+    let missing = refusal(&first, &LoadOptions::default());
+    assert!(missing.contains("m-00003-of-00003.gguf: cannot be read"), "{missing}");
+    write(2, 2, "m-00003-of-00003.gguf");
+    let model = load(&first);
+    assert!(largest_difference(&logits(&model, &expected), &expected.logits) < 1e-4);
+    assert_eq!(model.info().parameters, load(&fixture("f32.gguf")).info().parameters);
+    let not_first = refusal(&second, &LoadOptions::default());
+    assert!(not_first.contains("part 2 of 3") && not_first.contains("m-00001-of-00003.gguf"), "{not_first}");
+    let renamed = dir.path().join("model.gguf");
+    fs::copy(&first, &renamed).unwrap();
+    let renamed = refusal(&renamed, &LoadOptions::default());
+    assert!(renamed.contains("part 1 of 3") && renamed.contains("-00001-of-00003.gguf"), "{renamed}");
+    write(2, 1, "m-00003-of-00003.gguf");
+    let wrong = refusal(&first, &LoadOptions::default());
+    assert!(wrong.contains("does not say that it is part 3"), "{wrong}");
+    write(1, 2, "m-00003-of-00003.gguf");
+    assert!(refusal(&first, &LoadOptions::default()).contains("is in two of its parts"));
 }
 
 #[test]

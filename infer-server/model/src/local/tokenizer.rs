@@ -4,30 +4,14 @@
 
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::{Content, Value};
-use candle_core::quantized::tokenizer::TokenizerFromGguf as _;
+use candle_core::quantized::gguf_file::Value;
 use tokenizers::Tokenizer;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
 
-use super::gguf::Gguf;
+use super::bpe::{self, Family};
+use super::gguf::{Gguf, whole};
 use super::spm::{Kind, SPACE, Spm};
 use crate::error::ModelError;
 
-/// Pre-tokenisers of byte-level BPE: the name in GGUF files, the name in candle's table, and whether llama.cpp puts
-/// the first token before a text where the file does not say (`llama-vocab.cpp`).
-const PRE_TOKENIZERS: [(&str, &str, bool); 7] = [
-    ("llama-bpe", "llama3", true),
-    ("llama-v3", "llama3", true),
-    ("llama3", "llama3", true),
-    ("smaug-bpe", "smaug-bpe", false),
-    ("qwen2", "qwen2", false),
-    ("deepseek-r1-qwen", "qwen2", false),
-    (SMOLLM, "gpt2", false),
-];
-/// GPT-2's after each digit is taken apart, as SmolLM's `tokenizer.json` has it, and not in candle's table.
-const SMOLLM: &str = "smollm";
 /// A line end never merges with what follows in the vocabularies that put a space before a text, which is checked.
 const ANCHOR: &str = "\n";
 const CURE: &str = "Name the model's own tokenizer.json with --tokenizer";
@@ -96,10 +80,17 @@ impl TextTokenizer {
             return Err(bad(path, "it puts more than one token before a text", CURE));
         }
         let first = whole.first().copied().filter(|_| before == 1);
-        Self::json(path, tokenizer, first, limit)
+        let vocabulary = tokenizer.get_vocab(true).values().max().map_or(0, |last| *last as usize + 1);
+        Self::json(path, tokenizer, first, vocabulary, limit)
     }
 
-    fn json(path: &Path, mut tokenizer: Tokenizer, first: Option<u32>, limit: usize) -> Result<Self, ModelError> {
+    fn json(
+        path: &Path,
+        mut tokenizer: Tokenizer,
+        first: Option<u32>,
+        vocabulary: usize,
+        limit: usize,
+    ) -> Result<Self, ModelError> {
         let internal = |error: tokenizers::Error| bad(path, error.to_string(), CURE);
         tokenizer.with_truncation(None).map_err(internal)?;
         tokenizer.with_padding(None);
@@ -114,9 +105,7 @@ impl TextTokenizer {
             true => Some(tokenizer.encode(ANCHOR, false).map_err(internal)?.get_ids().to_vec()),
             false => None,
         };
-        let vocabulary = tokenizer.get_vocab(true);
-        let longest = vocabulary.keys().map(String::len).max().unwrap_or(1);
-        let vocabulary = vocabulary.values().max().map_or(0, |last| *last as usize + 1);
+        let longest = tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1);
         let algorithm = Algorithm::Json { tokenizer: Box::new(tokenizer), anchor };
         Ok(Self { algorithm, first, vocabulary, longest, limit })
     }
@@ -124,36 +113,34 @@ impl TextTokenizer {
     fn from_gguf(gguf: &Gguf, kind: &str, limit: usize) -> Result<Self, ModelError> {
         let path = &gguf.path;
         let flag = |name: &str, otherwise| gguf.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(otherwise);
-        let bos = gguf.whole("tokenizer.ggml.bos_token_id")?.map(|id| id as u32);
-        let first = |wanted: bool| match (wanted, bos) {
-            (true, None) => Err(bad(path, "tokenizer.ggml.bos_token_id is missing", CURE)),
-            (wanted, bos) => Ok(bos.filter(|_| wanted)),
+        let tokens = tokens(gguf)?;
+        let bos = gguf.whole("tokenizer.ggml.bos_token_id")?;
+        let first = |wanted: bool| match bos.filter(|_| wanted) {
+            None if wanted => Err(bad(path, "tokenizer.ggml.bos_token_id is missing", CURE)),
+            Some(id) if id >= tokens.len() => {
+                let problem = format!("tokenizer.ggml.bos_token_id is {id}, and there are {} tokens", tokens.len());
+                Err(bad(path, problem, "The file is at fault: take another of the model, or convert it again"))
+            }
+            id => Ok(id.map(|id| id as u32)),
         };
+        let vocabulary = tokens.len();
         match kind {
             "llama" => {
-                let tokens = pieces(gguf)?;
+                let scores = scores(gguf, tokens.len())?;
+                let pieces: Vec<_> =
+                    tokens.iter().zip(scores).map(|((text, kind), score)| (*text, score, *kind)).collect();
                 let algorithm = Algorithm::Spm {
-                    pieces: Spm::new(&tokens).map_err(|problem| bad(path, problem, CURE))?,
+                    pieces: Spm::new(&pieces).map_err(|problem| bad(path, problem, CURE))?,
                     space_first: flag("add_space_prefix", true),
                 };
-                let longest = tokens.iter().map(|(text, ..)| text.len()).max().unwrap_or(1);
-                let vocabulary = tokens.len();
+                let longest = tokens.iter().map(|(text, _)| text.len()).max().unwrap_or(1);
                 Ok(Self { algorithm, first: first(flag("add_bos_token", true))?, vocabulary, longest, limit })
             }
             "gpt2" => {
-                let pre = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
-                let known = PRE_TOKENIZERS.iter().find(|(name, ..)| *name == pre);
-                let Some((_, candles, starts)) = known else {
-                    let names = PRE_TOKENIZERS.map(|(name, ..)| name).join(", ");
-                    let problem = format!("the pre-tokenizer {pre} is not built, only {names}");
-                    return Err(bad(path, problem, CURE));
-                };
-                let mut tokenizer = byte_level(gguf, candles).map_err(|error| bad(path, error.to_string(), CURE))?;
-                if pre == SMOLLM {
-                    let parts = vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
-                    tokenizer.with_pre_tokenizer(Some(Sequence::new(parts)));
-                }
-                Self::json(path, tokenizer, first(flag("add_bos_token", *starts))?, limit)
+                let refused = |problem: String| bad(path, problem, CURE);
+                let family = Family::named(gguf.text("tokenizer.ggml.pre")).map_err(refused)?;
+                let tokenizer = bpe::tokenizer(gguf, family, &tokens).map_err(refused)?;
+                Self::json(path, tokenizer, first(flag("add_bos_token", family.first))?, vocabulary, limit)
             }
             other => Err(bad(path, format!("the kind {other} is not built, only llama and gpt2"), CURE)),
         }
@@ -238,48 +225,54 @@ fn refused(problem: String) -> ModelError {
     ModelError::Prompt { place: "text".into(), problem }
 }
 
-/// The tokens of a SentencePiece model with scores and kinds.
-fn pieces(gguf: &Gguf) -> Result<Vec<(&str, f32, Kind)>, ModelError> {
-    let list = |name: &str| match gguf.value(&format!("tokenizer.ggml.{name}")) {
-        Some(Value::Array(values)) => Ok(values),
-        _ => Err(bad(&gguf.path, format!("tokenizer.ggml.{name} is missing or no list"), CURE)),
-    };
-    let (tokens, scores, kinds) = (list("tokens")?, list("scores")?, list("token_type")?);
-    if tokens.len() != scores.len() || tokens.len() != kinds.len() {
-        let problem = format!("{} tokens, {} scores and {} kinds", tokens.len(), scores.len(), kinds.len());
-        return Err(bad(&gguf.path, problem, CURE));
-    }
-    let rows = tokens.iter().zip(scores).zip(kinds).enumerate();
-    rows.map(|(id, row)| {
-        let kind = match row.1 {
-            Value::I32(1) => Kind::Normal,
-            Value::I32(2) => Kind::Unknown,
-            Value::I32(3) => Kind::Control,
-            Value::I32(4) => Kind::UserDefined,
-            Value::I32(5) => Kind::Unused,
-            Value::I32(6) => Kind::Byte,
-            other => return Err(bad(&gguf.path, format!("token {id} has the kind {other:?}"), CURE)),
+/// The tokens with their kinds; where the file has none, kinds follow from what tokens are.
+fn tokens(gguf: &Gguf) -> Result<Vec<(&str, Kind)>, ModelError> {
+    let refused = |problem: String| bad(&gguf.path, problem, CURE);
+    let list = gguf.list("tokenizer.ggml.tokens");
+    let list = list.ok_or_else(|| refused("tokenizer.ggml.tokens is missing or no list".into()))?;
+    let texts = list.iter().enumerate().map(|(id, token)| match token {
+        Value::String(text) => Ok(text.as_str()),
+        other => Err(refused(format!("token {id} is {other:?}, and no text"))),
+    });
+    let texts: Vec<&str> = texts.collect::<Result<_, _>>()?;
+    let Some(kinds) = gguf.list("tokenizer.ggml.token_type") else {
+        let id_of = |name: &str| gguf.whole(&format!("tokenizer.ggml.{name}_token_id"));
+        let (unknown, ends) = (id_of("unknown")?, [id_of("bos")?, id_of("eos")?, id_of("padding")?]);
+        let kind = |(id, text): (usize, &str)| match text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')) {
+            _ if unknown == Some(id) => Kind::Unknown,
+            _ if ends.contains(&Some(id)) => Kind::Control,
+            Some(digits) if digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok() => Kind::Byte,
+            _ => Kind::Normal,
         };
-        match row.0 {
-            (Value::String(text), Value::F32(score)) => Ok((text.as_str(), *score, kind)),
-            _ => Err(bad(&gguf.path, format!("token {id} is no text with a score"), CURE)),
-        }
+        return Ok(texts.iter().enumerate().map(|(id, text)| (*text, kind((id, text)))).collect());
+    };
+    if texts.len() != kinds.len() {
+        return Err(refused(format!("{} tokens and {} kinds", texts.len(), kinds.len())));
+    }
+    let rows = texts.into_iter().zip(kinds).enumerate();
+    rows.map(|(id, (text, kind))| match whole(kind) {
+        Some(1) => Ok((text, Kind::Normal)),
+        Some(2) => Ok((text, Kind::Unknown)),
+        Some(3) => Ok((text, Kind::Control)),
+        Some(4) => Ok((text, Kind::UserDefined)),
+        Some(5) => Ok((text, Kind::Unused)),
+        Some(6) => Ok((text, Kind::Byte)),
+        _ => Err(refused(format!("token {id} has the kind {kind:?}"))),
     })
     .collect()
 }
 
-/// candle's byte-level BPE, with the pre-tokeniser's name as candle knows it.
-fn byte_level(gguf: &Gguf, pre: &str) -> candle_core::Result<Tokenizer> {
-    let tokenizer = |key: &&String| key.starts_with("tokenizer.");
-    let metadata = gguf.content.metadata.iter().filter(|(key, _)| tokenizer(key));
-    let mut metadata: std::collections::HashMap<_, _> = metadata.map(|(k, v)| (k.clone(), v.clone())).collect();
-    metadata.insert("tokenizer.ggml.pre".into(), Value::String(pre.into()));
-    // The text's beginning is put before it here, not there.
-    for key in ["add_bos_token", "add_eos_token"] {
-        metadata.insert(format!("tokenizer.ggml.{key}"), Value::Bool(false));
+/// The scores of a SentencePiece model's tokens.
+fn scores(gguf: &Gguf, tokens: usize) -> Result<Vec<f32>, ModelError> {
+    let refused = |problem: String| bad(&gguf.path, problem, CURE);
+    let list = gguf.list("tokenizer.ggml.scores");
+    let list = list.ok_or_else(|| refused("tokenizer.ggml.scores is missing or no list".into()))?;
+    if list.len() != tokens {
+        return Err(refused(format!("{tokens} tokens, {} scores", list.len())));
     }
-    // llama.cpp does so for Llama 3: a word that is a token as a whole is not taken apart.
-    metadata.entry("tokenizer.ggml.ignore_merges".into()).or_insert(Value::Bool(pre == "llama3"));
-    let magic = gguf.content.magic;
-    Tokenizer::from_gguf(&Content { magic, metadata, tensor_infos: Default::default(), tensor_data_offset: 0 })
+    let score = |(id, score): (usize, &Value)| match score {
+        Value::F32(score) => Ok(*score),
+        other => Err(refused(format!("token {id} has the score {other:?}"))),
+    };
+    list.iter().enumerate().map(score).collect()
 }

@@ -4,9 +4,9 @@
 //! tensor that a llama has must be there with its shape; each is read, brought to f32 and quantised in parts, so that
 //! no more than a part of one is in memory. The file appears under its name when it is whole.
 //!
-//! - [`requantize`]: from a quantised type without fast kernels to one that has them, for loading.
+//! - [`dtype`]: types of weights; [`recode`]: from one without fast kernels to one that has them, for loading.
 //! - `config`, `checkpoint`, `bitsandbytes`, `tokenizer`: what is read.
-//! - `recipe`: which tensor becomes which, in what type; `gguf`: what is written.
+//! - `recipe`: which tensor becomes which, in what type; `rows`, `gguf`: what is written.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Write as _};
@@ -22,9 +22,11 @@ use tempfile::{NamedTempFile, TempPath};
 mod bitsandbytes;
 mod checkpoint;
 mod config;
+pub mod dtype;
 mod gguf;
 mod recipe;
-pub mod requantize;
+pub mod recode;
+mod rows;
 mod tokenizer;
 
 use checkpoint::{Checkpoint, Weight};
@@ -133,7 +135,7 @@ pub fn run(args: &Args) -> Result<Summary, Error> {
         weight.read(part.step(PART_ELEMENTS), |mut values| {
             part.check(&values).map_err(|problem| bad_weights(&args.input, part, problem))?;
             part.permute(&mut values);
-            let bytes = requantize::quantize_rows(&values, part.columns(), part.info.dtype)
+            let bytes = rows::quantize_rows(&values, part.columns(), part.info.dtype)
                 .map_err(|error| Error::Internal(format!("{}: {error}", part.info.name)))?;
             out.write_all(&bytes).map_err(failed)?;
             written += bytes.len() as u64;

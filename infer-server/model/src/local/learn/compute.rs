@@ -3,16 +3,15 @@
 //! Items are padded to one length, so that attention is a product of blocks: each item over the prefix, which all share,
 //! and over itself. Shapes: P tokens of the prefix, n items of L tokens, K heads of keys, G heads of queries for each.
 
-use candle_core::quantized::QMatMul;
-use candle_core::{D, DType, Device, Module as _, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
-use candle_nn::rotary_emb::rope_i;
 use rayon::prelude::*;
 
 use super::graph::{known, known_of_three};
 use super::variables::Variables;
-use crate::local::llama::{Compute, Llama, Pass};
+use crate::local::llama::{Compute, Llama, Pass, turn};
 use crate::local::lora::Delta;
+use crate::local::matrix::Matrix;
 use crate::local::projection::Projection;
 
 /// The prefix and the items of a pass.
@@ -36,8 +35,8 @@ impl Blocks {
             tokens.resize(p + ends.len() * length, 0);
         }
         let positions = (0..p).chain(items.iter().flat_map(|_| p..p + length)).collect();
-        // Nobody asks for the items of tokens: attention is by blocks.
-        let pass = Pass { tokens, positions, items: Vec::new(), past: 0 };
+        // Nobody asks for items and parts: attention is by blocks.
+        let pass = Pass { tokens, positions, items: Vec::new(), parts: Vec::new() };
         Self { prefix: p, items: items.len(), length, pass, ends }
     }
 }
@@ -102,41 +101,34 @@ pub(super) struct Sight {
 const KEPT: u64 = 1 << 30;
 
 /// The matrices that do not change, as numbers: kept of a small model, unpacked when needed of a large one.
-pub(super) struct Frozen(Vec<Matrix>);
+pub(super) struct Frozen(Vec<Stored>);
 
 /// `[outputs, inputs]`
 #[derive(Clone)]
-enum Matrix {
+enum Stored {
     Kept(Tensor),
-    Packed(QMatMul),
+    Packed(Matrix),
 }
 
-impl Matrix {
+impl Stored {
     fn numbers(&self, device: &Device) -> Result<Tensor> {
         match self {
             Self::Kept(numbers) => Ok(numbers.clone()),
-            Self::Packed(weight) => numbers(weight, device),
+            Self::Packed(weight) => weight.numbers(device),
         }
-    }
-}
-
-fn numbers(weight: &QMatMul, device: &Device) -> Result<Tensor> {
-    match weight {
-        QMatMul::QTensor(weight) => weight.dequantize(device),
-        QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.to_dtype(DType::F32),
     }
 }
 
 impl Frozen {
     pub(super) fn new(llama: &Llama, parameters: u64) -> Result<Self> {
         let all = llama.layers.iter().flat_map(|layer| &layer.projections).map(|weight| match parameters {
-            0..KEPT => Ok(Matrix::Kept(numbers(weight, llama.device())?)),
-            _ => Ok(Matrix::Packed(weight.clone())),
+            0..KEPT => Ok(Stored::Kept(weight.numbers(llama.device())?)),
+            _ => Ok(Stored::Packed(weight.clone())),
         });
         all.collect::<Result<_>>().map(Self)
     }
 
-    fn of(&self, layer: usize, projection: Projection) -> Matrix {
+    fn of(&self, layer: usize, projection: Projection) -> Stored {
         self.0[layer * Projection::ALL.len() + projection as usize].clone()
     }
 }
@@ -187,7 +179,7 @@ impl Compute for Learning<'_> {
         let now = x.detach();
         let delta = Delta { down: down.detach(), up: (up.detach() * scale)? };
         let y = (now.matmul(&weight.numbers(x.device())?.t()?)? + delta.forward(&thin(&now)?)?)?;
-        known_of_three([x, down, up], y, move |[x, down, up], gradient| {
+        let y = known_of_three([x, down, up], y, move |[x, down, up], gradient| {
             let x = thin(x)?;
             let inner = (gradient.matmul(&up.t()?)? * scale)?;
             let of_up = (x.matmul(down)?.t()?.matmul(gradient)? * scale)?;
@@ -196,7 +188,8 @@ impl Compute for Learning<'_> {
             let through = dropout.map_or_else(|| Ok(through.clone()), |dropout| dropout.thin(&through))?;
             let of_x = (gradient.matmul(&weight.numbers(gradient.device())?)? + through)?;
             Ok([of_x, of_down, of_up])
-        })
+        })?;
+        self.llama.layers[layer].with_bias(projection, y)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -211,19 +204,20 @@ impl Compute for Learning<'_> {
     }
 
     fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-        let y = rope_i(&x.detach(), cos, sin)?;
+        let neighbours = self.llama.config.architecture.neighbours;
+        let y = turn(&x.detach(), cos, sin, neighbours)?;
         let (cos, back) = (cos.clone(), sin.neg()?);
-        known(x, y, move |_, _, gradient| rope_i(&gradient.contiguous()?, &cos, &back))
+        known(x, y, move |_, _, gradient| turn(&gradient.contiguous()?, &cos, &back, neighbours))
     }
 
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Sight) -> Result<Tensor> {
+    fn attend(&self, _layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Sight) -> Result<Tensor> {
         let (heads, rows, size) = q.dims3()?;
         let kv = k.dim(0)?;
         let Blocks { prefix, items, length, .. } = *self.blocks;
         let group = heads / kv;
         let asking = sight.prefix.as_ref().map_or(0, |_| prefix);
         let each = (rows - asking) / items;
-        let q = (q * (size as f64).powf(-0.5))?;
+        let q = (q * self.llama.config.scales.attention)?;
         let part = |x: &Tensor, from, count| x.narrow(1, from, count)?.contiguous();
         let (shared_k, shared_v) = (part(k, 0, prefix)?, part(v, 0, prefix)?);
         let own = |x| part(x, prefix, items * length)?.reshape((kv * items, length, size));
@@ -250,6 +244,6 @@ impl Compute for Learning<'_> {
     fn head(&self, x: &Tensor) -> Result<Tensor> {
         let head = self.llama.head.clone();
         let logits = head.forward(&x.detach())?;
-        known(x, logits, move |_, _, gradient| gradient.matmul(&numbers(&head, gradient.device())?))
+        known(x, logits, move |_, _, gradient| gradient.matmul(&head.numbers(gradient.device())?))
     }
 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use candle_nn::ops::log_softmax;
 
-use super::llama::Past;
 pub use super::lora::LoraSettings;
 use super::{LocalModel, TextTokenizer, lora};
 use crate::error::ModelError;
@@ -134,7 +133,7 @@ impl Learner {
         let blocks = Blocks::new(&prompt.prefix, &prompt.items);
         let (llama, frozen, variables) = (&self.model.llama, &self.frozen, &self.variables);
         let by = Learning { llama, frozen, variables, blocks: &blocks, dropout };
-        Ok(llama.logits_by(&by, &blocks.pass, &Past::default(), &blocks.ends)?)
+        Ok(llama.logits_by(&by, &blocks.pass, &blocks.ends)?)
     }
 
     /// The cross-entropy over the vocabulary, in the graph, and the one among labels.

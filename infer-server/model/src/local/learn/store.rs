@@ -30,7 +30,8 @@ impl Variable {
 impl Learner {
     /// What must be the same for a run to go on: `about`, the base model's file and the kind of adapter.
     fn about(&self, about: &About) -> About {
-        let digest = Sha256::digest(self.model.file.bytes());
+        let files = self.model.files.iter();
+        let digest = files.fold(Sha256::new(), |hash, file| hash.chain_update(file.bytes())).finalize();
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut all = about.clone();
         all.extend([

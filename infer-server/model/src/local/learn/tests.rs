@@ -9,8 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::LoadOptions;
-use crate::local::gguf::LlamaConfig;
+use crate::local::config::{ARCHITECTURES, LlamaConfig, Scales};
 use crate::local::projection::Projection;
+use crate::local::rope::Rope;
 use crate::local::tests::{Expected, fixture, largest_difference, load, logits};
 
 const PLAIN: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, seed: 5 };
@@ -232,6 +233,7 @@ fn questions_that_cannot_be_learned_are_refused() {
 fn the_published_adapter_fits_its_model() {
     let dir = fixture("../../../trainer/adapters/smollm2-135m");
     let config = LlamaConfig {
+        architecture: &ARCHITECTURES[0],
         layers: 30,
         hidden: 576,
         feed_forward: 1536,
@@ -240,10 +242,10 @@ fn the_published_adapter_fits_its_model() {
         head_dim: 64,
         vocabulary: 49_152,
         context: 8192,
-        rope_base: 1e5,
-        rope_divisor: 1.0,
+        rope: Rope { turned: 64, base: 1e5, divisor: 1.0, yarn: None, magnitude: 1.0 },
         norm_epsilon: 1e-5,
         window: None,
+        scales: Scales { embedding: 1.0, residual: 1.0, attention: 0.125, logits: 1.0 },
     };
     let adapter = lora::load(&dir, &config, &Device::Cpu).unwrap();
     let deltas = (0..config.layers).flat_map(|layer| Projection::ALL.map(|it| adapter.delta(layer, it).unwrap()));

@@ -4,7 +4,7 @@ use accel_core::rng::Rng;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use crate::error::ModelError;
-use crate::local::gguf::LlamaConfig;
+use crate::local::config::LlamaConfig;
 use crate::local::lora::Adapter;
 use crate::local::projection::Projection;
 
