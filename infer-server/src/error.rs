@@ -1,4 +1,9 @@
 //! Every refusal: a sentence for people, the place in the request for programs, and the status.
+//!
+//! The prototype's endpoints answer a [`Refusal`], whose keys its clients know; those below `/v1` a [`Problem`]
+//! (RFC 9457), which has the same sentence and places under names of its own.
+
+use std::time::Duration;
 
 use accel_core::error::{Error, Place};
 use axum::http::StatusCode;
@@ -15,6 +20,46 @@ pub(crate) struct Refusal {
     pub(crate) error: String,
     /// Where in the request.
     pub(crate) detail: Vec<Detail>,
+}
+
+/// A refusal below `/v1`, as RFC 9457 has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// Always `about:blank`: the status says all about its kind.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// The status in words.
+    #[schema(example = "Unprocessable Entity")]
+    title: &'static str,
+    /// The status.
+    #[schema(example = 422, minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong and what to do about it.
+    #[schema(example = "num_layers is 0: out of range. Choose a value from 1 to 1024")]
+    detail: String,
+    /// The path that was asked.
+    #[schema(example = "/v1/simulate")]
+    instance: String,
+    /// The same as `detail`, under the name that it has everywhere else.
+    error: String,
+    /// Where in the request.
+    errors: Vec<Detail>,
+}
+
+impl Problem {
+    /// `refusal` of what was asked at `path`.
+    pub(crate) fn new(refusal: Refusal, status: StatusCode, path: &str) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Refused"),
+            status: status.as_u16(),
+            detail: refusal.error.clone(),
+            instance: path.to_owned(),
+            error: refusal.error,
+            errors: refusal.detail,
+        }
+    }
 }
 
 /// One fault of a request.
@@ -112,6 +157,46 @@ impl ApiError {
         Self::refused(StatusCode::UNAUTHORIZED, message)
     }
 
+    /// The key is right, and its role opens less than what was asked.
+    pub(crate) fn forbidden_to(role: &str, wanted: &str) -> Self {
+        let message = format!("this key has the role {role}, and {wanted} is needed. Ask with a key that has it");
+        Self::refused(StatusCode::FORBIDDEN, message)
+    }
+
+    /// The key asks more often than it may.
+    pub(crate) fn too_often(wait: Duration) -> Self {
+        let seconds = seconds(&wait);
+        let message = format!("this key asks more often than --rate-limit lets it. Try again in {seconds} s");
+        Self::later(StatusCode::TOO_MANY_REQUESTS, message, seconds)
+    }
+
+    /// The header Host is missing, or cannot be one.
+    pub(crate) fn bad_host(problem: &str) -> Self {
+        Self::refused(StatusCode::BAD_REQUEST, format!("header Host: {problem}. Send it once, as HOST or HOST:PORT"))
+    }
+
+    /// The request is for another host.
+    pub(crate) fn foreign_host(host: &str) -> Self {
+        let cure = "Ask by the server's address, or start it with --allowed-host NAME or with a key";
+        Self::refused(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!("header Host: {host:?} is no name of this server. {cure}"),
+        )
+    }
+
+    /// A page from elsewhere asks for what it may not.
+    pub(crate) fn foreign_origin(origin: &str) -> Self {
+        let message =
+            format!("pages of {origin:?} may change nothing here. Start the server with --cors-origin ORIGIN");
+        Self::refused(StatusCode::FORBIDDEN, message)
+    }
+
+    /// The body says that it is no JSON.
+    pub(crate) fn not_json(kind: &str) -> Self {
+        let message = format!("a body of type {kind:?}. Send JSON, with the header `Content-Type: application/json`");
+        Self::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -166,7 +251,7 @@ impl From<ScoreError> for ApiError {
                 tracing::error!(problem = message, "the remote engine failed");
                 Self::refused(StatusCode::BAD_GATEWAY, message)
             }
-            ScoreError::Cancelled => Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 1),
+            ScoreError::Cancelled | ScoreError::Renewed => Self::later(StatusCode::SERVICE_UNAVAILABLE, message, 1),
         }
     }
 }

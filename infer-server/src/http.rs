@@ -10,14 +10,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, Query, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem, Refusal};
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::jobs::Jobs;
+use crate::listen::TooSlow;
 use crate::scoring::trace::Source;
 use crate::scoring::{Backend, Scoring};
 
@@ -37,6 +39,8 @@ pub(crate) struct Service {
     pub(crate) jobs: Jobs,
     pub(crate) adapters: Option<PathBuf>,
     pub(crate) hub: Hub,
+    /// Whether a key guards what the server says of itself.
+    pub(crate) guarded: bool,
 }
 
 impl Service {
@@ -69,7 +73,9 @@ impl IntoResponse for ApiError {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let mut response = (status, Json(self.refusal())).into_response();
+        let refusal = self.refusal();
+        let mut response = (status, Json(&refusal)).into_response();
+        response.extensions_mut().insert(refusal);
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -78,6 +84,62 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// Whether a path is one of the API by version: what is refused there is a [`Problem`].
+pub(crate) fn is_versioned(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
+/// Gives every refusal the shape that clients of its path know, those of the libraries below included.
+pub(crate) async fn refusals(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status();
+    let told = response.extensions().get::<Refusal>().cloned();
+    if !(status.is_client_error() || status.is_server_error()) || (told.is_none() && is_told(&response)) {
+        return response;
+    }
+    let refusal = told.clone().unwrap_or_else(|| untold(&response, &method, &path));
+    let (mut parts, body) = response.into_parts();
+    let (kind, answer) = match (is_versioned(&path), told) {
+        (true, _) => ("application/problem+json", Json(Problem::new(refusal, status, &path)).into_response()),
+        (false, None) => ("application/json", Json(refusal).into_response()),
+        // It has the right shape already.
+        (false, Some(_)) => return Response::from_parts(parts, body),
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    Response::from_parts(parts, answer.into_body())
+}
+
+/// Whether an answer that is no [`Refusal`] says for itself what is wrong: the state of health, and the note on a missing
+/// page.
+fn is_told(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.starts_with("application/json") || kind.starts_with("text/html")
+}
+
+/// What a refusal means that came without words, or with words of a library.
+fn untold(response: &Response, method: &Method, path: &str) -> Refusal {
+    let error = match response.status() {
+        StatusCode::NOT_FOUND => format!("there is nothing at {path}. The endpoints are described at /docs"),
+        // The router adds the header behind us.
+        StatusCode::METHOD_NOT_ALLOWED => {
+            format!("{path} does not take {method}. The header Allow names what it takes")
+        }
+        status => {
+            let reason = status.canonical_reason().unwrap_or("refused");
+            format!("{method} {path}: {reason}. The endpoints are described at /docs")
+        }
+    };
+    Refusal { error, detail: Vec::new() }
+}
+
+/// What is answered where a handler panics: the server is at fault, and goes on.
+pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    ApiError::Server(format!("it panicked: {}", text.unwrap_or("nobody knows why"))).into_response()
 }
 
 /// A request's body as it came. What axum says of one that is too large is text; this says it as every refusal.
@@ -89,9 +151,15 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         Bytes::from_request(request, state).await.map(Self).map_err(|rejection: BytesRejection| {
-            let (status, problem) = (rejection.status(), rejection.body_text());
+            let (mut status, mut problem) = (rejection.status(), rejection.body_text());
+            if TooSlow::caused(&rejection) {
+                (status, problem) = (StatusCode::REQUEST_TIMEOUT, TooSlow.to_string());
+            }
             let cure = match status {
                 StatusCode::PAYLOAD_TOO_LARGE => "Send less at once, or start the server with a larger --body-limit",
+                StatusCode::REQUEST_TIMEOUT => {
+                    "Send it without long pauses, or start the server with larger --body-timeout and --stall-timeout"
+                }
                 _ => "Send the whole body",
             };
             ApiError::Refused {

@@ -7,7 +7,7 @@ use accel_core::recipe::{Recipe, Workload, default_seed};
 use accel_core::trace::Trace;
 use accel_core::workload::synthetic::Synthetic;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::error::ApiError;
 
@@ -49,10 +49,22 @@ pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
+/// JSON knows one kind of number: 12.0 is 12.
+fn whole(number: Number) -> Number {
+    // Up to 2^53 every whole number has its own.
+    let value = number.as_f64().filter(|value| number.is_f64() && value.fract() == 0.0 && value.abs() < 9e15);
+    value.map_or(number, |value| Number::from(value as i64))
+}
+
 fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
     let mut trace: Option<FromRecords<'_>> = None;
-    for (i, row) in rows.into_iter().enumerate() {
+    for (i, mut row) in rows.into_iter().enumerate() {
         let place = Place::Item(i as u64);
+        for value in row.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Value::Number(number) = value {
+                *number = whole(number.clone());
+            }
+        }
         let record: Record = serde_json::from_value(row).map_err(|e| {
             let cure = "Send records as /generate-trace answers them";
             Error::input("body", place.clone(), format!("not a record: {e}"), cure)
@@ -72,7 +84,7 @@ fn trace_request(given: &Map<String, Value>) -> Result<(Synthetic, u64), Error> 
     for row in Part::Synthetic.fields() {
         let Some(value) = given.get(row.name) else { continue };
         let text = match (row.value, value) {
-            (fields::Domain::Number(_), Value::Number(number)) => number.to_string(),
+            (fields::Domain::Number(_), Value::Number(number)) => whole(number.clone()).to_string(),
             (fields::Domain::Number(range), other) => {
                 let [least, most] = range.unwrap_or(["0", "18446744073709551615"]);
                 let cure = format!("Choose a value from {least} to {most}");

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// A request and how it ended.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -24,6 +26,28 @@ struct Route {
     route: String,
 }
 
+/// What the server was built as.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+    target: String,
+    model: &'static str,
+}
+
+impl Build {
+    fn of_this() -> Self {
+        let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+        let model = if cfg!(feature = "model") { "yes" } else { "no" };
+        Self { version: env!("CARGO_PKG_VERSION"), target, model }
+    }
+}
+
+/// A phase of the model's life.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Phase {
+    phase: &'static str,
+}
+
 /// From a millisecond to half an hour, a factor of two apart.
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 21))
@@ -35,6 +59,9 @@ pub struct Metrics {
     registry: Arc<Registry>,
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
+    phases: Family<Phase, Gauge>,
+    /// How long a request waited for the model's first look at it.
+    pub queue_wait: Histogram,
     /// Items that wait for the model.
     pub queue_items: Gauge,
     /// Tokens that wait for the model.
@@ -61,7 +88,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("accel");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(Process));
+        let registry = all.sub_registry_with_prefix("accel");
         let requests = Family::default();
         registry.register("http_requests", "Requests by route and status", requests.clone());
         let times = Family::new_with_constructor(durations as fn() -> Histogram);
@@ -80,14 +109,24 @@ impl Default for Metrics {
         let abandoned = counter("abandoned_requests", "Score requests that their clients left");
         let cache_hits = counter("cache_hits", "Scores found in the cache");
         let cache_misses = counter("cache_misses", "Scores not found in the cache");
-        let cache_unwritten = counter("cache_unwritten", "Scores not kept on disk because it was behind");
+        let cache_unwritten = counter("cache_unwritten", "Scores not kept on disk because it was behind or full");
         let remote_retries = counter("remote_retries", "Calls to a remote engine that were repeated");
+        let queue_wait = durations();
+        let help = "Time from the queue's end to its front";
+        registry.register_with_unit("queue_wait", help, Unit::Seconds, queue_wait.clone());
+        let phases = Family::default();
+        registry.register("model_phase", "1 for the phase that the model is in, 0 for those it was in", phases.clone());
+        let build: Family<Build, Gauge> = Family::default();
+        build.get_or_create(&Build::of_this()).set(1);
+        registry.register("build", "What the server was built as", build);
         let pieces = durations();
         registry.register_with_unit("piece_duration", "Time of a piece in the model", Unit::Seconds, pieces.clone());
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(all),
             requests,
             durations: times,
+            phases,
+            queue_wait,
             queue_items,
             queue_tokens,
             items,
@@ -110,10 +149,54 @@ impl Metrics {
         self.durations.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
+    /// Notes the phase that the model is in.
+    pub(crate) fn phase(&self, phase: &'static str) {
+        let now = Phase { phase };
+        // First the others: at no moment are there two.
+        for known in
+            ["none", "remote", "unloaded", "loading", "warming", "ready", "failed"].map(|phase| Phase { phase })
+        {
+            if known != now && self.phases.get(&known).is_some() {
+                self.phases.get_or_create(&known).set(0);
+            }
+        }
+        self.phases.get_or_create(&now).set(1);
+    }
+
     /// The counts as text.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// What the system says of this process, asked when the counts are.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let pid = Pid::from_u32(std::process::id());
+        // Where the system does not say, there is nothing to show.
+        let Ok(mut system) = System::new() else { return Ok(()) };
+        let wanted = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, wanted);
+        let Some(process) = system.process(pid) else { return Ok(()) };
+        let mut gauge = |name: &str, help: &str, unit: &Unit, value: f64| {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, Some(unit), gauge.metric_type())?)
+        };
+        // Names that every dashboard knows.
+        gauge("process_resident_memory", "Memory that the process holds", &Unit::Bytes, process.memory() as f64)?;
+        gauge("process_virtual_memory", "Addresses that it has", &Unit::Bytes, process.virtual_memory() as f64)?;
+        gauge("process_start_time", "When it began, since 1970", &Unit::Seconds, process.start_time() as f64)?;
+        let cpu = ConstCounter::new(process.accumulated_cpu_time() as f64 / 1000.0);
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu",
+            "Time on processors",
+            Some(&Unit::Seconds),
+            cpu.metric_type(),
+        )?)
     }
 }

@@ -11,22 +11,24 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::trace::TraceLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::auth::{self, ApiKey};
+use crate::auth::{self, Keys};
+use crate::document;
+use crate::error::{Problem, Refusal};
 use crate::health::Health;
-use crate::http::{FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
+use crate::http::{self, FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
 use crate::hub::Hub;
 use crate::jobs::{JobLimits, Jobs};
 use crate::page::Page;
-use crate::routes;
 use crate::scoring::Scoring;
+use crate::{logs, origin, routes};
 
 /// What the service is made of.
 #[derive(Debug, Clone)]
@@ -48,7 +50,9 @@ pub struct Config {
     /// Bounds of jobs.
     pub jobs: JobLimits,
     /// What a request must know, but for the page, its documentation and health.
-    pub api_key: Option<ApiKey>,
+    pub keys: Option<Keys>,
+    /// Names of the server beside addresses and `localhost`, for one without keys.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for Config {
@@ -62,14 +66,23 @@ impl Default for Config {
             adapters: None,
             hub: Hub::default(),
             jobs: JobLimits::default(),
-            api_key: None,
+            keys: None,
+            allowed_hosts: Vec::new(),
         }
     }
 }
 
+/// What the document says before anything else.
+const DESCRIPTION: &str = "What should stay in fast memory, how much of it does a model need, and which policy should \
+    decide?\n\nThe prototype's endpoints are at their own paths and below `/v1`. What is refused below `/v1` is answered \
+    as problem details (RFC 9457, `application/problem+json`), and elsewhere in the shape that clients of the prototype \
+    know; both say in `error` what is wrong and what to do about it. A path that does not exist is 404, a method that it \
+    does not take 405 with `Allow`.";
+
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Accelerator Optimization Copilot", description = "What should stay in fast memory, how much of it does a model need, and which policy should decide?"),
+    info(title = "Accelerator Optimization Copilot", description = DESCRIPTION),
+    components(schemas(Problem, Refusal)),
     tags(
         (name = "prototype", description = "The prototype's endpoints"),
         (name = "recipes", description = "Any experiment as one value"),
@@ -84,23 +97,34 @@ struct ApiDoc;
 pub fn router(config: &Config, health: Health) -> Router {
     let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
     let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone(), config.hub.clone());
-    let service = Service { scoring, health, runs, jobs, adapters: config.adapters.clone(), hub: config.hub.clone() };
+    let (adapters, hub, guarded) = (config.adapters.clone(), config.hub.clone(), config.keys.is_some());
+    let service = Service { scoring, health, runs, jobs, adapters, hub, guarded };
     let mut guarded = routes::guarded();
-    if let Some(key) = &config.api_key {
-        guarded = guarded.route_layer(middleware::from_fn_with_state(key.clone(), auth::require));
+    document::guard(guarded.get_openapi_mut(), config.keys.is_some());
+    if let Some(keys) = &config.keys {
+        guarded = guarded.route_layer(middleware::from_fn_with_state(keys.clone(), auth::require));
     }
+    let rules = Arc::new(origin::Rules {
+        hosts: config.allowed_hosts.clone(),
+        origins: config.cors_origins.clone(),
+        guarded: config.keys.is_some(),
+    });
     let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(guarded)
         .merge(routes::public())
         .with_state(service.clone())
         .split_for_parts();
-    let with_docs = api.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi));
+    let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document::complete(&openapi));
+    let with_docs = api.merge(docs);
     let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let whole = match &config.page {
         Some(page) => with_docs.fallback_service(page.service()),
         None => with_docs.route("/", get(page_is_missing)),
     };
     whole
+        .layer(CatchPanicLayer::custom(http::panicked))
+        .layer(middleware::from_fn_with_state(rules, origin::check))
+        .layer(middleware::from_fn(http::refusals))
         .layer(middleware::from_fn_with_state(service, count))
         .layer(DefaultBodyLimit::max(config.body_limit_bytes))
         .layer(unless_set(header::CACHE_CONTROL, "no-cache"))
@@ -109,12 +133,16 @@ pub fn router(config: &Config, health: Health) -> Router {
         .layer(unless_set(header::REFERRER_POLICY, "no-referrer"))
         .layer(CompressionLayer::new())
         .layer(cors(&config.cors_origins))
-        .layer(TraceLayer::new_for_http())
+        .layer(middleware::from_fn(logs::request))
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let exposed = [SCORER_HEADER, MODEL_HEADER, FALLBACK_HEADER];
-    let exposed = exposed.map(HeaderName::from_static).into_iter().chain([header::LOCATION, header::RETRY_AFTER]);
+    let exposed = exposed.map(HeaderName::from_static).into_iter().chain([
+        header::LOCATION,
+        header::RETRY_AFTER,
+        logs::REQUEST_ID,
+    ]);
     let exposed: Vec<HeaderName> = exposed.collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))

@@ -8,6 +8,7 @@ use accel_core::recommend::{Design, Wanted, recommend};
 use accel_core::run::{run, run_with};
 use accel_core::units::format_bytes;
 use accel_core::workload::synthetic::Synthetic;
+use accel_kernel::report::{Compiler, Language, Request};
 use accel_tests::browser::Browser;
 use serde_json::{Value, json};
 
@@ -127,6 +128,33 @@ async fn parameters_of_a_kernel_are_sliders() {
         .wait_for("the prediction for K = 64", "return document.querySelector('#assumptions')?.innerText.length > 0 && document.querySelector('#kernel-results').innerText.includes('K = 64')")
         .await;
     assert_eq!(browser.script("return document.querySelector('#defines').value").await, "K=64");
+    browser.end().await;
+}
+
+/// What a link says of a kernel stands in the form, and the next link says it again.
+#[tokio::test]
+async fn a_link_of_a_kernel_keeps_everything() {
+    let request = Request {
+        code: "for (int i = 0; i < 4096; i++) y[i] += a * x[i];".into(),
+        language: Some(Language::C),
+        line_bytes: Some(128),
+        compiler: Some(Compiler::Gcc),
+        warm: true,
+        cores: 1,
+        budget: 5_000_000,
+        ..Request::default()
+    };
+    let browser = Browser::start(1280, 1400).await;
+    browser.open(&format!("#{}", request.to_fragment().unwrap())).await;
+    wait_for_prediction(&browser, "done").await;
+    let fields = "return ['compiler', 'warm', 'budget', 'line_bytes'].map((id) => document.getElementById(id).value)";
+    assert_eq!(browser.script(fields).await, json!(["gcc", "warm", "5000000", "128"]));
+    browser
+        .script("history.replaceState(null, '', '#k'); document.getElementById('predict').click(); return true")
+        .await;
+    browser.wait_for("the link", "return location.hash.length > 10").await;
+    let fragment = browser.script("return location.hash").await;
+    assert_eq!(Request::from_fragment(fragment.as_str().unwrap().trim_start_matches('#')).unwrap(), request);
     browser.end().await;
 }
 

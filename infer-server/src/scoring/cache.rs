@@ -1,8 +1,9 @@
 //! Answers given before: in memory, and by option on disk. A key is a digest of everything that an answer depends on.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use accel_core::score::prompt;
 use quick_cache::sync::Cache as Memory;
@@ -98,10 +99,7 @@ impl Cache {
             self.memory.insert(*key, row.clone());
         }
         if let Some(disk) = &self.disk {
-            let count = rows.len() as u64;
-            if !disk.put(rows) {
-                self.metrics.cache_unwritten.inc_by(count);
-            }
+            disk.put(rows);
         }
     }
 }
@@ -115,6 +113,9 @@ const GENERATIONS: [TableDefinition<'_, &[u8; 32], &[u8]>; 2] =
     [TableDefinition::new("scores-0"), TableDefinition::new("scores-1")];
 /// Batches of answers that wait to be written.
 const BACKLOG: usize = 256;
+/// How long a file is left alone that could not be written: opening it again may read all of it, and a disk that is full
+/// seldom has room at once.
+const REOPEN_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a cache file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,39 +126,52 @@ pub struct CacheError {
     cure: &'static str,
 }
 
-/// Answers on disk. A transaction is whole or absent, whenever the process dies.
+/// The file's database; none from a fault of the disk until it is opened again, as redb gives nothing more after one.
+type Slot = RwLock<Option<Database>>;
+
+/// Answers on disk. A transaction is whole or absent, whenever the process dies or the disk is full.
 #[derive(Debug)]
 pub struct Disk {
-    database: Arc<Database>,
+    slot: Arc<Slot>,
     writer: SyncSender<Vec<(Digest, Row)>>,
+    metrics: Metrics,
 }
 
 impl Disk {
     /// Opens or makes the file, for `entries` answers.
-    pub fn open(path: &Path, entries: u64) -> Result<Self, CacheError> {
-        let fault = |problem: String, cure| CacheError { path: path.to_owned(), problem, cure };
-        let unusable = "Delete the file, or name another with --cache";
-        let database = Database::create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                fault(error.to_string(), "Stop the server that uses it, or name another with --cache")
-            }
-            other => fault(other.to_string(), unusable),
-        })?;
-        let found = prepare(&database).map_err(|error| fault(error.to_string(), unusable))?;
-        if found != FORMAT {
-            return Err(fault(format!("it has format {found}, and this server writes {FORMAT}"), unusable));
-        }
-        let database = Arc::new(database);
+    ///
+    /// # Errors
+    /// Where it is no cache, another server uses it, or it cannot be read.
+    pub fn open(path: &Path, entries: u64, metrics: Metrics) -> Result<Self, CacheError> {
+        let at = path.to_owned();
+        Self::start(path, move || open(&at), entries, REOPEN_AFTER, metrics)
+    }
+
+    fn start(
+        path: &Path,
+        open: impl Fn() -> Result<Database, CacheError> + Send + 'static,
+        entries: u64,
+        reopen_after: Duration,
+        metrics: Metrics,
+    ) -> Result<Self, CacheError> {
+        let slot = Arc::new(RwLock::new(Some(open()?)));
         let (writer, batches) = sync_channel(BACKLOG);
-        let theirs = Arc::clone(&database);
+        let mut theirs =
+            Writer { slot: Arc::clone(&slot), open, entries, reopen_after, metrics: metrics.clone(), closed: None };
         let thread = std::thread::Builder::new().name("score-cache".into());
-        thread.spawn(move || write_all(&theirs, &batches, entries)).map_err(|error| fault(error.to_string(), ""))?;
-        Ok(Self { database, writer })
+        thread.spawn(move || theirs.write_all(&batches)).map_err(|error| CacheError {
+            path: path.to_owned(),
+            problem: format!("the thread that writes it cannot be started: {error}"),
+            cure: "Raise the limit of threads, or leave --cache out",
+        })?;
+        Ok(Self { slot, writer, metrics })
     }
 
     fn get(&self, key: &Digest) -> Option<Row> {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let database = slot.as_ref()?;
         let read = || -> Result<Option<Row>, redb::Error> {
-            let transaction = self.database.begin_read()?;
+            let transaction = database.begin_read()?;
             for generation in GENERATIONS {
                 if let Some(value) = transaction.open_table(generation)?.get(key)? {
                     return Ok(decode(value.value()));
@@ -172,10 +186,30 @@ impl Disk {
         })
     }
 
-    /// Whether the rows will be written: not if the disk is far behind.
-    fn put(&self, rows: Vec<(Digest, Row)>) -> bool {
-        self.writer.try_send(rows).is_ok()
+    /// Writes the rows soon; not if the disk is far behind.
+    fn put(&self, rows: Vec<(Digest, Row)>) {
+        let count = rows.len() as u64;
+        if self.writer.try_send(rows).is_err() {
+            self.metrics.cache_unwritten.inc_by(count);
+        }
     }
+}
+
+/// Opens or makes the file.
+fn open(path: &Path) -> Result<Database, CacheError> {
+    let fault = |problem: String, cure| CacheError { path: path.to_owned(), problem, cure };
+    let unusable = "Delete the file, or name another with --cache";
+    let database = Database::create(path).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => {
+            fault(error.to_string(), "Stop the server that uses it, or name another with --cache")
+        }
+        other => fault(other.to_string(), unusable),
+    })?;
+    let found = prepare(&database).map_err(|error| fault(error.to_string(), unusable))?;
+    if found != FORMAT {
+        return Err(fault(format!("it has format {found}, and this server writes {FORMAT}"), unusable));
+    }
+    Ok(database)
 }
 
 /// Makes what is missing; the format that the file has.
@@ -199,13 +233,62 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
     Ok(format)
 }
 
-/// Writes until the cache is dropped. What has gathered in the meantime becomes one transaction: each waits for the disk.
-fn write_all(database: &Database, batches: &Receiver<Vec<(Digest, Row)>>, entries: u64) {
-    while let Ok(first) = batches.recv() {
-        let rows: Vec<(Digest, Row)> = first.into_iter().chain(batches.try_iter().take(BACKLOG).flatten()).collect();
-        if let Err(error) = write(database, &rows, entries) {
-            tracing::warn!(%error, "cannot write the score cache");
+/// The thread that writes.
+struct Writer<O> {
+    slot: Arc<Slot>,
+    open: O,
+    entries: u64,
+    reopen_after: Duration,
+    metrics: Metrics,
+    /// Since when the slot is empty.
+    closed: Option<Instant>,
+}
+
+impl<O: Fn() -> Result<Database, CacheError>> Writer<O> {
+    /// Writes until the cache is dropped. What has gathered in the meantime becomes one transaction: each waits for the disk.
+    fn write_all(&mut self, batches: &Receiver<Vec<(Digest, Row)>>) {
+        while let Ok(first) = batches.recv() {
+            let rows: Vec<(Digest, Row)> =
+                first.into_iter().chain(batches.try_iter().take(BACKLOG).flatten()).collect();
+            if !self.is_written(&rows) {
+                self.metrics.cache_unwritten.inc_by(rows.len() as u64);
+            }
         }
+    }
+
+    fn is_written(&mut self, rows: &[(Digest, Row)]) -> bool {
+        if self.closed.is_some_and(|since| since.elapsed() < self.reopen_after) {
+            return false;
+        }
+        if self.closed.is_some() {
+            match (self.open)() {
+                Ok(database) => self.put(Some(database)),
+                Err(error) => return self.close(&error),
+            }
+        }
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        // Only this thread empties it.
+        let outcome = slot.as_ref().map(|database| write(database, rows, self.entries));
+        drop(slot);
+        match outcome {
+            Some(Ok(())) => true,
+            Some(Err(error)) => self.close(&error),
+            None => false,
+        }
+    }
+
+    /// Answers are not kept for some time; that they were not.
+    fn close(&mut self, error: &dyn std::error::Error) -> bool {
+        let pause = self.reopen_after.as_secs();
+        tracing::warn!(%error, "cannot write the score cache: answers are not kept on disk for {pause} s. Make room for it");
+        self.put(None);
+        self.closed = Some(Instant::now());
+        false
+    }
+
+    fn put(&mut self, database: Option<Database>) {
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = database;
+        self.closed = None;
     }
 }
 
@@ -242,6 +325,12 @@ fn decode(bytes: &[u8]) -> Option<Row> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
     use super::*;
 
     fn row(value: f32) -> Row {
@@ -283,12 +372,95 @@ mod tests {
             write(&database, &[(key_of(n), row(n as f32))], 10).unwrap();
         }
         drop(database);
-        let disk = Disk::open(&path, 10).unwrap();
+        let disk = Disk::open(&path, 10, Metrics::default()).unwrap();
         let kept: Vec<u64> = (0..40).filter(|n| disk.get(&key_of(*n)).is_some()).collect();
         assert!(kept.len() <= 10 && kept.contains(&39), "{kept:?}");
         assert_eq!(disk.get(&key_of(39)), Some(row(39.0)));
-        let second = Disk::open(&path, 10).unwrap_err().to_string();
+        let second = Disk::open(&path, 10, Metrics::default()).unwrap_err().to_string();
         assert!(second.contains("Stop the server that uses it"), "{second}");
+    }
+
+    /// A disk whose room has an end.
+    #[derive(Debug)]
+    struct Narrow {
+        inside: Arc<InMemoryBackend>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Narrow {
+        fn room(&self) -> io::Result<()> {
+            match self.full.load(SeqCst) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl StorageBackend for Narrow {
+        fn len(&self) -> io::Result<u64> {
+            self.inside.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.inside.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.room()?;
+            self.inside.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.inside.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.room()?;
+            self.inside.write(offset, data)
+        }
+    }
+
+    /// Puts rows until one is found on disk or, where `found` is false, counted as lost.
+    fn put_until(disk: &Disk, keys: &mut impl Iterator<Item = u64>, found: bool) -> u64 {
+        let lost = disk.metrics.cache_unwritten.get();
+        loop {
+            let n = keys.next().unwrap();
+            disk.put(vec![(key_of(n), row(n as f32))]);
+            // The thread answers each batch in the end, by one way or the other.
+            while disk.get(&key_of(n)).is_none() && disk.metrics.cache_unwritten.get() == lost {
+                std::thread::yield_now();
+            }
+            if disk.get(&key_of(n)).is_some() == found {
+                return n;
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_what_is_not_written_and_is_written_again_once_there_is_room() {
+        let (inside, full) = (Arc::new(InMemoryBackend::new()), Arc::new(AtomicBool::new(false)));
+        let (store, switch) = (Arc::clone(&inside), Arc::clone(&full));
+        let path = Path::new("narrow");
+        let open = move || {
+            let backend = Narrow { inside: Arc::clone(&store), full: Arc::clone(&switch) };
+            let fault = |problem: String| CacheError { path: path.to_owned(), problem, cure: "" };
+            let database = Database::builder().create_with_backend(backend).map_err(|e| fault(e.to_string()))?;
+            prepare(&database).map_err(|e| fault(e.to_string()))?;
+            Ok(database)
+        };
+        let disk = Disk::start(path, open, 1000, Duration::ZERO, Metrics::default()).unwrap();
+        let mut keys = 0..;
+        let before = put_until(&disk, &mut keys, true);
+        full.store(true, SeqCst);
+        let lost = put_until(&disk, &mut keys, false);
+        let again = put_until(&disk, &mut keys, false);
+        full.store(false, SeqCst);
+        let after = put_until(&disk, &mut keys, true);
+        assert_eq!((before, lost, again), (0, 1, 2));
+        for n in [before, after] {
+            assert_eq!(disk.get(&key_of(n)), Some(row(n as f32)));
+        }
+        assert_eq!(disk.get(&key_of(lost)), None);
     }
 
     #[test]
@@ -296,7 +468,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.redb");
         std::fs::write(&path, "not a database, but a text of some length").unwrap();
-        let error = Disk::open(&path, 10).unwrap_err().to_string();
+        let error = Disk::open(&path, 10, Metrics::default()).unwrap_err().to_string();
         assert!(error.contains("Delete the file"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod checksum;
 pub mod queue;
 pub mod remote;
+mod tokens;
 pub mod trace;
 
 use std::collections::{HashMap, HashSet};
@@ -21,8 +22,11 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::metrics::Metrics;
-use accel_model::{ModelError, Tokenize};
+use accel_model::ModelError;
 use cache::Cache;
+
+/// How often a request that is asked again, as another model is loaded, looks for a place in the queue.
+const RENEWED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bounds of what one request, and all of them together, may ask.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -72,7 +76,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreRequest {
-    /// What precedes every item. End it at a line break: query and items are turned into tokens apart.
+    /// What precedes every item; the two are read as one text. Where all items begin a word or a line, it is read once.
     #[serde(default)]
     #[schema(example = "Is the colour warm (1) or cold (0)?\n")]
     pub query: String,
@@ -110,7 +114,20 @@ pub struct Row {
     pub of_vocabulary: bool,
 }
 
+/// How far probabilities of disjoint events may sum past one: engines round logits to half precision, and logarithms
+/// to some digits.
+const ROUNDING: f64 = 1e-3;
+
 impl Row {
+    /// What is wrong with it as log probabilities of different tokens after one prompt, if anything is.
+    pub fn fault(&self) -> Option<String> {
+        if let Some(odd) = self.log_probs.iter().find(|p| p.is_nan() || f64::from(**p) > ROUNDING) {
+            return Some(format!("a log probability of {odd}"));
+        }
+        let sum: f64 = self.log_probs.iter().map(|p| f64::from(*p).exp()).sum();
+        (sum > 1.0 + ROUNDING).then(|| format!("probabilities of labels that sum to {sum}"))
+    }
+
     /// The distribution over the labels.
     pub fn score(&self) -> ItemScore {
         let most = self.log_probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -171,6 +188,9 @@ pub enum ScoreError {
     /// The one who asked is gone.
     #[error("cancelled")]
     Cancelled,
+    /// Another model took the place of the one that the question was made for: it is asked again.
+    #[error("the model was loaded anew")]
+    Renewed,
 }
 
 /// Whole seconds for people and for `Retry-After`, at least one.
@@ -409,7 +429,26 @@ impl Scoring {
         }
     }
 
+    /// The answers of the model here; asked again where another one takes its place meanwhile.
     async fn local_rows(
+        &self,
+        queue: &queue::Queue,
+        asked: &Arc<Asked>,
+        patience: Patience,
+    ) -> Result<Vec<Row>, ScoreError> {
+        let mut renewed = false;
+        loop {
+            match self.rows_of(queue, asked, patience).await {
+                Err(ScoreError::Renewed) => renewed = true,
+                // It had its place in the queue, and others were faster to come back.
+                Err(ScoreError::Busy(_)) if renewed => tokio::time::sleep(RENEWED_PAUSE).await,
+                rows => return rows,
+            }
+        }
+    }
+
+    /// The answers of the model that is loaded now.
+    async fn rows_of(
         &self,
         queue: &queue::Queue,
         asked: &Arc<Asked>,
@@ -426,7 +465,7 @@ impl Scoring {
             if let Some(rows) = cache.get_all(&keys) {
                 return Ok(Err(rows));
             }
-            tokenise(&*loaded.tokenizer, loaded.info.context_length, &asked, contents, &limits).map(Ok)
+            tokens::tokenise(&loaded, &asked, contents, &limits).map(Ok)
         })
         .await?;
         drop(permit);
@@ -503,51 +542,6 @@ impl Scoring {
     }
 }
 
-/// Turns a request into tokens, and refuses too many of them.
-fn tokenise(
-    tokenizer: &dyn Tokenize,
-    context_length: usize,
-    asked: &Asked,
-    contents: Vec<cache::Digest>,
-    limits: &Limits,
-) -> Result<queue::Work, ScoreError> {
-    let ScoreRequest { query, labels: names, .. } = &asked.request;
-    let prefix = tokenizer.encode(query, true)?;
-    let mut tokens = prefix.len();
-    let mut items = Vec::with_capacity(contents.len());
-    for (i, (item, content)) in asked.items().zip(contents).enumerate() {
-        let encoded = tokenizer.encode(item, false)?;
-        if encoded.is_empty() {
-            return Err(ScoreError::request(asked.place(i), "it has no tokens", "Give it a text, or leave it out"));
-        }
-        // The label needs no place: it is predicted, not read.
-        if prefix.len() + encoded.len() > context_length {
-            let length = prefix.len() + encoded.len();
-            let problem =
-                format!("query and {} have {length} tokens, and the model reads {context_length}", asked.place(i));
-            return Err(ScoreError::too_large(problem, "Shorten the query or the item"));
-        }
-        tokens += encoded.len();
-        if tokens > limits.tokens {
-            let problem = format!("more than {} tokens, which is the limit", limits.tokens);
-            return Err(ScoreError::too_large(problem, "Send fewer or shorter items, or raise --max-tokens"));
-        }
-        items.push(queue::Item { tokens: encoded, content });
-    }
-    let mut labels: Option<Vec<u32>> = None;
-    for (_, item) in asked.endings() {
-        // The item alone counts as much as query and item: tokens do not reach over the place where they meet.
-        let here = tokenizer.label_tokens(item, names)?;
-        if labels.as_ref().is_some_and(|labels| *labels != here) {
-            let problem = format!("after {item:?} their tokens are other ones than after the items before it");
-            return Err(ScoreError::request("labels", problem, "Let all items end alike, such as with \": \""));
-        }
-        labels = Some(here);
-    }
-    let labels = labels.unwrap_or_default();
-    Ok(queue::Work { prefix, labels, items, tokens })
-}
-
 /// Runs `work` on a thread where it does not hold up other requests.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ScoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ScoreError::Model(error.to_string()))
@@ -571,6 +565,22 @@ mod tests {
         // Hopeless labels are still a distribution.
         let score = row(&[-200.0, -300.0]).score();
         assert!(score.probabilities[0] == 1.0 && (0.0..1e-40).contains(&score.entropy), "{score:?}");
+    }
+
+    #[test]
+    fn what_is_no_distribution_is_told() {
+        for good in [&[-1.0, -1.0][..], &[0.0, -30.0], &[0.0005], &[-3.0; 10], &[-500.0, -f32::INFINITY]] {
+            assert_eq!(row(good).fault(), None, "{good:?}");
+        }
+        for (bad, words) in [
+            (&[0.5, -1.0][..], "a log probability of 0.5"),
+            (&[f32::NAN, -1.0], "a log probability of NaN"),
+            (&[f32::INFINITY], "a log probability of inf"),
+            (&[-0.1, -0.1], "sum to 1.8"),
+        ] {
+            let fault = row(bad).fault().unwrap();
+            assert!(fault.contains(words), "{bad:?}: {fault}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The model's one thread, and the bounded queue before it.
 //!
-//! A request waits as an entry. The thread takes the first one, asks the model a piece of it, and puts what is left behind
-//! the others, so that a short request is not stuck behind a long one. Entries whose client left are dropped; a piece under
-//! way is cancelled between passes. A panic costs the request that caused it and the model, never the server.
+//! A request waits as an entry. The thread takes the first one, with those behind it that fit into one piece of work, asks
+//! the model, and puts what is left behind the others, so that a short request is not stuck behind a long one and several
+//! short ones share a pass. Entries whose client left are dropped; under way they are cancelled between passes. A panic
+//! costs the requests of its piece and the model, never the server.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 
 /// Items of a piece: enough to fill packed passes, few enough that others wait for a second or so.
 const PIECE_ITEMS: usize = 64;
-/// Tokens of a piece, unless one item alone has more.
+/// Tokens of a piece, those of its queries among them where it has several; unless one item alone has more.
 const PIECE_TOKENS: usize = 2048;
 /// After a failure to load or a panic, requests within this time are refused; the next one loads again.
 const RELOAD_AFTER: Duration = Duration::from_secs(30);
@@ -103,6 +104,8 @@ pub(crate) struct Work {
     pub(crate) items: Vec<Item>,
     /// Tokens of prefix and items.
     pub(crate) tokens: usize,
+    /// The identity of the model whose tokens they are.
+    pub(crate) made_for: Digest,
 }
 
 struct Entry {
@@ -110,6 +113,8 @@ struct Entry {
     /// Answers so far.
     rows: Vec<Row>,
     deadline: Option<Instant>,
+    /// When it came; none once the model has looked at it.
+    waiting: Option<Instant>,
     reply: oneshot::Sender<Result<Vec<Row>, ScoreError>>,
 }
 
@@ -118,6 +123,11 @@ impl Entry {
     fn wanted(&self) -> bool {
         !self.reply.is_closed() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
+
+    /// Items that are not answered yet.
+    fn left(&self) -> &[Item] {
+        &self.work.items[self.rows.len()..]
+    }
 }
 
 struct Swap {
@@ -125,10 +135,22 @@ struct Swap {
     reply: oneshot::Sender<Result<ModelInfo, ModelError>>,
 }
 
+/// A model that was loaded beside the one that answers.
+struct Fresh {
+    model: Box<dyn Model>,
+    loaded: Loaded,
+    adapter: Option<PathBuf>,
+    reply: oneshot::Sender<Result<ModelInfo, String>>,
+}
+
 #[derive(Default)]
 struct State {
     entries: VecDeque<Entry>,
     swaps: VecDeque<Swap>,
+    /// Takes the model's place between two pieces.
+    fresh: Option<Fresh>,
+    /// The adapter that the model has now.
+    adapter: Option<PathBuf>,
     /// Of the entries and of the piece under way.
     items: usize,
     tokens: usize,
@@ -150,6 +172,7 @@ struct Shared {
     limits: (usize, usize),
     options: Options,
     checksum: Checksum,
+    loader: Mutex<Loader>,
 }
 
 impl Shared {
@@ -206,7 +229,7 @@ impl Queue {
     /// Starts the thread; `loader` is called when the model is first asked.
     pub fn start(loader: Loader, options: Options, common: &Common) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State { adapter: options.adapter.clone(), ..State::default() }),
             wake: Condvar::new(),
             phase: watch::Sender::new(Phase::Unloaded),
             cache: Arc::clone(&common.cache),
@@ -214,9 +237,10 @@ impl Queue {
             limits: (common.limits.queue_items, common.limits.queue_tokens),
             options,
             checksum: Checksum::default(),
+            loader: Mutex::new(loader),
         });
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new().name("model".into()).spawn(move || serve(&theirs, loader))?;
+        std::thread::Builder::new().name("model".into()).spawn(move || serve(&theirs))?;
         Ok(Self(shared))
     }
 
@@ -283,10 +307,50 @@ impl Queue {
         })
     }
 
+    /// Whether the files of the model or its adapter are others than when it was loaded.
+    pub fn is_outdated(&self) -> bool {
+        let state = self.0.state();
+        let Some(loaded) = &state.loaded else { return true };
+        identity(&loaded.info, state.adapter.as_deref()) != loaded.identity
+    }
+
+    /// Loads the model anew, beside the one that answers meanwhile, with the adapter that it has; then it takes that one's
+    /// place, and requests that wait are asked anew. For a while both are in memory.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be loaded; then the old one stays. One that is not loaded is loaded as by the first question.
+    pub async fn reload(&self) -> Result<ModelInfo, ScoreError> {
+        if self.loaded().is_none() {
+            return self.load(Patience::Job).await.map(|loaded| loaded.info);
+        }
+        let (reply, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.0);
+        let load = move || {
+            let adapter = shared.state().adapter.clone();
+            let other = (adapter != shared.options.adapter).then(|| adapter.clone());
+            match guarded(|| make(&shared, other, || ())) {
+                Ok((model, loaded)) => {
+                    shared.state().fresh = Some(Fresh { model, loaded, adapter, reply });
+                    shared.wake.notify_all();
+                }
+                Err(problem) => {
+                    tracing::error!(%problem, "the model is not loaded anew");
+                    let _ = reply.send(Err(problem));
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("model-reload".into()).spawn(load);
+        started.map_err(|error| ScoreError::Model(format!("no thread to load it anew: {error}")))?;
+        let gone = |_| ScoreError::Model("the model broke while it was loaded anew".into());
+        answer.await.map_err(gone)?.map_err(|problem| ScoreError::Model(format!("{problem}. The old one stays")))
+    }
+
     /// One row per item. A full queue refuses a connected client; a job waits.
     pub(crate) async fn submit(&self, work: Work, patience: Patience) -> Result<Vec<Row>, ScoreError> {
         let (reply, answer) = oneshot::channel();
-        let mut entry = Entry { work, rows: Vec::new(), deadline: patience.deadline(), reply };
+        let mut entry =
+            Entry { work, rows: Vec::new(), deadline: patience.deadline(), waiting: Some(Instant::now()), reply };
         loop {
             let Err(full) = self.push(entry) else { break };
             let (refused, retry_after) = *full;
@@ -304,6 +368,11 @@ impl Queue {
         let mut state = self.0.state();
         let (most_items, most_tokens) = self.0.limits;
         let (items, tokens) = (entry.work.items.len(), entry.work.tokens);
+        // Tokens of one model mean nothing to another one.
+        if state.loaded.as_ref().is_some_and(|loaded| loaded.identity != entry.work.made_for) {
+            let _ = entry.reply.send(Err(ScoreError::Renewed));
+            return Ok(());
+        }
         let full = |state: &State| state.items + items > most_items || state.tokens + tokens > most_tokens;
         if full(&state) {
             self.0.purge(&mut state);
@@ -325,8 +394,9 @@ impl Queue {
 /// What the thread does next.
 enum Next {
     Load,
+    Renew(Box<Fresh>),
     Swap(Swap),
-    Piece(Entry),
+    Piece(Vec<Entry>),
     End,
 }
 
@@ -336,17 +406,16 @@ fn next(shared: &Shared) -> Next {
         if state.closed {
             return Next::End;
         }
+        if let Some(fresh) = state.fresh.take() {
+            return Next::Renew(Box::new(fresh));
+        }
         if state.loaded.is_some() {
             if let Some(swap) = state.swaps.pop_front() {
                 return Next::Swap(swap);
             }
-            match state.entries.pop_front() {
-                Some(entry) if entry.wanted() => return Next::Piece(entry),
-                Some(entry) => {
-                    shared.abandon(&mut state, entry);
-                    continue;
-                }
-                None => {}
+            let entries = take(shared, &mut state);
+            if !entries.is_empty() {
+                return Next::Piece(entries);
             }
         } else if state.wants_load {
             return Next::Load;
@@ -355,14 +424,33 @@ fn next(shared: &Shared) -> Next {
     }
 }
 
-fn serve(shared: &Shared, mut loader: Loader) {
+/// The first entry, and those behind it that fit into its piece as a whole.
+fn take(shared: &Shared, state: &mut State) -> Vec<Entry> {
+    let (mut taken, mut items, mut tokens) = (Vec::new(), 0, 0);
+    while let Some(entry) = state.entries.pop_front() {
+        if !entry.wanted() {
+            shared.abandon(state, entry);
+            continue;
+        }
+        (items, tokens) = (items + entry.left().len(), tokens + entry.work.tokens);
+        if !taken.is_empty() && (items > PIECE_ITEMS || tokens > PIECE_TOKENS) {
+            state.entries.push_front(entry);
+            break;
+        }
+        taken.push(entry);
+    }
+    taken
+}
+
+fn serve(shared: &Shared) {
     let mut model: Option<Box<dyn Model>> = None;
     loop {
         let outcome = match (next(shared), &mut model) {
             (Next::End, _) => return,
-            (Next::Load, slot) => guarded(|| load(shared, &mut loader)).map(|loaded| *slot = Some(loaded)),
+            (Next::Load, slot) => guarded(|| load(shared)).map(|loaded| *slot = Some(loaded)),
+            (Next::Renew(fresh), slot) => renew(shared, *fresh).map(|renewed| *slot = renewed.or(slot.take())),
             (Next::Swap(swap), Some(model)) => swap_adapter(shared, model.as_mut(), swap),
-            (Next::Piece(entry), Some(model)) => piece(shared, model.as_mut(), entry),
+            (Next::Piece(entries), Some(model)) => piece(shared, model.as_mut(), entries),
             // `loaded` is set only once there is a model.
             (Next::Swap(_) | Next::Piece(_), None) => Err("it was asked before it was loaded".into()),
         };
@@ -395,6 +483,7 @@ fn fail(shared: &Shared, problem: String) {
     state.wants_load = false;
     state.failed = Some(Instant::now());
     state.swaps.clear();
+    state.fresh = None;
     shared.phase.send_replace(Phase::Failed(problem.clone()));
     for entry in std::mem::take(&mut state.entries) {
         shared.release(&mut state, &entry.work);
@@ -402,31 +491,82 @@ fn fail(shared: &Shared, problem: String) {
     }
 }
 
-fn load(shared: &Shared, loader: &mut Loader) -> Result<Box<dyn Model>, ModelError> {
-    let start = Instant::now();
-    let mut model = loader()?;
-    shared.phase.send_replace(Phase::Warming);
-    model.warm_up()?;
-    let loaded = described(model.as_ref(), shared.options.adapter.as_deref());
-    tracing::info!(model = loaded.info.name, seconds = start.elapsed().as_secs_f64(), "the model is ready");
+fn load(shared: &Shared) -> Result<Box<dyn Model>, ModelError> {
+    let (model, loaded) = make(shared, None, || {
+        shared.phase.send_replace(Phase::Warming);
+    })?;
     shared.checksum.start(loaded.info.file.as_ref());
     let mut state = shared.state();
+    state.adapter = shared.options.adapter.clone();
     state.loaded = Some(loaded);
     state.wants_load = false;
     shared.phase.send_replace(Phase::Ready);
     Ok(model)
 }
 
+/// A model that has answered its first question, with the adapter `other` where that is not the loader's own.
+fn make(
+    shared: &Shared,
+    other: Option<Option<PathBuf>>,
+    read: impl FnOnce(),
+) -> Result<(Box<dyn Model>, Loaded), ModelError> {
+    let start = Instant::now();
+    // A panic of the loader leaves it as it was: it reads files.
+    let mut model = shared.loader.lock().unwrap_or_else(PoisonError::into_inner)()?;
+    read();
+    model.warm_up()?;
+    if let Some(adapter) = &other {
+        model.set_adapter(adapter.as_deref())?;
+    }
+    let adapter = other.as_ref().unwrap_or(&shared.options.adapter);
+    let loaded = described(model.as_ref(), adapter.as_deref());
+    tracing::info!(model = loaded.info.name, seconds = start.elapsed().as_secs_f64(), "the model is ready");
+    Ok((model, loaded))
+}
+
+/// Puts a fresh model in the place of the old one. What waits was made for the old one, and is asked again. None where the
+/// adapter, which was chosen while it was loaded, does not fit it.
+fn renew(shared: &Shared, fresh: Fresh) -> Result<Option<Box<dyn Model>>, String> {
+    let Fresh { mut model, mut loaded, adapter, reply } = fresh;
+    let chosen = shared.state().adapter.clone();
+    if adapter != chosen {
+        if let Err(problem) = guarded(|| model.set_adapter(chosen.as_deref())) {
+            let _ = reply.send(Err(problem));
+            return Ok(None);
+        }
+        loaded = described(model.as_ref(), chosen.as_deref());
+    }
+    shared.checksum.start(loaded.info.file.as_ref());
+    let info = loaded.info.clone();
+    let mut state = shared.state();
+    state.loaded = Some(loaded);
+    (state.wants_load, state.failed) = (false, None);
+    for entry in std::mem::take(&mut state.entries) {
+        shared.release(&mut state, &entry.work);
+        let _ = entry.reply.send(Err(ScoreError::Renewed));
+    }
+    shared.phase.send_replace(Phase::Ready);
+    drop(state);
+    let _ = reply.send(Ok(info));
+    Ok(Some(model))
+}
+
 /// The model as seen from outside its thread.
 fn described(model: &dyn Model, adapter: Option<&Path>) -> Loaded {
     let info = model.info();
+    let identity = identity(&info, adapter);
+    Loaded { info, tokenizer: model.tokenizer(), identity }
+}
+
+/// Distinguishes the answers of a model and an adapter, as their files are now.
+fn identity(info: &ModelInfo, adapter: Option<&Path>) -> Digest {
     let weights = adapter.map(|dir| {
         let files = ["adapter_config.json", "adapter_model.safetensors"].map(|name| file_identity(&dir.join(name)));
         digest([&files[0][..], &files[1]])
     });
     let file = file_identity(info.file.as_ref());
-    let identity = digest([info.name.as_bytes(), &file, weights.as_ref().map_or(&[][..], |weights| weights)]);
-    Loaded { info, tokenizer: model.tokenizer(), identity }
+    let weights = weights.as_ref().map_or(&[][..], |weights| weights);
+    digest([&accel_model::NUMBERS.to_le_bytes(), info.name.as_bytes(), &file, weights])
 }
 
 fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<(), String> {
@@ -440,6 +580,7 @@ fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<()
         let info = loaded.info.clone();
         let mut state = shared.state();
         state.loaded = Some(loaded);
+        state.adapter = adapter;
         // What the other adapter answered of a request must not be mixed with what this one will.
         for entry in &mut state.entries {
             entry.rows.clear();
@@ -450,72 +591,133 @@ fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<()
     Ok(())
 }
 
-/// Asks the model a piece of `entry`. An error is a panic; what the model itself refuses is the entry's affair.
-fn piece(shared: &Shared, model: &mut dyn Model, mut entry: Entry) -> Result<(), String> {
+/// Asks the model a piece of the entries. An error is a panic; what the model itself refuses is the entry's affair.
+fn piece(shared: &Shared, model: &mut dyn Model, mut entries: Vec<Entry>) -> Result<(), String> {
     let Some(identity) = shared.state().loaded.as_ref().map(|loaded| loaded.identity) else { return Ok(()) };
     let start = Instant::now();
-    let outcome = catch_unwind(AssertUnwindSafe(|| advance(shared, model, &mut entry, &identity)));
+    for came in entries.iter_mut().filter_map(|entry| entry.waiting.take()) {
+        shared.metrics.queue_wait.observe((start - came).as_secs_f64());
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(|| advance(shared, model, &mut entries, &identity)));
     shared.metrics.pieces.observe(start.elapsed().as_secs_f64());
     let mut state = shared.state();
-    let outcome = match outcome {
-        Ok(Ok(tokens)) => {
-            let speed = tokens as f64 / start.elapsed().as_secs_f64().max(1e-6);
-            state.speed = Some(state.speed.map_or(speed, |before| 0.8 * before + 0.2 * speed));
-            if entry.rows.len() < entry.work.items.len() {
-                state.entries.push_back(entry);
-                return Ok(());
-            }
-            Ok(std::mem::take(&mut entry.rows))
-        }
-        Ok(Err(ModelError::Cancelled)) => {
-            shared.abandon(&mut state, entry);
-            return Ok(());
-        }
-        Ok(Err(error)) => Err(ScoreError::from(error)),
+    let (outcomes, tokens) = match outcome {
+        Ok(done) => done,
         Err(panic) => {
             // Answered with all others, once it is known that the model is gone.
-            state.entries.push_front(entry);
+            for entry in entries.into_iter().rev() {
+                state.entries.push_front(entry);
+            }
             return Err(panicked(&*panic));
         }
     };
-    shared.release(&mut state, &entry.work);
-    drop(state);
-    let _ = entry.reply.send(outcome);
+    // What was answered before says nothing of the model's speed.
+    if tokens > 0 {
+        let speed = tokens as f64 / start.elapsed().as_secs_f64().max(1e-6);
+        state.speed = Some(state.speed.map_or(speed, |before| 0.8 * before + 0.2 * speed));
+    }
+    for (mut entry, outcome) in entries.into_iter().zip(outcomes) {
+        let answer = match outcome {
+            Ok(()) if !entry.left().is_empty() => {
+                state.entries.push_back(entry);
+                continue;
+            }
+            Ok(()) => Ok(std::mem::take(&mut entry.rows)),
+            Err(ModelError::Cancelled) => {
+                shared.abandon(&mut state, entry);
+                continue;
+            }
+            Err(error) => Err(ScoreError::from(error)),
+        };
+        shared.release(&mut state, &entry.work);
+        // Whoever asked may have left just now.
+        let _ = entry.reply.send(answer);
+    }
     Ok(())
 }
 
-/// Appends the answers to the next items of `entry`, cached or asked; the tokens that were read.
-fn advance(shared: &Shared, model: &mut dyn Model, entry: &mut Entry, identity: &Digest) -> Result<usize, ModelError> {
-    let (mut keys, mut asked, mut tokens) = (Vec::new(), Vec::new(), 0);
-    let mut rows: Vec<Option<Row>> = Vec::new();
-    for item in &entry.work.items[entry.rows.len()..] {
-        let full = asked.len() == PIECE_ITEMS || tokens + item.tokens.len() > PIECE_TOKENS;
+/// The next items of an entry: those answered before, and the keys of those to ask.
+struct Step {
+    known: Vec<Option<Row>>,
+    keys: Vec<Digest>,
+    tokens: usize,
+}
+
+/// Looks up the next items of `entry`, and makes a prompt of those that nobody asked before; none where all are known. It
+/// ends before one that another entry of the piece asks: its answer is kept then.
+fn step(shared: &Shared, entry: &Entry, identity: &Digest, asked: &mut HashSet<Digest>) -> (Step, Option<Prompt>) {
+    let mut step = Step { known: Vec::new(), keys: Vec::new(), tokens: 0 };
+    let mut items = Vec::new();
+    for item in entry.left() {
+        let full = items.len() == PIECE_ITEMS || step.tokens + item.tokens.len() > PIECE_TOKENS;
         // A long run of cached items must not hold up others either.
-        if (full && !asked.is_empty()) || rows.len() == 16 * PIECE_ITEMS {
+        if (full && !items.is_empty()) || step.known.len() == 16 * PIECE_ITEMS {
             break;
         }
         let key = key(identity, &item.content);
         let known = shared.cache.get(&key);
         if known.is_none() {
-            tokens += item.tokens.len();
-            keys.push(key);
-            asked.push(item.tokens.clone());
+            if !asked.insert(key) {
+                break;
+            }
+            step.tokens += item.tokens.len();
+            step.keys.push(key);
+            items.push(item.tokens.clone());
         }
-        rows.push(known);
+        step.known.push(known);
     }
-    let mut answers = Vec::new();
-    if !asked.is_empty() {
-        tokens += entry.work.prefix.len();
-        let prompt = Prompt { prefix: entry.work.prefix.clone(), items: asked, labels: entry.work.labels.clone() };
-        let closed = || !entry.wanted() || shared.state().closed;
-        answers = check(model.score(&prompt, &closed)?, &prompt)?;
-        shared.metrics.items.inc_by(answers.len() as u64);
-        shared.metrics.tokens.inc_by(tokens as u64);
-        shared.cache.put(keys.into_iter().zip(answers.iter().cloned()).collect());
+    if items.is_empty() {
+        return (step, None);
     }
-    let mut answers = answers.into_iter();
-    entry.rows.extend(rows.into_iter().filter_map(|known| known.or_else(|| answers.next())));
-    Ok(tokens)
+    step.tokens += entry.work.prefix.len();
+    let prompt = Prompt { prefix: entry.work.prefix.clone(), items, labels: entry.work.labels.clone() };
+    (step, Some(prompt))
+}
+
+/// Appends the answers to the next items of each entry, cached or asked. How each went, and the tokens that were read.
+fn advance(
+    shared: &Shared,
+    model: &mut dyn Model,
+    entries: &mut [Entry],
+    identity: &Digest,
+) -> (Vec<Result<(), ModelError>>, usize) {
+    let (mut steps, mut prompts, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+    let mut asked = HashSet::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let (step, prompt) = step(shared, entry, identity, &mut asked);
+        steps.push(step);
+        if let Some(prompt) = prompt {
+            prompts.push(prompt);
+            asking.push(place);
+        }
+    }
+    let unwanted = |prompt: usize| !entries[asking[prompt]].wanted() || shared.state().closed;
+    let answers = if prompts.is_empty() { Vec::new() } else { model.score_together(&prompts, &unwanted) };
+    let mut answers: Vec<_> = answers.into_iter().zip(&prompts).map(|(rows, prompt)| check(rows?, prompt)).collect();
+    // A model that leaves prompts out is broken.
+    answers.resize_with(prompts.len(), || Err(ModelError::Internal("fewer answers than prompts".into())));
+    let mut answers = asking.into_iter().zip(answers).peekable();
+    let (mut outcomes, mut tokens) = (Vec::new(), 0);
+    for ((place, entry), step) in entries.iter_mut().enumerate().zip(steps) {
+        let fresh = match answers.next_if(|(asking, _)| *asking == place) {
+            None => Vec::new(),
+            Some((_, Ok(rows))) => rows,
+            Some((_, Err(error))) => {
+                outcomes.push(Err(error));
+                continue;
+            }
+        };
+        tokens += step.tokens;
+        shared.metrics.items.inc_by(fresh.len() as u64);
+        shared.metrics.tokens.inc_by(step.tokens as u64);
+        if !fresh.is_empty() {
+            shared.cache.put(step.keys.into_iter().zip(fresh.iter().cloned()).collect());
+        }
+        let mut fresh = fresh.into_iter();
+        entry.rows.extend(step.known.into_iter().filter_map(|known| known.or_else(|| fresh.next())));
+        outcomes.push(Ok(()));
+    }
+    (outcomes, tokens)
 }
 
 /// One finite value per label and item, or the model is broken.

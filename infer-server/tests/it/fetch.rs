@@ -36,6 +36,8 @@ enum Fault {
     OtherPart,
     /// The content changes before this answer.
     Change(Vec<u8>),
+    /// What somebody else says in its place, with these headers.
+    Other(u16, Vec<(&'static str, String)>, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -141,8 +143,10 @@ async fn answer_as_hub(State(hub): State<Hub>, request: Request) -> Response {
     if let Some(Fault::Change(content)) = &fault {
         hub.with(|i| i.content.clone_from(content));
     }
-    if let Some(Fault::Status(status, headers)) = fault {
-        return error(status, headers);
+    match fault {
+        Some(Fault::Status(status, headers)) => return error(status, headers),
+        Some(Fault::Other(status, headers, body)) => return other(status, &headers, body),
+        _ => {}
     }
     let (content, etag, direct) = hub.with(|i| {
         let etag = i.etag.clone().unwrap_or_else(|| format!("\"{}\"", sha256(&i.content)));
@@ -176,6 +180,18 @@ fn error(status: u16, headers: &[(&str, &str)]) -> Response {
     response
 }
 
+fn other(status: u16, headers: &[(&str, String)], body: Vec<u8>) -> Response {
+    // What comes in chunks has no length.
+    let (chunked, headers): (Vec<_>, Vec<_>) =
+        headers.iter().map(|(name, value)| (*name, value.as_str())).partition(|(name, _)| *name == "transfer-encoding");
+    let mut response = error(status, &headers);
+    *response.body_mut() = match chunked.is_empty() {
+        true => Body::from(body),
+        false => Body::from_stream(stream::once(async { std::io::Result::Ok(Bytes::from(body)) })),
+    };
+    response
+}
+
 fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
     if request.method() == Method::HEAD {
         return Response::builder()
@@ -188,8 +204,10 @@ fn serve(hub: &Hub, request: &Request, content: &[u8], etag: &str) -> Response {
         i.store.push(asked(request));
         i.store_faults.pop_front()
     });
-    if let Some(Fault::Status(status, headers)) = fault {
-        return error(status, headers);
+    match fault {
+        Some(Fault::Status(status, headers)) => return error(status, headers),
+        Some(Fault::Other(status, headers, body)) => return other(status, &headers, body),
+        _ => {}
     }
     let changed = request.headers().get("if-range").is_some_and(|tag| tag.to_str().unwrap() != etag);
     let mut from = start(request.headers()).filter(|_| !changed && !matches!(fault, Some(Fault::NoRanges)));
@@ -357,6 +375,163 @@ async fn refusals_say_what_to_do() {
         assert!(message.contains(&status.to_string()) && message.contains(expected), "{message}");
         assert_eq!(hub.with(|i| i.hub.len()), 1, "a refusal was tried again");
     }
+}
+
+/// What the login page of a network says.
+const PAGE: &str = "\n<!DOCTYPE html><html><title>Welcome to the hotel</title></html>";
+
+fn page(status: u16, headers: &[(&'static str, &str)]) -> Fault {
+    Fault::Other(status, headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), PAGE.into())
+}
+
+/// Serves the login page of a network at every address; where it is.
+async fn login() -> String {
+    let listener = listener().await;
+    let url = format!("http://{}/login?for=secret", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(axum::response::Html(PAGE))).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_the_hub_is_told_at_once() {
+    let login = login().await;
+    let html = ("content-type", "text/html; charset=utf-8");
+    for fault in [
+        page(200, &[html]),
+        page(200, &[html, ("etag", "\"abc\"")]),
+        page(302, &[("location", &login)]),
+        page(511, &[html]),
+    ] {
+        let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.hub_faults.push_back(fault.clone()));
+        let error = run(&hub.args(dir.path())).await.unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, FetchError::Intercepted { .. }), "{message}");
+        assert!(message.contains("log in") && !message.contains("secret"), "{message}");
+        assert_eq!((hub.with(|i| i.hub.len()), hub.ranges().len()), (1, 0), "{fault:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_the_place_of_the_file_costs_nothing_of_what_has_come() {
+    let login = login().await;
+    for fault in [
+        page(200, &[("content-type", "text/html")]),
+        page(206, &[("content-type", "application/xhtml+xml"), ("content-range", "bytes 100000-100060/200000")]),
+        page(200, &[("content-type", "application/octet-stream"), ("transfer-encoding", "chunked")]),
+        page(307, &[("location", &login)]),
+        page(511, &[]),
+    ] {
+        let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.store_faults.extend([Fault::Cut(100_000), fault.clone()]));
+        let error = run(&hub.args(dir.path())).await.unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, FetchError::Intercepted { .. }), "{fault:?}: {message}");
+        assert!(!message.contains("signature") && !message.contains("secret"), "{message}");
+        assert_eq!(hub.ranges().len(), 2, "{fault:?}");
+        assert_eq!(fs::metadata(&parts(dir.path())[0]).unwrap().len(), 100_000);
+        // Once logged in, it goes on.
+        whole(dir.path(), &run(&hub.args(dir.path())).await.unwrap(), &content(200_000));
+        assert_eq!(hub.ranges().last().unwrap().as_deref(), Some("bytes=100000-"));
+    }
+    // A file that is a page comes as one.
+    let (hub, dir) = (Hub::start(PAGE.into()).await, tempfile::tempdir().unwrap());
+    let args = Args { file: "report.html".to_owned(), ..hub.args(dir.path()) };
+    assert_eq!(fs::read(run(&args).await.unwrap().path).unwrap(), PAGE.as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_another_length_are_not_taken_and_not_tried_for_ever() {
+    // Each one is longer than the last, which is no progress.
+    let shorter = |i: usize| Fault::Other(200, vec![], vec![0; 1000 + i]);
+    let longer = |_| Fault::Other(200, vec![("transfer-encoding", "chunked".to_owned())], vec![0; 300_000]);
+    for (fault, kept) in [(&shorter as &dyn Fn(usize) -> Fault, 100_000), (&longer, 0)] {
+        let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.store_faults.extend([Fault::Cut(100_000)].into_iter().chain((0..20).map(fault))));
+        let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+        assert!(message.contains("gave up after 5 tries") && message.contains("bytes"), "{message}");
+        // The first broke off after it had brought something.
+        assert_eq!(hub.ranges().len(), 5, "{message}");
+        assert_eq!(fs::metadata(&parts(dir.path())[0]).unwrap().len(), kept, "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_is_not_tried_again() {
+    let gzip = || Fault::Other(200, vec![("content-encoding", "gzip".to_owned())], vec![1; 1000]);
+    for (fault, wanted) in [
+        (Fault::Status(400, &[]), "--endpoint"),
+        (Fault::Status(407, &[]), "HTTPS_PROXY"),
+        (Fault::Status(410, &[]), "--revision"),
+        (Fault::Status(501, &[]), "--endpoint"),
+        (Fault::Status(302, &[]), "names no address"),
+        (gzip(), "packed (gzip)"),
+    ] {
+        let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.hub_faults.push_back(fault.clone()));
+        let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+        assert!(message.contains(wanted), "{fault:?}: {message}");
+        assert_eq!(hub.with(|i| i.hub.len()), 1, "{fault:?}: {message}");
+    }
+    // Where the file lies, an address may have expired: a fresh one is asked for, once.
+    for status in [401, 403, 404, 410] {
+        let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+        hub.with(|i| i.store_faults.extend(vec![Fault::Status(status, &[]); 9]));
+        let error = run(&hub.args(dir.path())).await.unwrap_err();
+        let message = error.to_string();
+        assert!(matches!(error, FetchError::Refused { .. }), "{message}");
+        assert!(message.contains(&status.to_string()) && !message.contains("signature"), "{message}");
+        assert_eq!((hub.with(|i| i.hub.len()), hub.ranges().len()), (2, 2), "{message}");
+    }
+    // A part that was not asked for cannot be out of range.
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.store_faults.extend(vec![Fault::Status(416, &[]); 9]));
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("416"), "{message}");
+    assert_eq!(hub.ranges().len(), 2);
+    // A circle is left.
+    let (hub, dir) = (Hub::start(content(1000)).await, tempfile::tempdir().unwrap());
+    hub.with(|i| i.hub_faults.extend(vec![Fault::Status(302, &[("location", "/owner/other")]); 99]));
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("more than 20 redirects"), "{message}");
+    assert_eq!(hub.with(|i| i.hub.len()), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_no_tls_is_asked_once() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (listener, dir) = (listener().await, tempfile::tempdir().unwrap());
+    let mut args = Hub::start(Vec::new()).await.args(dir.path());
+    args.endpoint = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let connections = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            *counted.lock().unwrap() += 1;
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://login.hotel/\r\n\r\n").await;
+        }
+    });
+    let error = run(&args).await.unwrap_err();
+    assert!(matches!(error, FetchError::Intercepted { .. }), "{error}");
+    assert_eq!(*connections.lock().unwrap(), 1, "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_with_its_cure() {
+    let (hub, dir) = (Hub::start(content(200_000)).await, tempfile::tempdir().unwrap());
+    let etag = format!("\"{}\"", sha256(&content(200_000)));
+    let part = dir.path().join(format!(".model.gguf.{}.part", &sha256(etag.as_bytes())[..16]));
+    // Whatever is written there finds the disk full.
+    std::os::unix::fs::symlink("/dev/full", &part).unwrap();
+    let message = run(&hub.args(dir.path())).await.unwrap_err().to_string();
+    assert!(message.contains("No space left") && message.contains("Make room"), "{message}");
+    assert_eq!(hub.ranges().len(), 1);
+    fs::remove_file(part).unwrap();
+    whole(dir.path(), &run(&hub.args(dir.path())).await.unwrap(), &content(200_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,6 +721,10 @@ async fn a_configuration_is_kept_and_used_where_the_hub_is_gone() {
     let offline = small(&gone).await.unwrap();
     assert_eq!(offline.bytes, b"{}");
     assert!(offline.unasked.is_some());
+    // Nor is somebody else believed.
+    hub.with(|i| i.hub_faults.push_back(page(200, &[("content-type", "text/html"), ("etag", "\"abc\"")])));
+    let behind_a_login = small(&args).await.unwrap();
+    assert_eq!((behind_a_login.bytes, behind_a_login.unasked.is_some()), (b"{}".to_vec(), true));
     let other = HubName::parse("owner/other").unwrap().args(&gone.endpoint, Some(dir.path()));
     assert!(matches!(small(&other).await, Err(FetchError::Unreachable { .. })));
     hub.with(|i| i.hub_faults.push_back(Fault::Status(403, &[("x-error-code", "GatedRepo")])));

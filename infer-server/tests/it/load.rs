@@ -9,6 +9,7 @@ use accel_model::client::builder;
 use axum::Router;
 use infer_server::scoring::Limits;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::common::{check, eventually, limits, question, server};
 
@@ -151,8 +152,69 @@ async fn many_clients_for_long() {
     flat(&load(24, 100).await);
 }
 
+/// Sends the head of a request for `body` and half of the body.
+async fn half_sent(url: &str, body: &str) -> tokio::net::TcpStream {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head =
+        format!("POST /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..length / 2]).await.unwrap();
+    stream
+}
+
+/// Clients that stop in the middle of a request, that go without reading their answer, and that read it byte by byte, among
+/// others who are answered before any of the slow ones is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_and_those_that_go_hold_nobody_up() {
+    let server = server(Limits { items: 64, queue_items: 1 << 16, ..limits() }).ready().await;
+    let url = listen(server.router.clone()).await;
+    let asked = |client: u64| (format!("slow {client}\n"), [format!("item {client} is "), "another is ".to_owned()]);
+    let mut slow = Vec::new();
+    for number in 0..CLIENTS {
+        let (query, items) = asked(number);
+        let body = question(&query, &items);
+        let stream = half_sent(&url, &body).await;
+        match number % 3 {
+            // It goes in the middle of its request.
+            0 => drop(stream),
+            // It goes without its answer.
+            1 => {
+                let mut stream = stream;
+                stream.write_all(&body.as_bytes()[body.len() / 2..]).await.unwrap();
+                drop(stream);
+            }
+            _ => slow.push((number, body, stream)),
+        }
+    }
+    let seen = Arc::new(Seen::default());
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|n| tokio::spawn(client(1000 + n, 5, url.clone(), Arc::clone(&seen)))).collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(seen.answers.load(SeqCst) > 0, "{seen:?}");
+    for (number, body, mut stream) in slow {
+        stream.write_all(&body.as_bytes()[body.len() / 2..]).await.unwrap();
+        let mut answer = Vec::new();
+        while let Ok(byte) = stream.read_u8().await {
+            answer.push(byte);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        let (query, items) = asked(number);
+        check(&serde_json::from_str(body).unwrap(), &query, &items, None);
+    }
+    server.counts("accel_queue_items 0\n").await;
+    assert_eq!(server.orders.seen().loads, 1, "the model failed on the way");
+}
+
 #[cfg(feature = "model")]
 mod real_model {
+    use std::path::{Path, PathBuf};
+
     use accel_model::{LoadOptions, LocalModel, Prompt, loader};
     use infer_server::health::Health;
     use infer_server::metrics::Metrics;
@@ -162,6 +224,7 @@ mod real_model {
     use infer_server::service::{Config, router};
 
     use super::*;
+    use crate::kill::{self, Binary};
 
     /// What is asked of the real model: few enough questions to know every answer beforehand.
     const QUERIES: u64 = 8;
@@ -186,27 +249,43 @@ mod real_model {
             assert_eq!(scores.len(), items.len());
             for (item, score) in items.iter().zip(scores) {
                 let (mass, wanted) = (score["label_mass"].as_f64().unwrap(), known[query as usize][*item as usize]);
-                assert!((mass / wanted - 1.0).abs() < 1e-3, "{query} {item}: {mass} {wanted}");
+                assert!(
+                    (mass - wanted).abs() < 1e-5 && (mass / wanted - 1.0).abs() < 1e-3,
+                    "{query} {item}: {mass} {wanted}"
+                );
             }
         }
         full.into_inner()
     }
 
-    /// All clients against a tiny model with real weights, whose answers are known from asking it alone. The cache holds
-    /// next to nothing, so that the model is asked again and again. Memory after each round.
-    async fn load(rounds: usize, turns: u64) -> Vec<f64> {
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mistral/f32.gguf");
-        let labels: Vec<String> = ["0", "1", "2"].map(str::to_owned).to_vec();
-        let mut alone = LocalModel::load(&file, &LoadOptions::default()).unwrap();
+    fn file() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mistral/f32.gguf")
+    }
+
+    /// What the model in `file` answers to each item of each query, asked alone: the sums of the labels' probabilities.
+    fn alone(file: &Path, labels: &[String]) -> Vec<Vec<f64>> {
+        let mut alone = LocalModel::load(file, &LoadOptions::default()).unwrap();
         let tokenizer = alone.tokenizer();
         let mut known = Vec::new();
         for query in 0..QUERIES {
             let prefix = tokenizer.encode(&asked(query, 0).0, true).unwrap();
-            let items = (0..ITEMS).map(|item| tokenizer.encode(&asked(query, item).1, false).unwrap()).collect();
-            let labels = tokenizer.label_tokens(&asked(query, 0).1, &labels).unwrap();
-            let rows = alone.score(&Prompt { prefix, items, labels }, &|| false).unwrap();
-            known.push(rows.into_iter().map(|row| row.iter().map(|p| f64::from(*p).exp()).sum()).collect::<Vec<f64>>());
+            let labels = tokenizer.label_tokens(&asked(query, 0).1, labels).unwrap();
+            let mut mass = |item| {
+                let items = vec![tokenizer.encode(&asked(query, item).1, false).unwrap()];
+                let prompt = Prompt { prefix: prefix.clone(), items, labels: labels.clone() };
+                let rows = alone.score(&prompt, &|| false).unwrap();
+                rows[0].iter().map(|p| f64::from(*p).exp()).sum::<f64>()
+            };
+            known.push((0..ITEMS).map(&mut mass).collect());
         }
+        known
+    }
+
+    /// All clients against a tiny model with real weights, whose answers are known from asking it alone. The cache holds
+    /// next to nothing, so that the model is asked again and again. Memory after each round.
+    async fn load(rounds: usize, turns: u64) -> Vec<f64> {
+        let labels: Vec<String> = ["0", "1", "2"].map(str::to_owned).to_vec();
+        let (file, known) = (file(), alone(&file(), &labels));
         let metrics = Metrics::default();
         let limits = Limits { queue_items: 256, items: 64, ..limits() };
         let common = Common { cache: Arc::new(Cache::new(16, None, metrics.clone())), limits, metrics };
@@ -232,6 +311,24 @@ mod real_model {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn many_clients_at_once() {
         load(1, 2).await;
+    }
+
+    /// candle's threads are those of the process, so that replicas run in one of their own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn replicas_answer_as_one_does() {
+        let labels: Vec<String> = ["0", "1", "2"].map(str::to_owned).to_vec();
+        let (file, known) = (file(), Arc::new(alone(&file(), &labels)));
+        let arguments = ["--model", file.to_str().unwrap(), "--replicas", "3", "--cache-entries", "1", "--port", "0"];
+        let server = Binary::spawn(kill::command(&arguments).env("RAYON_NUM_THREADS", "1"));
+        let url = format!("{}/v1/score", server.url);
+        let (http, (query, item)) = (builder().build().unwrap(), asked(0, 0));
+        let body = serde_json::json!({"query": query, "items": [item], "labels": labels}).to_string();
+        eventually(async || http.post(&url).body(body.clone()).send().await.unwrap().status() == 200).await;
+        let start = |number| tokio::spawn(client(number, 3, url.clone(), labels.clone(), Arc::clone(&known)));
+        let clients: Vec<_> = (0..CLIENTS).map(start).collect();
+        for client in clients {
+            client.await.unwrap();
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

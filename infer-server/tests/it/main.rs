@@ -9,7 +9,14 @@ mod common;
 mod engines;
 mod fetch;
 mod kill;
+mod lifecycle;
+mod listen;
 mod load;
+#[path = "../../model/tests/it/mutant.rs"]
+mod mutant;
+mod mutations;
+mod origin;
 mod page;
+mod ready;
 mod remote;
 mod serving;

@@ -30,6 +30,10 @@ enum Fault {
     NotJson,
     OtherJson,
     MissingLabel,
+    /// The likeliest token is a piece of a character: llama.cpp's server holds its text back, and its probabilities.
+    Piece,
+    /// Log probabilities that no distribution has: this one for every label.
+    LogProb(f32),
 }
 
 /// How the stand-in speaks.
@@ -50,6 +54,8 @@ enum Dialect {
 struct Engine {
     dialect: Dialect,
     faults: Mutex<VecDeque<Fault>>,
+    /// Said of every label in the place of what it should be.
+    log_prob: Mutex<Option<f32>>,
     /// Labels are not among the likeliest tokens unless more than so many are asked for.
     hidden_below: AtomicUsize,
     calls: AtomicUsize,
@@ -79,9 +85,9 @@ fn text(tokens: &Value) -> String {
 }
 
 /// What the engine says of a token after a prompt.
-fn log_prob(prompt: &str, label: &str) -> f32 {
+fn log_prob(engine: &Engine, prompt: &str, label: &str) -> f32 {
     let (query, item) = prompt.split_once('\n').unwrap();
-    expected(&format!("{query}\n"), item, label, None)
+    engine.log_prob.lock().unwrap().unwrap_or_else(|| expected(&format!("{query}\n"), item, label, None))
 }
 
 async fn serve(
@@ -132,9 +138,18 @@ async fn serve(
         }
         Some(Fault::NotJson) => return "<html>".into_response(),
         Some(Fault::OtherJson) => return axum::Json(json!({"object": "error"})).into_response(),
-        Some(Fault::MissingLabel) | None => {}
+        Some(Fault::MissingLabel | Fault::Piece | Fault::LogProb(_)) | None => {}
+    }
+    if matches!(fault, Some(Fault::Piece)) && body.get("logit_bias").is_none() {
+        // Until it is asked to say something else.
+        engine.faults.lock().unwrap().push_front(Fault::Piece);
+        return axum::Json(json!({"content": "\u{fffd}", "stop": true})).into_response();
     }
     let missing = matches!(fault, Some(Fault::MissingLabel));
+    *engine.log_prob.lock().unwrap() = match fault {
+        Some(Fault::LogProb(log_prob)) => Some(log_prob),
+        _ => None,
+    };
     match dialect {
         Dialect::Vllm | Dialect::VllmRefusing | Dialect::VllmIgnoring => vllm(&engine, &body, missing),
         Dialect::LlamaCpp | Dialect::LlamaCppOlder => llama_cpp(&engine, &body, missing),
@@ -177,9 +192,10 @@ fn vllm(engine: &Engine, body: &Value, missing: bool) -> Response {
             let mut top = serde_json::Map::new();
             top.insert("token_id:999".into(), json!(-0.1));
             let named: Vec<&Value> = labels.map_or(Vec::new(), |l| l.as_array().unwrap().iter().collect());
-            let all: f32 = named.iter().map(|l| log_prob(&prompt, &text(&json!([l]))).exp()).sum();
+            let all: f32 = named.iter().map(|l| log_prob(engine, &prompt, &text(&json!([l]))).exp()).sum();
             for label in named.iter().skip(usize::from(missing)) {
-                let log_prob = log_prob(&prompt, &text(&json!([label]))) - if of_labels { all.ln() } else { 0.0 };
+                let log_prob =
+                    log_prob(engine, &prompt, &text(&json!([label]))) - if of_labels { all.ln() } else { 0.0 };
                 top.insert(format!("token_id:{label}"), json!(log_prob));
             }
             json!({"index": index, "text": "x", "logprobs": {"tokens": ["token_id:999"], "top_logprobs": [top]}})
@@ -200,7 +216,7 @@ fn llama_cpp(engine: &Engine, body: &Value, missing: bool) -> Response {
     let shown = body["n_probs"].as_u64().unwrap() as usize > engine.hidden_below.load(SeqCst);
     let labels = if shown { &["a", "b"][usize::from(missing)..] } else { &[] };
     let other = [("z", -0.1)].into_iter();
-    let all = other.chain(labels.iter().map(|label| (*label, log_prob(&prompt, label))));
+    let all = other.chain(labels.iter().map(|label| (*label, log_prob(engine, &prompt, label))));
     let position = if engine.dialect == Dialect::LlamaCpp {
         let top: Vec<Value> = all
             .map(|(token, logprob)| json!({"id": token.as_bytes()[0], "token": token, "bytes": token.as_bytes(), "logprob": logprob}))
@@ -229,7 +245,7 @@ fn openai(engine: &Engine, body: &Value, missing: bool) -> Response {
         (text, -0.1 - 0.01 * i as f32)
     });
     let both = labels.iter().flat_map(|label| {
-        let log_prob = log_prob(prompt, label);
+        let log_prob = log_prob(engine, prompt, label);
         [((*label).to_owned(), log_prob), ((*label).to_owned(), log_prob - 0.033)]
     });
     let mut all: Vec<(String, f32)> = others.chain(both).collect();
@@ -264,6 +280,7 @@ async fn stand_with(dialect: Dialect, limits: Limits, otherwise: impl Fn(Options
     let engine = Arc::new(Engine {
         dialect,
         faults: Mutex::default(),
+        log_prob: Mutex::default(),
         hidden_below: AtomicUsize::new(0),
         calls: AtomicUsize::new(0),
         tokenised: AtomicUsize::new(0),
@@ -354,6 +371,35 @@ async fn a_label_that_is_left_out_is_asked_for_or_an_error_but_never_zero() {
     let stand = stand(Dialect::Vllm, limits()).await;
     stand.faults(&[Fault::MissingLabel, Fault::MissingLabel]);
     stand.ask(question("q\n", &["x: "])).await.refuses(502, "leaves out the label \"a\"");
+}
+
+#[tokio::test]
+async fn a_piece_of_a_character_does_not_hide_the_probabilities() {
+    let stand = stand(Dialect::LlamaCpp, limits()).await;
+    stand.faults(&[Fault::Piece]);
+    check(&stand.ask(question("q\n", &["x: "])).await.json(), "q\n", &["x: "], None);
+    assert_eq!(stand.engine.calls.load(SeqCst), 2);
+    // The older form would give probabilities after the bias.
+    let older = self::stand(Dialect::LlamaCppOlder, limits()).await;
+    older.faults(&[Fault::Piece]);
+    older.ask(question("q\n", &["x: "])).await.refuses(502, "December 2024");
+}
+
+#[tokio::test]
+async fn what_is_no_distribution_is_the_engines_fault() {
+    for dialect in [Dialect::Vllm, Dialect::LlamaCpp, Dialect::LlamaCppOlder, Dialect::Openai] {
+        let stand = stand(dialect, limits()).await;
+        for (log_prob, words) in [(0.5, "a log probability of"), (-0.2, "sum to 1.6")] {
+            // Where texts are ambiguous, the same is asked again.
+            stand.faults(&[Fault::LogProb(log_prob); 40]);
+            let answer = stand.ask(question("q\n", &["x: "])).await;
+            answer.refuses(502, words);
+            answer.refuses(502, "items[0]");
+            stand.engine.faults.lock().unwrap().clear();
+        }
+        // It was not kept.
+        check(&stand.ask(question("q\n", &["x: "])).await.json(), "q\n", &["x: "], None);
+    }
 }
 
 #[tokio::test]

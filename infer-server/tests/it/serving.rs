@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
-use infer_server::auth::ApiKey;
+use infer_server::auth::Keys;
 use infer_server::health::Health;
 use infer_server::jobs::JobLimits;
 use infer_server::scoring::Limits;
@@ -52,7 +52,8 @@ async fn long_requests_keep_their_order() {
 #[tokio::test]
 async fn the_first_question_loads_the_model() {
     let server = server(limits());
-    assert_eq!(server.get("/health/ready").await.json(), json!({"status": "ready", "model": "unloaded"}));
+    let ready = server.get("/health/ready").await;
+    assert_eq!((ready.status.as_u16(), ready.json()), (503, json!({"status": "unloaded", "model": "unloaded"})));
     server.orders.hold_load(true);
     server.post("/v1/score", question("q\n", &["x"])).await.refuses(503, "is being loaded");
     server.orders.until(|seen| seen.loads == 1).await;
@@ -295,6 +296,101 @@ async fn adapters_are_swapped_between_pieces() {
 }
 
 #[tokio::test]
+async fn a_model_is_loaded_anew_while_it_answers() {
+    let server = server(limits()).ready().await;
+    server.orders.hold();
+    let running = ask(&server, items("running", 2));
+    server.orders.until(|seen| seen.passes == 1).await;
+    let waiting = ask(&server, items("waiting", 2));
+    server.counts("accel_queue_items 4\n").await;
+    server.orders.hold_load(true);
+    let reload = Request::post("/v1/reload").body(Body::empty()).unwrap();
+    let reload = tokio::spawn(send(server.router.clone(), reload));
+    server.orders.until(|seen| seen.loads == 2).await;
+    // The old one goes on meanwhile.
+    assert_eq!(server.get("/health/ready").await.json()["status"], "ready");
+    server.orders.allow(1);
+    check(&running.await.unwrap().json(), "q\n", &items("running", 2), None);
+    server.orders.until(|seen| seen.passes == 2).await;
+    let later = ask(&server, items("later", 2));
+    server.counts("accel_queue_items 4\n").await;
+    server.orders.hold_load(false);
+    server.orders.release();
+    let renewed = reload.await.unwrap();
+    assert_eq!((renewed.status.as_u16(), renewed.json()["name"].clone()), (200, json!("fake")));
+    check(&waiting.await.unwrap().json(), "q\n", &items("waiting", 2), None);
+    check(&later.await.unwrap().json(), "q\n", &items("later", 2), None);
+    server.counts("accel_queue_items 0\n").await;
+
+    // One that cannot be loaded changes nothing.
+    server.orders.fail_load();
+    server.post("/v1/reload", "").await.refuses(500, "Download it again. The old one stays");
+    assert_eq!(server.get("/health/ready").await.json()["status"], "ready");
+    check(&server.post("/v1/score", question("q\n", &["x"])).await.json(), "q\n", &["x"], None);
+    assert_eq!(server.orders.seen().loads, 3);
+}
+
+#[tokio::test]
+async fn what_waits_is_asked_of_the_model_that_was_loaded_anew() {
+    // The fresh model is there a moment after its loader ends, which nobody signals: where the question that waits was
+    // faster, it is done again.
+    for round in 0.. {
+        assert!(round < 1000, "the fresh model is never there in time");
+        let server = server(limits()).ready().await;
+        server.orders.hold();
+        let running = ask(&server, items("running", 2));
+        server.orders.until(|seen| seen.passes == 1).await;
+        let waiting = ask(&server, items("waiting", 2));
+        server.counts("accel_queue_items 4\n").await;
+        let reload = Request::post("/v1/reload").body(Body::empty()).unwrap();
+        let mut reload = tokio::spawn(send(server.router.clone(), reload));
+        server.orders.until(|seen| seen.loads == 2).await;
+        server.counts("accel_queue_items 4\n").await;
+        server.orders.allow(1);
+        check(&running.await.unwrap().json(), "q\n", &items("running", 2), None);
+        // One of both is next.
+        let fresh_was_next = tokio::select! {
+            renewed = &mut reload => {
+                assert_eq!(renewed.unwrap().status, 200);
+                true
+            }
+            () = server.orders.until(|seen| seen.passes == 2) => reload.is_finished(),
+        };
+        server.orders.release();
+        check(&waiting.await.unwrap().json(), "q\n", &items("waiting", 2), None);
+        server.counts("accel_queue_items 0\n").await;
+        if fresh_was_next {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_loaded_anew_keeps_its_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("one")).unwrap();
+    let config = Config { adapters: Some(folder.path().to_owned()), ..Config::default() };
+    let server = server_with(limits(), config, None).ready().await;
+    assert_eq!(server.post("/v1/adapter", r#"{"path":"one"}"#).await.status, 200);
+    assert!(!server.queue().is_outdated());
+    let renewed = server.post("/v1/reload", "").await.json();
+    assert_eq!(renewed["adapter"], "one");
+    check(&server.post("/v1/score", question("q\n", &["x"])).await.json(), "q\n", &["x"], Some("one"));
+    // Chosen while it is loaded: it counts.
+    server.orders.hold_load(true);
+    let reload = Request::post("/v1/reload").body(Body::empty()).unwrap();
+    let reload = tokio::spawn(send(server.router.clone(), reload));
+    server.orders.until(|seen| seen.loads == 3).await;
+    assert_eq!(server.post("/v1/adapter", r#"{"path":null}"#).await.status, 200);
+    server.orders.hold_load(false);
+    assert_eq!(reload.await.unwrap().json()["adapter"], Value::Null);
+    // The files of an adapter that changed are noticed.
+    assert_eq!(server.post("/v1/adapter", r#"{"path":"one"}"#).await.status, 200);
+    std::fs::write(folder.path().join("one/adapter_config.json"), "{}").unwrap();
+    assert!(server.queue().is_outdated());
+}
+
+#[tokio::test]
 async fn a_trace_is_scored_by_the_model() {
     let server = server(limits()).ready().await;
     let body = r#"{"num_layers":4}"#;
@@ -483,7 +579,7 @@ async fn a_server_that_shuts_down_takes_no_more_work() {
 #[tokio::test]
 async fn a_key_guards_all_but_health_and_documentation() {
     let origins = vec!["https://example.org".parse().unwrap()];
-    let config = Config { api_key: ApiKey::new("secret"), cors_origins: origins, ..Config::default() };
+    let config = Config { keys: Some(Keys::new("secret", None).unwrap()), cors_origins: origins, ..Config::default() };
     let server = server_with(limits(), config, None).ready().await;
     let with = |key: &str| {
         let request = Request::post("/v1/score").header("authorization", key);
@@ -537,6 +633,12 @@ async fn the_server_says_what_it_is_and_counts() {
         "accel_cache_hits_total 1",
         "accel_cache_misses_total 2",
         "accel_piece_duration_seconds_count 1",
+        "accel_queue_wait_seconds_count 1",
+        "accel_model_phase{phase=\"ready\"} 1",
+        "accel_build{version=\"",
+        "# UNIT process_resident_memory_bytes bytes",
+        "process_cpu_seconds_total ",
+        "process_start_time_seconds ",
     ] {
         assert!(metrics.text.contains(line), "{line} is not in\n{}", metrics.text);
     }

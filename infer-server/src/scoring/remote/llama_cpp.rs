@@ -10,14 +10,19 @@ use crate::scoring::{Row, ScoreError};
 const FIRST: usize = 64;
 /// How many are asked for then: some 100 KB of answer, and at last more than most vocabularies have.
 const FURTHER: [usize; 2] = [2048, 262_144];
+/// Added to a label's logit so that it is the token that is said: more than any two logits differ by.
+const SAID: f64 = 1000.0;
 
 #[derive(Deserialize)]
 struct Tokens {
     tokens: Vec<u32>,
 }
 
+/// Without probabilities where the token that is said is a piece of a character: its text waits for the rest.
 #[derive(Deserialize)]
 struct Completion {
+    content: String,
+    #[serde(default)]
     completion_probabilities: Vec<Position>,
 }
 
@@ -62,14 +67,28 @@ async fn complete(client: &Client, prompt: &[u32], labels: &[u32], asked: &Asked
     let mut left_out = 0;
     for most in [FIRST].into_iter().chain(FURTHER) {
         // A temperature below zero gives the probabilities of a plain softmax, whatever the samplers of the engine.
-        let body = json!({
+        let mut body = json!({
             "prompt": prompt, "n_predict": 1, "n_probs": most, "temperature": -1, "cache_prompt": true,
         });
-        let answer: Completion = client.post("completion", &body).await?;
+        let mut answer: Completion = client.post("completion", &body).await?;
+        let piece = answer.completion_probabilities.is_empty();
+        if piece {
+            // A label is no piece; the log probabilities are those before the bias.
+            body["logit_bias"] = json!([[labels.first(), SAID]]);
+            answer = client.post("completion", &body).await?;
+        }
         let position = answer.completion_probabilities.first();
-        let position = position.ok_or_else(|| client.fault("completion", "no completion_probabilities"))?;
+        let position = position.ok_or_else(|| {
+            client.fault("completion", format!("no completion_probabilities with {:?}", answer.content))
+        })?;
         let row = match (&position.top_logprobs, &position.probs) {
             (Some(top), _) => row_of(labels, true, |label| Some(top.iter().find(|t| t.id == *label)?.logprob)),
+            // Its probabilities are those after the bias.
+            (None, Some(_)) if piece => {
+                let cure = "Take a llama-server of December 2024 or later";
+                let problem = "no probabilities where the likeliest token is a piece of a character";
+                return Err(client.fault("completion", format!("{problem}. {cure}")));
+            }
             // The older form has texts only, and zero for what it rounds away.
             (None, Some(probs)) => {
                 row_of(names, true, |name| Some(probs.iter().find(|p| p.tok_str == **name)?.prob.ln()))

@@ -5,6 +5,7 @@
 
 pub mod llama_cpp;
 pub mod openai;
+mod probe;
 pub mod vllm;
 
 use std::collections::HashMap;
@@ -87,6 +88,7 @@ pub struct Client {
     vllm: vllm::Dialect,
     /// The tokens of labels after endings of items.
     labels: Mutex<HashMap<Digest, Vec<u32>>>,
+    probe: probe::Probe,
     metrics: Metrics,
 }
 
@@ -120,8 +122,10 @@ enum Failure {
 
 impl Client {
     /// A client; nothing is asked yet.
-    pub fn new(options: Options, limits: &Limits, metrics: Metrics) -> Result<Self, OptionsError> {
-        let fault = |problem: String| OptionsError { url: options.url.clone(), problem };
+    pub fn new(mut options: Options, limits: &Limits, metrics: Metrics) -> Result<Self, OptionsError> {
+        // What stands before the host is a secret.
+        let url = options.url.rsplit_once('@').map_or_else(|| options.url.clone(), |(_, host)| format!("…@{host}"));
+        let fault = |problem: String| OptionsError { url: url.clone(), problem };
         let mut base = Url::parse(&options.url).map_err(|e| fault(format!("{e}. Write it as http://host:port")))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(fault("not an HTTP address. Write it as http://host:port or https://host".into()));
@@ -130,7 +134,22 @@ impl Client {
         let path = base.path().trim_end_matches('/');
         let path = format!("{}/", path.strip_suffix("/v1").unwrap_or(path));
         base.set_path(&path);
+        base.set_query(None);
+        base.set_fragment(None);
         let mut headers = header::HeaderMap::new();
+        // reqwest makes the header of what stands before the host; from here on the address does without.
+        let first = accel_model::client::builder().build().and_then(|http| http.get(base.clone()).build());
+        let first = first.map_err(|e| fault(e.without_url().to_string()))?;
+        if let Some(value) = first.headers().get(header::AUTHORIZATION) {
+            if options.key.is_some() {
+                return Err(fault("a name or password in it, and a key beside it. Leave one of them out".into()));
+            }
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        base = first.url().clone();
+        options.url = base.to_string();
         if let Some(Secret(key)) = &options.key {
             let mut value: header::HeaderValue = format!("Bearer {key}")
                 .parse()
@@ -153,6 +172,7 @@ impl Client {
             items: (AtomicUsize::new(0), limits.queue_items),
             vllm: vllm::Dialect::default(),
             labels: Mutex::default(),
+            probe: probe::Probe::default(),
             options,
             metrics,
         })
@@ -190,10 +210,14 @@ impl Client {
         patience: Patience,
     ) -> Result<Vec<Row>, ScoreError> {
         let _place = self.place(wanted.len(), patience).await?;
-        match self.kind() {
-            Kind::Vllm => vllm::rows(self, asked, wanted).await,
-            Kind::LlamaCpp => llama_cpp::rows(self, asked, wanted).await,
-            Kind::Openai => openai::rows(self, asked, wanted).await,
+        let rows = match self.kind() {
+            Kind::Vllm => vllm::rows(self, asked, wanted).await?,
+            Kind::LlamaCpp => llama_cpp::rows(self, asked, wanted).await?,
+            Kind::Openai => openai::rows(self, asked, wanted).await?,
+        };
+        match rows.iter().zip(wanted).find_map(|(row, item)| Some((row.fault()?, *item))) {
+            Some((fault, item)) => Err(self.fault("", format!("it answers {} with {fault}", asked.place(item)))),
+            None => Ok(rows),
         }
     }
 
@@ -318,9 +342,11 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + chance as f64 / 2000.0)
 }
 
-/// A row of the labels' log probabilities, each by its key, or the first label that has none.
+/// A row of the labels' log probabilities, each by its key, or the first label that has none: a share that was rounded
+/// to zero is none.
 fn row_of<K>(labels: &[K], of_vocabulary: bool, log_prob: impl Fn(&K) -> Option<f32>) -> Result<Row, usize> {
-    let values = labels.iter().enumerate().map(|(i, label)| log_prob(label).filter(|p| p.is_finite()).ok_or(i));
+    let values =
+        labels.iter().enumerate().map(|(i, label)| log_prob(label).filter(|p| *p != f32::NEG_INFINITY).ok_or(i));
     Ok(Row { log_probs: values.collect::<Result<_, _>>()?, of_vocabulary })
 }
 
@@ -400,24 +426,32 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let client = |url: &str| {
+        let client_with = |url: &str, key: Option<Secret>| {
             let options = Options {
                 url: url.into(),
                 kind: Kind::Vllm,
                 model: "m".into(),
-                key: Some(Secret("k".into())),
+                key,
                 concurrency: 1,
                 timeout: Duration::from_secs(1),
                 retries: 0,
             };
             Client::new(options, &Limits::default(), Metrics::default()).map(|client| {
-                assert!(!format!("{client:?}").contains("\"k\""));
+                let shown = format!("{client:?}");
+                assert!(!shown.contains("\"k\"") && !shown.contains("alice") && !shown.contains("s3"), "{shown}");
                 client.url().to_owned()
             })
         };
+        let client = |url: &str| client_with(url, Some(Secret("k".into())));
         assert_eq!(client("http://h:1").unwrap(), "http://h:1/");
         assert_eq!(client("http://h:1/v1/").unwrap(), "http://h:1/");
         assert_eq!(client("https://h/a/b/v1").unwrap(), "https://h/a/b/");
+        // What opens the engine is not shown.
+        assert_eq!(client_with("http://alice:s3%40cret@h:1/v1?token=x", None).unwrap(), "http://h:1/");
+        for bad in ["http://alice:s3cret@h:1", "ftp://alice:s3cret@h", "alice:s3cret@h", "http://alice:s3cret@"] {
+            let error = client(bad).unwrap_err().to_string();
+            assert!(!error.contains("s3") && !error.contains("alice"), "{error}");
+        }
         for (bad, why) in [("h:1", "not an HTTP address"), ("", "Write it as"), ("ftp://h", "not an HTTP address")] {
             let error = client(bad).unwrap_err().to_string();
             assert!(error.contains(why), "{bad}: {error}");
