@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::StoredTensor;
-use super::census::{nest, shape};
+use super::nest::{nest, shape};
 use super::step::{Operator, Shape, Step, Val};
 use crate::error::Error;
 use crate::trace::{Kind, Mode, Op};

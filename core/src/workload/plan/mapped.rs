@@ -5,7 +5,7 @@
 //! object for each, and what one of them leaves in fast memory is of no use to the other. An image is cut into parts
 //! of its rows, so that patches that overlap share them.
 
-use super::census::nest;
+use super::nest::nest;
 use super::step::{Operator, Product, Step};
 use super::tiles::pairs;
 use super::{Order, Planner};

@@ -18,6 +18,8 @@
 mod step;
 mod tiles;
 
+mod nest;
+
 pub mod listing;
 
 pub(crate) mod census;
