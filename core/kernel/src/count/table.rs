@@ -336,9 +336,27 @@ impl<'p> Table<'p> {
                 Round::ToZero => rest / b,
             }),
             (Some(0), None) => Poly::default(),
+            (_, Some(b)) => return self.shifted(&whole, &rest, b, round),
             _ => self.intern(Kind::Quotient(rest, b.clone(), round)),
         };
         whole.plus(&part).unwrap_or_else(|| self.intern(Kind::Quotient(a.clone(), b.clone(), round)))
+    }
+
+    /// `whole + rest / b` for a number `b` above zero, in the one form in which it is written: `floor((n + 255)/256)` is
+    /// `ceil(n/256)`, and `floor((n + 300)/256)` is `floor((n + 44)/256) + 1`.
+    fn shifted(&mut self, whole: &Poly, rest: &Poly, b: i128, round: Round) -> Poly {
+        let shift = rest.constant_term();
+        let shifted = || {
+            let up = if round == Round::Up { b - 1 } else { 0 };
+            let shift = Some(*shift.numer()).filter(|_| shift.is_integer() && round != Round::ToZero)?;
+            let (more, left) = (shift.checked_add(up)?.div_euclid(b), shift.checked_add(up)?.rem_euclid(b));
+            let (left, round) = if left == b - 1 { (0, Round::Up) } else { (left, Round::Down) };
+            Some((whole.plus_number(more)?, rest.plus_number(left.checked_sub(shift)?)?, round))
+        };
+        let (mut all, rest, round) = shifted().unwrap_or_else(|| (whole.clone(), rest.clone(), round));
+        let part = self.intern(Kind::Quotient(rest, Poly::from(b), round));
+        self.add(&mut all, &part);
+        all
     }
 
     /// The smaller of two.

@@ -447,6 +447,24 @@ fn tiles_have_the_form_of_what_is_tiled() {
     assert_eq!(counts.rounds.form, "N^3 + N^2*ceil(N/T) + N*ceil(N/T)^2 + ceil(N/T)^3 + ceil(N/T)^2 + ceil(N/T)");
 }
 
+/// As many blocks as it takes, and in each no more than is left: however their number is rounded up.
+#[test]
+fn blocks_have_the_form_of_what_is_cut() {
+    let forms = |blocks: fn(Expr) -> Expr| {
+        let (mut m, p) = Maker::new(&[("N", 1000)]);
+        let ((b, bv), (i, _)) = (m.var("b"), m.var("i"));
+        let own = work(&mut m, 1, 0, 0);
+        let begin = bv.times(256);
+        let end = begin.clone().plus(256).min(p[0].clone());
+        let block = each(&mut m, i, begin, end, vec![own]);
+        let outer = each(&mut m, b, 0, blocks(p[0].clone()), vec![block]);
+        m.count(vec![outer]).load_ops.form
+    };
+    assert_eq!(forms(|n| n.plus(255).over(256, Rounding::Floor)), "N");
+    assert_eq!(forms(|n| n.plus(-1).over(256, Rounding::Floor).plus(1)), "N");
+    assert_eq!(forms(|n| n.over(256, Rounding::Floor)), "256*floor(N/256)");
+}
+
 #[test]
 fn conditions_on_variables_are_exact() {
     let forms = |condition: fn(Expr, Expr) -> Condition| {
