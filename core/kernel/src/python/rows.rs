@@ -41,7 +41,7 @@ impl<'a> PythonLowering<'a> {
             .last()
             .map(|frame| frame.names.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
             .unwrap_or_default();
-        let mut arrays: Vec<(String, View)> = Vec::new();
+        let mut arrays: Vec<(String, View, View)> = Vec::new();
         for (name, value) in names {
             let view = match value {
                 Value::Unknown(_) | Value::Lazy(_) | Value::View(_) => self.view(value, 1, at)?,
@@ -49,7 +49,15 @@ impl<'a> PythonLowering<'a> {
             };
             if !view.dims.is_empty() {
                 self.broadcast(&[whole.dims.clone(), view.dims.clone()], at)?;
-                arrays.push((name, Self::spread(&view, &whole.dims)));
+                // What is one number for a row stays one.
+                let missing = rank.saturating_sub(view.dims.len());
+                let dims = whole.dims.iter().enumerate().map(|(own, dim)| {
+                    let has = own.checked_sub(missing).and_then(|own| view.dims.get(own));
+                    let one = axes.contains(&own) && has.is_none_or(|has| *has == Expr::Const(1));
+                    if one { Expr::Const(1) } else { dim.clone() }
+                });
+                let by_row = Self::spread(&view, &dims.collect::<Vec<_>>());
+                arrays.push((name, by_row, Self::spread(&view, &whole.dims)));
             }
         }
         let rows: Vec<Value> = (0..axes.len()).map(|own| Value::Int(Expr::Const(own as i64))).collect();
@@ -62,8 +70,8 @@ impl<'a> PythonLowering<'a> {
         let taped = self.tape.done.len();
         let mut result = Ok(Value::None);
         let nodes = self.nest(&dims, at, |own, index| {
-            for (name, view) in &arrays {
-                own.bind(name, Value::View(fixed(view, &outer, index)));
+            for (name, by_row, _) in &arrays {
+                own.bind(name, Value::View(fixed(by_row, &outer, index)));
             }
             match own.block_of(|own| own.row_of(def, &whole, &outer, index, at)) {
                 Ok((nodes, value)) => {
@@ -91,7 +99,7 @@ impl<'a> PythonLowering<'a> {
                 outer.iter().map(|own| axis(*own)).collect()
             };
             let of_result = view.of(whole.dims.clone(), &all);
-            let leaves = arrays.into_iter().map(|(_, view)| view).collect();
+            let leaves = arrays.into_iter().map(|(_, _, whole)| whole).collect();
             self.record(|| Taped::Pass { dims: whole.dims.clone(), leaves, flops, result: Some(of_result), at });
         }
         Ok(result)

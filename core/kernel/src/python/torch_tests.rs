@@ -241,6 +241,17 @@ fn norms_and_softmax_are_one_pass_where_libraries_fuse_them() {
         assert_eq!(fused.program.arrays.iter().filter(whole).count(), 2, "{call}");
         assert_eq!(totals(&code, &said, Fusion::Statement)[0], totals(&code, &said, Fusion::None)[0], "{call}");
     }
+    // Known statistics: what comes in, what goes out, one kernel.
+    let code = "def f(x, m, v, w, b):\n    return F.batch_norm(x, m, v, w, b)\n";
+    let said = ["x: f32[2, 8, 4, 4]", "m: f32[8]", "v: f32[8]", "w: f32[8]", "b: f32[8]"];
+    let fused = kernel(code, None, &said, Fusion::Statement, false).unwrap();
+    let [Node::Loop(_)] = fused.program.body.as_slice() else { panic!("{:?}", fused.program.body.len()) };
+    // A root for each channel; a difference, a quotient, a product and a sum for each element; one of them is stored.
+    for fusion in [Fusion::None, Fusion::Statement, Fusion::Function] {
+        let [flops, _, stores] = totals(code, &said, fusion);
+        assert_eq!(flops, 4.0 * 256.0 + 2.0 * 8.0, "{fusion:?}");
+        assert!(stores <= 256.0 + 8.0, "{fusion:?}: {stores}");
+    }
     // Attention keeps no scores.
     let code = "def f(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v)\n";
     let said = ["q: f32[1, 2, 64, 8]", "k: f32[1, 2, 64, 8]", "v: f32[1, 2, 64, 8]"];

@@ -78,15 +78,22 @@ def _per_channel(x, rank):
     return None if x is None else reshape(x, (1, len(x)) + (1,) * (rank - 2))
 
 
+@fused("axes")
+def _by_channel(x, axes, mean, variance, weight, bias, eps):
+    "{}(x, 1, y, y, None, None, 1e-5)"
+    return _shifted_and_scaled(x, mean, _deviation(variance, eps), weight, bias)
+
+
 @one_pass
 def _shifted_and_scaled(x, mean, deviation, weight, bias):
     "{}(x, y, y, x, x)"
-    result = (x - mean) / deviation
-    if weight is not None:
-        result = result * weight
-    if bias is not None:
-        result = result + bias
-    return result
+    if weight is None and bias is None:
+        return (x - mean) / deviation
+    if bias is None:
+        return (x - mean) / deviation * weight
+    if weight is None:
+        return (x - mean) / deviation + bias
+    return (x - mean) / deviation * weight + bias
 
 
 def batch_norm(input, running_mean: "[C]" = None, running_var: "[C]" = None, weight: "[C]" = None, bias: "[C]" = None,
@@ -96,10 +103,9 @@ def batch_norm(input, running_mean: "[C]" = None, running_var: "[C]" = None, wei
     if training or running_mean is None:
         axes = (0,) + tuple(range(2, rank))
         return _normalised(input, axes, _per_channel(weight, rank), _per_channel(bias, rank), eps)
-    return _shifted_and_scaled(
-        input, _per_channel(_same_extent(running_mean, input, 1), rank),
-        _per_channel(_deviation(_same_extent(running_var, input, 1), eps), rank),
-        _per_channel(weight, rank), _per_channel(bias, rank))
+    return _by_channel(
+        input, (0,) + tuple(range(2, rank)), _per_channel(_same_extent(running_mean, input, 1), rank),
+        _per_channel(_same_extent(running_var, input, 1), rank), _per_channel(weight, rank), _per_channel(bias, rank), eps)
 
 
 def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True,
