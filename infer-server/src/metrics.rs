@@ -13,6 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// Where a model is in its life: there is none, it is elsewhere, or as [`crate::scoring::queue::Phase`] says.
+pub(crate) const PHASES: [&str; 7] = ["none", "remote", "unloaded", "loading", "warming", "ready", "failed"];
+
 /// A request and how it ended.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
@@ -153,9 +156,7 @@ impl Metrics {
     pub(crate) fn phase(&self, phase: &'static str) {
         let now = Phase { phase };
         // First the others: at no moment are there two.
-        for known in
-            ["none", "remote", "unloaded", "loading", "warming", "ready", "failed"].map(|phase| Phase { phase })
-        {
+        for known in PHASES.map(|phase| Phase { phase }) {
             if known != now && self.phases.get(&known).is_some() {
                 self.phases.get_or_create(&known).set(0);
             }

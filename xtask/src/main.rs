@@ -219,8 +219,7 @@ fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     // The tests above built the server, as one of them starts it.
-    // What schemathesis finds is still being mended: `cargo xtask contract` runs it.
-    steps.next(|| contract::test(shell, &["--ignore=infer-server/tests/contract/test_schemathesis.py".to_owned()]))?;
+    steps.next(|| contract::test(shell, &[]))?;
     steps.next(|| python::test(shell, &[]))
 }
 

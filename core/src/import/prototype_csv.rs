@@ -19,6 +19,11 @@ pub const SCORE_COLUMN: &str = "eviction_score";
 /// Bytes in a record's megabyte.
 const MB: f64 = 1e6;
 
+/// The least megabytes of a record: a byte.
+pub const LEAST_MB: f64 = 1e-6;
+/// The most: some 2^53 bytes, beyond which a 64-bit number no longer tells each byte.
+pub const MOST_MB: f64 = 9e9;
+
 /// Whether the first line of `bytes` has a `tensor_id` column.
 pub fn matches(bytes: &[u8]) -> bool {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -102,14 +107,12 @@ impl<'a> FromRecords<'a> {
     /// Appends `record`, found at `place`.
     pub fn push(&mut self, record: &Record, place: Place) -> Result<(), Error> {
         let bad = |problem: String, cure: &str| Error::input(self.input, place.clone(), problem, cure);
-        let bytes = (record.size_mb * MB).round();
         // NaN and infinity are in no range.
-        if !(1.0..9e18).contains(&bytes) {
-            return Err(bad(
-                format!("size_mb is {}", record.size_mb),
-                "Write a positive, finite number of megabytes, at least 0.000001",
-            ));
+        if !(LEAST_MB..=MOST_MB).contains(&record.size_mb) {
+            let cure = format!("Write a positive number of megabytes, from {LEAST_MB} to {MOST_MB}");
+            return Err(bad(format!("size_mb is {}", record.size_mb), &cure));
         }
+        let bytes = (record.size_mb * MB).round();
         if record.tensor_id.is_empty() {
             return Err(bad("tensor_id is empty".into(), "Give every record the name of its tensor"));
         }
@@ -163,12 +166,16 @@ fn is_exact(bytes: u64) -> bool {
     (bytes as f64 / MB * MB).round() as u64 == bytes
 }
 
-/// Refuses a trace whose records could not be read back: each has a size above zero.
+/// Refuses a trace whose records could not be read back: each has a size above zero, and none too many bytes.
 pub fn check(trace: &Trace) -> Result<(), Error> {
-    let Some((empty, _)) = trace.sized().find(|(_, bytes)| *bytes == 0) else { return Ok(()) };
-    let tensor = &trace.tensors()[empty as usize];
-    let (problem, cure) = ("the prototype's records have no tensors without bytes", "Write csv or oracle-general");
-    Err(Error::field(shorten(&tensor.name), "0 bytes", problem, cure))
+    let readable = 1..=(MOST_MB * MB) as u64;
+    let Some((tensor, bytes)) = trace.sized().find(|(_, bytes)| !readable.contains(bytes)) else { return Ok(()) };
+    let tensor = &trace.tensors()[tensor as usize];
+    let problem = match bytes {
+        0 => "the prototype's records have no tensors without bytes",
+        _ => "the prototype's records have no tensors of more than 9,000,000,000 MB",
+    };
+    Err(Error::field(shorten(&tensor.name), format!("{bytes} bytes"), problem, "Write csv or oracle-general"))
 }
 
 /// The layer of a tensor named as the prototype names them (`Q_3`), where it follows from the name.
@@ -344,6 +351,8 @@ mod tests {
             (format!("{head}Q,-4,0,1,matmul,T\n"), "line 2: size_mb is -4"),
             (format!("{head}Q,inf,0,1,matmul,T\n"), "line 2: size_mb is inf"),
             (format!("{head}Q,0,0,1,matmul,T\n"), "line 2: size_mb is 0"),
+            (format!("{head}Q,5e-7,0,1,matmul,T\n"), "line 2: size_mb is 0.0000005"),
+            (format!("{head}Q,9000000001,0,1,matmul,T\n"), "line 2: size_mb is 9000000001"),
             (format!("{head}Q,x,0,1,matmul,T\n"), "line 2: size_mb is \"x\", not a number"),
             (format!("{head}Q,4,-1,1,matmul,T\n"), "line 2: reuse_distance is -1"),
             (format!("{head}Q,4,0,1.5,matmul,T\n"), "line 2: stride is 1.5"),

@@ -17,8 +17,9 @@ use crate::health::Health;
 use crate::hub::Hub;
 use crate::scoring::Scoring;
 
+pub(crate) use task::KINDS;
 use task::Task;
-pub(crate) use view::JobView;
+pub(crate) use view::{EVENT_NAMES, JobView};
 use view::{JobProgress, JobStatus};
 
 /// Bounds of jobs.

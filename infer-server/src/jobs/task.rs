@@ -14,6 +14,9 @@ use crate::input::{json, refuse_files};
 use crate::scoring::Patience;
 use crate::work::{self, blocking, score_accesses};
 
+/// What jobs do, as bodies and answers name it.
+pub(crate) const KINDS: [&str; 2] = ["run", "evictions"];
+
 /// What a job does.
 pub(super) enum Task {
     Run(Box<Recipe>),
@@ -31,12 +34,12 @@ impl Task {
             return Err(fault("a job is one of run and evictions"));
         };
         match kind.as_str() {
-            "run" => {
+            kind if kind == KINDS[0] => {
                 let recipe = Recipe::from_json("body.run", task.to_string().as_bytes()).map_err(ApiError::body)?;
                 refuse_files(&recipe)?;
                 Ok(Self::Run(Box::new(recipe)))
             }
-            "evictions" => Ok(Self::Evictions(task.to_string().into_bytes())),
+            kind if kind == KINDS[1] => Ok(Self::Evictions(task.to_string().into_bytes())),
             other => Err(fault(&format!("no job is called {other:?}"))),
         }
     }
@@ -44,8 +47,8 @@ impl Task {
     /// The name in the body.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Run(_) => "run",
-            Self::Evictions(_) => "evictions",
+            Self::Run(_) => KINDS[0],
+            Self::Evictions(_) => KINDS[1],
         }
     }
 

@@ -4,6 +4,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Refusal;
+use crate::schema;
+
+/// Names of events.
+pub(crate) const EVENT_NAMES: [&str; 4] = ["progress", "done", "failed", "cancelled"];
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -29,11 +33,12 @@ impl JobStatus {
 
     /// The name of the event that says so.
     pub(crate) fn event(self) -> &'static str {
+        let [progress, done, failed, cancelled] = EVENT_NAMES;
         match self {
-            Self::Queued | Self::Running => "progress",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
+            Self::Queued | Self::Running => progress,
+            Self::Done => done,
+            Self::Failed => failed,
+            Self::Cancelled => cancelled,
         }
     }
 }
@@ -55,8 +60,8 @@ pub(crate) struct JobProgress {
 pub(crate) struct JobView {
     /// Names it in `/v1/jobs/{id}`.
     pub(crate) id: String,
-    /// `run` or `evictions`.
-    #[schema(example = "evictions")]
+    /// What it does.
+    #[schema(value_type = schema::JobKind)]
     pub(super) kind: &'static str,
     /// Where it is.
     pub(crate) status: JobStatus,

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::Service;
+use crate::schema;
 use crate::scoring::Backend;
 use crate::scoring::queue::Phase;
 
@@ -22,8 +23,9 @@ pub(crate) fn router() -> OpenApiRouter<Service> {
 struct Status {
     /// `live`, `ready`, `unloaded`, `loading`, `warming`, `failed`, `unreachable` or `draining`.
     status: &'static str,
-    /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
+    /// Where the model is in its life.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::ModelPhase>)]
     model: Option<&'static str>,
     /// What is wrong; left out where a key guards the server, whose log says it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,11 +38,11 @@ pub(crate) struct Info {
     with_model: bool,
     /// Version of what simulations compute: the same one gives the same numbers.
     results_version: u32,
-    /// Who scores: `heuristic`, `local` or `remote`.
-    #[schema(example = "local")]
+    /// Who scores.
+    #[schema(value_type = schema::ScorerName)]
     backend: &'static str,
-    /// Where the model is in its life: `none`, `unloaded`, `loading`, `warming`, `ready`, `failed` or `remote`.
-    #[schema(example = "ready")]
+    /// Where the model is in its life.
+    #[schema(value_type = schema::ModelPhase)]
     state: &'static str,
     /// Version of the question that models are asked about an access.
     prompt_version: u32,

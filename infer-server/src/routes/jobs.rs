@@ -119,7 +119,7 @@ fn sse(service: &Service, events: impl Stream<Item = Events> + Send + 'static) -
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "The job")),
     responses(
-        (status = 200, description = "Server-sent events; data is the job without its result", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events; data is the job without its result", body = schema::JobEvents, content_type = "text/event-stream"),
         (status = 404),
     )
 )]
@@ -136,7 +136,7 @@ async fn job_events(State(service): State<Service>, JobId(id): JobId) -> Result<
 /// Follow every job.
 #[utoipa::path(
     get, path = "/events", tag = "jobs",
-    responses((status = 200, description = "Server-sent events of all jobs, from now on", body = String, content_type = "text/event-stream"))
+    responses((status = 200, description = "Server-sent events of all jobs, from now on", body = schema::JobEvents, content_type = "text/event-stream"))
 )]
 async fn all_events(State(service): State<Service>) -> Response {
     let events = stream::unfold(service.jobs.follow_all(), |mut events| async {

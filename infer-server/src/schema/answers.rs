@@ -5,9 +5,13 @@ use accel_core::score::Scorer;
 use accel_model::DeviceKind;
 use serde_json::{Value, json};
 
-use super::{MOST_WHOLE, about, answer, closed, integer, list, nullable, number, object, set, text};
+use super::{
+    MOST_WHOLE, about, answer, any_of, closed, integer, list, names, nullable, number, object, reference, set, text,
+};
+use crate::jobs::{EVENT_NAMES, KINDS};
+use crate::metrics::PHASES;
 
-pub(super) fn all() -> [(&'static str, Value); 6] {
+pub(super) fn all() -> [(&'static str, Value); 10] {
     [
         ("Outcome", outcome()),
         ("TrafficCurve", traffic()),
@@ -15,6 +19,10 @@ pub(super) fn all() -> [(&'static str, Value); 6] {
         ("ModelInfo", model_info()),
         ("CodeFeatures", code_features()),
         ("Realism", realism()),
+        ("JobKind", about("What a job does.", names(KINDS))),
+        ("JobEvent", job_event()),
+        ("JobEvents", any_of([about("The whole stream.", text()), reference("JobEvent")])),
+        ("ModelPhase", about("Where a model is in its life.", names(PHASES))),
     ]
 }
 
@@ -68,6 +76,18 @@ fn outcome() -> Value {
             ("charts", about("Data of the charts.", any_object())),
         ]),
     )
+}
+
+/// Readers of OpenAPI 3.1 take the schema of a stream for that of the whole or of each event.
+fn job_event() -> Value {
+    let data = json!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": reference("JobView"),
+        "description": "The job without its result, as JSON.",
+    });
+    let event = answer([("event", names(EVENT_NAMES)), ("id", about("The job's.", text())), ("data", data)]);
+    about("A server-sent event.", event)
 }
 
 fn traffic() -> Value {

@@ -33,8 +33,8 @@ macro_rules! named {
 }
 
 named! {
-    Admission Capacity CodeFeatures CompileRequest EvictionsRequest Fit FitQuestion JobRequest ModelInfo Outcome Policy
-    Profile Realism Recipe ScoredRecord ScorerName TraceInput TraceRecord Traffic TrafficCurve
+    Admission Capacity CodeFeatures CompileRequest EvictionsRequest Fit FitQuestion JobEvents JobKind JobRequest ModelInfo
+    ModelPhase Outcome Policy Profile Realism Recipe ScoredRecord ScorerName TraceInput TraceRecord Traffic TrafficCurve
 }
 
 /// The largest whole number that is read.

@@ -1,5 +1,6 @@
 //! What is sent.
 
+use accel_core::import::prototype_csv::{LEAST_MB, MOST_MB};
 use accel_core::memory::device::DEVICES;
 use accel_core::policy::{PolicyKind, PolicySpec};
 use accel_core::recipe::fields::Part;
@@ -20,9 +21,6 @@ use super::{
     MOST_WHOLE, WITH_UNIT, about, any_of, closed, integer, list, names, nullable, number, object, reference, set, text,
     tuned, with_default, with_example,
 };
-
-/// The most megabytes of a record: the bytes of a million of them stay below 2^63.
-const MOST_MB: f64 = 9e6;
 
 /// What is one of several objects has a name of its own for each of them, for clients to have types for.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -103,7 +101,7 @@ fn trace_request() -> Value {
 }
 
 fn trace_record() -> Value {
-    let megabytes = json!({ "type": "number", "minimum": 1e-6, "maximum": MOST_MB });
+    let megabytes = json!({ "type": "number", "minimum": LEAST_MB, "maximum": MOST_MB });
     let mut record = object(
         &["tensor_id", "size_mb", "reuse_distance", "stride", "op", "model_type"],
         [
