@@ -323,8 +323,8 @@ pub(super) const ZEN4: MachineInfo = MachineInfo {
 };
 /// The Ryzen 9 9950X: two 512-bit loads, one 512-bit store and two fused multiply-adds of 512 bits a cycle, eight
 /// instructions, 64 bytes a cycle from L2 (AMD's optimisation guide of Zen 5, publication 58455); latencies: Chips and
-/// Cheese; addition: two cycles (uops.info). Mispredictions, 15 cycles in the common case, and a division each five cycles:
-/// the guide, as LLVM's X86ScheduleZnver5.td cites it.
+/// Cheese; addition: two cycles (uops.info). Mispredictions, 15 cycles in the common case:
+/// the guide, as LLVM's X86ScheduleZnver5.td cites it. A division in f64 each five cycles: that file.
 /// 16 cores in groups of eight, two channels of DDR5-5600; ways, and 96 and 4096 translations: AMD.
 pub(super) const ZEN5: MachineInfo = MachineInfo {
     core: Some(Core {
