@@ -23,8 +23,8 @@ mod file;
 /// Requests at once, and llama.cpp's slots.
 const CLIENTS: usize = 8;
 /// Items of a request in the common query, and of all clients together where each has its own.
-const ITEMS: usize = 32;
-const ROUNDS: usize = 5;
+const ITEMS: usize = 16;
+const ROUNDS: usize = 3;
 /// How often a server that is not ready is asked again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often llama.cpp's answer says which tokens are likely: few, as each costs time.

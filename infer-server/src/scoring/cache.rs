@@ -55,6 +55,12 @@ pub fn file_identity(path: &Path) -> Digest {
     digest([path.as_os_str().as_encoded_bytes(), &bytes.to_le_bytes(), &time.to_le_bytes()])
 }
 
+/// Identifies the files of one model, as [`file_identity`] does each.
+pub fn files_identity(paths: &[PathBuf]) -> Digest {
+    let files: Vec<Digest> = paths.iter().map(|path| file_identity(path)).collect();
+    digest(files.iter().map(|file| &file[..]))
+}
+
 /// Answers given before.
 #[derive(Debug)]
 pub struct Cache {

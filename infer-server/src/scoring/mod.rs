@@ -481,9 +481,12 @@ impl Scoring {
         asked: &Arc<Asked>,
         patience: Patience,
     ) -> Result<Vec<Row>, ScoreError> {
-        let (cache, identity, all) = (Arc::clone(&self.0.common.cache), client.identity(), Arc::clone(asked));
+        let identity = client.identity(false).await;
+        let (cache, all) = (Arc::clone(&self.0.common.cache), Arc::clone(asked));
         let (keys, mut rows) = blocking(move || {
-            let keys: Vec<_> = cache::contents(&all).iter().map(|content| cache::key(&identity, content)).collect();
+            let contents = cache::contents(&all);
+            let Some(identity) = identity else { return (Vec::new(), vec![None; contents.len()]) };
+            let keys: Vec<_> = contents.iter().map(|content| cache::key(&identity, content)).collect();
             let rows: Vec<Option<Row>> = keys.iter().map(|key| cache.get(key)).collect();
             (keys, rows)
         })
@@ -491,9 +494,11 @@ impl Scoring {
         let missing: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].is_none()).collect();
         if !missing.is_empty() {
             let answers = client.rows(asked, &missing, patience).await?;
-            let (cache, fresh) =
-                (Arc::clone(&self.0.common.cache), missing.iter().map(|i| keys[*i]).zip(answers.clone()));
-            cache.put(fresh.collect());
+            // Unless it became another model meanwhile, whose answers some of them are.
+            if identity.is_some() && client.identity(true).await == identity {
+                let fresh = missing.iter().map(|i| keys[*i]).zip(answers.clone());
+                self.0.common.cache.put(fresh.collect());
+            }
             for (i, row) in missing.into_iter().zip(answers) {
                 rows[i] = Some(row);
             }

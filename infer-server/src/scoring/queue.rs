@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::cache::{Cache, Digest, digest, file_identity, key};
+use super::cache::{Cache, Digest, digest, file_identity, files_identity, key};
 use super::checksum::Checksum;
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
@@ -495,7 +495,7 @@ fn load(shared: &Shared) -> Result<Box<dyn Model>, ModelError> {
     let (model, loaded) = make(shared, None, || {
         shared.phase.send_replace(Phase::Warming);
     })?;
-    shared.checksum.start(loaded.info.file.as_ref());
+    shared.checksum.start(files(&loaded.info));
     let mut state = shared.state();
     state.adapter = shared.options.adapter.clone();
     state.loaded = Some(loaded);
@@ -536,7 +536,7 @@ fn renew(shared: &Shared, fresh: Fresh) -> Result<Option<Box<dyn Model>>, String
         }
         loaded = described(model.as_ref(), chosen.as_deref());
     }
-    shared.checksum.start(loaded.info.file.as_ref());
+    shared.checksum.start(files(&loaded.info));
     let info = loaded.info.clone();
     let mut state = shared.state();
     state.loaded = Some(loaded);
@@ -564,9 +564,14 @@ fn identity(info: &ModelInfo, adapter: Option<&Path>) -> Digest {
         let files = ["adapter_config.json", "adapter_model.safetensors"].map(|name| file_identity(&dir.join(name)));
         digest([&files[0][..], &files[1]])
     });
-    let file = file_identity(info.file.as_ref());
+    let files = files_identity(&files(info));
     let weights = weights.as_ref().map_or(&[][..], |weights| weights);
-    digest([&accel_model::NUMBERS.to_le_bytes(), info.name.as_bytes(), &file, weights])
+    digest([&accel_model::NUMBERS.to_le_bytes(), info.name.as_bytes(), &files, weights])
+}
+
+/// All files of a model.
+fn files(info: &ModelInfo) -> Vec<PathBuf> {
+    [&info.file].into_iter().chain(&info.further_files).cloned().collect()
 }
 
 fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<(), String> {

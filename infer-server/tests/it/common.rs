@@ -157,6 +157,7 @@ impl Model for Fake {
             name: "fake".into(),
             architecture: "llama".into(),
             file: "/nowhere/fake.gguf".into(),
+            further_files: Vec::new(),
             file_bytes: 1,
             parameters: 2,
             quantization: "Q4_K".into(),

@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use infer_server::health::Health;
 use infer_server::scoring::remote::{Client, Kind, Options, Secret};
 use infer_server::scoring::{Backend, Common, Limits, Scoring};
@@ -63,6 +63,15 @@ struct Engine {
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     prompts: AtomicUsize,
+    /// What its model is called in its list of models.
+    root: Mutex<&'static str>,
+}
+
+/// The list of models, in which the time passes.
+async fn models(State(engine): State<Arc<Engine>>) -> Response {
+    let created = engine.calls.load(SeqCst);
+    let model = json!({"id": "m", "object": "model", "created": created, "root": *engine.root.lock().unwrap()});
+    axum::Json(json!({"object": "list", "data": [model]})).into_response()
 }
 
 fn tokens(text: &str) -> Vec<u32> {
@@ -257,6 +266,7 @@ fn openai(engine: &Engine, body: &Value, missing: bool) -> Response {
 
 struct Stand {
     engine: Arc<Engine>,
+    scoring: Scoring,
     service: Router,
 }
 
@@ -287,10 +297,12 @@ async fn stand_with(dialect: Dialect, limits: Limits, otherwise: impl Fn(Options
         at_once: AtomicUsize::new(0),
         most_at_once: AtomicUsize::new(0),
         prompts: AtomicUsize::new(0),
+        root: Mutex::new("one"),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let app = Router::new().route("/{*path}", post(serve)).with_state(Arc::clone(&engine));
+    let app = Router::new().route("/v1/models", get(models)).route("/{*path}", post(serve));
+    let app = app.with_state(Arc::clone(&engine));
     tokio::spawn(async move { axum::serve(listener, app).await });
     let kind = match dialect {
         Dialect::Vllm | Dialect::VllmRefusing | Dialect::VllmIgnoring => Kind::Vllm,
@@ -298,22 +310,45 @@ async fn stand_with(dialect: Dialect, limits: Limits, otherwise: impl Fn(Options
         Dialect::Openai => Kind::Openai,
     };
     let options = Options { key: Some(Secret("engine key".into())), ..options(url, kind) };
-    Stand { engine, service: service(otherwise(options), limits) }
+    let scoring = scoring(otherwise(options), limits);
+    Stand { engine, service: service(scoring.clone()), scoring }
 }
 
 fn options(url: String, kind: Kind) -> Options {
     Options { url, kind, model: "m".into(), key: None, concurrency: 3, timeout: HANGS_AFTER, retries: 2 }
 }
 
-fn service(options: Options, limits: Limits) -> Router {
+fn scoring(options: Options, limits: Limits) -> Scoring {
     let common = Common::in_memory(limits);
     let client = Client::new(options, &common.limits, common.metrics.clone()).unwrap();
-    let scoring = Scoring::new(Backend::Remote(Box::new(client)), common);
+    Scoring::new(Backend::Remote(Box::new(client)), common)
+}
+
+fn service(scoring: Scoring) -> Router {
     router(&Config { scoring, ..Config::default() }, Health::default())
 }
 
 fn items(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("item {i} is: ")).collect()
+}
+
+/// What was kept is not the answer of a model that took the place of the one that gave it.
+#[tokio::test]
+async fn another_model_under_the_same_name_is_asked_again() {
+    let stand = stand(Dialect::LlamaCpp, limits()).await;
+    let asked = question("q\n", &items(2));
+    let Backend::Remote(client) = stand.scoring.backend() else { panic!() };
+    let ask = async |root| {
+        *stand.engine.root.lock().unwrap() = root;
+        // What it said in the last seconds counts; no test waits for their end.
+        client.identity(true).await.unwrap();
+        let before = stand.engine.prompts.load(SeqCst);
+        assert_eq!(stand.ask(asked.clone()).await.status, 200);
+        stand.engine.prompts.load(SeqCst) - before
+    };
+    assert_eq!((ask("one").await, ask("one").await, ask("two").await, ask("two").await), (2, 0, 2, 0));
+    // Its answers are still those of the first one.
+    assert_eq!(ask("one").await, 0);
 }
 
 #[tokio::test]
@@ -493,7 +528,7 @@ async fn a_silent_engine_meets_the_deadline_and_an_absent_one_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let service = service(Options { retries: 1, ..options(url, Kind::LlamaCpp) }, limits());
+    let service = service(scoring(Options { retries: 1, ..options(url, Kind::LlamaCpp) }, limits()));
     let ask = Request::post("/v1/score").body(Body::from(question("q\n", &["x: "]))).unwrap();
     send(service, ask).await.refuses(502, "onnect");
 }

@@ -29,11 +29,18 @@ use crate::error::ModelError;
 const MOST_HEADER: usize = 64 << 20;
 /// The most files of one model: several times what the largest are split into, 48.
 const MOST_FILES: usize = 512;
+/// The numbers that a row must be a multiple of for candle's packed products (`select` of its `repack_x86.rs`).
+const PACKED_ROW: usize = 256;
+/// The most numbers of a model that is said in f32 for its rows, 4 GB. Those in use with such rows have less: SmolLM2 of
+/// 135M and 360M parameters (rows of 576 and 960), Qwen 2.5 of 0.5B (896).
+const MOST_PLAIN: u64 = 1 << 30;
 
 /// An open model.
 pub(super) struct Gguf {
     /// The file, or the first of several.
     pub(super) path: PathBuf,
+    /// The others.
+    pub(super) further: Vec<PathBuf>,
     pub(super) files: Vec<Arc<MappedFile>>,
     metadata: HashMap<String, Value>,
     weights: BTreeMap<String, Weight>,
@@ -101,6 +108,7 @@ impl Gguf {
                 }
             }
             gguf.files.extend(part.files);
+            gguf.further.push(part.path);
         }
         let (all, told) = (gguf.weights.len(), gguf.whole("split.tensors.count")?);
         match told.filter(|told| *told != all) {
@@ -159,6 +167,7 @@ impl Gguf {
         let start = (head.len() - table.bytes.len()).next_multiple_of(alignment);
         let mut gguf = Self {
             path: path.to_owned(),
+            further: Vec::new(),
             files: vec![Arc::new(file)],
             metadata: content.metadata,
             weights: BTreeMap::new(),
@@ -285,6 +294,7 @@ impl Gguf {
         let start = weight.place.start + rows.first * row_bytes;
         let place = start..start + rows.count * row_bytes;
         let file = &self.files[weight.file];
+        let plain = device.is_cpu() && self.is_plain();
         let mut added = None;
         let storage = match (fast_type(weight.dtype), weight.dtype) {
             (Some((faster, group)), dtype) => {
@@ -306,7 +316,19 @@ impl Gguf {
             }
         };
         // Floats become a plain tensor here, so that they are multiplied in f32.
-        Ok(Matrix::new(QMatMul::from_qtensor(QTensor::new(storage, (rows.count, columns))?)?, added))
+        let matrix = Matrix::new(QMatMul::from_qtensor(QTensor::new(storage, (rows.count, columns))?)?, added);
+        if plain { Ok(Matrix::new(QMatMul::Tensor(matrix.numbers(device)?), None)) } else { Ok(matrix) }
+    }
+
+    /// Whether all matrices are said in f32 on a CPU: where rows of one do not divide into the blocks that are packed, products
+    /// of quantised numbers are slower than those of floats, and round activations to eight bits besides.
+    fn is_plain(&self) -> bool {
+        let packs = |weight: &Weight| weight.shape.last().is_some_and(|columns| columns.is_multiple_of(PACKED_ROW));
+        self.parameters() <= MOST_PLAIN && !self.matrices().all(packs)
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        self.weights.values().filter(|weight| weight.shape.len() > 1)
     }
 
     /// A vector of floats.
@@ -323,10 +345,13 @@ impl Gguf {
     }
 
     /// Weights that are recoded at load, by their type and that which they get: how many, and their bytes then.
-    pub(super) fn slow_types(&self) -> BTreeMap<(&'static str, &'static str), (usize, usize)> {
+    pub(super) fn slow_types(&self, device: &Device) -> BTreeMap<(&'static str, &'static str), (usize, usize)> {
         let mut slow = BTreeMap::new();
-        for weight in self.weights.values().filter(|weight| weight.shape.len() > 1) {
-            if let Some((faster, group)) = fast_type(weight.dtype) {
+        let plain = device.is_cpu() && self.is_plain();
+        for weight in self.matrices() {
+            let is_float = matches!(weight.dtype, Dtype::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16));
+            let floats = (plain && !is_float).then_some((GgmlDType::F32, None));
+            if let Some((faster, group)) = floats.or_else(|| fast_type(weight.dtype)) {
                 let faster = Dtype::Candle(faster);
                 let row: &mut (usize, usize) = slow.entry((weight.dtype.name(), faster.name())).or_default();
                 let (block, bytes) = faster.block();
@@ -346,7 +371,7 @@ impl Gguf {
     /// left out where there are others.
     pub(super) fn quantization(&self) -> String {
         let mut bytes: BTreeMap<&str, usize> = BTreeMap::new();
-        for weight in self.weights.values().filter(|weight| weight.shape.len() > 1) {
+        for weight in self.matrices() {
             *bytes.entry(weight.dtype.name()).or_default() += weight.place.len();
         }
         let mut names: Vec<_> = bytes.into_iter().collect();

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
-use candle_nn::ops::{rms_norm, softmax_last_dim};
+use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::config::{LlamaConfig, Scales};
+use super::fused::{Seen, attention_weights, gated};
 use super::gguf::{Gguf, Rows};
 use super::lora::Adapter;
 use super::matrix::Matrix;
@@ -122,24 +123,15 @@ impl Pass {
         (0..self.items.len()).filter(|at| *at == last || self.items[*at] != self.items[*at + 1]).collect()
     }
 
-    /// Added to the scores of a part's attention: 0 where the row's token sees the column's, else minus infinity.
-    /// `[rows, S]`
-    fn mask(&self, part: usize, rows: &[usize], window: Option<usize>, device: &Device) -> Result<Tensor> {
-        let (tokens, past) = (self.parts[part].0.clone(), self.parts[part].1);
-        let columns = past + tokens.len();
-        let mut mask = vec![f32::NEG_INFINITY; rows.len() * columns];
-        for (mask, &row) in mask.chunks_exact_mut(columns).zip(rows) {
-            let position = self.positions[row];
-            let nearest = position.saturating_sub(window.map_or(position, |window| window - 1));
-            mask[nearest.min(past)..past].fill(0.0);
-            let item = self.items[row];
-            for (column, mask) in (tokens.start..=row).zip(&mut mask[past..]) {
-                if self.items[column] == item && self.positions[column] >= nearest {
-                    *mask = 0.0;
-                }
-            }
-        }
-        Tensor::from_vec(mask, (rows.len(), columns), device)
+    /// What a row of a part sees, of the S tokens of its past and the part: its past, and its item up to itself.
+    fn seen(&self, part: usize, row: usize, window: Option<usize>) -> Seen {
+        let (tokens, past) = (&self.parts[part].0, self.parts[part].1);
+        let position = self.positions[row];
+        let nearest = position.saturating_sub(window.map_or(position, |window| window - 1));
+        // An item's positions follow the past's one by one.
+        let before = position - past.max(nearest);
+        let column = past + row - tokens.start;
+        [nearest.min(past)..past, column - before..column + 1]
     }
 }
 
@@ -158,6 +150,8 @@ pub(super) trait Compute {
     /// Attention in a layer: `[heads, rows, head_dim]` over `[kv_heads, T, head_dim]`, and what is before them, gives the
     /// shape of the first.
     fn attend(&self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Self::Sight) -> Result<Tensor>;
+    /// The gate's numbers through the architecture's function, times what it opens.
+    fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor>;
     /// Logits of rows.
     fn head(&self, x: &Tensor) -> Result<Tensor>;
 }
@@ -175,8 +169,8 @@ struct PartSight {
     tokens: Range<usize>,
     /// The part's rows among those that ask.
     rows: Range<usize>,
-    /// `[rows, S]`
-    mask: Tensor,
+    /// The columns that each sees.
+    seen: Vec<Seen>,
 }
 
 impl Compute for Fast<'_> {
@@ -187,10 +181,11 @@ impl Compute for Fast<'_> {
         let of_part = |(part, (tokens, _)): (usize, &(Range<usize>, usize))| {
             let before = |end: usize| rows.partition_point(|row| *row < end);
             let asking = before(tokens.start)..before(tokens.end);
-            let mask = pass.mask(part, &rows[asking.clone()], self.llama.config.window, &self.llama.device)?;
-            Ok(PartSight { tokens: tokens.clone(), rows: asking, mask })
+            let window = self.llama.config.window;
+            let seen = rows[asking.clone()].iter().map(|row| pass.seen(part, *row, window)).collect();
+            PartSight { tokens: tokens.clone(), rows: asking, seen }
         };
-        pass.parts.iter().enumerate().map(of_part).collect()
+        Ok(pass.parts.iter().enumerate().map(of_part).collect())
     }
 
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
@@ -214,10 +209,14 @@ impl Compute for Fast<'_> {
         let scale = self.llama.config.scales.attention;
         let of_part = |(part, sight): (&Part<'_>, &PartSight)| {
             let (k, v) = part.past.with(layer, k, v, &sight.tokens)?;
-            attend_part(&q.narrow(1, sight.rows.start, sight.rows.len())?, &k, &v, &sight.mask, scale)
+            attend_part(&q.narrow(1, sight.rows.start, sight.rows.len())?, &k, &v, &sight.seen, scale)
         };
         let attended: Vec<Tensor> = self.parts.iter().zip(sight).map(of_part).collect::<Result<_>>()?;
         Tensor::cat(&attended, 1)
+    }
+
+    fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gated(gate, up, self.llama.config.architecture.gelu)
     }
 
     fn head(&self, x: &Tensor) -> Result<Tensor> {
@@ -226,13 +225,13 @@ impl Compute for Fast<'_> {
 }
 
 /// The heads of queries that share one of keys are stacked, so that keys and values are not copied for each.
-fn attend_part(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, scale: f64) -> Result<Tensor> {
+fn attend_part(q: &Tensor, k: &Tensor, v: &Tensor, seen: &[Seen], scale: f64) -> Result<Tensor> {
     let (heads, rows, head_dim) = q.dims3()?;
     let (kv_heads, columns, _) = k.dims3()?;
     let stacked = heads / kv_heads * rows;
-    let q = (q * scale)?.reshape((kv_heads, stacked, head_dim))?;
+    let q = q.reshape((kv_heads, stacked, head_dim))?;
     let scores = q.matmul(&k.transpose(1, 2)?)?.reshape((heads, rows, columns))?;
-    let weights = softmax_last_dim(&scores.broadcast_add(mask)?)?;
+    let weights = attention_weights(&scores, seen, scale)?;
     weights.reshape((kv_heads, stacked, columns))?.matmul(v)?.reshape((heads, rows, head_dim))
 }
 
@@ -373,9 +372,8 @@ impl Llama {
             let attended = attended.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?;
             x = (x + scaled(by.project(i, Projection::O, &attended)?, residual)?)?;
             let h = by.norm(&x, &layer.mlp_norm)?;
-            let gate = by.project(i, Projection::Gate, &h)?;
-            let gate = if self.config.architecture.gelu { gate.gelu()? } else { gate.silu()? };
-            let gated = (gate * by.project(i, Projection::Up, &h)?)?;
+            let (gate, up) = (by.project(i, Projection::Gate, &h)?, by.project(i, Projection::Up, &h)?);
+            let gated = by.gated(&gate, &up)?;
             x = (x + scaled(by.project(i, Projection::Down, &gated)?, residual)?)?;
         }
         Ok((x, kept))

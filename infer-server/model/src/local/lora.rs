@@ -192,22 +192,25 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
         return Err(bad(WEIGHTS, "it has no weights".into(), folder));
     }
     let fit = "Take an adapter of this model";
-    let placed = modules.into_iter().map(|module| match place(&module).filter(|(layer, _)| *layer < config.layers) {
+    let place = |module: &str| place(module, config.architecture.fused).filter(|(layer, _)| *layer < config.layers);
+    let placed = modules.into_iter().map(|module| match place(&module) {
         Some((layer, _)) if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&layer)) => {
             Err(bad(WEIGHTS, format!("{module} is not of the layers in layers_to_transform"), fit))
         }
         Some(place) => Ok((module, place)),
         None => {
             let problem = format!("{module} is no module of this model that can be adapted");
-            let cure = "Modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj of the model's layers";
+            let cure = "Modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj of the model's layers; \
+                        qkv_proj and gate_up_proj where the model has these";
             Err(bad(WEIGHTS, problem, cure))
         }
     });
     let placed: Vec<_> = placed.collect::<Result<_, _>>()?;
     let neighbours = config.architecture.neighbours;
     let mut deltas = HashMap::new();
-    for (module, (layer, projection)) in placed {
-        let [outputs, inputs] = projection.shape(config);
+    for (module, (layer, projections)) in placed {
+        let shapes = projections.iter().map(|projection| projection.shape(config));
+        let (outputs, inputs) = shapes.fold((0, 0), |(all, _), [outputs, inputs]| (all + outputs, inputs));
         let rank = ranks.of(&module);
         if rank == 0 {
             return Err(bad(CONFIG, format!("the rank of {module} is 0"), "Give r and rank_pattern numbers from 1"));
@@ -221,16 +224,22 @@ pub(super) fn load(dir: &Path, config: &LlamaConfig, device: &Device) -> Result<
             }
             Ok(tensor.to_dtype(DType::F32)?)
         };
-        let (a, b) = (take("lora_A", (rank, inputs))?, take("lora_B", (outputs, rank))?);
-        let b = match projection {
-            Projection::Q if neighbours => pairs_beside_each_other(&b, config.heads)?,
-            Projection::K if neighbours => pairs_beside_each_other(&b, config.kv_heads)?,
-            _ => b,
-        };
-        let divisor = if peft.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
-        let up = (b.t()?.contiguous()? * (alphas.of(&module) / divisor))?.to_device(device)?;
+        let (a, all) = (take("lora_A", (rank, inputs))?, take("lora_B", (outputs, rank))?);
         let down = a.t()?.contiguous()?.to_device(device)?;
-        deltas.insert((layer, projection as usize), Delta { down, up });
+        let divisor = if peft.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        let mut first = 0;
+        for projection in projections {
+            let rows = projection.shape(config)[0];
+            let b = all.narrow(0, first, rows)?;
+            first += rows;
+            let b = match projection {
+                Projection::Q if neighbours => pairs_beside_each_other(&b, config.heads)?,
+                Projection::K if neighbours => pairs_beside_each_other(&b, config.kv_heads)?,
+                _ => b,
+            };
+            let up = (b.t()?.contiguous()? * (alphas.of(&module) / divisor))?.to_device(device)?;
+            deltas.insert((layer, projection as usize), Delta { down: down.clone(), up });
+        }
     }
     let name = dir.file_name().map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Adapter { name, deltas })
@@ -246,11 +255,16 @@ fn is_on(option: Option<&Value>) -> bool {
     }
 }
 
-/// Layer and matrix of a module such as `model.layers.3.self_attn.q_proj`.
-fn place(module: &str) -> Option<(usize, Projection)> {
+/// Layer and matrices of a module such as `model.layers.3.self_attn.q_proj`; one that is fused makes the rows of several, one
+/// after the other.
+fn place(module: &str, fused: bool) -> Option<(usize, Vec<Projection>)> {
     let (layer, name) = module.strip_prefix("model.layers.")?.split_once('.')?;
-    let projection = Projection::ALL.into_iter().find(|it| it.module() == name)?;
-    Some((layer.parse().ok()?, projection))
+    let projections = match name {
+        "self_attn.qkv_proj" if fused => vec![Projection::Q, Projection::K, Projection::V],
+        "mlp.gate_up_proj" if fused => vec![Projection::Gate, Projection::Up],
+        name => vec![Projection::ALL.into_iter().find(|it| it.module() == name)?],
+    };
+    Some((layer.parse().ok()?, projections))
 }
 
 /// A head's numbers turn in pairs: Hugging Face has the first of all pairs and then the second, GGUF files of

@@ -4,10 +4,11 @@
 //! - `config`: architectures and sizes; `rope`: rotary positions; `projection`, `matrix`: a layer's matrices.
 //! - [`tokenizer`]: text to tokens; `spm`: SentencePiece's algorithm; `bpe`: byte-level BPE and its families.
 //! - `passes`: several prompts in shared passes; `prefixes`: what they begin with, kept.
-//! - [`llama`]: the forward pass; `lora`: adapters; [`learn`]: makes one.
+//! - [`llama`]: the forward pass; `fused`: steps of it in one; `lora`: adapters; [`learn`]: makes one.
 
 mod bpe;
 mod config;
+mod fused;
 mod gguf;
 pub mod learn;
 pub mod llama;
@@ -79,7 +80,7 @@ impl LocalModel {
         let tokenizer = TextTokenizer::of(&gguf, options.tokenizer.as_deref(), config.context)?;
         let tokenizer = Arc::new(tokenizer.fits(config.vocabulary, path)?);
         let adapter = options.adapter.as_deref().map(|dir| lora::load(dir, &config, &device)).transpose()?;
-        for ((from, to), (count, bytes)) in gguf.slow_types() {
+        for ((from, to), (count, bytes)) in gguf.slow_types(&device) {
             let file = path.display();
             tracing::warn!(%file, count, from, to, bytes, "weights of a type without fast kernels are recoded: they take so many bytes of memory, and loading takes longer. A Q4_K_M or Q8_0 file needs neither");
         }
@@ -89,6 +90,7 @@ impl LocalModel {
             name: gguf.text("general.name").map_or_else(stem, str::to_owned),
             architecture: config.architecture.name.into(),
             file: path.to_owned(),
+            further_files: gguf.further.clone(),
             file_bytes: gguf.bytes(),
             parameters: gguf.parameters(),
             quantization: gguf.quantization(),

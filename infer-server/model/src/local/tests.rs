@@ -689,6 +689,8 @@ fn a_model_in_several_files_is_one() {
     let model = load(&first);
     assert!(largest_difference(&logits(&model, &expected), &expected.logits) < 1e-4);
     assert_eq!(model.info().parameters, load(&fixture("f32.gguf")).info().parameters);
+    let further = ["m-00002-of-00003.gguf", "m-00003-of-00003.gguf"].map(|file| dir.path().join(file));
+    assert_eq!((model.info().file, model.info().further_files), (first.clone(), further.to_vec()));
     let not_first = refusal(&second, &LoadOptions::default());
     assert!(not_first.contains("part 2 of 3") && not_first.contains("m-00001-of-00003.gguf"), "{not_first}");
     let renamed = dir.path().join("model.gguf");

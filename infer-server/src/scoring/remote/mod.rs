@@ -193,11 +193,6 @@ impl Client {
         self.base.as_str()
     }
 
-    /// Distinguishes its answers from those of any other engine and model.
-    pub fn identity(&self) -> Digest {
-        digest([self.kind().name().as_bytes(), self.base.as_str().as_bytes(), self.model().as_bytes()])
-    }
-
     fn labels(&self) -> MutexGuard<'_, HashMap<Digest, Vec<u32>>> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -241,6 +241,10 @@ impl Compute for Learning<'_> {
         Tensor::cat(&[weights.matmul(&shared_v)?.reshape((heads, prefix, size))?, seen], 1)
     }
 
+    fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        (if self.llama.config.architecture.gelu { gate.gelu()? } else { gate.silu()? }) * up
+    }
+
     fn head(&self, x: &Tensor) -> Result<Tensor> {
         let head = self.llama.head.clone();
         let logits = head.forward(&x.detach())?;
