@@ -2,7 +2,6 @@
 //! `cargo bench --bench kernel`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use accel_ground::device::DeviceRef;
 use accel_ground::progress::Unattended;
 use accel_kernel::cache::misses;
 use accel_kernel::expr::{Expr, Symbol};
@@ -174,60 +173,4 @@ fn cholesky(n: i64) -> Program {
         root,
     ];
     program(&["A"], Element::F64, n, vec![repeat(I, 0, n, body)])
-}
-
-/// A whole answer for a block of a language model with a batch of 8 sequences of 1,024 tokens, 768 wide.
-#[divan::bench(args = ["epyc-7452", "h100-sxm"], sample_count = 3)]
-fn gpt_block(bencher: Bencher<'_, '_>, device: &str) {
-    let defines = [("width", 768), ("heads", 12), ("length", 1024)];
-    let request = Request {
-        code: include_str!("../../../tests/fixtures/kernel_torch/gpt.py").to_owned(),
-        function: Some("Block".to_owned()),
-        defines: defines.map(|(name, value)| (name.to_owned(), value)).into(),
-        shapes: vec!["x: f32[8, 1024, 768]".to_owned()],
-        device: DeviceRef::Known(device.to_owned()),
-        ..Request::default()
-    };
-    bencher.bench(|| predict(&request, &mut Unattended).unwrap());
-}
-
-/// A whole answer for `code`, with the defaults.
-fn ask(bencher: Bencher<'_, '_>, code: &str, defines: &[(&str, i64)]) {
-    let defines = defines.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    let request = Request { code: code.to_owned(), defines, ..Request::default() };
-    bencher.bench(|| predict(&request, &mut Unattended).unwrap());
-}
-
-#[divan::bench(sample_count = 5)]
-fn batched_product(bencher: Bencher<'_, '_>) {
-    ask(bencher, "import torch\ndef f(a, b):\n    return torch.bmm(a, b)", &[]);
-}
-
-#[divan::bench(sample_count = 5)]
-fn einsum_of_three(bencher: Bencher<'_, '_>) {
-    ask(bencher, "import numpy as np\ndef f(a, v, s):\n    return np.einsum('bgk,bkd,bk->bgd', a, v, s)", &[]);
-}
-
-/// The graphs of PolyBench's MINI to MEDIUM datasets.
-#[divan::bench(args = [60, 180, 500], sample_count = 3)]
-fn floyd_warshall(bencher: Bencher<'_, '_>, n: i64) {
-    let code = "void floyd_warshall(int n, double path[n][n]) {\n  for (int k = 0; k < n; k++)\n    \
-                for (int i = 0; i < n; i++)\n      for (int j = 0; j < n; j++)\n        \
-                path[i][j] = path[i][j] < path[i][k] + path[k][j] ? path[i][j] : path[i][k] + path[k][j];\n}";
-    ask(bencher, code, &[("n", n)]);
-}
-
-#[divan::bench(args = [1_000_000, 1_000_000_000], sample_count = 3)]
-fn subscripts_with_a_modulus(bencher: Bencher<'_, '_>, n: i64) {
-    let code = "void f(int n, double *x, double *y) { for (int i = 0; i < n; i++) y[i] += x[i % 1000]; }";
-    ask(bencher, code, &[("n", n)]);
-}
-
-/// Subscripts that nothing makes even: the budget ends it.
-#[divan::bench(sample_count = 3)]
-fn products_with_a_modulus(bencher: Bencher<'_, '_>) {
-    let code = "void f(double x[1000], double y[1000]) {\n  for (int i = 0; i < 1000; i++)\n    \
-                for (int j = 0; j < 1000; j++)\n      for (int k = 0; k < 1000; k++)\n        \
-                y[(i * j + k) % 1000] += x[(i * k + j) % 1000];\n}";
-    ask(bencher, code, &[]);
 }

@@ -56,8 +56,8 @@ int main(int argc, char **argv) {
   int N = atoi(argv[1]), cold = atoi(argv[2]);
   (void)&floats, (void)&doubles, (void)&places;
   SETUP
-  /* More than any cache holds. */
-  size_t other = (size_t)160 << 20;
+  /* More than the caches hold. */
+  size_t other = (size_t)FLUSHED << 20;
   char *flush = cold ? filled(other) : 0;
   int repeat = 1, rounds = ROUNDS;
   double start = now();

@@ -1,11 +1,14 @@
 //! Predictions against the machine at hand: compiles kernels in C with `cc` at O0 to O3, runs them from warm and from cold
 //! caches, and prints for each what was measured, what was predicted, and whether it lies inside the range:
-//! `cargo bench -p accel-kernel --bench machine [-- NAME]`, where NAME chooses kernels.
+//! `cargo bench -p accel-kernel --bench machine [-- NAME… --sizes=held-out --measured=FILE]`, where NAMEs choose kernels.
+//! No constant of the model is chosen by the sizes that are held out. What was measured is added to FILE, and is not
+//! measured again where it stands there.
 //!
-//! The machine is described by a known one of the same cores (`MACHINE=xeon-6148`, an environment variable) with the
-//! clock, the caches, their rates and their latencies as `calibrate.c` measures them. Times are medians.
+//! The machine is described by a known one of the same cores (that of `/proc/cpuinfo`, or of the environment variable
+//! `MACHINE`) with the clock, the caches, their rates and their latencies as `calibrate.c` measures them. Times are medians.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -26,8 +29,12 @@ struct Kernel {
     setup: &'static str,
     call: &'static str,
     /// Values of N, and whether caches are cold.
-    runs: &'static [(i64, bool)],
+    runs: Runs,
+    /// The same, held out: the model is not fitted to them.
+    held_out: Runs,
 }
+
+type Runs = &'static [(i64, bool)];
 
 const SAXPY: &str = "void kernel(int N, float a, const float *restrict x, float *restrict y) {
   for (int i = 0; i < N; i++) y[i] += a * x[i];
@@ -90,9 +97,10 @@ void kernel(int N, const float x[restrict N][N], float y[restrict N][N]) {
 
 const SQUARES: &str = "double *A = doubles((size_t)N * N), *B = doubles((size_t)N * N), *C = doubles((size_t)N * N);";
 const PRODUCT: &str = "kernel(N, (void *)A, (void *)B, (void *)C)";
-const SIZES: &[(i64, bool)] = &[(64, false), (160, false), (400, false)];
+const SIZES: Runs = &[(64, false), (160, false), (400, false)];
+const OTHER_SIZES: Runs = &[(48, false), (250, false), (512, false)];
 /// From 4 KiB of both arrays together to 128 MiB.
-const STREAMS: &[(i64, bool)] = &[
+const STREAMS: Runs = &[
     (512, false),
     (512, true),
     (4096, false),
@@ -112,6 +120,14 @@ const KERNELS: [Kernel; 10] = [
         setup: "float *x = floats(N), *y = floats(N);",
         call: "kernel(N, 1.0f / (N + 1), x, y)",
         runs: STREAMS,
+        held_out: &[
+            (1000, false),
+            (1000, true),
+            (20_000, false),
+            (20_000, true),
+            (1_500_000, false),
+            (9_000_000, true),
+        ],
     },
     Kernel {
         name: "dot",
@@ -119,6 +135,7 @@ const KERNELS: [Kernel; 10] = [
         setup: "double *x = doubles(N), *y = doubles(N);",
         call: "sink = kernel(N, x, y)",
         runs: &[(512, false), (32_768, false), (32_768, true), (8_388_608, false), (8_388_608, true)],
+        held_out: &[(3000, false), (100_000, false), (100_000, true), (3_000_000, true)],
     },
     Kernel {
         name: "gather",
@@ -126,17 +143,19 @@ const KERNELS: [Kernel; 10] = [
         setup: "int *at = places(N); double *x = doubles(N);",
         call: "sink = kernel(N, at, x)",
         runs: &[(2048, false), (65_536, false), (1_048_576, true), (4_194_304, true)],
+        held_out: &[(10_000, false), (200_000, false), (2_500_000, true), (12_000_000, true)],
     },
-    Kernel { name: "gemm ijk", code: IJK, setup: SQUARES, call: PRODUCT, runs: SIZES },
-    Kernel { name: "gemm ikj", code: IKJ, setup: SQUARES, call: PRODUCT, runs: SIZES },
-    Kernel { name: "gemm jki", code: JKI, setup: SQUARES, call: PRODUCT, runs: SIZES },
-    Kernel { name: "gemm kij", code: KIJ, setup: SQUARES, call: PRODUCT, runs: SIZES },
+    Kernel { name: "gemm ijk", code: IJK, setup: SQUARES, call: PRODUCT, runs: SIZES, held_out: OTHER_SIZES },
+    Kernel { name: "gemm ikj", code: IKJ, setup: SQUARES, call: PRODUCT, runs: SIZES, held_out: OTHER_SIZES },
+    Kernel { name: "gemm jki", code: JKI, setup: SQUARES, call: PRODUCT, runs: SIZES, held_out: OTHER_SIZES },
+    Kernel { name: "gemm kij", code: KIJ, setup: SQUARES, call: PRODUCT, runs: SIZES, held_out: OTHER_SIZES },
     Kernel {
         name: "transpose",
         code: TRANSPOSE,
         setup: SQUARES,
         call: "kernel(N, (void *)A, (void *)B)",
         runs: &[(100, false), (500, false), (1000, true), (2048, true), (2100, true)],
+        held_out: &[(256, false), (700, false), (1024, true), (3000, true)],
     },
     Kernel {
         name: "stencil",
@@ -144,6 +163,7 @@ const KERNELS: [Kernel; 10] = [
         setup: SQUARES,
         call: "kernel(N, (void *)A, (void *)B)",
         runs: &[(50, false), (500, false), (1000, true), (2000, true)],
+        held_out: &[(100, false), (300, false), (1500, true), (3000, true)],
     },
     Kernel {
         name: "softmax",
@@ -151,29 +171,38 @@ const KERNELS: [Kernel; 10] = [
         setup: "float *x = floats((size_t)N * N), *y = floats((size_t)N * N);",
         call: "kernel(N, (void *)x, (void *)y)",
         runs: &[(64, false), (512, false), (1024, true)],
+        held_out: &[(100, false), (300, false), (2000, true)],
     },
 ];
 
 fn main() {
     // What cargo adds is no name of a kernel.
-    let names: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let (options, names): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|own| own.starts_with('-'));
+    let option = |name: &str| options.iter().find_map(|own| own.strip_prefix(name)?.strip_prefix('='));
+    let held_out = option("--sizes") == Some("held-out");
     let folder = std::env::temp_dir().join(format!("accel-machine-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let machine = machine(&folder);
+    let mut known = Known::open(option("--measured"));
+    let machine = machine(&folder, &mut known);
     let compiler = compiler();
     let core = machine.machine.as_deref().unwrap();
     println!(
-        "{}: {:?}, DRAM {:.1} GB/s, {:?} ns",
-        machine.name, core.caches, machine.dram_gb_s, machine.dram_latency_ns
+        "{}: {:?}, {:?}, DRAM {:.1} GB/s, {:?} ns",
+        machine.name, core.core, core.caches, machine.dram_gb_s, machine.dram_latency_ns
     );
     println!("kernel           N      from  opt   measured ms  predicted ms        from          to   ratio  inside");
     let mut rows = Vec::new();
     for kernel in KERNELS.iter().filter(|own| names.is_empty() || names.iter().any(|name| own.name.contains(name))) {
         for opt in OptLevel::ALL {
-            let binary = compiled(&folder, kernel, opt);
-            for (n, cold) in kernel.runs {
-                let output = Command::new(&binary).args([n.to_string(), u8::from(*cold).to_string()]).output().unwrap();
-                let measured: f64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+            let mut binary = None;
+            for (n, cold) in if held_out { kernel.held_out } else { kernel.runs } {
+                let key = format!("{},{n},{cold},{}", kernel.name, opt.name());
+                let measured: f64 = known.get(&key, || {
+                    let binary = binary.get_or_insert_with(|| compiled(&folder, kernel, opt, &machine));
+                    let cold = u8::from(*cold).to_string();
+                    let output = Command::new(binary).args([n.to_string(), cold]).output().unwrap();
+                    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+                });
                 let request = Request {
                     code: kernel.code.to_owned(),
                     defines: [("N".to_owned(), *n)].into(),
@@ -187,22 +216,60 @@ fn main() {
                 let [low, high] = report.latency_range_ms;
                 let (expected, inside) = (report.latency_ms, (low..=high).contains(&measured));
                 println!(
-                    "{:<12} {n:>9} {:>7}  {}  {measured:>12.6}  {expected:>12.6} {low:>11.6} {high:>11.6}  {:>6.2}  {}",
+                    "{:<12} {n:>9} {:>7}  {}  {measured:>12.6}  {expected:>12.6} {low:>11.6} {high:>11.6}  {:>6.2}  {}  {}",
                     kernel.name,
                     if *cold { "cold" } else { "warm" },
                     opt.name(),
                     expected / measured,
-                    if inside { "yes" } else { "NO" }
+                    if inside { "yes" } else { "NO " },
+                    report.bottleneck.split([':', ',', ';']).next().unwrap_or_default()
                 );
-                rows.push((kernel.name, (expected / measured - 1.0).abs(), inside));
+                rows.push((kernel.name, opt, (expected / measured - 1.0).abs(), inside));
             }
         }
     }
     fs::remove_dir_all(&folder).unwrap();
     for name in KERNELS.iter().map(|kernel| kernel.name) {
-        summary(name, rows.iter().filter(|(own, ..)| *own == name).map(|(_, error, inside)| (*error, *inside)));
+        summary(name, rows.iter().filter(|(own, ..)| *own == name).map(|(.., error, inside)| (*error, *inside)));
     }
-    summary("all", rows.iter().map(|(_, error, inside)| (*error, *inside)));
+    for opt in OptLevel::ALL {
+        summary(
+            opt.name(),
+            rows.iter().filter(|(_, own, ..)| *own == opt).map(|(.., error, inside)| (*error, *inside)),
+        );
+    }
+    summary("all", rows.iter().map(|(.., error, inside)| (*error, *inside)));
+}
+
+/// What was measured: lines `what=figure`.
+struct Known {
+    path: Option<String>,
+    all: BTreeMap<String, String>,
+}
+
+impl Known {
+    fn open(path: Option<&str>) -> Self {
+        let text = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self { path: path.map(str::to_owned), all: text.lines().filter_map(pair).collect() }
+    }
+
+    fn text(&mut self, key: &str, measure: impl FnOnce() -> String) -> String {
+        if let Some(known) = self.all.get(key) {
+            return known.clone();
+        }
+        let value = measure();
+        self.all.insert(key.to_owned(), value.clone());
+        if let Some(path) = &self.path {
+            let lines: String = self.all.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+            fs::write(path, lines).unwrap();
+        }
+        value
+    }
+
+    fn get(&mut self, key: &str, measure: impl FnOnce() -> String) -> f64 {
+        self.text(key, measure).parse().unwrap()
+    }
 }
 
 fn summary(name: &str, rows: impl Iterator<Item = (f64, bool)>) {
@@ -235,32 +302,63 @@ fn path(folder: &Path, name: &str) -> String {
 }
 
 /// The kernel, compiled at that level for this processor, with what runs it.
-fn compiled(folder: &Path, kernel: &Kernel, opt: OptLevel) -> String {
+fn compiled(folder: &Path, kernel: &Kernel, opt: OptLevel, machine: &Device) -> String {
     let [source, object, driver, binary] = ["kernel.c", "kernel.o", "driver.c", "run"].map(|name| path(folder, name));
     fs::write(&source, kernel.code).unwrap();
     let declared = kernel.code.lines().find(|line| line.contains("kernel(")).unwrap().trim_end_matches(['{', ' ']);
     let text = DRIVER.replace("DECLARATION", declared).replace("SETUP", kernel.setup).replace("CALL", kernel.call);
+    let caches = machine.machine.iter().flat_map(|machine| &machine.caches).map(|cache| cache.bytes >> 20);
+    let text = text.replace("FLUSHED", &(caches.max().unwrap_or(0) * 3 / 2).max(160).to_string());
     fs::write(&driver, text).unwrap();
     cc(&["-c", &format!("-{}", opt.name()), "-march=native", &source, "-o", &object]);
     cc(&["-O2", &driver, &object, "-lm", "-o", &binary]);
     binary
 }
 
+/// Known machines by what `/proc/cpuinfo` calls the vendor, the family and the models of their cores.
+const CORES: [(&str, u32, &[u32], &str); 6] = [
+    ("GenuineIntel", 6, &[85], "xeon-6148"),
+    ("GenuineIntel", 6, &[143, 207], "xeon-8480"),
+    ("AuthenticAMD", 23, &[49, 96, 104, 113], "epyc-7452"),
+    ("AuthenticAMD", 25, &[1, 33, 80], "ryzen-5950x"),
+    ("AuthenticAMD", 25, &[17, 97, 116, 160], "ryzen-7950x"),
+    ("AuthenticAMD", 26, &[2, 36, 68], "ryzen-9950x"),
+];
+
+/// The known machine whose cores are those at hand.
+fn base() -> String {
+    if let Ok(name) = std::env::var("MACHINE") {
+        return name;
+    }
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.split(':').next().unwrap_or_default().trim() == name);
+        line.and_then(|line| line.split(':').nth(1)).unwrap_or_default().trim().to_owned()
+    };
+    let number = |name: &str| field(name).parse::<u32>().unwrap_or_default();
+    let (vendor, family, model) = (field("vendor_id"), number("cpu family"), number("model"));
+    let own = CORES.iter().find(|own| own.0 == vendor && own.1 == family && own.2.contains(&model));
+    own.expect("cores that are known; name such a device in the variable MACHINE").3.to_owned()
+}
+
 /// The machine at hand.
-fn machine(folder: &Path) -> Device {
-    let base = std::env::var("MACHINE").unwrap_or_else(|_| "xeon-6148".to_owned());
+fn machine(folder: &Path, known: &mut Known) -> Device {
+    let base = base();
     let mut device = device::find(&base).unwrap().device();
-    let [source, binary] = ["calibrate.c", "calibrate"].map(|name| path(folder, name));
-    fs::write(&source, CALIBRATE).unwrap();
-    cc(&["-O3", "-march=native", &source, "-o", &binary]);
-    let output = Command::new(&binary).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut rows = text.lines().map(|line| line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<f64>>());
+    let text = known.text("machine", || {
+        let [source, binary] = ["calibrate.c", "calibrate"].map(|name| path(folder, name));
+        fs::write(&source, CALIBRATE).unwrap();
+        cc(&["-O3", "-march=native", &source, "-o", &binary]);
+        let output = Command::new(&binary).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().replace('\n', ";")
+    });
+    let mut rows = text.split(';').map(|line| line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<f64>>());
     let machine = device.machine.as_mut().unwrap();
     let core = machine.core.as_mut().unwrap();
-    core.clock_ghz = rows.next().unwrap()[0];
-    // Compilers prefer 256 bits on Skylake-SP, whose clock falls with wider vectors (GCC's -mprefer-vector-width).
-    if base == "xeon-6148" {
+    let own = rows.next().unwrap();
+    core.clock_ghz = own[0];
+    // GCC and clang prefer 256 bits on Intel's servers, whose clock falls with wider vectors (-mprefer-vector-width).
+    if base.starts_with("xeon") {
         core.vector_bits = 256;
     }
     for (cache, row) in machine.caches.iter_mut().zip(rows.by_ref()) {
