@@ -36,7 +36,8 @@ pub(crate) struct Kernel {
     /// The function or class to look at, such as f, Net or Net.forward; needed if there are several that nothing else uses.
     #[arg(long, visible_alias = "entry", value_name = "NAME")]
     function: Option<String>,
-    /// The device: its name (epyc-7452, h100-sxm, ...) or a JSON file that describes it.
+    /// The device: its name or a JSON file that describes it; without it epyc-7452 for C and Python, and h100-sxm for CUDA,
+    /// Triton and models.
     #[arg(long, value_name = "NAME|FILE")]
     device: Option<String>,
     /// A cache instead of the device's own, such as L1=32KiB; may be given several times, the nearest first.
@@ -171,7 +172,7 @@ impl Kernel {
                 None => base.element,
             },
             probability: self.probability.unwrap_or(base.probability),
-            device: self.device.as_deref().map_or(Ok(base.device), device_ref)?,
+            device: self.device.as_deref().map(device_ref).transpose()?,
             levels: match self.levels.is_empty() {
                 true => None,
                 false => Some(self.levels.iter().map(|text| level(text)).collect::<Result<_, _>>()?),

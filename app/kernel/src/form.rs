@@ -3,11 +3,13 @@
 use std::iter;
 
 use accel_ground::closed::Closed;
-use accel_ground::device::{DEVICES, DeviceRef};
+use accel_ground::device::{DEVICES, DeviceInfo, DeviceRef};
 use accel_ground::error::{Error, Place};
 use accel_ground::units::format_bytes;
 use accel_kernel::nest::Element;
-use accel_kernel::report::{Compiler, FRAGMENT, Language, OptLevel, Request, define, level};
+use accel_kernel::report::{
+    Compiler, DEFAULT_DEVICE, DEFAULT_GPU, FRAGMENT, Language, OptLevel, Request, define, level,
+};
 use accel_kernel::source::MAX_BYTES;
 use accel_ui::address;
 use accel_ui::field::Field;
@@ -104,8 +106,9 @@ impl Form {
         self.element.set(request.element.name().to_owned());
         self.probability.set(request.probability.to_string());
         let device = match &request.device {
-            DeviceRef::Known(name) => name.to_ascii_lowercase(),
-            DeviceRef::Own(own) => serde_json::to_string(own).unwrap_or_default(),
+            None => String::new(),
+            Some(DeviceRef::Known(name)) => name.to_ascii_lowercase(),
+            Some(DeviceRef::Own(own)) => serde_json::to_string(own).unwrap_or_default(),
         };
         self.device.set(device);
         let level = |l: &accel_kernel::report::Level| format!("{}={}", l.name, l.capacity_bytes);
@@ -153,10 +156,11 @@ impl Form {
             shapes: parts(&self.shapes.get()),
             element: Element::named(&self.element.get()).unwrap_or(Element::F32),
             probability: number("probability", self.probability.get(), "Write a number from 0 to 1")?,
-            device: match device.starts_with('{') {
-                true => serde_json::from_str(&device)
+            device: match device.as_str() {
+                "" => None,
+                own if own.starts_with('{') => serde_json::from_str(own)
                     .map_err(|e| Error::input("device", Place::Whole, e.to_string(), "Choose one of the list"))?,
-                false => DeviceRef::Known(device),
+                _ => Some(DeviceRef::Known(device)),
             },
             levels: Some(levels).filter(|levels| !levels.is_empty()),
             line_bytes: whole("line_bytes", self.line_bytes, "Write a power of two such as 64")?,
@@ -337,13 +341,12 @@ fn fields(app: App) -> impl IntoView {
         }
     };
     let languages = iter::once((String::new(), "Detect".to_owned())).chain(choices::<Language>()).collect();
-    let devices = DEVICES
-        .iter()
-        .map(|device| {
-            let memory = device.on_chip_bytes.map_or_else(String::new, |bytes| format!(", {}", format_bytes(bytes)));
-            (device.name.to_owned(), format!("{}{memory}", device.title))
-        })
-        .collect();
+    let device = |device: &DeviceInfo| {
+        let memory = device.on_chip_bytes.map_or_else(String::new, |bytes| format!(", {}", format_bytes(bytes)));
+        (device.name.to_owned(), format!("{}{memory}", device.title))
+    };
+    let suits = (String::new(), format!("{DEFAULT_DEVICE}, or {DEFAULT_GPU} for CUDA and Triton"));
+    let devices = iter::once(suits).chain(DEVICES.iter().map(device)).collect();
     let elements = Element::FLOATING.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
     let opt_levels = choices::<OptLevel>().collect();
     let compilers = iter::once((String::new(), "Clang or GCC".to_owned())).chain(choices::<Compiler>()).collect();

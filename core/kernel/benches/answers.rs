@@ -221,7 +221,7 @@ fn cases() -> Vec<Case> {
     for device in DEVICES {
         let on = |name: &str, request: Request, bar_ms: f64| Case {
             name: format!("{name} on {device}"),
-            request: Request { device: DeviceRef::Known(device.to_owned()), ..request },
+            request: Request { device: Some(DeviceRef::Known(device.to_owned())), ..request },
             bar_ms,
         };
         for (name, call, shapes) in OPERATORS {

@@ -46,4 +46,4 @@ pub mod stablehlo;
 
 pub use nest::Kernel;
 pub use predict::predict;
-pub use report::DEFAULT_DEVICE;
+pub use report::{DEFAULT_DEVICE, DEFAULT_GPU};

@@ -91,7 +91,7 @@ pub struct Priced {
 /// # Ok::<(), accel_ground::error::Error>(())
 /// ```
 pub fn price(items: &[Item], device: &DeviceRef) -> Result<PriceList, Error> {
-    let target = Target::of(&Request { device: device.clone(), ..Request::default() })?;
+    let target = Target::of(&Request::default(), device)?;
     let Some(chip) = target.chip() else {
         let problem = "it is one core, and operators of libraries are priced on devices that work as a whole";
         return Err(Error::field("device", target.name(), problem, "Choose one of those, such as h100-sxm or l4"));

@@ -6,10 +6,11 @@ use super::cache::Misses;
 use super::cost::{self, Cost, Target};
 use super::count::{self, Counts};
 use super::nest::{Grid, Kernel, Program};
-use super::report::{Count, Features, Language, OptLevel, Report, Request};
+use super::report::{Count, DEFAULT_DEVICE, DEFAULT_GPU, Features, Language, OptLevel, Report, Request};
 use super::share::Part;
 use super::source::{self, Fusion, INPUT, Shape, Source};
 use super::{c, cache, foreign, grid, python, share, stablehlo};
+use accel_ground::device::DeviceRef;
 use accel_ground::error::{Error, Place};
 use accel_ground::progress::{Flow, Progress};
 
@@ -37,7 +38,8 @@ const MOST_DEFINITIONS: usize = 1024;
 pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report, Error> {
     source::check_length(&request.code)?;
     check(request)?;
-    let mut target = Target::of(request)?;
+    // Said before the source is read.
+    request.device.as_ref().map(DeviceRef::device).transpose()?;
     let shapes: Vec<Shape> = request.shapes.iter().map(|text| Shape::parse(text)).collect::<Result<_, _>>()?;
     let mut assumptions = Assumptions::default();
     let language = match request.language {
@@ -59,6 +61,17 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let read = |fusion| read(request, &shapes, language, fusion);
     // Features are those of the code as written; time is that of the code as compiled.
     let written = read(Fusion::None)?;
+    let named = |name: &str| DeviceRef::Known(name.to_owned());
+    let device = request.device.clone().unwrap_or_else(|| {
+        if written.grid.is_none() {
+            return named(DEFAULT_DEVICE);
+        }
+        assumptions.extend([format!(
+            "nobody names a device: kernels on a grid are written for GPUs, and this is {DEFAULT_GPU}"
+        )]);
+        named(DEFAULT_GPU)
+    });
+    let mut target = Target::of(request, &device)?;
     let counts = count::count(&written.program)?;
     // C has no operations on whole arrays: it need not be read again.
     let fusion = if language == Language::C { Fusion::None } else { fusion(request.opt_level) };
@@ -348,11 +361,33 @@ mod tests {
         assert!(detect("").unwrap_err().to_string().contains("unclear"));
     }
 
+    #[test]
+    fn without_a_device_grids_run_on_a_gpu() {
+        let cuda = "__global__ void f(float *x, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) x[i] *= 2; }";
+        let plain = "for (int i = 0; i < n; i++) x[i] *= 2;";
+        for (code, device, wanted) in [
+            (cuda, None, DEFAULT_GPU),
+            (plain, None, DEFAULT_DEVICE),
+            (cuda, Some("epyc-7452"), "epyc-7452"),
+            (plain, Some("l4"), "l4"),
+        ] {
+            let device = device.map(|name| DeviceRef::Known(name.to_owned()));
+            let request = Request { code: code.to_owned(), device: device.clone(), ..Request::default() };
+            let report = predict(&request, &mut Unattended).unwrap();
+            assert_eq!(report.device, wanted);
+            let told = report.assumptions.iter().any(|own| own.starts_with("nobody names a device"));
+            assert_eq!(told, device.is_none() && code == cuda);
+        }
+        let device = Some(DeviceRef::Known("abacus".to_owned()));
+        let request = Request { code: "what is this".to_owned(), device, ..Request::default() };
+        assert!(predict(&request, &mut Unattended).unwrap_err().to_string().contains("no such device"));
+    }
+
     fn on(device: &str, code: &str, shapes: &[&str], opt_level: OptLevel) -> Report {
         let request = Request {
             code: code.to_owned(),
             shapes: shapes.iter().map(|shape| (*shape).to_owned()).collect(),
-            device: accel_ground::device::DeviceRef::Known(device.to_owned()),
+            device: Some(DeviceRef::Known(device.to_owned())),
             opt_level,
             ..Request::default()
         };

@@ -14,6 +14,8 @@ use accel_ground::units::parse_bytes;
 
 /// The device where nobody asks for another: one of which all is known, with caches of 32 KiB and 512 KiB.
 pub const DEFAULT_DEVICE: &str = "epyc-7452";
+/// The same for kernels on a grid (CUDA, Triton), which are written for GPUs.
+pub const DEFAULT_GPU: &str = "h100-sxm";
 
 /// A kernel and the machine it is to run on. Every field but `code` has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,8 +35,9 @@ pub struct Request {
     pub element: Element,
     /// How often a condition on data holds, 0..=1.
     pub probability: f64,
-    /// The device.
-    pub device: DeviceRef,
+    /// The device; if nobody says, [`DEFAULT_GPU`] for a kernel on a grid and [`DEFAULT_DEVICE`] for all else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceRef>,
     /// Caches instead of the device's own, nearest first.
     pub levels: Option<Vec<Level>>,
     /// Bytes of a cache line instead of the device's own.
@@ -79,7 +82,7 @@ impl Default for Request {
             shapes: Vec::new(),
             element: Element::F32,
             probability: 0.5,
-            device: DeviceRef::Known(DEFAULT_DEVICE.to_owned()),
+            device: None,
             levels: None,
             line_bytes: None,
             opt_level: OptLevel::default(),

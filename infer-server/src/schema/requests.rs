@@ -13,7 +13,7 @@ use accel_core::validate::profile::PROFILES;
 use accel_core::workload::dtype::Dtype;
 use accel_core::workload::presets::PRESETS;
 use accel_kernel::nest::Element;
-use accel_kernel::report::{Compiler, Language, OptLevel, Request};
+use accel_kernel::report::{Compiler, DEFAULT_DEVICE, DEFAULT_GPU, Language, OptLevel, Request};
 use serde_json::{Value, json};
 
 use super::fields::{part, place};
@@ -427,7 +427,15 @@ fn compile() -> Value {
                 ),
             ),
             ("probability", about("How often a condition on data holds.", share)),
-            ("device", about("The device.", reference("Device"))),
+            (
+                "device",
+                about(
+                    &format!(
+                        "The device; if left out, {DEFAULT_GPU} for CUDA and Triton and {DEFAULT_DEVICE} for all else."
+                    ),
+                    nullable(reference("Device")),
+                ),
+            ),
             ("levels", about("Caches instead of the device's own, nearest first.", levels)),
             (
                 "line_bytes",

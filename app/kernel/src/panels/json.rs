@@ -15,7 +15,7 @@ pub(super) fn json(request: &Request, report: &Report) -> impl IntoView + use<> 
     if let Some(function) = &request.function {
         command += &format!(" --function {function}");
     }
-    if let accel_ground::device::DeviceRef::Known(name) = &request.device {
+    if let Some(accel_ground::device::DeviceRef::Known(name)) = &request.device {
         command += &format!(" --device {name}");
     }
     for level in request.levels.iter().flatten() {

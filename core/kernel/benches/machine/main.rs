@@ -206,7 +206,7 @@ fn main() {
                 let request = Request {
                     code: kernel.code.to_owned(),
                     defines: [("N".to_owned(), *n)].into(),
-                    device: DeviceRef::Own(machine.clone()),
+                    device: Some(DeviceRef::Own(machine.clone())),
                     opt_level: opt,
                     compiler,
                     warm: !cold,

@@ -78,12 +78,12 @@ impl Rates {
 }
 
 impl Target {
-    /// What `request` asks for.
-    pub(crate) fn of(request: &Request) -> Result<Self, Error> {
-        let device = request.device.device()?;
+    /// What `request` asks for, on the device `asked`.
+    pub(crate) fn of(request: &Request, asked: &DeviceRef) -> Result<Self, Error> {
+        let device = asked.device()?;
         let machine = device.machine.as_deref().cloned().unwrap_or_default();
         let mut assumptions = Vec::new();
-        let own = caches(&request.device, &device, &machine);
+        let own = caches(asked, &device, &machine);
         let levels = match &request.levels {
             Some(levels) => levels.clone(),
             None => own.iter().map(|c| Level { name: c.name.clone(), capacity_bytes: c.bytes }).collect(),

@@ -192,7 +192,7 @@ fn misses(program: &Program, target: &Target) -> Vec<Misses> {
 }
 
 fn target(device: &str, levels: Option<Vec<Level>>) -> Target {
-    Target::of(&Request { device: DeviceRef::Known(device.into()), levels, ..Request::default() }).unwrap()
+    Target::of(&Request { levels, ..Request::default() }, &DeviceRef::Known(device.into())).unwrap()
 }
 
 fn small() -> Option<Vec<Level>> {

@@ -234,8 +234,7 @@ mod tests {
     fn streams_take_what_was_measured() {
         let mut ratios = Vec::new();
         for (device, streams) in [("epyc-7452", &ZEN2[..]), ("xeon-6148", &SKYLAKE[..])] {
-            let request = Request { device: DeviceRef::Known(device.into()), ..Request::default() };
-            let target = Target::of(&request).unwrap();
+            let target = Target::of(&Request::default(), &DeviceRef::Known(device.into())).unwrap();
             let core = target.core().copied().unwrap();
             let vectors = f64::from(core.vector_bits) / 64.0 * core.clock_ghz * 1e9;
             for (level, loads, stores, bytes, gb_s) in streams {
@@ -269,8 +268,7 @@ mod tests {
             traffic in proptest::array::uniform3(0.0..1e12f64),
             device in prop_oneof![Just("epyc-7452"), Just("h100-sxm")],
         ) {
-            let request = Request { device: DeviceRef::Known(device.into()), ..Request::default() };
-            let target = Target::of(&request).unwrap();
+            let target = Target::of(&Request::default(), &DeviceRef::Known(device.into())).unwrap();
             let core = target.core().copied();
             let [compute, stall, library, loads, stores, loops, branches, latency, launches] = figures;
             // What is started in a cycle is at most what pipes and ports take.
