@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use super::chance::{self, Drawn};
 use super::meter::{EVALUATION, Meter};
 use super::plan::{CachePlan, Touch};
 use super::run::{Cursor, each_round};
@@ -183,6 +184,9 @@ impl Footprint {
     fn exact(plan: &CachePlan<'_>, meter: &mut Meter<'_>) -> Result<Self, Error> {
         let found = Self { first: vec![0; plan.sources.len()], ..Self::default() };
         let mut finder = Finder { touched: Lines::default(), written: Lines::default(), found, meter };
+        if plan.random && finder.drawn(plan)? {
+            return Ok(finder.found);
+        }
         let mut values = plan.values.clone();
         for step in &plan.steps {
             let mut sweeps = Vec::new();
@@ -205,6 +209,40 @@ impl Footprint {
 }
 
 impl Finder<'_, '_> {
+    /// Adds what a program touches that goes through some arrays and draws from others, many times: as many of these as
+    /// are expected. False where it does anything else.
+    fn drawn(&mut self, plan: &CachePlan<'_>) -> Result<bool, Error> {
+        let (mut sweeps, mut draws) = (Vec::new(), Vec::new());
+        if !Sweep::and_draws(plan, &plan.steps, &plan.values, &mut sweeps, &mut draws) {
+            return Ok(false);
+        }
+        let lines: Vec<_> = sweeps.iter().map(|(_, own)| (own, own.lines(plan.line_bytes))).collect();
+        let all = chance::by_array(plan, &draws, 1.0);
+        if !are_told_apart(&lines)
+            || lines.iter().any(|(own, _)| all.contains_key(&own.array))
+            || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
+        {
+            return Ok(false);
+        }
+        for (own, (low, high)) in lines {
+            self.add(own.write, own.source, low, high)?;
+        }
+        for own in all.values() {
+            let [touched, written] = own.touched().map(|lines| lines.round() as u64);
+            self.found.lines += touched;
+            self.found.written += written;
+            let mut left = touched;
+            for (source, draws) in &own.by_source {
+                let first = ((touched as f64 * own.share(*draws)).round() as u64).min(left);
+                left -= first;
+                if let Some(own) = self.found.first.get_mut(*source as usize) {
+                    *own += first;
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn add(&mut self, write: bool, source: u32, from: u64, to: u64) -> Result<(), Error> {
         self.meter.spend(1 + ((to - from) / PAGE).min(LONG))?;
         let added = self.touched.add(from, to);

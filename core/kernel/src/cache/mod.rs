@@ -1,14 +1,16 @@
 //! Misses of fully associative LRU caches.
 //!
 //! `rewrite` makes loops even, and `plan` fills in the numbers. Compulsory misses are the lines touched at all (`footprint`, `sweep`). The others come from
-//! the project's engine for short streams (`small`), from an exact replay that skips what repeats for longer ones
+//! the project's engine for short streams (`small`), in closed form from passes over arrays (`passes`), from an exact replay that skips what repeats for all else
 //! (`replay`, `periods`, `stream`, `sparse`), and from a sample with a stated error for those that are too long for that
 //! (`sample`). What a library moves beyond touching its operands once lies between two bounds (`library`).
 
+mod chance;
 mod footprint;
 mod library;
 mod lru;
 mod meter;
+mod passes;
 mod periods;
 mod plan;
 mod replay;
@@ -26,6 +28,7 @@ mod totals;
 use footprint::Footprint;
 use library::Extra;
 use meter::Meter;
+use passes::Passes;
 use plan::CachePlan;
 use replay::Replay;
 use sample::Sample;
@@ -58,6 +61,8 @@ pub struct Misses {
 
 /// What is left for each level at least, of the work of all: iterations that repeat soon are found with that.
 const LEAST_REPLAY_SHARE: u64 = 16;
+/// Programs made of passes take less work than this; others should cost little beside their replay.
+const PASSES_WORK: u64 = 1_000_000;
 /// Larger caches than this many lines (1 GiB in lines of 64 bytes) would take too much memory to follow.
 const MAX_LINES: u64 = 1 << 24;
 
@@ -191,6 +196,17 @@ fn replay_or_sample(
             ),
             cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
         });
+    }
+    let mut meter = Meter::new(progress, "passes", ways.replay_work.min(PASSES_WORK));
+    if let Some((totals, spread)) = Passes::run(plan, capacity, &mut meter)? {
+        if spread > 0.0 {
+            let sample = Sample::expected(&totals, spread);
+            return Ok((
+                Outcome::Sampled(sample),
+                "expected: passes over arrays, in closed form, 99 % interval".into(),
+            ));
+        }
+        return Ok((Outcome::Exact(totals), "exact: passes over arrays, in closed form".into()));
     }
     // Where nothing can be skipped, it is known beforehand whether a replay would come to its end.
     let hopeless = !Replay::may_skip(&plan.steps, capacity) && {

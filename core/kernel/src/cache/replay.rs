@@ -2,7 +2,7 @@
 //! repeat, they are skipped.
 
 use super::lru::{Lru, MAX_TABLE};
-use super::meter::{EVALUATION, Meter};
+use super::meter::{EVALUATION, Meter, too_long};
 use super::periods::Periods;
 use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round};
@@ -15,6 +15,12 @@ use accel_ground::error::Error;
 const PERIODS_AT_A_TIME: u64 = 64;
 /// In straight loops of fewer looks than this, it is the loops around that matter.
 const MIN_CHUNKS: u64 = 4;
+
+/// Whether an outermost loop of which nothing can be skipped will come to its end shows when this part of the work is done.
+const ENOUGH: u64 = 8;
+/// Where loops within it decide how long an iteration takes, the first ones may take up to so many times the mean: twice in a
+/// triangle, three times in a pyramid.
+const UNLIKE: u128 = 4;
 
 #[derive(Debug)]
 pub(super) struct Replay<'p, 'a, 'm> {
@@ -44,7 +50,7 @@ struct Flushed<'p, 'a> {
     values: Vec<i64>,
 }
 
-/// A touch takes about so many times longer where a hash map finds the line.
+/// A touch takes about so many times longer where a hash map finds the line, or where it is not near the one before.
 const HASHED: u64 = 4;
 
 impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
@@ -57,7 +63,7 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
         let lru = Lru::new(usize::try_from(capacity).unwrap_or(usize::MAX), plan.lines);
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
         let values = plan.values.clone();
-        let touch = if plan.lines > MAX_TABLE { HASHED } else { 1 };
+        let touch = if plan.lines > MAX_TABLE || plan.random { HASHED } else { 1 };
         let cursors = Vec::new();
         let mut replay =
             Replay { plan, values, lru, flushed: None, capacity, totals, skipped: false, meter, touch, cursors };
@@ -124,12 +130,21 @@ impl<'p, 'a, 'm> Replay<'p, 'a, 'm> {
             return self.fits(l);
         }
         let mut periods = l.period.as_ref().map(|period| Periods::new(period, period.rounds, self.meter));
+        let (begun, allowed) = (self.meter.spent(), self.meter.left());
         let mut round = 0;
         while round < rounds {
             round += self.skip(periods.as_mut(), round, rounds)?;
             self.set(l, first, round);
             self.steps(&l.body)?;
             round += 1;
+            let spent = self.meter.spent() - begun;
+            if l.depth == 1 && periods.is_none() && spent > allowed / ENOUGH {
+                let all = u128::from(spent) * u128::from(rounds) / u128::from(round);
+                let alike = l.kinds.iter().all(|kind| kind.domain == 0);
+                if all > u128::from(allowed) * if alike { 1 } else { UNLIKE } {
+                    return Err(too_long());
+                }
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use rustc_hash::FxHashSet;
 use super::meter::{Meter, too_long};
 use super::plan::{Address, CachePlan, PlanBranch, PlanLoop, Step, Touch};
 use super::run::{Cursor, cursors, each_round, reverse};
+use super::totals::Totals;
 use accel_ground::error::Error;
 use accel_ground::rng::Rng;
 
@@ -112,6 +113,14 @@ impl From<Error> for Stop {
 }
 
 impl Sample {
+    /// What is expected without drawing, and by how much the misses may be off.
+    pub(super) fn expected(totals: &Totals, spread: f64) -> Self {
+        let by_source: Vec<f64> = totals.misses.iter().map(|misses| *misses as f64).collect();
+        let all: f64 = by_source.iter().sum();
+        let range = [all - spread, all + spread];
+        Self { drawn: 0, open: 0, range, write_backs: totals.write_backs as f64, by_source }
+    }
+
     /// About how many positions the program comes to: no replay without skipping touches fewer lines.
     pub(super) fn positions(plan: &CachePlan<'_>, capacity: u64, meter: &mut Meter<'_>) -> Result<f64, Error> {
         let sites = Sites::of(plan, capacity);

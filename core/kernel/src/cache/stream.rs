@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::lru::Lru;
-use super::plan::{Address, CachePlan, PlanLoop};
+use super::plan::{Address, CachePlan, PlanLoop, Touch};
 use super::sweep::Sweep;
 use super::totals::Totals;
 
@@ -31,7 +31,7 @@ fn widen(held: &mut Held, array: u32, (low, high): (u64, u64)) {
 
 /// What the accesses of an array touch in an iteration: all lines between two bytes.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+pub(super) struct Window {
     /// In the first iteration.
     sweep: Sweep,
     /// How far it moves in each.
@@ -45,6 +45,28 @@ struct Window {
 }
 
 impl Window {
+    pub(super) fn array(&self) -> u32 {
+        self.sweep.array
+    }
+
+    /// Whether every iteration touches the same lines.
+    pub(super) fn stands(&self) -> bool {
+        self.by == 0
+    }
+
+    /// Who touches its lines first.
+    pub(super) fn source(&self) -> u32 {
+        self.sweep.source
+    }
+
+    /// Whether it writes all that it touches, or none of it; neither where it writes a part.
+    pub(super) fn writes(&self) -> Option<bool> {
+        match self.written {
+            None => Some(false),
+            Some(written) => (written == (self.sweep.low, self.sweep.high)).then_some(true),
+        }
+    }
+
     /// Takes in another access of the same array; false where lines lie between.
     fn take(&mut self, (sweep, by): (Sweep, i64), line_bytes: i64) -> bool {
         let Some(behind) = self.sweep.high.checked_add(line_bytes).filter(|_| by == self.by) else { return false };
@@ -88,6 +110,24 @@ impl Stream {
         if rounds == 0 || !Sweep::each(plan, &l.body, values, &mut found) {
             return None;
         }
+        Self::of(plan, l, found, rounds)
+    }
+
+    /// The same, where data may decide some accesses: also those, each with how often it runs in an iteration.
+    pub(super) fn and_draws<'s, 'a>(
+        plan: &CachePlan<'_>,
+        l: &'s PlanLoop<'a>,
+        values: &[i64],
+        rounds: u64,
+    ) -> Option<(Self, Vec<(&'s Touch<'a>, f64)>)> {
+        let (mut found, mut draws) = (Vec::new(), Vec::new());
+        if rounds == 0 || !Sweep::and_draws(plan, &l.body, values, &mut found, &mut draws) {
+            return None;
+        }
+        Some((Self::of(plan, l, found, rounds)?, draws))
+    }
+
+    fn of(plan: &CachePlan<'_>, l: &PlanLoop<'_>, found: Vec<(&Touch<'_>, Sweep)>, rounds: u64) -> Option<Self> {
         let bytes = i64::try_from(plan.line_bytes).ok()?;
         let mut sweeps = Vec::with_capacity(found.len());
         for (touch, sweep) in found {
@@ -119,6 +159,64 @@ impl Stream {
         apart.then_some(stream)
     }
 
+    /// A single touch of a line.
+    pub(super) fn one(plan: &CachePlan<'_>, touch: &Touch<'_>, line: u64) -> Self {
+        let byte = line.wrapping_mul(plan.line_bytes) as i64;
+        let sweep = Sweep { array: touch.array, source: touch.source, write: touch.write, low: byte, high: byte };
+        let written = touch.write.then_some((byte, byte));
+        let window = Window { sweep, by: 0, written, one_source: true, same: true };
+        Self { windows: vec![window], rounds: 1, line_bytes: plan.line_bytes }
+    }
+
+    pub(super) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    pub(super) fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// All lines of a window.
+    pub(super) fn touched(&self, window: &Window) -> (u64, u64) {
+        self.range(window, 0, self.rounds)
+    }
+
+    /// The lines of a window in the iterations `from..to`; none where there are no such iterations.
+    pub(super) fn span(&self, window: &Window, (from, to): (u64, u64)) -> Option<(u64, u64)> {
+        let to = to.min(self.rounds);
+        (from < to).then(|| self.range(window, from, to))
+    }
+
+    /// The iterations that first touch the lines between two of a window: the least and the most.
+    pub(super) fn first_rounds(&self, window: &Window, lines: (u64, u64)) -> (u64, u64) {
+        let first = |line: u64| {
+            let (start, end) = self.bytes(line);
+            let far = if window.by < 0 { window.sweep.low - end } else { start - window.sweep.high };
+            let rounds = (far.max(0) as u64).checked_next_multiple_of(window.by.unsigned_abs());
+            rounds.and_then(|far| far.checked_div(window.by.unsigned_abs())).unwrap_or(0)
+        };
+        let (a, b) = (first(lines.0), first(lines.1));
+        (a.min(b), a.max(b))
+    }
+
+    /// The iterations that touch them last.
+    pub(super) fn last_rounds(&self, window: &Window, lines: (u64, u64)) -> (u64, u64) {
+        let last = |line: u64| {
+            let (start, end) = self.bytes(line);
+            let far = if window.by < 0 { window.sweep.high - start } else { end - window.sweep.low };
+            let round = (far.max(0) as u64).checked_div(window.by.unsigned_abs());
+            round.unwrap_or(u64::MAX).min(self.rounds.saturating_sub(1))
+        };
+        let (a, b) = (last(lines.0), last(lines.1));
+        (a.min(b), a.max(b))
+    }
+
+    /// The first and the last byte of a line.
+    fn bytes(&self, line: u64) -> (i64, i64) {
+        let start = line.wrapping_mul(self.line_bytes);
+        (start as i64, start.wrapping_add(self.line_bytes - 1) as i64)
+    }
+
     /// The lowest and the highest line of a window in the iterations `from..to`.
     fn range(&self, window: &Window, from: u64, to: u64) -> (u64, u64) {
         self.between(window, (window.sweep.low, window.sweep.high), from, to)
@@ -140,11 +238,20 @@ impl Stream {
         lines.fold(0, |sum, (low, high)| sum.saturating_add(high - low + 1))
     }
 
+    /// How many lines an iteration touches at most.
+    pub(super) fn iteration(&self) -> u64 {
+        let most = |own: &Window| (own.sweep.high - own.sweep.low) as u64 / self.line_bytes + 2;
+        self.windows.iter().map(most).fold(0, u64::saturating_add)
+    }
+
+    /// Whether a cache holds the lines of two iterations, so that only the first touch of each misses.
+    pub(super) fn stays(&self, capacity: u64) -> bool {
+        self.iteration().saturating_mul(2) <= capacity
+    }
+
     /// Whether it goes through at least `capacity` lines, of which those of two iterations stay.
     pub(super) fn fills(&self, capacity: u64) -> bool {
-        let most = |own: &Window| (own.sweep.high - own.sweep.low) as u64 / self.line_bytes + 2;
-        let iteration = self.windows.iter().map(most).fold(0, u64::saturating_add);
-        iteration.saturating_mul(2) <= capacity && self.lines(0, self.rounds) >= capacity
+        self.stays(capacity) && self.lines(0, self.rounds) >= capacity
     }
 
     /// Whether each of its lines misses in a cache that holds lines between those of `held`.

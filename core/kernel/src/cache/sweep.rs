@@ -28,7 +28,18 @@ impl Sweep {
         values: &[i64],
         found: &mut Vec<(&'s Touch<'a>, Self)>,
     ) -> bool {
-        walk(plan, steps, values, &mut Vec::new(), found)
+        walk(plan, steps, values, &mut Vec::new(), found, None)
+    }
+
+    /// The same, where data may decide some accesses: adds each of those to `draws` with how often it runs.
+    pub(super) fn and_draws<'s, 'a>(
+        plan: &CachePlan<'_>,
+        steps: &'s [Step<'a>],
+        values: &[i64],
+        found: &mut Vec<(&'s Touch<'a>, Self)>,
+        draws: &mut Vec<(&'s Touch<'a>, f64)>,
+    ) -> bool {
+        walk(plan, steps, values, &mut Vec::new(), found, Some(draws))
     }
 
     /// The same, without touches.
@@ -51,17 +62,22 @@ fn walk<'s, 'a>(
     values: &[i64],
     around: &mut Vec<Around>,
     found: &mut Vec<(&'s Touch<'a>, Sweep)>,
+    mut draws: Option<&mut Vec<(&'s Touch<'a>, f64)>>,
 ) -> bool {
     steps.iter().all(|step| match step {
         Step::Loop(l) => {
             let Some((first, rounds)) = l.fixed else { return false };
             around.push((l.var, first, l.step, rounds));
-            let all = rounds == 0 || walk(plan, &l.body, values, around, found);
+            let all = rounds == 0 || walk(plan, &l.body, values, around, found, draws.as_deref_mut());
             around.pop();
             all
         }
         Step::Branch(_) => false,
         Step::Touch(touch) => {
+            if let (Address::Data, false, Some(draws)) = (&touch.address, touch.doubtful, &mut draws) {
+                draws.push((touch, around.iter().map(|(.., rounds)| *rounds as f64).product()));
+                return draws.len() <= MOST;
+            }
             let sweep = whole(plan, touch, values, around).filter(|_| found.len() < MOST);
             found.extend(sweep.map(|sweep| (touch, sweep)));
             sweep.is_some()

@@ -265,6 +265,11 @@ impl<'a> CachePlan<'a> {
         first + element * bytes / self.line_bytes
     }
 
+    /// How many lines an array has.
+    pub(super) fn lines_of(&self, array: u32) -> u64 {
+        self.spaces.get(array as usize).map_or(0, |space| (space.elements * space.bytes).div_ceil(self.line_bytes))
+    }
+
     /// Refuses subscripts outside the array.
     pub(super) fn check(&self, touch: &Touch<'_>, values: &[i64]) -> Result<(), Error> {
         self.subscripts(touch, values).map(|_| ())

@@ -1,0 +1,87 @@
+//! What to expect of accesses that data decide: each goes to any line of its array, as likely to one as to another.
+
+use std::collections::BTreeMap;
+
+use super::plan::{CachePlan, Touch};
+
+/// Fewer draws than this are drawn one by one.
+pub(super) const LEAST_DRAWS: f64 = 65_536.0;
+
+/// All draws from an array.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Drawn {
+    /// Lines of the array.
+    lines: f64,
+    /// Draws, and those of them that write.
+    draws: f64,
+    writes: f64,
+    /// Draws by index into the lines of the source.
+    pub(super) by_source: BTreeMap<u32, f64>,
+}
+
+/// Draws by array, each of `draws` as often as it says, times `rounds`.
+pub(super) fn by_array(plan: &CachePlan<'_>, draws: &[(&Touch<'_>, f64)], rounds: f64) -> BTreeMap<u32, Drawn> {
+    let mut all: BTreeMap<u32, Drawn> = BTreeMap::new();
+    for (touch, times) in draws {
+        let own = all.entry(touch.array).or_default();
+        let times = times * rounds;
+        own.lines = plan.lines_of(touch.array) as f64;
+        own.draws += times;
+        own.writes += if touch.write { times } else { 0.0 };
+        *own.by_source.entry(touch.source).or_default() += times;
+    }
+    all
+}
+
+/// How many of `lines` so many draws touch.
+fn distinct(lines: f64, draws: f64) -> f64 {
+    if lines > 0.0 { -lines * (-draws / lines).exp_m1() } else { 0.0 }
+}
+
+impl Drawn {
+    /// The share of its draws that a line of the source has.
+    pub(super) fn share(&self, draws: f64) -> f64 {
+        if self.draws > 0.0 { draws / self.draws } else { 0.0 }
+    }
+
+    pub(super) fn draws(&self) -> f64 {
+        self.draws
+    }
+
+    /// How many lines are touched, and how many of them are written.
+    pub(super) fn touched(&self) -> [f64; 2] {
+        [distinct(self.lines, self.draws), distinct(self.lines, self.writes)]
+    }
+
+    /// How many lines the draws of a share of the time touch.
+    fn within(&self, share: f64) -> f64 {
+        distinct(self.lines, self.draws * share)
+    }
+
+    /// Misses, and lines that go back, where a line stays for a share of the time after its last use.
+    pub(super) fn misses(&self, stays: f64) -> [f64; 2] {
+        let gone = if self.lines > 0.0 { (-self.draws * stays / self.lines).exp() } else { 0.0 };
+        let clean = if self.draws > 0.0 { 1.0 - self.writes / self.draws } else { 1.0 };
+        let later = self.draws * (1.0 - stays) * gone;
+        // A line is changed by the first write after it came: it comes with a draw, and stays for as many more as find it.
+        let changed = if clean < 1.0 { later * (1.0 - clean) / (1.0 - (1.0 - gone) * clean) } else { 0.0 };
+        [self.within(stays) + later, distinct(self.lines, self.writes * stays) + changed]
+    }
+}
+
+/// For which share of the time a line stays after its last use, in a cache of so many lines that also sees lines that
+/// `stand` and others that `move` on, each of these once (Che, Tung and Wang, "Hierarchical Web Caching Systems:
+/// Modeling, Design and Experimental Results", 2002).
+pub(super) fn stays(all: &BTreeMap<u32, Drawn>, capacity: u64, [stand, moving]: [f64; 2]) -> f64 {
+    let lines = |share: f64| stand + moving * share + all.values().map(|own| own.within(share)).sum::<f64>();
+    let (mut low, mut high) = (0.0, 1.0);
+    if lines(high) <= capacity as f64 {
+        return high;
+    }
+    // As far as numbers tell shares apart.
+    for _ in 0..f64::MANTISSA_DIGITS {
+        let middle = f64::midpoint(low, high);
+        if lines(middle) <= capacity as f64 { low = middle } else { high = middle }
+    }
+    low
+}

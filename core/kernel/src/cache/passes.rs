@@ -1,0 +1,436 @@
+//! Programs that are nothing but passes over arrays, one after the other, in closed form.
+//!
+//! A line is still there if fewer other lines than the cache holds were touched since it was touched last: those of the
+//! passes since, those that the earlier pass came to after it, and those that the present one came to before it. That set
+//! only grows with the iteration that comes to the line now, and only shrinks with the one that touched it last. So lines
+//! next to each other are decided together, from the first and the last of their iterations, and divided where these
+//! leave it open; a line by itself by the order within its two iterations.
+
+use std::collections::BTreeSet;
+
+use super::chance::{self, Drawn};
+use super::meter::{EVALUATION, Meter};
+use super::plan::{CachePlan, PlanLoop, Step, Touch};
+use super::stream::{Stream, Window};
+use super::totals::Totals;
+use accel_ground::error::Error;
+
+/// Standard deviations that hold 99 % of a normal distribution.
+const DEVIATIONS: f64 = 2.576;
+
+/// Where an iteration touches more lines than this, too many of them hang on the order within it.
+const FINE: u64 = 4096;
+/// A loop is not divided into more passes.
+const MOST_PARTS: u64 = 64;
+
+/// Lines of an array next to each other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Piece {
+    low: u64,
+    high: u64,
+    dirty: bool,
+}
+
+impl Piece {
+    fn lines(self) -> u64 {
+        self.high - self.low + 1
+    }
+
+    /// What of it lies within a range.
+    fn within(self, (low, high): (u64, u64)) -> Option<Self> {
+        let (low, high) = (self.low.max(low), self.high.min(high));
+        (low <= high).then_some(Self { low, high, ..self })
+    }
+}
+
+/// A pass that is over, and the lines of each of its windows that no pass since has touched.
+#[derive(Debug)]
+struct Past<'p, 'a> {
+    stream: Stream,
+    origin: Origin<'p, 'a>,
+    left: Vec<Vec<Piece>>,
+}
+
+/// The loop that a pass is, and where it begins; none for a single touch.
+type Origin<'p, 'a> = Option<(&'p PlanLoop<'a>, Vec<i64>)>;
+
+impl Past<'_, '_> {
+    /// The pieces of each window.
+    fn windows(&self) -> impl Iterator<Item = (&Window, &[Piece])> {
+        self.stream.windows().iter().zip(self.left.iter().map(Vec::as_slice))
+    }
+
+    fn lines(&self) -> u64 {
+        self.left.iter().flatten().map(|piece| piece.lines()).sum()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Passes<'p, 'a, 'm> {
+    plan: &'p CachePlan<'a>,
+    values: Vec<i64>,
+    capacity: u64,
+    /// The oldest first; none of which nothing can be there.
+    past: Vec<Past<'p, 'a>>,
+    totals: Totals,
+    /// By how much the misses may be off, with 99 % confidence, where data decide some.
+    spread: f64,
+    /// Arrays of which it is not known what is there.
+    unknown: BTreeSet<u32>,
+    /// Whether nothing is known of what comes next.
+    over: bool,
+    meter: &'p mut Meter<'m>,
+}
+
+impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
+    /// The counts of the whole program in a cache of `capacity` lines, and by how much the misses may be off; none where it is not made of passes, where a
+    /// line hangs on the order within an iteration, or where it takes too much work.
+    pub(super) fn run(
+        plan: &'p CachePlan<'a>,
+        capacity: u64,
+        meter: &'p mut Meter<'m>,
+    ) -> Result<Option<(Totals, f64)>, Error> {
+        let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
+        let (values, past, unknown) = (plan.values.clone(), Vec::new(), BTreeSet::new());
+        let mut passes = Self { plan, values, capacity, past, totals, spread: 0.0, unknown, over: false, meter };
+        match passes.steps(&plan.steps) {
+            Ok(whole) => Ok(whole.then_some((passes.totals, passes.spread))),
+            Err(Error::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn steps(&mut self, steps: &'p [Step<'a>]) -> Result<bool, Error> {
+        for step in steps {
+            self.meter.spend(EVALUATION)?;
+            let whole = match step {
+                Step::Loop(l) => self.repeat(l)?,
+                Step::Branch(branch) => {
+                    let arm = self.plan.arm(branch, &self.values)?;
+                    self.steps(arm)?
+                }
+                Step::Touch(touch) => {
+                    let line = self.plan.line(touch, &self.values)?;
+                    self.pass(Stream::one(self.plan, touch, line), None)?
+                }
+            };
+            if !whole {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn repeat(&mut self, l: &'p PlanLoop<'a>) -> Result<bool, Error> {
+        let (first, rounds) = self.plan.rounds(l, &self.values)?;
+        if rounds == 0 {
+            return Ok(true);
+        }
+        self.set(l, first, 0);
+        let stream = Stream::new(self.plan, l, &self.values, rounds).filter(|own| own.stays(self.capacity));
+        if let Some(stream) = stream.filter(|own| own.iteration() <= FINE || !self.goes_in(l, rounds)) {
+            return self.pass(stream, Some((l, self.values.clone())));
+        }
+        if self.plan.random
+            && let Some((stream, draws)) = Stream::and_draws(self.plan, l, &self.values, rounds)
+        {
+            return Ok(self.draws(stream, &draws));
+        }
+        if l.straight {
+            return Ok(false);
+        }
+        for round in 0..rounds {
+            self.set(l, first, round);
+            if !self.steps(&l.body)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the iterations of `l` are passes, too, and not too many.
+    fn goes_in(&self, l: &PlanLoop<'_>, rounds: u64) -> bool {
+        let is_pass = |step: &Step<'_>| match step {
+            Step::Loop(inner) => self.plan.rounds(inner, &self.values).is_ok_and(|(first, rounds)| {
+                let mut values = self.values.clone();
+                if let Some(var) = values.get_mut(inner.var) {
+                    *var = first;
+                }
+                Stream::new(self.plan, inner, &values, rounds).is_some_and(|own| own.stays(self.capacity))
+            }),
+            Step::Branch(_) | Step::Touch(_) => false,
+        };
+        rounds.saturating_mul(l.body.len() as u64) <= MOST_PARTS && l.body.iter().all(is_pass)
+    }
+
+    fn set(&mut self, l: &PlanLoop<'_>, first: i64, round: u64) {
+        if let Some(var) = self.values.get_mut(l.var) {
+            *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
+        }
+    }
+
+    /// A pass beside accesses that data decide; false where too little is known.
+    fn draws(&mut self, stream: Stream, draws: &[(&Touch<'_>, f64)]) -> bool {
+        let all = chance::by_array(self.plan, draws, stream.rounds() as f64);
+        let known = self.past.iter().flat_map(Past::windows).filter(|(_, pieces)| !pieces.is_empty());
+        let known: BTreeSet<u32> =
+            known.map(|(window, _)| window.array()).chain(self.unknown.iter().copied()).collect();
+        let moved: Vec<u32> = stream.windows().iter().map(Window::array).collect();
+        if self.over
+            || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
+            || moved.iter().any(|array| all.contains_key(array))
+            || moved.iter().chain(all.keys()).any(|array| known.contains(array))
+            || !stream.stays(self.capacity)
+        {
+            return false;
+        }
+        let mut passing = [0.0; 2];
+        for window in stream.windows() {
+            let Some(write) = window.writes() else { return false };
+            let (low, high) = stream.touched(window);
+            let lines = high - low + 1;
+            let [stand, moving] = &mut passing;
+            *(if window.stands() { stand } else { moving }) += lines as f64;
+            self.count(window.source(), lines.into(), if write { lines.into() } else { 0 });
+        }
+        let stays = chance::stays(&all, self.capacity, passing);
+        for own in all.values() {
+            let [misses, write_backs] = own.misses(stays);
+            for (source, draws) in &own.by_source {
+                let share = own.share(*draws);
+                self.count(*source, (misses * share).round() as u128, (write_backs * share).round() as u128);
+            }
+            self.spread = self.spread.hypot(DEVIATIONS * misses.sqrt());
+        }
+        self.over = stays >= 1.0;
+        self.past.clear();
+        self.unknown.extend(moved.iter().chain(all.keys()));
+        true
+    }
+
+    fn count(&mut self, source: u32, misses: u128, write_backs: u128) {
+        if let Some(own) = self.totals.misses.get_mut(source as usize) {
+            *own = own.saturating_add(misses);
+        }
+        self.totals.write_backs = self.totals.write_backs.saturating_add(write_backs);
+    }
+
+    fn pass(&mut self, stream: Stream, origin: Origin<'p, 'a>) -> Result<bool, Error> {
+        if self.over || stream.windows().iter().any(|window| self.unknown.contains(&window.array())) {
+            return Ok(false);
+        }
+        self.meter.spend(self.past.iter().map(|past| past.left.len() as u64).sum())?;
+        let mut left = Vec::with_capacity(stream.windows().len());
+        for window in stream.windows() {
+            let Some(pieces) = self.window((&stream, &origin), window)? else { return Ok(false) };
+            left.push(pieces);
+        }
+        for window in stream.windows() {
+            let range = stream.touched(window);
+            for past in &mut self.past {
+                let own = past.stream.windows().iter().zip(&mut past.left);
+                for (_, pieces) in own.filter(|(own, _)| own.array() == window.array()) {
+                    remove(pieces, range);
+                }
+            }
+        }
+        self.past.push(Past { stream, origin, left });
+        let (mut newer, mut first) = (0u64, self.past.len());
+        while first > 0 && newer < self.capacity {
+            first -= 1;
+            newer = newer.saturating_add(self.past.get(first).map_or(0, Past::lines));
+        }
+        self.past.drain(..first);
+        self.past.retain(|past| past.lines() > 0);
+        Ok(true)
+    }
+
+    /// Counts a window of a pass, and returns its lines; none where it is not known what they do.
+    fn window(
+        &mut self,
+        (stream, origin): (&Stream, &Origin<'p, 'a>),
+        window: &Window,
+    ) -> Result<Option<Vec<Piece>>, Error> {
+        let Some(write) = window.writes() else { return Ok(None) };
+        let (low, high) = stream.touched(window);
+        let mut hits = Vec::new();
+        for (index, past) in self.past.iter().enumerate() {
+            for (before, pieces) in past.windows().filter(|(before, _)| before.array() == window.array()) {
+                for piece in pieces.iter().filter_map(|piece| piece.within((low, high))) {
+                    let (plan, past, capacity) = (self.plan, &self.past[..], self.capacity);
+                    let question = Question { plan, past, index, before, stream, origin, window, capacity };
+                    question.decide(piece, &mut hits, self.meter)?;
+                }
+            }
+        }
+        hits.sort_unstable_by_key(|piece| piece.low);
+        let mut all: Vec<Piece> = Vec::with_capacity(hits.len());
+        let mut push = |piece: Piece| match all.last_mut() {
+            Some(last) if last.high + 1 == piece.low && last.dirty == piece.dirty => last.high = piece.high,
+            _ => all.push(piece),
+        };
+        let (mut next, mut known, mut changed) = (low, 0, 0);
+        for hit in hits {
+            if next < hit.low {
+                push(Piece { low: next, high: hit.low - 1, dirty: write });
+            }
+            push(Piece { dirty: hit.dirty || write, ..hit });
+            known += hit.lines();
+            changed += if write && !hit.dirty { hit.lines() } else { 0 };
+            next = hit.high + 1;
+        }
+        if next <= high {
+            push(Piece { low: next, high, dirty: write });
+        }
+        let missed = high - low + 1 - known;
+        self.count(window.source(), missed.into(), (changed + if write { missed } else { 0 }).into());
+        Ok(Some(all))
+    }
+}
+
+fn remove(pieces: &mut Vec<Piece>, (low, high): (u64, u64)) {
+    if pieces.iter().all(|piece| piece.within((low, high)).is_none()) {
+        return;
+    }
+    let rest = |piece: &Piece| {
+        let below = (piece.low < low).then(|| Piece { high: piece.high.min(low.saturating_sub(1)), ..*piece });
+        let above = (piece.high > high).then(|| Piece { low: piece.low.max(high + 1), ..*piece });
+        below.into_iter().chain(above)
+    };
+    *pieces = pieces.iter().flat_map(rest).collect();
+}
+
+/// Whether lines that `before`, a window of a past pass, touched last are there when `window` of `stream` comes to them.
+struct Question<'q, 'p, 'a> {
+    plan: &'p CachePlan<'a>,
+    past: &'q [Past<'p, 'a>],
+    index: usize,
+    before: &'q Window,
+    stream: &'q Stream,
+    origin: &'q Origin<'p, 'a>,
+    window: &'q Window,
+    capacity: u64,
+}
+
+impl Question<'_, '_, '_> {
+    /// Adds what of `piece` is there to `hits`.
+    fn decide(&self, piece: Piece, hits: &mut Vec<Piece>, meter: &mut Meter<'_>) -> Result<(), Error> {
+        let Some(past) = self.past.get(self.index) else { return Ok(()) };
+        let lines = (piece.low, piece.high);
+        let (again, last) = (self.stream.first_rounds(self.window, lines), past.stream.last_rounds(self.before, lines));
+        let least = self.since(again.0, last.1 + 1, meter)?;
+        if least >= self.capacity {
+            return Ok(());
+        }
+        // The line itself is among these.
+        let stays = self.since(again.1 + 1, last.0, meter)? <= self.capacity;
+        if stays || piece.low == piece.high && least + self.between(piece.low, again.0, last.0, meter)? < self.capacity
+        {
+            hits.push(piece);
+        }
+        if stays || piece.low == piece.high {
+            return Ok(());
+        }
+        let middle = piece.low + (piece.high - piece.low) / 2;
+        self.decide(Piece { high: middle, ..piece }, hits, meter)?;
+        self.decide(Piece { low: middle + 1, ..piece }, hits, meter)
+    }
+
+    /// How many lines more than [`Self::since`] says are touched between two touches of `line`: the last, in iteration
+    /// `last` of the past pass, and the first, in iteration `again` of the present one.
+    fn between(&self, line: u64, again: u64, last: u64, meter: &mut Meter<'_>) -> Result<u64, Error> {
+        let Some(past) = self.past.get(self.index) else { return Ok(0) };
+        let after = order(self.plan, (&past.stream, &past.origin), last, meter)?;
+        let before = order(self.plan, (self.stream, self.origin), again, meter)?;
+        let after = after.iter().rev().take_while(|own| **own != line);
+        let more: BTreeSet<u64> = before.iter().take_while(|own| **own != line).chain(after).copied().collect();
+        Ok(more.into_iter().filter(|own| !self.counts(*own, again, last + 1)).count() as u64)
+    }
+
+    /// Whether `line` is among those that [`Self::since`] counts.
+    fn counts(&self, line: u64, to: u64, from: u64) -> bool {
+        let within = |range: Option<(u64, u64)>| range.is_some_and(|(low, high)| (low..=high).contains(&line));
+        let again = self.stream.windows().iter().any(|window| within(self.stream.span(window, (0, to))));
+        again
+            || (0..).zip(self.past).skip(self.index).any(|(index, past)| {
+                let after = if index > self.index { 0 } else { from };
+                past.windows().any(|(window, pieces)| {
+                    within(past.stream.span(window, (after, u64::MAX)))
+                        && pieces.iter().any(|piece| within(Some((piece.low, piece.high))))
+                })
+            })
+    }
+
+    /// How many lines are touched from iteration `from` of the past pass until before iteration `to` of the present one.
+    fn since(&self, to: u64, from: u64, meter: &mut Meter<'_>) -> Result<u64, Error> {
+        let touched = |window: &Window| self.stream.span(window, (0, to));
+        let own = self.stream.windows();
+        let mut sum: u64 = own.iter().filter_map(touched).map(|(low, high)| high - low + 1).sum();
+        let mut work = own.len() as u64;
+        for (index, past) in (0..).zip(self.past).skip(self.index) {
+            for (window, pieces) in past.windows() {
+                let after = if index > self.index { 0 } else { from };
+                let Some(range) = past.stream.span(window, (after, u64::MAX)) else { continue };
+                work += pieces.len() as u64;
+                for piece in pieces.iter().filter_map(|piece| piece.within(range)) {
+                    let again = own.iter().filter(|other| other.array() == window.array()).filter_map(touched);
+                    let again: u64 = again.filter_map(|range| piece.within(range)).map(Piece::lines).sum();
+                    sum += piece.lines() - again;
+                }
+            }
+        }
+        meter.spend(work)?;
+        Ok(sum)
+    }
+}
+
+/// The lines that an iteration of a pass touches, in order.
+fn order(
+    plan: &CachePlan<'_>,
+    (stream, origin): (&Stream, &Origin<'_, '_>),
+    round: u64,
+    meter: &mut Meter<'_>,
+) -> Result<Vec<u64>, Error> {
+    let mut lines = Vec::new();
+    let Some((l, values)) = origin else {
+        lines.extend(stream.windows().iter().map(|window| stream.touched(window).0));
+        return Ok(lines);
+    };
+    let mut values = values.clone();
+    if let Some(var) = values.get_mut(l.var) {
+        *var = var.wrapping_add(l.step.wrapping_mul(round as i64));
+    }
+    walk(plan, &l.body, &mut values, &mut lines, meter)?;
+    Ok(lines)
+}
+
+fn walk(
+    plan: &CachePlan<'_>,
+    steps: &[Step<'_>],
+    values: &mut Vec<i64>,
+    lines: &mut Vec<u64>,
+    meter: &mut Meter<'_>,
+) -> Result<(), Error> {
+    for step in steps {
+        meter.spend(1)?;
+        match step {
+            Step::Loop(l) => {
+                let (first, rounds) = plan.rounds(l, values)?;
+                for round in 0..rounds {
+                    if let Some(var) = values.get_mut(l.var) {
+                        *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
+                    }
+                    walk(plan, &l.body, values, lines, meter)?;
+                }
+            }
+            Step::Branch(branch) => walk(plan, plan.arm(branch, values)?, values, lines, meter)?,
+            Step::Touch(touch) => {
+                let line = plan.line(touch, values)?;
+                if lines.last() != Some(&line) {
+                    lines.push(line);
+                }
+            }
+        }
+    }
+    Ok(())
+}
