@@ -666,7 +666,7 @@ async fn kernels_are_predicted_as_on_the_command_line() {
         Request { code: positive.into(), defines: [("n".to_owned(), 100_000)].into(), ..Request::default() },
         Request {
             code: "def matmul(a, b): return a @ b".into(),
-            device: DeviceRef::Known("h100-sxm".into()),
+            device: Some(DeviceRef::Known("h100-sxm".into())),
             ..Request::default()
         },
     ];

@@ -373,14 +373,19 @@ mod tests {
         ] {
             let device = device.map(|name| DeviceRef::Known(name.to_owned()));
             let request = Request { code: code.to_owned(), device: device.clone(), ..Request::default() };
-            let report = predict(&request, &mut Unattended).unwrap();
+            let report = predict(&request, &mut accel_ground::progress::Unattended).unwrap();
             assert_eq!(report.device, wanted);
             let told = report.assumptions.iter().any(|own| own.starts_with("nobody names a device"));
             assert_eq!(told, device.is_none() && code == cuda);
         }
         let device = Some(DeviceRef::Known("abacus".to_owned()));
         let request = Request { code: "what is this".to_owned(), device, ..Request::default() };
-        assert!(predict(&request, &mut Unattended).unwrap_err().to_string().contains("no such device"));
+        assert!(
+            predict(&request, &mut accel_ground::progress::Unattended)
+                .unwrap_err()
+                .to_string()
+                .contains("no such device")
+        );
     }
 
     fn on(device: &str, code: &str, shapes: &[&str], opt_level: OptLevel) -> Report {

@@ -19,7 +19,7 @@ use crate::scoring::Scoring;
 
 pub(crate) use task::KINDS;
 use task::Task;
-pub(crate) use view::{EVENT_NAMES, JobView};
+pub(crate) use view::{BROKEN, EVENT_NAMES, JobView, MISSED};
 use view::{JobProgress, JobStatus};
 
 /// Bounds of jobs.

@@ -6,8 +6,12 @@ use utoipa::ToSchema;
 use crate::error::Refusal;
 use crate::schema;
 
-/// Names of events.
+/// Events of a job.
 pub(crate) const EVENT_NAMES: [&str; 4] = ["progress", "done", "failed", "cancelled"];
+/// The event that says how many a slow reader has missed.
+pub(crate) const MISSED: &str = "missed";
+/// The event in place of one that cannot be written.
+pub(crate) const BROKEN: &str = "error";
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::http::{Body, Service};
-use crate::jobs::JobView;
+use crate::jobs::{BROKEN, JobView, MISSED};
 use crate::schema;
 
 /// The endpoints.
@@ -105,7 +105,7 @@ type Events = Result<Event, Infallible>;
 
 fn event(view: &JobView) -> Events {
     let event = Event::default().event(view.status.event()).id(view.id.clone());
-    Ok(event.json_data(view).unwrap_or_else(|error| Event::default().event("error").data(error.to_string())))
+    Ok(event.json_data(view).unwrap_or_else(|error| Event::default().event(BROKEN).data(error.to_string())))
 }
 
 /// Ends with the server, or it could not shut down; between events, comments keep the connection open.
@@ -142,7 +142,7 @@ async fn all_events(State(service): State<Service>) -> Response {
     let events = stream::unfold(service.jobs.follow_all(), |mut events| async {
         let next = match events.recv().await {
             Ok(view) => event(&view),
-            Err(RecvError::Lagged(missed)) => Ok(Event::default().event("missed").data(missed.to_string())),
+            Err(RecvError::Lagged(missed)) => Ok(Event::default().event(MISSED).data(missed.to_string())),
             Err(RecvError::Closed) => return None,
         };
         Some((next, events))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     MOST_WHOLE, about, answer, any_of, closed, integer, list, names, nullable, number, object, reference, set, text,
 };
-use crate::jobs::{EVENT_NAMES, KINDS};
+use crate::jobs::{BROKEN, EVENT_NAMES, KINDS, MISSED};
 use crate::metrics::PHASES;
 
 pub(super) fn all() -> [(&'static str, Value); 10] {
@@ -86,8 +86,11 @@ fn job_event() -> Value {
         "contentSchema": reference("JobView"),
         "description": "The job without its result, as JSON.",
     });
-    let event = answer([("event", names(EVENT_NAMES)), ("id", about("The job's.", text())), ("data", data)]);
-    about("A server-sent event.", event)
+    let known = answer([("event", names(EVENT_NAMES)), ("id", about("The job's.", text())), ("data", data)]);
+    let missed = about("How many events a slow reader of all jobs has missed.", names([MISSED]));
+    let broken = about("Why there is no event.", names([BROKEN]));
+    let [missed, broken] = [missed, broken].map(|name| answer([("event", name), ("data", text())]));
+    about("A server-sent event.", any_of([known, missed, broken]))
 }
 
 fn traffic() -> Value {

@@ -6,6 +6,10 @@ use super::plan::{CachePlan, Touch};
 
 /// Fewer draws than this are drawn one by one.
 pub(super) const LEAST_DRAWS: f64 = 65_536.0;
+/// Steps in which is followed what happens while a line stays.
+const STEPS: usize = 128;
+/// Where a line stays for less than one part in so many of the time, it is as if it had always been so.
+const LONGEST: f64 = 1000.0;
 
 /// All draws from an array.
 #[derive(Debug, Clone, Default)]
@@ -61,11 +65,47 @@ impl Drawn {
     /// Misses, and lines that go back, where a line stays for a share of the time after its last use.
     pub(super) fn misses(&self, stays: f64) -> [f64; 2] {
         let gone = if self.lines > 0.0 { (-self.draws * stays / self.lines).exp() } else { 0.0 };
-        let clean = if self.draws > 0.0 { 1.0 - self.writes / self.draws } else { 1.0 };
         let later = self.draws * (1.0 - stays) * gone;
-        // A line is changed by the first write after it came: it comes with a draw, and stays for as many more as find it.
-        let changed = if clean < 1.0 { later * (1.0 - clean) / (1.0 - (1.0 - gone) * clean) } else { 0.0 };
-        [self.within(stays) + later, distinct(self.lines, self.writes * stays) + changed]
+        [self.within(stays) + later, self.writes * self.unchanged(stays)]
+    }
+
+    /// Of the whole time, for which share a line is away or as it came: what is written then will go back.
+    ///
+    /// A line is there and changed if the draw before came while it stays, and wrote, or found it there and changed. So the
+    /// share that is changed grows by the writes that find it otherwise, and falls by those whose last draw is too long ago.
+    fn unchanged(&self, stays: f64) -> f64 {
+        if self.lines == 0.0 || self.draws == 0.0 {
+            return 1.0;
+        }
+        let (rate, write) = (self.draws / self.lines, self.writes / self.draws);
+        let (gone, clean) = ((-rate * stays).exp(), 1.0 - write);
+        let lasting = 1.0 - (1.0 - gone) * write / (1.0 - (1.0 - gone) * clean);
+        if stays * LONGEST < 1.0 || gone == 0.0 {
+            // Nothing hangs on how it began.
+            return if gone == 0.0 {
+                distinct(1.0, rate * write) / (rate * write).max(f64::MIN_POSITIVE)
+            } else {
+                lasting
+            };
+        }
+        let step = stays / STEPS as f64;
+        let mut changed = vec![0.0];
+        let (mut now, mut all, mut time) = (0.0, 0.0, 0.0);
+        // What comes to lines that were away or are so again, by the end of this step and at its beginning.
+        let falls = |changed: &[f64], at: Option<usize>| {
+            at.and_then(|at| changed.get(at)).map_or(0.0, |then| gone * (write + clean * then))
+        };
+        while time < 1.0 {
+            let length = step.min(1.0 - time);
+            let half = length * rate / 2.0;
+            let at = changed.len() - 1;
+            let fall = falls(&changed, at.checked_sub(STEPS)) + falls(&changed, at.checked_sub(STEPS).map(|at| at + 1));
+            let next = (now * (1.0 - half * write) + 2.0 * half * write - half * fall) / (1.0 + half * write);
+            all += length * (1.0 - f64::midpoint(now, next));
+            (now, time) = (next, time + length);
+            changed.push(now);
+        }
+        all
     }
 }
 

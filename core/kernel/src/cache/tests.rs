@@ -465,7 +465,7 @@ fn draws_are_as_many_as_expected() {
         let off = (touched + found.capacity.value()) / all as f64 - 1.0;
         assert!(off.abs() < 0.01, "{capacity}: {off} {}", found.method);
         let off = found.write_backs.value() / wanted.write_backs as f64 - 1.0;
-        assert!(off.abs() < 0.03, "{capacity}: {off}");
+        assert!(off.abs() < 0.01, "{capacity}: {off}");
         if let Some([low, high]) = found.capacity_range {
             let truth = all as f64 - touched;
             assert!(low <= truth && truth <= high, "{capacity}: {truth} is not within {low} to {high}");
