@@ -68,10 +68,13 @@ const OPERATORS: [(&str, &str, &[&str]); 33] = [
     ("interpolate", "x: F.interpolate(x, scale_factor=2)", &["x: f32[16, 64, 64, 64]"]),
 ];
 
+/// Values of parameters.
+type Sizes = &'static [(&'static str, i64)];
+
 /// Linear algebra, stencils and data mining, from their algorithms, under PolyBench's names where they differ, with the
 /// extents of its MEDIUM dataset.
 const LOOPS: &str = include_str!("../../../tests/fixtures/kernel/loops.c");
-const POLYBENCH: [(&str, &str, &[(&str, i64)]); 30] = [
+const POLYBENCH: [(&str, &str, Sizes); 30] = [
     ("gemm", "", &[("N", 200), ("M", 220), ("P", 240)]),
     ("2mm", "two_products", &[("N", 180), ("M", 190), ("P", 210), ("Q", 220)]),
     ("3mm", "three_products", &[("N", 180), ("M", 190), ("P", 200), ("Q", 220), ("R", 210)]),

@@ -71,8 +71,9 @@ impl Drawn {
 
     /// Of the whole time, for which share a line is away or as it came: what is written then will go back.
     ///
-    /// A line is there and changed if the draw before came while it stays, and wrote, or found it there and changed. So the
-    /// share that is changed grows by the writes that find it otherwise, and falls by those whose last draw is too long ago.
+    /// A line is there and changed if the draw before came while it stays, and wrote, or found it there and changed.
+    /// So the share that is changed grows by the writes that find it otherwise, and falls by those whose last draw is
+    /// too long ago.
     fn unchanged(&self, stays: f64) -> f64 {
         if self.lines == 0.0 || self.draws == 0.0 {
             return 1.0;

@@ -83,8 +83,9 @@ pub(super) struct Passes<'p, 'a, 'm> {
 }
 
 impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
-    /// The counts of the whole program in a cache of `capacity` lines, and by how much the misses may be off; none where it is not made of passes, where a
-    /// line hangs on the order within an iteration, or where it takes too much work.
+    /// The counts of the whole program in a cache of `capacity` lines, and by how much the misses may be off; none
+    /// where it is not made of passes, where a line hangs on the order within an iteration, or where it takes too
+    /// much work.
     pub(super) fn run(
         plan: &'p CachePlan<'a>,
         capacity: u64,

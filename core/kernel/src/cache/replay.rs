@@ -16,10 +16,11 @@ const PERIODS_AT_A_TIME: u64 = 64;
 /// In straight loops of fewer looks than this, it is the loops around that matter.
 const MIN_CHUNKS: u64 = 4;
 
-/// Whether an outermost loop of which nothing can be skipped will come to its end shows when this part of the work is done.
+/// Whether an outermost loop of which nothing can be skipped will come to its end shows when this part of the work is
+/// done.
 const ENOUGH: u64 = 8;
-/// Where loops within it decide how long an iteration takes, the first ones may take up to so many times the mean: twice in a
-/// triangle, three times in a pyramid.
+/// Where loops within it decide how long an iteration takes, the first ones may take up to so many times the mean:
+/// twice in a triangle, three times in a pyramid.
 const UNLIKE: u128 = 4;
 
 #[derive(Debug)]
