@@ -21,8 +21,8 @@ const MB: f64 = 1e6;
 
 /// The least megabytes of a record: a byte.
 pub const LEAST_MB: f64 = 1e-6;
-/// The most: some 2^53 bytes, beyond which a 64-bit number no longer tells each byte.
-pub const MOST_MB: f64 = 9e9;
+/// The most: its bytes stay below 2^63.
+pub const MOST_MB: f64 = 9e12;
 
 /// Whether the first line of `bytes` has a `tensor_id` column.
 pub fn matches(bytes: &[u8]) -> bool {
@@ -173,7 +173,7 @@ pub fn check(trace: &Trace) -> Result<(), Error> {
     let tensor = &trace.tensors()[tensor as usize];
     let problem = match bytes {
         0 => "the prototype's records have no tensors without bytes",
-        _ => "the prototype's records have no tensors of more than 9,000,000,000 MB",
+        _ => "the prototype's records have no tensors of more than 9,000,000,000,000 MB",
     };
     Err(Error::field(shorten(&tensor.name), format!("{bytes} bytes"), problem, "Write csv or oracle-general"))
 }
@@ -352,7 +352,7 @@ mod tests {
             (format!("{head}Q,inf,0,1,matmul,T\n"), "line 2: size_mb is inf"),
             (format!("{head}Q,0,0,1,matmul,T\n"), "line 2: size_mb is 0"),
             (format!("{head}Q,5e-7,0,1,matmul,T\n"), "line 2: size_mb is 0.0000005"),
-            (format!("{head}Q,9000000001,0,1,matmul,T\n"), "line 2: size_mb is 9000000001"),
+            (format!("{head}Q,9000000000001,0,1,matmul,T\n"), "line 2: size_mb is 9000000000001"),
             (format!("{head}Q,x,0,1,matmul,T\n"), "line 2: size_mb is \"x\", not a number"),
             (format!("{head}Q,4,-1,1,matmul,T\n"), "line 2: reuse_distance is -1"),
             (format!("{head}Q,4,0,1.5,matmul,T\n"), "line 2: stride is 1.5"),

@@ -17,10 +17,9 @@ use crate::health::Health;
 use crate::hub::Hub;
 use crate::scoring::Scoring;
 
-pub(crate) use task::KINDS;
 use task::Task;
 pub(crate) use view::{BROKEN, EVENT_NAMES, JobView, MISSED};
-use view::{JobProgress, JobStatus};
+use view::{JobKind, JobProgress, JobStatus};
 
 /// Bounds of jobs.
 #[derive(Debug, Clone)]
@@ -146,7 +145,7 @@ impl Jobs {
     }
 
     /// A new job, if there is room.
-    fn add(&self, kind: &'static str) -> Result<Arc<Job>, ApiError> {
+    fn add(&self, kind: JobKind) -> Result<Arc<Job>, ApiError> {
         let id = (getrandom::u64().ok().zip(getrandom::u64().ok())).map(|(a, b)| format!("{a:016x}{b:016x}"));
         let id = id.ok_or_else(|| ApiError::Server("no random number for the job's name".into()))?;
         let mut jobs = self.tidy();

@@ -8,14 +8,12 @@ use accel_core::recipe::Recipe;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::view::JobKind;
 use super::{Job, Jobs};
 use crate::error::ApiError;
 use crate::input::{json, refuse_files};
 use crate::scoring::Patience;
 use crate::work::{self, blocking, score_accesses};
-
-/// What jobs do, as bodies and answers name it.
-pub(crate) const KINDS: [&str; 2] = ["run", "evictions"];
 
 /// What a job does.
 pub(super) enum Task {
@@ -34,21 +32,21 @@ impl Task {
             return Err(fault("a job is one of run and evictions"));
         };
         match kind.as_str() {
-            kind if kind == KINDS[0] => {
+            "run" => {
                 let recipe = Recipe::from_json("body.run", task.to_string().as_bytes()).map_err(ApiError::body)?;
                 refuse_files(&recipe)?;
                 Ok(Self::Run(Box::new(recipe)))
             }
-            kind if kind == KINDS[1] => Ok(Self::Evictions(task.to_string().into_bytes())),
+            "evictions" => Ok(Self::Evictions(task.to_string().into_bytes())),
             other => Err(fault(&format!("no job is called {other:?}"))),
         }
     }
 
     /// The name in the body.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> JobKind {
         match self {
-            Self::Run(_) => KINDS[0],
-            Self::Evictions(_) => KINDS[1],
+            Self::Run(_) => JobKind::Run,
+            Self::Evictions(_) => JobKind::Evictions,
         }
     }
 

@@ -4,7 +4,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::Refusal;
-use crate::schema;
 
 /// Events of a job.
 pub(crate) const EVENT_NAMES: [&str; 4] = ["progress", "done", "failed", "cancelled"];
@@ -12,6 +11,16 @@ pub(crate) const EVENT_NAMES: [&str; 4] = ["progress", "done", "failed", "cancel
 pub(crate) const MISSED: &str = "missed";
 /// The event in place of one that cannot be written.
 pub(crate) const BROKEN: &str = "error";
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobKind {
+    /// It runs a recipe.
+    Run,
+    /// It scores the accesses of a trace.
+    Evictions,
+}
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -65,8 +74,7 @@ pub(crate) struct JobView {
     /// Names it in `/v1/jobs/{id}`.
     pub(crate) id: String,
     /// What it does.
-    #[schema(value_type = schema::JobKind)]
-    pub(super) kind: &'static str,
+    pub(super) kind: JobKind,
     /// Where it is.
     pub(crate) status: JobStatus,
     /// How far it is.

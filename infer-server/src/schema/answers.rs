@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{
     MOST_WHOLE, about, answer, any_of, closed, integer, list, names, nullable, number, object, reference, set, text,
 };
-use crate::jobs::{BROKEN, EVENT_NAMES, KINDS, MISSED};
+use crate::jobs::{BROKEN, EVENT_NAMES, MISSED};
 use crate::metrics::PHASES;
 
-pub(super) fn all() -> [(&'static str, Value); 10] {
+pub(super) fn all() -> [(&'static str, Value); 9] {
     [
         ("Outcome", outcome()),
         ("TrafficCurve", traffic()),
@@ -19,7 +19,6 @@ pub(super) fn all() -> [(&'static str, Value); 10] {
         ("ModelInfo", model_info()),
         ("CodeFeatures", code_features()),
         ("Realism", realism()),
-        ("JobKind", about("What a job does.", names(KINDS))),
         ("JobEvent", job_event()),
         ("JobEvents", any_of([about("The whole stream.", text()), reference("JobEvent")])),
         ("ModelPhase", about("Where a model is in its life.", names(PHASES))),

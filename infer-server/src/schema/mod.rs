@@ -33,7 +33,7 @@ macro_rules! named {
 }
 
 named! {
-    Admission Capacity CodeFeatures CompileRequest EvictionsRequest Fit FitQuestion JobEvents JobKind JobRequest ModelInfo
+    Admission Capacity CodeFeatures CompileRequest EvictionsRequest Fit FitQuestion JobEvents JobRequest ModelInfo
     ModelPhase Outcome Policy Profile Realism Recipe ScoredRecord ScorerName TraceInput TraceRecord Traffic TrafficCurve
 }
 

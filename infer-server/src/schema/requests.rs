@@ -466,6 +466,8 @@ fn compile() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use accel_core::memory::device::DeviceRef;
+
     use super::*;
 
     /// What the reader of kernels takes is what the schema says: a field that is added there is missed here.
@@ -475,6 +477,7 @@ mod tests {
         let everything = Request {
             language: Some(Language::C),
             function: Some("f".into()),
+            device: Some(DeviceRef::Known(DEFAULT_DEVICE.into())),
             levels: Some(Vec::new()),
             line_bytes: Some(64),
             compiler: Some(Compiler::Gcc),
