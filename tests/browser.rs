@@ -197,6 +197,28 @@ impl Browser {
         self.script(&script).await;
     }
 
+    /// Clicks on the first element that an XPath selects, as a hand does.
+    pub async fn press(&self, path: &str) {
+        self.driver.query(By::XPath(path)).first().await.unwrap().click().await.unwrap();
+    }
+
+    /// Drags from a place of an element to another, as a hand does: shares of its width and height from its middle.
+    pub async fn drag(&self, css: &str, from: f64, to: f64) {
+        let element = self.find(css).await;
+        element.scroll_into_view().await.unwrap();
+        let width = element.rect().await.unwrap().width;
+        let chain = self.driver.action_chain().move_to_element_center(&element);
+        let chain = chain.move_by_offset((width * from) as i64, 0).click_and_hold();
+        let way = (width * (to - from) / 10.0) as i64;
+        let chain = (0..10).fold(chain, |chain, _| chain.move_by_offset(way, 0));
+        chain.release().perform().await.unwrap();
+    }
+
+    /// Gives the window another size.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.driver.set_window_rect(0, 0, width, height).await.unwrap();
+    }
+
     /// Saves what the window shows.
     pub async fn screenshot(&self, name: &str) {
         let folder =

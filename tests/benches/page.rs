@@ -26,9 +26,15 @@ const RUNS: usize = 5;
 
 #[tokio::main]
 async fn main() {
+    // `interactions` alone takes half a minute.
+    let only = std::env::args().any(|argument| argument == "interactions");
     let browser = Browser::start(1280, 1000).await;
+    interactions(&browser).await;
+    if only {
+        return browser.end().await;
+    }
     println!(
-        "{:<12} {:>10} {:>10} {:>10}  long tasks (> 50 ms) of load, of {RUNS} runs",
+        "\n{:<12} {:>10} {:>10} {:>10}  long tasks (> 50 ms) of load, of {RUNS} runs",
         "preset", "usable ms", "result ms", "run ms"
     );
     for preset in PRESETS {
@@ -78,6 +84,63 @@ async fn main() {
         eprintln!("the page is over its budget of time: see [profile.page.package] in Cargo.toml");
         std::process::exit(1);
     }
+}
+
+/// What the hand does: tasks over 50 ms on the main thread, and the longest that an input waited for the next paint, of the
+/// first answer and of a trace of millions of accesses.
+async fn interactions(browser: &Browser) {
+    let long = ModelRun { decode_tokens: Some(64), tile_bytes: Some(256 << 10), ..ModelRun::default() };
+    let long = Recipe { workload: Workload::Model(long), ..Recipe::default() };
+    println!("\n{:<20} {:>12} {:>16}  long tasks (> 50 ms)", "what is done", "accesses", "to the paint, ms");
+    for recipe in [Recipe::default(), long] {
+        let accesses = recipe.trace(None).unwrap().summary().accesses;
+        browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+        browser.wait_for_results().await;
+        browser.wait_for("charts", "return !!document.querySelector('#hit-rates svg')").await;
+        browser.script(OBSERVE).await;
+        told(browser, "load", accesses).await;
+        for (what, path) in [
+            ("run", "//*[@id='run']"),
+            ("theme", "//button[contains(., 'theme')]"),
+            ("another tab", "//nav//a[.='Trace']"),
+            ("back to the Lab", "//nav//a[.='Lab']"),
+        ] {
+            browser.press(path).await;
+            told(browser, what, accesses).await;
+        }
+        browser.drag("#hit-rates", -0.2, 0.1).await;
+        browser.wait_for("the part", "return document.querySelector('#part').innerText.startsWith('Accesses ')").await;
+        told(browser, "brush", accesses).await;
+        browser.find("#show-all").await.click().await.unwrap();
+        told(browser, "all of it", accesses).await;
+        browser.find("#over-time .legend button").await.click().await.unwrap();
+        told(browser, "isolate a policy", accesses).await;
+        browser.resize(700, 900).await;
+        told(browser, "resize", accesses).await;
+        browser.resize(1280, 1000).await;
+        told(browser, "resize", accesses).await;
+        browser.find("#capacity_bytes").await.send_keys("0").await.unwrap();
+        told(browser, "typing", accesses).await;
+    }
+}
+
+/// Notes long tasks, and how long inputs wait for the paint.
+const OBSERVE: &str = "
+    window.tasks = []; window.inputs = [];
+    new PerformanceObserver(list => window.tasks.push(...list.getEntries().map(e => Math.round(e.duration)))).observe({type: 'longtask', buffered: true});
+    new PerformanceObserver(list => window.inputs.push(...list.getEntries().filter(e => e.interactionId).map(e => e.duration)))
+        .observe({type: 'event', durationThreshold: 16});
+    return true";
+
+/// Prints what was noted since the last time, once all is quiet.
+async fn told(browser: &Browser, what: &str, accesses: u64) {
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    browser.wait_for_results().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let noted =
+        browser.script("return [window.tasks.splice(0).join(' '), Math.max(0, ...window.inputs.splice(0))]").await;
+    let (tasks, input) = (noted[0].as_str().unwrap(), noted[1].as_f64().unwrap());
+    println!("{what:<20} {accesses:>12} {input:>16.0}  [{tasks}]");
 }
 
 /// The same passes in the page and natively, by what a policy adds to a run over 2.9 million accesses; the median share of
