@@ -345,7 +345,7 @@ fn fields(app: App) -> impl IntoView {
         let memory = device.on_chip_bytes.map_or_else(String::new, |bytes| format!(", {}", format_bytes(bytes)));
         (device.name.to_owned(), format!("{}{memory}", device.title))
     };
-    let suits = (String::new(), format!("{DEFAULT_DEVICE}, or {DEFAULT_GPU} for CUDA and Triton"));
+    let suits = (String::new(), format!("{DEFAULT_DEVICE}; GPU code: {DEFAULT_GPU}"));
     let devices = iter::once(suits).chain(DEVICES.iter().map(device)).collect();
     let elements = Element::FLOATING.map(|e| (e.name().to_owned(), e.name().to_owned())).to_vec();
     let opt_levels = choices::<OptLevel>().collect();
@@ -368,7 +368,9 @@ fn fields(app: App) -> impl IntoView {
                     prop:value=form.code
                     on:input:target=move |event| form.code.set(event.target().value())
                 ></textarea>
-                <p class="hint">"C loop nests (a function or a fragment), or Python with plain loops or NumPy."</p>
+                <p class="hint">
+                    "C, CUDA, or Python (loops, NumPy, PyTorch, JAX, Triton): a function, a module or a fragment; or StableHLO."
+                </p>
             </div>
             {Field::new("defines", "Parameters", form.defines)
                 .placeholder("N=1024, M=64")
