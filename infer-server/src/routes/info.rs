@@ -49,7 +49,7 @@ pub(crate) struct Info {
     /// The model, once it is loaded.
     #[schema(value_type = Option<schema::ModelInfo>)]
     model: Option<ModelInfo>,
-    /// SHA-256 of the model's file; null until it is computed.
+    /// SHA-256 of all files of the model; null until it is computed.
     model_sha256: Option<String>,
     /// The adapter.
     adapter: Option<String>,
