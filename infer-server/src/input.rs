@@ -1,7 +1,7 @@
 //! What the body of a request asks for: a workload, the records of a trace, a recipe.
 
 use accel_core::error::{Error, Place};
-use accel_core::import::prototype_csv::{FromRecords, Record};
+use accel_core::import::prototype_csv::{FromRecords, Record, Records as _};
 use accel_core::recipe::fields::{self, Part};
 use accel_core::recipe::{Recipe, Workload, default_seed};
 use accel_core::trace::Trace;
@@ -57,7 +57,7 @@ fn whole(number: Number) -> Number {
 }
 
 fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
-    let mut trace: Option<FromRecords<'_>> = None;
+    let mut trace = FromRecords::new("body");
     for (i, mut row) in rows.into_iter().enumerate() {
         let place = Place::Item(i as u64);
         for value in row.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -69,9 +69,9 @@ fn from_records(rows: Vec<Value>) -> Result<Trace, Error> {
             let cure = "Send records as /generate-trace answers them";
             Error::input("body", place.clone(), format!("not a record: {e}"), cure)
         })?;
-        trace.get_or_insert_with(|| FromRecords::new("body", &record.model_type)).push(&record, place)?;
+        trace.push(&record, place)?;
     }
-    trace.unwrap_or_else(|| FromRecords::new("body", "")).finish()
+    trace.finish()
 }
 
 /// Reads a TraceRequest field by field, so that a refusal names the field, its value and the allowed range.

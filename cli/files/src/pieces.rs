@@ -2,7 +2,7 @@
 //! what is there. A piece holds records of oracleGeneral; other formats become such records on the way.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -10,7 +10,8 @@ use accel_core::error::{Error, Place};
 use accel_core::import::cache_csv::{self, Columns, Request, Requests, UNSIZED};
 use accel_core::import::input::{Input, MARK, damaged, unpack};
 use accel_core::import::oracle_general::{RECORD, record};
-use accel_core::import::{self, Format};
+use accel_core::import::prototype_csv::{self, Record, Records};
+use accel_core::import::{self, Format, prototype_json};
 use accel_core::progress::{Flow, Progress};
 use accel_core::recipe::sample::id_of;
 use anyhow::{Context as _, bail};
@@ -30,10 +31,11 @@ pub fn name(path: &Path) -> String {
 }
 
 /// How requests are written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 enum Form {
     Records,
     Table(Option<Columns>),
+    Prototype(fn(&Input<'_>, &mut dyn BufRead, &mut dyn Records) -> Result<(), Error>),
     Parquet(Option<Columns>),
 }
 
@@ -52,6 +54,9 @@ struct Piece {
     content: Vec<u8>,
     done: u64,
 }
+
+/// The warning where a file says what is done with its tensors.
+pub(crate) const UNTIMED: &str = "a stream keeps no operations: nothing counts time";
 
 /// What all of a file is, in [`Piece::done`].
 const ALL: u64 = 1 << 16;
@@ -82,8 +87,11 @@ impl Source {
             _ => match import::choose(format, columns, &input)? {
                 Format::OracleGeneral => Form::Records,
                 Format::Csv => Form::Table(columns.cloned()),
+                Format::PrototypeCsv => Form::Prototype(|input, text, take| prototype_csv::each(input, text, take)),
+                Format::PrototypeJson => Form::Prototype(|input, text, take| prototype_json::each(input, text, take)),
                 other => bail!(
-                    "{}: {} cannot be streamed, only oracle-general, csv and parquet: leave --stream out",
+                    "{}: {} cannot be streamed, only oracle-general, csv, prototype-csv, prototype-json and parquet: \
+                     leave --stream out",
                     source.name,
                     other.name()
                 ),
@@ -155,6 +163,22 @@ impl Source {
         })
     }
 
+    /// Enough of the file to tell how it is written.
+    fn beginning(&self) -> Input<'_> {
+        Input::new(&self.name, &self.head)
+    }
+
+    /// The content of a text, unpacked and without a mark.
+    fn text(&self) -> anyhow::Result<impl BufRead> {
+        let content = unpack(BufReader::with_capacity(1 << 18, &self.file));
+        let content = content.with_context(|| format!("cannot read {}", self.name))?;
+        let mut content = BufReader::with_capacity(1 << 18, content);
+        if content.fill_buf().is_ok_and(|text| text.starts_with(MARK)) {
+            content.consume(MARK.len());
+        }
+        Ok(content)
+    }
+
     /// Sends the pieces of the file.
     fn read(&self, most: u64, sending: Sending) -> anyhow::Result<Vec<String>> {
         let cannot = || format!("cannot read {}", self.name);
@@ -179,13 +203,12 @@ impl Source {
                 }
             }
             Form::Table(columns) => {
-                let content = unpack(BufReader::with_capacity(1 << 18, &self.file)).with_context(cannot)?;
-                let mut content = BufReader::with_capacity(1 << 18, content);
-                if content.fill_buf().is_ok_and(|text| text.starts_with(MARK)) {
-                    content.consume(MARK.len());
-                }
-                let input = Input::new(name, &self.head);
-                let read = cache_csv::each(&input, content, columns.as_ref(), &mut converting);
+                let read = cache_csv::each(&self.beginning(), self.text()?, columns.as_ref(), &mut converting);
+                converting.end(read)
+            }
+            Form::Prototype(each) => {
+                converting.warnings.push(UNTIMED.to_owned());
+                let read = each(&self.beginning(), &mut self.text()?, &mut converting);
                 converting.end(read)
             }
             Form::Parquet(columns) => {
@@ -307,6 +330,18 @@ impl<'a> Converting<'a> {
             self.warnings.push(UNSIZED.to_owned());
         }
         Ok(self.warnings)
+    }
+}
+
+impl Records for Converting<'_> {
+    fn push(&mut self, record: &Record, place: Place) -> Result<(), Error> {
+        if self.over {
+            // Nobody reads this: it ends the reading.
+            return Err(Error::Cancelled);
+        }
+        let (bytes, _) = record.checked(self.name, &place)?;
+        let (sending, file) = (self.sending, self.file);
+        self.one(id_of(&record.tensor_id), bytes, &|| place.clone(), &|| sending.position(file))
     }
 }
 

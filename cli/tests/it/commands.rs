@@ -284,10 +284,33 @@ fn a_streamed_trace_gives_the_same_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (file, csv) = (path("t.bin"), path("t.csv"));
-    for (to, file) in [("oracle-general", &file), ("prototype-csv", &csv)] {
+    let (array, lines, experts) = (path("array.json"), path("lines.json"), path("experts.jsonl"));
+    for (to, file) in [("oracle-general", &file), ("prototype-csv", &csv), ("prototype-json", &array)] {
         let flags = ["trace", "generate", "--synthetic", "MoE", "--num-layers", "300", "--to", to, "--output", file];
         stdout(&flags);
     }
+    let text = std::fs::read_to_string(&array).unwrap();
+    let records = text.lines().filter(|line| line.starts_with('{')).map(|line| line.trim_end_matches(','));
+    std::fs::write(&lines, records.collect::<Vec<_>>().join("\n")).unwrap();
+    for file in [&csv, &array, &lines] {
+        let flags = ["simulate", "--trace", file, "--policy", "lru,sieve", "--json", "--no-bounds"];
+        let mut held = json(&flags);
+        let streamed = json(&[&flags[..], &["--stream"]].concat());
+        // It keeps no operations, and says so.
+        held["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| run["physical"] = Value::Null);
+        assert_eq!((&held["trace"], &held["runs"]), (&streamed["trace"], &streamed["runs"]), "{file}");
+        let told = accel(&[&flags[..], &["--stream"]].concat()).stderr;
+        assert!(String::from_utf8(told).unwrap().contains("a stream keeps no operations"));
+        let broken = path("broken");
+        std::fs::write(&broken, std::fs::read_to_string(file).unwrap().replacen("attention", "attending", 1)).unwrap();
+        let format = std::path::Path::new(file).extension().map_or("", |end| end.to_str().unwrap());
+        let flags = ["simulate", "--policy", "lru", "--trace", &broken, "--format"];
+        let named = format!("prototype-{format}");
+        let held = refusal(&[&flags[..], &[&named]].concat());
+        assert!(held.contains("op is \"attending\""), "{held}");
+        assert_eq!(refusal(&[&flags[..], &[&named, "--stream"]].concat()), held);
+    }
+    std::fs::write(&experts, r#"{"token":0,"layer":0,"experts":[1]}"#).unwrap();
     let flags = ["simulate", "--trace", &file, "--policy", "lru,s3-fifo,w-tinylfu,random", "--admission", "bypass"];
     let part = ["--requests", "500", "--warmup", "0.3", "--interval", "70", "--capacity", "0.1,100MB"];
     let units = ["--ignore-size", "--capacity", "0.1,7", "--cost", "prototype"];
@@ -311,7 +334,7 @@ fn a_streamed_trace_gives_the_same_counts() {
     assert!(refusal(&["simulate", "--stream", "--policy", "lru", "--trace", &cut]).contains("damaged or cut off"));
     for (arguments, wanted) in [
         (["simulate", "--stream", "--policy", "belady", "--trace", &file], "needs to know the whole trace"),
-        (["simulate", "--stream", "--policy", "lru", "--trace", &csv], "prototype-csv cannot be streamed, only"),
+        (["simulate", "--stream", "--policy", "lru", "--trace", &experts], "moe-routing cannot be streamed, only"),
         (["simulate", "--stream", "--policy", "lru", "--trace", "nowhere.bin"], "cannot read nowhere.bin"),
     ] {
         let text = refusal(&arguments);

@@ -66,14 +66,22 @@ pub(super) fn read_each(
     Ok(())
 }
 
-pub(super) fn stream<'a, 'p>(
+fn stream<'a, 'p>(
     input: &Input<'a>,
     damage: Option<Rc<Cell<u64>>>,
     progress: &'p mut dyn Progress,
 ) -> Result<Json<'a, 'p>, Error> {
+    Ok(guarded(input.text(progress)?, damage))
+}
+
+/// The JSON text that `inner` holds, from its start and without a mark.
+pub(super) fn guarded<R: BufRead>(
+    inner: R,
+    damage: Option<Rc<Cell<u64>>>,
+) -> Deserializer<IoRead<BufReader<Guard<R>>>> {
     let (tokens, held) = (Tokens::default(), Vec::new());
-    let guard = Guard { inner: input.text(progress)?, length: 0, depth: 0, tokens, damage, held };
-    Ok(Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard)))
+    let guard = Guard { inner, length: 0, depth: 0, tokens, damage, held };
+    Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard))
 }
 
 /// Python and C++ write numbers that JSON does not have. An empty string of the same length replaces each: a reader that

@@ -3,6 +3,8 @@
 //! Columns are found by name, in any order. `reuse_distance` is the prototype's: the number of earlier
 //! uses of the tensor (0, 1, 2 …). It is recomputed from the order of the records; a score is not read back.
 
+use std::io::BufRead;
+
 use super::input::Input;
 use super::occurring;
 use super::text::{Names, Rows, shorten};
@@ -78,50 +80,55 @@ pub fn record(trace: &Trace, scores: &Scores, access: usize) -> Record {
     make_record(trace, access, seen, Some(scores))
 }
 
-/// Builds a trace from records one at a time; CSV rows and JSON arrays both come through here.
+/// What takes records as they are read.
+pub trait Records {
+    /// Takes the next record, found at `place`.
+    fn push(&mut self, record: &Record, place: Place) -> Result<(), Error>;
+}
+
+impl Record {
+    /// Its size in bytes and its operation; refused where `input` has at `place` what is no record.
+    pub fn checked(&self, input: &str, place: &Place) -> Result<(u64, Op), Error> {
+        let bad = |problem: String, cure: &str| Error::input(input, place.clone(), problem, cure);
+        // NaN and infinity are in no range.
+        if !(LEAST_MB..=MOST_MB).contains(&self.size_mb) {
+            let cure = format!("Write a positive number of megabytes, from {LEAST_MB} to {MOST_MB}");
+            return Err(bad(format!("size_mb is {}", self.size_mb), &cure));
+        }
+        if self.tensor_id.is_empty() {
+            return Err(bad("tensor_id is empty".into(), "Give every record the name of its tensor"));
+        }
+        let op = Op::from_name(&self.op).map_err(|_| {
+            let names = Op::ALL.map(Op::name).join(", ");
+            bad(format!("op is \"{}\"", shorten(&self.op)), &format!("Use one of {names}"))
+        })?;
+        Ok(((self.size_mb * MB).round() as u64, op))
+    }
+}
+
+/// Builds a trace from records one at a time; rows of tables and JSON come through here.
 #[derive(Debug)]
 pub struct FromRecords<'a> {
     input: &'a str,
     builder: TraceBuilder,
     names: Names,
     /// The model type of the first record.
-    model_type: String,
+    model_type: Option<String>,
     /// Records whose stride or model type differs from an earlier one's.
     other_strides: u64,
     other_models: u64,
 }
 
-impl<'a> FromRecords<'a> {
-    /// An empty trace; `input` is named in the errors.
-    pub fn new(input: &'a str, model_type: &str) -> Self {
-        Self {
-            input,
-            builder: TraceBuilder::new(model_type),
-            names: Names::default(),
-            model_type: model_type.to_owned(),
-            other_strides: 0,
-            other_models: 0,
+impl Records for FromRecords<'_> {
+    fn push(&mut self, record: &Record, place: Place) -> Result<(), Error> {
+        let (bytes, op) = record.checked(self.input, &place)?;
+        match &self.model_type {
+            Some(first) => self.other_models += u64::from(record.model_type != *first),
+            None => {
+                self.builder.of_model(&record.model_type);
+                self.model_type = Some(record.model_type.clone());
+            }
         }
-    }
-
-    /// Appends `record`, found at `place`.
-    pub fn push(&mut self, record: &Record, place: Place) -> Result<(), Error> {
-        let bad = |problem: String, cure: &str| Error::input(self.input, place.clone(), problem, cure);
-        // NaN and infinity are in no range.
-        if !(LEAST_MB..=MOST_MB).contains(&record.size_mb) {
-            let cure = format!("Write a positive number of megabytes, from {LEAST_MB} to {MOST_MB}");
-            return Err(bad(format!("size_mb is {}", record.size_mb), &cure));
-        }
-        let bytes = (record.size_mb * MB).round();
-        if record.tensor_id.is_empty() {
-            return Err(bad("tensor_id is empty".into(), "Give every record the name of its tensor"));
-        }
-        let op = Op::from_name(&record.op).map_err(|_| {
-            let names = Op::ALL.map(Op::name).join(", ");
-            bad(format!("op is \"{}\"", shorten(&record.op)), &format!("Use one of {names}"))
-        })?;
-        let bytes = bytes as u64;
-        self.other_models += u64::from(record.model_type != self.model_type);
         let tensor = match self.names.get(&record.tensor_id) {
             Some(tensor) => {
                 self.other_strides += u64::from(self.builder.tensor_mut(tensor).stride != record.stride);
@@ -141,6 +148,14 @@ impl<'a> FromRecords<'a> {
             }
         };
         self.builder.access(tensor, op)
+    }
+}
+
+impl<'a> FromRecords<'a> {
+    /// An empty trace; `input` is named in the errors.
+    pub fn new(input: &'a str) -> Self {
+        let (builder, names) = (TraceBuilder::new(""), Names::default());
+        Self { input, builder, names, model_type: None, other_strides: 0, other_models: 0 }
     }
 
     /// The trace.
@@ -196,9 +211,16 @@ fn kind_of(name: &str) -> Kind {
 
 /// Reads records from CSV text.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut rows = Rows::new(*input, input.text(progress)?, b',');
+    let mut trace = FromRecords::new(input.name);
+    each(input, input.text(progress)?, &mut trace)?;
+    trace.finish()
+}
+
+/// Hands every record of CSV text to `trace`, in its order. `source` has the content from its start, without a mark.
+pub fn each(input: &Input<'_>, source: impl BufRead, trace: &mut dyn Records) -> Result<(), Error> {
+    let mut rows = Rows::new(*input, source, b',');
     let refuse = |line: u64, problem: String, cure: &str| Error::input(input.name, Place::Line(line), problem, cure);
-    let Some(headers) = rows.next()? else { return FromRecords::new(input.name, "").finish() };
+    let Some(headers) = rows.next()? else { return Ok(()) };
     let (line, columns) = (headers.line, headers.len());
     let list = COLUMNS.join(",");
     let mut at = [0usize; COLUMNS.len()];
@@ -215,7 +237,6 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
         return Err(refuse(line, format!("there is an unknown column \"{}\"", shorten(other)), &cure));
     }
 
-    let mut trace: Option<FromRecords<'_>> = None;
     while let Some(row) = rows.next()? {
         let line = row.line;
         if row.len() != columns {
@@ -244,10 +265,9 @@ pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Err
             model_type: field(5).to_owned(),
             eviction_score: None,
         };
-        let trace = trace.get_or_insert_with(|| FromRecords::new(input.name, &record.model_type));
         trace.push(&record, Place::Line(line))?;
     }
-    trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish()
+    Ok(())
 }
 
 /// Writes the trace as CSV, with the scores as a last column if given.

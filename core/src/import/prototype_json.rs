@@ -2,12 +2,14 @@
 //!
 //! The fields are those of [`prototype_csv`](super::prototype_csv); a score is not read back.
 
+use std::io::BufRead;
+
 use serde::de::{DeserializeSeed as _, SeqAccess};
 
 use super::input::{Input, strip_mark};
 use super::json::{self, outer_keys};
 pub(super) use super::prototype_csv::lost_in_records as lost;
-use super::prototype_csv::{COLUMNS, FromRecords, Record, check, records};
+use super::prototype_csv::{COLUMNS, FromRecords, Record, Records, check, records};
 use super::seed::{Form, Seed, ValueReader};
 use super::text::{Lines, json_problem, parse_line};
 use crate::error::{Error, Place};
@@ -29,33 +31,38 @@ pub fn matches(head: &[u8]) -> bool {
 
 /// Reads an array of records, or one record per line.
 pub fn read(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    if strip_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
-        array(input, progress)
-    } else {
-        lines(input, progress)
+    let mut trace = FromRecords::new(input.name);
+    each(input, input.text(progress)?, &mut trace)?;
+    trace.finish()
+}
+
+/// Hands every record to `trace`, in its order. `source` has the content from its start, without a mark; `input` has the
+/// beginning of it at least.
+pub fn each(input: &Input<'_>, source: impl BufRead, trace: &mut dyn Records) -> Result<(), Error> {
+    match strip_mark(&input.head()).trim_ascii_start().starts_with(b"[") {
+        true => array(input, source, trace),
+        false => lines(input, source, trace),
     }
 }
 
-fn lines(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut lines = Lines::new(*input, input.text(progress)?);
-    let mut trace: Option<FromRecords<'_>> = None;
+fn lines(input: &Input<'_>, source: impl BufRead, trace: &mut dyn Records) -> Result<(), Error> {
+    let mut lines = Lines::new(*input, source);
     while let Some((line, text)) = lines.next()? {
         let record: Record = parse_line(text).map_err(|e| {
             Error::input(input.name, Place::LineColumn(line, e.column() as u64), json_problem(&e), cure())
         })?;
-        let trace = trace.get_or_insert_with(|| FromRecords::new(input.name, &record.model_type));
         trace.push(&record, Place::Line(line))?;
     }
-    trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish()
+    Ok(())
 }
 
-fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error> {
-    let mut elements = Elements { input: input.name, trace: None, refused: None };
-    let mut source = json::stream(input, None, progress)?;
+fn array(input: &Input<'_>, source: impl BufRead, trace: &mut dyn Records) -> Result<(), Error> {
+    let mut elements = Elements { trace, refused: None };
+    let mut source = json::guarded(source, None);
     let result = Seed(&mut elements).deserialize(&mut source).and_then(|()| source.end());
     match (elements.refused, result) {
         (Some(error), _) => Err(error),
-        (None, Ok(())) => elements.trace.unwrap_or_else(|| FromRecords::new(input.name, "")).finish(),
+        (None, Ok(())) => Ok(()),
         (None, Err(error)) if error.is_io() => Err(input.error(&error.into())),
         (None, Err(error)) => {
             let place = Place::LineColumn(error.line() as u64, error.column() as u64);
@@ -65,9 +72,8 @@ fn array(input: &Input<'_>, progress: &mut dyn Progress) -> Result<Trace, Error>
 }
 
 /// Takes the records of an array one at a time.
-struct Elements<'i> {
-    input: &'i str,
-    trace: Option<FromRecords<'i>>,
+struct Elements<'t> {
+    trace: &'t mut dyn Records,
     /// Why a record was refused: serde knows no such errors.
     refused: Option<Error>,
 }
@@ -80,8 +86,7 @@ impl ValueReader for &mut Elements<'_> {
     fn list<'de, A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         let mut number = 0;
         while let Some(record) = elements.next_element::<Record>()? {
-            let trace = self.trace.get_or_insert_with(|| FromRecords::new(self.input, &record.model_type));
-            if let Err(error) = trace.push(&record, Place::Item(number)) {
+            if let Err(error) = self.trace.push(&record, Place::Item(number)) {
                 self.refused = Some(error);
                 return Err(serde::de::Error::custom("refused"));
             }

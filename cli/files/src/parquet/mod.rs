@@ -11,7 +11,7 @@ mod write;
 
 use accel_core::error::{Error, Place};
 use accel_core::import::cache_csv::{self, Columns, FromRequests, Request, Requests as _};
-use accel_core::import::prototype_csv::{self, FromRecords, Record};
+use accel_core::import::prototype_csv::{self, FromRecords, Record, Records as _};
 use accel_core::progress::{Flow, Progress};
 use accel_core::trace::Trace;
 use parquet::errors::ParquetError;
@@ -171,7 +171,7 @@ impl Table {
             let cure = format!("The columns of records are {}", wanted.join(","));
             return Err(Error::input(&self.name, Place::Whole, problem, cure).into());
         }
-        let mut trace: Option<FromRecords<'_>> = None;
+        let mut trace = FromRecords::new(&self.name);
         self.rows(&wanted, progress, |fields, place| {
             let field = |i: usize| fields.get(i).copied().flatten();
             let bad = |i: usize, cure: &str| self.bad(place.clone(), wanted[i], field(i), cure);
@@ -189,10 +189,9 @@ impl Table {
                 model_type: word(5)?,
                 eviction_score: None,
             };
-            let trace = trace.get_or_insert_with(|| FromRecords::new(&self.name, &record.model_type));
             trace.push(&record, place)
         })?;
-        Ok(trace.unwrap_or_else(|| FromRecords::new(&self.name, "")).finish()?)
+        Ok(trace.finish()?)
     }
 }
 

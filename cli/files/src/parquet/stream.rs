@@ -11,6 +11,7 @@ use parquet::file::reader::{ChunkReader, FileReader as _, RowGroupReader, Serial
 use parquet::schema::types::ColumnDescriptor;
 
 use super::{damaged, whole};
+use crate::pieces::UNTIMED;
 
 /// Rows that are read at a time.
 const BATCH: usize = 1 << 14;
@@ -97,6 +98,7 @@ fn find(name: &str, names: &[&str], columns: Option<&Columns>, warn: &mut dyn Fn
     };
     if columns.is_none() {
         if let (Some(id), Some(size)) = (at(prototype_csv::COLUMNS[0]), at(prototype_csv::COLUMNS[1])) {
+            warn(UNTIMED.to_owned());
             // Megabytes of the prototype.
             return Ok(Found { id, size: Some(size), unit: 1e6 });
         }
@@ -104,6 +106,9 @@ fn find(name: &str, names: &[&str], columns: Option<&Columns>, warn: &mut dyn Fn
             if at(column).is_some() && whole::COLUMNS.iter().all(|column| at(column).is_some()) {
                 return Err(refuse(column, what));
             }
+        }
+        if whole::COLUMNS.iter().all(|column| at(column).is_some()) {
+            warn(UNTIMED.to_owned());
         }
     }
     let chosen = Columns { header: Some(true), ..columns.cloned().unwrap_or_default() };

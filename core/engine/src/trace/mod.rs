@@ -428,6 +428,11 @@ impl TraceBuilder {
         Self { trace: Trace { model_type: model_type.into(), ..Trace::default() }, ..Self::default() }
     }
 
+    /// Names the family of the model.
+    pub fn of_model(&mut self, model_type: impl Into<String>) {
+        self.trace.model_type = model_type.into();
+    }
+
     /// From now on accesses go to `sink`, and only the tensors are kept: there may be as many as it takes.
     pub fn hand_to(&mut self, sink: Sink) {
         self.sink = Some(sink);
