@@ -22,7 +22,7 @@ use serde_json::Value;
 use wasm_bindgen::JsValue;
 use web_sys::Blob;
 
-use accel_worker::protocol::{Advice, Place, Reply, Request, Scored, pack, read, unpack};
+use accel_worker::protocol::{Advice, Place, Reply, Request, Scored, Swept, pack, read, unpack};
 
 /// How long a worker may take to notice a cancel before it is replaced.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -61,12 +61,12 @@ pub(crate) enum Capacities {
     Failed(Error),
 }
 
-/// The search for a design.
+/// What takes many runs: the search for a design, or a sweep.
 #[derive(Debug, Clone)]
-pub(crate) enum Search {
+pub(crate) enum Search<T> {
     /// Under way: how far, 0 to 1.
     Running(f64),
-    Done(Told<Advice>),
+    Done(Told<T>),
 }
 
 /// What the curves of a run without any may take, in ms: as many capacities are measured as fit in.
@@ -95,7 +95,9 @@ pub(crate) struct Engine {
     /// Whether the model fits the device asked about last.
     pub(crate) fit: RwSignal<Option<Told<Fit>>>,
     /// The best designs, or how far the search for them is.
-    pub(crate) advice: RwSignal<Option<Search>>,
+    pub(crate) advice: RwSignal<Option<Search<Advice>>>,
+    /// The sweep asked for last, or how far it is.
+    pub(crate) sweep: RwSignal<Option<Search<Swept>>>,
     /// Scores against the truth.
     pub(crate) scatters: RwSignal<Option<Arc<Vec<Scatter>>>>,
     /// Answers of the last runs, the newest last: going back to one runs nothing.
@@ -143,6 +145,7 @@ impl Engine {
             cell: RwSignal::new(None),
             fit: RwSignal::new(None),
             advice: RwSignal::new(None),
+            sweep: RwSignal::new(None),
             scatters: RwSignal::new(None),
             answers: StoredValue::new(Vec::new()),
             records: RwSignal::new((0, Vec::new())),
@@ -184,7 +187,8 @@ impl Engine {
             Err(error) => return self.phase.set(Phase::Failed(error)),
         };
         // The worker hears of nothing before a search is over.
-        if self.advice.with_untracked(|advice| matches!(advice, Some(Search::Running(_)))) {
+        let searches = self.advice.with_untracked(|advice| matches!(advice, Some(Search::Running(_))));
+        if searches || self.sweep.with_untracked(|sweep| matches!(sweep, Some(Search::Running(_)))) {
             self.end_search();
         }
         let id = self
@@ -227,6 +231,7 @@ impl Engine {
         self.cell.set(None);
         self.fit.set(None);
         self.advice.set(None);
+        self.sweep.set(None);
         self.scatters.set(None);
         if let Some(curves) = &answer.outcome.curve {
             self.keep_curves(&answer.recipe, Arc::new(curves.clone()));
@@ -298,9 +303,19 @@ impl Engine {
         }
     }
 
-    /// Ends the search for a design: the worker is replaced, and makes the newest answer again when it is asked about it.
+    /// Asks for the experiments beside the newest answer's, in which fields (by their ids) take other values; they arrive in
+    /// `sweep`.
+    pub(crate) fn ask_sweep(self, axes: Vec<(String, String)>) {
+        if let Some(recipe) = self.answer.with_untracked(|answer| answer.as_ref().map(|answer| answer.recipe.clone())) {
+            self.sweep.set(Some(Search::Running(0.0)));
+            self.ask(Request::Sweep { recipe, axes });
+        }
+    }
+
+    /// Ends a search or a sweep: the worker is replaced, and makes the newest answer again when it is asked about it.
     pub(crate) fn end_search(self) {
-        self.advice.set(None);
+        forget_running(self.advice);
+        forget_running(self.sweep);
         self.inner.update_value(|inner| inner.given = true);
         self.worker.replace();
     }
@@ -447,6 +462,16 @@ impl Engine {
                 }
             }
             Reply::Recommended { answer } => self.advice.set(Some(Search::Done(answer.map(Arc::new)))),
+            Reply::Sweeping(done, total) => {
+                if self.sweep.with_untracked(Option::is_some) {
+                    self.sweep.set(Some(Search::Running(done as f64 / total.max(1) as f64)));
+                }
+            }
+            Reply::Swept { answer } => {
+                if self.sweep.with_untracked(Option::is_some) {
+                    self.sweep.set(Some(Search::Done(answer.map(Arc::new))));
+                }
+            }
             Reply::Scatters { scatters } => self.scatters.set(Some(Arc::new(scatters))),
             Reply::CurveProgress { id, share } if id == newest => self.curve.set(Capacities::Running(share)),
             Reply::Curve { id, answer } if id == newest => self.curve.set(match answer {
@@ -467,6 +492,13 @@ impl Engine {
             // Of a run that a newer one has replaced.
             Reply::Progress { .. } | Reply::Done { .. } | Reply::Failed { .. } => {}
         }
+    }
+}
+
+/// Forgets what is under way; what is done stays.
+fn forget_running<T: Send + Sync + 'static>(search: RwSignal<Option<Search<T>>>) {
+    if search.with_untracked(|search| matches!(search, Some(Search::Running(_)))) {
+        search.set(None);
     }
 }
 

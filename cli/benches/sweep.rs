@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use accel_core::policy::{PolicySpec, Setup};
 use accel_core::rng::Rng;
 use accel_core::sim::cache;
+use accel_core::sweep::Sweep;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 const ACCESSES: u32 = 200_000;
 const OBJECTS: u32 = 20_000;
@@ -55,19 +57,21 @@ fn main() {
             "recipe": {"workload": {"file": {"name": "t.csv"}}, "policies": [name], "bounds": false},
             "axes": [{"/memory/capacity_bytes": {"from": 100_000, "to": 80_000_000, "points": CELLS}}]
         });
+        let cells = serde_json::from_value::<Sweep>(grid.clone()).unwrap().cells().unwrap();
         std::fs::write(path("grid.json"), grid.to_string()).unwrap();
         let swept = accel(&["sweep", &path("grid.json"), "--out", &path(name)]);
         let content = std::fs::read(path("t.csv")).unwrap();
         let input = accel_core::import::input::Input::new("t.csv", &content);
         let trace = accel_core::import::cache_csv::read(&input, None, &mut accel_core::progress::Unattended).unwrap();
         let (sizes, policy) = (trace.sizes(), PolicySpec::parse(name).unwrap());
-        let capacities: Vec<u64> = (0..CELLS).map(|i| 100_000 + i * 79_900).collect();
+        let capacities: Vec<u64> = (0..CELLS).map(|cell| cells.recipe(cell).unwrap().memory.capacity_bytes).collect();
         let before = cpu()[0];
-        for capacity in &capacities {
+        // On as many processors as the sweep: they share caches.
+        capacities.par_iter().for_each(|capacity| {
             let mut memory = cache(policy, &Setup::new(&sizes, *capacity)).unwrap();
             memory.advance(trace.whole());
             assert!(memory.counts().misses > 0);
-        }
+        });
         let engine = cpu()[0] - before;
         let looped: f64 = capacities
             .iter()

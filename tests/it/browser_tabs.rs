@@ -3,10 +3,12 @@
 use accel_core::import::input::Input;
 use accel_core::import::{self, Format};
 use accel_core::progress::Unattended;
+use accel_core::recipe::fields::Field;
 use accel_core::recipe::{Recipe, Workload};
 use accel_core::recommend::{Design, Wanted, recommend};
 use accel_core::run::{run, run_with};
-use accel_core::units::format_bytes;
+use accel_core::sweep::Sweep;
+use accel_core::units::{format_bytes, format_count};
 use accel_core::workload::synthetic::Synthetic;
 use accel_kernel::report::{Compiler, Language, Request};
 use accel_tests::browser::Browser;
@@ -218,6 +220,39 @@ async fn designs_are_recommended() {
     browser.find("#designs button").await.click().await.unwrap();
     let first = native.designs[0].recipe.to_fragment().unwrap();
     browser.wait_for("the design's run", &format!("return location.hash === '#{first}'")).await;
+    browser.end().await;
+}
+
+/// A sweep's rows are those of the core; a file's trace is that of the answer; its grid is read by the command line; what
+/// cannot be swept is told.
+#[tokio::test]
+async fn experiments_are_swept() {
+    let browser = Browser::start(1280, 1400).await;
+    let recipe = synthetic();
+    browser.open(&format!("#{}", recipe.to_fragment().unwrap())).await;
+    browser.wait_for_results().await;
+    browser.wait_for("the panel", "return !!document.querySelector('#sweep-panel > summary')").await;
+    browser.unfold("sweep-panel").await;
+    browser.type_into("values-1", "32MB to 256MB in 4").await;
+    browser.find(&format!("#axis-2 option[value='{}']", Field::Seed.info().id)).await.click().await.unwrap();
+    browser.type_into("values-2", "1, 2").await;
+    browser.find("#run-sweep").await.click().await.unwrap();
+    browser.wait_for("the rows", "return !!document.querySelector('#swept')").await;
+    let axes = [(Field::Capacity.info(), "32MB to 256MB in 4"), (Field::Seed.info(), "1, 2")];
+    let cells = Sweep::varied(&recipe, &axes).unwrap().cells().unwrap();
+    let script = "return [...document.querySelectorAll('#swept tbody tr')].map((row) => row.children[5].innerText)";
+    let Value::Array(shown) = browser.script(script).await else { panic!("no list") };
+    let mut evicted = Vec::new();
+    for cell in 0..cells.len() {
+        let outcome = run(&cells.recipe(cell).unwrap(), &mut Unattended).unwrap();
+        evicted.extend(outcome.runs.iter().map(|run| json!(format_count(run.evictions))));
+    }
+    assert_eq!(shown, evicted);
+    browser.screenshot("sweep").await;
+    browser.type_into("values-2", "many").await;
+    browser.find("#run-sweep").await.click().await.unwrap();
+    let told = "return document.querySelector('#sweep-panel .error')?.innerText.includes('seed is \"many\"') ?? false";
+    browser.wait_for("the refusal", told).await;
     browser.end().await;
 }
 

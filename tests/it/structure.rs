@@ -64,7 +64,7 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "worker", "run",
         ],
     ),
-    ("app/worker/src", &["protocol", "extra", "worker"]),
+    ("app/worker/src", &["protocol", "extra", "state", "sweep", "worker"]),
     ("app/src", &["view", "places", "engine", "form", "app", "past", "panels", "page"]),
     ("app/kernel/src", &["worker", "engine", "examples", "number", "panels", "form"]),
     ("cli/files/src", &["model", "parquet", "pieces", "trace", "parallel", "stream", "list", "sweep"]),

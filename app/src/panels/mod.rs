@@ -26,6 +26,7 @@ mod save;
 mod scatter;
 mod scores;
 mod server;
+mod sweep;
 mod traffic;
 mod treemap;
 mod validation;
@@ -181,7 +182,10 @@ fn folds(app: App, outcome: &Arc<Outcome>) -> Built {
     let fits = outcome.model.is_some().then(|| app.view.fold("fit", "Does it fit a device?", move || fit::fit(app)));
     let why = app.view.fold("why", "Why it misses", move || reasons::reasons(app, &why));
     let advice = app.view.fold("advice-panel", "Which design is the best?", move || advice::advice(app));
-    view! { <div class="stack">{why} {bounds} {device} {advice} {fits} {json::json(app, Arc::clone(outcome))}</div> }
+    let sweep = app.view.fold("sweep-panel", "What if some of it were different?", move || sweep::sweep(app));
+    view! {
+        <div class="stack">{why} {bounds} {device} {advice} {sweep} {fits} {json::json(app, Arc::clone(outcome))}</div>
+    }
         .built()
 }
 

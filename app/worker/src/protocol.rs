@@ -75,6 +75,13 @@ pub enum Request {
         /// What is to be least.
         goal: Goal,
     },
+    /// Run the experiments between those of the last finished run.
+    Sweep {
+        /// The recipe as JSON.
+        recipe: String,
+        /// What varies: the id of each field, and its values as people write them.
+        axes: Vec<(String, String)>,
+    },
     /// Show distributions of the trace of the last finished run.
     Views,
     /// Show the traffic of the operators of a recipe by the size of fast memory.
@@ -177,6 +184,13 @@ pub enum Reply {
         /// The designs.
         answer: Result<Advice, Error>,
     },
+    /// How far a sweep is: cells that are done, and of how many.
+    Sweeping(u64, u64),
+    /// What a sweep came to, or why there is nothing.
+    Swept {
+        /// The table.
+        answer: Result<Swept, Error>,
+    },
     /// How far the curves are.
     CurveProgress {
         /// The run.
@@ -228,6 +242,19 @@ pub struct Advice {
     pub left: String,
     /// What was tried.
     pub tried: Vec<String>,
+}
+
+/// A sweep as people read it, and as programs do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Swept {
+    /// The names of the columns.
+    pub head: Vec<String>,
+    /// The cells of each row, and its recipe as JSON, where it can be read.
+    pub rows: Vec<(Vec<String>, Option<String>)>,
+    /// All columns as CSV.
+    pub csv: Vec<u8>,
+    /// The grid as `accel sweep` reads it.
+    pub grid: String,
 }
 
 /// What the module `accel-extra` answered, not yet read, or why it did not.

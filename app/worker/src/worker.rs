@@ -1,6 +1,5 @@
 //! The worker: runs recipes in short steps, so that a cancel is noticed between them.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use accel_core::curve::Grid;
@@ -14,46 +13,29 @@ use accel_core::run::{Finished, Job, Outcome};
 use accel_core::score::Scores;
 use accel_core::score::ask::{Asking, refusal};
 use accel_core::trace::Trace;
-use accel_ui::worker::{listen, post};
-use accel_worker::protocol::{self, Advice, Answer, Reply, Request, pack, unpack};
-use js_sys::{Promise, Uint8Array};
+use accel_ui::worker::listen;
+use accel_worker::protocol::{self, Advice, Answer, Reply, Request, unpack};
+use js_sys::Uint8Array;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
-use crate::extra;
+use crate::state::{REPORTS_PER_S, State, bytes_of, bytes_of_file, now, pause, send, with, yield_to_messages};
+use crate::{extra, sweep};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
 const STEP_MS: f64 = 50.0;
 /// Accesses of the first step, before the speed is known.
 const FIRST_STEP: usize = 1 << 14;
 
-/// How often the page hears of progress, at most.
-const REPORTS_PER_S: f64 = 4.0;
-
 /// How long requests to a busy or loading server are repeated before giving up.
 const PATIENCE_S: f64 = 600.0;
-
-/// What the worker keeps between messages.
-#[derive(Default)]
-struct State {
-    file: RefCell<Option<(String, Blob)>>,
-    finished: RefCell<Option<Finished>>,
-    /// The newest run; an older one stops when it sees another number here.
-    newest: Cell<u32>,
-    /// The newest part of the trace that was asked for.
-    windows: Cell<u32>,
-}
 
 /// Answers the page.
 pub(crate) fn start() {
     let state = Rc::new(State::default());
     listen(move |scope, data| handle(scope, &state, data));
-}
-
-fn send(scope: &DedicatedWorkerGlobalScope, reply: &Reply) {
-    post(scope, pack(reply, None));
 }
 
 fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) {
@@ -116,6 +98,13 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
         Request::Recommend { recipe, goal } => {
             let answer = advise(scope, state, &recipe, goal);
             send(scope, &Reply::Recommended { answer });
+        }
+        Request::Sweep { recipe, axes } => {
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move {
+                let answer = sweep::run(&scope, &state, &recipe, &axes).await;
+                send(&scope, &Reply::Swept { answer });
+            });
         }
         Request::Scatters => {
             if let Ok(scatters) = with(state, |finished| Ok(finished.scatters())) {
@@ -274,12 +263,6 @@ fn advise(scope: &DedicatedWorkerGlobalScope, state: &State, recipe: &str, goal:
     })
 }
 
-/// What the last finished run answers.
-fn with<T>(state: &State, ask: impl FnOnce(&Finished) -> Result<T, Error>) -> Result<T, Error> {
-    let finished = state.finished.borrow();
-    ask(finished.as_ref().ok_or_else(|| Error::Internal("there is no finished run".into()))?)
-}
-
 /// Scores of a trace by the model of a server.
 async fn ask_server(
     scope: &DedicatedWorkerGlobalScope,
@@ -349,29 +332,6 @@ async fn post_to(
 fn next_step(accesses: usize, took_ms: f64) -> usize {
     let factor = (STEP_MS / took_ms.max(0.1)).clamp(0.125, 8.0);
     ((accesses as f64 * factor) as usize).max(FIRST_STEP)
-}
-
-/// Name and bytes of the file that was given last; empty where there is none. Nobody keeps the bytes: they are read again.
-async fn bytes_of_file(state: &State) -> Result<(String, Uint8Array), Error> {
-    // Not held while it is read: another may be given meanwhile.
-    let file = state.file.borrow().clone();
-    match file {
-        Some((name, file)) => Ok((name.clone(), bytes_of(&name, &file, 0.0, file.size()).await?)),
-        None => Ok((String::new(), Uint8Array::new_with_length(0))),
-    }
-}
-
-/// A part of a file.
-async fn bytes_of(name: &str, file: &Blob, from: f64, to: f64) -> Result<Uint8Array, Error> {
-    let part = file.slice_with_f64_and_f64(from, to).map(|part| JsFuture::from(part.array_buffer()));
-    let bytes = match part {
-        Ok(part) => part.await,
-        Err(error) => Err(error),
-    };
-    bytes.map(|bytes| Uint8Array::new(&bytes)).map_err(|_| {
-        let problem = "the browser cannot read it any more: it was moved or changed, or memory is short";
-        Error::input(name, Place::Whole, problem, "Drop it again")
-    })
 }
 
 /// Bytes of a file that tell how its records follow one another, and bytes that are looked through at once for lines.
@@ -470,27 +430,4 @@ async fn traffic(state: &State, recipe: &str) -> Answer {
     let (name, bytes) = bytes_of_file(state).await?;
     let silent = Closure::<dyn Fn(f64, f64)>::new(|_, _| {});
     extra::load().await?.traffic(&workload, &name, &bytes, &silent)
-}
-
-/// Lets messages that wait be handled.
-async fn yield_to_messages(scope: &DedicatedWorkerGlobalScope) {
-    pause(scope, 0).await;
-}
-
-async fn pause(scope: &DedicatedWorkerGlobalScope, ms: i32) {
-    let promise = Promise::new(&mut |resolve, _| {
-        // Without a timer the promise is resolved at once: slower to cancel, still right.
-        if scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms).is_err() {
-            let _ = resolve.call0(&JsValue::UNDEFINED);
-        }
-    });
-    let _ = JsFuture::from(promise).await;
-}
-
-/// Milliseconds of a steady clock.
-fn now() -> f64 {
-    js_sys::Reflect::get(&js_sys::global(), &"performance".into())
-        .ok()
-        .and_then(|p| p.dyn_into::<web_sys::Performance>().ok())
-        .map_or_else(js_sys::Date::now, |p| p.now())
 }

@@ -11,6 +11,8 @@ use crate::check::check_range;
 use crate::closed;
 use crate::error::Error;
 use crate::math::power;
+use crate::recipe::Recipe;
+use crate::recipe::fields::FieldInfo;
 use crate::units::parse_bytes;
 
 /// Values of an axis, at most (ours: as many as a sweep has cells).
@@ -100,6 +102,43 @@ impl Axis {
             }
         }
     }
+}
+
+/// What stands between the ends of a range that a person writes, and before its number of values.
+const TO: &str = " to ";
+const IN: &str = " in ";
+
+/// The axis on which `row` of `recipe` takes the values that `text` lists: `32MB, 64MB`, with semicolons where values hold
+/// commas, or `32MB to 1GB in 6`.
+pub(super) fn typed(recipe: &Recipe, row: &FieldInfo, text: &str) -> Result<Axis, Error> {
+    let value = |text: &str| -> Result<Value, Error> {
+        let mut with = recipe.clone();
+        row.set(&mut with, text)?;
+        let json = serde_json::to_value(&with).map_err(|e| Error::Internal(e.to_string()))?;
+        // What has its default is not written.
+        let plain = || serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        Ok(json.pointer(row.pointer).cloned().unwrap_or_else(plain))
+    };
+    let range = text.split_once(TO).and_then(|(from, rest)| Some((from, rest.split_once(IN)?)));
+    let values = match range {
+        Some((from, (to, points))) => {
+            let points: u64 = points.trim().parse().map_err(|_| {
+                refuse(
+                    row.pointer,
+                    points.trim(),
+                    "it is no number of values",
+                    "Write a range such as 32MB to 1GB in 6",
+                )
+            })?;
+            serde_json::json!({"from": value(from.trim())?, "to": value(to.trim())?, "points": points})
+        }
+        None => {
+            let between = if text.contains(';') { ';' } else { ',' };
+            let texts = text.split(between).map(str::trim).filter(|text| !text.is_empty());
+            Value::Array(texts.map(value).collect::<Result<_, _>>()?)
+        }
+    };
+    Ok(Axis(vec![(row.pointer.to_owned(), values)]))
 }
 
 /// The values that are written for one field.

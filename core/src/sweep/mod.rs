@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use shared::Shared;
 
+use crate::error::Error;
+use crate::recipe::Recipe;
+use crate::recipe::fields::FieldInfo;
+
 /// A recipe, and what is varied of it.
 ///
 /// ```
@@ -44,6 +48,22 @@ pub struct Sweep {
     /// The axes; the first varies slowest.
     #[serde(default)]
     pub axes: Vec<Axis>,
+}
+
+impl Sweep {
+    /// Varies fields of `recipe`, each over the values that people wrote for it: `32MB, 64MB`, with semicolons where values
+    /// hold commas, or `32MB to 1GB in 6` (in equal ratios where the field counts bytes). Curves are left out: a sweep runs
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// Where a field cannot take a value, or a range is none.
+    pub fn varied(recipe: &Recipe, axes: &[(&FieldInfo, &str)]) -> Result<Self, Error> {
+        let recipe = Recipe { curve: None, ..recipe.clone() };
+        let axes = axes.iter().map(|(row, text)| axis::typed(&recipe, row, text)).collect::<Result<_, _>>()?;
+        let recipe = serde_json::to_value(&recipe).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(Self { recipe, axes })
+    }
 }
 
 fn nothing() -> Value {

@@ -231,3 +231,45 @@ pub fn columns(cells: &Cells, rows: &[Row]) -> Result<Vec<Column>, Error> {
     });
     Ok(BEFORE.iter().map(column).chain(axes).chain(BEHIND.iter().map(column)).collect())
 }
+
+/// The columns as CSV, their names first.
+pub fn csv(columns: &[Column]) -> Result<Vec<u8>, Error> {
+    let broken = |error: csv::Error| Error::Internal(error.to_string());
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    writer.write_record(columns.iter().map(|column| &column.name)).map_err(broken)?;
+    let rows = columns.first().map_or(0, |column| column.values.len());
+    for row in 0..rows {
+        writer.write_record(columns.iter().map(|column| column.values.text(row))).map_err(broken)?;
+    }
+    writer.into_inner().map_err(|error| Error::Internal(error.to_string()))
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(values) => values.len(),
+            Self::Whole(values) => values.len(),
+            Self::Number(values) => values.len(),
+            Self::Flag(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of row number `row`; empty where there is none.
+    pub fn text(&self, row: usize) -> String {
+        fn shown<T: ToString>(values: &[Option<T>], row: usize) -> String {
+            values.get(row).and_then(Option::as_ref).map_or_else(String::new, T::to_string)
+        }
+        match self {
+            Self::Text(values) => shown(values, row),
+            Self::Whole(values) => shown(values, row),
+            Self::Number(values) => shown(values, row),
+            Self::Flag(values) => shown(values, row),
+        }
+    }
+}

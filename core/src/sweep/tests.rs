@@ -7,6 +7,7 @@ use super::*;
 use crate::error::Error;
 use crate::progress::Unattended;
 use crate::recipe::Recipe;
+use crate::recipe::fields::Field;
 use crate::run::run;
 
 fn sweep(value: Value) -> Sweep {
@@ -300,4 +301,55 @@ fn recipes_of_a_list_are_cells() {
     assert_eq!([&columns[0].name, &columns[1].name], ["key", "policy"]);
     let error = rows.iter().find_map(|row| row.found.as_ref().err()).unwrap().to_string();
     assert!(error.starts_with("recipe is the recipe: invalid type: string"), "{error}");
+}
+
+/// Values as people write them become those of a grid, and a fault is the field's.
+#[test]
+fn axes_are_read_as_people_write_them() {
+    let recipe =
+        Recipe::from_json("r", br#"{"workload": {"synthetic": {}}, "policies": ["lru"], "bounds": false}"#).unwrap();
+    let axes = |rows: &[(Field, &str)]| {
+        let rows: Vec<_> = rows.iter().map(|(field, text)| (field.info(), *text)).collect();
+        Sweep::varied(&recipe, &rows).map(|sweep| serde_json::to_value(sweep.axes).unwrap())
+    };
+    let written = axes(&[(Field::Capacity, "32MB, 64 MB"), (Field::Seed, "1 to 5 in 3")]).unwrap();
+    let wanted = json!([
+        {"/memory/capacity_bytes": [32_000_000, 64_000_000]}, {"/seed": {"from": 1, "to": 5, "points": 3}}
+    ]);
+    assert_eq!(written, wanted);
+    // The default of a field, which a recipe leaves out, beside values that hold commas.
+    let written = axes(&[(Field::Admission, "always; second-use")]).unwrap();
+    assert_eq!(written.as_array().unwrap()[0]["/memory/admission"][0], json!("always"));
+    let sweep = Sweep::varied(&recipe, &[(Field::Admission.info(), "always; second-use"), (Field::Seed.info(), "1,2")]);
+    let rows = rows(&sweep.unwrap());
+    assert_eq!((rows.len(), rows.iter().filter(|row| row.found.is_err()).count()), (4, 0));
+    for (field, text, wanted) in [
+        (Field::Capacity, "lots", "capacity_bytes is \"lots\""),
+        (Field::Seed, "1 to 5 in many", "axis /seed is many: it is no number of values. Write a range"),
+        (Field::Steps, "3", "steps"),
+    ] {
+        let error = axes(&[(field, text)]).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+    let empty = Sweep::varied(&recipe, &[(Field::Seed.info(), " ")]).unwrap().cells().unwrap_err().to_string();
+    assert!(empty.contains("the axis is empty"), "{empty}");
+}
+
+#[test]
+fn a_table_is_written_as_csv() {
+    let sweep = random(json!([{"/memory/capacity_bytes": ["64MB", 0]}]));
+    let (cells, rows) = (sweep.cells().unwrap(), rows(&sweep));
+    let columns = table::columns(&cells, &rows).unwrap();
+    let text = String::from_utf8(table::csv(&columns).unwrap()).unwrap();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    assert_eq!(
+        reader.headers().unwrap().iter().collect::<Vec<_>>(),
+        columns.iter().map(|c| &c.name).collect::<Vec<_>>()
+    );
+    let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+    assert_eq!(records.len(), rows.len());
+    for (i, column) in columns.iter().enumerate() {
+        let cells: Vec<&str> = records.iter().map(|record| &record[i]).collect();
+        assert_eq!(cells, (0..rows.len()).map(|row| column.values.text(row)).collect::<Vec<_>>(), "{}", column.name);
+    }
 }

@@ -1,0 +1,132 @@
+//! Sweeps: cell after cell, so that a newer run is noticed between them.
+
+use accel_core::error::Error;
+use accel_core::progress::Unattended;
+use accel_core::recipe::Recipe;
+use accel_core::recipe::fields::FIELDS;
+use accel_core::sweep::{Cells, Digest, Group, Row, Shared, Sweep, table};
+use accel_core::units::{format_bytes, format_count};
+use accel_worker::protocol::{Reply, Swept};
+use web_sys::DedicatedWorkerGlobalScope;
+
+use crate::state::{REPORTS_PER_S, State, bytes_of_file, now, send, with, yield_to_messages};
+
+/// Cells that a page runs, at most (ours: one processor does as many in minutes, and shows as many rows).
+const MOST: u64 = 2_000;
+
+/// The columns behind the axes.
+const SHOWN: [&str; 7] = ["policy", "hits", "misses, bytes", "evictions", "time, ms", "energy, J", "why not"];
+
+/// Varies `axes` of `recipe`, which is that of the last finished run.
+pub(crate) async fn run(
+    scope: &DedicatedWorkerGlobalScope,
+    state: &State,
+    recipe: &str,
+    axes: &[(String, String)],
+) -> Result<Swept, Error> {
+    let recipe = Recipe::from_json("recipe", recipe.as_bytes())?;
+    let field = |id: &str| {
+        let row = FIELDS.iter().find(|row| row.id == id);
+        row.ok_or_else(|| Error::Internal(format!("there is no field {id}")))
+    };
+    let axes = axes.iter().map(|(id, text)| Ok((field(id)?, text.as_str())));
+    let sweep = Sweep::varied(&recipe, &axes.collect::<Result<Vec<_>, Error>>()?)?;
+    let cells = sweep.cells()?;
+    if cells.len() > MOST {
+        return Err(Error::TooLarge {
+            problem: format!("{} cells are more than the {} of a page", format_count(cells.len()), format_count(MOST)),
+            cure: "Give fewer values, or save the grid of a smaller one and run it with accel sweep".into(),
+        });
+    }
+    let digest = match recipe.workload.file() {
+        Some(_) => Some(Digest::of(&bytes_of_file(state).await?.1.to_vec())),
+        None => None,
+    };
+    let unknown = || Error::Internal("a sweep names a file that its recipe does not".into());
+    let groups = cells.groups(&mut |_| digest.ok_or_else(unknown))?;
+    let rows = rows(scope, state, (&recipe, &cells), &groups).await?;
+    let columns = table::columns(&cells, &rows)?;
+    let grid = serde_json::to_string_pretty(&sweep).map_err(|e| Error::Internal(e.to_string()))?;
+    let head = table::axis_columns(&cells).into_iter().chain(SHOWN.map(str::to_owned)).collect();
+    let shown = |row: &Row| {
+        let recipe = row.recipe.as_ref().map(Recipe::to_json).transpose()?;
+        Ok((shown(&cells, row), recipe))
+    };
+    Ok(Swept { head, rows: rows.iter().map(shown).collect::<Result<_, Error>>()?, csv: table::csv(&columns)?, grid })
+}
+
+/// The rows of all `groups`, cell by cell.
+async fn rows(
+    scope: &DedicatedWorkerGlobalScope,
+    state: &State,
+    (recipe, cells): (&Recipe, &Cells),
+    groups: &[Group],
+) -> Result<Vec<Row>, Error> {
+    let (newest, total) = (state.newest.get(), cells.len());
+    let (mut rows, mut done, mut told) = (Vec::new(), 0, f64::NEG_INFINITY);
+    for group in groups {
+        let shared = open(state, (recipe, cells), group);
+        for todo in &group.cells {
+            let now = now();
+            if now - told >= 1000.0 / REPORTS_PER_S {
+                told = now;
+                send(scope, &Reply::Sweeping(done, total));
+            }
+            yield_to_messages(scope).await;
+            if state.newest.get() != newest {
+                return Err(Error::Cancelled);
+            }
+            rows.extend(todo.rows(cells, &shared, &mut Unattended)?);
+            done += 1;
+        }
+        rows.extend(group.broken_rows(cells));
+    }
+    rows.sort_by_key(|row| row.cell);
+    Ok(rows)
+}
+
+/// The trace of `group`; that of a file is the last finished run's.
+fn open(state: &State, (recipe, cells): (&Recipe, &Cells), group: &Group) -> Result<Shared, Error> {
+    let of_group = Shared::recipe(cells, group)?;
+    let file = match of_group.workload.file() {
+        None => None,
+        Some(_) if of_group.workload == recipe.workload && of_group.measure.requests == recipe.measure.requests => {
+            Some(with(state, |finished| Ok(finished.trace().clone()))?)
+        }
+        Some(name) => {
+            let problem = "a page does not vary how a file is read";
+            return Err(Error::field("axes", name, problem, "Save the grid, and run it with accel sweep"));
+        }
+    };
+    Shared::new(&of_group, file, group.lru_runs())
+}
+
+/// A row as people read it.
+fn shown(cells: &Cells, row: &Row) -> Vec<String> {
+    let axes = cells.fields().zip(&row.axes).map(|((pointer, _), value)| match (pointer, value.as_str()) {
+        (_, Some(text)) => text.to_owned(),
+        (pointer, None) if pointer.ends_with("bytes") => value.as_u64().map_or_else(|| value.to_string(), format_bytes),
+        _ => value.to_string(),
+    });
+    let policy = row.policy().map_or_else(String::new, |policy| policy.title());
+    let figures = match &row.found {
+        Ok(found) => {
+            let report = &found.report;
+            let physical = report.physical.as_ref();
+            let energy = physical.map(|physical| [physical.energy.low_j, physical.energy.high_j]);
+            [
+                format!("{:.2} %", 100.0 * report.hit_ratio()),
+                format_bytes(report.miss_bytes),
+                format_count(report.evictions),
+                physical.map_or_else(String::new, |physical| format!("{:.3}", physical.total_ms)),
+                energy.map_or_else(String::new, |[low, high]| format!("{low:.3} to {high:.3}")),
+                String::new(),
+            ]
+        }
+        Err(error) => {
+            let [hits, misses, evictions, time, energy] = std::array::from_fn(|_| String::new());
+            [hits, misses, evictions, time, energy, error.to_string()]
+        }
+    };
+    axes.chain([policy]).chain(figures).collect()
+}
