@@ -248,7 +248,7 @@ async fn experiments_are_swept() {
         evicted.extend(outcome.runs.iter().map(|run| json!(format_count(run.evictions))));
     }
     assert_eq!(shown, evicted);
-    browser.screenshot("sweep").await;
+    browser.screenshot("sweep.png").await;
     browser.type_into("values-2", "many").await;
     browser.find("#run-sweep").await.click().await.unwrap();
     let told = "return document.querySelector('#sweep-panel .error')?.innerText.includes('seed is \"many\"') ?? false";

@@ -186,7 +186,7 @@ fn folds(app: App, outcome: &Arc<Outcome>) -> Built {
     view! {
         <div class="stack">{why} {bounds} {device} {advice} {sweep} {fits} {json::json(app, Arc::clone(outcome))}</div>
     }
-        .built()
+    .built()
 }
 
 /// What the trace is like.

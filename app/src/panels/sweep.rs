@@ -120,6 +120,7 @@ impl Axis {
                     {options}
                 </select>
                 <input
+                    type="text"
                     id=format!("values-{number}")
                     aria-label="Its values"
                     prop:value=values.get_untracked()

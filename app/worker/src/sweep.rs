@@ -15,7 +15,7 @@ use crate::state::{REPORTS_PER_S, State, bytes_of_file, now, send, with, yield_t
 const MOST: u64 = 2_000;
 
 /// The columns behind the axes.
-const SHOWN: [&str; 7] = ["policy", "hits", "misses, bytes", "evictions", "time, ms", "energy, J", "why not"];
+const SHOWN: [&str; 7] = ["Policy", "Hit rate", "DRAM traffic", "Evictions", "Time, ms", "Energy, J", "Why not"];
 
 /// Varies `axes` of `recipe`, which is that of the last finished run.
 pub(crate) async fn run(
@@ -47,12 +47,31 @@ pub(crate) async fn run(
     let rows = rows(scope, state, (&recipe, &cells), &groups).await?;
     let columns = table::columns(&cells, &rows)?;
     let grid = serde_json::to_string_pretty(&sweep).map_err(|e| Error::Internal(e.to_string()))?;
-    let head = table::axis_columns(&cells).into_iter().chain(SHOWN.map(str::to_owned)).collect();
     let shown = |row: &Row| {
         let recipe = row.recipe.as_ref().map(Recipe::to_json).transpose()?;
         Ok((shown(&cells, row), recipe))
     };
-    Ok(Swept { head, rows: rows.iter().map(shown).collect::<Result<_, Error>>()?, csv: table::csv(&columns)?, grid })
+    let (head, rows) = filled(head(&cells), rows.iter().map(shown).collect::<Result<_, Error>>()?);
+    Ok(Swept { head, rows, csv: table::csv(&columns)?, grid })
+}
+
+/// The names of the columns: axes have those of the form.
+fn head(cells: &Cells) -> Vec<String> {
+    let title =
+        |pointer: &str| FIELDS.iter().find(|row| row.pointer == pointer).map_or(pointer, |row| row.title).to_owned();
+    cells.fields().map(|(pointer, _)| title(pointer)).chain(SHOWN.map(str::to_owned)).collect()
+}
+
+/// A row: its cells, and its recipe.
+type Shown = (Vec<String>, Option<String>);
+
+/// Leaves out the columns in which no row has anything.
+fn filled(head: Vec<String>, rows: Vec<Shown>) -> (Vec<String>, Vec<Shown>) {
+    let is_filled = |at: &usize| rows.iter().any(|(cells, _)| cells.get(*at).is_some_and(|text| !text.is_empty()));
+    let kept: Vec<usize> = (0..head.len()).filter(is_filled).collect();
+    let of = |texts: &[String]| kept.iter().filter_map(|at| texts.get(*at).cloned()).collect();
+    let (head, rows) = (of(&head), rows.into_iter().map(|(cells, recipe)| (of(&cells), recipe)));
+    (head, rows.collect())
 }
 
 /// The rows of all `groups`, cell by cell.
@@ -113,12 +132,13 @@ fn shown(cells: &Cells, row: &Row) -> Vec<String> {
         Ok(found) => {
             let report = &found.report;
             let physical = report.physical.as_ref();
+            let time_ms = physical.map(|physical| physical.total_ms).or(report.total_latency_ms);
             let energy = physical.map(|physical| [physical.energy.low_j, physical.energy.high_j]);
             [
                 format!("{:.2} %", 100.0 * report.hit_ratio()),
                 format_bytes(report.miss_bytes),
                 format_count(report.evictions),
-                physical.map_or_else(String::new, |physical| format!("{:.3}", physical.total_ms)),
+                time_ms.map_or_else(String::new, |ms| format!("{ms:.3}")),
                 energy.map_or_else(String::new, |[low, high]| format!("{low:.3} to {high:.3}")),
                 String::new(),
             ]
