@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::panics::message;
 use crate::scoring::{ScoreError, seconds};
 
 /// A refused request. `detail` has the shape that clients of the prototype (FastAPI) know.
@@ -108,6 +109,11 @@ impl ApiError {
     /// A fault in the request's query.
     pub(crate) fn query(error: Error) -> Self {
         Self::Request { error, part: "query" }
+    }
+
+    /// What answers a request panicked with `panic`: the server is at fault, and goes on.
+    pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        Self::Server(message(panic))
     }
 
     fn refused(status: StatusCode, message: impl Into<String>) -> Self {

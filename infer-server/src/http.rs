@@ -138,8 +138,7 @@ fn untold(response: &Response, method: &Method, path: &str) -> Refusal {
 
 /// What is answered where a handler panics: the server is at fault, and goes on.
 pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    ApiError::Server(format!("it panicked: {}", text.unwrap_or("nobody knows why"))).into_response()
+    ApiError::panicked(&*panic).into_response()
 }
 
 /// A request's body as it came. What axum says of one that is too large is text; this says it as every refusal.

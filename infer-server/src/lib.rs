@@ -2,6 +2,7 @@
 //!
 //! A module imports only from those before it; what computes on this machine is `accel_model`, a crate of its own.
 //!
+//! - `panics`: those of libraries, as errors.
 //! - [`metrics`]: what is counted; [`health`]: whether work is taken.
 //! - [`tls`]: the server's certificate; [`listen`]: connections, and how long each may take.
 //! - [`scoring`]: questions to a language model: who answers them, and how.
@@ -27,6 +28,7 @@ pub mod metrics;
 mod origin;
 pub mod page;
 mod routes;
+mod panics;
 mod schema;
 pub mod scoring;
 pub mod service;

@@ -104,11 +104,6 @@ pub fn router(config: &Config, health: Health) -> Router {
     if let Some(keys) = &config.keys {
         guarded = guarded.route_layer(middleware::from_fn_with_state(keys.clone(), auth::require));
     }
-    let rules = Arc::new(origin::Rules {
-        hosts: config.allowed_hosts.clone(),
-        origins: config.cors_origins.clone(),
-        guarded: config.keys.is_some(),
-    });
     let (api, openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(guarded)
         .merge(routes::public())
@@ -121,7 +116,27 @@ pub fn router(config: &Config, health: Health) -> Router {
         Some(page) => with_docs.fallback_service(page.service()),
         None => with_docs.route("/", get(page_is_missing)),
     };
-    whole
+    behind_limits(config, service, whole)
+}
+
+/// What the endpoints share.
+fn state(config: &Config, health: Health) -> Service {
+    let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
+    let (limits, hub, file) = (config.jobs.clone(), config.hub.clone(), config.jobs_file.clone());
+    let jobs = Jobs::new(limits, scoring.clone(), Arc::clone(&runs), health.clone(), hub, file);
+    let (adapters, hub, guarded) = (config.adapters.clone(), config.hub.clone(), config.keys.is_some());
+    Service { scoring, health, runs, jobs, adapters, hub, guarded }
+}
+
+/// `routes` behind limits, rules, counts and logs; the last is the first that sees a request.
+fn behind_limits(config: &Config, service: Service, routes: Router) -> Router {
+    let rules = Arc::new(origin::Rules {
+        hosts: config.allowed_hosts.clone(),
+        origins: config.cors_origins.clone(),
+        guarded: config.keys.is_some(),
+    });
+    let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    routes
         .layer(CatchPanicLayer::custom(http::panicked))
         .layer(middleware::from_fn_with_state(rules, origin::check))
         .layer(middleware::from_fn(http::refusals))
@@ -168,4 +183,58 @@ async fn page_is_missing() -> Response {
         Start it with <code>cargo xtask serve</code>, or name the built page with <code>--page DIR</code>. \
         The API is described at <a href=\"docs\">/docs</a>.";
     (StatusCode::NOT_FOUND, Html(NOTE)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::HeaderMap;
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::error::ApiError;
+
+    fn kind(headers: &HeaderMap) -> &str {
+        headers[header::CONTENT_TYPE].to_str().unwrap()
+    }
+
+    async fn get_from(router: &Router, path: &str) -> (StatusCode, HeaderMap, Value) {
+        let request = Request::get(path).header(logs::REQUEST_ID, "mine").body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_problem_and_costs_its_request_alone() {
+        async fn panics() {
+            panic!("told to");
+        }
+        let config = Config::default();
+        let service = state(&config, Health::default());
+        let blocking = || async { crate::work::blocking(|| -> Result<(), ApiError> { panic!("told to") }).await };
+        let routes = Router::new()
+            .route("/v1/panics", get(panics))
+            .route("/v1/blocking", get(blocking))
+            .route("/panics", get(panics))
+            .merge(routes::public().with_state(service.clone()).split_for_parts().0);
+        let router = behind_limits(&config, service.clone(), routes);
+        for path in ["/v1/panics", "/v1/blocking"] {
+            let (status, headers, problem) = get_from(&router, path).await;
+            assert_eq!((status.as_u16(), kind(&headers)), (500, "application/problem+json"));
+            assert_eq!(headers[logs::REQUEST_ID], "mine");
+            assert_eq!((problem["status"].as_u64(), problem["instance"].as_str()), (Some(500), Some(path)));
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with("internal error: ") && detail.contains("panicked"), "{detail}");
+        }
+        let (status, headers, refusal) = get_from(&router, "/panics").await;
+        assert_eq!((status.as_u16(), kind(&headers)), (500, "application/json"));
+        assert_eq!(refusal["error"], "internal error: it panicked: told to");
+        // It is counted as any other, and the next is answered.
+        assert_eq!(get_from(&router, "/health/live").await.0, StatusCode::OK);
+        let counts = service.scoring.metrics().text().unwrap();
+        assert!(counts.contains(r#"accel_http_requests_total{route="/v1/panics",status="500"} 1"#), "{counts}");
+    }
 }

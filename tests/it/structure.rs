@@ -105,8 +105,8 @@ const ORDERS: [(&str, &[&str]); 15] = [
     (
         "infer-server/src",
         &[
-            "metrics", "health", "tls", "listen", "scoring", "error", "hub", "input", "work", "jobs", "http", "auth",
-            "origin", "logs", "schema", "routes", "document", "page", "service",
+            "panics", "metrics", "health", "traces", "tls", "listen", "scoring", "error", "hub", "input", "work",
+            "jobs", "http", "auth", "origin", "logs", "schema", "routes", "document", "page", "service",
         ],
     ),
 ];

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Asked, Row};
 use crate::metrics::Metrics;
+use crate::panics::caught;
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -185,8 +186,8 @@ impl Disk {
             }
             Ok(None)
         };
-        // A cache that cannot be read costs time, not answers.
-        read().unwrap_or_else(|error| {
+        // A cache that cannot be read costs time, not answers; redb panics over some damage.
+        caught(read).and_then(|row| row.map_err(|error| error.to_string())).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the score cache");
             None
         })
@@ -205,13 +206,15 @@ impl Disk {
 fn open(path: &Path) -> Result<Database, CacheError> {
     let fault = |problem: String, cure| CacheError { path: path.to_owned(), problem, cure };
     let unusable = "Delete the file, or name another with --cache";
-    let database = Database::create(path).map_err(|error| match error {
+    let database = caught(|| Database::create(path)).map_err(|problem| fault(problem, unusable))?;
+    let database = database.map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => {
             fault(error.to_string(), "Stop the server that uses it, or name another with --cache")
         }
         other => fault(other.to_string(), unusable),
     })?;
-    let found = prepare(&database).map_err(|error| fault(error.to_string(), unusable))?;
+    let found = caught(|| prepare(&database)).map_err(|problem| fault(problem, unusable))?;
+    let found = found.map_err(|error| fault(error.to_string(), unusable))?;
     if found != FORMAT {
         return Err(fault(format!("it has format {found}, and this server writes {FORMAT}"), unusable));
     }
@@ -274,7 +277,9 @@ impl<O: Fn() -> Result<Database, CacheError>> Writer<O> {
         }
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
         // Only this thread empties it.
-        let outcome = slot.as_ref().map(|database| write(database, rows, self.entries));
+        let outcome = slot.as_ref().map(|database| {
+            caught(|| write(database, rows, self.entries)).and_then(|done| done.map_err(|error| error.to_string()))
+        });
         drop(slot);
         match outcome {
             Some(Ok(())) => true,
@@ -284,7 +289,7 @@ impl<O: Fn() -> Result<Database, CacheError>> Writer<O> {
     }
 
     /// Answers are not kept for some time; that they were not.
-    fn close(&mut self, error: &dyn std::error::Error) -> bool {
+    fn close(&mut self, error: &dyn std::fmt::Display) -> bool {
         let pause = self.reopen_after.as_secs();
         tracing::warn!(%error, "cannot write the score cache: answers are not kept on disk for {pause} s. Make room for it");
         self.put(None);

@@ -6,7 +6,6 @@
 //! costs the requests of its piece and the model, never the server.
 
 use std::collections::{HashSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +17,8 @@ use super::checksum::Checksum;
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
 use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
+use crate::panics::caught;
+use crate::traces::record;
 
 /// Items of a piece: enough to fill packed passes, few enough that others wait for a second or so.
 const PIECE_ITEMS: usize = 64;
@@ -461,18 +462,10 @@ fn serve(shared: &Shared) {
     }
 }
 
-/// Turns a panic into its message.
+/// Turns a panic into its message, and an error into its text.
 fn guarded<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     // What the closure touches is thrown away after a panic.
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(panicked(&*panic)),
-    }
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("no message"))
+    caught(work)?.map_err(|error| error.to_string())
 }
 
 /// The model is gone, which is the answer to all that waits for it.
@@ -576,10 +569,7 @@ fn files(info: &ModelInfo) -> Vec<PathBuf> {
 
 fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<(), String> {
     let (adapter, reply) = (swap.adapter, swap.reply);
-    let outcome = match catch_unwind(AssertUnwindSafe(|| model.set_adapter(adapter.as_deref()))) {
-        Ok(outcome) => outcome,
-        Err(panic) => return Err(panicked(&*panic)),
-    };
+    let outcome = caught(|| model.set_adapter(adapter.as_deref()))?;
     let answer = outcome.map(|()| {
         let loaded = described(model, adapter.as_deref());
         let info = loaded.info.clone();
@@ -603,17 +593,17 @@ fn piece(shared: &Shared, model: &mut dyn Model, mut entries: Vec<Entry>) -> Res
     for came in entries.iter_mut().filter_map(|entry| entry.waiting.take()) {
         shared.metrics.queue_wait.observe((start - came).as_secs_f64());
     }
-    let outcome = catch_unwind(AssertUnwindSafe(|| advance(shared, model, &mut entries, &identity)));
+    let outcome = caught(|| advance(shared, model, &mut entries, &identity));
     shared.metrics.pieces.observe(start.elapsed().as_secs_f64());
     let mut state = shared.state();
     let (outcomes, tokens) = match outcome {
         Ok(done) => done,
-        Err(panic) => {
+        Err(problem) => {
             // Answered with all others, once it is known that the model is gone.
             for entry in entries.into_iter().rev() {
                 state.entries.push_front(entry);
             }
-            return Err(panicked(&*panic));
+            return Err(problem);
         }
     };
     // What was answered before says nothing of the model's speed.
