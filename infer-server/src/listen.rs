@@ -22,12 +22,14 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tower::ServiceExt as _;
 
+use crate::metrics::Metrics;
 use crate::tls::Tls;
 
 /// How many connections there may be, and how long each may take for what.
@@ -93,9 +95,11 @@ pub async fn serve<L: Listener<Addr = SocketAddr>>(
     service: Router,
     tls: Option<Tls>,
     bounds: Bounds,
+    metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) -> usize {
     let places = Arc::new(Semaphore::new(bounds.connections));
+    metrics.connections_limit.set(bounds.connections as i64);
     let stopping = watch::Sender::new(false);
     let host = Host { service, tls, bounds: bounds.clone(), stopping: stopping.subscribe() };
     let mut connections = JoinSet::new();
@@ -108,7 +112,10 @@ pub async fn serve<L: Listener<Addr = SocketAddr>>(
         tokio::select! {
             () = stop.as_mut() => break,
             // The semaphore is never closed.
-            Some((place, (io, peer))) = next => connections.spawn(host.clone().connection(io, peer, place)),
+            Some((place, (io, peer))) = next => {
+                let open = Open::new(&metrics.connections, place);
+                connections.spawn(host.clone().connection(io, peer, open))
+            }
         };
         while connections.try_join_next().is_some() {}
     }
@@ -123,6 +130,25 @@ pub async fn serve<L: Listener<Addr = SocketAddr>>(
     cut
 }
 
+/// A connection's place, and its part in the count of those that are open.
+struct Open {
+    count: Gauge,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(count: &Gauge, place: OwnedSemaphorePermit) -> Self {
+        count.inc();
+        Self { count: count.clone(), _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.dec();
+    }
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Host {
@@ -134,7 +160,7 @@ struct Host {
 
 impl Host {
     /// One connection from its start to its end, in a place of its own.
-    async fn connection<I>(mut self, io: I, peer: SocketAddr, _place: OwnedSemaphorePermit)
+    async fn connection<I>(mut self, io: I, peer: SocketAddr, _open: Open)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -87,6 +87,10 @@ pub struct Metrics {
     pub remote_retries: Counter,
     /// Jobs waiting or running.
     pub jobs: Gauge,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that may be open at once.
+    pub connections_limit: Gauge,
 }
 
 impl Default for Metrics {
@@ -102,6 +106,10 @@ impl Default for Metrics {
         registry.register("queue_items", "Items that wait for the model", queue_items.clone());
         registry.register("queue_tokens", "Tokens that wait for the model", queue_tokens.clone());
         registry.register("jobs", "Jobs waiting or running", jobs.clone());
+        let (connections, connections_limit) = (Gauge::default(), Gauge::default());
+        registry.register("connections", "Connections that are open", connections.clone());
+        let help = "Connections that may be open at once; more wait";
+        registry.register("connections_limit", help, connections_limit.clone());
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -141,6 +149,8 @@ impl Default for Metrics {
             cache_unwritten,
             remote_retries,
             jobs,
+            connections,
+            connections_limit,
         }
     }
 }

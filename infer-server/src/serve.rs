@@ -36,6 +36,18 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     logs::start(args.log_format);
     let signals = Signals::catch().context("cannot catch signals")?;
+    let traces = args.otlp.as_deref().map(Traces::start).transpose()?;
+    let (grace, stopping) = (args.connections.bounds().grace, OnceLock::new());
+    let outcome = serve(args, &stopping).await;
+    if let Some(traces) = traces {
+        let gone = stopping.get().map_or(Duration::ZERO, Instant::elapsed);
+        traces.flush(grace.saturating_sub(gone)).await;
+    }
+    outcome
+}
+
+/// Notes in `stopping` when it began to stop.
+async fn serve(args: Args, stopping: &OnceLock<Instant>) -> anyhow::Result<()> {
     let keys = keys(&args.access)?;
     if !args.host.is_loopback() && keys.is_none() && !args.access.allow_unauthenticated {
         let host = args.host;
@@ -74,7 +86,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tell_systemd(Notice::Stopping);
         tracing::info!("stopping: finishing the answers under way");
     };
-    let served = listen::serve(listener, service, tls, args.connections.bounds(), stop);
+    let metrics = config.scoring.metrics();
+    let served = listen::serve(listener, service, tls, args.connections.bounds(), metrics, stop);
     let (lazy, scoring) = (args.local.lazy, config.scoring.clone());
     let loaded = async move {
         if !lazy {

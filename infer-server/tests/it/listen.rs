@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::serve::Listener;
 use infer_server::health::Health;
 use infer_server::listen::{Bounds, serve};
+use infer_server::metrics::Metrics;
 use infer_server::service::{Config, router};
 use infer_server::tls::{Files, Tls};
 use rustls::pki_types::ServerName;
@@ -43,6 +44,7 @@ impl Listener for Pipes {
 struct Server {
     connections: mpsc::UnboundedSender<DuplexStream>,
     stop: oneshot::Sender<()>,
+    metrics: Metrics,
     served: JoinHandle<usize>,
 }
 
@@ -53,7 +55,10 @@ impl Server {
         let stopped = async {
             let _ = stopped.await;
         };
-        Self { connections, stop, served: tokio::spawn(serve(Pipes(pipes), service, tls, bounds, stopped)) }
+        let metrics = Metrics::default();
+        let theirs = metrics.clone();
+        let served = async move { serve(Pipes(pipes), service, tls, bounds, &theirs, stopped).await };
+        Self { connections, stop, metrics, served: tokio::spawn(served) }
     }
 
     /// A connection whose two sides hold so many bytes on their way.
@@ -203,6 +208,43 @@ async fn more_connections_than_allowed_wait() {
     assert!(answered.is_err(), "two connections were served at once");
     drop(first);
     until(&mut second, "here").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_connections_are_counted() {
+    let (server, go) = start(Bounds { connections: 3, ..Bounds::default() });
+    let text = |open: i64| {
+        let text = server.metrics.text().unwrap();
+        assert!(text.contains("# HELP accel_connections Connections that are open.\n"), "{text}");
+        assert!(text.contains("\naccel_connections_limit 3\n"), "{text}");
+        assert!(text.contains(&format!("\naccel_connections {open}\n")), "{open}: {text}");
+    };
+    let mut first = server.connect(4096);
+    first.write_all(HERE.as_bytes()).await.unwrap();
+    until(&mut first, "here").await;
+    text(1);
+    let mut asking = server.connect(4096);
+    asking.write_all(b"GET /wait HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let _silent = server.connect(4096);
+    sleep(Duration::from_secs(1)).await;
+    text(3);
+    // One more than there may be is not open yet.
+    let _waiting = server.connect(4096);
+    sleep(Duration::from_secs(1)).await;
+    text(3);
+    drop(first);
+    sleep(Duration::from_secs(1)).await;
+    text(3);
+    go.notify_one();
+    until(&mut asking, "waited").await;
+    drop(asking);
+    sleep(Duration::from_secs(1)).await;
+    text(2);
+    // Those that are cut off at the end count no more either.
+    let count = server.metrics.connections.clone();
+    server.stop.send(()).unwrap();
+    server.served.await.unwrap();
+    assert_eq!(count.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
