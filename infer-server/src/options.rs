@@ -159,6 +159,10 @@ pub(crate) struct LocalArgs {
     /// RAYON_NUM_THREADS=1 in the environment [default: one, on all threads].
     #[arg(long, value_name = "N", requires = "model", env = "ACCEL_REPLICAS")]
     pub(crate) replicas: Option<NonZeroUsize>,
+    /// The longest prompt in tokens [default: the model's own; of one with LongRoPE, such as Phi-3, what it was first trained
+    /// for]. Longer ones take such a model's factors for long contexts, for all prompts.
+    #[arg(long, value_name = "TOKENS", requires = "model", value_parser = count(1..=MANY_SMALL), env = "ACCEL_CONTEXT")]
+    pub(crate) context: Option<usize>,
     /// Load the model when it is first asked rather than now. The server is not ready before.
     #[arg(long, requires = "model", env = "ACCEL_LAZY")]
     pub(crate) lazy: bool,

@@ -241,6 +241,7 @@ fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Resul
         threads: args.threads,
         replicas: args.replicas,
     };
+        context: args.context,
     let loader = accel_model::loader(model.to_owned(), options)?;
     // Its content waits for the model's thread: a wrong name is reported before the server listens.
     ensure!(model.is_file(), "{} is no file. `infer-server fetch` downloads a model", model.display());

@@ -274,11 +274,13 @@ def models(folder, spm_file):
          {"tied": True, "embedding": 2.0}),
         ("phi3", "phi3", spm, {}, {}, {"fused": True, "adapted": True}),
         ("phi3-part-of-each-head", "phi3", spm, {}, {"rope.dimension_count": 12}, {"fused": True}),
-        # A prompt has 1024 tokens at most, so that llama.cpp takes the short ones as well.
-        ("phi3-longrope", "phi3", spm, {}, {
-            "context_length": 16 * CONTEXT, "rope.scaling.original_context_length": CONTEXT,
+        # Trained for what a server reads, and for half of it: both take the short factors of the one and the long ones of the
+        # other.
+        *((f"phi3-longrope-{name}", "phi3", spm, {}, {
+            "context_length": 16 * CONTEXT, "rope.scaling.original_context_length": trained,
             "rope.scaling.attn_factor": 1.2,
-        }, {"fused": True, "factors": {"rope_factors_short": factors, "rope_factors_long": [8.0] * len(factors)}}),
+        }, {"fused": True, "factors": {"rope_factors_short": factors, "rope_factors_long": [8.0] * len(factors)}})
+          for name, trained in (("short", CONTEXT), ("long", CONTEXT // 2))),
         ("granite", "granite", bytes_, pre("refact"), {
             "embedding_scale": 3.0, "residual_scale": 0.7, "attention.scale": 0.1, "logit_scale": 1.5,
         }, {"tied": True, "adapted": True}),

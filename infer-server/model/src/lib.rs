@@ -54,6 +54,10 @@ pub struct LoadOptions {
     pub adapter: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceKind,
+    /// The longest prompt in tokens; none: what the model was made for, or, where its positions have factors for short and for
+    /// long contexts (LongRoPE), the length that it was first trained for. A longer one takes the factors for long contexts,
+    /// for all prompts.
+    pub context: Option<usize>,
     /// Threads that compute; none: one per core.
     pub threads: Option<usize>,
     /// How many compute at once, each on one thread, with the same weights; none: one, on all threads.

@@ -559,7 +559,9 @@ fn identity(info: &ModelInfo, adapter: Option<&Path>) -> Digest {
     });
     let files = files_identity(&files(info));
     let weights = weights.as_ref().map_or(&[][..], |weights| weights);
-    digest([&accel_model::NUMBERS.to_le_bytes(), info.name.as_bytes(), &files, weights])
+    // Factors of positions may depend on the longest prompt.
+    let context = (info.context_length as u64).to_le_bytes();
+    digest([&accel_model::NUMBERS.to_le_bytes(), info.name.as_bytes(), &files, weights, &context])
 }
 
 /// All files of a model.

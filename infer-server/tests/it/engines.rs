@@ -187,6 +187,9 @@ impl Largest {
     }
 }
 
+/// Tokens that each of llama.cpp's servers reads, and that a model here is loaded for: `CONTEXT` of `tests/engines.py`.
+const CONTEXT: usize = 1024;
+
 /// What probabilities may differ by: by the rounding of floats, or of activations to eight bits as well.
 const FLOATS: f64 = 2e-3;
 const EIGHT_BITS: f64 = 2e-2;
@@ -344,7 +347,7 @@ async fn fifty_questions_have_one_answer_everywhere() {
             Some(base) => (file(base), Some(folder.path().join(name))),
             None => (model, None),
         };
-        let load = LoadOptions { adapter, ..LoadOptions::default() };
+        let load = LoadOptions { adapter, context: Some(CONTEXT), ..LoadOptions::default() };
         rows.extend(compare(Compared { name, model: &model, load, llama_cpp, floats }).await);
     }
     println!(

@@ -120,6 +120,8 @@ pub struct LlamaConfig {
     pub context: usize,
     /// How positions turn heads.
     pub rope: Rope,
+    /// The weight with what the wavelengths of positions are multiplied by, if there is one.
+    pub factors: Option<&'static str>,
     /// Added to the mean square before its root.
     pub norm_epsilon: f32,
     /// Tokens that see each other: a token sees itself and the `window - 1` before it. None: all before it.
@@ -143,8 +145,8 @@ pub struct Scales {
 
 impl LlamaConfig {
     /// The model's sizes; an architecture that this program does not build is refused by name, and a key that may
-    /// change what is computed.
-    pub(super) fn read(gguf: &Gguf) -> Result<Self, ModelError> {
+    /// change what is computed. `asked` is the longest prompt where it is not the model's own.
+    pub(super) fn read(gguf: &Gguf, asked: Option<usize>) -> Result<Self, ModelError> {
         if let Some(kind) = gguf.text("general.type").filter(|kind| *kind != "model") {
             return Err(gguf.unsupported(format!("it holds no model but {kind:?}"), "Name the model's own file"));
         }
@@ -192,14 +194,22 @@ impl LlamaConfig {
             }
             None => return Err(gguf.damaged("the weight token_embd.weight is missing".into())),
         };
-        let mut context = gguf.size(&key("context_length"), 1 << 24)?;
-        let rope = Rope::read(gguf, key, turned, context)?;
-        if gguf.weight("rope_factors_short.weight").is_some()
-            && let Some(trained) = gguf.whole(&key("rope.scaling.original_context_length"))?.filter(|n| *n > 0)
-        {
-            // Longer prompts turn all positions by other factors, those of a kept prefix as well.
-            context = context.min(trained);
+        let own = gguf.size(&key("context_length"), 1 << 24)?;
+        let rope = Rope::read(gguf, key, turned, own)?;
+        if let Some(asked) = asked.filter(|asked| !(1..=own).contains(asked)) {
+            let problem = format!("prompts of {asked} tokens are asked for, and it was made for {own}");
+            return Err(gguf.unsupported(problem, format!("Ask for 1 to {own} (--context)")));
         }
+        let trained = gguf.whole(&key("rope.scaling.original_context_length"))?.filter(|n| *n > 0).unwrap_or(own);
+        let (context, factors) = match factors(gguf) {
+            Factors::None => (asked.unwrap_or(own), None),
+            Factors::One(weight) => (asked.unwrap_or(own), Some(weight)),
+            // By the context and not by the prompt: keys that are kept were turned as queries are.
+            Factors::ByContext([short, long]) => {
+                let context = asked.unwrap_or(own.min(trained));
+                (context, Some(if context > trained { long } else { short }))
+            }
+        };
         let epsilon = key("attention.layer_norm_rms_epsilon");
         Ok(Self {
             architecture,
@@ -212,10 +222,33 @@ impl LlamaConfig {
             vocabulary,
             context,
             rope,
+            factors,
             norm_epsilon: gguf.number(&epsilon)?.ok_or_else(|| gguf.damaged(format!("{epsilon} is missing")))?,
             window: gguf.whole(&key("attention.sliding_window"))?.filter(|window| *window > 0),
             scales: Scales::read(gguf, architecture, hidden, head_dim)?,
         })
+    }
+}
+
+/// The weights with factors of the wavelengths of positions.
+enum Factors {
+    None,
+    One(&'static str),
+    /// For contexts that the model was first trained for, and for longer ones.
+    ByContext([&'static str; 2]),
+}
+
+/// The weights that may hold factors: of Llama 3, and of LongRoPE for short and for long contexts.
+pub(super) const FACTORS: [&str; 3] = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"];
+
+/// Which there are. As in llama.cpp (`llama_model::get_rope_factors`) the first goes before the others.
+fn factors(gguf: &Gguf) -> Factors {
+    let [all, short, long] = FACTORS;
+    let there = |weight: &str| gguf.weight(weight).is_some();
+    match (there(all), there(short) || there(long)) {
+        (true, _) => Factors::One(all),
+        (false, true) => Factors::ByContext([short, long]),
+        (false, false) => Factors::None,
     }
 }
 
@@ -258,4 +291,81 @@ fn check_keys(gguf: &Gguf, architecture: &Architecture) -> Result<(), ModelError
         return Err(gguf.unsupported(format!("{key} is {shown}, which {what}"), CURE));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Tensor};
+    use tempfile::TempDir;
+
+    use super::super::LocalModel;
+    use super::super::tests::{Expected, logits, rewritten};
+    use super::*;
+    use crate::LoadOptions;
+
+    /// The model of the repository, which was made for 512 tokens, with these metadata and these factors of wavelengths.
+    fn made(dir: &TempDir, trained: Option<u32>, factors: &[(&str, f32)]) -> PathBuf {
+        rewritten(dir, |metadata, weights| {
+            let key = "llama.rope.scaling.original_context_length";
+            metadata.extend(trained.map(|trained| (key.to_owned(), Value::U32(trained))));
+            for (name, factor) in factors {
+                let values = Tensor::full(*factor, 8, &Device::Cpu).unwrap();
+                weights.insert((*name).to_owned(), QTensor::quantize(&values, GgmlDType::F32).unwrap());
+            }
+        })
+    }
+
+    fn read(path: &std::path::Path, context: Option<usize>) -> Result<(usize, Vec<Vec<f32>>), ModelError> {
+        let model = LocalModel::load(path, &LoadOptions { context, ..LoadOptions::default() })?;
+        Ok((model.info().context_length, logits(&model, &Expected::read())))
+    }
+
+    #[test]
+    fn factors_are_those_of_the_context_and_not_of_the_prompt() {
+        let dir = TempDir::new().unwrap();
+        let of = |factor| read(&made(&dir, None, &[("rope_freqs.weight", factor)]), None).unwrap().1;
+        let (short, long) = (of(2.0), of(5.0));
+        assert_ne!(short, long);
+        let both = [("rope_factors_short.weight", 2.0), ("rope_factors_long.weight", 5.0)];
+        let path = made(&dir, Some(128), &both);
+        // What it was first trained for, and one token more.
+        for (asked, context, wanted) in [
+            (None, 128, &short),
+            (Some(64), 64, &short),
+            (Some(128), 128, &short),
+            (Some(129), 129, &long),
+            (Some(512), 512, &long),
+        ] {
+            assert_eq!(read(&path, asked).unwrap(), (context, wanted.clone()), "{asked:?}");
+        }
+        for asked in [0, 513] {
+            let error = read(&path, Some(asked)).unwrap_err().to_string();
+            assert!(error.contains(&format!("prompts of {asked} tokens")) && error.contains("1 to 512"), "{error}");
+        }
+        // Where the file does not say for what it was first trained, that is for all that it reads.
+        assert_eq!(read(&made(&dir, None, &both), None).unwrap(), (512, short.clone()));
+        let path = made(&dir, Some(128), &both[..1]);
+        assert_eq!(read(&path, None).unwrap(), (128, short));
+        let error = read(&path, Some(512)).unwrap_err().to_string();
+        assert!(error.contains("rope_factors_long.weight"), "{error}");
+        // Those of Llama 3 go before both.
+        let path = made(&dir, Some(128), &[both[0], both[1], ("rope_freqs.weight", 5.0)]);
+        assert_eq!(read(&path, Some(64)).unwrap(), (64, long));
+    }
+
+    #[test]
+    fn a_context_is_what_a_model_reads_at_most() {
+        let (dir, expected) = (TempDir::new().unwrap(), Expected::read());
+        let path = made(&dir, None, &[]);
+        let (context, same) = read(&path, Some(200)).unwrap();
+        assert_eq!((context, same), (200, read(&path, None).unwrap().1));
+        let mut model = LocalModel::load(&path, &LoadOptions { context: Some(5), ..LoadOptions::default() }).unwrap();
+        let prompt = crate::Prompt { prefix: expected.prefix.clone(), items: vec![vec![1; 6]], labels: vec![0] };
+        let tokens = expected.prefix.len() + 6;
+        let error = model.score(&prompt, &|| false).unwrap_err();
+        assert!(matches!(error, ModelError::TooLong { tokens: t, limit: 5 } if t == tokens), "{error}");
+    }
 }

@@ -12,7 +12,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::{rope, rope_i};
 
-use super::config::{LlamaConfig, Scales};
+use super::config::{FACTORS, LlamaConfig, Scales};
 use super::fused::{Seen, attention_weights, gated};
 use super::gguf::{Gguf, Rows};
 use super::lora::Adapter;
@@ -236,8 +236,7 @@ fn attend_part(q: &Tensor, k: &Tensor, v: &Tensor, seen: &[Seen], scale: f64) ->
 }
 
 impl Llama {
-    pub(super) fn load(gguf: &Gguf, device: &Device) -> std::result::Result<Self, ModelError> {
-        let config = LlamaConfig::read(gguf)?;
+    pub(super) fn load(gguf: &Gguf, config: LlamaConfig, device: &Device) -> std::result::Result<Self, ModelError> {
         let architecture = config.architecture;
         let mut known = BTreeSet::new();
         let mut name = |name: String| {
@@ -277,12 +276,10 @@ impl Llama {
             None => embedding.clone(),
         };
         let pairs = config.rope.turned / 2;
-        // Those for prompts longer than `LlamaConfig::read` lets through are not used.
-        name("rope_factors_long.weight".into());
-        let factors =
-            ["rope_freqs.weight", "rope_factors_short.weight"].into_iter().find(|it| gguf.weight(it).is_some());
-        let factors = match factors {
-            Some(factors) => gguf.vector(&name(factors.into()), pairs, &Device::Cpu)?.to_vec1::<f32>()?,
+        // Those for other contexts are known, and not used.
+        FACTORS.iter().for_each(|weight| drop(name((*weight).into())));
+        let factors = match config.factors {
+            Some(factors) => gguf.vector(factors, pairs, &Device::Cpu)?.to_vec1::<f32>()?,
             None => vec![1.0; pairs],
         };
         let norm = vector(&name("output_norm.weight".into()), config.hidden)?;

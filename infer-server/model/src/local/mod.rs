@@ -76,7 +76,7 @@ impl LocalModel {
         let replicas = replicas(options)?;
         let device = open_device(options.device)?;
         let gguf = Gguf::open(path)?;
-        let config = LlamaConfig::read(&gguf)?;
+        let config = LlamaConfig::read(&gguf, options.context)?;
         let tokenizer = TextTokenizer::of(&gguf, options.tokenizer.as_deref(), config.context)?;
         let tokenizer = Arc::new(tokenizer.fits(config.vocabulary, path)?);
         let adapter = options.adapter.as_deref().map(|dir| lora::load(dir, &config, &device)).transpose()?;
@@ -84,7 +84,7 @@ impl LocalModel {
             let file = path.display();
             tracing::warn!(%file, count, from, to, bytes, "weights of a type without fast kernels are recoded: they take so many bytes of memory, and loading takes longer. A Q4_K_M or Q8_0 file needs neither");
         }
-        let llama = Llama::load(&gguf, &device)?;
+        let llama = Llama::load(&gguf, config.clone(), &device)?;
         let stem = || path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let info = ModelInfo {
             name: gguf.text("general.name").map_or_else(stem, str::to_owned),

@@ -21,11 +21,11 @@ use super::*;
 #[derive(Deserialize)]
 pub(super) struct Expected {
     tokens: HashMap<String, Vec<Tokens>>,
-    prefix: Vec<u32>,
+    pub(super) prefix: Vec<u32>,
     items: Vec<Vec<u32>>,
     pub(super) labels: Vec<u32>,
     window: usize,
-    logits: Vec<Vec<f32>>,
+    pub(super) logits: Vec<Vec<f32>>,
     logits_in_window: Vec<Vec<f32>>,
     pub(super) adapters: HashMap<String, Vec<Vec<f32>>>,
     log_probabilities_by_llama_cpp: HashMap<String, Vec<Vec<f32>>>,
@@ -81,7 +81,10 @@ pub(super) fn logits(model: &LocalModel, expected: &Expected) -> Vec<Vec<f32>> {
 }
 
 /// The float model's file with other metadata or weights.
-fn rewritten(dir: &TempDir, edit: impl FnOnce(&mut HashMap<String, Value>, &mut HashMap<String, QTensor>)) -> PathBuf {
+pub(super) fn rewritten(
+    dir: &TempDir,
+    edit: impl FnOnce(&mut HashMap<String, Value>, &mut HashMap<String, QTensor>),
+) -> PathBuf {
     rewritten_of("f32.gguf", dir, edit)
 }
 

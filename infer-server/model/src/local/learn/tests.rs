@@ -246,6 +246,7 @@ fn the_published_adapter_fits_its_model() {
         norm_epsilon: 1e-5,
         window: None,
         scales: Scales { embedding: 1.0, residual: 1.0, attention: 0.125, logits: 1.0 },
+        factors: None,
     };
     let adapter = lora::load(&dir, &config, &Device::Cpu).unwrap();
     let deltas = (0..config.layers).flat_map(|layer| Projection::ALL.map(|it| adapter.delta(layer, it).unwrap()));
