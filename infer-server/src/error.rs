@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use accel_core::error::{Error, Place};
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::panics::message;
 use crate::scoring::{ScoreError, seconds};
 
 /// A refused request. `detail` has the shape that clients of the prototype (FastAPI) know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Refusal {
     /// What is wrong and what to do about it.
     #[schema(example = "num_layers is 0: out of range. Choose a value from 1 to 1024")]
@@ -64,7 +64,7 @@ impl Problem {
 }
 
 /// One fault of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Detail {
     /// The path to the value, such as `["body", "num_layers"]`.
     pub(crate) loc: Vec<String>,

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Jobs waiting or running; further ones are refused with the time to come back.
     #[arg(long, value_name = "N", value_parser = count(1..=MANY), default_value_t = JobLimits::default().unfinished, env = "ACCEL_JOBS")]
     pub(crate) jobs: usize,
+    /// Keep jobs and their results in this file over restarts [default: in memory only].
+    #[arg(long, value_name = "FILE", env = "ACCEL_JOBS_FILE")]
+    pub(crate) jobs_file: Option<PathBuf>,
     /// Let requests name models of this hub, such as https://huggingface.co, by OWNER/NAME: their config.json is fetched and
     /// kept. A token for it is read from the environment, HF_TOKEN.
     #[arg(long, value_name = "URL", env = "ACCEL_HUB")]

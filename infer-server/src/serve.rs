@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use infer_server::auth::Keys;
 use infer_server::health::Health;
 use infer_server::hub::Hub;
-use infer_server::jobs::JobLimits;
+use infer_server::jobs::{JobLimits, JobsFile};
 use infer_server::metrics::Metrics;
 use infer_server::page::Page;
 use infer_server::scoring::cache::{Cache, Disk, ENTRIES_ON_DISK};
@@ -70,6 +70,7 @@ async fn serve(args: Args, stopping: &OnceLock<Instant>) -> anyhow::Result<()> {
         scoring: scoring(&args.local, &args.remote, &args.scoring)?,
         jobs: JobLimits { unfinished: args.jobs, ..JobLimits::default() },
         keys,
+        jobs_file: args.jobs_file.as_deref().map(JobsFile::open).transpose()?,
     };
     let health = Health::default();
     let service = router(&config, health.clone());

@@ -25,7 +25,7 @@ use crate::error::{Problem, Refusal};
 use crate::health::Health;
 use crate::http::{self, FALLBACK_HEADER, MODEL_HEADER, SCORER_HEADER, Service};
 use crate::hub::Hub;
-use crate::jobs::{JobLimits, Jobs};
+use crate::jobs::{JobLimits, Jobs, JobsFile};
 use crate::page::Page;
 use crate::scoring::Scoring;
 use crate::{logs, origin, routes};
@@ -49,6 +49,8 @@ pub struct Config {
     pub hub: Hub,
     /// Bounds of jobs.
     pub jobs: JobLimits,
+    /// Where jobs are kept over restarts; none keeps them in memory.
+    pub jobs_file: Option<JobsFile>,
     /// What a request must know, but for the page, its documentation and health.
     pub keys: Option<Keys>,
     /// Names of the server beside addresses and `localhost`, for one without keys.
@@ -66,6 +68,7 @@ impl Default for Config {
             adapters: None,
             hub: Hub::default(),
             jobs: JobLimits::default(),
+            jobs_file: None,
             keys: None,
             allowed_hosts: Vec::new(),
         }

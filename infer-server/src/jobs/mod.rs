@@ -1,14 +1,21 @@
 //! Work that outlasts a request: a recipe or the scores of a trace, in the background.
 //!
-//! A bounded number is kept: those waiting or running, and the results of those that ended lately.
+//! A bounded number is kept: those waiting or running, and the results of those that ended lately; in memory, and by option
+//! in a file (`file`).
 
+mod file;
 mod task;
 mod view;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{Context, KeyValue};
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, broadcast, watch};
 
@@ -16,7 +23,10 @@ use crate::error::{ApiError, Refusal};
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::scoring::Scoring;
+use crate::traces::Span;
 
+use file::Kept;
+pub use file::{JobsFile, JobsFileError};
 use task::Task;
 pub(crate) use view::{BROKEN, EVENT_NAMES, JobView, MISSED};
 use view::{JobKind, JobProgress, JobStatus};
@@ -46,7 +56,9 @@ struct Job {
     view: watch::Sender<JobView>,
     stop: watch::Sender<bool>,
     result: Mutex<Option<Arc<RawValue>>>,
-    ended: Mutex<Option<Instant>>,
+    ended: Mutex<Option<SystemTime>>,
+    /// What it ends as, while that is written and not yet told.
+    outcome: Mutex<Option<JobView>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,6 +66,37 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Job {
+    fn new(view: JobView, result: Option<Arc<RawValue>>, ended: Option<SystemTime>) -> Self {
+        Self {
+            view: watch::Sender::new(view),
+            stop: watch::Sender::new(false),
+            result: Mutex::new(result),
+            ended: Mutex::new(ended),
+            outcome: Mutex::default(),
+        }
+    }
+
+    /// As it is to be found after a restart.
+    fn kept(&self) -> Kept {
+        let (now, outcome) = (self.view(), locked(&self.outcome).clone());
+        let view = outcome.filter(|_| !now.status.ended()).unwrap_or(now);
+        let ended = locked(&self.ended).unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ended_ms = view.status.ended().then(|| ended.as_millis().try_into().unwrap_or(u64::MAX));
+        let result = if view.status == JobStatus::Done { locked(&self.result).clone() } else { None };
+        Kept { view, ended_ms, result }
+    }
+
+    /// One from before a restart. What had not ended was interrupted.
+    fn of_before(kept: Kept) -> Self {
+        let Kept { mut view, ended_ms, result } = kept;
+        if !view.status.ended() {
+            view.status = JobStatus::Failed;
+            view.error = Some(Refusal { error: INTERRUPTED.to_owned(), detail: Vec::new() });
+        }
+        let ended = ended_ms.map_or_else(SystemTime::now, |ms| UNIX_EPOCH + Duration::from_millis(ms));
+        Self::new(view, result, Some(ended))
+    }
+
     fn view(&self) -> JobView {
         self.view.borrow().clone()
     }
@@ -78,6 +121,7 @@ struct Store {
     runs: Arc<Semaphore>,
     health: Health,
     hub: Hub,
+    file: Option<JobsFile>,
 }
 
 /// All jobs of a server.
@@ -86,30 +130,87 @@ pub(crate) struct Jobs(Arc<Store>);
 
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 256;
+/// What a job failed with that was under way when the server stopped.
+const INTERRUPTED: &str = "interrupted: the server stopped before it ended. Start it again with POST /v1/jobs";
 
 impl Jobs {
-    pub(crate) fn new(limits: JobLimits, scoring: Scoring, runs: Arc<Semaphore>, health: Health, hub: Hub) -> Self {
+    /// Those of before, from `file`, are there from the start.
+    pub(crate) fn new(
+        limits: JobLimits,
+        scoring: Scoring,
+        runs: Arc<Semaphore>,
+        health: Health,
+        hub: Hub,
+        file: Option<JobsFile>,
+    ) -> Self {
         let events = broadcast::Sender::new(EVENTS);
-        Self(Arc::new(Store { jobs: Mutex::default(), events, limits, scoring, runs, health, hub }))
+        let mut before: Vec<Kept> = file.iter().flat_map(JobsFile::read).collect();
+        before.sort_by_key(|job| job.ended_ms.unwrap_or(u64::MAX));
+        let jobs = Mutex::new(before.into_iter().map(Job::of_before).map(Arc::new).collect());
+        let all = Self(Arc::new(Store { jobs, events, limits, scoring, runs, health, hub, file }));
+        if let Some(file) = &all.0.file {
+            file.save(|| all.kept());
+        }
+        all
+    }
+
+    /// All jobs, as they are to be found after a restart.
+    fn kept(&self) -> Vec<Kept> {
+        self.tidy().iter().map(|job| job.kept()).collect()
+    }
+
+    /// Writes the jobs to the file, where there is one.
+    async fn save(&self) {
+        let Some(file) = self.0.file.clone() else { return };
+        let jobs = self.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || file.save(|| jobs.kept())).await {
+            tracing::error!(%error, "the file of jobs is not written");
+        }
     }
 
     /// Starts the job that `body` asks for.
-    pub(crate) fn start(&self, body: &[u8]) -> Result<JobView, ApiError> {
+    pub(crate) async fn start(&self, body: &[u8]) -> Result<JobView, ApiError> {
         let task = Task::read(body)?;
         let job = self.add(task.kind())?;
+        let (jobs, theirs) = (self.clone(), Arc::clone(&job));
+        let view = self.spawn(job, async move { task.work(&jobs, &theirs).await });
+        // Under way before it is written: its client may leave meanwhile.
+        self.save().await;
+        Ok(view)
+    }
+
+    /// Does `work` in the background, for `job`. A panic of it costs the job alone.
+    fn spawn(
+        &self,
+        job: Arc<Job>,
+        work: impl Future<Output = Result<Box<RawValue>, ApiError>> + Send + 'static,
+    ) -> JobView {
         let (view, jobs) = (job.view(), self.clone());
-        tokio::spawn(async move {
+        let attributes = vec![KeyValue::new("accel.job.id", view.id.clone())];
+        let name = format!("job {}", view.kind.name());
+        let span = Span::begin(&Context::current(), SpanKind::Internal, name, attributes);
+        let context = span.context().clone();
+        let work = async move {
             let outcome = tokio::select! {
-                outcome = task.work(&jobs, &job) => outcome,
+                // What it touches is thrown away after a panic.
+                outcome = AssertUnwindSafe(work).catch_unwind() => {
+                    outcome.unwrap_or_else(|panic| Err(ApiError::panicked(&*panic)))
+                }
                 () = job.until_stopped() => Err(ApiError::draining()),
                 () = jobs.0.health.drained() => {
                     job.stop.send_replace(true);
                     Err(ApiError::draining())
                 }
             };
-            jobs.end(&job, outcome);
-        });
-        Ok(view)
+            jobs.end(&job, outcome).await;
+            let view = job.view();
+            span.set(KeyValue::new("accel.job.status", view.status.name()));
+            if let Some(error) = view.error {
+                span.fail(error.error);
+            }
+        };
+        tokio::spawn(work.with_context(context));
+        view
     }
 
     /// A job, with its result once it is done.
@@ -121,10 +222,11 @@ impl Jobs {
     }
 
     /// Stops a job; one that had ended is forgotten, and then there is nothing to see.
-    pub(crate) fn cancel(&self, id: &str) -> Result<Option<JobView>, ApiError> {
+    pub(crate) async fn cancel(&self, id: &str) -> Result<Option<JobView>, ApiError> {
         let job = self.find(id)?;
         if job.view().status.ended() {
             locked(&self.0.jobs).retain(|job| job.view.borrow().id != id);
+            self.save().await;
             return Ok(None);
         }
         job.stop.send_replace(true);
@@ -154,12 +256,7 @@ impl Jobs {
             return Err(ApiError::jobs_are_full(self.0.limits.unfinished));
         }
         let view = JobView { id, kind, status: JobStatus::Queued, progress: JobProgress::default(), error: None };
-        let job = Arc::new(Job {
-            view: watch::Sender::new(view),
-            stop: watch::Sender::new(false),
-            result: Mutex::default(),
-            ended: Mutex::default(),
-        });
+        let job = Arc::new(Job::new(view, None, None));
         jobs.push_back(Arc::clone(&job));
         self.0.scoring.metrics().jobs.inc();
         Ok(job)
@@ -175,7 +272,8 @@ impl Jobs {
             let Some(ended) = ended(job) else { return true };
             let first = surplus > 0;
             surplus = surplus.saturating_sub(1);
-            !first && ended.elapsed() < limits.kept
+            // A clock that was put back keeps it for longer.
+            !first && ended.elapsed().unwrap_or_default() < limits.kept
         });
         jobs
     }
@@ -199,7 +297,7 @@ impl Jobs {
         if changed {
             let view = job.view();
             if view.status.ended() {
-                *locked(&job.ended) = Some(Instant::now());
+                *locked(&job.ended) = Some(SystemTime::now());
                 self.0.scoring.metrics().jobs.dec();
             }
             // Nobody may be listening.
@@ -214,33 +312,54 @@ impl Jobs {
         });
     }
 
-    fn end(&self, job: &Job, outcome: Result<Box<RawValue>, ApiError>) {
+    /// What it ends as is written before it is told: whoever saw it finds it after a restart.
+    async fn end(&self, job: &Job, outcome: Result<Box<RawValue>, ApiError>) {
+        let mut view = job.view();
         let most = self.0.limits.result_bytes;
         match outcome {
-            _ if job.stopped() => self.change(job, |view| view.status = JobStatus::Cancelled),
+            _ if job.stopped() => view.status = JobStatus::Cancelled,
             Ok(result) if result.get().len() > most => {
                 let bytes = result.get().len();
                 let error = format!("the result has {bytes} bytes, and the limit is {most}. Ask for less");
-                self.change(job, |view| {
-                    view.status = JobStatus::Failed;
-                    view.error = Some(Refusal { error, detail: Vec::new() });
-                });
+                view.status = JobStatus::Failed;
+                view.error = Some(Refusal { error, detail: Vec::new() });
             }
             Ok(result) => {
                 *locked(&job.result) = Some(Arc::from(result));
-                self.change(job, |view| {
-                    view.status = JobStatus::Done;
-                    view.progress.done = view.progress.total;
-                    view.progress.what.clear();
-                });
+                view.status = JobStatus::Done;
+                view.progress.done = view.progress.total;
+                view.progress.what.clear();
             }
             Err(error) => {
-                let refusal = error.refusal();
-                self.change(job, |view| {
-                    view.status = JobStatus::Failed;
-                    view.error = Some(refusal);
-                });
+                view.status = JobStatus::Failed;
+                view.error = Some(error.refusal());
             }
+        }
+        *locked(&job.outcome) = Some(view.clone());
+        self.save().await;
+        self.change(job, |told| *told = view);
+        // Unless somebody stopped it in between, it is written already.
+        self.save().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_its_job_alone() {
+        let limits = JobLimits { unfinished: 1, ..JobLimits::default() };
+        let runs = Arc::new(Semaphore::new(1));
+        let jobs = Jobs::new(limits, Scoring::default(), runs, Health::default(), Hub::default(), None);
+        for _ in 0..2 {
+            // There is room for the second: the first has ended.
+            let job = jobs.add(JobKind::Run).unwrap();
+            let id = jobs.spawn(job, async { panic!("told to") }).id;
+            let mut view = jobs.follow(&id).unwrap();
+            let view = view.wait_for(|view| view.status.ended()).await.unwrap().clone();
+            let error = view.error.unwrap().error;
+            assert!(view.status == JobStatus::Failed && error.contains("it panicked: told to"), "{error}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What others see of a job.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::Refusal;
@@ -13,7 +13,7 @@ pub(crate) const MISSED: &str = "missed";
 pub(crate) const BROKEN: &str = "error";
 
 /// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum JobKind {
     /// It runs a recipe.
@@ -22,8 +22,18 @@ pub(crate) enum JobKind {
     Evictions,
 }
 
+impl JobKind {
+    /// The name in answers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Evictions => "evictions",
+        }
+    }
+}
+
 /// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum JobStatus {
     /// It waits for its turn.
@@ -39,6 +49,17 @@ pub(crate) enum JobStatus {
 }
 
 impl JobStatus {
+    /// The name in answers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Whether nothing changes any more.
     pub(crate) fn ended(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
@@ -57,7 +78,7 @@ impl JobStatus {
 }
 
 /// How far a job is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobProgress {
     /// Steps done.
     pub(super) done: u64,
@@ -69,7 +90,7 @@ pub(crate) struct JobProgress {
 }
 
 /// A job without its result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct JobView {
     /// Names it in `/v1/jobs/{id}`.
     pub(crate) id: String,

@@ -70,7 +70,7 @@ struct JobAnswer {
 )]
 async fn start(State(service): State<Service>, Body(body): Body) -> Result<Response, ApiError> {
     service.accept()?;
-    let view = service.jobs.start(&body)?;
+    let view = service.jobs.start(&body).await?;
     let location = format!("/v1/jobs/{}", view.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response())
 }
@@ -95,7 +95,7 @@ async fn get(State(service): State<Service>, JobId(id): JobId) -> Result<Json<Jo
     )
 )]
 async fn cancel(State(service): State<Service>, JobId(id): JobId) -> Result<Response, ApiError> {
-    Ok(match service.jobs.cancel(&id)? {
+    Ok(match service.jobs.cancel(&id).await? {
         Some(view) => (StatusCode::ACCEPTED, Json(view)).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     })

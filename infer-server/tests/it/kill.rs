@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::common::{HANGS_AFTER, check, expected, question};
+use crate::jobs_file;
 
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_infer-server"));
@@ -109,14 +110,27 @@ async fn kill(rounds: usize) {
     let cache = folder.path().join("scores.redb");
     let (engine, asked) = engine().await;
     let remote = ["--remote", &engine, "--remote-kind", "llama-cpp", "--remote-model", "m"];
-    let arguments = [&remote[..], &["--cache", cache.to_str().unwrap()]].concat();
+    let file = folder.path().join("jobs.redb");
+    let arguments =
+        [&remote[..], &["--cache", cache.to_str().unwrap(), "--jobs-file", file.to_str().unwrap()]].concat();
     let mut answered: Vec<Vec<String>> = Vec::new();
+    // Jobs of the round before: names, and what was seen of those that had ended.
+    let mut jobs: Vec<(String, Option<Value>)> = Vec::new();
     for round in 0.. {
         let binary = Binary::start(&arguments);
         // All that was answered before the kills is answered rightly; what was written, from the file.
         let before = *asked.borrow();
         for items in &answered {
             check(&score(&binary.url, items).await.unwrap(), "q\n", items, None);
+        }
+        for (id, seen) in jobs.drain(..) {
+            // Known from when it was started on, and with its result from when somebody saw that.
+            match (jobs_file::look(&binary.url, &id).await, seen) {
+                ((200, found), Some(seen)) => assert_eq!(found, seen),
+                ((200, found), None) if found["status"] == "done" => assert!(found["result"].is_object(), "{found}"),
+                ((200, found), None) => jobs_file::was_interrupted(&found),
+                ((status, answer), _) => panic!("round {round}: {status} {answer}"),
+            }
         }
         let (again, all) = (*asked.borrow() - before, answered.len() * 20);
         if round >= rounds && again < all / 2 {
@@ -127,6 +141,11 @@ async fn kill(rounds: usize) {
             let items = items(round, request);
             check(&score(&binary.url, &items).await.unwrap(), "q\n", &items, None);
             answered.push(items);
+        }
+        for seed in 0..2 {
+            let id = jobs_file::start(&binary.url, &jobs_file::quick(seed)).await;
+            let seen = if seed == 0 { Some(jobs_file::ended(&binary.url, &id).await) } else { None };
+            jobs.push((id, seen));
         }
         // The cache is written while requests come in; the kill falls in the middle of one.
         let (calls, url, last) = (*asked.borrow(), binary.url.clone(), items(round, usize::MAX));

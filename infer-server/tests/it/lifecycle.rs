@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use crate::common::{HANGS_AFTER, eventually, question};
 use crate::kill::{Binary, command};
 
-fn signal(name: &str, binary: &Binary) {
+pub(crate) fn signal(name: &str, binary: &Binary) {
     let status = Command::new("kill").args([&format!("-{name}"), &binary.child.id().to_string()]).status();
     assert!(status.unwrap().success());
 }
 
-async fn end(mut binary: Binary) -> ExitStatus {
+pub(crate) async fn end(mut binary: Binary) -> ExitStatus {
     let ended = tokio::task::spawn_blocking(move || binary.child.wait().unwrap());
     tokio::time::timeout(HANGS_AFTER, ended).await.unwrap().unwrap()
 }
@@ -40,7 +40,7 @@ async fn on_sigterm_it_ends_streams_and_stops() {
 }
 
 /// An engine that answers a question only when it may; how many have come, and leave to answer one.
-async fn engine() -> (String, Arc<Semaphore>, Arc<Semaphore>) {
+pub(crate) async fn engine() -> (String, Arc<Semaphore>, Arc<Semaphore>) {
     let (come, leave) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (theirs, mine) = (Arc::clone(&come), Arc::clone(&leave));
     let tokenize = |Json(body): Json<Value>| async move {

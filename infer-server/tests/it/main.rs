@@ -8,6 +8,7 @@ mod common;
 #[cfg(feature = "model")]
 mod engines;
 mod fetch;
+mod jobs_file;
 mod kill;
 mod lifecycle;
 mod listen;
@@ -20,3 +21,4 @@ mod page;
 mod ready;
 mod remote;
 mod serving;
+mod traces;
