@@ -4,6 +4,7 @@
 //!
 //! - `panics`: those of libraries, as errors.
 //! - [`metrics`]: what is counted; [`health`]: whether work is taken.
+//! - [`traces`]: spans of what is done, for an OpenTelemetry collector.
 //! - [`tls`]: the server's certificate; [`listen`]: connections, and how long each may take.
 //! - [`scoring`]: questions to a language model: who answers them, and how.
 //! - `error`: every refusal; [`hub`]: models by name; `input`: what the body of a request asks for.
@@ -27,10 +28,11 @@ pub mod logs;
 pub mod metrics;
 mod origin;
 pub mod page;
-mod routes;
 mod panics;
+mod routes;
 mod schema;
 pub mod scoring;
 pub mod service;
 pub mod tls;
+pub mod traces;
 mod work;

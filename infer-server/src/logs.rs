@@ -4,20 +4,26 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::Instant;
 
 use accel_core::closed;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use opentelemetry::KeyValue;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::trace::SpanKind;
 use tracing::Instrument as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::Name;
 use crate::listen::Peer;
+use crate::traces::{self, Span};
 
 /// The header with a request's name in the logs: the client's own, or one that the server gives it.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer names of requests are replaced: what makes them writes a UUID of 36 characters, or a trace's of 55.
 const ID_LENGTH: usize = 64;
+/// Routes whose requests have no span.
+const UNTRACED: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
 
 closed! {
     /// How logs are written.
@@ -83,12 +89,42 @@ pub(crate) async fn request(mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let start = Instant::now();
     let span = tracing::info_span!("request", id = name);
-    let mut response = next.run(request).instrument(span).await;
+    let traced = traced(&request, &name);
+    let context = traced.as_ref().map_or_else(|| traces::received(request.headers()), |span| span.context().clone());
+    let trace = traces::name(&context);
+    let mut response = next.run(request).instrument(span).with_context(context).await;
     let who = response.extensions().get::<Name>().map(|name| &*name.0);
     let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
-    tracing::info!(target: "access", %method, path, status, ms, id = name, peer = peer.map(tracing::field::display), key = who);
+    tracing::info!(target: "access", %method, path, status, ms, id = name, trace, peer = peer.map(tracing::field::display), key = who);
+    if let Some(span) = traced {
+        span.set(KeyValue::new("http.response.status_code", i64::from(status)));
+        if response.status().is_server_error() {
+            span.set(KeyValue::new("error.type", status.to_string()));
+            span.fail("");
+        }
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// A span for a request, named as OpenTelemetry's conventions for HTTP have it. What is asked every few seconds, to see
+/// whether the server is well, has none.
+fn traced(request: &Request, id: &str) -> Option<Span> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    if route.is_some_and(|route| UNTRACED.contains(&route)) {
+        return None;
+    }
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method.clone()),
+        KeyValue::new("url.path", path),
+        KeyValue::new("accel.request.id", id.to_owned()),
+    ];
+    attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string());
+    attributes.extend(peer.map(|peer| KeyValue::new("client.address", peer)));
+    let name = route.map_or_else(|| method.clone(), |route| format!("{method} {route}"));
+    Some(Span::begin(&traces::received(request.headers()), SpanKind::Server, name, attributes))
 }
 
 fn is_plain(id: &HeaderValue) -> bool {

@@ -63,6 +63,10 @@ pub(crate) struct Args {
     /// How to write logs; RUST_LOG chooses which.
     #[arg(long, value_parser = one_of::<LogFormat>(), ignore_case = true, default_value_t = LogFormat::Text, env = "ACCEL_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
+    /// Send traces to this OpenTelemetry collector over OTLP/HTTP, such as http://127.0.0.1:4318. What else is known of it,
+    /// such as its key, is read from the environment: OTEL_EXPORTER_OTLP_HEADERS and its like.
+    #[arg(long, value_name = "URL", env = "ACCEL_OTLP", hide_env_values = true)]
+    pub(crate) otlp: Option<String>,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
     #[command(flatten)]
@@ -155,6 +159,10 @@ pub(crate) struct LocalArgs {
     /// Where to compute.
     #[arg(long, value_parser = one_of::<DeviceKind>(), ignore_case = true, default_value_t = DeviceKind::Cpu, env = "ACCEL_DEVICE")]
     pub(crate) device: DeviceKind,
+    /// The longest prompt in tokens [default: the model's own; of one with LongRoPE, such as Phi-3, what it was first trained
+    /// for]. Longer ones take such a model's factors for long contexts, for all prompts.
+    #[arg(long, value_name = "TOKENS", requires = "model", value_parser = count(1..=MANY_SMALL), env = "ACCEL_CONTEXT")]
+    pub(crate) context: Option<usize>,
     /// Threads to compute with [default: one per core].
     #[arg(long, value_name = "N", value_parser = count(1..=1024), env = "ACCEL_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -162,10 +170,6 @@ pub(crate) struct LocalArgs {
     /// RAYON_NUM_THREADS=1 in the environment [default: one, on all threads].
     #[arg(long, value_name = "N", requires = "model", env = "ACCEL_REPLICAS")]
     pub(crate) replicas: Option<NonZeroUsize>,
-    /// The longest prompt in tokens [default: the model's own; of one with LongRoPE, such as Phi-3, what it was first trained
-    /// for]. Longer ones take such a model's factors for long contexts, for all prompts.
-    #[arg(long, value_name = "TOKENS", requires = "model", value_parser = count(1..=MANY_SMALL), env = "ACCEL_CONTEXT")]
-    pub(crate) context: Option<usize>,
     /// Load the model when it is first asked rather than now. The server is not ready before.
     #[arg(long, requires = "model", env = "ACCEL_LAZY")]
     pub(crate) lazy: bool,

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use accel_model::LoadOptions;
 use anyhow::{Context as _, bail, ensure};
@@ -19,6 +19,7 @@ use infer_server::scoring::remote::{self, Client, Secret};
 use infer_server::scoring::{Backend, Common, Patience, Scoring};
 use infer_server::service::{Config, router};
 use infer_server::tls::{Files, Tls};
+use infer_server::traces::Traces;
 use infer_server::{listen, logs};
 use tokio::net::TcpListener;
 
@@ -35,7 +36,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Serves until it is interrupted or terminated, or its model cannot be loaded at the start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     logs::start(args.log_format);
-    let signals = Signals::catch().context("cannot catch signals")?;
     let traces = args.otlp.as_deref().map(Traces::start).transpose()?;
     let (grace, stopping) = (args.connections.bounds().grace, OnceLock::new());
     let outcome = serve(args, &stopping).await;
@@ -48,6 +48,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Notes in `stopping` when it began to stop.
 async fn serve(args: Args, stopping: &OnceLock<Instant>) -> anyhow::Result<()> {
+    let signals = Signals::catch().context("cannot catch signals")?;
     let keys = keys(&args.access)?;
     if !args.host.is_loopback() && keys.is_none() && !args.access.allow_unauthenticated {
         let host = args.host;
@@ -69,8 +70,8 @@ async fn serve(args: Args, stopping: &OnceLock<Instant>) -> anyhow::Result<()> {
         hub: args.hub.map(|endpoint| Hub::at(endpoint, None)).unwrap_or_default(),
         scoring: scoring(&args.local, &args.remote, &args.scoring)?,
         jobs: JobLimits { unfinished: args.jobs, ..JobLimits::default() },
-        keys,
         jobs_file: args.jobs_file.as_deref().map(JobsFile::open).transpose()?,
+        keys,
     };
     let health = Health::default();
     let service = router(&config, health.clone());
@@ -83,6 +84,7 @@ async fn serve(args: Args, stopping: &OnceLock<Instant>) -> anyhow::Result<()> {
     read_again_on_hangup(args.access.api_key_file, &config, tls.clone())?;
     let stop = async {
         signals.first().await;
+        stopping.get_or_init(Instant::now);
         health.drain();
         tell_systemd(Notice::Stopping);
         tracing::info!("stopping: finishing the answers under way");
@@ -239,10 +241,10 @@ fn start_model(model: &Path, args: &LocalArgs, common: &Common) -> anyhow::Resul
         tokenizer: args.tokenizer.clone(),
         adapter: args.adapter.clone(),
         device: args.device,
+        context: args.context,
         threads: args.threads,
         replicas: args.replicas,
     };
-        context: args.context,
     let loader = accel_model::loader(model.to_owned(), options)?;
     // Its content waits for the model's thread: a wrong name is reported before the server listens.
     ensure!(model.is_file(), "{} is no file. `infer-server fetch` downloads a model", model.display());

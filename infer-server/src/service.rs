@@ -98,10 +98,7 @@ struct ApiDoc;
 
 /// The service. `health` is shared with whoever shuts it down.
 pub fn router(config: &Config, health: Health) -> Router {
-    let (scoring, runs) = (config.scoring.clone(), Arc::new(Semaphore::new(config.runs)));
-    let jobs = Jobs::new(config.jobs.clone(), scoring.clone(), Arc::clone(&runs), health.clone(), config.hub.clone());
-    let (adapters, hub, guarded) = (config.adapters.clone(), config.hub.clone(), config.keys.is_some());
-    let service = Service { scoring, health, runs, jobs, adapters, hub, guarded };
+    let service = state(config, health);
     let mut guarded = routes::guarded();
     document::guard(guarded.get_openapi_mut(), config.keys.is_some());
     if let Some(keys) = &config.keys {
@@ -114,7 +111,6 @@ pub fn router(config: &Config, health: Health) -> Router {
         .split_for_parts();
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document::complete(&openapi));
     let with_docs = api.merge(docs);
-    let unless_set = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let whole = match &config.page {
         Some(page) => with_docs.fallback_service(page.service()),
         None => with_docs.route("/", get(page_is_missing)),
@@ -162,10 +158,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         logs::REQUEST_ID,
     ]);
     let exposed: Vec<HeaderName> = exposed.collect();
+    // A page may go on with a trace of its own (W3C Trace Context).
+    let [traceparent, tracestate] = ["traceparent", "tracestate"].map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION, traceparent, tracestate])
         .expose_headers(exposed)
         // A page served over HTTPS asks for this before it may call a server on the visitor's own machine.
         .allow_private_network(true)

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use opentelemetry::{Context, KeyValue};
 use tokio::sync::{oneshot, watch};
 
 use super::cache::{Cache, Digest, digest, file_identity, files_identity, key};
 use super::checksum::Checksum;
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
-use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 use crate::panics::caught;
 use crate::traces::record;
+use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 
 /// Items of a piece: enough to fill packed passes, few enough that others wait for a second or so.
 const PIECE_ITEMS: usize = 64;
@@ -30,6 +31,9 @@ const RELOAD_AFTER: Duration = Duration::from_secs(30);
 const LOADING_TAKES: Duration = Duration::from_secs(5);
 /// How often a job asks for a place in the queue.
 const JOB_PAUSE: Duration = Duration::from_millis(50);
+
+/// The span of a piece in the model: one in the trace of each request that it is made of.
+const FORWARD: &str = "forward pass";
 
 /// Where a model is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +120,8 @@ struct Entry {
     deadline: Option<Instant>,
     /// When it came; none once the model has looked at it.
     waiting: Option<Instant>,
+    /// The span that it belongs to.
+    trace: Context,
     reply: oneshot::Sender<Result<Vec<Row>, ScoreError>>,
 }
 
@@ -350,8 +356,8 @@ impl Queue {
     /// One row per item. A full queue refuses a connected client; a job waits.
     pub(crate) async fn submit(&self, work: Work, patience: Patience) -> Result<Vec<Row>, ScoreError> {
         let (reply, answer) = oneshot::channel();
-        let mut entry =
-            Entry { work, rows: Vec::new(), deadline: patience.deadline(), waiting: Some(Instant::now()), reply };
+        let (deadline, waiting, trace) = (patience.deadline(), Some(Instant::now()), Context::current());
+        let mut entry = Entry { work, rows: Vec::new(), deadline, waiting, trace, reply };
         loop {
             let Err(full) = self.push(entry) else { break };
             let (refused, retry_after) = *full;
@@ -592,8 +598,9 @@ fn swap_adapter(shared: &Shared, model: &mut dyn Model, swap: Swap) -> Result<()
 fn piece(shared: &Shared, model: &mut dyn Model, mut entries: Vec<Entry>) -> Result<(), String> {
     let Some(identity) = shared.state().loaded.as_ref().map(|loaded| loaded.identity) else { return Ok(()) };
     let start = Instant::now();
-    for came in entries.iter_mut().filter_map(|entry| entry.waiting.take()) {
+    for (came, entry) in entries.iter_mut().filter_map(|entry| Some((entry.waiting.take()?, entry))) {
         shared.metrics.queue_wait.observe((start - came).as_secs_f64());
+        record(&entry.trace, "queue", came, vec![KeyValue::new("accel.items", entry.work.items.len() as i64)], None);
     }
     let outcome = caught(|| advance(shared, model, &mut entries, &identity));
     shared.metrics.pieces.observe(start.elapsed().as_secs_f64());
@@ -603,6 +610,7 @@ fn piece(shared: &Shared, model: &mut dyn Model, mut entries: Vec<Entry>) -> Res
         Err(problem) => {
             // Answered with all others, once it is known that the model is gone.
             for entry in entries.into_iter().rev() {
+                record(&entry.trace, FORWARD, start, Vec::new(), Some(&problem));
                 state.entries.push_front(entry);
             }
             return Err(problem);
@@ -689,10 +697,17 @@ fn advance(
         }
     }
     let unwanted = |prompt: usize| !entries[asking[prompt]].wanted() || shared.state().closed;
+    let start = Instant::now();
     let answers = if prompts.is_empty() { Vec::new() } else { model.score_together(&prompts, &unwanted) };
     let mut answers: Vec<_> = answers.into_iter().zip(&prompts).map(|(rows, prompt)| check(rows?, prompt)).collect();
     // A model that leaves prompts out is broken.
     answers.resize_with(prompts.len(), || Err(ModelError::Internal("fewer answers than prompts".into())));
+    for (place, answer) in asking.iter().zip(&answers) {
+        let (entry, step) = (&entries[*place], &steps[*place]);
+        let counts = [("items", step.keys.len()), ("tokens", step.tokens), ("requests", prompts.len())];
+        let counts = counts.map(|(name, count)| KeyValue::new(format!("accel.{name}"), count as i64)).to_vec();
+        record(&entry.trace, FORWARD, start, counts, answer.as_ref().err().map(|error| error as _));
+    }
     let mut answers = asking.into_iter().zip(answers).peekable();
     let (mut outcomes, mut tokens) = (Vec::new(), 0);
     for ((place, entry), step) in entries.iter_mut().enumerate().zip(steps) {

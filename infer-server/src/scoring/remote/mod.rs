@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use accel_core::closed;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{Context, KeyValue};
 use reqwest::{StatusCode, Url, header, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 use super::cache::{Digest, digest};
 use super::{Asked, Limits, Patience, Row, ScoreError};
 use crate::metrics::Metrics;
+use crate::traces::{Span, handed_on};
 
 /// The most bytes of an answer: all tokens of a large vocabulary with their texts take about 10 MB.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -277,12 +280,31 @@ impl Client {
     }
 
     async fn call<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let attributes = vec![
+            KeyValue::new("http.request.method", "POST"),
+            KeyValue::new("server.address", self.base.host_str().unwrap_or_default().to_owned()),
+            KeyValue::new("server.port", i64::from(self.base.port_or_known_default().unwrap_or_default())),
+            KeyValue::new("url.full", format!("{}{path}", self.base)),
+        ];
+        let span = Span::begin(&Context::current(), SpanKind::Client, "POST".to_owned(), attributes);
+        let answer = self.call_in(&span, path, body).await;
+        match &answer {
+            Ok(_) => {}
+            Err(Failure::Refused(status, _)) => span.fail(status),
+            Err(Failure::Final(error) | Failure::Passing { error, .. }) => span.fail(error),
+        }
+        answer
+    }
+
+    /// The same call, whose span the engine is told of.
+    async fn call_in<T: DeserializeOwned>(&self, span: &Span, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let url = self.base.join(path).map_err(|e| Failure::Final(self.fault(path, e.to_string())))?;
         let _permit = self.calls.acquire().await.map_err(|_| Failure::Final(ScoreError::Cancelled))?;
         let passing = |problem: String| Failure::Passing { error: self.fault(path, problem), pause: None };
-        let sent = self.http.post(url).json(body).send().await;
+        let sent = self.http.post(url).headers(handed_on(span.context())).json(body).send().await;
         let mut response = sent.map_err(|error| passing(chain(&error)))?;
         let status = response.status();
+        span.set(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
         let retry_after =
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut bytes = Vec::new();
