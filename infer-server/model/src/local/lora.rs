@@ -259,11 +259,9 @@ fn is_on(option: Option<&Value>) -> bool {
 /// after the other.
 fn place(module: &str, fused: bool) -> Option<(usize, Vec<Projection>)> {
     let (layer, name) = module.strip_prefix("model.layers.")?.split_once('.')?;
-    let projections = match name {
-        "self_attn.qkv_proj" if fused => vec![Projection::Q, Projection::K, Projection::V],
-        "mlp.gate_up_proj" if fused => vec![Projection::Gate, Projection::Up],
-        name => vec![Projection::ALL.into_iter().find(|it| it.module() == name)?],
-    };
+    let alone = || Projection::ALL.into_iter().find(|it| it.module() == name).map(|it| vec![it]);
+    let of_several = || Projection::ALL.into_iter().map(|it| it.made_by(fused)).find(|(module, _)| *module == name);
+    let projections = of_several().map(|(_, all)| all).or_else(alone)?;
     Some((layer.parse().ok()?, projections))
 }
 
@@ -280,7 +278,42 @@ fn pairs_apart(b: &Tensor, heads: usize) -> CandleResult<Tensor> {
     b.reshape((heads, outputs / heads / 2, 2, rank))?.transpose(1, 2)?.contiguous()?.reshape((outputs, rank))
 }
 
-/// Writes what [`load`] reads: A, `[inputs, rank]`, and B, `[rank, outputs]` and not scaled, of each matrix.
+/// A and B of a module that makes the rows of several matrices, of theirs as PEFT has them (`[rank, inputs]` and
+/// `[outputs, rank]`): all A below each other, and each B in columns of its own, so that they stay apart.
+fn fused(parts: &[(Tensor, Tensor)]) -> CandleResult<(Tensor, Tensor)> {
+    let a = Tensor::cat(&parts.iter().map(|(a, _)| a).collect::<Vec<_>>(), 0)?;
+    let mut rows = Vec::with_capacity(parts.len());
+    let mut left = 0;
+    for (_, b) in parts {
+        let (_, rank) = b.dims2()?;
+        rows.push(b.pad_with_zeros(1, left, a.dim(0)? - left - rank)?);
+        left += rank;
+    }
+    Ok((a, Tensor::cat(&rows, 0)?))
+}
+
+impl Delta {
+    /// A and B of `rank` for `projection`; none if it is of another, or what several matrices share. It is part of one that
+    /// [`fused`] made where the columns of its neighbours are zero.
+    pub(super) fn alone(&self, projection: Projection, rank: usize) -> CandleResult<Option<(Tensor, Tensor)>> {
+        let all = self.down.dim(1)?;
+        if all == rank {
+            return Ok(Some((self.down.clone(), self.up.clone())));
+        }
+        let Some((_, several)) = projection.together().filter(|(_, several)| several.len() * rank == all) else {
+            return Ok(None);
+        };
+        let first = rank * several.iter().take_while(|other| **other != projection).count();
+        let (down, up) = (self.down.narrow(1, first, rank)?, self.up.narrow(0, first, rank)?);
+        let sum = |tensor: &Tensor| tensor.abs()?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
+        let apart = sum(&self.up.narrow(0, 0, first)?)? == 0.0
+            && sum(&self.up.narrow(0, first + rank, all - first - rank)?)? == 0.0;
+        Ok(apart.then_some((down.contiguous()?, up.contiguous()?)))
+    }
+}
+
+/// Writes what [`load`] reads, and PEFT: A, `[inputs, rank]`, and B, `[rank, outputs]` and not scaled, of each matrix, in the
+/// order of [`Projection::ALL`]. Where a module makes several, its rank and alpha are so many times the others'.
 pub(super) fn save(
     dir: &Path,
     config: &LlamaConfig,
@@ -293,8 +326,8 @@ pub(super) fn save(
         let (path, problem) = (dir.display().to_string(), format!("cannot be written: {error}"));
         ModelError::Adapter { path, problem, cure: "Make room, or name another folder".into() }
     };
-    let neighbours = config.architecture.neighbours;
-    let mut tensors = Vec::new();
+    let (neighbours, is_fused) = (config.architecture.neighbours, config.architecture.fused);
+    let (mut tensors, mut parts) = (Vec::new(), Vec::new());
     for (layer, projection, down, up) in pairs {
         let b = up.t()?.contiguous()?;
         let b = match projection {
@@ -302,13 +335,22 @@ pub(super) fn save(
             Projection::K if neighbours => pairs_apart(&b, config.kv_heads)?,
             _ => b,
         };
-        for (part, tensor) in [("lora_A", down.t()?.contiguous()?), ("lora_B", b)] {
-            let name = format!("{ROOT}model.layers.{layer}.{}.{part}.weight", projection.module());
+        parts.push((down.t()?.contiguous()?, b));
+        let (module, together) = projection.made_by(is_fused);
+        if parts.len() < together.len() {
+            continue;
+        }
+        let (a, b) = fused(&std::mem::take(&mut parts))?;
+        for (part, tensor) in [("lora_A", a), ("lora_B", b)] {
+            let name = format!("{ROOT}model.layers.{layer}.{module}.{part}.weight");
             tensors.push((name, if half { tensor.to_dtype(DType::F16)? } else { tensor }));
         }
     }
-    let modules = Projection::ALL.map(|it| it.module().rsplit('.').next().unwrap_or_default());
-    let options = serde_json::json!({
+    let made = Projection::ALL.map(|it| it.made_by(is_fused));
+    let made: IndexMap<&str, usize> =
+        made.iter().map(|(module, all)| (module.rsplit('.').next().unwrap_or_default(), all.len())).collect();
+    let modules: Vec<&&str> = made.keys().collect();
+    let mut options = serde_json::json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -323,6 +365,14 @@ pub(super) fn save(
         "use_dora": false,
         "use_rslora": false,
     });
+    if is_fused {
+        let several = || made.iter().filter(|(_, matrices)| **matrices > 1);
+        let ranks: IndexMap<_, _> = several().map(|(module, matrices)| (*module, settings.rank * matrices)).collect();
+        let alphas: IndexMap<_, _> =
+            several().map(|(module, matrices)| (*module, settings.alpha * *matrices as f64)).collect();
+        options["rank_pattern"] = serde_json::json!(ranks);
+        options["alpha_pattern"] = serde_json::json!(alphas);
+    }
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let weights = safetensors::serialize(tensors, Some(format)).map_err(|error| bad(&error))?;
     let options = serde_json::to_vec_pretty(&options).map_err(|error| bad(&error))?;

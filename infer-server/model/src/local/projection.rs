@@ -63,6 +63,23 @@ impl Projection {
         }
     }
 
+    /// The module of Hugging Face's models whose rows have this matrix among others, one after the other, and those.
+    pub(super) fn together(self) -> Option<(&'static str, &'static [Self])> {
+        match self {
+            Self::Q | Self::K | Self::V => Some(("self_attn.qkv_proj", &[Self::Q, Self::K, Self::V])),
+            Self::Gate | Self::Up => Some(("mlp.gate_up_proj", &[Self::Gate, Self::Up])),
+            Self::O | Self::Down => None,
+        }
+    }
+
+    /// The module that makes it in a model, and all that this makes: itself alone where matrices are not `fused`.
+    pub(super) fn made_by(self, fused: bool) -> (&'static str, Vec<Self>) {
+        match self.together().filter(|_| fused) {
+            Some((module, all)) => (module, all.to_vec()),
+            None => (self.module(), vec![self]),
+        }
+    }
+
     /// The name inside a layer in Hugging Face's models.
     pub(super) fn module(self) -> &'static str {
         match self {

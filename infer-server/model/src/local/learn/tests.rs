@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor, safetensors};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
@@ -12,7 +14,7 @@ use crate::LoadOptions;
 use crate::local::config::{ARCHITECTURES, LlamaConfig, Scales};
 use crate::local::projection::Projection;
 use crate::local::rope::Rope;
-use crate::local::tests::{Expected, fixture, largest_difference, load, logits};
+use crate::local::tests::{Expected, fixture, largest_difference, load, logits, rewritten};
 
 const PLAIN: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, seed: 5 };
 const FRESH: LoraSettings = LoraSettings { rank: 8, alpha: 16.0, dropout: 0.1, seed: 5 };
@@ -78,6 +80,80 @@ fn an_adapter_is_saved_as_peft_saves_it() {
         let named = ["target_modules", "base_model_name_or_path"].contains(&name.as_str());
         let same = ours.as_f64().zip(their_options[name].as_f64()).map(|(ours, theirs)| ours == theirs);
         assert!(named || same.unwrap_or(*ours == their_options[name]), "{name}: {ours} {}", their_options[name]);
+    }
+}
+
+/// The fixture as Phi-3 has its matrices: those of queries, keys and values in one, and both of the MLP's first.
+fn as_phi3(dir: &TempDir) -> PathBuf {
+    rewritten(dir, |metadata, weights| {
+        for (key, value) in std::mem::take(metadata) {
+            let renamed = key.strip_prefix("llama.").map(|rest| format!("phi3.{rest}"));
+            metadata.insert(renamed.unwrap_or(key), value);
+        }
+        metadata.insert("general.architecture".into(), gguf_file::Value::String("phi3".into()));
+        for layer in 0..2 {
+            let of = |name: &str| format!("blk.{layer}.{name}.weight");
+            for (all, parts) in [("attn_qkv", &["attn_q", "attn_k", "attn_v"][..]), ("ffn_up", &["ffn_gate", "ffn_up"])]
+            {
+                let rows =
+                    parts.iter().map(|part| weights.remove(&of(part)).unwrap().dequantize(&Device::Cpu).unwrap());
+                let rows = Tensor::cat(&rows.collect::<Vec<_>>(), 0).unwrap();
+                weights.insert(of(all), QTensor::quantize(&rows, GgmlDType::F32).unwrap());
+            }
+        }
+    })
+}
+
+/// Phi-3 has `qkv_proj` and `gate_up_proj`; PEFT finds no others in it.
+#[test]
+fn an_adapter_of_fused_matrices_is_saved_with_the_names_and_shapes_that_peft_loads() {
+    let (models, dir, again) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = as_phi3(&models);
+    let (prompt, wanted) = questions();
+    let mut learner = Learner::new(load(&path), FRESH).unwrap();
+    for _ in 0..3 {
+        learner.learn(&prompt, &wanted, 0.01).unwrap();
+    }
+    learner.save(dir.path(), false).unwrap();
+    let weights = safetensors::load(dir.path().join("adapter_model.safetensors"), &Device::Cpu).unwrap();
+    let config = learner.model.llama.config.clone();
+    let (rank, hidden) = (FRESH.rank, config.hidden);
+    let (q, kv, inner) = (config.heads * config.head_dim, config.kv_heads * config.head_dim, config.feed_forward);
+    // Outputs and inputs as in `Phi3Attention` and `Phi3MLP` of transformers.
+    let modules = [
+        ("self_attn.qkv_proj", 3 * rank, [q + 2 * kv, hidden]),
+        ("self_attn.o_proj", rank, [hidden, q]),
+        ("mlp.gate_up_proj", 2 * rank, [2 * inner, hidden]),
+        ("mlp.down_proj", rank, [hidden, inner]),
+    ];
+    assert_eq!(weights.len(), config.layers * modules.len() * 2);
+    for (layer, (module, rank, [outputs, inputs])) in (0..config.layers).flat_map(|layer| modules.map(|it| (layer, it)))
+    {
+        let of =
+            |part| weights[&format!("base_model.model.model.layers.{layer}.{module}.{part}.weight")].dims().to_vec();
+        assert_eq!((of("lora_A"), of("lora_B")), (vec![rank, inputs], vec![outputs, rank]), "{module}");
+    }
+    let options: Value = serde_json::from_slice(&fs::read(dir.path().join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(options["target_modules"], json!(["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]));
+    // What B is multiplied by, alpha over the rank, is the same for all.
+    let alpha = FRESH.alpha;
+    assert_eq!(options["rank_pattern"], json!({"qkv_proj": 3 * rank, "gate_up_proj": 2 * rank}));
+    assert_eq!(options["alpha_pattern"], json!({"qkv_proj": 3.0 * alpha, "gate_up_proj": 2.0 * alpha}));
+
+    // Read again, it answers as what was learned, and learning goes on from it.
+    let adapted = LoadOptions { adapter: Some(dir.path().to_owned()), ..LoadOptions::default() };
+    let adapted = LocalModel::load(&path, &adapted).unwrap();
+    let expected = Expected::read();
+    let learned: Vec<Vec<f32>> = learner.logits(&expected.prompt(), None).unwrap().to_vec2().unwrap();
+    assert!(largest_difference(&learned, &logits(&adapted, &expected)) < 1e-4);
+    assert!(largest_difference(&learned, &logits(&load(&path), &expected)) > 1e-3);
+    let on = Learner::new(adapted, FRESH).unwrap();
+    let apart = largest_difference(&values(&on), &values(&learner));
+    assert!(apart < 1e-6, "{apart}");
+    on.save(again.path(), false).unwrap();
+    let twice = safetensors::load(again.path().join("adapter_model.safetensors"), &Device::Cpu).unwrap();
+    for (name, tensor) in &weights {
+        assert_eq!(twice[name].dims(), tensor.dims(), "{name}");
     }
 }
 

@@ -44,14 +44,16 @@ impl Variables {
         for (layer, projection) in (0..config.layers).flat_map(|layer| Projection::ALL.map(|it| (layer, it))) {
             let [outputs, inputs] = projection.shape(config);
             let (down, up) = match start {
-                Some(adapter) => match adapter.delta(layer, projection) {
-                    Some(delta) if delta.down.dim(1)? == rank => (delta.down.clone(), (&delta.up / scale)?),
-                    _ => {
-                        let problem = format!("{} of layer {layer} is not of rank {rank}", projection.module());
-                        let cure = "Begin with an adapter of this rank on all seven modules, or with none".into();
-                        return Err(ModelError::Adapter { path: adapter.name.clone(), problem, cure });
+                Some(adapter) => {
+                    match adapter.delta(layer, projection).map(|it| it.alone(projection, rank)).transpose()? {
+                        Some(Some((down, up))) => (down, (up / scale)?),
+                        _ => {
+                            let problem = format!("{} of layer {layer} is not of rank {rank}", projection.module());
+                            let cure = "Begin with an adapter of this rank on all seven modules, or with none".into();
+                            return Err(ModelError::Adapter { path: adapter.name.clone(), problem, cure });
+                        }
                     }
-                },
+                }
                 // `kaiming_uniform_(a=sqrt(5))` of PyTorch is uniform within 1/sqrt(inputs).
                 None => {
                     let most = (inputs as f64).powf(-0.5);
