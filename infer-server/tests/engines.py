@@ -50,15 +50,18 @@ def random_blocks(rng, rows, columns, kind, deviation):
     return numbers(scale, scale * low)[0]
 
 
+# Modules of Hugging Face's models, by the names of their matrices in a file.
+MODULES = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}
+
+
 class Adapter:
     """What LoRA of rank 4 adds to each matrix, by chance; and what PEFT saves of it."""
 
     RANK, ALPHA = 4, 8
-    MODULES = {
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-    }
 
     def __init__(self, architecture):
         self.rng = np.random.default_rng(2)
@@ -70,7 +73,7 @@ class Adapter:
         if not name.startswith("blk."):
             return 0
         _, layer, part, _ = name.split(".")
-        module = "mlp.gate_up_proj" if self.fused and part == "ffn_up" else self.MODULES[part]
+        module = "mlp.gate_up_proj" if self.fused and part == "ffn_up" else MODULES[part]
         a = self.rng.standard_normal((self.RANK, columns)).astype(np.float32) / np.sqrt(columns)
         b = self.rng.standard_normal((rows, self.RANK)).astype(np.float32) / 4
         for half, matrix in (("A", a), ("B", b)):
@@ -110,8 +113,8 @@ class Vocabulary:
             self.values[key] = self.values[key][:most]
         if most:
             known = set(self.values["tokens"])
-            merges = self.values["merges"]
-            self.values["merges"] = [merge for merge in merges if known.issuperset([*merge.split(), merge.replace(" ", "")])]
+            merges = ((merge, [*merge.split(), merge.replace(" ", "")]) for merge in self.values["merges"])
+            self.values["merges"] = [merge for merge, tokens in merges if known.issuperset(tokens)]
         self.size = len(self.values["tokens"])
 
     def write(self, writer, **other):
@@ -131,7 +134,7 @@ class Vocabulary:
 
 
 def write_model(path, architecture, vocabulary, tokenizer=None, keys=None, norms=(), adapter=None, **shape):
-    """A model of random numbers, changed by the adapter. `keys` are added to the metadata, under the architecture's name."""
+    """A model of random numbers, changed by the adapter; `keys` are added to the metadata, under the architecture."""
     rng = np.random.default_rng(1)
     hidden, kind = shape.get("hidden", 64), shape.get("kind")
     head_dim = hidden // HEADS
@@ -274,8 +277,8 @@ def models(folder, spm_file):
          {"tied": True, "embedding": 2.0}),
         ("phi3", "phi3", spm, {}, {}, {"fused": True, "adapted": True}),
         ("phi3-part-of-each-head", "phi3", spm, {}, {"rope.dimension_count": 12}, {"fused": True}),
-        # Trained for what a server reads, and for half of it: both take the short factors of the one and the long ones of the
-        # other.
+        # Trained for what a server reads, and for half of it: both take the short factors of the one and the long ones of
+        # the other.
         *((f"phi3-longrope-{name}", "phi3", spm, {}, {
             "context_length": 16 * CONTEXT, "rope.scaling.original_context_length": trained,
             "rope.scaling.attn_factor": 1.2,

@@ -7,6 +7,8 @@ use crate::shell::Shell;
 /// The folder of the tests, and what they need, pinned.
 const TESTS: &str = "infer-server/tests/contract";
 const REQUIREMENTS: &str = "infer-server/tests/contract/requirements.txt";
+/// The other script of the server's tests.
+const ENGINES: &str = "infer-server/tests/engines.py";
 
 /// Builds the server that is tested.
 pub(crate) fn build(shell: &Shell) -> anyhow::Result<()> {
@@ -32,7 +34,7 @@ pub(crate) fn test(shell: &Shell, arguments: &[String]) -> anyhow::Result<()> {
     let ruff = shell.command(program(&environment, "ruff"));
     // The package's own rules, for other files than its own.
     let rules = ["--config", "python/pyproject.toml", "--config", "include = [\"*.py\"]"];
-    ruff.args(["check", "--quiet"]).args(rules).arg(TESTS).run()?;
+    ruff.args(["check", "--quiet"]).args(rules).args([TESTS, ENGINES]).run()?;
     let pytest = ["-m", "pytest", "-ra", "-p", "no:cacheprovider", "--rootdir", TESTS, TESTS];
     let tests = shell.command(program(&environment, "python")).args(pytest).args(arguments);
     tests.env("ACCEL_SERVER", server).env("PYTHONDONTWRITEBYTECODE", "1").run()
