@@ -19,7 +19,7 @@ use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 
 use crate::quantize::dtype::Dtype;
-use crate::quantize::recode::{fast_type, recode};
+use crate::quantize::recode::fast_type;
 
 use super::mapped::{self, MappedFile};
 use super::matrix::Matrix;
@@ -294,30 +294,29 @@ impl Gguf {
         let start = weight.place.start + rows.first * row_bytes;
         let place = start..start + rows.count * row_bytes;
         let file = &self.files[weight.file];
+        let bytes = &file.bytes()[place.clone()];
         let plain = device.is_cpu() && self.is_plain();
-        let mut added = None;
-        let storage = match (fast_type(weight.dtype), weight.dtype) {
-            (Some((faster, group)), dtype) => {
-                let recoded = recode(&file.bytes()[place], dtype);
-                let recoded = recoded.ok_or_else(|| ModelError::Internal(format!("{name} is not recoded")))?;
-                if let Some(group) = group {
-                    added = Some(Tensor::from_vec(recoded.added, (rows.count, columns / group), device)?);
-                }
-                QStorage::from_data(Cow::Owned(recoded.data), device, faster)?
-            }
-            (None, Dtype::Candle(dtype)) => {
-                match device.is_cpu().then(|| mapped::blocks(file, place.clone(), dtype)).flatten() {
-                    Some(blocks) => QStorage::Cpu(blocks),
-                    None => QStorage::from_data(Cow::Owned(file.bytes()[place].to_vec()), device, dtype)?,
-                }
-            }
-            (None, Dtype::Iq4Nl | Dtype::Iq4Xs) => {
-                return Err(ModelError::Internal(format!("{name}: no type to compute with")));
-            }
+        let is_float = matches!(weight.dtype, Dtype::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16));
+        let shape = [rows.count, columns];
+        if plain && !is_float {
+            return Matrix::plain(bytes, weight.dtype, shape)?.ok_or_else(|| self.without_type(name));
+        }
+        let mapped = match (fast_type(weight.dtype), weight.dtype) {
+            (None, Dtype::Candle(dtype)) if device.is_cpu() => mapped::blocks(file, place, dtype),
+            _ => None,
         };
-        // Floats become a plain tensor here, so that they are multiplied in f32.
-        let matrix = Matrix::new(QMatMul::from_qtensor(QTensor::new(storage, (rows.count, columns))?)?, added);
+        let matrix = match mapped {
+            // Floats become a plain tensor here, so that they are multiplied in f32.
+            Some(blocks) => {
+                Matrix::new(QMatMul::from_qtensor(QTensor::new(QStorage::Cpu(blocks), (rows.count, columns))?)?, None)
+            }
+            None => Matrix::read(bytes, weight.dtype, shape, device)?.ok_or_else(|| self.without_type(name))?,
+        };
         if plain { Ok(Matrix::new(QMatMul::Tensor(matrix.numbers(device)?), None)) } else { Ok(matrix) }
+    }
+
+    fn without_type(&self, name: &str) -> ModelError {
+        ModelError::Internal(format!("{name}: no type to compute with"))
     }
 
     /// Whether all matrices are said in f32 on a CPU: where rows of one do not divide into the blocks that are packed, products
