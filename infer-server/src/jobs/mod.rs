@@ -93,8 +93,9 @@ impl Job {
             view.status = JobStatus::Failed;
             view.error = Some(Refusal { error: INTERRUPTED.to_owned(), detail: Vec::new() });
         }
-        let ended = ended_ms.map_or_else(SystemTime::now, |ms| UNIX_EPOCH + Duration::from_millis(ms));
-        Self::new(view, result, Some(ended))
+        // A file may say anything.
+        let ended = ended_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+        Self::new(view, result, Some(ended.unwrap_or_else(SystemTime::now)))
     }
 
     fn view(&self) -> JobView {
@@ -231,6 +232,7 @@ impl Jobs {
         }
         job.stop.send_replace(true);
         self.change(&job, |view| view.status = JobStatus::Cancelled);
+        self.save().await;
         Ok(Some(job.view()))
     }
 

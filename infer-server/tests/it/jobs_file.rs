@@ -70,8 +70,13 @@ async fn a_killed_server_finds_its_jobs_again() {
     ended(&binary.url, &forgotten).await;
     let deleted = builder().build().unwrap().delete(format!("{}/v1/jobs/{forgotten}", binary.url)).send().await;
     assert_eq!(deleted.unwrap().status().as_u16(), 204);
-    // This one waits for its engine.
-    let running = start(&binary.url, &json!({"evictions": {"num_layers": 1}})).await;
+    // These wait for their engine.
+    let waiting = json!({"evictions": {"num_layers": 1}});
+    let stopped = start(&binary.url, &waiting).await;
+    come.acquire().await.unwrap().forget();
+    let deleted = builder().build().unwrap().delete(format!("{}/v1/jobs/{stopped}", binary.url)).send().await;
+    assert_eq!(deleted.unwrap().json::<Value>().await.unwrap()["status"], "cancelled");
+    let running = start(&binary.url, &waiting).await;
     come.acquire().await.unwrap().forget();
     drop(binary);
     for _ in 0..2 {
@@ -79,6 +84,7 @@ async fn a_killed_server_finds_its_jobs_again() {
         assert_eq!(look(&binary.url, &done).await, (200, before.clone()));
         assert_eq!(look(&binary.url, &failed).await, (200, problem.clone()));
         assert_eq!(look(&binary.url, &forgotten).await.0, 404);
+        assert_eq!(look(&binary.url, &stopped).await.1["status"], "cancelled");
         was_interrupted(&look(&binary.url, &running).await.1);
         // What ended is no load.
         let counts = builder().build().unwrap().get(format!("{}/metrics", binary.url)).send().await.unwrap();

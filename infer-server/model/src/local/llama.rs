@@ -295,6 +295,12 @@ impl Llama {
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frequencies })
     }
 
+    /// Whether candle packs a matrix of it when it is first multiplied with.
+    pub(super) fn packs(&self) -> bool {
+        let of_layers = self.layers.iter().flat_map(|layer| &layer.projections);
+        of_layers.chain([&self.head]).any(Matrix::is_quantised)
+    }
+
     pub(super) fn device(&self) -> &Device {
         &self.device
     }

@@ -77,6 +77,11 @@ impl Matrix {
         y + sums.matmul(&added.t()?)?
     }
 
+    /// Whether its numbers are quantised in memory.
+    pub(super) fn is_quantised(&self) -> bool {
+        matches!(self.weight, QMatMul::QTensor(_))
+    }
+
     /// Some of its rows: `[ids, inputs]`.
     pub(super) fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         let rows = self.weight.embedding(ids)?;

@@ -108,8 +108,9 @@ impl LocalModel {
     /// # Errors
     /// As [`Self::score`].
     pub fn warm_up(&mut self) -> Result<(), ModelError> {
-        // More than one row everywhere: a single row runs on weights that are not packed.
-        let tokens = vec![0; 32.min(self.info.context_length / 2).max(1)];
+        // More than one row everywhere: a single row runs on weights that are not packed. Where there are none to pack, no more.
+        let rows = if self.llama.packs() { 32 } else { 2 };
+        let tokens = vec![0; rows.min(self.info.context_length / 2).max(1)];
         let prompt = Prompt { prefix: tokens.clone(), items: vec![tokens; 2], labels: vec![0] };
         let scored = self.score(&prompt, &|| false);
         self.forget();
