@@ -22,7 +22,7 @@ use serde_json::Value;
 use wasm_bindgen::JsValue;
 use web_sys::Blob;
 
-use accel_worker::protocol::{Advice, Place, Reply, Request, Scored, Swept, pack, read, unpack};
+use accel_worker::protocol::{self, Advice, Place, Reply, Request, Scored, Swept, pack, read, unpack};
 
 /// How long a worker may take to notice a cancel before it is replaced.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -108,6 +108,8 @@ pub(crate) struct Engine {
     pub(crate) views: RwSignal<Option<Result<Arc<Views>, Error>>>,
     /// The traffic by the size of fast memory asked for last.
     pub(crate) traffic: RwSignal<Option<Result<Arc<Curve>, Error>>>,
+    /// What the operators of a model take, not yet read: the question asked last, and the answer.
+    pub(crate) prices: RwSignal<Option<(String, protocol::Answer)>>,
     /// The comparison asked for last.
     pub(crate) compared: RwSignal<Option<Result<Arc<Realism>, Error>>>,
     /// The trace as a file: the name of its format, its bytes, and what the format does not keep.
@@ -151,6 +153,7 @@ impl Engine {
             records: RwSignal::new((0, Vec::new())),
             views: RwSignal::new(None),
             traffic: RwSignal::new(None),
+            prices: RwSignal::new(None),
             compared: RwSignal::new(None),
             written: RwSignal::new(None),
             worker: Worker::new(
@@ -379,6 +382,11 @@ impl Engine {
         }
     }
 
+    /// Asks what the operators of a model take, which `file` describes, where one does; the answer arrives in `prices`.
+    pub(crate) fn ask_prices(self, question: String, file: Option<String>) {
+        self.send(&Request::Prices { question, file });
+    }
+
     /// Asks for the trace as a file in the format of this name; it arrives in `written`.
     pub(crate) fn ask_written(self, format: String) {
         self.ask(Request::Write { format });
@@ -487,6 +495,7 @@ impl Engine {
             Reply::CurveProgress { .. } | Reply::Curve { .. } => {}
             Reply::Views { answer } => self.views.set(Some(read(answer).map(Arc::new))),
             Reply::Traffic { answer } => self.traffic.set(Some(read(answer).map(Arc::new))),
+            Reply::Prices { question, answer } => self.prices.set(Some((question, answer))),
             Reply::Written { format, answer } => self.written.set(Some((format, read(answer).map(Arc::new)))),
             Reply::Compared { answer } => self.compared.set(Some(read(answer).map(Arc::new))),
             // Of a run that a newer one has replaced.

@@ -247,12 +247,33 @@ impl Form {
             measure: Measure::default(),
             curve,
         };
-        let meaningful = self.meaningful.get();
-        for row in parts.into_iter().flatten().flat_map(Part::fields).filter(|row| row.means(&meaningful)) {
-            row.set(&mut recipe, &self.text(row.field).get())?;
-        }
+        self.fill(parts.into_iter().flatten(), &mut recipe)?;
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Sets the fields of `parts` that mean something to the chosen model.
+    fn fill(&self, parts: impl Iterator<Item = Part>, recipe: &mut Recipe) -> Result<(), Error> {
+        let meaningful = self.meaningful.get();
+        for row in parts.flat_map(Part::fields).filter(|row| row.means(&meaningful)) {
+            row.set(recipe, &self.text(row.field).get())?;
+        }
+        Ok(())
+    }
+
+    /// The run of the model that is chosen, whichever workload is shown.
+    pub(crate) fn model_run(&self) -> Result<Workload, Error> {
+        let run = ModelRun { model: self.model_ref()?, ..ModelRun::default() };
+        let mut recipe = Recipe { workload: Workload::Model(run), ..Recipe::default() };
+        self.fill(std::iter::once(Part::Model), &mut recipe)?;
+        Ok(recipe.workload)
+    }
+
+    /// Shows a run of a model, and leaves all that is no part of it.
+    pub(crate) fn set_model_run(&self, run: ModelRun) {
+        self.set_model(&run.model);
+        self.show_part(Part::Model, &Recipe { workload: Workload::Model(run), ..Recipe::default() });
+        self.show(Source::Model);
     }
 
     /// Every text as it was typed, for a later visit: the recipe may be none yet.

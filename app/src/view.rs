@@ -62,6 +62,8 @@ pub(crate) struct View {
     pub(crate) whole: RwSignal<bool>,
     /// Whether the form is shown on a phone, where it lies over the results.
     pub(crate) sheet: RwSignal<bool>,
+    /// Whether the Kernel tab prices a model, rather than source code.
+    pub(crate) priced: RwSignal<bool>,
     /// The panels that are open.
     open: RwSignal<Vec<&'static str>>,
 }
@@ -79,6 +81,7 @@ impl View {
             sort: RwSignal::new(None),
             whole: RwSignal::new(true),
             sheet: RwSignal::new(false),
+            priced: RwSignal::new(false),
             open: RwSignal::new(Vec::new()),
         }
     }

@@ -320,8 +320,11 @@ async fn nobody_is_kept_out() {
             browser.script("[...document.querySelectorAll('button')].find(b => b.innerText === 'Dark theme').click(); return true").await;
         }
         browser.script(&format!("{axe}; return true")).await;
-        for tab in ["Lab", "Trace", "Scores", "Compare", "Kernel"] {
-            show_tab(&browser, tab).await;
+        for tab in ["Lab", "Trace", "Scores", "Compare", "Kernel", "A model"] {
+            match tab {
+                "A model" => browser.press("//label[span='A model']").await,
+                _ => show_tab(&browser, tab).await,
+            }
             let ready = match tab {
                 "Lab" => {
                     browser.script("document.querySelectorAll('#results details.panel').forEach(d => d.open = true); return true").await;
@@ -333,6 +336,7 @@ async fn nobody_is_kept_out() {
                     "return !!document.querySelector('#compared')"
                 }
                 "Kernel" => "return document.querySelector('#kernel-results')?.dataset.state === 'done'",
+                "A model" => "return document.querySelector('#price-results')?.dataset.state === 'done'",
                 _ => "return !!document.querySelector('#trace-views')",
             };
             browser.wait_for(tab, ready).await;

@@ -10,6 +10,8 @@ mod browser_firefox;
 #[cfg(feature = "browser")]
 mod browser_instrument;
 #[cfg(feature = "browser")]
+mod browser_prices;
+#[cfg(feature = "browser")]
 mod browser_tabs;
 mod contributing;
 mod real_data;

@@ -539,3 +539,26 @@ async fn traffic_of_operators_and_models() {
         assert!(refused.text.contains(says), "{body}: {}", refused.text);
     }
 }
+
+#[tokio::test]
+async fn prices_of_a_model() {
+    let body = r#"{"workload":{"model":{"model":"llama-3-8b","prompt_tokens":512}},"layer":0,"phase":"prefill","device":"l4"}"#;
+    let answer = post("/v1/price", body).await.unwrap();
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let flags = ["--layer", "0", "--phase", "prefill", "--prompt-tokens", "512", "--device", "l4", "--json"];
+    let printed = accel(["kernel", "--model", "llama-3-8b"].into_iter().chain(flags)).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), answer.json().unwrap());
+    for (body, says) in [
+        (r#"{"workload":{"model":{"model":"llama-3-8b"}},"layer":32}"#, "the model has 32 layers"),
+        (r#"{"workload":{"model":{"model":"llama-3-8b"}},"phase":"forward"}"#, "Choose one of prefill, decode"),
+        (r#"{"workload":{"model":{"model":"llama-3-8b"}},"device":"epyc-7452"}"#, "h100-sxm"),
+        (r#"{"workload":{"model":{"model":"llama-3-8b","batch_size":0}}}"#, "batch_size is 0"),
+        (r#"{"workload":{"model":{"model":{"file":"x.onnx"}}}}"#, "a request cannot carry"),
+        (r#"{"workload":{"synthetic":{}}}"#, "Name a model"),
+        (r#"{"workload":{"model":{"model":"llama-3-8b"}},"layers":1}"#, "unknown field"),
+    ] {
+        let refused = post("/v1/price", body).await.unwrap();
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", refused.text);
+        assert!(refused.text.contains(says), "{body}: {}", refused.text);
+    }
+}

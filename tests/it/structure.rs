@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
 /// The modules of each library, ground first: a module imports only from those before it.
-const ORDERS: [(&str, &[&str]); 15] = [
+const ORDERS: [(&str, &[&str]); 16] = [
     ("core/ground/src", &["error", "closed", "units", "math", "rng", "progress", "check", "energy", "device"]),
     ("core/engine/src", &["order", "trace", "score", "tuned", "rules", "policy", "memory", "sim", "bound", "curve"]),
     (
@@ -55,13 +55,14 @@ const ORDERS: [(&str, &[&str]); 15] = [
             "predict",
         ],
     ),
+    ("core/price/src", &[]),
     ("infer-server/model/src", &["error", "client", "flags", "fetch", "types", "without_candle", "quantize", "local"]),
     ("app/chart/src", &["frame", "canvas", "capacity", "ranking", "heat", "front", "alone", "answer"]),
     (
         "app/ui/src",
         &[
-            "built", "view", "part", "theme", "address", "field", "files", "export", "over", "chart", "module",
-            "worker", "run",
+            "built", "view", "number", "part", "theme", "address", "field", "files", "export", "over", "chart",
+            "module", "worker", "run",
         ],
     ),
     ("app/worker/src", &["protocol", "extra", "state", "sweep", "worker"]),
@@ -112,12 +113,13 @@ const ORDERS: [(&str, &[&str]); 15] = [
 ];
 
 /// The crates, ground first: a crate depends only on those before it.
-const CRATES: [(&str, &str); 18] = [
+const CRATES: [(&str, &str); 19] = [
     ("accel-ground", "core/ground"),
     ("unicode_names2", "core/kernel/unicode_names2"),
     ("accel-engine", "core/engine"),
     ("accel-core", "core"),
     ("accel-kernel", "core/kernel"),
+    ("accel-price", "core/price"),
     ("accel-model", "infer-server/model"),
     ("accel-chart", "app/chart"),
     ("accel-ui", "app/ui"),
@@ -415,7 +417,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 #[test]
 fn core_knows_no_files_threads_clocks_or_chance_of_its_own() {
     let mut found = Vec::new();
-    for folder in ["core/ground/src", "core/src", "core/kernel/src"] {
+    for folder in ["core/ground/src", "core/src", "core/kernel/src", "core/price/src"] {
         sources(&root().join(folder), &mut found);
     }
     assert!(found.len() > 100);
@@ -440,7 +442,7 @@ fn core_knows_no_files_threads_clocks_or_chance_of_its_own() {
 
 #[test]
 fn core_knows_no_user_of_its_own() {
-    for folder in ["core/ground", "core", "core/kernel"] {
+    for folder in ["core/ground", "core", "core/kernel", "core/price"] {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for user in ["axum", "tokio", "leptos", "wasm-bindgen", "clap"] {
             assert!(!manifest.contains(user), "{folder} depends on {user}");

@@ -1,4 +1,4 @@
-//! What only some visitors of the page need: importers, statistics, and views of a trace.
+//! What only some visitors of the page need: importers, statistics, views of a trace, and prices of operators.
 //!
 //! The worker loads this module when it is first asked for such a thing. The two have memories of their own: traces and
 //! answers cross as postcard bytes, errors as well.
@@ -7,13 +7,14 @@ use accel_core::closed;
 use accel_core::error::{Error, Place};
 use accel_core::import::input::Input;
 use accel_core::import::{self, Format, Records};
-use accel_core::progress::{Flow, Progress};
+use accel_core::progress::{Flow, Progress, Unattended};
 use accel_core::recipe::{FileSource, Workload};
 use accel_core::trace::Trace;
 use accel_core::trace::views::Views;
 use accel_core::traffic::{Subject, Traffic};
 use accel_core::validate::profile;
 use accel_core::validate::realism::{Realism, Reference, realism};
+use accel_price::Question;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -85,6 +86,15 @@ pub fn traffic(workload: &str, name: &str, bytes: &[u8], report: &js_sys::Functi
         let question = Traffic { of: Subject::Workload(workload), capacities: Vec::new() };
         question.curve(Some(&Input::new(name, bytes)), &mut ToWorker(report))
     }))
+}
+
+/// What the operators of a model take, as a question (as JSON) asks; `bytes` are the file `name` that describes the model,
+/// where it has a name.
+#[wasm_bindgen]
+pub fn prices(question: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
+    let file = (!name.is_empty()).then(|| Input::new(name, bytes));
+    let question = Question::from_json("question", question.as_bytes());
+    pack(question.and_then(|question| question.answer(file.as_ref(), &mut Unattended)))
 }
 
 /// Distributions of a trace.

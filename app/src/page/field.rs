@@ -125,13 +125,18 @@ fn unless_any(app: App, rows: Vec<&'static FieldInfo>) -> Signal<bool> {
 
 /// The field of a row, hidden where it means nothing to the chosen model.
 fn field_of(app: App, row: &'static FieldInfo) -> Built {
+    field_at(app, row, row.id, problem(app, row.name))
+}
+
+/// The same field once more, as the element `id`.
+pub(super) fn field_at(app: App, row: &'static FieldInfo, id: &'static str, problem: Signal<String>) -> Built {
     let field = Field {
         slider: row.slider,
         hint: row.hint,
         placeholder: row.empty,
         hidden: Some(unless_any(app, vec![row])),
-        problem: Some(problem(app, row.name)),
-        ..Field::new(row.id, row.title, app.form.text(row.field))
+        problem: Some(problem),
+        ..Field::new(id, row.title, app.form.text(row.field))
     };
     match row.value {
         Domain::Choice(choices) => {

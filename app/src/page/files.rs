@@ -70,14 +70,18 @@ fn take(app: App, given: Given) {
     }
 }
 
+/// Whether a dropped file is for what is shown: source code is read by the module of the Kernel tab itself.
+fn takes(app: App) -> bool {
+    app.view.tab.get_untracked() != Tab::Kernel || app.view.priced.get_untracked()
+}
+
 /// Takes files dropped anywhere, and shows where they will land.
 pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     let over = RwSignal::new(false);
     // Otherwise the browser would not let go of the file here.
     let _ = window_event_listener(ev::dragover, move |event| {
         event.prevent_default();
-        // The Kernel page takes its files itself.
-        over.set(app.view.tab.get_untracked() != Tab::Kernel);
+        over.set(takes(app));
     });
     // Leaving the window has no target to go to; moving between elements does.
     let _ = window_event_listener(ev::dragleave, move |event| {
@@ -87,7 +91,7 @@ pub(crate) fn drop_anywhere(app: App) -> impl IntoView {
     });
     files::on_drop(move |dropped| {
         over.set(false);
-        if app.view.tab.get_untracked() != Tab::Kernel {
+        if takes(app) {
             give(app, Given::Dropped(dropped));
         }
     });

@@ -7,6 +7,7 @@ mod first;
 mod kernel;
 mod keys;
 mod memory;
+mod prices;
 mod report;
 mod rest;
 mod tabs;

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`built`] | views of one type, built at once |
 //! | [`view`] | parts of views: conditions, tables, options, legends |
+//! | [`number`] | numbers as people read them |
 //! | [`theme`] | dark or light |
 //! | [`address`] | the fragment of the address, and the button that copies the link |
 //! | [`field`] | labelled fields |
@@ -25,6 +26,7 @@ pub mod export;
 pub mod field;
 pub mod files;
 pub mod module;
+pub mod number;
 pub mod over;
 pub mod part;
 pub mod run;

@@ -69,6 +69,12 @@ impl Extra {
         self.call("traffic", &arguments.into_iter().collect())
     }
 
+    /// What the operators of a model take; the file is that which describes it, where it has a name.
+    pub(crate) fn prices(&self, question: &str, name: &str, bytes: &Uint8Array) -> Answer {
+        let arguments: [JsValue; 3] = [question.into(), name.into(), bytes.into()];
+        self.call("prices", &arguments.into_iter().collect())
+    }
+
     /// Distributions of a trace.
     pub(crate) fn views(&self, trace: &[u8]) -> Answer {
         self.call("views", &Array::of1(&Uint8Array::from(trace)))

@@ -89,6 +89,13 @@ pub enum Request {
         /// The recipe as JSON.
         recipe: String,
     },
+    /// Price the operators of a model.
+    Prices {
+        /// The question as JSON.
+        question: String,
+        /// The file that describes the model, where one does.
+        file: Option<String>,
+    },
     /// Write that trace as a file.
     Write {
         /// The name of the format.
@@ -212,6 +219,13 @@ pub enum Reply {
     },
     /// Traffic by the size of fast memory ([`Curve`](accel_core::traffic::Curve)), or why there is none.
     Traffic {
+        /// What the module answered.
+        answer: Answer,
+    },
+    /// What the operators of a model take, or why nobody knows.
+    Prices {
+        /// The question as JSON.
+        question: String,
         /// What the module answered.
         answer: Answer,
     },

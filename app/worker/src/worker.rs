@@ -138,6 +138,13 @@ fn handle(scope: &DedicatedWorkerGlobalScope, state: &Rc<State>, data: JsValue) 
             let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move { send(&scope, &Reply::Traffic { answer: traffic(&state, &recipe).await }) });
         }
+        Request::Prices { question, file } => {
+            let (scope, state) = (scope.clone(), Rc::clone(state));
+            spawn_local(async move {
+                let answer = prices(&state, &question, file).await;
+                send(&scope, &Reply::Prices { question, answer });
+            });
+        }
         Request::Write { format } => {
             let (scope, state) = (scope.clone(), Rc::clone(state));
             spawn_local(async move {
@@ -360,6 +367,15 @@ async fn end_of(name: &str, file: &Blob, accesses: u64, extra: &extra::Extra) ->
     }
 }
 
+/// The file `name`, which must be the one that was given last.
+fn file_named(state: &State, name: &str) -> Result<Blob, Error> {
+    let known = state.file.borrow().clone().filter(|(known, _)| known == name);
+    known.map(|(_, file)| file).ok_or_else(|| {
+        let problem = "this experiment reads a file that the page does not have";
+        Error::input(name, Place::Whole, problem, "Drop the file on the page, or choose it under Trace file")
+    })
+}
+
 /// The trace of a recipe that needs the file `name`.
 async fn read_file(
     scope: &DedicatedWorkerGlobalScope,
@@ -368,11 +384,7 @@ async fn read_file(
     recipe: &Recipe,
     name: &str,
 ) -> Result<Trace, Error> {
-    let known = state.file.borrow().clone().filter(|(known, _)| known == name);
-    let (_, file) = known.ok_or_else(|| {
-        let problem = "this experiment reads a file that the page does not have";
-        Error::input(name, Place::Whole, problem, "Drop the file on the page, or choose it under Trace file")
-    })?;
+    let file = file_named(state, name)?;
     let workload = serde_json::to_string(&recipe.workload).map_err(|e| Error::Internal(e.to_string()))?;
     let extra = extra::load().await?;
     let report = {
@@ -430,4 +442,17 @@ async fn traffic(state: &State, recipe: &str) -> Answer {
     let (name, bytes) = bytes_of_file(state).await?;
     let silent = Closure::<dyn Fn(f64, f64)>::new(|_, _| {});
     extra::load().await?.traffic(&workload, &name, &bytes, &silent)
+}
+
+/// What the operators of a model take; `file` describes it, where there is one.
+async fn prices(state: &State, question: &str, file: Option<String>) -> Answer {
+    let (name, bytes) = match file {
+        Some(name) => {
+            let file = file_named(state, &name)?;
+            let bytes = bytes_of(&name, &file, 0.0, file.size()).await?;
+            (name, bytes)
+        }
+        None => (String::new(), Uint8Array::new_with_length(0)),
+    };
+    extra::load().await?.prices(question, &name, &bytes)
 }

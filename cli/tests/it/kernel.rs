@@ -92,7 +92,7 @@ fn kernel_prices_the_operators_of_a_model() {
     }
     for (flags, wanted) in [
         (&["--layer", "32"][..], "the model has 32 layers"),
-        (&["--phase", "forward"], "Choose one of decode, prefill"),
+        (&["--phase", "forward"], "Choose one of prefill, decode"),
         (&["--device", "epyc-7452"], "h100-sxm"),
         (&["--define", "N=1"], "--define says something of source code"),
         (&["--prompt-tokens", "0"], "prompt_tokens"),

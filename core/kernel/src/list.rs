@@ -34,6 +34,9 @@ pub struct PriceList {
     pub latency_ms: f64,
     /// Between which times that lies.
     pub latency_range_ms: [f64; 2],
+    /// The parts of the whole run in their order, whichever of them is priced; none where a run has one part, or nobody
+    /// said.
+    pub phases: Vec<String>,
     /// Each operator, in the order in which it was given.
     pub operators: Vec<Priced>,
     /// Changes that would help, the best first.
@@ -119,6 +122,7 @@ pub fn price(items: &[Item], device: &DeviceRef) -> Result<PriceList, Error> {
         device: target.name().to_owned(),
         latency_ms: seconds * 1e3,
         latency_range_ms: [low, high].map(|seconds| seconds * 1e3),
+        phases: Vec::new(),
         operators: both().map(|(item, price)| priced(item, price)).collect(),
         advice: advice::helpful(advice::changes(&now, chip), seconds),
         assumptions,

@@ -1,9 +1,11 @@
-//! Any recipe, run on the server: the same outcome as on the page and the command line; and the traffic of operators.
+//! Any recipe, run on the server: the same outcome as on the page and the command line; the traffic and the prices of
+//! operators.
 
 use accel_core::fit::{Fit, Question};
 use accel_core::recipe::Recipe;
 use accel_core::run::Outcome;
 use accel_core::traffic::{Curve, Subject, Traffic};
+use accel_price::{PriceList, Question as PriceQuestion};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -18,7 +20,11 @@ use crate::work;
 
 /// The endpoints.
 pub(crate) fn router() -> OpenApiRouter<Service> {
-    OpenApiRouter::new().routes(routes!(run_recipe)).routes(routes!(traffic)).routes(routes!(fits))
+    OpenApiRouter::new()
+        .routes(routes!(run_recipe))
+        .routes(routes!(traffic))
+        .routes(routes!(fits))
+        .routes(routes!(prices))
 }
 
 /// Run a recipe.
@@ -82,4 +88,23 @@ async fn traffic(State(service): State<Service>, Body(body): Body) -> Result<Jso
 )]
 async fn fits(Body(body): Body) -> Result<Json<Fit>, ApiError> {
     Question::from_json("body", &body).and_then(|question| question.answer()).map_err(ApiError::body).map(Json)
+}
+
+/// What the operators of a model take, one by one.
+#[utoipa::path(
+    post, path = "/v1/price", tag = "recipes",
+    request_body(content = schema::PriceQuestion, description = "A run of a model, as a recipe has it, and a device that \
+        works as a whole"),
+    responses(
+        (status = 200, description = "Each operator with its sizes, time and what bounds it, their sum, and what would help", body = schema::PriceList),
+        (status = 429, description = "As many runs as the server does at once are under way"),
+        (status = 503, description = "The server is shutting down"),
+    )
+)]
+async fn prices(State(service): State<Service>, Body(body): Body) -> Result<Json<PriceList>, ApiError> {
+    let mut question = PriceQuestion::from_json("body", &body).map_err(ApiError::body)?;
+    refuse_file(&question.workload)?;
+    service.hub.resolve(&mut question.workload).await?;
+    let (_stop, mut progress) = service.start()?;
+    work::blocking(move || question.answer(None, &mut progress).map_err(ApiError::body)).await.map(Json)
 }

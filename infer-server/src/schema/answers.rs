@@ -2,6 +2,7 @@
 
 use accel_core::memory::CostedBy;
 use accel_core::score::Scorer;
+use accel_kernel::operator::Limit;
 use accel_model::DeviceKind;
 use serde_json::{Value, json};
 
@@ -11,11 +12,12 @@ use super::{
 use crate::jobs::{BROKEN, EVENT_NAMES, MISSED};
 use crate::metrics::PHASES;
 
-pub(super) fn all() -> [(&'static str, Value); 9] {
+pub(super) fn all() -> [(&'static str, Value); 10] {
     [
         ("Outcome", outcome()),
         ("TrafficCurve", traffic()),
         ("Fit", fit()),
+        ("PriceList", price_list()),
         ("ModelInfo", model_info()),
         ("CodeFeatures", code_features()),
         ("Realism", realism()),
@@ -124,6 +126,35 @@ fn fit() -> Value {
         ("notes", about("What the configuration says and is not counted.", list(text()))),
     ]);
     about("Whether a model fits a device, and how much of it would.", fit)
+}
+
+fn price_list() -> Value {
+    let amount = |text: &str| about(text, json!({ "type": "number", "minimum": 0 }));
+    let range = || json!({ "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2 });
+    let operator = answer([
+        ("phase", about("The part of the run; empty where there are no parts.", text())),
+        ("name", about("What it is called.", text())),
+        ("class", about("What it is priced as.", text())),
+        ("sizes", about("Its sizes, such as `128 x 4096 x 4096`.", text())),
+        ("element", about("The type of its elements.", text())),
+        ("runs", about("How often it runs.", count())),
+        ("ms", amount("How long all runs take.")),
+        ("range_ms", about("Between which times that lies.", range())),
+        ("limit", about("What takes most of it.", names(Limit::ALL.map(Limit::name)))),
+        ("bytes", amount("Bytes that one run reads and writes.")),
+        ("operations", amount("Operations of one run.")),
+    ]);
+    let advice = answer([("change", text()), ("ms", number()), ("factor", number())]);
+    let list = answer([
+        ("device", about("The device's name.", text())),
+        ("latency_ms", amount("All operators, one after the other.")),
+        ("latency_range_ms", about("Between which times that lies.", range())),
+        ("phases", about("The parts of the whole run, whichever is priced.", list(text()))),
+        ("operators", about("Each operator; those that are alike are one.", list(operator))),
+        ("advice", about("Changes that would help, the best first.", list(advice))),
+        ("assumptions", about("What was assumed.", list(text()))),
+    ]);
+    about("What the operators of a model take.", list)
 }
 
 fn model_info() -> Value {

@@ -34,7 +34,8 @@ macro_rules! named {
 
 named! {
     Admission Capacity CodeFeatures CompileRequest EvictionsRequest Fit FitQuestion JobEvents JobRequest ModelInfo
-    ModelPhase Outcome Policy Profile Realism Recipe ScoredRecord ScorerName TraceInput TraceRecord Traffic TrafficCurve
+    ModelPhase Outcome Policy PriceList PriceQuestion Profile Realism Recipe ScoredRecord ScorerName TraceInput
+    TraceRecord Traffic TrafficCurve
 }
 
 /// The largest whole number that is read.

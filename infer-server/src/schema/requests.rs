@@ -73,6 +73,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("Conv", conv()),
         ("Attention", attention()),
         ("FitQuestion", fit()),
+        ("PriceQuestion", price()),
         ("CompileRequest", compile()),
     ];
     workloads.into_iter().chain(memories).chain(traces).chain(questions).collect()
@@ -389,6 +390,23 @@ fn fit() -> Value {
     let model = json!({ "model": "llama-3.1-70b", "parallel": "tensor=8", "prompt_tokens": 8192 });
     let example = json!({ "model": model, "budget_bytes": 80_000_000_000_u64 });
     with_example(about("A run of a model, and the memory of a device.", question), example)
+}
+
+fn price() -> Value {
+    let device = about(&format!("The device; {DEFAULT_GPU} where absent."), nullable(reference("Device")));
+    let layer = integer(0, u32::MAX.into());
+    let question = object(
+        &["workload"],
+        [
+            ("workload", reference("ModelWorkload")),
+            ("layer", about("The layer, counted from 0; all, and what stands outside, where absent.", nullable(layer))),
+            ("phase", about("The part of the run, such as `prefill` or `decode`; all where absent.", nullable(text()))),
+            ("device", device),
+        ],
+    );
+    let run = json!({ "model": "llama-3-8b", "prompt_tokens": 512 });
+    let example = json!({ "workload": { "model": run }, "layer": 0, "phase": "prefill", "device": "h100-sxm" });
+    with_example(about("A run of a model, and a device that works as a whole.", question), example)
 }
 
 fn compile() -> Value {

@@ -765,12 +765,12 @@ async fn a_server_runs_a_model_by_its_name() {
     };
     let post = async |service: Router, path: &str, model: &str| {
         let run = format!(r#"{{"workload":{{"model":{{"model":{model}}}}}}}"#);
-        let body = if path == "/v1/run" { run } else { format!(r#"{{"of":{run}}}"#) };
+        let body = if path == "/v1/traffic" { format!(r#"{{"of":{run}}}"#) } else { run };
         let request =
             axum::http::Request::post(path).header("content-type", "application/json").body(body.into()).unwrap();
         crate::common::send(service, request).await
     };
-    for path in ["/v1/run", "/v1/traffic"] {
+    for path in ["/v1/run", "/v1/traffic", "/v1/price"] {
         let named = post(asks(place.clone()), path, "\"owner/name\"").await;
         let given = post(asks(infer_server::hub::Hub::default()), path, LLAMA).await;
         assert_eq!(named.status, 200, "{}", named.text);

@@ -265,6 +265,11 @@ pub fn find(name: &str) -> Result<&'static DeviceInfo, Error> {
 }
 
 impl DeviceInfo {
+    /// Whether it is one core, which works instruction by instruction, and not a device that works as a whole.
+    pub fn is_core(&self) -> bool {
+        self.machine.is_some_and(|machine| machine.core.is_some())
+    }
+
     /// The device as a recipe may spell it out.
     pub fn device(&self) -> Device {
         Device {

@@ -187,6 +187,9 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Launch, Self::Compute, Self::Memory];
+
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
