@@ -324,3 +324,52 @@ class GraphModule(torch.nn.Module):
 ";
     assert_eq!(totals(code, &[], Fusion::None)[0], 128.0 + 16.0 + 16.0);
 }
+
+/// Recurrent modules as `torch.nn` documents them: for each step, layer and direction a product with the inputs and one
+/// with the state before, of as many gates.
+#[test]
+fn recurrent_modules_give_outputs_and_last_states() {
+    let (t, b, c, h) = (20, 4, 8, 16);
+    let source = |made: &str, body: &str| {
+        format!("import torch\nimport torch.nn as nn\n\nrnn = {made}\n\ndef f(x, s, r):\n    {body}\n")
+    };
+    let flops = |made: &str, body: &str, shape: &str| {
+        let (s, r) = ("s: f32[1, 4, 16]", "r: f32[1, 4, 16]");
+        let kernel = kernel(&source(made, body), None, &[shape, s, r], Fusion::None, false);
+        product_flops(&kernel.unwrap_or_else(|e| panic!("{made}, {body}: {e}")).program)
+    };
+    let one = |gates: i64, inputs: i64, states: i64| 2 * t * b * gates * h * (inputs + states);
+    let (usual, turned) = ("x: f32[20, 4, 8]", "x: f32[4, 20, 8]");
+    for (made, body, shape, wanted) in [
+        ("nn.LSTM(8, 16)", "out, (hn, cn) = rnn(x)\n    return out[-1] + hn[0] + cn[0]", usual, one(4, c, h)),
+        ("nn.LSTM(8, 16, batch_first=True)", "out, (hn, cn) = rnn(x)\n    return out, hn, cn", turned, one(4, c, h)),
+        ("nn.LSTM(8, 16)", "out, (hn, cn) = rnn(x, (s, r))\n    return out", usual, one(4, c, h)),
+        (
+            "nn.LSTM(8, 16, num_layers=2)",
+            "out, (hn, cn) = rnn(x)\n    return out + hn[1]",
+            usual,
+            one(4, c, h) + one(4, h, h),
+        ),
+        (
+            "nn.LSTM(8, 16, 2, bidirectional=True, dropout=0.1)",
+            "out, (hn, cn) = rnn(x)\n    return out[:, :, 31] + hn[3, :, 0]",
+            usual,
+            2 * (one(4, c, h) + one(4, 2 * h, h)),
+        ),
+        // States of 4, which a product of their own makes of 16.
+        (
+            "nn.LSTM(8, 16, proj_size=4)",
+            "out, (hn, cn) = rnn(x)\n    return out[0] + hn[0], cn[0, 0, 15]",
+            usual,
+            one(4, c, 4) + 2 * t * b * h * 4,
+        ),
+        ("nn.GRU(8, 16)", "out, hn = rnn(x)\n    return out[-1] + hn[0]", usual, one(3, c, h)),
+        ("nn.GRU(8, 16)", "out, hn = rnn(x, s)\n    return out", usual, one(3, c, h)),
+        ("nn.RNN(8, 16, nonlinearity='relu')", "out, hn = rnn(x)\n    return out", usual, one(1, c, h)),
+        ("nn.RNN(8, 16, bias=False)", "return rnn(x)[0]", usual, one(1, c, h)),
+        // One sequence alone.
+        ("nn.LSTM(8, 16)", "out, _ = rnn(x)\n    return out[0, 0]", "x: f32[20, 8]", one(4, c, h) / b),
+    ] {
+        assert_eq!(flops(made, body, shape), wanted, "{made}, {body}");
+    }
+}
