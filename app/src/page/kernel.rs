@@ -84,9 +84,7 @@ fn of_model(app: App, shown: Signal<bool>) -> impl IntoView {
     let part = Part::new("The price list", load_prices).when(shown);
     let place = NodeRef::<Main>::new();
     show_in(place, move || Some(part.get().map_or_else(|| part.waiting(), |prices| untrack(|| prices(app)))));
-    view! {
-        <main id="prices" hidden=yes(move || !shown.get()) node_ref=place></main>
-    }
+    view! { <main id="prices" hidden=yes(move || !shown.get()) node_ref=place></main> }
 }
 
 /// Loads and starts the module, unless it was before; it finds its place. `problem` tells why it cannot be loaded.

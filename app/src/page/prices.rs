@@ -173,7 +173,10 @@ pub(super) fn prices(app: App) -> Built {
             </fieldset>
             <fieldset>
                 <legend>"Run"</legend>
-                {RUN.map(|(row, id)| field_at(app, row.info(), id, problem(row.info().name))).into_iter().collect_view()}
+                {RUN
+                    .map(|(row, id)| field_at(app, row.info(), id, problem(row.info().name)))
+                    .into_iter()
+                    .collect_view()}
                 <p class="hint">"These fields are those of the Lab, where there are more of them."</p>
             </fieldset>
             <fieldset>
@@ -317,7 +320,13 @@ fn shown(question: &str, list: &PriceList) -> Built {
             </p>
             <details>
                 <summary>"Everything as JSON"</summary>
-                <textarea id="price-outcome" rows="16" readonly aria-label="The price list as JSON" prop:value=json></textarea>
+                <textarea
+                    id="price-outcome"
+                    rows="16"
+                    readonly
+                    aria-label="The price list as JSON"
+                    prop:value=json
+                ></textarea>
             </details>
         </section>
     }
@@ -417,7 +426,7 @@ fn operators(list: &PriceList) -> Built {
             </tr>
         }
     };
-    let head = ["Operator", "% of all", "", "Bound by", "Time", "Between", "Runs", "Sizes", "Priced as"];
+    let head = ["Operator", "% of all", "As a bar", "Bound by", "Time", "Between", "Runs", "Sizes", "Priced as"];
     let head = head.map(|text| view! { <th scope="col">{text}</th> }).into_iter().collect_view();
     let rest = list.operators.get(MOST_OPERATORS..).unwrap_or_default();
     let more = (!rest.is_empty()).then(|| {

@@ -43,6 +43,9 @@ pub enum Fusion {
     Statement,
     /// Element-wise operations of neighbouring statements too.
     Function,
+    /// All element-wise operations before what needs their result, as compilers of whole functions do it (XLA, Inductor):
+    /// what several need is computed in each of them.
+    Graph,
 }
 
 /// A shape that the user gives: `a: f32[M, K]`, `x: [1024]`.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::nest::{At, Kernel};
 use super::python;
-use super::source::{Source, check_length, refuse};
+use super::source::{Fusion, Source, check_length, refuse};
 use accel_ground::error::Error;
 
 /// Operations that are functions of their operands, and what they are called in Python.
@@ -69,7 +69,9 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     check_length(source.code)?;
     let code = as_python(source.code)?;
     let main = code.contains("def main(").then_some("main");
-    python::read(&Source { code: &code, function: source.function.or(main), ..*source })
+    // It is what XLA compiles.
+    let fusion = if source.fusion == Fusion::None { Fusion::None } else { Fusion::Graph };
+    python::read(&Source { code: &code, function: source.function.or(main), fusion, ..*source })
 }
 
 /// The Python that a module of StableHLO is.
@@ -325,7 +327,6 @@ mod tests {
     use crate::count::count;
     use crate::nest::Element;
     use crate::report::Count;
-    use crate::source::Fusion;
 
     fn flops(code: &str) -> Result<Count, Error> {
         let (defines, element, probability) = (BTreeMap::new(), Element::F32, 0.5);

@@ -10,7 +10,7 @@ use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 use super::lower::{MAX_AXES, PythonLowering};
 use super::tape::Taped;
 use super::tree::call_name;
-use super::value::{Lazy, Real, Value, View, axis};
+use super::value::{Lazy, Real, Step, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
 use crate::normal::{Normal, tidy};
@@ -143,11 +143,11 @@ impl<'a> PythonLowering<'a> {
             dims: dims.clone(),
             element: self.source.element,
             leaves: Vec::new(),
-            flops: Flops::NONE,
-            integer_ops: 0,
+            steps: Vec::new(),
             operations: 1,
             at,
         };
+        let shared = self.fusion() == Fusion::Graph;
         let mut literal = false;
         for (value, own) in values {
             let value = match value {
@@ -160,15 +160,13 @@ impl<'a> PythonLowering<'a> {
             let element = match value {
                 Value::View(view) => {
                     let element = self.element(&view);
-                    whole.leaves.push((Self::spread(&view, &dims), own));
+                    whole.load((Self::spread(&view, &dims), own), shared);
                     element
                 }
                 Value::Lazy(lazy) => {
-                    whole.leaves.extend(lazy.leaves);
-                    whole.flops = whole.flops.plus(lazy.flops);
-                    whole.integer_ops += lazy.integer_ops;
-                    whole.operations += lazy.operations;
-                    lazy.element
+                    let element = lazy.element;
+                    whole.join(*lazy, shared);
+                    element
                 }
                 value => {
                     literal |= floats(&value);
@@ -179,11 +177,9 @@ impl<'a> PythonLowering<'a> {
         }
         let element = result.unwrap_or(self.source.element);
         let float = element.is_float() || literal || real == Some(Real::Yes);
-        if float {
-            whole.flops = whole.flops.plus(flops);
-        } else {
-            whole.integer_ops += flops.total() as u32;
-        }
+        let (flops, integer_ops) = if float { (flops, 0) } else { (Flops::NONE, flops.total() as u32) };
+        self.operations += 1;
+        whole.steps.push(Step { number: self.operations, flops, integer_ops });
         whole.element = match real {
             Some(Real::Truth) => Element::I8,
             Some(Real::Of(element)) => element,
@@ -209,7 +205,7 @@ impl<'a> PythonLowering<'a> {
     /// The work of one element of `lazy` at `index`.
     fn element_work(lazy: &Lazy, index: &[Expr]) -> Work {
         let accesses = lazy.leaves.iter().map(|(view, at)| Self::access(view, index, false, *at)).collect();
-        Work { accesses, flops: lazy.flops, integer_ops: lazy.integer_ops, at: lazy.at, ..Work::default() }
+        Work { accesses, flops: lazy.flops(), integer_ops: lazy.integer_ops(), at: lazy.at, ..Work::default() }
     }
 
     fn state_fusion(&mut self, lazy: &Lazy) {
@@ -220,7 +216,18 @@ impl<'a> PythonLowering<'a> {
 
     /// Does what is still to be done, into a new array.
     pub(super) fn materialise(&mut self, lazy: Lazy, name: &str) -> Result<View, Error> {
+        let last = lazy.steps.last().map(|step| step.number).filter(|_| self.fusion() == Fusion::Graph);
+        if let Some(view) = last.and_then(|last| self.stored.get(&last)) {
+            return Ok(view.clone());
+        }
         let view = self.allocate(name, lazy.element, &lazy.dims, lazy.at)?;
+        if let Some(last) = last {
+            // From here on it is in memory, whatever it is called.
+            let is = |value: &&mut Value| matches!(value, Value::Lazy(own) if own.steps.last().is_some_and(|step| step.number == last));
+            let names = self.frames.iter_mut().flat_map(|frame| frame.names.values_mut());
+            names.filter(is).for_each(|value| *value = Value::View(view.clone()));
+            self.stored.insert(last, view.clone());
+        }
         self.compute(&view, lazy);
         Ok(view)
     }
@@ -236,7 +243,7 @@ impl<'a> PythonLowering<'a> {
         self.record(|| Taped::Pass {
             dims: into.dims.clone(),
             leaves: lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect(),
-            flops: lazy.flops,
+            flops: lazy.flops(),
             result: Some(into.clone()),
             at: lazy.at,
         });
@@ -265,15 +272,7 @@ impl<'a> PythonLowering<'a> {
                 let own = Self::spread(&own, &view.dims);
                 let element = self.element(&own);
                 let dims = view.dims.clone();
-                let copy = Lazy {
-                    dims,
-                    element,
-                    leaves: vec![(own, at)],
-                    flops: Flops::NONE,
-                    integer_ops: 0,
-                    operations: 1,
-                    at,
-                };
+                let copy = Lazy { dims, element, leaves: vec![(own, at)], steps: Vec::new(), operations: 1, at };
                 self.compute(view, copy);
                 Ok(())
             }
@@ -390,7 +389,7 @@ impl<'a> PythonLowering<'a> {
             Value::View(view) if view.dims.is_empty() => return Ok(self.load(&view, at)),
             Value::View(view) => {
                 let (dims, element) = (view.dims.clone(), self.element(&view));
-                Lazy { dims, element, leaves: vec![(view, at)], flops: Flops::NONE, integer_ops: 0, operations: 0, at }
+                Lazy { dims, element, leaves: vec![(view, at)], steps: Vec::new(), operations: 0, at }
             }
             number if number.is_number() => return Ok(number),
             other => return Err(refuse(at, format!("a reduction of {}", other.description()), "Reduce an array")),
@@ -465,7 +464,7 @@ impl<'a> PythonLowering<'a> {
     /// A reduction on the tape.
     fn reduced(lazy: &Lazy, flops: Flops, result: Option<View>, at: At) -> Taped {
         // A sum passes its gradient on; what is the largest must be seen.
-        let flops = lazy.flops.plus(Flops { add: 0, ..flops });
+        let flops = lazy.flops().plus(Flops { add: 0, ..flops });
         let leaves = lazy.leaves.iter().map(|(leaf, _)| leaf.clone()).collect();
         Taped::Pass { dims: lazy.dims.clone(), leaves, flops, result, at }
     }

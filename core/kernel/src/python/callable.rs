@@ -10,7 +10,7 @@ use super::args::Args;
 use super::defined::{Callable, Function, Scope};
 use super::lower::PythonLowering;
 use super::registry;
-use super::tree::{call_name, last_name};
+use super::tree::{call_name, last_name, root};
 use super::usage::{address, annotated_shape};
 use super::value::Value;
 use crate::nest::{At, Element};
@@ -29,8 +29,9 @@ impl<'a> PythonLowering<'a> {
         if self.frames.len() < 2 {
             return Ok(None);
         }
+        let waits = self.fusion() == Fusion::Graph;
         let lazy: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
-            .filter(|(_, value)| matches!(value, Value::Lazy(_)))
+            .filter(|(_, value)| matches!(value, Value::Lazy(_)) && !waits)
             .map(|(name, _)| name.clone())
             .collect();
         for name in lazy {
@@ -88,25 +89,33 @@ impl<'a> PythonLowering<'a> {
             let problem = format!("{name} calls itself: how deep it goes is not known");
             return Err(refuse(at, problem, "Write it as a loop"));
         }
-        if !function.library {
+        let outside = self.fusion();
+        let compiled = !function.library && outside != Fusion::None && self.is_compiled(def, function.receiver);
+        if !function.library && outside != Fusion::Graph {
             let values = args.values.iter_mut().map(|(value, own)| (value, *own));
             for (value, own) in values.chain(args.names.iter_mut().map(|(_, value, own)| (value, *own))) {
                 *value = self.passed(std::mem::replace(value, Value::None), own)?;
             }
         }
         self.accept(&function)?;
-        if !function.library {
+        if !function.library && outside != Fusion::Graph {
             self.materialise_all()?;
         }
         let here = self.work.at;
         self.flush();
-        let outside = self.fusion();
         let whole = function.decorated("one_pass").is_some();
         self.enter(Some(def))?;
         if let Some(frame) = self.frames.last_mut() {
             frame.captured = function.captured.clone();
             frame.library = function.library.then_some(at);
-            frame.fusion = whole.then_some(Fusion::Function);
+            frame.fusion = match outside {
+                _ if compiled => Some(Fusion::Graph),
+                Fusion::Graph => Some(outside),
+                _ => whole.then_some(Fusion::Function),
+            };
+        }
+        if compiled && outside != Fusion::Graph {
+            self.state_compiled(def);
         }
         let along = function.decorated("fused").filter(|_| outside != Fusion::None && !whole);
         self.calls.push(key);
@@ -121,7 +130,69 @@ impl<'a> PythonLowering<'a> {
         self.frames.pop();
         self.work.at = here;
         let value = done?;
-        if whole && outside == Fusion::None { self.materialised(value, "result") } else { Ok(value) }
+        let stored = (whole && outside == Fusion::None) || (compiled && outside != Fusion::Graph);
+        if stored { self.materialised(value, "result") } else { Ok(value) }
+    }
+
+    /// Whether a compiler of graphs is given the function, where it is defined or elsewhere.
+    pub(super) fn is_compiled(&self, def: &'a StmtFunctionDef, receiver: Option<usize>) -> bool {
+        let by_decorator = def.decorator_list.iter().any(|decorator| match &decorator.expression {
+            // `@partial(jax.jit, static_argnums=0)`, `@torch.compile(dynamic=True)`
+            Tree::Call(call) if call_name(call) == Some("partial") => {
+                call.arguments.args.first().is_some_and(|first| self.compiles(first))
+            }
+            Tree::Call(call) => self.compiles(&call.func),
+            other => self.compiles(other),
+        });
+        by_decorator || self.compiled.contains(&(address(def), receiver))
+    }
+
+    /// Whether `expr` names a compiler of graphs. Numba's `jit` is none: it compiles loops.
+    pub(super) fn compiles(&self, expr: &Tree) -> bool {
+        let named = |name: &str| COMPILERS.contains(&name);
+        match expr {
+            Tree::Name(name) => {
+                let (own, module) = (name.id.as_str(), self.modules.get(name.id.as_str()));
+                named(self.imports.get(own).copied().unwrap_or(own)) && module.is_some_and(|module| !is_numba(module))
+            }
+            Tree::Attribute(attribute) => {
+                let module = root(expr).map(|name| self.modules.get(name).copied().unwrap_or(name));
+                named(attribute.attr.as_str()) && module.is_some_and(|module| !is_numba(module))
+            }
+            _ => false,
+        }
+    }
+
+    /// Says that a compiler of graphs is given the function.
+    pub(super) fn state_compiled(&mut self, def: &'a StmtFunctionDef) {
+        let at = self.at(def);
+        self.assume(
+            at,
+            format!(
+                "{} is compiled as a whole: element-wise operations are done in the pass that needs them, in each of \
+                 several, and nothing is stored in between",
+                def.name
+            ),
+        );
+    }
+
+    /// Gives a function or an object to a compiler of graphs; Numba, where it is used, is none.
+    pub(super) fn compile(&mut self, value: &Value) {
+        if self.modules.values().any(|module| is_numba(module)) {
+            return;
+        }
+        let found = match value {
+            Value::Function(number) => match self.callables.get(*number) {
+                Some(Callable::Def(function)) => Some((function.def, function.receiver)),
+                _ => None,
+            },
+            Value::Object(object) => ["forward", "__call__"]
+                .into_iter()
+                .find_map(|name| self.method(*object, name))
+                .map(|method| (method.def, method.receiver)),
+            _ => None,
+        };
+        self.compiled.extend(found.map(|(def, receiver)| (address(def), receiver)));
     }
 
     /// Binds the parameters of the function just entered.
@@ -222,7 +293,9 @@ impl<'a> PythonLowering<'a> {
         };
         let once = self.frames.last().and_then(|frame| frame.usage.names.get(name)).is_none_or(|found| found.reads < 2);
         match value {
-            Value::Lazy(lazy) if !once => Ok(Value::View(self.materialise(*lazy, "element-wise")?)),
+            Value::Lazy(lazy) if !once && self.fusion() != Fusion::Graph => {
+                Ok(Value::View(self.materialise(*lazy, "element-wise")?))
+            }
             value => Ok(value),
         }
     }
@@ -303,6 +376,9 @@ impl<'a> PythonLowering<'a> {
     }
 }
 
+/// What gives a function to a compiler of graphs: XLA or Inductor.
+const COMPILERS: [&str; 4] = ["jit", "pjit", "filter_jit", "compile"];
+
 /// Decorators that change no counts.
 const KEPT: [&str; 18] = [
     "njit",
@@ -324,6 +400,11 @@ const KEPT: [&str; 18] = [
     "typechecked",
     "beartype",
 ];
+
+/// Whether a module is Numba, or what people call it.
+fn is_numba(module: &str) -> bool {
+    ["numba", "nb"].contains(&module) || module.starts_with("numba.")
+}
 
 /// The name of the parameter, as long as the tree lives.
 fn own_name<'a>(parameters: &'a Parameters, name: &str) -> &'a str {

@@ -17,7 +17,7 @@ use super::tree::{assigned, call_name, integer};
 use super::usage::address;
 use super::value::Value;
 use crate::nest::At;
-use crate::source::refuse;
+use crate::source::{Fusion, refuse};
 use accel_ground::error::Error;
 
 /// What is looked at.
@@ -231,7 +231,14 @@ impl<'a> PythonLowering<'a> {
         };
         let example = self.example(module, entry)?;
         self.accept(&Function::new(def, false))?;
+        let compiled = self.is_compiled(def, object) || self.compiled_outside(module, def);
         self.enter(Some(def))?;
+        if self.source.fusion != Fusion::None && (compiled || self.source.fusion == Fusion::Graph) {
+            if let Some(frame) = self.frames.last_mut() {
+                frame.fusion = Some(Fusion::Graph);
+            }
+            self.state_compiled(def);
+        }
         if let Some(parameter) = def.parameters.vararg.as_ref().or(def.parameters.kwarg.as_ref()) {
             return self.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
         }
@@ -263,6 +270,15 @@ impl<'a> PythonLowering<'a> {
         }
         self.calls.push((address(def), object));
         self.whole_body(&def.body)
+    }
+
+    /// Whether the module gives the function to a compiler of graphs: `jax.jit(f)(x)`.
+    fn compiled_outside(&self, module: &'a ModModule, def: &'a StmtFunctionDef) -> bool {
+        let mut calls = Calls::default();
+        calls.visit_body(&module.body);
+        let of =
+            |call: &&ExprCall| matches!(call.arguments.args.first(), Some(Expr::Name(name)) if name.id == def.name.id);
+        calls.0.iter().any(|call| of(call) && self.compiles(&call.func))
     }
 
     /// What the module made under that name: a function, or an object and what calling it does.
@@ -435,7 +451,14 @@ impl<'a> PythonLowering<'a> {
                     let name = call_name(call).unwrap_or_default();
                     let read = || registry::find(self.imports.get(name).copied().unwrap_or(name));
                     return self.classes.contains_key(name)
-                        || matches!(read(), Some(Read::Make(_) | Read::Class(_) | Read::Own(registry::Own::Dict)));
+                        || matches!(
+                            read(),
+                            Some(
+                                Read::Make(_)
+                                    | Read::Class(_)
+                                    | Read::Own(registry::Own::Dict | registry::Own::Compile)
+                            )
+                        );
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::tree::clip;
 use super::value::{Real, Value};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Element, Flops};
-use crate::source::refuse;
+use crate::source::{Fusion, refuse};
 use accel_ground::error::Error;
 
 /// Larger integer powers are calls of `pow`.
@@ -174,7 +174,7 @@ impl<'a> PythonLowering<'a> {
             Value::Int(Expr::Symbol(_)) => {}
             Value::Int(_) => self.work.scalars.reads += 1,
             Value::Tuple(_) if !self.in_library() => self.count_items(value.items(), at)?,
-            Value::Lazy(_) => {
+            Value::Lazy(_) if self.fusion() != Fusion::Graph => {
                 if let Some(frame) = self.frames.last_mut() {
                     frame.names.remove(own);
                 }

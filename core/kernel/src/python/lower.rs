@@ -81,6 +81,8 @@ pub(super) struct PythonLowering<'a> {
     pub(super) classes: &'a Classes<'a>,
     /// `from math import sqrt as root`: what a name is called where it comes from.
     pub(super) imports: BTreeMap<&'a str, &'a str>,
+    /// And of which module it is one.
+    pub(super) modules: BTreeMap<&'a str, &'a str>,
     pub(super) probabilities: &'a BTreeMap<u32, &'a str>,
     pub(super) trips: &'a BTreeMap<u32, &'a str>,
     pub(super) builder: Builder,
@@ -118,6 +120,12 @@ pub(super) struct PythonLowering<'a> {
     /// Expressions, conditions and calls being read inside one another.
     depth: usize,
     steps: usize,
+    /// Operations on elements so far.
+    pub(super) operations: usize,
+    /// Where the results of operations lie that a compiler of graphs has stored, by the number of the last operation.
+    pub(super) stored: BTreeMap<usize, View>,
+    /// Functions and methods that a compiler of graphs is given (`jax.jit(f)`), as in `calls`.
+    pub(super) compiled: BTreeSet<(usize, Option<usize>)>,
     /// Items of tuples and lists so far.
     items: usize,
     /// Operations whose gradients are asked for.
@@ -136,6 +144,7 @@ impl<'a> PythonLowering<'a> {
             functions: reading.functions.clone(),
             classes: &reading.classes,
             imports: BTreeMap::new(),
+            modules: BTreeMap::new(),
             probabilities: &reading.probabilities,
             trips: &reading.trips,
             builder: Builder::new(reading.source.defines),
@@ -158,6 +167,9 @@ impl<'a> PythonLowering<'a> {
             usages: reading.usages.clone(),
             depth: 0,
             steps: 0,
+            operations: 0,
+            stored: BTreeMap::new(),
+            compiled: BTreeSet::new(),
             items: 0,
             tape: Tape::default(),
             differentiable: BTreeSet::new(),

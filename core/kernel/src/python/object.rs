@@ -271,7 +271,11 @@ impl<'a> PythonLowering<'a> {
         }
         match name {
             "half" | "bfloat16" | "double" | "float" | "to" | "type" | "cuda" | "cpu" | "eval" | "train" | "apply"
-            | "requires_grad_" | "compile" => Ok(Some(Value::Object(object))),
+            | "requires_grad_" => Ok(Some(Value::Object(object))),
+            "compile" => {
+                self.compile(&Value::Object(object));
+                Ok(Some(Value::Object(object)))
+            }
             "register_buffer" | "register_parameter" | "add_module" | "register_module" => {
                 let (name, value) = (text(0), second());
                 self.set_field(object, &name, value)?;

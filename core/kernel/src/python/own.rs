@@ -110,6 +110,10 @@ impl<'a> PythonLowering<'a> {
                 (Value::None, Some((_, value, _))) => value.clone(),
                 (first, _) => first,
             }),
+            Own::Compile => {
+                self.compile(&first);
+                Ok(first)
+            }
             Own::Partial => {
                 let inner = args.values.remove(0).0;
                 Ok(self.function_value(Callable::Partial(inner, args.values, args.names)))

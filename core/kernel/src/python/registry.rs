@@ -103,6 +103,8 @@ pub(super) enum Own {
     Dict,
     /// Its argument, as it is.
     Same,
+    /// `jax.jit`, `torch.compile`: its argument, which is compiled as a whole.
+    Compile,
     /// `functools.partial`
     Partial,
     /// `jax.vmap`
@@ -369,7 +371,8 @@ const ROWS: &[Row] = &[
     row(&["isinstance"], Read::Own(Own::IsInstance), "{}(x, tuple)"),
     row(&["tuple", "list", "ModuleList", "ParameterList"], Read::Own(Own::List), "{}([x, y])"),
     row(&["dict", "ModuleDict", "OrderedDict"], Read::Own(Own::Dict), "{}()"),
-    row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "cuda", "cpu", "requires_grad_", "jit", "compile", "remat", "script"], Read::Own(Own::Same), "{}(x)"),
+    row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "cuda", "cpu", "requires_grad_", "remat", "script"], Read::Own(Own::Same), "{}(x)"),
+    row(&["jit", "pjit", "filter_jit", "compile"], Read::Own(Own::Compile), "{}(x)"),
     row(&["partial"], Read::Own(Own::Partial), "{}(np.exp)"),
     // What JAX makes of functions.
     row(&["vmap", "pmap"], Read::Own(Own::Map), "jax.{}(np.exp)"),

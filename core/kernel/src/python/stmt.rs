@@ -1,14 +1,20 @@
 //! Statements: blocks and assignments.
 
-use ruff_python_ast::{Expr as Tree, ExprSubscript, Operator, Stmt, StmtReturn, StmtWith};
+use ruff_python_ast::{Alias, Expr as Tree, ExprSubscript, Operator, Stmt, StmtReturn, StmtWith};
 
 use super::lower::PythonLowering;
-use super::tree::{call_name, integer, last_name};
+use super::tree::{call_name, integer, last_name, names_read};
 use super::value::{Lazy, Value, View};
 use crate::expr::Expr;
 use crate::nest::At;
 use crate::source::Fusion;
 use accel_ground::error::Error;
+
+/// The most operands of a pass that a compiler of graphs makes: XLA's, `MaxOperandsAndOutputsPerFusion` of
+/// `xla/service/gpu/gpu_fusible.h`.
+const MAX_LEAVES: usize = 96;
+/// The most operations of such a pass, so that reading it stays quick.
+const MAX_STEPS: usize = 1000;
 
 /// Whether a block ends in `return`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +29,10 @@ impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
         let (_, value) = self.block(body)?;
-        self.materialise_all()?;
+        // What a compiler of graphs is given and nothing needs is not done.
+        if self.fusion() != Fusion::Graph {
+            self.materialise_all()?;
+        }
         self.flush();
         if self.source.backward {
             self.backward(&value)?;
@@ -116,11 +125,16 @@ impl<'a> PythonLowering<'a> {
 
     /// Does what assignments before have left to do.
     pub(super) fn materialise_all(&mut self) -> Result<(), Error> {
-        if self.fusion() != Fusion::Function {
+        if !matches!(self.fusion(), Fusion::Function | Fusion::Graph) {
             return Ok(());
         }
+        self.materialise_those(|_| true)
+    }
+
+    /// Does those of them whose names are `wanted`.
+    fn materialise_those(&mut self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
         let names: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
-            .filter(|(_, value)| matches!(value, Value::Lazy(_)))
+            .filter(|(name, value)| matches!(value, Value::Lazy(_)) && wanted(name))
             .map(|(name, _)| name.clone())
             .collect();
         for name in names {
@@ -133,7 +147,17 @@ impl<'a> PythonLowering<'a> {
     }
 
     fn stmt(&mut self, stmt: &'a Stmt) -> Result<(), Error> {
-        if !matches!(stmt, Stmt::Assign(_) | Stmt::Pass(_)) {
+        let straight = match stmt {
+            Stmt::Assign(_) | Stmt::Pass(_) => true,
+            Stmt::AnnAssign(_) | Stmt::AugAssign(_) | Stmt::Expr(_) | Stmt::FunctionDef(_) | Stmt::Assert(_) => {
+                self.fusion() == Fusion::Graph
+            }
+            _ => false,
+        };
+        if !straight && self.fusion() == Fusion::Graph {
+            let read = names_read(stmt);
+            self.materialise_those(|name| read.contains(name))?;
+        } else if !straight {
             self.materialise_all()?;
         }
         let at = self.at(stmt);
@@ -176,10 +200,15 @@ impl<'a> PythonLowering<'a> {
     }
 
     pub(super) fn import(&mut self, stmt: &'a Stmt) {
+        if let Stmt::Import(import) = stmt {
+            let named = |alias: &'a Alias| (alias.asname.as_ref().unwrap_or(&alias.name).as_str(), alias.name.as_str());
+            self.modules.extend(import.names.iter().map(named));
+        }
         if let Stmt::ImportFrom(import) = stmt {
             for alias in &import.names {
                 let name = alias.asname.as_ref().unwrap_or(&alias.name);
                 self.imports.insert(name.as_str(), alias.name.as_str());
+                self.modules.extend(import.module.as_ref().map(|module| (name.as_str(), module.as_str())));
             }
         }
     }
@@ -238,7 +267,7 @@ impl<'a> PythonLowering<'a> {
             }
             Tree::Subscript(_) => {
                 let value = self.known(value, 1, at)?;
-                if let Value::Lazy(_) | Value::View(_) = value {
+                if let (Value::Lazy(_) | Value::View(_), true) = (&value, self.fusion() != Fusion::Graph) {
                     self.materialise_all()?;
                 }
                 let view = self.target(target)?;
@@ -344,11 +373,12 @@ impl<'a> PythonLowering<'a> {
                 // Left for the next statement where it is the only one to use it.
                 let reads =
                     self.frames.last().and_then(|frame| frame.usage.names.get(name)).map_or(0, |found| found.reads);
-                if self.fusion() == Fusion::Function && reads == 1 && self.loops.is_empty() {
-                    Value::Lazy(lazy)
-                } else {
-                    Value::View(self.named(*lazy, name)?)
-                }
+                let held = match self.fusion() {
+                    Fusion::Function => reads == 1,
+                    Fusion::Graph => lazy.leaves.len() <= MAX_LEAVES && lazy.steps.len() <= MAX_STEPS,
+                    Fusion::None | Fusion::Statement => false,
+                };
+                if held && self.loops.is_empty() { Value::Lazy(lazy) } else { Value::View(self.named(*lazy, name)?) }
             }
             Value::View(view) => {
                 self.rename(&view, name);

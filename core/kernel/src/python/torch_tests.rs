@@ -373,3 +373,64 @@ fn recurrent_modules_give_outputs_and_last_states() {
         assert_eq!(flops(made, body, shape), wanted, "{made}, {body}");
     }
 }
+
+/// FLOPs, loads and stores of a function of 1000 elements, each as a multiple of the elements.
+fn each(code: &str, fusion: Fusion) -> [f64; 3] {
+    totals(code, &["x: f32[1000]", "y: f32[1000]"], fusion).map(|total| total / 1000.0)
+}
+
+/// A compiler of graphs stores what is returned and nothing else, and loads each operand of a pass once.
+#[test]
+fn functions_that_are_compiled_as_a_whole_are_passes() {
+    let body = "def f(x, y):\n    a = x * 2.0\n    b = a + y\n    c = torch.relu(b) * a\n    return c - b\n";
+    // Five operations; alone they load 2 + 1 + 1 + 2 + 2 operands of 1000 elements and one for `a`.
+    let plain = format!("import torch\n{body}");
+    assert_eq!(each(&plain, Fusion::None), [5.0, 8.0, 5.0]);
+    for decorated in [
+        "import torch\n@torch.compile\n",
+        "import torch\n@torch.compile(dynamic=True)\n",
+        "import torch\nimport jax\n@jax.jit\n",
+        "import torch\nfrom jax import jit\n@jit\n",
+        "import torch, jax\nfrom functools import partial\n@partial(jax.jit, static_argnums=0)\n",
+    ] {
+        let code = format!("{decorated}{body}");
+        assert_eq!(each(&code, Fusion::None), [5.0, 8.0, 5.0], "{decorated}: as it is written");
+        for fusion in [Fusion::Statement, Fusion::Function] {
+            assert_eq!(each(&code, fusion), [5.0, 2.0, 1.0], "{decorated}");
+        }
+    }
+    // Where something else compiles it, and through functions that it calls.
+    let called = "import torch\ndef g(a):\n    return a + a * a\ndef f(x, y):\n    z = g(x * y)\n    return g(z)\n";
+    for compiled in ["h = torch.compile(f)\nh(torch.ones(1000), torch.ones(1000))\n", "torch.compile(f)(x, y)\n"] {
+        assert_eq!(each(&format!("{called}{compiled}"), Fusion::Statement), [5.0, 2.0, 1.0], "{compiled}");
+    }
+    let module = "import torch\nimport torch.nn as nn\nclass Net(nn.Module):\n    def forward(self, x, y):\n        a = x * y\n        return a + torch.relu(a)\n";
+    assert_eq!(each(module, Fusion::Statement), [3.0, 4.0, 2.0]);
+    let made = format!("{module}net = torch.compile(Net())\nnet(torch.ones(1000), torch.ones(1000))\n");
+    assert_eq!(each(&made, Fusion::Statement), [3.0, 2.0, 1.0]);
+    // Numba compiles loops, not graphs.
+    let numba = format!("import torch\nfrom numba import jit\n@jit\n{body}");
+    assert_eq!(each(&numba, Fusion::Statement), each(&plain, Fusion::Statement));
+    // Only what is compiled is: around it each statement is a pass.
+    let part = "import torch\n@torch.compile\ndef g(x):\n    a = x * 2.0\n    return a + 1.0\ndef f(x, y):\n    z = g(x)\n    w = z * y\n    return w + z\n";
+    assert_eq!(each(part, Fusion::Statement), [4.0, 1.0 + 2.0 + 2.0, 3.0]);
+}
+
+/// Sums, products and loops end a pass: what several of them need is computed in each, and what nothing needs in none.
+#[test]
+fn what_compiled_functions_need_twice_is_computed_twice() {
+    let code = |body: &str| format!("import jax.numpy as jnp\nimport jax\n@jax.jit\ndef f(x, y):\n{body}");
+    // The sum loads x, and the product with it loads x and computes `a` again.
+    let sum = code("    a = x * 2.0\n    return a * a.sum()\n");
+    assert_eq!(each(&sum, Fusion::Statement), [1.0 + 1.0 + 2.0, 2.0, 1.0]);
+    let two = code("    a = x * 2.0\n    return a + y, a - y\n");
+    assert_eq!(each(&two, Fusion::Statement), [4.0, 4.0, 2.0]);
+    let unused = code("    a = x * 2.0\n    b = a + y\n    return a\n");
+    assert_eq!(each(&unused, Fusion::Statement), [1.0, 1.0, 1.0]);
+    let same = code("    a = x * 2.0\n    a += y\n    b: jnp.ndarray = a * a\n    return jnp.exp(b) + b\n");
+    assert_eq!(each(&same, Fusion::Statement), [5.0, 2.0, 1.0]);
+    // A matrix product reads what stands in memory; once it stands there, others read it too.
+    let product = code("    a = x.reshape(10, 100) * 2.0\n    return a @ a.T, a + 1.0\n");
+    let stores = each(&product, Fusion::Statement)[2];
+    assert!((stores - (1.0 + 0.1 + 1.0)).abs() < 1e-9, "{stores}");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Stmt};
 
 /// What `a[i][j, k]` is a part of, how many subscripts it has, and whether all of them are single.
@@ -49,6 +50,23 @@ pub(super) fn root(mut expr: &Expr) -> Option<&str> {
             _ => return None,
         }
     }
+}
+
+/// The names that a statement reads.
+pub(super) fn names_read(stmt: &Stmt) -> BTreeSet<&str> {
+    #[derive(Default)]
+    struct Names<'a>(BTreeSet<&'a str>);
+    impl<'a> Visitor<'a> for Names<'a> {
+        fn visit_expr(&mut self, expr: &'a Expr) {
+            if let Expr::Name(name) = expr {
+                self.0.insert(name.id.as_str());
+            }
+            walk_expr(self, expr);
+        }
+    }
+    let mut names = Names::default();
+    names.visit_stmt(stmt);
+    names.0
 }
 
 /// The last name of what is called.

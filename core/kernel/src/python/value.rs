@@ -1,5 +1,7 @@
 //! What names stand for while a program is read.
 
+use std::collections::BTreeSet;
+
 use crate::expr::{Expr, Symbol};
 use crate::nest::{At, Element, Flops};
 use crate::normal::tidy;
@@ -212,12 +214,51 @@ pub(super) struct Lazy {
     pub(super) element: Element,
     /// What is loaded for each element, in order; views of the extents of the result.
     pub(super) leaves: Vec<(View, At)>,
-    /// What is computed for each element.
-    pub(super) flops: Flops,
-    /// Operations on integers for each element.
-    pub(super) integer_ops: u32,
+    /// What is computed for each element, in order.
+    pub(super) steps: Vec<Step>,
     /// How many operations of the source it stands for.
     pub(super) operations: u32,
     /// Where the last of them stands.
     pub(super) at: At,
+}
+
+/// An operation on elements.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Step {
+    /// Which one of all that were read: no two have one number.
+    pub(super) number: usize,
+    pub(super) flops: Flops,
+    /// Operations on integers.
+    pub(super) integer_ops: u32,
+}
+
+impl Lazy {
+    /// The floating-point operations for each element.
+    pub(super) fn flops(&self) -> Flops {
+        self.steps.iter().fold(Flops::NONE, |sum, step| sum.plus(step.flops))
+    }
+
+    /// The operations on integers for each element.
+    pub(super) fn integer_ops(&self) -> u32 {
+        self.steps.iter().map(|step| step.integer_ops).sum()
+    }
+
+    /// Loads a leaf too. Where operations are `shared`, one that is loaded already stays in a register.
+    pub(super) fn load(&mut self, leaf: (View, At), shared: bool) {
+        if !shared || !self.leaves.iter().any(|(own, _)| *own == leaf.0) {
+            self.leaves.push(leaf);
+        }
+    }
+
+    /// Computes what `other` computes, too. Where operations are `shared`, none is done twice.
+    pub(super) fn join(&mut self, other: Self, shared: bool) {
+        if !shared || self.steps.is_empty() {
+            self.steps.extend(other.steps);
+        } else {
+            let known: BTreeSet<usize> = self.steps.iter().map(|step| step.number).collect();
+            self.steps.extend(other.steps.into_iter().filter(|step| !known.contains(&step.number)));
+        }
+        other.leaves.into_iter().for_each(|leaf| self.load(leaf, shared));
+        self.operations = if shared { self.steps.len() as u32 + 1 } else { self.operations + other.operations };
+    }
 }
