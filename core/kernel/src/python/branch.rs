@@ -7,10 +7,10 @@ use ruff_python_ast::{BoolOp, Expr as Tree, ExprIf, Stmt, StmtIf};
 use super::condition::{Test, is_chance};
 use super::lower::PythonLowering;
 use super::stmt::Flow;
-use super::tree::{assigned, ends};
+use super::tree::{assigned, ends, names_read_by};
 use super::value::Value;
 use crate::nest::{At, Branch, Flops, Node};
-use crate::source::MAX_DEPTH;
+use crate::source::{Fusion, MAX_DEPTH};
 use accel_ground::error::Error;
 
 /// An arm of a chain of conditions: its condition, none for `else`, and what is done.
@@ -87,7 +87,7 @@ impl<'a> PythonLowering<'a> {
 
     /// `if`; what stands behind it is `rest`, for arms that return.
     pub(super) fn branch(&mut self, branch: &'a StmtIf, rest: &'a [Stmt]) -> Result<(Flow, Value), Error> {
-        self.materialise_all()?;
+        self.materialise_before(branch)?;
         let at = self.at(branch);
         let mut arms = vec![Arm { at, test: Some(Tests::One(&branch.test)), body: &branch.body }];
         for clause in &branch.elif_else_clauses {
@@ -145,7 +145,7 @@ impl<'a> PythonLowering<'a> {
         self.learn(&condition, true);
         // Nothing is left to be done behind an arm that may not run.
         let done = |own: &mut Self, (flow, value): (Flow, Value)| {
-            own.materialise_all()?;
+            own.materialise_named(&changed)?;
             Ok((flow, own.materialised(value, "result")?))
         };
         let then = self.block_of(|own| {
@@ -177,6 +177,23 @@ impl<'a> PythonLowering<'a> {
         self.out.push(Node::Branch(Branch { condition, then, otherwise, at: *at }));
         let flow = if flow == other_flow { flow } else { Flow::Next };
         Ok((flow, merge(value, other_value, by_data)))
+    }
+
+    /// Does what assignments before a condition have left to do; of a compiler of graphs, what the condition reads.
+    fn materialise_before(&mut self, branch: &'a StmtIf) -> Result<(), Error> {
+        if self.fusion() != Fusion::Graph {
+            return self.materialise_all();
+        }
+        let read = names_read_by(branch);
+        self.materialise_those(|name| read.contains(name))
+    }
+
+    /// The same at the end of an arm that changes `names`.
+    fn materialise_named(&mut self, names: &BTreeSet<&str>) -> Result<(), Error> {
+        if self.fusion() != Fusion::Graph {
+            return self.materialise_all();
+        }
+        self.materialise_those(|name| names.contains(name))
     }
 
     /// What names of the function being read stand for.

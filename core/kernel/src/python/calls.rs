@@ -324,6 +324,9 @@ impl<'a> PythonLowering<'a> {
     /// What a function of Python, NumPy or a relative of it stands for.
     pub(super) fn function(&mut self, mut args: Args<'a>, out: Option<View>) -> Result<Value, Error> {
         let at = args.at;
+        if Self::is_einops(&args) {
+            return self.einops(&args);
+        }
         let Some(read) = registry::find(args.name) else { return self.unknown(args.name, at) };
         match read {
             Read::Elementwise(function) => {

@@ -5,7 +5,7 @@
 //! which names stand for integer expressions, registers, parts of arrays (`value`), objects (`object`) or functions
 //! (`callable`), with one state (`lower`): statements (`stmt`, `loops`, `counted`, `branch`), expressions (`expr`,
 //! `condition`, `subscript`) make accesses and arithmetic; calls (`calls`, which looks into the `registry`; `args`,
-//! `parameters`, `own`, `reductions`, `products`, `einsum`, `convolution`, `making`, `moving`, `picking`, `rows`, `gradient`) and
+//! `parameters`, `own`, `reductions`, `products`, `einsum`, `einops`, `convolution`, `making`, `moving`, `picking`, `rows`, `gradient`) and
 //! other operations on whole arrays (`array`) make loop nests of their own. What is made of others is written in Python
 //! (`library`).
 
@@ -19,6 +19,7 @@ mod convolution;
 mod counted;
 mod defined;
 mod dry;
+mod einops;
 mod einsum;
 mod entry;
 mod expr;

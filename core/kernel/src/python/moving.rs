@@ -337,7 +337,7 @@ impl<'a> PythonLowering<'a> {
 }
 
 /// `whole / part`, where it is known to leave nothing: factors that both have are left out.
-fn exact(whole: &Expr, part: &Expr) -> Expr {
+pub(super) fn exact(whole: &Expr, part: &Expr) -> Expr {
     let factors = |expr: &Expr| {
         let normal = Normal::of(expr)?;
         normal.only_term().map(|(factors, coefficient)| (factors.to_vec(), coefficient))

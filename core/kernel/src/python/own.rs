@@ -110,6 +110,7 @@ impl<'a> PythonLowering<'a> {
                 (Value::None, Some((_, value, _))) => value.clone(),
                 (first, _) => first,
             }),
+            Own::Einops => self.einops(&args),
             Own::Compile => {
                 self.compile(&first);
                 Ok(first)

@@ -105,6 +105,8 @@ pub(super) enum Own {
     Same,
     /// `jax.jit`, `torch.compile`: its argument, which is compiled as a whole.
     Compile,
+    /// `einops.rearrange`, `reduce`; `repeat` where it has a pattern
+    Einops,
     /// `functools.partial`
     Partial,
     /// `jax.vmap`
@@ -374,6 +376,8 @@ const ROWS: &[Row] = &[
     row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "cuda", "cpu", "requires_grad_", "remat", "script"], Read::Own(Own::Same), "{}(x)"),
     row(&["jit", "pjit", "filter_jit", "compile"], Read::Own(Own::Compile), "{}(x)"),
     row(&["partial"], Read::Own(Own::Partial), "{}(np.exp)"),
+    row(&["rearrange"], Read::Own(Own::Einops), "{}(x, 'a b -> b a')"),
+    row(&["reduce"], Read::Own(Own::Einops), "{}(x, 'a b -> a', 'max')"),
     // What JAX makes of functions.
     row(&["vmap", "pmap"], Read::Own(Own::Map), "jax.{}(np.exp)"),
     row(&["scan"], Read::Own(Own::Scan), "lax.{}(lambda c, r: (c + r, c), x[0], x)"),

@@ -132,7 +132,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// Does those of them whose names are `wanted`.
-    fn materialise_those(&mut self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    pub(super) fn materialise_those(&mut self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
         let names: Vec<String> = (self.frames.last().into_iter().flat_map(|frame| &frame.names))
             .filter(|(name, value)| matches!(value, Value::Lazy(_)) && wanted(name))
             .map(|(name, _)| name.clone())

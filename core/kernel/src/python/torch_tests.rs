@@ -429,8 +429,93 @@ fn what_compiled_functions_need_twice_is_computed_twice() {
     assert_eq!(each(&unused, Fusion::Statement), [1.0, 1.0, 1.0]);
     let same = code("    a = x * 2.0\n    a += y\n    b: jnp.ndarray = a * a\n    return jnp.exp(b) + b\n");
     assert_eq!(each(&same, Fusion::Statement), [5.0, 2.0, 1.0]);
+    // A condition ends a pass of what it reads; what it does not read, and nothing else does, is not done.
+    let arms = code(
+        "    a = x * 2.0\n    b = y * 3.0\n    if x[0] > 0:\n        c = a + 1.0\n    else:\n        c = a - 1.0\n    return c\n",
+    );
+    assert_eq!(each(&arms, Fusion::Statement)[0], 2.0);
     // A matrix product reads what stands in memory; once it stands there, others read it too.
     let product = code("    a = x.reshape(10, 100) * 2.0\n    return a @ a.T, a + 1.0\n");
     let stores = each(&product, Fusion::Statement)[2];
     assert!((stores - (1.0 + 0.1 + 1.0)).abs() < 1e-9, "{stores}");
+}
+
+/// einops names axes: what it makes is what reshapes, transpositions and reductions make.
+#[test]
+fn einops_is_reshapes_and_reductions() {
+    let code = |call: &str| format!("from einops import rearrange, reduce, repeat\ndef f(x):\n    return {call}\n");
+    for (call, plain, shape) in [
+        (
+            "rearrange(x, 'b n (h d) -> b h n d', h=8) * 2.0",
+            "x.reshape(4, 6, 8, 2).transpose(1, 2) * 2.0",
+            "x: f32[4, 6, 16]",
+        ),
+        (
+            "rearrange(x, 'b h n d -> b n (h d)') * 2.0",
+            "x.transpose(1, 2).reshape(4, 3, 10) * 2.0",
+            "x: f32[4, 2, 3, 5]",
+        ),
+        (
+            "rearrange(x, 'b ... -> b (...)' if False else 'b ... d -> b d ...') * 2.0",
+            "x.permute(0, 3, 1, 2) * 2.0",
+            "x: f32[4, 2, 3, 5]",
+        ),
+        ("rearrange(x, 'b 1 d -> d b') * 2.0", "x.squeeze(1).t() * 2.0", "x: f32[4, 1, 5]"),
+        ("rearrange(x, 'b d -> b 1 d ()') * 2.0", "x[:, None, :, None] * 2.0", "x: f32[4, 5]"),
+        (
+            "rearrange(x, 'b c (h p) (w q) -> b (h w) (p q c)', p=2, q=2) * 2.0",
+            "x.reshape(2, 3, 4, 2, 4, 2).permute(0, 2, 4, 3, 5, 1).reshape(2, 16, 12) * 2.0",
+            "x: f32[2, 3, 8, 8]",
+        ),
+        ("repeat(x, 'b d -> b n d', n=3) * 2.0", "x[:, None].expand(4, 3, 5) * 2.0", "x: f32[4, 5]"),
+        (
+            "reduce(x, 'b c (h p) (w q) -> b c h w', 'max', p=2, q=2)",
+            "x.reshape(2, 3, 4, 2, 4, 2).permute(0, 1, 2, 4, 3, 5).amax((4, 5))",
+            "x: f32[2, 3, 8, 8]",
+        ),
+        ("reduce(x, 'b n d -> b d', 'mean')", "x.transpose(1, 2).mean(2)", "x: f32[4, 6, 5]"),
+        ("reduce(x, 'b n -> ', 'sum')", "x.sum()", "x: f32[4, 6]"),
+    ] {
+        let shapes = [shape];
+        assert_eq!(totals(&code(call), &shapes, Fusion::None), totals(&code(plain), &shapes, Fusion::None), "{call}");
+    }
+    let patches = "import torch.nn as nn\nfrom einops.layers.torch import Rearrange\nnet = nn.Sequential(Rearrange('b c (h p) (w q) -> b (h w) (p q c)', p=4, q=4), nn.Linear(48, 8))\ndef f(x):\n    return net(x)\n";
+    let read = kernel(patches, None, &["x: f32[2, 3, 8, 8]"], Fusion::None, false).unwrap();
+    assert_eq!(product_flops(&read.program), 2 * 2 * 4 * 48 * 8);
+    for (call, says) in [
+        ("rearrange(x, 'b (h w) -> b h w')", "how long h and w are is not known. Give one of them: h=4"),
+        ("rearrange(x, 'b (h w) -> b h w', h=5)", "16 elements are no multiple of 5"),
+        ("rearrange(x, 'b n -> b')", "has not the same axes on both sides"),
+        ("rearrange(x, 'b b -> b b')", "names b twice"),
+        ("rearrange(x, 'b n d -> b d n')", "begins with 3 axes, and the array has 2"),
+        ("rearrange(x, 'b (n -> b n')", "do not close"),
+        ("rearrange(x, 'b n -> n b', k=3)", "the pattern has no axis k"),
+        ("repeat(x, 'b n -> b n c')", "how long c is is not known. Give it: c=4"),
+        ("reduce(x, 'b n -> b', 'median')", "Give one of 'mean', 'sum', 'max', 'min', 'prod'"),
+    ] {
+        let error = kernel(&code(call), None, &["x: f32[4, 16]"], Fusion::None, false).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains(says), "{call}: {error}");
+    }
+}
+
+/// Control flow of JAX: a loop whose state alone says when it ends, and one of two functions.
+#[test]
+fn control_flow_of_jax_is_read() {
+    let head = "import jax.numpy as jnp\nfrom jax import lax\n";
+    let counted = format!(
+        "{head}def f(x):\n    def test(s):\n        return s[0] < 10\n    def body(s):\n        i, v = s\n        return i + 1, v * 2.0\n    return lax.while_loop(test, body, (0, x))[1]\n"
+    );
+    assert_eq!(totals(&counted, &["x: f32[100]"], Fusion::None), [1000.0, 1000.0, 1000.0]);
+    let said = format!(
+        "{head}def f(x):\n    return lax.while_loop(lambda v: v.sum() > 1.0, lambda v: v * 0.5, x)  # trips: 20\n"
+    );
+    // A sum to ask, and a product.
+    assert_eq!(totals(&said, &["x: f32[100]"], Fusion::None), [20.0 * 200.0, 20.0 * 200.0, 20.0 * 100.0]);
+    let error =
+        kernel(&said.replace("trips", "-"), None, &["x: f32[100]"], Fusion::None, false).unwrap_err().to_string();
+    assert!(error.contains("line 4") && error.contains("trips: N"), "{error}");
+    let one = format!(
+        "{head}def f(x):\n    return lax.cond(x[0] > 0.0, lambda a: a * 2.0, lambda a: a * 2.0 + a, x)  # probability: 0.25\n"
+    );
+    assert_eq!(totals(&one, &["x: f32[100]"], Fusion::None)[0], 0.25 * 100.0 + 0.75 * 200.0);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Stmt};
+use ruff_python_ast::{Expr, ExprCall, ExprSubscript, Stmt, StmtIf};
 
 /// What `a[i][j, k]` is a part of, how many subscripts it has, and whether all of them are single.
 pub(super) fn subscripts(expr: &Expr) -> (&Expr, usize, bool) {
@@ -52,20 +52,35 @@ pub(super) fn root(mut expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The names that a statement reads.
-pub(super) fn names_read(stmt: &Stmt) -> BTreeSet<&str> {
-    #[derive(Default)]
-    struct Names<'a>(BTreeSet<&'a str>);
-    impl<'a> Visitor<'a> for Names<'a> {
-        fn visit_expr(&mut self, expr: &'a Expr) {
-            if let Expr::Name(name) = expr {
-                self.0.insert(name.id.as_str());
-            }
-            walk_expr(self, expr);
+/// Collects names.
+#[derive(Default)]
+struct Names<'a>(BTreeSet<&'a str>);
+
+impl<'a> Visitor<'a> for Names<'a> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::Name(name) = expr {
+            self.0.insert(name.id.as_str());
         }
+        walk_expr(self, expr);
     }
+}
+
+/// The names that stand in a statement.
+pub(super) fn names_read(stmt: &Stmt) -> BTreeSet<&str> {
     let mut names = Names::default();
     names.visit_stmt(stmt);
+    names.0
+}
+
+/// The names that stand in a condition and its arms.
+pub(super) fn names_read_by(branch: &StmtIf) -> BTreeSet<&str> {
+    let mut names = Names::default();
+    names.visit_expr(&branch.test);
+    names.visit_body(&branch.body);
+    for clause in &branch.elif_else_clauses {
+        clause.test.iter().for_each(|test| names.visit_expr(test));
+        names.visit_body(&clause.body);
+    }
     names.0
 }
 

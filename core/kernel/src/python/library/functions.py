@@ -735,6 +735,23 @@ def fori_loop(lower, upper, body_fun, init_val):
     return value
 
 
+def while_loop(cond_fun, body_fun, init_val):
+    "lax.{}(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * 2.0), (0, x))"
+    value = init_val
+    while cond_fun(value):
+        value = body_fun(value)
+    return value
+
+
+def cond(pred, true_fun, false_fun, *operands):
+    "lax.{}(x[0, 0] > 0.0, lambda a: a * 2.0, lambda a: a + 1.0, x)"
+    if pred:
+        value = true_fun(*operands)
+    else:
+        value = false_fun(*operands)
+    return value
+
+
 # Operators of PyTorch's graphs, where their arguments differ.
 
 

@@ -496,6 +496,29 @@ class Upsample(Module):
         return interpolate(input, self.size, self.scale_factor, self.mode)
 
 
+class Rearrange(Module):
+    "nn.{}('a b -> b a')"
+
+    def __init__(self, pattern, **sizes):
+        self.pattern = pattern
+        self.sizes = sizes
+
+    def forward(self, tensor):
+        return rearrange(tensor, self.pattern, self.sizes)
+
+
+class Reduce(Module):
+    "nn.{}('a b -> a', 'max')"
+
+    def __init__(self, pattern, reduction, **sizes):
+        self.pattern = pattern
+        self.reduction = reduction
+        self.sizes = sizes
+
+    def forward(self, tensor):
+        return reduce(tensor, self.pattern, self.reduction, self.sizes)
+
+
 class PixelShuffle(Module):
     "nn.{}(2)"
 

@@ -1,7 +1,12 @@
 //! StableHLO text, as `jax.jit(f).lower(x).as_text()` and `torch_xla` print it: each operation is written as the call of
-//! NumPy or JAX that it is, on a line of its own, and read as Python. Lines keep their numbers.
+//! NumPy or JAX that it is, on a line of its own, and read as Python. Lines keep their numbers; what spans several
+//! (`regions`) leaves the others empty.
+
+mod regions;
 
 use std::fmt::Write as _;
+
+use self::regions::Line;
 
 use super::nest::{At, Kernel};
 use super::python;
@@ -77,12 +82,14 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
 /// The Python that a module of StableHLO is.
 fn as_python(code: &str) -> Result<String, Error> {
     let mut out = String::with_capacity(code.len());
-    for (number, line) in code.lines().enumerate() {
+    for (number, (depth, line)) in regions::lines(code)?.into_iter().enumerate() {
         let at = At { line: number as u32 + 1, column: 1 };
-        let line = line.split(" loc(").next().unwrap_or(line).trim();
-        let written = statement(line, at)?;
+        let (written, outside) = match &line {
+            Line::Python(written) => (written.clone(), false),
+            Line::Operation(line) => (statement(line, at)?, line.starts_with("func.func")),
+        };
         if !written.is_empty() {
-            let indent = if line.starts_with("func.func") { "" } else { "    " };
+            let indent = if outside { String::new() } else { "    ".repeat(depth + 1) };
             let _ = write!(out, "{indent}{written}");
         }
         out.push('\n');
@@ -363,6 +370,82 @@ mod tests {
             {stride = [1, 1], pad = [[1, 1], [1, 1]]} {batch_group_count = 1 : i64, feature_group_count = 1 : i64} : \
             (tensor<1x8x8x3xf32>, tensor<3x3x3x4xf32>) -> tensor<1x8x8x4xf32>\n return %0 : tensor<1x8x8x4xf32>\n}\n";
         assert_eq!(flops(image).unwrap(), Count::Whole(2 * 8 * 8 * 4 * 27));
+    }
+
+    /// A function of an array of 16 x 32 elements with that body.
+    fn of(body: &str) -> String {
+        format!(
+            "module @jit_f {{\n func.func public @main(%arg0: tensor<16x32xf32>) -> tensor<16xf32> {{\n{body}\n }}\n}}\n"
+        )
+    }
+
+    #[test]
+    fn reductions_with_regions_are_those_with_operations() {
+        let wanted = Count::Whole(16 * 32);
+        for (operation, dimensions, between) in [
+            ("add", "array<i64: 1>", ""),
+            ("maximum", "dense<1> : tensor<1xi64>", "    ^bb0(%a: tensor<f32>, %b: tensor<f32>):\n"),
+        ] {
+            let generic = format!(
+                "%cst = stablehlo.constant dense<0.0> : tensor<f32>\n%0 = \"stablehlo.reduce\"(%arg0, %cst) ({{\n{between}\
+                 %1 = stablehlo.{operation} %a, %b : tensor<f32>\nstablehlo.return %1 : tensor<f32>\n\
+                 }}) {{dimensions = {dimensions}}} : (tensor<16x32xf32>, tensor<f32>) -> tensor<16xf32>\nreturn %0 : tensor<16xf32>"
+            );
+            assert_eq!(flops(&of(&generic)).unwrap(), wanted, "{generic}");
+        }
+        let pretty = "%cst = stablehlo.constant dense<0.0> : tensor<f32>\n\
+            %0 = stablehlo.reduce(%arg0 init: %cst) across dimensions = [1] : (tensor<16x32xf32>, tensor<f32>) -> tensor<16xf32>\n\
+            reducer(%a: tensor<f32>, %b: tensor<f32>)  {\n%1 = stablehlo.minimum %a, %b : tensor<f32>\n\
+            stablehlo.return %1 : tensor<f32>\n}\nreturn %0 : tensor<16xf32>";
+        assert_eq!(flops(&of(pretty)).unwrap(), wanted);
+        for (from, to, says) in [
+            ("stablehlo.minimum %a, %b", "stablehlo.power %a, %b", "by `stablehlo.power` is not read"),
+            ("stablehlo.return", "%2 = stablehlo.add %1, %1 : tensor<f32>\nstablehlo.return", "several operations"),
+        ] {
+            let error = flops(&of(&pretty.replacen(from, to, 1))).unwrap_err().to_string();
+            assert!(error.contains("line 4") && error.contains(says), "{error}");
+        }
+    }
+
+    /// As `lax.fori_loop(0, 100, lambda i, v: v * 2.0 + v, x)` prints it.
+    const LOOP: &str = "%c = stablehlo.constant dense<0> : tensor<i32>
+%0:2 = stablehlo.while(%iterArg = %arg0, %iterArg_0 = %c) : tensor<16x32xf32>, tensor<i32>
+ cond {
+  %c_1 = stablehlo.constant dense<100> : tensor<i32>
+  %2 = stablehlo.compare  LT, %iterArg_0, %c_1,  SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+  stablehlo.return %2 : tensor<i1>
+} do {
+  %c_1 = stablehlo.constant dense<1> : tensor<i32>
+  %2 = stablehlo.add %iterArg_0, %c_1 : tensor<i32>
+  %cst = stablehlo.constant dense<2.0> : tensor<f32>
+  %3 = stablehlo.broadcast_in_dim %cst, dims = [] : (tensor<f32>) -> tensor<16x32xf32>
+  %4 = stablehlo.multiply %iterArg, %3 : tensor<16x32xf32>
+  %5 = stablehlo.add %4, %iterArg : tensor<16x32xf32>
+  stablehlo.return %5, %2 : tensor<16x32xf32>, tensor<i32>
+}
+%6 = stablehlo.exponential %0#0 : tensor<16x32xf32>
+return %6 : tensor<16x32xf32>";
+
+    #[test]
+    fn loops_that_count_are_loops() {
+        let each = 16 * 32;
+        assert_eq!(flops(&of(LOOP)).unwrap(), Count::Whole(100 * 2 * each + each));
+        let by_seven = LOOP.replacen("dense<1>", "dense<7>", 1);
+        assert_eq!(flops(&of(&by_seven)).unwrap(), Count::Whole(15 * 2 * each + each));
+        let and_the_bound = LOOP.replacen(" LT,", " LE,", 1);
+        assert_eq!(flops(&of(&and_the_bound)).unwrap(), Count::Whole(101 * 2 * each + each));
+        for (from, to, says) in [
+            ("dense<100>", "dense<1.5>", "when this loop ends"),
+            ("%iterArg_0 = %c)", "%iterArg_0 = %d)", "starts is not known"),
+            ("stablehlo.add %iterArg_0", "stablehlo.multiply %iterArg_0", "by how much this loop counts"),
+            ("} do {", "} otherwise {", "this form of a loop"),
+        ] {
+            let error = flops(&of(&LOOP.replacen(from, to, 1))).unwrap_err().to_string();
+            assert!(error.contains("line 4") && error.contains(says), "{from}: {error}");
+        }
+        let (head, _) = LOOP.split_once("\n}\n%6").unwrap();
+        let cut = format!("func.func @main(%arg0: tensor<16x32xf32>) -> tensor<16xf32> {{\n{head}");
+        assert!(flops(&cut).unwrap_err().to_string().contains("does not close"));
     }
 
     #[test]
