@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn questions_are_json() {
-        let own = Question { layer: Some(3), device: Some(DeviceRef::Known("l4".into())), ..of("gpt2") };
+        let own = Question { layer: Some(3), device: Some(DeviceRef::Known("l4".into())), ..of("gpt2-large") };
         let text = serde_json::to_vec(&own).unwrap();
         assert_eq!(Question::from_json("question", &text).unwrap(), own);
         let error = Question::from_json("body", b"{\"workload\":{},\n\"layers\":1}").unwrap_err().to_string();
@@ -221,8 +221,8 @@ mod tests {
             (Question { layer: Some(32), ..of("llama-3-8b") }, "layer", "the model has 32 layers"),
             (Question { phase: phase("forward"), ..of("llama-3-8b") }, "phase", "Choose one of prefill, decode"),
             (Question { phase: phase("decode"), ..of("resnet-18") }, "phase", "Leave it out"),
-            (Question { device: on("epyc-7452"), ..of("gpt2") }, "device", "h100-sxm"),
-            (Question { device: on("no-such"), ..of("gpt2") }, "device", "no such device"),
+            (Question { device: on("epyc-7452"), ..of("gpt2-large") }, "device", "h100-sxm"),
+            (Question { device: on("no-such"), ..of("gpt2-large") }, "device", "no such device"),
             (no_model, "workload", "Name a model"),
             (no_tokens, "prompt_tokens", "Choose"),
         ] {
