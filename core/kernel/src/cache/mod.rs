@@ -11,6 +11,7 @@ mod footprint;
 mod library;
 mod lru;
 mod meter;
+mod order;
 mod passes;
 mod periods;
 mod plan;
@@ -123,6 +124,9 @@ fn find(
     let extra =
         library::extra(&plan, &program.body, &lines, &mut Meter::new(progress, "libraries", ways.footprint_work))?;
     let stream = if ways.engine { Stream::of(&plan)? } else { None };
+    let laid_out = if stream.is_none() { rewrite::laid_out(program, line_bytes) } else { None };
+    let laid_out = laid_out.as_ref().map(|program| CachePlan::new(program, line_bytes)).transpose()?;
+    let plans = (&plan, laid_out.as_ref());
     let least_replay = ways.replay_work / LEAST_REPLAY_SHARE;
     let mut all = Vec::with_capacity(capacities.len());
     let mut ways = Ways { sample_work: ways.sample_work / capacities.len().max(1) as u64, ..ways };
@@ -131,7 +135,7 @@ fn find(
             Some(stream) => (Outcome::Exact(stream.run(&plan, *lines)), "exact: replayed line by line".into()),
             None => {
                 ways.replay_work = ways.replay_work.max(least_replay);
-                replay_or_sample(&plan, &found, *lines, &mut ways, progress)?
+                replay_or_sample(plans, &found, *lines, &mut ways, progress)?
             }
         };
         let mut misses = totals.misses(&plan, &found, *capacity_bytes, method);
@@ -176,8 +180,11 @@ enum Outcome {
     Sampled(Sample),
 }
 
+/// The same program as it is and, where this helps, with its arrays laid out anew.
+type Plans<'p, 'a, 'b> = (&'p CachePlan<'a>, Option<&'p CachePlan<'b>>);
+
 fn replay_or_sample(
-    plan: &CachePlan<'_>,
+    (plan, laid_out): Plans<'_, '_, '_>,
     found: &Footprint,
     capacity: u64,
     ways: &mut Ways,
@@ -198,8 +205,17 @@ fn replay_or_sample(
             cure: format!("Use smaller parameters, or a cache of at most {MAX_LINES} lines"),
         });
     }
-    let mut meter = Meter::new(progress, "passes", ways.replay_work.min(PASSES_WORK));
-    if let Some((totals, spread)) = Passes::run(plan, capacity, &mut meter)? {
+    let mut work = ways.replay_work.min(PASSES_WORK);
+    let mut passed = None;
+    if let Some(laid_out) = laid_out {
+        let mut meter = Meter::new(progress, "passes", work);
+        passed = Passes::run(laid_out, capacity, &mut meter)?;
+        work = meter.left();
+    }
+    if passed.is_none() {
+        passed = Passes::run(plan, capacity, &mut Meter::new(progress, "passes", work))?;
+    }
+    if let Some((totals, spread)) = passed {
         if spread > 0.0 {
             let sample = Sample::expected(&totals, spread);
             return Ok((

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::chance::{self, Drawn};
 use super::meter::{EVALUATION, Meter};
+use super::order::{Orders, Origin};
 use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::stream::{Stream, Window};
 use super::totals::Totals;
@@ -46,13 +47,12 @@ impl Piece {
 /// A pass that is over, and the lines of each of its windows that no pass since has touched.
 #[derive(Debug)]
 struct Past<'p, 'a> {
+    /// The number of the pass.
+    number: u64,
     stream: Stream,
     origin: Origin<'p, 'a>,
     left: Vec<Vec<Piece>>,
 }
-
-/// The loop that a pass is, and where it begins; none for a single touch.
-type Origin<'p, 'a> = Option<(&'p PlanLoop<'a>, Vec<i64>)>;
 
 impl Past<'_, '_> {
     /// The pieces of each window.
@@ -79,6 +79,9 @@ pub(super) struct Passes<'p, 'a, 'm> {
     unknown: BTreeSet<u32>,
     /// Whether nothing is known of what comes next.
     over: bool,
+    /// The number of the present pass.
+    number: u64,
+    orders: Orders,
     meter: &'p mut Meter<'m>,
 }
 
@@ -93,7 +96,8 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
     ) -> Result<Option<(Totals, f64)>, Error> {
         let totals = Totals { misses: vec![0; plan.sources.len()], write_backs: 0 };
         let (values, past, unknown) = (plan.values.clone(), Vec::new(), BTreeSet::new());
-        let mut passes = Self { plan, values, capacity, past, totals, spread: 0.0, unknown, over: false, meter };
+        let (spread, over, number, orders) = (0.0, false, 0, Orders::default());
+        let mut passes = Self { plan, values, capacity, past, totals, spread, unknown, over, number, orders, meter };
         match passes.steps(&plan.steps) {
             Ok(whole) => Ok(whole.then_some((passes.totals, passes.spread))),
             Err(Error::TooLarge { .. }) => Ok(None),
@@ -135,7 +139,8 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         if self.plan.random
             && let Some((stream, draws)) = Stream::and_draws(self.plan, l, &self.values, rounds)
         {
-            return Ok(self.draws(stream, &draws));
+            let stays = self.stays(l, &stream);
+            return Ok(self.draws(stream, stays, &draws));
         }
         if l.straight {
             return Ok(false);
@@ -170,8 +175,29 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         }
     }
 
-    /// A pass beside accesses that data decide; false where too little is known.
-    fn draws(&mut self, stream: Stream, draws: &[(&Touch<'_>, f64)]) -> bool {
+    /// Whether only the first touch of each line of a pass misses: where the cache holds two iterations of `l`, or where
+    /// each goes through lines of its own, of the single loop within it.
+    fn stays(&self, l: &PlanLoop<'_>, stream: &Stream) -> bool {
+        if stream.stays(self.capacity) {
+            return true;
+        }
+        let [Step::Loop(inner)] = &l.body[..] else { return false };
+        let Ok((first, rounds)) = self.plan.rounds(inner, &self.values) else { return false };
+        let mut values = self.values.clone();
+        if let Some(var) = values.get_mut(inner.var) {
+            *var = first;
+        }
+        let Some((within, _)) = Stream::and_draws(self.plan, inner, &values, rounds) else { return false };
+        let alike = stream.windows().len() == within.windows().len();
+        alike
+            && (stream.windows().iter().zip(within.windows()))
+                .all(|(own, inner)| own.moves_on() || (own.stands() && inner.stands()))
+            && self.stays(inner, &within)
+    }
+
+    /// A pass beside accesses that data decide, of whose lines only the first touch misses if one `stays`; false where
+    /// too little is known.
+    fn draws(&mut self, stream: Stream, stays: bool, draws: &[(&Touch<'_>, f64)]) -> bool {
         let all = chance::by_array(self.plan, draws, stream.rounds() as f64);
         let known = self.past.iter().flat_map(Past::windows).filter(|(_, pieces)| !pieces.is_empty());
         let known: BTreeSet<u32> =
@@ -181,7 +207,7 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
             || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
             || moved.iter().any(|array| all.contains_key(array))
             || moved.iter().chain(all.keys()).any(|array| known.contains(array))
-            || !stream.stays(self.capacity)
+            || !stays
         {
             return false;
         }
@@ -235,7 +261,8 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
                 }
             }
         }
-        self.past.push(Past { stream, origin, left });
+        self.past.push(Past { number: self.number, stream, origin, left });
+        self.number += 1;
         let (mut newer, mut first) = (0u64, self.past.len());
         while first > 0 && newer < self.capacity {
             first -= 1;
@@ -258,9 +285,9 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         for (index, past) in self.past.iter().enumerate() {
             for (before, pieces) in past.windows().filter(|(before, _)| before.array() == window.array()) {
                 for piece in pieces.iter().filter_map(|piece| piece.within((low, high))) {
-                    let (plan, past, capacity) = (self.plan, &self.past[..], self.capacity);
-                    let question = Question { plan, past, index, before, stream, origin, window, capacity };
-                    question.decide(piece, &mut hits, self.meter)?;
+                    let (plan, past, number, capacity) = (self.plan, &self.past[..], self.number, self.capacity);
+                    let question = Question { plan, past, index, before, number, stream, origin, window, capacity };
+                    question.decide(piece, &mut hits, &mut self.orders, self.meter)?;
                 }
             }
         }
@@ -307,6 +334,7 @@ struct Question<'q, 'p, 'a> {
     past: &'q [Past<'p, 'a>],
     index: usize,
     before: &'q Window,
+    number: u64,
     stream: &'q Stream,
     origin: &'q Origin<'p, 'a>,
     window: &'q Window,
@@ -315,7 +343,13 @@ struct Question<'q, 'p, 'a> {
 
 impl Question<'_, '_, '_> {
     /// Adds what of `piece` is there to `hits`.
-    fn decide(&self, piece: Piece, hits: &mut Vec<Piece>, meter: &mut Meter<'_>) -> Result<(), Error> {
+    fn decide(
+        &self,
+        piece: Piece,
+        hits: &mut Vec<Piece>,
+        orders: &mut Orders,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), Error> {
         let Some(past) = self.past.get(self.index) else { return Ok(()) };
         let lines = (piece.low, piece.high);
         let (again, last) = (self.stream.first_rounds(self.window, lines), past.stream.last_rounds(self.before, lines));
@@ -325,27 +359,37 @@ impl Question<'_, '_, '_> {
         }
         // The line itself is among these.
         let stays = self.since(again.1 + 1, last.0, meter)? <= self.capacity;
-        if stays || piece.low == piece.high && least + self.between(piece.low, again.0, last.0, meter)? < self.capacity
-        {
+        let room = self.capacity - least;
+        if stays || piece.low == piece.high && self.fit(room, piece.low, (again.0, last.0), orders, meter)? {
             hits.push(piece);
         }
         if stays || piece.low == piece.high {
             return Ok(());
         }
         let middle = piece.low + (piece.high - piece.low) / 2;
-        self.decide(Piece { high: middle, ..piece }, hits, meter)?;
-        self.decide(Piece { low: middle + 1, ..piece }, hits, meter)
+        self.decide(Piece { high: middle, ..piece }, hits, orders, meter)?;
+        self.decide(Piece { low: middle + 1, ..piece }, hits, orders, meter)
     }
 
-    /// How many lines more than [`Self::since`] says are touched between two touches of `line`: the last, in iteration
-    /// `last` of the past pass, and the first, in iteration `again` of the present one.
-    fn between(&self, line: u64, again: u64, last: u64, meter: &mut Meter<'_>) -> Result<u64, Error> {
-        let Some(past) = self.past.get(self.index) else { return Ok(0) };
-        let after = order(self.plan, (&past.stream, &past.origin), last, meter)?;
-        let before = order(self.plan, (self.stream, self.origin), again, meter)?;
-        let after = after.iter().rev().take_while(|own| **own != line);
-        let more: BTreeSet<u64> = before.iter().take_while(|own| **own != line).chain(after).copied().collect();
-        Ok(more.into_iter().filter(|own| !self.counts(*own, again, last + 1)).count() as u64)
+    /// Whether fewer than `room` lines more than [`Self::since`] says are touched between two touches of `line`: the
+    /// last, in iteration `last` of the past pass, and the first, in iteration `again` of the present one.
+    fn fit(
+        &self,
+        room: u64,
+        line: u64,
+        (again, last): (u64, u64),
+        orders: &mut Orders,
+        meter: &mut Meter<'_>,
+    ) -> Result<bool, Error> {
+        let Some(past) = self.past.get(self.index) else { return Ok(true) };
+        let after = orders.order(self.plan, (past.number, &past.stream, &past.origin), last, meter)?;
+        let before = orders.order(self.plan, (self.number, self.stream, self.origin), again, meter)?;
+        let (first, rest) = (before.before(line), after.after(line));
+        meter.spend((first.len() + rest.len()) as u64)?;
+        let mut more = first.iter().chain(rest.iter().filter(|own| !before.is_before(**own, line)));
+        let more = more.by_ref().filter(|own| !self.counts(**own, again, last + 1));
+        let most = usize::try_from(room).unwrap_or(usize::MAX);
+        Ok(more.take(most).count() < most)
     }
 
     /// Whether `line` is among those that [`Self::since`] counts.
@@ -383,55 +427,4 @@ impl Question<'_, '_, '_> {
         meter.spend(work)?;
         Ok(sum)
     }
-}
-
-/// The lines that an iteration of a pass touches, in order.
-fn order(
-    plan: &CachePlan<'_>,
-    (stream, origin): (&Stream, &Origin<'_, '_>),
-    round: u64,
-    meter: &mut Meter<'_>,
-) -> Result<Vec<u64>, Error> {
-    let mut lines = Vec::new();
-    let Some((l, values)) = origin else {
-        lines.extend(stream.windows().iter().map(|window| stream.touched(window).0));
-        return Ok(lines);
-    };
-    let mut values = values.clone();
-    if let Some(var) = values.get_mut(l.var) {
-        *var = var.wrapping_add(l.step.wrapping_mul(round as i64));
-    }
-    walk(plan, &l.body, &mut values, &mut lines, meter)?;
-    Ok(lines)
-}
-
-fn walk(
-    plan: &CachePlan<'_>,
-    steps: &[Step<'_>],
-    values: &mut Vec<i64>,
-    lines: &mut Vec<u64>,
-    meter: &mut Meter<'_>,
-) -> Result<(), Error> {
-    for step in steps {
-        meter.spend(1)?;
-        match step {
-            Step::Loop(l) => {
-                let (first, rounds) = plan.rounds(l, values)?;
-                for round in 0..rounds {
-                    if let Some(var) = values.get_mut(l.var) {
-                        *var = first.wrapping_add(l.step.wrapping_mul(round as i64));
-                    }
-                    walk(plan, &l.body, values, lines, meter)?;
-                }
-            }
-            Step::Branch(branch) => walk(plan, plan.arm(branch, values)?, values, lines, meter)?,
-            Step::Touch(touch) => {
-                let line = plan.line(touch, values)?;
-                if lines.last() != Some(&line) {
-                    lines.push(line);
-                }
-            }
-        }
-    }
-    Ok(())
 }

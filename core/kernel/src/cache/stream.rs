@@ -54,6 +54,11 @@ impl Window {
         self.by == 0
     }
 
+    /// Whether no two iterations touch the same element.
+    pub(super) fn moves_on(&self) -> bool {
+        self.by.unsigned_abs() > self.sweep.high.abs_diff(self.sweep.low)
+    }
+
     /// Who touches its lines first.
     pub(super) fn source(&self) -> u32 {
         self.sweep.source

@@ -6,8 +6,12 @@
 //!
 //! A library reads its operands in an order that nobody knows: it is taken to go through them as they lie in memory.
 
+mod layout;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+pub(super) use layout::laid_out;
 
 use super::library;
 use crate::expr::{Expr, Rounding, Symbol};
