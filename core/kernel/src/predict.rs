@@ -20,6 +20,14 @@ const MOST: i64 = 1 << 40;
 const REGISTERS: &str = "registers_per_thread";
 /// With less work than this, a sample finds nothing.
 const LEAST_BUDGET: u64 = 1_000_000;
+/// Counting takes a sixth of the budget at most in evaluations of terms, but so many at least: exact counts come first.
+const EVALUATIONS_SHARE: u64 = 6;
+const LEAST_EVALUATIONS: u64 = 2_000_000;
+/// An evaluation takes as long as so many lines touched: 51 ns (20 million in 1.03 s, "conditions on products" of
+/// `benches/answers.rs` on one core of an AMD EPYC) beside 10.
+const EVALUATION_LINES: u64 = 5;
+/// What counting leaves of the budget to caches at least: a part of so many.
+const LEAST_LEFT: u64 = 4;
 /// More definitions or shapes than a kernel has.
 const MOST_DEFINITIONS: usize = 1024;
 
@@ -72,7 +80,9 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
         named(DEFAULT_GPU)
     });
     let mut target = Target::of(request, &device)?;
-    let counts = count::count(&written.program)?;
+    let most_evaluations = (request.budget / EVALUATIONS_SHARE).max(LEAST_EVALUATIONS);
+    let mut evaluations = most_evaluations;
+    let counts = count::count_within(&written.program, &mut evaluations)?;
     // C has no operations on whole arrays: it need not be read again.
     let fusion = if language == Language::C { Fusion::None } else { fusion(request.opt_level) };
     let compiled = if fusion == Fusion::None { None } else { Some(read(fusion)?) };
@@ -80,7 +90,9 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     let compiled = compiled.map(|kernel| kernel.program);
     // Blocks meet memory with all their threads together.
     let compiled = written.grid.as_ref().map(|own| grid::lockstep(&written.program, own)).or(compiled);
-    let fused = compiled.map(|program| Ok::<_, Error>((count::count(&program)?, program))).transpose()?;
+    let fused = compiled
+        .map(|program| Ok::<_, Error>((count::count_within(&program, &mut evaluations)?, program)))
+        .transpose()?;
     assumptions.extend(&written.program.assumptions);
     assumptions.extend(&counts.assumptions);
     if let Some((counts, program)) = &fused {
@@ -98,7 +110,9 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     if progress.report(0, 1, "caches") == Flow::Cancel {
         return Err(Error::Cancelled);
     }
-    let misses = misses(program, &target, request, progress)?;
+    let spent = (most_evaluations - evaluations).saturating_mul(EVALUATION_LINES);
+    let budget = request.budget.saturating_sub(spent).max(request.budget / LEAST_LEFT);
+    let misses = misses(program, &target, (request, budget), progress)?;
     let facts = written.grid.as_ref().map(|own| {
         let registers = request.defines.get(REGISTERS).copied();
         grid::facts(&written.program, own, target.name(), registers, counts.flops.count, counts.mem_bytes.count)
@@ -115,7 +129,7 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     }
     let mut cost = cost::cost(program, run, &misses, &target, request.opt_level);
     if request.cores > 1 {
-        on_cores(&mut cost, program, &target, request, progress)?;
+        on_cores(&mut cost, program, &target, (request, budget), &mut evaluations, progress)?;
     }
     assumptions.extend(&target.assumptions);
     assumptions.extend(&cost.assumptions);
@@ -150,15 +164,15 @@ pub fn predict(request: &Request, progress: &mut dyn Progress) -> Result<Report,
     })
 }
 
-/// The misses in each cache of `target`.
+/// The misses in each cache of `target`, found with at most so much work.
 fn misses(
     program: &Program,
     target: &Target,
-    request: &Request,
+    (request, budget): (&Request, u64),
     progress: &mut dyn Progress,
 ) -> Result<Vec<Misses>, Error> {
     let capacities: Vec<u64> = target.levels.iter().map(|level| level.capacity_bytes).collect();
-    let found = cache::misses_within(program, target.line_bytes, &capacities, request.budget, progress)?;
+    let found = cache::misses_within(program, target.line_bytes, &capacities, budget, progress)?;
     Ok(match request.warm {
         true => found.into_iter().map(|level| level.warm(target.line_bytes)).collect(),
         false => found,
@@ -170,7 +184,8 @@ fn on_cores(
     cost: &mut Cost,
     program: &Program,
     target: &Target,
-    request: &Request,
+    (request, budget): (&Request, u64),
+    evaluations: &mut u64,
     progress: &mut dyn Progress,
 ) -> Result<(), Error> {
     let target = target.with_cores(request.cores);
@@ -182,7 +197,8 @@ fn on_cores(
             let cure = "Write `#pragma omp parallel for` before it in C, `prange` in numba, or leave cores out";
             return Err(Error::field("cores", request.cores, problem, cure));
         };
-        let (counts, misses) = (count::count(&own)?, misses(&own, &target, request, progress)?);
+        let counts = count::count_within(&own, evaluations)?;
+        let misses = misses(&own, &target, (request, budget), progress)?;
         let own = cost::cost(&own, &counts, &misses, &target, request.opt_level);
         if busiest.as_ref().is_none_or(|busiest| busiest.ms[1] < own.ms[1]) {
             busiest = Some(own);
@@ -513,6 +529,19 @@ mod tests {
         let [low, high] = bounded.capacity_misses_range.unwrap();
         let misses = exact.capacity_misses.value();
         assert!(low <= misses && misses <= high && low < high, "{misses} is not within {low} to {high}");
+    }
+
+    /// What has no closed form is counted round by round, within the budget.
+    #[test]
+    fn counting_keeps_to_the_budget() {
+        let code = "void f(double x[4000][4000]) { for (int i = 0; i < 4000; i++) for (int j = 0; j < 4000; j++)\n\
+                    if (i * j % 7 == 3 && i * i + j * j < 9000000) x[i][j] += 1; }";
+        let request = Request { code: code.to_owned(), budget: LEAST_BUDGET, ..Request::default() };
+        let error = predict(&request, &mut accel_ground::progress::Unattended).unwrap_err().to_string();
+        assert!(error.contains(&format!("{LEAST_EVALUATIONS} evaluations")), "{error}");
+        assert!(error.contains("a larger budget"), "{error}");
+        // The default leaves what it always did.
+        assert_eq!(BUDGET / EVALUATIONS_SHARE, count::MAX_EVALUATIONS);
     }
 
     #[test]

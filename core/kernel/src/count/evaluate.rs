@@ -149,9 +149,9 @@ impl Table<'_> {
             problem: format!(
                 "the loop in line {line} has no closed form, and trying its rounds one by one takes more than {} \
                  evaluations",
-                super::MAX_EVALUATIONS
+                self.evaluations
             ),
-            cure: "Give smaller parameters, or simpler bounds and conditions".into(),
+            cure: "Give smaller parameters, simpler bounds and conditions, or a larger budget".into(),
         }
     }
 }

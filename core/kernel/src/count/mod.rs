@@ -3,7 +3,8 @@
 //! How often a step of a program runs is a sum over the iterations of the loops around it. Where bounds are
 //! polynomials, so is that sum (`sum`); conditions on loop variables narrow the range of a loop (`condition`); a
 //! minimum in a bound divides a range, or is the end of a tile. What has no polynomial stays a sum, written out in the
-//! form, and its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`].
+//! form, and its iterations are tried one by one for the number (`evaluate`), up to [`MAX_EVALUATIONS`] where nobody
+//! gives another budget.
 //!
 //! A polynomial counts a loop that ends before it begins as negative. So each loop must be proven never to do that
 //! (`prove`), from the bounds of the loops around it. Where this takes something of the parameters that holds for
@@ -35,7 +36,7 @@ use super::report::Count;
 use super::source::refuse;
 use accel_ground::error::Error;
 
-/// Evaluations of terms that are tried where there is no closed form: a few seconds.
+/// Evaluations of terms that are tried where there is no closed form and nobody gives a budget: a second or two.
 pub const MAX_EVALUATIONS: u64 = 20_000_000;
 
 /// What a program does.
@@ -91,9 +92,22 @@ pub struct NodeCount {
 }
 
 /// Counts `program`.
+///
+/// # Errors
+///
+/// [`Error::TooLarge`] where a loop has no closed form and more than [`MAX_EVALUATIONS`] evaluations, or a number leaves
+/// the range of 127 bits; [`Error::Input`] where the program has no meaning, such as a step of 0.
 pub fn count(program: &Program) -> Result<Counts, Error> {
-    let mut counter = Counter::new(program, MAX_EVALUATIONS);
-    counter.program()?;
+    let mut evaluations = MAX_EVALUATIONS;
+    count_within(program, &mut evaluations)
+}
+
+/// The same with at most so many evaluations, of which it leaves what it did not need.
+pub(crate) fn count_within(program: &Program, evaluations: &mut u64) -> Result<Counts, Error> {
+    let mut counter = Counter::new(program, *evaluations);
+    let counted = counter.program();
+    *evaluations = counter.table.evaluations_left;
+    counted?;
     counter.counts()
 }
 

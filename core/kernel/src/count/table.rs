@@ -104,7 +104,8 @@ pub(super) struct Table<'p> {
     pub(super) at: At,
     /// Terms left of [`TERMS`].
     pub(super) terms_left: u64,
-    /// Evaluations left for sums that have no polynomial.
+    /// Evaluations for sums that have no polynomial: in all, and left.
+    pub(super) evaluations: u64,
     pub(super) evaluations_left: u64,
     /// The loop that is tried now.
     pub(super) tried: At,
@@ -122,6 +123,7 @@ impl<'p> Table<'p> {
             conditions: Vec::new(),
             at: At::default(),
             terms_left: TERMS,
+            evaluations,
             evaluations_left: evaluations,
             tried: At::default(),
         };
