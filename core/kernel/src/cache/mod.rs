@@ -1,10 +1,11 @@
 //! Misses of fully associative LRU caches.
 //!
-//! `rewrite` makes loops even, and `plan` fills in the numbers. Compulsory misses are the lines touched at all
-//! (`footprint`, `sweep`). The others come from the project's engine for short streams (`small`), in closed form from
-//! passes over arrays (`passes`), from an exact replay that skips what repeats for all else (`replay`, `periods`,
-//! `stream`, `sparse`), and from a sample with a stated error for those that are too long for that (`sample`). What a
-//! library moves beyond touching its operands once lies between two bounds (`library`).
+//! `rewrite` makes loops even, and lays arrays out without the gaps that loops leave; `plan` fills in the numbers.
+//! Compulsory misses are the lines touched at all (`footprint`, `sweep`). The others come from the project's engine for
+//! short streams (`small`), in closed form from passes over arrays (`passes`, `order`), from an exact replay that skips
+//! what repeats for all else (`replay`, `periods`, `stream`, `sparse`), and from a sample with a stated error for those
+//! that are too long for that (`sample`). What a library moves beyond touching its operands once lies between two bounds
+//! (`library`).
 
 mod chance;
 mod footprint;
