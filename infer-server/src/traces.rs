@@ -70,7 +70,7 @@ impl Traces {
         Ok(Self(provider))
     }
 
-    /// Sends what is left, within `time` and [`FLUSH`], whichever is shorter. No span is sent after it.
+    /// Sends what is left, within `time` and five seconds, whichever is shorter. No span is sent after it.
     pub async fn flush(self, time: Duration) {
         let flushed = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(time.min(FLUSH))).await;
         // A collector that is away was told of when it was first asked.
