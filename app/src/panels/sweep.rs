@@ -17,8 +17,7 @@ const ROWS: usize = 500;
 
 /// Fields that may vary in `recipe`: those that it has and that the page names.
 fn fields(recipe: &Recipe) -> Vec<&'static FieldInfo> {
-    let curve = recipe.curve.is_none();
-    FIELDS.iter().filter(|row| !row.title.is_empty() && row.get(recipe).is_some() && curve).collect()
+    FIELDS.iter().filter(|row| !row.title.is_empty() && row.get(recipe).is_some()).collect()
 }
 
 /// Asks for a sweep, and shows it.
