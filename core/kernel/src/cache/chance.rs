@@ -69,6 +69,17 @@ impl Drawn {
         [self.within(stays) + later, self.writes * self.unchanged(stays)]
     }
 
+    /// How likely a line that stays for a share `lasts` of the time is written before it leaves, where it stays longer by
+    /// `stays` after each draw.
+    fn changed_again(&self, lasts: f64, stays: f64) -> f64 {
+        let (rate, write) = (self.draws / self.lines, self.writes / self.draws);
+        if lasts >= 1.0 {
+            return distinct(1.0, rate * write);
+        }
+        let again = distinct(1.0, rate * stays);
+        distinct(1.0, rate * lasts) * write / (1.0 - (1.0 - write) * again)
+    }
+
     /// Of the whole time, for which share a line is away or as it came: what is written then will go back.
     ///
     /// A line is there and changed if the draw before came while it stays, and wrote, or found it there and changed.
@@ -114,7 +125,11 @@ impl Drawn {
 /// `stand` and others that `move` on, each of these once (Che, Tung and Wang, "Hierarchical Web Caching Systems:
 /// Modeling, Design and Experimental Results", 2002).
 pub(super) fn stays(all: &BTreeMap<u32, Drawn>, capacity: u64, [stand, moving]: [f64; 2]) -> f64 {
-    let lines = |share: f64| stand + moving * share + all.values().map(|own| own.within(share)).sum::<f64>();
+    longest(capacity, |share| stand + moving * share + all.values().map(|own| own.within(share)).sum::<f64>())
+}
+
+/// The largest share of the time for which no more than `capacity` lines are touched; `lines` grows with it.
+fn longest(capacity: u64, lines: impl Fn(f64) -> f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     if lines(high) <= capacity as f64 {
         return high;
@@ -125,4 +140,46 @@ pub(super) fn stays(all: &BTreeMap<u32, Drawn>, capacity: u64, [stand, moving]: 
         if lines(middle) <= capacity as f64 { low = middle } else { high = middle }
     }
     low
+}
+
+/// Lines that may be there when the draws begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) array: u32,
+    pub(super) lines: f64,
+    /// Other lines touched since they were touched last.
+    pub(super) age: f64,
+    pub(super) dirty: bool,
+}
+
+/// What [`Drawn::misses`] counts too many by array where lines are there at first: misses, and lines that go back.
+///
+/// Such a line is still there for its first draw if that comes before so many others are touched that it leaves: those
+/// since it was touched last, and those drawn or passed that are not among these. If it was changed before, what is
+/// written as long as it is there makes no other line go back.
+pub(super) fn found(
+    all: &BTreeMap<u32, Drawn>,
+    mut held: Vec<Held>,
+    (capacity, stays): (u64, f64),
+    [stand, moving]: [f64; 2],
+) -> BTreeMap<u32, [f64; 2]> {
+    held.sort_by(|a, b| a.age.total_cmp(&b.age));
+    let (mut newer, mut found) = (BTreeMap::<u32, f64>::new(), BTreeMap::<u32, [f64; 2]>::new());
+    for piece in held {
+        let Some(own) = all.get(&piece.array).filter(|own| own.lines > 0.0 && own.draws > 0.0) else { continue };
+        // Half of its own lines are newer than the one in its middle.
+        *newer.entry(piece.array).or_default() += piece.lines / 2.0;
+        let lasts = longest(capacity, |share| {
+            let more = |(array, other): (&u32, &Drawn)| {
+                let known = newer.get(array).copied().unwrap_or_default();
+                if other.lines > 0.0 { other.within(share) * (1.0 - known / other.lines).max(0.0) } else { 0.0 }
+            };
+            piece.age + stand + moving * share + all.iter().map(more).sum::<f64>()
+        });
+        *newer.entry(piece.array).or_default() += piece.lines / 2.0;
+        let [misses, write_backs] = found.entry(piece.array).or_default();
+        *misses += piece.lines * distinct(1.0, own.draws / own.lines * lasts);
+        *write_backs += if piece.dirty { piece.lines * own.changed_again(lasts, stays) } else { 0.0 };
+    }
+    found
 }

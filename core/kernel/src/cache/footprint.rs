@@ -213,14 +213,29 @@ impl Finder<'_, '_> {
     /// are expected. False where it does anything else.
     fn drawn(&mut self, plan: &CachePlan<'_>) -> Result<bool, Error> {
         let (mut sweeps, mut draws) = (Vec::new(), Vec::new());
-        if !Sweep::and_draws(plan, &plan.steps, &plan.values, &mut sweeps, &mut draws) {
-            return Ok(false);
+        // Arrays that a step before went through, and whether it wrote them.
+        let mut whole: BTreeMap<u32, bool> = BTreeMap::new();
+        for step in &plan.steps {
+            let (before, steps) = (sweeps.len(), std::slice::from_ref(step));
+            let mut own = Vec::new();
+            if !Sweep::and_draws(plan, steps, &plan.values, &mut sweeps, &mut own) {
+                return Ok(false);
+            }
+            // Where all is there, and changed if they change it, they add nothing.
+            own.retain(|(touch, _)| whole.get(&touch.array).is_none_or(|written| touch.write && !written));
+            draws.append(&mut own);
+            for (_, own) in sweeps.iter().skip(before) {
+                let (low, high) = own.lines(plan.line_bytes);
+                if high - low + 1 == plan.lines_of(own.array) {
+                    *whole.entry(own.array).or_default() |= own.write;
+                }
+            }
         }
         let lines: Vec<_> = sweeps.iter().map(|(_, own)| (own, own.lines(plan.line_bytes))).collect();
         let all = chance::by_array(plan, &draws, 1.0);
         if !are_told_apart(&lines)
             || lines.iter().any(|(own, _)| all.contains_key(&own.array))
-            || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
+            || (!all.is_empty() && all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS)
         {
             return Ok(false);
         }

@@ -6,9 +6,9 @@
 //! next to each other are decided together, from the first and the last of their iterations, and divided where these
 //! leave it open; a line by itself by the order within its two iterations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::chance::{self, Drawn};
+use super::chance::{self, Drawn, Held};
 use super::meter::{EVALUATION, Meter};
 use super::order::{Orders, Origin};
 use super::plan::{CachePlan, PlanLoop, Step, Touch};
@@ -21,6 +21,8 @@ const DEVIATIONS: f64 = 2.576;
 
 /// Where an iteration touches more lines than this, too many of them hang on the order within it.
 const FINE: u64 = 4096;
+/// Lines next to each other that are there before draws are looked at in this many parts: they leave one by one.
+const AGES: u64 = 64;
 /// A loop is not divided into more passes.
 const MOST_PARTS: u64 = 64;
 
@@ -140,7 +142,7 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
             && let Some((stream, draws)) = Stream::and_draws(self.plan, l, &self.values, rounds)
         {
             let stays = self.stays(l, &stream);
-            return Ok(self.draws(stream, stays, &draws));
+            return self.draws(&stream, stays, &draws);
         }
         if l.straight {
             return Ok(false);
@@ -197,7 +199,7 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
 
     /// A pass beside accesses that data decide, of whose lines only the first touch misses if one `stays`; false where
     /// too little is known.
-    fn draws(&mut self, stream: Stream, stays: bool, draws: &[(&Touch<'_>, f64)]) -> bool {
+    fn draws(&mut self, stream: &Stream, stays: bool, draws: &[(&Touch<'_>, f64)]) -> Result<bool, Error> {
         let all = chance::by_array(self.plan, draws, stream.rounds() as f64);
         let known = self.past.iter().flat_map(Past::windows).filter(|(_, pieces)| !pieces.is_empty());
         let known: BTreeSet<u32> =
@@ -206,14 +208,17 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         if self.over
             || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
             || moved.iter().any(|array| all.contains_key(array))
-            || moved.iter().chain(all.keys()).any(|array| known.contains(array))
+            || moved.iter().any(|array| known.contains(array))
+            || all.keys().any(|array| self.unknown.contains(array))
+            // How old lines are is known by iterations that the cache holds.
+            || (!stream.stays(self.capacity) && all.keys().any(|array| known.contains(array)))
             || !stays
         {
-            return false;
+            return Ok(false);
         }
         let mut passing = [0.0; 2];
         for window in stream.windows() {
-            let Some(write) = window.writes() else { return false };
+            let Some(write) = window.writes() else { return Ok(false) };
             let (low, high) = stream.touched(window);
             let lines = high - low + 1;
             let [stand, moving] = &mut passing;
@@ -221,18 +226,39 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
             self.count(window.source(), lines.into(), if write { lines.into() } else { 0 });
         }
         let stays = chance::stays(&all, self.capacity, passing);
-        for own in all.values() {
-            let [misses, write_backs] = own.misses(stays);
+        let held = self.held(stream, &all)?;
+        let found = chance::found(&all, held, (self.capacity, stays), passing);
+        for (array, own) in &all {
+            let [mut misses, mut write_backs] = own.misses(stays);
+            self.spread = self.spread.hypot(DEVIATIONS * misses.sqrt());
+            if let Some([there, changed]) = found.get(array) {
+                (misses, write_backs) = ((misses - there).max(0.0), (write_backs - changed).max(0.0));
+            }
             for (source, draws) in &own.by_source {
                 let share = own.share(*draws);
                 self.count(*source, (misses * share).round() as u128, (write_backs * share).round() as u128);
             }
-            self.spread = self.spread.hypot(DEVIATIONS * misses.sqrt());
         }
         self.over = stays >= 1.0;
         self.past.clear();
         self.unknown.extend(moved.iter().chain(all.keys()));
-        true
+        Ok(true)
+    }
+
+    /// The lines of arrays drawn from that may still be there.
+    fn held(&mut self, stream: &Stream, all: &BTreeMap<u32, Drawn>) -> Result<Vec<Held>, Error> {
+        let mut held = Vec::new();
+        for (index, past) in self.past.iter().enumerate() {
+            for (before, pieces) in past.windows().filter(|(before, _)| all.contains_key(&before.array())) {
+                let (plan, past, origin, capacity) = (self.plan, &self.past[..], &None, self.capacity);
+                let number = self.number;
+                let question = Question { plan, past, index, before, number, stream, origin, window: before, capacity };
+                for piece in pieces {
+                    question.ages(*piece, &mut held, self.meter)?;
+                }
+            }
+        }
+        Ok(held)
     }
 
     fn count(&mut self, source: u32, misses: u128, write_backs: u128) {
@@ -369,6 +395,22 @@ impl Question<'_, '_, '_> {
         let middle = piece.low + (piece.high - piece.low) / 2;
         self.decide(Piece { high: middle, ..piece }, hits, orders, meter)?;
         self.decide(Piece { low: middle + 1, ..piece }, hits, orders, meter)
+    }
+
+    /// Adds `piece` in parts to `held`, each with how many lines were touched since.
+    fn ages(&self, piece: Piece, held: &mut Vec<Held>, meter: &mut Meter<'_>) -> Result<(), Error> {
+        let Some(past) = self.past.get(self.index) else { return Ok(()) };
+        let lines = piece.lines();
+        let parts = lines.min(AGES);
+        let start = |part: u64| piece.low + lines / parts * part + lines % parts * part / parts;
+        for part in 0..parts {
+            let (low, end) = (start(part), start(part + 1));
+            let middle = low + (end - low) / 2;
+            let (last, _) = past.stream.last_rounds(self.before, (middle, middle));
+            let age = self.since(0, last + 1, meter)? as f64;
+            held.push(Held { array: self.before.array(), lines: (end - low) as f64, age, dirty: piece.dirty });
+        }
+        Ok(())
     }
 
     /// Whether fewer than `room` lines more than [`Self::since`] says are touched between two touches of `line`: the

@@ -1,0 +1,64 @@
+//! Draws from arrays that a pass went through before.
+
+use super::*;
+
+/// A copy from `x` to `table`, perhaps a pass over another array, and `table` read, perhaps also written, at any place.
+fn copied_then_drawn(n: i64, draws: i64, (writes, other): (bool, bool)) -> Program {
+    let mut w = Writer::default();
+    let [x, table, between] = ["x", "table", "between"].map(|name| w.array(name, Element::F64, &[n]));
+    let y = w.array("y", Element::F64, &[draws]);
+    let (i, j, k) = (w.variable("i"), w.variable("j"), w.variable("k"));
+    let at = std::slice::from_ref::<Expr>;
+    let mut nests = vec![repeat(&i, 0, n, vec![work(1, &[(x, at(&i), false), (table, at(&i), true)])])];
+    if other {
+        nests.push(repeat(&k, 0, n / 4, vec![work(2, &[(between, at(&k), false)])]));
+    }
+    let mut all = vec![(y, at(&j), false), (table, at(&j), false)];
+    all.extend(writes.then_some((table, at(&j), true)));
+    let mut drawn = work(3, &all);
+    if let Node::Work(work) = &mut drawn {
+        work.accesses.iter_mut().filter(|access| access.array == table).for_each(|access| access.index = None);
+    }
+    nests.push(repeat(&j, 0, draws, vec![drawn]));
+    w.does(nests)
+}
+
+/// What a pass leaves in a cache is there for some of the draws after it.
+#[test]
+fn draws_find_what_a_pass_has_left() {
+    let n = 1i64 << 17;
+    for draws in [n / 2, n, 4 * n] {
+        for ways in [(false, false), (true, false), (false, true), (true, true)] {
+            let program = copied_then_drawn(n, draws, ways);
+            let plan = CachePlan::new(&program, 64).unwrap();
+            for capacity in [1 << 10, 1 << 12, 1 << 13, 3 << 12, 1 << 14, 3 << 13, 1 << 15] {
+                let mut progress = Unattended;
+                let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
+                let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
+                let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+                let case = format!("{draws} draws, {ways:?}, {capacity} lines: {}", found.method);
+                assert!(found.method.starts_with("expected"), "{case}");
+                let (all, touched) = (wanted.misses.iter().sum::<u128>() as f64, found.compulsory.value());
+                let off = (touched + found.capacity.value()) / all - 1.0;
+                assert!(off.abs() < 0.01, "{case}: misses are {off} off");
+                let off = found.write_backs.value() / wanted.write_backs as f64 - 1.0;
+                assert!(off.abs() < 0.01, "{case}: write-backs are {off} off");
+                let [low, high] = found.capacity_range.unwrap();
+                let truth = all - touched;
+                assert!(low <= truth && truth <= high, "{case}: {truth} is not within {low} to {high}");
+            }
+        }
+    }
+}
+
+/// Draws from arrays that were gone through add no lines to those touched.
+#[test]
+fn draws_after_a_pass_touch_nothing_new() {
+    let (n, draws) = (1i64 << 17, 1000);
+    let program = copied_then_drawn(n, draws, (true, false));
+    let plan = CachePlan::new(&program, 64).unwrap();
+    let found = Footprint::of(&plan, &mut Meter::new(&mut Unattended, "lines", 1000)).unwrap();
+    let lines = n as u64 / 8;
+    assert_eq!((found.lines, found.written, found.at_most), (2 * lines + draws as u64 / 8, lines, false));
+    assert_eq!(found.first, [2 * lines, draws as u64 / 8]);
+}
