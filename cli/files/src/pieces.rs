@@ -55,9 +55,6 @@ struct Piece {
     done: u64,
 }
 
-/// The warning where a file says what is done with its tensors.
-pub(crate) const UNTIMED: &str = "a stream keeps no operations: nothing counts time";
-
 /// What all of a file is, in [`Piece::done`].
 const ALL: u64 = 1 << 16;
 
@@ -207,7 +204,7 @@ impl Source {
                 converting.end(read)
             }
             Form::Prototype(each) => {
-                converting.warnings.push(UNTIMED.to_owned());
+                converting.warnings.push(parquet::UNTIMED.to_owned());
                 let read = each(&self.beginning(), &mut self.text()?, &mut converting);
                 converting.end(read)
             }

@@ -320,7 +320,8 @@ fn axes_are_read_as_people_write_them() {
     // The default of a field, which a recipe leaves out, beside values that hold commas.
     let written = axes(&[(Field::Admission, "always; second-request")]).unwrap();
     assert_eq!(written.as_array().unwrap()[0]["/memory/admission"][0], json!("always"));
-    let sweep = Sweep::varied(&recipe, &[(Field::Admission.info(), "always; second-request"), (Field::Seed.info(), "1,2")]);
+    let sweep =
+        Sweep::varied(&recipe, &[(Field::Admission.info(), "always; second-request"), (Field::Seed.info(), "1,2")]);
     let rows = rows(&sweep.unwrap());
     assert_eq!((rows.len(), rows.iter().filter(|row| row.found.is_err()).count()), (4, 0));
     for (field, text, wanted) in [

@@ -20,6 +20,7 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 pub use labels::Labels;
+pub(crate) use stream::UNTIMED;
 pub use stream::{Batch, requests};
 pub use write::write;
 

@@ -11,7 +11,9 @@ use parquet::file::reader::{ChunkReader, FileReader as _, RowGroupReader, Serial
 use parquet::schema::types::ColumnDescriptor;
 
 use super::{damaged, whole};
-use crate::pieces::UNTIMED;
+
+/// The warning where a file says what is done with its tensors.
+pub(crate) const UNTIMED: &str = "a stream keeps no operations: nothing counts time";
 
 /// Rows that are read at a time.
 const BATCH: usize = 1 << 14;
