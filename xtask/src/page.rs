@@ -45,9 +45,9 @@ impl Module {
 /// took, and a little more; that of the page is for the first screen: form and tabs are parts of their own, loaded after it.
 const MODULES: [Module; 4] = [
     Module { name: "accel-app", budget: 240_000, what: "page" },
-    Module { name: WORKER, budget: 550_000, what: "worker" },
-    Module { name: "accel-extra", budget: 595_000, what: "importers and statistics, loaded on demand" },
-    Module { name: "accel-kernel-page", budget: 945_000, what: "Kernel page, loaded on demand" },
+    Module { name: WORKER, budget: 685_000, what: "worker" },
+    Module { name: "accel-extra", budget: 665_000, what: "importers and statistics, loaded on demand" },
+    Module { name: "accel-kernel-page", budget: 1_275_000, what: "Kernel page, loaded on demand" },
 ];
 
 /// The module that runs what the page asks.
