@@ -3,27 +3,19 @@
 use accel_core::recipe::Recipe;
 use accel_core::recommend::{Goal, HEAD};
 use accel_ui::built::{Build, Built};
-use accel_ui::view::{choices, show_in, yes};
+use accel_ui::view::choices;
 use accel_worker::protocol::Advice;
-use leptos::html::Div;
 use leptos::prelude::*;
 
+use super::search::{controls, result};
 use crate::app::App;
-use crate::engine::Search;
 
 /// Asks for the best design, and shows what was found.
 pub(super) fn advice(app: App) -> Built {
     let goal = RwSignal::new(Goal::default());
-    let place = NodeRef::<Div>::new();
-    show_in(place, move || match app.engine.advice.get()? {
-        Search::Running(_) => None,
-        Search::Done(Ok(advice)) => Some(shown(app, &advice)),
-        Search::Done(Err(error)) => Some(view! { <p class="error">{error.to_string()}</p> }.built()),
-    });
-    let share = move || match app.engine.advice.get() {
-        Some(Search::Running(share)) => Some(share),
-        _ => None,
-    };
+    let search = app.engine.advice;
+    let ask = move || app.engine.ask_advice(goal.get_untracked());
+    let controls = controls(app, search, ["recommend", "Try them all"], "end-search", "Trying designs", ask);
     let titles = Goal::ALL.iter().map(|goal| goal.title().to_owned()).collect();
     view! {
         <div class="bar">
@@ -37,33 +29,12 @@ pub(super) fn advice(app: App) -> Built {
             >
                 {choices(titles)}
             </select>
-            <button
-                type="button"
-                id="recommend"
-                disabled=yes(move || share().is_some())
-                on:click=move |_| app.engine.ask_advice(goal.get_untracked())
-            >
-                "Try them all"
-            </button>
-            <button
-                type="button"
-                class="quiet"
-                id="end-search"
-                hidden=yes(move || share().is_none())
-                on:click=move |_| app.engine.end_search()
-            >
-                "Cancel"
-            </button>
-            <span class="hint" role="status">
-                {Signal::derive(move || {
-                    share().map_or(String::new(), |share| format!("Trying designs: {:.0} %", 100.0 * share))
-                })}
-            </span>
+            {controls}
         </div>
         <p class="hint">
             "Policies, admission, prefetch depths and tiles at this capacity; for the least capacity, at twelve of them."
         </p>
-        <div class="stack" node_ref=place></div>
+        {result(search, move |advice| shown(app, advice))}
     }
     .built()
 }

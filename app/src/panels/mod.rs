@@ -25,6 +25,7 @@ mod reasons;
 mod save;
 mod scatter;
 mod scores;
+mod search;
 mod server;
 mod sweep;
 mod traffic;

@@ -4,13 +4,12 @@ use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::{FIELDS, Field, FieldInfo};
 use accel_ui::built::{Build, Built};
 use accel_ui::export::{save, save_bytes};
-use accel_ui::view::{show_in, yes};
+use accel_ui::view::yes;
 use accel_worker::protocol::Swept;
-use leptos::html::Div;
 use leptos::prelude::*;
 
+use super::search::{controls, result};
 use crate::app::App;
-use crate::engine::Search;
 
 /// Rows that are shown, at most (ours); the file has them all.
 const ROWS: usize = 500;
@@ -36,47 +35,21 @@ pub(super) fn sweep(app: App) -> Built {
         Axis::new(Field::Capacity.info().id, format!("{} to {} in 7", bytes.div_ceil(8), bytes.saturating_mul(8))),
         Axis::new("", String::new()),
     ];
-    let place = NodeRef::<Div>::new();
-    show_in(place, move || match app.engine.sweep.get()? {
-        Search::Running(_) => None,
-        Search::Done(Ok(swept)) => Some(shown(app, &swept)),
-        Search::Done(Err(error)) => Some(view! { <p class="error">{error.to_string()}</p> }.built()),
-    });
-    let share = move || match app.engine.sweep.get() {
-        Some(Search::Running(share)) => Some(share),
-        _ => None,
-    };
-    let ask = move |_| {
+    let search = app.engine.sweep;
+    let ask = move || {
         let given = axes.iter().map(|axis| (axis.field.get_untracked(), axis.values.get_untracked()));
         app.engine.ask_sweep(given.filter(|(field, _)| !field.is_empty()).collect());
     };
     let [first, second] = [(axes[0], "1"), (axes[1], "2")].map(|(axis, number)| axis.shown(number, &rows));
+    let controls = controls(app, search, ["run-sweep", "Run them all"], "end-sweep", "Running", ask);
     view! {
         {first}
         {second}
-        <div class="bar">
-            <button type="button" id="run-sweep" disabled=yes(move || share().is_some()) on:click=ask>
-                "Run them all"
-            </button>
-            <button
-                type="button"
-                class="quiet"
-                id="end-sweep"
-                hidden=yes(move || share().is_none())
-                on:click=move |_| app.engine.end_search()
-            >
-                "Cancel"
-            </button>
-            <span class="hint" role="status">
-                {Signal::derive(move || {
-                    share().map_or(String::new(), |share| format!("Running: {:.0} %", 100.0 * share))
-                })}
-            </span>
-        </div>
+        <div class="bar">{controls}</div>
         <p class="hint">
             "Values as 32MB, 64MB, with semicolons where they hold commas; or as 32MB to 1GB in 6. Every policy runs in each."
         </p>
-        <div class="stack" node_ref=place></div>
+        {result(search, move |swept| shown(app, swept))}
     }
     .built()
 }

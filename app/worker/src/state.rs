@@ -45,6 +45,15 @@ pub(crate) async fn bytes_of_file(state: &State) -> Result<(String, Uint8Array),
     }
 }
 
+/// The file `name`, which must be the one that was given last.
+pub(crate) fn file_named(state: &State, name: &str) -> Result<Blob, Error> {
+    let known = state.file.borrow().clone().filter(|(known, _)| known == name);
+    known.map(|(_, file)| file).ok_or_else(|| {
+        let problem = "this experiment reads a file that the page does not have";
+        Error::input(name, Place::Whole, problem, "Drop the file on the page, or choose it under Trace file")
+    })
+}
+
 /// A part of a file.
 pub(crate) async fn bytes_of(name: &str, file: &Blob, from: f64, to: f64) -> Result<Uint8Array, Error> {
     let part = file.slice_with_f64_and_f64(from, to).map(|part| JsFuture::from(part.array_buffer()));

@@ -9,7 +9,7 @@ use accel_core::units::{format_bytes, format_count};
 use accel_worker::protocol::{Reply, Swept};
 use web_sys::DedicatedWorkerGlobalScope;
 
-use crate::state::{REPORTS_PER_S, State, bytes_of_file, now, send, with, yield_to_messages};
+use crate::state::{REPORTS_PER_S, State, bytes_of, file_named, now, send, with, yield_to_messages};
 
 /// Cells that a page runs, at most (ours: one processor does as many in minutes, and shows as many rows).
 const MOST: u64 = 2_000;
@@ -39,7 +39,10 @@ pub(crate) async fn run(
         });
     }
     let digest = match recipe.workload.file() {
-        Some(_) => Some(Digest::of(&bytes_of_file(state).await?.1.to_vec())),
+        Some(name) => {
+            let file = file_named(state, name)?;
+            Some(Digest::of(&bytes_of(name, &file, 0.0, file.size()).await?.to_vec()))
+        }
         None => None,
     };
     let unknown = || Error::Internal("a sweep names a file that its recipe does not".into());

@@ -21,7 +21,9 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Blob, DedicatedWorkerGlobalScope, Headers, RequestInit, Response};
 
-use crate::state::{REPORTS_PER_S, State, bytes_of, bytes_of_file, now, pause, send, with, yield_to_messages};
+use crate::state::{
+    REPORTS_PER_S, State, bytes_of, bytes_of_file, file_named, now, pause, send, with, yield_to_messages,
+};
 use crate::{extra, sweep};
 
 /// How long a step should take: short enough to cancel at once, long enough to cost nothing.
@@ -365,15 +367,6 @@ async fn end_of(name: &str, file: &Blob, accesses: u64, extra: &extra::Extra) ->
         }
         bytes => Ok((f64::from(bytes) * accesses as f64).min(file.size())),
     }
-}
-
-/// The file `name`, which must be the one that was given last.
-fn file_named(state: &State, name: &str) -> Result<Blob, Error> {
-    let known = state.file.borrow().clone().filter(|(known, _)| known == name);
-    known.map(|(_, file)| file).ok_or_else(|| {
-        let problem = "this experiment reads a file that the page does not have";
-        Error::input(name, Place::Whole, problem, "Drop the file on the page, or choose it under Trace file")
-    })
 }
 
 /// The trace of a recipe that needs the file `name`.

@@ -60,7 +60,10 @@ impl Question {
         serde_json::from_slice(text).map_err(|e| {
             let place = Place::LineColumn(e.line() as u64, e.column() as u64);
             let cure = "Write {\"workload\": {\"model\": {\"model\": NAME, ...}}, \"layer\": N, \"device\": NAME}";
-            Error::input(input, place, format!("not a question about the operators of a model: {e}"), cure)
+            let problem = e.to_string();
+            // serde_json repeats the place at the end of its message.
+            let problem = problem.split(" at line ").next().unwrap_or_default();
+            Error::input(input, place, format!("not a question about the operators of a model: {problem}"), cure)
         })
     }
 
@@ -206,6 +209,7 @@ mod tests {
         assert_eq!(Question::from_json("question", &text).unwrap(), own);
         let error = Question::from_json("body", b"{\"workload\":{},\n\"layers\":1}").unwrap_err().to_string();
         assert!(error.starts_with("body, line ") && error.contains("not a question about the operators"), "{error}");
+        assert!(!error.contains(" at line "), "{error}");
     }
 
     #[test]
