@@ -14,7 +14,7 @@ use accel_kernel::report::{Compiler, Language, Request};
 use accel_tests::browser::Browser;
 use serde_json::{Value, json};
 
-use crate::browser::{show_tab, wait_for_prediction};
+use crate::browser::{drop_file, show_tab, wait_for_prediction};
 
 fn synthetic() -> Recipe {
     let mut recipe = Recipe { workload: Workload::Synthetic(Synthetic::default()), ..Recipe::default() };
@@ -253,6 +253,18 @@ async fn experiments_are_swept() {
     browser.find("#run-sweep").await.click().await.unwrap();
     let told = "return document.querySelector('#sweep-panel .error')?.innerText.includes('seed is \"many\"') ?? false";
     browser.wait_for("the refusal", told).await;
+    // A file of accesses is read once; what is made of it for one capacity is not taken for another.
+    let requests: String = (0..400u64).map(|n| format!("{n},{},4096\n", n * n % 37)).collect();
+    drop_file(&browser, "t.csv", format!("time,obj_id,obj_size\n{requests}").as_bytes()).await;
+    let read = "return document.querySelector('#summary')?.innerText.startsWith('400 accesses') ?? false";
+    browser.wait_for("the file", read).await;
+    browser.wait_for_results().await;
+    browser.wait_for("the panel", "return !!document.querySelector('#run-sweep')").await;
+    browser.type_into("values-1", "8192 to 65536 in 2").await;
+    browser.find("#run-sweep").await.click().await.unwrap();
+    let rows = "return [...document.querySelectorAll('#swept tbody tr')].map((row) => row.innerText).join()";
+    let figures = format!("const text = (() => {{ {rows} }})(); return text.includes('65.5 kB') && text.includes('%')");
+    browser.wait_for("the rows of a file", &figures).await;
     browser.end().await;
 }
 

@@ -2,9 +2,9 @@
 
 use accel_core::error::Error;
 use accel_core::progress::Unattended;
-use accel_core::recipe::Recipe;
 use accel_core::recipe::fields::FIELDS;
-use accel_core::sweep::{Cells, Digest, Group, Row, Shared, Sweep, table};
+use accel_core::recipe::{Recipe, Workload};
+use accel_core::sweep::{Cells, Digest, Group, Row, Shared, Sweep, share_trace, table};
 use accel_core::units::{format_bytes, format_count};
 use accel_worker::protocol::{Reply, Swept};
 use web_sys::DedicatedWorkerGlobalScope;
@@ -112,12 +112,14 @@ fn open(state: &State, (recipe, cells): (&Recipe, &Cells), group: &Group) -> Res
     let of_group = Shared::recipe(cells, group)?;
     let file = match of_group.workload.file() {
         None => None,
-        Some(_) if of_group.workload == recipe.workload && of_group.measure.requests == recipe.measure.requests => {
-            Some(with(state, |finished| Ok(finished.trace().clone()))?)
-        }
         Some(name) => {
-            let problem = "a page does not vary how a file is read";
-            return Err(Error::field("axes", name, problem, "Save the grid, and run it with accel sweep"));
+            // Of a file of accesses nothing is drawn by chance.
+            let seed = if matches!(of_group.workload, Workload::File(_)) { recipe.seed } else { of_group.seed };
+            if !share_trace(&Recipe { seed, ..of_group.clone() }, recipe)? {
+                let problem = "a page varies neither how a file is read nor what is made of it";
+                return Err(Error::field("axes", name, problem, "Save the grid, and run it with accel sweep"));
+            }
+            Some(with(state, |finished| Ok(finished.trace().clone()))?)
         }
     };
     Shared::new(&of_group, file, group.lru_runs())

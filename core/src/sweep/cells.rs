@@ -312,6 +312,11 @@ fn of_trace(recipe: &Recipe, file: Option<Digest>) -> Result<TraceKey, Error> {
     Ok(Key::of_text(&text, file))
 }
 
+/// Whether what makes the trace of `one`, and what is run of it, is the same for `other`: the content of their files apart.
+pub fn share_trace(one: &Recipe, other: &Recipe) -> Result<bool, Error> {
+    Ok(of_trace(one, None)? == of_trace(other, None)?)
+}
+
 /// Writes `value` to the place in `json` to which `pointer` points; objects on the way are made.
 fn set(json: &mut Value, pointer: &str, value: &Value) -> Result<(), Error> {
     let mut at = json;

@@ -16,7 +16,7 @@ pub mod table;
 mod tests;
 
 pub use axis::Axis;
-pub use cells::{Cells, Group, MOST_CELLS, Shard, Todo, left};
+pub use cells::{Cells, Group, MOST_CELLS, Shard, Todo, left, share_trace};
 pub use key::{Digest, Key, RESULTS_VERSION};
 pub use row::{Found, Row};
 use serde::{Deserialize, Serialize};

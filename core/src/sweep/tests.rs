@@ -354,3 +354,24 @@ fn a_table_is_written_as_csv() {
         assert_eq!(cells, (0..rows.len()).map(|row| column.values.text(row)).collect::<Vec<_>>(), "{}", column.name);
     }
 }
+
+/// A model's tiles follow the capacity, and its routing the seed; a file's accesses neither, nor do policies matter.
+#[test]
+fn traces_are_shared_by_what_makes_them() {
+    let of = |workload: &str, seed: u64, capacity: u64| -> Recipe {
+        serde_json::from_str(&format!(
+            r#"{{"workload": {workload}, "seed": {seed}, "memory": {{"capacity_bytes": {capacity}}}}}"#
+        ))
+        .unwrap()
+    };
+    let (model, file) = (r#"{"model": {"model": {"file": "a.onnx"}}}"#, r#"{"file": {"name": "a.csv"}}"#);
+    for (one, other, wanted) in [
+        (of(model, 1, 1_000_000), of(model, 1, 1_000_000), true),
+        (of(model, 1, 1_000_000), of(model, 1, 2_000_000), false),
+        (of(model, 1, 1_000_000), of(model, 2, 1_000_000), false),
+        (of(file, 1, 1_000_000), of(file, 1, 2_000_000), true),
+        (of(file, 1, 1_000_000), of(r#"{"file": {"name": "b.csv"}}"#, 1, 1_000_000), false),
+    ] {
+        assert_eq!(share_trace(&one, &other).unwrap(), wanted, "{one:?} {other:?}");
+    }
+}
