@@ -13,6 +13,7 @@ use super::meter::{EVALUATION, Meter};
 use super::order::{Orders, Origin};
 use super::plan::{CachePlan, PlanLoop, Step, Touch};
 use super::stream::{Stream, Window};
+use super::sweep;
 use super::totals::Totals;
 use accel_ground::error::Error;
 
@@ -134,6 +135,19 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
             return Ok(true);
         }
         self.set(l, first, 0);
+        let mut from = 0;
+        for part in parts(l, &self.values, rounds) {
+            if !self.part(l, (first, from), part)? {
+                return Ok(false);
+            }
+            from += part;
+        }
+        Ok(true)
+    }
+
+    /// `rounds` iterations of `l`, of which the first is number `from`.
+    fn part(&mut self, l: &'p PlanLoop<'a>, (first, from): (i64, u64), rounds: u64) -> Result<bool, Error> {
+        self.set(l, first, from);
         let stream = Stream::new(self.plan, l, &self.values, rounds).filter(|own| own.stays(self.capacity));
         if let Some(stream) = stream.filter(|own| own.iteration() <= FINE || !self.goes_in(l, rounds)) {
             return self.pass(stream, Some((l, self.values.clone())));
@@ -147,7 +161,7 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         if l.straight {
             return Ok(false);
         }
-        for round in 0..rounds {
+        for round in from..from + rounds {
             self.set(l, first, round);
             if !self.steps(&l.body)? {
                 return Ok(false);
@@ -340,6 +354,17 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         self.count(window.source(), missed.into(), (changed + if write { missed } else { 0 }).into());
         Ok(Some(all))
     }
+}
+
+/// How many iterations of `l` move evenly, one part after the other: those in which subscripts meet a bound stand alone.
+fn parts(l: &PlanLoop<'_>, values: &[i64], rounds: u64) -> Vec<u64> {
+    let inside = sweep::inside(l, values, rounds);
+    let even = inside.end.saturating_sub(inside.start);
+    if even == 0 || rounds - even > MOST_PARTS {
+        return vec![rounds];
+    }
+    let alone = |count: u64| (0..count).map(|_| 1);
+    alone(inside.start).chain([even]).chain(alone(rounds - inside.end)).collect()
 }
 
 fn remove(pieces: &mut Vec<Piece>, (low, high): (u64, u64)) {

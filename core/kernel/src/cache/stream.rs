@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::lru::Lru;
-use super::plan::{Address, CachePlan, PlanLoop, Touch};
+use super::plan::{CachePlan, PlanLoop, Touch};
 use super::sweep::Sweep;
 use super::totals::Totals;
 
@@ -100,6 +100,16 @@ impl Window {
     }
 }
 
+/// The accesses of the last of `rounds` iterations of `l`.
+fn at_last(plan: &CachePlan<'_>, l: &PlanLoop<'_>, values: &[i64], rounds: u64) -> Option<Vec<Sweep>> {
+    let mut values = values.to_vec();
+    let var = values.get_mut(l.var)?;
+    *var = i64::try_from(rounds - 1).ok()?.checked_mul(l.step)?.checked_add(*var)?;
+    let (mut found, mut draws) = (Vec::new(), Vec::new());
+    let all = Sweep::and_draws(plan, &l.body, &values, &mut found, &mut draws);
+    all.then(|| found.into_iter().map(|(_, sweep)| sweep).collect())
+}
+
 /// A loop whose windows go on without gaps, through lines of their own.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
@@ -115,7 +125,7 @@ impl Stream {
         if rounds == 0 || !Sweep::each(plan, &l.body, values, &mut found) {
             return None;
         }
-        Self::of(plan, l, found, rounds)
+        Self::of(plan, l, found, (values, rounds))
     }
 
     /// The same, where data may decide some accesses: also those, each with how often it runs in an iteration.
@@ -129,15 +139,30 @@ impl Stream {
         if rounds == 0 || !Sweep::and_draws(plan, &l.body, values, &mut found, &mut draws) {
             return None;
         }
-        Some((Self::of(plan, l, found, rounds)?, draws))
+        Some((Self::of(plan, l, found, (values, rounds))?, draws))
     }
 
-    fn of(plan: &CachePlan<'_>, l: &PlanLoop<'_>, found: Vec<(&Touch<'_>, Sweep)>, rounds: u64) -> Option<Self> {
+    fn of(
+        plan: &CachePlan<'_>,
+        l: &PlanLoop<'_>,
+        found: Vec<(&Touch<'_>, Sweep)>,
+        (values, rounds): (&[i64], u64),
+    ) -> Option<Self> {
         let bytes = i64::try_from(plan.line_bytes).ok()?;
         let mut sweeps = Vec::with_capacity(found.len());
-        for (touch, sweep) in found {
-            let Address::Even(even) = &touch.address else { return None };
-            sweeps.push((sweep, even.by(l.var).checked_mul(l.step)?));
+        let mut last = None;
+        for (index, (touch, sweep)) in found.into_iter().enumerate() {
+            let by = touch.address.by_within(l.var)?.checked_mul(l.step)?;
+            if rounds > 1 && touch.address.by(l.var).is_none() {
+                // Where it ends as far away as if nothing were bounded, nothing was.
+                let last = last.get_or_insert_with(|| at_last(plan, l, values, rounds));
+                let end = last.as_ref()?.get(index)?;
+                let far = by.checked_mul(i64::try_from(rounds - 1).ok()?)?;
+                if (end.low, end.high) != (sweep.low.checked_add(far)?, sweep.high.checked_add(far)?) {
+                    return None;
+                }
+            }
+            sweeps.push((sweep, by));
         }
         // Accesses of the same lines stay in the order of the program.
         sweeps.sort_by_key(|(sweep, _)| (sweep.array, sweep.low));

@@ -1,6 +1,8 @@
 //! Accesses that, in all iterations of the loops around, touch all lines between two, in whatever order.
 
-use super::plan::{Address, CachePlan, Step, Touch};
+use std::ops::Range;
+
+use super::plan::{Address, CachePlan, Clamped, Even, Part, PlanLoop, Step, Touch};
 
 /// No more accesses than this are looked at together.
 const MOST: usize = 64;
@@ -56,6 +58,54 @@ impl Sweep {
     }
 }
 
+/// The iterations of `l`, of `rounds` from where `values` stand, in which no subscript is kept at a bound; all where it is
+/// not known.
+pub(super) fn inside(l: &PlanLoop<'_>, values: &[i64], rounds: u64) -> Range<u64> {
+    let mut inside = 0..i128::from(rounds);
+    let known = narrow(l, &l.body, values, &mut Vec::new(), &mut inside);
+    let round = |value: i128| u64::try_from(value.max(0)).map_or(rounds, |value| value.min(rounds));
+    if known.is_some() { round(inside.start)..round(inside.end) } else { 0..rounds }
+}
+
+fn narrow(
+    l: &PlanLoop<'_>,
+    steps: &[Step<'_>],
+    values: &[i64],
+    around: &mut Vec<Around>,
+    inside: &mut Range<i128>,
+) -> Option<()> {
+    for step in steps {
+        match step {
+            Step::Loop(inner) => {
+                let (first, rounds) = inner.fixed?;
+                around.push((inner.var, first, inner.step, rounds));
+                narrow(l, &inner.body, values, around, inside)?;
+                around.pop();
+            }
+            Step::Branch(_) => return None,
+            Step::Touch(Touch { address: Address::Clamped(clamped), .. }) => {
+                for Part { of, bounds, .. } in &clamped.parts {
+                    let by = of.by(l.var).checked_mul(l.step)?;
+                    if by == 0 {
+                        continue;
+                    }
+                    let (start, moves) = moves(of, values, around)?;
+                    let (low, high, _) = reached(start, moves)?;
+                    // How far it may still go down and up before a value is beyond a bound.
+                    let (down, up) =
+                        (i128::from(low) - i128::from(bounds.0), i128::from(bounds.1) - i128::from(high));
+                    let (behind, before) = if by > 0 { (down, up) } else { (up, down) };
+                    let by = i128::from(by.unsigned_abs());
+                    let (from, to) = (-behind.div_euclid(by), before.div_euclid(by) + 1);
+                    *inside = inside.start.max(from)..inside.end.min(to);
+                }
+            }
+            Step::Touch(_) => {}
+        }
+    }
+    Some(())
+}
+
 fn walk<'s, 'a>(
     plan: &CachePlan<'_>,
     steps: &'s [Step<'a>],
@@ -86,10 +136,27 @@ fn walk<'s, 'a>(
 }
 
 fn whole(plan: &CachePlan<'_>, touch: &Touch<'_>, values: &[i64], around: &[Around]) -> Option<Sweep> {
-    let Address::Even(even) = &touch.address else { return None };
     if touch.doubtful {
         return None;
     }
+    let (start, moves) = match &touch.address {
+        Address::Even(even) => moves(even, values, around)?,
+        Address::Clamped(clamped) => within_bounds(clamped, values, around)?,
+        Address::Subscripts | Address::Data => return None,
+    };
+    // Lines that follow each other leave none out.
+    let (low, high, gap) = reached(start, moves)?;
+    (low >= 0 && gap <= i64::try_from(plan.line_bytes).ok()?).then_some(Sweep {
+        array: touch.array,
+        source: touch.source,
+        write: touch.write,
+        low,
+        high,
+    })
+}
+
+/// The first value of a sum in the loops around, and how far and how often each moves it.
+fn moves(even: &Even, values: &[i64], around: &[Around]) -> Option<(i64, Vec<(i64, i64)>)> {
     let mut start = even.value(values);
     let mut moves = Vec::with_capacity(around.len());
     for (var, first, step, rounds) in around {
@@ -98,20 +165,51 @@ fn whole(plan: &CachePlan<'_>, touch: &Touch<'_>, values: &[i64], around: &[Arou
         start = start.checked_add(by.checked_mul(from)?)?;
         moves.push((by.checked_mul(*step)?, i64::try_from(*rounds).ok()? - 1));
     }
+    Some((start, moves))
+}
+
+/// The lowest and the highest of the values that `moves` reach from `start`, and the largest step between two that follow
+/// each other.
+fn reached(start: i64, mut moves: Vec<(i64, i64)>) -> Option<(i64, i64, i64)> {
     moves.retain(|(by, more)| *by != 0 && *more > 0);
     moves.sort_unstable_by_key(|(by, _)| by.unsigned_abs());
-    // Bytes between the lowest and the highest touched, and from the first down to the lowest.
-    let (mut reach, mut below) = (0i64, 0i64);
+    // Between the lowest and the highest, and from the first down to the lowest.
+    let (mut reach, mut below, mut gap) = (0i64, 0i64, 0i64);
     for (by, more) in moves {
         let size = by.checked_abs()?;
-        if size > reach.checked_add(i64::try_from(plan.line_bytes).ok()?)? {
-            return None;
-        }
+        gap = gap.max(size - reach);
         let far = size.checked_mul(more)?;
         reach = reach.checked_add(far)?;
         below = below.checked_add(if by < 0 { far } else { 0 })?;
     }
-    let low = start.checked_sub(below).filter(|low| *low >= 0)?;
-    let high = low.checked_add(reach)?;
-    Some(Sweep { array: touch.array, source: touch.source, write: touch.write, low, high })
+    let low = start.checked_sub(below)?;
+    Some((low, low.checked_add(reach)?, gap))
+}
+
+/// The same as [`moves`], where each subscript between bounds has loops of its own: it moves from the lowest value that it
+/// takes to the highest.
+fn within_bounds(clamped: &Clamped, values: &[i64], around: &[Around]) -> Option<(i64, Vec<(i64, i64)>)> {
+    let hangs = |even: &Even, (var, .., rounds): &Around| *rounds > 1 && even.by(*var) != 0;
+    let several = around.iter().any(|own| {
+        let parts = clamped.parts.iter().filter(|part| hangs(&part.of, own)).count();
+        parts + usize::from(hangs(&clamped.rest, own)) > 1
+    });
+    if several {
+        return None;
+    }
+    let (mut start, mut all) = moves(&clamped.rest, values, around)?;
+    for Part { bytes, of, bounds } in &clamped.parts {
+        let (first, own) = moves(of, values, around)?;
+        let (low, high, gap) = reached(first, own)?;
+        let inside = |value: i64| value.max(bounds.0).min(bounds.1);
+        let (low, high) = (inside(low), inside(high));
+        start = start.checked_add(low.checked_mul(*bytes)?)?;
+        let gap = gap.max(1);
+        // Steps that do not end at the highest value would reach beyond it.
+        if (high - low) % gap != 0 {
+            return None;
+        }
+        all.push((gap.checked_mul(*bytes)?, (high - low) / gap));
+    }
+    Some((start, all))
 }

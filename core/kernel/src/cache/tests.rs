@@ -11,6 +11,7 @@ use crate::nest::{
 use accel_ground::progress::{Flow, Unattended};
 
 mod draws_tests;
+mod edges_tests;
 
 const REPLAY: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: u64::MAX, sample_work: 0 };
 const SAMPLE: Ways = Ways { engine: false, footprint_work: 2_000_000, replay_work: 0, sample_work: 400_000 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Address, CachePlan, Depths, Draw, Even, Kind, Period, PlanBranch, PlanLoop, Space, Step, Touch, gcd, rounds, value,
+    Address, CachePlan, Clamped, Depths, Draw, Even, Kind, Part, Period, PlanBranch, PlanLoop, Space, Step, Touch, gcd,
+    rounds, value,
 };
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{self, Access, At, Condition, Node, Program};
@@ -165,10 +166,10 @@ impl<'a> Compiler<'a> {
             if touch.kind.domain & depth != 0 {
                 return None;
             }
-            let own = match &touch.address {
-                Address::Even(even) => even.by(var).checked_mul(step)?,
-                _ if touch.kind.mentions & depth != 0 => return None,
-                _ => 0,
+            let own = match touch.address.by(var) {
+                Some(by) => by.checked_mul(step)?,
+                None if touch.kind.mentions & depth != 0 => return None,
+                None => 0,
             };
             if *moves.entry(touch.array).or_insert(own) != own {
                 return None;
@@ -247,7 +248,7 @@ impl<'a> Compiler<'a> {
             }
             let start = i64::try_from(first * self.line_bytes).ok();
             let even = start.and_then(|start| self.address(index, &dims, bytes, start));
-            address = even.map_or(Address::Subscripts, Address::Even);
+            address = even.unwrap_or(Address::Subscripts);
         } else {
             self.random = true;
         }
@@ -258,13 +259,32 @@ impl<'a> Compiler<'a> {
         Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
     }
 
-    /// Where the element lies, where that is a sum of loop variables times constants.
-    fn address(&self, index: &[Expr], dims: &[i64], bytes: i64, start: i64) -> Option<Even> {
-        let mut sum = Even::default();
-        for (i, dim) in index.iter().zip(dims) {
-            sum = sum.scaled(*dim)?.plus(&self.even(i)?)?;
+    /// Where the element lies, where that is a sum of loop variables times constants, some of them between bounds.
+    fn address(&self, index: &[Expr], dims: &[i64], bytes: i64, start: i64) -> Option<Address> {
+        let mut rest = Even { constant: start, terms: Vec::new() };
+        let mut parts = Vec::new();
+        let mut each = bytes;
+        for (i, dim) in index.iter().zip(dims).rev() {
+            match (self.even(i), self.clamped(i)) {
+                (Some(even), _) => rest = rest.plus(&even.scaled(each)?)?,
+                (None, Some((of, bounds))) => parts.push(Part { bytes: each, of, bounds }),
+                (None, None) => return None,
+            }
+            each = each.checked_mul(*dim)?;
         }
-        sum.scaled(bytes)?.plus(&Even { constant: start, terms: Vec::new() })
+        Some(if parts.is_empty() { Address::Even(rest) } else { Address::Clamped(Clamped { rest, parts }) })
+    }
+
+    /// A sum of loop variables between two numbers.
+    fn clamped(&self, expr: &Expr) -> Option<(Even, (i64, i64))> {
+        let number = |expr: &Expr| self.even(expr).and_then(|even| even.constant());
+        let (Expr::Min(a, b) | Expr::Max(a, b)) = expr else {
+            return self.even(expr).map(|even| (even, (i64::MIN, i64::MAX)));
+        };
+        let (of, bound) = number(b).map(|bound| (a, bound)).or_else(|| Some((b, number(a)?)))?;
+        let (even, (low, high)) = self.clamped(of)?;
+        let nearer = |own: i64| if matches!(expr, Expr::Min(..)) { own.min(bound) } else { own.max(bound) };
+        Some((even, (nearer(low), nearer(high))))
     }
 
     fn even(&self, expr: &Expr) -> Option<Even> {
@@ -423,10 +443,10 @@ fn merged<'a>(outer: Rounds, body: &mut [Step<'a>]) -> Option<(Rounds, Vec<Step<
     let most = outer.most.checked_mul(rounds)?;
     let both = outer.depth | own.depth;
     let goes_on = |touch: &Touch<'_>| {
-        let Address::Even(even) = &touch.address else { return false };
-        let by = |rounds: Rounds| even.by(rounds.var).checked_mul(rounds.step);
+        let by = |rounds: Rounds| touch.address.by(rounds.var)?.checked_mul(rounds.step);
         let row = by(kept).zip(i64::try_from(kept.most).ok()).and_then(|(by, most)| by.checked_mul(most));
-        touch.kind.domain & both == 0 && (gone.most == 1 || (row.is_some() && by(gone) == row))
+        let plain = matches!(touch.address, Address::Even(_) | Address::Clamped(_));
+        touch.kind.domain & both == 0 && plain && (gone.most == 1 || (row.is_some() && by(gone) == row))
     };
     let mut touches = Vec::new();
     all_touches(&inner.body, &mut touches);
@@ -438,9 +458,7 @@ fn merged<'a>(outer: Rounds, body: &mut [Step<'a>]) -> Option<(Rounds, Vec<Step<
         &mut inner.body,
         &|kind| *kind = Kind { domain: depths(kind.domain), mentions: depths(kind.mentions) },
         &|touch| {
-            if let Address::Even(even) = &mut touch.address {
-                even.fix(gone.var, gone.first);
-            }
+            touch.address.fix(gone.var, gone.first);
             touch.loops.retain(|(depth, _)| *depth & both == 0);
             touch.loops.push((outer.depth, most));
         },

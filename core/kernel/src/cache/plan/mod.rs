@@ -130,6 +130,8 @@ pub(super) struct Touch<'a> {
 pub(super) enum Address {
     /// It moves evenly with each loop.
     Even(Even),
+    /// The same, but for subscripts that stay at a bound instead of leaving it.
+    Clamped(Clamped),
     /// The subscripts must be evaluated.
     Subscripts,
     /// Data decide: a random element.
@@ -141,6 +143,24 @@ pub(super) enum Address {
 pub(super) struct Even {
     constant: i64,
     terms: Vec<(usize, i64)>,
+}
+
+/// An address with subscripts that are kept between bounds, as at the edges of an image.
+#[derive(Debug)]
+pub(super) struct Clamped {
+    /// What all other subscripts add up to.
+    pub(super) rest: Even,
+    pub(super) parts: Vec<Part>,
+}
+
+/// A subscript between bounds.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Bytes that one more of it adds.
+    pub(super) bytes: i64,
+    pub(super) of: Even,
+    /// It is no smaller than the first, and no larger than the second.
+    pub(super) bounds: (i64, i64),
 }
 
 /// A place where chance decides, and the loop variables that distinguish its draws.
@@ -190,6 +210,51 @@ impl Even {
     pub(super) fn value(&self, values: &[i64]) -> i64 {
         let term = |(symbol, term): &(usize, i64)| term.wrapping_mul(values.get(*symbol).copied().unwrap_or_default());
         self.terms.iter().fold(self.constant, |sum, t| sum.wrapping_add(term(t)))
+    }
+}
+
+impl Clamped {
+    fn value(&self, values: &[i64]) -> i64 {
+        let part = |part: &Part| {
+            let (low, high) = part.bounds;
+            part.bytes.wrapping_mul(part.of.value(values).max(low).min(high))
+        };
+        self.parts.iter().fold(self.rest.value(values), |sum, own| sum.wrapping_add(part(own)))
+    }
+
+    /// Whether a subscript between bounds hangs on `symbol`.
+    pub(super) fn bounds(&self, symbol: usize) -> bool {
+        self.parts.iter().any(|part| part.of.by(symbol) != 0)
+    }
+}
+
+impl Address {
+    /// What one more of `symbol` adds, where that is the same everywhere.
+    pub(super) fn by(&self, symbol: usize) -> Option<i64> {
+        match self {
+            Self::Even(even) => Some(even.by(symbol)),
+            Self::Clamped(clamped) => (!clamped.bounds(symbol)).then(|| clamped.rest.by(symbol)),
+            Self::Subscripts | Self::Data => None,
+        }
+    }
+
+    /// The same where subscripts are within their bounds.
+    pub(super) fn by_within(&self, symbol: usize) -> Option<i64> {
+        let Self::Clamped(clamped) = self else { return self.by(symbol) };
+        let part = |part: &Part| part.of.by(symbol).checked_mul(part.bytes);
+        clamped.parts.iter().try_fold(clamped.rest.by(symbol), |sum, own| sum.checked_add(part(own)?))
+    }
+
+    /// Takes `symbol` for a number.
+    fn fix(&mut self, symbol: usize, value: i64) {
+        match self {
+            Self::Even(even) => even.fix(symbol, value),
+            Self::Clamped(clamped) => {
+                clamped.rest.fix(symbol, value);
+                clamped.parts.iter_mut().for_each(|part| part.of.fix(symbol, value));
+            }
+            Self::Subscripts | Self::Data => {}
+        }
     }
 }
 
@@ -251,6 +316,7 @@ impl<'a> CachePlan<'a> {
     pub(super) fn line(&self, touch: &Touch<'_>, values: &[i64]) -> Result<u64, Error> {
         Ok(match &touch.address {
             Address::Even(even) => even.value(values) as u64 / self.line_bytes,
+            Address::Clamped(clamped) => clamped.value(values) as u64 / self.line_bytes,
             Address::Subscripts => self.line_of(touch, self.subscripts(touch, values)?),
             Address::Data => {
                 let elements = self.spaces.get(touch.array as usize).map_or(0, |space| space.elements);
@@ -382,7 +448,7 @@ fn mix(state: u64) -> u64 {
 impl Touch<'_> {
     /// Work to find out which line it touches, beside touching it.
     pub(super) fn evaluation(&self) -> u64 {
-        if matches!(self.address, Address::Even(_)) { 0 } else { EVALUATION }
+        if matches!(self.address, Address::Even(_) | Address::Clamped(_)) { 0 } else { EVALUATION }
     }
 
     /// The iterations of the loops at `depth` and further in, of those in `of`.
