@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::plan::{CachePlan, Touch};
 
 /// Fewer draws than this are drawn one by one.
-pub(super) const LEAST_DRAWS: f64 = 65_536.0;
+const LEAST_DRAWS: f64 = 65_536.0;
+/// But not where there is less than one for so many lines: these hardly feel them.
+const FEW_OF: f64 = 256.0;
 /// Steps in which is followed what happens while a line stays.
 const STEPS: usize = 128;
 /// Where a line stays for less than one part in so many of the time, it is as if it had always been so.
@@ -37,6 +39,21 @@ pub(super) fn by_array(plan: &CachePlan<'_>, draws: &[(&Touch<'_>, f64)], rounds
     all
 }
 
+/// How many there are.
+pub(super) fn number(all: &BTreeMap<u32, Drawn>) -> f64 {
+    all.values().map(|own| own.draws).sum()
+}
+
+/// Whether so many lines hardly feel them.
+pub(super) fn few(all: &BTreeMap<u32, Drawn>, lines: u64) -> bool {
+    number(all) * FEW_OF <= lines as f64
+}
+
+/// Whether they are too few to go by what to expect of them, in a program of so many lines.
+pub(super) fn too_few(all: &BTreeMap<u32, Drawn>, lines: u64) -> bool {
+    !all.is_empty() && number(all) < LEAST_DRAWS && !few(all, lines)
+}
+
 /// How many of `lines` so many draws touch.
 fn distinct(lines: f64, draws: f64) -> f64 {
     if lines > 0.0 { -lines * (-draws / lines).exp_m1() } else { 0.0 }
@@ -46,10 +63,6 @@ impl Drawn {
     /// The share of its draws that a line of the source has.
     pub(super) fn share(&self, draws: f64) -> f64 {
         if self.draws > 0.0 { draws / self.draws } else { 0.0 }
-    }
-
-    pub(super) fn draws(&self) -> f64 {
-        self.draws
     }
 
     /// How many lines are touched, and how many of them are written.

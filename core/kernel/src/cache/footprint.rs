@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::chance::{self, Drawn};
+use super::chance;
 use super::meter::{EVALUATION, Meter};
 use super::plan::{CachePlan, Touch};
 use super::run::{Cursor, each_round};
@@ -235,7 +235,7 @@ impl Finder<'_, '_> {
         let all = chance::by_array(plan, &draws, 1.0);
         if !are_told_apart(&lines)
             || lines.iter().any(|(own, _)| all.contains_key(&own.array))
-            || (!all.is_empty() && all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS)
+            || chance::too_few(&all, plan.lines)
         {
             return Ok(false);
         }

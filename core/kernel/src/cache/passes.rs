@@ -154,9 +154,10 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         }
         if self.plan.random
             && let Some((stream, draws)) = Stream::and_draws(self.plan, l, &self.values, rounds)
+            && !draws.is_empty()
         {
             let stays = self.stays(l, &stream);
-            return self.draws(&stream, stays, &draws);
+            return self.draws((stream, Some((l, self.values.clone()))), stays, &draws);
         }
         if l.straight {
             return Ok(false);
@@ -213,16 +214,22 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
 
     /// A pass beside accesses that data decide, of whose lines only the first touch misses if one `stays`; false where
     /// too little is known.
-    fn draws(&mut self, stream: &Stream, stays: bool, draws: &[(&Touch<'_>, f64)]) -> Result<bool, Error> {
+    fn draws(
+        &mut self,
+        (stream, origin): (Stream, Origin<'p, 'a>),
+        stays: bool,
+        draws: &[(&Touch<'_>, f64)],
+    ) -> Result<bool, Error> {
         let all = chance::by_array(self.plan, draws, stream.rounds() as f64);
         let known = self.past.iter().flat_map(Past::windows).filter(|(_, pieces)| !pieces.is_empty());
         let known: BTreeSet<u32> =
             known.map(|(window, _)| window.array()).chain(self.unknown.iter().copied()).collect();
         let moved: Vec<u32> = stream.windows().iter().map(Window::array).collect();
+        let few = stream.stays(self.capacity) && chance::few(&all, self.plan.lines);
         if self.over
-            || all.values().map(Drawn::draws).sum::<f64>() < chance::LEAST_DRAWS
+            || chance::too_few(&all, self.plan.lines)
             || moved.iter().any(|array| all.contains_key(array))
-            || moved.iter().any(|array| known.contains(array))
+            || (!few && moved.iter().any(|array| known.contains(array)))
             || all.keys().any(|array| self.unknown.contains(array))
             // How old lines are is known by iterations that the cache holds.
             || (!stream.stays(self.capacity) && all.keys().any(|array| known.contains(array)))
@@ -237,10 +244,12 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
             let lines = high - low + 1;
             let [stand, moving] = &mut passing;
             *(if window.stands() { stand } else { moving }) += lines as f64;
-            self.count(window.source(), lines.into(), if write { lines.into() } else { 0 });
+            if !few {
+                self.count(window.source(), lines.into(), if write { lines.into() } else { 0 });
+            }
         }
         let stays = chance::stays(&all, self.capacity, passing);
-        let held = self.held(stream, &all)?;
+        let held = self.held(&stream, &all)?;
         let found = chance::found(&all, held, (self.capacity, stays), passing);
         for (array, own) in &all {
             let [mut misses, mut write_backs] = own.misses(stays);
@@ -252,6 +261,11 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
                 let share = own.share(*draws);
                 self.count(*source, (misses * share).round() as u128, (write_backs * share).round() as u128);
             }
+        }
+        if few {
+            // Each may keep one other line from being there, or bring one that is met again.
+            self.spread += chance::number(&all);
+            return self.pass(stream, origin);
         }
         self.over = stays >= 1.0;
         self.past.clear();

@@ -92,8 +92,7 @@ fn narrow(
                     let (start, moves) = moves(of, values, around)?;
                     let (low, high, _) = reached(start, moves)?;
                     // How far it may still go down and up before a value is beyond a bound.
-                    let (down, up) =
-                        (i128::from(low) - i128::from(bounds.0), i128::from(bounds.1) - i128::from(high));
+                    let (down, up) = (i128::from(low) - i128::from(bounds.0), i128::from(bounds.1) - i128::from(high));
                     let (behind, before) = if by > 0 { (down, up) } else { (up, down) };
                     let by = i128::from(by.unsigned_abs());
                     let (from, to) = (-behind.div_euclid(by), before.div_euclid(by) + 1);

@@ -62,3 +62,37 @@ fn draws_after_a_pass_touch_nothing_new() {
     assert_eq!((found.lines, found.written, found.at_most), (2 * lines + draws as u64 / 8, lines, false));
     assert_eq!(found.first, [2 * lines, draws as u64 / 8]);
 }
+
+/// A few draws in a long program, and passes over what they read and wrote.
+#[test]
+fn passes_go_on_after_a_few_draws() {
+    let (n, draws) = (1i64 << 17, 64);
+    for writes in [false, true] {
+        let mut program = copied_then_drawn(n, draws, (writes, false));
+        let symbol = |program: &mut Program| {
+            program.symbols.push(SymbolInfo { name: "l".into(), value: None });
+            Expr::from(Symbol(program.symbols.len() as u32 - 1))
+        };
+        let (l, m) = (symbol(&mut program), symbol(&mut program));
+        let (table, y) = (1, 3);
+        let again = |var: &Expr, end: i64, line: u32, array: usize| {
+            repeat(var, 0, end, vec![work(line, &[(array, std::slice::from_ref(var), true)])])
+        };
+        program.body.extend([again(&l, draws, 4, y), again(&m, n, 5, table)]);
+        let plan = CachePlan::new(&program, 64).unwrap();
+        for capacity in [1 << 8, 1 << 10, 1 << 13, 3 << 13, 1 << 15] {
+            let mut progress = Unattended;
+            let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
+            let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
+            let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+            let case = format!("{capacity} lines, {writes}: {}", found.method);
+            assert!(found.method.starts_with("expected"), "{case}");
+            let truth = wanted.misses.iter().sum::<u128>() as f64 - found.compulsory.value();
+            let [low, high] = found.capacity_range.unwrap();
+            assert!(low <= truth && truth <= high, "{case}: {truth} is not within {low} to {high}");
+            assert!(high - low < 400.0, "{case}: {low} to {high}");
+            let off = found.write_backs.value() - wanted.write_backs as f64;
+            assert!(off.abs() <= draws as f64, "{case}: write-backs are {off} off");
+        }
+    }
+}
