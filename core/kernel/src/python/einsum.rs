@@ -1,5 +1,6 @@
 //! Sums over letters: `np.einsum`, and what is one: `tensordot`, `dot_general`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::args::Args;
@@ -36,7 +37,8 @@ impl<'e> Orders<'e> {
     }
 
     /// The letters that the product of a set has: those of the result, and those that others have too. A single
-    /// operand has all of its own.
+    /// operand has all of its own. What comes between is laid out as its longest operand, for libraries go through
+    /// that as it lies in memory.
     fn letters(&self, set: usize) -> Vec<char> {
         if set.is_power_of_two() {
             return self.members(set).flat_map(|(_, letters)| letters).copied().collect();
@@ -44,9 +46,14 @@ impl<'e> Orders<'e> {
         if set + 1 == self.best.len() {
             return self.output.to_vec();
         }
-        let mut own: Vec<char> = self.members(set).flat_map(|(_, letters)| letters).copied().collect();
-        own.sort_unstable();
-        own.dedup();
+        let mut members: Vec<&Vec<char>> = self.members(set).map(|(_, letters)| letters).collect();
+        members.sort_by_key(|letters| Reverse(letters.len()));
+        let mut own: Vec<char> = Vec::new();
+        for letter in members.into_iter().flatten() {
+            if !own.contains(letter) {
+                own.push(*letter);
+            }
+        }
         let others = self.best.len() - 1 - set;
         let needed = |letter: &char| {
             self.output.contains(letter) || self.members(others).any(|(_, letters)| letters.contains(letter))
