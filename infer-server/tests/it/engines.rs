@@ -330,7 +330,9 @@ async fn fifty_questions_have_one_answer_everywhere() {
     if all {
         make.arg("all");
     } else {
-        println!("smollm2: left out, it takes as long as all others and 540 MB; `cargo xtask test engines` asks it as well");
+        println!(
+            "smollm2: left out, it takes as long as all others and 540 MB; `cargo xtask test engines` asks it as well"
+        );
     }
     let made = make.output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -191,6 +191,12 @@ pub(super) const TRAINIUM2: MachineInfo = MachineInfo {
 // a source; and for Zen 2, Skylake and the Neoverse what their decoders deliver, in place of what is started. Not in them:
 // additions on Zen 5 without a mask, divisions on Sapphire Rapids by cycles.
 
+// From a store to a load of the same 16 bytes: Travis Downs, uarch-bench, fw_write_readx (8.0 cycles on Zen 2, 5.0 on Skylake
+// and Ice Lake, after which Sapphire Rapids is named here; Zen 3 and 4 are taken as Zen 2). On Zen 5, sums in memory took
+// 11.6 to 13 cycles, an addition among them, and 45 lines were waited for at once (`benches/machine`). Lines waited for at once:
+// AMD's guides of families 17h (22) and 19h (24, §2.12), Intel on Golden Cove (16 fill buffers). GCC 12 fuses no sums in
+// plain code for -march=znver1 to znver4, and as which it knows later cores of AMD; for Intel's it does.
+
 /// Ports and pipes: AMD (two 256-bit loads, one store, two fused multiply-adds a cycle; six micro-operations, five
 /// instructions of x86). Bandwidths: kerncraft, Zen2_EPYC-7452.yml, one core: the best of load, copy and update, which
 /// for L2, L3 and memory is update (reads and writes together). Latencies: 13 and 34 cycles (AnandTech 14694). Addition
@@ -208,6 +214,9 @@ pub(super) const ZEN2: MachineInfo = MachineInfo {
         fma_cycles: 5.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(18.0),
+        forward_cycles: Some(8.0),
+        misses_at_once: Some(22.0),
+        sums_apart: true,
         pages: Some(Pages { bytes: 4096, near: 64, known: 2048 }),
     }),
     processor: Some(Processor { cores: 32, cores_per_cache: 4, dram_gb_s: 204.8 }),
@@ -235,6 +244,9 @@ pub(super) const SKYLAKE_SP: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(4.0),
         mispredict_cycles: Some(16.5),
+        forward_cycles: Some(5.0),
+        misses_at_once: None,
+        sums_apart: false,
         pages: Some(Pages { bytes: 4096, near: 64, known: 1536 }),
     }),
     processor: Some(Processor { cores: 20, cores_per_cache: 20, dram_gb_s: 128.0 }),
@@ -261,6 +273,9 @@ pub(super) const CORTEX_A72: MachineInfo = MachineInfo {
         fma_cycles: 3.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        forward_cycles: None,
+        misses_at_once: None,
+        sums_apart: false,
         pages: Some(Pages { bytes: 4096, near: 32, known: 1024 }),
     }),
     caches: &[("L1", 32 * KIB, Some(1.5 * 16.0), None), ("L2", MIB, None, None)],
@@ -284,6 +299,9 @@ pub(super) const ZEN3: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(13.0),
+        forward_cycles: Some(8.0),
+        misses_at_once: Some(24.0),
+        sums_apart: true,
         pages: Some(Pages { bytes: 4096, near: 64, known: 2048 }),
     }),
     processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 51.2 }),
@@ -310,6 +328,9 @@ pub(super) const ZEN4: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(13.0),
+        forward_cycles: Some(8.0),
+        misses_at_once: Some(24.0),
+        sums_apart: true,
         pages: Some(Pages { bytes: 4096, near: 72, known: 3072 }),
     }),
     processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 83.2 }),
@@ -338,6 +359,9 @@ pub(super) const ZEN5: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(5.0),
         mispredict_cycles: Some(15.0),
+        forward_cycles: Some(10.0),
+        misses_at_once: Some(45.0),
+        sums_apart: true,
         pages: Some(Pages { bytes: 4096, near: 96, known: 4096 }),
     }),
     processor: Some(Processor { cores: 16, cores_per_cache: 8, dram_gb_s: 89.6 }),
@@ -365,6 +389,9 @@ pub(super) const SAPPHIRE_RAPIDS: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: Some(4.0),
         mispredict_cycles: Some(17.0),
+        forward_cycles: Some(5.0),
+        misses_at_once: Some(16.0),
+        sums_apart: false,
         pages: Some(Pages { bytes: 4096, near: 96, known: 2048 }),
     }),
     processor: Some(Processor { cores: 56, cores_per_cache: 56, dram_gb_s: 307.2 }),
@@ -391,6 +418,9 @@ pub(super) const FIRESTORM: MachineInfo = MachineInfo {
         fma_cycles: 4.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        forward_cycles: None,
+        misses_at_once: None,
+        sums_apart: false,
         pages: Some(Pages { bytes: 16384, near: 160, known: 3072 }),
     }),
     processor: Some(Processor { cores: 4, cores_per_cache: 4, dram_gb_s: 68.25 }),
@@ -414,6 +444,9 @@ pub(super) const NEOVERSE_V2: MachineInfo = MachineInfo {
         fma_cycles: 2.0,
         divide_cycles: None,
         mispredict_cycles: None,
+        forward_cycles: None,
+        misses_at_once: None,
+        sums_apart: false,
         pages: Some(Pages { bytes: 4096, near: 48, known: 2048 }),
     }),
     processor: Some(Processor { cores: 96, cores_per_cache: 96, dram_gb_s: 537.6 }),

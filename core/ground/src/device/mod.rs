@@ -141,6 +141,15 @@ pub struct Core {
     /// Cycles lost by a mispredicted branch; none where unknown.
     #[serde(default)]
     pub mispredict_cycles: Option<f64>,
+    /// Cycles from the store of a floating-point number to a load of it; five where unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_cycles: Option<f64>,
+    /// Lines that it waits for at once; ten where unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses_at_once: Option<f64>,
+    /// Whether GCC, compiling for it, keeps sums that are added up one after the other from being fused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sums_apart: bool,
     /// How it translates addresses; costs nothing where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<Pages>,
@@ -353,6 +362,8 @@ impl Machine {
             figure("core.fma_cycles", Some(core.fma_cycles))?;
             figure("core.divide_cycles", core.divide_cycles)?;
             figure("core.mispredict_cycles", core.mispredict_cycles)?;
+            figure("core.forward_cycles", core.forward_cycles)?;
+            figure("core.misses_at_once", core.misses_at_once)?;
             if let Some(pages) = &core.pages {
                 figure("core.pages.bytes", Some(pages.bytes as f64))?;
                 figure("core.pages.near", Some(pages.near.into()))?;

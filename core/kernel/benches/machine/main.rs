@@ -356,7 +356,7 @@ fn machine(folder: &Path, known: &mut Known) -> Device {
     let machine = device.machine.as_mut().unwrap();
     let core = machine.core.as_mut().unwrap();
     let own = rows.next().unwrap();
-    core.clock_ghz = own[0];
+    (core.clock_ghz, core.misses_at_once) = (own[0], Some(own[1]));
     // GCC and clang prefer 256 bits on Intel's servers, whose clock falls with wider vectors (-mprefer-vector-width).
     if base.starts_with("xeon") {
         core.vector_bits = 256;

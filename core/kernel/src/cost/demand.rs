@@ -23,7 +23,8 @@ const ADDRESS_LOADS: f64 = 1.0;
 const SUBSCRIPT_OPS: f64 = 2.0;
 /// How often clang copies a small loop's body (LLVM's loop unroller, and GCC with -funroll-loops: 4 or 8).
 const UNROLL: f64 = 4.0;
-/// Cycles from a store to a load of the same element, where scalars live in memory (Agner Fog: 4 to 8 on x86).
+/// Cycles from a store to a load of the same element, where scalars live in memory and nobody says for the core (Agner Fog: 4
+/// to 8 on x86).
 const FORWARD_CYCLES: f64 = 5.0;
 
 /// How much longer random accesses take where nothing is kept in registers: instructions between them leave less room for
@@ -49,6 +50,8 @@ pub(super) struct Demand {
     pub(super) library: f64,
     /// Loads.
     pub(super) loads: f64,
+    /// Those of them that a compiler may make once for all rounds of the innermost loop.
+    pub(super) kept: f64,
     /// Stores.
     pub(super) stores: f64,
     /// Loop counters and integer arithmetic.
@@ -120,6 +123,7 @@ impl Demand {
             (&mut self.stall, other.stall),
             (&mut self.library, other.library),
             (&mut self.loads, other.loads),
+            (&mut self.kept, other.kept),
             (&mut self.stores, other.stores),
             (&mut self.loops, other.loops),
             (&mut self.branches, other.branches),
@@ -414,13 +418,16 @@ impl Walk<'_> {
                 let divide = divisions * (core.divide_cycles.unwrap_or(0.0) - 1.0 / core.pipes / inside.lanes).max(0.0);
                 let special = f64::from(flops.special) * (SPECIAL - 1.0) / core.pipes / inside.lanes;
                 // One result after the other: the sum of the last iteration must be there before the next can be added.
-                let forward = if self.opt == OptLevel::O0 { FORWARD_CYCLES } else { 0.0 };
+                let forward = core.forward_cycles.unwrap_or(FORWARD_CYCLES);
+                let forward = if self.opt == OptLevel::O0 { forward } else { 0.0 };
                 let chained = work.carried && simple + divisions > 0.0;
-                let result = if fused > 0 { core.fma_cycles } else { core.add_cycles };
+                let apart = self.gcc && core.sums_apart;
+                let result = if fused > 0 && !apart { core.fma_cycles } else { core.add_cycles };
                 let chain = if chained { (result + forward - busy).max(0.0) } else { 0.0 };
                 demand.compute = runs * busy * cycle;
                 demand.stall = runs * (divide + special).max(chain) * cycle;
                 demand.loads = loads / (core.loads * inside.lanes) * cycle;
+                demand.kept = runs * self.unmoved(work) / (core.loads * inside.lanes) * cycle;
                 demand.stores = stores / (core.stores * inside.lanes) * cycle;
                 // Subscripts are computed without optimisation; with it, addresses are stepped by the loop.
                 let integer = self.opt == OptLevel::O0 || !element.is_float();
@@ -449,6 +456,15 @@ impl Walk<'_> {
             }
         }
         self.add(work.at, count, demand);
+    }
+
+    /// How many elements it reads that are the same in all rounds of the loop around.
+    fn unmoved(&self, work: &Work) -> f64 {
+        let Some(var) = self.around.last().filter(|_| self.opt > OptLevel::O0) else { return 0.0 };
+        let stays = |access: &&Access| {
+            !access.write && access.index.as_ref().is_some_and(|index| !index.iter().any(|index| index.mentions(*var)))
+        };
+        work.accesses.iter().filter(stays).count() as f64
     }
 
     fn library(&mut self, library: &Library, count: &NodeCount) {

@@ -33,7 +33,7 @@ const PEAK: Efficiency = Efficiency {
 /// One core. Plain code: loads from L1 reached 0.92 (Zen 2) and 0.83 (Skylake) of what the ports allow; traffic: the
 /// mean of the streams in the test below, against the best mix of loads and stores, which is the peak here (all from
 /// kerncraft's machine files). Libraries: about 0.9 of the peak on one core of Zen 2 (flame/blis, docs/Performance.md).
-/// Ten line fill buffers, and two walks through the tables of pages at once, each of which finds its entry in L2 (Intel's
+/// Ten line fill buffers where nobody says how many lines the core waits for at once, and two walks through the tables of pages at once, each of which finds its entry in L2 (Intel's
 /// optimisation manual, Skylake: 10 to 12, and 2). Stores into other lines each wait in the same buffers, because their lines
 /// are asked for before their turn comes: on Sapphire Rapids, 17.7 of them at once where loads were 15.5
 /// (`benches/machine/calibrate.c`, sixteen buffers).
@@ -68,7 +68,10 @@ impl Target {
     fn efficiency(&self, luck: Luck) -> Efficiency {
         match (luck, self.core()) {
             (Luck::Best, _) => PEAK,
-            (Luck::Usual, Some(_)) => CORE,
+            (Luck::Usual, Some(core)) => {
+                let [loads, stores] = [CORE.outstanding, CORE.ordered].map(|own| core.misses_at_once.unwrap_or(own));
+                Efficiency { outstanding: loads, ordered: stores, ..CORE }
+            }
             (Luck::Usual, None) => WHOLE,
             (Luck::Worst, Some(_)) => CORE_LEAST,
             (Luck::Worst, None) => WHOLE_LEAST,
@@ -112,7 +115,8 @@ impl Parts {
         let [loops, branches, loads, stores, flops, bytes] = [0, 1, 2, 3, 4, 5].map(has);
         let stall = if luck == Luck::Best { 0.0 } else { demand.stall };
         let core = target.core().is_some();
-        let (load, store) = (loads * demand.loads, stores * demand.stores);
+        let kept = if luck == Luck::Best { demand.kept } else { 0.0 };
+        let (load, store) = (loads * (demand.loads - kept), stores * demand.stores);
         // A line's whole way is paid once, at the rate of the memory it comes from: rates were measured from there to
         // the registers. What also passes the level below comes from further down.
         let further = demand.traffic.iter().skip(1).chain([&0.0]);
