@@ -362,6 +362,8 @@ pub struct Access {
     pub array: usize,
     /// Its subscripts, as many as the array has extents; none where data decide them (`a[b[i]]`).
     pub index: Option<Vec<Expr>>,
+    /// Where data decide them: the subscripts of the last axes, which data do not (`a[b[i]][j]`: a row, and a place in it).
+    pub tail: Vec<Expr>,
     /// Whether it stores.
     pub write: bool,
     /// Where it stands.

@@ -21,6 +21,8 @@ pub(super) struct Drawn {
     /// Draws, and those of them that write.
     draws: f64,
     writes: f64,
+    /// How many of them go together at most: those of a row.
+    pub(super) lot: f64,
     /// Draws by index into the lines of the source.
     pub(super) by_source: BTreeMap<u32, f64>,
 }
@@ -28,10 +30,16 @@ pub(super) struct Drawn {
 /// Draws by array, each of `draws` as often as it says, times `rounds`.
 pub(super) fn by_array(plan: &CachePlan<'_>, draws: &[(&Touch<'_>, f64)], rounds: f64) -> BTreeMap<u32, Drawn> {
     let mut all: BTreeMap<u32, Drawn> = BTreeMap::new();
-    for (touch, times) in draws {
+    for (index, (touch, times)) in draws.iter().enumerate() {
         let own = all.entry(touch.array).or_default();
         let times = times * rounds;
         own.lines = plan.lines_of(touch.array) as f64;
+        own.lot = own.lot.max(touch.lot(plan.line_bytes));
+        // A place that was read is there when it is stored to.
+        if draws.iter().take(index).any(|(before, _)| before.drawn_with(touch)) {
+            own.writes += times;
+            continue;
+        }
         own.draws += times;
         own.writes += if touch.write { times } else { 0.0 };
         *own.by_source.entry(touch.source).or_default() += times;

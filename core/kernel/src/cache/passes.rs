@@ -253,7 +253,7 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         let found = chance::found(&all, held, (self.capacity, stays), passing);
         for (array, own) in &all {
             let [mut misses, mut write_backs] = own.misses(stays);
-            self.spread = self.spread.hypot(DEVIATIONS * misses.sqrt());
+            self.spread = self.spread.hypot(DEVIATIONS * (misses * own.lot).sqrt());
             if let Some([there, changed]) = found.get(array) {
                 (misses, write_backs) = ((misses - there).max(0.0), (write_backs - changed).max(0.0));
             }

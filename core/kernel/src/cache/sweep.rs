@@ -123,8 +123,9 @@ fn walk<'s, 'a>(
         }
         Step::Branch(_) => false,
         Step::Touch(touch) => {
-            if let (Address::Data, false, Some(draws)) = (&touch.address, touch.doubtful, &mut draws) {
-                draws.push((touch, around.iter().map(|(.., rounds)| *rounds as f64).product()));
+            if let (Address::Data | Address::Row(_), false, Some(draws)) = (&touch.address, touch.doubtful, &mut draws)
+            {
+                draws.push((touch, lines_drawn(plan, touch, values, around)));
                 return draws.len() <= MOST;
             }
             let sweep = whole(plan, touch, values, around).filter(|_| found.len() < MOST);
@@ -141,7 +142,7 @@ fn whole(plan: &CachePlan<'_>, touch: &Touch<'_>, values: &[i64], around: &[Arou
     let (start, moves) = match &touch.address {
         Address::Even(even) => moves(even, values, around)?,
         Address::Clamped(clamped) => within_bounds(clamped, values, around)?,
-        Address::Subscripts | Address::Data => return None,
+        Address::Subscripts | Address::Data | Address::Row(_) => return None,
     };
     // Lines that follow each other leave none out.
     let (low, high, gap) = reached(start, moves)?;
@@ -152,6 +153,29 @@ fn whole(plan: &CachePlan<'_>, touch: &Touch<'_>, values: &[i64], around: &[Arou
         low,
         high,
     })
+}
+
+/// How many lines draws visit: each its own, but places next to each other in a row, one after the other, only those that
+/// they lie in.
+fn lines_drawn(plan: &CachePlan<'_>, touch: &Touch<'_>, values: &[i64], around: &[Around]) -> f64 {
+    let rounds = |around: &[Around]| around.iter().map(|(.., rounds)| *rounds as f64).product::<f64>();
+    let all = rounds(around);
+    let Address::Row(row) = &touch.address else { return all };
+    let stays = |(var, .., rounds): &Around| *rounds <= 1 || row.within.by(*var) == 0;
+    let inner = around.iter().rposition(stays).map_or(0, |last| last + 1);
+    let Some((draws, places)) = around.split_at_checked(inner) else { return all };
+    let together = moves(&row.within, values, places).and_then(|(start, moves)| reached(start, moves));
+    let line = plan.line_bytes as f64;
+    match together {
+        Some((low, high, gap)) if gap <= plan.line_bytes as i64 => {
+            // Rows begin anywhere in a line, unless they are made of whole ones.
+            let (low, high) = (low as f64, high as f64);
+            let whole = row.bytes % plan.line_bytes == 0;
+            let lines = if whole { (high / line).floor() - (low / line).floor() } else { (high - low) / line };
+            rounds(draws) * (lines + 1.0)
+        }
+        _ => all,
+    }
 }
 
 /// The first value of a sum in the loops around, and how far and how often each moves it.

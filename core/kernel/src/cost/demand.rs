@@ -1,6 +1,6 @@
 //! What each line of a program asks of the machine, in seconds at the machine's peak.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::fresh;
 use super::operators::{self, SPECIAL};
@@ -193,7 +193,7 @@ struct Walk<'a> {
     next: usize,
     values: Vec<i64>,
     /// Lines with accesses whose subscripts come from data.
-    indirect: BTreeSet<u32>,
+    indirect: BTreeMap<u32, f64>,
     /// Steps of the program itself that are operators.
     top: usize,
     /// Variables of the loops around.
@@ -219,7 +219,7 @@ pub(super) fn demands(
         gcc,
         next: 0,
         values,
-        indirect: BTreeSet::new(),
+        indirect: BTreeMap::new(),
         top: 0,
         around: Vec::new(),
         out,
@@ -388,8 +388,13 @@ impl Walk<'_> {
 
     fn work(&mut self, work: &Work, count: &NodeCount, inside: Inside) {
         let element = self.element(&work.accesses).unwrap_or(inside.element);
-        let unknown = work.accesses.iter().filter(|access| access.index.is_none());
-        self.indirect.extend(unknown.map(|access| access.at.line));
+        for access in work.accesses.iter().filter(|access| access.index.is_none()) {
+            // Of lines next to each other the first is waited for: the others come ahead of their turn.
+            let together = vector::together(self.program, access, &self.values, self.around.last().copied());
+            let first = (self.target.line_bytes as f64 / together).min(1.0);
+            let own = self.indirect.entry(access.at.line).or_insert(first);
+            *own = own.max(first);
+        }
         self.flops(element, count.flops.value());
         let runs = count.runs.value();
         // Without optimisation scalars live in memory.
@@ -507,9 +512,9 @@ impl Walk<'_> {
                 {
                     *own = bytes * count.value() / known;
                 }
-                if self.indirect.contains(line) {
+                if let Some(first) = self.indirect.get(line) {
                     let crowded = if self.opt == OptLevel::O0 { CROWDED } else { 1.0 };
-                    demand.latency += crowded * count.value() * (latency - above) * 1e-9;
+                    demand.latency += crowded * first * count.value() * (latency - above) * 1e-9;
                 }
                 let conflicts = self.out.strides.conflicts.get(line).and_then(|own| own.get(i));
                 let [misses, stores] = conflicts.copied().unwrap_or_default();

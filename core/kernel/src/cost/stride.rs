@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::target::Target;
-use super::vector::address;
+use super::vector::{address, together};
 use crate::nest::{Access, Loop, Node, Program};
 
 /// What was found, by line of the source.
@@ -38,17 +38,18 @@ impl Strides {
         for access in work.flat_map(|work| &work.accesses) {
             let mut at = |value: i64| {
                 *values.get_mut(var)? = value;
-                address(program, access, values)
+                address(program, access, values, l.var)
             };
             let places = (at(lower), lower.checked_add(step).and_then(&mut at));
             if let Some(own) = values.get_mut(var) {
                 *own = lower;
             }
             let Some(array) = program.arrays.get(access.array) else { continue };
-            let (Some(first), Some(second)) = places else {
-                self.drawn(program, access, target, runs);
-                continue;
-            };
+            if access.index.is_none() {
+                let together = together(program, access, values, Some(l.var));
+                self.drawn(program, access, target, (runs, together));
+            }
+            let (Some(first), Some(second)) = places else { continue };
             let bytes = i128::from(array.element.bytes());
             let Ok(stride) = u64::try_from(((second - first) * bytes).abs()) else { continue };
             // Neighbours in a line are one access.
@@ -104,8 +105,8 @@ impl Strides {
         }
     }
 
-    /// An access at places that data decide: anywhere in its array.
-    fn drawn(&mut self, program: &Program, access: &Access, target: &Target, runs: f64) {
+    /// An access at places that data decide: anywhere in its array, with so many bytes next to each other.
+    fn drawn(&mut self, program: &Program, access: &Access, target: &Target, (runs, together): (f64, f64)) {
         let Some((array, pages)) = program.arrays.get(access.array).zip(target.core().and_then(|core| core.pages))
         else {
             return;
@@ -114,8 +115,10 @@ impl Strides {
         let elements: f64 = array.dims.iter().map(|dim| dim.value(&values).map_or(0.0, |dim| dim as f64)).product();
         let all = elements * array.element.bytes() as f64 / pages.bytes as f64;
         let unknown = (1.0 - f64::from(pages.known) / all.max(1.0)).max(0.0);
-        if unknown > 0.0 && access.index.is_none() {
-            *self.walks.entry(access.at.line).or_default() += runs * unknown;
+        if unknown > 0.0 {
+            // A page, or less of one, is translated once.
+            let each = array.element.bytes() as f64 / together.min(pages.bytes as f64);
+            *self.walks.entry(access.at.line).or_default() += runs * each * unknown;
             self.notes.insert(format!(
                 "line {}: {} lies in {all:.0} pages, and the core knows the translations of {}",
                 access.at.line, array.name, pages.known

@@ -1,6 +1,6 @@
 //! Whether an innermost loop can work on vectors.
 
-use crate::expr::Expr;
+use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Element, Loop, Node, Program};
 
 /// Loops with more accesses are left as they are: pairs of them are compared.
@@ -41,7 +41,7 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
     let mut at = |access: &Access, value: i128| {
         let value = i64::try_from(value).ok()?;
         *values.get_mut(var)? = value;
-        let address = address(program, access, values);
+        let address = address(program, access, values, l.var);
         *values.get_mut(var)? = lower;
         address
     };
@@ -62,9 +62,13 @@ pub(super) fn of(program: &Program, l: &Loop, values: &mut [i64]) -> Vector {
         ((i128::from(upper) - i128::from(lower)).abs() + i128::from(step).abs() - 1) / i128::from(step).abs().max(1);
     for (store, (first, stride)) in accesses.iter().zip(&steps).filter(|(access, _)| access.write) {
         let same = accesses.iter().zip(&steps).filter(|(other, _)| other.array == store.array);
-        for (_, (other, other_stride)) in same {
+        for (other, (first_of, other_stride)) in same {
+            if other.index.is_some() != store.index.is_some() {
+                return Vector::No("data decide where it reads or writes");
+            }
             // Apart by less than the loop covers: some iteration meets what another one wrote.
-            if other_stride != stride || (other != first && (other - first).abs() < rounds) || *stride == 0 {
+            let apart = (first_of - first).abs();
+            if other_stride != stride || (apart > 0 && apart < rounds) || *stride == 0 {
                 return Vector::No("an iteration may need what another one wrote");
             }
         }
@@ -78,12 +82,30 @@ pub(super) fn divides(l: &Loop, lanes: f64) -> bool {
     (*upper as f64 - *lower as f64) % lanes == 0.0
 }
 
-/// The number of the element in its array; none where data decide it or it cannot be decided.
-pub(super) fn address(program: &Program, access: &Access, values: &[i64]) -> Option<i128> {
+/// The number of the element in its array, or, where data decide on a row and the loop over `var` goes through it, in the
+/// row; none where data decide it or it cannot be decided.
+pub(super) fn address(program: &Program, access: &Access, values: &[i64], var: Symbol) -> Option<i128> {
     let array = program.arrays.get(access.array)?;
-    let index = access.index.as_ref()?;
-    array.dims.iter().zip(index).try_fold(0i128, |sum, (dim, index)| {
+    let index = match &access.index {
+        Some(index) => index,
+        None => goes_through(access, var).then_some(&access.tail)?,
+    };
+    let decided = array.dims.len().checked_sub(index.len())?;
+    array.dims.iter().skip(decided).zip(index).try_fold(0i128, |sum, (dim, index)| {
         let (dim, index) = (dim.value(values).ok()?, index.value(values).ok()?);
         sum.checked_mul(dim.into())?.checked_add(index.into())
     })
+}
+
+/// Whether the loop over `var` goes through a row that data decide on.
+pub(super) fn goes_through(access: &Access, var: Symbol) -> bool {
+    access.tail.iter().any(|index| index.mentions(var))
+}
+
+/// Bytes that lie together at a place that data decide, where `var` is the innermost loop: a row, or an element.
+pub(super) fn together(program: &Program, access: &Access, values: &[i64], var: Option<Symbol>) -> f64 {
+    let Some(array) = program.arrays.get(access.array) else { return 1.0 };
+    let own = if var.is_some_and(|var| goes_through(access, var)) { access.tail.len() } else { 0 };
+    let row = array.dims.iter().rev().take(own).map(|dim| dim.value(values).map_or(1.0, |dim| dim.max(1) as f64));
+    row.product::<f64>() * array.element.bytes() as f64
 }

@@ -10,7 +10,7 @@ use ruff_python_ast::{Expr as Tree, ExprListComp, Operator};
 use super::lower::{MAX_AXES, PythonLowering};
 use super::tape::Taped;
 use super::tree::call_name;
-use super::value::{Lazy, Real, Step, Value, View, axis};
+use super::value::{DRAWN, Lazy, Real, Step, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Access, At, Element, Flops, Node, Scalars, Work};
 use crate::normal::{Normal, tidy};
@@ -500,7 +500,7 @@ impl<'a> PythonLowering<'a> {
         let dims: Vec<Expr> = index.dims.iter().chain(rest).cloned().collect();
         let element = self.element(view);
         let result = self.allocate("gathered", element, &dims, at)?;
-        let mut rows = view.fixed(0, &Expr::Const(0));
+        let mut rows = view.fixed(0, &Expr::from(DRAWN));
         rows.by_data = true;
         let (rank, index) = (index.dims.len(), index.clone());
         self.assume(at, "data decide which rows are taken: every line is as likely");
@@ -534,7 +534,7 @@ impl<'a> PythonLowering<'a> {
         let nodes = self.pass(index, false, at);
         self.emit(nodes);
         let rows = (0..view.dims.len()).map(|own| match own.checked_sub(1) {
-            None => Expr::Const(0),
+            None => Expr::from(DRAWN),
             Some(rest) => axis(index.dims.len() + rest),
         });
         View { by_data: true, ..view.of(dims, &rows.collect::<Vec<_>>()) }

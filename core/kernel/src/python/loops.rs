@@ -378,7 +378,13 @@ impl<'a> PythonLowering<'a> {
                         let problem = format!("a list of {}", value.description());
                         return Err(refuse(at, problem, "Make an array of zeros and store its elements"));
                     }
-                    own.work.accesses.push(Access { array: array.array, index: Some(index), write: true, at });
+                    own.work.accesses.push(Access {
+                        array: array.array,
+                        index: Some(index),
+                        tail: Vec::new(),
+                        write: true,
+                        at,
+                    });
                     own.flush();
                     Ok(())
                 }

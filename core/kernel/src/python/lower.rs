@@ -11,7 +11,7 @@ use super::dry::{Dry, Shapes};
 use super::scan::SourceLines;
 use super::tape::Tape;
 use super::usage::{Functions, Usage, Usages, address, usage_of};
-use super::value::{Value, View};
+use super::value::{DRAWN, Value, View};
 use crate::expr::{Expr, Symbol};
 use crate::nest::{Access, Array, At, Builder, Element, Loop, Node, Work};
 use crate::normal::{Normal, difference, tidy};
@@ -549,8 +549,14 @@ impl<'a> PythonLowering<'a> {
 
     /// A load or a store of the element at `index` of `view`.
     pub(super) fn access(view: &View, index: &[Expr], write: bool, at: At) -> Access {
-        let index = (!view.by_data).then(|| view.element(index));
-        Access { array: view.array, index, write, at }
+        let subscripts = view.element(index);
+        if !view.by_data {
+            return Access { array: view.array, index: Some(subscripts), tail: Vec::new(), write, at };
+        }
+        // Behind the last one that data decide; none where it is not known which they are.
+        let behind = subscripts.iter().rposition(|own| own.mentions(DRAWN)).map_or(subscripts.len(), |last| last + 1);
+        let tail = subscripts.get(behind..).unwrap_or_default().to_vec();
+        Access { array: view.array, index: None, tail, write, at }
     }
 
     /// Loops over `dims` around what `inner` makes of their variables; extents of 1 take no loop.

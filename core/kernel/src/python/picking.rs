@@ -4,7 +4,7 @@ use super::args::Args;
 use super::lower::PythonLowering;
 use super::registry::Move;
 use super::tape::Taped;
-use super::value::{Value, View, axis};
+use super::value::{DRAWN, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{Element, Flops, Node, Work};
 use crate::normal::tidy;
@@ -300,7 +300,7 @@ impl<'a> PythonLowering<'a> {
             }
         }
         let places: Vec<Expr> =
-            (0..view.dims.len()).map(|own| if own == along { Expr::Const(0) } else { axis(own) }).collect();
+            (0..view.dims.len()).map(|own| if own == along { Expr::from(DRAWN) } else { axis(own) }).collect();
         let picked = View { by_data: true, ..view.of(index.dims.clone(), &places) };
         Ok((view, picked, index))
     }

@@ -4,7 +4,7 @@ use ruff_python_ast::{Expr as Tree, ExprSubscript};
 
 use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::{clip, subscripts_of};
-use super::value::{Value, View};
+use super::value::{DRAWN, Value, View};
 use crate::expr::{Expr, Rounding};
 use crate::nest::At;
 use crate::source::refuse;
@@ -159,7 +159,7 @@ impl<'a> PythonLowering<'a> {
                     }
                     Value::Scalar(false) => {
                         self.assume(own, "data decide this subscript: every line is as likely");
-                        view = view.fixed(along, &Expr::Const(0));
+                        view = view.fixed(along, &Expr::from(DRAWN));
                         view.by_data = true;
                     }
                     Value::View(index) if !self.element(&index).is_float() && parts.len() == 1 => {

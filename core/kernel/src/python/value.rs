@@ -8,6 +8,8 @@ use crate::normal::tidy;
 
 /// Symbols from here on are axes of views: `AXIS + 1` is the second.
 const AXIS: u32 = 1 << 31;
+/// The symbol of a subscript that data decide.
+pub(super) const DRAWN: Symbol = Symbol(AXIS - 1);
 
 /// What a name or an expression stands for.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Address, CachePlan, Clamped, Depths, Draw, Even, Kind, Part, Period, PlanBranch, PlanLoop, Space, Step, Touch, gcd,
-    rounds, value,
+    Address, CachePlan, Clamped, Depths, Draw, Even, Kind, Part, Period, PlanBranch, PlanLoop, Row, Space, Step, Touch,
+    gcd, rounds, value,
 };
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{self, Access, At, Condition, Node, Program};
@@ -78,14 +78,33 @@ impl<'a> Compiler<'a> {
                 Node::Loop(l) => steps.extend(self.repeat(l, around)?.map(Step::Loop)),
                 Node::Branch(branch) => steps.push(Step::Branch(self.branch(branch, around)?)),
                 Node::Work(work) => {
+                    let first = steps.len();
                     for access in &work.accesses {
-                        steps.push(Step::Touch(self.touch(access, around)?));
+                        let mut touch = self.touch(access, around)?;
+                        let own = steps.get(first..).unwrap_or_default();
+                        if let Some(read) = self.read_before(own, access) {
+                            touch.draw.site = read;
+                        }
+                        steps.push(Step::Touch(touch));
                     }
                 }
                 Node::Library(library) => steps.append(&mut self.steps(&library.sweep, around)?),
             }
         }
         Ok(steps)
+    }
+
+    /// Where data decide on a place to store to that was read just before, and no integer since: where that was drawn.
+    fn read_before(&self, steps: &[Step<'a>], access: &Access) -> Option<u64> {
+        let floats =
+            |touch: &Touch<'_>| self.program.arrays.get(touch.array as usize).is_some_and(|a| a.element.is_float());
+        let touches =
+            steps.iter().rev().map_while(|step| if let Step::Touch(touch) = step { Some(touch) } else { None });
+        let same = |touch: &&Touch<'_>| touch.access.array == access.array && touch.access.index.is_none();
+        let since = touches.take_while(|touch| same(touch) || floats(touch));
+        let mut before = since.filter(same).filter(|touch| !touch.write && touch.access.tail == access.tail);
+        let stores = access.write && access.index.is_none();
+        before.next().filter(|_| stores).map(|touch| touch.draw.site)
     }
 
     /// A loop; none where it never runs or accesses nothing.
@@ -234,7 +253,7 @@ impl<'a> Compiler<'a> {
         let (dims, first, bytes) = (space.dims.clone(), space.first, space.bytes as i64);
         let source = self.sources.binary_search(&access.at.line).map_err(|_| broken())? as u32;
         let mut own = around.all();
-        let mut address = Address::Data;
+        let address;
         let mut doubtful = space.elements == 0;
         if let Some(index) = &access.index {
             if index.len() != dims.len() {
@@ -251,12 +270,33 @@ impl<'a> Compiler<'a> {
             address = even.unwrap_or(Address::Subscripts);
         } else {
             self.random = true;
+            address = self.row(&access.tail, &dims, bytes).map_or(Address::Data, Address::Row);
         }
-        let draw = self.place(around);
+        let mut draw = self.place(around);
+        if let Address::Row(row) = &address {
+            // All places of a row are in the same row.
+            draw.around.retain(|symbol| row.within.by(*symbol) == 0);
+        }
         let kind = Kind { domain: around.domain, mentions: around.domain | own };
         let array = access.array as u32;
         let loops = around.most.iter().enumerate().map(|(depth, most)| (1 << depth, *most)).collect();
         Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
+    }
+
+    /// A row of the first axes, and the place in it.
+    fn row(&self, tail: &[Expr], dims: &[i64], bytes: i64) -> Option<Row> {
+        let (decided, own) = dims.split_at_checked(dims.len().checked_sub(tail.len())?)?;
+        let inside = |(index, dim): (&Expr, &i64)| {
+            let (low, high) = self.range(index);
+            low >= 0 && high < i128::from(*dim)
+        };
+        if tail.is_empty() || !tail.iter().zip(own).all(inside) {
+            return None;
+        }
+        let Address::Even(within) = self.address(tail, own, bytes, 0)? else { return None };
+        let product = |dims: &[i64]| dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim));
+        let row = product(own)?.checked_mul(bytes)?;
+        Some(Row { rows: product(decided)?.try_into().ok()?, bytes: row.try_into().ok()?, within })
     }
 
     /// Where the element lies, where that is a sum of loop variables times constants, some of them between bounds.

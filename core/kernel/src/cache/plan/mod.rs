@@ -136,6 +136,8 @@ pub(super) enum Address {
     Subscripts,
     /// Data decide: a random element.
     Data,
+    /// Data decide the row: a random one.
+    Row(Row),
 }
 
 /// A constant, and what each loop variable (a symbol) adds.
@@ -151,6 +153,17 @@ pub(super) struct Clamped {
     /// What all other subscripts add up to.
     pub(super) rest: Even,
     pub(super) parts: Vec<Part>,
+}
+
+/// A place in a random row.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// How many rows there are.
+    pub(super) rows: u64,
+    /// Bytes of each.
+    pub(super) bytes: u64,
+    /// How far in its row the first byte lies.
+    pub(super) within: Even,
 }
 
 /// A subscript between bounds.
@@ -234,7 +247,7 @@ impl Address {
         match self {
             Self::Even(even) => Some(even.by(symbol)),
             Self::Clamped(clamped) => (!clamped.bounds(symbol)).then(|| clamped.rest.by(symbol)),
-            Self::Subscripts | Self::Data => None,
+            Self::Subscripts | Self::Data | Self::Row(_) => None,
         }
     }
 
@@ -253,6 +266,7 @@ impl Address {
                 clamped.rest.fix(symbol, value);
                 clamped.parts.iter_mut().for_each(|part| part.of.fix(symbol, value));
             }
+            Self::Row(row) => row.within.fix(symbol, value),
             Self::Subscripts | Self::Data => {}
         }
     }
@@ -322,6 +336,12 @@ impl<'a> CachePlan<'a> {
                 let elements = self.spaces.get(touch.array as usize).map_or(0, |space| space.elements);
                 let drawn = u128::from(self.draw(&touch.draw, 0, values)) * u128::from(elements);
                 self.line_of(touch, (drawn >> 64) as u64)
+            }
+            Address::Row(row) => {
+                let drawn = u128::from(self.draw(&touch.draw, 0, values)) * u128::from(row.rows);
+                let first = self.spaces.get(touch.array as usize).map_or(0, |space| space.first);
+                let byte = (drawn >> 64) as u64 * row.bytes + row.within.value(values) as u64;
+                first + byte / self.line_bytes
             }
         })
     }
@@ -449,6 +469,16 @@ impl Touch<'_> {
     /// Work to find out which line it touches, beside touching it.
     pub(super) fn evaluation(&self) -> u64 {
         if matches!(self.address, Address::Even(_) | Address::Clamped(_)) { 0 } else { EVALUATION }
+    }
+
+    /// How many lines data decide on at once, at most.
+    pub(super) fn lot(&self, line_bytes: u64) -> f64 {
+        if let Address::Row(row) = &self.address { row.bytes.div_ceil(line_bytes).max(1) as f64 } else { 1.0 }
+    }
+
+    /// Whether data decide on the same place for `other`.
+    pub(super) fn drawn_with(&self, other: &Self) -> bool {
+        self.array == other.array && self.draw.site == other.draw.site
     }
 
     /// The iterations of the loops at `depth` and further in, of those in `of`.

@@ -96,3 +96,51 @@ fn passes_go_on_after_a_few_draws() {
         }
     }
 }
+
+/// A table of rows of 64 elements, of which data decide on so many, one after the other; perhaps each is added to.
+fn rows_drawn(rows: i64, draws: i64, adds: bool) -> Program {
+    let mut w = Writer::default();
+    let table = w.array("table", Element::F64, &[rows, 64]);
+    let out = w.array("out", Element::F64, &[draws, 64]);
+    let (i, j) = (w.variable("i"), w.variable("j"));
+    let mut all = vec![(out, &[][..], adds), (table, &[][..], false)];
+    all.extend(adds.then_some((table, &[][..], true)));
+    let mut drawn = work(1, &all);
+    if let Node::Work(work) = &mut drawn {
+        for access in &mut work.accesses {
+            let own = access.array == table;
+            access.index = (!own).then(|| vec![i.clone(), j.clone()]);
+            access.tail = if own { vec![j.clone()] } else { Vec::new() };
+        }
+        work.accesses[0].write = !adds;
+    }
+    w.does(vec![repeat(&i, 0, draws, vec![repeat(&j, 0, 64, vec![drawn])])])
+}
+
+/// The elements of a row lie in a few lines, whoever decides on the row, and what is read is there when it is stored to.
+#[test]
+fn rows_are_drawn_as_a_whole() {
+    let (rows, draws) = (1i64 << 12, 1i64 << 15);
+    for adds in [false, true] {
+        let program = rows_drawn(rows, draws, adds);
+        let plan = CachePlan::new(&program, 64).unwrap();
+        for capacity in [1 << 8, 1 << 12, 1 << 14, 3 << 13] {
+            let mut progress = Unattended;
+            let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
+            let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
+            let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+            let case = format!("{capacity} lines, {adds}: {}", found.method);
+            assert!(found.method.starts_with("expected"), "{case}");
+            let all = wanted.misses.iter().sum::<u128>() as f64;
+            let off = (found.compulsory.value() + found.capacity.value()) / all - 1.0;
+            assert!(off.abs() < 0.01, "{case}: misses are {off} off");
+            let off = found.write_backs.value() / wanted.write_backs as f64 - 1.0;
+            assert!(off.abs() < 0.01, "{case}: write-backs are {off} off");
+            let [low, high] = found.capacity_range.unwrap();
+            let truth = all - found.compulsory.value();
+            assert!(low <= truth && truth <= high, "{case}: {truth} is not within {low} to {high}");
+            // Eight lines for each row, and not a line for each element.
+            assert!(all <= (draws * (8 + 8)) as f64, "{case}: {all}");
+        }
+    }
+}
