@@ -151,6 +151,14 @@ pub(super) const L40S: MachineInfo = MachineInfo {
     gpu: gpu(142, 1536, 350.0, DramKind::Gddr, Architecture::Ada),
     ..WHOLE
 };
+/// Products of f16 with sums in f32, at half the rate of sums in f16 (NVIDIA's whitepaper of the GA102).
+pub(super) const RTX_3090: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(35.6 / 64.0, 35.6, 35.6)),
+    matrix_tflops: Some(Peaks { tf32: Some(35.6), i8: Some(284.0), ..Peaks::new(35.6 / 64.0, 35.6, 71.0) }),
+    launch_us: LAUNCH,
+    gpu: gpu(82, 1536, 350.0, DramKind::Gddr, Architecture::Ampere),
+    ..WHOLE
+};
 /// Products of f16 and f8 with sums in f32, at half the rate of sums in f16 (NVIDIA's whitepaper of Ada).
 pub(super) const RTX_4090: MachineInfo = MachineInfo {
     vector_tflops: Some(Peaks::new(82.6 / 64.0, 82.6, 82.6)),
@@ -164,6 +172,26 @@ pub(super) const RTX_4090: MachineInfo = MachineInfo {
     gpu: gpu(128, 1536, 450.0, DramKind::Gddr, Architecture::Ada),
     ..WHOLE
 };
+/// AMD's data sheet; products of f32 run on matrix cores without rounding. Those of bf16 run at half
+/// the rate of f16, which is not modelled. The sheet gives no vector peak of f16; instructions on pairs do twice that of f32.
+pub(super) const MI100: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(11.5, 23.1, 46.2)),
+    matrix_tflops: Some(Peaks { i8: Some(184.6), ..Peaks::new(11.5, 46.1, 184.6) }),
+    launch_us: LAUNCH,
+    gpu: gpu(120, 2560, 300.0, DramKind::Hbm, Architecture::Cdna),
+    ..WHOLE
+};
+/// As the MI100; matrix cores do f64 and bf16 at full rate, too.
+pub(super) const MI210: MachineInfo = MachineInfo {
+    vector_tflops: Some(Peaks::new(22.6, 22.6, 45.2)),
+    matrix_tflops: Some(Peaks { i8: Some(181.0), ..Peaks::new(45.3, 45.3, 181.0) }),
+    launch_us: LAUNCH,
+    gpu: gpu(104, 2048, 300.0, DramKind::Hbm, Architecture::Cdna2),
+    ..WHOLE
+};
+/// One of two dies, which software sees as a device each: half of the power, too.
+pub(super) const MI250: MachineInfo =
+    MachineInfo { gpu: gpu(104, 2048, 250.0, DramKind::Hbm, Architecture::Cdna2), ..MI210 };
 /// AMD's data sheet; it gives no vector peak of f16, so that of f32 stands for it.
 pub(super) const MI300X: MachineInfo = MachineInfo {
     vector_tflops: Some(Peaks::new(81.7, 163.4, 163.4)),

@@ -110,8 +110,19 @@ closed! {
         Hopper = "hopper",
         /// NVIDIA, 2024.
         Blackwell = "blackwell",
+        /// AMD, 2020.
+        Cdna = "cdna",
+        /// AMD, 2021.
+        Cdna2 = "cdna2",
         /// AMD, 2023.
         Cdna3 = "cdna3",
+    }
+}
+
+impl Architecture {
+    /// Whether AMD makes it.
+    pub fn is_amd(self) -> bool {
+        matches!(self, Self::Cdna | Self::Cdna2 | Self::Cdna3)
     }
 }
 

@@ -32,12 +32,13 @@ const LANES: u64 = 32;
 /// Threads, blocks and shared memory by compute capability: CUDA C++ Programming Guide, technical specifications per
 /// compute capability. The first row whose name a device's begins with is its own.
 #[rustfmt::skip]
-const PROCESSORS: [Processor; 12] = [
+const PROCESSORS: [Processor; 13] = [
     Processor { device: "p100", capability: "6.0", threads: 2048, blocks: 32, shared: 64 },
     Processor { device: "p4", capability: "6.1", threads: 2048, blocks: 32, shared: 96 },
     Processor { device: "v100", capability: "7.0", threads: 2048, blocks: 32, shared: 96 },
     Processor { device: "t4", capability: "7.5", threads: 1024, blocks: 16, shared: 64 },
     Processor { device: "a100", capability: "8.0", threads: 2048, blocks: 32, shared: 164 },
+    Processor { device: "rtx-3090", capability: "8.6", threads: 1536, blocks: 16, shared: 100 },
     Processor { device: "l40", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
     Processor { device: "l4", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },
     Processor { device: "rtx-4090", capability: "8.9", threads: 1536, blocks: 24, shared: 100 },

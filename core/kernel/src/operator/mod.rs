@@ -236,25 +236,36 @@ struct Fit {
     /// Starting an element-wise operation from PyTorch, ms.
     start_ms: f64,
     streams: Streams,
-    /// The share of the peak that products reach on devices that nobody measured.
-    usual_linear: f64,
-    usual_bmm: f64,
+    law: LawFit,
     product: ProductFit,
     norm: NormFit,
     softmax: SoftmaxFit,
     tensor: TensorFit,
 }
 
-/// Shares of DRAM's nominal bandwidth that streams reach.
+/// Shares of DRAM's nominal bandwidth that streams reach: of stacks, of those of AMD, of chips on the board, and of such chips
+/// before Ampere.
 #[derive(Debug)]
 struct Streams {
     hbm: f64,
+    hbm_amd: f64,
     gddr: f64,
+    gddr_early: f64,
+}
+
+/// The share of the peak that products of f32 reach on devices that nobody measured: W per TFLOP/s below which the board's
+/// power holds them down, the share above that, and what batched products reach of it.
+#[derive(Debug)]
+struct LawFit {
+    watts: f64,
+    most: f64,
+    batched: f64,
 }
 
 /// Products of f32: efficiencies of tiles, elements of the sum that filling the pipes takes, the order of the norm, the
-/// start in ms, Hopper's narrow tiles, what rows that lie far apart cost on Pascal, and how a product begins on a device
-/// that its power holds down.
+/// start in ms, Hopper's narrow tiles, what rows that lie far apart cost on Pascal (ms per TFLOP and octave, a power of
+/// the rows, and elements of a row that cost nothing), and how a product begins on a device that its power holds down (the
+/// share of what it lacks, and ms).
 #[derive(Debug)]
 struct ProductFit {
     narrow: f64,
@@ -271,29 +282,24 @@ struct ProductFit {
     burst_ms: f64,
 }
 
-/// Norms: the start in ms, lane-cycles of a row and of an element, the share of the second pass that DRAM sees, what of L2
-/// rows in flight may take, the order of the norm.
+/// Norms: the start in ms, cycles of 64 lanes for a row and for an element, what of L2 rows in flight may take, the order of
+/// the norm.
 #[derive(Debug)]
 struct NormFit {
     start: f64,
     row: f64,
     element: f64,
-    again: f64,
     cache: f64,
     overlap: f64,
 }
 
-/// Softmax: as above, for rows that one warp holds and for longer ones, which a block of threads holds.
+/// Softmax: the start in ms, cycles of 64 lanes for an element of rows that one warp holds and of longer ones, which a block
+/// of threads holds, the order of the norm.
 #[derive(Debug)]
 struct SoftmaxFit {
     start: f64,
-    warp_more: f64,
-    row: f64,
-    element: f64,
-    block_row: f64,
+    warp_element: f64,
     block_element: f64,
-    again: f64,
-    cache: f64,
     overlap: f64,
 }
 
@@ -342,6 +348,11 @@ const OTHER_PRODUCTS: f64 = 0.7;
 /// AMD's MI300X reached 0.56 of its peak in 16 bits where NVIDIA's A100 reached 0.87 (the benchmark of matmul FLOPS in
 /// stas00/ml-engineering), so by that much less of what NVIDIA's tensor cores reach.
 const CDNA3_TENSOR: f64 = 0.56 / 0.87;
+/// AMD's matrix cores reach so much of their peak in f32, without rounding: 37.9 of 45.3 TFLOP/s on an MI210, products of
+/// 8192 by rocBLAS, at 299 W and nearly full clock (ROCm/rocm-libraries#9453, measured by AMD).
+const CDNA_F32: f64 = 37.9 / 45.3;
+/// W per TFLOP/s of that MI210, below which power is taken to hold such products down as it does others.
+const CDNA_F32_WATTS: f64 = 300.0 / 45.3;
 /// Attention in one pass reaches 0.5 to 0.73 of the A100's peak (Dao, "FlashAttention-2", 2023, abstract).
 const ATTENTION: [f64; 3] = [0.5, 0.6, 0.73];
 /// Transposed copies against plain ones: 0.9 or so with tiles in shared memory and padding, as NVIDIA's "An Efficient Matrix
@@ -352,6 +363,11 @@ const SECTOR_BYTES: f64 = 32.0;
 /// Passes of a radix sort of 32-bit keys over its keys and their places, a read and a write each, and one to count: eight
 /// bits a pass (Adinets and Merrill, "Onesweep", 2022).
 const SORT_PASSES: f64 = 4.5;
+/// The clock that a board's power allows goes with it to this exponent. A chip takes power in proportion to its clock where
+/// the voltage is at its lowest, and to the cube of its clock where the voltage goes with the clock; between the two, to the
+/// exponent of 3/2. The A100 is one chip on boards of 250 and 300 W, whose products differ by 300 / 250 to the exponent of 0.66
+/// (`tests/fixtures/gpu_latency.py`, which also prints what other exponents would give).
+const CLOCK: f64 = 2.0 / 3.0;
 /// The share of the peak of plain code that arithmetic between loads and stores reaches: as for loops (`cost`).
 const PLAIN: f64 = 0.7;
 /// Where arithmetic and bytes of a pass hide each other: other threads fill every gap.
@@ -420,8 +436,12 @@ impl Chip {
 
     /// Bytes/s that streams reach, and whether that was measured.
     fn stream(&self) -> (f64, bool) {
-        let usual = match self.gpu.map(|gpu| gpu.memory) {
-            Some(DramKind::Gddr) => FIT.streams.gddr,
+        let usual = match self.gpu.map(|gpu| (gpu.memory, gpu.architecture)) {
+            Some((DramKind::Gddr, Architecture::Pascal | Architecture::Volta | Architecture::Turing)) => {
+                FIT.streams.gddr_early
+            }
+            Some((DramKind::Gddr, _)) => FIT.streams.gddr,
+            Some((DramKind::Hbm, architecture)) if architecture.is_amd() => FIT.streams.hbm_amd,
             _ => FIT.streams.hbm,
         };
         let measured = self.measured().and_then(|row| row.stream);
@@ -431,7 +451,7 @@ impl Chip {
     /// The share of the peak of plain code that the board's power allows products of f32.
     fn allowed(&self) -> f64 {
         let (Some(gpu), Some(peaks)) = (self.gpu, self.vector) else { return 1.0 };
-        gpu.watts / peaks.f32 / watts(gpu.architecture)
+        held(gpu.watts / peaks.f32, FIT.law.watts)
     }
 
     fn start(&self, ms: f64) -> f64 {
@@ -485,6 +505,11 @@ impl Chip {
     }
 }
 
+/// The share of the clock that so many W per TFLOP/s of the peak allow, where `full` are enough for all of it.
+fn held(watts: f64, full: f64) -> f64 {
+    power((watts / full).min(1.0), CLOCK)
+}
+
 /// What a price is made of, in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Parts {
@@ -513,14 +538,4 @@ pub fn rate(peaks: Option<Peaks>, element: Element) -> f64 {
         Element::I8 => peaks.i8.unwrap_or(peaks.f16),
     });
     tera.map_or(f64::INFINITY, |tera| tera * 1e12)
-}
-
-/// W per TFLOP/s of f32 that products take, by process: 17 at 16 and 12 nm (the T4 sustains 4.0 TFLOP/s at 70 W), 15 at 7
-/// nm (the A100 16.3 at 250 W), 10 at 4N and what followed (between the L4, 9.4 at 72 W, and the H100, 52 at 700 W).
-fn watts(architecture: Architecture) -> f64 {
-    match architecture {
-        Architecture::Pascal | Architecture::Volta | Architecture::Turing => 17.0,
-        Architecture::Ampere => 15.0,
-        Architecture::Ada | Architecture::Hopper | Architecture::Blackwell | Architecture::Cdna3 => 10.0,
-    }
 }

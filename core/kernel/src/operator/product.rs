@@ -4,7 +4,9 @@ use accel_ground::device::{Architecture, Gpu};
 use accel_ground::math::power;
 
 use super::fitted::{BEYOND, FIT, WITHIN};
-use super::{CDNA3_TENSOR, Chip, OTHER_PRODUCTS, Operator, Parts, Product, UNMEASURED, join};
+use super::{
+    CDNA_F32, CDNA_F32_WATTS, CDNA3_TENSOR, Chip, OTHER_PRODUCTS, Operator, Parts, Product, UNMEASURED, held, join,
+};
 use crate::nest::Element;
 
 /// Rows and columns of the tiles that libraries choose between, from the largest (CUTLASS' default set), and their kind.
@@ -30,8 +32,9 @@ const FAR_ROWS: f64 = 4096.0;
 const MOST_OCTAVES: f64 = 1024.0;
 /// Rows of that many elements do not suffer.
 const FAR_EXCEPT: f64 = 8192.0;
-/// The board's power holds products down where it allows less of the peak than this.
-const HELD: f64 = 0.6;
+/// Intervals are those of devices that their power holds down where it allows less of the peak than this: those, the L4 and
+/// the T4, run batched products at one of two speeds.
+const HELD: f64 = 0.7;
 /// Tensor cores take 8 elements of a row at once (NVIDIA, "Matrix Multiplication Background"); others are padded.
 const TENSOR_STEP: f64 = 8.0;
 
@@ -61,14 +64,18 @@ impl Chip {
     /// The share of the peak that products of f32 reach here, and whether that was measured.
     pub(super) fn efficiency(&self, batched: bool) -> (f64, bool) {
         let row = self.measured();
-        let (measured, usual) = if batched {
-            (row.and_then(|row| row.bmm), FIT.usual_bmm)
+        let (measured, more) = if batched {
+            (row.and_then(|row| row.bmm), FIT.law.batched)
         } else {
-            (row.and_then(|row| row.linear), FIT.usual_linear)
+            (row.and_then(|row| row.linear), 1.0)
         };
         match (measured, self.gpu) {
             (Some(measured), _) => (measured, true),
-            (None, Some(_)) => (usual.min(self.allowed()), false),
+            (None, Some(gpu)) if gpu.architecture.is_amd() => (
+                CDNA_F32 * held(gpu.watts / self.matrix.map_or(f64::INFINITY, |peaks| peaks.f32), CDNA_F32_WATTS),
+                false,
+            ),
+            (None, Some(_)) => (FIT.law.most * more * self.allowed(), false),
             (None, None) => (OTHER_PRODUCTS, false),
         }
     }
@@ -77,13 +84,15 @@ impl Chip {
     pub(super) fn product(&self, operator: &Operator, product: Product, batched: bool) -> (Parts, [f64; 2]) {
         let element = operator.element;
         let stream = self.stream().0;
-        let tensor = self.tensor(element);
+        // Products of f32 on AMD's matrix cores are not rounded, and were measured by themselves.
+        let amd = self.gpu.is_some_and(|gpu| gpu.architecture.is_amd());
+        let tensor = self.tensor(element) && !(amd && element == Element::F32 && !self.tf32);
         let (own, measured) = self.efficiency(batched);
         let (efficiency, prologue) = if tensor {
             // Their start was measured without that of the framework, which takes as long for them.
             let [share, prologue, _] = FIT.tensor.at(self.tensor_place(element));
             let share = match self.gpu.map(|gpu| gpu.architecture) {
-                Some(Architecture::Cdna3) => share * CDNA3_TENSOR,
+                Some(_) if amd => share * CDNA3_TENSOR,
                 Some(_) => share,
                 None => OTHER_PRODUCTS,
             };
@@ -104,13 +113,13 @@ impl Chip {
         };
         let memory = (operator.bytes() + self.again(product, element)) / stream;
         let overlap = FIT.product.overlap;
-        let held = !tensor && self.allowed() < HELD;
-        let efficiency = if held {
-            // It begins faster: the limit acts after some milliseconds.
-            let ms = 1e3 * join(compute / efficiency, memory, overlap) + start;
-            efficiency * (1.0 + FIT.product.burst / (1.0 + ms / FIT.product.burst_ms))
-        } else {
+        let held = !tensor && !amd && self.allowed() < HELD;
+        let efficiency = if tensor || amd || self.gpu.is_none() {
             efficiency
+        } else {
+            // What a power limit holds down begins faster: the limit acts after some milliseconds.
+            let ms = 1e3 * join(compute / efficiency, memory, overlap) + start;
+            efficiency + (1.0 - efficiency).max(0.0) * FIT.product.burst / (1.0 + ms / FIT.product.burst_ms)
         };
         let spread = if measured && !tensor { &WITHIN } else { &BEYOND };
         let [low, high] = match (batched, held) {
@@ -119,7 +128,7 @@ impl Chip {
             (true, false) => spread.bmm,
             (true, true) => spread.bmm_held,
         };
-        let known = element == Element::F32 || tensor;
+        let known = (element == Element::F32 || tensor) && !amd;
         let [less, more] = if known && self.gpu.is_some() { [1.0, 1.0] } else { UNMEASURED };
         let parts = Parts { start: self.start(start), compute: compute / efficiency, memory, overlap, scale: 1.0 };
         (parts, [less * low, more * high])
@@ -157,16 +166,17 @@ fn waves(product: Product, gpu: &Gpu, rate: f64, prologue: f64, dram: f64, size:
             best = best.min(waves * each / tile.efficiency(gpu) + partial);
         }
     }
-    best * far(product, gpu)
+    best + far(product, gpu)
 }
 
-/// Pascal: operands whose rows lie far apart miss in the address translation.
+/// Seconds on Pascal for operands whose rows lie far apart: they miss in the address translation, which all multiprocessors
+/// share, so that its time does not depend on the peak.
 fn far(product: Product, gpu: &Gpu) -> f64 {
     if gpu.architecture != Architecture::Pascal || product.k == FAR_EXCEPT {
-        return 1.0;
+        return 0.0;
     }
     let reach = product.k / FIT.product.far_k * power(product.m.min(FAR_MOST_ROWS) / FAR_ROWS, FIT.product.far_rows);
-    1.0 + FIT.product.far * octaves(reach)
+    product.operations() / 1e12 * FIT.product.far * 1e-3 * octaves(reach)
 }
 
 /// The logarithm to the base 2 of a number, 0 below 1, by operations that give the same bits on every platform.

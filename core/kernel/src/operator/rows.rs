@@ -1,4 +1,4 @@
-//! Softmax and norms: a warp or a block of threads holds a row; longer rows are read again.
+//! Softmax and norms: a warp or a block of threads holds a row; norms read a row twice.
 
 use accel_ground::math::power;
 
@@ -10,8 +10,6 @@ use crate::nest::Element;
 const WARP_ELEMENTS: f64 = 1024.0;
 /// Threads of PyTorch's blocks for norms.
 const NORM_THREADS: f64 = 128.0;
-/// Threads of a block for softmax: one for four elements, at least a warp and at most what a block has.
-const SOFTMAX_THREADS: [f64; 2] = [32.0, 1024.0];
 /// FLOPs of 64 lanes in a cycle: what a unit of the fitted cycles is.
 const UNIT: f64 = 128.0;
 /// How suddenly rows in flight fall out of L2.
@@ -20,11 +18,11 @@ const STEEP: f64 = 3.0;
 const ANY_THREADS: f64 = 108.0 * 2048.0;
 
 impl Chip {
-    /// The share of a second pass over rows that L2 no longer holds.
-    fn missed(&self, operator: &Operator, rows: Rows, threads: f64, reach: f64) -> f64 {
+    /// The share of a norm's second pass over its rows that L2 no longer holds.
+    fn missed(&self, operator: &Operator, rows: Rows) -> f64 {
         let all = self.gpu.map_or(ANY_THREADS, |gpu| f64::from(gpu.multiprocessors) * f64::from(gpu.threads));
-        let flight = all / threads * rows.columns * operator.element.bytes() as f64;
-        1.0 / (1.0 + power(reach * self.l2_bytes / flight.max(1.0), STEEP))
+        let flight = all / NORM_THREADS * rows.columns * operator.element.bytes() as f64;
+        1.0 / (1.0 + power(FIT.norm.cache * self.l2_bytes / flight.max(1.0), STEEP))
     }
 
     fn interval(&self, measured: bool, operator: &Operator) -> [f64; 2] {
@@ -38,7 +36,7 @@ impl Chip {
     pub(super) fn norm(&self, operator: &Operator, rows: Rows) -> (Parts, [f64; 2]) {
         let fit = &FIT.norm;
         let elements = rows.rows * rows.columns * operator.element.bytes() as f64;
-        let more = elements * fit.again * self.missed(operator, rows, NORM_THREADS, fit.cache);
+        let more = elements * self.missed(operator, rows);
         let cycles = rows.rows * (fit.row + fit.element * rows.columns);
         let measured = self.measured().and_then(|row| row.norm);
         let parts = Parts {
@@ -54,20 +52,12 @@ impl Chip {
     /// The parts of a softmax, and between which multiples of their sum the time lies.
     pub(super) fn softmax(&self, operator: &Operator, rows: Rows) -> (Parts, [f64; 2]) {
         let fit = &FIT.softmax;
-        let elements = rows.rows * rows.columns * operator.element.bytes() as f64;
-        let (more, cycles) = if rows.columns <= WARP_ELEMENTS {
-            (elements * fit.warp_more, fit.row + fit.element * rows.columns)
-        } else {
-            let [least, most] = SOFTMAX_THREADS;
-            let threads = (rows.columns / 4.0).clamp(least, most);
-            let missed = self.missed(operator, rows, threads, fit.cache);
-            (elements * fit.again * missed, fit.block_row + fit.block_element * rows.columns)
-        };
+        let element = if rows.columns <= WARP_ELEMENTS { fit.warp_element } else { fit.block_element };
         let measured = self.measured().and_then(|row| row.softmax);
         let parts = Parts {
             start: self.start(fit.start),
-            compute: rows.rows * cycles * UNIT / self.vector_rate(Element::F32),
-            memory: (operator.bytes() + more) / self.stream().0,
+            compute: rows.rows * rows.columns * element * UNIT / self.vector_rate(Element::F32),
+            memory: operator.bytes() / self.stream().0,
             overlap: fit.overlap,
             scale: measured.unwrap_or(1.0),
         };
