@@ -362,12 +362,26 @@ pub struct Access {
     pub array: usize,
     /// Its subscripts, as many as the array has extents; none where data decide them (`a[b[i]]`).
     pub index: Option<Vec<Expr>>,
-    /// Where data decide them: the subscripts of the last axes, which data do not (`a[b[i]][j]`: a row, and a place in it).
-    pub tail: Vec<Expr>,
+    /// Where data decide some of them: those of the first axes and of the last ones, which data do not decide
+    /// (`a[b[i]][j]`: a row, and a place in it; `a[i][b[j]]`: any place in a row).
+    pub known: [Vec<Expr>; 2],
     /// Whether it stores.
     pub write: bool,
     /// Where it stands.
     pub at: At,
+}
+
+impl Access {
+    /// The subscripts before and behind those that data decide, which are none here; nothing where data decide none.
+    pub(crate) fn known_of(subscripts: &[Option<Expr>]) -> [Vec<Expr>; 2] {
+        let decided = |own: &Option<Expr>| own.is_none();
+        let (Some(first), Some(last)) = (subscripts.iter().position(decided), subscripts.iter().rposition(decided))
+        else {
+            return Default::default();
+        };
+        let part = |part: Option<&[Option<Expr>]>| part.unwrap_or_default().iter().flatten().cloned().collect();
+        [part(subscripts.get(..first)), part(subscripts.get(last + 1..))]
+    }
 }
 
 /// A call of a tuned library: `batch` products of an `m x k` by a `k x n` matrix, or what is counted like it (a

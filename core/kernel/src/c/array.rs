@@ -77,10 +77,8 @@ impl<'a> CLowering<'a> {
         while prefix.len() < rank {
             prefix.insert(prefix.len().saturating_sub(1), Some(Expr::Const(0)));
         }
-        let tail: Vec<Expr> = prefix.iter().rev().map_while(Clone::clone).collect();
-        let tail: Vec<Expr> = tail.into_iter().rev().collect();
+        let known = Access::known_of(&prefix);
         let index: Option<Vec<Expr>> = prefix.into_iter().collect();
-        let tail = if index.is_some() { Vec::new() } else { tail };
         match &index {
             Some(index) => self.reach(array, index),
             None => {
@@ -89,7 +87,7 @@ impl<'a> CLowering<'a> {
                 self.builder.assume(text);
             }
         }
-        self.work.accesses.push(Access { array, index, tail, write, at });
+        self.work.accesses.push(Access { array, index, known, write, at });
         Ok(())
     }
 

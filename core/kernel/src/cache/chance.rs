@@ -23,6 +23,8 @@ pub(super) struct Drawn {
     writes: f64,
     /// How many of them go together at most: those of a row.
     pub(super) lot: f64,
+    /// How many lines at most a part of the draws is from that comes by itself; none where all are from all lines.
+    pub(super) turn: Option<u64>,
     /// Draws by index into the lines of the source.
     pub(super) by_source: BTreeMap<u32, f64>,
 }
@@ -35,6 +37,8 @@ pub(super) fn by_array(plan: &CachePlan<'_>, draws: &[(&Touch<'_>, f64)], rounds
         let times = times * rounds;
         own.lines = plan.lines_of(touch.array) as f64;
         own.lot = own.lot.max(touch.lot(plan.line_bytes));
+        let turn = touch.turn(plan.line_bytes);
+        own.turn = if own.draws > 0.0 { own.turn.zip(turn).map(|(a, b)| a.max(b)) } else { turn };
         // A place that was read is there when it is stored to.
         if draws.iter().take(index).any(|(before, _)| before.drawn_with(touch)) {
             own.writes += times;

@@ -252,7 +252,10 @@ impl<'p, 'a, 'm> Passes<'p, 'a, 'm> {
         let held = self.held(&stream, &all)?;
         let found = chance::found(&all, held, (self.capacity, stays), passing);
         for (array, own) in &all {
-            let [mut misses, mut write_backs] = own.misses(stays);
+            // Lines from which all draws come one after the other are there for them.
+            let turn = own.turn.filter(|_| !known.contains(array));
+            let there = turn.is_some_and(|lines| 2 * (lines + stream.iteration()) <= self.capacity);
+            let [mut misses, mut write_backs] = if there { own.touched() } else { own.misses(stays) };
             self.spread = self.spread.hypot(DEVIATIONS * (misses * own.lot).sqrt());
             if let Some([there, changed]) = found.get(array) {
                 (misses, write_backs) = ((misses - there).max(0.0), (write_backs - changed).max(0.0));

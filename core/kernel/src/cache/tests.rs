@@ -61,7 +61,7 @@ fn work(line: u32, accesses: &[(usize, &[Expr], bool)]) -> Node {
     let access = |(array, index, write): &(usize, &[Expr], bool)| Access {
         array: *array,
         index: Some(index.to_vec()),
-        tail: Vec::new(),
+        known: Default::default(),
         write: *write,
         at,
     };
@@ -354,7 +354,7 @@ fn grow(w: &mut Writer, trees: &[Tree], around: &mut Vec<Expr>) -> Vec<Node> {
                         if *by == 2 && *add == 3 { sum.over(2, Rounding::Floor) } else { sum }
                     };
                     let index = Some(index.iter().map(subscript).collect());
-                    Access { array: *array, index, tail: Vec::new(), write: *write, at }
+                    Access { array: *array, index, known: Default::default(), write: *write, at }
                 };
                 let accesses = accesses.iter().map(access).collect();
                 nodes.push(Node::Work(Work { accesses, at, ..Work::default() }));

@@ -39,7 +39,7 @@ fn rounds(var: u32, lower: i64, line: u32, body: Vec<Node>) -> Node {
 }
 
 fn access(array: usize, row: Expr, column: Expr, write: bool) -> Access {
-    Access { array, index: Some(vec![row, column]), tail: Vec::new(), write, at: at(3) }
+    Access { array, index: Some(vec![row, column]), known: Default::default(), write, at: at(3) }
 }
 
 fn work(accesses: Vec<Access>, flops: Flops) -> Work {

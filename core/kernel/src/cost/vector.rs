@@ -88,7 +88,7 @@ pub(super) fn address(program: &Program, access: &Access, values: &[i64], var: S
     let array = program.arrays.get(access.array)?;
     let index = match &access.index {
         Some(index) => index,
-        None => goes_through(access, var).then_some(&access.tail)?,
+        None => goes_through(access, var).then_some(&access.known[1])?,
     };
     let decided = array.dims.len().checked_sub(index.len())?;
     array.dims.iter().skip(decided).zip(index).try_fold(0i128, |sum, (dim, index)| {
@@ -99,13 +99,13 @@ pub(super) fn address(program: &Program, access: &Access, values: &[i64], var: S
 
 /// Whether the loop over `var` goes through a row that data decide on.
 pub(super) fn goes_through(access: &Access, var: Symbol) -> bool {
-    access.tail.iter().any(|index| index.mentions(var))
+    access.known[1].iter().any(|index| index.mentions(var))
 }
 
 /// Bytes that lie together at a place that data decide, where `var` is the innermost loop: a row, or an element.
 pub(super) fn together(program: &Program, access: &Access, values: &[i64], var: Option<Symbol>) -> f64 {
     let Some(array) = program.arrays.get(access.array) else { return 1.0 };
-    let own = if var.is_some_and(|var| goes_through(access, var)) { access.tail.len() } else { 0 };
+    let own = if var.is_some_and(|var| goes_through(access, var)) { access.known[1].len() } else { 0 };
     let row = array.dims.iter().rev().take(own).map(|dim| dim.value(values).map_or(1.0, |dim| dim.max(1) as f64));
     row.product::<f64>() * array.element.bytes() as f64
 }

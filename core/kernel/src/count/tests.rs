@@ -51,7 +51,7 @@ fn stepped(maker: &mut Maker, var: Symbol, (lower, upper, step): (Expr, Expr, Ex
 /// So many loads, stores and additions.
 fn work(maker: &mut Maker, loads: usize, stores: usize, add: u32) -> Node {
     let at = maker.at();
-    let access = |write| Access { array: 0, index: Some(vec![0.into()]), tail: Vec::new(), write, at };
+    let access = |write| Access { array: 0, index: Some(vec![0.into()]), known: Default::default(), write, at };
     let accesses = (0..loads + stores).map(|i| access(i >= loads)).collect();
     Node::Work(Work { accesses, flops: Flops { add, ..Flops::default() }, at, ..Work::default() })
 }

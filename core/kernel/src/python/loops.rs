@@ -381,7 +381,7 @@ impl<'a> PythonLowering<'a> {
                     own.work.accesses.push(Access {
                         array: array.array,
                         index: Some(index),
-                        tail: Vec::new(),
+                        known: Default::default(),
                         write: true,
                         at,
                     });

@@ -550,13 +550,10 @@ impl<'a> PythonLowering<'a> {
     /// A load or a store of the element at `index` of `view`.
     pub(super) fn access(view: &View, index: &[Expr], write: bool, at: At) -> Access {
         let subscripts = view.element(index);
-        if !view.by_data {
-            return Access { array: view.array, index: Some(subscripts), tail: Vec::new(), write, at };
-        }
-        // Behind the last one that data decide; none where it is not known which they are.
-        let behind = subscripts.iter().rposition(|own| own.mentions(DRAWN)).map_or(subscripts.len(), |last| last + 1);
-        let tail = subscripts.get(behind..).unwrap_or_default().to_vec();
-        Access { array: view.array, index: None, tail, write, at }
+        let parts: Vec<Option<Expr>> =
+            subscripts.iter().map(|own| (!own.mentions(DRAWN)).then(|| own.clone())).collect();
+        let known = Access::known_of(&parts);
+        Access { array: view.array, index: (!view.by_data).then_some(subscripts), known, write, at }
     }
 
     /// Loops over `dims` around what `inner` makes of their variables; extents of 1 take no loop.

@@ -102,7 +102,7 @@ impl<'a> Compiler<'a> {
             steps.iter().rev().map_while(|step| if let Step::Touch(touch) = step { Some(touch) } else { None });
         let same = |touch: &&Touch<'_>| touch.access.array == access.array && touch.access.index.is_none();
         let since = touches.take_while(|touch| same(touch) || floats(touch));
-        let mut before = since.filter(same).filter(|touch| !touch.write && touch.access.tail == access.tail);
+        let mut before = since.filter(same).filter(|touch| !touch.write && touch.access.known == access.known);
         let stores = access.write && access.index.is_none();
         before.next().filter(|_| stores).map(|touch| touch.draw.site)
     }
@@ -270,7 +270,7 @@ impl<'a> Compiler<'a> {
             address = even.unwrap_or(Address::Subscripts);
         } else {
             self.random = true;
-            address = self.row(&access.tail, &dims, bytes).map_or(Address::Data, Address::Row);
+            address = self.row(access, &dims, bytes, around).map_or(Address::Data, Address::Row);
         }
         let mut draw = self.place(around);
         if let Address::Row(row) = &address {
@@ -283,20 +283,28 @@ impl<'a> Compiler<'a> {
         Ok(Touch { access, array, write: access.write, source, address, kind, doubtful, loops, draw })
     }
 
-    /// A row of the first axes, and the place in it.
-    fn row(&self, tail: &[Expr], dims: &[i64], bytes: i64) -> Option<Row> {
-        let (decided, own) = dims.split_at_checked(dims.len().checked_sub(tail.len())?)?;
+    /// The rows that the first axes leave, and the place in one of them.
+    fn row(&self, access: &Access, dims: &[i64], bytes: i64, around: &Around) -> Option<Row> {
+        let [head, tail] = &access.known;
+        let (before, rest) = dims.split_at_checked(head.len())?;
+        let (decided, own) = rest.split_at_checked(rest.len().checked_sub(tail.len())?)?;
         let inside = |(index, dim): (&Expr, &i64)| {
             let (low, high) = self.range(index);
             low >= 0 && high < i128::from(*dim)
         };
-        if tail.is_empty() || !tail.iter().zip(own).all(inside) {
+        if head.len() + tail.len() == 0 || !head.iter().zip(before).chain(tail.iter().zip(own)).all(inside) {
             return None;
         }
-        let Address::Even(within) = self.address(tail, own, bytes, 0)? else { return None };
         let product = |dims: &[i64]| dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim));
         let row = product(own)?.checked_mul(bytes)?;
-        Some(Row { rows: product(decided)?.try_into().ok()?, bytes: row.try_into().ok()?, within })
+        let Address::Even(within) = self.address(tail, own, bytes, 0)? else { return None };
+        let Address::Even(start) = self.address(head, before, product(decided)?.checked_mul(row)?, 0)? else {
+            return None;
+        };
+        let run = |(_, most): &(&usize, &u64)| **most > 1;
+        let mut loops = around.loops.iter().zip(&around.most).filter(run).skip_while(|(var, _)| start.by(**var) != 0);
+        let by_turns = !head.is_empty() && loops.all(|(var, _)| start.by(*var) == 0);
+        Some(Row { start, rows: product(decided)?.try_into().ok()?, bytes: row.try_into().ok()?, within, by_turns })
     }
 
     /// Where the element lies, where that is a sum of loop variables times constants, some of them between bounds.

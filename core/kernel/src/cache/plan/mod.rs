@@ -136,7 +136,7 @@ pub(super) enum Address {
     Subscripts,
     /// Data decide: a random element.
     Data,
-    /// Data decide the row: a random one.
+    /// Data decide a part of it: the row, the place in a row, or what is between.
     Row(Row),
 }
 
@@ -158,12 +158,16 @@ pub(super) struct Clamped {
 /// A place in a random row.
 #[derive(Debug)]
 pub(super) struct Row {
+    /// Where the first row is.
+    pub(super) start: Even,
     /// How many rows there are.
     pub(super) rows: u64,
     /// Bytes of each.
     pub(super) bytes: u64,
     /// How far in its row the first byte lies.
     pub(super) within: Even,
+    /// Whether all draws from the same rows come one after the other.
+    pub(super) by_turns: bool,
 }
 
 /// A subscript between bounds.
@@ -266,7 +270,10 @@ impl Address {
                 clamped.rest.fix(symbol, value);
                 clamped.parts.iter_mut().for_each(|part| part.of.fix(symbol, value));
             }
-            Self::Row(row) => row.within.fix(symbol, value),
+            Self::Row(row) => {
+                row.start.fix(symbol, value);
+                row.within.fix(symbol, value);
+            }
             Self::Subscripts | Self::Data => {}
         }
     }
@@ -340,8 +347,8 @@ impl<'a> CachePlan<'a> {
             Address::Row(row) => {
                 let drawn = u128::from(self.draw(&touch.draw, 0, values)) * u128::from(row.rows);
                 let first = self.spaces.get(touch.array as usize).map_or(0, |space| space.first);
-                let byte = (drawn >> 64) as u64 * row.bytes + row.within.value(values) as u64;
-                first + byte / self.line_bytes
+                let known = row.start.value(values).wrapping_add(row.within.value(values)) as u64;
+                first + ((drawn >> 64) as u64 * row.bytes + known) / self.line_bytes
             }
         })
     }
@@ -474,6 +481,12 @@ impl Touch<'_> {
     /// How many lines data decide on at once, at most.
     pub(super) fn lot(&self, line_bytes: u64) -> f64 {
         if let Address::Row(row) = &self.address { row.bytes.div_ceil(line_bytes).max(1) as f64 } else { 1.0 }
+    }
+
+    /// How many lines draws that come one after the other are from, where others are from other lines.
+    pub(super) fn turn(&self, line_bytes: u64) -> Option<u64> {
+        let Address::Row(row) = &self.address else { return None };
+        row.by_turns.then(|| row.rows.saturating_mul(row.bytes) / line_bytes + 2)
     }
 
     /// Whether data decide on the same place for `other`.

@@ -110,7 +110,7 @@ fn rows_drawn(rows: i64, draws: i64, adds: bool) -> Program {
         for access in &mut work.accesses {
             let own = access.array == table;
             access.index = (!own).then(|| vec![i.clone(), j.clone()]);
-            access.tail = if own { vec![j.clone()] } else { Vec::new() };
+            access.known = if own { [Vec::new(), vec![j.clone()]] } else { Default::default() };
         }
         work.accesses[0].write = !adds;
     }
@@ -142,5 +142,34 @@ fn rows_are_drawn_as_a_whole() {
             // Eight lines for each row, and not a line for each element.
             assert!(all <= (draws * (8 + 8)) as f64, "{case}: {all}");
         }
+    }
+}
+
+/// Of each row as many elements as it has, anywhere in it.
+#[test]
+fn places_in_a_row_stay_in_it() {
+    let (rows, width) = (1i64 << 9, 1i64 << 9);
+    let mut w = Writer::default();
+    let table = w.array("table", Element::F64, &[rows, width]);
+    let out = w.array("out", Element::F64, &[rows, width]);
+    let (i, j) = (w.variable("i"), w.variable("j"));
+    let mut drawn = work(1, &[(table, &[], false), (out, &[i.clone(), j.clone()], true)]);
+    if let Node::Work(work) = &mut drawn {
+        work.accesses[0].index = None;
+        work.accesses[0].known = [vec![i.clone()], Vec::new()];
+    }
+    let program = w.does(vec![repeat(&i, 0, rows, vec![repeat(&j, 0, width, vec![drawn])])]);
+    let plan = CachePlan::new(&program, 64).unwrap();
+    for capacity in [1 << 9, 1 << 12] {
+        let mut progress = Unattended;
+        let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
+        let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
+        let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+        assert!(found.method.starts_with("expected"), "{}", found.method);
+        // 64 lines of each row are read by 512 draws, so hardly one is left out, and 64 are written.
+        let (all, touched) = (wanted.misses.iter().sum::<u128>() as f64, found.compulsory.value());
+        assert!((touched / all - 1.0).abs() < 0.001 && touched <= (rows * 128) as f64, "{touched} {all}");
+        assert_eq!(found.capacity.value(), 0.0);
+        assert_eq!(found.write_backs.value(), wanted.write_backs as f64);
     }
 }

@@ -293,7 +293,7 @@ impl<'a> Lowering<'a> {
                 self.builder.assume(format!("which element of {name} line {} uses is decided by data", at.line));
             }
         }
-        let access = Access { array, index: index.map(|index| vec![index]), tail: Vec::new(), write, at };
+        let access = Access { array, index: index.map(|index| vec![index]), known: Default::default(), write, at };
         self.emit(&dims, mask, Work { accesses: vec![access], ..Work::default() }, at);
         Ok(())
     }
