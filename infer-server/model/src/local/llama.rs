@@ -302,10 +302,20 @@ impl Llama {
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frequencies })
     }
 
-    /// Whether candle packs a matrix of it when it is first multiplied with.
-    pub(super) fn packs(&self) -> bool {
+    /// The matrices that candle packs when they are first multiplied with.
+    fn packed(&self) -> impl Iterator<Item = &Matrix> {
         let of_layers = self.layers.iter().flat_map(|layer| &layer.projections);
-        of_layers.chain([&self.head]).any(Matrix::is_quantised)
+        of_layers.chain([&self.head]).filter(|matrix| matrix.is_quantised())
+    }
+
+    /// Whether there are any.
+    pub(super) fn packs(&self) -> bool {
+        self.packed().next().is_some()
+    }
+
+    /// Packs them, as many at once as there are cores: candle packs each on one.
+    pub(super) fn pack(&self) -> Result<()> {
+        self.packed().collect::<Vec<_>>().par_iter().try_for_each(|matrix| matrix.pack(&self.device))
     }
 
     pub(super) fn device(&self) -> &Device {

@@ -144,6 +144,13 @@ impl Matrix {
         y + sums.matmul(&added.t()?)?
     }
 
+    /// Multiplies more than one row, at the first of which candle packs quantised numbers.
+    pub(super) fn pack(&self, device: &Device) -> Result<()> {
+        let Weight::Rows(QMatMul::QTensor(weight)) = &self.weight else { return Ok(()) };
+        let (_, inputs) = weight.shape().dims2()?;
+        self.forward(&Tensor::zeros((2, inputs), DType::F32, device)?).map(drop)
+    }
+
     /// Whether its numbers are quantised in memory.
     pub(super) fn is_quantised(&self) -> bool {
         matches!(self.weight, Weight::Rows(QMatMul::QTensor(_)))
