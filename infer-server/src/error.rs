@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::panics::message;
+use crate::panics::told;
 use crate::scoring::{ScoreError, seconds};
 
 /// A refused request. `detail` has the shape that clients of the prototype (FastAPI) know.
@@ -111,9 +111,9 @@ impl ApiError {
         Self::Request { error, part: "query" }
     }
 
-    /// What answers a request panicked with `panic`: the server is at fault, and goes on.
+    /// What answers a request panicked with `panic`: the server is at fault, and goes on. Its text is in the log.
     pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
-        Self::Server(message(panic))
+        Self::Server(format!("{}, under the request's x-request-id", told(panic)))
     }
 
     fn refused(status: StatusCode, message: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! A module imports only from those before it; what computes on this machine is `accel_model`, a crate of its own.
 //!
-//! - `panics`: those of libraries, as errors.
+//! - `panics`: as errors; `store`: files that outlive the server.
 //! - [`metrics`]: what is counted; [`health`]: whether work is taken.
 //! - [`traces`]: spans of what is done, for an OpenTelemetry collector.
 //! - [`tls`]: the server's certificate; [`listen`]: connections, and how long each may take.
@@ -33,6 +33,7 @@ mod routes;
 mod schema;
 pub mod scoring;
 pub mod service;
+mod store;
 pub mod tls;
 pub mod traces;
 mod work;

@@ -17,7 +17,10 @@ use crate::scoring::{Patience, ScoreError, Scoring};
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| ApiError::Server(e.to_string()))?
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => ApiError::panicked(&*panic),
+        Err(error) => ApiError::Server(error.to_string()),
+    })?
 }
 
 /// Runs `recipe` with scores by whom it names, or else of the server's model, where a policy reads them; `asked` is called

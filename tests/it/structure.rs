@@ -106,8 +106,8 @@ const ORDERS: [(&str, &[&str]); 16] = [
     (
         "infer-server/src",
         &[
-            "panics", "metrics", "health", "traces", "tls", "listen", "scoring", "error", "hub", "input", "work",
-            "jobs", "http", "auth", "origin", "logs", "schema", "routes", "document", "page", "service",
+            "panics", "store", "metrics", "health", "traces", "tls", "listen", "scoring", "error", "hub", "input",
+            "work", "jobs", "http", "auth", "origin", "logs", "schema", "routes", "document", "page", "service",
         ],
     ),
 ];

@@ -16,11 +16,9 @@ use serde_json::value::RawValue;
 
 use super::locked;
 use super::view::{JobStatus, JobView};
-use crate::panics::caught;
+use crate::panics::guarded;
+use crate::store::{Fault, Kind};
 
-/// Format of the file: counts up when jobs are written otherwise.
-const FORMAT: u64 = 1;
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Jobs without their results, as JSON, by their names.
 const JOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("jobs");
 /// Results of jobs, as JSON, by the names of the jobs.
@@ -36,7 +34,13 @@ const REOPEN_AFTER: Duration = Duration::from_secs(30);
 pub struct JobsFileError {
     path: PathBuf,
     problem: String,
-    cure: &'static str,
+    cure: String,
+}
+
+impl JobsFileError {
+    fn new(path: &Path, fault: Fault) -> Self {
+        Self { path: path.to_owned(), problem: fault.problem, cure: fault.cure }
+    }
 }
 
 /// A job as it is kept.
@@ -84,19 +88,21 @@ impl JobsFile {
     ///
     /// Where it is another kind of file, another server uses it, or it cannot be read or made.
     pub fn open(path: &Path) -> Result<Self, JobsFileError> {
-        let database = match open(path) {
-            Err(error) if error.cure == DAMAGED && begins_as_database(path) => {
+        let refused = |fault| JobsFileError::new(path, fault);
+        let database = match KIND.open(path) {
+            Err(fault) if fault.damaged && begins_as_database(path) => {
                 let mut aside = path.as_os_str().to_owned();
                 aside.push(".damaged");
-                std::fs::rename(path, &aside).map_err(|e| JobsFileError { problem: e.to_string(), ..error })?;
+                std::fs::rename(path, &aside)
+                    .map_err(|error| refused(Fault { problem: error.to_string(), ..fault }))?;
                 tracing::error!(
                     file = %path.display(),
                     aside = %PathBuf::from(aside).display(),
                     "the file of jobs was damaged: it is set aside, and its jobs are lost"
                 );
-                open(path)?
+                KIND.open(path).map_err(refused)?
             }
-            database => database?,
+            database => database.map_err(refused)?,
         };
         let store = Mutex::new(Store::Open { database, written: HashMap::new() });
         Ok(Self(Arc::new(Inner { path: path.to_owned(), store })))
@@ -106,7 +112,7 @@ impl JobsFile {
     pub(super) fn read(&self) -> Vec<Kept> {
         let mut store = locked(&self.0.store);
         let Store::Open { database, written } = &mut *store else { return Vec::new() };
-        match told(|| read(database)) {
+        match guarded(|| read(database)) {
             Ok((jobs, names)) => {
                 *written = names;
                 jobs
@@ -124,9 +130,9 @@ impl JobsFile {
         // Read under the lock, so that what is older is never written over what is newer.
         let jobs = jobs();
         let outcome = match &mut *store {
-            Store::Open { database, written } => told(|| bring(database, written, jobs)),
+            Store::Open { database, written } => guarded(|| bring(database, written, jobs)),
             Store::Closed(since) if since.elapsed() < REOPEN_AFTER => return,
-            Store::Closed(_) => told(|| self.reopen(&mut store, jobs)),
+            Store::Closed(_) => guarded(|| self.reopen(&mut store, jobs)),
         };
         if let Err(error) = outcome {
             let (file, pause) = (self.0.path.display(), REOPEN_AFTER.as_secs());
@@ -136,7 +142,8 @@ impl JobsFile {
     }
 
     fn reopen(&self, store: &mut Store, jobs: Vec<Kept>) -> Result<(), Box<dyn std::error::Error>> {
-        let database = open(&self.0.path)?;
+        let path = &self.0.path;
+        let database = KIND.open(path).map_err(|fault| JobsFileError::new(path, fault))?;
         let (_, mut written) = read(&database)?;
         // What was written of them last is not known.
         bring(&database, &mut written, Vec::new())?;
@@ -146,66 +153,23 @@ impl JobsFile {
     }
 }
 
-/// The cure of a file that is no use any more.
-const DAMAGED: &str = "Delete the file, or name another with --jobs-file";
-
-fn open(path: &Path) -> Result<Database, JobsFileError> {
-    let fault = |problem: String, cure| JobsFileError { path: path.to_owned(), problem, cure };
-    // redb panics over some damage.
-    caught(|| open_whole(path)).unwrap_or_else(|problem| Err(fault(problem, DAMAGED)))
-}
-
-/// A panic of redb, or its error, as text.
-fn told<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    caught(work)?.map_err(|error| error.to_string())
-}
-
-fn open_whole(path: &Path) -> Result<Database, JobsFileError> {
-    let fault = |problem: String, cure| JobsFileError { path: path.to_owned(), problem, cure };
-    let mut database = Database::create(path).map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => {
-            fault(error.to_string(), "Stop the server that uses it, or name another with --jobs-file")
-        }
-        redb::DatabaseError::Storage(redb::StorageError::Io(ref problem))
-            if !matches!(problem.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof) =>
-        {
-            fault(error.to_string(), "Name a file that can be written with --jobs-file")
-        }
-        other => fault(other.to_string(), DAMAGED),
-    })?;
-    // Every page has a checksum, and none is looked at before this.
-    database.check_integrity().map_err(|error| fault(error.to_string(), DAMAGED))?;
-    let found = prepare(&database).map_err(|error| fault(error.to_string(), DAMAGED))?;
-    if found != FORMAT {
-        let problem = format!("it has format {found}, and this server writes {FORMAT}");
-        return Err(fault(problem, "Start the server that wrote it, or name another with --jobs-file"));
-    }
-    Ok(database)
-}
+/// What the file is.
+const KIND: Kind = Kind {
+    option: "--jobs-file",
+    // Counts up when jobs are written otherwise.
+    format: 1,
+    // Every page has a checksum, and none is looked at otherwise.
+    checked: true,
+    tables: |transaction| {
+        transaction.open_table(JOBS)?;
+        transaction.open_table(RESULTS)?;
+        Ok(())
+    },
+};
 
 fn begins_as_database(path: &Path) -> bool {
     let mut head = [0; MAGIC.len()];
     File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == MAGIC
-}
-
-/// Makes what is missing; the format that the file has.
-fn prepare(database: &Database) -> Result<u64, redb::Error> {
-    let transaction = database.begin_write()?;
-    let format = {
-        transaction.open_table(JOBS)?;
-        transaction.open_table(RESULTS)?;
-        let mut meta = transaction.open_table(META)?;
-        let known = meta.get("format")?.map(|format| format.value());
-        match known {
-            Some(format) => format,
-            None => {
-                meta.insert("format", FORMAT)?;
-                FORMAT
-            }
-        }
-    };
-    transaction.commit()?;
-    Ok(format)
 }
 
 /// The jobs that can be read, and the names and states of all.

@@ -18,6 +18,7 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry::{Context, KeyValue};
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, broadcast, watch};
+use tracing::Instrument as _;
 
 use crate::error::{ApiError, Refusal};
 use crate::health::Health;
@@ -112,17 +113,24 @@ impl Job {
     }
 }
 
+/// What jobs are done with.
+#[derive(Debug)]
+pub(crate) struct Means {
+    pub(crate) limits: JobLimits,
+    pub(crate) scoring: Scoring,
+    /// How many recipes may run at once, jobs and requests together.
+    pub(crate) runs: Arc<Semaphore>,
+    pub(crate) health: Health,
+    pub(crate) hub: Hub,
+    /// Where they are kept, by option.
+    pub(crate) file: Option<JobsFile>,
+}
+
 #[derive(Debug)]
 struct Store {
     jobs: Mutex<VecDeque<Arc<Job>>>,
     events: broadcast::Sender<JobView>,
-    limits: JobLimits,
-    scoring: Scoring,
-    /// How many recipes may run at once, jobs and requests together.
-    runs: Arc<Semaphore>,
-    health: Health,
-    hub: Hub,
-    file: Option<JobsFile>,
+    means: Means,
 }
 
 /// All jobs of a server.
@@ -135,21 +143,13 @@ const EVENTS: usize = 256;
 const INTERRUPTED: &str = "interrupted: the server stopped before it ended. Start it again with POST /v1/jobs";
 
 impl Jobs {
-    /// Those of before, from `file`, are there from the start.
-    pub(crate) fn new(
-        limits: JobLimits,
-        scoring: Scoring,
-        runs: Arc<Semaphore>,
-        health: Health,
-        hub: Hub,
-        file: Option<JobsFile>,
-    ) -> Self {
-        let events = broadcast::Sender::new(EVENTS);
-        let mut before: Vec<Kept> = file.iter().flat_map(JobsFile::read).collect();
+    /// Those of before, from the file, are there from the start.
+    pub(crate) fn new(means: Means) -> Self {
+        let mut before: Vec<Kept> = means.file.iter().flat_map(JobsFile::read).collect();
         before.sort_by_key(|job| job.ended_ms.unwrap_or(u64::MAX));
         let jobs = Mutex::new(before.into_iter().map(Job::of_before).map(Arc::new).collect());
-        let all = Self(Arc::new(Store { jobs, events, limits, scoring, runs, health, hub, file }));
-        if let Some(file) = &all.0.file {
+        let all = Self(Arc::new(Store { jobs, events: broadcast::Sender::new(EVENTS), means }));
+        if let Some(file) = &all.0.means.file {
             file.save(|| all.kept());
         }
         all
@@ -162,7 +162,7 @@ impl Jobs {
 
     /// Writes the jobs to the file, where there is one.
     async fn save(&self) {
-        let Some(file) = self.0.file.clone() else { return };
+        let Some(file) = self.0.means.file.clone() else { return };
         let jobs = self.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || file.save(|| jobs.kept())).await {
             tracing::error!(%error, "the file of jobs is not written");
@@ -198,7 +198,7 @@ impl Jobs {
                     outcome.unwrap_or_else(|panic| Err(ApiError::panicked(&*panic)))
                 }
                 () = job.until_stopped() => Err(ApiError::draining()),
-                () = jobs.0.health.drained() => {
+                () = jobs.0.means.health.drained() => {
                     job.stop.send_replace(true);
                     Err(ApiError::draining())
                 }
@@ -210,7 +210,9 @@ impl Jobs {
                 span.fail(error.error);
             }
         };
-        tokio::spawn(work.with_context(context));
+        // What it logs carries the name of the request that started it.
+        let log = tracing::info_span!("job", id = view.id);
+        tokio::spawn(work.instrument(log).with_context(context));
         view
     }
 
@@ -254,19 +256,19 @@ impl Jobs {
         let id = id.ok_or_else(|| ApiError::Server("no random number for the job's name".into()))?;
         let mut jobs = self.tidy();
         let unfinished = jobs.iter().filter(|job| !job.view.borrow().status.ended()).count();
-        if unfinished >= self.0.limits.unfinished {
-            return Err(ApiError::jobs_are_full(self.0.limits.unfinished));
+        if unfinished >= self.0.means.limits.unfinished {
+            return Err(ApiError::jobs_are_full(self.0.means.limits.unfinished));
         }
         let view = JobView { id, kind, status: JobStatus::Queued, progress: JobProgress::default(), error: None };
         let job = Arc::new(Job::new(view, None, None));
         jobs.push_back(Arc::clone(&job));
-        self.0.scoring.metrics().jobs.inc();
+        self.0.means.scoring.metrics().jobs.inc();
         Ok(job)
     }
 
     /// The jobs, once those whose time is over are dropped.
     fn tidy(&self) -> MutexGuard<'_, VecDeque<Arc<Job>>> {
-        let limits = &self.0.limits;
+        let limits = &self.0.means.limits;
         let mut jobs = locked(&self.0.jobs);
         let ended = |job: &Arc<Job>| *locked(&job.ended);
         let mut surplus = jobs.iter().filter(|job| ended(job).is_some()).count().saturating_sub(limits.finished);
@@ -300,7 +302,7 @@ impl Jobs {
             let view = job.view();
             if view.status.ended() {
                 *locked(&job.ended) = Some(SystemTime::now());
-                self.0.scoring.metrics().jobs.dec();
+                self.0.means.scoring.metrics().jobs.dec();
             }
             // Nobody may be listening.
             let _ = self.0.events.send(view);
@@ -317,7 +319,7 @@ impl Jobs {
     /// What it ends as is written before it is told: whoever saw it finds it after a restart.
     async fn end(&self, job: &Job, outcome: Result<Box<RawValue>, ApiError>) {
         let mut view = job.view();
-        let most = self.0.limits.result_bytes;
+        let most = self.0.means.limits.result_bytes;
         match outcome {
             _ if job.stopped() => view.status = JobStatus::Cancelled,
             Ok(result) if result.get().len() > most => {
@@ -349,19 +351,48 @@ impl Jobs {
 mod tests {
     use super::*;
 
+    /// What is logged, one line per event.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            locked(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[tokio::test]
-    async fn a_panic_costs_its_job_alone() {
-        let limits = JobLimits { unfinished: 1, ..JobLimits::default() };
-        let runs = Arc::new(Semaphore::new(1));
-        let jobs = Jobs::new(limits, Scoring::default(), runs, Health::default(), Hub::default(), None);
+    async fn a_panic_costs_its_job_alone_and_is_told_in_the_log() {
+        let log = Log::default();
+        let theirs = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || theirs.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let jobs = Jobs::new(Means {
+            limits: JobLimits { unfinished: 1, ..JobLimits::default() },
+            scoring: Scoring::default(),
+            runs: Arc::new(Semaphore::new(1)),
+            health: Health::default(),
+            hub: Hub::default(),
+            file: None,
+        });
         for _ in 0..2 {
             // There is room for the second: the first has ended.
             let job = jobs.add(JobKind::Run).unwrap();
-            let id = jobs.spawn(job, async { panic!("told to") }).id;
+            let request = tracing::info_span!("request", id = "mine");
+            let id = request.in_scope(|| jobs.spawn(job, async { panic!("told to") })).id;
             let mut view = jobs.follow(&id).unwrap();
             let view = view.wait_for(|view| view.status.ended()).await.unwrap().clone();
             let error = view.error.unwrap().error;
-            assert!(view.status == JobStatus::Failed && error.contains("it panicked: told to"), "{error}");
+            assert!(view.status == JobStatus::Failed && error.contains("it panicked"), "{error}");
+            assert!(!error.contains("told to"), "{error}");
+            let log = String::from_utf8(locked(&log.0).clone()).unwrap();
+            let line = log.lines().find(|line| line.contains("told to") && line.contains(&id));
+            assert!(line.is_some_and(|line| line.contains("request{id=\"mine\"}")), "{log}");
         }
     }
 }

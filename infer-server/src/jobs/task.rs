@@ -52,13 +52,13 @@ impl Task {
 
     /// Does it, and reports to `jobs` how far `job` is.
     pub(super) async fn work(self, jobs: &Jobs, job: &Arc<Job>) -> Result<Box<RawValue>, ApiError> {
-        let scoring = &jobs.0.scoring;
+        let scoring = &jobs.0.means.scoring;
         let asked = |done, total| jobs.progress(job, done, total, "asking the model");
         let as_json = |e: serde_json::Error| ApiError::Server(e.to_string());
         match self {
             Self::Run(mut recipe) => {
-                jobs.0.hub.resolve(&mut recipe.workload).await?;
-                let permit = Arc::clone(&jobs.0.runs).acquire_owned().await;
+                jobs.0.means.hub.resolve(&mut recipe.workload).await?;
+                let permit = Arc::clone(&jobs.0.means.runs).acquire_owned().await;
                 let _permit = permit.map_err(|e| ApiError::Server(e.to_string()))?;
                 let progress = JobRun { jobs: jobs.clone(), job: Arc::clone(job) };
                 let (outcome, _) = work::run(scoring, *recipe, progress, Patience::Job, &asked).await?;

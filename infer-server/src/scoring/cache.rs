@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Asked, Row};
 use crate::metrics::Metrics;
-use crate::panics::caught;
+use crate::panics::guarded;
+use crate::store::{Fault, Kind};
 
 /// SHA-256.
 pub type Digest = [u8; 32];
@@ -111,8 +112,6 @@ impl Cache {
     }
 }
 
-/// Format of the file: counts up when rows are written otherwise.
-const FORMAT: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Two generations of answers: when the younger one holds half of what is allowed, the older one is emptied and takes its
 /// place, so that the file is bounded and nothing needs to be sorted by age.
@@ -130,7 +129,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(30);
 pub struct CacheError {
     path: PathBuf,
     problem: String,
-    cure: &'static str,
+    cure: String,
 }
 
 /// The file's database; none from a fault of the disk until it is opened again, as redb gives nothing more after one.
@@ -169,7 +168,7 @@ impl Disk {
         thread.spawn(move || theirs.write_all(&batches)).map_err(|error| CacheError {
             path: path.to_owned(),
             problem: format!("the thread that writes it cannot be started: {error}"),
-            cure: "Raise the limit of threads, or leave --cache out",
+            cure: "Raise the limit of threads, or leave --cache out".to_owned(),
         })?;
         Ok(Self { slot, writer, metrics })
     }
@@ -187,7 +186,7 @@ impl Disk {
             Ok(None)
         };
         // A cache that cannot be read costs time, not answers; redb panics over some damage.
-        caught(read).and_then(|row| row.map_err(|error| error.to_string())).unwrap_or_else(|error| {
+        guarded(read).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the score cache");
             None
         })
@@ -202,44 +201,25 @@ impl Disk {
     }
 }
 
-/// Opens or makes the file.
-fn open(path: &Path) -> Result<Database, CacheError> {
-    let fault = |problem: String, cure| CacheError { path: path.to_owned(), problem, cure };
-    let unusable = "Delete the file, or name another with --cache";
-    let database = caught(|| Database::create(path)).map_err(|problem| fault(problem, unusable))?;
-    let database = database.map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => {
-            fault(error.to_string(), "Stop the server that uses it, or name another with --cache")
-        }
-        other => fault(other.to_string(), unusable),
-    })?;
-    let found = caught(|| prepare(&database)).map_err(|problem| fault(problem, unusable))?;
-    let found = found.map_err(|error| fault(error.to_string(), unusable))?;
-    if found != FORMAT {
-        return Err(fault(format!("it has format {found}, and this server writes {FORMAT}"), unusable));
-    }
-    Ok(database)
-}
-
-/// Makes what is missing; the format that the file has.
-fn prepare(database: &Database) -> Result<u64, redb::Error> {
-    let transaction = database.begin_write()?;
-    let format = {
-        let mut meta = transaction.open_table(META)?;
+/// What the file is.
+const KIND: Kind = Kind {
+    option: "--cache",
+    // Counts up when rows are written otherwise.
+    format: 1,
+    // Answers that are lost cost time only.
+    checked: false,
+    tables: |transaction| {
         for generation in GENERATIONS {
             transaction.open_table(generation)?;
         }
-        let known = meta.get("format")?.map(|format| format.value());
-        match known {
-            Some(format) => format,
-            None => {
-                meta.insert("format", FORMAT)?;
-                FORMAT
-            }
-        }
-    };
-    transaction.commit()?;
-    Ok(format)
+        Ok(())
+    },
+};
+
+/// Opens or makes the file.
+fn open(path: &Path) -> Result<Database, CacheError> {
+    let refused = |Fault { problem, cure, .. }| CacheError { path: path.to_owned(), problem, cure };
+    KIND.open(path).map_err(refused)
 }
 
 /// The thread that writes.
@@ -277,9 +257,7 @@ impl<O: Fn() -> Result<Database, CacheError>> Writer<O> {
         }
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
         // Only this thread empties it.
-        let outcome = slot.as_ref().map(|database| {
-            caught(|| write(database, rows, self.entries)).and_then(|done| done.map_err(|error| error.to_string()))
-        });
+        let outcome = slot.as_ref().map(|database| guarded(|| write(database, rows, self.entries)));
         drop(slot);
         match outcome {
             Some(Ok(())) => true,
@@ -378,7 +356,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.redb");
         let database = Database::create(&path).unwrap();
-        prepare(&database).unwrap();
+        KIND.prepare(&database).unwrap();
         for n in 0..40u64 {
             write(&database, &[(key_of(n), row(n as f32))], 10).unwrap();
         }
@@ -454,9 +432,9 @@ mod tests {
         let path = Path::new("narrow");
         let open = move || {
             let backend = Narrow { inside: Arc::clone(&store), full: Arc::clone(&switch) };
-            let fault = |problem: String| CacheError { path: path.to_owned(), problem, cure: "" };
+            let fault = |problem: String| CacheError { path: path.to_owned(), problem, cure: String::new() };
             let database = Database::builder().create_with_backend(backend).map_err(|e| fault(e.to_string()))?;
-            prepare(&database).map_err(|e| fault(e.to_string()))?;
+            KIND.prepare(&database).map_err(|e| fault(e.to_string()))?;
             Ok(database)
         };
         let disk = Disk::start(path, open, 1000, Duration::ZERO, Metrics::default()).unwrap();

@@ -17,7 +17,7 @@ use super::cache::{Cache, Digest, digest, file_identity, files_identity, key};
 use super::checksum::Checksum;
 use super::{Common, Patience, Row, ScoreError, seconds};
 use crate::metrics::Metrics;
-use crate::panics::caught;
+use crate::panics::{caught, guarded};
 use crate::traces::record;
 use accel_model::{Loader, Model, ModelError, ModelInfo, Prompt, Tokenize};
 
@@ -466,12 +466,6 @@ fn serve(shared: &Shared) {
             fail(shared, problem);
         }
     }
-}
-
-/// Turns a panic into its message, and an error into its text.
-fn guarded<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    // What the closure touches is thrown away after a panic.
-    caught(work)?.map_err(|error| error.to_string())
 }
 
 /// The model is gone, which is the answer to all that waits for it.

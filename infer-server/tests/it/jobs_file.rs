@@ -9,6 +9,7 @@ use axum::http::Request;
 use infer_server::health::Health;
 use infer_server::jobs::{JobLimits, JobsFile};
 use infer_server::service::{Config, router};
+use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::common::{Answer, eventually, send};
@@ -22,22 +23,26 @@ pub(crate) fn quick(seed: usize) -> Value {
     json!({"run": {"workload": {"synthetic": {}}, "seed": seed, "policies": ["lru"]}})
 }
 
+fn client() -> Client {
+    builder().build().unwrap()
+}
+
 /// Starts a job; its name.
 pub(crate) async fn start(url: &str, job: &Value) -> String {
-    let sent = builder().build().unwrap().post(format!("{url}/v1/jobs")).body(job.to_string()).send().await.unwrap();
+    let sent = client().post(format!("{url}/v1/jobs")).body(job.to_string()).send().await.unwrap();
     assert_eq!(sent.status().as_u16(), 202);
     sent.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
 }
 
 /// A job as it is, and the status of the answer.
 pub(crate) async fn look(url: &str, id: &str) -> (u16, Value) {
-    let answer = builder().build().unwrap().get(format!("{url}/v1/jobs/{id}")).send().await.unwrap();
+    let answer = client().get(format!("{url}/v1/jobs/{id}")).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 /// A job once it has ended.
 pub(crate) async fn ended(url: &str, id: &str) -> Value {
-    let events = builder().build().unwrap().get(format!("{url}/v1/jobs/{id}/events")).send().await.unwrap();
+    let events = client().get(format!("{url}/v1/jobs/{id}/events")).send().await.unwrap();
     // The stream ends with the job.
     events.text().await.unwrap();
     look(url, id).await.1
@@ -68,13 +73,13 @@ async fn a_killed_server_finds_its_jobs_again() {
     assert_eq!(problem["status"], "failed", "{problem}");
     let forgotten = start(&binary.url, &quick(2)).await;
     ended(&binary.url, &forgotten).await;
-    let deleted = builder().build().unwrap().delete(format!("{}/v1/jobs/{forgotten}", binary.url)).send().await;
+    let deleted = client().delete(format!("{}/v1/jobs/{forgotten}", binary.url)).send().await;
     assert_eq!(deleted.unwrap().status().as_u16(), 204);
     // These wait for their engine.
     let waiting = json!({"evictions": {"num_layers": 1}});
     let stopped = start(&binary.url, &waiting).await;
     come.acquire().await.unwrap().forget();
-    let deleted = builder().build().unwrap().delete(format!("{}/v1/jobs/{stopped}", binary.url)).send().await;
+    let deleted = client().delete(format!("{}/v1/jobs/{stopped}", binary.url)).send().await;
     assert_eq!(deleted.unwrap().json::<Value>().await.unwrap()["status"], "cancelled");
     let running = start(&binary.url, &waiting).await;
     come.acquire().await.unwrap().forget();
@@ -87,7 +92,7 @@ async fn a_killed_server_finds_its_jobs_again() {
         assert_eq!(look(&binary.url, &stopped).await.1["status"], "cancelled");
         was_interrupted(&look(&binary.url, &running).await.1);
         // What ended is no load.
-        let counts = builder().build().unwrap().get(format!("{}/metrics", binary.url)).send().await.unwrap();
+        let counts = client().get(format!("{}/metrics", binary.url)).send().await.unwrap();
         assert!(counts.text().await.unwrap().contains("\naccel_jobs 0\n"));
         let second = command(&[&arguments[..], &["--port", "0"]].concat()).output().unwrap();
         let message = String::from_utf8_lossy(&second.stderr).into_owned();
@@ -114,6 +119,16 @@ async fn run(router: &Router, seed: usize) -> String {
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     assert!(get(router, &format!("/v1/jobs/{id}/events")).await.text.contains("event: done"));
     id
+}
+
+/// Makes a file with one job in it; the job's name, and the bytes.
+async fn written(file: &Path) -> (String, Vec<u8>) {
+    let first = service(file, JobLimits::default()).await;
+    let id = run(&first, 1).await;
+    drop(first);
+    // Once the one before is gone, and the file is closed.
+    drop(service(file, JobLimits::default()).await);
+    (id, std::fs::read(file).unwrap())
 }
 
 #[tokio::test]
@@ -159,12 +174,7 @@ async fn the_file_holds_what_memory_holds_and_no_more() {
 async fn a_damaged_file_is_set_aside_and_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.redb");
-    let first = service(&file, JobLimits::default()).await;
-    let id = run(&first, 1).await;
-    drop(first);
-    // Once the one before is gone, and the file is closed.
-    drop(service(&file, JobLimits::default()).await);
-    let whole = std::fs::read(&file).unwrap();
+    let (id, whole) = written(&file).await;
     // Cut short, and other bytes where the page is named that names all others.
     let mut other = whole.clone();
     other[64..320].iter_mut().for_each(|byte| *byte ^= 0x55);
@@ -192,11 +202,7 @@ async fn a_damaged_file_is_set_aside_and_another_kind_is_refused() {
 async fn no_damage_of_the_file_ends_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jobs.redb");
-    let first = service(&file, JobLimits::default()).await;
-    let id = run(&first, 1).await;
-    drop(first);
-    drop(service(&file, JobLimits::default()).await);
-    let whole = std::fs::read(&file).unwrap();
+    let (id, whole) = written(&file).await;
     let mut opened = 0;
     for place in (0..whole.len()).step_by(whole.len() / 97) {
         let mut bytes = whole.clone();

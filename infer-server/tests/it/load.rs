@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accel_model::client::builder;
 use axum::Router;
@@ -234,17 +234,40 @@ mod real_model {
         (format!("The cache holds {query} tensors.\n"), format!("Tensor {item} was used {} times: ", item % 7))
     }
 
-    /// Asks `turns` times of what is `known`; how often the queue was full.
-    async fn client(number: u64, turns: u64, url: String, labels: Vec<String>, known: Arc<Vec<Vec<f64>>>) -> u64 {
+    /// Asks `turns` times of what is `known`, or is wrong, or goes in the middle; how often it was answered, how often the
+    /// queue was full, and the longest that an answer took.
+    async fn client(
+        number: u64,
+        turns: u64,
+        url: String,
+        labels: Vec<String>,
+        known: Arc<Vec<Vec<f64>>>,
+    ) -> (u64, u64, Duration) {
         let (http, mut turn, full) = (builder().build().unwrap(), number, AtomicU64::new(0));
+        let (mut answers, mut longest) = (0, Duration::ZERO);
         for _ in 0..turns {
             turn = next(turn);
             let (query, first, count) = ((turn >> 33) % QUERIES, (turn >> 40) % ITEMS, 1 + (turn >> 50) % 8);
             let items: Vec<u64> = (0..count).map(|i| (first + i) % ITEMS).collect();
             let texts: Vec<String> = items.iter().map(|item| asked(query, *item).1).collect();
-            let body = serde_json::json!({"query": asked(query, 0).0, "items": texts, "labels": labels});
+            let mut body = serde_json::json!({"query": asked(query, 0).0, "items": texts, "labels": labels});
+            match (turn >> 54) % 16 {
+                0 => {
+                    let request = http.post(&url).body(body.to_string()).send();
+                    let _ = tokio::time::timeout(Duration::from_millis(1), request).await;
+                    continue;
+                }
+                1 => {
+                    body["labels"] = serde_json::json!(["a label of several tokens"]);
+                    assert_eq!(post(&http, &url, &body, &full).await.0, 422);
+                    continue;
+                }
+                _ => {}
+            }
+            let start = Instant::now();
             let (status, answer) = post(&http, &url, &body, &full).await;
             assert_eq!(status, 200, "{answer}");
+            (answers, longest) = (answers + 1, longest.max(start.elapsed()));
             let scores = answer["items"].as_array().unwrap();
             assert_eq!(scores.len(), items.len());
             for (item, score) in items.iter().zip(scores) {
@@ -255,7 +278,7 @@ mod real_model {
                 );
             }
         }
-        full.into_inner()
+        (answers, full.into_inner(), longest)
     }
 
     fn file() -> PathBuf {
@@ -281,11 +304,11 @@ mod real_model {
         known
     }
 
-    /// All clients against a tiny model with real weights, whose answers are known from asking it alone. The cache holds
-    /// next to nothing, so that the model is asked again and again. Memory after each round.
-    async fn load(rounds: usize, turns: u64) -> Vec<f64> {
+    /// All clients against a model with real weights, whose answers are known from asking it alone. The cache holds next to
+    /// nothing, so that the model is asked again and again. Memory after each round.
+    async fn load(file: PathBuf, rounds: usize, turns: u64) -> Vec<f64> {
         let labels: Vec<String> = ["0", "1", "2"].map(str::to_owned).to_vec();
-        let (file, known) = (file(), alone(&file(), &labels));
+        let known = alone(&file, &labels);
         let metrics = Metrics::default();
         let limits = Limits { queue_items: 256, items: 64, ..limits() };
         let common = Common { cache: Arc::new(Cache::new(16, None, metrics.clone())), limits, metrics };
@@ -294,23 +317,27 @@ mod real_model {
         queue.load(Patience::Job).await.unwrap();
         let scoring = Scoring::new(Backend::Local(queue), common);
         let url = listen(router(&Config { scoring, ..Config::default() }, Health::default())).await;
-        let (known, mut memory, mut full) = (Arc::new(known), Vec::new(), 0);
+        let (known, mut memory, mut longest) = (Arc::new(known), Vec::new(), Duration::ZERO);
+        let (start_of_load, mut answers, mut full) = (Instant::now(), 0, 0);
         for round in 0..rounds as u64 {
             let number = |client| round * CLIENTS + client;
             let start = |of| tokio::spawn(client(number(of), turns, url.clone(), labels.clone(), Arc::clone(&known)));
             let clients: Vec<_> = (0..CLIENTS).map(start).collect();
             for client in clients {
-                full += client.await.unwrap();
+                let (answered, refused, took) = client.await.unwrap();
+                (answers, full, longest) = (answers + answered, full + refused, longest.max(took));
             }
             memory.extend(resident_mb());
         }
-        println!("{} answers of a real model, queue full {full} times", rounds as u64 * CLIENTS * turns);
+        let seconds = start_of_load.elapsed().as_secs_f64();
+        println!("{answers} answers of a real model in {seconds:.1} s, each as alone; the longest took {longest:.1?}");
+        println!("the queue was full {full} times");
         memory
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn many_clients_at_once() {
-        load(1, 2).await;
+        load(file(), 1, 2).await;
     }
 
     /// candle's threads are those of the process, so that replicas run in one of their own.
@@ -334,6 +361,17 @@ mod real_model {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes a minute or so: cargo xtask bench serve"]
     async fn many_clients_for_long() {
-        flat(&load(24, 20).await);
+        flat(&load(file(), 24, 20).await);
+    }
+
+    /// A minute or so of SmolLM2-135M on two cores, and its 200 questions alone before that.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes minutes: ACCEL_LOAD_MODEL=FILE cargo xtask bench serve"]
+    async fn many_clients_of_a_chosen_model() {
+        let Some(file) = std::env::var_os("ACCEL_LOAD_MODEL") else {
+            println!("skipped: ACCEL_LOAD_MODEL names no GGUF file");
+            return;
+        };
+        flat(&load(file.into(), 8, 2).await);
     }
 }

@@ -1,5 +1,5 @@
-//! Steps of a layer that candle does in several, some on one core: here each in one, on all cores of a CPU. Elsewhere they are
-//! candle's.
+//! Steps of a layer that candle does in several, on one core, or on threads of a pool of its own, which wait for work where
+//! the products of floats want the core: here each in one, on rayon's. On other devices than a CPU they are candle's.
 
 use std::ops::Range;
 
@@ -30,6 +30,14 @@ pub(super) fn gated(gate: &Tensor, up: &Tensor, gelu: bool) -> Result<Tensor> {
         return gate.apply_op2_no_bwd(up, &Gated { gelu });
     }
     (if gelu { gate.gelu()? } else { gate.silu()? }) * up
+}
+
+/// `x` and `scale` times `y`, which has the shape of `x` or is one row of it.
+pub(super) fn added(x: &Tensor, y: &Tensor, scale: f64) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.apply_op2_no_bwd(y, &Added { scale: scale as f32 });
+    }
+    x.broadcast_add(&if scale == 1.0 { y.clone() } else { (y * scale)? })
 }
 
 /// The numbers of a tensor that lie one after the other.
@@ -113,6 +121,31 @@ impl CustomOp2 for Gated {
     }
 }
 
+struct Added {
+    scale: f32,
+}
+
+impl CustomOp2 for Added {
+    fn name(&self) -> &'static str {
+        "added"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, of_x: &Layout, y: &CpuStorage, of_y: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, y) = (numbers(x, of_x)?, numbers(y, of_y)?);
+        let columns = of_x.dims().last().copied().unwrap_or(1).max(1);
+        if y.len() != x.len() && y.len() != columns {
+            bail!("{} numbers and {}, where rows have {columns}", x.len(), y.len());
+        }
+        let mut out = vec![0f32; x.len()];
+        let rows = out.par_chunks_mut(columns).zip(x.par_chunks(columns)).enumerate();
+        rows.with_min_len(PIECE.div_ceil(columns)).for_each(|(row, (out, x))| {
+            let y = if y.len() == columns { y } else { &y[row * columns..][..x.len()] };
+            out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out = x + self.scale * y);
+        });
+        Ok((CpuStorage::F32(out), of_x.shape().clone()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -137,6 +170,16 @@ mod tests {
             let plain = (if gelu { gate.gelu() } else { gate.silu() }.unwrap() * &up).unwrap();
             assert!(apart(&gated(&gate, &up, gelu).unwrap(), &plain) < 1e-5);
         }
+    }
+
+    #[test]
+    fn sums_are_those_of_candle() {
+        let (x, row) = (some(&[37, 300]), some(&[300]));
+        for (y, scale) in [(&(&x * 0.3).unwrap(), 1.0), (&x, 0.22), (&row, 1.0), (&row, -3.0)] {
+            let plain = x.broadcast_add(&(y * scale).unwrap()).unwrap();
+            assert!(apart(&added(&x, y, scale).unwrap(), &plain) < 1e-6);
+        }
+        assert!(added(&x, &some(&[299]), 1.0).is_err());
     }
 
     #[test]

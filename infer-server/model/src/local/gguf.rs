@@ -22,7 +22,7 @@ use crate::quantize::dtype::Dtype;
 use crate::quantize::recode::fast_type;
 
 use super::mapped::{self, MappedFile};
-use super::matrix::Matrix;
+use super::matrix::{FileRows, Matrix};
 use crate::error::ModelError;
 
 /// The longest header read: the largest vocabularies in use (256 k tokens) with their merges take some 20 MB.
@@ -294,25 +294,23 @@ impl Gguf {
         let start = weight.place.start + rows.first * row_bytes;
         let place = start..start + rows.count * row_bytes;
         let file = &self.files[weight.file];
-        let bytes = &file.bytes()[place.clone()];
-        let plain = device.is_cpu() && self.is_plain();
-        let is_float = matches!(weight.dtype, Dtype::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16));
         let shape = [rows.count, columns];
-        if plain && !is_float {
-            return Matrix::plain(bytes, weight.dtype, shape)?.ok_or_else(|| self.without_type(name));
+        if device.is_cpu() && (weight.is_float() || self.is_plain()) {
+            let rows = FileRows { file: Arc::clone(file), place, dtype: weight.dtype, shape };
+            return Matrix::plain(rows)?.ok_or_else(|| self.without_type(name));
         }
+        let bytes = &file.bytes()[place.clone()];
         let mapped = match (fast_type(weight.dtype), weight.dtype) {
             (None, Dtype::Candle(dtype)) if device.is_cpu() => mapped::blocks(file, place, dtype),
             _ => None,
         };
-        let matrix = match mapped {
-            // Floats become a plain tensor here, so that they are multiplied in f32.
+        match mapped {
             Some(blocks) => {
-                Matrix::new(QMatMul::from_qtensor(QTensor::new(QStorage::Cpu(blocks), (rows.count, columns))?)?, None)
+                let weight = QTensor::new(QStorage::Cpu(blocks), (rows.count, columns))?;
+                Ok(Matrix::new(QMatMul::from_qtensor(weight)?, None))
             }
-            None => Matrix::read(bytes, weight.dtype, shape, device)?.ok_or_else(|| self.without_type(name))?,
-        };
-        if plain { Ok(Matrix::new(QMatMul::Tensor(matrix.numbers(device)?), None)) } else { Ok(matrix) }
+            None => Matrix::read(bytes, weight.dtype, shape, device)?.ok_or_else(|| self.without_type(name)),
+        }
     }
 
     fn without_type(&self, name: &str) -> ModelError {
@@ -348,8 +346,7 @@ impl Gguf {
         let mut slow = BTreeMap::new();
         let plain = device.is_cpu() && self.is_plain();
         for weight in self.matrices() {
-            let is_float = matches!(weight.dtype, Dtype::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16));
-            let floats = (plain && !is_float).then_some((GgmlDType::F32, None));
+            let floats = (plain && !weight.is_float()).then_some((GgmlDType::F32, None));
             if let Some((faster, group)) = floats.or_else(|| fast_type(weight.dtype)) {
                 let faster = Dtype::Candle(faster);
                 let row: &mut (usize, usize) = slow.entry((weight.dtype.name(), faster.name())).or_default();
@@ -385,6 +382,10 @@ impl Gguf {
 }
 
 impl Weight {
+    fn is_float(&self) -> bool {
+        matches!(self.dtype, Dtype::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16))
+    }
+
     fn elements(&self) -> usize {
         self.shape.iter().product()
     }

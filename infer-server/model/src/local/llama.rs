@@ -11,9 +11,10 @@ use std::ops::Range;
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::{rope, rope_i};
+use rayon::prelude::*;
 
-use super::config::{FACTORS, LlamaConfig, Scales};
-use super::fused::{Seen, attention_weights, gated};
+use super::config::{FACTORS, LlamaConfig};
+use super::fused::{Seen, added, attention_weights, gated};
 use super::gguf::{Gguf, Rows};
 use super::lora::Adapter;
 use super::matrix::Matrix;
@@ -31,11 +32,8 @@ pub(super) struct Layer {
 
 impl Layer {
     /// What a projection adds whatever goes in.
-    pub(super) fn with_bias(&self, projection: Projection, y: Tensor) -> Result<Tensor> {
-        match &self.biases[projection as usize] {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
+    pub(super) fn bias(&self, projection: Projection) -> Option<&Tensor> {
+        self.biases[projection as usize].as_ref()
     }
 }
 
@@ -150,6 +148,8 @@ pub(super) trait Compute {
     /// Attention in a layer: `[heads, rows, head_dim]` over `[kv_heads, T, head_dim]`, and what is before them, gives the
     /// shape of the first.
     fn attend(&self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, sight: &Self::Sight) -> Result<Tensor>;
+    /// `x` and the architecture's multiple of what a block of a layer makes of it.
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor>;
     /// The gate's numbers through the architecture's function, times what it opens.
     fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor>;
     /// Logits of rows.
@@ -190,9 +190,12 @@ impl Compute for Fast<'_> {
 
     fn project(&self, layer: usize, projection: Projection, x: &Tensor) -> Result<Tensor> {
         let layer_of = &self.llama.layers[layer];
-        let y = layer_of.with_bias(projection, layer_of.projections[projection as usize].forward(x)?)?;
+        let mut y = layer_of.projections[projection as usize].forward(x)?;
+        if let Some(bias) = layer_of.bias(projection) {
+            y = added(&y, bias, 1.0)?;
+        }
         match self.adapter.and_then(|adapter| adapter.delta(layer, projection)) {
-            Some(delta) => y + delta.forward(x)?,
+            Some(delta) => added(&y, &delta.forward(x)?, 1.0),
             None => Ok(y),
         }
     }
@@ -211,8 +214,12 @@ impl Compute for Fast<'_> {
             let (k, v) = part.past.with(layer, k, v, &sight.tokens)?;
             attend_part(&q.narrow(1, sight.rows.start, sight.rows.len())?, &k, &v, &sight.seen, scale)
         };
-        let attended: Vec<Tensor> = self.parts.iter().zip(sight).map(of_part).collect::<Result<_>>()?;
+        let attended: Vec<Tensor> = self.parts.par_iter().zip(sight).map(of_part).collect::<Result<_>>()?;
         Tensor::cat(&attended, 1)
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        added(x, y, self.llama.config.scales.residual)
     }
 
     fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -295,10 +302,20 @@ impl Llama {
         Ok(Self { config, device: device.clone(), embedding, layers, norm, head, frequencies })
     }
 
-    /// Whether candle packs a matrix of it when it is first multiplied with.
-    pub(super) fn packs(&self) -> bool {
+    /// The matrices that candle packs when they are first multiplied with.
+    fn packed(&self) -> impl Iterator<Item = &Matrix> {
         let of_layers = self.layers.iter().flat_map(|layer| &layer.projections);
-        of_layers.chain([&self.head]).any(Matrix::is_quantised)
+        of_layers.chain([&self.head]).filter(|matrix| matrix.is_quantised())
+    }
+
+    /// Whether there are any.
+    pub(super) fn packs(&self) -> bool {
+        self.packed().next().is_some()
+    }
+
+    /// Packs them, as many at once as there are cores: candle packs each on one.
+    pub(super) fn pack(&self) -> Result<()> {
+        self.packed().collect::<Vec<_>>().par_iter().try_for_each(|matrix| matrix.pack(&self.device))
     }
 
     pub(super) fn device(&self) -> &Device {
@@ -335,9 +352,8 @@ impl Llama {
         let all: Vec<usize> = (0..pass.tokens.len()).collect();
         let (cos, sin) = self.rotation(pass, &all)?;
         let sight = by.sight(pass, &all)?;
-        let Scales { embedding, residual, .. } = self.config.scales;
         let x = self.embedding.rows(&Tensor::new(&pass.tokens[..], &self.device)?)?;
-        let mut x = scaled(x, embedding)?;
+        let mut x = scaled(x, self.config.scales.embedding)?;
         let mut kept = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
             let is_last = i + 1 == self.layers.len();
@@ -373,11 +389,11 @@ impl Llama {
             };
             let (heads, rows, head_dim) = attended.dims3()?;
             let attended = attended.transpose(0, 1)?.contiguous()?.reshape((rows, heads * head_dim))?;
-            x = (x + scaled(by.project(i, Projection::O, &attended)?, residual)?)?;
+            x = by.add(&x, &by.project(i, Projection::O, &attended)?)?;
             let h = by.norm(&x, &layer.mlp_norm)?;
             let (gate, up) = (by.project(i, Projection::Gate, &h)?, by.project(i, Projection::Up, &h)?);
             let gated = by.gated(&gate, &up)?;
-            x = (x + scaled(by.project(i, Projection::Down, &gated)?, residual)?)?;
+            x = by.add(&x, &by.project(i, Projection::Down, &gated)?)?;
         }
         Ok((x, kept))
     }
@@ -399,6 +415,6 @@ impl Llama {
 }
 
 /// `x` times `scale`, which is 1 for most.
-fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
+pub(super) fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
     if scale == 1.0 { Ok(x) } else { x * scale }
 }

@@ -103,13 +103,16 @@ impl LocalModel {
         Ok(Self { files: gguf.files, llama, adapter, tokenizer, device, info, replicas })
     }
 
-    /// One pass, at which candle packs the weights; then the file's pages are given back.
+    /// Packs the weights, and does one pass; then the file's pages are given back.
     ///
     /// # Errors
     /// As [`Self::score`].
     pub fn warm_up(&mut self) -> Result<(), ModelError> {
-        // More than one row everywhere: a single row runs on weights that are not packed. Where there are none to pack, no more.
-        let rows = if self.llama.packs() { 32 } else { 2 };
+        if self.device.is_cpu() {
+            self.llama.pack()?;
+        }
+        // More than one row everywhere: a single row runs on weights that are not packed. GPUs choose kernels by the rows.
+        let rows = if self.llama.packs() && !self.device.is_cpu() { 32 } else { 2 };
         let tokens = vec![0; rows.min(self.info.context_length / 2).max(1)];
         let prompt = Prompt { prefix: tokens.clone(), items: vec![tokens; 2], labels: vec![0] };
         let scored = self.score(&prompt, &|| false);

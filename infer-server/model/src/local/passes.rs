@@ -22,6 +22,8 @@ use crate::{LabelLogProbs, Prompt};
 pub(super) const PASS_TOKENS: usize = 256;
 /// The most scores of attention in a pass and layer, 256 MiB of f32: long prefixes make passes shorter.
 const PASS_SCORES: usize = 64 << 20;
+/// The most tokens of several items that attend as one: each row's scores with the others are computed for nothing.
+const PART_TOKENS: usize = 64;
 /// From so many tokens spared on, a pass more is worth it: one of few tokens takes as long as one of some thirty.
 const WORTH_A_PASS: usize = 64;
 
@@ -324,12 +326,16 @@ impl Asker<'_> {
                 }
             } else {
                 let mut parts: Vec<Part<'_>> = Vec::new();
-                let mut last = None;
+                let (mut last, mut tokens) = (None, 0);
                 for (place, item) in &left[..count] {
-                    let question = &questions[*place];
-                    match parts.last_mut().filter(|_| last == Some(place)) {
-                        Some(part) => part.items.push(question.item(*item)),
-                        None => parts.push(Part { past: &question.past, items: vec![question.item(*item)] }),
+                    let (question, item) = (&questions[*place], questions[*place].item(*item));
+                    tokens += item.len();
+                    match parts.last_mut().filter(|_| last == Some(place) && tokens <= PART_TOKENS) {
+                        Some(part) => part.items.push(item),
+                        None => {
+                            tokens = item.len();
+                            parts.push(Part { past: &question.past, items: vec![item] });
+                        }
                     }
                     last = Some(place);
                 }

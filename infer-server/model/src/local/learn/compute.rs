@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::graph::{known, known_of_three};
 use super::variables::Variables;
-use crate::local::llama::{Compute, Llama, Pass, turn};
+use crate::local::llama::{Compute, Llama, Pass, scaled, turn};
 use crate::local::lora::Delta;
 use crate::local::matrix::Matrix;
 use crate::local::projection::Projection;
@@ -189,7 +189,10 @@ impl Compute for Learning<'_> {
             let of_x = (gradient.matmul(&weight.numbers(gradient.device())?)? + through)?;
             Ok([of_x, of_down, of_up])
         })?;
-        self.llama.layers[layer].with_bias(projection, y)
+        match self.llama.layers[layer].bias(projection) {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -239,6 +242,10 @@ impl Compute for Learning<'_> {
         let scores = of_prefix.matmul(&shared_k.t()?)?.reshape((heads, prefix, prefix))?;
         let weights = softmax(&scores, mask)?.reshape((kv, group * prefix, prefix))?;
         Tensor::cat(&[weights.matmul(&shared_v)?.reshape((heads, prefix, size))?, seen], 1)
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        x + scaled(y.clone(), self.llama.config.scales.residual)?
     }
 
     fn gated(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor, safetensors};
@@ -155,6 +157,99 @@ fn an_adapter_of_fused_matrices_is_saved_with_the_names_and_shapes_that_peft_loa
     for (name, tensor) in &weights {
         assert_eq!(twice[name].dims(), tensor.dims(), "{name}");
     }
+}
+
+/// A GGUF file of a Phi-3 as Hugging Face has it, in `dir`.
+fn as_checkpoint(path: &Path, config: &LlamaConfig, dir: &Path) {
+    let mut file = fs::File::open(path).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let names = [
+        ("token_embd", "model.embed_tokens"),
+        ("output_norm", "model.norm"),
+        ("output", "lm_head"),
+        ("attn_norm", "input_layernorm"),
+        ("ffn_norm", "post_attention_layernorm"),
+        ("attn_qkv", "self_attn.qkv_proj"),
+        ("attn_output", "self_attn.o_proj"),
+        ("ffn_up", "mlp.gate_up_proj"),
+        ("ffn_down", "mlp.down_proj"),
+    ];
+    let mut weights = HashMap::new();
+    for name in content.tensor_infos.keys() {
+        let parts: Vec<&str> = name.split('.').collect();
+        let (place, of_file) = match parts[..] {
+            ["blk", layer, of_file, "weight"] => (format!("model.layers.{layer}."), of_file),
+            [of_file, "weight"] => (String::new(), of_file),
+            _ => panic!("{name}"),
+        };
+        let module = names.iter().find(|(other, _)| *other == of_file).unwrap().1;
+        let weight = content.tensor(&mut file, name, &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
+        weights.insert(format!("{place}{module}.weight"), weight);
+    }
+    safetensors::save(&weights, dir.join("model.safetensors")).unwrap();
+    let metadata = |key: &str| content.metadata[&format!("phi3.{key}")].clone();
+    let options = json!({
+        "architectures": ["Phi3ForCausalLM"],
+        "model_type": "phi3",
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.hidden,
+        "intermediate_size": config.feed_forward,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "rms_norm_eps": metadata("attention.layer_norm_rms_epsilon").to_f32().unwrap(),
+        "rope_theta": metadata("rope.freq_base").to_f32().unwrap(),
+        "max_position_embeddings": config.context,
+        "original_max_position_embeddings": config.context,
+        "sliding_window": config.window,
+        "tie_word_embeddings": false,
+        "pad_token_id": 0,
+    });
+    fs::write(dir.join("config.json"), options.to_string()).unwrap();
+    // transformers reads no weights that do not say where they are for.
+    let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+    let tensors = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = ::safetensors::serialize(tensors.tensors(), Some(about)).unwrap();
+    fs::write(dir.join("model.safetensors"), bytes).unwrap();
+}
+
+/// Where `ACCEL_PEFT` names a Python that has it: the answers of the adapter's own library are those that were learned.
+#[test]
+fn peft_itself_answers_with_a_learned_adapter_of_phi3_as_what_was_learned() {
+    let Ok(python) = std::env::var("ACCEL_PEFT") else {
+        println!("skipped: ACCEL_PEFT names no Python with torch, transformers and peft (tests/fixtures/phi3_peft.py)");
+        return;
+    };
+    let (models, base, adapter) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = as_phi3(&models);
+    let (prompt, wanted) = questions();
+    let mut learner = Learner::new(load(&path), FRESH).unwrap();
+    for _ in 0..3 {
+        learner.learn(&prompt, &wanted, 0.01).unwrap();
+    }
+    learner.save(adapter.path(), false).unwrap();
+    as_checkpoint(&path, &learner.model.llama.config, base.path());
+    let expected = Expected::read();
+    let learned: Vec<Vec<f32>> = learner.logits(&expected.prompt(), None).unwrap().to_vec2().unwrap();
+    let asked: Vec<Vec<u32>> =
+        expected.prompt().items.iter().map(|item| [&expected.prefix[..], item].concat()).collect();
+    let script = fixture("../phi3_peft.py");
+    let mut peft = Command::new(python)
+        .args([&script, base.path(), adapter.path()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    write!(peft.stdin.take().unwrap(), "{}", json!(asked)).unwrap();
+    let answered = peft.wait_with_output().unwrap();
+    assert!(answered.status.success());
+    let theirs: Vec<Vec<f32>> = serde_json::from_slice(&answered.stdout).unwrap();
+    let apart = largest_difference(&learned, &theirs);
+    println!("largest difference of logits from PEFT: {apart:e}");
+    assert!(apart < 1e-4, "{apart}");
+    // And the adapter changes them.
+    assert!(largest_difference(&theirs, &logits(&load(&path), &expected)) > 1e-3);
 }
 
 #[test]
