@@ -65,6 +65,8 @@ impl<'a> PythonLowering<'a> {
                 }
                 _ => Value::Unknown(argument),
             },
+            // `x.device.type`
+            Value::Text(device) if matches!(name, "type" | "index") => return Ok(Value::Text(device)),
             // What `max` and `sort` give along an axis.
             Value::Tuple(parts) if matches!(name, "values" | "indices") => {
                 return Ok(parts.get(usize::from(name == "indices")).cloned().unwrap_or(Value::None));
@@ -92,7 +94,9 @@ impl<'a> PythonLowering<'a> {
                 Ok(Value::View(view.permuted(&order)))
             }
             "real" | "data" | "values" => Ok(value),
-            "device" | "grad" | "is_cuda" | "requires_grad" => Ok(Value::None),
+            "device" => Ok(Value::Text("cuda".to_owned())),
+            "grad" | "requires_grad" => Ok(Value::None),
+            "is_cuda" => Ok(Value::Bool(true)),
             _ => self.unknown(name, at),
         }
     }
@@ -114,7 +118,14 @@ impl<'a> PythonLowering<'a> {
     /// Whether a name is a module, not a value.
     pub(super) fn is_module(&self, name: &str) -> bool {
         let imported = self.imports.contains_key(name) && !self.classes.contains_key(name);
-        self.lookup(name).is_none() && (MODULES.contains(&name) || imported)
+        self.lookup(name).is_none() && (MODULES.contains(&name) || imported || self.modules.contains_key(name))
+    }
+
+    /// The module that a name stands for, as most people call it: `torch` for `th`.
+    fn module_of(&self, expr: &'a Tree) -> Option<&'a str> {
+        let own = root(expr)?;
+        let real = || self.modules.get(own).map(|module| module.split('.').next().unwrap_or(module));
+        if MODULES.contains(&own) { Some(own) } else { real().or(Some(own)) }
     }
 
     /// Refuses a function that is not read, naming those nearest to it.
@@ -184,6 +195,15 @@ impl<'a> PythonLowering<'a> {
         }
     }
 
+    /// The class of a library that `nn.Linear` names.
+    pub(super) fn class_in(&self, expr: &'a Tree) -> Option<Class<'a>> {
+        let module = root(expr).is_some_and(|root| self.is_module(root));
+        match super::tree::last_name(expr).filter(|_| module).and_then(registry::find) {
+            Some(Read::Class(def)) => Some(Class { def, library: true }),
+            _ => None,
+        }
+    }
+
     fn callee(&mut self, call: &'a ExprCall) -> Result<Callee<'a>, Error> {
         match &*call.func {
             Tree::Name(name) => {
@@ -203,10 +223,17 @@ impl<'a> PythonLowering<'a> {
                 }
                 Ok(Callee::Named { name: self.imports.get(own).copied().unwrap_or(own), module: None, receiver: None })
             }
+            // `nn.Linear.__init__(self, 4, 8)`
+            Tree::Attribute(attribute) if attribute.value.is_attribute_expr() && self.class_in(&attribute.value).is_some() => {
+                match self.class_in(&attribute.value).and_then(|class| self.method_of(class, attribute.attr.as_str())) {
+                    Some(method) => Ok(Callee::Own(method)),
+                    None => self.unknown(attribute.attr.as_str(), self.at(attribute)),
+                }
+            }
             Tree::Attribute(attribute) => {
                 let name = operator_name(attribute).unwrap_or(attribute.attr.as_str());
                 if root(&attribute.value).is_some_and(|root| self.is_module(root)) {
-                    return Ok(Callee::Named { name, module: root(&attribute.value), receiver: None });
+                    return Ok(Callee::Named { name, module: self.module_of(&attribute.value), receiver: None });
                 }
                 let at = self.at(&*attribute.value);
                 let mut value = self.eval(&attribute.value)?;
@@ -266,19 +293,10 @@ impl<'a> PythonLowering<'a> {
         Ok(())
     }
 
-    /// A name of the source by its text; names made otherwise are no parameter of any function.
+    /// A name of the source by its text; one that does not stand there is no parameter of any function.
     fn interned(&self, name: &str) -> &'a str {
-        let parameters = (self.functions.values().copied())
-            .chain(self.classes.values().flat_map(|class| class.body.iter()).filter_map(super::callable::definition));
-        let mut names = parameters.flat_map(|function| {
-            function.parameters.iter_non_variadic_params().map(|parameter| parameter.name().as_str())
-        });
-        let fields = self.classes.values().flat_map(|class| class.body.iter());
-        let mut fields = fields.filter_map(|stmt| {
-            let field = stmt.as_ann_assign_stmt()?;
-            field.target.as_name_expr().map(|own| own.id.as_str())
-        });
-        names.find(|own| *own == name).or_else(|| fields.find(|own| *own == name)).unwrap_or("")
+        let code = self.source.code;
+        code.find(name).and_then(|at| code.get(at..at + name.len())).unwrap_or("")
     }
 
     /// A function of a library by name; a method of what stands first in `args`.
@@ -357,6 +375,11 @@ impl<'a> PythonLowering<'a> {
                 _ => Err(refuse(at, "how many elements `where` finds depends on data", "Use `np.where(test, a, b)`")),
             },
             Read::Extreme { largest } => {
+                if let [(Value::Tuple(parts), _)] = args.values.as_slice()
+                    && parts.len() > 1
+                {
+                    args.values = parts.iter().map(|part| (part.clone(), at)).collect();
+                }
                 let numbers = args.values.iter().filter(|(value, _)| value.is_number()).count();
                 if numbers > 1 || (args.values.len() > 1 && numbers != 1) {
                     return self.extreme_of(largest, &args);
@@ -366,7 +389,21 @@ impl<'a> PythonLowering<'a> {
                 let pair = args.names.iter().any(|(name, ..)| *name == "dim") && !self.in_library();
                 Ok(if pair { Value::Tuple(vec![most.clone(), most]) } else { most })
             }
-            Read::Reduction(flops) => self.reduction(flops, &args),
+            Read::Reduction(flops) => {
+                let result = self.reduction(flops, &args)?;
+                // Where the largest stands is an integer, whether any holds a truth value.
+                let yields = match args.name {
+                    "argmax" | "argmin" => Some(Element::I64),
+                    "any" | "all" => Some(Element::I8),
+                    _ => None,
+                };
+                if let (Value::View(view), Some(element)) = (&result, yields)
+                    && let Some(array) = self.builder.program.arrays.get_mut(view.array).filter(|array| array.temporary)
+                {
+                    array.element = element;
+                }
+                Ok(result)
+            }
             Read::Running(flops) => {
                 let view = self.operand(&args, 0)?;
                 let along = match args.get(1, &["axis", "dim"]) {
@@ -436,6 +473,12 @@ impl<'a> PythonLowering<'a> {
             Value::Literal(value) if name.starts_with("int") && value.abs() < 1e15 => {
                 Ok(Value::Int(Expr::Const(value.trunc() as i64)))
             }
+            // `float("-inf")`, `int("8")`
+            Value::Text(text) => match text.trim().parse::<f64>() {
+                Ok(value) if name.starts_with("float") => Ok(Value::Literal(value)),
+                Ok(value) if value.abs() < 1e15 => Ok(Value::Int(Expr::Const(value.trunc() as i64))),
+                _ => Err(refuse(at, format!("\"{}\" is no number", clip(&text)), "Give a number")),
+            },
             Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
             Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
             value if value.is_array() => match Element::named(name) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtAnnAssign, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::args::Args;
@@ -210,7 +210,17 @@ fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&
         let other = !reading.functions.contains_key(name) && !reading.classes.contains_key(name);
         (other && called.contains(name) && used.names.iter().any(own)).then_some(name)
     };
-    outside(&module.body).filter_map(makes).last()
+    let made: Vec<&str> = outside(&module.body).filter_map(makes).collect();
+    // `layer(x, rope(x, positions))`: the call around is what is looked at.
+    let mut calls = Calls::default();
+    calls.visit_body(&module.body);
+    let mut inner = Calls::default();
+    for call in calls.0.iter().filter(|call| call_name(call).is_some_and(|name| made.contains(&name))) {
+        call.arguments.args.iter().for_each(|arg| inner.visit_expr(arg));
+        call.arguments.keywords.iter().for_each(|keyword| inner.visit_expr(&keyword.value));
+    }
+    let inner: BTreeSet<&str> = inner.0.iter().filter_map(|call| call_name(call)).collect();
+    made.iter().rev().find(|name| !inner.contains(**name)).or(made.last()).copied()
 }
 
 impl<'a> PythonLowering<'a> {
@@ -218,11 +228,10 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn look(&mut self, module: &'a ModModule, entry: Entry<'a>) -> Result<(), Error> {
         self.enter(None)?;
         if matches!(entry, Entry::Module) {
-            self.constants(module, true, "")?;
+            self.constants(module, true, entry)?;
             return self.whole_body(&module.body);
         }
-        let wanted = if let Entry::Made(name) = entry { name } else { "" };
-        self.constants(module, false, wanted)?;
+        self.constants(module, false, entry)?;
         let (def, object) = match entry {
             Entry::Module => return Ok(()),
             Entry::Function(def) => (def, None),
@@ -384,8 +393,9 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// What the module says outside functions. Integers that it names once are parameters with those values: `N = 1024`;
-    /// arrays and objects that it makes may be the arguments of what is looked at.
-    fn constants(&mut self, module: &'a ModModule, fragment: bool, wanted: &str) -> Result<(), Error> {
+    /// arrays and objects that it makes may be the arguments of what is looked at, and what it computes of them is
+    /// read, unpriced, where a call of what is looked at needs it.
+    fn constants(&mut self, module: &'a ModModule, fragment: bool, entry: Entry<'a>) -> Result<(), Error> {
         let body = &module.body;
         let (mut once, mut often) = (BTreeSet::new(), BTreeSet::new());
         for stmt in body {
@@ -399,39 +409,51 @@ impl<'a> PythonLowering<'a> {
         self.bind("__name__", Value::Text("__main__".to_owned()));
         let mut left_out: Option<At> = None;
         let statements: Vec<&'a Stmt> = if fragment { body.iter().collect() } else { outside(body).collect() };
+        let needed = needed(&statements, entry);
+        let wanted = if let Entry::Made(name) = entry { name } else { "" };
         for stmt in statements {
-            match stmt {
-                Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(stmt),
-                Stmt::Assign(assign) => {
-                    let name = match assign.targets.as_slice() {
-                        [Expr::Name(name)] => Some(name.id.as_str()),
-                        _ => None,
-                    };
-                    match (name, integer(&assign.value), &*assign.value) {
-                        (Some(name), Some(value), _) if !often.contains(name) => {
-                            let value = self.builder.parameter_or(name, value).into();
-                            self.bind(name, Value::Int(value));
-                        }
-                        (Some(name), _, Expr::NumberLiteral(_)) if !fragment => self.bind(name, Value::Scalar(true)),
-                        (Some(name), _, value) if !fragment && (name == wanted || self.makes(value)) => {
-                            match self.unpriced(|own| {
-                                let value = own.eval(value)?;
-                                own.materialised(value, name)
-                            }) {
-                                Ok(value) => self.bind(name, value),
-                                Err(error) if name == wanted => return Err(error),
-                                Err(error) => {
-                                    let at = self.at(stmt);
-                                    self.assume(at, format!("the statement is left out: {error}"));
-                                }
-                            }
-                        }
-                        _ => left_out = left_out.or(Some(self.at(stmt))),
+            let (targets, value) = match stmt {
+                Stmt::Import(_) | Stmt::ImportFrom(_) => {
+                    self.import(stmt);
+                    continue;
+                }
+                Stmt::Assign(assign) => (assign.targets.as_slice(), &*assign.value),
+                Stmt::AnnAssign(StmtAnnAssign { target, value: Some(value), .. }) => {
+                    (std::slice::from_ref(&**target), &**value)
+                }
+                Stmt::FunctionDef(_) | Stmt::ClassDef(_) | Stmt::Pass(_) => continue,
+                Stmt::Expr(expr) if expr.value.is_string_literal_expr() => continue,
+                other => {
+                    left_out = left_out.or(Some(self.at(other)));
+                    continue;
+                }
+            };
+            let name = match targets {
+                [Expr::Name(name)] => Some(name.id.as_str()),
+                _ => None,
+            };
+            let makes = name.is_some_and(|name| name == wanted) || (name.is_some() && self.makes(value));
+            let needs = assigned(std::slice::from_ref(stmt)).iter().any(|name| needed.contains(name));
+            match (name, integer(value), value) {
+                (Some(name), Some(value), _) if !often.contains(name) => {
+                    let value = self.builder.parameter_or(name, value).into();
+                    self.bind(name, Value::Int(value));
+                }
+                (Some(name), _, Expr::NumberLiteral(_)) if !fragment => self.bind(name, Value::Scalar(true)),
+                _ if !fragment && (makes || needs) => {
+                    let at = self.at(stmt);
+                    let read = self.unpriced(|own| {
+                        let value = own.eval(value)?;
+                        let value = own.materialised(value, name.unwrap_or("value"))?;
+                        targets.iter().try_for_each(|target| own.assign_to(target, value.clone(), at))
+                    });
+                    match read {
+                        Ok(()) => {}
+                        Err(error) if name.is_some_and(|name| name == wanted) => return Err(error),
+                        Err(error) => self.assume(at, format!("the statement is left out: {error}")),
                     }
                 }
-                Stmt::FunctionDef(_) | Stmt::ClassDef(_) | Stmt::Pass(_) => {}
-                Stmt::Expr(expr) if expr.value.is_string_literal_expr() => {}
-                other => left_out = left_out.or(Some(self.at(other))),
+                _ => left_out = left_out.or(Some(self.at(stmt))),
             }
         }
         if let (Some(at), false) = (left_out, fragment) {
@@ -463,6 +485,35 @@ impl<'a> PythonLowering<'a> {
             }
         }
     }
+}
+
+/// The names that a call of what is looked at needs, and those that these are made of.
+fn needed<'a>(statements: &[&'a Stmt], entry: Entry<'a>) -> BTreeSet<&'a str> {
+    let mut names = Names::default();
+    for stmt in statements.iter().rev() {
+        let mut calls = Calls::default();
+        calls.visit_stmt(stmt);
+        for call in calls.0 {
+            let of = match (entry, &*call.func) {
+                (Entry::Made(made), Expr::Name(name)) => name.id.as_str() == made,
+                (Entry::Function(def), Expr::Name(name)) => name.id == def.name.id,
+                // An object of the class has some name.
+                (Entry::Method(..), Expr::Name(_)) => true,
+                (Entry::Method(class, _), Expr::Call(inner)) => call_name(inner) == Some(class.name.as_str()),
+                _ => false,
+            };
+            if of {
+                call.arguments.args.iter().for_each(|arg| names.visit_expr(arg));
+                call.arguments.keywords.iter().for_each(|keyword| names.visit_expr(&keyword.value));
+            }
+        }
+        if let Stmt::Assign(assign) = stmt
+            && assigned(std::slice::from_ref(*stmt)).iter().any(|name| names.names.contains(name))
+        {
+            names.visit_expr(&assign.value);
+        }
+    }
+    names.names
 }
 
 /// `__name__ == "__main__"`

@@ -47,7 +47,7 @@ impl<'a> PythonLowering<'a> {
                     Value::Int(index) => self.row(&view, &index, at),
                     index => {
                         let index = self.view(index, 1, at)?;
-                        self.gather(&view, &index, at)
+                        self.gather(&view, &[index], at)
                     }
                 }
             }

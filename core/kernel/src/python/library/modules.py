@@ -134,6 +134,20 @@ class Embedding(Module):
         return embedding(input, self.weight)
 
 
+class EmbeddingBag(Module):
+    "nn.{}(16, 8)"
+
+    def __init__(self, num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, scale_grad_by_freq=False,
+                 mode="mean", **options):
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.mode = mode
+        self.weight = empty((num_embeddings, embedding_dim))
+
+    def forward(self, input: "i64[B, T]", offsets=None, per_sample_weights=None):
+        return embedding_bag(input, self.weight, mode=self.mode, per_sample_weights=per_sample_weights)
+
+
 class LayerNorm(Module):
     "nn.{}(4)"
 
