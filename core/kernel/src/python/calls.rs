@@ -130,6 +130,10 @@ impl<'a> PythonLowering<'a> {
 
     /// Refuses a function that is not read, naming those nearest to it.
     fn unknown<T>(&self, name: &str, at: At) -> Result<T, Error> {
+        if matches!(name, "grad" | "value_and_grad" | "vjp" | "jvp" | "jacrev" | "jacfwd") {
+            let problem = format!("gradients that the source asks for with `{name}` are not read");
+            return Err(refuse(at, problem, "Look at the function itself, and ask for its gradients: --backward"));
+        }
         let near = registry::nearest(name).join(", ");
         let problem = format!("what `{}` costs is not known", clip(name));
         Err(refuse(at, problem, format!("Known names nearest to it are {near}; or write it out")))
@@ -459,7 +463,11 @@ impl<'a> PythonLowering<'a> {
                 }))
             }
             Read::Rank => Ok(Value::Int(Expr::Const(self.operand(&args, 0)?.dims.len() as i64))),
-            Read::LeftOut => self.unknown(args.name, at),
+            Read::LeftOut => {
+                let more = if args.name == "backward" { ": ask for gradients to have them priced" } else { "" };
+                self.assume(at, format!("`{}` is left out{more}", args.name));
+                Ok(Value::None)
+            }
         }
     }
 
@@ -542,15 +550,13 @@ impl<'a> PythonLowering<'a> {
     fn sum_of(&mut self, generator: &'a ruff_python_ast::ExprGenerator) -> Result<Value, Error> {
         let at = self.at(generator);
         let cure = "Write a loop";
-        let [only] = generator.generators.as_slice() else {
+        let Some(only) = generator.generators.first() else {
             return self.refuse(generator, "this comprehension is not read", cure);
         };
-        if !only.ifs.is_empty() || only.is_async {
-            return self.refuse(generator, "a comprehension with a condition is not read", cure);
-        }
+        let plain = generator.generators.len() == 1 && only.ifs.is_empty();
         let mut float = false;
         let iter = self.iter(&only.iter)?;
-        if Self::unrolls(&iter) {
+        if Self::unrolls(&iter) || !plain {
             let items = self.items_made(&generator.elt, &generator.generators, at)?;
             let mut parts = self.items_of(&items).unwrap_or_default().into_iter();
             let mut total = parts.next().unwrap_or(Value::Int(Expr::Const(0)));

@@ -104,7 +104,16 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
     }
     let free: Vec<&str> = all.iter().filter(|name| !used.names.contains(**name)).copied().collect();
     let called = outside_calls(module);
-    let run: Vec<&str> = free.iter().filter(|name| called.contains(**name)).copied().collect();
+    let mut run: Vec<&str> = free.iter().filter(|name| called.contains(**name)).copied().collect();
+    if run.len() > 1 {
+        // `forward(init(sizes), x)`: what only makes the arguments of another is not what is looked at.
+        let statements: Vec<&Stmt> = outside(&module.body).collect();
+        let makes = |name: &str| run.iter().any(|other| *other != name && serves(&statements, name, of(other)));
+        let last: Vec<&str> = run.iter().filter(|name| !makes(name)).copied().collect();
+        if let [only] = last.as_slice() {
+            run = vec![*only];
+        }
+    }
     match (free.as_slice(), run.as_slice(), all.len()) {
         ([only], ..) | (_, [only], _) => Ok(of(only).unwrap_or(Entry::Module)),
         (_, _, 0) => Ok(Entry::Module),
@@ -232,6 +241,14 @@ impl<'a> PythonLowering<'a> {
             return self.whole_body(&module.body);
         }
         self.constants(module, false, entry)?;
+        if let Entry::Made(name) = entry
+            && let Some(callee @ Value::Function(number)) = self.lookup(name)
+            && !matches!(self.callables.get(number), None | Some(Callable::Def(_)))
+            && let Some(args) = self.example(module, entry)?
+        {
+            let value = self.invoke(&callee, args)?;
+            return self.finished(value);
+        }
         let (def, object) = match entry {
             Entry::Module => return Ok(()),
             Entry::Function(def) => (def, None),
@@ -247,9 +264,6 @@ impl<'a> PythonLowering<'a> {
                 frame.fusion = Some(Fusion::Graph);
             }
             self.state_compiled(def);
-        }
-        if let Some(parameter) = def.parameters.vararg.as_ref().or(def.parameters.kwarg.as_ref()) {
-            return self.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
         }
         let fixed =
             def.decorator_list.iter().any(|own| super::tree::last_name(&own.expression) == Some("staticmethod"));
@@ -277,8 +291,35 @@ impl<'a> PythonLowering<'a> {
             };
             self.bind(name, value);
         }
+        self.variadic(def, example.as_ref())?;
         self.calls.push((address(def), object));
         self.whole_body(&def.body)
+    }
+
+    /// `*args` and `**kwargs` of what is looked at: what the source's call of it gives.
+    fn variadic(&mut self, def: &'a StmtFunctionDef, example: Option<&Args<'a>>) -> Result<(), Error> {
+        let placed = def.parameters.posonlyargs.len() + def.parameters.args.len();
+        let method = usize::from(self.frames.last().is_some_and(|frame| matches!(frame.names.get("self"), Some(Value::Object(_)))));
+        let of = |example: &Args<'a>| {
+            example.values.iter().skip(placed - method.min(placed)).map(|(value, _)| value.clone()).collect::<Vec<_>>()
+        };
+        if let Some(parameter) = &def.parameters.vararg {
+            let Some(rest) = example.map(of) else {
+                return self.refuse(&**parameter, "nothing says what `*args` are", "Name the parameters");
+            };
+            self.bind(parameter.name.as_str(), Value::Tuple(rest));
+        }
+        if let Some(parameter) = &def.parameters.kwarg {
+            let known = |name: &str| def.parameters.iter_non_variadic_params().any(|own| own.name().as_str() == name);
+            let given = example.iter().flat_map(|args| args.names.iter()).filter(|(name, ..)| !known(name));
+            let fields = given.map(|(name, value, _)| ((*name).to_owned(), value.clone())).collect();
+            if example.is_none() {
+                self.assume(self.at(&**parameter), format!("`**{}` is taken as empty", parameter.name));
+            }
+            let value = self.dictionary(fields);
+            self.bind(parameter.name.as_str(), value);
+        }
+        Ok(())
     }
 
     /// Whether the module gives the function to a compiler of graphs: `jax.jit(f)(x)`.
@@ -485,6 +526,16 @@ impl<'a> PythonLowering<'a> {
             }
         }
     }
+}
+
+/// Whether what function `name` gives is an argument of a call of `entry`.
+fn serves<'a>(statements: &[&'a Stmt], name: &str, entry: Option<Entry<'a>>) -> bool {
+    let Some(entry) = entry else { return false };
+    let needed = needed(statements, entry);
+    let within = statements.iter().filter(|stmt| assigned(std::slice::from_ref(**stmt)).iter().any(|own| needed.contains(own)));
+    let mut calls = Calls::default();
+    within.for_each(|stmt| calls.visit_stmt(stmt));
+    needed.contains(name) || calls.0.iter().any(|call| call_name(call) == Some(name))
 }
 
 /// The names that a call of what is looked at needs, and those that these are made of.

@@ -137,6 +137,17 @@ impl<'a> PythonLowering<'a> {
     fn several(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
         let (mut values, mut items) = (Vec::new(), 1);
         for part in parts {
+            // `(*x.shape[:-1], 4)`
+            if let Tree::Starred(starred) = part {
+                let value = self.eval(&starred.value)?;
+                let Some(more) = self.items_of(&value) else {
+                    return self.refuse(part, format!("`*` of {}", value.description()), "Write its items out");
+                };
+                items += value.items();
+                self.check_items(items, self.at(part))?;
+                values.extend(more);
+                continue;
+            }
             let value = self.eval(part)?;
             items += value.items();
             self.check_items(items, self.at(part))?;

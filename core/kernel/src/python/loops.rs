@@ -109,6 +109,11 @@ impl<'a> PythonLowering<'a> {
         if let Some(items) = self.items_of(&value) {
             return Ok(Iter::Items(items));
         }
+        if let Value::Object(object) = value
+            && let Some(own) = self.objects.get(object).filter(|own| own.class.is_none())
+        {
+            return Ok(Iter::Items(own.fields.keys().map(|key| Value::Text(key.clone())).collect()));
+        }
         match self.known(value, 1, at)? {
             Value::View(view) if !view.dims.is_empty() => Ok(Iter::Rows(view)),
             Value::Lazy(lazy) => Ok(Iter::Rows(self.materialise(*lazy, "rows")?)),

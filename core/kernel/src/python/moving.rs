@@ -34,6 +34,10 @@ impl<'a> PythonLowering<'a> {
                 let order: Vec<usize> = given.iter().map(|part| self.axis(part, rank, at)).collect::<Result<_, _>>()?;
                 let mut sorted = order.clone();
                 sorted.sort_unstable();
+                // `x.transpose(0, 1)` of a matrix: as an order of axes it would change nothing.
+                if let ([0, 1], true, true) = (order.as_slice(), swaps, args.values.len() == 3) {
+                    return self.transposed(Value::View(view), at);
+                }
                 if sorted == (0..rank).collect::<Vec<_>>() {
                     return Ok(Value::View(view.permuted(&order)));
                 }
@@ -263,6 +267,14 @@ impl<'a> PythonLowering<'a> {
     fn rolled(&mut self, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
         let view = self.operand(args, 0)?;
+        if let (Some(Value::Tuple(shifts)), Some(Value::Tuple(axes))) =
+            (args.get(1, &["shift", "shifts"]).cloned(), args.get(2, &["axis", "dims"]).cloned())
+        {
+            return shifts.into_iter().zip(axes).try_fold(Value::View(view), |value, (shift, axis)| {
+                let values = [value, shift, axis].into_iter().map(|value| (value, at)).collect();
+                self.rolled(&Args { values, ..Args::none(args.name, at) })
+            });
+        }
         let along = match args.get(2, &["axis", "dims"]).cloned() {
             Some(axis) => self.axis(&axis, view.dims.len(), at)?,
             None if view.dims.len() == 1 => 0,

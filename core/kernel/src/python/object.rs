@@ -113,6 +113,7 @@ impl<'a> PythonLowering<'a> {
 
     /// The fields of a class without `__init__`, as `@dataclass` has them.
     fn data_fields(&mut self, object: usize, class: Class<'a>, args: Args<'a>) -> Result<(), Error> {
+        let at = args.at;
         let mut values = args.values.into_iter();
         let mut names = args.names;
         let classes = self.ancestry(class);
@@ -132,8 +133,10 @@ impl<'a> PythonLowering<'a> {
             };
             self.set_field(object, own, value)?;
         }
-        if let Some(method) = self.method(object, "__post_init__") {
-            self.unfold(method, Args::none("__post_init__", args.at))?;
+        for name in ["__post_init__", "setup"] {
+            if let Some(method) = self.method(object, name) {
+                self.unfold(method, Args::none(name, at))?;
+            }
         }
         match names.first() {
             Some((name, _, at)) if !class.library => {
@@ -309,7 +312,11 @@ impl<'a> PythonLowering<'a> {
                 let module = |(_, value): &(String, Value)| name != "children" || matches!(value, Value::Object(_));
                 Ok(Some(Value::Tuple(fields.into_iter().filter(module).map(item).collect())))
             }
-            "parameters" | "named_parameters" | "buffers" => Ok(Some(Value::Tuple(Vec::new()))),
+            "step" | "zero_grad" => {
+                self.assume(args.at, format!("`{name}` of {} is left out", self.class_name(object)));
+                Ok(Some(Value::None))
+            }
+            "state_dict" | "parameters" | "named_parameters" | "buffers" => Ok(Some(Value::Tuple(Vec::new()))),
             _ => Ok(None),
         }
     }

@@ -128,7 +128,7 @@ impl<'a> PythonLowering<'a> {
                 Ok(self.function_value(Callable::Partial(inner, args.values, args.names)))
             }
             Own::Map => {
-                let axes = args.get(1, &["in_axes"]).cloned().unwrap_or(Value::Int(Expr::Const(0)));
+                let axes = args.get(1, &["in_axes", "in_dims"]).cloned().unwrap_or(Value::Int(Expr::Const(0)));
                 Ok(self.function_value(Callable::Mapped(first, axes)))
             }
             Own::Scan => self.scanned(&args),

@@ -371,7 +371,7 @@ const ROWS: &[Row] = &[
     row(&["float", "int", "bool", "long"], Read::Number, "{}(x[0, 0])"),
     row(&["item", "tolist"], Read::Number, "x[0, 0].{}()"),
     row(&["float64", "float32", "int64", "int32"], Read::Number, "np.{}(x[0, 0])"),
-    row(&["print", "_assert", "set_printoptions", "manual_seed", "synchronize"], Read::LeftOut, "{}(x)"),
+    row(&["print", "_assert", "set_printoptions", "manual_seed", "synchronize", "backward", "clip_grad_norm_", "seed"], Read::LeftOut, "{}(x)"),
     // Python's own.
     row(&["hasattr"], Read::Own(Own::HasAttr), "{}(F, 'relu')"),
     row(&["getattr"], Read::Own(Own::GetAttr), "{}(F, 'relu', None)"),

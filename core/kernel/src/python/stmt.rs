@@ -29,6 +29,12 @@ impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
         let (_, value) = self.block(body)?;
+        self.finished(value)
+    }
+
+    /// Ends what is looked at, whose result is `value`.
+    pub(super) fn finished(&mut self, value: Value) -> Result<(), Error> {
+        let value = self.materialised(value, "result")?;
         // What a compiler of graphs is given and nothing needs is not done.
         if self.fusion() != Fusion::Graph {
             self.materialise_all()?;

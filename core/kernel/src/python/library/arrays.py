@@ -323,6 +323,21 @@ def cond(pred, true_fun, false_fun, *operands):
     return value
 
 
+def switch(index, branches, *operands):
+    "lax.{}(1, [lambda a: a * 2.0, lambda a: a + 1.0], x)"
+    if len(branches) == 1:
+        return branches[0](*operands)
+    return cond(index > 0, branches[0], lambda *rest: switch(index, branches[1:], *rest), *operands)
+
+
+def PRNGKey(seed):
+    "jax.random.{}(0)"
+    return seed
+
+
+key = PRNGKey
+
+
 # Operators of PyTorch's graphs, where their arguments differ.
 
 
@@ -462,7 +477,7 @@ def slice(start, stop=None, step=None):
 def multinomial(input, num_samples, replacement=False):
     "torch.{}(x, 1)"
     cumsum(input, axis=-1)
-    return empty(input.shape[:-1] + (num_samples,), dtype=int64)
+    return empty(input.shape[:-1] + (num_samples,), dtype=int)
 
 
 def bucketize(input, boundaries: "[N]", **options):
@@ -473,7 +488,7 @@ def bucketize(input, boundaries: "[N]", **options):
     while halves > 1:
         _take_rows(boundaries, places)
         halves = halves // 2
-    return empty(input.shape, dtype=int64)
+    return empty(input.shape, dtype=int)
 
 
 def searchsorted(sorted_sequence: "[N]", values, **options):
@@ -487,7 +502,8 @@ digitize = bucketize
 def unfold(input, dimension=None, size=None, step=1, kernel_size=None, dilation=1, padding=0, stride=1):
     "F.{}(x[None, None], 2)"
     if size is not None:
-        return moveaxis(_windows(moveaxis(input, dimension, -1), (size,), (step,), (0,), (1,), False), -2, dimension)
+        along = dimension % ndim(input)
+        return moveaxis(_windows(moveaxis(input, along, -1), (size,), (step,), (0,), (1,), False), -2, along)
     kernel = _pooled_sizes(dimension if kernel_size is None else kernel_size, None, 2)
     cut = _windows(input, kernel, _pooled_sizes(stride, None, 2), _pooled_sizes(padding, None, 2),
                    _pooled_sizes(dilation, None, 2), False)

@@ -33,6 +33,28 @@ class Linear(Module):
 LazyLinear = Linear
 
 
+class Dense(Module):
+    "nn.{}(8)"
+
+    def __init__(self, features, use_bias=True, **options):
+        self.features = features
+        self.use_bias = use_bias
+
+    def forward(self, input):
+        weight = empty((self.features, input.shape[-1]), dtype=input.dtype)
+        return linear(input, weight, empty(self.features, dtype=input.dtype) if self.use_bias else None)
+
+
+class Optimizer(Module):
+    "torch.optim.{}(())"
+
+    def __init__(self, params, *args, **options):
+        self.param_groups = ()
+
+
+SGD = Adam = AdamW = Adadelta = Adagrad = RMSprop = Optimizer
+
+
 class Bilinear(Module):
     "nn.{}(4, 4, 8)"
 
@@ -134,6 +156,13 @@ class Embedding(Module):
         return embedding(input, self.weight)
 
 
+class Embed(Embedding):
+    "nn.{}(16, 8)"
+
+    def __init__(self, num_embeddings, features, **options):
+        self.weight = empty((num_embeddings, features))
+
+
 class EmbeddingBag(Module):
     "nn.{}(16, 8)"
 
@@ -151,13 +180,19 @@ class EmbeddingBag(Module):
 class LayerNorm(Module):
     "nn.{}(4)"
 
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, **options):
-        self.normalized_shape = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
+    def __init__(self, normalized_shape=None, eps=1e-5, elementwise_affine=True, bias=True, **options):
         self.eps = eps
-        self.weight = empty(self.normalized_shape) if elementwise_affine else None
-        self.bias = empty(self.normalized_shape) if elementwise_affine and bias else None
+        # Flax finds the shape in what it is given.
+        self.normalized_shape = None if normalized_shape is None else (
+            normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,))
+        known = elementwise_affine and normalized_shape is not None
+        self.weight = empty(self.normalized_shape) if known else None
+        self.bias = empty(self.normalized_shape) if known and bias else None
 
     def forward(self, input):
+        if self.normalized_shape is None:
+            width = input.shape[-1]
+            return layer_norm(input, (width,), empty(width, dtype=input.dtype), empty(width, dtype=input.dtype))
         return layer_norm(input, self.normalized_shape, self.weight, self.bias)
 
 
