@@ -190,7 +190,9 @@ impl<'a> PythonLowering<'a> {
                     self.arguments(call, &mut args)?;
                     match function {
                         Some(function) => self.unfold(function, args).map(Some),
-                        None => Ok(Some(Value::None)),
+                        // What `nn.Module` and `object` do when they are made costs nothing.
+                        None if self.building > 0 => Ok(Some(Value::None)),
+                        None => self.unknown(attribute.attr.as_str(), at),
                     }
                 }
                 _ => Ok(None),
@@ -541,6 +543,12 @@ impl<'a> PythonLowering<'a> {
         if let Some(ints) = ints {
             let extreme = ints.into_iter().reduce(|a, b| if largest { a.max(b) } else { a.min(b) });
             return Ok(Value::Int(self.tidy(&extreme.unwrap_or(Expr::Const(0)), args.at)?));
+        }
+        let literals = args.values.iter().all(|(value, _)| matches!(value, Value::Literal(_) | Value::Int(_)));
+        let numbers: Option<Vec<f64>> = args.values.iter().map(|(value, _)| self.real_number(value)).collect();
+        if let (true, Some(numbers)) = (literals && self.settles(), numbers) {
+            let extreme = numbers.into_iter().reduce(|a, b| if largest { a.max(b) } else { a.min(b) });
+            return Ok(Value::Literal(extreme.unwrap_or_default()));
         }
         let times = args.values.len().saturating_sub(1) as u32;
         self.elementwise(args.values.clone(), Flops { min_max: times, ..Flops::NONE }, None, args.at)

@@ -357,7 +357,7 @@ impl<'a> PythonLowering<'a> {
         let behind = classes.iter().position(has).map_or(0, |at| at + 1);
         let found = classes.get(behind..).unwrap_or_default().iter().find_map(|class| {
             let of = class.def.body.iter().filter_map(definition);
-            let function = of.into_iter().find(|function| function.name == attribute.attr)?;
+            let function = of.into_iter().find(|function| function.name.as_str() == attribute.attr.as_str())?;
             Some(Function { receiver: Some(object), ..Function::new(function, class.library) })
         });
         Ok(found)
