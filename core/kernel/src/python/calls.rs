@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 use super::args::Args;
 use super::array::shape;
 use super::defined::{Callable, Class, Function};
-use super::lower::PythonLowering;
+use super::lower::{Launched, PythonLowering};
 use super::registry::{self, Read};
 use super::tree::{clip, root};
 use super::usage::MODULES;
@@ -176,6 +176,15 @@ impl<'a> PythonLowering<'a> {
                     _ => Ok(None),
                 }
             }
+            Tree::Subscript(subscript) if self.launches(&subscript.value) => {
+                let mut args = Args::none("", at);
+                self.arguments(call, &mut args)?;
+                let grid = self.eval(&subscript.slice)?;
+                let values = args.values.into_iter().map(|(value, _)| value).collect();
+                let names = args.names.into_iter().map(|(name, value, _)| (name, value)).collect();
+                self.launch = self.launch.take().or(Some(Launched { grid, values, names }));
+                Ok(Some(Value::None))
+            }
             Tree::Name(name) if name.id.as_str() == "range" => match self.settles() {
                 true => self.range_items(call).map(Some),
                 false => self.refuse(call, "a range used as a value", "Loop over it"),
@@ -208,6 +217,11 @@ impl<'a> PythonLowering<'a> {
             Some(Read::Class(def)) => Some(Class { def, library: true }),
             _ => None,
         }
+    }
+
+    /// Whether `expr` names the kernel whose launch is looked for.
+    fn launches(&self, expr: &Tree) -> bool {
+        self.kernel.is_some_and(|kernel| super::tree::last_name(expr) == Some(kernel.name.as_str()))
     }
 
     fn callee(&mut self, call: &'a ExprCall) -> Result<Callee<'a>, Error> {
@@ -464,6 +478,17 @@ impl<'a> PythonLowering<'a> {
                     None => self.tidy(&view.dims.into_iter().fold(Expr::Const(1), Expr::times), at)?,
                 }))
             }
+            Read::Stride => {
+                let view = self.operand(&args, 0)?;
+                let strides = (0..view.dims.len()).map(|own| self.stride(&view, own, at)).collect::<Result<Vec<_>, _>>()?;
+                match args.get(1, &["dim"]).cloned() {
+                    Some(along) => {
+                        let along = self.axis(&along, view.dims.len(), at)?;
+                        Ok(strides.get(along).cloned().unwrap_or(Value::None))
+                    }
+                    None => Ok(Value::Tuple(strides)),
+                }
+            }
             Read::Rank => Ok(Value::Int(Expr::Const(self.operand(&args, 0)?.dims.len() as i64))),
             Read::LeftOut => {
                 let more = if args.name == "backward" { ": ask for gradients to have them priced" } else { "" };
@@ -471,6 +496,18 @@ impl<'a> PythonLowering<'a> {
                 Ok(Value::None)
             }
         }
+    }
+
+    /// How far elements along an axis of a view lie apart.
+    fn stride(&mut self, view: &View, along: usize, at: At) -> Result<Value, Error> {
+        let array = self.builder.program.arrays.get(view.array).map(|array| array.dims.clone()).unwrap_or_default();
+        let own = view.index.iter().position(|index| *index == super::value::axis(along));
+        let (dims, behind) = match own {
+            Some(own) => (array, own + 1),
+            None => (view.dims.clone(), along + 1),
+        };
+        let apart = dims.into_iter().skip(behind).fold(Expr::Const(1), Expr::times);
+        Ok(Value::Int(self.tidy(&apart, at)?))
     }
 
     /// `float(x)`, `np.int64(x)`, `x.item()`: a number; of an array, a copy as that type.

@@ -10,7 +10,7 @@ use ruff_text_size::Ranged;
 use super::args::Args;
 use super::callable::definition;
 use super::defined::{Callable, Class, Function};
-use super::lower::{PythonLowering, Reading};
+use super::lower::{Launched, PythonLowering, Reading};
 use super::object::is_data;
 use super::registry::{self, Read};
 use super::tree::{assigned, call_name, integer};
@@ -320,6 +320,40 @@ impl<'a> PythonLowering<'a> {
             self.bind(parameter.name.as_str(), value);
         }
         Ok(())
+    }
+
+    /// Runs the host's statements, unpriced, up to the launch of a kernel; what cannot be read is left out.
+    pub(super) fn host(&mut self, module: &'a ModModule, kernel: &'a StmtFunctionDef) -> Option<Launched<'a>> {
+        self.enter(None).ok()?;
+        self.bind("__name__", Value::Text("__main__".to_owned()));
+        self.kernel = Some(kernel);
+        self.building = 1;
+        let mut own: Vec<&'a Stmt> = outside(&module.body).collect();
+        // Of a host's function that nothing calls, the arguments have shapes of their own.
+        let callers = module.body.iter().filter_map(definition).filter(|function| super::triton::calls(&function.body, kernel));
+        for function in callers {
+            own.extend(&function.body);
+        }
+        for stmt in own {
+            match stmt {
+                Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(stmt),
+                Stmt::Assign(assign) => {
+                    let at = self.at(stmt);
+                    let _ = self.eval(&assign.value).and_then(|value| {
+                        let value = self.materialised(value, "value")?;
+                        assign.targets.iter().try_for_each(|target| self.assign_to(target, value.clone(), at))
+                    });
+                }
+                Stmt::Expr(expr) => {
+                    let _ = self.eval(&expr.value);
+                }
+                _ => {}
+            }
+            if self.launch.is_some() {
+                break;
+            }
+        }
+        self.launch.take()
     }
 
     /// Whether the module gives the function to a compiler of graphs: `jax.jit(f)(x)`.

@@ -379,6 +379,8 @@ impl<'a> PythonLowering<'a> {
         ];
         match stmt {
             Stmt::Expr(expr) => match &*expr.value {
+                // The launch of a kernel.
+                Tree::Call(call) if call.func.is_subscript_expr() => true,
                 Tree::Call(call) => {
                     let own =
                         matches!(&*call.func, Tree::Attribute(method) if last_name(&method.value) == Some("self"));

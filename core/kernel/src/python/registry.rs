@@ -49,6 +49,8 @@ pub(super) enum Read {
     Length,
     /// How many elements there are, or how long an axis is: nothing is done.
     Size,
+    /// How far elements along an axis lie apart: nothing is done.
+    Stride,
     /// How many axes there are: nothing is done.
     Rank,
     /// Nothing is done: it is left out.
@@ -367,6 +369,7 @@ const ROWS: &[Row] = &[
     // Numbers.
     row(&["len"], Read::Length, "{}(x)"),
     row(&["numel", "size"], Read::Size, "x.{}()"),
+    row(&["stride"], Read::Stride, "x.{}(0)"),
     row(&["dim", "ndim"], Read::Rank, "x.{}()"),
     row(&["float", "int", "bool", "long"], Read::Number, "{}(x[0, 0])"),
     row(&["item", "tolist"], Read::Number, "x[0, 0].{}()"),

@@ -380,6 +380,27 @@ def device_count():
     return 1
 
 
+# What hosts of kernels compute.
+
+
+def cdiv(a, b):
+    "triton.{}(5, 2)"
+    return (a + b - 1) // b
+
+
+def next_power_of_2(n):
+    "triton.{}(5)"
+    power = 1
+    while power < n:
+        power = power * 2
+    return power
+
+
+def is_contiguous(x, **options):
+    "x.{}()"
+    return True
+
+
 # New arrays like others.
 
 

@@ -15,6 +15,7 @@ use ruff_python_ast::{Decorator, Expr as Tree, ModModule, Stmt, StmtFor, StmtFun
 use ruff_text_size::Ranged;
 
 use self::tile::{Dim, Value};
+use super::lower::Reading;
 use super::tree::{integer, last_name, root};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{Array, At, Axis, Branch, Builder, Condition, Grid, Kernel, Loop, Node, Work};
@@ -55,7 +56,8 @@ fn style(decorators: &[Decorator]) -> Option<Style> {
 }
 
 /// Reads the kernel of a source that has one; nothing where it has none.
-pub(super) fn read(source: &Source, module: &ModModule) -> Result<Option<Kernel>, Error> {
+pub(super) fn read<'a>(reading: &'a Reading<'a>, module: &'a ModModule) -> Result<Option<Kernel>, Error> {
+    let source = reading.source;
     let kernels: Vec<(&StmtFunctionDef, Style)> = module
         .body
         .iter()
@@ -86,10 +88,20 @@ pub(super) fn read(source: &Source, module: &ModModule) -> Result<Option<Kernel>
             return Err(refuse(at, problem, "Say which one to look at"));
         }
     };
-    let mut lower = Lowering::new(source, module, function, style);
+    let launch = host::find(reading, module, function);
+    let mut lower = Lowering::new(source, module, launch, style);
     lower.declare(function);
     lower.block(&function.body)?;
     lower.finish(function).map(Some)
+}
+
+/// Whether statements launch the kernel.
+pub(super) fn calls(body: &[Stmt], kernel: &StmtFunctionDef) -> bool {
+    let mut found = false;
+    host::calls(body, &mut |call| {
+        found |= call.func.as_subscript_expr().is_some_and(|own| last_name(&own.value) == Some(kernel.name.as_str()));
+    });
+    found
 }
 
 /// The state of reading a kernel.
@@ -125,12 +137,11 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(source: &'a Source<'a>, module: &'a ModModule, function: &StmtFunctionDef, style: Style) -> Self {
+    fn new(source: &'a Source<'a>, module: &'a ModModule, launch: host::Launch, style: Style) -> Self {
         let functions = module.body.iter().filter_map(|stmt| match stmt {
             Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),
             _ => None,
         });
-        let launch = host::find(module, function);
         let mut values = launch.values.clone();
         values.extend(source.defines.clone());
         Self {
@@ -201,7 +212,8 @@ impl<'a> Lowering<'a> {
             return *array;
         }
         let shape = self.source.shapes.iter().find(|shape| shape.name == name);
-        let element = shape.and_then(|shape| shape.element).unwrap_or(self.source.element);
+        let launched = self.launch.arrays.get(name).map(|(element, _)| *element);
+        let element = shape.and_then(|shape| shape.element).or(launched).unwrap_or(self.source.element);
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: Vec::new(), temporary: false });
         self.arrays.insert(name.to_owned(), array);
         array
