@@ -114,6 +114,8 @@ struct Lowering<'a> {
     builder: Builder,
     names: BTreeMap<String, Value>,
     arrays: BTreeMap<String, usize>,
+    /// What `tl.make_block_ptr` says of how far rows lie apart, by array.
+    strides: BTreeMap<usize, Vec<Expr>>,
     /// Which elements are touched, by array.
     touched: Vec<(usize, Expr)>,
     /// The extents of variables of loops, axes and the grid.
@@ -152,6 +154,7 @@ impl<'a> Lowering<'a> {
             builder: Builder::new(&values),
             names: BTreeMap::new(),
             arrays: BTreeMap::new(),
+            strides: BTreeMap::new(),
             touched: Vec::new(),
             extents: BTreeMap::new(),
             lanes: BTreeSet::new(),
@@ -177,7 +180,11 @@ impl<'a> Lowering<'a> {
             function.parameters.iter_non_variadic_params().map(|own| own.parameter.name.to_string()).collect();
         for (position, name) in names.iter().enumerate() {
             // `stride_am, stride_ak`: elements of a row lie one behind another.
-            let family = |name: &str| name.starts_with("stride").then(|| name.get(..name.len() - 1).map(str::to_owned));
+            let family = |name: &str| {
+                let last = name.char_indices().next_back().map_or(0, |(at, _)| at);
+                let several = name.strip_prefix("stride_").is_some_and(|rest| rest.len() > 1);
+                several.then(|| name.get(..last).map(str::to_owned))
+            };
             let next = names.get(position + 1).and_then(|next| family(next)).flatten();
             let own = family(name).flatten();
             if own.is_some()
@@ -528,7 +535,8 @@ impl<'a> Lowering<'a> {
                 })
             });
             if let Some(own) = self.builder.program.arrays.get_mut(array) {
-                own.dims = vec![given.unwrap_or(Expr::Const(end))];
+                let launched = self.launch.arrays.get(&name).map_or(0, |(_, count)| *count);
+                own.dims = vec![given.unwrap_or(Expr::Const(end.max(launched)))];
             }
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Value {
     Index(Vec<Dim>, Expr),
     /// Elements of an array: their numbers.
     Pointers(Vec<Dim>, usize, Expr),
+    /// Elements of an array such as data decide.
+    Somewhere(Vec<Dim>, usize),
     /// A mask.
     Mask(Vec<Dim>, Condition),
     /// Data, floating-point or not.
@@ -73,7 +75,9 @@ impl Value {
 
     fn dims(&self) -> Vec<Dim> {
         match self {
-            Self::Index(dims, _) | Self::Pointers(dims, ..) | Self::Mask(dims, _) | Self::Data(dims, _) => dims.clone(),
+            Self::Index(dims, _) | Self::Pointers(dims, ..) | Self::Mask(dims, _) | Self::Data(dims, _) | Self::Somewhere(dims, _) => {
+                dims.clone()
+            }
             Self::Argument(_) | Self::List(_) | Self::Other => Vec::new(),
         }
     }
@@ -335,6 +339,7 @@ impl<'a> Lowering<'a> {
             Value::Pointers(_, array, expr) => Value::Pointers(dims, array, expr),
             Value::Mask(_, condition) => Value::Mask(dims, condition),
             Value::Data(_, float) => Value::Data(dims, float),
+            Value::Somewhere(_, array) => Value::Somewhere(dims, array),
             other => other,
         })
     }
@@ -410,9 +415,8 @@ impl<'a> Lowering<'a> {
                 let (dims, condition) = self.join(op == Operator::BitAnd, (x, a), (y, b));
                 Value::Mask(dims, condition)
             }
-            (Value::Pointers(..), Value::Data(..)) | (Value::Data(..), Value::Pointers(..)) => {
-                return Err(refuse(at, "addresses that data decide are not followed in Triton", "Use indices"));
-            }
+            (Value::Pointers(_, array, _) | Value::Somewhere(_, array), _)
+            | (_, Value::Pointers(_, array, _) | Value::Somewhere(_, array)) => Value::Somewhere(dims, array),
             (left, right) => {
                 let float = |value: &Value| matches!(value, Value::Data(_, true));
                 let float = float(&left) || float(&right) || op == Operator::Div;
@@ -432,6 +436,7 @@ impl<'a> Lowering<'a> {
     fn is_pointer(&self, name: &str) -> bool {
         let lower = name.to_ascii_lowercase();
         self.arrays.contains_key(name)
+            || self.launch.arrays.contains_key(name)
             || lower.ends_with("ptr")
             || lower.ends_with("pointer")
             || lower.ends_with("ptrs")
@@ -483,6 +488,15 @@ impl<'a> Lowering<'a> {
             _ => return Err(refuse(at, "this comparison is not read in a kernel", "Use <, <=, ==, !=, >= and >")),
         };
         Ok(Value::Mask(dims, made))
+    }
+
+    /// Several integers.
+    fn numbers(&mut self, value: Option<Value>, at: At) -> Result<Vec<Expr>, Error> {
+        match value {
+            Some(Value::List(parts)) => parts.into_iter().map(|part| self.number(part, at)).collect(),
+            Some(one) => Ok(vec![self.number(one, at)?]),
+            None => Err(refuse(at, "an argument is missing", "Give shape, strides, offsets and block_shape")),
+        }
     }
 
     /// A tile of that shape.
@@ -578,17 +592,22 @@ impl<'a> Lowering<'a> {
                 Ok(Value::Index(vec![Dim::Axis(symbol)], start.plus(symbol)))
             }
             ("load" | "store" | "atomic_add" | "atomic_max" | "atomic_min", Some(pointers)) => {
-                let Value::Pointers(dims, array, index) = self.plain(pointers) else {
-                    return Err(refuse(
-                        at,
-                        "where this points is not known",
-                        "Add indices to an argument of the kernel",
-                    ));
+                let (dims, array, index) = match self.plain(pointers) {
+                    Value::Pointers(dims, array, index) => (dims, array, Some(index)),
+                    Value::Somewhere(dims, array) => (dims, array, None),
+                    _ => {
+                        let cure = "Add indices to an argument of the kernel";
+                        return Err(refuse(at, "where this points is not known", cure));
+                    }
                 };
                 let store = function != "load";
+                let blocked = self.strides.contains_key(&array) && named(self, "boundary_check")?.is_some();
+                if blocked {
+                    self.builder.assume(format!("line {}: tiles at the edges are counted as whole", at.line));
+                }
                 let mask = match named(self, "mask")? {
                     Some(mask) => Some(mask),
-                    None => values.get(if store { 2 } else { 1 }).cloned(),
+                    None => values.get(if store { 2 } else { 1 }).cloned().filter(|_| !blocked),
                 };
                 let (dims, mask) = match mask {
                     Some(Value::Other) | None => (dims, None),
@@ -599,13 +618,46 @@ impl<'a> Lowering<'a> {
                     }
                 };
                 let float = self.is_float(array);
-                let place = (dims.clone(), array, Some(index));
+                let place = (dims.clone(), array, index);
                 if function.starts_with("atomic") {
                     self.touch(place.clone(), mask.clone(), false, at)?;
                     self.compute(&dims, Flops::ADD, float, at);
                 }
                 self.touch(place, mask, store, at)?;
                 Ok(Value::Data(dims, float))
+            }
+            ("make_block_ptr", first) => {
+                let base = named(self, "base")?.or(first).unwrap_or(Value::Other);
+                let base = self.plain(base);
+                let Value::Pointers(_, array, start) = base else {
+                    return Err(refuse(at, "where this points is not known", "Give an argument of the kernel as the base"));
+                };
+                let mut parts = Vec::new();
+                for (position, name) in [(2, "strides"), (3, "offsets"), (4, "block_shape")] {
+                    let part = named(self, name)?.or(values.get(position).cloned());
+                    parts.push(self.numbers(part, at)?);
+                }
+                let [strides, offsets, sizes] = parts.as_slice() else { return Ok(Value::Other) };
+                let (mut dims, mut index) = (Vec::new(), start);
+                for ((stride, offset), size) in strides.iter().zip(offsets).zip(sizes) {
+                    let symbol = self.axis(size.clone());
+                    dims.push(Dim::Axis(symbol));
+                    index = index.plus(offset.clone().plus(symbol).times(stride.clone()));
+                }
+                self.strides.insert(array, strides.clone());
+                Ok(Value::Pointers(dims, array, tidy(&index)))
+            }
+            ("advance", Some(Value::Pointers(dims, array, index))) => {
+                let by = named(self, "offsets")?.or(values.get(1).cloned());
+                let by = self.numbers(by, at)?;
+                let strides = self.strides.get(&array).cloned().unwrap_or_default();
+                let moved = strides.into_iter().zip(by).fold(index, |index, (stride, by)| index.plus(by.times(stride)));
+                Ok(Value::Pointers(dims, array, tidy(&moved)))
+            }
+            ("rand" | "randn" | "randint" | "rand4x" | "randint4x", Some(_)) => {
+                let dims = values.get(1).map(Value::dims).unwrap_or_default();
+                self.builder.assume(format!("line {}: what random numbers cost to make is not counted", at.line));
+                Ok(Value::Data(dims, true))
             }
             ("dot", Some(a)) => {
                 let b = values.get(1).cloned().unwrap_or(Value::Other);
