@@ -519,8 +519,7 @@ impl<'a> PythonLowering<'a> {
         });
         let nodes = self.nest(&dims, at, |_, own| {
             let (first, rest) = own.split_at(rank.min(own.len()));
-            let mut accesses: Vec<Access> =
-                indices.iter().map(|index| Self::access(index, first, false, at)).collect();
+            let mut accesses: Vec<Access> = indices.iter().map(|index| Self::access(index, first, false, at)).collect();
             accesses.extend([Self::access(&rows, rest, false, at), Self::access(&result, own, true, at)]);
             vec![Node::Work(Work { accesses, at, ..Work::default() })]
         });

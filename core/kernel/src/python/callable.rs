@@ -62,6 +62,15 @@ impl<'a> PythonLowering<'a> {
                     }
                 };
             }
+            // `self.layers[1:](x)`: a part of `nn.Sequential`.
+            Value::Tuple(layers) => {
+                let mut args = args;
+                for layer in layers {
+                    let value = self.invoke(layer, args)?;
+                    args = Args { values: vec![(value, at)], ..Args::none("", at) };
+                }
+                return Ok(args.values.pop().map_or(Value::None, |(value, _)| value));
+            }
             _ => None,
         };
         match called {

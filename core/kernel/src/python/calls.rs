@@ -229,7 +229,9 @@ impl<'a> PythonLowering<'a> {
             Tree::Name(name) => {
                 let own = name.id.as_str();
                 match self.lookup(own) {
-                    Some(value @ (Value::Function(_) | Value::Object(_))) => return Ok(Callee::Value(value)),
+                    Some(value @ (Value::Function(_) | Value::Object(_) | Value::Tuple(_))) => {
+                        return Ok(Callee::Value(value));
+                    }
                     Some(Value::Type(element)) => {
                         return Ok(Callee::Named { name: element.name(), module: None, receiver: None });
                     }
@@ -244,7 +246,9 @@ impl<'a> PythonLowering<'a> {
                 Ok(Callee::Named { name: self.imports.get(own).copied().unwrap_or(own), module: None, receiver: None })
             }
             // `nn.Linear.__init__(self, 4, 8)`
-            Tree::Attribute(attribute) if attribute.value.is_attribute_expr() && self.class_in(&attribute.value).is_some() => {
+            Tree::Attribute(attribute)
+                if attribute.value.is_attribute_expr() && self.class_in(&attribute.value).is_some() =>
+            {
                 match self.class_in(&attribute.value).and_then(|class| self.method_of(class, attribute.attr.as_str())) {
                     Some(method) => Ok(Callee::Own(method)),
                     None => self.unknown(attribute.attr.as_str(), self.at(attribute)),
@@ -272,7 +276,7 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             other => match self.eval(other)? {
-                value @ (Value::Function(_) | Value::Object(_)) => Ok(Callee::Value(value)),
+                value @ (Value::Function(_) | Value::Object(_) | Value::Tuple(_)) => Ok(Callee::Value(value)),
                 _ => self.refuse(other, "only functions with names are called", "Write `f(x)` or `np.f(x)`"),
             },
         }
@@ -480,7 +484,8 @@ impl<'a> PythonLowering<'a> {
             }
             Read::Stride => {
                 let view = self.operand(&args, 0)?;
-                let strides = (0..view.dims.len()).map(|own| self.stride(&view, own, at)).collect::<Result<Vec<_>, _>>()?;
+                let strides =
+                    (0..view.dims.len()).map(|own| self.stride(&view, own, at)).collect::<Result<Vec<_>, _>>()?;
                 match args.get(1, &["dim"]).cloned() {
                     Some(along) => {
                         let along = self.axis(&along, view.dims.len(), at)?;
@@ -528,6 +533,12 @@ impl<'a> PythonLowering<'a> {
             },
             Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
             Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
+            // `x.float()` of such numbers is `x`.
+            Value::View(view)
+                if Element::named(name) == Some(self.element(&view)) && !name.ends_with(char::is_numeric) =>
+            {
+                Ok(Value::View(view))
+            }
             value if value.is_array() => match Element::named(name) {
                 Some(element) => self.elementwise(vec![(value, at)], Flops::NONE, Some(Real::Of(element)), at),
                 None => Err(refuse(at, "an array as a single number", "Take one of its elements")),

@@ -299,7 +299,9 @@ impl<'a> PythonLowering<'a> {
     /// `*args` and `**kwargs` of what is looked at: what the source's call of it gives.
     fn variadic(&mut self, def: &'a StmtFunctionDef, example: Option<&Args<'a>>) -> Result<(), Error> {
         let placed = def.parameters.posonlyargs.len() + def.parameters.args.len();
-        let method = usize::from(self.frames.last().is_some_and(|frame| matches!(frame.names.get("self"), Some(Value::Object(_)))));
+        let method = usize::from(
+            self.frames.last().is_some_and(|frame| matches!(frame.names.get("self"), Some(Value::Object(_)))),
+        );
         let of = |example: &Args<'a>| {
             example.values.iter().skip(placed - method.min(placed)).map(|(value, _)| value.clone()).collect::<Vec<_>>()
         };
@@ -330,7 +332,8 @@ impl<'a> PythonLowering<'a> {
         self.building = 1;
         let mut own: Vec<&'a Stmt> = outside(&module.body).collect();
         // Of a host's function that nothing calls, the arguments have shapes of their own.
-        let callers = module.body.iter().filter_map(definition).filter(|function| super::triton::calls(&function.body, kernel));
+        let callers =
+            module.body.iter().filter_map(definition).filter(|function| super::triton::calls(&function.body, kernel));
         for function in callers {
             own.extend(&function.body);
         }
@@ -566,7 +569,8 @@ impl<'a> PythonLowering<'a> {
 fn serves<'a>(statements: &[&'a Stmt], name: &str, entry: Option<Entry<'a>>) -> bool {
     let Some(entry) = entry else { return false };
     let needed = needed(statements, entry);
-    let within = statements.iter().filter(|stmt| assigned(std::slice::from_ref(**stmt)).iter().any(|own| needed.contains(own)));
+    let within =
+        statements.iter().filter(|stmt| assigned(std::slice::from_ref(**stmt)).iter().any(|own| needed.contains(own)));
     let mut calls = Calls::default();
     within.for_each(|stmt| calls.visit_stmt(stmt));
     needed.contains(name) || calls.0.iter().any(|call| call_name(call) == Some(name))

@@ -184,6 +184,9 @@ impl<'a> PythonLowering<'a> {
                     _ => self.function_value(Callable::Named(named)),
                 });
             }
+            None if self.kernel.is_some() => {
+                return self.refuse(name, format!("{own} is not known here"), "Give it a value");
+            }
             None => {
                 let value = self.argument(own, None, None, at)?;
                 // Seen by every function, as names of the module are.
@@ -438,7 +441,9 @@ impl<'a> PythonLowering<'a> {
         for side in &compare.comparators {
             values.push((self.eval(side)?, self.at(side)));
         }
-        if let ([op @ (CmpOp::Is | CmpOp::IsNot)], [(left, _), (Value::None, _)]) = (compare.ops.as_ref(), values.as_slice()) {
+        if let ([op @ (CmpOp::Is | CmpOp::IsNot)], [(left, _), (Value::None, _)]) =
+            (compare.ops.as_ref(), values.as_slice())
+        {
             return Ok(Value::Bool((*left == Value::None) == (*op == CmpOp::Is)));
         }
         if values.iter().any(|(value, _)| value.is_array()) {

@@ -38,9 +38,11 @@ impl<'a> PythonLowering<'a> {
                 self.filled(name, element, &dims, at)
             }
             Make::Arange => {
-                let named = [&["start"][..], &["stop", "end"], &["step"]].map(|names| args.get(usize::MAX, names).cloned());
+                let named =
+                    [&["start"][..], &["stop", "end"], &["step"]].map(|names| args.get(usize::MAX, names).cloned());
                 let values = args.values.iter().map(|(value, _)| value.clone()).chain(named.into_iter().flatten());
-                let parts = Value::Tuple(values.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_))).collect());
+                let parts =
+                    Value::Tuple(values.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_))).collect());
                 let ends = Args { values: vec![(parts, at)], ..Args::none(name, at) };
                 let count = match self.dims(&ends, 0, &[])?.as_slice() {
                     [stop] => Some(stop.clone()),

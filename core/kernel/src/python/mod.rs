@@ -50,6 +50,8 @@ mod tree;
 mod triton;
 mod usage;
 mod value;
+#[cfg(test)]
+mod written_tests;
 
 use std::collections::BTreeMap;
 

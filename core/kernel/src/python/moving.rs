@@ -35,7 +35,7 @@ impl<'a> PythonLowering<'a> {
                 let mut sorted = order.clone();
                 sorted.sort_unstable();
                 // `x.transpose(0, 1)` of a matrix: as an order of axes it would change nothing.
-                if let ([0, 1], true, true) = (order.as_slice(), swaps, args.values.len() == 3) {
+                if let ([0, 1], true, 2, 3) = (order.as_slice(), swaps, rank, args.values.len()) {
                     return self.transposed(Value::View(view), at);
                 }
                 if sorted == (0..rank).collect::<Vec<_>>() {

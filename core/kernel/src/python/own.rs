@@ -103,7 +103,8 @@ impl<'a> PythonLowering<'a> {
                 let count = rows.iter().map(Vec::len).min().unwrap_or_default();
                 let mut made = Vec::new();
                 for number in 0..count {
-                    let values = rows.iter().filter_map(|row| row.get(number)).map(|value| (value.clone(), at)).collect();
+                    let values =
+                        rows.iter().filter_map(|row| row.get(number)).map(|value| (value.clone(), at)).collect();
                     let value = self.invoke(&first, Args { values, ..Args::none("map", at) })?;
                     made.push(self.materialised(value, "item")?);
                 }

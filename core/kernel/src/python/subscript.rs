@@ -181,7 +181,8 @@ impl<'a> PythonLowering<'a> {
                     }
                     Value::Object(object) if self.objects.get(object).is_some_and(|own| own.class.is_none()) => {
                         // `slice(0, -3)`
-                        let mut ends = ["start", "stop"].map(|name| self.objects.get(object)?.fields.get(name).cloned());
+                        let mut ends =
+                            ["start", "stop"].map(|name| self.objects.get(object)?.fields.get(name).cloned());
                         let [lower, upper] = [ends[0].take(), ends[1].take()].map(|end| match end {
                             Some(Value::Int(end)) => Some(end),
                             _ => None,

@@ -34,6 +34,8 @@ pub(super) struct Launch {
     pub(super) grid: Vec<Option<Formula>>,
     /// Arguments that are numbers.
     pub(super) values: BTreeMap<String, i64>,
+    /// Arguments that are strings.
+    pub(super) texts: BTreeMap<String, String>,
     /// Arguments that are arrays: the type of their elements, and how many there are.
     pub(super) arrays: BTreeMap<String, (Element, i64)>,
 }
@@ -68,6 +70,9 @@ pub(super) fn find<'a>(reading: &'a Reading<'a>, module: &'a ModModule, kernel: 
             _ => None,
         };
         launch.values.extend(number.map(|number| (name.to_owned(), number)));
+        if let Value::Text(text) = &value {
+            launch.texts.insert(name.to_owned(), text.clone());
+        }
         if let Value::View(view) = &value {
             let count = view.dims.iter().try_fold(1_i64, |all, dim| all.checked_mul(host.number(dim)?));
             launch.arrays.extend(count.map(|count| (name.to_owned(), (host.element(view), count))));

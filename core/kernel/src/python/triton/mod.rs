@@ -5,6 +5,7 @@
 //! the launch.
 
 mod host;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -550,7 +551,7 @@ impl<'a> Lowering<'a> {
             *high.get_mut(symbol.0 as usize)? = last;
         }
         // Extents may depend on other variables only through parameters, so one pass is enough.
-        Some(tile::upper(index, &low, &high)?.max(0))
+        Some(reach::upper(index, &low, &high)?.max(0))
     }
 
     /// A formula of the host, in the kernel's parameters.

@@ -75,54 +75,14 @@ impl Value {
 
     fn dims(&self) -> Vec<Dim> {
         match self {
-            Self::Index(dims, _) | Self::Pointers(dims, ..) | Self::Mask(dims, _) | Self::Data(dims, _) | Self::Somewhere(dims, _) => {
-                dims.clone()
-            }
+            Self::Index(dims, _)
+            | Self::Pointers(dims, ..)
+            | Self::Mask(dims, _)
+            | Self::Data(dims, _)
+            | Self::Somewhere(dims, _) => dims.clone(),
             Self::Argument(_) | Self::List(_) | Self::Other => Vec::new(),
         }
     }
-}
-
-/// The largest that an index can be, each variable between its ends.
-pub(super) fn upper(index: &Expr, low: &[i64], high: &[i64]) -> Option<i64> {
-    let (a, b) = ends(index, low, high)?;
-    Some(a.max(b))
-}
-
-fn ends(index: &Expr, low: &[i64], high: &[i64]) -> Option<(i64, i64)> {
-    let both = |a, b| Some((ends(a, low, high)?, ends(b, low, high)?));
-    Some(match index {
-        Expr::Const(value) => (*value, *value),
-        Expr::Symbol(symbol) => (*low.get(symbol.0 as usize)?, *high.get(symbol.0 as usize)?),
-        Expr::Add(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.checked_add(b.0)?, a.1.checked_add(b.1)?)
-        }
-        Expr::Mul(a, b) => {
-            let (a, b) = both(a, b)?;
-            let all = [a.0.checked_mul(b.0)?, a.0.checked_mul(b.1)?, a.1.checked_mul(b.0)?, a.1.checked_mul(b.1)?];
-            (all.into_iter().min()?, all.into_iter().max()?)
-        }
-        Expr::Div(a, b, _) => {
-            let (a, b) = both(a, b)?;
-            if b.0 < 1 {
-                // Whatever divides it, no quotient of integers is larger.
-                let most = a.0.checked_abs()?.max(a.1.checked_abs()?);
-                return Some((-most, most));
-            }
-            (a.0.min(a.0 / b.1), a.1.max(a.1 / b.0).min(a.1.max(0)))
-        }
-        Expr::Rem(_, b, _) => (0, ends(b, low, high)?.1.checked_sub(1)?.max(0)),
-        Expr::Min(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.min(b.0), a.1.min(b.1))
-        }
-        Expr::Max(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.max(b.0), a.1.max(b.1))
-        }
-        Expr::Power(..) | Expr::Digits(..) => return None,
-    })
 }
 
 /// An element, or a tile of them: its axes, its array and its place; none where data decide it.
@@ -177,6 +137,9 @@ impl<'a> Lowering<'a> {
                 Ok(made.map_or(Value::Other, |(dims, condition)| Value::Mask(dims, condition)))
             }
             Tree::Compare(compare) => {
+                if let Some(same) = self.same_text(compare) {
+                    return Ok(Value::scalar(Expr::Const(i64::from(same))));
+                }
                 let ([operator], [right]) = (compare.ops.as_ref(), compare.comparators.as_ref()) else {
                     return Err(refuse(at, "comparisons in a row are not read in a kernel", "Use `and`"));
                 };
@@ -217,6 +180,21 @@ impl<'a> Lowering<'a> {
                 Ok(then.unknown())
             }
             _ => Err(refuse(at, "this expression of a kernel is not read", "Use arithmetic and tl's operations")),
+        }
+    }
+
+    /// `ACTIVATION == "relu"`, where the launch says what it is.
+    fn same_text(&self, compare: &ruff_python_ast::ExprCompare) -> Option<bool> {
+        let ([op], Tree::Name(name), [Tree::StringLiteral(text)]) =
+            (compare.ops.as_ref(), &*compare.left, compare.comparators.as_ref())
+        else {
+            return None;
+        };
+        let same = self.launch.texts.get(name.id.as_str())? == text.value.to_str();
+        match op {
+            CmpOp::Eq => Some(same),
+            CmpOp::NotEq => Some(!same),
+            _ => None,
         }
     }
 
@@ -630,7 +608,11 @@ impl<'a> Lowering<'a> {
                 let base = named(self, "base")?.or(first).unwrap_or(Value::Other);
                 let base = self.plain(base);
                 let Value::Pointers(_, array, start) = base else {
-                    return Err(refuse(at, "where this points is not known", "Give an argument of the kernel as the base"));
+                    return Err(refuse(
+                        at,
+                        "where this points is not known",
+                        "Give an argument of the kernel as the base",
+                    ));
                 };
                 let mut parts = Vec::new();
                 for (position, name) in [(2, "strides"), (3, "offsets"), (4, "block_shape")] {
