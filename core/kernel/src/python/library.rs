@@ -16,7 +16,9 @@ pub(super) const CODE: &str = concat!(
     include_str!("library/functions.py"),
     "\n\n",
     include_str!("library/arrays.py"),
-    include_str!("library/modules.py")
+    include_str!("library/modules.py"),
+    "\n\n",
+    include_str!("library/recurrent.py")
 );
 
 /// What a name of the library stands for.
