@@ -9,12 +9,12 @@ use ruff_text_size::Ranged;
 
 use super::args::Args;
 use super::callable::definition;
-use super::defined::{Callable, Class, Function};
+use super::defined::{Callable, Class, Classes, Function};
 use super::lower::{Launched, PythonLowering, Reading};
 use super::object::is_data;
 use super::registry::{self, Read};
 use super::tree::{assigned, call_name, integer};
-use super::usage::address;
+use super::usage::{Functions, address};
 use super::value::Value;
 use crate::nest::At;
 use crate::source::{Fusion, refuse};
@@ -77,11 +77,14 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
         });
         let problem =
             if all.is_empty() { "the source has no functions".to_owned() } else { format!("it has {}", names()) };
+        let made = made_and_called(&reading.functions, &reading.classes, module);
+        let made = made.into_iter().find(|own| *own == name).map(Entry::Made);
         return of(name)
             .or(method)
+            .or(made)
             .ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
     }
-    if let Some(name) = made_and_called(reading, module) {
+    if let Some(name) = made_and_called(&reading.functions, &reading.classes, module).last() {
         return Ok(Entry::Made(name));
     }
     let idle = |stmt: &Stmt| matches!(stmt, Stmt::ClassDef(_) | Stmt::Import(_) | Stmt::ImportFrom(_));
@@ -204,23 +207,21 @@ fn outside(body: &[Stmt]) -> impl Iterator<Item = &Stmt> {
     })
 }
 
-/// The name of what the module makes of its functions and classes and then calls, the last such.
-fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&'a str> {
+/// The names of what the module makes of its functions and classes and then calls, but for what is called within a call
+/// of another: `layer(x, rope(x, positions))`.
+fn made_and_called<'a>(functions: &Functions<'a>, classes: &Classes<'a>, module: &'a ModModule) -> Vec<&'a str> {
     let called = outside_calls(module);
     let makes = |stmt: &'a Stmt| {
         let Stmt::Assign(assign) = stmt else { return None };
         let ([Expr::Name(name)], Expr::Call(_)) = (assign.targets.as_slice(), &*assign.value) else { return None };
         let mut used = Names::default();
         used.visit_expr(&assign.value);
-        let own = |name: &&str| {
-            reading.functions.contains_key(name) || reading.classes.get(name).is_some_and(|class| !is_data(class))
-        };
+        let own = |name: &&str| functions.contains_key(name) || classes.get(name).is_some_and(|class| !is_data(class));
         let name = name.id.as_str();
-        let other = !reading.functions.contains_key(name) && !reading.classes.contains_key(name);
+        let other = !functions.contains_key(name) && !classes.contains_key(name);
         (other && called.contains(name) && used.names.iter().any(own)).then_some(name)
     };
     let made: Vec<&str> = outside(&module.body).filter_map(makes).collect();
-    // `layer(x, rope(x, positions))`: the call around is what is looked at.
     let mut calls = Calls::default();
     calls.visit_body(&module.body);
     let mut inner = Calls::default();
@@ -229,7 +230,10 @@ fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&
         call.arguments.keywords.iter().for_each(|keyword| inner.visit_expr(&keyword.value));
     }
     let inner: BTreeSet<&str> = inner.0.iter().filter_map(|call| call_name(call)).collect();
-    made.iter().rev().find(|name| !inner.contains(**name)).or(made.last()).copied()
+    match made.iter().any(|name| !inner.contains(*name)) {
+        true => made.into_iter().filter(|name| !inner.contains(*name)).collect(),
+        false => made,
+    }
 }
 
 impl<'a> PythonLowering<'a> {
@@ -241,6 +245,14 @@ impl<'a> PythonLowering<'a> {
             return self.whole_body(&module.body);
         }
         self.constants(module, false, entry)?;
+        if let Entry::Made(name) = entry {
+            let others = made_and_called(&self.functions, self.classes, module);
+            let others: Vec<&str> = others.into_iter().filter(|other| *other != name).collect();
+            if !others.is_empty() {
+                let text = format!("{name} alone is looked at; the source calls {} as well", others.join(", "));
+                self.builder.assume(text);
+            }
+        }
         if let Entry::Made(name) = entry
             && let Some(callee @ Value::Function(number)) = self.lookup(name)
             && !matches!(self.callables.get(number), None | Some(Callable::Def(_)))

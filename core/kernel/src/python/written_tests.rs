@@ -78,6 +78,28 @@ y = batched(jnp.ones((8, 16)), jnp.ones((64, 16)))
 }
 
 #[test]
+fn what_else_the_file_calls_is_said_and_found_by_name() {
+    let code = "
+import torch, torch.nn as nn
+class Net(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.fc = nn.Linear(d, d, bias=False)
+    def forward(self, x):
+        return self.fc(x)
+small = Net(4)
+large = Net(8)
+y = small(torch.randn(2, 4))
+z = large(torch.randn(2, 8))
+";
+    let last = kernel(code, None, &[], Fusion::None, false).unwrap();
+    assert_eq!((last.function.as_deref(), product_flops(&last.program)), (Some("large"), 2 * 2 * 8 * 8));
+    assert!(last.program.assumptions.iter().any(|text| text.contains("calls small as well")));
+    let named = kernel(code, Some("small"), &[], Fusion::None, false).unwrap();
+    assert_eq!(product_flops(&named.program), 2 * 2 * 4 * 4);
+}
+
+#[test]
 fn defaults_of_integers_are_used() {
     let code = "import torch\ndef anchors(h: int = 16, w: int = 8):\n    return torch.zeros(h, w)\na = anchors()\n";
     assert_eq!(all(code), [0.0, 0.0, 128.0]);
