@@ -15,19 +15,12 @@ struct Foreign {
     cure: &'static str,
 }
 
-const FOREIGN: [Foreign; 9] = [
+const FOREIGN: [Foreign; 8] = [
     Foreign {
         starts: &["HloModule "],
         marks: &[],
         name: "HLO text of XLA",
         cure: "Give StableHLO, which `jax.jit(f).lower(x).as_text()` prints, or the Python",
-    },
-    Foreign {
-        starts: &["__kernel "],
-        marks: &["get_global_id("],
-        name: "OpenCL C",
-        cure: "Write it in CUDA C: `__global__ void`, blockIdx.x * blockDim.x + threadIdx.x for get_global_id(0), and no \
-               `__global`",
     },
     Foreign {
         starts: &["kernel void "],
@@ -94,7 +87,7 @@ pub(crate) fn check(code: &str) -> Result<(), Error> {
         });
         if let Some(foreign) = found {
             let at = place(code, offset + line.len() - text.len());
-            let problem = format!("this is {}; C, C++, CUDA C, Python and StableHLO are read", foreign.name);
+            let problem = format!("this is {}; C, C++, CUDA C, OpenCL C, Python and StableHLO are read", foreign.name);
             return Err(refuse(at, problem, foreign.cure));
         }
         offset += line.len();
@@ -110,7 +103,6 @@ mod tests {
     fn languages_are_named() {
         for (code, name) in [
             ("HloModule m\nENTRY main {}", "HLO"),
-            ("__kernel void f(__global float* a) { a[get_global_id(0)] = 0; }", "OpenCL"),
             ("! sums\nsubroutine s(a, n)\nend subroutine", "Fortran"),
             ("func.func @f(%a: memref<4xf32>) {\n  affine.for %i = 0 to 4 {\n", "MLIR"),
             ("fn f(x: &mut [f32]) {\n}", "Rust"),
@@ -122,7 +114,7 @@ mod tests {
         for code in [
             "// as in `end do` of Fortran\nfor (;;) x[0] = 1;",
             "x = np.linalg.norm(a)",
-            "# __kernel\nx = 1",
+            "__kernel void f(__global float* a) { a[get_global_id(0)] = 0; }",
             "for (int i = 0; i < n; i++) x[i] = 0;",
             "def f(program):\n    program = 1\n",
             "x = fn(y)\n",

@@ -152,7 +152,7 @@ closed! {
     /// A source language.
     pub enum Language("language", "language") {
         /// C.
-        C = "c" titled "C, C++ or CUDA C" or "c++" or "cpp" or "cuda",
+        C = "c" titled "C, C++, CUDA C or OpenCL C" or "c++" or "cpp" or "cuda" or "opencl",
         /// Python, with NumPy.
         Python = "python" titled "Python" or "py",
         /// StableHLO, as text.
@@ -164,7 +164,7 @@ impl Language {
     /// The extensions of its files, the usual one first.
     pub fn extensions(self) -> &'static [&'static str] {
         match self {
-            Self::C => &["c", "h", "cpp", "cc", "cxx", "hpp", "cu", "cuh"],
+            Self::C => &["c", "h", "cpp", "cc", "cxx", "hpp", "cu", "cuh", "cl"],
             Self::Python => &["py"],
             Self::Stablehlo => &["mlir", "stablehlo"],
         }

@@ -9,14 +9,13 @@ use accel_kernel::predict;
 use accel_kernel::report::{Language, Request};
 
 /// What is refused, with words of the reason: what data decide, what names no kernel, what is another language.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 9] = [
     ("avx_intrin.c", "vector intrinsics"),
     ("break_loop.c", "`return`"),
     ("fortran.f90", "Fortran"),
     ("hlo.txt", "HLO"),
     ("mlir.mlir", "MLIR"),
     ("module_and_helper.py", "init_weights, Net"),
-    ("opencl_vecadd.cl", "OpenCL"),
     ("spmv_csr.c", "decided by data"),
     ("two_funcs.py", "forward, init"),
     ("tvm_te.py", "TVM"),

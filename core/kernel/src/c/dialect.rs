@@ -68,6 +68,9 @@ pub(super) fn rewrite(tokens: &[Token], source: &Source, hints: &Hints) -> Resul
     let words: Vec<Word> = tokens.iter().map(word).collect();
     named(&words)?;
     let mut pass = Pass { words, source, hints, types: BTreeSet::new(), assumptions: Vec::new() };
+    if pass.is_opencl() {
+        pass.opencl();
+    }
     let has = |pass: &Pass, names: &[&str]| pass.words.iter().any(|word| names.contains(&word.text.as_str()));
     let cuda = has(&pass, &["__global__", "__device__", "threadIdx", "blockIdx"]);
     let cpp = cuda

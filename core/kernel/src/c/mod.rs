@@ -21,6 +21,7 @@ mod launch;
 mod loops;
 mod lower;
 mod moving;
+mod opencl;
 mod preprocess;
 mod statement;
 mod structs;

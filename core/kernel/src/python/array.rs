@@ -494,21 +494,24 @@ impl<'a> PythonLowering<'a> {
         Ok(Value::View(result))
     }
 
-    /// `a[indices]`: rows that data decide, copied.
-    pub(super) fn gather(&mut self, view: &View, index: &View, at: At) -> Result<Value, Error> {
-        let rest = view.dims.get(1..).unwrap_or_default();
-        let dims: Vec<Expr> = index.dims.iter().chain(rest).cloned().collect();
+    /// `a[i]`, `a[i, j]`: what arrays choose along the first axes, copied.
+    pub(super) fn gather(&mut self, view: &View, indices: &[View], at: At) -> Result<Value, Error> {
+        let chosen: Vec<Vec<Expr>> = indices.iter().map(|index| index.dims.clone()).collect();
+        let chosen = self.broadcast(&chosen, at)?;
+        let rest = view.dims.get(indices.len()..).unwrap_or_default();
+        let dims: Vec<Expr> = chosen.iter().chain(rest).cloned().collect();
         let element = self.element(view);
         let result = self.allocate("gathered", element, &dims, at)?;
-        let mut rows = view.fixed(0, &Expr::from(DRAWN));
+        let mut rows = indices.iter().fold(view.clone(), |rows, _| rows.fixed(0, &Expr::from(DRAWN)));
         rows.by_data = true;
-        let (rank, index) = (index.dims.len(), index.clone());
+        let rank = chosen.len();
+        let indices: Vec<View> = indices.iter().map(|index| Self::spread(index, &chosen)).collect();
         self.assume(at, "data decide which rows are taken: every line is as likely");
         self.record(|| {
             let rest = (0..rows.dims.len()).map(|own| axis(rank + own)).collect::<Vec<_>>();
             let first = (0..rank).map(axis).collect::<Vec<_>>();
             Taped::Picked {
-                index: index.of(dims.clone(), &first),
+                index: indices.first().unwrap_or(&rows).of(dims.clone(), &first),
                 from: rows.of(dims.clone(), &rest),
                 result: result.clone(),
                 at,
@@ -516,28 +519,29 @@ impl<'a> PythonLowering<'a> {
         });
         let nodes = self.nest(&dims, at, |_, own| {
             let (first, rest) = own.split_at(rank.min(own.len()));
-            let accesses = vec![
-                Self::access(&index, first, false, at),
-                Self::access(&rows, rest, false, at),
-                Self::access(&result, own, true, at),
-            ];
+            let mut accesses: Vec<Access> = indices.iter().map(|index| Self::access(index, first, false, at)).collect();
+            accesses.extend([Self::access(&rows, rest, false, at), Self::access(&result, own, true, at)]);
             vec![Node::Work(Work { accesses, at, ..Work::default() })]
         });
         self.emit(nodes);
         Ok(Value::View(result))
     }
 
-    /// `a[indices] = b`: the indices are loaded, and the rows to store to are such as data decide.
-    pub(super) fn scattered(&mut self, view: &View, index: &View, at: At) -> View {
-        let dims: Vec<Expr> = index.dims.iter().chain(view.dims.iter().skip(1)).cloned().collect();
+    /// `a[i] = b`, `a[i, j] = b`: the indices are loaded, and the rows to store to are such as data decide.
+    pub(super) fn scattered(&mut self, view: &View, indices: &[View], at: At) -> Result<View, Error> {
+        let chosen: Vec<Vec<Expr>> = indices.iter().map(|index| index.dims.clone()).collect();
+        let chosen = self.broadcast(&chosen, at)?;
+        let dims: Vec<Expr> = chosen.iter().chain(view.dims.iter().skip(indices.len())).cloned().collect();
         self.assume(at, "data decide which rows are stored to: every line is as likely");
-        let nodes = self.pass(index, false, at);
-        self.emit(nodes);
-        let rows = (0..view.dims.len()).map(|own| match own.checked_sub(1) {
+        for index in indices {
+            let nodes = self.pass(index, false, at);
+            self.emit(nodes);
+        }
+        let rows = (0..view.dims.len()).map(|own| match own.checked_sub(indices.len()) {
             None => Expr::from(DRAWN),
-            Some(rest) => axis(index.dims.len() + rest),
+            Some(rest) => axis(chosen.len() + rest),
         });
-        View { by_data: true, ..view.of(dims, &rows.collect::<Vec<_>>()) }
+        Ok(View { by_data: true, ..view.of(dims, &rows.collect::<Vec<_>>()) })
     }
 
     /// The same elements in another shape: no copy where it splits or joins axes of what lies in a row.
@@ -644,7 +648,7 @@ impl<'a> PythonLowering<'a> {
         if filled && self.building == 0 {
             return self.filled_list(list);
         }
-        let made = list.generators.first().map(|only| self.makes_items(&list.elt, only));
+        let made = list.generators.first().map(|only| list.generators.len() > 1 || self.makes_items(&list.elt, only));
         match made {
             Some(true) => self.items_made(&list.elt, &list.generators, at),
             _ => self.array_made(list),

@@ -62,6 +62,15 @@ impl<'a> PythonLowering<'a> {
                     }
                 };
             }
+            // `self.layers[1:](x)`: a part of `nn.Sequential`.
+            Value::Tuple(layers) => {
+                let mut args = args;
+                for layer in layers {
+                    let value = self.invoke(layer, args)?;
+                    args = Args { values: vec![(value, at)], ..Args::none("", at) };
+                }
+                return Ok(args.values.pop().map_or(Value::None, |(value, _)| value));
+            }
             _ => None,
         };
         match called {
@@ -355,9 +364,9 @@ impl<'a> PythonLowering<'a> {
             let at = self.at(decorator);
             match name {
                 Some("staticmethod" | "classmethod" | "property" | "cached_property" | "override") => {}
-                Some(name) if KEPT.contains(&name) => {
-                    self.assume(at, format!("the decorator @{name} changes no counts"))
-                }
+                // What a compiler of graphs makes of it is said where it is entered.
+                Some(_) if self.source.fusion != Fusion::None && self.is_compiled(def, None) => {}
+                Some(name) if KEPT.contains(&name) => self.assume(at, format!("@{name} changes nothing here")),
                 Some(name @ ("grid" | "cuda")) => {
                     let problem = format!("@{name} makes a kernel of a grid that the source does not give");
                     return Err(refuse(at, problem, "Write the grid as a loop"));
@@ -380,7 +389,10 @@ impl<'a> PythonLowering<'a> {
 const COMPILERS: [&str; 4] = ["jit", "pjit", "filter_jit", "compile"];
 
 /// Decorators that change no counts.
-const KEPT: [&str; 18] = [
+const KEPT: [&str; 21] = [
+    "compact",
+    "remat",
+    "nowrap",
     "njit",
     "jit",
     "vectorize",

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Operator};
 use super::args::Args;
 use super::array::shape;
 use super::defined::{Callable, Class, Function};
-use super::lower::PythonLowering;
+use super::lower::{Launched, PythonLowering};
 use super::registry::{self, Read};
 use super::tree::{clip, root};
 use super::usage::MODULES;
@@ -65,6 +65,8 @@ impl<'a> PythonLowering<'a> {
                 }
                 _ => Value::Unknown(argument),
             },
+            // `x.device.type`
+            Value::Text(device) if matches!(name, "type" | "index") => return Ok(Value::Text(device)),
             // What `max` and `sort` give along an axis.
             Value::Tuple(parts) if matches!(name, "values" | "indices") => {
                 return Ok(parts.get(usize::from(name == "indices")).cloned().unwrap_or(Value::None));
@@ -92,7 +94,9 @@ impl<'a> PythonLowering<'a> {
                 Ok(Value::View(view.permuted(&order)))
             }
             "real" | "data" | "values" => Ok(value),
-            "device" | "grad" | "is_cuda" | "requires_grad" => Ok(Value::None),
+            "device" => Ok(Value::Text("cuda".to_owned())),
+            "grad" | "requires_grad" => Ok(Value::None),
+            "is_cuda" => Ok(Value::Bool(true)),
             _ => self.unknown(name, at),
         }
     }
@@ -114,11 +118,22 @@ impl<'a> PythonLowering<'a> {
     /// Whether a name is a module, not a value.
     pub(super) fn is_module(&self, name: &str) -> bool {
         let imported = self.imports.contains_key(name) && !self.classes.contains_key(name);
-        self.lookup(name).is_none() && (MODULES.contains(&name) || imported)
+        self.lookup(name).is_none() && (MODULES.contains(&name) || imported || self.modules.contains_key(name))
+    }
+
+    /// The module that a name stands for, as most people call it: `torch` for `th`.
+    fn module_of(&self, expr: &'a Tree) -> Option<&'a str> {
+        let own = root(expr)?;
+        let real = || self.modules.get(own).map(|module| module.split('.').next().unwrap_or(module));
+        if MODULES.contains(&own) { Some(own) } else { real().or(Some(own)) }
     }
 
     /// Refuses a function that is not read, naming those nearest to it.
     fn unknown<T>(&self, name: &str, at: At) -> Result<T, Error> {
+        if matches!(name, "grad" | "value_and_grad" | "vjp" | "jvp" | "jacrev" | "jacfwd") {
+            let problem = format!("gradients that the source asks for with `{name}` are not read");
+            return Err(refuse(at, problem, "Look at the function itself, and ask for its gradients: --backward"));
+        }
         let near = registry::nearest(name).join(", ");
         let problem = format!("what `{}` costs is not known", clip(name));
         Err(refuse(at, problem, format!("Known names nearest to it are {near}; or write it out")))
@@ -161,6 +176,15 @@ impl<'a> PythonLowering<'a> {
                     _ => Ok(None),
                 }
             }
+            Tree::Subscript(subscript) if self.launches(&subscript.value) => {
+                let mut args = Args::none("", at);
+                self.arguments(call, &mut args)?;
+                let grid = self.eval(&subscript.slice)?;
+                let values = args.values.into_iter().map(|(value, _)| value).collect();
+                let names = args.names.into_iter().map(|(name, value, _)| (name, value)).collect();
+                self.launch = self.launch.take().or(Some(Launched { grid, values, names }));
+                Ok(Some(Value::None))
+            }
             Tree::Name(name) if name.id.as_str() == "range" => match self.settles() {
                 true => self.range_items(call).map(Some),
                 false => self.refuse(call, "a range used as a value", "Loop over it"),
@@ -175,7 +199,9 @@ impl<'a> PythonLowering<'a> {
                     self.arguments(call, &mut args)?;
                     match function {
                         Some(function) => self.unfold(function, args).map(Some),
-                        None => Ok(Some(Value::None)),
+                        // What `nn.Module` and `object` do when they are made costs nothing.
+                        None if self.building > 0 => Ok(Some(Value::None)),
+                        None => self.unknown(attribute.attr.as_str(), at),
                     }
                 }
                 _ => Ok(None),
@@ -184,12 +210,28 @@ impl<'a> PythonLowering<'a> {
         }
     }
 
+    /// The class of a library that `nn.Linear` names.
+    pub(super) fn class_in(&self, expr: &'a Tree) -> Option<Class<'a>> {
+        let module = root(expr).is_some_and(|root| self.is_module(root));
+        match super::tree::last_name(expr).filter(|_| module).and_then(registry::find) {
+            Some(Read::Class(def)) => Some(Class { def, library: true }),
+            _ => None,
+        }
+    }
+
+    /// Whether `expr` names the kernel whose launch is looked for.
+    fn launches(&self, expr: &Tree) -> bool {
+        self.kernel.is_some_and(|kernel| super::tree::last_name(expr) == Some(kernel.name.as_str()))
+    }
+
     fn callee(&mut self, call: &'a ExprCall) -> Result<Callee<'a>, Error> {
         match &*call.func {
             Tree::Name(name) => {
                 let own = name.id.as_str();
                 match self.lookup(own) {
-                    Some(value @ (Value::Function(_) | Value::Object(_))) => return Ok(Callee::Value(value)),
+                    Some(value @ (Value::Function(_) | Value::Object(_) | Value::Tuple(_))) => {
+                        return Ok(Callee::Value(value));
+                    }
                     Some(Value::Type(element)) => {
                         return Ok(Callee::Named { name: element.name(), module: None, receiver: None });
                     }
@@ -203,10 +245,19 @@ impl<'a> PythonLowering<'a> {
                 }
                 Ok(Callee::Named { name: self.imports.get(own).copied().unwrap_or(own), module: None, receiver: None })
             }
+            // `nn.Linear.__init__(self, 4, 8)`
+            Tree::Attribute(attribute)
+                if attribute.value.is_attribute_expr() && self.class_in(&attribute.value).is_some() =>
+            {
+                match self.class_in(&attribute.value).and_then(|class| self.method_of(class, attribute.attr.as_str())) {
+                    Some(method) => Ok(Callee::Own(method)),
+                    None => self.unknown(attribute.attr.as_str(), self.at(attribute)),
+                }
+            }
             Tree::Attribute(attribute) => {
                 let name = operator_name(attribute).unwrap_or(attribute.attr.as_str());
                 if root(&attribute.value).is_some_and(|root| self.is_module(root)) {
-                    return Ok(Callee::Named { name, module: root(&attribute.value), receiver: None });
+                    return Ok(Callee::Named { name, module: self.module_of(&attribute.value), receiver: None });
                 }
                 let at = self.at(&*attribute.value);
                 let mut value = self.eval(&attribute.value)?;
@@ -225,7 +276,7 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             other => match self.eval(other)? {
-                value @ (Value::Function(_) | Value::Object(_)) => Ok(Callee::Value(value)),
+                value @ (Value::Function(_) | Value::Object(_) | Value::Tuple(_)) => Ok(Callee::Value(value)),
                 _ => self.refuse(other, "only functions with names are called", "Write `f(x)` or `np.f(x)`"),
             },
         }
@@ -266,19 +317,10 @@ impl<'a> PythonLowering<'a> {
         Ok(())
     }
 
-    /// A name of the source by its text; names made otherwise are no parameter of any function.
+    /// A name of the source by its text; one that does not stand there is no parameter of any function.
     fn interned(&self, name: &str) -> &'a str {
-        let parameters = (self.functions.values().copied())
-            .chain(self.classes.values().flat_map(|class| class.body.iter()).filter_map(super::callable::definition));
-        let mut names = parameters.flat_map(|function| {
-            function.parameters.iter_non_variadic_params().map(|parameter| parameter.name().as_str())
-        });
-        let fields = self.classes.values().flat_map(|class| class.body.iter());
-        let mut fields = fields.filter_map(|stmt| {
-            let field = stmt.as_ann_assign_stmt()?;
-            field.target.as_name_expr().map(|own| own.id.as_str())
-        });
-        names.find(|own| *own == name).or_else(|| fields.find(|own| *own == name)).unwrap_or("")
+        let code = self.source.code;
+        code.find(name).and_then(|at| code.get(at..at + name.len())).unwrap_or("")
     }
 
     /// A function of a library by name; a method of what stands first in `args`.
@@ -357,6 +399,11 @@ impl<'a> PythonLowering<'a> {
                 _ => Err(refuse(at, "how many elements `where` finds depends on data", "Use `np.where(test, a, b)`")),
             },
             Read::Extreme { largest } => {
+                if let [(Value::Tuple(parts), _)] = args.values.as_slice()
+                    && parts.len() > 1
+                {
+                    args.values = parts.iter().map(|part| (part.clone(), at)).collect();
+                }
                 let numbers = args.values.iter().filter(|(value, _)| value.is_number()).count();
                 if numbers > 1 || (args.values.len() > 1 && numbers != 1) {
                     return self.extreme_of(largest, &args);
@@ -366,7 +413,21 @@ impl<'a> PythonLowering<'a> {
                 let pair = args.names.iter().any(|(name, ..)| *name == "dim") && !self.in_library();
                 Ok(if pair { Value::Tuple(vec![most.clone(), most]) } else { most })
             }
-            Read::Reduction(flops) => self.reduction(flops, &args),
+            Read::Reduction(flops) => {
+                let result = self.reduction(flops, &args)?;
+                // Where the largest stands is an integer, whether any holds a truth value.
+                let yields = match args.name {
+                    "argmax" | "argmin" => Some(Element::I64),
+                    "any" | "all" => Some(Element::I8),
+                    _ => None,
+                };
+                if let (Value::View(view), Some(element)) = (&result, yields)
+                    && let Some(array) = self.builder.program.arrays.get_mut(view.array).filter(|array| array.temporary)
+                {
+                    array.element = element;
+                }
+                Ok(result)
+            }
             Read::Running(flops) => {
                 let view = self.operand(&args, 0)?;
                 let along = match args.get(1, &["axis", "dim"]) {
@@ -421,9 +482,37 @@ impl<'a> PythonLowering<'a> {
                     None => self.tidy(&view.dims.into_iter().fold(Expr::Const(1), Expr::times), at)?,
                 }))
             }
+            Read::Stride => {
+                let view = self.operand(&args, 0)?;
+                let strides =
+                    (0..view.dims.len()).map(|own| self.stride(&view, own, at)).collect::<Result<Vec<_>, _>>()?;
+                match args.get(1, &["dim"]).cloned() {
+                    Some(along) => {
+                        let along = self.axis(&along, view.dims.len(), at)?;
+                        Ok(strides.get(along).cloned().unwrap_or(Value::None))
+                    }
+                    None => Ok(Value::Tuple(strides)),
+                }
+            }
             Read::Rank => Ok(Value::Int(Expr::Const(self.operand(&args, 0)?.dims.len() as i64))),
-            Read::LeftOut => self.unknown(args.name, at),
+            Read::LeftOut => {
+                let more = if args.name == "backward" { ": ask for gradients to have them priced" } else { "" };
+                self.assume(at, format!("`{}` is left out{more}", args.name));
+                Ok(Value::None)
+            }
         }
+    }
+
+    /// How far elements along an axis of a view lie apart.
+    fn stride(&mut self, view: &View, along: usize, at: At) -> Result<Value, Error> {
+        let array = self.builder.program.arrays.get(view.array).map(|array| array.dims.clone()).unwrap_or_default();
+        let own = view.index.iter().position(|index| *index == super::value::axis(along));
+        let (dims, behind) = match own {
+            Some(own) => (array, own + 1),
+            None => (view.dims.clone(), along + 1),
+        };
+        let apart = dims.into_iter().skip(behind).fold(Expr::Const(1), Expr::times);
+        Ok(Value::Int(self.tidy(&apart, at)?))
     }
 
     /// `float(x)`, `np.int64(x)`, `x.item()`: a number; of an array, a copy as that type.
@@ -436,8 +525,20 @@ impl<'a> PythonLowering<'a> {
             Value::Literal(value) if name.starts_with("int") && value.abs() < 1e15 => {
                 Ok(Value::Int(Expr::Const(value.trunc() as i64)))
             }
+            // `float("-inf")`, `int("8")`
+            Value::Text(text) => match text.trim().parse::<f64>() {
+                Ok(value) if name.starts_with("float") => Ok(Value::Literal(value)),
+                Ok(value) if value.abs() < 1e15 => Ok(Value::Int(Expr::Const(value.trunc() as i64))),
+                _ => Err(refuse(at, format!("\"{}\" is no number", clip(&text)), "Give a number")),
+            },
             Value::Literal(_) | Value::Counter(_) if name.starts_with("int") => Ok(Value::Counter(false)),
             Value::Scalar(_) if name.starts_with("int") => Ok(Value::Scalar(false)),
+            // `x.float()` of such numbers is `x`.
+            Value::View(view)
+                if Element::named(name) == Some(self.element(&view)) && !name.ends_with(char::is_numeric) =>
+            {
+                Ok(Value::View(view))
+            }
             value if value.is_array() => match Element::named(name) {
                 Some(element) => self.elementwise(vec![(value, at)], Flops::NONE, Some(Real::Of(element)), at),
                 None => Err(refuse(at, "an array as a single number", "Take one of its elements")),
@@ -491,6 +592,12 @@ impl<'a> PythonLowering<'a> {
             let extreme = ints.into_iter().reduce(|a, b| if largest { a.max(b) } else { a.min(b) });
             return Ok(Value::Int(self.tidy(&extreme.unwrap_or(Expr::Const(0)), args.at)?));
         }
+        let literals = args.values.iter().all(|(value, _)| matches!(value, Value::Literal(_) | Value::Int(_)));
+        let numbers: Option<Vec<f64>> = args.values.iter().map(|(value, _)| self.real_number(value)).collect();
+        if let (true, Some(numbers)) = (literals && self.settles(), numbers) {
+            let extreme = numbers.into_iter().reduce(|a, b| if largest { a.max(b) } else { a.min(b) });
+            return Ok(Value::Literal(extreme.unwrap_or_default()));
+        }
         let times = args.values.len().saturating_sub(1) as u32;
         self.elementwise(args.values.clone(), Flops { min_max: times, ..Flops::NONE }, None, args.at)
     }
@@ -499,15 +606,13 @@ impl<'a> PythonLowering<'a> {
     fn sum_of(&mut self, generator: &'a ruff_python_ast::ExprGenerator) -> Result<Value, Error> {
         let at = self.at(generator);
         let cure = "Write a loop";
-        let [only] = generator.generators.as_slice() else {
+        let Some(only) = generator.generators.first() else {
             return self.refuse(generator, "this comprehension is not read", cure);
         };
-        if !only.ifs.is_empty() || only.is_async {
-            return self.refuse(generator, "a comprehension with a condition is not read", cure);
-        }
+        let plain = generator.generators.len() == 1 && only.ifs.is_empty();
         let mut float = false;
         let iter = self.iter(&only.iter)?;
-        if Self::unrolls(&iter) {
+        if Self::unrolls(&iter) || !plain {
             let items = self.items_made(&generator.elt, &generator.generators, at)?;
             let mut parts = self.items_of(&items).unwrap_or_default().into_iter();
             let mut total = parts.next().unwrap_or(Value::Int(Expr::Const(0)));

@@ -58,8 +58,14 @@ impl<'a> PythonLowering<'a> {
                 let mut whole: Option<Condition> = None;
                 for (op, side) in compare.ops.iter().zip(&compare.comparators) {
                     let right = self.number_of(side)?;
-                    let next = match compared(*op, &left, &right) {
+                    let next = match self.compared(*op, &left, &right) {
                         Some(Test::Known(known)) if compare.ops.len() == 1 => return Ok(Test::Known(known)),
+                        // `0 < p < 1`: what holds adds nothing.
+                        Some(Test::Known(true)) => {
+                            left = right;
+                            continue;
+                        }
+                        Some(Test::Known(false)) => return Ok(Test::Known(false)),
                         Some(Test::On(condition)) => condition,
                         _ if !left.by_data() && !right.by_data() => return self.undecided(test),
                         _ => match by_data(self)? {
@@ -91,6 +97,15 @@ impl<'a> PythonLowering<'a> {
                 _ => by_data(self),
             },
         }
+    }
+
+    /// A comparison; of a fraction with an integer, by what parameters make of it.
+    pub(super) fn compared(&self, op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
+        let number = |value: &Value| self.real_number(value).map(Value::Literal);
+        compared(op, left, right).or_else(|| match (left, right) {
+            (Value::Literal(_), _) | (_, Value::Literal(_)) => compared(op, &number(left)?, &number(right)?),
+            _ => None,
+        })
     }
 
     /// Refuses a condition that no data decide, and that is no comparison of known integers either.
@@ -206,7 +221,7 @@ fn joined(a: Condition, b: Condition, and: bool) -> Condition {
 }
 
 /// A comparison that loop variables and parameters decide, or the source alone.
-pub(super) fn compared(op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
+fn compared(op: CmpOp, left: &Value, right: &Value) -> Option<Test> {
     match (left, right) {
         (Value::Int(a), Value::Int(b)) => {
             let (a, b) = (a.clone(), b.clone());

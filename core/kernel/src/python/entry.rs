@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{Expr, ExprCall, ModModule, Stmt, StmtAnnAssign, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::args::Args;
 use super::callable::definition;
-use super::defined::{Callable, Class, Function};
-use super::lower::{PythonLowering, Reading};
+use super::defined::{Callable, Class, Classes, Function};
+use super::lower::{Launched, PythonLowering, Reading};
 use super::object::is_data;
 use super::registry::{self, Read};
 use super::tree::{assigned, call_name, integer};
-use super::usage::address;
+use super::usage::{Functions, address};
 use super::value::Value;
 use crate::nest::At;
 use crate::source::{Fusion, refuse};
@@ -77,11 +77,14 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
         });
         let problem =
             if all.is_empty() { "the source has no functions".to_owned() } else { format!("it has {}", names()) };
+        let made = made_and_called(&reading.functions, &reading.classes, module);
+        let made = made.into_iter().find(|own| *own == name).map(Entry::Made);
         return of(name)
             .or(method)
+            .or(made)
             .ok_or_else(|| Error::field("function", name, problem, "Name one of the source's functions"));
     }
-    if let Some(name) = made_and_called(reading, module) {
+    if let Some(name) = made_and_called(&reading.functions, &reading.classes, module).last() {
         return Ok(Entry::Made(name));
     }
     let idle = |stmt: &Stmt| matches!(stmt, Stmt::ClassDef(_) | Stmt::Import(_) | Stmt::ImportFrom(_));
@@ -104,7 +107,16 @@ pub(super) fn entry<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Result<
     }
     let free: Vec<&str> = all.iter().filter(|name| !used.names.contains(**name)).copied().collect();
     let called = outside_calls(module);
-    let run: Vec<&str> = free.iter().filter(|name| called.contains(**name)).copied().collect();
+    let mut run: Vec<&str> = free.iter().filter(|name| called.contains(**name)).copied().collect();
+    if run.len() > 1 {
+        // `forward(init(sizes), x)`: what only makes the arguments of another is not what is looked at.
+        let statements: Vec<&Stmt> = outside(&module.body).collect();
+        let makes = |name: &str| run.iter().any(|other| *other != name && serves(&statements, name, of(other)));
+        let last: Vec<&str> = run.iter().filter(|name| !makes(name)).copied().collect();
+        if let [only] = last.as_slice() {
+            run = vec![*only];
+        }
+    }
     match (free.as_slice(), run.as_slice(), all.len()) {
         ([only], ..) | (_, [only], _) => Ok(of(only).unwrap_or(Entry::Module)),
         (_, _, 0) => Ok(Entry::Module),
@@ -195,22 +207,33 @@ fn outside(body: &[Stmt]) -> impl Iterator<Item = &Stmt> {
     })
 }
 
-/// The name of what the module makes of its functions and classes and then calls, the last such.
-fn made_and_called<'a>(reading: &Reading<'a>, module: &'a ModModule) -> Option<&'a str> {
+/// The names of what the module makes of its functions and classes and then calls, but for what is called within a call
+/// of another: `layer(x, rope(x, positions))`.
+fn made_and_called<'a>(functions: &Functions<'a>, classes: &Classes<'a>, module: &'a ModModule) -> Vec<&'a str> {
     let called = outside_calls(module);
     let makes = |stmt: &'a Stmt| {
         let Stmt::Assign(assign) = stmt else { return None };
         let ([Expr::Name(name)], Expr::Call(_)) = (assign.targets.as_slice(), &*assign.value) else { return None };
         let mut used = Names::default();
         used.visit_expr(&assign.value);
-        let own = |name: &&str| {
-            reading.functions.contains_key(name) || reading.classes.get(name).is_some_and(|class| !is_data(class))
-        };
+        let own = |name: &&str| functions.contains_key(name) || classes.get(name).is_some_and(|class| !is_data(class));
         let name = name.id.as_str();
-        let other = !reading.functions.contains_key(name) && !reading.classes.contains_key(name);
+        let other = !functions.contains_key(name) && !classes.contains_key(name);
         (other && called.contains(name) && used.names.iter().any(own)).then_some(name)
     };
-    outside(&module.body).filter_map(makes).last()
+    let made: Vec<&str> = outside(&module.body).filter_map(makes).collect();
+    let mut calls = Calls::default();
+    calls.visit_body(&module.body);
+    let mut inner = Calls::default();
+    for call in calls.0.iter().filter(|call| call_name(call).is_some_and(|name| made.contains(&name))) {
+        call.arguments.args.iter().for_each(|arg| inner.visit_expr(arg));
+        call.arguments.keywords.iter().for_each(|keyword| inner.visit_expr(&keyword.value));
+    }
+    let inner: BTreeSet<&str> = inner.0.iter().filter_map(|call| call_name(call)).collect();
+    match made.iter().any(|name| !inner.contains(*name)) {
+        true => made.into_iter().filter(|name| !inner.contains(*name)).collect(),
+        false => made,
+    }
 }
 
 impl<'a> PythonLowering<'a> {
@@ -218,11 +241,26 @@ impl<'a> PythonLowering<'a> {
     pub(super) fn look(&mut self, module: &'a ModModule, entry: Entry<'a>) -> Result<(), Error> {
         self.enter(None)?;
         if matches!(entry, Entry::Module) {
-            self.constants(module, true, "")?;
+            self.constants(module, true, entry)?;
             return self.whole_body(&module.body);
         }
-        let wanted = if let Entry::Made(name) = entry { name } else { "" };
-        self.constants(module, false, wanted)?;
+        self.constants(module, false, entry)?;
+        if let Entry::Made(name) = entry {
+            let others = made_and_called(&self.functions, self.classes, module);
+            let others: Vec<&str> = others.into_iter().filter(|other| *other != name).collect();
+            if !others.is_empty() {
+                let text = format!("{name} alone is looked at; the source calls {} as well", others.join(", "));
+                self.builder.assume(text);
+            }
+        }
+        if let Entry::Made(name) = entry
+            && let Some(callee @ Value::Function(number)) = self.lookup(name)
+            && !matches!(self.callables.get(number), None | Some(Callable::Def(_)))
+            && let Some(args) = self.example(module, entry)?
+        {
+            let value = self.invoke(&callee, args)?;
+            return self.finished(value);
+        }
         let (def, object) = match entry {
             Entry::Module => return Ok(()),
             Entry::Function(def) => (def, None),
@@ -238,9 +276,6 @@ impl<'a> PythonLowering<'a> {
                 frame.fusion = Some(Fusion::Graph);
             }
             self.state_compiled(def);
-        }
-        if let Some(parameter) = def.parameters.vararg.as_ref().or(def.parameters.kwarg.as_ref()) {
-            return self.refuse(&**parameter, "`*args` and `**kwargs` are not read", "Name the parameters");
         }
         let fixed =
             def.decorator_list.iter().any(|own| super::tree::last_name(&own.expression) == Some("staticmethod"));
@@ -268,8 +303,72 @@ impl<'a> PythonLowering<'a> {
             };
             self.bind(name, value);
         }
+        self.variadic(def, example.as_ref())?;
         self.calls.push((address(def), object));
         self.whole_body(&def.body)
+    }
+
+    /// `*args` and `**kwargs` of what is looked at: what the source's call of it gives.
+    fn variadic(&mut self, def: &'a StmtFunctionDef, example: Option<&Args<'a>>) -> Result<(), Error> {
+        let placed = def.parameters.posonlyargs.len() + def.parameters.args.len();
+        let method = usize::from(
+            self.frames.last().is_some_and(|frame| matches!(frame.names.get("self"), Some(Value::Object(_)))),
+        );
+        let of = |example: &Args<'a>| {
+            example.values.iter().skip(placed - method.min(placed)).map(|(value, _)| value.clone()).collect::<Vec<_>>()
+        };
+        if let Some(parameter) = &def.parameters.vararg {
+            let Some(rest) = example.map(of) else {
+                return self.refuse(&**parameter, "nothing says what `*args` are", "Name the parameters");
+            };
+            self.bind(parameter.name.as_str(), Value::Tuple(rest));
+        }
+        if let Some(parameter) = &def.parameters.kwarg {
+            let known = |name: &str| def.parameters.iter_non_variadic_params().any(|own| own.name().as_str() == name);
+            let given = example.iter().flat_map(|args| args.names.iter()).filter(|(name, ..)| !known(name));
+            let fields = given.map(|(name, value, _)| ((*name).to_owned(), value.clone())).collect();
+            if example.is_none() {
+                self.assume(self.at(&**parameter), format!("`**{}` is taken as empty", parameter.name));
+            }
+            let value = self.dictionary(fields);
+            self.bind(parameter.name.as_str(), value);
+        }
+        Ok(())
+    }
+
+    /// Runs the host's statements, unpriced, up to the launch of a kernel; what cannot be read is left out.
+    pub(super) fn host(&mut self, module: &'a ModModule, kernel: &'a StmtFunctionDef) -> Option<Launched<'a>> {
+        self.enter(None).ok()?;
+        self.bind("__name__", Value::Text("__main__".to_owned()));
+        self.kernel = Some(kernel);
+        self.building = 1;
+        let mut own: Vec<&'a Stmt> = outside(&module.body).collect();
+        // Of a host's function that nothing calls, the arguments have shapes of their own.
+        let callers =
+            module.body.iter().filter_map(definition).filter(|function| super::triton::calls(&function.body, kernel));
+        for function in callers {
+            own.extend(&function.body);
+        }
+        for stmt in own {
+            match stmt {
+                Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(stmt),
+                Stmt::Assign(assign) => {
+                    let at = self.at(stmt);
+                    let _ = self.eval(&assign.value).and_then(|value| {
+                        let value = self.materialised(value, "value")?;
+                        assign.targets.iter().try_for_each(|target| self.assign_to(target, value.clone(), at))
+                    });
+                }
+                Stmt::Expr(expr) => {
+                    let _ = self.eval(&expr.value);
+                }
+                _ => {}
+            }
+            if self.launch.is_some() {
+                break;
+            }
+        }
+        self.launch.take()
     }
 
     /// Whether the module gives the function to a compiler of graphs: `jax.jit(f)(x)`.
@@ -384,8 +483,9 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// What the module says outside functions. Integers that it names once are parameters with those values: `N = 1024`;
-    /// arrays and objects that it makes may be the arguments of what is looked at.
-    fn constants(&mut self, module: &'a ModModule, fragment: bool, wanted: &str) -> Result<(), Error> {
+    /// arrays and objects that it makes may be the arguments of what is looked at, and what it computes of them is
+    /// read, unpriced, where a call of what is looked at needs it.
+    fn constants(&mut self, module: &'a ModModule, fragment: bool, entry: Entry<'a>) -> Result<(), Error> {
         let body = &module.body;
         let (mut once, mut often) = (BTreeSet::new(), BTreeSet::new());
         for stmt in body {
@@ -399,39 +499,51 @@ impl<'a> PythonLowering<'a> {
         self.bind("__name__", Value::Text("__main__".to_owned()));
         let mut left_out: Option<At> = None;
         let statements: Vec<&'a Stmt> = if fragment { body.iter().collect() } else { outside(body).collect() };
+        let needed = needed(&statements, entry);
+        let wanted = if let Entry::Made(name) = entry { name } else { "" };
         for stmt in statements {
-            match stmt {
-                Stmt::Import(_) | Stmt::ImportFrom(_) => self.import(stmt),
-                Stmt::Assign(assign) => {
-                    let name = match assign.targets.as_slice() {
-                        [Expr::Name(name)] => Some(name.id.as_str()),
-                        _ => None,
-                    };
-                    match (name, integer(&assign.value), &*assign.value) {
-                        (Some(name), Some(value), _) if !often.contains(name) => {
-                            let value = self.builder.parameter_or(name, value).into();
-                            self.bind(name, Value::Int(value));
-                        }
-                        (Some(name), _, Expr::NumberLiteral(_)) if !fragment => self.bind(name, Value::Scalar(true)),
-                        (Some(name), _, value) if !fragment && (name == wanted || self.makes(value)) => {
-                            match self.unpriced(|own| {
-                                let value = own.eval(value)?;
-                                own.materialised(value, name)
-                            }) {
-                                Ok(value) => self.bind(name, value),
-                                Err(error) if name == wanted => return Err(error),
-                                Err(error) => {
-                                    let at = self.at(stmt);
-                                    self.assume(at, format!("the statement is left out: {error}"));
-                                }
-                            }
-                        }
-                        _ => left_out = left_out.or(Some(self.at(stmt))),
+            let (targets, value) = match stmt {
+                Stmt::Import(_) | Stmt::ImportFrom(_) => {
+                    self.import(stmt);
+                    continue;
+                }
+                Stmt::Assign(assign) => (assign.targets.as_slice(), &*assign.value),
+                Stmt::AnnAssign(StmtAnnAssign { target, value: Some(value), .. }) => {
+                    (std::slice::from_ref(&**target), &**value)
+                }
+                Stmt::FunctionDef(_) | Stmt::ClassDef(_) | Stmt::Pass(_) => continue,
+                Stmt::Expr(expr) if expr.value.is_string_literal_expr() => continue,
+                other => {
+                    left_out = left_out.or(Some(self.at(other)));
+                    continue;
+                }
+            };
+            let name = match targets {
+                [Expr::Name(name)] => Some(name.id.as_str()),
+                _ => None,
+            };
+            let makes = name.is_some_and(|name| name == wanted) || (name.is_some() && self.makes(value));
+            let needs = assigned(std::slice::from_ref(stmt)).iter().any(|name| needed.contains(name));
+            match (name, integer(value), value) {
+                (Some(name), Some(value), _) if !often.contains(name) => {
+                    let value = self.builder.parameter_or(name, value).into();
+                    self.bind(name, Value::Int(value));
+                }
+                (Some(name), _, Expr::NumberLiteral(_)) if !fragment => self.bind(name, Value::Scalar(true)),
+                _ if !fragment && (makes || needs) => {
+                    let at = self.at(stmt);
+                    let read = self.unpriced(|own| {
+                        let value = own.eval(value)?;
+                        let value = own.materialised(value, name.unwrap_or("value"))?;
+                        targets.iter().try_for_each(|target| own.assign_to(target, value.clone(), at))
+                    });
+                    match read {
+                        Ok(()) => {}
+                        Err(error) if name.is_some_and(|name| name == wanted) => return Err(error),
+                        Err(error) => self.assume(at, format!("the statement is left out: {error}")),
                     }
                 }
-                Stmt::FunctionDef(_) | Stmt::ClassDef(_) | Stmt::Pass(_) => {}
-                Stmt::Expr(expr) if expr.value.is_string_literal_expr() => {}
-                other => left_out = left_out.or(Some(self.at(other))),
+                _ => left_out = left_out.or(Some(self.at(stmt))),
             }
         }
         if let (Some(at), false) = (left_out, fragment) {
@@ -463,6 +575,46 @@ impl<'a> PythonLowering<'a> {
             }
         }
     }
+}
+
+/// Whether what function `name` gives is an argument of a call of `entry`.
+fn serves<'a>(statements: &[&'a Stmt], name: &str, entry: Option<Entry<'a>>) -> bool {
+    let Some(entry) = entry else { return false };
+    let needed = needed(statements, entry);
+    let within =
+        statements.iter().filter(|stmt| assigned(std::slice::from_ref(**stmt)).iter().any(|own| needed.contains(own)));
+    let mut calls = Calls::default();
+    within.for_each(|stmt| calls.visit_stmt(stmt));
+    needed.contains(name) || calls.0.iter().any(|call| call_name(call) == Some(name))
+}
+
+/// The names that a call of what is looked at needs, and those that these are made of.
+fn needed<'a>(statements: &[&'a Stmt], entry: Entry<'a>) -> BTreeSet<&'a str> {
+    let mut names = Names::default();
+    for stmt in statements.iter().rev() {
+        let mut calls = Calls::default();
+        calls.visit_stmt(stmt);
+        for call in calls.0 {
+            let of = match (entry, &*call.func) {
+                (Entry::Made(made), Expr::Name(name)) => name.id.as_str() == made,
+                (Entry::Function(def), Expr::Name(name)) => name.id == def.name.id,
+                // An object of the class has some name.
+                (Entry::Method(..), Expr::Name(_)) => true,
+                (Entry::Method(class, _), Expr::Call(inner)) => call_name(inner) == Some(class.name.as_str()),
+                _ => false,
+            };
+            if of {
+                call.arguments.args.iter().for_each(|arg| names.visit_expr(arg));
+                call.arguments.keywords.iter().for_each(|keyword| names.visit_expr(&keyword.value));
+            }
+        }
+        if let Stmt::Assign(assign) = stmt
+            && assigned(std::slice::from_ref(*stmt)).iter().any(|name| names.names.contains(name))
+        {
+            names.visit_expr(&assign.value);
+        }
+    }
+    names.names
 }
 
 /// `__name__ == "__main__"`

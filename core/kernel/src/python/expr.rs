@@ -1,10 +1,10 @@
 //! Expressions: numbers and arithmetic.
 
 use ruff_python_ast::{
-    BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp,
+    BoolOp, CmpOp, Expr as Tree, ExprBoolOp, ExprCall, ExprCompare, ExprName, ExprUnaryOp, Number, Operator, UnaryOp,
 };
 
-use super::condition::{Test, compared};
+use super::condition::Test;
 use super::defined::{Callable, Class, Function};
 use super::lower::PythonLowering;
 use super::registry::{self, Read};
@@ -38,8 +38,15 @@ impl<'a> PythonLowering<'a> {
             Tree::If(choice) => self.choice(choice),
             Tree::Subscript(subscript) => self.subscript(subscript),
             Tree::Attribute(attribute) => self.attribute(attribute),
+            Tree::Call(call) if self.pairs(call) => {
+                let iter = self.iter(expr)?;
+                self.iterations(&iter, at).map(Value::Tuple)
+            }
             Tree::Call(call) => self.call(call),
             Tree::ListComp(list) => self.list(list),
+            Tree::DictComp(dict) => self.dict_made(dict, at),
+            Tree::SetComp(set) => self.items_made(&set.elt, &set.generators, at),
+            Tree::Set(set) => self.several(&set.elts),
             Tree::Generator(generator) => self.items_made(&generator.elt, &generator.generators, at),
             Tree::Lambda(lambda) => {
                 let captured = self.capture()?;
@@ -50,6 +57,19 @@ impl<'a> PythonLowering<'a> {
             Tree::Dict(dict) => self.dict_literal(dict, at),
             other => self.literal_of(other),
         }
+    }
+
+    /// Whether a call is one of those that a loop runs over, used as a value: `list(zip(a, b))`.
+    fn pairs(&self, call: &ExprCall) -> bool {
+        let Tree::Name(name) = &*call.func else { return false };
+        let own = name.id.as_str();
+        let several = match (own, call.arguments.args.as_ref()) {
+            ("zip", args) => args.len() > 1 || matches!(args, [Tree::Starred(_)]),
+            ("enumerate", args) => !args.is_empty(),
+            ("reversed", args) => args.len() == 1,
+            _ => false,
+        };
+        several && !self.functions.contains_key(own) && self.lookup(own).is_none()
     }
 
     fn signed(&mut self, op: &'a ExprUnaryOp, at: At) -> Result<Value, Error> {
@@ -102,11 +122,9 @@ impl<'a> PythonLowering<'a> {
             Tree::BooleanLiteral(literal) => Ok(Value::Bool(literal.value)),
             Tree::NoneLiteral(_) => Ok(Value::None),
             Tree::StringLiteral(text) => Ok(Value::Text(text.value.to_str().to_owned())),
-            Tree::SetComp(_) | Tree::DictComp(_) => self.refuse(expr, "comprehensions are not read", "Write a loop"),
             Tree::Await(_) | Tree::Yield(_) | Tree::YieldFrom(_) => {
                 self.refuse(expr, "generators and `async` are not read", "Write a plain function")
             }
-            Tree::Set(_) => self.refuse(expr, "dictionaries and sets are not read", "Use arrays"),
             Tree::Starred(_) => self.refuse(expr, "`*` of arguments is not read", "Write the arguments out"),
             other => self.refuse(
                 other,
@@ -119,6 +137,17 @@ impl<'a> PythonLowering<'a> {
     fn several(&mut self, parts: &'a [Tree]) -> Result<Value, Error> {
         let (mut values, mut items) = (Vec::new(), 1);
         for part in parts {
+            // `(*x.shape[:-1], 4)`
+            if let Tree::Starred(starred) = part {
+                let value = self.eval(&starred.value)?;
+                let Some(more) = self.items_of(&value) else {
+                    return self.refuse(part, format!("`*` of {}", value.description()), "Write its items out");
+                };
+                items += value.items();
+                self.check_items(items, self.at(part))?;
+                values.extend(more);
+                continue;
+            }
             let value = self.eval(part)?;
             items += value.items();
             self.check_items(items, self.at(part))?;
@@ -154,6 +183,9 @@ impl<'a> PythonLowering<'a> {
                     Some(Read::Class(def)) => self.function_value(Callable::Class(Class { def, library: true })),
                     _ => self.function_value(Callable::Named(named)),
                 });
+            }
+            None if self.kernel.is_some() => {
+                return self.refuse(name, format!("{own} is not known here"), "Give it a value");
             }
             None => {
                 let value = self.argument(own, None, None, at)?;
@@ -409,11 +441,16 @@ impl<'a> PythonLowering<'a> {
         for side in &compare.comparators {
             values.push((self.eval(side)?, self.at(side)));
         }
+        if let ([op @ (CmpOp::Is | CmpOp::IsNot)], [(left, _), (Value::None, _)]) =
+            (compare.ops.as_ref(), values.as_slice())
+        {
+            return Ok(Value::Bool((*left == Value::None) == (*op == CmpOp::Is)));
+        }
         if values.iter().any(|(value, _)| value.is_array()) {
             return self.elementwise(values, Flops::NONE, Some(Real::Truth), at);
         }
         if let ([op], [(left, _), (right, _)]) = (compare.ops.as_ref(), values.as_slice()) {
-            match compared(*op, left, right) {
+            match self.compared(*op, left, right) {
                 Some(Test::Known(known)) => return Ok(Value::Bool(known)),
                 Some(Test::On(condition)) => {
                     if let Some(known) = self.decide(&condition) {

@@ -12,7 +12,14 @@ use std::sync::OnceLock;
 use ruff_python_ast::{Expr, ModModule, Stmt, StmtClassDef, StmtFunctionDef};
 
 /// Its source.
-pub(super) const CODE: &str = concat!(include_str!("library/functions.py"), include_str!("library/modules.py"));
+pub(super) const CODE: &str = concat!(
+    include_str!("library/functions.py"),
+    "\n\n",
+    include_str!("library/arrays.py"),
+    include_str!("library/modules.py"),
+    "\n\n",
+    include_str!("library/recurrent.py")
+);
 
 /// What a name of the library stands for.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Comprehension, Expr as Tree, ExprCall, ExprListComp, Stmt, StmtFor, StmtWhile};
+use ruff_python_ast::{Comprehension, Expr as Tree, ExprCall, ExprDictComp, ExprListComp, Stmt, StmtFor, StmtWhile};
 
 use super::condition::Test;
 use super::lower::{Around, MAX_AXES, PythonLowering};
@@ -45,6 +45,19 @@ impl<'a> PythonLowering<'a> {
                         self.builder.program.parallel.insert(at.line);
                     }
                     return self.range(call, args);
+                }
+                // `[x.item() for x in torch.linspace(0, 0.1, 4)]`: rates that decide how layers are made.
+                ("linspace", [first, last, count]) if self.building > 0 => {
+                    let ends = (self.eval(first)?, self.eval(last)?);
+                    let count = self.whole(count)?;
+                    if let (Some(first), Some(last), Some(count)) =
+                        (self.real_number(&ends.0), self.real_number(&ends.1), self.number(&count))
+                    {
+                        self.check_items(usize::try_from(count).unwrap_or_default(), at)?;
+                        let step = (last - first) / (count - 1).max(1) as f64;
+                        let values = (0..count).map(|number| Value::Literal(first + step * number as f64));
+                        return Ok(Iter::Items(values.collect()));
+                    }
                 }
                 ("reversed", [inner]) => {
                     return match self.iter(inner)? {
@@ -95,6 +108,11 @@ impl<'a> PythonLowering<'a> {
         let value = self.eval(iter)?;
         if let Some(items) = self.items_of(&value) {
             return Ok(Iter::Items(items));
+        }
+        if let Value::Object(object) = value
+            && let Some(own) = self.objects.get(object).filter(|own| own.class.is_none())
+        {
+            return Ok(Iter::Items(own.fields.keys().map(|key| Value::Text(key.clone())).collect()));
         }
         match self.known(value, 1, at)? {
             Value::View(view) if !view.dims.is_empty() => Ok(Iter::Rows(view)),
@@ -182,7 +200,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// The iterations of a loop that is read one by one; none where their number is not known.
-    fn iterations(&mut self, iter: &Iter, at: At) -> Result<Vec<Value>, Error> {
+    pub(super) fn iterations(&mut self, iter: &Iter, at: At) -> Result<Vec<Value>, Error> {
         let rounds = self.number(&self.rounds_of(iter)).and_then(|rounds| usize::try_from(rounds.max(0)).ok());
         let Some(rounds) = rounds else {
             return Err(refuse(at, "how many iterations this loop has is not known", "Give its bound as a parameter"));
@@ -280,7 +298,9 @@ impl<'a> PythonLowering<'a> {
 
     /// Whether a comprehension makes values of the source: objects, or arrays by itself.
     pub(super) fn makes_items(&mut self, element: &'a Tree, over: &'a Comprehension) -> bool {
-        let known = matches!(&over.iter, Tree::List(_) | Tree::Tuple(_))
+        let own = matches!(&over.iter, Tree::Call(call) if matches!(call_name(call), Some("zip" | "enumerate" | "items" | "map")));
+        let known = own
+            || matches!(&over.iter, Tree::List(_) | Tree::Tuple(_))
             || self.peek(&over.iter).is_some_and(|value| self.items_of(&value).is_some());
         let makes = match element {
             Tree::Call(call) => !matches!(call_name(call), Some("sum" | "min" | "max" | "abs" | "float" | "int")),
@@ -297,11 +317,48 @@ impl<'a> PythonLowering<'a> {
         generators: &'a [Comprehension],
         at: At,
     ) -> Result<Value, Error> {
-        let [only] = generators else {
-            return Err(refuse(at, "this comprehension is not read", "Write a loop"));
+        let mut made = Vec::new();
+        self.items_into(&mut made, generators, at, &mut |own| {
+            let value = own.deeper(at, 1, |own| own.eval(element))?;
+            own.materialised(value, "item")
+        })?;
+        Ok(Value::Tuple(made))
+    }
+
+    /// The values of `{name: value for ...}`.
+    pub(super) fn dict_made(&mut self, dict: &'a ExprDictComp, at: At) -> Result<Value, Error> {
+        let mut made = Vec::new();
+        self.items_into(&mut made, &dict.generators, at, &mut |own| {
+            let key = dict.key.as_ref().map_or(Ok(Value::None), |key| own.eval(key))?;
+            let value = own.deeper(at, 1, |own| own.eval(&dict.value))?;
+            let value = own.materialised(value, "item")?;
+            Ok(Value::Tuple(vec![key, value]))
+        })?;
+        let mut fields = Vec::new();
+        for pair in made {
+            let Value::Tuple(pair) = pair else { continue };
+            let [key, value] = pair.as_slice() else { continue };
+            match self.key_of(key) {
+                Some(key) => fields.push((key, value.clone())),
+                None => return Err(refuse(at, format!("{} as a key", key.description()), "Use names or numbers")),
+            }
+        }
+        Ok(self.dictionary(fields))
+    }
+
+    /// Adds what `make` makes in each iteration of the generators, the first of which is the outermost.
+    fn items_into(
+        &mut self,
+        made: &mut Vec<Value>,
+        generators: &'a [Comprehension],
+        at: At,
+        make: &mut dyn FnMut(&mut Self) -> Result<Value, Error>,
+    ) -> Result<(), Error> {
+        let Some((only, inner)) = generators.split_first() else {
+            made.push(make(self)?);
+            return Ok(());
         };
         let iter = self.iter(&only.iter)?;
-        let mut made = Vec::new();
         for value in self.iterations(&iter, at)? {
             self.step(at)?;
             self.assign_to(&only.target, value, at)?;
@@ -319,11 +376,10 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             if taken {
-                let value = self.deeper(at, 1, |own| own.eval(element))?;
-                made.push(self.materialised(value, "item")?);
+                self.deeper(at, 1, |own| own.items_into(made, inner, at, make))?;
             }
         }
-        Ok(Value::Tuple(made))
+        Ok(())
     }
 
     /// A comprehension of numbers over arrays: `[[x * 2 for x in row] for row in a]`.

@@ -134,6 +134,17 @@ pub(super) struct PythonLowering<'a> {
     pub(super) differentiable: BTreeSet<usize>,
     /// Names whose given shapes the source asked for.
     pub(super) shapes_used: BTreeSet<&'a str>,
+    /// The kernel whose launch is looked for, and the launch.
+    pub(super) kernel: Option<&'a StmtFunctionDef>,
+    pub(super) launch: Option<Launched<'a>>,
+}
+
+/// The launch of a kernel of a grid: `kernel[grid](x, n, BLOCK=1024)`.
+pub(super) struct Launched<'a> {
+    /// What stands in the brackets.
+    pub(super) grid: Value,
+    pub(super) values: Vec<Value>,
+    pub(super) names: Vec<(&'a str, Value)>,
 }
 
 impl<'a> PythonLowering<'a> {
@@ -174,6 +185,8 @@ impl<'a> PythonLowering<'a> {
             tape: Tape::default(),
             differentiable: BTreeSet::new(),
             shapes_used: BTreeSet::new(),
+            kernel: None,
+            launch: None,
         }
     }
 

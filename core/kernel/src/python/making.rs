@@ -38,7 +38,13 @@ impl<'a> PythonLowering<'a> {
                 self.filled(name, element, &dims, at)
             }
             Make::Arange => {
-                let count = match self.dims(args, 0, &["stop"])?.as_slice() {
+                let named =
+                    [&["start"][..], &["stop", "end"], &["step"]].map(|names| args.get(usize::MAX, names).cloned());
+                let values = args.values.iter().map(|(value, _)| value.clone()).chain(named.into_iter().flatten());
+                let parts =
+                    Value::Tuple(values.filter(|value| !matches!(value, Value::Type(_) | Value::Text(_))).collect());
+                let ends = Args { values: vec![(parts, at)], ..Args::none(name, at) };
+                let count = match self.dims(&ends, 0, &[])?.as_slice() {
                     [stop] => Some(stop.clone()),
                     [start, stop] => Some(stop.clone().minus(start.clone())),
                     [start, stop, step] => {
@@ -100,7 +106,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// `np.array([1.0, 2.0])`: nested lists of numbers.
-    fn literal(&mut self, parts: Vec<Value>, element: Element, at: At) -> Result<Value, Error> {
+    pub(super) fn literal(&mut self, parts: Vec<Value>, element: Element, at: At) -> Result<Value, Error> {
         let rows: Vec<usize> =
             parts.iter().map(|part| if let Value::Tuple(row) = part { row.len() } else { 0 }).collect();
         let numbers = parts.iter().all(Value::is_number);

@@ -50,10 +50,12 @@ mod tree;
 mod triton;
 mod usage;
 mod value;
+#[cfg(test)]
+mod written_tests;
 
 use std::collections::BTreeMap;
 
-use ruff_python_ast::Stmt;
+use ruff_python_ast::{ModModule, Stmt};
 use ruff_text_size::Ranged;
 
 use self::defined::Classes;
@@ -86,25 +88,11 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     if module.body.iter().all(idle) {
         return Err(refuse(At { line: 1, column: 1 }, "the source has no statements", "Give a function or a loop"));
     }
-    if let Some(kernel) = triton::read(source, &module)? {
+    let reading = reading(source, &module, &lines);
+    if let Some(kernel) = triton::read(&reading, &module)? {
         return Ok(kernel);
     }
     foreign(&module.body, &lines)?;
-    let functions: Functions = (module.body.iter())
-        .filter_map(|stmt| match stmt {
-            Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),
-            _ => None,
-        })
-        .collect();
-    let classes: Classes = (module.body.iter())
-        .filter_map(|stmt| match stmt {
-            Stmt::ClassDef(class) => Some((class.name.as_str(), class)),
-            _ => None,
-        })
-        .collect();
-    let usages = usages(&module.body, &functions);
-    let (probabilities, trips) = (lines.comments("probability"), lines.comments("trips"));
-    let reading = Reading { source, lines: &lines, functions, classes, usages, probabilities, trips };
     let entry = entry(&reading, &module)?;
     let mut ranks = BTreeMap::new();
     let mut readings = 0;
@@ -123,6 +111,25 @@ pub fn read(source: &Source) -> Result<Kernel, Error> {
     real.look(&module, entry)?;
     real.state_unused();
     Ok(Kernel { function: entry.name(), program: real.builder.program, grid: None })
+}
+
+/// What is known of a source before it is read.
+fn reading<'a>(source: &'a Source<'a>, module: &'a ModModule, lines: &'a SourceLines<'a>) -> Reading<'a> {
+    let functions: Functions = (module.body.iter())
+        .filter_map(|stmt| match stmt {
+            Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),
+            _ => None,
+        })
+        .collect();
+    let classes: Classes = (module.body.iter())
+        .filter_map(|stmt| match stmt {
+            Stmt::ClassDef(class) => Some((class.name.as_str(), class)),
+            _ => None,
+        })
+        .collect();
+    let usages = usages(&module.body, &functions);
+    let (probabilities, trips) = (lines.comments("probability"), lines.comments("trips"));
+    Reading { source, lines, functions, classes, usages, probabilities, trips }
 }
 
 /// Refuses sources of other languages that look like Python, by what they import.

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::array::wider;
 use super::lower::PythonLowering;
-use super::registry::{Join, Move};
+use super::registry::{Join, Make, Move};
 use super::value::{Real, Value, View, axis};
 use crate::expr::{Expr, Rounding};
 use crate::nest::{At, Element, Flops};
@@ -34,6 +34,10 @@ impl<'a> PythonLowering<'a> {
                 let order: Vec<usize> = given.iter().map(|part| self.axis(part, rank, at)).collect::<Result<_, _>>()?;
                 let mut sorted = order.clone();
                 sorted.sort_unstable();
+                // `x.transpose(0, 1)` of a matrix: as an order of axes it would change nothing.
+                if let ([0, 1], true, 2, 3) = (order.as_slice(), swaps, rank, args.values.len()) {
+                    return self.transposed(Value::View(view), at);
+                }
                 if sorted == (0..rank).collect::<Vec<_>>() {
                     return Ok(Value::View(view.permuted(&order)));
                 }
@@ -131,7 +135,7 @@ impl<'a> PythonLowering<'a> {
             Move::Fill => {
                 let view = self.operand(args, 0)?;
                 self.fill(&view, at);
-                Ok(Value::None)
+                Ok(Value::View(view))
             }
             Move::Copy => {
                 let view = self.operand(args, 0)?;
@@ -207,6 +211,10 @@ impl<'a> PythonLowering<'a> {
                 "Write `np.concatenate([a, b])`",
             ));
         };
+        if join == Join::Stack && !parts.is_empty() && parts.iter().all(Value::is_number) {
+            let element = self.kind(Some(Make::Array { copies: false }), args);
+            return self.literal(parts, element, at);
+        }
         let mut views = parts.into_iter().map(|part| self.view(part, 2, at)).collect::<Result<Vec<_>, _>>()?;
         let rank = views.first().map_or(0, |view| view.dims.len());
         let given = args.get(1, &["axis", "dim"]).cloned().unwrap_or(Value::Int(Expr::Const(0)));
@@ -259,6 +267,14 @@ impl<'a> PythonLowering<'a> {
     fn rolled(&mut self, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
         let view = self.operand(args, 0)?;
+        if let (Some(Value::Tuple(shifts)), Some(Value::Tuple(axes))) =
+            (args.get(1, &["shift", "shifts"]).cloned(), args.get(2, &["axis", "dims"]).cloned())
+        {
+            return shifts.into_iter().zip(axes).try_fold(Value::View(view), |value, (shift, axis)| {
+                let values = [value, shift, axis].into_iter().map(|value| (value, at)).collect();
+                self.rolled(&Args { values, ..Args::none(args.name, at) })
+            });
+        }
         let along = match args.get(2, &["axis", "dims"]).cloned() {
             Some(axis) => self.axis(&axis, view.dims.len(), at)?,
             None if view.dims.len() == 1 => 0,
@@ -293,7 +309,7 @@ impl<'a> PythonLowering<'a> {
     fn padded(&mut self, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
         let view = self.operand(args, 0)?;
-        let width = args.get(1, &["pad_width"]).cloned().unwrap_or(Value::None);
+        let width = args.get(1, &["pad_width", "pad"]).cloned().unwrap_or(Value::None);
         let number = |value: &Value| match value {
             Value::Int(expr) => Some(expr.clone()),
             _ => None,
@@ -306,7 +322,24 @@ impl<'a> PythonLowering<'a> {
             },
             value => Some((number(value)?, number(value)?)),
         };
+        let torch = matches!(&width, Value::Tuple(parts)
+            if args.module.is_none_or(|module| !matches!(module, "np" | "numpy" | "jnp" | "cp" | "cupy"))
+                && parts.iter().all(|part| matches!(part, Value::Int(_)))
+                && parts.len().is_multiple_of(2)
+                && parts.len() <= 2 * view.dims.len());
         let each: Option<Vec<(Expr, Expr)>> = match &width {
+            // `F.pad(x, (left, right, top, bottom))`: pairs, from the last axis on.
+            Value::Tuple(parts) if torch => {
+                let numbers: Option<Vec<Expr>> = parts.iter().map(number).collect();
+                numbers.map(|numbers| {
+                    let mut pairs = vec![(Expr::Const(0), Expr::Const(0)); view.dims.len() - numbers.len() / 2];
+                    pairs.extend(numbers.chunks_exact(2).rev().filter_map(|pair| match pair {
+                        [before, after] => Some((before.clone(), after.clone())),
+                        _ => None,
+                    }));
+                    pairs
+                })
+            }
             Value::Tuple(parts)
                 if parts.iter().all(|part| matches!(part, Value::Tuple(_))) && parts.len() == view.dims.len() =>
             {

@@ -3,18 +3,15 @@
 //! Making an object costs nothing here: what its `__init__` does to memory is left out, and the arrays that it makes
 //! are the kernel's parameters.
 
-use std::collections::BTreeMap;
-
 use ruff_python_ast::{Expr as Tree, ExprAttribute, ExprCall, Stmt, StmtClassDef};
 
 use super::args::Args;
 use super::callable::definition;
-use super::defined::{Callable, Class, Function, Object};
+use super::defined::{Callable, Class, Fields, Function, Object};
 use super::lower::PythonLowering;
 use super::registry::{self, Read};
 use super::tree::{call_name, integer, last_name};
 use super::value::Value;
-use crate::expr::Expr;
 use crate::nest::{At, Element};
 use crate::source::{MAX_DEPTH, refuse};
 use accel_ground::error::Error;
@@ -41,7 +38,10 @@ impl<'a> PythonLowering<'a> {
         {
             let bases = class.def.arguments.iter().flat_map(|arguments| arguments.args.iter());
             let bases: Vec<Class<'a>> = bases
-                .filter_map(|base| self.class_named(last_name(base)?))
+                .filter_map(|base| match base.is_attribute_expr() {
+                    true => self.class_in(base),
+                    false => self.class_named(last_name(base)?),
+                })
                 .filter(|base| !all.iter().any(|own| std::ptr::eq(own.def, base.def)))
                 .collect();
             all.extend(bases);
@@ -51,7 +51,7 @@ impl<'a> PythonLowering<'a> {
     }
 
     /// A method of a class, or of one it is derived from.
-    fn method_of(&self, class: Class<'a>, name: &str) -> Option<Function<'a>> {
+    pub(super) fn method_of(&self, class: Class<'a>, name: &str) -> Option<Function<'a>> {
         self.ancestry(class).into_iter().find_map(|class| {
             let own = class.def.body.iter().filter_map(definition).rfind(|function| function.name.as_str() == name)?;
             Some(Function::new(own, class.library))
@@ -90,7 +90,7 @@ impl<'a> PythonLowering<'a> {
         if self.objects.len() >= MAX_OBJECTS {
             return Err(refuse(at, format!("more than {MAX_OBJECTS} objects"), "Make fewer"));
         }
-        self.objects.push(Object { class: Some(class), fields: BTreeMap::new() });
+        self.objects.push(Object { class: Some(class), fields: Fields::default() });
         let object = self.objects.len() - 1;
         let init = self.method(object, "__init__");
         self.unpriced(|own| match init {
@@ -113,6 +113,7 @@ impl<'a> PythonLowering<'a> {
 
     /// The fields of a class without `__init__`, as `@dataclass` has them.
     fn data_fields(&mut self, object: usize, class: Class<'a>, args: Args<'a>) -> Result<(), Error> {
+        let at = args.at;
         let mut values = args.values.into_iter();
         let mut names = args.names;
         let classes = self.ancestry(class);
@@ -131,6 +132,11 @@ impl<'a> PythonLowering<'a> {
                 (None, None, None) => Value::Unknown(own.to_owned()),
             };
             self.set_field(object, own, value)?;
+        }
+        for name in ["__post_init__", "setup"] {
+            if let Some(method) = self.method(object, name) {
+                self.unfold(method, Args::none(name, at))?;
+            }
         }
         match names.first() {
             Some((name, _, at)) if !class.library => {
@@ -185,7 +191,7 @@ impl<'a> PythonLowering<'a> {
         }
         Ok(match name {
             "training" => Some(Value::Bool(self.source.backward)),
-            "device" => Some(Value::None),
+            "device" => Some(Value::Text("cuda".to_owned())),
             "__dict__" => Some(Value::Object(object)),
             "dtype" => Some(Value::Type(self.source.element)),
             _ => None,
@@ -306,7 +312,11 @@ impl<'a> PythonLowering<'a> {
                 let module = |(_, value): &(String, Value)| name != "children" || matches!(value, Value::Object(_));
                 Ok(Some(Value::Tuple(fields.into_iter().filter(module).map(item).collect())))
             }
-            "parameters" | "named_parameters" | "buffers" => Ok(Some(Value::Tuple(Vec::new()))),
+            "step" | "zero_grad" => {
+                self.assume(args.at, format!("`{name}` of {} is left out", self.class_name(object)));
+                Ok(Some(Value::None))
+            }
+            "state_dict" | "parameters" | "named_parameters" | "buffers" => Ok(Some(Value::Tuple(Vec::new()))),
             _ => Ok(None),
         }
     }
@@ -347,7 +357,7 @@ impl<'a> PythonLowering<'a> {
         let behind = classes.iter().position(has).map_or(0, |at| at + 1);
         let found = classes.get(behind..).unwrap_or_default().iter().find_map(|class| {
             let of = class.def.body.iter().filter_map(definition);
-            let function = of.into_iter().find(|function| function.name == attribute.attr)?;
+            let function = of.into_iter().find(|function| function.name.as_str() == attribute.attr.as_str())?;
             Some(Function { receiver: Some(object), ..Function::new(function, class.library) })
         });
         Ok(found)
@@ -369,6 +379,8 @@ impl<'a> PythonLowering<'a> {
         ];
         match stmt {
             Stmt::Expr(expr) => match &*expr.value {
+                // The launch of a kernel.
+                Tree::Call(call) if call.func.is_subscript_expr() => true,
                 Tree::Call(call) => {
                     let own =
                         matches!(&*call.func, Tree::Attribute(method) if last_name(&method.value) == Some("self"));
@@ -411,16 +423,24 @@ impl<'a> PythonLowering<'a> {
         {
             return self.item_of(parts, key, at);
         }
-        match self.eval(key)? {
-            Value::Text(name) => match self.field(object, &name)? {
+        let key = self.eval(key)?;
+        match self.key_of(&key) {
+            Some(name) => match self.field(object, &name)? {
                 Some(value) => Ok(value),
                 None => Err(refuse(at, format!("{} has no \"{name}\"", self.class_name(object)), "Give it a value")),
             },
-            Value::Int(Expr::Const(number)) => match self.field(object, &number.to_string())? {
-                Some(value) => Ok(value),
-                None => Err(refuse(at, format!("{} has no item {number}", self.class_name(object)), "Give it a value")),
-            },
-            other => Err(refuse(at, format!("{} as a key", other.description()), "Use names or numbers")),
+            None => Err(refuse(at, format!("{} as a key", key.description()), "Use names or numbers")),
+        }
+    }
+
+    /// What a dictionary calls a key: a name, or a number that the source decides.
+    pub(super) fn key_of(&self, key: &Value) -> Option<String> {
+        match key {
+            Value::Text(name) => Some(name.clone()),
+            Value::Int(number) => self.number(number).map(|number| number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Type(element) => Some(element.name().to_owned()),
+            _ => None,
         }
     }
 }

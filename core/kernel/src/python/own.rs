@@ -59,18 +59,9 @@ impl<'a> PythonLowering<'a> {
                 let of = args.values.get(1).map_or(Value::None, |(value, _)| value.clone());
                 Ok(Value::Bool(self.is_instance(&first, &of)))
             }
-            Own::List => match &first {
+            Own::List => match first {
                 Value::None => Ok(Value::Tuple(Vec::new())),
-                Value::View(view) if !view.dims.is_empty() => {
-                    let rows = self.number(&view.dims.first().cloned().unwrap_or(Expr::Const(0))).unwrap_or_default();
-                    self.check_items(usize::try_from(rows).unwrap_or_default(), at)?;
-                    let rows = (0..rows).map(|row| self.row(view, &Expr::Const(row), at));
-                    rows.collect::<Result<Vec<_>, _>>().map(Value::Tuple)
-                }
-                other => match self.items_of(other) {
-                    Some(items) => Ok(Value::Tuple(items)),
-                    None => Err(refuse(at, format!("a list of {}", other.description()), "Write its items out")),
-                },
+                other => self.list_of(other, at).map(Value::Tuple),
             },
             Own::Dict => {
                 let mut fields: Vec<(String, Value)> = match &first {
@@ -95,7 +86,7 @@ impl<'a> PythonLowering<'a> {
                     Some(parts) => match parts.as_slice() {
                         [Value::Object(only)] if self.objects.get(*only).is_some_and(|own| own.class.is_none()) => {
                             let fields = self.objects.get(*only).map(|own| own.fields.clone()).unwrap_or_default();
-                            fields.into_iter().collect()
+                            fields.into_iter().collect::<Vec<_>>()
                         }
                         _ => parts.into_iter().enumerate().map(|(at, part)| (at.to_string(), part)).collect(),
                     },
@@ -106,6 +97,24 @@ impl<'a> PythonLowering<'a> {
                 }
                 Ok(Value::Tuple(given.into_iter().map(|(_, layer)| layer).collect()))
             }
+            Own::Each => {
+                let rest = args.values.into_iter().skip(1);
+                let rows: Vec<Vec<Value>> = rest.map(|(value, _)| self.list_of(value, at)).collect::<Result<_, _>>()?;
+                let count = rows.iter().map(Vec::len).min().unwrap_or_default();
+                let mut made = Vec::new();
+                for number in 0..count {
+                    let values =
+                        rows.iter().filter_map(|row| row.get(number)).map(|value| (value.clone(), at)).collect();
+                    let value = self.invoke(&first, Args { values, ..Args::none("map", at) })?;
+                    made.push(self.materialised(value, "item")?);
+                }
+                Ok(Value::Tuple(made))
+            }
+            Own::IsInteger => Ok(match self.real_number(&first) {
+                Some(value) => Value::Bool(value == value.trunc()),
+                None => Value::computed(false, first.by_data()),
+            }),
+            Own::IsFunction => Ok(Value::Bool(matches!(first, Value::Function(_)))),
             Own::Same => Ok(match (first, args.names.iter().find(|(name, ..)| *name == "data")) {
                 (Value::None, Some((_, value, _))) => value.clone(),
                 (first, _) => first,
@@ -120,7 +129,7 @@ impl<'a> PythonLowering<'a> {
                 Ok(self.function_value(Callable::Partial(inner, args.values, args.names)))
             }
             Own::Map => {
-                let axes = args.get(1, &["in_axes"]).cloned().unwrap_or(Value::Int(Expr::Const(0)));
+                let axes = args.get(1, &["in_axes", "in_dims"]).cloned().unwrap_or(Value::Int(Expr::Const(0)));
                 Ok(self.function_value(Callable::Mapped(first, axes)))
             }
             Own::Scan => self.scanned(&args),
@@ -170,6 +179,21 @@ impl<'a> PythonLowering<'a> {
                 }
             }
             Own::Fuses => Ok(Value::Bool(self.fusion() != Fusion::None)),
+        }
+    }
+
+    /// The items of a list, or the rows of an array.
+    fn list_of(&mut self, value: Value, at: At) -> Result<Vec<Value>, Error> {
+        match &value {
+            Value::View(view) if !view.dims.is_empty() => {
+                let rows = self.number(&view.dims.first().cloned().unwrap_or(Expr::Const(0))).unwrap_or_default();
+                self.check_items(usize::try_from(rows).unwrap_or_default(), at)?;
+                (0..rows).map(|row| self.row(view, &Expr::Const(row), at)).collect()
+            }
+            other => match self.items_of(other) {
+                Some(items) => Ok(items),
+                None => Err(refuse(at, format!("a list of {}", other.description()), "Write its items out")),
+            },
         }
     }
 
@@ -406,17 +430,17 @@ impl<'a> PythonLowering<'a> {
         let mut fields = Vec::new();
         for item in &dict.items {
             match &item.key {
-                Some(Tree::StringLiteral(name)) => {
-                    let value = self.eval(&item.value)?;
-                    fields.push((name.value.to_str().to_owned(), value));
+                Some(key) => {
+                    let key = self.eval(key)?;
+                    let Some(name) = self.key_of(&key) else {
+                        return Err(refuse(at, format!("{} as a key", key.description()), "Use names or numbers"));
+                    };
+                    fields.push((name, self.eval(&item.value)?));
                 }
                 None => {
                     if let Value::Object(object) = self.eval(&item.value)? {
                         fields.extend(self.objects.get(object).map(|own| own.fields.clone()).unwrap_or_default());
                     }
-                }
-                Some(_) => {
-                    return Err(refuse(at, "dictionaries and sets are not read", "Use arrays, or names as keys"));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use ruff_python_ast::Expr as Tree;
 
 use super::lower::{Frame, PythonLowering};
-use super::tree::integer;
+use super::tree::{integer, last_name};
 use super::value::Value;
 use crate::expr::Expr;
 use crate::nest::{At, Element};
@@ -34,7 +34,12 @@ impl<'a> PythonLowering<'a> {
         if self.source.defines.contains_key(name) && !used.array {
             return Ok(Value::Int(self.builder.parameter(name).into()));
         }
-        if let Some(value) = annotation.map(|annotation| self.annotated(name, annotation, at)).transpose()?.flatten() {
+        let whole = annotation.is_some_and(|annotation| last_name(annotation) == Some("int"));
+        if let (true, Some(value)) = (whole, default.and_then(integer)) {
+            return Ok(Value::Int(self.builder.parameter_or(name, value).into()));
+        }
+        let annotated = annotation.filter(|_| default.is_none_or(|default| !whole && !default.is_none_literal_expr()));
+        if let Some(value) = annotated.map(|annotation| self.annotated(name, annotation, at)).transpose()?.flatten() {
             return Ok(value);
         }
         match default {

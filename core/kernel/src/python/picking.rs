@@ -47,7 +47,7 @@ impl<'a> PythonLowering<'a> {
                     Value::Int(index) => self.row(&view, &index, at),
                     index => {
                         let index = self.view(index, 1, at)?;
-                        self.gather(&view, &index, at)
+                        self.gather(&view, &[index], at)
                     }
                 }
             }
@@ -121,6 +121,16 @@ impl<'a> PythonLowering<'a> {
     /// Parts along an axis: of a size in PyTorch, as many in NumPy, or as a list says.
     fn split(&mut self, args: &Args<'a>) -> Result<Value, Error> {
         let at = args.at;
+        // `jax.random.split(key, 3)`: keys cost nothing.
+        if args.module == Some("random") || args.values.first().is_some_and(|(value, _)| value.is_number()) {
+            let count = match args.get(1, &["num"]).cloned() {
+                Some(count) => self.known_integer(count).and_then(|count| self.number(&count)),
+                None => Some(2),
+            };
+            let count = usize::try_from(count.unwrap_or_default()).unwrap_or(usize::MAX);
+            self.count_items(count, at)?;
+            return Ok(Value::Tuple(vec![Value::Counter(false); count]));
+        }
         let view = self.operand(args, 0)?;
         let along = match args.name {
             "vsplit" => 0,

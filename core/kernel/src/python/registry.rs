@@ -49,6 +49,8 @@ pub(super) enum Read {
     Length,
     /// How many elements there are, or how long an axis is: nothing is done.
     Size,
+    /// How far elements along an axis lie apart: nothing is done.
+    Stride,
     /// How many axes there are: nothing is done.
     Rank,
     /// Nothing is done: it is left out.
@@ -101,6 +103,12 @@ pub(super) enum Own {
     List,
     /// `dict`, `nn.ModuleDict`: values by name.
     Dict,
+    /// `map`: what a function makes of each item.
+    Each,
+    /// `x.is_integer()`
+    IsInteger,
+    /// `callable(x)`
+    IsFunction,
     /// Its argument, as it is.
     Same,
     /// `jax.jit`, `torch.compile`: its argument, which is compiled as a whole.
@@ -325,7 +333,7 @@ const ROWS: &[Row] = &[
     row(&["half"], Read::Move(Move::Cast(Some(Element::F16))), "x.{}()"),
     row(&["double"], Read::Move(Move::Cast(Some(Element::F64))), "x.{}()"),
     row(&["copyto"], Read::Move(Move::CopyTo), "np.{}(x, y)"),
-    row(&["fill", "fill_"], Read::Move(Move::Fill), "x.{}(0.0)"),
+    row(&["fill", "fill_", "uniform_", "normal_", "bernoulli_", "exponential_"], Read::Move(Move::Fill), "x.{}(0.0)"),
     row(&["zero_"], Read::Move(Move::Fill), "x.{}()"),
     row(&["triu", "tril"], Read::Move(Move::Triangle), "np.{}(x)"),
     row(&["concatenate", "cat"], Read::Move(Move::Join(Join::Along)), "np.{}([x, y])"),
@@ -340,8 +348,8 @@ const ROWS: &[Row] = &[
     row(&["transpose"], Read::Move(Move::Transpose { swaps: true }), "np.{}(x)"),
     row(&["permute"], Read::Move(Move::Transpose { swaps: false }), "x.{}(1, 0)"),
     row(&["t"], Read::Move(Move::Transpose { swaps: false }), "x.{}()"),
-    row(&["swapaxes"], Read::Move(Move::AxesSwapped), "np.{}(x, 0, 1)"),
-    row(&["moveaxis"], Read::Move(Move::AxisMoved), "np.{}(x, 0, 1)"),
+    row(&["swapaxes", "swapdims"], Read::Move(Move::AxesSwapped), "np.{}(x, 0, 1)"),
+    row(&["moveaxis", "movedim"], Read::Move(Move::AxisMoved), "np.{}(x, 0, 1)"),
     row(&["expand_dims", "unsqueeze"], Read::Move(Move::ExpandDims), "np.{}(x, 0)"),
     row(&["squeeze"], Read::Move(Move::Squeeze), "np.{}(x)"),
     row(&["broadcast_to"], Read::Move(Move::Broadcast), "np.{}(x, (2, 4, 4))"),
@@ -361,20 +369,24 @@ const ROWS: &[Row] = &[
     // Numbers.
     row(&["len"], Read::Length, "{}(x)"),
     row(&["numel", "size"], Read::Size, "x.{}()"),
+    row(&["stride"], Read::Stride, "x.{}(0)"),
     row(&["dim", "ndim"], Read::Rank, "x.{}()"),
     row(&["float", "int", "bool", "long"], Read::Number, "{}(x[0, 0])"),
     row(&["item", "tolist"], Read::Number, "x[0, 0].{}()"),
     row(&["float64", "float32", "int64", "int32"], Read::Number, "np.{}(x[0, 0])"),
-    row(&["print", "_assert", "set_printoptions", "manual_seed", "synchronize", "block_until_ready"], Read::LeftOut, "{}(x)"),
+    row(&["print", "_assert", "set_printoptions", "manual_seed", "synchronize", "backward", "clip_grad_norm_", "seed"], Read::LeftOut, "{}(x)"),
     // Python's own.
     row(&["hasattr"], Read::Own(Own::HasAttr), "{}(F, 'relu')"),
     row(&["getattr"], Read::Own(Own::GetAttr), "{}(F, 'relu', None)"),
     row(&["setattr"], Read::Own(Own::SetAttr), "{}(nn.ReLU(), 'p', 1)"),
     row(&["isinstance"], Read::Own(Own::IsInstance), "{}(x, tuple)"),
     row(&["tuple", "list", "ModuleList", "ParameterList"], Read::Own(Own::List), "{}([x, y])"),
-    row(&["dict", "ModuleDict", "OrderedDict"], Read::Own(Own::Dict), "{}()"),
-    row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "cuda", "cpu", "requires_grad_", "remat", "script"], Read::Own(Own::Same), "{}(x)"),
+    row(&["dict", "ModuleDict", "ParameterDict", "OrderedDict"], Read::Own(Own::Dict), "{}()"),
+    row(&["Parameter", "Buffer", "stop_gradient", "checkpoint_name", "device_put", "device", "cuda", "cpu", "requires_grad_", "remat", "checkpoint", "script", "pin_memory", "share_memory_", "retain_grad", "block_until_ready"], Read::Own(Own::Same), "{}(x)"),
     row(&["jit", "pjit", "filter_jit", "compile"], Read::Own(Own::Compile), "{}(x)"),
+    row(&["map"], Read::Own(Own::Each), "{}(np.exp, [x, y])"),
+    row(&["is_integer"], Read::Own(Own::IsInteger), "np.log2(8.0).{}()"),
+    row(&["isfunction", "callable"], Read::Own(Own::IsFunction), "{}(np.exp)"),
     row(&["partial"], Read::Own(Own::Partial), "{}(np.exp)"),
     row(&["rearrange"], Read::Own(Own::Einops), "{}(x, 'a b -> b a')"),
     row(&["reduce"], Read::Own(Own::Einops), "{}(x, 'a b -> a', 'max')"),

@@ -29,6 +29,12 @@ impl<'a> PythonLowering<'a> {
     /// Reads all of what is looked at.
     pub(super) fn whole_body(&mut self, body: &'a [Stmt]) -> Result<(), Error> {
         let (_, value) = self.block(body)?;
+        self.finished(value)
+    }
+
+    /// Ends what is looked at, whose result is `value`.
+    pub(super) fn finished(&mut self, value: Value) -> Result<(), Error> {
+        let value = self.materialised(value, "result")?;
         // What a compiler of graphs is given and nothing needs is not done.
         if self.fusion() != Fusion::Graph {
             self.materialise_all()?;
@@ -248,6 +254,9 @@ impl<'a> PythonLowering<'a> {
                     Tree::List(list) => &list.elts,
                     _ => return Ok(()),
                 };
+                if let Some(rest) = parts.iter().position(Tree::is_starred_expr) {
+                    return self.assign_rest(parts, rest, value, target);
+                }
                 let values = self.unpack(value, parts.len(), target)?;
                 parts.iter().zip(values).try_for_each(|(part, value)| self.assign_to(part, value, at))
             }
@@ -276,6 +285,26 @@ impl<'a> PythonLowering<'a> {
             }
             other => self.refuse(other, "this cannot be assigned to", "Assign to a name or to elements of an array"),
         }
+    }
+
+    /// `first, *rest = values`
+    fn assign_rest(&mut self, parts: &'a [Tree], rest: usize, value: Value, target: &'a Tree) -> Result<(), Error> {
+        let at = self.at(target);
+        let Some(items) = self.items_of(&value).filter(|items| items.len() + 1 >= parts.len()) else {
+            return self.refuse(target, format!("`*` takes a part of {}", value.description()), "Name the parts");
+        };
+        let more = items.len() + 1 - parts.len();
+        let mut items = items.into_iter();
+        for (number, part) in parts.iter().enumerate() {
+            match part {
+                Tree::Starred(starred) if number == rest => {
+                    let some = items.by_ref().take(more).collect();
+                    self.assign_to(&starred.value, Value::Tuple(some), at)?;
+                }
+                part => self.assign_to(part, items.next().unwrap_or(Value::None), at)?,
+            }
+        }
+        Ok(())
     }
 
     /// `dictionary["name"] = value`, `list[0] = value`

@@ -6,7 +6,7 @@ use super::lower::{MAX_AXES, PythonLowering};
 use super::tree::{clip, subscripts_of};
 use super::value::{DRAWN, Value, View};
 use crate::expr::{Expr, Rounding};
-use crate::nest::At;
+use crate::nest::{At, Element};
 use crate::source::refuse;
 use accel_ground::error::Error;
 
@@ -131,6 +131,8 @@ impl<'a> PythonLowering<'a> {
         // What `...` stands for.
         let rest = view.dims.len() - used;
         let mut along = 0;
+        // Axes along which arrays choose, and the arrays.
+        let mut chosen: Vec<(usize, View)> = Vec::new();
         for part in parts {
             let own = self.at(part);
             match part {
@@ -162,11 +164,31 @@ impl<'a> PythonLowering<'a> {
                         view = view.fixed(along, &Expr::from(DRAWN));
                         view.by_data = true;
                     }
-                    Value::View(index) if !self.element(&index).is_float() && parts.len() == 1 => {
-                        if stored {
-                            return Ok(Value::View(self.scattered(&view, &index, own)));
-                        }
-                        return self.gather(&view, &index, own);
+                    // `a[a > 0] = 0`: which elements, data decide.
+                    Value::View(mask) if stored && parts.len() == 1 && self.is_mask(&mask, &view) => {
+                        self.assume(own, "data decide where the mask holds: all elements count as stored to");
+                        let nodes = self.pass(&mask, false, own);
+                        self.emit(nodes);
+                        return Ok(Value::View(view));
+                    }
+                    Value::View(mask) if self.element(&mask) == Element::I8 && self.is_mask(&mask, &view) => {
+                        let problem = "how many elements a mask takes depends on data";
+                        return self.refuse(part, problem, "Use `np.where(mask, a, 0)`");
+                    }
+                    Value::View(index) if !self.element(&index).is_float() => {
+                        chosen.push((along, index));
+                        along += 1;
+                    }
+                    Value::Object(object) if self.objects.get(object).is_some_and(|own| own.class.is_none()) => {
+                        // `slice(0, -3)`
+                        let mut ends =
+                            ["start", "stop"].map(|name| self.objects.get(object)?.fields.get(name).cloned());
+                        let [lower, upper] = [ends[0].take(), ends[1].take()].map(|end| match end {
+                            Some(Value::Int(end)) => Some(end),
+                            _ => None,
+                        });
+                        view = self.slice(&view, along, (lower, upper, Expr::Const(1)), own)?;
+                        along += 1;
                     }
                     // `x[:, [-1]]`: one of them, and its axis stays.
                     Value::Tuple(parts) if matches!(parts.as_slice(), [Value::Int(_)]) => {
@@ -190,7 +212,36 @@ impl<'a> PythonLowering<'a> {
                 },
             }
         }
-        Ok(Value::View(view))
+        match chosen.is_empty() {
+            true => Ok(Value::View(view)),
+            false => self.by_arrays(&view, &chosen, stored, at),
+        }
+    }
+
+    /// What arrays of integers choose along some axes: the result has theirs where the first of them was, or in front
+    /// where others stand between, as NumPy has it.
+    fn by_arrays(&mut self, view: &View, chosen: &[(usize, View)], stored: bool, at: At) -> Result<Value, Error> {
+        let axes: Vec<usize> = chosen.iter().map(|(along, _)| *along).collect();
+        let indices: Vec<View> = chosen.iter().map(|(_, index)| index.clone()).collect();
+        let others = (0..view.dims.len()).filter(|own| !axes.contains(own));
+        let view = view.permuted(&axes.iter().copied().chain(others).collect::<Vec<_>>());
+        let result = match stored {
+            true => self.scattered(&view, &indices, at)?,
+            false => match self.gather(&view, &indices, at)? {
+                Value::View(result) => result,
+                other => return Ok(other),
+            },
+        };
+        let apart = axes.windows(2).any(|pair| matches!(pair, [a, b] if *b != a + 1));
+        let before = axes.first().copied().filter(|_| !apart).unwrap_or_default();
+        let rank = (result.dims.len() + axes.len()).saturating_sub(view.dims.len());
+        let order = (rank..rank + before).chain(0..rank).chain(rank + before..result.dims.len());
+        Ok(Value::View(result.permuted(&order.collect::<Vec<_>>())))
+    }
+
+    /// Whether an array of truth values has the shape of the first axes of another.
+    fn is_mask(&self, mask: &View, view: &View) -> bool {
+        self.element(mask) == Element::I8 && view.dims.get(..mask.dims.len()) == Some(mask.dims.as_slice())
     }
 
     fn one_subscript(&mut self, part: &'a Tree) -> Result<Value, Error> {

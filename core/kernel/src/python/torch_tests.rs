@@ -10,7 +10,13 @@ use crate::source::{Fusion, Shape, Source};
 use accel_ground::error::Error;
 
 /// Reads `code`; `said` has shapes, and `N=8`.
-fn kernel(code: &str, function: Option<&str>, said: &[&str], fusion: Fusion, backward: bool) -> Result<Kernel, Error> {
+pub(super) fn kernel(
+    code: &str,
+    function: Option<&str>,
+    said: &[&str],
+    fusion: Fusion,
+    backward: bool,
+) -> Result<Kernel, Error> {
     let (defines, shapes): (Vec<&str>, Vec<&str>) = said.iter().partition(|text| text.contains('='));
     let define =
         |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap())).unwrap();
@@ -41,7 +47,7 @@ fn libraries(program: &Program) -> Vec<(Library, i64)> {
 }
 
 /// FLOPs of matrix products and convolutions.
-fn product_flops(program: &Program) -> i64 {
+pub(super) fn product_flops(program: &Program) -> i64 {
     let values = program.values();
     let one = |(library, times): &(Library, i64)| {
         let parts = [&library.batch, &library.m, &library.n, &library.k];
@@ -120,7 +126,7 @@ fn products_have_the_flops_that_pytorch_counts() {
 }
 
 /// FLOPs, loads and stores of all that is done, library calls included as `count` has them.
-fn totals(code: &str, said: &[&str], fusion: Fusion) -> [f64; 3] {
+pub(super) fn totals(code: &str, said: &[&str], fusion: Fusion) -> [f64; 3] {
     let kernel = kernel(code, None, said, fusion, false).unwrap_or_else(|error| panic!("{code}\n{error}"));
     let counts = count(&kernel.program).unwrap();
     [&counts.flops, &counts.load_ops, &counts.store_ops].map(|quantity| quantity.count.value())

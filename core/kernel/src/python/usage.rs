@@ -515,7 +515,8 @@ pub(super) fn annotated_shape(annotation: Option<&Expr>) -> Option<(Option<Eleme
 }
 
 /// Names that are modules, not values.
-pub(super) const MODULES: [&str; 21] = [
+pub(super) const MODULES: [&str; 22] = [
+    "triton",
     "np",
     "numpy",
     "jnp",

@@ -59,7 +59,6 @@ fn sources_as_people_write_them() {
         ("break_loop.c", "`return`"),
         ("spmv_csr.c", "decided by data"),
         ("while_data.c", "how often this loop runs"),
-        ("opencl_vecadd.cl", "OpenCL"),
         ("fortran.f90", "Fortran"),
         ("mlir.mlir", "MLIR"),
         ("stablehlo.mlir", "MLIR"),
@@ -161,4 +160,52 @@ fn what_is_not_known_is_refused_where_it_stands() {
     });
     let wrong: Vec<String> = wrong.collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn opencl_is_cuda_with_other_names() {
+    let opencl = "#define TS 4
+__kernel void mm(const int N, const __global float* A, const __global float* B, __global float* C) {
+    const int row = get_local_id(0);
+    const int col = get_local_id(1);
+    const int r = TS*get_group_id(0) + row;
+    const int c = get_global_id(1);
+    __local float a[TS][TS];
+    __local float b[TS][TS];
+    float sum = 0.0f;
+    for (uint t=0; t<N/TS; t++) {
+        a[col][row] = A[(TS*t + col)*N + r];
+        b[col][row] = B[c*N + TS*t + row];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int k=0; k<TS; k++) sum = mad(a[k][row], b[col][k], sum);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    C[c*N + r] = sum;
+}";
+    let cuda = "#define TS 4
+__global__ void mm(const int N, const float* A, const float* B, float* C) {
+    const int row = threadIdx.x;
+    const int col = threadIdx.y;
+    const int r = TS*blockIdx.x + row;
+    const int c = blockIdx.y * blockDim.y + threadIdx.y;
+    __shared__ float a[TS][TS];
+    __shared__ float b[TS][TS];
+    float sum = 0.0f;
+    for (unsigned int t=0; t<N/TS; t++) {
+        a[col][row] = A[(TS*t + col)*N + r];
+        b[col][row] = B[c*N + TS*t + row];
+        __syncthreads();
+        for (int k=0; k<TS; k++) sum = fmaf(a[k][row], b[col][k], sum);
+        __syncthreads();
+    }
+    C[c*N + r] = sum;
+}";
+    let given = Given::defines(&[("N", 8), ("gridDim_x", 2), ("gridDim_y", 2), ("blockDim_x", 4), ("blockDim_y", 4)]);
+    let counted = |code: &str| {
+        let kernel = given.read(code).unwrap();
+        let counts = crate::count::count(&kernel.program).unwrap();
+        [&counts.flops, &counts.load_ops, &counts.store_ops].map(|quantity| quantity.count.value())
+    };
+    assert_eq!(counted(opencl), counted(cuda));
+    assert_eq!(counted(opencl)[0], f64::from(2 * 8 * 8 * 8));
 }

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr as Tree, ExprCall, ModModule, Operator, Stmt, StmtFunctionDef};
 
+use super::super::args::Args;
+use super::super::lower::{Launched, PythonLowering, Reading};
 use super::super::tree::{integer, last_name};
+use super::super::value::Value;
+use crate::expr::Expr;
+use crate::nest::{At, Element};
 
 /// A number that the host computes.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +34,10 @@ pub(super) struct Launch {
     pub(super) grid: Vec<Option<Formula>>,
     /// Arguments that are numbers.
     pub(super) values: BTreeMap<String, i64>,
+    /// Arguments that are strings.
+    pub(super) texts: BTreeMap<String, String>,
+    /// Arguments that are arrays: the type of their elements, and how many there are.
+    pub(super) arrays: BTreeMap<String, (Element, i64)>,
 }
 
 /// Calls `see` with every call in `body`.
@@ -45,8 +54,80 @@ pub(super) fn calls<'a>(body: &'a [Stmt], see: &mut dyn FnMut(&'a ExprCall)) {
     Calls(see).visit_body(body);
 }
 
-/// The first launch of `kernel`.
-pub(super) fn find(module: &ModModule, kernel: &StmtFunctionDef) -> Launch {
+/// The first launch of `kernel`: what the host's statements make of its arguments, and else what stands there.
+pub(super) fn find<'a>(reading: &'a Reading<'a>, module: &'a ModModule, kernel: &'a StmtFunctionDef) -> Launch {
+    let mut launch = written(module, kernel);
+    for (name, value) in configured(module) {
+        launch.values.entry(name).or_insert(value);
+    }
+    let mut host = PythonLowering::new(reading, None, BTreeMap::new());
+    let Some(Launched { grid, values, names }) = host.host(module, kernel) else { return launch };
+    let parameters = kernel.parameters.iter_non_variadic_params().map(|own| own.parameter.name.as_str());
+    for (name, value) in parameters.zip(values).chain(names) {
+        let number = match &value {
+            Value::Int(number) => host.number(number),
+            Value::Bool(value) => Some(i64::from(*value)),
+            _ => None,
+        };
+        launch.values.extend(number.map(|number| (name.to_owned(), number)));
+        if let Value::Text(text) = &value {
+            launch.texts.insert(name.to_owned(), text.clone());
+        }
+        if let Value::View(view) = &value {
+            let count = view.dims.iter().try_fold(1_i64, |all, dim| all.checked_mul(host.number(dim)?));
+            launch.arrays.extend(count.map(|count| (name.to_owned(), (host.element(view), count))));
+        }
+    }
+    let grid = match grid {
+        Value::Function(_) => {
+            let fields = launch.values.iter().map(|(name, value)| (name.clone(), Value::Int(Expr::Const(*value))));
+            let meta = host.dictionary(fields.collect());
+            let args = Args { values: vec![(meta, At::default())], ..Args::none("", At::default()) };
+            host.invoke(&grid, args).unwrap_or(Value::None)
+        }
+        grid => grid,
+    };
+    let of = |host: &PythonLowering<'a>, value: &Value| match value {
+        Value::Int(number) => host.number(number).map(Formula::Number),
+        _ => None,
+    };
+    let sizes: Vec<Option<Formula>> = match &grid {
+        Value::Tuple(sizes) => match sizes.first() {
+            Some(Value::Tuple(blocks)) => blocks.iter().map(|size| of(&host, size)).collect(),
+            _ => sizes.iter().map(|size| of(&host, size)).collect(),
+        },
+        size => vec![of(&host, size)],
+    };
+    for (axis, size) in sizes.into_iter().enumerate() {
+        match launch.grid.get_mut(axis) {
+            Some(own) => *own = size.or(own.take()),
+            None => launch.grid.push(size),
+        }
+    }
+    launch
+}
+
+/// The numbers of the first `triton.Config({"BLOCK": 64}, num_warps=4)`.
+fn configured(module: &ModModule) -> Vec<(String, i64)> {
+    let mut found: Vec<(String, i64)> = Vec::new();
+    calls(&module.body, &mut |call| {
+        if last_name(&call.func) != Some("Config") || !found.is_empty() {
+            return;
+        }
+        let options = call.arguments.args.first().and_then(|options| options.as_dict_expr());
+        let own = options.into_iter().flat_map(|options| &options.items).filter_map(|item| {
+            let name = item.key.as_ref()?.as_string_literal_expr()?;
+            Some((name.value.to_str().to_owned(), integer(&item.value)?))
+        });
+        let more = call.arguments.keywords.iter();
+        let more = more.filter_map(|own| Some((own.arg.as_ref()?.to_string(), integer(&own.value)?)));
+        found = own.chain(more).collect();
+    });
+    found
+}
+
+/// What the first launch of `kernel` says by itself.
+fn written(module: &ModModule, kernel: &StmtFunctionDef) -> Launch {
     let mut found = None;
     calls(&module.body, &mut |call| {
         if let Tree::Subscript(subscript) = &*call.func

@@ -5,6 +5,7 @@
 //! the launch.
 
 mod host;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -15,6 +16,7 @@ use ruff_python_ast::{Decorator, Expr as Tree, ModModule, Stmt, StmtFor, StmtFun
 use ruff_text_size::Ranged;
 
 use self::tile::{Dim, Value};
+use super::lower::Reading;
 use super::tree::{integer, last_name, root};
 use crate::expr::{Expr, Rounding, Symbol};
 use crate::nest::{Array, At, Axis, Branch, Builder, Condition, Grid, Kernel, Loop, Node, Work};
@@ -55,7 +57,8 @@ fn style(decorators: &[Decorator]) -> Option<Style> {
 }
 
 /// Reads the kernel of a source that has one; nothing where it has none.
-pub(super) fn read(source: &Source, module: &ModModule) -> Result<Option<Kernel>, Error> {
+pub(super) fn read<'a>(reading: &'a Reading<'a>, module: &'a ModModule) -> Result<Option<Kernel>, Error> {
+    let source = reading.source;
     let kernels: Vec<(&StmtFunctionDef, Style)> = module
         .body
         .iter()
@@ -86,10 +89,20 @@ pub(super) fn read(source: &Source, module: &ModModule) -> Result<Option<Kernel>
             return Err(refuse(at, problem, "Say which one to look at"));
         }
     };
-    let mut lower = Lowering::new(source, module, function, style);
+    let launch = host::find(reading, module, function);
+    let mut lower = Lowering::new(source, module, launch, style);
     lower.declare(function);
     lower.block(&function.body)?;
     lower.finish(function).map(Some)
+}
+
+/// Whether statements launch the kernel.
+pub(super) fn calls(body: &[Stmt], kernel: &StmtFunctionDef) -> bool {
+    let mut found = false;
+    host::calls(body, &mut |call| {
+        found |= call.func.as_subscript_expr().is_some_and(|own| last_name(&own.value) == Some(kernel.name.as_str()));
+    });
+    found
 }
 
 /// The state of reading a kernel.
@@ -102,6 +115,8 @@ struct Lowering<'a> {
     builder: Builder,
     names: BTreeMap<String, Value>,
     arrays: BTreeMap<String, usize>,
+    /// What `tl.make_block_ptr` says of how far rows lie apart, by array.
+    strides: BTreeMap<usize, Vec<Expr>>,
     /// Which elements are touched, by array.
     touched: Vec<(usize, Expr)>,
     /// The extents of variables of loops, axes and the grid.
@@ -125,12 +140,11 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(source: &'a Source<'a>, module: &'a ModModule, function: &StmtFunctionDef, style: Style) -> Self {
+    fn new(source: &'a Source<'a>, module: &'a ModModule, launch: host::Launch, style: Style) -> Self {
         let functions = module.body.iter().filter_map(|stmt| match stmt {
             Stmt::FunctionDef(function) => Some((function.name.as_str(), function)),
             _ => None,
         });
-        let launch = host::find(module, function);
         let mut values = launch.values.clone();
         values.extend(source.defines.clone());
         Self {
@@ -141,6 +155,7 @@ impl<'a> Lowering<'a> {
             builder: Builder::new(&values),
             names: BTreeMap::new(),
             arrays: BTreeMap::new(),
+            strides: BTreeMap::new(),
             touched: Vec::new(),
             extents: BTreeMap::new(),
             lanes: BTreeSet::new(),
@@ -166,7 +181,11 @@ impl<'a> Lowering<'a> {
             function.parameters.iter_non_variadic_params().map(|own| own.parameter.name.to_string()).collect();
         for (position, name) in names.iter().enumerate() {
             // `stride_am, stride_ak`: elements of a row lie one behind another.
-            let family = |name: &str| name.starts_with("stride").then(|| name.get(..name.len() - 1).map(str::to_owned));
+            let family = |name: &str| {
+                let last = name.char_indices().next_back().map_or(0, |(at, _)| at);
+                let several = name.strip_prefix("stride_").is_some_and(|rest| rest.len() > 1);
+                several.then(|| name.get(..last).map(str::to_owned))
+            };
             let next = names.get(position + 1).and_then(|next| family(next)).flatten();
             let own = family(name).flatten();
             if own.is_some()
@@ -201,7 +220,8 @@ impl<'a> Lowering<'a> {
             return *array;
         }
         let shape = self.source.shapes.iter().find(|shape| shape.name == name);
-        let element = shape.and_then(|shape| shape.element).unwrap_or(self.source.element);
+        let launched = self.launch.arrays.get(name).map(|(element, _)| *element);
+        let element = shape.and_then(|shape| shape.element).or(launched).unwrap_or(self.source.element);
         let array = self.builder.array(Array { name: name.to_owned(), element, dims: Vec::new(), temporary: false });
         self.arrays.insert(name.to_owned(), array);
         array
@@ -516,7 +536,8 @@ impl<'a> Lowering<'a> {
                 })
             });
             if let Some(own) = self.builder.program.arrays.get_mut(array) {
-                own.dims = vec![given.unwrap_or(Expr::Const(end))];
+                let launched = self.launch.arrays.get(&name).map_or(0, |(_, count)| *count);
+                own.dims = vec![given.unwrap_or(Expr::Const(end.max(launched)))];
             }
         }
     }
@@ -530,7 +551,7 @@ impl<'a> Lowering<'a> {
             *high.get_mut(symbol.0 as usize)? = last;
         }
         // Extents may depend on other variables only through parameters, so one pass is enough.
-        Some(tile::upper(index, &low, &high)?.max(0))
+        Some(reach::upper(index, &low, &high)?.max(0))
     }
 
     /// A formula of the host, in the kernel's parameters.

@@ -159,7 +159,6 @@ fn what_is_not_known_is_refused_where_it_stands() {
         ("    y = tl.histogram(n, 3)\n", "what histogram does"),
         ("    y = tl.load(n * 2)\n", "where this points"),
         ("    y = [a for a in n]\n", "this expression"),
-        ("    o = tl.arange(0, BLOCK)\n    y = tl.load(x_ptr + o)\n    z = tl.load(x_ptr + o + y)\n", "data decide"),
     ] {
         let error = read(&kernel(body), &[]).unwrap_err().to_string();
         assert!(error.contains(words) && error.contains("line "), "{body}: {error}");

@@ -29,6 +29,8 @@ pub(super) enum Value {
     Index(Vec<Dim>, Expr),
     /// Elements of an array: their numbers.
     Pointers(Vec<Dim>, usize, Expr),
+    /// Elements of an array such as data decide.
+    Somewhere(Vec<Dim>, usize),
     /// A mask.
     Mask(Vec<Dim>, Condition),
     /// Data, floating-point or not.
@@ -73,52 +75,14 @@ impl Value {
 
     fn dims(&self) -> Vec<Dim> {
         match self {
-            Self::Index(dims, _) | Self::Pointers(dims, ..) | Self::Mask(dims, _) | Self::Data(dims, _) => dims.clone(),
+            Self::Index(dims, _)
+            | Self::Pointers(dims, ..)
+            | Self::Mask(dims, _)
+            | Self::Data(dims, _)
+            | Self::Somewhere(dims, _) => dims.clone(),
             Self::Argument(_) | Self::List(_) | Self::Other => Vec::new(),
         }
     }
-}
-
-/// The largest that an index can be, each variable between its ends.
-pub(super) fn upper(index: &Expr, low: &[i64], high: &[i64]) -> Option<i64> {
-    let (a, b) = ends(index, low, high)?;
-    Some(a.max(b))
-}
-
-fn ends(index: &Expr, low: &[i64], high: &[i64]) -> Option<(i64, i64)> {
-    let both = |a, b| Some((ends(a, low, high)?, ends(b, low, high)?));
-    Some(match index {
-        Expr::Const(value) => (*value, *value),
-        Expr::Symbol(symbol) => (*low.get(symbol.0 as usize)?, *high.get(symbol.0 as usize)?),
-        Expr::Add(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.checked_add(b.0)?, a.1.checked_add(b.1)?)
-        }
-        Expr::Mul(a, b) => {
-            let (a, b) = both(a, b)?;
-            let all = [a.0.checked_mul(b.0)?, a.0.checked_mul(b.1)?, a.1.checked_mul(b.0)?, a.1.checked_mul(b.1)?];
-            (all.into_iter().min()?, all.into_iter().max()?)
-        }
-        Expr::Div(a, b, _) => {
-            let (a, b) = both(a, b)?;
-            if b.0 < 1 {
-                // Whatever divides it, no quotient of integers is larger.
-                let most = a.0.checked_abs()?.max(a.1.checked_abs()?);
-                return Some((-most, most));
-            }
-            (a.0.min(a.0 / b.1), a.1.max(a.1 / b.0).min(a.1.max(0)))
-        }
-        Expr::Rem(_, b, _) => (0, ends(b, low, high)?.1.checked_sub(1)?.max(0)),
-        Expr::Min(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.min(b.0), a.1.min(b.1))
-        }
-        Expr::Max(a, b) => {
-            let (a, b) = both(a, b)?;
-            (a.0.max(b.0), a.1.max(b.1))
-        }
-        Expr::Power(..) | Expr::Digits(..) => return None,
-    })
 }
 
 /// An element, or a tile of them: its axes, its array and its place; none where data decide it.
@@ -173,6 +137,9 @@ impl<'a> Lowering<'a> {
                 Ok(made.map_or(Value::Other, |(dims, condition)| Value::Mask(dims, condition)))
             }
             Tree::Compare(compare) => {
+                if let Some(same) = self.same_text(compare) {
+                    return Ok(Value::scalar(Expr::Const(i64::from(same))));
+                }
                 let ([operator], [right]) = (compare.ops.as_ref(), compare.comparators.as_ref()) else {
                     return Err(refuse(at, "comparisons in a row are not read in a kernel", "Use `and`"));
                 };
@@ -213,6 +180,21 @@ impl<'a> Lowering<'a> {
                 Ok(then.unknown())
             }
             _ => Err(refuse(at, "this expression of a kernel is not read", "Use arithmetic and tl's operations")),
+        }
+    }
+
+    /// `ACTIVATION == "relu"`, where the launch says what it is.
+    fn same_text(&self, compare: &ruff_python_ast::ExprCompare) -> Option<bool> {
+        let ([op], Tree::Name(name), [Tree::StringLiteral(text)]) =
+            (compare.ops.as_ref(), &*compare.left, compare.comparators.as_ref())
+        else {
+            return None;
+        };
+        let same = self.launch.texts.get(name.id.as_str())? == text.value.to_str();
+        match op {
+            CmpOp::Eq => Some(same),
+            CmpOp::NotEq => Some(!same),
+            _ => None,
         }
     }
 
@@ -335,6 +317,7 @@ impl<'a> Lowering<'a> {
             Value::Pointers(_, array, expr) => Value::Pointers(dims, array, expr),
             Value::Mask(_, condition) => Value::Mask(dims, condition),
             Value::Data(_, float) => Value::Data(dims, float),
+            Value::Somewhere(_, array) => Value::Somewhere(dims, array),
             other => other,
         })
     }
@@ -410,9 +393,8 @@ impl<'a> Lowering<'a> {
                 let (dims, condition) = self.join(op == Operator::BitAnd, (x, a), (y, b));
                 Value::Mask(dims, condition)
             }
-            (Value::Pointers(..), Value::Data(..)) | (Value::Data(..), Value::Pointers(..)) => {
-                return Err(refuse(at, "addresses that data decide are not followed in Triton", "Use indices"));
-            }
+            (Value::Pointers(_, array, _) | Value::Somewhere(_, array), _)
+            | (_, Value::Pointers(_, array, _) | Value::Somewhere(_, array)) => Value::Somewhere(dims, array),
             (left, right) => {
                 let float = |value: &Value| matches!(value, Value::Data(_, true));
                 let float = float(&left) || float(&right) || op == Operator::Div;
@@ -432,6 +414,7 @@ impl<'a> Lowering<'a> {
     fn is_pointer(&self, name: &str) -> bool {
         let lower = name.to_ascii_lowercase();
         self.arrays.contains_key(name)
+            || self.launch.arrays.contains_key(name)
             || lower.ends_with("ptr")
             || lower.ends_with("pointer")
             || lower.ends_with("ptrs")
@@ -483,6 +466,15 @@ impl<'a> Lowering<'a> {
             _ => return Err(refuse(at, "this comparison is not read in a kernel", "Use <, <=, ==, !=, >= and >")),
         };
         Ok(Value::Mask(dims, made))
+    }
+
+    /// Several integers.
+    fn numbers(&mut self, value: Option<Value>, at: At) -> Result<Vec<Expr>, Error> {
+        match value {
+            Some(Value::List(parts)) => parts.into_iter().map(|part| self.number(part, at)).collect(),
+            Some(one) => Ok(vec![self.number(one, at)?]),
+            None => Err(refuse(at, "an argument is missing", "Give shape, strides, offsets and block_shape")),
+        }
     }
 
     /// A tile of that shape.
@@ -578,17 +570,22 @@ impl<'a> Lowering<'a> {
                 Ok(Value::Index(vec![Dim::Axis(symbol)], start.plus(symbol)))
             }
             ("load" | "store" | "atomic_add" | "atomic_max" | "atomic_min", Some(pointers)) => {
-                let Value::Pointers(dims, array, index) = self.plain(pointers) else {
-                    return Err(refuse(
-                        at,
-                        "where this points is not known",
-                        "Add indices to an argument of the kernel",
-                    ));
+                let (dims, array, index) = match self.plain(pointers) {
+                    Value::Pointers(dims, array, index) => (dims, array, Some(index)),
+                    Value::Somewhere(dims, array) => (dims, array, None),
+                    _ => {
+                        let cure = "Add indices to an argument of the kernel";
+                        return Err(refuse(at, "where this points is not known", cure));
+                    }
                 };
                 let store = function != "load";
+                let blocked = self.strides.contains_key(&array) && named(self, "boundary_check")?.is_some();
+                if blocked {
+                    self.builder.assume(format!("line {}: tiles at the edges are counted as whole", at.line));
+                }
                 let mask = match named(self, "mask")? {
                     Some(mask) => Some(mask),
-                    None => values.get(if store { 2 } else { 1 }).cloned(),
+                    None => values.get(if store { 2 } else { 1 }).cloned().filter(|_| !blocked),
                 };
                 let (dims, mask) = match mask {
                     Some(Value::Other) | None => (dims, None),
@@ -599,13 +596,50 @@ impl<'a> Lowering<'a> {
                     }
                 };
                 let float = self.is_float(array);
-                let place = (dims.clone(), array, Some(index));
+                let place = (dims.clone(), array, index);
                 if function.starts_with("atomic") {
                     self.touch(place.clone(), mask.clone(), false, at)?;
                     self.compute(&dims, Flops::ADD, float, at);
                 }
                 self.touch(place, mask, store, at)?;
                 Ok(Value::Data(dims, float))
+            }
+            ("make_block_ptr", first) => {
+                let base = named(self, "base")?.or(first).unwrap_or(Value::Other);
+                let base = self.plain(base);
+                let Value::Pointers(_, array, start) = base else {
+                    return Err(refuse(
+                        at,
+                        "where this points is not known",
+                        "Give an argument of the kernel as the base",
+                    ));
+                };
+                let mut parts = Vec::new();
+                for (position, name) in [(2, "strides"), (3, "offsets"), (4, "block_shape")] {
+                    let part = named(self, name)?.or(values.get(position).cloned());
+                    parts.push(self.numbers(part, at)?);
+                }
+                let [strides, offsets, sizes] = parts.as_slice() else { return Ok(Value::Other) };
+                let (mut dims, mut index) = (Vec::new(), start);
+                for ((stride, offset), size) in strides.iter().zip(offsets).zip(sizes) {
+                    let symbol = self.axis(size.clone());
+                    dims.push(Dim::Axis(symbol));
+                    index = index.plus(offset.clone().plus(symbol).times(stride.clone()));
+                }
+                self.strides.insert(array, strides.clone());
+                Ok(Value::Pointers(dims, array, tidy(&index)))
+            }
+            ("advance", Some(Value::Pointers(dims, array, index))) => {
+                let by = named(self, "offsets")?.or(values.get(1).cloned());
+                let by = self.numbers(by, at)?;
+                let strides = self.strides.get(&array).cloned().unwrap_or_default();
+                let moved = strides.into_iter().zip(by).fold(index, |index, (stride, by)| index.plus(by.times(stride)));
+                Ok(Value::Pointers(dims, array, tidy(&moved)))
+            }
+            ("rand" | "randn" | "randint" | "rand4x" | "randint4x", Some(_)) => {
+                let dims = values.get(1).map(Value::dims).unwrap_or_default();
+                self.builder.assume(format!("line {}: what random numbers cost to make is not counted", at.line));
+                Ok(Value::Data(dims, true))
             }
             ("dot", Some(a)) => {
                 let b = values.get(1).cloned().unwrap_or(Value::Other);
