@@ -115,6 +115,7 @@ fn work(accesses: &[(usize, Subscript, Subscript, bool)]) -> Node {
     let access = |&(array, row, column, write): &(usize, Subscript, Subscript, bool)| Access {
         array,
         index: Some(vec![subscript(row), subscript(column)]),
+        known: Default::default(),
         write,
         at: At::default(),
     };
