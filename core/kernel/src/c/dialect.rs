@@ -67,7 +67,7 @@ pub(super) fn rewrite(tokens: &[Token], source: &Source, hints: &Hints) -> Resul
     };
     let words: Vec<Word> = tokens.iter().map(word).collect();
     named(&words)?;
-    let mut pass = Pass { words, source, hints, types: BTreeSet::new(), assumptions: Vec::new() };
+    let mut pass = Pass { words, source, hints, types: BTreeSet::new(), assumptions: Vec::new(), block: None };
     if pass.is_opencl() {
         pass.opencl();
     }
@@ -531,6 +531,7 @@ impl Pass<'_> {
                 hints: self.hints,
                 types: BTreeSet::new(),
                 assumptions: Vec::new(),
+                block: None,
             };
             inner.replace(0, &variable.text, &element);
             body = inner.words;

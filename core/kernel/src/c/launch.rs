@@ -36,6 +36,9 @@ pub(super) const DYNAMIC: &str = "dynamic_shared_bytes";
 /// See [`BLOCK`].
 pub(super) const GRID: &str = "__grid";
 
+/// An argument that is made of more words is not looked into.
+const MOST_WORDS: usize = 1000;
+
 const AXES: [&str; 3] = ["x", "y", "z"];
 /// Blocks where nobody says, by how many axes threads have. Ours: 256 threads, which the CUDA C++ Best Practices Guide
 /// (12.5) calls a good start.
@@ -71,6 +74,8 @@ struct Host {
     launches: BTreeMap<String, Launched>,
     /// Sizes and numbers by name.
     names: BTreeMap<String, Sizes>,
+    /// Names that get other values later.
+    changed: BTreeSet<String>,
     /// Numbers of comments.
     grid: Option<Sizes>,
     block: Option<Sizes>,
@@ -96,8 +101,22 @@ impl Host {
                     let end = pass.behind_statement(at);
                     let value = pass.slice(at + 3, end.saturating_sub(1));
                     if !value.iter().any(|word| word.is("blockIdx") || word.is("threadIdx") || word.is("{")) {
-                        host.names.entry(pass.text(at + 1).to_owned()).or_insert(vec![value]);
+                        let mut values = parts(&value).into_iter();
+                        host.names
+                            .entry(pass.text(at + 1).to_owned())
+                            .or_insert(vec![values.next().unwrap_or_default()]);
+                        // `int m = 512, n = 1024;`
+                        for other in values {
+                            if let [name, is, value @ ..] = other.as_slice()
+                                && is.is("=")
+                            {
+                                host.names.entry(name.text.clone()).or_insert(vec![value.to_vec()]);
+                            }
+                        }
                     }
+                }
+                (name, _) if changes(pass, at) => {
+                    host.changed.insert(name.to_owned());
                 }
                 (name, "<") if pass.text(at + 1) == "<<" => {
                     let Some(close) = (at..pass.words.len()).find(|i| pass.text(*i) == ">>" && pass.text(i + 1) == ">")
@@ -124,7 +143,7 @@ impl Host {
             Some(parts(&tokens.iter().map(|token| word.with(token.kind, token.text)).collect::<Vec<_>>()))
         };
         host.grid = comment(&pass.hints.grid);
-        host.block = comment(&pass.hints.block);
+        host.block = comment(&pass.hints.block).or_else(|| pass.block.as_deref().map(parts));
         host
     }
 
@@ -135,6 +154,21 @@ impl Host {
             [dim3, open, inside @ .., _] if dim3.is("dim3") && open.is("(") => parts(inside),
             other => vec![other.to_vec()],
         }
+    }
+
+    /// The number that an argument is, where nothing that it is made of changes.
+    fn constant(&self, argument: &[Word]) -> Option<i64> {
+        let all = self.resolved(argument, &BTreeMap::new(), 0);
+        let mut named: Vec<&Word> = argument.iter().collect();
+        let mut seen = 0;
+        while let Some(word) = named.get(seen).copied() {
+            seen += 1;
+            if self.changed.contains(&word.text) || seen > MOST_WORDS {
+                return None;
+            }
+            named.extend(self.names.get(&word.text).into_iter().flatten().flatten());
+        }
+        super::preprocess::constant(&all.iter().map(Word::token).collect::<Vec<_>>())
     }
 
     /// Names of the host as what they stand for, so that only arguments of the kernel and constants are left.
@@ -155,6 +189,18 @@ impl Host {
         }
         made
     }
+}
+
+/// Whether the name at `at` gets another value there, or somebody its address.
+fn changes(pass: &Pass, at: usize) -> bool {
+    let own = pass.words.get(at).is_some_and(|word| word.kind == TokenKind::Name);
+    let before = at.checked_sub(1).map_or("", |before| pass.text(before));
+    let typed =
+        at.checked_sub(1).and_then(|before| pass.words.get(before)).is_some_and(|word| word.kind == TokenKind::Name);
+    let after = pass.text(at + 1);
+    let stored = ["=", "+=", "-=", "*=", "/=", "%=", "<<=", ">>=", "++", "--"].contains(&after);
+    // `int m = 1, n = 2;` says what they begin with.
+    own && ((stored && !typed && before != ",") || ["&", "++", "--"].contains(&before))
 }
 
 /// What commas divide, outside of brackets.
@@ -320,9 +366,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
         {
             renamed.insert(name.text.clone(), parameter.clone());
         }
-        if let [number] = host.resolved(argument, &BTreeMap::new(), 0).as_slice()
-            && let Some(value) = super::preprocess::integer(&number.text)
-        {
+        if let Some(value) = host.constant(argument) {
             pass.assumptions.push(format!("{parameter} = {value} (as the launch of {kernel} says)"));
             launch.values.insert(parameter.clone(), value);
         }

@@ -83,13 +83,14 @@ impl Pass<'_> {
                 at = self.behind(at + 1);
                 continue;
             }
-            // `__attribute__((reqd_work_group_size(16, 16, 1)))`
+            // `__attribute__((reqd_work_group_size(16, 16, 1)))`: the only size that the kernel may be started with.
             if name == "__attribute__" && self.text(at + 1) == "(" {
-                self.assumptions.push(format!(
-                    "line {}, column {}: attributes are left out; a work-group's size is that of the block that is given",
-                    word.at.line, word.at.column
-                ));
-                at = self.behind(at + 1);
+                let end = self.behind(at + 1);
+                let sized = (at..end).find(|own| self.text(*own) == "reqd_work_group_size");
+                if let Some(sized) = sized {
+                    self.block = Some(self.slice(sized + 2, self.behind(sized + 1).saturating_sub(1)));
+                }
+                at = end;
                 continue;
             }
             // Local memory that the host sizes stands among the parameters.

@@ -462,6 +462,15 @@ pub(super) fn integer(text: &str) -> Option<i64> {
     i64::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with(['+', '-']))
 }
 
+/// The value of an expression of whole numbers.
+pub(super) fn constant(tokens: &[Token]) -> Option<i64> {
+    if tokens.iter().any(|token| token.kind == TokenKind::Name) {
+        return None;
+    }
+    let mut asked = Asked { tokens, next: 0, depth: 0, value: &|_| 0 };
+    asked.binary(0).filter(|_| asked.next == tokens.len())
+}
+
 /// The condition of an `#if`.
 struct Asked<'t, 'a> {
     tokens: &'t [Token<'a>],
@@ -477,8 +486,8 @@ impl Asked<'_, '_> {
 
     /// An expression of operators that bind at least as tightly as `least`; nothing if it cannot be read.
     fn binary(&mut self, least: usize) -> Option<i64> {
-        const LEVELS: [&[&str]; 6] =
-            [&["||"], &["&&"], &["==", "!="], &["<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+        const LEVELS: [&[&str]; 7] =
+            [&["||"], &["&&"], &["==", "!="], &["<", "<=", ">", ">="], &["<<", ">>"], &["+", "-"], &["*", "/", "%"]];
         let mut left = self.unary()?;
         loop {
             let sign = self.sign().to_owned();
@@ -495,6 +504,8 @@ impl Asked<'_, '_> {
                 "<=" => i64::from(left <= right),
                 ">" => i64::from(left > right),
                 ">=" => i64::from(left >= right),
+                "<<" => left.checked_mul(1_i64.checked_shl(u32::try_from(right).ok()?).filter(|by| *by > 0)?)?,
+                ">>" => left.checked_shr(u32::try_from(right).ok()?)?,
                 "+" => left.checked_add(right)?,
                 "-" => left.checked_sub(right)?,
                 "*" => left.checked_mul(right)?,

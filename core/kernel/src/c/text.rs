@@ -133,7 +133,8 @@ impl Text {
     }
 }
 
-/// Leaves out `__attribute__((...))` and `__extension__`, which do not change what is counted.
+/// Leaves out `__attribute__((...))` and `__extension__`, which do not change what is counted; but for the size that OpenCL's
+/// `reqd_work_group_size` gives a block.
 fn strip_attributes(tokens: Vec<Token>) -> Vec<Token> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut rest = tokens.into_iter().peekable();
@@ -142,15 +143,20 @@ fn strip_attributes(tokens: Vec<Token>) -> Vec<Token> {
             "__extension__" => {}
             "__attribute__" | "__attribute" | "__declspec" | "_Alignas" | "alignas" => {
                 let mut depth = 0_usize;
+                let mut left_out = vec![token];
                 while let Some(inside) = rest.next_if(|inside| depth > 0 || inside.is("(")) {
                     match inside.text {
                         "(" => depth += 1,
                         ")" => depth -= 1,
                         _ => {}
                     }
+                    left_out.push(inside);
                     if depth == 0 {
                         break;
                     }
+                }
+                if left_out.iter().any(|token| token.is("reqd_work_group_size")) {
+                    kept.append(&mut left_out);
                 }
             }
             _ => kept.push(token),

@@ -50,6 +50,8 @@ pub(super) struct Pass<'s> {
     pub(super) types: BTreeSet<String>,
     /// What was assumed.
     pub(super) assumptions: Vec<String>,
+    /// The size of a block, where the source requires one.
+    pub(super) block: Option<Vec<Word>>,
 }
 
 impl Pass<'_> {

@@ -209,3 +209,54 @@ __global__ void mm(const int N, const float* A, const float* B, float* C) {
     assert_eq!(counted(opencl), counted(cuda));
     assert_eq!(counted(opencl)[0], f64::from(2 * 8 * 8 * 8));
 }
+
+/// What the host launches a kernel with, where nothing changes it on the way.
+#[test]
+fn arguments_of_a_launch_are_what_the_host_declares() {
+    let launched = |main: &str, arguments: &str| {
+        let code = format!(
+            "__global__ void scale(int m, int n, float a, float *x) {{
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < m * n) x[i] *= a;
+}}
+int main(int argc, char **argv) {{
+  {main}
+  scale<<<(m * n + 255) / 256, 256>>>({arguments}, 2.0f, x);
+}}"
+        );
+        let kernel = Given::default().read(&code).unwrap();
+        let value = |name: &str| {
+            let symbol = kernel.program.symbols.iter().find(|symbol| symbol.name == name);
+            symbol.and_then(|symbol| symbol.value)
+        };
+        (value("m"), value("n"))
+    };
+    let cases = [
+        ("int m = 512, n = 1 << 4; float *x;", "m, n", (512, 16)),
+        ("const int m = 100; int n = m * 2 + 3; float *x;", "m, n", (100, 203)),
+        ("int m = 30; int n = 40; float *x; cudaMalloc(&x, m * n * sizeof(float));", "m, n / 2", (30, 20)),
+        // Whoever changes it, or may, leaves the default.
+        ("int m = 512, n = 7; float *x; if (argc > 1) m = atoi(argv[1]);", "m, n", (1024, 7)),
+        ("int m = 512, n = 7; float *x; scanf(\"%d\", &n);", "m, n", (512, 1024)),
+        ("int m = 512, n = 7; float *x; n += m;", "m, n", (512, 1024)),
+        ("int m = 512; int n = atoi(argv[1]); float *x;", "m, n", (512, 1024)),
+    ];
+    for (main, arguments, (m, n)) in cases {
+        assert_eq!(launched(main, arguments), (Some(m), Some(n)), "{main}");
+    }
+}
+
+#[test]
+fn a_work_group_has_the_size_that_the_source_requires() {
+    let code = "#define TS 8
+__kernel __attribute__((reqd_work_group_size(TS, 4, 1))) void copy(const int n, __global const float *x, __global float *y) {
+  int i = get_global_id(0), j = get_global_id(1);
+  if (i < n && j < n) y[j * n + i] = x[j * n + i];
+}";
+    let kernel = Given::defines(&[("n", 64)]).read(code).unwrap();
+    let values = kernel.program.values();
+    let threads = &kernel.grid.as_ref().unwrap().threads;
+    let sizes: Vec<i64> = threads.iter().map(|axis| axis.extent.value(&values).unwrap()).collect();
+    assert_eq!(sizes, [4, 8]);
+    assert!(!kernel.program.assumptions.iter().any(|text| text.contains("with blockDim.x = ")));
+}
