@@ -112,7 +112,9 @@ impl Strides {
             return;
         };
         let values = program.values();
-        let elements: f64 = array.dims.iter().map(|dim| dim.value(&values).map_or(0.0, |dim| dim as f64)).product();
+        // Where the first axes are known, it is in what they leave.
+        let dims = array.dims.iter().skip(access.known[0].len());
+        let elements: f64 = dims.map(|dim| dim.value(&values).map_or(0.0, |dim| dim as f64)).product();
         let all = elements * array.element.bytes() as f64 / pages.bytes as f64;
         let unknown = (1.0 - f64::from(pages.known) / all.max(1.0)).max(0.0);
         if unknown > 0.0 {

@@ -347,6 +347,29 @@ fn the_least_time_loads_what_stays_once() {
     assert!((low(OptLevel::O0) - 16.0 / 2.0 * rounds * cycle).abs() < 1e-12);
 }
 
+/// Data decide anywhere in an array of 16,384 pages, on a row of it, or in a row that is known.
+#[test]
+fn what_data_decide_waits_as_long_as_it_lies_apart() {
+    let priced = |code: &str, shapes: &[&str]| {
+        let request = Request {
+            code: format!("import torch\ndef f(x, i):\n    return {code}\n"),
+            shapes: shapes.iter().map(|shape| (*shape).to_owned()).collect(),
+            device: Some(DeviceRef::Known("epyc-7452".into())),
+            ..Request::default()
+        };
+        let report = crate::predict::predict(&request, &mut accel_ground::progress::Unattended).unwrap();
+        let pages = report.assumptions.iter().any(|text| text.contains("16384 pages"));
+        let waiting = report.parts.iter().find(|part| part.name == "latency").map_or(0.0, |part| part.ms);
+        (pages, waiting)
+    };
+    let anywhere = priced("x.reshape(-1)[i]", &["x: f32[4096, 4096]", "i: i64[4096, 4096]"]);
+    let row = priced("x[i]", &["x: f32[4096, 4096]", "i: i64[4096]"]);
+    let in_a_row = priced("torch.gather(x, 1, i)", &["x: f32[4096, 4096]", "i: i64[4096, 4096]"]);
+    assert!(anywhere.0 && row.0 && !in_a_row.0);
+    // As many elements each time: a row of 256 lines is waited for once.
+    assert!(row.1 * 50.0 < in_a_row.1 && in_a_row.1 * 4.0 < anywhere.1, "{row:?} {in_a_row:?} {anywhere:?}");
+}
+
 #[test]
 fn conditions_cost_what_is_foretold_wrongly() {
     let arm = Node::Work(work(vec![access(0, symbol(1), symbol(2), true)], ONE_ADD));
