@@ -36,7 +36,7 @@ pub(super) const DYNAMIC: &str = "dynamic_shared_bytes";
 /// See [`BLOCK`].
 pub(super) const GRID: &str = "__grid";
 
-/// An argument that is made of more words is not looked into.
+/// What a launch says is not looked into where it is made of more words.
 const MOST_WORDS: usize = 1000;
 
 const AXES: [&str; 3] = ["x", "y", "z"];
@@ -158,27 +158,44 @@ impl Host {
 
     /// The number that an argument is, where nothing that it is made of changes.
     fn constant(&self, argument: &[Word]) -> Option<i64> {
-        let all = self.resolved(argument, &BTreeMap::new(), 0);
-        let mut named: Vec<&Word> = argument.iter().collect();
-        let mut seen = 0;
-        while let Some(word) = named.get(seen).copied() {
-            seen += 1;
-            if self.changed.contains(&word.text) || seen > MOST_WORDS {
-                return None;
-            }
-            named.extend(self.names.get(&word.text).into_iter().flatten().flatten());
+        let none = BTreeMap::new();
+        let named = self.made_of(argument, &none)?;
+        if named.iter().any(|word| self.changed.contains(&word.text)) {
+            return None;
         }
+        let all = self.resolved(argument, &none);
         super::preprocess::constant(&all.iter().map(Word::token).collect::<Vec<_>>())
     }
 
-    /// Names of the host as what they stand for, so that only arguments of the kernel and constants are left.
-    fn resolved(&self, words: &[Word], renamed: &BTreeMap<String, String>, depth: usize) -> Vec<Word> {
+    /// All words that `words` are made of, through names of the host; none where these are too many, or in a circle.
+    fn made_of<'w>(&'w self, words: &'w [Word], renamed: &BTreeMap<String, String>) -> Option<Vec<&'w Word>> {
+        let mut all: Vec<&Word> = words.iter().collect();
+        let mut seen = 0;
+        while let Some(word) = all.get(seen).copied() {
+            seen += 1;
+            if !renamed.contains_key(&word.text) {
+                all.extend(self.names.get(&word.text).into_iter().flatten().flatten().take(MOST_WORDS));
+            }
+            if all.len() > MOST_WORDS {
+                return None;
+            }
+        }
+        Some(all)
+    }
+
+    /// Names of the host as what they stand for, so that only arguments of the kernel and constants are left; as they are
+    /// where that would be too many words.
+    fn resolved(&self, words: &[Word], renamed: &BTreeMap<String, String>) -> Vec<Word> {
+        if self.made_of(words, renamed).is_some() { self.spelled(words, renamed) } else { words.to_vec() }
+    }
+
+    fn spelled(&self, words: &[Word], renamed: &BTreeMap<String, String>) -> Vec<Word> {
         let mut made = Vec::new();
         for word in words {
             if let Some(name) = renamed.get(&word.text) {
                 made.push(word.with(TokenKind::Name, name.clone()));
-            } else if let Some([value]) = self.names.get(&word.text).map(Vec::as_slice).filter(|_| depth < 8) {
-                let inner = self.resolved(value, renamed, depth + 1);
+            } else if let Some([value]) = self.names.get(&word.text).map(Vec::as_slice) {
+                let inner = self.spelled(value, renamed);
                 let alone = inner.len() == 1;
                 made.extend(word.all(if alone { "" } else { "(" }));
                 made.extend(inner);
@@ -383,7 +400,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
     let sized = (0..3).any(|axis| given("blockDim", axis));
     for (axis, letter) in AXES.into_iter().enumerate() {
         let value = match block {
-            Some(block) => block.get(axis).map(|words| host.resolved(words, &renamed, 0)),
+            Some(block) => block.get(axis).map(|words| host.resolved(words, &renamed)),
             None if sized => None,
             None => {
                 let size = BLOCKS[axes - 1].get(axis);
@@ -399,7 +416,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
     for (axis, letter) in AXES.into_iter().enumerate() {
         let name = format!("gridDim_{}", letter);
         let value = match grid {
-            Some(grid) => grid.get(axis).map(|words| host.resolved(words, &renamed, 0)),
+            Some(grid) => grid.get(axis).map(|words| host.resolved(words, &renamed)),
             None if sized || !uses("blockIdx", axis) => None,
             None => match limit(&words, letter) {
                 Some(limit) => {
@@ -418,7 +435,7 @@ fn declare(pass: &mut Pass, kernel: &str, host: &Host, launch: &mut Launch) {
         put(&mut made, name, value.unwrap_or_else(|| place.all("1")));
     }
     if let Some(shared) = launched.and_then(|own| own.shared.as_ref()).filter(|shared| !shared.is_empty()) {
-        put(&mut made, DYNAMIC.to_owned(), host.resolved(shared, &renamed, 0));
+        put(&mut made, DYNAMIC.to_owned(), host.resolved(shared, &renamed));
     }
     made.extend(place.all(&format!("{GRID} ( ) ;")));
     if !stated.is_empty() {

@@ -22,6 +22,13 @@ fn hostile_sources_of_other_dialects_end() {
         format!("__global__ void f(float *x) {{ {} }}", times("x[threadIdx.x] += 1; ", 100_000)),
         times("__global__ void f() {} ", 4_000),
         times("template <typename T> ", 5_000),
+        // Sizes that are made of each other, and of themselves.
+        format!(
+            "__global__ void f(int n, float *x) {{ x[threadIdx.x] = n; }} int main() {{ {} f<<<a0, a0>>>(a0, x); }}",
+            (0..30).map(|i| format!("int a{i} = {} 1; ", format!("a{} + ", i + 1).repeat(50))).collect::<String>()
+        ),
+        "__global__ void f(int n, float *x) { x[threadIdx.x] = n; } int main() { int a = b, b = a; f<<<a, b>>>(a, x); }"
+            .to_owned(),
         format!("auto a = 1; {}", times("int &b = a; ", 3_000)),
         format!("for (int i = 0; i < n; i++) {{ {} }}", (0..30_000).map(|i| format!("a{i}++; ")).collect::<String>()),
     ] {
