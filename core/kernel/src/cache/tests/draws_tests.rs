@@ -2,6 +2,16 @@
 
 use super::*;
 
+/// What a replay finds in a cache of so many lines, and what is said.
+fn both(program: &Program, capacity: u64) -> (Totals, Misses) {
+    let plan = CachePlan::new(program, 64).unwrap();
+    let mut progress = Unattended;
+    let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
+    let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
+    let found = find(program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+    (wanted, found)
+}
+
 /// A copy from `x` to `table`, perhaps a pass over another array, and `table` read, perhaps also written, at any place.
 fn copied_then_drawn(n: i64, draws: i64, (writes, other): (bool, bool)) -> Program {
     let mut w = Writer::default();
@@ -30,12 +40,8 @@ fn draws_find_what_a_pass_has_left() {
     for draws in [n / 2, n, 4 * n] {
         for ways in [(false, false), (true, false), (false, true), (true, true)] {
             let program = copied_then_drawn(n, draws, ways);
-            let plan = CachePlan::new(&program, 64).unwrap();
             for capacity in [1 << 10, 1 << 12, 1 << 13, 3 << 12, 1 << 14, 3 << 13, 1 << 15] {
-                let mut progress = Unattended;
-                let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
-                let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
-                let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+                let (wanted, found) = both(&program, capacity);
                 let case = format!("{draws} draws, {ways:?}, {capacity} lines: {}", found.method);
                 assert!(found.method.starts_with("expected"), "{case}");
                 let (all, touched) = (wanted.misses.iter().sum::<u128>() as f64, found.compulsory.value());
@@ -79,12 +85,8 @@ fn passes_go_on_after_a_few_draws() {
             repeat(var, 0, end, vec![work(line, &[(array, std::slice::from_ref(var), true)])])
         };
         program.body.extend([again(&l, draws, 4, y), again(&m, n, 5, table)]);
-        let plan = CachePlan::new(&program, 64).unwrap();
         for capacity in [1 << 8, 1 << 10, 1 << 13, 3 << 13, 1 << 15] {
-            let mut progress = Unattended;
-            let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
-            let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
-            let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+            let (wanted, found) = both(&program, capacity);
             let case = format!("{capacity} lines, {writes}: {}", found.method);
             assert!(found.method.starts_with("expected"), "{case}");
             let truth = wanted.misses.iter().sum::<u128>() as f64 - found.compulsory.value();
@@ -123,12 +125,8 @@ fn rows_are_drawn_as_a_whole() {
     let (rows, draws) = (1i64 << 12, 1i64 << 15);
     for adds in [false, true] {
         let program = rows_drawn(rows, draws, adds);
-        let plan = CachePlan::new(&program, 64).unwrap();
         for capacity in [1 << 8, 1 << 12, 1 << 14, 3 << 13] {
-            let mut progress = Unattended;
-            let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
-            let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
-            let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+            let (wanted, found) = both(&program, capacity);
             let case = format!("{capacity} lines, {adds}: {}", found.method);
             assert!(found.method.starts_with("expected"), "{case}");
             let all = wanted.misses.iter().sum::<u128>() as f64;
@@ -159,12 +157,8 @@ fn places_in_a_row_stay_in_it() {
         work.accesses[0].known = [vec![i.clone()], Vec::new()];
     }
     let program = w.does(vec![repeat(&i, 0, rows, vec![repeat(&j, 0, width, vec![drawn])])]);
-    let plan = CachePlan::new(&program, 64).unwrap();
     for capacity in [1 << 9, 1 << 12] {
-        let mut progress = Unattended;
-        let mut meter = Meter::new(&mut progress, "lines", u64::MAX);
-        let (wanted, _) = Replay::run(&plan, capacity, &mut meter).unwrap();
-        let found = find(&program, 64, &[capacity * 64], REPLAY, &mut Unattended).unwrap().remove(0);
+        let (wanted, found) = both(&program, capacity);
         assert!(found.method.starts_with("expected"), "{}", found.method);
         // 64 lines of each row are read by 512 draws, so hardly one is left out, and 64 are written.
         let (all, touched) = (wanted.misses.iter().sum::<u128>() as f64, found.compulsory.value());
